@@ -1,0 +1,367 @@
+"""The daemon: puts the parts together, starts them in order, and stops them in reverse.
+
+    lock → database → trust → lists signed → listeners → READY → reconcile → schedule … SIGTERM → drain
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+
+from blocklistd import plans
+from blocklistd.config import Config, load
+from blocklistd.daemon import Operations
+from blocklistd.errors import BlocklistError, ConfigError, StoreError
+from blocklistd.jobs.runner import Jobs
+from blocklistd.limits import RESIGN_PARTS
+
+from blocklistd.ops import logs, systemd
+from blocklistd.ops.control import Control
+from blocklistd.ops.health import Health
+from blocklistd.ops.metrics import Metrics
+from blocklistd.ops.scheduler import Scheduler
+from blocklistd.pipeline import Pipeline
+from blocklistd.publish import Publisher
+from blocklistd.serve.access import Access
+from blocklistd.serve.catalogue import Catalogue
+from blocklistd.serve.feed import Feed
+from blocklistd.serve.https import Listener, bind
+from blocklistd.serve.renderings import StoredRenderings
+from blocklistd.signing.keys import load_trust
+from blocklistd.times import utc_now
+from blocklistd.tls import load_certificate, server_context
+from blocklistd.versions import upkeep
+from blocklistd.versions.commit import rebuild
+from blocklistd.jobs.sandbox import COMMIT
+from blocklistd.versions.database import Database
+from blocklistd.versions.files import store_errors
+from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
+from blocklistd.versions.pulls import source_state
+from blocklistd.versions.store import Store
+
+log: Final = logging.getLogger(__name__)
+
+FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.listen", "keys.online")
+"""Keys that a reload can't change: the daemon has them open."""
+
+def serve(config: Config) -> int:
+    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
+    logs.configure(config.ops.log.level, config.ops.log.format)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Application(config).run())
+    except BlocklistError as error:
+        print(f"blocklistd: {error}", file=sys.stderr)
+        systemd.notify(f"STATUS={error}")
+        return 1
+    return 0
+
+class Application:
+    """One daemon on one state_dir."""
+
+    def __init__(self, config: Config, clock: Callable[[], datetime] = utc_now) -> None:
+        self.config = config
+        self.clock = clock
+        self.stopping = asyncio.Event()
+        self.catalogue = Catalogue()
+        self.access = Access()
+        self.metrics = Metrics()
+        self.scheduler = Scheduler()
+        self._ready = False
+        self._tls: ssl.SSLContext | None = None
+
+    async def run(self) -> None:
+        """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
+        config = self.config
+        async with AsyncExitStack() as stack:
+            sockets = self._bind(stack)
+            stack.enter_context(locked(config.state_dir))
+            store = await asyncio.to_thread(self._open_store, stack)
+            self.database = Database(store.database, store.epoch)
+            stack.callback(self.database.close)
+            self.jobs = Jobs()
+            stack.callback(self.jobs.close)
+            warming = asyncio.ensure_future(self.jobs.warm())
+            stack.callback(warming.cancel)
+            trust = await asyncio.to_thread(load_trust, config)
+            self.renderings = StoredRenderings(store, self.database, self.jobs)
+            self.publisher = Publisher(self.database, self.catalogue, trust, self.clock)
+            self.pipeline = Pipeline(store, self.database, self.jobs, self.publisher, self.clock, self.metrics.observe_pull)
+            self.operations = Operations(
+                config,
+                self.database,
+                self.pipeline,
+                self.publisher,
+                self.catalogue,
+                self.access,
+                self.renderings,
+                self.clock,
+            )
+            self.store = store
+            await self._take_plans(config)
+            await self._serve_lists()
+            await self.operations.reload_subscribers()
+            await self._listen(stack, sockets)
+            self._handle_signals()
+            self._ready = True
+            systemd.notify("READY=1\nSTATUS=serving")
+            log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
+            await warming
+            settling = asyncio.ensure_future(self._settle_and_schedule())
+            stack.callback(settling.cancel)
+            await self._until_stopped(settling)
+            systemd.notify("STOPPING=1")
+            log.info("stopping: requests under way may end")
+            self.scheduler.stop()
+            self.catalogue.close()
+
+    # -- start -----------------------------------------------------------------------------------------------------------
+
+    def _bind(self, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
+        """All ports before anything else: a port that is taken is known before the state is touched."""
+        feed, ops = self.config.feed, self.config.ops
+        sockets = {
+            "feed": [bind(address, "feed.listen") for address in feed.listen],
+            "ops": [bind(address, "ops.listen") for address in ops.listen],
+        }
+        for bound in [*sockets["feed"], *sockets["ops"]]:
+            stack.callback(bound.close)
+        if feed.tls is not None:
+            self._tls = server_context(feed.tls.cert, feed.tls.key)
+        return sockets
+
+    def _open_store(self, stack: AsyncExitStack) -> Store:
+        """Migrates, begins a new epoch, and clears what an earlier daemon left unfinished."""
+        store = Store(self.config.state_dir)
+        database = Database(store.database)
+        try:
+            database.migrate()
+            database.take_over()
+        finally:
+            database.close()
+        store = Store(self.config.state_dir, database.epoch)
+        with store_errors(self.config.state_dir):
+            store.sealed.prepare()
+            store.diffs.mkdir(mode=0o700, exist_ok=True)
+            upkeep.clear_work(store)
+        return store
+
+    async def _take_plans(self, config: Config) -> None:
+        """Hands the configuration's sections to the stations."""
+        sources = await asyncio.to_thread(plans.source_plans, config)
+        now = self.clock()
+
+        def ensure() -> None:
+            with self.database.write() as connection:
+                for name in config.lists:
+                    ensure_list(connection, name, now)
+
+        await asyncio.to_thread(ensure)
+        self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
+        for name, wanted in config.lists.items():
+            self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
+        for gone in self.config.lists.keys() - config.lists.keys():
+            self.publisher.forget(gone)
+        self.config = self.operations.config = config
+
+    async def _serve_lists(self) -> None:
+        """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
+        for name, plan in self.pipeline.lists.items():
+            state = await self.database.reading(lambda connection, name=name: list_state(connection, name))
+            if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
+                log.error("list %s: the file of version %d is missing or damaged", name, state.live.version)
+                if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
+                    log.critical("list %s can't be served: restore a backup of the state_dir", name)
+                    continue
+                log.warning("list %s: version %d was made again from its sources", name, state.live.version)
+            await self.publisher.publish(name)
+
+    async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
+        feed = Feed(self.catalogue, self.access, self.renderings)
+        self._feed = Listener(feed.answer, self._observe_request)
+        self._ops = Listener(Health(self._not_ready, self._metrics_text).answer, _unobserved)
+        self._control = Listener(Control(self.operations).answer, _unobserved)
+        for listener, bound, tls in (
+            (self._feed, sockets["feed"], self._tls),
+            (self._ops, sockets["ops"], None),
+            (self._control, [_control_socket(self.config.control.socket)], None),
+        ):
+            await listener.start(bound, tls)
+            stack.push_async_callback(listener.stop)
+        stack.callback(functools.partial(self.config.control.socket.unlink, missing_ok=True))
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self.stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
+
+    async def _settle_and_schedule(self) -> None:
+        async with self.pipeline.naming:
+            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
+        await self.pipeline.reconcile()
+        await self._schedule()
+        self.scheduler.start()
+
+    async def _until_stopped(self, settling: asyncio.Future[None]) -> None:
+        """Waits for the end; feeds systemd's watchdog from the loop that it watches."""
+        interval = systemd.watchdog_interval()
+        while not self.stopping.is_set():
+            if settling.done() and settling.exception() is not None:
+                raise settling.exception()  # type: ignore[misc]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(interval or 5.0, 5.0)):
+                    await self.stopping.wait()
+            if interval is not None:
+                systemd.notify("WATCHDOG=1")
+
+    # -- by itself -------------------------------------------------------------------------------------------------------
+
+    async def _schedule(self) -> None:
+        now = self.clock()
+        for name, source in self.config.sources.items():
+            last = (await self.database.reading(lambda c, n=name, u=source.url: source_state(c, n, u))).last_pull
+            work = functools.partial(self.pipeline.pull, name)
+            self.scheduler.pull(f"pull {name}", plans.trigger(source), work, last, now)
+        shortest = min([self.config.keys.timestamp_expires, *(found.expires for found in self.config.lists.values())])
+        # twice as often as something can be due, so that what is due is at most half a turn late
+        period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
+        self.scheduler.every("sign", period, self.publisher.sign_again)
+        self.scheduler.every("upkeep", timedelta(hours=1), self._upkeep)
+        self.scheduler.every("alarms", timedelta(minutes=1), self._alarms)
+
+    async def _upkeep(self) -> None:
+        """Retention and the sweep. A list's view forgets old diffs before the log does."""
+        now = self.clock()
+        for name, wanted in self.config.lists.items():
+            def prune(connection, name=name, wanted=wanted):  # type: ignore[no-untyped-def]
+                oldest = upkeep.oldest_to_keep(connection, name, wanted.retention, now)
+                if oldest > oldest_diff(connection, name):
+                    upkeep.prune(connection, name, oldest)
+
+            await self.database.writing(prune)
+            await self.publisher.publish(name)
+        async with self.pipeline.naming:
+            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
+        await asyncio.to_thread(self.renderings.trim)
+
+    async def _alarms(self) -> None:
+        now = self.clock()
+        alarm = self.publisher.trust.alarm(now)
+        if alarm:
+            log.warning("%s", alarm)
+        for name, source in self.config.sources.items():
+            state = await self.database.reading(lambda c, n=name, u=source.url: source_state(c, n, u))
+            overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
+            self.metrics.set_source(name, state.last_accepted, overdue)
+            if overdue:
+                since = state.last_accepted or "ever"
+                log.warning("source %s: no accepted pull since %s (max_age %s)", name, since, source.max_age)
+
+    # -- reload ----------------------------------------------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
+        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(asyncio.get_running_loop().time() * 1_000_000)}")
+        try:
+            new = await asyncio.to_thread(load, self.config.path)
+            changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
+            if changed:
+                raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
+            removed = self.config.sources.keys() - new.sources.keys()
+            if self._tls is not None and new.feed.tls is not None:
+                load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
+            await self._take_plans(new)
+        except (BlocklistError, OSError, ssl.SSLError) as error:
+            problems = error.problems if isinstance(error, ConfigError) else [error]
+            for problem in problems:
+                log.error("reload refused, the running configuration stays: %s", problem)
+        else:
+            logs.configure(new.ops.log.level, new.ops.log.format)
+            for source in removed:
+                self.scheduler.drop(f"pull {source}")
+            await self._serve_lists()
+            await self._schedule()
+            log.info("reloaded %s", new.path)
+            await self.pipeline.reconcile()
+        finally:
+            systemd.notify("READY=1")
+
+    # -- what is asked of us ---------------------------------------------------------------------------------------------
+
+    def _not_ready(self) -> list[str]:
+        missing = [] if self._ready else ["starting"]
+        for name in self.config.lists:
+            if self.catalogue.get(name) is None:
+                missing.append(f"list {name} has no version that can be served")
+        return missing
+
+    def _metrics_text(self) -> bytes:
+        for view in self.catalogue:
+            self.metrics.set_list(view)
+        self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
+        return self.metrics.text()
+
+    def _observe_request(self, request: web.BaseRequest, status: int, seconds: float) -> None:
+        self.metrics.requests.labels(status).inc()
+        if "wait" not in request.rel_url.query_string:
+            self.metrics.request_seconds.observe(seconds)
+
+def _unobserved(request: web.BaseRequest, status: int, seconds: float) -> None:
+    """The operators' own requests are not counted with the subscribers'."""
+
+def _value(config: Config, key: str) -> object:
+    return functools.reduce(getattr, key.split("."), config)
+
+@contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """One daemon a state_dir. Raises StoreError where another has it or it can't be written."""
+    with store_errors(state_dir):
+        state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "?"
+            raise StoreError(
+                f"{state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own state_dir"
+            ) from None
+        with store_errors(state_dir):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+def _control_socket(path: Path) -> socket.socket:
+    """Open to every local user: what each may ask is decided by its uid."""
+    with store_errors(path):
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # an earlier daemon's: the lock on the state_dir says that it is gone
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            bound.bind(str(path))
+            path.chmod(0o666)
+        except BaseException:
+            bound.close()
+            raise
+    bound.setblocking(False)
+    return bound
+

@@ -1,0 +1,84 @@
+"""What one key alone can't tell: the checks between the keys of a section, and from one section to another.
+
+Each runs while its section is read, sees what could be read of it (the rest is reported already), and relies on the
+order of the contract: keys and sources come before lists.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from blocklistd.config_net import Address, source_url
+from blocklistd.config_page import Wrong
+from blocklistd.config_reader import Part
+from blocklistd.config_values import written
+
+_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")  # RFC 6901, section 3; the whole record ("") is no value
+
+
+def verify(part: Part) -> None:
+    """A method and what belongs to it."""
+    method = part.values.get("method")
+    if method == "minisign" and part.has("key") and part.values["key"] is None:
+        part.report("key", "a file with a minisign public key")
+    if method == "none":
+        for name in ("key", "signature"):
+            if part.written(name):
+                part.report(name, "no such key with the method `none`")
+
+
+def source(part: Part) -> None:
+    """The format and where its values and types come from; the URL of the signature."""
+    values = part.values
+    form = values.get("format")
+    if form in ("text", "hosts") and part.has("defaults") and "type" not in values["defaults"]:
+        part.report("defaults.type", f"the type of the entries: the format {form} does not say it")
+    if form in ("csv", "ndjson") and part.has("fields") and "value" not in values["fields"]:
+        what = "the column with the value" if form == "csv" else "a JSON pointer to the value, like /url"
+        part.report("fields.value", what)
+    if form == "ndjson":
+        for name, pointer in values.get("fields", {}).items():
+            if not _POINTER.fullmatch(pointer):
+                part.report(f"fields.{name}", "a JSON pointer like /url (RFC 6901)")
+    if part.has("url", "verify") and values["verify"].method != "none":
+        try:
+            source_url(values["verify"].signature.replace("{url}", values["url"]))
+        except Wrong:
+            part.report("verify.signature", "a URL, or {url} and an ending")
+
+
+def block_list(part: Part) -> None:
+    """Its sources exist, and its metadata lives at least as long as what is signed more often."""
+    page = part.page
+    for name, line in part.items("sources"):
+        if name in part.values.get("sources", ()) and f"sources.{name}" not in page.spots:
+            known = [key.partition(".")[2] for key in page.spots if key.startswith("sources.") and key.count(".") == 1]
+            part.report("sources", f"a source: {', '.join(known) or 'there are none'}", f"{name!r}", line)
+    expires, timestamp = part.values.get("expires"), page.parts.get("keys", {}).get("timestamp_expires")
+    if isinstance(expires, timedelta) and isinstance(timestamp, timedelta) and timestamp > expires:
+        if "keys.timestamp_expires" in page.spots:
+            name = part.key.partition(".")[2]
+            page.report("keys.timestamp_expires", f"at most {written(expires)}, the `expires` of the list {name}")
+        else:
+            part.report("expires", f"at least {written(timestamp)}, the default of keys.timestamp_expires")
+
+
+def feed(part: Part) -> None:
+    """Plain HTTP stays on this machine."""
+    if part.has("listen", "tls") and part.values["tls"] is None:
+        outside = [str(address) for address in part.values["listen"] if not address.is_loopback]
+        if outside:
+            part.report("tls", f"cert and key, since {outside[0]} is not loopback")
+
+
+def document(part: Part) -> None:
+    """No two listeners want the same address."""
+    taken: list[tuple[str, Address]] = []
+    for section in ("feed", "ops"):
+        for address in dict.fromkeys(part.page.parts.get(section, {}).get("listen", ())):
+            for where, other in taken:
+                if address.clashes(other):
+                    key = f"{section}.listen"
+                    part.report(key, f"another address than {other} of {where}", str(address))
+            taken.append((f"{section}.listen", address))

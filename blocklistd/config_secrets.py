@@ -1,0 +1,89 @@
+"""A secret is never written into the configuration: it is a file, a systemd credential or an environment variable."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, NoReturn
+
+from blocklistd.config_page import Reader, Spot, Wrong
+from blocklistd.config_reader import one_of
+from blocklistd.config_values import match, path
+from blocklistd.errors import ConfigError, ConfigProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is; the secret itself is read when it is needed, and kept nowhere.
+
+    `name` is the path of a file, the name of a systemd credential, or that of an environment variable. `file`, `line`
+    and `key` say where the configuration names it.
+    """
+
+    kind: Literal["file", "credential", "env"]
+    name: str
+    file: Path = field(default=Path("-"), compare=False, repr=False)
+    line: int = field(default=0, compare=False, repr=False)
+    key: str = field(default="-", compare=False, repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that holds it; None for an environment variable. Raises ConfigError outside systemd's reach."""
+        if self.kind == "file":
+            return Path(self.name)
+        if self.kind == "env":
+            return None
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not folder:
+            self._fail("no $CREDENTIALS_DIRECTORY", f"systemd to pass the credential {self.name} (LoadCredential=)")
+        return Path(folder, self.name)
+
+    def read(self) -> str:
+        """The secret without the newlines at its end. Raises ConfigError where it is missing, empty or no text."""
+        path = self.path
+        try:
+            secret = os.environ.get(self.name, "") if path is None else path.read_text("utf-8")
+        except OSError as error:
+            self._fail(f"{path}: {error.strerror}", "a file that can be read")
+        except UnicodeDecodeError:
+            self._fail(f"{path} with bytes that are not UTF-8", "a text in UTF-8")
+        secret = secret.rstrip("\r\n")
+        if not secret:
+            self._fail(f"nothing in {'$' + self.name if path is None else path}", "a secret")
+        return secret
+
+    def _fail(self, found: str, expected: str) -> NoReturn:
+        raise ConfigError([ConfigProblem(self.file, self.line, self.key, found, expected)]) from None
+
+
+def _secret_file(spot: Spot) -> Secret:
+    made = path.convert(spot)
+    try:
+        if not made.is_file():
+            raise Wrong(found=f"{made}, " + ("which is no file" if made.exists() else "which does not exist"))
+    except PermissionError:
+        pass  # whoever checks the file need not be the one who may read its secrets
+    except OSError as error:
+        raise Wrong(found=f"{made}: {error.strerror}") from None
+    return Secret("file", str(made), spot.page.file, spot.line, spot.key)
+
+
+def _named(kind: Literal["credential", "env"], pattern: str, expected: str) -> Reader[Secret]:
+    def convert(spot: Spot) -> Secret:
+        try:
+            name = match(pattern, spot.text())[0]
+        except Wrong:
+            raise Wrong(found="something else") from None  # not shown: it may be the secret itself
+        return Secret(kind, name, spot.page.file, spot.line, spot.key)
+
+    return Reader(expected, convert)
+
+
+secret: Final = one_of(
+    {
+        "file": Reader("a file that holds the secret", _secret_file),
+        "credential": _named("credential", "[A-Za-z0-9_][A-Za-z0-9._-]{0,254}", "the name of a systemd credential"),
+        "env": _named("env", "[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
+    }
+)

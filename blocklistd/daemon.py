@@ -1,0 +1,185 @@
+"""What an operator can ask of the running daemon: each command of the CLI, as a method that answers its document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+from sqlalchemy import Connection
+
+from blocklistd import subscribers
+from blocklistd.config import Config
+from blocklistd.errors import RefusedError
+from blocklistd.model import CandidateId, ListId, SourceId, SubscriberId, Version
+from blocklistd.ops import status
+from blocklistd.ops.control import Answer, Caller
+from blocklistd.pipeline import Pipeline
+from blocklistd.publish import Clock, Publisher
+from blocklistd.serve.access import Access
+from blocklistd.serve.catalogue import Catalogue, ListView
+from blocklistd.serve.renderings import StoredRenderings
+from blocklistd.times import rfc3339
+from blocklistd.versions import candidates
+from blocklistd.versions.database import Database
+from blocklistd.versions.diffs import Reach, reach
+from blocklistd.versions.lists import version_rows
+from blocklistd.versions.pulls import source_state
+
+class Operations:
+    """ops.control.Daemon: reads the state, and hands decisions to the pipeline."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        pipeline: Pipeline,
+        publisher: Publisher,
+        catalogue: Catalogue,
+        access: Access,
+        renderings: StoredRenderings,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self._database = database
+        self._pipeline = pipeline
+        self._publisher = publisher
+        self._catalogue = catalogue
+        self._access = access
+        self._renderings = renderings
+        self._clock = clock
+
+    def roles(self, user: str) -> frozenset[str]:
+        return frozenset(self.config.control.operators.get(user, ()))
+
+    async def status(self) -> Answer:
+        sources = [(name, self._describe(name)) for name in self.config.sources]
+        document = await self._database.reading(lambda connection: status.whole(self._catalogue, connection, sources))
+        alarm = self._publisher.trust.alarm(self._clock())
+        return document | {"alarms": [alarm] if alarm else []}
+
+    def _describe(self, source: SourceId) -> Callable[[Connection], dict[str, Any]]:
+        found = self.config.sources[source]
+
+        def describe(connection: Connection) -> dict[str, Any]:
+            state = source_state(connection, source, found.url)
+            max_age = found.max_age.total_seconds()
+            return status.source(state, found.verify.method, found.quarantine, max_age, self._clock())
+
+        return describe
+
+    # -- sources ---------------------------------------------------------------------------------------------------------
+
+    async def source_list(self) -> Answer:
+        describe = [(name, self._describe(name)) for name in self.config.sources]
+        return await self._database.reading(lambda connection: {name: one(connection) for name, one in describe})
+
+    async def source_show(self, source: SourceId) -> Answer:
+        self._known_source(source)
+        describe = self._describe(source)
+        return await self._database.reading(
+            lambda c: {"id": source} | describe(c) | {"history": status.history(c, source)}
+        )
+
+    async def source_pull(self, source: SourceId) -> Answer:
+        self._known_source(source)
+        pull = await self._pipeline.pull(source)
+        return {
+            "source": pull.source,
+            "outcome": pull.outcome.value,
+            "reason": pull.reason,
+            "candidate": pull.candidate,
+            "versions": pull.versions,
+        }
+
+    def _known_source(self, source: SourceId) -> None:
+        if source not in self.config.sources:
+            names = ", ".join(self.config.sources) or "none"
+            raise RefusedError(f"there is no source {source!r}: the configuration has {names}")
+
+    # -- candidates ------------------------------------------------------------------------------------------------------
+
+    async def candidate_list(self) -> Answer:
+        return await self._database.reading(status.held)
+
+    async def candidate_show(self, candidate: CandidateId) -> Answer:
+        return await self._database.reading(lambda c: status.candidate_in_full(candidates.case(c, candidate)))
+
+    async def candidate_approve(self, candidate: CandidateId, caller: Caller) -> Answer:
+        version = await self._pipeline.approve(candidate, caller.uid, caller.user)
+        return {"id": candidate, "released": version is not None, "version": version}
+
+    async def candidate_reject(self, candidate: CandidateId, caller: Caller, why: str) -> Answer:
+        await self._pipeline.reject(candidate, caller.uid, caller.user, why)
+        return {"id": candidate, "rejected": True, "why": why}
+
+    # -- lists -----------------------------------------------------------------------------------------------------------
+
+    async def list_versions(self, list_id: ListId) -> Answer:
+        self._known_list(list_id)
+        return await self._database.reading(lambda c: [status.version(made) for made in version_rows(c, list_id)])
+
+    async def list_diff(self, list_id: ListId, start: Version, end: Version) -> web.FileResponse:
+        view = self._known_list(list_id)
+        match reach(view.version, view.oldest_diff, start, end):
+            case Reach.NEVER:
+                raise RefusedError(f"list {list_id} has versions 1 to {view.version}")
+            case Reach.TOO_OLD:
+                raise RefusedError(f"list {list_id}: diffs are kept from version {view.oldest_diff} on")
+        return web.FileResponse(await self._renderings.diff(view, start, end))
+
+    def _known_list(self, list_id: ListId) -> ListView:
+        view = self._catalogue.get(list_id)
+        if view is None:
+            raise RefusedError(f"there is no list {list_id!r}: the configuration has {', '.join(self.config.lists)}")
+        return view
+
+    # -- subscribers -----------------------------------------------------------------------------------------------------
+
+    async def subscriber_add(self, body: dict[str, Any], caller: Caller) -> Answer:
+        name, wanted = body.get("id"), body.get("lists", [])
+        if not isinstance(name, str) or not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
+            raise RefusedError('expected {"id": TEXT, "lists": [TEXT, …]}')
+        for later in ("zones", "notify", "address", "cert"):
+            if body.get(later):
+                raise RefusedError(f"--{later.removesuffix('s')} is not built in this version: use --list")
+        now = self._clock()
+        token = await self._database.writing(
+            lambda connection: subscribers.add(
+                connection, name, wanted, known=self.config.lists, now=now, created_by=caller.user
+            )
+        )
+        await self.reload_subscribers()
+        return {"id": name, "token": token, "tsig": None, "config": {}}
+
+    async def subscriber_list(self) -> Answer:
+        return await self._database.reading(status.subscribers)
+
+    async def subscriber_show(self, subscriber: str) -> Answer:
+        found = (await self._database.reading(status.subscribers)).get(SubscriberId(subscriber))
+        if found is None:
+            raise RefusedError(f"there is no subscriber {subscriber!r}: see `blocklistd subscriber list`")
+        return {"id": subscriber} | found
+
+    async def subscriber_revoke(self, subscriber: str, caller: Caller) -> Answer:
+        now = self._clock()
+        await self._database.writing(lambda c: subscribers.revoke(c, subscriber, now=now, revoked_by=caller.user))
+        await self.reload_subscribers()
+        return {"id": subscriber, "revoked": True}
+
+    async def reload_subscribers(self) -> None:
+        self._access.replace(await self._database.reading(subscribers.load))
+
+    # -- keys ------------------------------------------------------------------------------------------------------------
+
+    async def keys(self) -> Answer:
+        trust = self._publisher.trust
+        return {
+            "root": {
+                "version": max(trust.roots),
+                "expires": rfc3339(trust.expires),
+                "days_left": (trust.expires - self._clock()) // timedelta(days=1),
+            },
+            "online": {"keyid": trust.online.public_key.keyid, "scheme": trust.online.public_key.scheme},
+        }

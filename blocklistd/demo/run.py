@@ -1,0 +1,292 @@
+"""`blocklistd demo`: hotline, daemon and subscriber on this machine, each for real, with changing reserved-name data.
+
+The hotline runs here; the daemon and the subscriber's `sync --watch` are processes of their own, started with the
+commands that an administrator and a subscriber would use. Nothing is left behind but a --dir that was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from blocklistd.cli.control import DaemonUnreachable, Client
+from blocklistd.demo.generator import Churn
+from blocklistd.demo.hotline import DemoHotline
+
+LIST: Final = "national"
+SOURCE: Final = "demo-hotline"
+SUBSCRIBER: Final = "demo-isp"
+SIZE: Final = 20_000  # names at the start
+FIRST_STEP: Final = 5  # the churn's fourth step from here is the first that a guard holds
+INTERVAL: Final = 4.0  # seconds between two versions
+START: Final = 30.0  # seconds that the daemon may take to be ready
+
+CONFIG: Final = """\
+# The demo's configuration: everything here, everything else as embedded.
+state_dir: state
+control:
+  socket: control.sock
+  operators: {{{user}: [admin]}}
+keys:
+  online: {{file: keys/online.pem}}
+sources:
+  {source}:
+    url: {url}
+    format: text
+    defaults: {{type: domain}}
+    schedule: every 1s
+    verify: {{method: minisign, key: keys/hotline.pub}}
+lists:
+  {list}:
+    sources: [{source}]
+feed:
+  listen: ["127.0.0.1:{feed}"]
+ops:
+  listen: ["127.0.0.1:{ops}"]
+"""
+
+
+def demo(directory: Path | None) -> int:
+    """Runs until Ctrl-C; the exit code of `blocklistd demo`."""
+    with _folder(directory) as folder:
+        try:
+            asyncio.run(_Demo(folder).run())
+        except KeyboardInterrupt:
+            pass
+        except DemoFailed as failure:
+            print(f"blocklistd: {failure}", file=sys.stderr)
+            return 1
+    print("\nstopped; nothing is left running" + ("" if directory else " and nothing is left on the disk"))
+    return 0
+
+
+class DemoFailed(Exception):
+    """The daemon or the subscriber did not start."""
+
+
+@contextlib.contextmanager
+def _folder(directory: Path | None) -> Iterator[Path]:
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield directory.resolve()
+        return
+    made = Path(tempfile.mkdtemp(prefix="blocklistd-demo-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+class _Demo:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._program = [sys.executable, "-m", "blocklistd"]
+        self._config = folder / "blocklistd.yaml"
+        self._hotline = DemoHotline()
+        self._changed = 0.0
+        self._seen = asyncio.Event()
+
+    async def run(self) -> None:
+        loop, main = asyncio.get_running_loop(), asyncio.current_task()
+        assert main is not None
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, main.cancel)
+        async with AsyncExitStack() as stack:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._play(stack)
+
+    async def _play(self, stack: AsyncExitStack) -> None:
+        churn = Churn(seed=2008, size=SIZE)
+        names = set(churn.base)
+        steps = iter(churn)
+        for step in steps:
+            names = (names - set(step.removed)) | set(step.added)
+            if step.number == FIRST_STEP:
+                break
+        await self._hotline.start()
+        stack.push_async_callback(self._hotline.stop)
+        self._publish(names)
+        feed, ops = self._configure()
+        await self._command("keys", "init", "-c", str(self._config), "--root-out", str(self._folder / "root"))
+        await self._start(stack, ["serve", "-c", str(self._config)], "daemon.log")
+        client = Client(self._folder / "control.sock")
+        await self._until_ready(client)
+        added = await self._ask(client, "POST", "/subscribers", {"id": SUBSCRIBER, "lists": [LIST]})
+        token = self._folder / "token"
+        token.write_text(added["token"] + "\n")
+        token.chmod(0o600)
+        self._print_commands(feed, ops)
+        await self._watch(stack, feed)
+        for step in steps:
+            await self._wait_for_client()
+            await asyncio.sleep(INTERVAL)
+            before, names = names, (names - set(step.removed)) | set(step.added)
+            self._publish(names)
+            if not await self._released(client, len(step.added), len(step.removed)):
+                names = before  # a reviewer said no: the hotline takes it back
+                self._publish(names)
+        await asyncio.Event().wait()
+
+    def _publish(self, names: set[str]) -> None:
+        self._seen.clear()
+        self._changed = time.monotonic()
+        self._hotline.publish(names)
+
+    def _configure(self) -> tuple[int, int]:
+        feed, ops = _free_port(), _free_port()
+        keys = self._folder / "keys"
+        keys.mkdir(mode=0o700, exist_ok=True)
+        (keys / "hotline.pub").write_bytes(self._hotline.public_key + b"\n")
+        import pwd
+
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        self._config.write_text(
+            CONFIG.format(user=user, source=SOURCE, list=LIST, url=self._hotline.url, feed=feed, ops=ops)
+        )
+        return feed, ops
+
+    # -- processes -------------------------------------------------------------------------------------------------------
+
+    async def _command(self, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self._program, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        _, errors = await process.communicate()
+        if process.returncode:
+            raise DemoFailed(f"`blocklistd {arguments[0]}` failed: {errors.decode().strip()}")
+
+    async def _start(self, stack: AsyncExitStack, arguments: list[str], log: str) -> asyncio.subprocess.Process:
+        """A process of its own session, so that Ctrl-C reaches it through us, in order."""
+        with open(self._folder / log, "wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *self._program,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        stack.push_async_callback(_stop, process)
+        return process
+
+    async def _until_ready(self, client: Client) -> None:
+        deadline = time.monotonic() + START
+        while time.monotonic() < deadline:
+            with contextlib.suppress(DaemonUnreachable):
+                document = await self._ask(client, "GET", "/status", None)
+                if document["lists"][LIST]["version"]:
+                    return
+            await asyncio.sleep(0.1)
+        log = (self._folder / "daemon.log").read_text(errors="replace")
+        raise DemoFailed(f"the daemon was not ready within {START:g} s; its log:\n{log}")
+
+    async def _ask(self, client: Client, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        return await asyncio.to_thread(client.request, method, path, body)
+
+    async def _watch(self, stack: AsyncExitStack, feed: int) -> None:
+        process = await self._start(stack, [*self._sync(feed, self._folder / "isp"), "--watch", "--json"], "sync.log")
+        assert process.stdout is not None
+        lines = process.stdout
+
+        async def follow() -> None:
+            client = Client(self._folder / "control.sock")
+            async for line in lines:
+                done = json.loads(line)
+                took = time.monotonic() - self._changed
+                versions = await self._ask(client, "GET", f"/lists/{LIST}/versions", None)
+                made = next(v for v in versions if v["version"] == done["version"])
+                print(
+                    f"version {done['version']:>3}   +{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
+                    f"   {done['how']:<8} {done['bytes']:>8} bytes   at the subscriber {took:5.2f} s after the hotline's change",
+                    flush=True,
+                )
+                self._seen.set()
+
+        following = asyncio.ensure_future(follow())
+        stack.callback(following.cancel)
+
+    def _sync(self, feed: int, folder: Path) -> list[str]:
+        return [
+            *("sync", f"http://127.0.0.1:{feed}", LIST, "--root", str(self._folder / "root" / "root.json")),
+            *("--token-file", str(self._folder / "token"), "--dir", str(folder)),
+        ]
+
+    # -- the play --------------------------------------------------------------------------------------------------------
+
+    async def _wait_for_client(self) -> None:
+        await self._seen.wait()
+
+    async def _released(self, client: Client, added: int, removed: int) -> bool:
+        """Whether the change became a version; while it is held, says so once and waits for a reviewer."""
+        said = None
+        while not self._seen.is_set():
+            held = await self._ask(client, "GET", "/candidates", None)
+            if held and said != held[0]["id"]:
+                said = held[0]["id"]
+                reasons = "; ".join(f"{r['guard']}: {r['found']}, limit {r['limit']}" for r in held[0]["reasons"])
+                program = f"{shutil.which('blocklistd', path=str(Path(sys.executable).parent)) or 'blocklistd'}"
+                print(
+                    f"HELD          +{added:<6} -{removed:<6} by the guard {reasons}\n"
+                    f"              the last good version stays live until somebody has looked; in another terminal:\n"
+                    f"                {program} candidate show {said} -c {self._config}\n"
+                    f"                {program} candidate approve {said} -c {self._config}",
+                    flush=True,
+                )
+            elif said and not held:
+                case = await self._ask(client, "GET", f"/candidates/{said}", None)
+                if case["state"] == "rejected":
+                    print(f"REJECTED      {case['why']}: the hotline takes it back", flush=True)
+                    return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._seen.wait(), 0.2)
+        return True
+
+    def _print_commands(self, feed: int, ops: int) -> None:
+        program = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
+        token = f"\"Authorization: Bearer $(cat {self._folder / 'token'})\""
+        url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
+        sync = " ".join(self._sync(feed, self._folder / "my-copy"))
+        print(
+            f"""blocklistd demo: a hotline, the daemon and a subscriber, all on loopback, in {self._folder}
+
+try in another terminal:
+  {program} status -c {self._config}
+  {program} list versions {LIST} -c {self._config}
+  curl -s -H {token} {url}
+  curl -s -H {token} {url}/diffs/1-2
+  {program} {sync}
+  curl -s http://127.0.0.1:{ops}/metrics
+
+Ctrl-C stops everything.
+""",
+            flush=True,
+        )
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(15):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

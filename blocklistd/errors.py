@@ -1,0 +1,99 @@
+"""Every error that blocklistd raises on purpose, cut by who must act.
+
+    BlocklistError
+    ├── ConfigError            the administrator: the configuration file
+    ├── SourceError            the hotline (or the way to it); the last good version stays live
+    │   ├── FetchError         nothing whole arrived
+    │   ├── VerifyError        it does not prove its origin
+    │   │   └── StaleError     it proves its origin, and is older than what was accepted
+    │   ├── ParseError         it is not a list in the configured format
+    │   └── JobError           the job that read it crashed, looped or ran into its limits
+    ├── StoreError             the administrator: disk, database, state_dir
+    │   └── FencedError        another daemon has taken the state_dir over
+    ├── SigningError           the administrator: keys, root.json
+    ├── SubscriberError        the subscriber: what it asked for or what it was given
+    │   └── SyncError          the subscriber's client: nothing newer could be verified
+    └── RefusedError           the operator: a command that can't be done now
+
+A message says what was found, what was expected and what to do. It never holds the text of an entry. A held
+candidate is no error: it is a `Hold`, a value (guard.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class BlocklistError(Exception):
+    """Base of all errors that are raised on purpose; its text is fit for a log and for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigProblem:
+    """One error in a configuration file; line is counted from 1."""
+
+    file: Path
+    line: int
+    key: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.key}: found {self.found}, expected {self.expected}"
+
+
+class ConfigError(BlocklistError):
+    """The configuration can't be used; `problems` holds every error in it, in the order of lines."""
+
+    def __init__(self, problems: list[ConfigProblem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
+class SourceError(BlocklistError):
+    """A pull failed; nothing live changed."""
+
+
+class FetchError(SourceError):
+    """The body did not arrive whole within its limits."""
+
+
+class VerifyError(SourceError):
+    """The body does not prove its origin; not one byte of it was parsed."""
+
+
+class StaleError(VerifyError):
+    """The body proves its origin, but something newer was accepted before: a replay."""
+
+
+class ParseError(SourceError):
+    """The body is not a list in the configured format."""
+
+
+class JobError(SourceError):
+    """The job that read the body was killed, crashed, or ran into a limit."""
+
+
+class StoreError(BlocklistError):
+    """The database or a sealed file can't be read or written, or is not what it should be."""
+
+
+class FencedError(StoreError):
+    """Another daemon took the state_dir over after this process was started; nothing was written."""
+
+
+class SigningError(BlocklistError):
+    """A key or a root of trust is missing, wrong, or about to expire."""
+
+
+class SubscriberError(BlocklistError):
+    """A subscriber's request or registration can't be used."""
+
+
+class SyncError(SubscriberError):
+    """The client could not verify anything newer; what it has stays in place."""
+
+
+class RefusedError(BlocklistError):
+    """An operator's command can't be done in the present state."""

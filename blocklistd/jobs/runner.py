@@ -1,0 +1,139 @@
+"""Runs a function in a process of its own and waits for its answer without holding the event loop.
+
+The processes are forks of one server that has everything imported (a fork takes some 10 ms). An answer is JSON, never a
+pickle: a job that read hostile bytes is not believed further than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any, Final
+
+import orjson
+
+from blocklistd import errors
+from blocklistd.errors import BlocklistError, JobError
+from blocklistd.jobs import sandbox
+from blocklistd.jobs.sandbox import JobLimits
+from blocklistd.limits import MAX_JOB_REPORT
+
+PRELOAD: Final = ["blocklistd.sources.intake", "blocklistd.versions.commit", "blocklistd.versions.render"]
+MAX_JOBS: Final = 8
+"""Processes at once; more wait. Above the number of concurrent pulls, so that no hotline keeps the others waiting."""
+
+
+class Jobs:
+    """The forkserver and the threads that wait for its children."""
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOAD)
+        self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
+        self._running: set[ForkServerProcess] = set()
+
+    async def warm(self) -> None:
+        """Starts the server and imports everything, so that the first pull does not wait for it."""
+        await self.run(_nothing, limits=JobLimits(wall=120.0))
+
+    async def run(self, work: Callable[..., Any], *arguments: Any, limits: JobLimits) -> Any:
+        """The answer of `work(*arguments)`, a module-level function whose answer orjson can write.
+
+        Raises the BlocklistError that the work raised, or JobError if it crashed, ran into a limit or took too long.
+        A sandboxed `work` enters the filter itself, once it has opened its files.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
+
+    def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> Any:
+        receive, send = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_child, args=(send, work, arguments, limits), daemon=True)
+        with receive:
+            try:
+                process.start()
+            finally:
+                send.close()
+            self._running.add(process)
+            try:
+                return _answer(process, receive, limits)
+            finally:
+                if process.is_alive():
+                    process.kill()
+                process.join()
+                self._running.discard(process)
+                process.close()
+
+    def close(self) -> None:
+        """Kills what still runs; nothing that was not committed is lost by it."""
+        for process in list(self._running):
+            if process.is_alive():
+                process.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) -> Any:
+    if not receive.poll(limits.wall):
+        raise JobError(f"the job took longer than {limits.wall:g} s and was stopped")
+    try:
+        answer = orjson.loads(receive.recv_bytes(MAX_JOB_REPORT))
+    except EOFError:
+        process.join(5)
+        raise JobError(_death(process.exitcode, limits)) from None
+    except (OSError, orjson.JSONDecodeError):
+        raise JobError("the job's answer can't be read: it was stopped") from None
+    if "value" in answer:
+        return answer["value"]
+    kind = getattr(errors, str(answer.get("error")), JobError)
+    if not (isinstance(kind, type) and issubclass(kind, BlocklistError)):
+        kind = JobError
+    raise kind(str(answer.get("text")))
+
+
+def _death(exitcode: int | None, limits: JobLimits) -> str:
+    if exitcode is None or exitcode >= 0:
+        return f"the job ended without an answer (exit code {exitcode})"
+    name = signal.Signals(-exitcode).name
+    why = {
+        "SIGSYS": "it made a system call that the sandbox forbids",
+        "SIGXCPU": f"it used more than {limits.cpu} s of processor time",
+        "SIGXFSZ": f"it wrote a file of more than {limits.file} bytes",
+        "SIGKILL": f"it was killed: more than {limits.cpu} s of processor time, or no memory was left"
+        if limits.cpu
+        else "it was killed: perhaps no memory was left",
+    }.get(name, "it crashed")
+    return f"the job died of {name}: {why}"
+
+
+def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> None:
+    """The process's whole life. Its errors name types and places: a message could hold what it was reading."""
+    try:
+        sandbox.confine(limits)
+        answer: dict[str, Any] = {"value": work(*arguments)}
+    except BlocklistError as error:
+        answer = {"error": type(error).__name__, "text": str(error)}
+    except MemoryError:
+        answer = {"error": "JobError", "text": f"the job needed more than its {limits.memory} bytes of memory"}
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        answer = {
+            "error": "JobError",
+            "text": f"the job failed: {type(error).__name__} at {os.path.basename(place.filename)}:{place.lineno}",
+        }
+    try:
+        send.send_bytes(orjson.dumps(answer))
+    finally:
+        send.close()
+        sys.stdout.flush()
+        os._exit(0)  # nothing is left to clean up, and a job in the filter could not
+
+
+def _nothing() -> None:
+    """The smallest job."""

@@ -1,0 +1,69 @@
+"""What happens by itself, by APScheduler: pulls, signing again, retention, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
+
+Work = Callable[[], Awaitable[object]]
+SOON: Final = timedelta(milliseconds=50)
+
+
+def interval_of(every: timedelta) -> IntervalTrigger:
+    """Every so often, with a share of it as jitter, so that many publishers do not ask a hotline in the same second."""
+    seconds = every.total_seconds()
+    return IntervalTrigger(seconds=seconds, jitter=min(seconds * PULL_JITTER, PULL_JITTER_MAX), timezone=UTC)
+
+
+def cron_of(line: str) -> CronTrigger:
+    """A five-field cron line, in UTC."""
+    trigger = CronTrigger.from_crontab(line, timezone=UTC)
+    trigger.jitter = PULL_JITTER_MAX
+    return trigger
+
+
+class Scheduler:
+    """Work by name; a name scheduled again replaces what it was. Nothing runs twice at once, nothing piles up."""
+
+    def __init__(self) -> None:
+        self._scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=False)
+
+    def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
+        """At once if it never ran or its time has passed while nobody was there, else when it is due."""
+        due = next_time(trigger, last, now)
+        self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now + SOON), replace_existing=True)
+
+    def every(self, name: str, period: timedelta, work: Work) -> None:
+        self._scheduler.add_job(
+            work, IntervalTrigger(seconds=period.total_seconds(), timezone=UTC), id=name, replace_existing=True
+        )
+
+    def drop(self, name: str) -> None:
+        if self._scheduler.get_job(name):
+            self._scheduler.remove_job(name)
+
+
+def next_time(trigger: BaseTrigger, last: datetime | None, now: datetime) -> datetime:
+    """When a trigger that last ran at `last` is due; never later than one turn from now."""
+    if last is None:
+        return now
+    if isinstance(trigger, IntervalTrigger):
+        return min(last, now) + trigger.interval
+    due = trigger.get_next_fire_time(None, last + timedelta(seconds=1))
+    return due if due is not None else now

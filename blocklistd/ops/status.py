@@ -1,0 +1,151 @@
+"""What people and machines are told of the state (`status`, `source`, `candidate`, `list`, `subscriber`): plain values.
+
+Nothing here holds an entry: candidates are figures, versions are counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from blocklistd.model import SourceId, VersionInfo
+from blocklistd.serve.catalogue import Catalogue
+from blocklistd.subscribers import Subscriber, load
+from blocklistd.times import rfc3339
+from blocklistd.versions import candidates
+from blocklistd.versions.candidates import Case
+from blocklistd.versions.pulls import SourceState
+from blocklistd.versions.schema import pulls
+
+Document = dict[str, Any]
+
+
+def lists(catalogue: Catalogue) -> Document:
+    return {
+        view.id: {
+            "version": view.version,
+            "entries": view.live.entries if view.live else 0,
+            "session": view.session,
+            "sha256": view.live.sha256 if view.live else None,
+            "published": rfc3339(view.live.time) if view.live else None,
+            "expires": rfc3339(view.expires),
+        }
+        for view in catalogue
+    }
+
+
+def source(state: SourceState, method: str, quarantine: bool, max_age: float, now: datetime) -> Document:
+    """A source's last pull; `age` is the time since the last accepted one, in seconds."""
+    age = (now - state.last_accepted).total_seconds() if state.last_accepted else None
+    report = state.report
+    return {
+        "outcome": state.outcome.value if state.outcome else None,
+        "reason": state.reason,
+        "candidate": state.candidate,
+        "last_pull": rfc3339(state.last_pull) if state.last_pull else None,
+        "last_accepted": rfc3339(state.last_accepted) if state.last_accepted else None,
+        "age": round(age, 3) if age is not None else None,
+        "overdue": age is None or age > max_age,
+        "verify": method,
+        "quarantine": quarantine,
+        "entries": report.entries if report else None,
+        "types": report.types if report else {},
+        "rejected": report.rejected if report else {},
+        "first_rejected": report.first_rejected if report else {},
+        "dropped_attributes": report.dropped_attributes if report else 0,
+    }
+
+
+def history(connection: Connection, source_id: SourceId, newest: int = 20) -> list[Document]:
+    """The last pulls of a source, newest first; seconds are those that each took."""
+    rows = connection.execute(
+        select(pulls).where(pulls.c.source == source_id).order_by(pulls.c.id.desc()).limit(newest)
+    )
+    return [
+        {
+            "time": rfc3339(row.time),
+            "seconds": row.seconds / 1000,
+            "outcome": row.outcome,
+            "reason": row.reason,
+            "records": row.report["records"] if row.report else None,
+        }
+        for row in rows
+    ]
+
+
+def candidate(case: Case) -> Document:
+    found = case.candidate
+    return {
+        "id": found.id,
+        "list": found.list,
+        "source": found.source,
+        "created": rfc3339(found.created),
+        "added": found.added,
+        "removed": found.removed,
+        "changed": found.changed,
+        "entries": found.entries,
+        "reasons": [{"guard": r.guard, "limit": r.limit, "found": r.found} for r in found.reasons],
+        "approvals": [decision.user for decision in case.decisions if decision.approve],
+        "state": case.state,
+    }
+
+
+def candidate_in_full(case: Case) -> Document:
+    return candidate(case) | {
+        "suffixes": case.suffixes,
+        "decisions": [
+            {"user": d.user, "uid": d.uid, "time": rfc3339(d.time), "approve": d.approve} for d in case.decisions
+        ],
+        "why": case.why,
+        "version": case.version,
+    }
+
+
+def held(connection: Connection) -> list[Document]:
+    return [candidate(case) for case in candidates.held(connection)]
+
+
+def version(made: VersionInfo) -> Document:
+    return {
+        "version": made.version,
+        "time": rfc3339(made.time),
+        "entries": made.entries,
+        "added": made.added,
+        "removed": made.removed,
+        "sha256": made.sha256,
+        "released_by": made.released_by,
+    }
+
+
+def subscriber(who: Subscriber) -> Document:
+    """A version and lag per list come with receipts; until one arrives they are not known."""
+    return {
+        "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
+        "zones": {},
+        "nodes": [],
+        "created": rfc3339(who.created),
+        "created_by": who.created_by,
+        "revoked": rfc3339(who.revoked) if who.revoked else None,
+    }
+
+
+def subscribers(connection: Connection) -> Document:
+    return {who.id: subscriber(who) for who in load(connection).values()}
+
+
+def whole(
+    catalogue: Catalogue, connection: Connection, sources: Iterable[tuple[SourceId, Callable[[Connection], Document]]]
+) -> Document:
+    """The document of `status`."""
+    return {
+        "lists": lists(catalogue),
+        "zones": {},
+        "sources": {name: describe(connection) for name, describe in sources},
+        "candidates": held(connection),
+        "subscribers": subscribers(connection),
+    }
+
+

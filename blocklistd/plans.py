@@ -1,0 +1,115 @@
+"""From the configuration to what each station is given: no station reads the configuration itself."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Callable, Mapping
+
+from apscheduler.triggers.base import BaseTrigger
+
+from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Source
+from blocklistd.model import ListId, SourceId, Validators
+from blocklistd.ops.scheduler import cron_of, interval_of
+from blocklistd.pipeline import SourcePlan
+from blocklistd.sources.fetch import Request
+from blocklistd.sources.intake import public_key
+from blocklistd.tls import load_certificate
+from blocklistd.versions.commit import ListPlan
+
+
+def list_plans(config: Config) -> dict[ListId, ListPlan]:
+    return {name: _list_plan(found, config.sources) for name, found in config.lists.items()}
+
+
+def _list_plan(found: BlockList, sources: Mapping[SourceId, Source]) -> ListPlan:
+    guards = found.guards
+    return ListPlan(
+        id=found.id,
+        sources=tuple(name for name in found.sources if not sources[name].quarantine),
+        types=found.types,
+        allow_public_suffix=guards.allow_public_suffix,
+        allow_ip=guards.allow_ip,
+        max_added=guards.max_added,
+        max_removed=guards.max_removed,
+        min_change=guards.min_change,
+        min_entries=guards.min_entries,
+        max_rejected=guards.max_rejected,
+        review=found.release == "review",
+    )
+
+
+def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
+    """Raises ConfigError, VerifyError where a secret or a key can't be read."""
+    return {name: _source_plan(found, config) for name, found in config.sources.items()}
+
+
+def _source_plan(found: Source, config: Config) -> SourcePlan:
+    verify = found.verify
+    key = public_key(verify.key.read_bytes()) if verify.key is not None else None
+    return SourcePlan(
+        id=found.id,
+        request=_request(found),
+        format=found.format,
+        fields=dict(found.fields),
+        defaults=dict(found.defaults),
+        key=key,
+        lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),
+        quarantine=found.quarantine,
+    )
+
+
+def _request(found: Source) -> Callable[[Validators], Request]:
+    headers, context, elsewhere = _authorization(found.auth), None, None
+    if found.path is None and not found.url.startswith("http:"):
+        context = _tls(found)
+        # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
+        elsewhere = None if found.ca is not None else ssl.create_default_context()
+
+    def request(validators: Validators) -> Request:
+        return Request(
+            url=found.url if found.path is None else f"file:{found.path}",
+            signature=_signature(found),
+            timeout=found.timeout.total_seconds(),
+            max_bytes=found.max_bytes,
+            validators=validators,
+            headers=headers,
+            ssl=context,
+            ssl_elsewhere=elsewhere,
+        )
+
+    return request
+
+
+def _signature(found: Source) -> str | None:
+    """The signature's URL, or a template for it: of a drop folder it is known once a file was taken from it."""
+    if found.verify.method != "minisign":
+        return None
+    template = found.verify.signature
+    return template if "{url}" in template or found.signature_path is None else f"file:{found.signature_path}"
+
+
+def _authorization(auth: Auth | None) -> dict[str, str]:
+    match auth:
+        case Bearer():
+            return {"Authorization": f"Bearer {auth.token.read()}"}
+        case Basic():
+            pair = f"{auth.user}:{auth.password.read()}"
+            return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        case _:
+            return {}
+
+
+def _tls(found: Source) -> ssl.SSLContext:
+    """The system's authorities, or the pinned one; with the client's certificate where the hotline wants one."""
+    context = ssl.create_default_context(cafile=found.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if isinstance(found.auth, ClientCert):
+        load_certificate(context, found.auth.cert, found.auth.key)
+    return context
+
+
+def trigger(found: Source) -> BaseTrigger:
+    """When a source is pulled."""
+    schedule = found.schedule
+    return cron_of(schedule.cron) if schedule.cron is not None else interval_of(schedule.every)

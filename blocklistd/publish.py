@@ -1,0 +1,78 @@
+"""Sign and publish: from a version in the store to what subscribers see.
+
+The signed metadata is saved first, in one transaction, then the view in memory is replaced. A crash in between is made
+good at the next start: what is in the store and not signed yet is signed then, and only then served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from blocklistd.kinds import CANONICALISER
+from blocklistd.limits import KEPT_SNAPSHOTS
+from blocklistd.model import ListId
+from blocklistd.serve.catalogue import Catalogue, ListView, view
+from blocklistd.signing.keys import Trust
+from blocklistd.signing.roles import Lives, newest, sign
+from blocklistd.versions.database import Database
+from blocklistd.versions.lists import list_state, oldest_diff, version_rows
+from blocklistd.versions.metadata import load_roles, save_roles
+
+log: Final = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+class Publisher:
+    """Signs with the online key, which is nowhere else, and flips the pointer."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, trust: Trust, clock: Clock) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self.trust = trust
+        self._clock = clock
+        self._lives: dict[ListId, Lives] = {}
+        self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
+        """How long this list's signatures are good for."""
+        self._lives[list_id] = Lives(expires, timestamp_expires)
+
+    async def publish(self, list_id: ListId) -> ListView:
+        """Signs what is due for the list's newest version, and serves it. Raises StoreError, SigningError."""
+        async with self._locks[list_id]:
+            made = await asyncio.to_thread(self._sign, list_id)
+            self._catalogue.publish(made)
+            return made
+
+    def _sign(self, list_id: ListId) -> ListView:
+        now = self._clock()
+        with self._database.read() as connection:
+            state = list_state(connection, list_id)
+            roles = load_roles(connection, list_id)
+            kept = list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS))
+            oldest = oldest_diff(connection, list_id)
+        new = sign(list_id, state.live, newest(roles), self._lives[list_id], now, self.trust.online)
+        if new:
+            with self._database.write() as connection:
+                save_roles(connection, list_id, new)
+            log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
+        return view(list_id, state.session, kept, oldest, [*roles, *new], self.trust.roots, CANONICALISER)
+
+    async def sign_again(self) -> None:
+        """Renews what is due in every list; one list's failure does not keep the others from it."""
+        for list_id in list(self._lives):
+            try:
+                await self.publish(list_id)
+            except Exception as error:
+                log.error("list %s could not be signed again: %s", list_id, error)
+
+    def forget(self, list_id: ListId) -> None:
+        """The list is no longer configured: not signed, not served; the store keeps it."""
+        self._lives.pop(list_id, None)
+        self._catalogue.withdraw(list_id)

@@ -1,0 +1,130 @@
+"""Answers: small documents that stand ready, and files in the coding and the range that was asked for.
+
+Every file is immutable under its URL, so its ETag is a name that is known before the file is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from blocklistd.errors import StoreError
+from blocklistd.limits import CHUNK, WRITE_STALL
+from blocklistd.serve.catalogue import Document
+from blocklistd.serve.problems import Problem
+from blocklistd.versions.render import SUFFIX
+
+IMMUTABLE: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
+REVALIDATE: Final = {"Cache-Control": "no-cache"}
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+
+Compress = Callable[[Path, str], Awaitable[None]]
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+def matches(header: str | None, etag: str) -> bool:
+    """If-None-Match against one strong ETag, by weak comparison (RFC 9110 13.1.2)."""
+    if not header:
+        return False
+    if header == etag or header.strip() == "*":
+        return True
+    return etag in (candidate.strip().removeprefix("W/") for candidate in header.split(","))
+
+
+def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.Response:
+    """A document of JSON, or 304."""
+    headers = {"ETag": what.etag, **cache}
+    if matches(request.headers.get("If-None-Match"), what.etag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=what.body, content_type=JSON, headers=headers)
+
+
+def coding_for(accept: str | None) -> str:
+    """The content coding to answer with: zstd before gzip before none, of those whose quality is not zero.
+
+    RFC 9110 12.5.3; identity is always there, since every other is made of it.
+    """
+    if not accept:
+        return "identity"
+    quality: dict[str, float] = {}
+    for part in accept.split(","):
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
+        try:
+            quality[name] = float(weight)
+        except ValueError:
+            quality[name] = 0.0
+    offered = [coding for coding in SUFFIX if quality.get(coding, quality.get("*", 0.0)) > 0]
+    return max(offered, key=lambda coding: quality.get(coding, quality.get("*", 0.0)), default="identity")
+
+
+async def file(request: web.BaseRequest, path: Path, name: str, compress: Compress) -> web.StreamResponse:
+    """Sends an immutable file of NDJSON; `name` is its ETag without the coding.
+
+    A Range is answered on the identity coding only. `compress` makes the rendering beside the file, once.
+    Raises Problem 416 for a range outside the file.
+    """
+    ranged = request.headers.get("Range")
+    coding = "identity" if ranged else coding_for(request.headers.get("Accept-Encoding"))
+    etag = f'"{name}"' if coding == "identity" else f'"{name}-{coding}"'
+    headers = {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
+    if coding != "identity":
+        headers["Content-Encoding"] = coding
+    if matches(request.headers.get("If-None-Match"), etag):
+        headers.pop("Content-Encoding", None)
+        return web.Response(status=304, headers=headers)
+    if coding != "identity":
+        await compress(path, coding)
+        path = path.with_name(path.name + SUFFIX[coding])
+    try:
+        source = await asyncio.to_thread(open, path, "rb", 0)
+    except OSError as error:
+        raise StoreError(f"a file that is served can't be opened: {error.strerror}") from error
+    with source:
+        length = source.seek(0, 2)
+        start, end = 0, length
+        status = HTTPStatus.OK
+        unconditional = (condition := request.headers.get("If-Range")) is None or condition == etag
+        if ranged and unconditional and (asked := _RANGE.fullmatch(ranged.strip())):
+            start, end = _range(asked, length)
+            status = HTTPStatus.PARTIAL_CONTENT
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
+        response = web.StreamResponse(status=status, headers={**headers, "Content-Type": NDJSON})
+        response.content_length = end - start
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        source.seek(start)
+        while start < end:
+            chunk = await asyncio.to_thread(source.read, min(CHUNK, end - start))
+            if not chunk:
+                raise StoreError("a file that is served is shorter than it was")
+            start += len(chunk)
+            async with asyncio.timeout(WRITE_STALL):
+                await response.write(chunk)
+            await asyncio.sleep(0)  # write() returns at once for a fast client: let the others have their turn
+        await response.write_eof()
+        return response
+
+
+def _range(asked: re.Match[str], length: int) -> tuple[int, int]:
+    """Start and end (exclusive) of one byte range (RFC 9110 14.1.2)."""
+    first, last = asked.groups()
+    if first:
+        start, end = int(first), min(int(last) + 1, length) if last else length
+    else:
+        start, end = (length - min(int(last), length), length) if last else (length, length)
+    if start >= end:
+        raise Problem(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            f"the file has {length} bytes",
+            {"Content-Range": f"bytes */{length}"},
+        )
+    return start, end

@@ -1,0 +1,137 @@
+"""The shell of HTTP: sockets, TLS, the bounds of connections, and what becomes of an error."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from blocklistd.config import Address
+from blocklistd.errors import StoreError
+from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_CONNECTIONS
+from blocklistd.serve.problems import Problem
+
+log: Final = logging.getLogger(__name__)
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Observer = Callable[[web.BaseRequest, int, float], None]
+"""Told of each answer: the request, its status, the seconds that it took."""
+
+
+class BoundedServer(web.Server):
+    """aiohttp's server with two bounds that it lacks: the number of connections, and the time to the first request."""
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) > MAX_CONNECTIONS:
+            transport.abort()
+            return
+        asyncio.get_running_loop().call_later(FIRST_REQUEST, self._close_if_silent, handler, transport)
+
+    def _close_if_silent(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        if handler in self._connections and not handler._request_count:
+            transport.abort()
+
+
+def answering(handler: Handler, observe: Observer) -> Handler:
+    """The handler with every error made into an answer; only the product's own texts go out or into the log."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            response = await handler(request)
+        except Problem as problem:
+            response = problem.response()
+        except (TimeoutError, ConnectionError):
+            # a slow reader, or one that went away: nothing more can be said on this connection
+            if request.transport is not None:
+                request.transport.abort()
+            response = web.Response(status=499)
+        except StoreError as error:
+            log.error("a request failed: %s", error)
+            response = _broken(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
+        except Exception as error:
+            log.error("a request failed: %s", type(error).__name__, exc_info=_without_text(error))
+            response = _broken(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the server's own")
+        observe(request, response.status, loop.time() - began)
+        return response
+
+    return answer
+
+
+def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
+    """After the first byte of an answer there is no other way to say that it failed than to cut it short."""
+    if request.task.cancelled() or (request.transport is not None and request._payload_writer.output_size):  # type: ignore[attr-defined]
+        assert request.transport is not None
+        request.transport.abort()
+    return Problem(status, detail).response()
+
+
+def _without_text(error: BaseException) -> BaseException:
+    """The error's type and places for a traceback, without its message: that could hold what was being read."""
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+
+
+class Listener:
+    """One HTTP service on its sockets."""
+
+    def __init__(self, handler: Handler, observe: Observer) -> None:
+        self._runner = web.ServerRunner(
+            BoundedServer(
+                answering(handler, observe),
+                access_log=None,
+                keepalive_timeout=KEEPALIVE,
+                max_line_size=8190,
+                max_field_size=8190,
+            ),
+            shutdown_timeout=DRAIN,
+        )
+        self.addresses: list[Address] = []
+
+    async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+        await self._runner.setup()
+        for bound in sockets:
+            await web.SockSite(self._runner, bound, ssl_context=tls, backlog=1024).start()
+            if bound.family != socket.AF_UNIX:
+                host, port = bound.getsockname()[:2]
+                self.addresses.append(Address(host, port))
+
+    async def stop(self) -> None:
+        """Takes no more connections, and lets those under way end (DRAIN seconds)."""
+        await self._runner.cleanup()
+
+
+def bind(address: Address, key: str) -> socket.socket:
+    """A bound TCP socket; `[::]` means both families, and IPv4 alone on a host without IPv6.
+
+    Raises StoreError with the configuration key that it came from.
+    """
+    both = address.host == "::"
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+            bound.bind(where)
+        except BaseException:
+            bound.close()
+            raise
+        bound.setblocking(False)
+        return bound
+    except OSError as error:
+        if both and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return bind(Address("0.0.0.0", address.port), key)
+        raise StoreError(f"{key}: {address} can't be listened on: {error.strerror}") from error

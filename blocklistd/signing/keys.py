@@ -1,0 +1,172 @@
+"""Keys and the root of trust.
+
+One root.json for all lists names the root keys, which are kept off the host, and the one online key, which signs
+targets, snapshot and timestamp and is nowhere but in the serving process.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from blocklistd.errors import SigningError
+from blocklistd.limits import ROOT_ALARM_DAYS
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+    from tuf.api.metadata import Metadata, Root
+
+    from blocklistd.config import Config
+
+ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class InitReport:
+    """What `keys init` wrote."""
+
+    online: Path
+    root_keys: tuple[Path, ...]
+    root: Path
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The roots of trust by version, newest last, and the signer of the online key that the newest names."""
+
+    roots: dict[int, bytes]
+    online: Signer
+    expires: datetime
+
+    def alarm(self, now: datetime) -> str | None:
+        """What the operator must hear about the root; it can't be renewed here, since its keys are elsewhere."""
+        left = self.expires - now
+        if left <= timedelta():
+            return "root.json has expired: subscribers refuse new metadata until it is renewed with the root keys"
+        if left < timedelta(days=ROOT_ALARM_DAYS):
+            return f"root.json expires in {left.days} days: renew it with the root keys"
+        return None
+
+
+def roots_dir(state_dir: Path) -> Path:
+    return state_dir / "root"
+
+
+def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: datetime) -> InitReport:
+    """Makes the online key, the root keys and root.json version 1. Overwrites nothing.
+
+    Raises SigningError where something is in the way or can't be written; then nothing new is left behind.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from securesystemslib.signer import CryptoSigner
+    from tuf.api.metadata import Metadata, Root
+
+    if not isinstance(config.keys.online, Path):
+        raise SigningError(
+            "keys.online is a signer URI: `keys init` makes keys in files; set keys.online to {file: PATH}"
+        )
+    if not 1 <= threshold <= root_keys:
+        raise SigningError(f"--threshold {threshold} of --root-keys {root_keys}: expected 1 <= threshold <= keys")
+    copy = roots_dir(config.state_dir) / "1.root.json"
+    names = [root_out / f"root-{number}.pem" for number in range(1, root_keys + 1)]
+    for path in (config.keys.online, copy, root_out / "root.json", *names):
+        if path.exists():
+            raise SigningError(f"{path} exists: keys are made once; to change them use `keys rotate`")
+    online, holders = CryptoSigner.generate_ed25519(), [CryptoSigner.generate_ed25519() for _ in names]
+    expires = (now + config.keys.root_expires).replace(microsecond=0)
+    root = Root(expires=expires)
+    root.roles["root"].threshold = threshold
+    for holder in holders:
+        root.add_key(holder.public_key, "root")
+    for role in ONLINE_ROLES:
+        root.add_key(online.public_key, role)
+    signed = Metadata(root)
+    for holder in holders:
+        signed.sign(holder, append=True)
+    body = signed.to_bytes()
+
+    def private(signer: CryptoSigner) -> bytes:
+        return signer._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # noqa: SLF001
+
+    files = {config.keys.online: (private(online), 0o600), **{p: (private(h), 0o600) for p, h in zip(names, holders)}}
+    files |= {root_out / "root.json": (body, 0o644), copy: (body, 0o600)}
+    _write_all(files)
+    _give_to_owner(config, copy)
+    return InitReport(config.keys.online, tuple(names), root_out / "root.json", expires)
+
+
+def _write_all(files: dict[Path, tuple[bytes, int]]) -> None:
+    written = []
+    try:
+        for path, (content, mode) in files.items():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            written.append(path)
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise SigningError(f"{error.filename or path}: {error.strerror}: no key was made") from error
+
+
+def _give_to_owner(config: Config, copy: Path) -> None:
+    """Run by root for a daemon with a user of its own: what the daemon reads belongs to the owner of the state_dir."""
+    owner = config.state_dir.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        assert isinstance(config.keys.online, Path)
+        for path in (config.keys.online, copy.parent, copy):
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def load_trust(config: Config) -> Trust:
+    """The roots in the state_dir and the online key. Raises SigningError with what is missing or wrong."""
+    from tuf.api.metadata import Metadata, Root
+
+    folder = roots_dir(config.state_dir)
+    try:
+        found = {int(path.name.partition(".")[0]): path.read_bytes() for path in folder.glob("*.root.json")}
+    except (OSError, ValueError) as error:
+        raise SigningError(f"{folder}: {error}: expected N.root.json files") from error
+    if not found:
+        raise SigningError(f"{folder} holds no root.json: run `blocklistd keys init --root-out DIR` first")
+    newest = found[max(found)]
+    try:
+        root: Metadata[Root] = Metadata.from_bytes(newest)
+        root.verify_delegate("root", root)
+    except Exception as error:  # python-tuf raises a family of its own per step
+        raise SigningError(f"{folder}/{max(found)}.root.json: {error}: restore it from a copy of root.json") from error
+    return Trust(dict(sorted(found.items())), _online_signer(config, root.signed), root.signed.expires)
+
+
+def _online_signer(config: Config, root: Root) -> Signer:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.exceptions import Error as KeyFormatError
+    from securesystemslib.signer import CryptoSigner, Signer
+
+    named = root.keys[root.roles["timestamp"].keyids[0]]
+    where = config.keys.online
+    if not isinstance(where, Path):
+        try:
+            return Signer.from_priv_key_uri(where, named)
+        except Exception as error:  # each kind of signer has its own
+            raise SigningError(f"keys.online {where}: {type(error).__name__}: {error}") from error
+    try:
+        signer = CryptoSigner(load_pem_private_key(where.read_bytes(), None))  # type: ignore[arg-type]
+    except OSError as error:
+        raise SigningError(f"{where}: {error.strerror}: expected the online key that `keys init` wrote") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm, KeyFormatError) as error:
+        raise SigningError(f"{where}: not a private key in PEM without a password ({type(error).__name__})") from None
+    if signer.public_key.keyid != named.keyid:
+        raise SigningError(
+            f"{where}: its key id is {signer.public_key.keyid[:16]}…, root.json names {named.keyid[:16]}…: it is another "
+            f"key; restore the one that `keys init` wrote with this root.json"
+        )
+    return signer

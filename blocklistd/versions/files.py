@@ -1,0 +1,197 @@
+"""Sealed files: content on disk, written once, named by its SHA-256.
+
+A file is sealed in this order: temporary file, write, fsync, rename to its digest, fsync of the folder; only then may
+the database name it. What no row names is swept (`sweep`). All writing goes through `Disk`, so that tests can make
+each step fail, or forget what was not yet synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import mmap
+import os
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from blocklistd.errors import StoreError
+from blocklistd.model import Sha256
+
+FLUSH: Final = 1 << 20  # bytes gathered before they are hashed and written
+
+
+class Disk:
+    """The port to the file system: each method is one step that can fail or be lost in a crash."""
+
+    def create(self, path: Path) -> BinaryIO:
+        return open(path, "xb", buffering=0)
+
+    def write(self, file: BinaryIO, data: bytes | memoryview) -> None:
+        """All of `data`: a raw file may take less than it is given (a full disk does so before it says ENOSPC)."""
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+
+    def fsync(self, file: BinaryIO) -> None:
+        os.fsync(file.fileno())
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.rename(old, new)
+
+    def fsync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+
+class Draft:
+    """A file that is being written; `sealed` and `length` (bytes) are set once it has its name."""
+
+    def __init__(self, disk: Disk, file: BinaryIO) -> None:
+        self._disk = disk
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._pending = bytearray()
+        self.length = 0
+        self.sealed: Sha256 | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.length += len(data)
+        if len(data) >= FLUSH:
+            self._flush()
+            self._put(data)
+        else:
+            self._pending += data
+            if len(self._pending) >= FLUSH:
+                self._flush()
+        return len(data)
+
+    def _put(self, data: bytes | bytearray | memoryview) -> None:
+        self._hash.update(data)
+        self._disk.write(self._file, memoryview(data))
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._put(self._pending)
+            self._pending = bytearray()
+
+    def finish(self) -> Sha256:
+        """Everything on the disk; the digest of it."""
+        self._flush()
+        self._disk.fsync(self._file)
+        return Sha256(self._hash.hexdigest())
+
+
+@contextmanager
+def atomic(disk: Disk, temporary: Path, final: Callable[[Sha256], Path]) -> Iterator[Draft]:
+    """A file that is whole, synced and under its final name when the block ends cleanly, and nowhere otherwise."""
+    with store_errors(temporary.parent):
+        try:
+            with disk.create(temporary) as file:
+                draft = Draft(disk, file)
+                yield draft
+                digest = draft.finish()
+            name = final(digest)
+            disk.rename(temporary, name)
+            disk.fsync_folder(name.parent)
+            draft.sealed = digest
+        except BaseException:
+            disk.unlink(temporary)
+            raise
+
+
+class SealedFiles:
+    """The folder of sealed files: `ROOT/ab/abcd…`, and beside each the renderings of it (`abcd….zst`, `abcd….gz`)."""
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self.disk = disk or Disk()
+
+    def prepare(self) -> None:
+        """Makes the folders; raises StoreError where that can't be done."""
+        with store_errors(self.root):
+            (self.root / "new").mkdir(mode=0o700, parents=True, exist_ok=True)
+            for byte in range(256):
+                (self.root / f"{byte:02x}").mkdir(mode=0o700, exist_ok=True)
+
+    def path(self, digest: Sha256) -> Path:
+        return self.root / digest[:2] / digest
+
+    @contextmanager
+    def create(self) -> Iterator[Draft]:
+        """A new sealed file, under the digest of its content once the block is left without an exception.
+
+        Raises StoreError where the disk refuses.
+        """
+        with atomic(self.disk, self.root / "new" / secrets.token_hex(16), self.path) as draft:
+            yield draft
+
+    def adopt(self, path: Path) -> Sha256:
+        """Seals a file that someone less trusted wrote on the same file system: the digest is computed here."""
+        with store_errors(self.root):
+            with open(path, "rb") as file:
+                digest = Sha256(hashlib.file_digest(file, "sha256").hexdigest())
+                self.disk.fsync(file)
+            self.disk.rename(path, self.path(digest))
+            self.disk.fsync_folder(self.path(digest).parent)
+        return digest
+
+    @contextmanager
+    def map(self, digest: Sha256 | None) -> Iterator[mmap.mmap | bytes]:
+        """The content as a read-only buffer; no digest, or an empty file, is b"". Raises StoreError if it is missing."""
+        if digest is None:
+            yield b""
+            return
+        with store_errors(self.root), open(self.path(digest), "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                yield b""
+                return
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                yield content
+
+    def intact(self, digest: Sha256) -> bool:
+        """Whether the file is there and its content has that digest."""
+        try:
+            with open(self.path(digest), "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        except OSError:
+            return False
+
+    def sweep(self, named: Collection[Sha256]) -> int:
+        """Removes what no row names, and every unfinished file; how many. Nothing may be writing meanwhile."""
+        removed = 0
+        for folder, keep in self._folders():
+            for path in folder:
+                if not keep or path.name.partition(".")[0] not in named:
+                    self.disk.unlink(path)
+                    removed += 1
+        return removed
+
+    def _folders(self) -> Iterator[tuple[Iterable[Path], bool]]:
+        yield list((self.root / "new").iterdir()), False
+        for byte in range(256):
+            yield list((self.root / f"{byte:02x}").iterdir()), True
+
+
+@contextmanager
+def store_errors(place: Path) -> Iterator[None]:
+    """An OSError as a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        what = {
+            errno.ENOSPC: "the disk is full: free space there; nothing live changed",
+            errno.EDQUOT: "the quota is used up: raise it; nothing live changed",
+            errno.EROFS: "the file system is read-only: mount it read-write",
+            errno.EACCES: "permission denied: it must belong to the user that runs the daemon",
+            errno.EPERM: "not permitted: it must belong to the user that runs the daemon",
+        }.get(error.errno or 0, error.strerror or type(error).__name__)
+        raise StoreError(f"{place}: {what}") from error

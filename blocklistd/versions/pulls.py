@@ -1,0 +1,135 @@
+"""What each source last said: its newest readable body, the proof it came with, and how every pull ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from blocklistd.limits import KEPT_PULLS
+from blocklistd.model import Candidate, CandidateId, IntakeReport, Outcome, Sha256, SourceId, Validators
+from blocklistd.versions.schema import pulls, sources, superseded_signatures
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """A source as the store has it. `validators` are those of the last body that every list has dealt with."""
+
+    id: SourceId
+    asserted: Sha256 | None = None
+    report: IntakeReport | None = None
+    validators: Validators = Validators()
+    signature: Sha256 | None = None
+    signed_at: int | None = None
+    last_pull: datetime | None = None
+    last_accepted: datetime | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    candidate: CandidateId | None = None
+
+
+def source_state(connection: Connection, source: SourceId, url: str) -> SourceState:
+    """`url` is the source's present one: validators of another URL are of another body."""
+    row = connection.execute(select(sources).where(sources.c.id == source)).first()
+    return SourceState(source) if row is None else _state(row, url)
+
+
+def _state(row: Row[Any], url: str) -> SourceState:
+    return SourceState(
+        id=row.id,
+        asserted=row.asserted,
+        report=IntakeReport(**row.report) if row.report else None,
+        validators=Validators(row.etag, row.last_modified) if row.url == url else Validators(),
+        signature=row.signature,
+        signed_at=row.signed_at,
+        last_pull=row.last_pull,
+        last_accepted=row.last_accepted,
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=row.reason,
+        candidate=row.candidate,
+    )
+
+
+def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
+    """Signatures that a newer one replaced and that the time in the newest does not rule out by itself."""
+    rows = connection.execute(
+        select(superseded_signatures.c.signature).where(superseded_signatures.c.source == source)
+    )
+    return [row.signature for row in rows]
+
+
+def take_over(connection: Connection, source: SourceId, report: IntakeReport) -> None:
+    """The body is now the source's newest: from here on what it superseded is a replay."""
+    _ensure(connection, source)
+    row = connection.execute(select(sources).where(sources.c.id == source)).one()
+    values: dict[str, Any] = {"asserted": report.asserted, "report": asdict(report)}
+    if report.signature is not None:
+        if row.signature not in (None, report.signature):
+            connection.execute(
+                superseded_signatures.insert().values(source=source, signature=row.signature, signed_at=row.signed_at)
+            )
+        values["signature"] = report.signature
+        if report.signed_at is not None:
+            values["signed_at"] = report.signed_at
+            connection.execute(  # these are refused by their time alone
+                delete(superseded_signatures).where(
+                    superseded_signatures.c.source == source, superseded_signatures.c.signed_at < report.signed_at
+                )
+            )
+    connection.execute(update(sources).where(sources.c.id == source).values(**values))
+
+
+def record_pull(
+    connection: Connection,
+    source: SourceId,
+    *,
+    outcome: Outcome,
+    reason: str | None,
+    candidate: CandidateId | None,
+    began: datetime,
+    ended: datetime,
+    report: IntakeReport | None,
+    validators: Validators | None,
+    url: str,
+) -> None:
+    """How a pull ended; `validators` only once every list has dealt with the body, else the next pull asks for all."""
+    _ensure(connection, source)
+    values: dict[str, Any] = {
+        "last_pull": ended,
+        "outcome": outcome.value,
+        "reason": reason,
+        "candidate": candidate,
+    }
+    if outcome is not Outcome.FAILED:
+        values["last_accepted"] = ended
+    if validators is not None:
+        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "url": url}
+    connection.execute(update(sources).where(sources.c.id == source).values(**values))
+    connection.execute(
+        pulls.insert().values(
+            source=source,
+            time=began,
+            seconds=round((ended - began).total_seconds() * 1000),
+            outcome=outcome.value,
+            reason=reason,
+            report=asdict(report) if report else None,
+        )
+    )
+    newest = connection.execute(select(func.max(pulls.c.id)).where(pulls.c.source == source)).scalar_one()
+    connection.execute(delete(pulls).where(pulls.c.source == source, pulls.c.id <= newest - KEPT_PULLS))
+
+
+def record_decision(connection: Connection, candidate: Candidate, outcome: Outcome, reason: str | None) -> None:
+    """What a person decided is what became of the pull that was held."""
+    connection.execute(
+        update(sources)
+        .where(sources.c.id == candidate.source, sources.c.candidate == candidate.id)
+        .values(outcome=outcome.value, reason=reason, candidate=None)
+    )
+
+
+def _ensure(connection: Connection, source: SourceId) -> None:
+    if connection.execute(select(sources.c.id).where(sources.c.id == source)).first() is None:
+        connection.execute(sources.insert().values(id=source))

@@ -1,0 +1,48 @@
+"""Where the state is: one value that opens it, in the serving process and in each job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocklistd.versions.database import Database
+from blocklistd.versions.files import SealedFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py)."""
+
+    state_dir: Path
+    epoch: int = 0
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "blocklistd.sqlite"
+
+    @property
+    def sealed(self) -> SealedFiles:
+        return SealedFiles(self.state_dir / "sealed")
+
+    @property
+    def diffs(self) -> Path:
+        return self.state_dir / "diffs"
+
+    @property
+    def work(self) -> Path:
+        return self.state_dir / "work"
+
+    @property
+    def evidence(self) -> Path:
+        return self.state_dir / "evidence"
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Database, SealedFiles]]:
+        """The database and the sealed files, for the length of one job."""
+        database = Database(self.database, self.epoch)
+        try:
+            yield database, self.sealed
+        finally:
+            database.close()

@@ -1,0 +1,73 @@
+"""What keeps the store small and whole: retention of the change log, the sweep of unnamed files, the check of named ones."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.versions.database import Database
+from blocklistd.versions.lists import version_rows
+from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions
+from blocklistd.versions.store import Store
+
+log: Final = logging.getLogger(__name__)
+
+
+def oldest_to_keep(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> Version:
+    """The lowest version that diffs must be able to start from: young enough, or one of the newest 100."""
+    newest = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == list_id)).scalar() or 0
+    young = connection.execute(
+        select(func.min(versions.c.version)).where(versions.c.list == list_id, versions.c.time >= now - retention)
+    ).scalar()
+    by_number = max(1, newest - MIN_KEPT_VERSIONS + 1)
+    return Version(min(by_number, young) if young is not None else by_number)
+
+
+def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
+    """Forgets the steps to `oldest` and below; how many rows of the log went. The versions' own rows stay."""
+    connection.execute(
+        update(versions).where(versions.c.list == list_id, versions.c.version <= oldest).values(logged=0)
+    )
+    gone = connection.execute(delete(changes).where(changes.c.list == list_id, changes.c.version <= oldest))
+    return gone.rowcount
+
+
+def named_files(connection: Connection) -> set[Sha256]:
+    """Every sealed file that a row still needs."""
+    named: set[Sha256] = set()
+    for list_id in connection.execute(select(lists.c.id)).scalars():
+        named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
+    for column in (list_sources.c.asserted, sources.c.asserted):
+        named |= {digest for digest in connection.execute(select(column)).scalars() if digest}
+    held = select(candidates.c.asserted).where(candidates.c.state == "held")
+    return named | {digest for digest in connection.execute(held).scalars() if digest}
+
+
+def sweep(store: Store, database: Database) -> int:
+    """Removes the files that no row names; how many. Nothing may be sealing meanwhile."""
+    with database.read() as connection:
+        named = named_files(connection)
+    removed = store.sealed.sweep(named)
+    if removed:
+        log.info("swept %d files that nothing names any more", removed)
+    return removed
+
+
+def clear_work(store: Store) -> None:
+    """Removes what jobs of an earlier daemon left unfinished."""
+    shutil.rmtree(store.work, ignore_errors=True)
+    store.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for leftover in store.diffs.glob("*/.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def damaged(store: Store, names: Iterable[Sha256]) -> list[Sha256]:
+    """Those of the named files that are missing or are not what their name says."""
+    return [digest for digest in names if not store.sealed.intact(digest)]

@@ -1,0 +1,361 @@
+"""A hotline whose behaviour a test changes between requests.
+
+    hotline.publish(["one.example", "two.example"])    # a body and its signature, replaced together
+    hotline.fault = Fault.TRUNCATED                     # from the next request on, until it is None again
+    assert hotline.bodies_asked == 2
+
+`HotlineSimulator` runs in the test's own loop (`async with`); `HotlineThread` has a loop of its own in a thread
+(`with`), for tests whose daemon is another process. Both listen on two loopback ports: `url` is on the first, the second
+is the other origin that Fault.REDIRECT_ELSEWHERE sends to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import gzip
+import hashlib
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from itertools import repeat
+from types import TracebackType
+from typing import Final, Self
+
+import minisign
+import zstandard
+from aiohttp import web
+
+LIST: Final = "/list.txt"
+WAIT: Final = 30.0  # seconds that a test waits for the simulator, or it for a test
+PIECE: Final = 1 << 20  # bytes
+
+
+class Fault(enum.Enum):
+    """What goes wrong, until it is set to another one. Bodies are validly signed unless their fault is the signature."""
+
+    TRUNCATED = "Content-Length is that of the whole body, half of it is sent"
+    EMPTY = "a body of no bytes"
+    HTML = "a page of HTML, with status 200"
+    SHRUNK = "a tenth of the lines"
+    STALE = "the body before the current one, with the signature that it had then"
+    SLOW = "one byte each `slow_interval` seconds"
+    BOMB = "gzip of `bomb_bytes` zero bytes, made while it is sent"
+    UNASKED_304 = "status 304, whatever was asked"
+    UNAVAILABLE = "status 503"
+    REDIRECT_CIRCLE = "two addresses that redirect to each other"
+    REDIRECT_ELSEWHERE = "a redirect to the same path at the other origin, which answers well"
+    WRONG_CODING = "says gzip, sends the body as it is"
+    UNKNOWN_CODING = "says br, sends the body as it is"
+    NO_SIGNATURE = "status 404 for the signature"
+    WRONG_SIGNATURE = "signed by another key"
+    SIGNATURE_OF_OTHER_BODY = "signed by the right key, but it is another body's signature"
+    SIGNATURE_LATE = "the signature before the current one, the first time that it is asked for; then the right one"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came in; `elsewhere`: at the other origin. Header names are lower-case."""
+
+    path: str
+    headers: Mapping[str, str]
+    elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A body and its signature; `signed_at` in Unix seconds."""
+
+    body: bytes
+    signature: bytes
+    signed_at: int
+
+
+class HotlineSimulator:
+    """Serves what was published last at `url`, its signature at `url` + ".minisig", conditional requests included.
+
+    `etag`, `last_modified` (which validators it sends), `coding` (identity, gzip or zstd, if the client takes it),
+    `prehashed` (minisign's form) and `fault` may be set at any time, from any thread. `requests` is what came in.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        self.etag = True
+        self.last_modified = False
+        self.coding = "identity"
+        self.prehashed = True
+        self.slow_interval = 0.05
+        self.bomb_bytes = 1 << 30
+        self.requests: list[Seen] = []
+        self.url = ""
+        self.elsewhere = ""
+        self._tls = tls
+        self._keys = minisign.KeyPair.generate()
+        self._other_keys = minisign.KeyPair.generate()
+        self._fault: Fault | None = None
+        self._late = False
+        self._signed_at = int(time.time())
+        self._history: list[Publication] = []
+        self._arrived = threading.Condition()
+        self._runner: web.AppRunner | None = None
+        self.publish([])
+
+    # -- what a test says ------------------------------------------------------------------------------------------------
+
+    def publish(self, lines: Iterable[str] | bytes, *, signed_at: int | None = None) -> Publication:
+        """From now on this is the list; signed a second after the one before, so that no two signatures are the same."""
+        self._history.append(self._sign(_joined(lines), signed_at))
+        return self._history[-1]
+
+    def republish(self, publication: Publication) -> None:
+        """From now on an earlier publication is the list again, with the signature that it had: a replay."""
+        self._history.append(publication)
+
+    def rotate_key(self) -> None:
+        """Whatever is published from now on is signed by a new key, which `public_key_text` then is."""
+        self._keys = minisign.KeyPair.generate()
+
+    @property
+    def fault(self) -> Fault | None:
+        return self._fault
+
+    @fault.setter
+    def fault(self, fault: Fault | None) -> None:
+        self._late = fault is Fault.SIGNATURE_LATE
+        self._fault = fault
+
+    # -- what a test asks ------------------------------------------------------------------------------------------------
+
+    @property
+    def public_key_text(self) -> str:
+        """The two lines of a .pub file."""
+        return bytes(self._keys.public_key).decode() + "\n"
+
+    @property
+    def current(self) -> Publication:
+        return self._history[-1]
+
+    @property
+    def bodies_asked(self) -> int:
+        return sum(seen.path == LIST for seen in self.requests)
+
+    @property
+    def signatures_asked(self) -> int:
+        return sum(seen.path == f"{LIST}.minisig" for seen in self.requests)
+
+    # -- the server ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        server = web.Application()
+        server.router.add_get("/{path:.*}", self._answer)
+        self._runner = web.AppRunner(server, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        for _ in range(2):
+            await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
+        scheme = "https" if self._tls else "http"
+        here, there = (f"{scheme}://127.0.0.1:{address[1]}" for address in self._runner.addresses)
+        self.url, self.elsewhere = f"{here}{LIST}", f"{there}{LIST}"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        elsewhere = request.host == self.elsewhere.split("/")[2]
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        with self._arrived:
+            self.requests.append(Seen(request.path, headers, elsewhere))
+            self._arrived.notify_all()
+        fault = None if elsewhere else self._fault
+        match fault:
+            case Fault.UNAVAILABLE:
+                return web.Response(status=503, text="try again later")
+            case Fault.REDIRECT_CIRCLE:
+                other = "/circle" if request.path == LIST else LIST
+                return web.Response(status=302, headers={"Location": other})
+            case Fault.REDIRECT_ELSEWHERE:
+                return web.Response(status=302, headers={"Location": self.elsewhere.replace(LIST, request.path)})
+        if request.path == f"{LIST}.minisig":
+            return self._answer_signature(fault)
+        if request.path != LIST:
+            return web.Response(status=404)
+        return await self._answer_body(request, fault)
+
+    def _answer_signature(self, fault: Fault | None) -> web.Response:
+        signature = self._served(fault).signature
+        match fault:
+            case Fault.NO_SIGNATURE:
+                return web.Response(status=404)
+            case Fault.WRONG_SIGNATURE:
+                signature = bytes(self._other_keys.secret_key.sign(self.current.body))
+            case Fault.SIGNATURE_OF_OTHER_BODY:
+                signature = bytes(self._keys.secret_key.sign(self.current.body + b"# another\n"))
+            case Fault.SIGNATURE_LATE if self._late:
+                self._late = False
+                signature = self._before().signature
+        return web.Response(body=signature, content_type="application/octet-stream")
+
+    async def _answer_body(self, request: web.Request, fault: Fault | None) -> web.StreamResponse:
+        served = self._served(fault)
+        validators = self._validators(served)
+        if fault is Fault.UNASKED_304 or _unchanged(request.headers, validators):
+            return web.Response(status=304, headers=validators)
+        headers = {"Content-Type": "text/html" if fault is Fault.HTML else "text/plain", **validators}
+        match fault:
+            case Fault.TRUNCATED:
+                headers["Content-Length"] = str(len(served.body))
+                return await _send(request, headers, _pieces([served.body[: len(served.body) // 2]]), cut=True)
+            case Fault.SLOW:
+                headers["Content-Length"] = str(len(served.body))
+                return await _send(request, headers, self._slowly(served.body))
+            case Fault.BOMB:
+                headers["Content-Encoding"] = "gzip"
+                return await _send(request, headers, _pieces(_gzip_of_zeros(self.bomb_bytes)))
+            case Fault.WRONG_CODING:
+                return web.Response(body=served.body, headers={**headers, "Content-Encoding": "gzip"})
+            case Fault.UNKNOWN_CODING:
+                return web.Response(body=served.body, headers={**headers, "Content-Encoding": "br"})
+        body = served.body
+        if self.coding != "identity" and self.coding in request.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"] = self.coding
+            body = gzip.compress(body, mtime=0) if self.coding == "gzip" else zstandard.compress(body)
+        return web.Response(body=body, headers=headers)
+
+    async def _slowly(self, body: bytes) -> AsyncIterator[bytes]:
+        for byte in body:
+            yield bytes([byte])
+            await asyncio.sleep(self.slow_interval)
+
+    # -- what is served --------------------------------------------------------------------------------------------------
+
+    def _served(self, fault: Fault | None) -> Publication:
+        """The publication that a fault makes of the current one. The same for the body and its signature."""
+        current = self.current
+        match fault:
+            case Fault.STALE:
+                return self._before()
+            case Fault.EMPTY:
+                return self._sign(b"", current.signed_at + 1)
+            case Fault.HTML:
+                page = b"<!DOCTYPE html>\n<title>Maintenance</title>\n<p>Back soon.</p>\n"
+                return self._sign(page, current.signed_at + 1)
+            case Fault.SHRUNK:
+                lines = current.body.splitlines(keepends=True)
+                return self._sign(b"".join(lines[: len(lines) // 10]), current.signed_at + 1)
+        return current
+
+    def _before(self) -> Publication:
+        return self._history[-2]
+
+    def _sign(self, body: bytes, signed_at: int | None) -> Publication:
+        if signed_at is None:
+            signed_at = self._signed_at = self._signed_at + 1
+        comment = f"timestamp:{signed_at}\tfile:list.txt{chr(9) + 'hashed' if self.prehashed else ''}"
+        signature = self._keys.secret_key.sign(body, prehash=self.prehashed, trusted_comment=comment)
+        return Publication(body, bytes(signature) + b"\n", signed_at)
+
+    def _validators(self, served: Publication) -> dict[str, str]:
+        validators = {}
+        if self.etag:
+            validators["ETag"] = f'"{hashlib.sha256(served.body).hexdigest()[:16]}"'
+        if self.last_modified:
+            validators["Last-Modified"] = formatdate(served.signed_at, usegmt=True)
+        return validators
+
+
+class HotlineThread(HotlineSimulator):
+    """The same with a loop and a thread of its own: `with HotlineThread() as hotline:`."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls=tls)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), name="hotline", daemon=True)
+
+    def wait_for_bodies(self, count: int, within: float = WAIT) -> None:
+        """Returns once `count` bodies were asked for since the start; raises AssertionError after `within` seconds."""
+        with self._arrived:
+            arrived = self._arrived.wait_for(lambda: self.bodies_asked >= count, within)
+        assert arrived, f"{self.bodies_asked} requests within {within} s, expected {count}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._up.wait(WAIT), "the hotline did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._down.set)
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive(), "the hotline did not stop"
+
+    async def _serve(self) -> None:
+        self._loop, self._down = asyncio.get_running_loop(), asyncio.Event()
+        async with self:
+            self._up.set()
+            await self._down.wait()
+
+
+def _joined(lines: Iterable[str] | bytes) -> bytes:
+    return lines if isinstance(lines, bytes) else "".join(f"{line}\n" for line in lines).encode()
+
+
+def _unchanged(asked: Mapping[str, str], validators: Mapping[str, str]) -> bool:
+    """If-None-Match before If-Modified-Since (RFC 9110 section 13.2.2); dates are compared as text: they are our own."""
+    if "If-None-Match" in asked:
+        return asked["If-None-Match"] == validators.get("ETag")
+    return "If-Modified-Since" in asked and asked["If-Modified-Since"] == validators.get("Last-Modified")
+
+
+async def _send(
+    request: web.Request, headers: Mapping[str, str], pieces: AsyncIterator[bytes], *, cut: bool = False
+) -> web.StreamResponse:
+    """Streams, chunked where `headers` say no length; `cut`: closes the connection after the last piece."""
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    async for piece in pieces:
+        await response.write(piece)
+    if cut:
+        assert request.transport is not None
+        request.transport.close()
+        return response
+    await response.write_eof()
+    return response
+
+
+async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def _gzip_of_zeros(length: int) -> Iterator[bytes]:
+    """One gzip member, valid to its end; a full flush makes each MiB compress to the same bytes, compressed once."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    zeros = bytes(PIECE)
+    block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
+    whole, rest = divmod(length, PIECE)
+    yield b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+    yield from repeat(block, whole)
+    yield packer.compress(bytes(rest)) + packer.flush()
+    crc = 0
+    for _ in range(whole):
+        crc = zlib.crc32(zeros, crc)
+    crc = zlib.crc32(bytes(rest), crc)
+    yield crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+__all__ = ["Fault", "HotlineSimulator", "HotlineThread", "Publication", "Seen"]

@@ -1,0 +1,209 @@
+"""The daemon as a process, with its files in a folder of the test: started, asked, killed, started again."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+READY_WITHIN = 60.0  # seconds
+ANSWER_WITHIN = 120.0
+
+USER = pwd.getpwuid(os.geteuid()).pw_name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Daemon:
+    """`start` returns once the daemon said READY=1; `ask` speaks to the control socket, `get` to the feed."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / "blocklistd.yaml"
+        self.feed_port = free_port()
+        self.ops_port = free_port()
+        self.config: dict[str, Any] = {
+            "state_dir": "state",
+            "control": {"socket": "c.sock", "operators": {USER: ["admin"]}},
+            "keys": {"online": {"file": "keys/online.pem"}},
+            "feed": {"listen": [f"127.0.0.1:{self.feed_port}"]},
+            "ops": {"listen": [f"127.0.0.1:{self.ops_port}"], "log": {"level": "debug", "format": "json"}},
+            **config,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.write_config()
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "daemon.log").read_text(errors="replace")
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root" / "root.json"
+
+    def write_config(self) -> None:
+        self.path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+
+    def cli(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
+        done = subprocess.run(
+            [sys.executable, "-m", "blocklistd", *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=ANSWER_WITHIN,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, done.stderr.decode()
+        return done
+
+    def init_keys(self) -> None:
+        if not self.root.exists():
+            self.cli("keys", "init", "-c", str(self.path), "--root-out", str(self.root.parent))
+
+    def launch(self, **environment: str) -> None:
+        """Starts without waiting."""
+        with open(self.folder / "daemon.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "blocklistd", "serve", "-c", str(self.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+
+    def start(self) -> Daemon:
+        self.init_keys()
+        where = self.folder / "notify.sock"
+        where.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+            notified.bind(str(where))
+            notified.settimeout(0.5)
+            self.launch(NOTIFY_SOCKET=str(where))
+            assert self.process is not None
+            deadline = time.monotonic() + READY_WITHIN
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.log[-3000:]}")
+                with contextlib.suppress(TimeoutError):
+                    if b"READY=1" in notified.recv(4096):
+                        return self
+        raise AssertionError(f"not ready within {READY_WITHIN} s:\n{self.log[-3000:]}")
+
+    def kill(self) -> None:
+        """kill -9 of the daemon alone; what it started has to notice by itself."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def __enter__(self) -> Daemon:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    # -- asking ----------------------------------------------------------------------------------------------------------
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
+        """One request on the control socket."""
+        connection = http.client.HTTPConnection("localhost", timeout=ANSWER_WITHIN)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(ANSWER_WITHIN)
+        connection.sock.connect(str(self.folder / "c.sock"))
+        return _exchange(connection, method, path, {}, None if body is None else json.dumps(body).encode())
+
+    def pull(self, source: str) -> dict[str, Any]:
+        answer = self.ask("POST", f"/sources/{source}/pull", {})
+        assert answer.status == 200, answer.body
+        outcome: dict[str, Any] = answer.json
+        return outcome
+
+    def approve(self, candidate: str) -> dict[str, Any]:
+        answer = self.ask("POST", f"/candidates/{candidate}/approve", {})
+        assert answer.status == 200, answer.body
+        released: dict[str, Any] = answer.json
+        return released
+
+    def subscriber(self, name: str, *lists: str) -> str:
+        """A new subscriber's token."""
+        answer = self.ask("POST", "/subscribers", {"id": name, "lists": list(lists)})
+        assert answer.status == 200, answer.body
+        return str(answer.json["token"])
+
+    def get(self, path: str, token: str | None = None, method: str = "GET", **headers: str) -> Answer:
+        """One request to the feed; header names with _ for -."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.feed_port, timeout=ANSWER_WITHIN)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        return _exchange(connection, method, path, sent, None)
+
+    def ops(self, path: str) -> Answer:
+        return _exchange(
+            http.client.HTTPConnection("127.0.0.1", self.ops_port, timeout=ANSWER_WITHIN), "GET", path, {}, None
+        )
+
+    def snapshot(self, list_id: str, token: str) -> bytes:
+        """The live snapshot as a subscriber gets it."""
+        status = self.get(f"/v1/lists/{list_id}", token).json
+        if not status["version"]:
+            return b""
+        return self.get(f"/v1/lists/{list_id}/targets/{status['sha256']}.{list_id}.ndjson", token).body
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+) -> Answer:
+    with contextlib.closing(connection):
+        connection.request(method, path, body, dict(headers))
+        response = connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+@contextlib.contextmanager
+def running(folder: Path, config: dict[str, Any]) -> Iterator[Daemon]:
+    with Daemon(folder, config) as daemon:
+        yield daemon
+
+

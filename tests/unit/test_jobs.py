@@ -1,0 +1,177 @@
+"""Jobs: what one does to itself is its own failure, and the next one goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from blocklistd.errors import JobError, VerifyError
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import JobLimits, enter_filter
+from blocklistd.limits import MIB
+
+ROOMY = JobLimits(wall=30.0)
+TIGHT = JobLimits(wall=30.0, memory=256 * MIB, cpu=2, file=1 * MIB, sandbox=True)
+
+
+@pytest.fixture
+async def jobs() -> AsyncIterator[Jobs]:
+    pool = Jobs()
+    yield pool
+    await asyncio.to_thread(pool.close)
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def refuse() -> None:
+    raise VerifyError("the signature is of another body")
+
+
+def stumble(secret: str) -> None:
+    raise KeyError(secret)
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def leave() -> None:
+    os._exit(3)
+
+
+def eat_memory() -> int:
+    return len(b"x" * (1024 * MIB))
+
+
+def loop_for_ever() -> None:
+    while True:
+        pass
+
+
+def sleep_for_ever() -> None:
+    time.sleep(3600)
+
+
+def write_much(path: str) -> None:
+    with open(path, "wb") as file:
+        enter_filter()
+        for _ in range(64):
+            file.write(b"x" * MIB)
+
+
+def chatter() -> str:
+    return "x" * (4 * MIB)
+
+
+def open_socket() -> None:
+    enter_filter()
+    socket.socket()
+
+
+def open_file(path: str) -> str:
+    enter_filter()
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError as error:
+        return f"refused: {error.strerror}"
+
+
+def start_process() -> None:
+    enter_filter()
+    os.fork()
+
+
+def signal_parent(pid: int) -> None:
+    enter_filter()
+    os.kill(pid, 0)
+
+
+def io_uring() -> None:
+    enter_filter()
+    ctypes.CDLL(None).syscall(425, 8, 0)
+
+
+def compute(path: str) -> int:
+    """What an intake job does: everything open before, then only bytes."""
+    with open(path, "r+b") as file:
+        enter_filter()
+        total = sum(file.read())
+        file.write(b"more")
+        os.fsync(file.fileno())
+        return total
+
+
+async def test_an_answer_comes_back(jobs: Jobs) -> None:
+    assert await jobs.run(add, 2, 3, limits=ROOMY) == 5
+
+
+async def test_the_products_own_errors_keep_their_kind_and_text(jobs: Jobs) -> None:
+    with pytest.raises(VerifyError, match="another body"):
+        await jobs.run(refuse, limits=ROOMY)
+
+
+async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: Jobs) -> None:
+    with pytest.raises(JobError, match=r"KeyError at test_jobs.py:\d+") as raised:
+        await jobs.run(stumble, "https://listed.example/", limits=ROOMY)
+    assert "listed" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("work", "arguments", "limits", "says"),
+    [
+        (crash, (), ROOMY, "SIGSEGV"),
+        (leave, (), ROOMY, "without an answer"),
+        (eat_memory, (), TIGHT, "memory"),
+        (loop_for_ever, (), TIGHT, "processor time"),
+        (sleep_for_ever, (), JobLimits(wall=0.5), "longer than 0.5 s"),
+        (chatter, (), ROOMY, "can't be read"),
+        (open_socket, (), TIGHT, "SIGSYS"),
+        (start_process, (), TIGHT, "SIGSYS"),
+        (io_uring, (), TIGHT, "SIGSYS"),
+    ],
+)
+async def test_what_a_job_does_to_itself(
+    jobs: Jobs, work: object, arguments: tuple[object, ...], limits: JobLimits, says: str
+) -> None:
+    with pytest.raises(JobError, match=says):
+        await jobs.run(work, *arguments, limits=limits)  # type: ignore[arg-type]
+    assert await jobs.run(add, 1, 1, limits=ROOMY) == 2, "the next job goes on"
+
+
+async def test_a_file_may_not_grow_without_end(jobs: Jobs, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="SIGXFSZ|OSError"):
+        await jobs.run(write_much, str(tmp_path / "out"), limits=TIGHT)
+    assert (tmp_path / "out").stat().st_size <= MIB
+
+
+async def test_in_the_sandbox_no_file_opens_and_no_process_is_signalled(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "online.pem").write_text("a key")
+    assert await jobs.run(open_file, str(tmp_path / "online.pem"), limits=TIGHT) == "refused: Permission denied"
+    with pytest.raises(JobError, match="SIGSYS"):
+        await jobs.run(signal_parent, os.getpid(), limits=TIGHT)
+
+
+async def test_in_the_sandbox_bytes_can_be_read_and_written(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"\x01\x02")
+    assert await jobs.run(compute, str(tmp_path / "body"), limits=TIGHT) == 3
+    assert (tmp_path / "body").read_bytes() == b"\x01\x02more"
+
+
+async def test_a_job_that_hangs_keeps_no_other_waiting(jobs: Jobs) -> None:
+    hanging = asyncio.ensure_future(jobs.run(sleep_for_ever, limits=JobLimits(wall=5.0)))
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
+    assert not hanging.done()
+    with pytest.raises(JobError):
+        await hanging
+
+

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+
+from blocklistd.kinds import KINDS, Refused
+from blocklistd.kinds.name import is_public_suffix, name
+
+CHURN = Path(__file__).resolve().parents[3] / "shared" / "data" / "churn" / "base.txt.gz"
+
+LONGEST_LABEL = "l" * 63
+LONGEST_NAME = ".".join([LONGEST_LABEL] * 3 + ["m" * 53, "example"])
+
+
+def refusal(value: str) -> str:
+    with pytest.raises(Refused) as caught:
+        name(value)
+    assert caught.value.__context__ is None, "a chained exception could hold the value"
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a.example",
+        "example",
+        "r3---x.example",
+        "ab--c.example",
+        "-a-.example",
+        "_dmarc.a.example",
+        "1.example",
+        "a.0x1g",
+        "a.example2",
+        "xn--fa-hia.example",
+        "xn--53h.example",
+        f"{LONGEST_LABEL}.example",
+        LONGEST_NAME,
+    ],
+)
+def test_canonical_names_stay_as_they_are(value: str) -> None:
+    assert name(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        ("A.Example", "a.example"),
+        ("a.example.", "a.example"),
+        ("a。example。", "a.example"),
+        ("faß.example", "xn--fa-hia.example"),  # nontransitional: not fass
+        ("XN--FA-HIA.example", "xn--fa-hia.example"),
+        ("☕.example", "xn--53h.example"),
+        ("a\u00adb.example", "ab.example"),
+        (f"{LONGEST_NAME}.", LONGEST_NAME),
+    ],
+)
+def test_other_spellings_of_a_name_become_its_one_form(value: str, canonical: str) -> None:
+    assert name(value) == canonical
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("", "empty"),
+        (".", "empty"),
+        ("。", "empty"),
+        ("..", "empty-label"),
+        (".a.example", "empty-label"),
+        ("a..example", "empty-label"),
+        ("a.example..", "empty-label"),
+        (f"{LONGEST_LABEL}l.example", "label-too-long"),
+        (f"m{LONGEST_NAME}", "name-too-long"),
+        ("é" * 60_000, "name-too-long"),
+        ("*", "wildcard"),
+        ("*.a.example", "wildcard"),
+        ("a.*.example", "wildcard"),
+        ("\uff0a.a.example", "wildcard"),  # a fullwidth asterisk
+        ("a.rpz-ip", "rpz-label"),
+        ("RPZ-nsdname", "rpz-label"),
+        ("192.0.2.1", "address"),
+        ("192.0.2.1.", "address"),
+        ("127.1", "address"),
+        ("1", "address"),
+        ("0x7f.1", "address"),
+        ("0x", "address"),
+        ("\uff11\uff12\uff17.1", "address"),
+        ("[2001:db8::1]", "address"),
+        ("192.0.2.256", "not-a-name"),
+        ("a.1", "not-a-name"),
+        ("xn--a.example", "not-a-name"),
+        ("\u00ad", "not-a-name"),
+        ("a\u200db.example", "not-a-name"),
+        ("a\uff0fb.example", "not-a-name"),  # maps to a slash
+        ("a\u3000b.example", "not-a-name"),  # maps to a space
+        ("\ud800.example", "not-a-name"),
+    ],
+)
+def test_what_is_no_name_is_refused(value: str, code: str) -> None:
+    assert refusal(value) == code
+
+
+@pytest.mark.parametrize("character", [*"/?#@:\\% \t\r\n\0\x1f\x7f[]"])
+@pytest.mark.parametrize("pattern", ["a{}b.example", "a.example{}", "a.example{}b"])
+def test_a_character_that_a_url_would_take_for_something_else_is_refused(pattern: str, character: str) -> None:
+    assert refusal(pattern.format(character)) == "character"
+
+
+def test_a_star_inside_a_label_is_a_character_and_no_wildcard() -> None:
+    assert name("a*b.example") == "a*b.example"
+
+
+def test_rpz_is_only_refused_where_a_policy_zone_looks_for_it() -> None:
+    assert name("rpz-ip.example") == "rpz-ip.example"
+    assert name("rpz.example") == "rpz.example"
+    assert name("rpz") == "rpz"
+
+
+def test_a_refusal_names_its_reason_and_nothing_of_the_value() -> None:
+    with pytest.raises(Refused, match=r"\Awildcard\Z"):
+        name("*.secret.example")
+
+
+@pytest.mark.parametrize(
+    ("value", "suffix"),
+    [
+        ("com", True),
+        ("home.arpa", True),
+        ("example", True),  # not in the list: a single label is one
+        ("example.com", False),
+        ("a.example", False),
+        ("a.home.arpa", False),
+    ],
+)
+def test_public_suffixes(value: str, suffix: bool) -> None:
+    assert is_public_suffix(value) is suffix
+
+
+def real_names() -> list[str]:
+    """Of a real list under pseudonyms where it is at hand, otherwise of a small generator."""
+    if CHURN.exists():
+        return gzip.decompress(CHURN.read_bytes()).decode().split()
+    seeded = random.Random(20)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+
+    def label() -> str:
+        return "".join(seeded.choices(letters, k=seeded.randint(1, 20)))
+
+    return [".".join([*(label() for _ in range(seeded.randint(1, 4))), "example"]) for _ in range(2000)]
+
+
+def test_a_real_list_is_canonical_as_host_and_as_domain() -> None:
+    names = real_names()
+    assert len(names) >= 2000
+    assert [KINDS["host"](value) for value in names] == names
+    assert [KINDS["domain"](value) for value in names] == names

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import pytest
+
+from blocklistd.kinds import Refused
+from blocklistd.kinds.url import is_address_url, url
+from blocklistd.limits import MAX_URL
+
+
+def refusal(value: str) -> str:
+    with pytest.raises(Refused) as caught:
+        url(value)
+    assert caught.value.__context__ is None, "a chained exception could hold the value"
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://a.example/",
+        "http://a.example/x?y=1",
+        "https://a.example:8443/x",
+        "https://a.example/?",
+        "https://a.example/a.b/..c/...?../.",
+        "https://a.example//x//",
+        "https://a.example/@x:y",
+        "https://a.example/%2F%C3%A9?%26=%20",
+        "https://xn--fa-hia.example/",
+        "https://r3---x._dmarc.example/",
+        "http://192.0.2.1/",
+        "http://[2001:db8::1]:8080/",
+        "https://a.example/?a=\\b",
+        "https://a.example/" + "x" * (MAX_URL - 18),
+    ],
+)
+def test_canonical_urls_stay_as_they_are(value: str) -> None:
+    assert url(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        ("https://a.example", "https://a.example/"),
+        ("https://a.example?x", "https://a.example/?x"),
+        ("HTTPS://A.Example/X", "https://a.example/X"),
+        ("https://faß.example/é", "https://xn--fa-hia.example/%C3%A9"),
+        ("https://a.example./x", "https://a.example/x"),
+        ("https://a.example.:8443/x", "https://a.example:8443/x"),
+        ("https://%61.example/", "https://a.example/"),
+        ("https://a.example:443/", "https://a.example/"),
+        ("http://a.example:80/", "http://a.example/"),
+        ("http://a.example:443/", "http://a.example:443/"),
+        ("http:a.example\\x", "http://a.example/x"),
+        ("https://user:secret@a.example/x@y", "https://a.example/x@y"),
+        ("https://user@a.example:8443/", "https://a.example:8443/"),
+        ("https://@a.example/", "https://a.example/"),
+        ("https://u@v@a.example/", "https://a.example/"),
+        ("https://a.example/x#part", "https://a.example/x"),
+        ("https://a.example/x#", "https://a.example/x"),
+        ("https://a.example/?x#a?b#c@d", "https://a.example/?x"),
+        ("https://a.example/b/../c/./d", "https://a.example/c/d"),
+        ("https://a.example/b/%2e%2E/c/%2e/d", "https://a.example/c/d"),
+        ("https://a.example/b/.%2e", "https://a.example/"),
+        ("https://a.example/..", "https://a.example/"),
+        ("https://a.example/.?x", "https://a.example/?x"),
+        ("https://a.example/a b", "https://a.example/a%20b"),
+        ("http://127.1/", "http://127.0.0.1/"),
+        ("http://0x7f.1./", "http://127.0.0.1/"),
+        ("http://[2001:DB8:0::1]:80/", "http://[2001:db8::1]/"),
+    ],
+)
+def test_other_spellings_of_a_url_become_its_one_form(value: str, canonical: str) -> None:
+    assert url(value) == canonical
+
+
+@pytest.mark.parametrize(
+    ("rest", "canonical"),
+    [
+        ("%7euser/%41%2d%5f", "~user/A-_"),
+        ("%c3%a9%2f", "%C3%A9%2F"),
+        ("?%7e=%c3%a9%2b", "?~=%C3%A9%2B"),
+        ("%252e", "%252e"),  # the text %2e: decoded once, never twice
+        ("%%32e", "%%32e"),  # decoding would make the triplet %2e
+        ("%2%45", "%2%45"),
+        ("%%32%65", "%%32%65"),
+        ("%zz%7e%c3", "%zz~%C3"),
+        ("%", "%"),
+        ("x?%%34%31", "x?%%34%31"),
+    ],
+)
+def test_percent_encoding_is_normal_and_means_the_same(rest: str, canonical: str) -> None:
+    assert url(f"https://a.example/{rest}") == f"https://a.example/{canonical}"
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("", "not-a-url"),
+        ("a.example/x", "not-a-url"),
+        ("//a.example/", "not-a-url"),
+        ("https://", "not-a-url"),
+        ("https://a b.example/", "not-a-url"),
+        ("https://192.0.2.256/", "not-a-url"),
+        ("https://[2001:db8::g]/", "not-a-url"),
+        ("https://a.example:65536/", "not-a-url"),
+        ("https://xn--a.example/", "not-a-url"),
+        ("https://a.example/\ud800", "not-a-url"),
+        ("ftp://a.example/", "scheme"),
+        ("file:///x", "scheme"),
+        ("data:text/plain,https://a.example/", "scheme"),
+        ("javascript:0", "scheme"),
+        ("blob:https://a.example/x", "scheme"),
+        ("a.example:80/x", "scheme"),
+        ("https://a.example/\nhttps://b.example/", "control"),
+        ("https://a.example/\0", "control"),
+        ("https://a.exa\tmple/", "control"),
+        ("https://*.a.example/", "wildcard"),
+        ("https://%2a.a.example/", "wildcard"),
+        ("https://a.rpz-ip/", "rpz-label"),
+        ("https://./", "empty"),
+        ("https://a..example/", "empty-label"),
+        ("https://a.example../", "empty-label"),
+        (f"https://{'l' * 64}.example/", "label-too-long"),
+        (f"https://{'l.' * 124}example/", "name-too-long"),
+        ("https://a.example/" + "x" * (MAX_URL - 17), "url-too-long"),
+        ("https://a.example/" + "é" * (MAX_URL // 6), "url-too-long"),
+    ],
+)
+def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
+    assert refusal(value) == code
+
+
+@pytest.mark.parametrize(
+    ("value", "is_address"),
+    [
+        ("http://192.0.2.1/", True),
+        ("https://192.0.2.1:8443/x", True),
+        ("https://[2001:db8::1]/", True),
+        ("https://a.example/192.0.2.1/", False),
+        ("https://192.0.2.1.example/", False),
+        ("https://1.example/", False),
+    ],
+)
+def test_urls_of_addresses_are_told_from_urls_of_names(value: str, is_address: bool) -> None:
+    assert url(value) == value
+    assert is_address_url(value) is is_address
