@@ -1,6 +1,6 @@
 """The daemon: puts the parts together, starts them in order, and stops them in reverse.
 
-    lock → database → trust → lists signed → listeners → READY → reconcile → schedule … SIGTERM → drain
+lock → database → trust → lists signed → listeners → READY → reconcile → schedule … SIGTERM → drain
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from typing import Final
 
 import uvloop
 from aiohttp import web
+from sqlalchemy import Connection
 
 from blocklistd import plans
-from blocklistd.config import Config, load
+from blocklistd.config import Config, Source, load
 from blocklistd.daemon import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors
 from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS
-
 from blocklistd.ops import logs, systemd
 from blocklistd.ops.control import Control
 from blocklistd.ops.health import Health
@@ -48,17 +49,16 @@ from blocklistd.times import utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import upkeep
 from blocklistd.versions.commit import rebuild
-from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.versions.database import Database
-from blocklistd.versions.files import store_errors
 from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
-from blocklistd.versions.pulls import source_state
+from blocklistd.versions.pulls import SourceState, source_state
 from blocklistd.versions.store import Store
 
 log: Final = logging.getLogger(__name__)
 
 FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.listen", "keys.online")
 """Keys that a reload can't change: the daemon has them open."""
+
 
 def serve(config: Config) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
@@ -71,6 +71,7 @@ def serve(config: Config) -> int:
         systemd.notify(f"STATUS={error}")
         return 1
     return 0
+
 
 class Application:
     """One daemon on one state_dir."""
@@ -102,7 +103,9 @@ class Application:
             trust = await asyncio.to_thread(load_trust, config)
             self.renderings = StoredRenderings(store, self.database, self.jobs)
             self.publisher = Publisher(self.database, self.catalogue, trust, self.clock)
-            self.pipeline = Pipeline(store, self.database, self.jobs, self.publisher, self.clock, self.metrics.observe_pull)
+            self.pipeline = Pipeline(
+                store, self.database, self.jobs, self.publisher, self.clock, self.metrics.observe_pull
+            )
             self.operations = Operations(
                 config,
                 self.database,
@@ -131,7 +134,7 @@ class Application:
             self.scheduler.stop()
             self.catalogue.close()
 
-    # -- start -----------------------------------------------------------------------------------------------------------
+    # -- start -----------------------------------------------------------------------------------------------------
 
     def _bind(self, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
         """All ports before anything else: a port that is taken is known before the state is touched."""
@@ -183,7 +186,7 @@ class Application:
     async def _serve_lists(self) -> None:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
         for name, plan in self.pipeline.lists.items():
-            state = await self.database.reading(lambda connection, name=name: list_state(connection, name))
+            state = await self.database.reading(functools.partial(list_state, list_id=name))
             if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
                 log.error("list %s: the file of version %d is missing or damaged", name, state.live.version)
                 if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
@@ -231,12 +234,12 @@ class Application:
             if interval is not None:
                 systemd.notify("WATCHDOG=1")
 
-    # -- by itself -------------------------------------------------------------------------------------------------------
+    # -- by itself -------------------------------------------------------------------------------------------------
 
     async def _schedule(self) -> None:
         now = self.clock()
         for name, source in self.config.sources.items():
-            last = (await self.database.reading(lambda c, n=name, u=source.url: source_state(c, n, u))).last_pull
+            last = (await self.database.reading(_state_of(source))).last_pull
             work = functools.partial(self.pipeline.pull, name)
             self.scheduler.pull(f"pull {name}", plans.trigger(source), work, last, now)
         shortest = min([self.config.keys.timestamp_expires, *(found.expires for found in self.config.lists.values())])
@@ -250,6 +253,7 @@ class Application:
         """Retention and the sweep. A list's view forgets old diffs before the log does."""
         now = self.clock()
         for name, wanted in self.config.lists.items():
+
             def prune(connection, name=name, wanted=wanted):  # type: ignore[no-untyped-def]
                 oldest = upkeep.oldest_to_keep(connection, name, wanted.retention, now)
                 if oldest > oldest_diff(connection, name):
@@ -267,14 +271,14 @@ class Application:
         if alarm:
             log.warning("%s", alarm)
         for name, source in self.config.sources.items():
-            state = await self.database.reading(lambda c, n=name, u=source.url: source_state(c, n, u))
+            state = await self.database.reading(_state_of(source))
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
             if overdue:
                 since = state.last_accepted or "ever"
                 log.warning("source %s: no accepted pull since %s (max_age %s)", name, since, source.max_age)
 
-    # -- reload ----------------------------------------------------------------------------------------------------------
+    # -- reload ----------------------------------------------------------------------------------------------------
 
     async def reload(self) -> None:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
@@ -303,7 +307,7 @@ class Application:
         finally:
             systemd.notify("READY=1")
 
-    # -- what is asked of us ---------------------------------------------------------------------------------------------
+    # -- what is asked of us ---------------------------------------------------------------------------------------
 
     def _not_ready(self) -> list[str]:
         missing = [] if self._ready else ["starting"]
@@ -323,11 +327,18 @@ class Application:
         if "wait" not in request.rel_url.query_string:
             self.metrics.request_seconds.observe(seconds)
 
+
 def _unobserved(request: web.BaseRequest, status: int, seconds: float) -> None:
     """The operators' own requests are not counted with the subscribers'."""
 
+
+def _state_of(source: Source) -> Callable[[Connection], SourceState]:
+    return functools.partial(source_state, source=source.id, url=source.url)
+
+
 def _value(config: Config, key: str) -> object:
     return functools.reduce(getattr, key.split("."), config)
+
 
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
@@ -350,6 +361,7 @@ def locked(state_dir: Path) -> Iterator[None]:
     finally:
         os.close(descriptor)
 
+
 def _control_socket(path: Path) -> socket.socket:
     """Open to every local user: what each may ask is decided by its uid."""
     with store_errors(path):
@@ -364,4 +376,3 @@ def _control_socket(path: Path) -> socket.socket:
             raise
     bound.setblocking(False)
     return bound
-

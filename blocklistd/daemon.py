@@ -27,6 +27,7 @@ from blocklistd.versions.diffs import Reach, reach
 from blocklistd.versions.lists import version_rows
 from blocklistd.versions.pulls import source_state
 
+
 class Operations:
     """ops.control.Daemon: reads the state, and hands decisions to the pipeline."""
 
@@ -69,7 +70,7 @@ class Operations:
 
         return describe
 
-    # -- sources ---------------------------------------------------------------------------------------------------------
+    # -- sources ---------------------------------------------------------------------------------------------------
 
     async def source_list(self) -> Answer:
         describe = [(name, self._describe(name)) for name in self.config.sources]
@@ -78,9 +79,11 @@ class Operations:
     async def source_show(self, source: SourceId) -> Answer:
         self._known_source(source)
         describe = self._describe(source)
-        return await self._database.reading(
-            lambda c: {"id": source} | describe(c) | {"history": status.history(c, source)}
-        )
+
+        def show(connection: Connection) -> dict[str, Any]:
+            return {"id": source} | describe(connection) | {"history": status.history(connection, source)}
+
+        return await self._database.reading(show)
 
     async def source_pull(self, source: SourceId) -> Answer:
         self._known_source(source)
@@ -98,7 +101,7 @@ class Operations:
             names = ", ".join(self.config.sources) or "none"
             raise RefusedError(f"there is no source {source!r}: the configuration has {names}")
 
-    # -- candidates ------------------------------------------------------------------------------------------------------
+    # -- candidates ------------------------------------------------------------------------------------------------
 
     async def candidate_list(self) -> Answer:
         return await self._database.reading(status.held)
@@ -114,7 +117,7 @@ class Operations:
         await self._pipeline.reject(candidate, caller.uid, caller.user, why)
         return {"id": candidate, "rejected": True, "why": why}
 
-    # -- lists -----------------------------------------------------------------------------------------------------------
+    # -- lists -----------------------------------------------------------------------------------------------------
 
     async def list_versions(self, list_id: ListId) -> Answer:
         self._known_list(list_id)
@@ -135,7 +138,7 @@ class Operations:
             raise RefusedError(f"there is no list {list_id!r}: the configuration has {', '.join(self.config.lists)}")
         return view
 
-    # -- subscribers -----------------------------------------------------------------------------------------------------
+    # -- subscribers -----------------------------------------------------------------------------------------------
 
     async def subscriber_add(self, body: dict[str, Any], caller: Caller) -> Answer:
         name, wanted = body.get("id"), body.get("lists", [])
@@ -171,7 +174,7 @@ class Operations:
     async def reload_subscribers(self) -> None:
         self._access.replace(await self._database.reading(subscribers.load))
 
-    # -- keys ------------------------------------------------------------------------------------------------------------
+    # -- keys ------------------------------------------------------------------------------------------------------
 
     async def keys(self) -> Answer:
         trust = self._publisher.trust

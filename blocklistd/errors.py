@@ -21,6 +21,9 @@ candidate is no error: it is a `Hold`, a value (guard.py).
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +100,19 @@ class SyncError(SubscriberError):
 
 class RefusedError(BlocklistError):
     """An operator's command can't be done in the present state."""
+
+
+@contextmanager
+def store_errors(place: Path) -> Iterator[None]:
+    """An OSError as a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        what = {
+            errno.ENOSPC: "the disk is full: free space there; nothing live changed",
+            errno.EDQUOT: "the quota is used up: raise it; nothing live changed",
+            errno.EROFS: "the file system is read-only: mount it read-write",
+            errno.EACCES: "permission denied: it must belong to the user that runs the daemon",
+            errno.EPERM: "not permitted: it must belong to the user that runs the daemon",
+        }.get(error.errno or 0, error.strerror or type(error).__name__)
+        raise StoreError(f"{place}: {what}") from error

@@ -8,11 +8,11 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
-# -- configuration ---------------------------------------------------------------------------------------------------
+# -- configuration -------------------------------------------------------------------------------------------------
 MAX_CONFIG: Final = 1 * MIB  # bytes of the configuration file
 MAX_DURATION_DAYS: Final = 36500  # so that a time added to now is still a date
 
-# -- pulling ---------------------------------------------------------------------------------------------------------
+# -- pulling -------------------------------------------------------------------------------------------------------
 DECOMPRESSED_FACTOR: Final = 8  # a body may grow to so many times max_bytes when it is decompressed
 MAX_REDIRECTS: Final = 5
 MAX_SIGNATURE_BYTES: Final = 16 * KIB  # a minisign signature has at most 8 KiB of comment
@@ -21,19 +21,19 @@ PULL_JITTER_MAX: Final = 60.0  # seconds
 MAX_CONCURRENT_PULLS: Final = 4
 MAX_EVIDENCE_PER_SOURCE: Final = 8  # refused bodies kept for the operator
 
-# -- records ---------------------------------------------------------------------------------------------------------
+# -- records -------------------------------------------------------------------------------------------------------
 MAX_LINE: Final = 64 * KIB  # bytes of one record in a body
 MAX_URL: Final = 8 * KIB  # characters of a canonical URL
 MAX_ATTRIBUTE: Final = 256  # characters of one attribute
 
-# -- jobs ------------------------------------------------------------------------------------------------------------
+# -- jobs ----------------------------------------------------------------------------------------------------------
 INTAKE_MEMORY: Final = 2560 * MIB  # RLIMIT_DATA of the job that reads hostile bytes
 INTAKE_CPU: Final = 600  # seconds, RLIMIT_CPU
 INTAKE_WALL: Final = 900.0  # seconds
 COMMIT_WALL: Final = 1800.0  # seconds
 MAX_JOB_REPORT: Final = 1 * MIB  # bytes of the answer that a job may send
 
-# -- store -----------------------------------------------------------------------------------------------------------
+# -- store ---------------------------------------------------------------------------------------------------------
 SQLITE_BUSY: Final = 60.0  # seconds that a writer waits for another
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots that stay downloadable per list
 MIN_KEPT_VERSIONS: Final = 100  # diffs start at any of these, however old they are
@@ -41,7 +41,7 @@ KEPT_PULLS: Final = 1000  # rows of history per source
 DIFF_CACHE: Final = 1 * GIB  # bytes of diffs kept as files
 KEPT_METADATA: Final = 16  # versions of each signed role that stay downloadable
 
-# -- feed ------------------------------------------------------------------------------------------------------------
+# -- feed ----------------------------------------------------------------------------------------------------------
 MAX_CONNECTIONS: Final = 4096
 MAX_CONNECTIONS_PER_SUBSCRIBER: Final = 64  # requests under way at once
 MAX_REQUEST_BODY: Final = 64 * KIB
@@ -53,10 +53,10 @@ CHUNK: Final = 256 * KIB  # bytes written between two turns of the loop
 DRAIN: Final = 10.0  # seconds that SIGTERM gives to requests under way
 SMALL_DIFF: Final = 2000  # changes that are rendered in a thread; more go to a job
 
-# -- signing ---------------------------------------------------------------------------------------------------------
+# -- signing -------------------------------------------------------------------------------------------------------
 RESIGN_PARTS: Final = 4  # roles are signed again after this part of their life
 ROOT_ALARM_DAYS: Final = 60
 
-# -- client ----------------------------------------------------------------------------------------------------------
+# -- client --------------------------------------------------------------------------------------------------------
 CLIENT_TIMEOUT: Final = 60.0  # seconds without a byte
 CLIENT_BACKOFF_MAX: Final = 60.0  # seconds between two tries of `sync --watch`

@@ -9,13 +9,14 @@ last said. Nothing skips a station, and a failure at any of them leaves what is 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ from blocklistd.model import (
     NotModified,
     Outcome,
     Reason,
+    Sha256,
     SourceId,
     Validators,
     Version,
@@ -51,6 +53,7 @@ from blocklistd.versions.pulls import SourceState, record_decision, record_pull,
 from blocklistd.versions.store import Store
 
 log: Final = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
@@ -76,13 +79,16 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Pull(Result):
-    """What `source pull` answers; `versions` are those of the source's lists after it."""
+class Pull:
+    """What `source pull` answers; `versions` are those of the source's lists after it, `seconds` what it took."""
 
-    source: SourceId = SourceId("")
-    versions: dict[ListId, Version] = field(default_factory=dict)
-    seconds: float = 0.0
-    report: IntakeReport | None = None
+    source: SourceId
+    outcome: Outcome
+    reason: str | None
+    candidate: CandidateId | None
+    versions: dict[ListId, Version]
+    seconds: float
+    report: IntakeReport | None
 
 
 class Pipeline:
@@ -110,7 +116,7 @@ class Pipeline:
         self.naming = asyncio.Lock()
         """Held from the moment a file is sealed until the database names it: nothing may sweep meanwhile."""
 
-    # -- pull ----------------------------------------------------------------------------------------------------------
+    # -- pull ------------------------------------------------------------------------------------------------------
 
     async def pull(self, source_id: SourceId) -> Pull:
         """Pulls now, after the pull that runs, if one does. Never raises for what a hotline or a disk does."""
@@ -158,7 +164,7 @@ class Pipeline:
         assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
         return await self.intake(plan, state, again, work), again
 
-    # -- verify, parse, canonicalise -------------------------------------------------------------------------------------
+    # -- verify, parse, canonicalise -------------------------------------------------------------------------------
 
     async def intake(self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path) -> IntakeReport:
         """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
@@ -197,7 +203,7 @@ class Pipeline:
             await self._database.writing(lambda connection: take_over(connection, plan.id, report))
             return await self._settle(plan, report)
 
-    # -- compose, guard --------------------------------------------------------------------------------------------------
+    # -- compose, guard --------------------------------------------------------------------------------------------
 
     async def _settle_source(self, plan: SourcePlan, report: IntakeReport | None) -> Result:
         if report is None:
@@ -223,7 +229,7 @@ class Pipeline:
                 and state.accepted.keys() <= set(plan.sources)
                 and state.composition == plan.fingerprint()
             )
-            rejected = candidates.is_rejected(connection, plan.id, assertion.source, assertion.asserted)
+            rejected = candidates.is_rejected(connection, plan.id, assertion.source, assertion.asserted or Sha256(""))
             held = candidates.held(connection, plan.id, assertion.source)
             return same, rejected, held[0] if held else None
 
@@ -240,8 +246,8 @@ class Pipeline:
             await no_longer_held()
             return Result(
                 Outcome.FAILED,
-                f"candidate {rejected} with this content was rejected; list {plan.id} keeps its last good version until "
-                f"the source says something else",
+                f"candidate {rejected} with this content was rejected; list {plan.id} keeps its last good version "
+                f"until the source says something else",
                 rejected,
             )
         if held is not None and held.candidate.asserted == assertion.asserted:
@@ -249,7 +255,9 @@ class Pipeline:
         proposed = await self._propose(plan, assertion)
         if proposed.candidate.held and proposed.changes:
             await self._database.writing(lambda c: candidates.hold(c, proposed.candidate, proposed.suffixes))
-            log.warning("list %s: candidate %s is held: %s", plan.id, proposed.candidate.id, _reasons(proposed.candidate))
+            log.warning(
+                "list %s: candidate %s is held: %s", plan.id, proposed.candidate.id, _reasons(proposed.candidate)
+            )
             return Result(Outcome.HELD, _reasons(proposed.candidate), proposed.candidate.id)
         await no_longer_held()
         made = await self.release(plan, assertion, released_by="auto")
@@ -260,7 +268,7 @@ class Pipeline:
         answer = await self._jobs.run(propose, self._store, plan, assertion, name, self._clock(), limits=COMMIT)
         return _proposal(answer)
 
-    # -- version, sign, publish ------------------------------------------------------------------------------------------
+    # -- version, sign, publish ------------------------------------------------------------------------------------
 
     async def release(
         self, plan: ListPlan, assertion: Assertion, *, released_by: str, candidate: CandidateId | None = None
@@ -273,7 +281,7 @@ class Pipeline:
             log.info("list %s: version %d is live, released by %s", plan.id, made, released_by)
         return None if made is None else Version(made)
 
-    # -- decisions -------------------------------------------------------------------------------------------------------
+    # -- decisions -------------------------------------------------------------------------------------------------
 
     async def approve(self, candidate: CandidateId, uid: int, user: str) -> Version | None:
         """Releases a held candidate on a reviewer's word. Raises RefusedError."""
@@ -305,12 +313,12 @@ class Pipeline:
             raise RefusedError(f"list {candidate.list} no longer takes source {candidate.source}: reject the candidate")
         return plan
 
-    # -- start and reload ------------------------------------------------------------------------------------------------
+    # -- start and reload ------------------------------------------------------------------------------------------
 
     async def reconcile(self) -> None:
         """Settles what the sources last said: after a crash between two stations, and after a changed configuration."""
         for plan in list(self.sources.values()):
-            state = await self._database.reading(lambda connection, plan=plan: source_state(connection, plan.id, ""))
+            state = await self._database.reading(functools.partial(source_state, source=plan.id, url=""))
             try:
                 result = await self._settle_source(plan, state.report)
             except BlocklistError as error:
@@ -319,7 +327,7 @@ class Pipeline:
             if result.outcome is not Outcome.UNCHANGED:
                 log.info("source %s: %s %s", plan.id, result.outcome, result.reason or "")
 
-    # -- bookkeeping -----------------------------------------------------------------------------------------------------
+    # -- bookkeeping -----------------------------------------------------------------------------------------------
 
     async def _conclude(
         self,
@@ -375,7 +383,6 @@ class Pipeline:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
 
 
 def _release(store: Store, plan: ListPlan, assertion: Assertion, options: dict[str, Any]) -> Version | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from apscheduler.triggers.base import BaseTrigger
 
-from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Source
+from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.pipeline import SourcePlan
@@ -111,5 +112,9 @@ def _tls(found: Source) -> ssl.SSLContext:
 
 def trigger(found: Source) -> BaseTrigger:
     """When a source is pulled."""
-    schedule = found.schedule
-    return cron_of(schedule.cron) if schedule.cron is not None else interval_of(schedule.every)
+    match found.schedule:
+        case Schedule(every=timedelta() as every):
+            return interval_of(every)
+        case Schedule(cron=str(line)):
+            return cron_of(line)
+    raise AssertionError("a schedule is one of the two")

@@ -52,7 +52,9 @@ def add(
         raise SubscriberError(f"subscriber {subscriber}: expected at least one --list")
     for name in lists:
         if name not in known:
-            raise SubscriberError(f"there is no list {name!r}: the configuration has {', '.join(sorted(known)) or 'none'}")
+            raise SubscriberError(
+                f"there is no list {name!r}: the configuration has {', '.join(sorted(known)) or 'none'}"
+            )
     if connection.execute(select(subscribers.c.id).where(subscribers.c.id == subscriber)).first():
         raise SubscriberError(f"subscriber {subscriber} exists already: choose another id (a revoked one stays taken)")
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -81,8 +83,6 @@ def load(connection: Connection) -> dict[str, Subscriber]:
     for row in connection.execute(select(subscriber_lists)):
         entitled.setdefault(row.subscriber, set()).add(row.list)
     return {
-        row.token: Subscriber(
-            row.id, frozenset(entitled.get(row.id, ())), row.created, row.created_by, row.revoked
-        )
+        row.token: Subscriber(row.id, frozenset(entitled.get(row.id, ())), row.created, row.created_by, row.revoked)
         for row in connection.execute(select(subscribers).order_by(subscribers.c.id))
     }

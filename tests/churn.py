@@ -1,4 +1,4 @@
-"""The churn that tests replay: recorded steps where they are at hand, else the project's own generator of that shape."""
+"""The churn that tests replay: recorded steps where they are at hand, else the generator's, of the same shape."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class DemoHotline:
     def __init__(self) -> None:
         self._keys = minisign.KeyPair.generate()
         self._body = self._signature = b""
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))  # type: ignore[arg-type]
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
         self.url = ""
 
     @property
@@ -26,7 +26,9 @@ class DemoHotline:
 
     def publish(self, names: Iterable[str]) -> None:
         """From now on the list is made of these names."""
-        body = f"# demo list, reserved names only, {rfc3339(utc_now())}\n" + "".join(f"{name}\n" for name in sorted(names))
+        body = f"# demo list, reserved names only, {rfc3339(utc_now())}\n" + "".join(
+            f"{name}\n" for name in sorted(names)
+        )
         self._body = body.encode()
         self._signature = bytes(self._keys.secret_key.sign(self._body))
 

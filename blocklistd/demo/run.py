@@ -21,7 +21,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from blocklistd.cli.control import DaemonUnreachable, Client
+from blocklistd.cli.common import Unreachable
+from blocklistd.cli.control import Control
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
 
@@ -121,7 +122,7 @@ class _Demo:
         feed, ops = self._configure()
         await self._command("keys", "init", "-c", str(self._config), "--root-out", str(self._folder / "root"))
         await self._start(stack, ["serve", "-c", str(self._config)], "daemon.log")
-        client = Client(self._folder / "control.sock")
+        client = Control(self._folder / "control.sock")
         await self._until_ready(client)
         added = await self._ask(client, "POST", "/subscribers", {"id": SUBSCRIBER, "lists": [LIST]})
         token = self._folder / "token"
@@ -157,7 +158,7 @@ class _Demo:
         )
         return feed, ops
 
-    # -- processes -------------------------------------------------------------------------------------------------------
+    # -- processes -------------------------------------------------------------------------------------------------
 
     async def _command(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -169,7 +170,7 @@ class _Demo:
 
     async def _start(self, stack: AsyncExitStack, arguments: list[str], log: str) -> asyncio.subprocess.Process:
         """A process of its own session, so that Ctrl-C reaches it through us, in order."""
-        with open(self._folder / log, "wb") as errors:
+        with (self._folder / log).open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *self._program,
                 *arguments,
@@ -181,10 +182,10 @@ class _Demo:
         stack.push_async_callback(_stop, process)
         return process
 
-    async def _until_ready(self, client: Client) -> None:
+    async def _until_ready(self, client: Control) -> None:
         deadline = time.monotonic() + START
         while time.monotonic() < deadline:
-            with contextlib.suppress(DaemonUnreachable):
+            with contextlib.suppress(Unreachable):
                 document = await self._ask(client, "GET", "/status", None)
                 if document["lists"][LIST]["version"]:
                     return
@@ -192,8 +193,8 @@ class _Demo:
         log = (self._folder / "daemon.log").read_text(errors="replace")
         raise DemoFailed(f"the daemon was not ready within {START:g} s; its log:\n{log}")
 
-    async def _ask(self, client: Client, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        return await asyncio.to_thread(client.request, method, path, body)
+    async def _ask(self, client: Control, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        return await asyncio.to_thread(client.ask, method, path, body)
 
     async def _watch(self, stack: AsyncExitStack, feed: int) -> None:
         process = await self._start(stack, [*self._sync(feed, self._folder / "isp"), "--watch", "--json"], "sync.log")
@@ -201,15 +202,16 @@ class _Demo:
         lines = process.stdout
 
         async def follow() -> None:
-            client = Client(self._folder / "control.sock")
+            client = Control(self._folder / "control.sock")
             async for line in lines:
                 done = json.loads(line)
                 took = time.monotonic() - self._changed
                 versions = await self._ask(client, "GET", f"/lists/{LIST}/versions", None)
                 made = next(v for v in versions if v["version"] == done["version"])
+                change = f"+{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
+                way = f"{done['how']:<8} {done['bytes']:>8} bytes"
                 print(
-                    f"version {done['version']:>3}   +{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
-                    f"   {done['how']:<8} {done['bytes']:>8} bytes   at the subscriber {took:5.2f} s after the hotline's change",
+                    f"version {done['version']:>3}   {change}   {way}   {took:5.2f} s from the hotline's change to the subscriber",
                     flush=True,
                 )
                 self._seen.set()
@@ -223,12 +225,12 @@ class _Demo:
             *("--token-file", str(self._folder / "token"), "--dir", str(folder)),
         ]
 
-    # -- the play --------------------------------------------------------------------------------------------------------
+    # -- the play --------------------------------------------------------------------------------------------------
 
     async def _wait_for_client(self) -> None:
         await self._seen.wait()
 
-    async def _released(self, client: Client, added: int, removed: int) -> bool:
+    async def _released(self, client: Control, added: int, removed: int) -> bool:
         """Whether the change became a version; while it is held, says so once and waits for a reviewer."""
         said = None
         while not self._seen.is_set():
@@ -255,7 +257,7 @@ class _Demo:
 
     def _print_commands(self, feed: int, ops: int) -> None:
         program = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
-        token = f"\"Authorization: Bearer $(cat {self._folder / 'token'})\""
+        token = f'"Authorization: Bearer $(cat {self._folder / "token"})"'
         url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
         sync = " ".join(self._sync(feed, self._folder / "my-copy"))
         print(

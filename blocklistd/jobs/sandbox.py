@@ -50,9 +50,7 @@ class JobLimits:
     sandbox: bool = False
 
 
-INTAKE: Final = JobLimits(
-    wall=limits.INTAKE_WALL, memory=limits.INTAKE_MEMORY, cpu=limits.INTAKE_CPU, sandbox=True
-)
+INTAKE: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.INTAKE_MEMORY, cpu=limits.INTAKE_CPU, sandbox=True)
 COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
 
 
@@ -88,9 +86,7 @@ def enter_filter() -> None:
             _add(rules, pyseccomp.ERRNO(errno.EACCES), name)
         # a process by clone(2): its first argument has no CLONE_THREAD. What clone3(2) is asked for a filter can't see,
         # and the C library goes on with clone(2) where that is missing.
-        rules.add_rule(
-            pyseccomp.KILL_PROCESS, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0)
-        )
+        rules.add_rule(pyseccomp.KILL_PROCESS, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0))
         _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
         rules.load()
     except (OSError, ValueError, RuntimeError) as error:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 MAX_NAME: Final = 253  # octets without the trailing dot: 255 in wire format
 MAX_LABEL: Final = 63  # octets
-_MAX_INPUT: Final = 4 * MAX_NAME  # characters; the Unicode normalisation of longer ones takes up to seconds
+_MAX_INPUT: Final = 4 * MAX_NAME  # characters; of 20,000 the Unicode normalisation takes 0.4 s
 
-PLAIN_NAME: Final = r"(?=[^/:]{1,253}(?:[/:]|\Z))(?:[a-z0-9_-]{1,63}\.)*(?!rpz-)[a-z][a-z0-9_-]{0,62}"
+PLAIN_NAME: Final = r"(?=[^/:]{1,253}(?:[/:]|\Z))(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}"
 """A pattern of names that are canonical as they stand unless `xn--` is in them. A last label that begins with a letter
 is never a number, so the name is no IPv4 address."""
 
@@ -88,7 +88,7 @@ def is_address(host: str) -> bool:
 
 
 def is_public_suffix(name: str) -> bool:
-    """Whether different owners' names stand right below a canonical name: by the Public Suffix List, or a single label."""
+    """Whether names right below a canonical one have different owners: by the Public Suffix List, or a single label."""
     return bool(_public_suffixes().publicsuffix(name) == name)
 
 
@@ -101,7 +101,7 @@ def _host(value: str) -> str | None:
 
 @cache
 def _public_suffixes() -> PublicSuffixList:
-    # Loaded on first use: the list takes 60 ms to read, and only composing asks it.
+    # Loaded on first use: the list takes 30 ms to read, and only composing asks it.
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList(accept_unknown=True)

@@ -13,7 +13,13 @@ import orjson
 Format = Literal["auto", "json", "text", "journal"]
 
 _PRIORITY: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-_COLOUR: Final = {logging.DEBUG: "2", logging.INFO: "0", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "31;1"}
+_COLOUR: Final = {
+    logging.DEBUG: "2",
+    logging.INFO: "0",
+    logging.WARNING: "33",
+    logging.ERROR: "31",
+    logging.CRITICAL: "31;1",
+}
 
 
 class JsonLines(logging.Formatter):

@@ -21,13 +21,21 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self.pulls = Counter("blocklistd_pulls", "Pulls by outcome", ["source", "outcome"], registry=registry)
         self.pull_seconds = Histogram(
-            "blocklistd_pull_seconds", "Time of a pull to its outcome", ["source"], buckets=_PULL_BUCKETS, registry=registry
+            "blocklistd_pull_seconds",
+            "Time of a pull to its outcome",
+            ["source"],
+            buckets=_PULL_BUCKETS,
+            registry=registry,
         )
-        self.rejected = Gauge("blocklistd_source_rejected", "Records refused in the newest body", ["source"], registry=registry)
+        self.rejected = Gauge(
+            "blocklistd_source_rejected", "Records refused in the newest body", ["source"], registry=registry
+        )
         self.accepted = Gauge(
             "blocklistd_source_accepted_timestamp_seconds", "When a pull last succeeded", ["source"], registry=registry
         )
-        self.overdue = Gauge("blocklistd_source_overdue", "1: no accepted pull for max_age", ["source"], registry=registry)
+        self.overdue = Gauge(
+            "blocklistd_source_overdue", "1: no accepted pull for max_age", ["source"], registry=registry
+        )
         self.version = Gauge("blocklistd_list_version", "The live version", ["list"], registry=registry)
         self.entries = Gauge("blocklistd_list_entries", "Entries of the live version", ["list"], registry=registry)
         self.published = Gauge(
@@ -37,10 +45,17 @@ class Metrics:
             "blocklistd_list_expires_timestamp_seconds", "When the list's targets expire", ["list"], registry=registry
         )
         self.held = Gauge("blocklistd_candidates_held", "Candidates that wait for a reviewer", registry=registry)
-        self.root_expires = Gauge("blocklistd_root_expires_timestamp_seconds", "When root.json expires", registry=registry)
-        self.requests = Counter("blocklistd_feed_requests", "Answers of the feed by status", ["code"], registry=registry)
+        self.root_expires = Gauge(
+            "blocklistd_root_expires_timestamp_seconds", "When root.json expires", registry=registry
+        )
+        self.requests = Counter(
+            "blocklistd_feed_requests", "Answers of the feed by status", ["code"], registry=registry
+        )
         self.request_seconds = Histogram(
-            "blocklistd_feed_request_seconds", "Time of an answer, long polls apart", buckets=_REQUEST_BUCKETS, registry=registry
+            "blocklistd_feed_request_seconds",
+            "Time of an answer, long polls apart",
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
         )
 
     def observe_pull(self, pull: Pull) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -11,9 +13,11 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
+from blocklistd.errors import BlocklistError
 from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 
 Work = Callable[[], Awaitable[object]]
+log: Final = logging.getLogger(__name__)
 SOON: Final = timedelta(milliseconds=50)
 
 
@@ -47,11 +51,16 @@ class Scheduler:
     def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
         """At once if it never ran or its time has passed while nobody was there, else when it is due."""
         due = next_time(trigger, last, now)
-        self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now + SOON), replace_existing=True)
+        self._scheduler.add_job(
+            _ending_quietly(work), trigger, id=name, next_run_time=max(due, now + SOON), replace_existing=True
+        )
 
     def every(self, name: str, period: timedelta, work: Work) -> None:
         self._scheduler.add_job(
-            work, IntervalTrigger(seconds=period.total_seconds(), timezone=UTC), id=name, replace_existing=True
+            _ending_quietly(work),
+            IntervalTrigger(seconds=period.total_seconds(), timezone=UTC),
+            id=name,
+            replace_existing=True,
         )
 
     def drop(self, name: str) -> None:
@@ -59,11 +68,26 @@ class Scheduler:
             self._scheduler.remove_job(name)
 
 
+def _ending_quietly(work: Work) -> Work:
+    """APScheduler reports whatever leaves its work, a stop among it, with all that the traceback holds."""
+
+    async def run() -> None:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            log.debug("stopped in the middle of its work")
+        except Exception as error:
+            log.error("scheduled work failed: %s", error if isinstance(error, BlocklistError) else type(error).__name__)
+
+    return run
+
+
 def next_time(trigger: BaseTrigger, last: datetime | None, now: datetime) -> datetime:
     """When a trigger that last ran at `last` is due; never later than one turn from now."""
     if last is None:
         return now
     if isinstance(trigger, IntervalTrigger):
-        return min(last, now) + trigger.interval
-    due = trigger.get_next_fire_time(None, last + timedelta(seconds=1))
+        turn: timedelta = trigger.interval
+        return min(last, now) + turn
+    due: datetime | None = trigger.get_next_fire_time(None, last + timedelta(seconds=1))
     return due if due is not None else now

@@ -147,5 +147,3 @@ def whole(
         "candidates": held(connection),
         "subscribers": subscribers(connection),
     }
-
-

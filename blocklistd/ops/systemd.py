@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -13,11 +14,11 @@ def notify(state: str) -> None:
         return
     if where.startswith("@"):  # an abstract socket
         where = "\0" + where[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        try:
-            sender.sendto(state.encode(), where)
-        except OSError:
-            pass  # systemd went away: there is nobody to tell
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+        contextlib.suppress(OSError),  # systemd went away: there is nobody to tell
+    ):
+        sender.sendto(state.encode(), where)
 
 
 def watchdog_interval() -> float | None:

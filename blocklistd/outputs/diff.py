@@ -1,7 +1,7 @@
 """The exact difference of two versions, as subscribers get it: NDJSON, by (type, value), remove before add.
 
-    {"remove":ENTRY}
-    {"add":ENTRY}
+{"remove":ENTRY}
+{"add":ENTRY}
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def lines(buffer: Buffer) -> Iterator[bytes]:
 
 
 def position(buffer: Buffer, wanted: bytes, low: int = 0) -> int:
-    """Where the first line, from the one at `low` on, begins that is not below `wanted`; the buffer's length if none."""
+    """Where the first line from the one at `low` on begins that is not below `wanted`; the buffer's length if none."""
     high = len(buffer)
     while low < high:
         middle = buffer.rfind(b"\n", low, (low + high) // 2) + 1 or low

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -105,7 +105,7 @@ class Catalogue:
         self._waiting: dict[ListId, asyncio.Event] = {}
         self._closed = False
 
-    def __iter__(self) -> Iterable[ListView]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[ListView]:
         return iter(self._views.values())
 
     def get(self, list_id: str) -> ListView | None:

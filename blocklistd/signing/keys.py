@@ -90,9 +90,10 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     body = signed.to_bytes()
 
     def private(signer: CryptoSigner) -> bytes:
-        return signer._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # noqa: SLF001
+        return signer._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
-    files = {config.keys.online: (private(online), 0o600), **{p: (private(h), 0o600) for p, h in zip(names, holders)}}
+    files = {path: (private(key), 0o600) for path, key in zip(names, holders, strict=True)}
+    files[config.keys.online] = (private(online), 0o600)
     files |= {root_out / "root.json": (body, 0o644), copy: (body, 0o600)}
     _write_all(files)
     _give_to_owner(config, copy)
@@ -127,7 +128,7 @@ def _give_to_owner(config: Config, copy: Path) -> None:
 
 def load_trust(config: Config) -> Trust:
     """The roots in the state_dir and the online key. Raises SigningError with what is missing or wrong."""
-    from tuf.api.metadata import Metadata, Root
+    from tuf.api.metadata import Metadata
 
     folder = roots_dir(config.state_dir)
     try:
@@ -159,14 +160,14 @@ def _online_signer(config: Config, root: Root) -> Signer:
         except Exception as error:  # each kind of signer has its own
             raise SigningError(f"keys.online {where}: {type(error).__name__}: {error}") from error
     try:
-        signer = CryptoSigner(load_pem_private_key(where.read_bytes(), None))  # type: ignore[arg-type]
+        signer = CryptoSigner(load_pem_private_key(where.read_bytes(), None))
     except OSError as error:
         raise SigningError(f"{where}: {error.strerror}: expected the online key that `keys init` wrote") from error
     except (ValueError, TypeError, UnsupportedAlgorithm, KeyFormatError) as error:
         raise SigningError(f"{where}: not a private key in PEM without a password ({type(error).__name__})") from None
     if signer.public_key.keyid != named.keyid:
         raise SigningError(
-            f"{where}: its key id is {signer.public_key.keyid[:16]}…, root.json names {named.keyid[:16]}…: it is another "
-            f"key; restore the one that `keys init` wrote with this root.json"
+            f"{where}: its key id is {signer.public_key.keyid[:16]}…, root.json names {named.keyid[:16]}…: it is "
+            f"another key; restore the one that `keys init` wrote with this root.json"
         )
     return signer

@@ -46,7 +46,12 @@ def is_due(role: SignedRole, now: datetime) -> bool:
 
 
 def sign(
-    list_id: ListId, version: VersionInfo | None, current: dict[str, SignedRole], lives: Lives, now: datetime, key: Signer
+    list_id: ListId,
+    version: VersionInfo | None,
+    current: dict[str, SignedRole],
+    lives: Lives,
+    now: datetime,
+    key: Signer,
 ) -> list[SignedRole]:
     """What has to be signed now, in the order in which it may be shown; empty if nothing is due.
 

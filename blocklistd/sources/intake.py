@@ -10,11 +10,11 @@ import base64
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import minisign
 
-from blocklistd.errors import ParseError, VerifyError
+from blocklistd.errors import ParseError, VerifyError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.model import IntakeReport, Sha256
@@ -58,6 +58,7 @@ def intake(order: Order) -> dict[str, Any]:
     """The job; the fields of an IntakeReport. Raises VerifyError, StaleError or ParseError."""
     decoded, unpacked = order.work / "decoded", order.work / "unpacked"
     with (
+        store_errors(order.work),
         open(order.body, "rb") as raw,
         open(decoded, "x+b") as body,
         open(unpacked, "x+b") as plain,
@@ -65,24 +66,17 @@ def intake(order: Order) -> dict[str, Any]:
     ):
         enter_filter()
         bound = order.max_bytes * DECOMPRESSED_FACTOR
-        if order.encoding != "identity":
-            decode(raw, order.encoding, body, bound)
-            raw = body
-        raw.seek(0)
-        digest = Sha256(hashlib.file_digest(raw, "sha256").hexdigest())
-        proof = _verify(raw, order)
-        raw.seek(0)
-        packing = sniff(raw.read(4))
-        raw.seek(0)
-        if packing != "identity":
-            decode(raw, packing, plain, bound)
-            raw = plain
-            raw.seek(0)
-        length = raw.seek(0, 2)
-        raw.seek(0)
+        signed = _unpacked(raw, order.encoding, body, bound)
+        digest = Sha256(hashlib.file_digest(signed, "sha256").hexdigest())
+        proof = _verify(signed, order)
+        signed.seek(0)
+        packing = sniff(signed.read(4))
+        listed = _unpacked(signed, packing, plain, bound)
+        length = listed.seek(0, 2)
+        listed.seek(0)
         if not length and not order.may_be_empty:
             raise ParseError(f"an empty body: expected a list in the format {order.format}")
-        made = canonicalise(FORMATS[order.format](raw, FormatOptions(order.fields, order.defaults)), out)
+        made = canonicalise(FORMATS[order.format](listed, FormatOptions(order.fields, order.defaults)), out)
         if made.records and not made.entries:
             raise ParseError(
                 f"none of {made.records} records could be read as {order.format}"
@@ -104,7 +98,17 @@ def intake(order: Order) -> dict[str, Any]:
     )
 
 
-def _verify(body: Any, order: Order) -> Proof:
+def _unpacked(packed: BinaryIO, coding: str, out: BinaryIO, bound: int) -> BinaryIO:
+    """The bytes under a content coding, from their beginning; `out` takes what has to be decoded."""
+    packed.seek(0)
+    if coding == "identity":
+        return packed
+    decode(packed, coding, out, bound)
+    out.seek(0)
+    return out
+
+
+def _verify(body: BinaryIO, order: Order) -> Proof:
     """Before one byte is parsed: the origin, then whether it is the newest that this origin said."""
     if order.key is None:
         return Proof(None, None)

@@ -79,7 +79,9 @@ def case(connection: Connection, candidate: CandidateId) -> Case:
     """Raises RefusedError where there is no such candidate."""
     row = connection.execute(select(candidates).where(candidates.c.id == candidate)).first()
     if row is None:
-        raise RefusedError(f"there is no candidate {candidate!r}: `blocklistd candidate list` names those that are held")
+        raise RefusedError(
+            f"there is no candidate {candidate!r}: `blocklistd candidate list` names those that are held"
+        )
     return _case(connection, row)
 
 
@@ -100,9 +102,7 @@ def decide(connection: Connection, candidate: CandidateId, decision: Decision, w
     found = case(connection, candidate)
     if found.state != "held":
         raise RefusedError(f"candidate {candidate} is {found.state}, not held: nothing is left to decide")
-    connection.execute(
-        decisions.delete().where(decisions.c.candidate == candidate, decisions.c.uid == decision.uid)
-    )
+    connection.execute(decisions.delete().where(decisions.c.candidate == candidate, decisions.c.uid == decision.uid))
     connection.execute(
         decisions.insert().values(
             candidate=candidate,
@@ -126,9 +126,7 @@ def count_held(connection: Connection) -> int:
 
 
 def _case(connection: Connection, row: Row[Any]) -> Case:
-    made = connection.execute(
-        select(decisions).where(decisions.c.candidate == row.id).order_by(decisions.c.time)
-    ).all()
+    made = connection.execute(select(decisions).where(decisions.c.candidate == row.id).order_by(decisions.c.time)).all()
     return Case(
         candidate=Candidate(
             id=row.id,

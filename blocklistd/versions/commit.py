@@ -23,9 +23,9 @@ from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, Sou
 from blocklistd.outputs.snapshot import changed_lines, splice
 from blocklistd.versions.compose import Composition, Rules, compose, compose_all
 from blocklistd.versions.files import SealedFiles
-from blocklistd.versions.store import Store
 from blocklistd.versions.lists import ListState, edit, list_state, log_changes
 from blocklistd.versions.render import compress
+from blocklistd.versions.store import Store
 
 SUFFIXES: Final = 20  # that a reviewer is shown
 
@@ -114,7 +114,7 @@ def release(
     released_by: str,
     now: datetime,
 ) -> Version | None:
-    """Writes the next version, and names it in one transaction; or only takes the sources' state over; the new version, or None.
+    """Writes the next version, and names it in one transaction; its number, or None where nothing in the list changed.
 
     Files come first and are synced before the database names them: a crash at any moment leaves the old version whole,
     and at most a file that nothing names.
@@ -220,4 +220,3 @@ def _suffixes(composition: Composition) -> dict[str, int]:
             else:
                 count[kind.decode()] += 1
     return dict(count.most_common(SUFFIXES))
-

@@ -121,7 +121,7 @@ class Database:
                 return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         except DatabaseError as error:
             raise StoreError(
-                f"{self.path}: {error.orig}: this is no database of blocklistd's, or can't be opened by uid {os.geteuid()}"
+                f"{self.path}: {error.orig}: no database of blocklistd's, or not one for uid {os.geteuid()}"
             ) from None
 
 

@@ -56,4 +56,3 @@ def logged_changes(connection: Connection, list_id: ListId, start: Version, end:
             )
         ).scalar_one()
     )
-

@@ -6,9 +6,9 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
+from blocklistd.errors import store_errors
 from blocklistd.limits import MAX_EVIDENCE_PER_SOURCE
 from blocklistd.model import Fetched, SourceId
-from blocklistd.versions.files import store_errors
 from blocklistd.versions.store import Store
 
 

@@ -7,7 +7,6 @@ each step fail, or forget what was not yet synced.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from blocklistd.errors import StoreError
+from blocklistd.errors import store_errors
 from blocklistd.model import Sha256
 
 FLUSH: Final = 1 << 20  # bytes gathered before they are hashed and written
@@ -146,7 +145,7 @@ class SealedFiles:
 
     @contextmanager
     def map(self, digest: Sha256 | None) -> Iterator[mmap.mmap | bytes]:
-        """The content as a read-only buffer; no digest, or an empty file, is b"". Raises StoreError if it is missing."""
+        """The content as a read-only buffer; b"" for no digest or an empty file. Raises StoreError if it is missing."""
         if digest is None:
             yield b""
             return
@@ -179,19 +178,3 @@ class SealedFiles:
         yield list((self.root / "new").iterdir()), False
         for byte in range(256):
             yield list((self.root / f"{byte:02x}").iterdir()), True
-
-
-@contextmanager
-def store_errors(place: Path) -> Iterator[None]:
-    """An OSError as a StoreError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        what = {
-            errno.ENOSPC: "the disk is full: free space there; nothing live changed",
-            errno.EDQUOT: "the quota is used up: raise it; nothing live changed",
-            errno.EROFS: "the file system is read-only: mount it read-write",
-            errno.EACCES: "permission denied: it must belong to the user that runs the daemon",
-            errno.EPERM: "not permitted: it must belong to the user that runs the daemon",
-        }.get(error.errno or 0, error.strerror or type(error).__name__)
-        raise StoreError(f"{place}: {what}") from error

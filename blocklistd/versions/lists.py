@@ -50,7 +50,7 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
         select(list_sources.c.source, list_sources.c.asserted).where(list_sources.c.list == list_id)
     )
     live = next(version_rows(connection, list_id, newest=1), None)
-    return ListState(list_id, row.session, row.secret, row.composition, live, {s: a for s, a in accepted})
+    return ListState(list_id, row.session, row.secret, row.composition, live, dict(accepted.tuples().all()))
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
@@ -125,9 +125,9 @@ def edit(
     Raises StoreError if the list has moved on since `state` was read.
     """
     with database.write() as connection:
-        current = connection.execute(
-            select(func.max(versions.c.version)).where(versions.c.list == state.id)
-        ).scalar() or 0
+        current = (
+            connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
+        )
         if current != (state.live.version if state.live else 0):
             raise StoreError(f"list {state.id} has moved on to version {current} meanwhile; the pull is to be repeated")
         draft = Edit(state, Version(current + 1), connection)
@@ -161,7 +161,9 @@ def edit(
             )
 
 
-def log_changes(connection: Connection, list_id: ListId, version: Version, steps: Iterable[tuple[int, Sequence[bytes]]]):
+def log_changes(
+    connection: Connection, list_id: ListId, version: Version, steps: Iterable[tuple[int, Sequence[bytes]]]
+) -> None:
     """Writes the step to `version`: (op, lines) with op +1 added or -1 removed."""
     rows = [
         {"list": list_id, "version": version, "op": op, "key": b"\0".join(type_and_value(line)), "line": line}

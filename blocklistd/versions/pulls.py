@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from blocklistd.limits import KEPT_PULLS
 from blocklistd.model import Candidate, CandidateId, IntakeReport, Outcome, Sha256, SourceId, Validators
 from blocklistd.versions.schema import pulls, sources, superseded_signatures
+
+NO_VALIDATORS: Final = Validators()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class SourceState:
     id: SourceId
     asserted: Sha256 | None = None
     report: IntakeReport | None = None
-    validators: Validators = Validators()
+    validators: Validators = NO_VALIDATORS
     signature: Sha256 | None = None
     signed_at: int | None = None
     last_pull: datetime | None = None
@@ -54,9 +56,7 @@ def _state(row: Row[Any], url: str) -> SourceState:
 
 def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
     """Signatures that a newer one replaced and that the time in the newest does not rule out by itself."""
-    rows = connection.execute(
-        select(superseded_signatures.c.signature).where(superseded_signatures.c.source == source)
-    )
+    rows = connection.execute(select(superseded_signatures.c.signature).where(superseded_signatures.c.source == source))
     return [row.signature for row in rows]
 
 

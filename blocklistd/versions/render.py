@@ -73,8 +73,11 @@ def _beside(disk: Disk, path: Path, suffix: str) -> AbstractContextManager[Draft
 def _pieces(path: Path, size: int) -> Iterator[memoryview]:
     if not size:
         return
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
-        with memoryview(content) as view:
-            for start in range(0, size, FLUSH):
-                with view[start : start + FLUSH] as piece:
-                    yield piece
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        for start in range(0, size, FLUSH):
+            with view[start : start + FLUSH] as piece:
+                yield piece

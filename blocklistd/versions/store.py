@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocklistd.versions.database import Database
-from blocklistd.versions.files import SealedFiles
+from blocklistd.versions.files import Disk, SealedFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Store:
 
     state_dir: Path
     epoch: int = 0
+    disk: Disk = field(default_factory=Disk, compare=False, repr=False)
 
     @property
     def database(self) -> Path:
@@ -24,7 +25,7 @@ class Store:
 
     @property
     def sealed(self) -> SealedFiles:
-        return SealedFiles(self.state_dir / "sealed")
+        return SealedFiles(self.state_dir / "sealed", self.disk)
 
     @property
     def diffs(self) -> Path:

@@ -1,4 +1,4 @@
-"""What keeps the store small and whole: retention of the change log, the sweep of unnamed files, the check of named ones."""
+"""What keeps the store small and whole: retention of the change log, the sweep of files that nothing names."""
 
 from __future__ import annotations
 

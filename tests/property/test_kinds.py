@@ -110,7 +110,9 @@ def test_a_canonical_url_has_no_user_info_no_fragment_and_the_canonical_host(val
         assert canonical("host", parsed.hostname) in (parsed.hostname, None)  # None: an address
 
 
-@given(value=URLS | st.from_regex(r"https?://[a-z.]{1,9}(/[a-zA-Z0-9.~']{0,4}){1,4}(\?[a-z'/?.]{0,6})?", fullmatch=True))
+@given(
+    value=URLS | st.from_regex(r"https?://[a-z.]{1,9}(/[a-zA-Z0-9.~']{0,4}){1,4}(\?[a-z'/?.]{0,6})?", fullmatch=True)
+)
 def test_the_short_way_for_plain_urls_agrees_with_the_parser(value: str) -> None:
     by_parser: str | None
     try:

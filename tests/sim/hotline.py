@@ -5,8 +5,8 @@
     assert hotline.bodies_asked == 2
 
 `HotlineSimulator` runs in the test's own loop (`async with`); `HotlineThread` has a loop of its own in a thread
-(`with`), for tests whose daemon is another process. Both listen on two loopback ports: `url` is on the first, the second
-is the other origin that Fault.REDIRECT_ELSEWHERE sends to.
+(`with`), for tests whose daemon is another process. Both listen on two loopback ports: `url` is on the first, the
+second is the other origin that Fault.REDIRECT_ELSEWHERE sends to.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Final, Self
 import minisign
 import zstandard
 from aiohttp import web
+from yarl import URL
 
 LIST: Final = "/list.txt"
 WAIT: Final = 30.0  # seconds that a test waits for the simulator, or it for a test
@@ -36,7 +37,11 @@ PIECE: Final = 1 << 20  # bytes
 
 
 class Fault(enum.Enum):
-    """What goes wrong, until it is set to another one. Bodies are validly signed unless their fault is the signature."""
+    """What goes wrong, until it is set to another one. Bodies are validly signed, unless the fault is the signature.
+
+    What EMPTY, HTML and SHRUNK serve is signed a second after the current publication: where a daemon took it over,
+    publish again before going on without the fault.
+    """
 
     TRUNCATED = "Content-Length is that of the whole body, half of it is sent"
     EMPTY = "a body of no bytes"
@@ -59,11 +64,15 @@ class Fault(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came in; `elsewhere`: at the other origin. Header names are lower-case."""
+    """A request as it came in; `elsewhere`: at the other origin. Header names are lower-case.
+
+    `certificate` is the common name of the one that the client showed, None where it showed none.
+    """
 
     path: str
     headers: Mapping[str, str]
     elsewhere: bool
+    certificate: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +112,10 @@ class HotlineSimulator:
         self._runner: web.AppRunner | None = None
         self.publish([])
 
-    # -- what a test says ------------------------------------------------------------------------------------------------
+    # -- what a test says ------------------------------------------------------------------------------------------
 
     def publish(self, lines: Iterable[str] | bytes, *, signed_at: int | None = None) -> Publication:
-        """From now on this is the list; signed a second after the one before, so that no two signatures are the same."""
+        """From now on this is the list; signed a second after the one before: no two signatures are the same."""
         self._history.append(self._sign(_joined(lines), signed_at))
         return self._history[-1]
 
@@ -127,7 +136,7 @@ class HotlineSimulator:
         self._late = fault is Fault.SIGNATURE_LATE
         self._fault = fault
 
-    # -- what a test asks ------------------------------------------------------------------------------------------------
+    # -- what a test asks ------------------------------------------------------------------------------------------
 
     @property
     def public_key_text(self) -> str:
@@ -146,7 +155,16 @@ class HotlineSimulator:
     def signatures_asked(self) -> int:
         return sum(seen.path == f"{LIST}.minisig" for seen in self.requests)
 
-    # -- the server ------------------------------------------------------------------------------------------------------
+    def wait_for_bodies(self, count: int, within: float = WAIT) -> None:
+        """Returns once `count` bodies were asked for since the start; raises AssertionError after `within` seconds.
+
+        It blocks: in the simulator's own loop `await asyncio.to_thread(hotline.wait_for_bodies, 1)`.
+        """
+        with self._arrived:
+            arrived = self._arrived.wait_for(lambda: self.bodies_asked >= count, within)
+        assert arrived, f"{self.bodies_asked} requests within {within} s, expected {count}"
+
+    # -- the server ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         server = web.Application()
@@ -173,10 +191,10 @@ class HotlineSimulator:
         await self.stop()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        elsewhere = request.host == self.elsewhere.split("/")[2]
+        elsewhere = request.url.port != URL(self.url).port
         headers = {name.lower(): value for name, value in request.headers.items()}
         with self._arrived:
-            self.requests.append(Seen(request.path, headers, elsewhere))
+            self.requests.append(Seen(request.path, headers, elsewhere, _common_name(request)))
             self._arrived.notify_all()
         fault = None if elsewhere else self._fault
         match fault:
@@ -238,7 +256,7 @@ class HotlineSimulator:
             yield bytes([byte])
             await asyncio.sleep(self.slow_interval)
 
-    # -- what is served --------------------------------------------------------------------------------------------------
+    # -- what is served --------------------------------------------------------------------------------------------
 
     def _served(self, fault: Fault | None) -> Publication:
         """The publication that a fault makes of the current one. The same for the body and its signature."""
@@ -284,12 +302,6 @@ class HotlineThread(HotlineSimulator):
         self._up = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), name="hotline", daemon=True)
 
-    def wait_for_bodies(self, count: int, within: float = WAIT) -> None:
-        """Returns once `count` bodies were asked for since the start; raises AssertionError after `within` seconds."""
-        with self._arrived:
-            arrived = self._arrived.wait_for(lambda: self.bodies_asked >= count, within)
-        assert arrived, f"{self.bodies_asked} requests within {within} s, expected {count}"
-
     def __enter__(self) -> Self:
         self._thread.start()
         assert self._up.wait(WAIT), "the hotline did not start"
@@ -314,8 +326,13 @@ def _joined(lines: Iterable[str] | bytes) -> bytes:
     return lines if isinstance(lines, bytes) else "".join(f"{line}\n" for line in lines).encode()
 
 
+def _common_name(request: web.Request) -> str | None:
+    shown = request.get_extra_info("peercert") or {}
+    return next((value for part in shown.get("subject", ()) for name, value in part if name == "commonName"), None)
+
+
 def _unchanged(asked: Mapping[str, str], validators: Mapping[str, str]) -> bool:
-    """If-None-Match before If-Modified-Since (RFC 9110 section 13.2.2); dates are compared as text: they are our own."""
+    """If-None-Match before If-Modified-Since (RFC 9110 section 13.2.2); dates as texts, for they are our own."""
     if "If-None-Match" in asked:
         return asked["If-None-Match"] == validators.get("ETag")
     return "If-Modified-Since" in asked and asked["If-Modified-Since"] == validators.get("Last-Modified")

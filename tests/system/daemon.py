@@ -11,8 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,13 @@ class Daemon:
                         return self
         raise AssertionError(f"not ready within {READY_WITHIN} s:\n{self.log[-3000:]}")
 
+    def wait_for(self, condition: Callable[[], bool], within: float = READY_WITHIN) -> None:
+        """Looks again until it holds; for what the daemon does by itself and tells nobody."""
+        deadline = time.monotonic() + within
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {within} s:\n{self.log[-3000:]}"
+            threading.Event().wait(0.05)
+
     def kill(self) -> None:
         """kill -9 of the daemon alone; what it started has to notice by itself."""
         if self.process is not None:
@@ -143,7 +151,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    # -- asking ----------------------------------------------------------------------------------------------------------
+    # -- asking ----------------------------------------------------------------------------------------------------
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
         """One request on the control socket."""
@@ -152,6 +160,10 @@ class Daemon:
         connection.sock.settimeout(ANSWER_WITHIN)
         connection.sock.connect(str(self.folder / "c.sock"))
         return _exchange(connection, method, path, {}, None if body is None else json.dumps(body).encode())
+
+    def first_pull(self, source: str) -> None:
+        """Waits for the pull that a daemon makes by itself of a source that it never pulled."""
+        self.wait_for(lambda: self.ask("GET", f"/sources/{source}").json["last_pull"] is not None)
 
     def pull(self, source: str) -> dict[str, Any]:
         answer = self.ask("POST", f"/sources/{source}/pull", {})
@@ -199,11 +211,3 @@ def _exchange(
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-
-
-@contextlib.contextmanager
-def running(folder: Path, config: dict[str, Any]) -> Iterator[Daemon]:
-    with Daemon(folder, config) as daemon:
-        yield daemon
-
-

@@ -67,7 +67,7 @@ def test_killed_at_random_moments(tmp_path: Path, target: str) -> None:
     publish()
     ledger = Ledger()
     with Daemon(tmp_path, config(tmp_path, signer)) as daemon:
-        daemon.pull("hotline")
+        daemon.first_pull("hotline")
         token = daemon.subscriber("isp", "national")
         (tmp_path / "token").write_text(token)
         options = Options(
@@ -88,7 +88,9 @@ def test_killed_at_random_moments(tmp_path: Path, target: str) -> None:
             publish()
             pulling = threading.Thread(target=_pull_and_ignore, args=(daemon,))
             pulling.start()
-            threading.Event().wait(chance.uniform(0, took))  # a random moment is the point: there is nothing to wait for
+            threading.Event().wait(
+                chance.uniform(0, took)
+            )  # a random moment is the point: there is nothing to wait for
             if target == "daemon":
                 daemon.kill()
                 pulling.join()
@@ -117,7 +119,7 @@ def _pull_and_ignore(daemon: Daemon) -> None:
     """The answer may never come: that is what is tried."""
     try:
         daemon.ask("POST", "/sources/hotline/pull", {})
-    except (OSError, AssertionError, Exception):  # noqa: B014
+    except (OSError, AssertionError, Exception):
         return
 
 

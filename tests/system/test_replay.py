@@ -1,4 +1,4 @@
-"""Months of real churn, pull by pull: what is live is exactly what the hotline said, and the jumps wait for a person."""
+"""Months of churn, pull by pull: what is live is exactly what the hotline said, and the jumps wait for a person."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
+from blocklistd.client.sync import Options, sync_once
+from blocklistd.outputs.diff import apply
 from tests import churn
 from tests.signer import Signer
 from tests.system.daemon import Daemon
-from blocklistd.client.sync import Options, sync_once
-from blocklistd.outputs.diff import apply
 
 
 def config(folder: Path, signer: Signer) -> dict[str, object]:
@@ -57,7 +57,7 @@ def test_every_live_snapshot_is_the_hotlines_set(tmp_path: Path) -> None:
     steps = churn.versions()
     publish(next(steps)[1])
     with Daemon(tmp_path, config(tmp_path, signer)) as daemon:
-        daemon.pull("hotline")
+        daemon.first_pull("hotline")
         token = daemon.subscriber("isp", "national")
         token_file = tmp_path / "token"
         token_file.write_text(token)

@@ -149,7 +149,7 @@ async def test_what_a_job_does_to_itself(
 
 
 async def test_a_file_may_not_grow_without_end(jobs: Jobs, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="SIGXFSZ|OSError"):
+    with pytest.raises(JobError, match=r"SIGXFSZ|OSError"):
         await jobs.run(write_much, str(tmp_path / "out"), limits=TIGHT)
     assert (tmp_path / "out").stat().st_size <= MIB
 
@@ -173,5 +173,3 @@ async def test_a_job_that_hangs_keeps_no_other_waiting(jobs: Jobs) -> None:
     assert not hanging.done()
     with pytest.raises(JobError):
         await hanging
-
-

@@ -42,9 +42,13 @@ def test_nothing_and_empty_are_empty_buffers(sealed: SealedFiles) -> None:
 
 
 def test_what_fails_while_it_is_written_leaves_no_trace(sealed: SealedFiles) -> None:
-    with pytest.raises(RuntimeError, match="half way"), sealed.create() as draft:
-        draft.write(b"half")
-        raise RuntimeError("half way")
+    def stop() -> None:
+        with sealed.create() as draft:
+            draft.write(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        stop()
     assert not list((sealed.root / "new").iterdir())
 
 

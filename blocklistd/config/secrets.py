@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NoReturn
 
-from blocklistd.config_page import Reader, Spot, Wrong
-from blocklistd.config_reader import one_of
-from blocklistd.config_values import match, path
+from blocklistd.config.page import Reader, Spot, Wrong
+from blocklistd.config.reader import one_of
+from blocklistd.config.values import match, path
 from blocklistd.errors import ConfigError, ConfigProblem
 
 

@@ -12,12 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd import config_checks as checks
-from blocklistd import config_net as net
-from blocklistd import config_values as values
-from blocklistd.config_net import Address
-from blocklistd.config_page import BAD, Page, Reader, Spot, Wrong, compose
-from blocklistd.config_reader import (
+from blocklistd.config import checks, net, values
+from blocklistd.config.net import Address
+from blocklistd.config.page import BAD, Page, Reader, Spot, Wrong, compose
+from blocklistd.config.reader import (
     choice,
     given,
     keyed,
@@ -30,8 +28,8 @@ from blocklistd.config_reader import (
     setting,
     table,
 )
-from blocklistd.config_secrets import Secret, secret
-from blocklistd.config_values import Schedule, duration
+from blocklistd.config.secrets import Secret, secret
+from blocklistd.config.values import Schedule, duration
 from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
 from blocklistd.model import ListId, SourceId

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from blocklistd.config_page import Reader, Spot, Wrong
+from blocklistd.config.page import Reader, Spot, Wrong
 from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
 
 Str = TypeVar("Str", bound=str)
@@ -21,7 +21,7 @@ _SUN_FIRST: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _UNIX_PATH: Final = 107  # bytes, sun_path without its zero
 
 
-# -- numbers ---------------------------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------------------------
 def match(pattern: str, text: str) -> re.Match[str]:
     """The whole text matched; raises Wrong where it isn't."""
     if found := re.fullmatch(pattern, text):
@@ -104,7 +104,7 @@ def _user(spot: Spot) -> str:
 user: Final = Reader("the name of a user of this machine", _user)
 
 
-# -- paths and files -------------------------------------------------------------------------------------------------
+# -- paths and files -----------------------------------------------------------------------------------------------
 path: Final = Reader("a path", lambda spot: spot.page.folder / spot.text())
 
 
@@ -156,7 +156,7 @@ certificates: Final = Reader("a file with certificates in PEM", _pem)
 minisign_key: Final = Reader("a file with a minisign public key", _minisign_key)
 
 
-# -- schedules -------------------------------------------------------------------------------------------------------
+# -- schedules -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """When a source is pulled: `every` so often, or by `cron`, one of the two.

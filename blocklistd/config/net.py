@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from blocklistd.config_page import Reader, Spot, Wrong
-from blocklistd.config_reader import NOT_BUILT
-from blocklistd.config_values import match
+from blocklistd.config.page import Reader, Spot, Wrong
+from blocklistd.config.reader import NOT_BUILT
+from blocklistd.config.values import match
 
 
 @dataclass(frozen=True, slots=True)

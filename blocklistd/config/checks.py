@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from blocklistd.config_net import Address, source_url
-from blocklistd.config_page import Wrong
-from blocklistd.config_reader import Part
-from blocklistd.config_values import written
+from blocklistd.config.net import Address, source_url
+from blocklistd.config.page import Wrong
+from blocklistd.config.reader import Part
+from blocklistd.config.values import written
 
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")  # RFC 6901, section 3; the whole record ("") is no value
 
@@ -32,9 +32,9 @@ def source(part: Part) -> None:
     """The format and where its values and types come from; the URL of the signature."""
     values = part.values
     form = values.get("format")
-    if form in ("text", "hosts") and part.has("defaults") and "type" not in values["defaults"]:
+    if form in ("text", "hosts") and part.has("defaults") and not part.written("defaults.type"):
         part.report("defaults.type", f"the type of the entries: the format {form} does not say it")
-    if form in ("csv", "ndjson") and part.has("fields") and "value" not in values["fields"]:
+    if form in ("csv", "ndjson") and part.has("fields") and not part.written("fields.value"):
         what = "the column with the value" if form == "csv" else "a JSON pointer to the value, like /url"
         part.report("fields.value", what)
     if form == "ndjson":

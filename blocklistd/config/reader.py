@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, dataclass_transform
 
-from blocklistd.config_page import BAD, KINDS, SHOWN, Page, Reader, Spoiled, Spot, Wrong, cut, shown
+from blocklistd.config.page import BAD, KINDS, SHOWN, Page, Reader, Spoiled, Spot, Wrong, cut, shown
 
 T = TypeVar("T")
 S = TypeVar("S", bound=str)

@@ -1,0 +1,36 @@
+# make run    the whole system on this machine, with data of its own
+# make test   everything, with real peers
+# make check  format, lint, types
+# Both set up what they need in .venv; on Debian, packages that are missing are installed where that is allowed.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: help run test check clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+run: $(STAMP)
+	@exec $(VENV)/bin/blocklistd demo
+
+test: check
+	@tests/install-peers
+	$(VENV)/bin/pytest
+
+check: $(STAMP)
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy
+
+# The lock file names every package with its version and hashes; the project itself is installed in place.
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-packages python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,69 @@
+"""`candidate list | show | approve | reject`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from blocklistd.cli.common import Session, common, table
+
+
+@click.group("candidate")
+def command() -> None:
+    """What is held, and the decision on it."""
+
+
+@command.command("list")
+@common
+def list_(session: Session) -> None:
+    """What waits for a reviewer."""
+    session.answer(
+        session.ask("GET", "/candidates"),
+        lambda held: table(
+            ("CANDIDATE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
+            [(c["id"], c["list"], c["source"], c["created"], c["added"], c["removed"], _because(c)) for c in held],
+        ),
+    )
+
+
+@command.command("show")
+@click.argument("candidate")
+@common
+def show(session: Session, candidate: str) -> None:
+    """Which guard, which figures, what would change by last label, and who decided what."""
+    session.answer(session.ask("GET", f"/candidates/{candidate}"), _show)
+
+
+def _show(one: dict[str, Any]) -> None:
+    plain = ("id", "state", "list", "source", "created", "entries", "added", "removed", "changed", "why", "version")
+    rows = [(key, one[key]) for key in plain if one[key] is not None]
+    rows += [("held by", f"{r['guard']}: found {r['found']}, limit {r['limit']}") for r in one["reasons"]]
+    rows += [("under", f".{suffix}: {count}") for suffix, count in one["suffixes"].items()]
+    for decision in one["decisions"]:
+        rows.append(("approved" if decision["approve"] else "rejected", f"{decision['user']} {decision['time']}"))
+    table(("", ""), rows)
+
+
+@command.command("approve")
+@click.argument("candidate")
+@common
+def approve(session: Session, candidate: str) -> None:
+    """Release a held candidate."""
+    done = session.ask("POST", f"/candidates/{candidate}/approve", {})
+    what = f"released as version {done['version']}" if done["released"] else "approved; nothing in the list changed"
+    session.answer(done, lambda _: click.echo(f"{candidate}: {what}"))
+
+
+@command.command("reject")
+@click.argument("candidate")
+@click.option("--why", required=True, help="For the record.")
+@common
+def reject(session: Session, candidate: str, why: str) -> None:
+    """Refuse a held candidate: this content is never published."""
+    done = session.ask("POST", f"/candidates/{candidate}/reject", {"why": why})
+    session.answer(done, lambda _: click.echo(f"{candidate}: rejected"))
+
+
+def _because(candidate: dict[str, Any]) -> str:
+    return "; ".join(f"{r['guard']} {r['found']}" for r in candidate["reasons"])

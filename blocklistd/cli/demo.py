@@ -1,0 +1,16 @@
+"""`demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("demo")
+@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Where to put everything.")
+def command(directory: Path | None) -> int:
+    """Run a signed demo hotline, the daemon and a subscriber on loopback, with changing reserved-name data."""
+    from blocklistd.demo.run import demo
+
+    return demo(directory)

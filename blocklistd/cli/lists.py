@@ -1,0 +1,42 @@
+"""`list versions | diff`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from blocklistd.cli.common import Failed, Session, common, table
+
+
+@click.group("list")
+def command() -> None:
+    """Versions of a list, and their differences."""
+
+
+@command.command("versions")
+@click.argument("name", metavar="LIST")
+@common
+def versions(session: Session, name: str) -> None:
+    """Every version: when, how many came and went, who released it."""
+    session.answer(
+        session.ask("GET", f"/lists/{name}/versions"),
+        lambda made: table(
+            ("VERSION", "TIME", "ENTRIES", "ADDED", "REMOVED", "RELEASED BY"),
+            [(v["version"], v["time"], v["entries"], v["added"], v["removed"], v["released_by"]) for v in made],
+        ),
+    )
+
+
+@command.command("diff")
+@click.argument("name", metavar="LIST")
+@click.argument("start", metavar="A", type=click.IntRange(min=1))
+@click.argument("end", metavar="B", type=click.IntRange(min=1))
+@click.option("--show-entries", is_flag=True, help="Also on a terminal, where others may look on.")
+@common
+def diff(session: Session, name: str, start: int, end: int, show_entries: bool) -> None:
+    """The exact difference as NDJSON."""
+    if os.isatty(1) and not show_entries:
+        raise Failed("this prints listed entries on a terminal: add --show-entries, or redirect it to a file")
+    session.control().stream(f"/lists/{name}/diff/{start}/{end}", sys.stdout.buffer)

@@ -1,0 +1,16 @@
+"""`serve`."""
+
+from __future__ import annotations
+
+import click
+
+from blocklistd.cli.common import Session, common
+
+
+@click.command("serve")
+@common
+def command(session: Session) -> int:
+    """Run the daemon in the foreground. SIGHUP reloads the configuration, SIGTERM drains and ends."""
+    from blocklistd.app import serve
+
+    return serve(session.config())

@@ -1,0 +1,54 @@
+"""`status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from blocklistd.cli.common import Session, age, common, table
+
+
+@click.command("status")
+@common
+def command(session: Session) -> None:
+    """Lists, sources and their age, held candidates, subscribers."""
+    session.answer(session.ask("GET", "/status"), _show)
+
+
+def _show(status: dict[str, Any]) -> None:
+    table(
+        ("LIST", "VERSION", "ENTRIES", "PUBLISHED"),
+        [(name, one["version"], one["entries"], one["published"]) for name, one in status["lists"].items()],
+    )
+    click.echo()
+    table(
+        ("SOURCE", "OUTCOME", "ACCEPTED", "VERIFY", "REASON"),
+        [
+            (
+                name,
+                one["outcome"],
+                age(one["age"]) + (" OVERDUE" if one["overdue"] else ""),
+                one["verify"] + (", quarantine" if one["quarantine"] else ""),
+                one["reason"],
+            )
+            for name, one in status["sources"].items()
+        ],
+    )
+    if status["candidates"]:
+        click.echo()
+        table(
+            ("HELD", "LIST", "ADDED", "REMOVED", "BECAUSE"),
+            [
+                (one["id"], one["list"], one["added"], one["removed"], "; ".join(r["guard"] for r in one["reasons"]))
+                for one in status["candidates"]
+            ],
+        )
+    if status["subscribers"]:
+        click.echo()
+        table(
+            ("SUBSCRIBER", "LISTS", "REVOKED"),
+            [(name, " ".join(one["lists"]), one["revoked"]) for name, one in status["subscribers"].items()],
+        )
+    for alarm in status.get("alarms", ()):
+        click.secho(f"\n{alarm}", fg="red", err=True)

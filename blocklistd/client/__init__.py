@@ -1,0 +1,1 @@
+"""What a subscriber runs. Imports nothing of the publisher but values and renderings."""

@@ -1,0 +1,103 @@
+"""The subscriber's end of HTTP: one pool, bounded in time and bytes, for TUF's metadata and for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import urllib3
+from tuf.api.exceptions import DownloadError, DownloadHTTPError
+from tuf.ngclient.fetcher import FetcherInterface
+
+from blocklistd import __version__
+from blocklistd.errors import SyncError
+from blocklistd.limits import CHUNK, CLIENT_TIMEOUT
+
+HINTS: Final = {
+    401: "the token is wrong or was revoked: ask the publisher",
+    404: "there is no such list for this token",
+    410: "it is no longer kept",
+    429: "too many requests of this subscriber are under way",
+}
+
+
+class Feed:
+    """One list of a feed; raises SyncError where nothing can be had, with what to do."""
+
+    def __init__(self, url: str, list_name: str, token: str | None, ca: Path | None) -> None:
+        headers = {"User-Agent": f"blocklistd-sync/{__version__}"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self.base = f"{url.rstrip('/')}/v1/lists/{list_name}"
+        self.received = 0  # bytes of bodies, as they came over the network
+        self._pool = urllib3.PoolManager(
+            headers=headers,
+            ca_certs=str(ca) if ca else None,
+            cert_reqs="CERT_REQUIRED",
+            timeout=urllib3.Timeout(connect=10.0, read=CLIENT_TIMEOUT),
+            retries=False,
+        )
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def open(self, path: str, headers: dict[str, str] | None = None, wait: float = 0) -> urllib3.BaseHTTPResponse:
+        """An answer whose body is still to be read; `wait` is how many seconds the server may think about it."""
+        sent = {**self._pool.headers, **(headers or {})}
+        timeout = urllib3.Timeout(connect=10.0, read=CLIENT_TIMEOUT + wait)
+        try:
+            return self._pool.request(
+                "GET", f"{self.base}{path}", headers=sent, preload_content=False, redirect=False, timeout=timeout
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise SyncError(f"{self.base}: {_reason(error)}") from None
+
+    def pieces(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        """The body as it came, undecoded."""
+        try:
+            while piece := response.read(CHUNK, decode_content=False):
+                self.received += len(piece)
+                yield piece
+        except urllib3.exceptions.HTTPError as error:
+            raise SyncError(f"{self.base}: the answer was cut short ({_reason(error)})") from None
+        finally:
+            response.release_conn()
+
+    def refusal(self, status: int) -> SyncError:
+        """What a status other than the one that was wanted means."""
+        return SyncError(f"{self.base}: the feed answered {status}: {HINTS.get(status, 'try again later')}")
+
+
+class TufFetcher(FetcherInterface):
+    """python-tuf's port. It guards the making of the iterator, not its use: errors are made DownloadErrors here."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        response = self._feed.open(url.removeprefix(self._feed.base))
+        if response.status != 200:
+            response.release_conn()
+            raise DownloadHTTPError(str(self._feed.refusal(response.status)), response.status)
+        return self._read(response)
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            yield from self._feed.pieces(response)
+        except SyncError as error:
+            raise DownloadError(str(error)) from error
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    """What a person needs of urllib3's nested errors."""
+    cause = getattr(error, "reason", None) or error
+    match cause:
+        case urllib3.exceptions.NewConnectionError():
+            return "it can't be reached: is the address right, and the publisher up?"
+        case urllib3.exceptions.SSLError():
+            return f"its certificate can't be verified ({cause}): is --ca needed?"
+        case urllib3.exceptions.TimeoutError():
+            return f"no answer within {CLIENT_TIMEOUT:g} s"
+        case _:
+            return type(cause).__name__

@@ -1,0 +1,138 @@
+"""The subscriber's folder: the snapshot, its rendering, the state, each replaced whole and in this order."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from blocklistd.errors import SyncError
+from blocklistd.outputs import OUTPUTS
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is in the folder; `pending`: --exec has not succeeded since the last change."""
+
+    list: str
+    session: str
+    version: int
+    entries: int
+    sha256: str
+    pending: bool = False
+
+
+class Folder:
+    """Raises SyncError where the file system refuses; what was there then stays."""
+
+    def __init__(self, path: Path, list_name: str) -> None:
+        self.path = path
+        self.snapshot = path / f"{list_name}.ndjson"
+        self.metadata = path / "metadata"
+        self._state = path / "state.json"
+        self._list = list_name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One sync a folder."""
+        with _errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SyncError(f"{self.path} is in use by another sync: wait for it, or use another --dir") from None
+            for leftover in self.path.glob(".new-*"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(lock)
+
+    def state(self) -> State | None:
+        """What the folder says of itself; None where there is nothing, or nothing that can be read."""
+        try:
+            state = State(**orjson.loads(self._state.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError):
+            return None
+        if state.list != self._list:
+            raise SyncError(f"{self.path} holds the list {state.list}: use another --dir for {self._list}")
+        return state
+
+    def holds(self, state: State) -> bool:
+        """Whether the snapshot is the one that the state names."""
+        try:
+            with open(self.snapshot, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == state.sha256
+        except OSError:
+            return False
+
+    @contextmanager
+    def draft(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """A new file beside the others; gone after the block, unless it was put in place."""
+        path = self.path / f".new-{secrets.token_hex(8)}"
+        with _errors(self.path):
+            try:
+                with open(path, "xb") as file:
+                    yield file, path
+            finally:
+                path.unlink(missing_ok=True)
+
+    def put(self, draft: Path, state: State, rendering: str | None) -> None:
+        """The snapshot, then its rendering, then the state."""
+        with _errors(self.path):
+            _settle(draft, self.snapshot)
+            self.render(rendering)
+            self.save(state)
+
+    def render(self, rendering: str | None) -> None:
+        if rendering is None or rendering not in OUTPUTS:
+            return
+        with self.draft() as (out, path), open(self.snapshot, "rb") as snapshot:
+            OUTPUTS[rendering](snapshot, out)
+            out.flush()
+            _settle(path, self.path / f"{self._list}.{rendering}")
+
+    def rendered(self, rendering: str | None) -> bool:
+        return rendering is None or rendering not in OUTPUTS or (self.path / f"{self._list}.{rendering}").exists()
+
+    def save(self, state: State) -> None:
+        with self.draft() as (out, path):
+            out.write(orjson.dumps(asdict(state)) + b"\n")
+            out.flush()
+            _settle(path, self._state)
+
+    def done(self, state: State) -> State:
+        """--exec has succeeded."""
+        settled = replace(state, pending=False)
+        self.save(settled)
+        return settled
+
+
+def _settle(draft: Path, final: Path) -> None:
+    with open(draft, "rb") as file:
+        os.fsync(file.fileno())
+    os.rename(draft, final)
+    folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SyncError(f"{path}: {error.strerror}: what is there stays in place") from error

@@ -1,0 +1,318 @@
+"""What hotlines, disks and administrators get wrong: a clear line for each, and nothing live changes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from blocklistd.limits import MIB
+from tests.peers import peer
+from tests.sim.hotline import Fault, HotlineThread
+from tests.system.daemon import Daemon
+
+NAMES = [f"n{number}.example" for number in range(1500)]
+LONG_NAME = ".".join(["abcdefgh"] * 31 + ["example"])  # 254 octets and more
+
+
+@pytest.fixture
+def hotline() -> Iterator[HotlineThread]:
+    with HotlineThread() as simulator:
+        simulator.publish(NAMES)
+        yield simulator
+
+
+def config(hotline: HotlineThread, folder: Path, **source: object) -> dict[str, object]:
+    key = folder / "hotline.pub"
+    key.write_text(hotline.public_key_text)
+    return {
+        "sources": {
+            "hotline": {
+                "url": hotline.url,
+                "format": "text",
+                "defaults": {"type": "domain"},
+                "schedule": "every 1d",
+                "timeout": "3s",
+                "max_bytes": "1MiB",
+                "verify": {"method": "minisign", "key": str(key), "signature": f"{hotline.url}.minisig"},
+                **source,
+            }
+        },
+        "lists": {"national": {"sources": ["hotline"]}},
+    }
+
+
+FAULTS = {
+    Fault.TRUNCATED: ("failed", "cut short"),
+    Fault.EMPTY: ("failed", "empty body"),
+    Fault.HTML: ("failed", "HTML"),
+    Fault.WRONG_SIGNATURE: ("failed", "key"),
+    Fault.SIGNATURE_OF_OTHER_BODY: ("failed", "signature"),
+    Fault.NO_SIGNATURE: ("failed", "404"),
+    Fault.STALE: ("failed", "served again"),
+    Fault.BOMB: ("failed", "decompressed past"),
+    Fault.SLOW: ("failed", "3 s"),
+    Fault.UNASKED_304: ("failed", "304"),
+    Fault.REDIRECT_CIRCLE: ("failed", "circle"),
+    Fault.UNAVAILABLE: ("failed", "503"),
+    Fault.WRONG_CODING: ("failed", "gzip"),
+    Fault.UNKNOWN_CODING: ("failed", "coding|encoding"),
+    Fault.SHRUNK: ("held", "max_removed"),
+}
+
+
+def test_what_a_hotline_gets_wrong(tmp_path: Path, hotline: HotlineThread) -> None:
+    hotline.bomb_bytes = 256 * MIB
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        for round_, (fault, (outcome, says)) in enumerate(FAULTS.items(), 2):
+            names = [*NAMES, *(f"round{n}.example" for n in range(round_))]
+            hotline.publish(names)
+            assert daemon.pull("hotline")["outcome"] == "published"
+            hotline.publish([*names, "next.example"])
+            if fault is Fault.STALE:  # what is served again has to be something that was superseded
+                assert daemon.pull("hotline")["outcome"] == "published"
+            live = daemon.snapshot("national", token)
+            if fault is Fault.UNASKED_304:
+                daemon.config["sources"]["hotline"]["url"] = hotline.url + "?other"  # no validators of another URL
+                daemon.write_config()
+                _reload(daemon)
+            hotline.fault = fault
+            pulled = daemon.pull("hotline")
+            assert pulled["outcome"] == outcome, (fault, pulled)
+            assert _matches(says, pulled["reason"]), (fault, pulled)
+            assert "\n" not in pulled["reason"]
+            assert daemon.snapshot("national", token) == live, fault
+            shown = daemon.ask("GET", "/status").json["sources"]["hotline"]
+            assert (shown["outcome"], shown["reason"]) == (outcome, pulled["reason"])
+            hotline.fault = None
+            hotline.publish([*names, "after.example"])
+            assert daemon.pull("hotline")["outcome"] == "published", fault
+        kept = list((tmp_path / "state" / "evidence" / "hotline").glob("*.body"))
+        assert kept, "refused bodies are kept as evidence"
+        assert "Traceback" not in daemon.log
+
+
+def test_ten_gigabytes_of_zeros(tmp_path: Path, hotline: HotlineThread) -> None:
+    """A small packed file that nothing could hold: it costs its pull, and no more disk than the limit."""
+    body = tmp_path / "list.txt"
+    body.write_text("".join(f"{name}\n" for name in NAMES))
+    settings = {"url": f"file:{body}", "verify": {"method": "none"}, "max_bytes": "16MiB"}
+    with Daemon(tmp_path, config(hotline, tmp_path, **settings)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        live = daemon.snapshot("national", token)
+        body.write_bytes(gzip.compress(bytes(64 * MIB)) * 160)
+        failed = daemon.pull("hotline")
+        assert failed["outcome"] == "failed"
+        assert f"decompressed past {128 * MIB} bytes" in failed["reason"]
+        assert daemon.snapshot("national", token) == live
+        assert not list((tmp_path / "state" / "work").iterdir())
+
+
+def _matches(pattern: str, found: str) -> bool:
+    import re
+
+    return re.search(pattern, found) is not None
+
+
+def _reload(daemon: Daemon) -> None:
+    assert daemon.process is not None
+    before = daemon.log.count("reloaded")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for(lambda: daemon.log.count("reloaded") > before)
+
+
+def test_old_content_freshly_signed_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
+    """A hotline may go back to what it said before; only what it signed before is a replay."""
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        first = hotline.current
+        hotline.publish([*NAMES, "new.example"])
+        assert daemon.pull("hotline")["versions"] == {"national": 2}
+        hotline.republish(first)
+        refused = daemon.pull("hotline")
+        assert refused["outcome"] == "failed"
+        hotline.publish(NAMES)
+        assert daemon.pull("hotline")["versions"] == {"national": 3}
+
+
+def test_a_signature_that_arrives_late_is_asked_for_once_more(tmp_path: Path, hotline: HotlineThread) -> None:
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        hotline.publish([*NAMES, "new.example"])
+        hotline.fault = Fault.SIGNATURE_LATE
+        assert daemon.pull("hotline")["outcome"] == "published"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"\xff\xfe.example", LONG_NAME.encode(), b"a" * 64 + b".example", b"*.example", b"192.0.2.1", b"a..example"],
+    ids=["not-utf8", "name-over-253", "label-over-63", "wildcard", "address", "empty-label"],
+)
+def test_records_that_are_none(tmp_path: Path, hotline: HotlineThread, bad: bytes) -> None:
+    """A few are counted and left out; more than max_rejected hold the rest. No reason repeats them."""
+    body = "".join(f"{name}\n" for name in NAMES).encode()
+    hotline.publish(body + b"one.example\n" + bad + b"\n")
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        live = daemon.snapshot("national", token)
+        assert live.count(b"\n") == len(NAMES) + 1
+        assert sum(daemon.ask("GET", "/sources/hotline").json["rejected"].values()) == 1
+        hotline.publish(body + (bad + b"\n") * 20)
+        held = daemon.pull("hotline")
+        assert held["outcome"] == "held"
+        assert "max_rejected" in held["reason"]
+        assert daemon.snapshot("national", token) == live
+        hotline.publish((bad + b"\n") * 20)
+        failed = daemon.pull("hotline")
+        assert failed["outcome"] == "failed"
+        assert "none of 20 records" in failed["reason"]
+        assert daemon.snapshot("national", token) == live
+
+
+def test_a_rejected_body_stays_rejected(tmp_path: Path, hotline: HotlineThread) -> None:
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        hotline.publish(NAMES[:700])
+        held = daemon.pull("hotline")
+        assert daemon.pull("hotline") == held, "a 304 while one is held answers held"
+        rejected = daemon.ask("POST", f"/candidates/{held['candidate']}/reject", {"why": "a mistake"})
+        assert rejected.status == 200
+        assert daemon.pull("hotline")["outcome"] == "failed"
+        hotline.publish(list(reversed(NAMES[:700])))  # signed again and in another order: the same content
+        again = daemon.pull("hotline")
+        assert again["outcome"] == "failed"
+        assert "rejected" in again["reason"]
+        assert daemon.ask("POST", f"/candidates/{held['candidate']}/approve", {}).status == 409
+        hotline.publish([*NAMES, "new.example"])
+        assert daemon.pull("hotline")["versions"] == {"national": 2}
+
+
+def test_a_newer_body_supersedes_what_is_held(tmp_path: Path, hotline: HotlineThread) -> None:
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        hotline.publish(NAMES[:700])
+        first = daemon.pull("hotline")["candidate"]
+        hotline.publish(NAMES[:600])
+        second = daemon.pull("hotline")["candidate"]
+        assert [c["id"] for c in daemon.ask("GET", "/candidates").json] == [second]
+        assert daemon.ask("GET", f"/candidates/{first}").json["state"] == "superseded"
+        assert daemon.ask("POST", f"/candidates/{first}/approve", {}).status == 409
+        assert daemon.approve(second)["version"] == 2
+        assert daemon.pull("hotline")["outcome"] == "unchanged"
+
+
+def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
+    """Nothing live changes, the reason says what to do, and with room again the same pull succeeds."""
+    peer("mount", "mount")
+    state = tmp_path / "state"
+    state.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(state)], check=False)
+    if mounted.returncode:
+        if os.environ.get("CI") == "true":
+            pytest.fail("a tmpfs can't be mounted here")
+        pytest.skip("a tmpfs can't be mounted here")
+    try:
+        with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+            daemon.pull("hotline")
+            token = daemon.subscriber("isp", "national")
+            live = daemon.snapshot("national", token)
+            free = shutil.disk_usage(state).free
+            (state / "ballast").write_bytes(b"x" * (free - 64 * 1024))
+            hotline.publish([*NAMES, "new.example"])
+            failed = daemon.pull("hotline")
+            assert failed["outcome"] == "failed"
+            assert _matches("disk is full|No space left|full", failed["reason"]), failed
+            assert daemon.snapshot("national", token) == live
+            (state / "ballast").unlink()
+            assert daemon.pull("hotline")["versions"] == {"national": 2}
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+# -- what an administrator gets wrong ------------------------------------------------------------------------------
+
+
+def fails_to_start(daemon: Daemon) -> str:
+    """The one line that it says."""
+    daemon.launch()
+    assert daemon.process is not None
+    assert daemon.process.wait(30) in (1, 2)
+    last = daemon.log.strip().splitlines()[-1]
+    assert "Traceback" not in daemon.log
+    return last
+
+
+def test_two_daemons_on_one_state_dir(tmp_path: Path, hotline: HotlineThread) -> None:
+    with Daemon(tmp_path, config(hotline, tmp_path)) as first:
+        assert first.process is not None
+        other = tmp_path / "other"
+        other.mkdir()
+        second = Daemon(other, config(hotline, other) | {"state_dir": str(tmp_path / "state")})
+        said = fails_to_start(second)
+        assert "in use by another daemon" in said
+        assert str(first.process.pid) in said
+        assert first.ops("/readyz").status == 200
+
+
+def test_a_wrong_key_file(tmp_path: Path, hotline: HotlineThread) -> None:
+    daemon = Daemon(tmp_path, config(hotline, tmp_path))
+    daemon.init_keys()
+    online = tmp_path / "keys" / "online.pem"
+    right = online.read_bytes()
+    online.write_bytes((tmp_path / "root" / "root-1.pem").read_bytes())
+    assert "another key" in fails_to_start(daemon)
+    online.write_text("not a key\n")
+    assert "not a private key in PEM" in fails_to_start(daemon)
+    online.unlink()
+    assert "online.pem: No such file" in fails_to_start(daemon)
+    online.write_bytes(right)
+    shutil.rmtree(tmp_path / "state" / "root")
+    assert "keys init" in fails_to_start(daemon)
+
+
+def test_a_state_dir_of_a_newer_schema(tmp_path: Path, hotline: HotlineThread) -> None:
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+    engine = create_engine(f"sqlite:///{tmp_path}/state/blocklistd.sqlite")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    assert "newer blocklistd" in fails_to_start(daemon)
+
+
+def test_a_read_only_state_dir(tmp_path: Path, hotline: HotlineThread) -> None:
+    state = tmp_path / "state"
+    daemon = Daemon(tmp_path, config(hotline, tmp_path))
+    daemon.init_keys()
+    subprocess.run(["mount", "--bind", str(state), str(state)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(state)], check=True)
+        assert "read-only" in fails_to_start(daemon)
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+    with daemon:
+        assert daemon.ops("/readyz").status == 200
+
+
+def test_a_port_that_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
+    import socket
+
+    daemon = Daemon(tmp_path, config(hotline, tmp_path))
+    daemon.init_keys()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", daemon.feed_port))
+        taken.listen()
+        said = fails_to_start(daemon)
+    assert "feed.listen" in said
+    assert "in use" in said

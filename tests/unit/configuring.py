@@ -1,0 +1,70 @@
+"""What the tests of the configuration share: files that are right, and a short form of what is wrong with others."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import minisign
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from blocklistd.config import Config, load
+from blocklistd.errors import ConfigError, ConfigProblem
+
+RIGHT = """\
+sources:
+  hotline-a:
+    url: https://hotline.example/urls.txt
+    format: text
+    defaults: {type: url}
+    verify: {method: none}
+lists:
+  national:
+    sources: [hotline-a]
+feed:
+  listen: ["127.0.0.1:0"]
+"""
+
+
+def read(folder: Path, text: str | bytes) -> Config:
+    file = folder / "blocklistd.yaml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load(file)
+
+
+def problems(folder: Path, text: str | bytes) -> list[ConfigProblem]:
+    with pytest.raises(ConfigError) as caught:
+        read(folder, text)
+    return caught.value.problems
+
+
+def places(folder: Path, text: str | bytes) -> list[tuple[int, str]]:
+    return [(problem.line, problem.key) for problem in problems(folder, text)]
+
+
+def source(extra: str = "", **keys: str) -> str:
+    """RIGHT with other values in its source; `extra` are more lines of it."""
+    values = {
+        "url": "https://hotline.example/urls.txt",
+        "format": "text",
+        "defaults": "{type: url}",
+        "verify": "{method: none}",
+    }
+    lines = "".join(f"    {key}: {value}\n" for key, value in {**values, **keys}.items() if value)
+    more = "".join(f"    {line}\n" for line in extra.splitlines())
+    return f"sources:\n  hotline-a:\n{lines}{more}feed:\n  listen: ['127.0.0.1:0']\n"
+
+
+def make_minisign_key(path: Path) -> None:
+    path.write_bytes(bytes(minisign.KeyPair.generate().public_key))
+
+
+def make_certificate(path: Path) -> None:
+    key, name = Ed25519PrivateKey.generate(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hotline.example")])
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=1)).sign(key, None)
+    path.write_bytes(made.public_bytes(Encoding.PEM))

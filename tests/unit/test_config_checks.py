@@ -1,0 +1,112 @@
+"""What one key alone can't tell, each with the line of the key that has to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blocklistd.config import Config
+
+from .configuring import RIGHT, make_certificate, make_minisign_key, places, problems, read, source
+
+HOTLINE = "sources.hotline-a"
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"format": "text", "defaults": ""}, [(2, "defaults.type")]),
+        ({"format": "hosts", "defaults": "{}"}, [(5, "defaults.type")]),
+        ({"format": "csv"}, [(2, "fields.value")]),
+        ({"format": "csv", "fields": "{ref: id}"}, [(7, "fields.value")]),
+        ({"format": "csv", "fields": "{value: url}", "defaults": ""}, []),
+        ({"format": "ndjson", "fields": "{value: /url, ref: /a~1b/0}"}, []),
+        (
+            {"format": "ndjson", "fields": "{value: url, ref: /a~2, type: ''}"},
+            [(7, f"fields.{n}") for n in ("value", "type", "ref")],
+        ),
+        ({"verify": "{method: minisign}"}, [(6, "verify.key")]),
+        ({"verify": "{method: minisign, key: }"}, [(6, "verify.key")]),
+        ({"verify": "{method: minisign, key: ca.pem}"}, [(6, "verify.key")]),
+        ({"verify": "{method: none, key: a.pub}"}, [(6, "verify.key")]),
+        ({"verify": "{method: none, signature: '{url}.sig'}"}, [(6, "verify.signature")]),
+        ({"verify": "{method: minisign, key: a.pub}"}, []),
+        ({"verify": "{method: minisign, key: a.pub, signature: '{url}.sig'}"}, []),
+        ({"verify": "{method: minisign, key: a.pub, signature: urls.sig}"}, [(6, "verify.signature")]),
+        ({"verify": "{method: minisign, key: a.pub, signature: 'http://hotline.example/'}"}, [(6, "verify.signature")]),
+        (
+            {"url": "http://hotline.example/", "format": "", "verify": "{method: minisign}"},
+            [(2, "format"), (3, "url"), (5, "verify.key")],
+        ),
+    ],
+)
+def test_a_source(tmp_path: Path, changes: dict[str, str], wrong: list[tuple[int, str]]) -> None:
+    make_minisign_key(tmp_path / "a.pub")
+    make_certificate(tmp_path / "ca.pem")
+    if not wrong:
+        assert isinstance(read(tmp_path, source(**changes)), Config)
+        return
+    found = places(tmp_path, source(**changes))
+    assert sorted(found) == sorted((line, f"{HOTLINE}.{key}") for line, key in wrong)
+
+
+def test_a_list_refers_to_sources_that_exist(tmp_path: Path) -> None:
+    text = RIGHT.replace("[hotline-a]", "\n      - hotline-a\n      - hotline-b\n      - hotline-a")
+    found = problems(tmp_path, text)
+    assert [(problem.line, problem.key, problem.found) for problem in found] == [
+        (11, "lists.national.sources", "'hotline-b'"),
+        (12, "lists.national.sources", "'hotline-a' again"),
+    ]
+    assert found[0].expected == "a source: hotline-a"
+
+
+def test_a_source_that_is_wrong_itself_exists_all_the_same(tmp_path: Path) -> None:
+    assert places(tmp_path, RIGHT.replace("format: text", "format: doc")) == [(4, f"{HOTLINE}.format")]
+    assert places(tmp_path, "sources: {hotline-a: 5}\n" + RIGHT[RIGHT.index("lists:") :]) == [(1, HOTLINE)]
+
+
+@pytest.mark.parametrize("sources", ["[]", "", "~"])
+def test_a_list_has_sources(tmp_path: Path, sources: str) -> None:
+    (problem,) = problems(tmp_path, RIGHT.replace("[hotline-a]", sources))
+    assert (problem.key, problem.line) == ("lists.national.sources", 9)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expires", "wrong"),
+    [
+        ("{timestamp_expires: 3d}", "2d", [(13, "keys.timestamp_expires")]),
+        ("{timestamp_expires: 15d}", "", [(12, "keys.timestamp_expires")]),
+        ("{}", "12h", [(10, "lists.national.expires")]),
+        ("{timestamp_expires: 48h}", "2d", []),
+    ],
+)
+def test_a_timestamp_lives_no_longer_than_a_list(
+    tmp_path: Path, keys: str, expires: str, wrong: list[tuple[int, str]]
+) -> None:
+    more = f"    expires: {expires}\n" if expires else ""
+    text = RIGHT.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n{more}") + f"keys: {keys}\n"
+    if wrong:
+        assert places(tmp_path, text) == wrong
+    else:
+        assert isinstance(read(tmp_path, text), Config)
+
+
+def test_the_feed_is_plain_on_loopback_only(tmp_path: Path) -> None:
+    make_certificate(tmp_path / "feed.pem")
+    (tmp_path / "feed.key").write_text("key")
+    assert read(tmp_path, "feed: {listen: ['127.0.0.1:1', '[::1]:1']}").feed.tls is None
+    (problem,) = problems(tmp_path, "feed:\n  listen: ['127.0.0.1:1', '192.0.2.1:1']\n  tls:\n")
+    assert (problem.line, problem.key) == (3, "feed.tls")
+    assert "192.0.2.1:1 is not loopback" in problem.expected
+    tls = read(tmp_path, "feed: {tls: {cert: feed.pem, key: {file: feed.key}}}").feed.tls
+    assert tls is not None
+    assert (tls.cert, tls.key.path) == (tmp_path / "feed.pem", tmp_path / "feed.key")
+
+
+def test_no_two_listeners_want_the_same_address(tmp_path: Path) -> None:
+    feed = "feed:\n  listen: ['127.0.0.1:9153']\n"
+    assert places(tmp_path, feed) == [(1, "ops.listen")]
+    assert places(tmp_path, feed + "ops:\n  listen: ['[::]:9153']\n") == [(4, "ops.listen")]
+    assert isinstance(read(tmp_path, feed + "ops: {listen: ['127.0.0.1:9154']}\n"), Config)
+    assert places(tmp_path, "feed: {listen: ['127.0.0.1:1', '127.0.0.1:1']}") == [(1, "feed.listen")]

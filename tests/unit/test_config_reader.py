@@ -1,0 +1,137 @@
+"""The combinators, on a schema of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from blocklistd.config.page import BAD, Page, Spot, compose
+from blocklistd.config.reader import (
+    Part,
+    choice,
+    either,
+    given,
+    keyed,
+    mapping,
+    one_of,
+    only,
+    optional,
+    section,
+    sequence,
+    setting,
+    table,
+)
+from blocklistd.config.values import integer, path, text
+
+
+@keyed
+class Inner:
+    name: str = given(lambda spot: spot.name)
+    weight: int = setting(integer(1))
+    note: str | None = setting(optional(text), default=None)
+
+
+@keyed
+class Outer:
+    place: Path = setting(path, default=Path("here"))
+    inner: Inner = setting(section(Inner))
+    many: Mapping[str, Inner] = setting(mapping(choice("a", "b"), section(Inner)), default_factory=dict)
+    texts: tuple[str, ...] = setting(sequence(text), default=())
+    either: int | None = setting(optional(one_of({"x": integer(), "y": integer()})), default=None)
+    parts: Mapping[str, str] = setting(table({"left": text, "right": text}), default_factory=dict)
+    off: int = setting(only("off", 0), default=0)
+    none: tuple[str, ...] = setting(only([], ()), default=())
+    absent: None = setting(only(None, None), default=None)
+
+
+def parse(folder: Path, document: str) -> tuple[object, list[str]]:
+    """The value or BAD, and the problems as line: key: found, expected."""
+    file = folder / "file.yaml"
+    file.write_text(document)
+    page = Page(file)
+    value = Spot(page, "", "", 1, compose(page)).read(section(Outer, _check))
+    return value, [f"{p.line}: {p.key}: {p.found}, {p.expected}" for p in page.problems]
+
+
+def _check(part: Part) -> None:
+    if part.has("inner", "texts") and len(part.values["texts"]) > part.values["inner"].weight:
+        part.report("texts", "no more texts than inner.weight")
+
+
+def test_what_is_right(tmp_path: Path) -> None:
+    document = """\
+inner: {weight: 3, note: ~}
+many: {a: {weight: 1, note: no}}
+texts: [x, y]
+either: {y: 0}
+parts: {left: l}
+off: off
+none: []
+absent:
+"""
+    made, problems = parse(tmp_path, document)
+    assert problems == []
+    assert made == Outer(
+        place=tmp_path / "here",
+        inner=Inner(name="inner", weight=3),
+        many={"a": Inner(name="a", weight=1, note="no")},
+        texts=("x", "y"),
+        either=0,
+        parts={"left": "l"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ("", "1: inner: nothing, a mapping"),
+        ("inner:", "1: inner: nothing, a mapping"),
+        ("inner: {}", "1: inner.weight: nothing, a whole number from 1 up"),
+        ("inner: 3", "1: inner: '3', a mapping"),
+        ("inner: {weight: }", "1: inner.weight: nothing, a whole number from 1 up"),
+        ("inner: {weight: 0}", "1: inner.weight: '0', a whole number from 1 up"),
+        ("inner: {weight: 1, wieght: 1}", "1: inner.wieght: the unknown key 'wieght', `weight`"),
+        ("inner: {weight: 1, zzz: 1}", "1: inner.zzz: the unknown key 'zzz', one of weight, note"),
+        ("inner: {weight: 1}\nmany:\n  c: {weight: 1}", "3: many.c: 'c', `a` or `b`"),
+        ("inner: {weight: 1}\nmany:\n  a:", "3: many.a.weight: nothing, a whole number from 1 up"),
+        ("inner: {weight: 9}\ntexts:\n  - a\n  - b\n  - a", "5: texts: 'a' again, each once in the list"),
+        ("inner: {weight: 9}\ntexts:\n  - a\n  - {}", "4: texts: a mapping, a text"),
+        ("inner: {weight: 1}\ntexts: [a, b]", "2: texts: a list, no more texts than inner.weight"),
+        ("inner: {weight: 1}\neither: secret", "2: either: a text, exactly one of {x: …}, {y: …}"),
+        ("inner: {weight: 1}\neither: {x: 1, y: 1}", "2: either: x and y, exactly one of {x: …}, {y: …}"),
+        ("inner: {weight: 1}\nparts: {rigth: a}", "2: parts.rigth: the unknown key 'rigth', `right`"),
+        ("inner: {weight: 1}\noff: on", "2: off: 'on', `off`: not built in this version"),
+        ("inner: {weight: 1}\nnone: {}", "2: none: a mapping, `[]`: not built in this version"),
+        ("inner: {weight: 1}\nabsent: off", "2: absent: 'off', no such key: not built in this version"),
+    ],
+)
+def test_what_is_wrong(tmp_path: Path, document: str, problem: str) -> None:
+    assert parse(tmp_path, document) == (BAD, [problem])
+
+
+def test_nothing_hides_behind_the_first_mistake(tmp_path: Path) -> None:
+    document = "inner: {weight: x, note: []}\nmany: {a: {weight: y}, c: {weight: z}}\ntexts: {}\neither: {x: q}\noff:\n"
+    value, problems = parse(tmp_path, document)
+    assert value is BAD
+    assert [problem.split(": ")[:2] for problem in problems] == [
+        ["1", "inner.weight"],
+        ["1", "inner.note"],
+        ["2", "many.a.weight"],
+        ["2", "many.c"],
+        ["2", "many.c.weight"],
+        ["3", "texts"],
+        ["4", "either.x"],
+        ["5", "off"],
+    ]
+
+
+def test_a_check_sees_the_rest_of_a_section_that_is_partly_wrong(tmp_path: Path) -> None:
+    _, problems = parse(tmp_path, "inner: {weight: 1}\ntexts: [a, b]\noff: on\n")
+    assert [problem.split(": ")[1] for problem in problems] == ["off", "texts"]
+
+
+def test_either_reads_like_a_sentence() -> None:
+    assert either(["a"]) == "`a`"
+    assert either(["a", "b", "c"]) == "`a`, `b` or `c`"

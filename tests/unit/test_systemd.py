@@ -1,0 +1,27 @@
+"""The unit is one that systemd takes as it is, and it watches what it should."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.peers import peer
+
+UNIT = Path(__file__).parents[2] / "systemd" / "blocklistd.service"
+
+
+def test_systemd_verifies_the_unit(tmp_path: Path) -> None:
+    analyze = peer("systemd-analyze", "systemd")
+    unit = tmp_path / UNIT.name  # with a program that exists here: verify looks for it
+    unit.write_text(UNIT.read_text().replace("/usr/bin/blocklistd", "/bin/true"))
+    checked = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    complaints = [line for line in checked.stderr.splitlines() if UNIT.name in line]
+    assert complaints == []
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_daemon_is_watched_and_told_to_reload() -> None:
+    lines = UNIT.read_text().splitlines()
+    assert "Type=notify" in lines
+    assert any(line.startswith("WatchdogSec=") for line in lines)
+    assert "ExecReload=/bin/kill -HUP $MAINPID" in lines

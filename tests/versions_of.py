@@ -1,0 +1,96 @@
+"""A store with one list in a folder of the test: names in, versions out, without processes in between."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blocklistd.model import CandidateId, ListId, Sha256, SourceId, Version
+from blocklistd.sources import FORMATS
+from blocklistd.sources.canonical import canonicalise
+from blocklistd.sources.records import FormatOptions
+from blocklistd.versions import commit
+from blocklistd.versions.commit import Assertion, ListPlan
+from blocklistd.versions.database import Database
+from blocklistd.versions.files import Disk
+from blocklistd.versions.lists import ListState, ensure_list, list_state
+from blocklistd.versions.render import diff_path, write_diff
+from blocklistd.versions.store import Store
+
+LIST = ListId("national")
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def plan(*sources: str) -> ListPlan:
+    """A list of these sources with the default guards."""
+    return ListPlan(
+        id=LIST,
+        sources=tuple(map(SourceId, sources)),
+        types=("url", "host", "domain"),
+        allow_public_suffix=False,
+        allow_ip=False,
+        max_added=0.2,
+        max_removed=0.1,
+        min_change=10,
+        min_entries=1,
+        max_rejected=0.01,
+        review=False,
+    )
+
+
+class Versions:
+    """Opens the state_dir as a newly started daemon does: migrated, in an epoch of its own."""
+
+    def __init__(self, state_dir: Path, *sources: str, disk: Disk | None = None) -> None:
+        self.plan = plan(*(sources or ("hotline",)))
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self.database = Database(Store(state_dir).database)
+        self.database.migrate()
+        self.database.take_over()
+        self.store = Store(state_dir, self.database.epoch, disk or Disk())
+        self.store.sealed.prepare()
+        with self.database.write() as connection:
+            ensure_list(connection, LIST, NOW)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def seal(self, lines: Iterable[str], format_: str = "text", **fields: str) -> Sha256:
+        """What the intake job makes of a body."""
+        options = FormatOptions(fields=fields, defaults={"type": "domain"})
+        body = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
+        with self.store.sealed.create() as draft:
+            canonicalise(FORMATS[format_](body, options), draft)  # type: ignore[arg-type]
+        assert draft.sealed is not None
+        return draft.sealed
+
+    def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
+        return commit.release(
+            self.store,
+            self.plan,
+            Assertion(SourceId(source), asserted),
+            candidate=None,
+            released_by="auto",
+            now=NOW,
+        )
+
+    def propose(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> commit.Proposal:
+        assertion = Assertion(SourceId(source), asserted, 1000, rejected)
+        return commit.propose(self.store, self.plan, assertion, CandidateId("c-1"), NOW)
+
+    @property
+    def state(self) -> ListState:
+        with self.database.read() as connection:
+            return list_state(connection, LIST)
+
+    @property
+    def live(self) -> bytes:
+        """The live snapshot; b"" before the first version."""
+        state = self.state
+        return self.store.sealed.path(state.live.sha256).read_bytes() if state.live else b""
+
+    def diff(self, start: int, end: int) -> bytes:
+        write_diff(self.store, LIST, self.state.session, Version(start), Version(end))
+        return diff_path(self.store, self.state.session, Version(start), Version(end)).read_bytes()
