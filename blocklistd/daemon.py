@@ -163,7 +163,7 @@ class Operations:
         found = (await self._database.reading(status.subscribers)).get(SubscriberId(subscriber))
         if found is None:
             raise RefusedError(f"there is no subscriber {subscriber!r}: see `blocklistd subscriber list`")
-        return {"id": subscriber} | found
+        return {"id": subscriber, **found}
 
     async def subscriber_revoke(self, subscriber: str, caller: Caller) -> Answer:
         now = self._clock()

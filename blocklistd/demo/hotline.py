@@ -17,7 +17,7 @@ class DemoHotline:
     def __init__(self) -> None:
         self._keys = minisign.KeyPair.generate()
         self._body = self._signature = b""
-        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
+        self._runner: web.ServerRunner | None = None
         self.url = ""
 
     @property
@@ -33,6 +33,7 @@ class DemoHotline:
         self._signature = bytes(self._keys.secret_key.sign(self._body))
 
     async def start(self) -> None:
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -40,7 +41,8 @@ class DemoHotline:
         self.url = f"http://{host}:{port}/list.txt"
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         if request.path == "/list.txt.minisig":

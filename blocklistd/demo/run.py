@@ -211,7 +211,7 @@ class _Demo:
                 change = f"+{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
                 way = f"{done['how']:<8} {done['bytes']:>8} bytes"
                 print(
-                    f"version {done['version']:>3}   {change}   {way}   {took:5.2f} s from the hotline's change to the subscriber",
+                    f"version {done['version']:>3}   {change}   {way}   {took:5.2f} s from hotline to subscriber",
                     flush=True,
                 )
                 self._seen.set()

@@ -46,7 +46,8 @@ class Scheduler:
         self._scheduler.start()
 
     def stop(self) -> None:
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:  # a stop may come before the first start has settled
+            self._scheduler.shutdown(wait=False)
 
     def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
         """At once if it never ran or its time has passed while nobody was there, else when it is due."""

@@ -16,7 +16,7 @@ import minisign
 
 from blocklistd.errors import ParseError, VerifyError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
-from blocklistd.limits import DECOMPRESSED_FACTOR
+from blocklistd.limits import CHUNK, DECOMPRESSED_FACTOR
 from blocklistd.model import IntakeReport, Sha256
 from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import canonicalise
@@ -67,7 +67,7 @@ def intake(order: Order) -> dict[str, Any]:
         enter_filter()
         bound = order.max_bytes * DECOMPRESSED_FACTOR
         signed = _unpacked(raw, order.encoding, body, bound)
-        digest = Sha256(hashlib.file_digest(signed, "sha256").hexdigest())
+        digest = _digest(signed)
         proof = _verify(signed, order)
         signed.seek(0)
         packing = sniff(signed.read(4))
@@ -96,6 +96,13 @@ def intake(order: Order) -> dict[str, Any]:
             signed_at=proof.signed_at,
         )
     )
+
+
+def _digest(body: BinaryIO) -> Sha256:
+    digest = hashlib.sha256()
+    while chunk := body.read(CHUNK):
+        digest.update(chunk)
+    return Sha256(digest.hexdigest())
 
 
 def _unpacked(packed: BinaryIO, coding: str, out: BinaryIO, bound: int) -> BinaryIO:
