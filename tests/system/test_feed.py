@@ -1,0 +1,271 @@
+"""The feed as its clients see it: who may have what, waiting, caching, codings, ranges, differences."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.system.daemon import Daemon
+
+NAMES = [f"n{number}.example" for number in range(400)]
+IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+class Feed:
+    """A daemon with two lists that no subscriber shares, and one that has no version yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.body = folder / "list.txt"
+        other = folder / "other.txt"
+        self.write(NAMES)
+        other.write_text("other.example\n")
+        common = {
+            "format": "text",
+            "defaults": {"type": "domain"},
+            "schedule": "every 1d",
+            "verify": {"method": "none"},
+        }
+        self.daemon = Daemon(
+            folder,
+            {
+                "sources": {
+                    "hotline": {"url": f"file:{self.body}", **common},
+                    "second": {"url": f"file:{other}", **common},
+                    "absent": {"url": f"file:{folder}/absent.txt", **common},
+                },
+                "lists": {
+                    "national": {"sources": ["hotline"]},
+                    "foreign": {"sources": ["second"]},
+                    "empty": {"sources": ["absent"]},
+                },
+            },
+        )
+
+    def write(self, names: list[str]) -> None:
+        self.body.write_text("".join(f"{name}\n" for name in names))
+
+    def publish(self, names: list[str]) -> None:
+        self.write(names)
+        assert self.daemon.pull("hotline")["outcome"] == "published"
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
+    made = Feed(tmp_path_factory.mktemp("feed"))
+    with made.daemon as daemon:
+        for source in ("hotline", "second", "absent"):
+            daemon.first_pull(source)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def token(feed: Feed) -> str:
+    return feed.daemon.subscriber("isp", "national", "empty")
+
+
+def test_without_a_token_nothing_is_told(feed: Feed, token: str) -> None:
+    for path in ("/v1/lists", "/v1/lists/national", "/v1/lists/absent", "/v1/anything", "/"):
+        for wrong in (None, "wrong", token + "x"):
+            answer = feed.daemon.get(path, wrong)
+            assert answer.status == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.headers["content-type"].startswith("application/problem+json")
+            assert answer.json["status"] == 401
+
+
+def test_a_foreign_list_answers_as_one_that_does_not_exist(feed: Feed, token: str) -> None:
+    digest = "0" * 64
+    for path in ("", "?wait=1", "/metadata/timestamp.json", f"/targets/{digest}.LIST.ndjson", "/diffs/1-1"):
+        answers = [feed.daemon.get(f"/v1/lists/{n}{path.replace('LIST', n)}", token) for n in ("foreign", "nowhere")]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert answers[0].body == answers[1].body
+        assert {k: v for k, v in answers[0].headers.items() if k != "date"} == {
+            k: v for k, v in answers[1].headers.items() if k != "date"
+        }
+    assert [one["list"] for one in feed.daemon.get("/v1/lists", token).json["lists"]] == ["empty", "national"]
+
+
+def test_a_revoked_token_is_unknown(feed: Feed) -> None:
+    token = feed.daemon.subscriber("leaver", "national")
+    assert feed.daemon.get("/v1/lists/national", token).status == 200
+    assert feed.daemon.ask("POST", "/subscribers/leaver/revoke", {}).status == 200
+    assert feed.daemon.get("/v1/lists/national", token).status == 401
+
+
+def test_before_its_first_version_a_list_is_empty_and_has_no_target(feed: Feed, token: str) -> None:
+    status = feed.daemon.get("/v1/lists/empty", token).json
+    assert (status["version"], status["entries"]) == (0, 0)
+    metadata = feed.daemon.get("/v1/lists/empty/metadata/1.targets.json", token).json
+    assert metadata["signed"]["targets"] == {}
+    assert feed.daemon.get("/v1/lists/empty/diffs/0-0", token).status == 404
+    assert feed.daemon.get("/v1/lists/empty/diffs/1-1", token).status == 404
+
+
+def test_a_status_is_revalidated(feed: Feed, token: str) -> None:
+    first = feed.daemon.get("/v1/lists/national", token)
+    assert set(first.json) == {
+        *("list", "session", "version", "entries", "length", "sha256"),
+        *("published", "expires", "oldest_diff", "canonicaliser"),
+    }
+    assert first.headers["cache-control"] == "no-cache"
+    etag = first.headers["etag"]
+    for header in (etag, f"W/{etag}", f'"another", {etag}', "*"):
+        again = feed.daemon.get("/v1/lists/national", token, If_None_Match=header)
+        assert (again.status, again.body) == (304, b"")
+        assert again.headers["etag"] == etag
+    assert feed.daemon.get("/v1/lists/national", token, If_None_Match='"another"').status == 200
+
+
+def test_waiting_ends_when_the_version_changes(feed: Feed, token: str) -> None:
+    before = feed.daemon.get("/v1/lists/national", token)
+    answers = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(
+            feed.daemon.get("/v1/lists/national?wait=55", token, If_None_Match=before.headers["etag"])
+        )
+    )
+    began = time.monotonic()
+    waiting.start()
+    feed.publish([*NAMES, "woken.example"])
+    waiting.join(30)
+    assert time.monotonic() - began < 30, "long before the wait was over"
+    assert answers[0].status == 200
+    assert answers[0].json["version"] == before.json["version"] + 1
+    feed.publish(NAMES)
+
+
+def test_waiting_ends_with_304(feed: Feed, token: str) -> None:
+    etag = feed.daemon.get("/v1/lists/national", token).headers["etag"]
+    began = time.monotonic()
+    assert feed.daemon.get("/v1/lists/national?wait=1", token, If_None_Match=etag).status == 304
+    assert time.monotonic() - began >= 1
+    assert feed.daemon.get("/v1/lists/national?wait=55", token).status == 200, "nothing to compare with: at once"
+    for wrong in ("0", "56", "-1", "x", "1.5", "", "9" * 30):
+        refused = feed.daemon.get(f"/v1/lists/national?wait={wrong}", token, If_None_Match=etag)
+        assert refused.status == 400, wrong
+        assert "1 to 55" in refused.json["detail"]
+
+
+def test_targets_in_every_coding(feed: Feed, token: str) -> None:
+    status = feed.daemon.get("/v1/lists/national", token).json
+    path = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
+    plain = feed.daemon.get(path, token)
+    packed = feed.daemon.get(path, token, Accept_Encoding="gzip")
+    zipped = feed.daemon.get(path, token, Accept_Encoding="gzip;q=0.5, zstd")
+    assert hashlib.sha256(plain.body).hexdigest() == status["sha256"]
+    assert gzip.decompress(packed.body) == plain.body
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(zipped.body) == plain.body
+    assert "content-encoding" not in plain.headers
+    assert (packed.headers["content-encoding"], zipped.headers["content-encoding"]) == ("gzip", "zstd")
+    etags = {answer.headers["etag"] for answer in (plain, packed, zipped)}
+    assert len(etags) == 3
+    for answer in (plain, packed, zipped):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert answer.headers["cache-control"] == IMMUTABLE
+    coded = feed.daemon.get(path, token, Accept_Encoding="zstd", If_None_Match=zipped.headers["etag"])
+    assert coded.status == 304
+    assert feed.daemon.get(path, token, If_None_Match=zipped.headers["etag"]).status == 200
+    head = feed.daemon.get(path, token, method="HEAD")
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(plain.body)))
+    assert feed.daemon.get(path, token, Accept_Encoding="zstd;q=0, identity").body == plain.body
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-7", -7, None), ("bytes=5-99999999", 5, None)],
+)
+def test_ranges_of_a_target(feed: Feed, token: str, asked: str, start: int, end: int | None) -> None:
+    status = feed.daemon.get("/v1/lists/national", token).json
+    path = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
+    whole = feed.daemon.get(path, token)
+    part = feed.daemon.get(path, token, Range=asked, Accept_Encoding="zstd")
+    assert part.status == 206
+    assert part.body == whole.body[start:end]
+    assert part.headers["content-range"].endswith(f"/{len(whole.body)}")
+    assert feed.daemon.get(path, token, Range=asked, If_Range=whole.headers["etag"]).status == 206
+    assert feed.daemon.get(path, token, Range=asked, If_Range='"another"').body == whole.body
+    outside = feed.daemon.get(path, token, Range=f"bytes={len(whole.body)}-")
+    assert (outside.status, outside.headers["content-range"]) == (416, f"bytes */{len(whole.body)}")
+    assert feed.daemon.get(path, token, Range="bytes=0-1,3-4").status == 200, "several ranges: the whole"
+
+
+def test_differences(feed: Feed, token: str) -> None:
+    version = feed.daemon.get("/v1/lists/national", token).json["version"]
+    feed.publish([*NAMES[1:], "a.example"])
+    feed.publish([*NAMES[1:], "b.example"])
+    diff = feed.daemon.get(f"/v1/lists/national/diffs/{version}-{version + 2}", token)
+    steps = [json.loads(line) for line in diff.body.splitlines()]
+    assert [(op, entry["value"]) for step in steps for op, entry in step.items()] == [
+        ("add", "b.example"),
+        ("remove", "n0.example"),
+    ], "a.example came and left, and is nowhere"
+    assert diff.headers["cache-control"] == IMMUTABLE
+    same = feed.daemon.get(f"/v1/lists/national/diffs/{version}-{version}", token)
+    assert (same.status, same.body) == (200, b"")
+    back = feed.daemon.get(f"/v1/lists/national/diffs/{version + 2}-{version}", token)
+    assert sorted(next(iter(json.loads(line))) for line in back.body.splitlines()) == ["add", "remove"]
+    for never in (f"0-{version}", f"{version}-99", "99-1", "1-x", "1", "-1-2", "01-2"):
+        assert feed.daemon.get(f"/v1/lists/national/diffs/{never}", token).status == 404, never
+    feed.publish(NAMES)
+
+
+def test_attributes_that_change_are_a_remove_and_an_add(tmp_path: Path) -> None:
+    body = tmp_path / "list.csv"
+    rows = [f"https://a.example/{number},A" for number in range(30)]
+    body.write_text("\n".join(["url,class", *rows]) + "\n")
+    source = {
+        "url": f"file:{body}",
+        "format": "csv",
+        "fields": {"value": "url", "category": "class"},
+        "defaults": {"type": "url"},
+        "schedule": "every 1d",
+        "verify": {"method": "none"},
+    }
+    with Daemon(tmp_path, {"sources": {"h": source}, "lists": {"l": {"sources": ["h"]}}}) as daemon:
+        daemon.first_pull("h")
+        token = daemon.subscriber("isp", "l")
+        body.write_text("\n".join(["url,class", *rows[1:], "https://a.example/0,B"]) + "\n")
+        assert daemon.pull("h")["versions"] == {"l": 2}
+        steps = [json.loads(line) for line in daemon.get("/v1/lists/l/diffs/1-2", token).body.splitlines()]
+        assert [list(step) for step in steps] == [["remove"], ["add"]]
+        removed, added = steps[0]["remove"], steps[1]["add"]
+        assert (removed["category"], added["category"]) == ("A", "B")
+        assert removed["id"] == added["id"]
+
+
+def test_what_is_no_request_of_the_feed(feed: Feed, token: str) -> None:
+    for path in ("/", "/v1", "/v1/lists/", "/v1/lists/national/", "/v1/lists/national/targets/x", "/v1/events"):
+        assert feed.daemon.get(path, token).status == 404, path
+    posted = feed.daemon.get("/v1/lists/national", token, method="POST")
+    assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_health_readiness_and_metrics(feed: Feed) -> None:
+    assert feed.daemon.ops("/healthz").status == 200
+    assert feed.daemon.ops("/readyz").body == b"ready\n"
+    metrics = feed.daemon.ops("/metrics").body.decode()
+    assert 'blocklistd_list_entries{list="national"} 400.0' in metrics
+    assert 'blocklistd_pulls_total{outcome="published",source="hotline"}' in metrics
+    assert feed.daemon.ops("/anything").status == 404
+
+
+def test_a_list_that_waits_may_take_the_client_away(feed: Feed, token: str) -> None:
+    """Revoked while it waits: the answer at the end is that of a stranger."""
+    token = feed.daemon.subscriber("waiter", "national")
+    etag = feed.daemon.get("/v1/lists/national", token).headers["etag"]
+    answers = []
+    waiting = threading.Thread(
+        target=lambda: answers.append(feed.daemon.get("/v1/lists/national?wait=2", token, If_None_Match=etag))
+    )
+    waiting.start()
+    feed.daemon.ask("POST", "/subscribers/waiter/revoke", {})
+    waiting.join()
+    assert answers[0].status == 401

@@ -1,0 +1,116 @@
+"""Dependencies point one way, and what is pure does no I/O and reads no clock. Parsed, not imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "blocklistd"
+
+# A part may import what stands above it, and itself.
+LAYERS: list[set[str]] = [
+    {"model", "errors", "limits", "lines", "times", "__init__"},
+    {"kinds", "outputs", "guard"},
+    {"jobs", "config"},
+    {"tls", "sources", "versions"},
+    {"subscribers", "signing"},
+    {"serve"},
+    {"publish"},
+    {"pipeline"},
+    {"ops"},
+    {"plans", "daemon"},
+    {"app"},
+    {"cli", "demo"},
+    {"__main__"},
+]
+CLIENT = {"model", "errors", "limits", "lines", "outputs", "client", "__init__"}
+PURE = [
+    *("model.py", "lines.py", "guard.py", "kinds", "outputs", "versions/compose.py", "signing/roles.py"),
+    *("sources/records.py", "sources/text.py", "sources/hosts.py", "sources/csv.py", "sources/ndjson.py"),
+    *("sources/canonical.py", "sources/verify.py", "serve/catalogue.py"),
+]
+IMPURE = {
+    "socket",
+    "aiohttp",
+    "urllib3",
+    "sqlalchemy",
+    "subprocess",
+    "time",
+    "random",
+    "secrets",
+    "uuid",
+    "os",
+    "shutil",
+}
+CLOCKS = {"now", "utcnow", "today", "utc_now", "time", "monotonic"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "migrations" not in path.parts)
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that is imported, in functions too, but not for type checking alone."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(path: Path) -> set[str]:
+    """The parts of the package that a module imports."""
+    names = (name.split(".") for name in imports(path) if name.split(".")[0] == "blocklistd")
+    return {"__init__" if name[1:2] in ([], ["__version__"]) else name[1] for name in names}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_dependencies_point_one_way(path: Path) -> None:
+    mine = part(path)
+    if mine == "client":
+        assert own(path) <= CLIENT
+        return
+    level = next(number for number, names in enumerate(LAYERS) if mine in names)
+    allowed = set().union(*LAYERS[: level + 1])
+    if mine in ("cli", "demo"):
+        allowed |= {"client"}
+    if mine == "sources":
+        allowed -= {"versions", "tls", "config"}
+    if mine == "versions":
+        allowed -= {"sources", "tls", "config"}
+    assert own(path) <= allowed | {mine}
+
+
+def test_every_part_has_its_place() -> None:
+    placed = set().union(*LAYERS) | {"client"}
+    assert {part(path) for path in modules()} == placed
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_is_pure_does_no_io_and_reads_no_clock(name: str) -> None:
+    where = PACKAGE / name
+    for path in [where] if where.suffix else sorted(where.glob("*.py")):
+        roots = {imported.split(".")[0] for imported in imports(path)}
+        assert not roots & IMPURE, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                assert called not in CLOCKS, f"{path.name}:{node.lineno} reads a clock"
+                assert called != "open", f"{path.name}:{node.lineno} opens a file"

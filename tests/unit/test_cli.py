@@ -1,0 +1,247 @@
+"""The command line against a daemon of the test's: exit codes, documents, one line for each error."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
+
+import pytest
+
+Answers = dict[tuple[str, str], tuple[int, Any]]
+CANDIDATE = {
+    "id": "c-1",
+    "list": "national",
+    "source": "hotline",
+    "created": "2026-11-20T12:00:00Z",
+    "added": 5,
+    "removed": 700,
+    "changed": 0,
+    "entries": 300,
+    "state": "held",
+    "reasons": [{"guard": "max_removed", "limit": "10%", "found": "70.0% (700 of 1000)"}],
+    "approvals": [],
+}
+
+
+class FakeDaemon(ThreadingMixIn, UnixStreamServer):
+    """Answers what it is told to, on a control socket."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path) -> None:
+        self.answers: Answers = {}
+        self.asked: list[tuple[str, str, Any]] = []
+        super().__init__(str(path), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeDaemon
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.server.asked.append((self.command, self.path, body))
+        status, document = self.server.answers.get((self.command, self.path), (404, {"detail": "no such command"}))
+        raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    do_GET = do_POST = _answer
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
+    (tmp_path / "c.yaml").write_text('control: {socket: c.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
+    with FakeDaemon(tmp_path / "c.sock") as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+class Cli:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str, config: bool = True) -> subprocess.CompletedProcess[str]:
+        where = ["-c", str(self.folder / "c.yaml")] if config else []
+        return subprocess.run(
+            [sys.executable, "-m", "blocklistd", *arguments, *where],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={key: value for key, value in os.environ.items() if key != "BLOCKLISTD_CONFIG"},
+        )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("published", 0), ("unchanged", 0), ("held", 4), ("failed", 1)])
+def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome: str, code: int) -> None:
+    document = {
+        "source": "hotline",
+        "outcome": outcome,
+        "reason": "because",
+        "candidate": "c-1" if outcome == "held" else None,
+        "versions": {"national": 3},
+    }
+    daemon.answers["POST", "/sources/hotline/pull"] = (200, document)
+    text, machine = cli("source", "pull", "hotline"), cli("source", "pull", "hotline", "--json")
+    assert (text.returncode, machine.returncode) == (code, code)
+    assert json.loads(machine.stdout) == document, "the document is printed for every exit code"
+    if code:
+        assert "because" in text.stderr
+        assert len(text.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("status",), "/status"),
+        (("source", "list"), "/sources"),
+        (("candidate", "list"), "/candidates"),
+        (("subscriber", "list"), "/subscribers"),
+    ],
+)
+def test_the_document_is_the_daemons(daemon: FakeDaemon, cli: Cli, arguments: tuple[str, ...], path: str) -> None:
+    document: Any = [] if path == "/candidates" else {}
+    if path == "/status":
+        document = {"lists": {}, "zones": {}, "sources": {}, "candidates": [], "subscribers": {}}
+    daemon.answers["GET", path] = (200, document)
+    assert json.loads(cli(*arguments, "--json").stdout) == document
+    assert cli(*arguments).returncode == 0
+
+
+def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["GET", "/candidates"] = (200, [CANDIDATE])
+    assert "70.0% (700 of 1000)" in cli("candidate", "list").stdout
+    full = {**CANDIDATE, "suffixes": {"example": 705}, "decisions": [], "why": None, "version": None}
+    daemon.answers["GET", "/candidates/c-1"] = (200, full)
+    assert ".example: 705" in cli("candidate", "show", "c-1").stdout
+    daemon.answers["POST", "/candidates/c-1/approve"] = (200, {"id": "c-1", "released": True, "version": 8})
+    assert "version 8" in cli("candidate", "approve", "c-1").stdout
+    assert cli("candidate", "reject", "c-1").returncode == 2, "--why is required"
+    daemon.answers["POST", "/candidates/c-1/reject"] = (200, {"id": "c-1"})
+    assert cli("candidate", "reject", "c-1", "--why", "a mistake").returncode == 0
+    assert daemon.asked[-1] == ("POST", "/candidates/c-1/reject", {"why": "a mistake"})
+
+
+@pytest.mark.parametrize("status", [403, 404, 409, 500])
+def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status: int) -> None:
+    daemon.answers["POST", "/candidates/c-1/approve"] = (status, {"detail": "it is superseded", "status": status})
+    refused = cli("candidate", "approve", "c-1", "--json")
+    assert refused.returncode == 1
+    assert refused.stderr == "blocklistd: it is superseded\n"
+    assert json.loads(refused.stdout) == {"error": "it is superseded"}
+
+
+def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
+    made: dict[str, Any] = {"id": "isp", "token": "the-token", "tsig": None, "config": {}}
+    daemon.answers["POST", "/subscribers"] = (200, made)
+    shown = cli("subscriber", "add", "isp", "--list", "national", "--list", "hashes")
+    assert shown.stdout.startswith("the-token\n")
+    assert daemon.asked[-1][2] == {"id": "isp", "lists": ["national", "hashes"]}
+    assert cli("subscriber", "add", "isp").returncode == 2, "at least one list"
+
+
+def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, b'{"add":{}}\n')
+    assert cli("list", "diff", "national", "1", "2").stdout == '{"add":{}}\n'
+
+
+def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None:
+    master, terminal = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "blocklistd", "list", "diff", "national", "1", "2", "-c", str(cli.folder / "c.yaml")],
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(master)
+    assert done.returncode == 1
+    assert "--show-entries" in done.stderr
+    assert daemon.asked == []
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text('control: {socket: nobody.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
+    gone = Cli(tmp_path)("status")
+    assert gone.returncode == 3
+    assert "is it running" in gone.stderr
+    with socket.socket(socket.AF_UNIX) as deaf:  # bound, and nobody listens
+        deaf.bind(str(tmp_path / "nobody.sock"))
+        assert Cli(tmp_path)("status").returncode == 3
+
+
+def test_wrong_usage_and_configuration(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    (tmp_path / "c.yaml").write_text("lists: {national: {sources: [nobody]}}\nnonsense: 1\n")
+    refused = cli("status")
+    assert refused.returncode == 2
+    lines = refused.stderr.splitlines()
+    assert any("c.yaml:2: nonsense" in line for line in lines)
+    assert any("c.yaml:1: lists.national.sources" in line for line in lines)
+    checked = cli("check-config", "--json")
+    assert checked.returncode == 2
+    assert {"file", "line", "key", "found", "expected"} == set(json.loads(checked.stdout)["errors"][0])
+    assert cli("nonsense", config=False).returncode == 2
+    assert cli("source", "pull", config=False).returncode == 2
+
+
+def test_the_configuration_may_stand_before_the_command_or_in_the_environment(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["GET", "/candidates"] = (200, [])
+    path = str(cli.folder / "c.yaml")
+    assert cli("-c", path, "candidate", "list", config=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "blocklistd", "candidate", "list"],
+        env={**os.environ, "BLOCKLISTD_CONFIG": path},
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    from blocklistd.cli import COMMANDS
+
+    shown = cli("--help", config=False)
+    assert shown.returncode == 0
+    for name in COMMANDS:
+        assert name in shown.stdout
+        assert cli(name, "--help", config=False).returncode == 0
+
+
+def test_a_command_imports_what_it_uses_and_no_more() -> None:
+    """That a command starts in a quarter of a second is that nothing heavy is imported before it is needed."""
+    code = (
+        "import sys; from blocklistd.cli import run; run(['status', '--help']);"
+        "heavy = {'aiohttp', 'sqlalchemy', 'tuf', 'rich', 'yaml', 'cryptography', 'asyncio', 'apscheduler'};"
+        "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
