@@ -63,6 +63,7 @@ FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.l
 def serve(config: Config) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
     logs.configure(config.ops.log.level, config.ops.log.format)
+    os.umask(0o077)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(config).run())
@@ -343,8 +344,8 @@ def _value(config: Config, key: str) -> object:
 @contextmanager
 def locked(state_dir: Path) -> Iterator[None]:
     """One daemon a state_dir. Raises StoreError where another has it or it can't be written."""
+    Store(state_dir).prepare()
     with store_errors(state_dir):
-        state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -102,6 +102,11 @@ class RefusedError(BlocklistError):
     """An operator's command can't be done in the present state."""
 
 
+def without_text(error: BaseException) -> BaseException:
+    """An unexpected error's type and places, for a traceback; its message could hold what was being read."""
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
+
+
 @contextmanager
 def store_errors(place: Path) -> Iterator[None]:
     """An OSError as a StoreError that says what to do."""

@@ -23,7 +23,15 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, ParseError, RefusedError, StaleError, StoreError, VerifyError
+from blocklistd.errors import (
+    BlocklistError,
+    ParseError,
+    RefusedError,
+    StaleError,
+    StoreError,
+    VerifyError,
+    without_text,
+)
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT, INTAKE
 from blocklistd.limits import MAX_CONCURRENT_PULLS
@@ -49,7 +57,15 @@ from blocklistd.versions.candidates import Decision
 from blocklistd.versions.commit import Assertion, ListPlan, propose
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import list_state
-from blocklistd.versions.pulls import SourceState, record_decision, record_pull, source_state, superseded, take_over
+from blocklistd.versions.pulls import (
+    SourceState,
+    never_pulled,
+    record_decision,
+    record_pull,
+    source_state,
+    superseded,
+    take_over,
+)
 from blocklistd.versions.store import Store
 
 log: Final = logging.getLogger(__name__)
@@ -89,6 +105,16 @@ class Pull:
     versions: dict[ListId, Version]
     seconds: float
     report: IntakeReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How a list stands to what one of its sources asserts."""
+
+    same: bool
+    awaited: list[SourceId]
+    rejected: CandidateId | None
+    held: candidates.Case | None
 
 
 class Pipeline:
@@ -138,9 +164,12 @@ class Pipeline:
             except BlocklistError as error:
                 result = Result(Outcome.FAILED, str(error))
             except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
-                log.exception("pull of %s failed", source_id)
+                log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
-            return await self._conclude(plan, result, began, report, validators)
+            pull = await self._conclude(plan, result, began, report, validators)
+        if report is None and result.outcome is Outcome.FAILED:
+            await self._no_longer_awaited(plan)
+        return pull
 
     async def _fetch(self, plan: SourcePlan, work: Path) -> tuple[SourceState, Fetched | NotModified]:
         def known(connection: Connection) -> SourceState:
@@ -221,8 +250,10 @@ class Pipeline:
         return min(results, key=lambda result: order.index(result.outcome), default=Result(Outcome.UNCHANGED))
 
     async def _offer(self, plan: ListPlan, assertion: Assertion) -> Result:
-        def standing(connection: Connection) -> tuple[bool, CandidateId | None, candidates.Case | None]:
+        def standing(connection: Connection) -> _Standing:
             state = list_state(connection, plan.id)
+            others = [source for source in plan.sources if source != assertion.source]
+            awaited = never_pulled(connection, others) if state.live is None else []
             same = (
                 state.live is not None
                 and state.accepted.get(assertion.source) == assertion.asserted
@@ -231,27 +262,30 @@ class Pipeline:
             )
             rejected = candidates.is_rejected(connection, plan.id, assertion.source, assertion.asserted or Sha256(""))
             held = candidates.held(connection, plan.id, assertion.source)
-            return same, rejected, held[0] if held else None
+            return _Standing(same, awaited, rejected, held[0] if held else None)
 
         async def no_longer_held() -> None:
-            if held is not None:
+            if found.held is not None:
                 now = self._clock()
                 await self._database.writing(lambda c: candidates.supersede(c, plan.id, assertion.source, now))
 
-        same, rejected, held = await self._database.reading(standing)
-        if same:
+        found = await self._database.reading(standing)
+        if found.same:
             await no_longer_held()
             return Result(Outcome.UNCHANGED)
-        if rejected is not None:
+        if found.awaited:
+            # else whoever answers first would be the first version, and all the others a jump that is held
+            return Result(Outcome.UNCHANGED, f"list {plan.id} waits for the first pull of {', '.join(found.awaited)}")
+        if found.rejected is not None:
             await no_longer_held()
             return Result(
                 Outcome.FAILED,
-                f"candidate {rejected} with this content was rejected; list {plan.id} keeps its last good version "
+                f"candidate {found.rejected} with this content was rejected; list {plan.id} keeps its last good version "
                 f"until the source says something else",
-                rejected,
+                found.rejected,
             )
-        if held is not None and held.candidate.asserted == assertion.asserted:
-            return Result(Outcome.HELD, _reasons(held.candidate), held.candidate.id)
+        if found.held is not None and found.held.candidate.asserted == assertion.asserted:
+            return Result(Outcome.HELD, _reasons(found.held.candidate), found.held.candidate.id)
         proposed = await self._propose(plan, assertion)
         if proposed.candidate.held and proposed.changes:
             await self._database.writing(lambda c: candidates.hold(c, proposed.candidate, proposed.suffixes))
@@ -318,14 +352,24 @@ class Pipeline:
     async def reconcile(self) -> None:
         """Settles what the sources last said: after a crash between two stations, and after a changed configuration."""
         for plan in list(self.sources.values()):
-            state = await self._database.reading(functools.partial(source_state, source=plan.id, url=""))
-            try:
-                result = await self._settle_source(plan, state.report)
-            except BlocklistError as error:
-                log.error("source %s could not be settled: %s", plan.id, error)
-                continue
-            if result.outcome is not Outcome.UNCHANGED:
-                log.info("source %s: %s %s", plan.id, result.outcome, result.reason or "")
+            await self._settle_again(plan)
+
+    async def _settle_again(self, plan: SourcePlan) -> None:
+        state = await self._database.reading(functools.partial(source_state, source=plan.id, url=""))
+        try:
+            result = await self._settle_source(plan, state.report)
+        except BlocklistError as error:
+            log.error("source %s could not be settled: %s", plan.id, error)
+            return
+        if result.outcome is not Outcome.UNCHANGED:
+            log.info("source %s: %s %s", plan.id, result.outcome, result.reason or "")
+
+    async def _no_longer_awaited(self, failed: SourcePlan) -> None:
+        """A first version that waited for a source is made without it, once that has failed."""
+        versions = await self._database.reading(lambda connection: _live_versions(connection, failed.lists))
+        waiting = {name for name, version in versions.items() if not version}
+        for plan in [plan for plan in self.sources.values() if waiting & set(plan.lists) and plan is not failed]:
+            await self._settle_again(plan)
 
     # -- bookkeeping -----------------------------------------------------------------------------------------------
 

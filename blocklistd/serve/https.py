@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from blocklistd.config import Address
-from blocklistd.errors import StoreError
+from blocklistd.errors import StoreError, without_text
 from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_CONNECTIONS
 from blocklistd.serve.problems import Problem
 
@@ -60,7 +60,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
             log.error("a request failed: %s", error)
             response = _broken(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
         except Exception as error:
-            log.error("a request failed: %s", type(error).__name__, exc_info=_without_text(error))
+            log.error("a request failed: %s", type(error).__name__, exc_info=without_text(error))
             response = _broken(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the server's own")
         observe(request, response.status, loop.time() - began)
         return response
@@ -74,11 +74,6 @@ def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Re
         assert request.transport is not None
         request.transport.abort()
     return Problem(status, detail).response()
-
-
-def _without_text(error: BaseException) -> BaseException:
-    """The error's type and places for a traceback, without its message: that could hold what was being read."""
-    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
 class Listener:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from blocklistd.errors import SigningError
 from blocklistd.limits import ROOT_ALARM_DAYS
+from blocklistd.versions.store import Store
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -95,6 +96,7 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     files = {path: (private(key), 0o600) for path, key in zip(names, holders, strict=True)}
     files[config.keys.online] = (private(online), 0o600)
     files |= {root_out / "root.json": (body, 0o644), copy: (body, 0o600)}
+    Store(config.state_dir).prepare()
     _write_all(files)
     _give_to_owner(config, copy)
     return InitReport(config.keys.online, tuple(names), root_out / "root.json", expires)

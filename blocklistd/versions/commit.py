@@ -24,6 +24,7 @@ from blocklistd.outputs.snapshot import changed_lines, splice
 from blocklistd.versions.compose import Composition, Rules, compose, compose_all
 from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.lists import ListState, edit, list_state, log_changes
+from blocklistd.versions.pulls import asserted_by
 from blocklistd.versions.render import compress
 from blocklistd.versions.store import Store
 
@@ -77,8 +78,8 @@ def propose(store: Store, plan: ListPlan, assertion: Assertion, candidate: Candi
     """Composes and judges; writes nothing."""
     with store.opened() as (database, files):
         with database.read() as connection:
-            state = list_state(connection, plan.id)
-        with _composed(files, plan, state, assertion) as (_, composition, _):
+            state, first = list_state(connection, plan.id), asserted_by(connection, plan.sources)
+        with _composed(files, plan, state, first, assertion) as (_, composition, _):
             live = state.live.entries if state.live else None
             figures = Figures(
                 live=live,
@@ -121,8 +122,8 @@ def release(
     """
     with store.opened() as (database, files):
         with database.read() as connection:
-            state = list_state(connection, plan.id)
-        with _composed(files, plan, state, assertion) as (live, composition, accepted):
+            state, first = list_state(connection, plan.id), asserted_by(connection, plan.sources)
+        with _composed(files, plan, state, first, assertion) as (live, composition, accepted):
             changes = bool(composition) or state.live is None
             sealed = _write_snapshot(files, live, composition) if changes else None
             with edit(
@@ -151,10 +152,11 @@ def release(
 
 @contextmanager
 def _composed(
-    files: SealedFiles, plan: ListPlan, state: ListState, assertion: Assertion
+    files: SealedFiles, plan: ListPlan, state: ListState, first: dict[SourceId, Sha256], assertion: Assertion
 ) -> Iterator[tuple[Buffer, Composition, dict[SourceId, Sha256]]]:
     """The live snapshot, the change to it, and what each source asserts after it."""
-    known = dict(state.accepted)
+    # a first version is made of all that is known: it is the one that nothing can be compared with
+    known = dict(state.accepted if state.live else first)
     if assertion.asserted is None:
         known.pop(assertion.source, None)
     else:

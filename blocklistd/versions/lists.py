@@ -46,11 +46,12 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
     row = connection.execute(select(lists).where(lists.c.id == list_id)).first()
     if row is None:
         raise StoreError(f"list {list_id} is not in the store: restart the daemon with it in the configuration")
-    accepted = connection.execute(
+    rows = connection.execute(
         select(list_sources.c.source, list_sources.c.asserted).where(list_sources.c.list == list_id)
     )
+    accepted = {row.source: row.asserted for row in rows}
     live = next(version_rows(connection, list_id, newest=1), None)
-    return ListState(list_id, row.session, row.secret, row.composition, live, dict(accepted.tuples().all()))
+    return ListState(list_id, row.session, row.secret, row.composition, live, accepted)
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -52,6 +53,25 @@ def _state(row: Row[Any], url: str) -> SourceState:
         reason=row.reason,
         candidate=row.candidate,
     )
+
+
+def asserted_by(connection: Connection, names: Iterable[SourceId]) -> dict[SourceId, Sha256]:
+    """What each of the sources last said that could be read."""
+    rows = connection.execute(
+        select(sources.c.id, sources.c.asserted).where(sources.c.id.in_(list(names)), sources.c.asserted.is_not(None))
+    )
+    return {row.id: row.asserted for row in rows}
+
+
+def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[SourceId]:
+    """Those of the sources of which no pull has ended yet, well or badly."""
+    names = list(names)
+    pulled = set(
+        connection.execute(
+            select(sources.c.id).where(sources.c.id.in_(names), sources.c.last_pull.is_not(None))
+        ).scalars()
+    )
+    return [name for name in names if name not in pulled]
 
 
 def superseded(connection: Connection, source: SourceId) -> list[Sha256]:

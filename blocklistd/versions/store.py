@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blocklistd.errors import store_errors
 from blocklistd.versions.database import Database
 from blocklistd.versions.files import Disk, SealedFiles
 
@@ -38,6 +39,16 @@ class Store:
     @property
     def evidence(self) -> Path:
         return self.state_dir / "evidence"
+
+    def prepare(self) -> None:
+        """Makes the state_dir: it may be passed through, for what is public in it; everything else is the daemon's own.
+
+        Raises StoreError where that can't be done.
+        """
+        with store_errors(self.state_dir):
+            if not self.state_dir.exists():
+                self.state_dir.mkdir(mode=0o700, parents=True)
+                self.state_dir.chmod(0o711)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:

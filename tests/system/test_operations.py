@@ -1,0 +1,318 @@
+"""The daemon in an operator's hands: reload, roles, several sources, review, retention, repair, watchdog."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocklistd.versions import upkeep
+from tests.system.daemon import USER, Daemon
+from tests.versions_of import LIST, Versions
+
+NAMES = [f"n{number}.example" for number in range(100)]
+
+
+def source(folder: Path, name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "url": f"file:{folder}/{name}.txt",
+        "format": "text",
+        "defaults": {"type": "domain"},
+        "schedule": "every 1d",
+        "verify": {"method": "none"},
+        **more,
+    }
+
+
+def write(folder: Path, name: str, lines: list[str]) -> None:
+    (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+def values(snapshot: bytes) -> set[str]:
+    return {json.loads(line)["value"] for line in snapshot.splitlines()}
+
+
+def reload(daemon: Daemon, says: str = "reloaded") -> None:
+    """SIGHUP, and what it leads to is in the log."""
+    assert daemon.process is not None
+    before = daemon.log.count(says)
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for(lambda: daemon.log.count(says) > before)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Daemon]:
+    """Two sources in one list."""
+    write(tmp_path, "first", NAMES)
+    write(tmp_path, "second", [*NAMES[50:], "only.example"])
+    daemon = Daemon(
+        tmp_path,
+        {
+            "sources": {name: source(tmp_path, name) for name in ("first", "second")},
+            "lists": {"national": {"sources": ["first", "second"]}},
+        },
+    )
+    with daemon:
+        for name in ("first", "second"):
+            daemon.first_pull(name)
+        yield daemon
+
+
+def test_an_entry_lives_while_one_source_asserts_it(two: Daemon, tmp_path: Path) -> None:
+    token = two.subscriber("isp", "national")
+    assert values(two.snapshot("national", token)) == {*NAMES, "only.example"}
+    write(tmp_path, "first", NAMES[:95])  # the second still asserts the five
+    assert two.pull("first")["outcome"] == "unchanged"
+    write(tmp_path, "second", NAMES[50:95])
+    assert two.pull("second")["outcome"] == "published"
+    assert values(two.snapshot("national", token)) == set(NAMES[:95])
+
+
+def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_path: Path) -> None:
+    token = two.subscriber("isp", "national")
+    before = two.snapshot("national", token)
+    two.config["lists"]["national"]["sources"] = ["second"]
+    two.write_config()
+    reload(two)
+    two.wait_for(lambda: bool(two.ask("GET", "/candidates").json))
+    assert two.snapshot("national", token) == before, "half of the list would go: somebody has to look"
+    held = two.ask("GET", "/candidates").json[0]
+    assert held["removed"] == 50
+    two.approve(held["id"])
+    assert values(two.snapshot("national", token)) == {*NAMES[50:], "only.example"}
+
+
+def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
+    two.config["lists"]["second-list"] = {"sources": ["second"]}
+    two.write_config()
+    reload(two)
+    two.wait_for(lambda: two.ask("GET", "/status").json["lists"].get("second-list", {}).get("version") == 1)
+    token = two.subscriber("isp", "second-list")
+    assert values(two.snapshot("second-list", token)) == {*NAMES[50:], "only.example"}
+
+
+def test_a_refused_reload_keeps_what_runs(two: Daemon) -> None:
+    right = two.path.read_text()
+    for wrong, says in (
+        (right + "\nnonsense: 1\n", "nonsense"),
+        (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        ("{", "reload refused"),
+    ):
+        two.path.write_text(wrong)
+        reload(two, "reload refused")
+        assert says in two.log
+        assert two.ops("/readyz").status == 200
+    two.path.write_text(right)
+    reload(two)
+    assert two.pull("first")["outcome"] == "unchanged"
+
+
+def test_a_source_in_quarantine_is_counted_and_contributes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "first", NAMES)
+    write(tmp_path, "new", ["new.example"])
+    config = {
+        "sources": {"first": source(tmp_path, "first"), "new": source(tmp_path, "new", quarantine=True)},
+        "lists": {"national": {"sources": ["first", "new"]}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        for name in ("first", "new"):
+            daemon.first_pull(name)
+        token = daemon.subscriber("isp", "national")
+        assert values(daemon.snapshot("national", token)) == set(NAMES)
+        shown = daemon.ask("GET", "/sources/new").json
+        assert (shown["quarantine"], shown["entries"], shown["outcome"]) == (True, 1, "unchanged")
+        daemon.config["sources"]["new"]["quarantine"] = False
+        daemon.write_config()
+        reload(daemon)
+        daemon.wait_for(lambda: "new.example" in values(daemon.snapshot("national", token)))
+
+
+def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> None:
+    write(tmp_path, "first", NAMES)
+    config = {
+        "sources": {"first": source(tmp_path, "first")},
+        "lists": {"national": {"sources": ["first"], "release": "review"}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("first")
+        for version, names in enumerate([NAMES, [*NAMES, "new.example"]], 1):
+            write(tmp_path, "first", names)
+            held = daemon.pull("first")
+            assert held["outcome"] == "held"
+            assert daemon.approve(held["candidate"])["version"] == version
+            assert daemon.ask("GET", "/status").json["sources"]["first"]["outcome"] == "published"
+        made = daemon.ask("GET", "/lists/national/versions").json
+        assert [one["released_by"] for one in made] == [USER, USER]
+
+
+def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
+    lines = [
+        {"t": "domain", "v": "a.example"},
+        {"t": "domain", "v": "example"},  # a public suffix
+        {"t": "url", "v": "http://192.0.2.1/x"},
+        {"t": "url", "v": "http://a.example/x"},
+        {"t": "sha256", "v": "0" * 64},
+    ]
+    (tmp_path / "mixed.txt").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mixed = source(tmp_path, "mixed", format="ndjson", fields={"value": "/v", "type": "/t"})
+    del mixed["defaults"]
+    config = {
+        "sources": {"mixed": mixed},
+        "lists": {
+            "names": {"sources": ["mixed"]},
+            "open": {"sources": ["mixed"], "guards": {"allow_public_suffix": True, "allow_ip": True}},
+            "hashes": {"sources": ["mixed"], "types": ["sha256"]},
+        },
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("mixed")
+        token = daemon.subscriber("isp", "names", "open", "hashes")
+        found = {name: values(daemon.snapshot(name, token)) for name in ("names", "open", "hashes")}
+    assert found["names"] == {"a.example", "http://a.example/x"}
+    assert found["open"] == {"a.example", "example", "http://192.0.2.1/x", "http://a.example/x"}
+    assert found["hashes"] == {"0" * 64}
+
+
+def test_roles_follow_the_uid(tmp_path: Path) -> None:
+    """Who is no operator may ask for the status, whatever user it says it is."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("needs root, to become another user")
+        pytest.skip("needs root, to become another user")
+    folder = Path(tempfile.mkdtemp(prefix="blocklistd-test-"))
+    folder.chmod(0o755)
+    write(folder, "first", NAMES)
+    config = {"sources": {"first": source(folder, "first")}, "lists": {"national": {"sources": ["first"]}}}
+    ask = (
+        "import http.client, socket, sys\n"
+        "c = http.client.HTTPConnection('localhost'); c.sock = socket.socket(socket.AF_UNIX)\n"
+        f"c.sock.connect('{folder}/c.sock'); c.request(*sys.argv[1:3], body='{{}}')\n"
+        "r = c.getresponse(); print(r.status, r.read().decode())"
+    )
+
+    def by_nobody(method: str, path: str) -> str:
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", ask, method, path], user="nobody", capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    with Daemon(folder, config) as daemon:
+        daemon.first_pull("first")
+        assert by_nobody("GET", "/status").startswith("200")
+        for method, path in (("POST", "/sources/first/pull"), ("GET", "/candidates"), ("POST", "/subscribers")):
+            refused = by_nobody(method, path)
+            assert refused.startswith("403")
+            assert "nobody" in refused
+        daemon.config["control"]["operators"]["nobody"] = ["reviewer"]
+        daemon.write_config()
+        reload(daemon)
+        assert by_nobody("GET", "/candidates").startswith("200")
+        assert by_nobody("POST", "/sources/first/pull").startswith("403"), "a reviewer is no editor"
+    subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+def test_what_is_on_the_disk_is_for_the_daemon_alone(two: Daemon, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o711
+    for path in state.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+    assert stat.S_IMODE((tmp_path / "keys" / "online.pem").stat().st_mode) == 0o600
+
+
+def test_a_damaged_snapshot_is_made_again(two: Daemon, tmp_path: Path) -> None:
+    token = two.subscriber("isp", "national")
+    before = two.snapshot("national", token)
+    digest = two.get("/v1/lists/national", token).json["sha256"]
+    two.stop()
+    sealed = tmp_path / "state" / "sealed" / digest[:2]
+    (sealed / digest).write_bytes(b"damaged\n")
+    (sealed / f"{digest}.zst").unlink()
+    two.start()
+    assert "was made again" in two.log
+    assert two.snapshot("national", token) == before
+    assert two.ops("/readyz").status == 200
+
+
+def test_the_loop_feeds_the_watchdog(two: Daemon, tmp_path: Path) -> None:
+    two.stop()
+    where = tmp_path / "watch.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(where))
+        systemd.settimeout(30)
+        two.launch(NOTIFY_SOCKET=str(where), WATCHDOG_USEC="400000")
+        heard: list[bytes] = []
+        while heard.count(b"WATCHDOG=1") < 3:
+            heard.append(systemd.recv(4096))
+        assert any(b"READY=1" in message for message in heard)
+        assert two.stop() == 0
+        while not any(b"STOPPING=1" in message for message in heard):
+            heard.append(systemd.recv(4096))
+
+
+def test_a_pull_that_is_due_is_made_at_start(tmp_path: Path) -> None:
+    write(tmp_path, "first", NAMES)
+    config = {
+        "sources": {"first": source(tmp_path, "first", schedule="every 1h")},
+        "lists": {"national": {"sources": ["first"]}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("first")
+        first = daemon.ask("GET", "/sources/first").json
+        daemon.stop()
+        daemon.start()
+        assert len(daemon.ask("GET", "/sources/first").json["history"]) == len(first["history"]), (
+            "its time has not come"
+        )
+        daemon.stop()
+        daemon.config["sources"]["first"]["schedule"] = "every 1s"
+        daemon.write_config()
+        daemon.start()
+        daemon.wait_for(lambda: len(daemon.ask("GET", "/sources/first").json["history"]) > len(first["history"]))
+
+
+def test_diffs_start_at_what_is_kept(tmp_path: Path) -> None:
+    """Ninety days, and a hundred versions whatever their age; below that 410, said by the oldest that can be had."""
+    versions = Versions(tmp_path)
+    for number in range(130):
+        versions.publish(versions.seal([*NAMES, f"v{number}.example"]))
+    now = datetime(2027, 11, 20, tzinfo=UTC)
+    with versions.database.write() as connection:
+        assert upkeep.oldest_to_keep(connection, LIST, timedelta(days=9999), now) == 1
+        oldest = upkeep.oldest_to_keep(connection, LIST, timedelta(days=90), now)
+        assert oldest == 31
+        upkeep.prune(connection, LIST, oldest)
+    from blocklistd.versions.lists import oldest_diff
+
+    with versions.database.read() as connection:
+        assert oldest_diff(connection, LIST) == 31
+    assert versions.diff(31, 130).count(b"\n") == 2
+    from blocklistd.errors import StoreError
+
+    with pytest.raises(StoreError, match="pruned"):
+        versions.diff(30, 130)
+    versions.close()
+
+
+def test_help_that_a_tired_administrator_gets(tmp_path: Path) -> None:
+    """No configuration at all."""
+    done = subprocess.run(
+        [sys.executable, "-m", "blocklistd", "serve", "-c", str(tmp_path / "absent.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "absent.yaml" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
