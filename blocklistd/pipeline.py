@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -43,8 +43,6 @@ from blocklistd.model import (
     ListId,
     NotModified,
     Outcome,
-    Reason,
-    Sha256,
     SourceId,
     Validators,
     Version,
@@ -54,18 +52,18 @@ from blocklistd.sources.fetch import Request, fetch
 from blocklistd.sources.intake import Order, intake
 from blocklistd.versions import candidates, commit, evidence
 from blocklistd.versions.candidates import Decision
-from blocklistd.versions.commit import Assertion, ListPlan, propose
+from blocklistd.versions.commit import Assertion, ListPlan, ReleaseOrder, proposal_of, propose
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import list_state
 from blocklistd.versions.pulls import (
     SourceState,
-    never_pulled,
     record_decision,
     record_pull,
     source_state,
     superseded,
     take_over,
 )
+from blocklistd.versions.standing import standing
 from blocklistd.versions.store import Store
 
 log: Final = logging.getLogger(__name__)
@@ -105,16 +103,6 @@ class Pull:
     versions: dict[ListId, Version]
     seconds: float
     report: IntakeReport | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """How a list stands to what one of its sources asserts."""
-
-    same: bool
-    awaited: list[SourceId]
-    rejected: CandidateId | None
-    held: candidates.Case | None
 
 
 class Pipeline:
@@ -250,26 +238,12 @@ class Pipeline:
         return min(results, key=lambda result: order.index(result.outcome), default=Result(Outcome.UNCHANGED))
 
     async def _offer(self, plan: ListPlan, assertion: Assertion) -> Result:
-        def standing(connection: Connection) -> _Standing:
-            state = list_state(connection, plan.id)
-            others = [source for source in plan.sources if source != assertion.source]
-            awaited = never_pulled(connection, others) if state.live is None else []
-            same = (
-                state.live is not None
-                and state.accepted.get(assertion.source) == assertion.asserted
-                and state.accepted.keys() <= set(plan.sources)
-                and state.composition == plan.fingerprint()
-            )
-            rejected = candidates.is_rejected(connection, plan.id, assertion.source, assertion.asserted or Sha256(""))
-            held = candidates.held(connection, plan.id, assertion.source)
-            return _Standing(same, awaited, rejected, held[0] if held else None)
-
         async def no_longer_held() -> None:
             if found.held is not None:
                 now = self._clock()
                 await self._database.writing(lambda c: candidates.supersede(c, plan.id, assertion.source, now))
 
-        found = await self._database.reading(standing)
+        found = await self._database.reading(lambda connection: standing(connection, plan, assertion))
         if found.same:
             await no_longer_held()
             return Result(Outcome.UNCHANGED)
@@ -280,8 +254,8 @@ class Pipeline:
             await no_longer_held()
             return Result(
                 Outcome.FAILED,
-                f"candidate {found.rejected} with this content was rejected; list {plan.id} keeps its last good version "
-                f"until the source says something else",
+                f"candidate {found.rejected} with this content was rejected; list {plan.id} keeps its last good "
+                f"version until the source says something else",
                 found.rejected,
             )
         if found.held is not None and found.held.candidate.asserted == assertion.asserted:
@@ -300,7 +274,7 @@ class Pipeline:
     async def _propose(self, plan: ListPlan, assertion: Assertion) -> commit.Proposal:
         name = CandidateId(f"c-{secrets.token_hex(6)}")
         answer = await self._jobs.run(propose, self._store, plan, assertion, name, self._clock(), limits=COMMIT)
-        return _proposal(answer)
+        return proposal_of(answer)
 
     # -- version, sign, publish ------------------------------------------------------------------------------------
 
@@ -308,8 +282,8 @@ class Pipeline:
         self, plan: ListPlan, assertion: Assertion, *, released_by: str, candidate: CandidateId | None = None
     ) -> Version | None:
         """Makes the next version and publishes it; None where the list's content did not change."""
-        options = {"candidate": candidate, "released_by": released_by, "now": self._clock()}
-        made = await self._jobs.run(_release, self._store, plan, assertion, options, limits=COMMIT)
+        order = ReleaseOrder(candidate, released_by, self._clock())
+        made = await self._jobs.run(commit.release, self._store, plan, assertion, order, limits=COMMIT)
         await self._publisher.publish(plan.id)
         if made is not None:
             log.info("list %s: version %d is live, released by %s", plan.id, made, released_by)
@@ -427,19 +401,6 @@ class Pipeline:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _release(store: Store, plan: ListPlan, assertion: Assertion, options: dict[str, Any]) -> Version | None:
-    """The commit job."""
-    return commit.release(store, plan, assertion, **options)
-
-
-def _proposal(answer: dict[str, Any]) -> commit.Proposal:
-    """A job's answer as the value that it was."""
-    fields = answer.pop("candidate")
-    reasons = tuple(Reason(**reason) for reason in fields.pop("reasons"))
-    created = datetime.fromisoformat(fields.pop("created"))
-    return commit.Proposal(candidate=Candidate(reasons=reasons, created=created, **fields), **answer)
 
 
 def _reasons(candidate: Candidate) -> str:

@@ -12,7 +12,7 @@ from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import canonicalise
 from blocklistd.sources.records import FormatOptions
 from blocklistd.versions import commit
-from blocklistd.versions.commit import Assertion, ListPlan
+from blocklistd.versions.commit import Assertion, ListPlan, ReleaseOrder
 from blocklistd.versions.database import Database
 from blocklistd.versions.files import Disk
 from blocklistd.versions.lists import ListState, ensure_list, list_state
@@ -67,14 +67,8 @@ class Versions:
         return draft.sealed
 
     def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
-        return commit.release(
-            self.store,
-            self.plan,
-            Assertion(SourceId(source), asserted),
-            candidate=None,
-            released_by="auto",
-            now=NOW,
-        )
+        order = ReleaseOrder(candidate=None, released_by="auto", now=NOW)
+        return commit.release(self.store, self.plan, Assertion(SourceId(source), asserted), order)
 
     def propose(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> commit.Proposal:
         assertion = Assertion(SourceId(source), asserted, 1000, rejected)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -65,6 +65,15 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseOrder:
+    """Who releases, when, and the candidate that it releases, if it was held."""
+
+    candidate: CandidateId | None
+    released_by: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """What a release would do; `changes` is false where the list stays as it is."""
 
@@ -106,15 +115,15 @@ def propose(store: Store, plan: ListPlan, assertion: Assertion, candidate: Candi
             return Proposal(proposed, changes, composition.withheld, _suffixes(composition) if reasons else {})
 
 
-def release(
-    store: Store,
-    plan: ListPlan,
-    assertion: Assertion,
-    *,
-    candidate: CandidateId | None,
-    released_by: str,
-    now: datetime,
-) -> Version | None:
+def proposal_of(answer: dict[str, Any]) -> Proposal:
+    """A Proposal from the JSON that a job answers."""
+    fields = answer["candidate"]
+    reasons = tuple(Reason(**reason) for reason in fields["reasons"])
+    created = datetime.fromisoformat(fields["created"])
+    return Proposal(**(answer | {"candidate": Candidate(**(fields | {"reasons": reasons, "created": created}))}))
+
+
+def release(store: Store, plan: ListPlan, assertion: Assertion, order: ReleaseOrder) -> Version | None:
     """Writes the next version, and names it in one transaction; its number, or None where nothing in the list changed.
 
     Files come first and are synced before the database names them: a crash at any moment leaves the old version whole,
@@ -129,10 +138,10 @@ def release(
             with edit(
                 database,
                 state,
-                now=now,
+                now=order.now,
                 canonicaliser=CANONICALISER,
-                released_by=released_by,
-                candidate=candidate,
+                released_by=order.released_by,
+                candidate=order.candidate,
                 composition=plan.fingerprint(),
                 accepted=accepted,
             ) as draft:
