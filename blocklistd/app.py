@@ -15,7 +15,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from blocklistd import plans
-from blocklistd.config import Config, Source, load
+from blocklistd.config import Address, Config, Source, load
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors
 from blocklistd.jobs.runner import Jobs
@@ -37,14 +37,18 @@ from blocklistd.ops.control import Control
 from blocklistd.ops.health import Health
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
+from blocklistd.outputs.wire import wire_name
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue
+from blocklistd.serve.dns import DnsServer
 from blocklistd.serve.feed import Feed
 from blocklistd.serve.https import Listener, bind
 from blocklistd.serve.renderings import StoredRenderings
+from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
+from blocklistd.subscribers import Subscriber
 from blocklistd.times import utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import upkeep
@@ -53,6 +57,7 @@ from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
 from blocklistd.versions.pulls import SourceState, source_state
 from blocklistd.versions.store import Store
+from blocklistd.zoning import ZonePublisher
 
 log: Final = logging.getLogger(__name__)
 
@@ -83,6 +88,8 @@ class Application:
         self.stopping = asyncio.Event()
         self.catalogue = Catalogue()
         self.access = Access()
+        self.served_zones = Zones()
+        self._dns: DnsServer | None = None
         self.metrics = Metrics()
         self.scheduler = Scheduler()
         self._ready = False
@@ -104,8 +111,15 @@ class Application:
             trust = await asyncio.to_thread(load_trust, config)
             self.renderings = StoredRenderings(store, self.database, self.jobs)
             self.publisher = Publisher(self.database, self.catalogue, trust, self.clock)
+            self.zones = ZonePublisher(store, self.database, self.jobs, self.served_zones, self.clock)
             self.pipeline = Pipeline(
-                store, self.database, self.jobs, self.publisher, self.clock, self.metrics.observe_pull
+                store,
+                self.database,
+                self.jobs,
+                self.publisher,
+                self.clock,
+                self.metrics.observe_pull,
+                self.zones.advance,
             )
             self.operations = Operations(
                 config,
@@ -115,6 +129,8 @@ class Application:
                 self.catalogue,
                 self.access,
                 self.renderings,
+                self.zones,
+                self._admit,
                 self.clock,
             )
             self.store = store
@@ -144,7 +160,13 @@ class Application:
             "feed": [bind(address, "feed.listen") for address in feed.listen],
             "ops": [bind(address, "ops.listen") for address in ops.listen],
         }
-        for bound in [*sockets["feed"], *sockets["ops"]]:
+        dns = self.config.serves_dns
+        sockets["dns"] = [bind(address, "dns.listen") for address in dns.listen] if dns else []
+        sockets["datagrams"] = []
+        for bound in sockets["dns"]:  # the same port in both transports, also where the system chose it
+            host, port = bound.getsockname()[:2]
+            sockets["datagrams"].append(bind(Address(host, port), "dns.listen", socket.SOCK_DGRAM))
+        for bound in [bound for group in sockets.values() for bound in group]:
             stack.callback(bound.close)
         if feed.tls is not None:
             self._tls = server_context(feed.tls.cert, feed.tls.key)
@@ -182,6 +204,7 @@ class Application:
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
         for gone in self.config.lists.keys() - config.lists.keys():
             self.publisher.forget(gone)
+        await self.zones.configure(plans.zone_plans(config).values())
         self.config = self.operations.config = config
 
     async def _serve_lists(self) -> None:
@@ -209,6 +232,23 @@ class Application:
             await listener.start(bound, tls)
             stack.push_async_callback(listener.stop)
         stack.callback(functools.partial(self.config.control.socket.unlink, missing_ok=True))
+        if (dns := self.config.serves_dns) is not None:
+            retry, give_up = dns.notify.retry.total_seconds(), dns.notify.give_up.total_seconds()
+            self._dns = DnsServer(
+                self.served_zones, self.zones.difference, self.zones.saw, retry=retry, give_up=give_up
+            )
+            await self._dns.start(sockets["dns"], sockets["datagrams"])
+            stack.push_async_callback(self._dns.stop)
+            self.zones.announce = self._dns.announce
+            for view in self.served_zones.views().values():
+                if view is not None:  # who missed the last one while we were away hears of it now
+                    self._dns.announce(view)
+
+    def _admit(self, known: Iterable[Subscriber]) -> None:
+        """Who may have which zones, from now on."""
+        self.served_zones.admit(plans.peer(who) for who in known if who.revoked is None)
+        if self._dns is not None:
+            self._dns.entitled()
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -219,6 +259,7 @@ class Application:
     async def _settle_and_schedule(self) -> None:
         async with self.pipeline.naming:
             await asyncio.to_thread(upkeep.sweep, self.store, self.database)
+            await self.zones.advance()
         await self.pipeline.reconcile()
         await self._schedule()
         self.scheduler.start()
@@ -287,6 +328,8 @@ class Application:
         try:
             new = await asyncio.to_thread(load, self.config.path)
             changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
+            if new.serves_dns != self.config.serves_dns:
+                changed.append("dns")
             if changed:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
@@ -303,6 +346,8 @@ class Application:
                 self.scheduler.drop(f"pull {source}")
             await self._serve_lists()
             await self._schedule()
+            async with self.pipeline.naming:
+                await self.zones.advance()
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
@@ -315,6 +360,13 @@ class Application:
         for name in self.config.lists:
             if self.catalogue.get(name) is None:
                 missing.append(f"list {name} has no version that can be served")
+        for view in self.catalogue:
+            if view.live is not None:
+                missing += [
+                    f"zone {plan.name} has no serial yet"
+                    for plan in plans.zone_plans(self.config).values()
+                    if plan.list == view.id and self.served_zones.get(wire_name(plan.name)) is None
+                ]
         return missing
 
     def _metrics_text(self) -> bytes:

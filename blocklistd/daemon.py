@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
 from sqlalchemy import Connection
 
-from blocklistd import subscribers
+from blocklistd import resolvers, subscribers
 from blocklistd.config import Config
 from blocklistd.errors import RefusedError
 from blocklistd.model import CandidateId, ListId, SourceId, SubscriberId, Version
@@ -20,12 +21,14 @@ from blocklistd.publish import Clock, Publisher
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue, ListView
 from blocklistd.serve.renderings import StoredRenderings
+from blocklistd.subscribers import Subscriber, Wish
 from blocklistd.times import rfc3339
 from blocklistd.versions import candidates
 from blocklistd.versions.database import Database
 from blocklistd.versions.diffs import Reach, reach
 from blocklistd.versions.lists import version_rows
 from blocklistd.versions.pulls import source_state
+from blocklistd.zoning import ZonePublisher
 
 
 class Operations:
@@ -40,6 +43,8 @@ class Operations:
         catalogue: Catalogue,
         access: Access,
         renderings: StoredRenderings,
+        zones: ZonePublisher,
+        admit: Callable[[Iterable[Subscriber]], None],
         clock: Clock,
     ) -> None:
         self.config = config
@@ -49,6 +54,8 @@ class Operations:
         self._catalogue = catalogue
         self._access = access
         self._renderings = renderings
+        self._zones = zones
+        self._admit = admit
         self._clock = clock
 
     def roles(self, user: str) -> frozenset[str]:
@@ -56,7 +63,9 @@ class Operations:
 
     async def status(self) -> Answer:
         sources = [(name, self._describe(name)) for name in self.config.sources]
-        document = await self._database.reading(lambda connection: status.whole(self._catalogue, connection, sources))
+        document = await self._database.reading(
+            lambda connection: status.whole(self._catalogue, self._zones, connection, sources)
+        )
         alarm = self._publisher.trust.alarm(self._clock())
         return document | {"alarms": [alarm] if alarm else []}
 
@@ -141,26 +150,37 @@ class Operations:
     # -- subscribers -----------------------------------------------------------------------------------------------
 
     async def subscriber_add(self, body: dict[str, Any], caller: Caller) -> Answer:
-        name, wanted = body.get("id"), body.get("lists", [])
-        if not isinstance(name, str) or not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
-            raise RefusedError('expected {"id": TEXT, "lists": [TEXT, …]}')
-        for later in ("zones", "notify", "address", "cert"):
-            if body.get(later):
-                raise RefusedError(f"--{later.removesuffix('s')} is not built in this version: use --list")
-        now = self._clock()
-        token = await self._database.writing(
+        wish, now = _wish(body), self._clock()
+        token, key = await self._database.writing(
             lambda connection: subscribers.add(
-                connection, name, wanted, known=self.config.lists, now=now, created_by=caller.user
+                connection,
+                wish,
+                lists=self.config.lists,
+                zones=[zone.name for zone in self.config.zones.values()],
+                now=now,
+                created_by=caller.user,
             )
         )
         await self.reload_subscribers()
-        return {"id": name, "token": token, "tsig": None, "config": {}}
+        secret = base64.b64encode(key.secret).decode()
+        tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
+        return {"id": wish.id, "token": token, "tsig": tsig, "config": self._resolver_configuration(wish, tsig)}
+
+    def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
+        """What to paste into a resolver, by software."""
+        dns = self.config.serves_dns
+        if not wish.zones or dns is None:
+            return {}
+        zones = [zone for zone in self.config.zones.values() if zone.name in wish.zones]
+        return {"bind": resolvers.bind(zones, dns.listen[0], tsig, signed=not wish.addresses)}
 
     async def subscriber_list(self) -> Answer:
-        return await self._database.reading(status.subscribers)
+        return await self._database.reading(lambda connection: status.subscribers(connection, self._zones))
 
     async def subscriber_show(self, subscriber: str) -> Answer:
-        found = (await self._database.reading(status.subscribers)).get(SubscriberId(subscriber))
+        found = (await self._database.reading(lambda connection: status.subscribers(connection, self._zones))).get(
+            SubscriberId(subscriber)
+        )
         if found is None:
             raise RefusedError(f"there is no subscriber {subscriber!r}: see `blocklistd subscriber list`")
         return {"id": subscriber, **found}
@@ -172,7 +192,9 @@ class Operations:
         return {"id": subscriber, "revoked": True}
 
     async def reload_subscribers(self) -> None:
-        self._access.replace(await self._database.reading(subscribers.load))
+        known = await self._database.reading(subscribers.load)
+        self._access.replace(known)
+        self._admit(known.values())
 
     # -- keys ------------------------------------------------------------------------------------------------------
 
@@ -186,3 +208,21 @@ class Operations:
             },
             "online": {"keyid": trust.online.public_key.keyid, "scheme": trust.online.public_key.scheme},
         }
+
+
+def _wish(body: dict[str, Any]) -> Wish:
+    """Raises RefusedError for what can't be one."""
+
+    def texts(key: str) -> tuple[str, ...]:
+        values = body.get(key) or []
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise RefusedError(f"{key}: expected a list of texts")
+        return tuple(values)
+
+    name, algorithm = body.get("id"), body.get("algorithm") or "hmac-sha256"
+    if not isinstance(name, str) or not isinstance(algorithm, str):
+        raise RefusedError('expected {"id": TEXT, "lists": [TEXT, …], "zones": [TEXT, …]}')
+    if body.get("cert"):
+        raise RefusedError("--cert is not built in this version")
+    zones = tuple(zone.lower().removesuffix(".") for zone in texts("zones"))
+    return Wish(name, texts("lists"), zones, texts("notify"), texts("address"), algorithm)

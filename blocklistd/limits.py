@@ -60,3 +60,8 @@ ROOT_ALARM_DAYS: Final = 60
 # -- client --------------------------------------------------------------------------------------------------------
 CLIENT_TIMEOUT: Final = 60.0  # seconds without a byte
 CLIENT_BACKOFF_MAX: Final = 60.0  # seconds between two tries of `sync --watch`
+
+# -- DNS -------------------------------------------------------------------------------------------------------------
+DNS_CONNECTIONS: Final = 512
+DNS_IDLE: Final = 20.0  # seconds until the next whole request on a connection (RFC 7766 6.2.3)
+OMITTED_SHOWN: Final = 100  # ids of omitted entries in a status

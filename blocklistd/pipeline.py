@@ -14,7 +14,7 @@ import logging
 import secrets
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -115,7 +115,8 @@ class Pipeline:
         jobs: Jobs,
         publisher: Publisher,
         clock: Clock,
-        observe: Callable[[Pull], None] = lambda pull: None,
+        observe: Callable[[Pull], None],
+        advance: Callable[[ListId], Awaitable[None]],
     ) -> None:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
@@ -125,6 +126,7 @@ class Pipeline:
         self._publisher = publisher
         self._clock = clock
         self._observe = observe
+        self._advance = advance
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self.naming = asyncio.Lock()
@@ -285,6 +287,7 @@ class Pipeline:
         order = ReleaseOrder(candidate, released_by, self._clock())
         made = await self._jobs.run(commit.release, self._store, plan, assertion, order, limits=COMMIT)
         await self._publisher.publish(plan.id)
+        await self._advance(plan.id)
         if made is not None:
             log.info("list %s: version %d is live, released by %s", plan.id, made, released_by)
         return None if made is None else Version(made)

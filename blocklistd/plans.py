@@ -9,14 +9,19 @@ from datetime import timedelta
 
 from apscheduler.triggers.base import BaseTrigger
 
-from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source
+from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
+from blocklistd.outputs.wire import Apex, wire_name
 from blocklistd.pipeline import SourcePlan
+from blocklistd.serve.tsig import Key
+from blocklistd.serve.zones import Peer
 from blocklistd.sources.fetch import Request
 from blocklistd.sources.intake import public_key
+from blocklistd.subscribers import Subscriber, endpoint, network
 from blocklistd.tls import load_certificate
 from blocklistd.versions.commit import ListPlan
+from blocklistd.versions.zones import ZonePlan
 
 
 def list_plans(config: Config) -> dict[ListId, ListPlan]:
@@ -37,6 +42,28 @@ def _list_plan(found: BlockList, sources: Mapping[SourceId, Source]) -> ListPlan
         min_entries=guards.min_entries,
         max_rejected=guards.max_rejected,
         review=found.release == "review",
+    )
+
+
+def zone_plans(config: Config) -> dict[str, ZonePlan]:
+    return {found.name: _zone_plan(found) for found in config.zones.values()}
+
+
+def _zone_plan(found: Zone) -> ZonePlan:
+    soa = found.soa
+    refresh, retry, expire = (int(time.total_seconds()) for time in (soa.refresh, soa.retry, soa.expire))
+    apex = Apex(found.name, soa.mname, soa.rname, refresh, retry, expire, found.ttl, found.ns)
+    return ZonePlan(found.name, found.list, found.categories, found.action, found.ttl, apex, found.serial_start)
+
+
+def peer(found: Subscriber) -> Peer:
+    """A subscriber as the DNS side knows it."""
+    return Peer(
+        subscriber=found.id,
+        zones=frozenset(map(wire_name, found.zones)),
+        keys=tuple(Key(wire_name(key.name), key.algorithm, key.secret) for key in found.keys),
+        networks=tuple(map(network, found.addresses)),
+        notify=tuple(map(endpoint, found.notify)),
     )
 
 

@@ -21,6 +21,12 @@ def _show(status: dict[str, Any]) -> None:
         ("LIST", "VERSION", "ENTRIES", "PUBLISHED"),
         [(name, one["version"], one["entries"], one["published"]) for name, one in status["lists"].items()],
     )
+    if status["zones"]:
+        click.echo()
+        table(
+            ("ZONE", "SERIAL", "RECORDS", "COVERED", "OMITTED"),
+            [(n, z["serial"], z["records"], z["covered"], z["omitted"]) for n, z in status["zones"].items()],
+        )
     click.echo()
     table(
         ("SOURCE", "OUTCOME", "ACCEPTED", "VERIFY", "REASON"),
@@ -47,8 +53,17 @@ def _show(status: dict[str, Any]) -> None:
     if status["subscribers"]:
         click.echo()
         table(
-            ("SUBSCRIBER", "LISTS", "REVOKED"),
-            [(name, " ".join(one["lists"]), one["revoked"]) for name, one in status["subscribers"].items()],
+            ("SUBSCRIBER", "LISTS", "ZONES", "REVOKED"),
+            [
+                (name, " ".join(one["lists"]), _zones(one), one["revoked"])
+                for name, one in status["subscribers"].items()
+            ],
         )
     for alarm in status.get("alarms", ()):
         click.secho(f"\n{alarm}", fg="red", err=True)
+
+
+def _zones(subscriber: dict[str, Any]) -> str:
+    """Each zone with the serial of its secondary that is furthest behind; unsigned ones are the weaker."""
+    shown = [f"{name} at {zone['serial'] or '?'}" for name, zone in subscriber["zones"].items()]
+    return " ".join([*shown, *(["(weaker: unsigned by address)"] if subscriber.get("unsigned") else [])])

@@ -16,24 +16,34 @@ def command() -> None:
 
 @command.command("add")
 @click.argument("subscriber", metavar="ID")
+@click.option("--list", "lists", metavar="LIST", multiple=True, help="Entitles to a list; may be repeated.")
+@click.option("--zone", "zones", metavar="ZONE", multiple=True, help="Entitles to a zone; may be repeated.")
+@click.option("--notify", metavar="ADDRESS:PORT", multiple=True, help="Tell this secondary of each change.")
 @click.option(
-    "--list", "lists", metavar="LIST", multiple=True, required=True, help="Entitles to a list; may be repeated."
+    "--address", metavar="PREFIX", multiple=True, help="Transfers from there go unsigned (Unbound can't sign)."
 )
+@click.option("--tsig-algorithm", "algorithm", default="hmac-sha256", show_default=True, help="Or hmac-sha512.")
+@click.option("--software", type=click.Choice(["bind"]), help="Print this resolver's configuration only.")
 @common
-def add(session: Session, subscriber: str, lists: tuple[str, ...]) -> None:
-    """Register a subscriber. Its token is printed once, and is not kept."""
-    done = session.ask("POST", "/subscribers", {"id": subscriber, "lists": list(lists)})
-    session.answer(done, lambda _: _say(session, done, lists))
+def add(session: Session, subscriber: str, software: str | None, **wish: Any) -> None:
+    """Register a subscriber. Its token and its key are printed once."""
+    body = {"id": subscriber} | {key: list(v) if isinstance(v, tuple) else v for key, v in wish.items()}
+    done = session.ask("POST", "/subscribers", body)
+    session.answer(done, lambda _: _say(session, done, wish["lists"], software))
 
 
-def _say(session: Session, done: dict[str, Any], lists: tuple[str, ...]) -> None:
-    url = session.config().feed.public_url or "https://FEED"
-    click.echo(
-        f"{done['token']}\n\n"
-        f"The line above is the token of {done['id']}, shown this once. With it in the file `token`, and root.json:\n\n"
-        f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'
-        f"  blocklistd sync {url} {lists[0]} --root root.json --token-file token --dir DIR"
-    )
+def _say(session: Session, done: dict[str, Any], lists: tuple[str, ...], software: str | None) -> None:
+    click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
+    if lists:
+        url = session.config().feed.public_url or "https://FEED"
+        click.echo(
+            f"With it in the file `token`, and root.json:\n\n"
+            f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'
+            f"  blocklistd sync {url} {lists[0]} --root root.json --token-file token --dir DIR"
+        )
+    for name, text in done["config"].items():
+        if software in (None, name):
+            click.echo(f"\nFor {name}, to paste:\n\n{text}")
 
 
 @command.command("list")

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import checks, net, values
+from blocklistd.config import checks, names, net, values
 from blocklistd.config.net import Address
 from blocklistd.config.page import BAD, Page, Reader, Spot, Wrong, compose
 from blocklistd.config.reader import (
@@ -29,7 +29,7 @@ from blocklistd.config.reader import (
     table,
 )
 from blocklistd.config.secrets import Secret, secret
-from blocklistd.config.values import Schedule, duration
+from blocklistd.config.values import Schedule, duration, integer, text
 from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
 from blocklistd.model import ListId, SourceId
@@ -201,6 +201,51 @@ class BlockList:
 
 
 @keyed
+class Soa:
+    """A zone's SOA record (RFC 1035 3.3.13); its minimum is the zone's TTL."""
+
+    mname: str = setting(names.name, default="localhost")
+    rname: str = setting(names.name, default="hostmaster.invalid")
+    refresh: timedelta = setting(duration, default=timedelta(seconds=60))
+    retry: timedelta = setting(duration, default=timedelta(seconds=30))
+    expire: timedelta = setting(duration, default=timedelta(days=28))
+
+
+@keyed
+class Zone:
+    """A Response Policy Zone of a list. `action` is the name that every rule's CNAME points to."""
+
+    name: str = given(lambda spot: names.zone_name(spot.name))
+    list: ListId = setting(values.identifier(ListId))
+    categories: tuple[str, ...] = setting(sequence(text), default=())
+    action: str = setting(names.action, default=".")
+    ttl: int = setting(integer(1), default=60)
+    soa: Soa = setting(section(Soa), default_factory=Soa)
+    ns: tuple[str, ...] = setting(sequence(names.name, least=1), default=("localhost",))
+    zonemd: bool = setting(only("false", False), default=False)
+    shards: int = setting(only("1", 1), default=1)
+    serial_start: int = setting(names.serial, default=1)
+
+
+@keyed
+class Notify:
+    """How secondaries are told: the first pause, doubled each time, and when a target is left to its refresh."""
+
+    retry: timedelta = setting(duration, default=timedelta(seconds=5))
+    give_up: timedelta = setting(duration, default=timedelta(minutes=10))
+
+
+@keyed
+class Dns:
+    """Where secondaries ask, over UDP and TCP."""
+
+    listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("::", 53),))
+    tls: None = setting(only(None, None), default=None)
+    catalog: None = setting(only(None, None), default=None)
+    notify: Notify = setting(section(Notify), default_factory=Notify)
+
+
+@keyed
 class FeedTls:
     """The feed's certificate chain and its key, in PEM."""
 
@@ -252,10 +297,15 @@ class Config:
     lists: Mapping[ListId, BlockList] = setting(
         mapping(values.identifier(ListId), section(BlockList, checks.block_list)), default_factory=dict
     )
-    zones: Mapping[str, object] = setting(only({}, {}), default_factory=dict)
+    zones: Mapping[str, Zone] = setting(mapping(names.zone, section(Zone, checks.zone)), default_factory=dict)
     feed: Feed = setting(section(Feed, checks.feed), default_factory=Feed)
-    dns: None = setting(only({}, None), default=None)
+    dns: Dns | None = setting(optional(section(Dns)), default=None)
     ops: Ops = setting(section(Ops), default_factory=Ops)
+
+    @property
+    def serves_dns(self) -> Dns | None:
+        """The DNS side, where there is anything for it to serve."""
+        return (self.dns or Dns()) if self.zones else None
 
 
 def load(path: Path) -> Config:

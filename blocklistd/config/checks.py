@@ -64,6 +64,14 @@ def block_list(part: Part) -> None:
             part.report("expires", f"at least {written(timestamp)}, the default of keys.timestamp_expires")
 
 
+def zone(part: Part) -> None:
+    """Its list exists."""
+    name = part.values.get("list")
+    if name is not None and f"lists.{name}" not in part.page.spots:
+        known = [key.partition(".")[2] for key in part.page.spots if key.startswith("lists.") and key.count(".") == 1]
+        part.report("list", f"a list: {', '.join(known) or 'there are none'}", f"{name!r}")
+
+
 def feed(part: Part) -> None:
     """Plain HTTP stays on this machine."""
     if part.has("listen", "tls") and part.values["tls"] is None:
@@ -75,7 +83,7 @@ def feed(part: Part) -> None:
 def document(part: Part) -> None:
     """No two listeners want the same address."""
     taken: list[tuple[str, Address]] = []
-    for section in ("feed", "ops"):
+    for section in ("feed", "dns", "ops"):
         for address in dict.fromkeys(part.page.parts.get(section, {}).get("listen", ())):
             for where, other in taken:
                 if address.clashes(other):

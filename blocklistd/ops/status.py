@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from blocklistd.model import SourceId, VersionInfo
+from blocklistd.outputs.wire import wire_name
 from blocklistd.serve.catalogue import Catalogue
 from blocklistd.subscribers import Subscriber, load
 from blocklistd.times import rfc3339
@@ -19,6 +20,7 @@ from blocklistd.versions import candidates
 from blocklistd.versions.candidates import Case
 from blocklistd.versions.pulls import SourceState
 from blocklistd.versions.schema import pulls
+from blocklistd.zoning import ZonePublisher
 
 Document = dict[str, Any]
 
@@ -120,30 +122,52 @@ def version(made: VersionInfo) -> Document:
     }
 
 
-def subscriber(who: Subscriber) -> Document:
-    """A version and lag per list come with receipts; until one arrives they are not known."""
+def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) -> Document:
+    """A list's version and lag come with receipts; until one arrives they are not known. A zone's are those of the
+    secondary that is furthest behind."""
     return {
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
-        "zones": {},
+        "zones": {name: _zone(who, name, connection, zones) for name in sorted(who.zones)},
         "nodes": [],
+        "unsigned": list(who.addresses),
+        "notify": list(who.notify),
+        "keys": [key.name for key in who.keys],
         "created": rfc3339(who.created),
         "created_by": who.created_by,
         "revoked": rfc3339(who.revoked) if who.revoked else None,
     }
 
 
-def subscribers(connection: Connection) -> Document:
-    return {who.id: subscriber(who) for who in load(connection).values()}
+def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
+    secondaries: list[Document] = [
+        {
+            "address": address,
+            "serial": sighting.serial,
+            "lag": zones.lag(connection, name, sighting.serial),
+            "seen": rfc3339(sighting.seen),
+        }
+        for address, sighting in sorted(zones.sightings.get((who.id, wire_name(name)), {}).items())
+    ]
+    held = [one["serial"] for one in secondaries if one["serial"] is not None]
+    lowest = min(held, default=None)
+    return {"serial": lowest, "lag": zones.lag(connection, name, lowest), "secondaries": secondaries}
+
+
+def subscribers(connection: Connection, zones: ZonePublisher) -> Document:
+    return {who.id: subscriber(who, connection, zones) for who in load(connection).values()}
 
 
 def whole(
-    catalogue: Catalogue, connection: Connection, sources: Iterable[tuple[SourceId, Callable[[Connection], Document]]]
+    catalogue: Catalogue,
+    zones: ZonePublisher,
+    connection: Connection,
+    sources: Iterable[tuple[SourceId, Callable[[Connection], Document]]],
 ) -> Document:
     """The document of `status`."""
     return {
         "lists": lists(catalogue),
-        "zones": {},
+        "zones": zones.status(connection),
         "sources": {name: describe(connection) for name, describe in sources},
         "candidates": held(connection),
-        "subscribers": subscribers(connection),
+        "subscribers": subscribers(connection, zones),
     }

@@ -105,19 +105,20 @@ class Listener:
         await self._runner.cleanup()
 
 
-def bind(address: Address, key: str) -> socket.socket:
-    """A bound TCP socket; `[::]` means both families, and IPv4 alone on a host without IPv6.
+def bind(address: Address, key: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    """A bound TCP (or UDP) socket; `[::]` means both families, and IPv4 alone on a host without IPv6.
 
     Raises StoreError with the configuration key that it came from.
     """
     both = address.host == "::"
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+            address.host, address.port, type=kind, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
         )[0]
         bound = socket.socket(family, kind, protocol)
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
             bound.bind(where)
@@ -128,5 +129,5 @@ def bind(address: Address, key: str) -> socket.socket:
         return bound
     except OSError as error:
         if both and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-            return bind(Address("0.0.0.0", address.port), key)
+            return bind(Address("0.0.0.0", address.port), key, kind)
         raise StoreError(f"{key}: {address} can't be listened on: {error.strerror}") from error

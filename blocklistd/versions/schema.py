@@ -192,6 +192,67 @@ subscribers = Table(
     Column("revoked_by", Text),
 )
 
+zone_serials = Table(
+    "zone_serials",
+    metadata,
+    Column("zone", String(255), primary_key=True),
+    Column("serial", BigInteger, primary_key=True),
+    Column("list", String(32), nullable=False),
+    Column("session", String(36), nullable=False),
+    Column("version", Integer, nullable=False, comment="the list's version that these rules are of"),
+    Column("records_of", Text, nullable=False, comment="what makes the records of the rules: action, TTL, selection"),
+    Column("apex_of", Text, nullable=False, comment="what makes the apex: SOA, NS"),
+    Column("rules", Digest, nullable=False, comment="the sealed file of rules"),
+    Column("wire", Digest, nullable=False, comment="the sealed file of compiled messages"),
+    Column("records", BigInteger, nullable=False),
+    Column("covered", BigInteger, nullable=False),
+    Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
+    Column("logged", Integer, nullable=False, comment="1: the change log leads from the serial before to this one"),
+    Column("time", Time, nullable=False),
+)
+
+zone_changes = Table(
+    "zone_changes",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("zone", String(255), nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("op", Integer, nullable=False, comment="+1 comes, -1 goes"),
+    Column("rule", LargeBinary, nullable=False),
+    Index("ix_zone_changes_zone_serial", "zone", "serial"),
+)
+
+tsig_keys = Table(
+    "tsig_keys",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("subscriber", ForeignKey("subscribers.id"), nullable=False),
+    Column("algorithm", String(16), nullable=False),
+    Column("secret", LargeBinary, nullable=False, comment="shared: both sides compute with it"),
+    Column("created", Time, nullable=False),
+)
+
+subscriber_zones = Table(
+    "subscriber_zones",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("zone", String(255), primary_key=True),
+)
+
+subscriber_notify = Table(
+    "subscriber_notify",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("address", String(64), primary_key=True, comment="ADDRESS:PORT"),
+)
+
+subscriber_addresses = Table(
+    "subscriber_addresses",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("prefix", String(64), primary_key=True, comment="transfers from there go unsigned"),
+)
+
 subscriber_lists = Table(
     "subscriber_lists",
     metadata,

@@ -33,6 +33,10 @@ class Store:
         return self.state_dir / "diffs"
 
     @property
+    def ixfr(self) -> Path:
+        return self.state_dir / "ixfr"
+
+    @property
     def work(self) -> Path:
         return self.state_dir / "work"
 

@@ -14,8 +14,9 @@ from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import version_rows
-from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions
+from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
 from blocklistd.versions.store import Store
+from blocklistd.versions.zones import newest_serial, prune_zone
 
 log: Final = logging.getLogger(__name__)
 
@@ -35,6 +36,14 @@ def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
     connection.execute(
         update(versions).where(versions.c.list == list_id, versions.c.version <= oldest).values(logged=0)
     )
+    followed = zone_serials.c.list == list_id
+    for zone in connection.execute(select(zone_serials.c.zone).where(followed).distinct()).scalars().all():
+        kept = select(func.min(zone_serials.c.serial)).where(
+            zone_serials.c.zone == zone, zone_serials.c.version >= oldest
+        )
+        lowest = connection.execute(kept).scalar()
+        if lowest is not None:
+            prune_zone(connection, zone, lowest)
     gone = connection.execute(delete(changes).where(changes.c.list == list_id, changes.c.version <= oldest))
     return gone.rowcount
 
@@ -44,6 +53,9 @@ def named_files(connection: Connection) -> set[Sha256]:
     named: set[Sha256] = set()
     for list_id in connection.execute(select(lists.c.id)).scalars():
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
+    for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
+        newest = newest_serial(connection, zone)
+        named |= {newest.rules, newest.wire} if newest else set()
     for column in (list_sources.c.asserted, sources.c.asserted):
         named |= {digest for digest in connection.execute(select(column)).scalars() if digest}
     held = select(candidates.c.asserted).where(candidates.c.state == "held")
@@ -64,8 +76,9 @@ def clear_work(store: Store) -> None:
     """Removes what jobs of an earlier daemon left unfinished."""
     shutil.rmtree(store.work, ignore_errors=True)
     store.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for leftover in store.diffs.glob("*/.*"):
-        leftover.unlink(missing_ok=True)
+    for folder in (store.diffs, store.ixfr):
+        for leftover in folder.glob("*/.*"):
+            leftover.unlink(missing_ok=True)
 
 
 def damaged(store: Store, names: Iterable[Sha256]) -> list[Sha256]:

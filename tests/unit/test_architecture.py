@@ -19,18 +19,29 @@ LAYERS: list[set[str]] = [
     {"subscribers", "signing"},
     {"serve"},
     {"publish"},
+    {"zoning"},
     {"pipeline"},
     {"ops"},
-    {"plans", "daemon"},
+    {"plans", "resolvers", "daemon"},
     {"app"},
     {"cli", "demo"},
     {"__main__"},
 ]
 CLIENT = {"model", "errors", "limits", "lines", "outputs", "client", "__init__"}
 PURE = [
-    *("model.py", "lines.py", "guard.py", "kinds", "outputs", "versions/compose.py", "signing/roles.py"),
+    *(
+        "model.py",
+        "lines.py",
+        "guard.py",
+        "kinds",
+        "outputs",
+        "versions/compose.py",
+        "signing/roles.py",
+        "serve/transfer.py",
+    ),
     *("sources/records.py", "sources/text.py", "sources/hosts.py", "sources/csv.py", "sources/ndjson.py"),
     *("sources/canonical.py", "sources/verify.py", "serve/catalogue.py"),
+    *("serve/tsig.py", "serve/dns_message.py", "serve/dns_query.py", "serve/notify.py", "serve/zones.py"),
 ]
 IMPURE = {
     "socket",

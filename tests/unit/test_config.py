@@ -71,7 +71,7 @@ def test_the_words_that_mean_off_are_accepted(tmp_path: Path) -> None:
             "    sources: [hotline-a]\n",
             "    sources: [hotline-a]\n    quorum: 1\n    guards: {daily: off, never_block: [], shared_hosts: []}\n",
         )
-        + "  public_dir: off\n  rate_limit: off\ndatabase: sqlite\nlanguage: en\nzones: {}\ndns: {}\n"
+        + "  public_dir: off\n  rate_limit: off\ndatabase: sqlite\nlanguage: en\nzones: {}\n"
     )
     assert read(tmp_path, off) == read(tmp_path, RIGHT)
 
@@ -180,10 +180,10 @@ feed: {}
     [
         ("database: postgresql://blocklistd@localhost/db", "database"),
         ("language: fr", "language"),
-        ("zones: {rpz.blocklist.example: {list: national}}", "zones"),
+        ("zones: {rpz.blocklist.example: {list: nowhere}}", "zones.rpz.blocklist.example.list"),
         ("zones: []", "zones"),
         ("zones: off", "zones"),
-        ("dns: {listen: ['[::]:53']}", "dns"),
+        ("dns: {catalog: catalog.blocklist.example}", "dns.catalog"),
         ("state_dir: [a]", "state_dir"),
         ("state_dir:", "state_dir"),
         ("control: yes", "control"),

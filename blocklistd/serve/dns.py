@@ -1,0 +1,215 @@
+"""The shell of DNS: sockets of both transports, their bounds, and NOTIFY's timer. Decisions are in dns_query.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from blocklistd.errors import BlocklistError, without_text
+from blocklistd.limits import DNS_CONNECTIONS, DNS_IDLE, WRITE_STALL
+from blocklistd.serve import dns_message as dm
+from blocklistd.serve.dns_query import Reply, Seen, Transfer, respond
+from blocklistd.serve.notify import Notifier, Target
+from blocklistd.serve.transfer import Sequence as Parts
+from blocklistd.serve.transfer import axfr, chunks, ixfr
+from blocklistd.serve.tsig import Signer
+from blocklistd.serve.zones import Zones, ZoneView
+
+log: Final = logging.getLogger(__name__)
+
+Difference = Callable[[ZoneView, int], Awaitable[tuple[bytes, bytes] | None]]
+"""What goes and what comes from a serial to the view's, compiled; None where the whole zone is less."""
+
+_DATAGRAM: Final = 4096
+_PKTINFO: Final = socket.IPV6_PKTINFO
+_PKTINFO4: Final = 8  # IP_PKTINFO of Linux; the socket module names it from Python 3.12 on
+
+
+class DnsServer:
+    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks."""
+
+    def __init__(
+        self, zones: Zones, difference: Difference, seen: Callable[[Seen], None], *, retry: float, give_up: float
+    ) -> None:
+        self._zones = zones
+        self._difference = difference
+        self._seen = seen
+        self._servers: list[asyncio.Server] = []
+        self._datagrams: list[socket.socket] = []
+        self._connections: set[asyncio.Task[None]] = set()
+        self._notifier = Notifier(retry, give_up)
+        self._timer: asyncio.TimerHandle | None = None
+        self._senders: dict[int, socket.socket] = {}
+
+    async def start(self, streams: Sequence[socket.socket], datagrams: Sequence[socket.socket]) -> None:
+        loop = asyncio.get_running_loop()
+        for bound in streams:
+            self._servers.append(await asyncio.start_server(self._connected, sock=bound, limit=2**16 + 2))
+        for bound in datagrams:
+            if bound.family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            else:
+                bound.setsockopt(socket.IPPROTO_IP, _PKTINFO4, 1)
+            loop.add_reader(bound, self._received, bound)
+            self._datagrams.append(bound)
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                sender = socket.socket(family, socket.SOCK_DGRAM)
+                sender.setblocking(False)
+                loop.add_reader(sender, self._acknowledged, sender)
+                self._senders[family] = sender
+
+    async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        for bound in [*self._datagrams, *self._senders.values()]:
+            loop.remove_reader(bound)
+        for sender in self._senders.values():
+            sender.close()
+        for server in self._servers:
+            server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    # -- UDP -------------------------------------------------------------------------------------------------------
+
+    def _received(self, bound: socket.socket) -> None:
+        try:
+            wire, ancillary, _, source = bound.recvmsg(_DATAGRAM, 256)
+        except OSError:
+            return
+        answer, seen = respond(wire, self._zones, source[0].partition("%")[0], int(time.time()), tcp=False)
+        if isinstance(answer, Reply):
+            reply = _fitting(answer.wire, len(wire))
+            with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
+                bound.sendmsg([reply], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
+        self._notice(seen)
+
+    # -- TCP -------------------------------------------------------------------------------------------------------
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._connections) >= DNS_CONNECTIONS:
+            writer.transport.abort()
+            return
+        self._connections.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            writer.transport.abort()
+        except BlocklistError as error:
+            log.error("a transfer failed: %s", error)
+            writer.transport.abort()
+        except Exception as error:
+            log.error("a transfer failed: %s", type(error).__name__, exc_info=without_text(error))
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = str(writer.get_extra_info("peername")[0]).partition("%")[0]
+        while True:
+            async with asyncio.timeout(DNS_IDLE):
+                (size,) = struct.unpack("!H", await reader.readexactly(2))
+                wire = await reader.readexactly(size)
+            answer, seen = respond(wire, self._zones, address, int(time.time()), tcp=True)
+            if answer is None:
+                return
+            if isinstance(answer, Reply):
+                await _send(writer, struct.pack("!H", len(answer.wire)) + answer.wire)
+            else:
+                await self._transfer(answer, writer)
+            self._notice(seen)
+
+    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
+        view, query = transfer.view, transfer.query
+        signer = None
+        if transfer.key is not None and query.tsig is not None:
+            signer = Signer(transfer.key, query.tsig.mac)
+        for chunk in chunks(query, await self._parts(transfer), signer, int(time.time())):
+            await _send(writer, chunk)
+            await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
+        log.debug("zone %s: serial %d sent", view.plan.name, view.serial)
+
+    async def _parts(self, transfer: Transfer) -> Parts:
+        view = transfer.view
+        if transfer.since is not None:
+            difference = await self._difference(view, transfer.since)
+            if difference is not None:
+                return ixfr(view.soa(), view.plan.apex.soa(transfer.since), *difference)
+        return axfr(view.soa(), view.plan.apex.servers(), view.compiled)
+
+    def _notice(self, seen: Seen | None) -> None:
+        if seen is not None:
+            self._seen(seen)
+
+    # -- NOTIFY ----------------------------------------------------------------------------------------------------
+
+    def announce(self, view: ZoneView) -> None:
+        """Tells everyone who is entitled to the zone and wants to hear of it that it has a new serial."""
+        now = asyncio.get_running_loop().time()
+        for target in self._targets(view.name):
+            self._notifier.change(target, view.serial, view.soa(), now)
+        self._tick()
+
+    def _targets(self, zone: bytes) -> Iterable[Target]:
+        for peer in self._zones.peers:
+            if zone in peer.zones:
+                key = peer.keys[0] if peer.keys and not peer.networks else None
+                yield from (Target(address, zone, key) for address in peer.notify)
+
+    def entitled(self) -> None:
+        """Subscribers have changed: who lost a zone hears no more of it."""
+        self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for (host, port), wire in self._notifier.due(loop.time(), int(time.time())):
+            sender = self._senders.get(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            if sender is not None:
+                with contextlib.suppress(OSError):
+                    sender.sendto(wire, (host, port))
+        following = self._notifier.next_time()
+        if following is not None:
+            self._timer = loop.call_at(following, self._tick)
+
+    def _acknowledged(self, sender: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            wire, source = sender.recvfrom(_DATAGRAM)
+            self._notifier.receive(wire, (source[0], source[1]))
+
+
+def _fitting(reply: bytes, asked: int) -> bytes:
+    """UDP answers are never larger than the question by more than SOA, OPT and TSIG; all of ours are of that kind."""
+    return reply if len(reply) <= max(dm.PAYLOAD, asked) else reply[: dm.HEADER]
+
+
+def _is_pktinfo(item: tuple[int, int, bytes]) -> bool:
+    return item[:2] in ((socket.IPPROTO_IPV6, _PKTINFO), (socket.IPPROTO_IP, _PKTINFO4))
+
+
+def _back(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
+    """The address that was asked, as the one to answer from (ip(7): ipi_spec_dst; the interface is left open)."""
+    level, kind, data = item
+    if level == socket.IPPROTO_IPV6:
+        return level, kind, data[:16] + struct.pack("@i", 0)
+    return level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4)
+
+
+async def _send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
+    writer.write(data)
+    async with asyncio.timeout(WRITE_STALL):
+        await writer.drain()

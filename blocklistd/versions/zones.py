@@ -1,0 +1,226 @@
+"""Zones in the store: their serials, the rules of each, and what lies between two.
+
+A zone follows a list. Its serial rises when its rules or their rendering change, and not with versions that no rule
+shows; nothing but such a change makes one, so a restart never does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from blocklistd.errors import StoreError
+from blocklistd.limits import CHUNK
+from blocklistd.model import ListId, Sha256
+from blocklistd.outputs.rules import rules
+from blocklistd.outputs.snapshot import changed_lines
+from blocklistd.outputs.wire import Action, Apex, compile_rules, wire_name
+from blocklistd.versions.files import SealedFiles, atomic
+from blocklistd.versions.lists import list_state
+from blocklistd.versions.schema import zone_changes, zone_serials
+from blocklistd.versions.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ZonePlan:
+    """A zone's configuration for jobs and the DNS server. `target` is where every CNAME points; `ttl` in seconds."""
+
+    name: str
+    list: ListId
+    categories: tuple[str, ...]
+    target: str
+    ttl: int
+    apex: Apex
+    serial_start: int
+
+    @property
+    def records_of(self) -> str:
+        """What, if it changes, makes every record another."""
+        return orjson.dumps([self.list, sorted(self.categories), self.target, self.ttl]).decode()
+
+    @property
+    def apex_of(self) -> str:
+        return orjson.dumps(self.apex).decode()
+
+    @property
+    def action(self) -> Action:
+        return Action(wire_name(self.target), self.ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSerial:
+    """A zone at one serial, as the database names it."""
+
+    zone: str
+    serial: int
+    list: ListId
+    session: str
+    version: int
+    records_of: str
+    apex_of: str
+    rules: Sha256
+    wire: Sha256
+    records: int
+    covered: int
+    omitted: Sequence[str]
+    time: datetime
+
+
+def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
+    """The zone as it is now; None before its list's first version."""
+    row = connection.execute(
+        select(zone_serials).where(zone_serials.c.zone == zone).order_by(zone_serials.c.serial.desc()).limit(1)
+    ).first()
+    return _serial(row) if row else None
+
+
+def _serial(row: Row[Any]) -> ZoneSerial:
+    values = row._asdict()
+    values.pop("logged")
+    return ZoneSerial(**values)
+
+
+def oldest_ixfr(connection: Connection, zone: str) -> int | None:
+    """The lowest serial from which every step to the newest is in the log; None without a serial."""
+    newest = connection.execute(select(func.max(zone_serials.c.serial)).where(zone_serials.c.zone == zone)).scalar()
+    if newest is None:
+        return None
+    broken = connection.execute(
+        select(func.max(zone_serials.c.serial)).where(zone_serials.c.zone == zone, zone_serials.c.logged == 0)
+    ).scalar()
+    return int(broken if broken is not None else newest)
+
+
+def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
+    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version."""
+    with store.opened() as (database, files):
+        with database.read() as connection:
+            state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
+        if state.live is None:
+            return None
+        here = (state.session, state.live.version, plan.records_of, plan.apex_of)
+        if last and (last.session, last.version, last.records_of, last.apex_of) == here:
+            return last.serial
+        with files.map(state.live.sha256) as snapshot:
+            made = rules(snapshot, plan.name, plan.categories)
+        with files.create() as draft:
+            for start in range(0, len(made.lines), 1 << 14):
+                draft.write(b"".join(rule + b"\n" for rule in made.lines[start : start + (1 << 14)]))
+        assert draft.sealed is not None
+        same_records = last is not None and last.records_of == plan.records_of
+        if last and same_records and last.rules == draft.sealed and last.apex_of == plan.apex_of:
+            with database.write() as connection:  # a version that no rule shows
+                connection.execute(
+                    update(zone_serials)
+                    .where(zone_serials.c.zone == plan.name, zone_serials.c.serial == last.serial)
+                    .values(
+                        session=state.session, version=state.live.version, covered=made.covered, omitted=made.omitted
+                    )
+                )
+            return last.serial
+        wire = _compile(files, made.lines, plan)
+        with files.map(last.rules if last else None) as old, files.map(draft.sealed) as new:
+            steps = changed_lines(old, new) if same_records else ([], [])
+        serial = max(last.serial + 1 if last else 1, plan.serial_start)
+        with database.write() as connection:
+            connection.execute(
+                zone_serials.insert().values(
+                    zone=plan.name,
+                    serial=serial,
+                    list=plan.list,
+                    session=state.session,
+                    version=state.live.version,
+                    records_of=plan.records_of,
+                    apex_of=plan.apex_of,
+                    rules=draft.sealed,
+                    wire=wire,
+                    records=len(made.lines),
+                    covered=made.covered,
+                    omitted=made.omitted,
+                    logged=int(same_records),
+                    time=now,
+                )
+            )
+            _log(connection, plan.name, serial, steps)
+        return serial
+
+
+def _compile(files: SealedFiles, lines: Sequence[bytes], plan: ZonePlan) -> Sha256:
+    with files.create() as draft:
+        for message in compile_rules(lines, wire_name(plan.name), plan.action):
+            draft.write(message)
+    assert draft.sealed is not None
+    return draft.sealed
+
+
+def _log(connection: Connection, zone: str, serial: int, steps: tuple[list[bytes], list[bytes]]) -> None:
+    rows = [
+        {"zone": zone, "serial": serial, "op": op, "rule": rule}
+        for op, changed in zip((-1, +1), steps, strict=True)
+        for rule in changed
+    ]
+    if rows:
+        connection.execute(zone_changes.insert(), rows)
+
+
+def net_rules(connection: Connection, zone: str, start: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """(rule, +1 | -1) between two serials, in canonical order: what left and came back is not there."""
+    net = func.sum(zone_changes.c.op)
+    rows = connection.execute(
+        select(zone_changes.c.rule, net)
+        .where(zone_changes.c.zone == zone, zone_changes.c.serial > start, zone_changes.c.serial <= end)
+        .group_by(zone_changes.c.rule)
+        .having(net != 0)
+        .order_by(zone_changes.c.rule)
+    )
+    return ((rule, int(op)) for rule, op in rows)
+
+
+def ixfr_path(store: Store, zone: str, start: int, end: int) -> Path:
+    return store.ixfr / zone / f"{start}-{end}"
+
+
+def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
+    """The difference of two serials as a file: the length of what goes, a newline, what goes, SOA and what comes.
+
+    Raises StoreError if the log does not reach back to `start`.
+    """
+    path = ixfr_path(store, plan.name, start, end)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store.opened() as (database, files), database.read() as connection:
+        oldest = oldest_ixfr(connection, plan.name)
+        if oldest is None or start < oldest:
+            raise StoreError(f"zone {plan.name}: the log below serial {end} was pruned meanwhile")
+        goes: list[bytes] = []
+        comes: list[bytes] = []
+        for rule, op in net_rules(connection, plan.name, start, end):
+            (comes if op > 0 else goes).append(rule)
+        zone = wire_name(plan.name)
+        removed = b"".join(compile_rules(goes, zone, plan.action))
+        added = b"".join(compile_rules(comes, zone, plan.action, lead=plan.apex.soa(end)))
+        with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda _: path) as draft:
+            draft.write(b"%d\n" % len(removed))
+            for part in (removed, added):
+                for begin in range(0, len(part), CHUNK):
+                    draft.write(part[begin : begin + CHUNK])
+
+
+def read_ixfr(path: Path) -> tuple[bytes, bytes]:
+    """What goes and what comes, compiled."""
+    length, _, parts = path.read_bytes().partition(b"\n")
+    return parts[: int(length)], parts[int(length) :]
+
+
+def prune_zone(connection: Connection, zone: str, oldest: int) -> None:
+    """Forgets the steps to serial `oldest` and below."""
+    connection.execute(
+        update(zone_serials).where(zone_serials.c.zone == zone, zone_serials.c.serial <= oldest).values(logged=0)
+    )
+    connection.execute(delete(zone_changes).where(zone_changes.c.zone == zone, zone_changes.c.serial <= oldest))

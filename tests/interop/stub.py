@@ -1,0 +1,42 @@
+"""A name server that knows every name: what a resolver under test asks where the policy does not speak."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import dns.flags
+import dns.message
+import dns.rrset
+
+ADDRESS = "192.0.2.80"
+
+
+class Stub:
+    """Answers every A query with ADDRESS, over UDP, on a port of its own."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = int(self._socket.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                wire, source = self._socket.recvfrom(4096)
+                query = dns.message.from_wire(wire)
+                answer = dns.message.make_response(query, recursion_available=True)
+                answer.flags |= dns.flags.AA
+                question = query.question[0]
+                if question.rdtype == dns.rdatatype.A:
+                    answer.answer.append(dns.rrset.from_text(question.name, 5, "IN", "A", ADDRESS))
+                self._socket.sendto(answer.to_wire(), source)
+            except dns.exception.DNSException:
+                continue
+            except OSError:
+                return
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,221 @@
+"""The laws of zones: what is blocked is what the list says; a difference leads exactly on; nothing malformed raises."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.xfr
+import dns.zone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocklistd.model import ListId
+from blocklistd.outputs.rules import name_of, rule_of, rules
+from blocklistd.outputs.snapshot import changed_lines
+from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, wire_name
+from blocklistd.serve import dns_message as dm
+from blocklistd.serve.dns_query import Reply, Transfer, respond
+from blocklistd.serve.transfer import axfr, chunks, ixfr, newer
+from blocklistd.serve.tsig import Key, Signer
+from blocklistd.serve.zones import Peer, Zones, ZoneView
+from blocklistd.versions.zones import ZonePlan
+
+ZONE = "rpz.blocklist.example"
+ORIGIN = dns.name.from_text(ZONE)
+ACTION = Action(b"\0", 60)
+PLAN = ZonePlan(
+    ZONE, ListId("l"), (), ".", 60, Apex(ZONE, "localhost", "h.invalid", 60, 30, 600, 60, ("localhost",)), 1
+)
+KEY = Key(wire_name("isp"), "hmac-sha256", b"k" * 32)
+
+label = st.sampled_from(["a", "b", "c", "a-", "_x", "zz", "0"])
+names = st.lists(label, min_size=1, max_size=5).map(".".join)
+listed = st.dictionaries(names, st.sampled_from(["host", "domain"]), max_size=12)
+
+
+def snapshot(entries: dict[str, str]) -> bytes:
+    lines = sorted(f'{{"type":"{kind}","value":"{name}","id":"e-{name}"}}'.encode() for name, kind in entries.items())
+    return b"".join(line + b"\n" for line in lines)
+
+
+def says(entries: dict[str, str], name: str) -> bool:
+    """The list itself: a host is that name, a domain is it and all below."""
+    if entries.get(name) is not None:
+        return True
+    labels = name.split(".")
+    return any(entries.get(".".join(labels[start:])) == "domain" for start in range(1, len(labels)))
+
+
+def blocks(zone: set[str], name: str) -> bool:
+    """A plain model of a policy zone by the closest encloser (RFC 4592 3.3.1): the longest existing ancestor decides,
+    by its own wildcard or not at all. Empty non-terminals exist."""
+    if name in zone:
+        return True
+    existing = {".".join(owner.split(".")[start:]) for owner in zone for start in range(owner.count(".") + 1)} | {""}
+    if name in existing:
+        return False
+    labels = name.split(".")
+    for start in range(1, len(labels) + 1):
+        encloser = ".".join(labels[start:])
+        if encloser in existing:
+            return (f"*.{encloser}" if encloser else "*") in zone
+    return False
+
+
+@settings(max_examples=300, deadline=None)
+@given(listed, st.lists(names, min_size=1, max_size=12))
+def test_a_name_is_blocked_exactly_if_the_list_says_so(entries: dict[str, str], asked: list[str]) -> None:
+    made = rules(snapshot(entries), ZONE)
+    zone = {name_of(rule).decode() for rule in made.lines}
+    assert len(zone) == len(made.lines), "no owner twice"
+    assert made.lines == sorted(made.lines)
+    near = {f"{prefix}{name}" for name in entries for prefix in ("", "a.", "b.zz.")}
+    for name in {*asked, *near}:
+        assert blocks(zone, name) == says(entries, name), name
+    assert made.omitted == []
+    domains = sum(kind == "domain" for kind in entries.values())
+    assert made.covered <= len(entries)
+    assert len(made.lines) <= len(entries) + domains
+
+
+@given(st.integers(1, 62), st.integers(1, 4))
+def test_each_rule_that_does_not_fit_is_left_out_alone(length: int, count: int) -> None:
+    name = ".".join(["x" * length] * count)
+    made = rules(snapshot({name: "domain"}), "z" * 60 + "." + "y" * 30)
+    for rule in made.lines:
+        assert len(wire_name(f"{name_of(rule).decode()}.{'z' * 60}.{'y' * 30}")) <= 255
+    assert len(made.lines) + len(made.omitted) == 2
+    assert set(made.omitted) <= {f"e-{name}"}
+
+
+@settings(max_examples=150, deadline=None)
+@given(listed)
+def test_what_is_compiled_is_what_was_meant(entries: dict[str, str]) -> None:
+    lines = rules(snapshot(entries), ZONE).lines
+    compiled = b"".join(compile_rules(lines, wire_name(ZONE), Action(wire_name("stop.isp.example"), 77)))
+    read = []
+    for message in messages(compiled):
+        assert len(message) <= 16 * 1024
+        for rrset in dns.message.from_wire(bytes(message)).answer:
+            assert (rrset.ttl, rrset[0].target.to_text()) == (77, "stop.isp.example.")
+            read.append(rule_of(rrset.name.relativize(ORIGIN).to_text().encode()))
+    assert read == lines
+
+
+class Primary:
+    """A zone at two serials, as the store would have it."""
+
+    def __init__(self, old: dict[str, str], new: dict[str, str]) -> None:
+        self.rules = [rules(snapshot(entries), ZONE).lines for entries in (old, new)]
+        self.zones = Zones()
+        self.zones.configure([PLAN])
+        self.zones.admit([Peer("isp", frozenset({wire_name(ZONE)}), (KEY,), (), ())])
+
+    def view(self, serial: int) -> ZoneView:
+        compiled = b"".join(compile_rules(self.rules[serial - 1], wire_name(ZONE), ACTION))
+        return ZoneView(PLAN, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
+
+    def transfer(self, wire: bytes, serial: int) -> bytes:
+        """The stream that a request is answered with while the zone has this serial."""
+        self.zones.publish(self.view(serial))
+        answer, _ = respond(wire, self.zones, "192.0.2.1", 1000, tcp=True)
+        if isinstance(answer, Reply):
+            return struct.pack("!H", len(answer.wire)) + answer.wire
+        assert isinstance(answer, Transfer)
+        sequence = axfr(answer.view.soa(), PLAN.apex.servers(), answer.view.compiled)
+        if answer.since is not None:
+            old, new = (b"".join(line + b"\n" for line in lines) for lines in self.rules)
+            goes, comes = changed_lines(old, new)
+            compiled = [
+                b"".join(compile_rules(changed, wire_name(ZONE), ACTION, lead))
+                for changed, lead in ((goes, b""), (comes, answer.view.soa()))
+            ]
+            sequence = ixfr(answer.view.soa(), PLAN.apex.soa(answer.since), *compiled)
+        assert answer.query.tsig is not None
+        return b"".join(chunks(answer.query, sequence, Signer(KEY, answer.query.tsig.mac), 1000))
+
+
+def follow(
+    zone: Any, query: dns.message.Message, primary: Primary, serial: int, wanted: dns.rdatatype.RdataType
+) -> None:
+    """A secondary on dnspython's Inbound, every signature checked."""
+    unsigned = query.to_wire()
+    assert unsigned is not None
+    wire = Signer(KEY).sign(unsigned, 1000)
+    parsed = dm.parse(wire)
+    assert parsed.tsig is not None
+    checking = Signer(KEY, parsed.tsig.mac)
+    with dns.xfr.Inbound(zone, wanted, zone_serial(zone)) as inbound:
+        done = False
+        for message in messages(primary.transfer(wire, serial)):
+            answered = bytes(message)
+            start = _tsig_start(answered)
+            plain = answered[:10] + struct.pack("!H", 0) + answered[12:start]
+            assert checking.sign(plain, 1000) == answered, "signed over the MAC before it"
+            done = inbound.process_message(dns.message.from_wire(plain, xfr=True, one_rr_per_rrset=True))
+        assert done
+
+
+def zone_serial(zone: Any) -> int | None:
+    node = zone.get_rdataset(ORIGIN, "SOA")
+    return int(node[0].serial) if node else None
+
+
+def _tsig_start(wire: bytes) -> int:
+    record = b"\x03isp\0" + struct.pack("!HHI", 250, 255, 0)
+    return wire.rindex(record)
+
+
+@settings(max_examples=100, deadline=None)
+@given(listed, listed)
+def test_axfr_and_ixfr_lead_to_the_same_zone(old: dict[str, str], new: dict[str, str]) -> None:
+    primary = Primary(old, new)
+    followed = dns.zone.Zone(ORIGIN, relativize=False)
+    fresh = dns.zone.Zone(ORIGIN, relativize=False)
+    follow(followed, dns.message.make_query(ORIGIN, "AXFR"), primary, 1, dns.rdatatype.AXFR)
+    query, _ = dns.xfr.make_query(followed)
+    follow(followed, query, primary, 2, dns.rdatatype.IXFR)
+    follow(fresh, dns.message.make_query(ORIGIN, "AXFR"), primary, 2, dns.rdatatype.AXFR)
+    assert followed == fresh
+    owners = {str(name.relativize(ORIGIN)) for name in fresh.nodes} - {"@"}
+    assert owners == {name_of(rule).decode() for rule in primary.rules[1]}
+
+
+@settings(max_examples=3000, deadline=None)
+@given(st.binary(max_size=80), st.booleans())
+def test_whatever_comes_is_answered_or_not_and_never_raises(wire: bytes, tcp: bool) -> None:
+    zones = Primary({}, {}).zones
+    answer, seen = respond(wire, zones, "192.0.2.1", 1000, tcp=tcp)
+    assert seen is None
+    if isinstance(answer, Reply):
+        assert answer.wire[:2] == wire[:2]
+        assert answer.wire[2] & 0x80
+        assert len(answer.wire) <= len(wire) + 11
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.data())
+def test_a_question_with_damage_is_never_an_exception(data: st.DataObject) -> None:
+    """A right question, with bytes changed, left out or put in: FORMERR, a refusal, or the answer."""
+    primary = Primary({}, {})
+    primary.zones.publish(primary.view(1))
+    query = dns.message.make_query(ORIGIN, data.draw(st.sampled_from(["SOA", "AXFR", "IXFR", "ANY", "A"])), use_edns=0)
+    wire = bytearray(Signer(KEY).sign(query.to_wire() or b"", 1000))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(wire) - 1))
+        wire[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    answer, _ = respond(bytes(wire), primary.zones, "192.0.2.1", 1000, tcp=data.draw(st.booleans()))
+    if isinstance(answer, Reply):
+        rcode = answer.wire[3] & 15
+        assert rcode in (dm.NOERROR, dm.FORMERR, dm.SERVFAIL, dm.NOTIMP, dm.REFUSED, dm.NOTAUTH)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 2**31 - 1))
+def test_serials_compare_in_a_circle(serial: int, step: int) -> None:
+    assert newer((serial + step) % 2**32, serial)
+    assert not newer(serial, (serial + step) % 2**32)
+    assert not newer(serial, serial)

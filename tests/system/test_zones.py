@@ -1,0 +1,350 @@
+"""Zones, from outside: SOA, AXFR, IXFR, TSIG, NOTIFY, with dnspython's Inbound as the judge."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdatatype
+import dns.tsig
+import dns.zone
+import pytest
+
+from blocklistd.serve.tsig import Key, Signer
+from tests.system.daemon import Daemon, free_port
+
+ZONE = "rpz.blocklist.example"
+ORIGIN = dns.name.from_text(ZONE)
+
+
+class Secondary:
+    """A secondary on dnspython: its copy of the zone follows by AXFR and IXFR."""
+
+    def __init__(self, port: int, key: dns.tsig.Key | None) -> None:
+        self.port = port
+        self.key = key
+        self.zone: Any = dns.zone.Zone(ORIGIN, relativize=False)
+        self.styles: list[int] = []
+
+    def refresh(self, kind: str = "IXFR") -> int:
+        """Transfers; the serial then."""
+        if kind == "IXFR" and len(self.zone.nodes):
+            query, _ = dns.xfr.make_query(self.zone, keyring=self.key)
+        else:
+            query = dns.message.make_query(ORIGIN, "AXFR")
+            if self.key is not None:
+                query.use_tsig(self.key)
+        dns.query.inbound_xfr("127.0.0.1", self.zone, query, port=self.port, lifetime=30)
+        return self.serial
+
+    @property
+    def serial(self) -> int:
+        return int(self.zone.find_rrset(ORIGIN, "SOA")[0].serial)
+
+    @property
+    def rules(self) -> set[str]:
+        return {
+            name.relativize(ORIGIN).to_text()
+            for name, node in self.zone.nodes.items()
+            if node.get_rdataset(dns.rdataclass.IN, dns.rdatatype.CNAME) is not None
+        }
+
+
+class Scene:
+    def __init__(self, folder: Path, **zone: Any) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.write("a.example")
+        self.daemon = Daemon(
+            folder,
+            {
+                "sources": {
+                    "hotline": {
+                        "url": f"file:{folder}/list.ndjson",
+                        "format": "ndjson",
+                        "fields": {"value": "/v", "type": "/t", "category": "/c"},
+                        "schedule": "every 1d",
+                        "verify": {"method": "none"},
+                    }
+                },
+                "lists": {"national": {"sources": ["hotline"], "guards": {"min_entries": 0, "min_change": 10000}}},
+                "zones": {ZONE: {"list": "national", **zone}},
+                "dns": {"listen": [f"127.0.0.1:{self.port}"], "notify": {"retry": "1s", "give_up": "1m"}},
+            },
+        )
+
+    def write(self, *domains: str, hosts: tuple[str, ...] = ()) -> None:
+        import json
+
+        lines = [{"t": "domain", "v": name, "c": "A"} for name in domains] + [{"t": "host", "v": n} for n in hosts]
+        (self.folder / "list.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines) or "\n")
+
+    def publish(self, *domains: str, hosts: tuple[str, ...] = ()) -> None:
+        self.write(*domains, hosts=hosts)
+        assert self.daemon.pull("hotline")["outcome"] == "published"
+
+    def subscriber(self, name: str, **more: Any) -> dict[str, Any]:
+        answer = self.daemon.ask("POST", "/subscribers", {"id": name, "zones": [ZONE], **more})
+        assert answer.status == 200, answer.body
+        made: dict[str, Any] = answer.json
+        return made
+
+    def key(self, made: dict[str, Any]) -> dns.tsig.Key:
+        tsig = made["tsig"]
+        return dns.tsig.Key(tsig["name"], base64.b64decode(tsig["secret"]), tsig["algorithm"])
+
+    def secondary(self, name: str, **more: Any) -> Secondary:
+        made = self.subscriber(name, **more)
+        return Secondary(self.port, None if more.get("address") else self.key(made))
+
+    def held(self, name: str) -> int | None:
+        """The serial that a subscriber's secondary last asked from."""
+        serial: int | None = self.daemon.ask("GET", f"/subscribers/{name}").json["zones"][ZONE]["serial"]
+        return serial
+
+    def ask(self, query: dns.message.Message, *, tcp: bool = False) -> dns.message.Message:
+        send = dns.query.tcp if tcp else dns.query.udp
+        return send(query, "127.0.0.1", port=self.port, timeout=10)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    with made.daemon:
+        made.daemon.first_pull("hotline")
+        made.daemon.wait_for(lambda: made.daemon.ask("GET", "/status").json["zones"].get(ZONE) is not None)
+        yield made
+
+
+@pytest.mark.parametrize("algorithm", ["hmac-sha256", "hmac-sha512"])
+def test_transfers_lead_to_the_rules_of_the_list(scene: Scene, algorithm: str) -> None:
+    secondary = scene.secondary("isp", algorithm=algorithm)
+    assert secondary.refresh("AXFR") == 1
+    assert secondary.rules == {"a.example", "*.a.example"}
+    scene.publish("a.example", "b.example", hosts=("h.example", "x.a.example"))
+    assert secondary.refresh() == 2
+    assert secondary.rules == {"a.example", "*.a.example", "b.example", "*.b.example", "h.example"}
+    status = scene.daemon.ask("GET", "/status").json["zones"][ZONE]
+    assert (status["serial"], status["records"], status["covered"], status["omitted"]) == (2, 5, 1, 0)
+    scene.publish("b.example", hosts=("h.example", "x.a.example"))  # what a.example covered comes back
+    assert secondary.refresh() == 3
+    assert secondary.rules == {"b.example", "*.b.example", "h.example", "x.a.example"}
+    scene.publish()  # empty, by IXFR
+    assert secondary.refresh() == 4
+    assert secondary.rules == set()
+    fresh = Secondary(scene.port, secondary.key)
+    assert fresh.refresh("AXFR") == 4
+    assert fresh.zone == secondary.zone
+    scene.publish("c.example")
+    assert secondary.refresh() == 5
+    fresh.refresh("AXFR")
+    assert fresh.zone == secondary.zone
+
+
+def test_from_any_kept_serial_also_after_a_restart(scene: Scene) -> None:
+    secondaries = [scene.secondary(f"isp{number}") for number in range(4)]
+    versions = [("a.example",), ("a.example", "b.example"), ("b.example",), ("a.example", "c.example")]
+    for secondary, names in zip(secondaries, versions, strict=True):
+        if names != ("a.example",):
+            scene.publish(*names)
+        secondary.refresh("AXFR")
+    scene.daemon.kill()
+    scene.daemon.start()
+    scene.publish("d.example")
+    assert {secondary.refresh() for secondary in secondaries} == {5}
+    assert all(secondary.rules == {"d.example", "*.d.example"} for secondary in secondaries)
+
+
+def test_a_serial_rises_with_rules_and_rendering_only(scene: Scene) -> None:
+    secondary = scene.secondary("isp")
+    scene.publish("a.example", hosts=("x.a.example",))  # covered: no rule shows it
+    assert scene.daemon.ask("GET", "/status").json["lists"]["national"]["version"] == 2
+    assert secondary.refresh("AXFR") == 1
+    scene.daemon.config["zones"][ZONE]["ttl"] = 120
+    scene.daemon.write_config()
+    from tests.system.test_operations import reload
+
+    reload(scene.daemon)
+    assert secondary.refresh() == 2
+    assert {node.get_rdataset(1, 5).ttl for name, node in secondary.zone.nodes.items() if name != ORIGIN} == {120}
+    scene.daemon.stop()
+    scene.daemon.start()
+    assert secondary.refresh() == 2, "a restart makes no serial"
+
+
+@pytest.mark.parametrize(
+    ("action", "target"),
+    [("nxdomain", "."), ("nodata", "*."), ({"cname": "stop.isp.example"}, "stop.isp.example.")],
+)
+def test_actions(tmp_path: Path, action: Any, target: str) -> None:
+    scene = Scene(tmp_path, action=action, serial_start=7)
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        secondary = scene.secondary("isp")
+        scene.publish("a.example", "b.example")
+        assert secondary.refresh("AXFR") == 8
+        found = {
+            secondary.zone.get_rdataset(f"{n}.{ZONE}.", "CNAME")[0].target.to_text()
+            for n in ("a.example", "*.b.example")
+        }
+        assert found == {target}
+
+
+def test_before_version_1_nothing_is_answered(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    (tmp_path / "list.ndjson").unlink()
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        made = scene.subscriber("isp")
+        query = dns.message.make_query(ORIGIN, "SOA")
+        query.use_tsig(scene.key(made))
+        assert scene.ask(query).rcode() == dns.rcode.SERVFAIL
+
+
+def test_who_may_have_it(scene: Scene) -> None:
+    entitled = scene.key(scene.subscriber("isp"))
+    other = scene.daemon.ask("POST", "/subscribers", {"id": "other", "lists": ["national"]}).json
+    for key, name, rcode in (
+        (entitled, ORIGIN, dns.rcode.NOERROR),
+        (None, ORIGIN, dns.rcode.REFUSED),
+        (scene.key(other), ORIGIN, dns.rcode.REFUSED),
+        (entitled, dns.name.from_text("nowhere.example"), dns.rcode.REFUSED),
+    ):
+        for tcp in (False, True):
+            query = dns.message.make_query(name, "SOA")
+            if key is not None:
+                query.use_tsig(key)
+            assert scene.ask(query, tcp=tcp).rcode() == rcode
+    for kind in ("A", "ANY", "CNAME", "TXT"):
+        query = dns.message.make_query(f"a.example.{ZONE}", kind)
+        query.use_tsig(entitled)
+        assert scene.ask(query).rcode() == dns.rcode.REFUSED
+
+
+def test_by_address_unsigned(scene: Scene) -> None:
+    secondary = scene.secondary("unbound", address=["127.0.0.0/8"])
+    assert secondary.refresh("AXFR") == 1
+    scene.daemon.ask("POST", "/subscribers/unbound/revoke", {})
+    with pytest.raises(dns.xfr.TransferError):
+        secondary.refresh("AXFR")
+
+
+def test_keys_signatures_and_times(scene: Scene) -> None:
+    made = scene.subscriber("isp")
+    right = scene.key(made)
+    unknown = dns.tsig.Key("nobody", right.secret, right.algorithm)
+    forged = dns.tsig.Key(right.name, b"x" * 32, right.algorithm)
+    for key, error in ((unknown, dns.rcode.BADKEY), (forged, dns.rcode.BADSIG)):
+        query = dns.message.make_query(ORIGIN, "SOA")
+        query.use_tsig(key)
+        raw = _raw(scene.port, query.to_wire())
+        answer = dns.message.from_wire(raw, keyring=False)
+        assert answer.rcode() == dns.rcode.NOTAUTH
+        assert (_tsig(answer).error, _tsig(answer).mac) == (error, b"")
+    late = _signed_at(right, -3600)
+    answer = dns.message.from_wire(_raw(scene.port, late), keyring=False)
+    assert answer.rcode() == dns.rcode.NOTAUTH
+    assert _tsig(answer).error == dns.rcode.BADTIME
+    assert len(_tsig(answer).mac) == 32
+    assert len(_tsig(answer).other) == 6
+
+
+def _signed_at(key: dns.tsig.Key, shift: int) -> bytes:
+    """A query as a clock that is so many seconds off would sign it."""
+    wire = dns.message.make_query(ORIGIN, "SOA").to_wire()
+    assert wire is not None
+    return Signer(Key(key.name.to_wire() or b"", "hmac-sha256", key.secret)).sign(wire, int(time.time()) + shift)
+
+
+def _tsig(answer: dns.message.Message) -> Any:
+    assert answer.tsig is not None
+    return answer.tsig[0]
+
+
+def _raw(port: int, wire: bytes) -> bytes:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(10)
+        asking.sendto(wire, ("127.0.0.1", port))
+        return asking.recv(4096)
+
+
+def test_edns(scene: Scene) -> None:
+    key = scene.key(scene.subscriber("isp"))
+    query = dns.message.make_query(ORIGIN, "SOA", use_edns=0)
+    query.use_tsig(key)
+    assert scene.ask(query).edns == 0
+    query = dns.message.make_query(ORIGIN, "SOA", use_edns=1)
+    query.use_tsig(key)
+    assert scene.ask(query).rcode() == dns.rcode.BADVERS
+    query = dns.message.make_query(ORIGIN, "SOA")
+    query.use_tsig(key)
+    assert scene.ask(query).edns == -1
+
+
+def test_ixfr_over_udp_is_the_soa_alone(scene: Scene) -> None:
+    made = scene.subscriber("isp")
+    secondary = Secondary(scene.port, scene.key(made))
+    secondary.refresh("AXFR")
+    scene.publish("a.example", "b.example")
+    query, _ = dns.xfr.make_query(secondary.zone, keyring=secondary.key)
+    answer = scene.ask(query)
+    assert [(rrset.rdtype, rrset[0].serial) for rrset in answer.answer] == [(dns.rdatatype.SOA, 2)]
+    assert secondary.refresh() == 2
+
+
+def test_notify_until_it_is_acknowledged(scene: Scene) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(30)
+        made = scene.subscriber("isp", notify=[f"127.0.0.1:{listening.getsockname()[1]}"])
+        key = scene.key(made)
+        scene.publish("a.example", "b.example")
+        wire, source = listening.recvfrom(4096)
+        again, _ = listening.recvfrom(4096)  # nobody answered: once more
+        for told in (wire, again):
+            message = dns.message.from_wire(told, keyring=key)
+            assert message.opcode() == dns.opcode.NOTIFY
+            assert message.question[0].name == ORIGIN
+            assert message.answer[0][0].serial == 2
+            assert message.had_tsig
+        listening.sendto(dns.message.make_response(dns.message.from_wire(again, keyring=key)).to_wire(), source)
+        scene.publish("c.example")
+        message = dns.message.from_wire(listening.recvfrom(4096)[0], keyring=key)
+        assert message.answer[0][0].serial == 3
+
+
+def test_status_shows_who_has_what(scene: Scene) -> None:
+    secondary = scene.secondary("isp")
+    secondary.refresh("AXFR")
+
+    def seen() -> dict[str, Any]:
+        found: dict[str, Any] = scene.daemon.ask("GET", "/subscribers/isp").json["zones"][ZONE]
+        return found
+
+    assert seen()["serial"] is None, "it was sent; that it holds it, it has not said"
+    scene.publish("b.example")
+    secondary.refresh()
+    assert seen()["serial"] == 1
+    assert seen()["lag"] > 0
+    secondary.refresh()
+    assert (seen()["serial"], seen()["lag"]) == (2, 0.0)
+
+
+@pytest.mark.parametrize("wire", [b"", b"x", b"\0" * 11, b"\xff" * 12, b"\0\1\x80" + b"\0" * 9])
+def test_what_is_no_question_is_not_answered_or_refused(scene: Scene, wire: bytes) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.sendto(wire, ("127.0.0.1", scene.port))
+    key = scene.key(scene.subscriber("isp"))
+    query = dns.message.make_query(ORIGIN, "SOA")
+    query.use_tsig(key)
+    assert scene.ask(query).rcode() == 0
+    assert "Traceback" not in scene.daemon.log
