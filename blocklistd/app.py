@@ -257,12 +257,22 @@ class Application:
         loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
     async def _settle_and_schedule(self) -> None:
-        async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
-            await self.zones.advance()
-        await self.pipeline.reconcile()
+        """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
+        for step in (self._sweep, self._advance_zones, self.pipeline.reconcile):
+            try:
+                await step()
+            except BlocklistError as error:
+                log.error("while settling after the start: %s", error)
         await self._schedule()
         self.scheduler.start()
+
+    async def _sweep(self) -> None:
+        async with self.pipeline.naming:
+            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
+
+    async def _advance_zones(self) -> None:
+        async with self.pipeline.naming:
+            await self.zones.advance()
 
     async def _until_stopped(self, settling: asyncio.Future[None]) -> None:
         """Waits for the end; feeds systemd's watchdog from the loop that it watches."""
@@ -303,12 +313,13 @@ class Application:
 
             await self.database.writing(prune)
             await self.publisher.publish(name)
-        async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
+        await self._sweep()
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:
         now = self.clock()
+        if self.zones.behind:
+            await self._advance_zones()
         alarm = self.publisher.trust.alarm(now)
         if alarm:
             log.warning("%s", alarm)
@@ -335,7 +346,8 @@ class Application:
             removed = self.config.sources.keys() - new.sources.keys()
             if self._tls is not None and new.feed.tls is not None:
                 load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
-            await self._take_plans(new)
+            async with self.pipeline.naming:  # between two settlings, never in one
+                await self._take_plans(new)
         except (BlocklistError, OSError, ssl.SSLError) as error:
             problems = error.problems if isinstance(error, ConfigError) else [error]
             for problem in problems:
@@ -346,8 +358,7 @@ class Application:
                 self.scheduler.drop(f"pull {source}")
             await self._serve_lists()
             await self._schedule()
-            async with self.pipeline.naming:
-                await self.zones.advance()
+            await self._advance_zones()
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:

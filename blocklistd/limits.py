@@ -59,7 +59,12 @@ ROOT_ALARM_DAYS: Final = 60
 
 # -- client --------------------------------------------------------------------------------------------------------
 CLIENT_TIMEOUT: Final = 60.0  # seconds without a byte
+CLIENT_BODY: Final = 3600.0  # seconds until a body has arrived whole
 CLIENT_BACKOFF_MAX: Final = 60.0  # seconds between two tries of `sync --watch`
+CLIENT_POLL: Final = 10.0  # seconds between two polls of a feed that does not hold its answers
+CLIENT_REFRESH: Final = 3600.0  # seconds without a change until the metadata is looked at all the same
+CLIENT_EXEC: Final = 600.0  # seconds that --exec may take
+MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS
 
 # -- DNS -------------------------------------------------------------------------------------------------------------
 DNS_CONNECTIONS: Final = 512

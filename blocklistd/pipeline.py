@@ -203,7 +203,7 @@ class Pipeline:
             last_signature=state.signature,
             last_signed_at=state.signed_at,
             superseded=tuple(known),
-            may_be_empty=bool(plan.lists) and all(self.lists[name].min_entries == 0 for name in plan.lists),
+            may_be_empty=self._may_be_empty(plan),
         )
         try:
             report = IntakeReport(**await self._jobs.run(intake, order, limits=INTAKE))
@@ -212,6 +212,11 @@ class Pipeline:
             raise
         order.canonical.replace(work / "canonical")
         return report
+
+    def _may_be_empty(self, plan: SourcePlan) -> bool:
+        """Whether everyone who uses the source said that nothing may be all."""
+        lists = [self.lists[name] for name in plan.lists if name in self.lists]
+        return bool(lists) and all(wanted.min_entries == 0 for wanted in lists)
 
     async def _take_in(self, plan: SourcePlan, report: IntakeReport, work: Path) -> Result:
         """Seals what the job wrote under a digest of our own, and settles the source's lists."""
@@ -235,7 +240,8 @@ class Pipeline:
         if plan.quarantine:
             return Result(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
         assertion = Assertion(plan.id, report.asserted, report.records, report.rejects)
-        results = [await self._offer(self.lists[name], assertion) for name in plan.lists]
+        # a reload may have taken a list away since the pull began
+        results = [await self._offer(self.lists[name], assertion) for name in plan.lists if name in self.lists]
         order = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
         return min(results, key=lambda result: order.index(result.outcome), default=Result(Outcome.UNCHANGED))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
+from blocklistd.errors import BlocklistError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import SMALL_DIFF
@@ -56,6 +57,7 @@ class ZonePublisher:
         self._plans: dict[str, ZonePlan] = {}
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
+        self.behind: set[str] = set()
         self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
@@ -66,11 +68,19 @@ class ZonePublisher:
             await self._load(plan)
 
     async def advance(self, list_id: ListId | None = None) -> None:
-        """Brings the zones of a list, or all, to its live version. Raises StoreError. Files are sealed meanwhile."""
+        """Brings the zones of a list, or all, to its live version. Files are sealed meanwhile.
+
+        A zone that can't be made keeps its last good serial, and is in `behind` until it can.
+        """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
-            serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
-            if serial is not None and await self._load(plan):
-                log.info("zone %s: serial %d is live", plan.name, serial)
+            try:
+                serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
+                if serial is not None and await self._load(plan):
+                    log.info("zone %s: serial %d is live", plan.name, serial)
+                self.behind.discard(plan.name)
+            except BlocklistError as error:
+                self.behind.add(plan.name)
+                log.error("zone %s stays as it is: %s", plan.name, error)
 
     async def _load(self, plan: ZonePlan) -> bool:
         """Serves the newest serial; whether it is another than was served."""
@@ -84,6 +94,7 @@ class ZonePublisher:
         view = ZoneView(
             plan=plan,
             serial=found.serial,
+            version=found.version,
             records=found.records,
             covered=found.covered,
             omitted=len(found.omitted),
@@ -140,6 +151,7 @@ class ZonePublisher:
                 found = newest_serial(connection, view.plan.name)
                 shown[view.plan.name] = {
                     "serial": view.serial,
+                    "version": view.version,
                     "records": view.records,
                     "covered": view.covered,
                     "omitted": view.omitted,

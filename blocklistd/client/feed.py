@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import urllib3
+import zstandard
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 
 from blocklistd import __version__
 from blocklistd.errors import SyncError
-from blocklistd.limits import CHUNK, CLIENT_TIMEOUT
+from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_TIMEOUT
 
 HINTS: Final = {
     401: "the token is wrong or was revoked: ask the publisher",
@@ -20,17 +23,22 @@ HINTS: Final = {
     410: "it is no longer kept",
     429: "too many requests of this subscriber are under way",
 }
+_ZSTD_STEP: Final = 4096  # bytes decompressed at once: what one step can grow to stays small
+_ZSTD_WINDOW: Final = 1 << 27  # bytes, as much as the zstd tool takes without being asked
 
 
 class Feed:
-    """One list of a feed; raises SyncError where nothing can be had, with what to do."""
+    """One list of a feed; raises SyncError where nothing can be had, with what to do, and once `stop` is set."""
 
-    def __init__(self, url: str, list_name: str, token: str | None, ca: Path | None) -> None:
+    def __init__(
+        self, url: str, list_name: str, token: str | None, ca: Path | None, stop: threading.Event | None = None
+    ) -> None:
         headers = {"User-Agent": f"blocklistd-sync/{__version__}"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self.base = f"{url.rstrip('/')}/v1/lists/{list_name}"
         self.received = 0  # bytes of bodies, as they came over the network
+        self._stop = stop or threading.Event()
         self._pool = urllib3.PoolManager(
             headers=headers,
             ca_certs=str(ca) if ca else None,
@@ -55,18 +63,64 @@ class Feed:
 
     def pieces(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         """The body as it came, undecoded."""
+        end = time.monotonic() + CLIENT_BODY
         try:
-            while piece := response.read(CHUNK, decode_content=False):
+            # read() waits until a chunk is full, however slowly it fills: no look at the clock in between
+            while piece := response.read1(CHUNK, decode_content=False):
+                if self._stop.is_set():
+                    raise SyncError(f"{self.base}: stopped while the answer arrived")
+                if time.monotonic() > end:
+                    raise SyncError(f"{self.base}: the answer did not end within {CLIENT_BODY:g} s")
                 self.received += len(piece)
                 yield piece
         except urllib3.exceptions.HTTPError as error:
             raise SyncError(f"{self.base}: the answer was cut short ({_reason(error)})") from None
         finally:
-            response.release_conn()
+            response.close()  # what was read whole went back to the pool already; the rest must not
 
     def refusal(self, status: int) -> SyncError:
         """What a status other than the one that was wanted means."""
         return SyncError(f"{self.base}: the feed answered {status}: {HINTS.get(status, 'try again later')}")
+
+
+def discard(response: urllib3.BaseHTTPResponse) -> None:
+    """An answer that says all in its status. Its connection serves again if the rest of it is short and here."""
+    try:
+        response.read1(CHUNK, decode_content=False)
+    except urllib3.exceptions.HTTPError:
+        pass  # nothing of it was wanted
+    finally:
+        response.close()
+
+
+def decoded(pieces: Iterator[bytes], coding: str | None) -> Iterator[bytes]:
+    """Raises ValueError for a coding that was not asked for, or data that is none."""
+    if coding in (None, "", "identity"):
+        yield from pieces
+        return
+    if coding != "zstd":
+        raise ValueError("a content coding that was not asked for")
+    frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
+    try:
+        for piece in pieces:
+            for start in range(0, len(piece), _ZSTD_STEP):
+                yield frame.decompress(piece[start : start + _ZSTD_STEP])
+    except zstandard.ZstdError:
+        raise ValueError("not zstd data") from None
+    if not frame.eof:
+        raise ValueError("zstd data that is cut short")
+    if frame.unused_data:
+        raise ValueError("more than one frame of zstd data")
+
+
+def bounded(pieces: Iterator[bytes], bound: int) -> Iterator[bytes]:
+    """Raises ValueError for more than `bound` bytes."""
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > bound:
+            raise ValueError(f"more than {bound} bytes")
+        yield piece
 
 
 class TufFetcher(FetcherInterface):
@@ -78,7 +132,7 @@ class TufFetcher(FetcherInterface):
     def _fetch(self, url: str) -> Iterator[bytes]:
         response = self._feed.open(url.removeprefix(self._feed.base))
         if response.status != 200:
-            response.release_conn()
+            discard(response)
             raise DownloadHTTPError(str(self._feed.refusal(response.status)), response.status)
         return self._read(response)
 
@@ -98,6 +152,6 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
         case urllib3.exceptions.SSLError():
             return f"its certificate can't be verified ({cause}): is --ca needed?"
         case urllib3.exceptions.TimeoutError():
-            return f"no answer within {CLIENT_TIMEOUT:g} s"
+            return "no answer in time"
         case _:
             return type(cause).__name__

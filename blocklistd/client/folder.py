@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +20,8 @@ from blocklistd.outputs import OUTPUTS
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is in the folder; `pending`: --exec has not succeeded since the last change."""
+    """What is in the folder. `pending`: --exec has not succeeded since the last change. `rendered`: the SHA-256 of this
+    version's renderings, by format; a file of another format may be left from an older version."""
 
     list: str
     session: str
@@ -28,6 +29,7 @@ class State:
     entries: int
     sha256: str
     pending: bool = False
+    rendered: dict[str, str] = field(default_factory=dict)
 
 
 class Folder:
@@ -51,8 +53,9 @@ class Folder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise SyncError(f"{self.path} is in use by another sync: wait for it, or use another --dir") from None
-            for leftover in self.path.glob(".new-*"):
-                leftover.unlink(missing_ok=True)
+            with _errors(self.path):
+                for leftover in self.path.glob(".new-*"):
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
             os.close(lock)
@@ -61,9 +64,9 @@ class Folder:
         """What the folder says of itself; None where there is nothing, or nothing that can be read."""
         try:
             state = State(**orjson.loads(self._state.read_bytes()))
-        except FileNotFoundError:
-            return None
         except (OSError, ValueError, TypeError):
+            return None
+        if not (isinstance(state.version, int) and isinstance(state.rendered, dict)):
             return None
         if state.list != self._list:
             raise SyncError(f"{self.path} holds the list {state.list}: use another --dir for {self._list}")
@@ -71,11 +74,13 @@ class Folder:
 
     def holds(self, state: State) -> bool:
         """Whether the snapshot is the one that the state names."""
-        try:
-            with open(self.snapshot, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == state.sha256
-        except OSError:
-            return False
+        return _digest(self.snapshot) == state.sha256
+
+    def renders(self, state: State, rendering: str | None) -> bool:
+        """Whether the rendering that is asked for, if any, is the one of the state's version."""
+        if rendering is None or rendering not in OUTPUTS:
+            return True
+        return state.rendered.get(rendering) == _digest(self._rendering(rendering))
 
     @contextmanager
     def draft(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -88,23 +93,26 @@ class Folder:
             finally:
                 path.unlink(missing_ok=True)
 
-    def put(self, draft: Path, state: State, rendering: str | None) -> None:
+    def put(self, draft: Path, state: State, rendering: str | None) -> State:
         """The snapshot, then its rendering, then the state."""
         with _errors(self.path):
             _settle(draft, self.snapshot)
-            self.render(rendering)
-            self.save(state)
+        return self.render(state, rendering)
 
-    def render(self, rendering: str | None) -> None:
-        if rendering is None or rendering not in OUTPUTS:
-            return
-        with self.draft() as (out, path), open(self.snapshot, "rb") as snapshot:
-            OUTPUTS[rendering](snapshot, out)
-            out.flush()
-            _settle(path, self.path / f"{self._list}.{rendering}")
-
-    def rendered(self, rendering: str | None) -> bool:
-        return rendering is None or rendering not in OUTPUTS or (self.path / f"{self._list}.{rendering}").exists()
+    def render(self, state: State, rendering: str | None) -> State:
+        """The rendering that is asked for, if any, then the state, which names it."""
+        if rendering is not None and rendering in OUTPUTS:
+            with self.draft() as (out, path), open(self.snapshot, "rb") as snapshot:
+                try:
+                    OUTPUTS[rendering](snapshot, out)
+                except ValueError as error:
+                    raise SyncError(f"{self.snapshot} can't be rendered as {rendering}: {error}") from None
+                out.flush()
+                rendered = {**state.rendered, rendering: _digest(path)}
+                _settle(path, self._rendering(rendering))
+            state = replace(state, rendered=rendered)
+        self.save(state)
+        return state
 
     def save(self, state: State) -> None:
         with self.draft() as (out, path):
@@ -112,11 +120,23 @@ class Folder:
             out.flush()
             _settle(path, self._state)
 
+    def _rendering(self, rendering: str) -> Path:
+        return self.path / f"{self._list}.{rendering}"
+
     def done(self, state: State) -> State:
         """--exec has succeeded."""
         settled = replace(state, pending=False)
         self.save(settled)
         return settled
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; nothing where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _settle(draft: Path, final: Path) -> None:

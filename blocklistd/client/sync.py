@@ -6,19 +6,33 @@ import hashlib
 import mmap
 import os
 import random
+import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
-import zstandard
+import orjson
 
-from blocklistd.client.feed import Feed
+from blocklistd.client.feed import Feed, bounded, decoded, discard
 from blocklistd.client.folder import Folder, State
 from blocklistd.client.trust import Signed, signed_version
 from blocklistd.errors import SyncError
-from blocklistd.limits import CLIENT_BACKOFF_MAX, MAX_WAIT, MIB
+from blocklistd.limits import (
+    CLIENT_BACKOFF_MAX,
+    CLIENT_EXEC,
+    CLIENT_POLL,
+    CLIENT_REFRESH,
+    MAX_STATUS,
+    MAX_WAIT,
+    MIB,
+)
+from blocklistd.lines import Buffer
+from blocklistd.outputs import OUTPUTS
 from blocklistd.outputs.diff import apply
 
 Emit = Callable[[str], None]
@@ -51,9 +65,14 @@ class Result:
     bytes: int
 
 
-def sync_once(options: Options, emit: Emit) -> Result:
-    """Brings the folder to the newest version that can be verified. Raises SyncError; then what was there stays."""
-    feed = Feed(options.url, options.list, _token(options), options.ca)
+def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None) -> Result:
+    """Brings the folder to the newest version that can be verified. Raises SyncError; then what was there stays.
+
+    Once `stop` is set, what still arrives is given up.
+    """
+    if options.format not in (None, "ndjson", *OUTPUTS):
+        raise SyncError(f"there is no format {options.format}: expected ndjson, {', '.join(OUTPUTS)}")
+    feed = Feed(options.url, options.list, _token(options), options.ca, stop)
     folder = Folder(options.dir, options.list)
     try:
         with folder.locked():
@@ -72,74 +91,77 @@ def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit) -> Result:
             f"{feed.base}: version {signed.version} is signed, version {have.version} is here: a list never goes back; "
             f"what is here stays in place"
         )
-    intact = have is not None and folder.holds(have)
-    if have is not None and intact and have.sha256 == signed.sha256 and have.session == signed.session:
-        how = "unchanged"
-        if have.version != signed.version:  # the same content under a newer number
-            have = _state(signed, have.pending)
-            folder.save(have)
-        if not folder.rendered(options.format):
-            folder.render(options.format)
+    pending = options.exec is not None or (have is not None and have.pending)
+    new = State(signed.list, signed.session, signed.version, signed.entries, signed.sha256, pending)
+    if have is None or have.session != signed.session or not folder.holds(have):
+        how, have = "snapshot", _by_snapshot(feed, folder, new, signed, options)
+    elif have.sha256 == signed.sha256:
+        how, have = "unchanged", _as_it_is(folder, have, new, options)
     else:
-        new = _state(signed, pending=options.exec is not None)
-        how = "snapshot"
-        if (
-            have is not None
-            and intact
-            and have.session == signed.session
-            and _by_diff(feed, folder, have, new, signed, options, emit)
-        ):
-            how = "diff"
-        else:
-            _by_snapshot(feed, folder, new, signed, options)
-        have = new
+        how = "diff"
+        moved = _by_diff(feed, folder, have, new, signed, options, emit)
+        if moved is None:
+            how, moved = "snapshot", _by_snapshot(feed, folder, new, signed, options)
+        have = moved
     if have.pending and options.exec is not None:
         _execute(options, have, folder)
     return Result(signed.list, signed.session, signed.version, signed.entries, how, feed.received)
 
 
-def _state(signed: Signed, pending: bool) -> State:
-    return State(signed.list, signed.session, signed.version, signed.entries, signed.sha256, pending)
+def _as_it_is(folder: Folder, have: State, new: State, options: Options) -> State:
+    """The snapshot is the one that is signed, if perhaps under a newer number; its rendering may be missing or old."""
+    here = replace(new, pending=have.pending, rendered=have.rendered)
+    if not folder.renders(here, options.format):
+        return folder.render(replace(here, pending=new.pending), options.format)
+    if here != have:
+        folder.save(here)
+    return here
 
 
-def _by_diff(feed: Feed, folder: Folder, have: State, new: State, signed: Signed, options: Options, emit: Emit) -> bool:
-    """Whether the difference led to what is signed; if not, nothing was changed and the snapshot is to be taken."""
+def _by_diff(
+    feed: Feed, folder: Folder, have: State, new: State, signed: Signed, options: Options, emit: Emit
+) -> State | None:
+    """What the difference led to; None if not to what is signed: nothing was changed, the snapshot is to be taken."""
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
-        response.release_conn()
+        discard(response)
         if response.status in (404, 410):
-            return False
+            return None
         raise feed.refusal(response.status)
-    bound = folder.snapshot.stat().st_size + signed.length + DIFF_SLACK
     try:
-        diff = b"".join(_bounded(_decoded(feed.pieces(response), response.headers.get("Content-Encoding")), bound))
-        with _mapped(folder.snapshot) as old, folder.draft() as (out, path):
-            _write_verified(apply(old, diff), out, signed)
-            folder.put(path, new, options.format)
+        with _mapped(folder.snapshot) as old:
+            pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))
+            diff = b"".join(bounded(pieces, len(old) + signed.length + DIFF_SLACK))
+            with folder.draft() as (out, path):
+                _write_verified(apply(old, diff), out, signed)
+                return folder.put(path, new, options.format)
     except (ValueError, _Mismatch) as error:
         emit(f"the difference does not lead to what is signed ({error}): taking the snapshot")
-        return False
-    return True
+        return None
+    finally:
+        response.close()
 
 
-def _by_snapshot(feed: Feed, folder: Folder, new: State, signed: Signed, options: Options) -> None:
+def _by_snapshot(feed: Feed, folder: Folder, new: State, signed: Signed, options: Options) -> State:
     response = feed.open(f"/targets/{signed.sha256}.{signed.list}.ndjson", {"Accept-Encoding": "zstd"})
     if response.status != 200:
-        response.release_conn()
+        discard(response)
         raise feed.refusal(response.status)
-    with folder.draft() as (out, path):
-        try:
-            _write_verified(_decoded(feed.pieces(response), response.headers.get("Content-Encoding")), out, signed)
-        except (ValueError, _Mismatch) as error:
-            raise SyncError(f"{feed.base}: the snapshot is not what is signed ({error}): thrown away") from None
-        folder.put(path, new, options.format)
+    try:
+        with folder.draft() as (out, path):
+            _write_verified(decoded(feed.pieces(response), response.headers.get("Content-Encoding")), out, signed)
+            return folder.put(path, new, options.format)
+    except (ValueError, _Mismatch) as error:
+        raise SyncError(f"{feed.base}: the snapshot is not what is signed ({error}): thrown away") from None
+    finally:
+        response.close()
 
 
 class _Mismatch(Exception):
     """Not what was signed."""
 
 
-def _write_verified(pieces: Iterable[bytes], out, signed: Signed) -> None:  # type: ignore[no-untyped-def]
+def _write_verified(pieces: Iterable[bytes], out: BinaryIO, signed: Signed) -> None:
     """Writes what is at most as long as was signed; raises _Mismatch unless it is exactly that."""
     digest = hashlib.sha256()
     length = 0
@@ -156,141 +178,129 @@ def _write_verified(pieces: Iterable[bytes], out, signed: Signed) -> None:  # ty
         raise _Mismatch("another SHA-256")
 
 
-def _decoded(pieces: Iterator[bytes], coding: str | None) -> Iterator[bytes]:
-    """Raises ValueError for a coding that was not asked for, or data that is none."""
-    if coding in (None, "", "identity"):
-        yield from pieces
-        return
-    if coding != "zstd":
-        raise ValueError("a content coding that was not asked for")
-    frame = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-    try:
-        for piece in pieces:
-            for start in range(0, len(piece), 4096):  # small pieces bound what one of them can grow to
-                yield frame.decompress(piece[start : start + 4096])
-    except zstandard.ZstdError:
-        raise ValueError("not zstd data") from None
-    if not frame.eof:
-        raise ValueError("zstd data that is cut short")
-
-
-def _bounded(pieces: Iterator[bytes], bound: int) -> Iterator[bytes]:
-    total = 0
-    for piece in pieces:
-        total += len(piece)
-        if total > bound:
-            raise ValueError(f"more than {bound} bytes")
-        yield piece
-
-
-class _mapped:
+@contextmanager
+def _mapped(path: Path) -> Iterator[Buffer]:
     """A file as a buffer."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> bytes | mmap.mmap:
-        with open(self._path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                self._map: mmap.mmap | None = None
-                return b""
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return self._map
-
-    def __exit__(self, *_: object) -> None:
-        if self._map is not None:
-            self._map.close()
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped
 
 
 def _execute(options: Options, state: State, folder: Folder) -> None:
-    """Runs --exec; until it succeeds it is run again at each sync."""
+    """Runs --exec; until it succeeds it is run again at each sync. What it prints goes to stderr: stdout is ours."""
     assert options.exec is not None
     rendered = options.dir / f"{options.list}.{options.format or 'ndjson'}"
     environment = {
         **os.environ,
         "BLOCKLISTD_LIST": options.list,
         "BLOCKLISTD_VERSION": str(state.version),
-        "BLOCKLISTD_FILE": str(rendered),
+        "BLOCKLISTD_FILE": str(rendered.absolute()),
     }
-    done = subprocess.run(["/bin/sh", "-c", options.exec], env=environment, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise SyncError(
-            f"version {state.version} is in place, but --exec ended with {done.returncode}: it is run again next time"
+    command = ["/bin/sh", "-c", options.exec]
+    try:
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=2, timeout=CLIENT_EXEC, check=False
         )
+        ended = f"ended with {done.returncode}" if done.returncode else None
+    except subprocess.TimeoutExpired:
+        ended = f"did not end within {CLIENT_EXEC:g} s"
+    if ended:
+        raise SyncError(f"version {state.version} is in place, but --exec {ended}: it is run again next time")
     folder.done(state)
 
 
 def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[Result], None]) -> None:
     """Syncs, waits for the next version, and so on until `stop`; errors are told, and tried again with back-off."""
-    failures, seen = 0, None
+    seen: tuple[str, int] | None = None
+    fruitless = 0  # rounds in a row that brought nothing and ended early, whoever is to blame
     while not stop.is_set():
+        began = time.monotonic()
+        news = failed = False
         try:
-            result = sync_once(options, emit)
-            if (result.session, result.version) != seen:
+            result = sync_once(options, emit, stop)
+            news = (result.session, result.version) != seen
+            if news:
                 done(result)
                 seen = (result.session, result.version)
-            failures = 0
             _wait_for_change(options, result, stop)
         except SyncError as error:
-            emit(str(error))
-            failures += 1
-            stop.wait(min(CLIENT_BACKOFF_MAX, 2.0 ** min(failures, 8) / 2) * random.uniform(0.5, 1.0))
+            failed = True
+            if not stop.is_set():
+                emit(str(error))
+        quiet = time.monotonic() - began > CLIENT_BACKOFF_MAX
+        fruitless = int(failed) if news or quiet else fruitless + 1
+        if fruitless:
+            stop.wait(min(CLIENT_BACKOFF_MAX, 2.0 ** min(fruitless, 8) / 2) * random.uniform(0.5, 1.0))
 
 
 def _wait_for_change(options: Options, result: Result, stop: threading.Event) -> None:
     """Long polls in a thread of their own, so that `stop` is heard at once; returns when there may be something new.
 
-    Every so often without a change it returns all the same: the metadata is refreshed, or found to be expired.
+    After CLIENT_REFRESH without a change it returns all the same: the metadata is refreshed, or found to be expired.
     """
-    changed = threading.Event()
+    ended = threading.Event()
     failed: list[SyncError] = []
 
     def poll() -> None:
-        feed = Feed(options.url, options.list, _token(options), options.ca)
-        etag = ""
         try:
-            for _ in range(60):
-                if stop.is_set():
-                    return
-                query = f"?wait={MAX_WAIT}" if etag else ""
-                response = feed.open(query, {"If-None-Match": etag} if etag else {}, wait=MAX_WAIT if etag else 0)
-                if response.status == 200:
-                    status = orjson_loads(b"".join(feed.pieces(response)))
-                    if (status.get("session"), status.get("version")) != (result.session, result.version):
-                        return
-                    etag = response.headers.get("ETag", "")
-                else:
-                    response.release_conn()
-                    if response.status != 304:
-                        raise feed.refusal(response.status)
+            _poll(options, result, stop)
         except SyncError as error:
             failed.append(error)
         finally:
-            feed.close()
-            changed.set()
+            ended.set()
 
     threading.Thread(target=poll, daemon=True, name="long poll").start()
-    while not changed.is_set() and not stop.is_set():
-        changed.wait(0.2)
+    while not ended.is_set() and not stop.is_set():
+        ended.wait(0.2)
     if failed:
         raise failed[0]
 
 
-def orjson_loads(body: bytes) -> dict[str, object]:
-    """A STATUS document; raises SyncError for anything else."""
-    import orjson
-
+def _poll(options: Options, result: Result, stop: threading.Event) -> None:
+    feed = Feed(options.url, options.list, _token(options), options.ca, stop)
+    end = time.monotonic() + CLIENT_REFRESH
+    etag = ""
     try:
-        status = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        while not stop.is_set() and time.monotonic() < end:
+            asked, waited = time.monotonic(), bool(etag)
+            query = f"?wait={MAX_WAIT}" if waited else ""
+            response = feed.open(query, {"If-None-Match": etag} if waited else {}, wait=MAX_WAIT if waited else 0)
+            if response.status == 200:
+                status = _status(feed, feed.pieces(response))
+                if (status.get("session"), status.get("version")) != (result.session, result.version):
+                    return
+                etag = response.headers.get("ETag", "")
+            else:
+                discard(response)
+                if response.status != 304:
+                    raise feed.refusal(response.status)
+            if waited or not etag:  # a feed, or what stands before it, that answers at once is not to be hammered
+                stop.wait(max(0.0, asked + CLIENT_POLL - time.monotonic()))
+    finally:
+        feed.close()
+
+
+def _status(feed: Feed, pieces: Iterator[bytes]) -> dict[str, Any]:
+    """A STATUS; it is not signed: no more than a hint that there is something new."""
+    try:
+        status = orjson.loads(b"".join(bounded(pieces, MAX_STATUS)))
+    except ValueError:
         status = None
     if not isinstance(status, dict):
-        raise SyncError("the feed answered something else than a status: is this the address of a feed?")
+        raise SyncError(f"{feed.base}: the answer is no status: is this the address of a feed?")
     return status
 
 
 def _token(options: Options) -> str | None:
-    return _read(options.token_file).decode(errors="replace").strip() if options.token_file else None
+    if options.token_file is None:
+        return None
+    token = _read(options.token_file).strip()
+    if not re.fullmatch(rb"[!-~]+", token):
+        raise SyncError(f"{options.token_file}: expected one token, in printable ASCII, and nothing else")
+    return token.decode()
 
 
 def _read(path: Path) -> bytes:

@@ -30,8 +30,8 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
 
     The trusted metadata in `metadata` only ever moves forward: an older one than was seen is refused, for ever.
     """
-    metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
         updater = Updater(str(metadata), f"{feed.base}/metadata/", fetcher=TufFetcher(feed), bootstrap=root)
         updater.refresh()
         target = updater.get_targetinfo(f"{list_name}.ndjson")

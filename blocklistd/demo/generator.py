@@ -1,13 +1,16 @@
 """Churn under reserved names, shaped as a public domain list's was over 45 days: most steps are a handful of names,
-a few are jumps, and many names share few parents. Seeded: the same arguments make the same names.
+a few are jumps. What the list starts with are registered names, some with a name or two below them; what jumps in and
+out later are families of long names, deep below a few platforms. Seeded: the same arguments make the same names.
 """
 
 from __future__ import annotations
 
+import copy
 import random
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 JUMPS: Final = {
@@ -24,13 +27,20 @@ JUMPS: Final = {
 9, 21, 59, 69, 75 and 81; 42 and 82 pass below them."""
 
 STEPS: Final = 88
-HOSTERS: Final = 40  # platforms under which most of the names are
-DEPTHS: Final = ((0, 18), (1, 31), (2, 8), (3, 9), (4, 16), (5, 11), (6, 7))
-"""Labels between a name and its platform, and their weights."""
-LISTED_PARENT: Final = 0.75  # share of the deeper names whose parent is listed as well
+USUAL: Final = 45  # names that a usual step adds, on average; at most 1 % of the live ones
+RETURNING: Final = 16  # one in so many of the added was there before
+STAYING: Final = 0.03  # share of the removed that was in the base
+FIRST: Final = {2: 362, 3: 561, 4: 63, 5: 13, 6: 1}
+LATER: Final = {2: 18, 3: 98, 4: 96, 5: 162, 6: 294, 7: 200, 8: 88, 9: 35, 10: 9}
+"""Names by the number of their dots, per thousand: in the base, and among those that are added."""
+
+SUFFIXES: Final = 235  # labels below .example that names are registered under; three in five under the first
+PLATFORMS: Final = 27
+LISTED_PARENT: Final = 0.65  # share of the names with three dots whose parent is listed as well
+LISTED_FAMILY: Final = 0.9  # share of the deeper names that are below a listed one of a platform
 
 _LETTERS: Final = string.ascii_lowercase + string.digits
-_INNER: Final = _LETTERS + "-"
+_INNER: Final = _LETTERS * 2 + "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,8 @@ class Step:
 
 @dataclass(slots=True)
 class Churn:
-    """`base` and, by iteration, the steps after it. `size` is the number of names in the base, at least 1000."""
+    """`base` and, by iteration, the steps after it, the same each time. `size` counts the names in the base: at least
+    1000, so that the jumps are what they are by more than rounding."""
 
     seed: int
     size: int
@@ -54,22 +65,23 @@ class Churn:
 
     def __post_init__(self) -> None:
         self._names = _Names(random.Random(self.seed))
-        self.base = self._names.new(self.size)
+        self.base = self._names.new(self.size, FIRST)
 
     def __iter__(self) -> Iterator[Step]:
         chance = random.Random(self.seed + 1)
-        live = list(self.base)
-        gone: list[str] = []
+        names = copy.deepcopy(self._names)
+        first, later, gone = list(self.base), list[str](), list[str]()
         for number in range(1, self.steps + 1):
+            live = len(first) + len(later)
             if number in JUMPS:
-                adding, removing = (round(share * len(live)) for share in JUMPS[number])
+                adding, removing = (round(share * live) for share in JUMPS[number])
             else:
-                adding = min(1 + int(chance.paretovariate(0.9) * 8), len(live) // 100)
-                removing = min(int(chance.paretovariate(0.8)) - 1, len(live) // 200)
-            removed = [_take(live, chance) for _ in range(removing)]
-            back = [_take(gone, chance) for _ in range(min(len(gone), adding // 4))]  # many return that left before
-            added = back + self._names.new(adding - len(back))
-            live += added
+                adding = min(1 + int(chance.expovariate(1 / USUAL)), live // 100)
+                removing = min(int(chance.paretovariate(1.3)) - 1, live // 200)
+            removed = [_take(later if later and chance.random() > STAYING else first, chance) for _ in range(removing)]
+            back = [_take(gone, chance) for _ in range(min(len(gone), adding // RETURNING))]
+            added = back + names.new(adding - len(back), LATER)
+            later += added
             gone += removed
             yield Step(number, added, removed)
 
@@ -87,37 +99,47 @@ class _Names:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._given: set[str] = set()
-        self._parents: list[str] = []
-        self._hosters = [f"{self._label(2, 9)}.example" for _ in range(HOSTERS)]
-        self._weights = [1 / (rank + 1) for rank in range(HOSTERS)]
+        self._registered: list[str] = []  # listed, two dots
+        self._families: list[str] = []  # listed, right below a platform
+        self._suffixes = [f"{self._label(2, 4)}.example" for _ in range(SUFFIXES)]
+        self._weights = list(accumulate(1 / (rank + 1) ** 2 for rank in range(SUFFIXES)))
+        self._platforms = [f"{self._label(3, 3)}.{self._registration()}" for _ in range(PLATFORMS)]
+
+    def new(self, count: int, dots: Mapping[int, int]) -> list[str]:
+        made: list[str] = []
+        while len(made) < count:
+            for wanted in self._chance.choices(list(dots), list(dots.values()), k=count - len(made)):
+                name = self._name(wanted)
+                if name in self._given:
+                    continue
+                self._given.add(name)
+                made.append(name)
+                if wanted == 2:
+                    self._registered.append(name)
+                elif wanted == 4:
+                    self._families.append(name)
+        return made
+
+    def _name(self, dots: int) -> str:
+        chance = self._chance
+        if dots == 2:
+            return self._registration()
+        if dots == 3:
+            listed = self._registered and chance.random() < LISTED_PARENT
+            return f"{self._label(3, 6)}.{chance.choice(self._registered) if listed else self._registration()}"
+        parent, short = chance.choice(self._platforms), dots - 3
+        if short > 1 and self._families and chance.random() < LISTED_FAMILY:
+            parent, short = chance.choice(self._families), short - 1
+        return ".".join([*(self._label(6, 15) for _ in range(short)), parent])
+
+    def _registration(self) -> str:
+        return f"{self._label(4, 16)}.{self._chance.choices(self._suffixes, cum_weights=self._weights)[0]}"
 
     def _label(self, shortest: int, longest: int) -> str:
         chance = self._chance
         inner = "".join(chance.choices(_INNER, k=chance.randint(shortest, longest) - 2))
         label = chance.choice(_LETTERS) + inner + chance.choice(_LETTERS)
         return label if label[2:4] != "--" else label.replace("-", "0")
-
-    def new(self, count: int) -> list[str]:
-        chance = self._chance
-        made: list[str] = []
-        depths, weights = zip(*DEPTHS, strict=True)
-        hosters = chance.choices(self._hosters, self._weights, k=count * 2)
-        wanted = chance.choices(depths, weights, k=count * 2)
-        for hoster, depth in zip(hosters, wanted, strict=True):
-            if len(made) == count:
-                break
-            parent = hoster
-            if depth > 1 and self._parents and chance.random() < LISTED_PARENT:
-                parent = chance.choice(self._parents)
-                depth = 0
-            name = ".".join([*(self._label(3, 12) for _ in range(depth)), self._label(8, 24), parent])
-            if name in self._given or len(name) > 200:
-                continue
-            self._given.add(name)
-            made.append(name)
-            if depth == 1:
-                self._parents.append(name)
-        return made if len(made) == count else made + self.new(count - len(made))
 
 
 def urls(names: list[str], seed: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ commands that an administrator and a subscriber would use. Nothing is left behin
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -21,14 +22,18 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from dns.tsig import Key
+
 from blocklistd.cli.common import Unreachable
 from blocklistd.cli.control import Control
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
+from blocklistd.demo.secondary import DemoSecondary
 
 LIST: Final = "national"
 SOURCE: Final = "demo-hotline"
 SUBSCRIBER: Final = "demo-isp"
+ZONE: Final = "rpz.demo.example"
 SIZE: Final = 20_000  # names at the start
 FIRST_STEP: Final = 5  # the churn's fourth step from here is the first that a guard holds
 INTERVAL: Final = 4.0  # seconds between two versions
@@ -54,6 +59,10 @@ lists:
     sources: [{source}]
 feed:
   listen: ["127.0.0.1:{feed}"]
+zones:
+  {zone}: {{list: {list}}}
+dns:
+  listen: ["127.0.0.1:{dns}"]
 ops:
   listen: ["127.0.0.1:{ops}"]
 """
@@ -98,12 +107,22 @@ class _Demo:
         self._hotline = DemoHotline()
         self._changed = 0.0
         self._seen = asyncio.Event()
+        self._serials: dict[int, float] = {}  # serial → seconds from the hotline's change to the secondary
+        self._another_serial = asyncio.Event()
 
     async def run(self) -> None:
         loop, main = asyncio.get_running_loop(), asyncio.current_task()
         assert main is not None
+        stopped = False
+
+        def stop() -> None:
+            nonlocal stopped
+            if not stopped:  # a second Ctrl-C must not cancel the cleaning up
+                stopped = True
+                main.cancel()
+
         for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, main.cancel)
+            loop.add_signal_handler(name, stop)
         async with AsyncExitStack() as stack:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._play(stack)
@@ -119,16 +138,29 @@ class _Demo:
         await self._hotline.start()
         stack.push_async_callback(self._hotline.stop)
         self._publish(names)
-        feed, ops = self._configure()
+        feed, dns, ops = self._configure()
         await self._command("keys", "init", "-c", str(self._config), "--root-out", str(self._folder / "root"))
         await self._start(stack, ["serve", "-c", str(self._config)], "daemon.log")
         client = Control(self._folder / "control.sock")
         await self._until_ready(client)
-        added = await self._ask(client, "POST", "/subscribers", {"id": SUBSCRIBER, "lists": [LIST]})
+        loop = asyncio.get_running_loop()
+
+        def arrived(serial: int) -> None:
+            loop.call_soon_threadsafe(self._transferred, serial)
+
+        secondary = DemoSecondary(ZONE, arrived)
+        wish = {"id": SUBSCRIBER, "lists": [LIST], "zones": [ZONE], "notify": [secondary.address]}
+        added = await self._ask(client, "POST", "/subscribers", wish)
         token = self._folder / "token"
         token.write_text(added["token"] + "\n")
         token.chmod(0o600)
-        self._print_commands(feed, ops)
+        tsig = added["tsig"]
+        key = self._folder / "tsig.key"
+        key.write_text(f'key "{tsig["name"]}" {{ algorithm {tsig["algorithm"]}; secret "{tsig["secret"]}"; }};\n')
+        key.chmod(0o600)
+        self._print_commands(feed, dns, ops)
+        secondary.start(dns, Key(tsig["name"], base64.b64decode(tsig["secret"]), tsig["algorithm"]))
+        stack.push_async_callback(asyncio.to_thread, secondary.stop)
         await self._watch(stack, feed)
         for step in steps:
             await self._wait_for_client()
@@ -140,13 +172,31 @@ class _Demo:
                 self._publish(names)
         await asyncio.Event().wait()
 
+    def _transferred(self, serial: int) -> None:
+        self._serials[serial] = time.monotonic() - self._changed
+        self._another_serial.set()
+        self._another_serial.clear()
+
+    async def _secondary(self, version: int) -> str:
+        """What to say of the secondary: when it had the serial of this version, or of a later one."""
+        client = Control(self._folder / "control.sock")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while True:
+                    zone = (await self._ask(client, "GET", "/status", None))["zones"].get(ZONE)
+                    if zone and zone["version"] >= version and zone["serial"] in self._serials:
+                        return f"serial {zone['serial']} at the secondary in {self._serials[zone['serial']]:.2f} s"
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._another_serial.wait(), 0.2)
+        return "not yet at the secondary"
+
     def _publish(self, names: set[str]) -> None:
         self._seen.clear()
         self._changed = time.monotonic()
         self._hotline.publish(names)
 
-    def _configure(self) -> tuple[int, int]:
-        feed, ops = _free_port(), _free_port()
+    def _configure(self) -> tuple[int, int, int]:
+        feed, dns, ops = _free_port(), _free_port(), _free_port()
         keys = self._folder / "keys"
         keys.mkdir(mode=0o700, exist_ok=True)
         (keys / "hotline.pub").write_bytes(self._hotline.public_key + b"\n")
@@ -154,9 +204,11 @@ class _Demo:
 
         user = pwd.getpwuid(os.geteuid()).pw_name
         self._config.write_text(
-            CONFIG.format(user=user, source=SOURCE, list=LIST, url=self._hotline.url, feed=feed, ops=ops)
+            CONFIG.format(
+                user=user, source=SOURCE, list=LIST, zone=ZONE, url=self._hotline.url, feed=feed, dns=dns, ops=ops
+            )
         )
-        return feed, ops
+        return feed, dns, ops
 
     # -- processes -------------------------------------------------------------------------------------------------
 
@@ -210,10 +262,8 @@ class _Demo:
                 made = next(v for v in versions if v["version"] == done["version"])
                 change = f"+{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
                 way = f"{done['how']:<8} {done['bytes']:>8} bytes"
-                print(
-                    f"version {done['version']:>3}   {change}   {way}   {took:5.2f} s from hotline to subscriber",
-                    flush=True,
-                )
+                arrived = f"from hotline to subscriber in {took:.2f} s, {await self._secondary(done['version'])}"
+                print(f"version {done['version']:>3}  {change}  {way}  {arrived}", flush=True)
                 self._seen.set()
 
         following = asyncio.ensure_future(follow())
@@ -255,7 +305,7 @@ class _Demo:
                 await asyncio.wait_for(self._seen.wait(), 0.2)
         return True
 
-    def _print_commands(self, feed: int, ops: int) -> None:
+    def _print_commands(self, feed: int, dns: int, ops: int) -> None:
         program = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
         token = f'"Authorization: Bearer $(cat {self._folder / "token"})"'
         url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
@@ -269,6 +319,8 @@ try in another terminal:
   curl -s -H {token} {url}
   curl -s -H {token} {url}/diffs/1-2
   {program} {sync}
+  dig @127.0.0.1 -p {dns} -k {self._folder}/tsig.key {ZONE} SOA +short
+  dig @127.0.0.1 -p {dns} -k {self._folder}/tsig.key {ZONE} IXFR=1
   curl -s http://127.0.0.1:{ops}/metrics
 
 Ctrl-C stops everything.

@@ -50,35 +50,42 @@ def find(buffer: Buffer, key: bytes) -> bytes | None:
 def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes]:
     """The snapshot without the lines of `removes` and with those of `adds`, both sorted, in pieces.
 
-    Raises ValueError if a removed line is not there, an added one is, or either is out of order: what comes out is
-    exactly what was meant, or nothing.
+    Raises ValueError if a removed line is not there, an added one is, or either is out of order, and be it after the
+    first pieces: what comes out to its end is exactly what was meant.
     """
-    _check_order(removes)
-    _check_order(adds)
-    copied = 0
-    steps = sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)])
     pending: list[bytes] = []
     size = 0
-    for line, adding in steps:
-        at = position(old, line, copied)
-        there = old[at : at + len(line) + 1] == line + b"\n"
-        if there == bool(adding):
-            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
-        if at > copied:
-            pending.append(old[copied:at])
-            size += at - copied
-            copied = at
-        if adding:
-            pending.append(line + b"\n")
-            size += len(line) + 1
-        else:
-            copied = at + len(line) + 1
+    for piece in _spliced(old, removes, adds):
+        pending.append(piece)
+        size += len(piece)
         if size >= _LARGEST:
             yield b"".join(pending)
             pending, size = [], 0
     yield b"".join(pending)
-    for start in range(copied, len(old), _LARGEST):
-        yield old[start : start + _LARGEST]
+
+
+def _spliced(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes]:
+    _check_order(removes)
+    _check_order(adds)
+    copied = 0
+    for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
+        at = position(old, line, copied)
+        there = old[at : at + len(line) + 1] == line + b"\n"
+        if there == bool(adding):
+            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
+        yield from _stretch(old, copied, at)
+        copied = at
+        if adding:
+            yield line + b"\n"
+        else:
+            copied += len(line) + 1
+    yield from _stretch(old, copied, len(old))
+
+
+def _stretch(old: Buffer, start: int, end: int) -> Iterator[bytes]:
+    """What lies between two changes, never much of it in memory at once."""
+    for at in range(start, end, _LARGEST):
+        yield old[at : min(at + _LARGEST, end)]
 
 
 def _check_order(changed: Sequence[bytes]) -> None:

@@ -15,11 +15,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class ZoneView:
-    """A zone at one serial. `compiled` is its sealed file of messages, mapped; `oldest` the serial that a difference
-    can start from."""
+    """A zone at one serial, made of the list's `version`. `compiled` is its sealed file of messages, mapped; `oldest` is
+    the serial that a difference can start from."""
 
     plan: ZonePlan
     serial: int
+    version: int
     records: int
     covered: int
     omitted: int

@@ -148,10 +148,10 @@ def test_covered_as_a_resolver_sees_it(scene: Scene, stub: Stub) -> None:
         assert [name for name in below if bind.blocked(name)] == ["b.a.example", "d.c.a.example", "y.d.c.a.example"]
 
 
-def test_unbound_by_address(scene: Scene, stub: Stub) -> None:
+@contextlib.contextmanager
+def unbound(scene: Scene, stub: Stub, port: int) -> Iterator[Resolver]:
+    """Unbound, which can't sign: it is known by its address."""
     program = peer("/usr/sbin/unbound", "unbound")
-    port = free_port()
-    scene.subscriber("isp", address=["127.0.0.1"], notify=[f"127.0.0.1:{port}"])
     folder = scene.folder / "unbound"
     folder.mkdir()
     (folder / "unbound.conf").write_text(
@@ -163,17 +163,23 @@ def test_unbound_by_address(scene: Scene, stub: Stub) -> None:
         f"remote-control:\n  control-enable: no\n"
     )
     with running([program, "-d", "-c", str(folder / "unbound.conf")], folder / "log"):
-        unbound = Resolver(port, folder / "log")
-        unbound.wait(lambda: unbound.blocked("a.example"))
+        yield Resolver(port, folder / "log")
+
+
+def test_unbound_by_address(scene: Scene, stub: Stub) -> None:
+    port = free_port()
+    scene.subscriber("isp", address=["127.0.0.1"], notify=[f"127.0.0.1:{port}"])
+    with unbound(scene, stub, port) as resolver:
+        resolver.wait(lambda: resolver.blocked("a.example"))
         for name in ("deep.er.a.example", "host.example", "b.example", "y.x.b.example"):
-            assert unbound.blocked(name), name
+            assert resolver.blocked(name), name
         for name in ("other.example", "below.host.example"):
-            assert not unbound.blocked(name), name
+            assert not resolver.blocked(name), name
         scene.publish("b.example", hosts=("host.example",))
-        unbound.wait(lambda: not unbound.blocked("a.example"))
-        assert unbound.blocked("b.example")
+        resolver.wait(lambda: not resolver.blocked("a.example"))
+        assert resolver.blocked("b.example")
         scene.publish()
-        unbound.wait(lambda: not unbound.blocked("b.example"))
+        resolver.wait(lambda: not resolver.blocked("b.example"))
 
 
 @pytest.mark.parametrize("algorithm", ["hmac-sha256", "hmac-sha512"])

@@ -117,7 +117,7 @@ class Primary:
 
     def view(self, serial: int) -> ZoneView:
         compiled = b"".join(compile_rules(self.rules[serial - 1], wire_name(ZONE), ACTION))
-        return ZoneView(PLAN, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
+        return ZoneView(PLAN, serial, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
 
     def transfer(self, wire: bytes, serial: int) -> bytes:
         """The stream that a request is answered with while the zone has this serial."""

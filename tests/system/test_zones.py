@@ -76,7 +76,7 @@ class Scene:
                         "verify": {"method": "none"},
                     }
                 },
-                "lists": {"national": {"sources": ["hotline"], "guards": {"min_entries": 0, "min_change": 10000}}},
+                "lists": {"national": {"sources": ["hotline"], "guards": {"min_entries": 0, "min_change": 1000000}}},
                 "zones": {ZONE: {"list": "national", **zone}},
                 "dns": {"listen": [f"127.0.0.1:{self.port}"], "notify": {"retry": "1s", "give_up": "1m"}},
             },

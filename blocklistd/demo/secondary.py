@@ -1,0 +1,77 @@
+"""A secondary on loopback, on dnspython: hears the NOTIFY, takes the difference, says when it has the new serial."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dns.exception
+import dns.message
+import dns.name
+import dns.opcode
+import dns.query
+import dns.tsig
+import dns.xfr
+import dns.zone
+
+
+class DemoSecondary:
+    """Follows one zone in a thread of its own; `arrived` is called with each new serial."""
+
+    def __init__(self, zone: str, arrived: Callable[[int], None]) -> None:
+        self._origin = dns.name.from_text(zone)
+        self._zone: Any = dns.zone.Zone(self._origin, relativize=False)
+        self._arrived = arrived
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._primary = ("", 0)
+        self._key: dns.tsig.Key | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it wants to be notified."""
+        return f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def start(self, port: int, key: dns.tsig.Key) -> None:
+        self._primary, self._key = ("127.0.0.1", port), key
+        self._thread.start()
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in recvfrom
+        self._socket.close()
+        self._thread.join(5)
+
+    def _follow(self) -> None:
+        with contextlib.suppress(dns.exception.DNSException, OSError, EOFError):
+            self._transfer()
+        while True:
+            try:
+                wire, source = self._socket.recvfrom(4096)
+                told = dns.message.from_wire(wire, keyring=self._key)
+                if told.opcode() == dns.opcode.NOTIFY and told.had_tsig:
+                    self._socket.sendto(dns.message.make_response(told).to_wire() or b"", source)
+                    self._transfer()
+            except (dns.exception.DNSException, EOFError):
+                continue
+            except OSError:
+                return
+
+    def _transfer(self) -> None:
+        if self._zone.nodes:
+            query, _ = dns.xfr.make_query(self._zone, keyring=self._key)
+        else:
+            query = dns.message.make_query(self._origin, "AXFR")
+            query.use_tsig(self._key)
+        before = self._serial()
+        dns.query.inbound_xfr(self._primary[0], self._zone, query, port=self._primary[1], lifetime=30)
+        if self._serial() != before:
+            self._arrived(self._serial())
+
+    def _serial(self) -> int:
+        found = self._zone.get_rdataset(self._origin, "SOA")
+        return int(found[0].serial) if found else 0

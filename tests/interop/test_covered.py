@@ -1,0 +1,73 @@
+"""`covered` before real resolvers: on cases that hypothesis finds, each blocks exactly what the list says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.interop.stub import Stub
+from tests.interop.test_resolvers import Resolver, named, unbound
+from tests.property.test_zones import listed, says
+from tests.system.daemon import free_port
+from tests.system.test_zones import Scene
+
+CASES = st.lists(listed, min_size=40, max_size=40)
+"""Many at once: each under a name of its own, in one publication."""
+
+
+def entries_of(cases: list[dict[str, str]], round_: int) -> dict[str, str]:
+    return {
+        f"{name}.case{number}.round{round_}.example": kind
+        for number, case in enumerate(cases)
+        for name, kind in case.items()
+    }
+
+
+def asked(entries: dict[str, str]) -> list[str]:
+    """Each entry, what is below it, beside it and above it."""
+    near = {f"{prefix}{name}" for name in entries for prefix in ("", "a.", "b.zz.")}
+    near |= {name.partition(".")[2] for name in entries if name.count(".") > 3}
+    return sorted(near)
+
+
+def check(scene: Scene, resolver: Resolver, cases: list[dict[str, str]], round_: int) -> None:
+    entries = entries_of(cases, round_)
+    marker = f"marker{round_}.example"
+    scene.publish(
+        marker,
+        *(name for name, kind in entries.items() if kind == "domain"),
+        hosts=tuple(name for name, kind in entries.items() if kind == "host"),
+    )
+    resolver.wait(lambda: resolver.blocked(marker))
+    wrong = [name for name in asked(entries) if resolver.blocked(name) != says(entries, name)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("software", ["bind", "unbound"])
+def test_a_resolver_blocks_exactly_what_the_list_says(tmp_path: Path, software: str) -> None:
+    scene, stub, port = Scene(tmp_path), Stub(), free_port()
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        more = {"address": ["127.0.0.1"]} if software == "unbound" else {}
+        made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], **more)
+        started = named(scene, stub, port, made["config"]["bind"]) if software == "bind" else unbound(scene, stub, port)
+        with started as resolver:
+            rounds = iter(range(100))
+
+            @settings(
+                max_examples=3,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(CASES)
+            def holds(cases: list[dict[str, str]]) -> None:
+                check(scene, resolver, cases, next(rounds))
+
+            holds()
+    stub.close()

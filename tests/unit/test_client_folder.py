@@ -1,0 +1,146 @@
+"""The subscriber's folder: whole files in a fixed order, and what it believes of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+import pytest
+
+from blocklistd.client.folder import Folder, State
+from blocklistd.errors import SyncError
+from tests.sim.feed import LIST, snapshot_of
+
+SNAPSHOT = snapshot_of(["a.example", "b.example"])
+STATE = State(LIST, "session", 1, 2, hashlib.sha256(SNAPSHOT).hexdigest())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path, LIST)
+
+
+def put(folder: Folder, snapshot: bytes = SNAPSHOT, state: State = STATE, rendering: str | None = None) -> State:
+    with folder.draft() as (out, path):
+        out.write(snapshot)
+        out.flush()
+        return folder.put(path, state, rendering)
+
+
+def test_what_is_put_is_there(folder: Folder) -> None:
+    assert folder.state() is None
+    state = put(folder, rendering="plain")
+    assert folder.state() == state
+    assert folder.holds(state)
+    assert folder.renders(state, "plain")
+    assert (folder.path / "national.plain").read_bytes() == b"a.example\nb.example\n"
+    assert not list(folder.path.glob(".new-*"))
+
+
+def test_the_snapshot_then_its_rendering_then_the_state(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed: list[str] = []
+    rename = os.rename
+
+    def recorded(old: Path, new: Path) -> None:
+        renamed.append(new.name)
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", recorded)
+    put(folder, rendering="plain")
+    assert renamed == ["national.ndjson", "national.plain", "state.json"]
+
+
+@pytest.mark.parametrize("refused", ["national.ndjson", "national.plain", "state.json"])
+def test_a_disk_that_refuses_half_way(folder: Folder, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state is the last to say that the new version is here."""
+    before = put(folder, rendering="plain")
+    rename = os.rename
+
+    def refuse(old: Path, new: Path) -> None:
+        if new.name == refused:
+            raise OSError(28, "No space left on device")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    new = snapshot_of(["c.example"])
+    with pytest.raises(SyncError, match="No space left"):
+        put(folder, new, replace(STATE, version=2, sha256=hashlib.sha256(new).hexdigest()), "plain")
+    assert folder.state() == before
+    assert not list(folder.path.glob(".new-*"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"list":"national"}',
+        orjson.dumps({"list": LIST, "session": "s", "version": "1", "entries": 1, "sha256": ""}),
+        orjson.dumps({"list": LIST, "session": "s", "version": 1, "entries": 1, "sha256": "", "rendered": 5}),
+    ],
+)
+def test_a_state_that_can_not_be_read_is_none(folder: Folder, body: bytes) -> None:
+    (folder.path / "state.json").write_bytes(body)
+    assert folder.state() is None
+
+
+def test_a_state_from_before_renderings_were_named(folder: Folder) -> None:
+    (folder.path / "state.json").write_bytes(
+        orjson.dumps({"list": LIST, "session": "s", "version": 1, "entries": 1, "sha256": "0" * 64, "pending": False})
+    )
+    state = folder.state()
+    assert state is not None
+    assert not folder.renders(state, "plain")
+
+
+def test_another_lists_folder(folder: Folder) -> None:
+    put(folder)
+    with pytest.raises(SyncError, match="holds the list national"):
+        Folder(folder.path, "other").state()
+
+
+def test_damage_is_noticed(folder: Folder) -> None:
+    state = put(folder, rendering="plain")
+    for name in ("national.ndjson", "national.plain"):
+        (folder.path / name).write_bytes(b"damaged\n")
+    assert not folder.holds(state)
+    assert not folder.renders(state, "plain")
+    for name in ("national.ndjson", "national.plain"):
+        (folder.path / name).unlink()
+    assert not folder.holds(state)
+    assert not folder.renders(state, "plain")
+
+
+def test_a_rendering_is_that_of_the_state_or_none(folder: Folder) -> None:
+    """A file that is left from an older version is not taken for this one's."""
+    put(folder, rendering="plain")
+    newer = put(folder, state=replace(STATE, version=2), rendering=None)
+    assert folder.renders(newer, None)
+    assert folder.renders(newer, "ndjson"), "that is the snapshot itself"
+    assert not folder.renders(newer, "plain")
+    assert folder.renders(folder.render(newer, "plain"), "plain")
+
+
+def test_one_at_a_time(folder: Folder) -> None:
+    with folder.locked(), pytest.raises(SyncError, match="another sync"), Folder(folder.path, LIST).locked():
+        pass
+    with folder.locked():
+        assert (folder.path / ".lock").exists()
+
+
+def test_what_a_killed_sync_left_is_swept(folder: Folder) -> None:
+    (folder.path / ".new-0123").write_bytes(b"half")
+    with folder.locked():
+        assert not list(folder.path.glob(".new-*"))
+
+
+def test_a_snapshot_that_a_rendering_can_not_say(folder: Folder) -> None:
+    with pytest.raises(SyncError, match="can't be rendered as plain") as failed:
+        put(folder, b'{"value":"a.example"}\n', rendering="plain")
+    assert "a.example" not in str(failed.value)
+    assert folder.state() is None
