@@ -39,11 +39,15 @@ options {{                          // into the options block that is there, if 
 def bind(zones: Iterable[Zone], listen: Address, tsig: dict[str, str], *, signed: bool) -> str:
     """For BIND 9: key, zones, and the policy that uses them."""
     zones = list(zones)
-    host = {"::": "127.0.0.1", "0.0.0.0": "127.0.0.1"}.get(listen.host, listen.host)
+    anywhere = listen.host in ("::", "0.0.0.0")
+    host = "127.0.0.1" if anywhere else listen.host
     key = f' key "{tsig["name"]}"' if signed else ""
     names = " ".join(f'zone "{zone.name}";' for zone in zones)
     return "".join(
         [
+            "// instead of 127.0.0.1: the address under which this resolver reaches the publisher\n"
+            if anywhere
+            else "",
             _KEY.format(**tsig) if signed else "",
             *(
                 _ZONE.format(

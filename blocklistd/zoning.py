@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from blocklistd.errors import BlocklistError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import SMALL_DIFF
+from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256
 from blocklistd.publish import Clock
 from blocklistd.serve.dns_query import Seen
@@ -155,7 +155,7 @@ class ZonePublisher:
                     "records": view.records,
                     "covered": view.covered,
                     "omitted": view.omitted,
-                    "omitted_ids": list(found.omitted)[:100] if found else [],
+                    "omitted_ids": list(found.omitted)[:OMITTED_SHOWN] if found else [],
                     "list": view.plan.list,
                 }
         return shown

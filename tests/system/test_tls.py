@@ -1,0 +1,97 @@
+"""TLS on both sides: a hotline behind a pinned authority, a feed with a static certificate that a reload replaces."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from blocklistd.client.sync import Options, sync_once
+from blocklistd.errors import SyncError
+from tests.certificates import make_certificate
+from tests.sim.hotline import HotlineThread
+from tests.system.daemon import Daemon
+from tests.system.test_operations import reload
+
+NAMES = [f"n{number}.example" for number in range(100)]
+
+
+def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
+    hotline_cert, hotline_key = make_certificate(tmp_path, "hotline")
+    other_cert, _ = make_certificate(tmp_path, "other")
+    feed_cert, feed_key = make_certificate(tmp_path, "feed")
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(hotline_cert, hotline_key)
+    with HotlineThread(tls=serving) as hotline:
+        hotline.publish(NAMES)
+        assert hotline.url.startswith("https:")
+        (tmp_path / "hotline.pub").write_text(hotline.public_key_text)
+        source = {
+            "url": hotline.url,
+            "format": "text",
+            "defaults": {"type": "domain"},
+            "schedule": "every 1d",
+            "ca": str(hotline_cert),
+            "verify": {"method": "minisign", "key": "hotline.pub"},
+        }
+        daemon = Daemon(tmp_path, {"sources": {"hotline": source}, "lists": {"national": {"sources": ["hotline"]}}})
+        daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+        daemon.write_config()
+        with daemon:
+            daemon.first_pull("hotline")
+            answer = daemon.ask("POST", "/subscribers", {"id": "isp", "lists": ["national"]})
+            (tmp_path / "token").write_text(answer.json["token"])
+
+            def options(ca: Path) -> Options:
+                return Options(
+                    url=f"https://127.0.0.1:{daemon.feed_port}",
+                    list="national",
+                    root=daemon.root,
+                    dir=tmp_path / "isp",
+                    token_file=tmp_path / "token",
+                    ca=ca,
+                )
+
+            done = sync_once(options(feed_cert), lambda text: None)
+            assert (done.version, done.entries) == (1, len(NAMES))
+            with pytest.raises(SyncError, match="certificate"):
+                sync_once(options(other_cert), lambda text: None)
+            _refuses_old_tls(daemon.feed_port)
+
+            new_cert, new_key = make_certificate(tmp_path, "new")
+            shutil.copy(new_cert, feed_cert)
+            shutil.copy(new_key, feed_key)
+            reload(daemon)
+            hotline.publish([*NAMES, "new.example"])
+            assert daemon.pull("hotline")["outcome"] == "published"
+            assert sync_once(options(new_cert), lambda text: None).how == "diff"
+
+            daemon.config["sources"]["hotline"]["ca"] = str(other_cert)
+            daemon.write_config()
+            reload(daemon)
+            hotline.publish([*NAMES, "another.example"])
+            failed = daemon.pull("hotline")
+            assert failed["outcome"] == "failed"
+            assert "certificate" in failed["reason"]
+            shutil.copy(hotline_key, feed_key)  # a key of another certificate: the running one stays
+            reload(daemon, "reload refused")
+            assert sync_once(options(new_cert), lambda text: None).version == 2
+
+
+def _refuses_old_tls(port: int) -> None:
+    old = ssl.create_default_context()
+    old.check_hostname = False
+    old.verify_mode = ssl.CERT_NONE
+    old.minimum_version = ssl.TLSVersion.TLSv1_2
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as stream, old.wrap_socket(stream) as secured:
+        assert secured.version() in ("TLSv1.2", "TLSv1.3")
+
+
+def test_plain_http_off_loopback_is_no_configuration(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, {"feed": {"listen": ["0.0.0.0:0"]}})
+    refused = daemon.cli("check-config", "-c", str(daemon.path), check=False)
+    assert refused.returncode == 2
+    assert "feed.tls" in refused.stderr.decode()
