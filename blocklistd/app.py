@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import logging
 import os
@@ -15,10 +14,9 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -33,7 +31,7 @@ from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS
 from blocklistd.ops import logs, systemd
-from blocklistd.ops.control import Control
+from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.health import Health
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
@@ -100,7 +98,7 @@ class Application:
         config = self.config
         async with AsyncExitStack() as stack:
             sockets = self._bind(stack)
-            stack.enter_context(locked(config.state_dir))
+            stack.enter_context(Store(config.state_dir).locked())
             store = await asyncio.to_thread(self._open_store, stack)
             self.database = Database(store.database, store.epoch)
             stack.callback(self.database.close)
@@ -227,7 +225,7 @@ class Application:
         for listener, bound, tls in (
             (self._feed, sockets["feed"], self._tls),
             (self._ops, sockets["ops"], None),
-            (self._control, [_control_socket(self.config.control.socket)], None),
+            (self._control, [control_socket(self.config.control.socket)], None),
         ):
             await listener.start(bound, tls)
             stack.push_async_callback(listener.stop)
@@ -402,41 +400,3 @@ def _state_of(source: Source) -> Callable[[Connection], SourceState]:
 
 def _value(config: Config, key: str) -> object:
     return functools.reduce(getattr, key.split("."), config)
-
-
-@contextmanager
-def locked(state_dir: Path) -> Iterator[None]:
-    """One daemon a state_dir. Raises StoreError where another has it or it can't be written."""
-    Store(state_dir).prepare()
-    with store_errors(state_dir):
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "?"
-            raise StoreError(
-                f"{state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own state_dir"
-            ) from None
-        with store_errors(state_dir):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _control_socket(path: Path) -> socket.socket:
-    """Open to every local user: what each may ask is decided by its uid."""
-    with store_errors(path):
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # an earlier daemon's: the lock on the state_dir says that it is gone
-        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            bound.bind(str(path))
-            path.chmod(0o666)
-        except BaseException:
-            bound.close()
-            raise
-    bound.setblocking(False)
-    return bound

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from blocklistd import __version__
-from blocklistd.cli.common import Failed, Unreachable
+from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.errors import BlocklistError, ConfigError
 
 COMMANDS: Final = {

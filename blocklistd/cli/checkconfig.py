@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from blocklistd.cli.common import Failed, Session, common
+from blocklistd.cli.common import Session, common
+from blocklistd.cli.failures import Failed
 from blocklistd.errors import ConfigError
 
 

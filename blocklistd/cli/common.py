@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from blocklistd.cli.failures import Failed
+
 if TYPE_CHECKING:
     from blocklistd.cli.control import Control
     from blocklistd.config import Config
@@ -17,18 +19,6 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG: Final = "/etc/blocklistd/blocklistd.yaml"
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Failed(Exception):
-    """Ends the command; the text, if any, goes to stderr."""
-
-    def __init__(self, text: str = "", code: int = 1) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Unreachable(Exception):
-    """The daemon does not answer on its control socket."""
 
 
 class Session:

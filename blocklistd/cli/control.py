@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
-from blocklistd.cli.common import Failed, Unreachable
+from blocklistd.cli.failures import Failed, Unreachable
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
 

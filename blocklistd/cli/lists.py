@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from blocklistd.cli.common import Failed, Session, common, table
+from blocklistd.cli.common import Session, common, table
+from blocklistd.cli.failures import Failed
 
 
 @click.group("list")

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from blocklistd.cli.common import Failed, Session, age, common, table
+from blocklistd.cli.common import Session, age, common, table
+from blocklistd.cli.failures import Failed
 
 EXIT = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
 

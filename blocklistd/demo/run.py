@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from dns.tsig import Key
 
-from blocklistd.cli.common import Unreachable
 from blocklistd.cli.control import Control
+from blocklistd.cli.failures import Unreachable
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
 from blocklistd.demo.secondary import DemoSecondary

@@ -11,12 +11,13 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import orjson
 from aiohttp import web
 
-from blocklistd.errors import BlocklistError, RefusedError, SubscriberError
+from blocklistd.errors import BlocklistError, RefusedError, SubscriberError, store_errors
 from blocklistd.limits import MAX_REQUEST_BODY
 from blocklistd.model import CandidateId, ListId, SourceId, Version
 from blocklistd.serve.problems import Problem
@@ -155,3 +156,19 @@ def _version(text: str) -> Version:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise Problem(HTTPStatus.BAD_REQUEST, "expected version numbers")
     return Version(int(text))
+
+
+def control_socket(path: Path) -> socket.socket:
+    """Open to every local user: what each may ask is decided by its uid."""
+    with store_errors(path):
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # an earlier daemon's: the lock on the state_dir says that it is gone
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            bound.bind(str(path))
+            path.chmod(0o666)
+        except BaseException:
+            bound.close()
+            raise
+    bound.setblocking(False)
+    return bound

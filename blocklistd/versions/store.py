@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocklistd.errors import store_errors
+from blocklistd.errors import StoreError, store_errors
 from blocklistd.versions.database import Database
 from blocklistd.versions.files import Disk, SealedFiles
 
@@ -53,6 +55,28 @@ class Store:
             if not self.state_dir.exists():
                 self.state_dir.mkdir(mode=0o700, parents=True)
                 self.state_dir.chmod(0o711)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One daemon a state_dir. Raises StoreError where another has it or it can't be written."""
+        self.prepare()
+        with store_errors(self.state_dir):
+            descriptor = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "?"
+                raise StoreError(
+                    f"{self.state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own "
+                    f"state_dir"
+                ) from None
+            with store_errors(self.state_dir):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:

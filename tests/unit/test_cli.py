@@ -158,12 +158,18 @@ def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status
 
 
 def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
-    made: dict[str, Any] = {"id": "isp", "token": "the-token", "tsig": None, "config": {}}
+    tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
+    made: dict[str, Any] = {"id": "isp", "token": "the-token", "tsig": tsig, "config": {"bind": "key ...;"}}
     daemon.answers["POST", "/subscribers"] = (200, made)
     shown = cli("subscriber", "add", "isp", "--list", "national", "--list", "hashes")
     assert shown.stdout.startswith("the-token\n")
-    assert daemon.asked[-1][2] == {"id": "isp", "lists": ["national", "hashes"]}
-    assert cli("subscriber", "add", "isp").returncode == 2, "at least one list"
+    assert daemon.asked[-1][2] == {
+        **{"id": "isp", "lists": ["national", "hashes"], "zones": [], "notify": [], "address": []},
+        **{"algorithm": "hmac-sha256"},
+    }
+    zone = cli("subscriber", "add", "isp", "--zone", "rpz.example", "--notify", "192.0.2.1:53", "--software", "bind")
+    assert "key ...;" in zone.stdout
+    assert daemon.asked[-1][2]["notify"] == ["192.0.2.1:53"]
 
 
 def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:

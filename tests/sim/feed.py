@@ -1,0 +1,252 @@
+"""A feed in one thread: a real TUF repository (python-tuf's own metadata), and whatever faults a test asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import zstandard
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from blocklistd.lines import type_and_value
+from blocklistd.model import Entry
+from blocklistd.outputs.diff import render
+from blocklistd.outputs.snapshot import changed_lines
+
+LIST = "national"
+TOKEN = "token-of-a-test"
+_FAR = timedelta(days=30)
+
+
+def snapshot_of(names: Iterable[str], category: str = "A") -> bytes:
+    """A snapshot with a domain entry for each name."""
+    found = [
+        Entry("domain", name, {"category": category, "id": f"e-{hashlib.sha256(name.encode()).hexdigest()[:32]}"})
+        for name in names
+    ]
+    return b"".join(sorted(entry.line() + b"\n" for entry in found))
+
+
+def difference(old: bytes, new: bytes) -> bytes:
+    """The diff as the contract has it: by (type, value), remove before add."""
+    removed, added = changed_lines(old, new)
+    steps = [*((line, -1) for line in removed), *((line, 1) for line in added)]
+    return b"".join(render(sorted(steps, key=lambda step: (type_and_value(step[0]), step[1]))))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`cut`: the connection is closed after so many bytes of the body. `slow`: byte for byte, until it is given up."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    slow: bool = False
+
+
+Change = Callable[[str, Answer], Answer]
+
+
+def on(part: str, **changed: object) -> Change:
+    """A fault in the answers to paths that hold `part`."""
+    return lambda path, answer: replace(answer, **changed) if part in path else answer  # type: ignore[arg-type]
+
+
+class FeedSimulator(ThreadingHTTPServer):
+    """Serves one list to the holder of TOKEN. What a test changes between two steps, holds for the next answers:
+
+    `change(path, answer)` is the fault of the moment; `metadata` is what is served under that name, so that a copy of
+    it, put back, is a replay; `paths` were asked for. `expires` and `custom` (over what the target says of itself) and
+    `signed_list` (the list that the metadata are of) go into what is signed next.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.change: Change = lambda path, answer: answer
+        self.paths: list[str] = []
+        self.metadata: dict[str, bytes] = {}
+        self.snapshots: dict[int, bytes] = {}
+        self.session = str(uuid.UUID(int=1))
+        self.version = 0
+        self.expires = _FAR
+        self.custom: dict[str, object] = {}
+        self.signed_list = LIST
+        self.changed = threading.Condition()
+        self.closing = False
+        self._counter = 0
+        self._root_key, self._online = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
+        self.root = self._make_root()
+        self.sign()
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def close(self) -> None:
+        self.closing = True
+        with self.changed:
+            self.changed.notify_all()
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def until_asked(self, path: str, times: int = 1) -> None:
+        """Waits until so many requests for a path (behind the list's) have come."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.paths.count(path) >= times, timeout=20)
+
+    # -- the publisher ---------------------------------------------------------------------------------------------
+
+    def publish(self, *names: str) -> int:
+        """A new version with these names."""
+        self.version += 1
+        self.snapshots[self.version] = snapshot_of(names)
+        self.sign()
+        with self.changed:
+            self.changed.notify_all()
+        return self.version
+
+    def start_over(self) -> None:
+        """Another session, with no version yet; TUF's counters go on."""
+        self.session, self.version, self.snapshots = str(uuid.uuid4()), 0, {}
+
+    @property
+    def live(self) -> bytes:
+        return self.snapshots[self.version]
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.live).hexdigest()
+
+    def sign(self) -> None:
+        """All three roles anew, with counters of their own."""
+        self._counter += 1
+        count, expires = self._counter, datetime.now(UTC) + self.expires
+        targets = {self.target.path: self.target} if self.version else {}
+        named = MetaFile(version=count)
+        self._seal(f"{count}.targets.json", Metadata(Targets(count, expires=expires, targets=targets)))
+        self._seal(f"{count}.snapshot.json", Metadata(Snapshot(count, expires=expires, meta={"targets.json": named})))
+        self._seal("timestamp.json", Metadata(Timestamp(count, expires=expires, snapshot_meta=named)))
+
+    @property
+    def target(self) -> TargetFile:
+        target = TargetFile.from_data(f"{self.signed_list}.ndjson", self.live, ["sha256"])
+        custom = {
+            "list": self.signed_list,
+            "session": self.session,
+            "version": self.version,
+            "entries": self.live.count(b"\n"),
+            "canonicaliser": 1,
+        }
+        target.unrecognized_fields["custom"] = custom | self.custom
+        return target
+
+    def _make_root(self) -> bytes:
+        root = Root(version=1, expires=datetime.now(UTC) + _FAR, consistent_snapshot=True)
+        root.add_key(_public(self._root_key), "root")
+        for role in ("timestamp", "snapshot", "targets"):
+            root.add_key(_public(self._online), role)
+        signed = Metadata(root)
+        signed.sign(self._root_key)
+        return signed.to_bytes()
+
+    def _seal(self, name: str, signed: Metadata[Any]) -> None:
+        signed.sign(self._online)
+        self.metadata[name] = signed.to_bytes()
+
+    # -- the feed --------------------------------------------------------------------------------------------------
+
+    def answer(self, path: str, etag: str | None, query: dict[str, list[str]]) -> Answer:
+        """What the contract says, before any fault."""
+        root, _, rest = path.removeprefix("/v1/lists/").partition("/")
+        if root != LIST:
+            return Answer(404)
+        kind, _, name = rest.partition("/")
+        if kind == "":
+            return self._status(etag, float(query.get("wait", ["0"])[0]))
+        if kind == "metadata" and name in self.metadata:
+            return Answer(200, self.metadata[name])
+        if kind == "targets" and self.version and name == f"{self.sha256}.{LIST}.ndjson":
+            return _coded(self.live)
+        if kind == "diffs":
+            start, _, end = name.partition("-")
+            if int(start) in self.snapshots and int(end) in self.snapshots:
+                return _coded(difference(self.snapshots[int(start)], self.snapshots[int(end)]))
+        return Answer(404)
+
+    def _status(self, etag: str | None, wait: float) -> Answer:
+        with self.changed:
+            if wait:
+                self.changed.wait_for(lambda: self.closing or etag != self._etag, timeout=wait)
+            body = json.dumps({"list": LIST, "session": self.session, "version": self.version}).encode()
+            return Answer(304 if etag == self._etag else 200, body if etag != self._etag else b"", {"ETag": self._etag})
+
+    @property
+    def _etag(self) -> str:
+        return f'"{self.session}.{self.version}"'
+
+
+def _public(signer: CryptoSigner) -> Key:
+    key: Key = signer.public_key
+    return key
+
+
+def _coded(body: bytes) -> Answer:
+    return Answer(200, zstandard.ZstdCompressor(level=1).compress(body), {"Content-Encoding": "zstd"})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: FeedSimulator
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        with self.server.changed:
+            self.server.paths.append(self.path.removeprefix(f"/v1/lists/{LIST}"))
+            self.server.changed.notify_all()
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            answer = Answer(401)
+        else:
+            answer = self.server.answer(parts.path, self.headers["If-None-Match"], parse_qs(parts.query))
+        answer = self.server.change(parts.path, answer)
+        self.send_response(answer.status)
+        if answer.status != 304:
+            self.send_header("Content-Length", str(len(answer.body)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with suppress(ConnectionError):
+            self._send(answer)
+
+    def _send(self, answer: Answer) -> None:
+        if answer.slow:
+            pause = threading.Event()
+            for at in range(len(answer.body)):
+                self.wfile.write(answer.body[at : at + 1])
+                if self.server.closing or pause.wait(0.02):
+                    break
+            self.close_connection = True
+        elif answer.cut is not None:
+            self.wfile.write(answer.body[: answer.cut])
+            self.close_connection = True
+        else:
+            self.wfile.write(answer.body)

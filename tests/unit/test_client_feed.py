@@ -1,0 +1,145 @@
+"""The client's HTTP: what a person is told, and what bounds an answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from blocklistd.client import feed as module
+from blocklistd.client.feed import Feed, bounded, decoded, discard
+from blocklistd.errors import SyncError
+from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on
+
+
+@pytest.fixture
+def simulator() -> Iterator[FeedSimulator]:
+    simulator = FeedSimulator()
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture
+def feed(simulator: FeedSimulator) -> Iterator[Feed]:
+    feed = Feed(simulator.url + "/", LIST, TOKEN, None)
+    yield feed
+    feed.close()
+
+
+def test_a_body_and_what_it_weighed(simulator: FeedSimulator, feed: Feed) -> None:
+    body = b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+    assert body == simulator.metadata["timestamp.json"]
+    assert feed.received == len(body)
+
+
+def test_an_answer_that_is_cut_short(simulator: FeedSimulator, feed: Feed) -> None:
+    simulator.change = on("timestamp", cut=10)
+    with pytest.raises(SyncError, match="cut short"):
+        b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+
+
+def test_an_answer_that_never_ends_is_given_up(
+    simulator: FeedSimulator, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time, the whole does not."""
+    monkeypatch.setattr(module, "CLIENT_BODY", 0.2)
+    simulator.change = on("timestamp", slow=True)
+    with pytest.raises(SyncError, match=r"did not end within 0\.2 s"):
+        b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+
+
+def test_the_connection_serves_on_after_a_refusal_and_after_half_an_answer(
+    simulator: FeedSimulator, feed: Feed
+) -> None:
+    simulator.change = lambda path, answer: Answer(404, b"x" * 1_000_000) if "1.root" in path else answer
+    for _ in range(3):
+        refused = feed.open("/metadata/1.root.json")
+        assert refused.status == 404
+        discard(refused)
+        half = feed.pieces(feed.open("/metadata/timestamp.json"))
+        next(half)
+        half.close()  # type: ignore[attr-defined]
+        assert b"".join(feed.pieces(feed.open("/metadata/timestamp.json"))) == simulator.metadata["timestamp.json"]
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    feed = Feed(f"http://127.0.0.1:{port}", LIST, TOKEN, None)
+    with pytest.raises(SyncError, match="can't be reached"):
+        feed.open("")
+    feed.close()
+
+
+def test_tls_that_is_none(simulator: FeedSimulator) -> None:
+    feed = Feed(simulator.url.replace("http:", "https:"), LIST, TOKEN, None)
+    with pytest.raises(SyncError, match="certificate can't be verified"):
+        feed.open("")
+    feed.close()
+
+
+def test_a_ca_file_that_is_none(simulator: FeedSimulator, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("nonsense")
+    feed = Feed(simulator.url.replace("http:", "https:"), LIST, TOKEN, tmp_path / "ca.pem")
+    with pytest.raises(SyncError, match="--ca"):
+        feed.open("")
+    feed.close()
+
+
+@pytest.mark.parametrize(("status", "hint"), [(401, "token"), (404, "no such list"), (429, "too many"), (500, "later")])
+def test_what_a_refusal_says(feed: Feed, status: int, hint: str) -> None:
+    said = str(feed.refusal(status))
+    assert str(status) in said
+    assert hint in said
+    assert TOKEN not in said
+
+
+def test_codings() -> None:
+    body = b"line\n" * 100_000
+    coded = zstandard.ZstdCompressor().compress(body)
+    for size in (1, 4096, len(coded)):
+        pieces = (coded[at : at + size] for at in range(0, len(coded), size))
+        assert b"".join(decoded(pieces, "zstd")) == body
+    for coding in (None, "", "identity"):
+        assert b"".join(decoded(iter([b"a", b"b"]), coding)) == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "reason"),
+    [
+        (b"nonsense", "zstd", "not zstd"),
+        (zstandard.ZstdCompressor().compress(b"x" * 100)[:-3], "zstd", "cut short"),
+        (zstandard.ZstdCompressor().compress(b"x") + b"more", "zstd", "more than one"),
+        (b"", "zstd", "cut short"),
+        (b"x", "gzip", "not asked for"),
+    ],
+    ids=["nonsense", "cut", "more-than-one", "empty", "other"],
+)
+def test_what_can_not_be_decoded(body: bytes, coding: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        b"".join(decoded(iter([body]), coding))
+
+
+def test_a_bomb_goes_off_step_by_step() -> None:
+    """What nobody asks for further is not decompressed."""
+    bomb = zstandard.ZstdCompressor(level=1).compress(bytes(1 << 28))
+    grown: list[int] = []
+
+    def watched() -> Iterator[bytes]:
+        for piece in decoded(iter([bomb]), "zstd"):
+            grown.append(len(piece))
+            yield piece
+
+    with pytest.raises(ValueError, match="more than 1000 bytes"):
+        b"".join(bounded(watched(), 1000))
+    assert len(grown) == 1
+    assert sum(grown) < 1 << 28
+
+
+def test_a_bound_is_met_and_not_passed() -> None:
+    assert b"".join(bounded(iter([b"ab", b"c"]), 3)) == b"abc"
+    with pytest.raises(ValueError, match="more than 2 bytes"):
+        b"".join(bounded(iter([b"ab", b"c"]), 2))

@@ -1,0 +1,468 @@
+"""The subscriber's client against a simulated feed: faults that a real daemon can't be made to have."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from blocklistd.client import sync as module
+from blocklistd.client.sync import Options, Result, sync_once, watch
+from blocklistd.errors import SyncError
+from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on, snapshot_of
+
+NAMES = [f"n{number}.example" for number in range(300)]
+
+
+class Scene:
+    """A simulated feed and a subscriber's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.feed = FeedSimulator()
+        self.folder = folder
+        self.dir = folder / "isp"
+        self.said: list[str] = []
+        (folder / "root.json").write_bytes(self.feed.root)
+        (folder / "token").write_text(f"{TOKEN}\n")
+        self.options = Options(
+            url=self.feed.url, list=LIST, root=folder / "root.json", dir=self.dir, token_file=folder / "token"
+        )
+
+    def sync(self, **changed: Any) -> Result:
+        return sync_once(replace(self.options, **changed), self.said.append)
+
+    @property
+    def here(self) -> bytes:
+        return (self.dir / f"{LIST}.ndjson").read_bytes()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = orjson.loads((self.dir / "state.json").read_bytes())
+        return state
+
+    @contextmanager
+    def watching(self, **changed: Any) -> Iterator[Watched]:
+        watched = Watched()
+        options = replace(self.options, **changed)
+        thread = threading.Thread(target=watch, args=(options, watched.say, watched.stop, watched.done))
+        thread.start()
+        try:
+            yield watched
+        finally:
+            watched.stop.set()
+            thread.join(10)
+            assert not thread.is_alive(), "stop is heard at once"
+
+
+class Watched:
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.results: list[Result] = []
+        self.said: list[str] = []
+        self._condition = threading.Condition()
+
+    def done(self, result: Result) -> None:
+        with self._condition:
+            self.results.append(result)
+            self._condition.notify_all()
+
+    def say(self, text: str) -> None:
+        with self._condition:
+            self.said.append(text)
+            self._condition.notify_all()
+
+    def until(self, condition: Callable[[], object]) -> None:
+        with self._condition:
+            assert self._condition.wait_for(condition, timeout=20)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.feed.close()
+
+
+# -- the way of a version ------------------------------------------------------------------------------------------
+
+
+def test_snapshot_difference_unchanged(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    first = scene.sync()
+    assert (first.list, first.session, first.version, first.entries) == (LIST, scene.feed.session, 1, 300)
+    assert first.how == "snapshot"
+    scene.feed.publish(*NAMES[5:], "new.example")
+    second = scene.sync()
+    assert (second.how, second.version, second.entries) == ("diff", 2, 296)
+    assert scene.here == scene.feed.live
+    scene.feed.paths.clear()
+    assert scene.sync().how == "unchanged"
+    assert not [path for path in scene.feed.paths if "targets/" in path or "diffs/" in path]
+    assert not scene.said
+
+
+def test_several_versions_in_one_step(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    for gone in range(1, 4):
+        scene.feed.publish(*NAMES[gone:])
+    assert scene.sync().how == "diff"
+    assert "/diffs/1-4" in scene.feed.paths
+    assert scene.here == scene.feed.live
+
+
+def test_to_an_empty_version_and_back(scene: Scene) -> None:
+    scene.feed.publish()
+    assert scene.sync(format="plain").how == "snapshot"
+    assert scene.here == (scene.dir / "national.plain").read_bytes() == b""
+    scene.feed.publish(*NAMES)
+    assert scene.sync().how == "diff"
+    scene.feed.publish()
+    assert scene.sync().how == "diff"
+    assert scene.here == b""
+
+
+def test_another_session_starts_with_a_snapshot(scene: Scene) -> None:
+    for gone in range(3):
+        scene.feed.publish(*NAMES[gone:])
+    scene.sync()
+    scene.feed.start_over()
+    scene.feed.publish("a.example")
+    result = scene.sync()
+    assert (result.how, result.version, result.session) == ("snapshot", 1, scene.feed.session)
+    assert scene.here == scene.feed.live
+    assert not [path for path in scene.feed.paths if "diffs/" in path]
+
+
+def test_the_same_content_under_a_newer_number(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync(format="plain")
+    scene.feed.publish(*NAMES)
+    result = scene.sync(format="plain")
+    assert (result.how, result.version, scene.state["version"]) == ("unchanged", 2, 2)
+
+
+def test_a_list_that_has_no_version_yet(scene: Scene) -> None:
+    with pytest.raises(SyncError, match="has no version yet"):
+        scene.sync()
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------
+
+
+def refused(scene: Scene, match: str) -> None:
+    """What is here stays, and no temporary file does."""
+    before, state = scene.here, scene.state
+    with pytest.raises(SyncError, match=match) as error:
+        scene.sync()
+    assert "\n" not in str(error.value)
+    assert ".example" not in str(error.value)
+    assert (scene.here, scene.state) == (before, state)
+    assert not list(scene.dir.glob(".new-*"))
+
+
+def test_a_difference_that_leads_elsewhere(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.publish(*NAMES, "new.example")
+    for body in (b"", b"nonsense\n", b'{"add":' + snapshot_of(["bad.example"]).strip() + b"}\n"):
+        scene.said.clear()
+        scene.feed.change = on("/diffs/", body=body, headers={})
+        assert scene.sync(dir=copied(scene)).how == "snapshot"
+        assert "does not lead to what is signed" in scene.said[0]
+        assert ".example" not in scene.said[0]
+
+
+def copied(scene: Scene) -> Path:
+    """A folder as it was before."""
+    copy = scene.folder / f"copy-{len(list(scene.folder.iterdir()))}"
+    copy.mkdir()
+    for name in (f"{LIST}.ndjson", "state.json"):
+        (copy / name).write_bytes((scene.dir / name).read_bytes())
+    return copy
+
+
+def test_a_difference_without_end(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.publish(*NAMES, "new.example")
+    scene.feed.change = on("/diffs/", body=b"x" * 3_000_000, headers={})
+    assert scene.sync().how == "snapshot"
+    assert "more than" in scene.said[0]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_difference_that_is_not_kept(scene: Scene, status: int) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.publish(*NAMES, "new.example")
+    scene.feed.change = on("/diffs/", status=status, body=b"{}", headers={})
+    assert scene.sync().how == "snapshot"
+    assert not scene.said, "nothing is wrong with that"
+
+
+def test_a_snapshot_longer_than_signed(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.start_over()
+    scene.feed.publish("a.example")
+    scene.feed.change = on("/targets/", body=scene.feed.live * 1000, headers={})
+    refused(scene, "more than the signed")
+
+
+def test_a_snapshot_of_other_bytes(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.start_over()
+    scene.feed.publish("a.example")
+    scene.feed.change = on("/targets/", body=snapshot_of(["b.example"]), headers={})
+    refused(scene, "not what is signed .another SHA-256")
+
+
+@pytest.mark.parametrize("part", ["/targets/", "/diffs/", "timestamp.json"])
+def test_a_cut_connection(scene: Scene, part: str) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    if part == "/targets/":
+        scene.feed.start_over()
+    scene.feed.publish(*NAMES, "new.example")
+    scene.feed.change = on(part, cut=5)
+    refused(scene, "cut short")
+
+
+def test_what_is_expired_is_not_taken_and_what_is_here_stays(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.expires = timedelta(seconds=-1)
+    scene.feed.publish("a.example")
+    refused(scene, "expired")
+
+
+def test_never_back_within_a_session(scene: Scene) -> None:
+    """A publisher that signs an older version anew: TUF has nothing against it."""
+    scene.feed.publish(*NAMES)
+    scene.feed.publish(*NAMES, "new.example")
+    scene.sync()
+    scene.feed.version = 1
+    scene.feed.sign()
+    refused(scene, "never goes back")
+
+
+def test_another_lists_version_under_this_address(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.signed_list = "other"
+    scene.feed.publish("a.example")
+    refused(scene, "signed for another list")
+
+
+def test_a_token_that_is_wrong_or_none(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    (scene.folder / "token").write_text("wrong")
+    refused(scene, "401: the token is wrong or was revoked")
+    for token in (b"", b"two words", b"two\nlines", "ö".encode(), b"\xff"):
+        (scene.folder / "token").write_bytes(token)
+        refused(scene, "expected one token")
+    (scene.folder / "token").unlink()
+    refused(scene, "No such file")
+
+
+def test_a_format_that_there_is_not(scene: Scene) -> None:
+    with pytest.raises(SyncError, match="no format bells"):
+        scene.sync(format="bells")
+
+
+def test_stopped_while_it_arrives(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    stop = threading.Event()
+
+    def stopping(path: str, answer: Answer) -> Answer:
+        if "/targets/" in path:
+            stop.set()
+        return answer
+
+    scene.feed.change = stopping
+    with pytest.raises(SyncError, match="stopped"):
+        sync_once(scene.options, scene.said.append, stop)
+    assert not (scene.dir / "state.json").exists()
+
+
+# -- repair --------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_or_missing_snapshot_is_fetched_again(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    snapshot = scene.dir / f"{LIST}.ndjson"
+    for damage in (lambda: snapshot.write_bytes(b"damaged\n"), snapshot.unlink):
+        damage()
+        assert scene.sync().how == "snapshot"
+        assert scene.here == scene.feed.live
+
+
+def test_a_damaged_missing_or_old_rendering_is_made_again(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    scene.sync(format="plain")
+    plain = scene.dir / "national.plain"
+    for damage in (lambda: plain.write_bytes(b"damaged\n"), plain.unlink):
+        damage()
+        assert scene.sync(format="plain").how == "unchanged"
+        assert plain.read_bytes() == b"a.example\n"
+    scene.feed.publish("b.example")
+    scene.sync()
+    assert plain.read_bytes() == b"a.example\n", "nobody asked for it"
+    assert scene.sync(format="plain").how == "unchanged"
+    assert plain.read_bytes() == b"b.example\n"
+
+
+# -- --exec --------------------------------------------------------------------------------------------------------
+
+
+def test_exec_runs_for_each_change_of_its_file_until_it_succeeds(scene: Scene) -> None:
+    log, good = scene.folder / "log", scene.folder / "good"
+    command = f'echo "$BLOCKLISTD_LIST $BLOCKLISTD_VERSION $BLOCKLISTD_FILE" >> {log}; test -e {good}'
+    plain = scene.dir / "national.plain"
+
+    def ran() -> list[str]:
+        lines = log.read_text().splitlines()
+        log.write_text("")
+        return lines
+
+    scene.feed.publish("a.example")
+    with pytest.raises(SyncError, match="version 1 is in place, but --exec ended with 1: it is run again next time"):
+        scene.sync(exec=command, format="plain")
+    assert ran() == [f"national 1 {plain}"]
+    scene.feed.publish("b.example")
+    scene.sync(format="plain")
+    good.touch()
+    scene.sync(exec=command, format="plain")
+    assert ran() == [f"national 2 {plain}"], "still owed, though a sync without --exec came between"
+    scene.sync(exec=command, format="plain")
+    assert ran() == []
+    plain.unlink()
+    scene.sync(exec=command, format="plain")
+    assert ran() == [f"national 2 {plain}"], "its file was made again"
+
+
+def test_exec_that_does_not_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLIENT_EXEC", 0.2)
+    scene.feed.publish("a.example")
+    with pytest.raises(SyncError, match=r"--exec did not end within 0\.2 s"):
+        scene.sync(exec="exec sleep 60")
+    assert scene.state["pending"]
+
+
+def test_what_exec_prints_does_not_mix_with_the_answer(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    scene.feed.publish("a.example")
+    scene.sync(exec="echo said")
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "said" in captured.err
+
+
+# -- --watch -------------------------------------------------------------------------------------------------------
+
+
+def test_watching_follows_each_version(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    with scene.watching() as watched:
+        scene.feed.until_asked("?wait=55")
+        scene.feed.publish(*NAMES, "new.example")
+        scene.feed.until_asked("?wait=55", times=2)
+        scene.feed.start_over()
+        scene.feed.publish("a.example")
+        watched.until(lambda: len(watched.results) == 3)
+    assert [result.how for result in watched.results] == ["snapshot", "diff", "snapshot"]
+    assert not watched.said
+
+
+def test_watching_waits_for_a_first_version(scene: Scene) -> None:
+    with scene.watching() as watched:
+        watched.until(lambda: watched.said)
+        assert "has no version yet" in watched.said[0]
+        scene.feed.publish("a.example")
+        watched.until(lambda: watched.results)
+    assert watched.results[0].version == 1
+
+
+def test_watching_goes_on_after_errors_that_are_told(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    with scene.watching() as watched:
+        watched.until(lambda: watched.results)
+        scene.feed.change = lambda path, answer: Answer(503)
+        scene.feed.publish("b.example")
+        watched.until(lambda: len(watched.said) >= 2)
+        assert all("503" in said for said in watched.said)
+        scene.feed.change = lambda path, answer: answer
+        watched.until(lambda: len(watched.results) == 2)
+    assert scene.here == scene.feed.live
+
+
+def test_watching_survives_the_loss_of_its_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read anew for each poll, in a thread of its own; a rotated token is picked up."""
+    monkeypatch.setattr(module, "CLIENT_REFRESH", 0.0)
+    scene.feed.publish("a.example")
+    with scene.watching() as watched:
+        watched.until(lambda: watched.results)
+        (scene.folder / "token").unlink()
+        watched.until(lambda: watched.said)
+        (scene.folder / "token").write_text(TOKEN)
+        scene.feed.publish("b.example")
+        watched.until(lambda: len(watched.results) == 2)
+    assert "token" in watched.said[0]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        on("/v1/lists/national", headers={}),
+        lambda path, answer: Answer(304) if answer.status == 304 or path.endswith(LIST) else answer,
+        lambda path, answer: replace(answer, body=b'{"version":99}') if path.endswith(LIST) else answer,
+    ],
+    ids=["no-etag", "never-held", "always-new"],
+)
+def test_a_feed_that_answers_at_once_is_not_hammered(
+    scene: Scene, lie: Callable[[str, Answer], Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some mirrors hold no answer back, and a STATUS is not signed."""
+    scene.feed.publish("a.example")
+    scene.sync()
+    stop = threading.Event()
+    pauses: list[float] = []
+    wait = stop.wait
+
+    def pause(seconds: float | None = None) -> bool:
+        pauses.append(seconds or 0.0)
+        if len(pauses) == 8:
+            stop.set()
+        return wait(0)
+
+    monkeypatch.setattr(stop, "wait", pause)
+    monkeypatch.setattr(module, "CLIENT_REFRESH", 5.0)
+    scene.feed.change = lambda path, answer: lie(path, answer) if path == f"/v1/lists/{LIST}" else answer
+    scene.feed.paths.clear()
+    began = time.monotonic()
+    watch(scene.options, scene.said.append, stop, lambda result: None)
+    assert time.monotonic() - began < 20
+    polls = [path for path in scene.feed.paths if not path or path.startswith("?")]
+    assert len(polls) <= len(pauses) + 2, "no poll without a pause, but for the first two"
+    assert sum(pauses) > 10
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b" " * 100_000], ids=["html", "other", "endless"])
+def test_a_status_that_is_none(scene: Scene, body: bytes) -> None:
+    scene.feed.publish("a.example")
+    scene.feed.change = lambda path, answer: replace(answer, body=body) if path == f"/v1/lists/{LIST}" else answer
+    with scene.watching() as watched:
+        watched.until(lambda: watched.said)
+    assert "no status" in watched.said[0]
+    assert watched.results, "what is signed is taken all the same"
