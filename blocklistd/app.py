@@ -49,7 +49,7 @@ from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
 from blocklistd.times import utc_now
 from blocklistd.tls import load_certificate, server_context
-from blocklistd.versions import upkeep
+from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import rebuild
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
@@ -256,7 +256,7 @@ class Application:
 
     async def _settle_and_schedule(self) -> None:
         """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
-        for step in (self._sweep, self._advance_zones, self.pipeline.reconcile):
+        for step in (self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms):
             try:
                 await step()
             except BlocklistError as error:
@@ -318,6 +318,7 @@ class Application:
         now = self.clock()
         if self.zones.behind:
             await self._advance_zones()
+        self.metrics.held.set(await self.database.reading(candidates.count_held))
         alarm = self.publisher.trust.alarm(now)
         if alarm:
             log.warning("%s", alarm)
@@ -381,6 +382,10 @@ class Application:
     def _metrics_text(self) -> bytes:
         for view in self.catalogue:
             self.metrics.set_list(view)
+        for zone in self.served_zones.views().values():
+            if zone is not None:
+                self.metrics.zone_serial.labels(zone.plan.name).set(zone.serial)
+                self.metrics.zone_records.labels(zone.plan.name).set(zone.records)
         self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
         return self.metrics.text()
 

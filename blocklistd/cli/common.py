@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from blocklistd.cli.failures import Failed
+from blocklistd.errors import BlocklistError, ConfigError
 
 if TYPE_CHECKING:
     from blocklistd.cli.control import Control
@@ -71,7 +72,15 @@ def common(command: F) -> F:
     @click.pass_context
     @functools.wraps(command)
     def wrapped(context: click.Context, /, config: str | None, as_json: bool, **options: Any) -> Any:
-        return command(Session(config or context.find_root().obj, as_json), **options)
+        session = Session(config or context.find_root().obj, as_json)
+        try:
+            return command(session, **options)
+        except ConfigError:
+            raise
+        except BlocklistError as error:
+            if as_json:  # a document for every exit code but those of wrong usage
+                session.document({"error": str(error)})
+            raise
 
     return wrapped  # type: ignore[return-value]
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from blocklistd.cli.common import Session, common
+from blocklistd.outputs import OUTPUTS
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -28,7 +29,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--token-file", type=_FILE, help="Holds the subscriber's token.")
 @click.option("--ca", type=_FILE, help="Trust this authority instead of the system's.")
-@click.option("--format", "rendering", type=click.Choice(["ndjson", "plain"]), help="Also keep a rendering.")
+@click.option("--format", "rendering", type=click.Choice(["ndjson", *OUTPUTS]), help="Also keep a rendering.")
 @click.option("--exec", "command_", metavar="CMD", help="Run after each change.")
 @click.option("--watch", is_flag=True, help="Stay, and wait for changes.")
 @common

@@ -44,6 +44,8 @@ class Metrics:
         self.expires = Gauge(
             "blocklistd_list_expires_timestamp_seconds", "When the list's targets expire", ["list"], registry=registry
         )
+        self.zone_serial = Gauge("blocklistd_zone_serial", "The serial that is served", ["zone"], registry=registry)
+        self.zone_records = Gauge("blocklistd_zone_records", "Rules without the apex", ["zone"], registry=registry)
         self.held = Gauge("blocklistd_candidates_held", "Candidates that wait for a reviewer", registry=registry)
         self.root_expires = Gauge(
             "blocklistd_root_expires_timestamp_seconds", "When root.json expires", registry=registry

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -79,8 +78,3 @@ def clear_work(store: Store) -> None:
     for folder in (store.diffs, store.ixfr):
         for leftover in folder.glob("*/.*"):
             leftover.unlink(missing_ok=True)
-
-
-def damaged(store: Store, names: Iterable[Sha256]) -> list[Sha256]:
-    """Those of the named files that are missing or are not what their name says."""
-    return [digest for digest in names if not store.sealed.intact(digest)]

@@ -294,3 +294,4 @@ def test_the_command(scene: Scene) -> None:
     assert failed.returncode == 1
     assert len(failed.stderr.splitlines()) == 1
     assert "token" in failed.stderr
+    assert "token" in json.loads(failed.stdout)["error"]
