@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import urllib3
 import zstandard
@@ -33,6 +35,7 @@ class Feed:
     def __init__(
         self, url: str, list_name: str, token: str | None, ca: Path | None, stop: threading.Event | None = None
     ) -> None:
+        _check_address(url)
         headers = {"User-Agent": f"blocklistd-sync/{__version__}"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -81,6 +84,18 @@ class Feed:
     def refusal(self, status: int) -> SyncError:
         """What a status other than the one that was wanted means."""
         return SyncError(f"{self.base}: the feed answered {status}: {HINTS.get(status, 'try again later')}")
+
+
+def _check_address(url: str) -> None:
+    """Raises SyncError for what is no feed's address; a token goes over https, and over http to this machine only."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not url.startswith(("https://", "http://")) or (url.startswith("http://") and not local):
+        raise SyncError(f"{url}: expected the https: address of a feed (http: to this machine only)")
 
 
 def discard(response: urllib3.BaseHTTPResponse) -> None:

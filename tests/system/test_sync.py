@@ -280,6 +280,13 @@ def test_watching_goes_on_through_a_restart(scene: Scene) -> None:
     assert scene.here == scene.live()
 
 
+@pytest.mark.parametrize("url", ["http://feed.example", "http://192.0.2.1:8443", "ftp://127.0.0.1", "feed.example", ""])
+def test_a_token_does_not_go_in_the_clear(tmp_path: Path, url: str) -> None:
+    (tmp_path / "root.json").write_text("{}")
+    with pytest.raises(SyncError, match="expected the https: address"):
+        sync_once(Options(url=url, list="l", root=tmp_path / "root.json", dir=tmp_path / "d"), lambda text: None)
+
+
 def test_the_command(scene: Scene) -> None:
     arguments = [
         *(sys.executable, "-m", "blocklistd", "sync", scene.feed.url, "national", "--json"),
