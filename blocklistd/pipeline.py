@@ -338,9 +338,12 @@ class Pipeline:
             await self._settle_again(plan)
 
     async def _settle_again(self, plan: SourcePlan) -> None:
-        state = await self._database.reading(functools.partial(source_state, source=plan.id, url=""))
         try:
-            result = await self._settle_source(plan, state.report)
+            async with self.naming:  # read inside: a pull may have brought something newer while we waited
+                state = await self._database.reading(functools.partial(source_state, source=plan.id, url=""))
+                if state.report is None:
+                    return
+                result = await self._settle(plan, state.report)
         except BlocklistError as error:
             log.error("source %s could not be settled: %s", plan.id, error)
             return
