@@ -300,7 +300,7 @@ class Application:
         self.scheduler.every("alarms", timedelta(minutes=1), self._alarms)
 
     async def _upkeep(self) -> None:
-        """Retention and the sweep. A list's view forgets old diffs before the log does."""
+        """Retention and the sweep. A diff that is asked for in between is refused, never made of half a log."""
         now = self.clock()
         for name, wanted in self.config.lists.items():
 

@@ -43,7 +43,7 @@ KEPT_METADATA: Final = 16  # versions of each signed role that stay downloadable
 
 # -- feed ----------------------------------------------------------------------------------------------------------
 MAX_CONNECTIONS: Final = 4096
-MAX_CONNECTIONS_PER_SUBSCRIBER: Final = 64  # requests under way at once
+MAX_CONNECTIONS_PER_SUBSCRIBER: Final = 256  # requests under way at once: dozens of nodes, each waiting and polling
 MAX_REQUEST_BODY: Final = 64 * KIB
 MAX_WAIT: Final = 55  # seconds of a long poll
 FIRST_REQUEST: Final = 20.0  # seconds until the first whole request of a connection

@@ -67,7 +67,7 @@ class Subscriber:
 
 def digest(token: str) -> str:
     """What of a token is kept and compared: it is random, so its hash needs no salt and gives nothing away."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="backslashreplace")).hexdigest()  # a header may hold any bytes
 
 
 def add(

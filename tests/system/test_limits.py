@@ -1,0 +1,50 @@
+"""What a stranger, a slow reader or a greedy subscriber can take up is bounded."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.system.daemon import Daemon
+from tests.system.test_sync import configuration
+
+
+def test_requests_that_are_none_or_too_large(tmp_path: Path) -> None:
+    with Daemon(tmp_path, configuration(tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        for raw in (
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+            b"GET /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"\x16\x03\x01 not http at all\r\n\r\n",
+            b"GET /v1/lists HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", daemon.feed_port), timeout=20) as stream:
+                stream.sendall(raw)
+                answer = stream.recv(4096)
+            assert answer.split(b" ")[1][:1] == b"4", answer
+        assert daemon.get("/v1/lists/national", token).status == 200
+        assert "Traceback" not in daemon.log
+
+
+def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
+    with Daemon(tmp_path, configuration(tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        one = f"GET /v1/lists/national HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        last = one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", daemon.feed_port), timeout=20) as stream:
+            stream.sendall(one * 5 + last)
+            data = b""
+            while piece := stream.recv(65536):
+                data += piece
+        assert data.count(b"HTTP/1.1 200 OK") == 6
+
+
+def test_a_body_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
+    with Daemon(tmp_path, configuration(tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        answer = daemon.ask("POST", "/subscribers", {"id": "x" * 70_000})
+        assert answer.status == 413
+        assert daemon.ask("POST", "/subscribers", {"id": "UPPER", "lists": ["national"]}).status == 409
+        assert daemon.ask("GET", "/nothing").status == 404
