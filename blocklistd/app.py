@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,10 +27,10 @@ from sqlalchemy import Connection
 from blocklistd import plans
 from blocklistd.config import Address, Config, Source, load
 from blocklistd.daemon import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import RESIGN_PARTS
+from blocklistd.limits import RESIGN_PARTS, THREADS
 from blocklistd.ops import logs, systemd
 from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.health import Health
@@ -50,7 +51,7 @@ from blocklistd.subscribers import Subscriber
 from blocklistd.times import utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
-from blocklistd.versions.commit import rebuild
+from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
 from blocklistd.versions.pulls import SourceState, source_state
@@ -91,11 +92,13 @@ class Application:
         self.metrics = Metrics()
         self.scheduler = Scheduler()
         self._ready = False
+        self._reloading = asyncio.Lock()
         self._tls: ssl.SSLContext | None = None
 
     async def run(self) -> None:
         """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
         config = self.config
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
             sockets = self._bind(stack)
             stack.enter_context(Store(config.state_dir).locked())
@@ -208,14 +211,22 @@ class Application:
     async def _serve_lists(self) -> None:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
         for name, plan in self.pipeline.lists.items():
-            state = await self.database.reading(functools.partial(list_state, list_id=name))
-            if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
-                log.error("list %s: the file of version %d is missing or damaged", name, state.live.version)
-                if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
-                    log.critical("list %s can't be served: restore a backup of the state_dir", name)
-                    continue
-                log.warning("list %s: version %d was made again from its sources", name, state.live.version)
-            await self.publisher.publish(name)
+            try:
+                await self._serve_list(plan)
+            except Exception as error:  # one list's trouble keeps no other from being served
+                what = error if isinstance(error, BlocklistError) else type(error).__name__
+                log.critical("list %s can't be served: %s", name, what)
+
+    async def _serve_list(self, plan: ListPlan) -> None:
+        self.publisher.damaged.add(plan.id)
+        state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
+        if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
+            log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
+            if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
+                raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
+            log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
+        self.publisher.damaged.discard(plan.id)
+        await self.publisher.publish(plan.id)
 
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         feed = Feed(self.catalogue, self.access, self.renderings)
@@ -259,8 +270,9 @@ class Application:
         for step in (self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms):
             try:
                 await step()
-            except BlocklistError as error:
-                log.error("while settling after the start: %s", error)
+            except Exception as error:
+                what = error if isinstance(error, BlocklistError) else type(error).__name__
+                log.error("while settling after the start: %s", what, exc_info=without_text(error))
         await self._schedule()
         self.scheduler.start()
 
@@ -333,6 +345,11 @@ class Application:
     # -- reload ----------------------------------------------------------------------------------------------------
 
     async def reload(self) -> None:
+        """One reload after the other."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(asyncio.get_running_loop().time() * 1_000_000)}")
         try:
@@ -400,7 +417,7 @@ def _unobserved(request: web.BaseRequest, status: int, seconds: float) -> None:
 
 
 def _state_of(source: Source) -> Callable[[Connection], SourceState]:
-    return functools.partial(source_state, source=source.id, url=source.url)
+    return functools.partial(source_state, source=source.id)
 
 
 def _value(config: Config, key: str) -> object:

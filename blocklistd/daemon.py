@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -57,6 +58,7 @@ class Operations:
         self._zones = zones
         self._admit = admit
         self._clock = clock
+        self._admitting = asyncio.Lock()
 
     def roles(self, user: str) -> frozenset[str]:
         return frozenset(self.config.control.operators.get(user, ()))
@@ -73,7 +75,7 @@ class Operations:
         found = self.config.sources[source]
 
         def describe(connection: Connection) -> dict[str, Any]:
-            state = source_state(connection, source, found.url)
+            state = source_state(connection, source)
             max_age = found.max_age.total_seconds()
             return status.source(state, found.verify.method, found.quarantine, max_age, self._clock())
 
@@ -192,9 +194,10 @@ class Operations:
         return {"id": subscriber, "revoked": True}
 
     async def reload_subscribers(self) -> None:
-        known = await self._database.reading(subscribers.load)
-        self._access.replace(known)
-        self._admit(known.values())
+        async with self._admitting:  # else an older load could replace a newer one, and a revoked token come back
+            known = await self._database.reading(subscribers.load)
+            self._access.replace(known)
+            self._admit(known.values())
 
     # -- keys ------------------------------------------------------------------------------------------------------
 

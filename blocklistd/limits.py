@@ -33,11 +33,14 @@ INTAKE_WALL: Final = 900.0  # seconds
 COMMIT_WALL: Final = 1800.0  # seconds
 MAX_JOB_REPORT: Final = 1 * MIB  # bytes of the answer that a job may send
 
+THREADS: Final = 48  # for calls to the database and to files: more than can wait for one writer at a time
+
 # -- store ---------------------------------------------------------------------------------------------------------
 SQLITE_BUSY: Final = 60.0  # seconds that a writer waits for another
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots that stay downloadable per list
 MIN_KEPT_VERSIONS: Final = 100  # diffs start at any of these, however old they are
 KEPT_PULLS: Final = 1000  # rows of history per source
+MAX_RENDERINGS: Final = 2  # made at once for the feed: pulls and commits come first
 DIFF_CACHE: Final = 1 * GIB  # bytes of diffs kept as files
 KEPT_METADATA: Final = 16  # versions of each signed role that stay downloadable
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import logging
 import secrets
 import shutil
@@ -34,6 +35,7 @@ from blocklistd.errors import (
 )
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT, INTAKE
+from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import (
     Candidate,
@@ -81,6 +83,12 @@ class SourcePlan:
     key: str | None
     lists: tuple[ListId, ...]
     quarantine: bool
+
+    @property
+    def settings(self) -> str:
+        """What a body was asked for and read with: with other settings, what was read before says nothing."""
+        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
+        return f"{self.request(Validators()).url} {hashlib.sha256(repr(read_with).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,7 @@ class Pipeline:
 
     async def _fetch(self, plan: SourcePlan, work: Path) -> tuple[SourceState, Fetched | NotModified]:
         def known(connection: Connection) -> SourceState:
-            return source_state(connection, plan.id, plan.request(Validators()).url)
+            return source_state(connection, plan.id, plan.settings)
 
         state = await self._database.reading(known)
         return state, await fetch(plan.request(state.validators), work)
@@ -224,7 +232,7 @@ class Pipeline:
             sealed = await asyncio.to_thread(self._store.sealed.adopt, work / "canonical")
             if sealed != report.asserted:
                 raise ParseError("the intake job reported another digest than its file has: the pull is not used")
-            await self._database.writing(lambda connection: take_over(connection, plan.id, report))
+            await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
             return await self._settle(plan, report)
 
     # -- compose, guard --------------------------------------------------------------------------------------------
@@ -340,8 +348,10 @@ class Pipeline:
     async def _settle_again(self, plan: SourcePlan) -> None:
         try:
             async with self.naming:  # read inside: a pull may have brought something newer while we waited
-                state = await self._database.reading(functools.partial(source_state, source=plan.id, url=""))
-                if state.report is None:
+                state = await self._database.reading(
+                    functools.partial(source_state, source=plan.id, settings=plan.settings)
+                )
+                if state.report is None or not state.current:
                     return
                 result = await self._settle(plan, state.report)
         except BlocklistError as error:
@@ -380,7 +390,7 @@ class Pipeline:
                 ended=ended,
                 report=report,
                 validators=validators,
-                url=plan.request(Validators()).url,
+                settings=plan.settings,
             )
 
         try:

@@ -37,6 +37,8 @@ class Publisher:
         self.trust = trust
         self._clock = clock
         self._lives: dict[ListId, Lives] = {}
+        self.damaged: set[ListId] = set()
+        """Lists whose file is not what its name says: neither signed nor served until that is mended."""
         self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
@@ -66,7 +68,7 @@ class Publisher:
 
     async def sign_again(self) -> None:
         """Renews what is due in every list; one list's failure does not keep the others from it."""
-        for list_id in list(self._lives):
+        for list_id in self._lives.keys() - self.damaged:
             try:
                 await self.publish(list_id)
             except Exception as error:

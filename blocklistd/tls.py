@@ -11,7 +11,15 @@ from blocklistd.errors import SigningError
 
 
 def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
-    """Loads a chain and its key; raises SigningError where they can't be read or don't belong together."""
+    """Loads a chain and its key; raises SigningError where they can't be read or don't belong together.
+
+    Tried on a context of its own first: a pair that does not fit would leave a live one without any key.
+    """
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
+    _load(context, cert, key)
+
+
+def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
     try:
         if key.path is not None:
             context.load_cert_chain(cert, key.path)

@@ -7,6 +7,7 @@ pickle: a job that read hostile bytes is not believed further than that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -74,7 +75,7 @@ class Jobs:
     def close(self) -> None:
         """Kills what still runs; nothing that was not committed is lost by it."""
         for process in list(self._running):
-            if process.is_alive():
+            with contextlib.suppress(ValueError):  # one that has just ended, and was closed by who waited for it
                 process.kill()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
@@ -115,6 +116,7 @@ def _death(exitcode: int | None, limits: JobLimits) -> str:
 def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> None:
     """The process's whole life. Its errors name types and places: a message could hold what it was reading."""
     try:
+        sandbox.close_inherited(send.fileno())
         sandbox.confine(limits)
         answer: dict[str, Any] = {"value": work(*arguments)}
     except BlocklistError as error:

@@ -7,7 +7,9 @@ start or trace a process, or signal one. A forbidden call kills it, which its pa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import resource
 import signal
 from dataclasses import dataclass
@@ -27,6 +29,10 @@ FORBIDDEN: Final = (
     # other files and other rights
     *("creat", "openat2", "open_by_handle_at", "name_to_handle_at", "link", "linkat", "symlink", "symlinkat"),
     *("rename", "renameat", "renameat2", "unlink", "unlinkat", "mknod", "mknodat", "chmod", "fchmodat", "chown"),
+    *("truncate", "mkdir", "mkdirat", "rmdir", "chdir", "fchdir", "utime", "utimes", "futimesat", "utimensat"),
+    *("lchown", "fchownat", "fchmod", "fchown", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr"),
+    *("setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "setrlimit"),
+    *("memfd_create", "pipe", "pipe2", "inotify_init", "inotify_init1", "fanotify_init", "fallocate"),
     *("mount", "umount2", "pivot_root", "chroot", "setns", "unshare", "bpf", "userfaultfd", "keyctl", "add_key"),
     *("perf_event_open", "init_module", "finit_module", "kexec_load", "shmget", "shmat", "msgget", "mq_open"),
 )
@@ -69,6 +75,18 @@ def confine(job: JobLimits) -> None:
             resource.setrlimit(which, (value, value))
 
 
+def close_inherited(keep: int) -> None:
+    """Leaves a job the descriptor of its answer and nothing that the server or the daemon had open: not the log, and
+    not the pipe by which the server hears that the daemon died, which it would keep from being closed."""
+    with open(os.devnull, "r+b") as nothing:
+        for standard in (0, 1, 2):
+            os.dup2(nothing.fileno(), standard)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            with contextlib.suppress(OSError):  # the one that listed them is closed already
+                os.close(int(name))
+
+
 def enter_filter() -> None:
     """No way back. Raises JobError where the kernel or libseccomp can't do it: such a job must not run at all."""
     try:
@@ -88,6 +106,9 @@ def enter_filter() -> None:
         # and the C library goes on with clone(2) where that is missing.
         rules.add_rule(pyseccomp.KILL_PROCESS, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0))
         _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
+        # another process's threads and limits: the first argument is not this process
+        rules.add_rule(pyseccomp.KILL_PROCESS, "tgkill", pyseccomp.Arg(0, pyseccomp.NE, os.getpid()))
+        rules.add_rule(pyseccomp.KILL_PROCESS, "prlimit64", pyseccomp.Arg(0, pyseccomp.NE, 0))
         rules.load()
     except (OSError, ValueError, RuntimeError) as error:
         raise JobError(f"the sandbox can't be entered ({error}): no job reads a hotline's bytes without it") from None

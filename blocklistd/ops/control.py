@@ -161,7 +161,9 @@ def _version(text: str) -> Version:
 def control_socket(path: Path) -> socket.socket:
     """Open to every local user: what each may ask is decided by its uid."""
     with store_errors(path):
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o755)  # the umask would keep operators of other uids out
         path.unlink(missing_ok=True)  # an earlier daemon's: the lock on the state_dir says that it is gone
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

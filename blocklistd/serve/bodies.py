@@ -26,7 +26,7 @@ JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 
 Compress = Callable[[Path, str], Awaitable[None]]
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def matches(header: str | None, etag: str) -> bool:

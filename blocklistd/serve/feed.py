@@ -110,6 +110,6 @@ def _wait(text: str | None) -> int:
     """Seconds to wait for a change; 0 where none was asked for."""
     if text is None:
         return 0
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= MAX_WAIT:
+    if not text.isascii() or not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= MAX_WAIT:
         raise Problem(HTTPStatus.BAD_REQUEST, f"wait: expected 1 to {MAX_WAIT} seconds")
     return int(text)

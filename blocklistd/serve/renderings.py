@@ -9,7 +9,7 @@ from typing import Final
 
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import DIFF_CACHE, SMALL_DIFF
+from blocklistd.limits import DIFF_CACHE, MAX_RENDERINGS, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.serve.catalogue import ListView
 from blocklistd.versions.database import Database
@@ -29,6 +29,7 @@ class StoredRenderings:
         self._jobs = jobs
         self._sealed = store.sealed
         self._made: dict[Path, asyncio.Future[None]] = {}
+        self._slots = asyncio.Semaphore(MAX_RENDERINGS)
 
     def snapshot(self, digest: Sha256) -> Path:
         return self._sealed.path(digest)
@@ -62,9 +63,14 @@ class StoredRenderings:
         under_way = self._made.get(path)
         if under_way is None:
             # a task of its own: the one who asked first may go away, the others still wait
-            under_way = self._made[path] = asyncio.ensure_future(make())
+            under_way = self._made[path] = asyncio.ensure_future(self._bounded(make))
             under_way.add_done_callback(lambda _: self._made.pop(path, None))
         await asyncio.shield(under_way)
+
+    async def _bounded(self, make: Callable[[], Awaitable[None]]) -> None:
+        async with self._slots:
+            await make()
+            await asyncio.to_thread(self.trim)
 
     def _logged(self, list_id: ListId, start: Version, end: Version) -> int:
         with self._database.read() as connection:
@@ -72,7 +78,8 @@ class StoredRenderings:
 
     def trim(self) -> None:
         """Drops the diffs that were made longest ago, past DIFF_CACHE bytes; each can be made again."""
-        files = [(path.stat(), path) for path in self._store.diffs.rglob("*") if path.is_file()]
+        made = [path for folder in (self._store.diffs, self._store.ixfr) for path in folder.glob("*/[!.]*")]
+        files = [(path.stat(), path) for path in made]
         total = 0
         for status, path in sorted(files, key=lambda item: -item[0].st_mtime):
             total += status.st_size

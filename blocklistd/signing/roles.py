@@ -59,6 +59,7 @@ def sign(
     """
     target = version.version if version else Version(0)
     made: dict[str, SignedRole] = {}
+    signer = key.public_key.keyid.encode()
 
     def renew(role: str, life: timedelta, body: Targets | Snapshot | Timestamp) -> None:
         body.version = current[role].version + 1 if role in current else 1
@@ -69,7 +70,8 @@ def sign(
         made[role] = SignedRole(role, body.version, now, body.expires, target, raw)
 
     def due(role: str) -> bool:
-        return role not in current or is_due(current[role], now)
+        # signed by a key that is no longer the one: clients with the new root refuse it
+        return role not in current or is_due(current[role], now) or signer not in current[role].body
 
     if "targets" not in current or current["targets"].target != target or due("targets"):
         renew("targets", lives.content, Targets(targets=_targets(list_id, version)))

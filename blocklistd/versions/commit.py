@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import orjson
 
+from blocklistd.errors import StoreError
 from blocklistd.guard import Figures, Hold, judge
 from blocklistd.kinds import CANONICALISER
 from blocklistd.lines import Buffer, type_and_value
@@ -87,7 +88,7 @@ def propose(store: Store, plan: ListPlan, assertion: Assertion, candidate: Candi
     """Composes and judges; writes nothing."""
     with store.opened() as (database, files):
         with database.read() as connection:
-            state, first = list_state(connection, plan.id), asserted_by(connection, plan.sources)
+            state, first = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
         with _composed(files, plan, state, first, assertion) as (_, composition, _):
             live = state.live.entries if state.live else None
             figures = Figures(
@@ -131,7 +132,9 @@ def release(store: Store, plan: ListPlan, assertion: Assertion, order: ReleaseOr
     """
     with store.opened() as (database, files):
         with database.read() as connection:
-            state, first = list_state(connection, plan.id), asserted_by(connection, plan.sources)
+            state, first = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
+        if state.live is not None and not files.intact(state.live.sha256):
+            raise StoreError(f"list {plan.id}: the file of version {state.live.version} is damaged: restart the daemon")
         with _composed(files, plan, state, first, assertion) as (live, composition, accepted):
             changes = bool(composition) or state.live is None
             sealed = _write_snapshot(files, live, composition) if changes else None

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from blocklistd.errors import FencedError, StoreError
-from blocklistd.limits import SQLITE_BUSY
+from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.versions import schema
 
 T = TypeVar("T")
@@ -131,7 +131,9 @@ def _epoch(connection: Connection) -> int:
 
 def _engine(path: Path) -> Engine:
     # hide_parameters: an error's text would otherwise show the values bound to the statement, entries among them
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": SQLITE_BUSY})
+    engine = create_engine(
+        f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": SQLITE_BUSY}, max_overflow=THREADS
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:

@@ -166,9 +166,15 @@ class SealedFiles:
 
     def sweep(self, named: Collection[Sha256]) -> int:
         """Removes what no row names, and every unfinished file; how many. Nothing may be writing meanwhile."""
+        with store_errors(self.root):
+            return self._sweep(named)
+
+    def _sweep(self, named: Collection[Sha256]) -> int:
         removed = 0
         for folder, keep in self._folders():
             for path in folder:
+                if path.is_dir():
+                    continue  # none of ours (lost+found)
                 if not keep or path.name.partition(".")[0] not in named:
                     self.disk.unlink(path)
                     removed += 1

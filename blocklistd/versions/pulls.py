@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from blocklistd.limits import KEPT_PULLS
-from blocklistd.model import Candidate, CandidateId, IntakeReport, Outcome, Sha256, SourceId, Validators
+from blocklistd.model import Candidate, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators
+from blocklistd.versions.candidates import is_rejected
 from blocklistd.versions.schema import pulls, sources, superseded_signatures
 
 NO_VALIDATORS: Final = Validators()
@@ -24,6 +25,7 @@ class SourceState:
     asserted: Sha256 | None = None
     report: IntakeReport | None = None
     validators: Validators = NO_VALIDATORS
+    current: bool = False
     signature: Sha256 | None = None
     signed_at: int | None = None
     last_pull: datetime | None = None
@@ -33,18 +35,20 @@ class SourceState:
     candidate: CandidateId | None = None
 
 
-def source_state(connection: Connection, source: SourceId, url: str) -> SourceState:
-    """`url` is the source's present one: validators of another URL are of another body."""
+def source_state(connection: Connection, source: SourceId, settings: str = "") -> SourceState:
+    """`settings` are the source's present ones (its URL, format, key …): what was read with others is not `current`,
+    and its validators are not used."""
     row = connection.execute(select(sources).where(sources.c.id == source)).first()
-    return SourceState(source) if row is None else _state(row, url)
+    return SourceState(source) if row is None else _state(row, settings)
 
 
-def _state(row: Row[Any], url: str) -> SourceState:
+def _state(row: Row[Any], settings: str) -> SourceState:
     return SourceState(
         id=row.id,
         asserted=row.asserted,
         report=IntakeReport(**row.report) if row.report else None,
-        validators=Validators(row.etag, row.last_modified) if row.url == url else Validators(),
+        validators=Validators(row.etag, row.last_modified) if row.url == settings else NO_VALIDATORS,
+        current=row.url == settings,
         signature=row.signature,
         signed_at=row.signed_at,
         last_pull=row.last_pull,
@@ -55,12 +59,12 @@ def _state(row: Row[Any], url: str) -> SourceState:
     )
 
 
-def asserted_by(connection: Connection, names: Iterable[SourceId]) -> dict[SourceId, Sha256]:
-    """What each of the sources last said that could be read."""
+def asserted_by(connection: Connection, list_id: ListId, names: Iterable[SourceId]) -> dict[SourceId, Sha256]:
+    """What each of the sources last said that could be read, and that nobody rejected for this list."""
     rows = connection.execute(
         select(sources.c.id, sources.c.asserted).where(sources.c.id.in_(list(names)), sources.c.asserted.is_not(None))
     )
-    return {row.id: row.asserted for row in rows}
+    return {row.id: row.asserted for row in rows if not is_rejected(connection, list_id, row.id, row.asserted)}
 
 
 def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[SourceId]:
@@ -80,15 +84,19 @@ def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
     return [row.signature for row in rows]
 
 
-def take_over(connection: Connection, source: SourceId, report: IntakeReport) -> None:
+def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
     """The body is now the source's newest: from here on what it superseded is a replay."""
     _ensure(connection, source)
     row = connection.execute(select(sources).where(sources.c.id == source)).one()
-    values: dict[str, Any] = {"asserted": report.asserted, "report": asdict(report)}
+    # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
+    values: dict[str, Any] = {"asserted": report.asserted, "report": asdict(report), "url": settings}
+    values |= {"etag": None, "last_modified": None}
     if report.signature is not None:
         if row.signature not in (None, report.signature):
             connection.execute(
-                superseded_signatures.insert().values(source=source, signature=row.signature, signed_at=row.signed_at)
+                superseded_signatures.insert().values(
+                    source=source, signature=row.signature, signed_at=(row.report or {}).get("signed_at")
+                )
             )
         values["signature"] = report.signature
         if report.signed_at is not None:
@@ -112,7 +120,7 @@ def record_pull(
     ended: datetime,
     report: IntakeReport | None,
     validators: Validators | None,
-    url: str,
+    settings: str,
 ) -> None:
     """How a pull ended; `validators` only once every list has dealt with the body, else the next pull asks for all."""
     _ensure(connection, source)
@@ -125,7 +133,7 @@ def record_pull(
     if outcome is not Outcome.FAILED:
         values["last_accepted"] = ended
     if validators is not None:
-        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "url": url}
+        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "url": settings}
     connection.execute(update(sources).where(sources.c.id == source).values(**values))
     connection.execute(
         pulls.insert().values(

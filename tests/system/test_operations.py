@@ -15,9 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import minisign
 import pytest
 
+from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.versions import upkeep
+from blocklistd.versions.pulls import superseded, take_over
 from tests.system.daemon import USER, Daemon
 from tests.versions_of import LIST, Versions
 
@@ -316,3 +319,48 @@ def test_help_that_a_tired_administrator_gets(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "absent.yaml" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_changed_settings_are_not_hidden_by_an_unchanged_body(two: Daemon, tmp_path: Path) -> None:
+    """The body is the same and is still asked for and read again: another type, another proof, another list."""
+    assert two.pull("first")["outcome"] == "unchanged"
+    two.config["sources"]["first"]["defaults"] = {"type": "host"}
+    two.write_config()
+    reload(two)
+    assert two.pull("first")["outcome"] == "held", "every entry would be another"
+    two.config["sources"]["first"]["verify"] = {"method": "minisign", "key": "hotline.pub"}
+    (tmp_path / "hotline.pub").write_bytes(bytes(minisign.KeyPair.generate().public_key) + b"\n")
+    two.write_config()
+    reload(two)
+    assert two.pull("first")["outcome"] == "failed", "there is no signature"
+
+
+def test_a_snapshot_that_is_damaged_becomes_no_ones_base(two: Daemon, tmp_path: Path) -> None:
+    token = two.subscriber("isp", "national")
+    status = two.get("/v1/lists/national", token).json
+    sealed = tmp_path / "state" / "sealed" / status["sha256"][:2] / status["sha256"]
+    whole = sealed.read_bytes()
+    sealed.write_bytes(whole.replace(b"n1.example", b"m1.example"))
+    write(tmp_path, "first", [*NAMES, "new.example"])
+    failed = two.pull("first")
+    assert failed["outcome"] == "failed"
+    assert "damaged" in failed["reason"]
+    two.stop()
+    two.start()  # made again from its sources; then what waits is taken
+    two.wait_for(lambda: "new.example" in values(two.snapshot("national", token)))
+    assert values(two.snapshot("national", token)) == {*NAMES, "only.example", "new.example"}
+
+
+def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> None:
+    """Signed at 5, then without a time, then at 9: the one without is no newer for that."""
+    versions = Versions(tmp_path)
+
+    def said(name: str, signed_at: int | None) -> IntakeReport:
+        return IntakeReport(Sha256("0" * 64), Sha256("1" * 64), 1, 1, {}, {}, {}, 0, Sha256(name * 64), signed_at)
+
+    hotline = SourceId("hotline")
+    with versions.database.write() as connection:
+        for report in (said("a", 5), said("b", None), said("c", 9)):
+            take_over(connection, hotline, report, "")
+        assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
+    versions.close()
