@@ -1,13 +1,14 @@
 # make run    the whole system on this machine, with data of its own
 # make test   everything, with real peers
 # make check  format, lint, types
+# make bench  every figure beside its peer's, and the table; BENCH="lists zones" names some
 # Both set up what they need in .venv; on Debian, packages that are missing are installed where that is allowed.
 
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check clean
+.PHONY: help run test check bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -23,6 +24,10 @@ check: $(STAMP)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy
+
+bench: $(STAMP)
+	@bench/install-peers
+	@$(VENV)/bin/python -m bench $(BENCH)
 
 # The lock file names every package with its version and hashes; the project itself is installed in place.
 $(STAMP): requirements.lock setup.cfg pyproject.toml

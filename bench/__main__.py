@@ -1,0 +1,33 @@
+"""`python -m bench [NAME …]`: runs the benches and prints the table."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from bench.compare import HEAD, Row
+
+BENCHES = ("lists", "zones", "polls", "latency", "memory", "start")
+
+
+def main() -> int:
+    """Runs those that are named, or all; 1 if a floor is missed."""
+    names = sys.argv[1:] or list(BENCHES)
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        print(f"no such bench: {', '.join(unknown)}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    rows: list[Row] = []
+    for name in names:
+        print(f"… {name}", file=sys.stderr, flush=True)
+        for row in importlib.import_module(f"bench.{name}").rows():
+            print(row.markdown(), file=sys.stderr, flush=True)
+            rows.append(row)
+    print(HEAD)
+    for row in rows:
+        print(row.markdown())
+    return int(any(row.met is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
