@@ -120,7 +120,7 @@ class Application:
                 self.publisher,
                 self.clock,
                 self.metrics.observe_pull,
-                self.zones.advance,
+                self.zones,
             )
             self.operations = Operations(
                 config,

@@ -104,7 +104,7 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
     i = j = 0
     old_size, new_size = len(old), len(new)
     while i < old_size and j < new_size:
-        same = _agreement(old, i, new, j)
+        same = agreement(old, i, new, j)
         if same:
             # back to the beginning of the line in which they part
             start = old.rfind(b"\n", i, i + same) + 1
@@ -127,8 +127,8 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
     return removed, added
 
 
-def _agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
-    """A number of bytes from `i` and `j` on that agree: all of them, or as many as end in a block that does not."""
+def agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
+    """How many bytes from `i` and `j` on agree."""
     start, block = i, _FIRST
     while True:
         a, b = old[i : i + block], new[j : j + block]

@@ -130,8 +130,12 @@ class SealedFiles:
 
         Raises StoreError where the disk refuses.
         """
-        with atomic(self.disk, self.root / "new" / secrets.token_hex(16), self.path) as draft:
+        with atomic(self.disk, self.unfinished(), self.path) as draft:
             yield draft
+
+    def unfinished(self) -> Path:
+        """A name for a file that is being written: swept, if it is left."""
+        return self.root / "new" / secrets.token_hex(16)
 
     def adopt(self, path: Path) -> Sha256:
         """Seals a file that someone less trusted wrote on the same file system: the digest is computed here."""

@@ -54,8 +54,8 @@ def named_files(connection: Connection) -> set[Sha256]:
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
     for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
         newest = newest_serial(connection, zone)
-        named |= {newest.rules, newest.wire} if newest else set()
-    for column in (list_sources.c.asserted, sources.c.asserted):
+        named |= {newest.rules, newest.wire, newest.names or newest.rules} if newest else set()
+    for column in (list_sources.c.asserted, sources.c.asserted, sources.c.listed, sources.c.notes):
         named |= {digest for digest in connection.execute(select(column)).scalars() if digest}
     held = select(candidates.c.asserted).where(candidates.c.state == "held")
     return named | {digest for digest in connection.execute(held).scalars() if digest}

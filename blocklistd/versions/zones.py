@@ -65,6 +65,7 @@ class ZoneSerial:
     version: int
     records_of: str
     apex_of: str
+    names: Sha256 | None
     rules: Sha256
     wire: Sha256
     records: int

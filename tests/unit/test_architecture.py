@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"subscribers", "signing"},
     {"serve"},
     {"publish"},
-    {"zoning"},
+    {"zoning", "receive"},
     {"pipeline"},
     {"ops"},
     {"plans", "resolvers", "daemon"},
