@@ -110,10 +110,12 @@ def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[by
     if len(old) + len(new) > UNORDERED:
         return None
     a, b = _split(old[i:]), _split(new[j:])
-    only_a, only_b = set(a), set(b)
-    if len(only_a) == len(a) and len(only_b) == len(b):
-        common = only_a & only_b
-        return list(only_a - common), list(only_b - common)
+    once = set(a)
+    come = [line for line in b if line not in once]
+    gone = once.difference(b)
+    # as many lines of `b` are in `a` as of `a` in `b`, and none of them twice
+    if len(once) == len(a) and len(b) - len(come) == len(a) - len(gone) and len(set(come)) == len(come):
+        return list(gone), come
     counted_a, counted_b = Counter(a), Counter(b)
     return list((counted_a - counted_b).elements()), list((counted_b - counted_a).elements())
 

@@ -165,7 +165,7 @@ def _composed(asserted: list[bytes], rules: Rules) -> Piece:
             counts[f"type {kind}"] = len(run)
             continue
         suspect = _SUSPECT.get(kind)
-        if suspect is not None:
+        if suspect is not None and any(map(suspect, run)):
             admitted = []
             for line in run:
                 reason = withheld(line, rules) if suspect(line) else None
