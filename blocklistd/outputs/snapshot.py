@@ -15,9 +15,9 @@ _FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as
 _LARGEST: Final = 1 << 20
 
 
-def lines(buffer: Buffer) -> Iterator[bytes]:
-    """Each line without its newline."""
-    start, size = 0, len(buffer)
+def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
+    """Each line from the one at `start` on, without its newline."""
+    size = len(buffer)
     while start < size:
         end = buffer.find(b"\n", start)
         yield buffer[start:end]

@@ -77,11 +77,16 @@ class Piece:
 
 def with_id(line: bytes, secret: bytes) -> bytes:
     """The line as subscribers get it: `id` is `e-` and 128 bits of HMAC-SHA-256 over type, NUL, value."""
-    kind, value = type_and_value(line)
-    digest = hmac.digest(secret, kind + b"\0" + value, "sha256")[:ID_BYTES].hex()
     record = orjson.loads(line)
     first = {"type": record.pop("type"), "value": record.pop("value")}
-    return orjson.dumps(first | dict(sorted((record | {"id": f"e-{digest}"}).items())))
+    name = identifier(*type_and_value(line), secret)
+    return orjson.dumps(first | dict(sorted((record | {"id": name}).items())))
+
+
+def identifier(kind: bytes, value: bytes, secret: bytes) -> str:
+    """An entry's id in a list with this secret."""
+    digest = hmac.digest(secret, kind + b"\0" + value, "sha256")
+    return f"e-{digest[:ID_BYTES].hex()}"
 
 
 def withheld(line: bytes, rules: Rules) -> str | None:
