@@ -17,11 +17,11 @@ from blocklistd.errors import ParseError, StaleError, StoreError, VerifyError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.kinds import CANONICALISER
-from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, SourceId, Validators
+from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
 from blocklistd.publish import Clock
 from blocklistd.sources.fetch import Request, fetch
-from blocklistd.sources.intake import Earlier, Findings, Order, intake
-from blocklistd.versions import evidence
+from blocklistd.sources.intake import Earlier, Findings, Left, Order, intake
+from blocklistd.versions import asserted, evidence
 from blocklistd.versions.database import Database
 from blocklistd.versions.pulls import Body, SourceState, source_state, superseded, take_over
 from blocklistd.versions.store import Store
@@ -112,7 +112,7 @@ class Reception:
             last_signed_at=state.signed_at,
             superseded=tuple(known),
             may_be_empty=may_be_empty,
-            earlier=self._earlier(state),
+            earlier=await asyncio.to_thread(self._earlier, state),
         )
         try:
             findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
@@ -126,10 +126,15 @@ class Reception:
         if not state.current or state.body is None or state.asserted is None or state.report is None:
             return None
         path = self._store.sealed.path
+        found = asserted.place(self._store.sealed, state.asserted)
+        if found is None:
+            return None
         return Earlier(
             listed=path(state.body.listed),
-            asserted=path(state.asserted),
             notes=path(state.body.notes),
+            base=found.file,
+            base_digest=found.base,
+            overlay=found.overlay,
             records=state.report.records,
             types=state.report.types,
             dropped_attributes=state.report.dropped_attributes,
@@ -138,15 +143,15 @@ class Reception:
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seals what the job left, under digests of our own, as the source's newest word. Files are sealed meanwhile,
         and named at the end."""
-        findings, order, state = received.findings, received.order, received.state
-        adopt = self._store.sealed.adopt
+        findings, order = received.findings, received.order
+        files = self._store.sealed
         listed, notes = order.candidates[findings.listed], order.notes
         noted = notes.stat().st_size > 0
-        adopting = [asyncio.to_thread(adopt, path) for path in (listed, notes)]
-        if findings.same and state.asserted is not None:
-            digests = [*await asyncio.gather(*adopting), state.asserted]
-        else:
-            digests = await asyncio.gather(*adopting, asyncio.to_thread(adopt, order.canonical))
+        digests = await asyncio.gather(
+            asyncio.to_thread(files.adopt, listed),
+            asyncio.to_thread(files.adopt, notes),
+            asyncio.to_thread(self._asserted, received),
+        )
         report = IntakeReport(
             body_sha256=digests[0],
             asserted=digests[2],
@@ -163,6 +168,17 @@ class Reception:
         body = Body(digests[0], digests[1]) if noted else None
         await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings, body))
         return report
+
+    def _asserted(self, received: Received) -> Sha256:
+        """Seals what the body asserts; its digest."""
+        findings, order = received.findings, received.order
+        if findings.left == Left.CANONICAL:
+            return self._store.sealed.adopt(order.canonical)
+        if order.earlier is None or received.state.asserted is None:
+            raise ParseError("the intake job answered with changes of nothing: the pull is not used")
+        if findings.left == Left.OVERLAY:
+            return asserted.adopt(self._store.sealed, order.overlay, order.earlier.base_digest)
+        return received.state.asserted
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:

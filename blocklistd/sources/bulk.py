@@ -43,13 +43,13 @@ def canonicalise(body: Buffer, start: int, options: FormatOptions, out: BinaryIO
     octets = np.concatenate((octets, np.frombuffer(more, np.uint8))) if more else octets
     rows = np.concatenate((rows, len(octets) - len(more) + np.arange(0, len(more), width)))
     rows, doubles = _sorted(octets, rows, width)
-    length = _write(octets, rows, width, head, tail, out)
+    _write(octets, rows, width, head, tail, out)
     rejects = sorted((int(others[number - 1]) + 1, code) for number, code in rest.rejects)
     multiples = [(head + value + tail[:-1]).decode() for value, count in sorted(doubles.items()) for _ in range(count)]
     records = len(rows) + sum(count - 1 for count in doubles.values()) + len(rejects)
     dropped = rest.dropped
     types = Counter({kind: len(rows)}) if len(rows) else Counter[str]()
-    return Canonical(records, types, dropped, Notes(multiples, rejects), length)
+    return Canonical(records, types, dropped, Notes(multiples, rejects))
 
 
 def _lines(octets: Octets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -101,17 +101,15 @@ def _sorted(octets: Octets, rows: NDArray[np.int64], width: int) -> tuple[NDArra
     return (rows[keep] if doubles else rows), doubles
 
 
-def _write(octets: Octets, rows: NDArray[np.int64], width: int, head: bytes, tail: bytes, out: BinaryIO) -> int:
-    """Writes the line of each row; the bytes written."""
+def _write(octets: Octets, rows: NDArray[np.int64], width: int, head: bytes, tail: bytes, out: BinaryIO) -> None:
+    """Writes the line of each row."""
     if not len(rows):
-        return 0
+        return
     windows = np.lib.stride_tricks.sliding_window_view(octets, width)
     lines = np.empty((min(_ROWS, len(rows)), len(head) + width + len(tail)), np.uint8)
     lines[:, : len(head)] = np.frombuffer(head, np.uint8)
     lines[:, -len(tail) :] = np.frombuffer(tail, np.uint8)
-    length = 0
     for at in range(0, len(rows), _ROWS):
         some = windows[rows[at : at + _ROWS]]
         lines[: len(some), len(head) : len(head) + width] = some
-        length += out.write(lines[: len(some)].tobytes())
-    return length
+        out.write(lines[: len(some)].tobytes())

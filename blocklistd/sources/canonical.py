@@ -58,13 +58,12 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """What became of the records; `length` is in bytes. `types` counts entries."""
+    """What became of the records. `types` counts entries."""
 
     records: int
     types: Counter[str]
     dropped_attributes: int
     notes: Notes
-    length: int
 
     @property
     def rejected(self) -> Counter[str]:
@@ -115,10 +114,9 @@ def write(reading: Reading, out: BinaryIO) -> Canonical:
     lines.sort()
     records = len(lines) + len(reading.rejects)
     multiples = _drop_duplicates(lines, reading.plain)
-    length = 0
     for start in range(0, len(lines), _CHUNK):
-        length += out.write("\n".join([*lines[start : start + _CHUNK], ""]).encode())
-    return Canonical(records, _types(lines), reading.dropped, Notes(multiples, sorted(reading.rejects)), length)
+        out.write("\n".join([*lines[start : start + _CHUNK], ""]).encode())
+    return Canonical(records, _types(lines), reading.dropped, Notes(multiples, sorted(reading.rejects)))
 
 
 def line_of(kind: str, value: str, attributes: dict[str, str | int]) -> str:

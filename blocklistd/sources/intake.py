@@ -7,6 +7,7 @@ no keys and no network; the worst that a body can do is to fail its own pull.
 from __future__ import annotations
 
 import base64
+import enum
 import functools
 import mmap
 import os
@@ -22,9 +23,10 @@ import minisign
 from blocklistd.errors import ParseError, VerifyError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.jobs.spread import Answer, processes, spread
-from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES
+from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES, OVERLAY_SHARE, SMALL_DIFF
 from blocklistd.lines import Buffer
 from blocklistd.model import Sha256
+from blocklistd.outputs.overlay import Overlay
 from blocklistd.sources.canonical import Canonical, Notes, Reading, write
 from blocklistd.sources.decode import decode, sniff
 from blocklistd.sources.records import FormatOptions, opening
@@ -35,12 +37,15 @@ from blocklistd.sources.verify import Proof, check_replay, verify_minisign
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The last body of the same source that was read with the same settings: its list, unpacked, what it asserted, and
-    what is to be noted of it (canonical.Notes), as files; the counts of its report."""
+    """The last body of the same source that was read with the same settings: its list, unpacked, and what is to be
+    noted of it (canonical.Notes), as files; what it asserted, as a file, its digest, and an overlay of it; the counts
+    of its report."""
 
     listed: Path
-    asserted: Path
     notes: Path
+    base: Path
+    base_digest: Sha256
+    overlay: Path | None
     records: int
     types: dict[str, int]
     dropped_attributes: int
@@ -72,8 +77,13 @@ class Order:
 
     @property
     def canonical(self) -> Path:
-        """Where the job leaves the sorted canonical lines, unless they are what they were."""
+        """Where the job leaves the sorted canonical lines, if it leaves them all."""
         return self.work / "canonical"
+
+    @property
+    def overlay(self) -> Path:
+        """Where the job leaves them as an overlay of the earlier ones, if these are few changes."""
+        return self.work / "overlay"
 
     @property
     def notes(self) -> Path:
@@ -86,13 +96,21 @@ class Order:
         return self.body, self.work / "decoded", self.work / "unpacked"
 
 
+class Left(enum.StrEnum):
+    """Which file says what the body asserts."""
+
+    SAME = "same"
+    OVERLAY = "overlay"
+    CANONICAL = "canonical"
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What the job answers: the fields of an IntakeReport that it can know, which of `Order.candidates` is the list,
-    and whether it asserts what the earlier one did (then no canonical file was written)."""
+    and where what it asserts was left: nowhere, where that is what the earlier one did."""
 
     listed: int
-    same: bool
+    left: Left
     length: int
     records: int
     types: dict[str, int]
@@ -109,7 +127,9 @@ def intake(order: Order) -> dict[str, Any]:
     with store_errors(order.work), ExitStack() as stack:
         files: list[BinaryIO] = [stack.enter_context(open(order.body, "rb"))]
         files += [stack.enter_context(open(path, "x+b")) for path in order.candidates[1:]]
-        out, notes = (stack.enter_context(open(path, "xb")) for path in (order.canonical, order.notes))
+        out, changed, notes = (
+            stack.enter_context(open(path, "xb")) for path in (order.canonical, order.overlay, order.notes)
+        )
         earlier = _opened(order.earlier, stack)
         several = processes() if earlier is None and files[0].seek(0, os.SEEK_END) > STRETCH else 1
         stretch = functools.partial(_read_stretch, files, order.format, options)
@@ -120,8 +140,13 @@ def intake(order: Order) -> dict[str, Any]:
         if not body and not order.may_be_empty:
             raise ParseError(f"an empty body: expected a list in the format {order.format}")
         opening(body, order.format)
-        revised = _revised(earlier, body, order.format, options, out)
-        made = revised.canonical if revised else _canonical(body, order.format, options, read_stretches, out)
+        left = Left.CANONICAL
+        revised = _revised(earlier, body, order.format, options)
+        if revised is None:
+            made = _canonical(body, order.format, options, read_stretches, out)
+        else:
+            made = revised.canonical
+            left = _leave(revised, order, changed, out)
         noted = made.notes.to_bytes()
         if len(noted) <= MAX_NOTES:
             notes.write(noted)
@@ -133,7 +158,7 @@ def intake(order: Order) -> dict[str, Any]:
     return asdict(
         Findings(
             listed=files.index(listed),
-            same=revised is not None and not revised.changed,
+            left=left,
             length=len(body),
             records=made.records,
             types=dict(made.types),
@@ -197,19 +222,20 @@ def _opened(earlier: Earlier | None, stack: ExitStack) -> tuple[Earlier, list[Bu
     """The files of the last body; None where one is gone."""
     if earlier is None:
         return None
-    paths = (earlier.listed, earlier.asserted, earlier.notes)
+    paths = [earlier.listed, earlier.notes, earlier.base]
+    paths += [earlier.overlay] if earlier.overlay is not None else []
     if not all(path.exists() for path in paths):
         return None
     return earlier, [_mapped(stack.enter_context(open(path, "rb"))) for path in paths]
 
 
 def _revised(
-    opened: tuple[Earlier, list[Buffer]] | None, body: Buffer, format: str, options: FormatOptions, out: BinaryIO
+    opened: tuple[Earlier, list[Buffer]] | None, body: Buffer, format: str, options: FormatOptions
 ) -> Revised | None:
     """What follows from the differences to the last body; None where all of this one has to be read."""
     if opened is None:
         return None
-    earlier, (listed, asserted, notes) = opened
+    earlier, (listed, notes, asserted, *overlay) = opened
     before, now = opening(listed, format), opening(body, format)
     first_before, first = heading(listed, before, format), heading(body, now, format)
     if first_before is None or first is None or listed[before:first_before] != body[now:first]:
@@ -217,13 +243,25 @@ def _revised(
     base = Base(
         body=listed,
         start=first_before,
-        asserted=asserted,
+        asserted=Overlay.read(asserted, overlay[0][:]) if overlay else Overlay(asserted),
         notes=Notes.from_bytes(notes[:]),
         records=earlier.records,
         types=Counter(earlier.types),
         dropped_attributes=earlier.dropped_attributes,
     )
-    return revise(base, body, first, reader(format, options, body[now:first]), out)
+    return revise(base, body, first, reader(format, options, body[now:first]))
+
+
+def _leave(revised: Revised, order: Order, changed: BinaryIO, out: BinaryIO) -> Left:
+    """Writes what the body asserts: in as few bytes as there are changes, until an overlay has become too large."""
+    assert order.earlier is not None
+    if not revised.changes:
+        return Left.SAME
+    if len(revised.asserted) <= revised.canonical.entries // OVERLAY_SHARE + SMALL_DIFF:
+        changed.writelines(revised.asserted.write(order.earlier.base_digest))
+        return Left.OVERLAY
+    out.writelines(revised.asserted.pieces())
+    return Left.CANONICAL
 
 
 def _canonical(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Final
 
 from blocklistd.lines import Buffer, type_and_value
-from blocklistd.outputs.snapshot import find, splice
+from blocklistd.outputs.overlay import Overlay
 from blocklistd.sources.canonical import Canonical, Notes, Reading, by_key
 from blocklistd.sources.changes import Hunk, hunks, unordered
 from blocklistd.sources.stretches import Reader
@@ -26,7 +26,7 @@ class Base:
 
     body: Buffer
     start: int
-    asserted: Buffer
+    asserted: Overlay
     notes: Notes
     records: int
     types: Counter[str]
@@ -35,16 +35,17 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """`canonical` is of the new body; `changed` is false where it asserts what the last one did, and nothing was
-    written."""
+    """What the new body asserts, `changes` lines of it other than the last one did."""
 
     canonical: Canonical
-    changed: bool
+    asserted: Overlay
+    changes: int
 
 
-def revise(base: Base, body: Buffer, start: int, read: Reader, out: BinaryIO) -> Revised | None:
-    """Writes what the new body asserts to `out`; None where that can't be known from the differences."""
+def revise(base: Base, body: Buffer, start: int, read: Reader) -> Revised | None:
+    """None where what the new body asserts can't be known from the differences."""
     found = hunks(base.body, body, base.start, start)
+    rejects: list[tuple[int, str]] | None
     if found is not None:
         gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found))
         come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found))
@@ -66,13 +67,8 @@ def revise(base: Base, body: Buffer, start: int, read: Reader, out: BinaryIO) ->
         types=types,
         dropped_attributes=base.dropped_attributes + come.dropped - gone.dropped,
         notes=Notes(multiples, rejects),
-        length=len(base.asserted) + sum(len(line) + 1 for line in adds) - sum(len(line) + 1 for line in removes),
     )
-    if not removes and not adds:
-        return Revised(canonical, changed=False)
-    for piece in splice(base.asserted, sorted(removes), sorted(adds)):
-        out.write(piece)
-    return Revised(canonical, changed=True)
+    return Revised(canonical, base.asserted.revised(removes, adds), len(removes) + len(adds))
 
 
 def _follow(
@@ -85,7 +81,7 @@ def _follow(
     adds: list[bytes] = []
     types = Counter(base.types)
     for key in leaving.keys() | coming.keys():
-        standing = find(base.asserted, key)
+        standing = base.asserted.find(key)
         before = multiples.pop(key, [standing.decode()] if standing is not None else [])
         after = list(before)
         for line in leaving.get(key, ()):

@@ -22,7 +22,9 @@ from blocklistd.jobs.spread import processes, spread
 from blocklistd.kinds import CANONICALISER
 from blocklistd.lines import Buffer, type_and_value
 from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
+from blocklistd.outputs.overlay import Overlay
 from blocklistd.outputs.snapshot import changed_lines, lines, splice
+from blocklistd.versions.asserted import Opened, differing, intact, opened
 from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
 from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.lists import ListState, edit, list_state, log_changes
@@ -114,14 +116,15 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
             state, first = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
         # a first version is made of all that is known: it is the one that nothing can be compared with
         accepted = _accepted(plan, state.accepted if state.live else first, assertion)
-        buffers = [stack.enter_context(files.map(digest)) for digest in accepted.values()]
+        now = {source: stack.enter_context(opened(files, digest)) for source, digest in accepted.items()}
         live = stack.enter_context(files.map(state.live.sha256 if state.live else None))
         rules = _rules(plan, state)
         snapshot = None
         if state.live is None or state.composition != plan.fingerprint():
-            snapshot, composition = _compose_anew(files, live, buffers, rules)
+            snapshot, composition = _compose_anew(files, live, [found.whole() for _, found in now.values()], rules)
         else:
-            composition = compose(live, _touched(files, state.accepted, accepted, stack), buffers, rules)
+            before = {source: stack.enter_context(opened(files, digest)) for source, digest in state.accepted.items()}
+            composition = compose(live, _touched(before, now), [found.find for _, found in now.values()], rules)
         changes = bool(composition) or state.live is None
         candidate = _judged(plan, state, assertion, order, composition, changes=changes)
         if candidate.held:
@@ -168,18 +171,11 @@ def _rules(plan: ListPlan, state: ListState) -> Rules:
     return Rules(state.secret, plan.types, plan.allow_public_suffix, plan.allow_ip)
 
 
-def _touched(
-    files: SealedFiles, before: dict[SourceId, Sha256], after: dict[SourceId, Sha256], stack: ExitStack
-) -> list[bytes]:
+def _touched(before: dict[SourceId, Opened], now: dict[SourceId, Opened]) -> list[bytes]:
     """The lines in which what the sources assert differs."""
-    touched: list[bytes] = []
-    for source in {*before, *after}:
-        if before.get(source) != after.get(source):
-            old = stack.enter_context(files.map(before.get(source)))
-            new = stack.enter_context(files.map(after.get(source)))
-            for changed in changed_lines(old, new):
-                touched += changed
-    return touched
+    nothing = None, Overlay(b"")
+    sources = {*before, *now}
+    return [line for source in sources for line in differing(before.get(source, nothing), now.get(source, nothing))]
 
 
 def _judged(
@@ -244,15 +240,15 @@ def _spliced(files: SealedFiles, state: ListState, live: Buffer, composition: Co
     """The next snapshot from the live one, which is looked at meanwhile: a damaged file is no base for anything."""
     assert state.live is not None
     with ThreadPoolExecutor(1) as thread:
-        intact = thread.submit(files.intact, state.live.sha256)
+        whole = thread.submit(files.intact, state.live.sha256)
         try:
             with sealed_and_packed(files) as packing:
                 for piece in splice(live, composition.removes, composition.adds):
                     packing.write(piece)
         except ValueError:
-            if intact.result():
+            if whole.result():
                 raise
-        if not intact.result():
+        if not whole.result():
             raise StoreError(
                 f"list {state.id}: the file of version {state.live.version} is damaged: restart the daemon"
             )
@@ -267,9 +263,9 @@ def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
             state = list_state(connection, plan.id)
         with ExitStack() as stack:
             ordered = [state.accepted[source] for source in plan.sources if source in state.accepted]
-            if not all(files.intact(digest) for digest in ordered):
+            if not all(intact(files, digest) for digest in ordered):
                 return False
-            buffers = [stack.enter_context(files.map(digest)) for digest in ordered]
+            buffers = [stack.enter_context(opened(files, digest))[1].whole() for digest in ordered]
             snapshot, _ = _compose_anew(files, b"", buffers, _rules(plan, state))
         return snapshot.digest == version.sha256
 

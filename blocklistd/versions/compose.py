@@ -30,6 +30,8 @@ ID_BYTES: Final = 16
 BLOCK: Final = 4 << 20  # bytes composed at a time
 _MANY: Final = 1 << 14  # lines composed at a time where several sources are merged
 
+Find = Callable[[bytes], bytes | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -101,16 +103,16 @@ def withheld(line: bytes, rules: Rules) -> str | None:
     return None
 
 
-def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Buffer], rules: Rules) -> Composition:
+def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: Rules) -> Composition:
     """The change that follows where only the keys of the `touched` lines may have another answer than before.
 
-    `sources` are what each source asserts now, in order of precedence: the first that asserts a key gives its
-    attributes.
+    `sources` find the line of a key in what each source asserts now, in order of precedence: the first that asserts a
+    key gives its attributes.
     """
     removes, adds, counts = [], [], dict[str, int]()
     for key in sorted({key_of(line) for line in touched}):
         before = find(live, key)
-        asserted = next((line for source in sources if (line := find(source, key)) is not None), None)
+        asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
         if asserted is not None:
             reason = withheld(asserted, rules)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
 from blocklistd.model import ListId, Sha256, Version
+from blocklistd.versions.asserted import bases
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import version_rows
 from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
@@ -65,6 +66,7 @@ def sweep(store: Store, database: Database) -> int:
     """Removes the files that no row names; how many. Nothing may be sealing meanwhile."""
     with database.read() as connection:
         named = named_files(connection)
+    named |= bases(store.sealed, named)
     removed = store.sealed.sweep(named)
     if removed:
         log.info("swept %d files that nothing names any more", removed)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocklistd.outputs.overlay import Overlay
 from blocklistd.sources import bulk, stretches
 from blocklistd.sources.canonical import Canonical, Notes, write
 from blocklistd.sources.changes import hunks, unordered
@@ -85,14 +86,19 @@ def test_a_change_that_is_followed_makes_what_reading_all_makes(format: str, dat
     assert first is not None
     assert start is not None
     notes = Notes.from_bytes(before.notes.to_bytes())
-    base = Base(old, start, asserted, notes, before.records, before.types, before.dropped_attributes)
-    out = io.BytesIO()
-    revised = revise(base, new, first, reader(format, options, new[:first]), out)
+    # what was asserted stands as an overlay of something else
+    stood = asserted.splitlines()[1:]
+    other = b'{"type":"url","value":"https://other.example/"}'
+    beneath = Overlay(b"".join(line + b"\n" for line in [*stood, other]))
+    overlay = beneath.revised([other], asserted.splitlines()[:1])
+    base = Base(old, start, overlay, notes, before.records, before.types, before.dropped_attributes)
+    revised = revise(base, new, first, reader(format, options, new[:first]))
     if revised is None:
         assert hunks(old, new, start, first) is None, "only what has no order may be given up"
         assert before.notes.rejects or after.notes.rejects
         return
-    assert (out.getvalue() if revised.changed else asserted) == expected
+    assert b"".join(revised.asserted.pieces()) == expected
+    assert bool(revised.changes) == (asserted != expected)
     assert revised.canonical == after
 
 
