@@ -13,15 +13,18 @@ from blocklistd.lines import Buffer
 
 _FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
 _LARGEST: Final = 1 << 20
+_BLOCK: Final = 1 << 16  # bytes split into lines at once
 
 
 def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
     """Each line from the one at `start` on, without its newline."""
-    size = len(buffer)
-    while start < size:
-        end = buffer.find(b"\n", start)
-        yield buffer[start:end]
-        start = end + 1
+    while start < len(buffer):
+        end = buffer.find(b"\n", start + _BLOCK) + 1 or len(buffer)
+        found = buffer[start:end].split(b"\n")
+        if not found[-1]:
+            found.pop()
+        yield from found
+        start = end
 
 
 def position(buffer: Buffer, wanted: bytes, low: int = 0) -> int:

@@ -64,31 +64,30 @@ def _compiled(
     """
     fixed = struct.pack("!HHIH", CNAME, IN, action.ttl, len(action.target)) + action.target
     full = MESSAGE - len(zone) - 255 - len(fixed)
-    body: list[bytes] = [lead] if lead else []
-    size, count, led = HEADER + len(lead), 0, int(bool(lead))
-    wildcard = b""
-    base = 0  # the offset of the name that a wildcard would be of
-    pointer = b""
+    owners: list[bytes] = []  # of the message's records, each of which goes on with `fixed`
+    size = HEADER + len(lead)
+    wildcard = pointer = star = b""
     for rule in rules:
         if rule == wildcard and size <= full:
-            owner = _STAR + _POINTER(0xC000 | base)
+            owner = star
         else:
-            if size > full or (count and rule != wildcard and not crc32(rule) % BREAKS):
-                yield _message(body, size, count + led), rule
-                body, size, count, led, pointer = [], HEADER, 0, 0, b""
-            labels = b"".join([_LENGTH[len(label)] + label for label in reversed(rule.split(b"\0"))])
-            base = size
+            if size > full or (owners and rule != wildcard and not crc32(rule) % BREAKS):
+                yield _message(lead, owners, fixed), rule
+                lead, owners, size, pointer = b"", [], HEADER, b""
+            labels = rule.split(b"\0")
+            labels.reverse()
+            name = b"".join([_LENGTH[len(label)] + label for label in labels])
             if pointer:
-                owner = labels + pointer
+                owner = name + pointer
             else:
-                pointer = _POINTER(0xC000 | size + len(labels))
-                owner = labels + zone
-        wildcard = rule + WILDCARD
-        body += (owner, fixed)
+                pointer = _POINTER(0xC000 | size + len(name))
+                owner = name + zone
+            star = _STAR + _POINTER(0xC000 | size)
+            wildcard = rule + WILDCARD
+        owners.append(owner)
         size += len(owner) + len(fixed)
-        count += 1
-    if count:
-        yield _message(body, size, count + led), None
+    if owners:
+        yield _message(lead, owners, fixed), None
 
 
 def recompile(
@@ -136,8 +135,11 @@ def _first_rule(message: memoryview, zone: bytes) -> bytes:
     return b"\0".join(reversed(labels))
 
 
-def _message(body: list[bytes], size: int, count: int) -> bytes:
-    return struct.pack("!HHHHHHH", size, 0, ANSWER_FLAGS, 0, count, 0, 0) + b"".join(body)
+def _message(lead: bytes, owners: list[bytes], fixed: bytes) -> bytes:
+    count = len(owners) + bool(lead)
+    records = lead + fixed.join(owners) + fixed
+    size = HEADER + len(records)
+    return struct.pack("!HHHHHHH", size, 0, ANSWER_FLAGS, 0, count, 0, 0) + records
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ Lines order by their key (lines.py): no key is the beginning of another, so attr
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from bisect import bisect_left
@@ -21,6 +20,7 @@ from typing import Final
 
 import orjson
 
+from blocklistd.keyed import Keyed
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
 from blocklistd.lines import Buffer, key_of, type_and_value
@@ -194,11 +194,10 @@ _SUSPECT: Final[dict[str, Callable[[bytes], object]]] = {
 
 
 def _identified(run: list[bytes], kind: str, secret: bytes) -> list[str]:
-    """The lines with their ids and newlines. HMAC as RFC 2104 has it, its two keyed states made once: a third of the
-    cost of `with_id`, for lines that have a type and a value and nothing escaped in it."""
-    key = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
-    begun = hashlib.sha256(bytes(octet ^ 0x36 for octet in key) + kind.encode() + b"\0").copy
-    outer = hashlib.sha256(bytes(octet ^ 0x5C for octet in key)).copy
+    """The lines with their ids and newlines; at a third of the cost of `with_id` where a line has a type and a value
+    alone, and nothing escaped in it."""
+    keyed = Keyed(secret, prefix=kind.encode() + b"\0")
+    begin, end = keyed.begin, keyed.end
     value = len(b'{"type":"%b","value":"' % kind.encode())
     out = []
     everything = b"".join(run)
@@ -207,11 +206,9 @@ def _identified(run: list[bytes], kind: str, secret: bytes) -> list[str]:
         if not plain and (line.count(b'"') != 8 or b"\\" in line):
             out.append(f"{with_id(line, secret).decode()}\n")
             continue
-        inner = begun()
-        inner.update(line[value:-2])
-        digest = outer()
-        digest.update(inner.digest())
-        out.append(f'{line[:-1].decode()},"id":"e-{digest.hexdigest()[: 2 * ID_BYTES]}"}}\n')
+        begun = begin()
+        begun.update(line[value:-2])
+        out.append(f'{line[:-1].decode()},"id":"e-{end(begun).hexdigest()[: 2 * ID_BYTES]}"}}\n')
     return out
 
 

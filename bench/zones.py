@@ -1,0 +1,310 @@
+"""A zone of 500,000 domains, 1,000,000 records, transferred to one fast client: beside knotd and nsd with the same.
+
+Each server runs on one core and the client on the other. The peers read the zone from a file that says the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dns.message
+import dns.name
+import dns.query
+import dns.rdatatype
+import dns.tsig
+
+from bench import bodies
+from bench.compare import Row, Sample, in_turns
+from tests.system.daemon import Daemon, free_port
+
+ZONE = "rpz.blocklist.example"
+SECRET = base64.b64encode(b"k" * 32).decode()
+SERVER, CLIENT = 0, 1  # cores
+WAIT = 120.0  # seconds
+
+
+class Client:
+    """The measuring client, compiled for this run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program = folder / "axfr_sink"
+        self._query = folder / "query"
+        source = Path(__file__).with_name("axfr_sink.c")
+        subprocess.run(["cc", "-O2", "-o", self._program, source], check=True)
+
+    def transfer(self, port: int, records: int, key: dns.tsig.Key | None) -> float:
+        """Seconds of an AXFR of so many records and the apex."""
+        query = dns.message.make_query(ZONE, "AXFR")
+        if key is not None:
+            query.use_tsig(key)
+        wire = query.to_wire() or b""
+        self._query.write_bytes(struct.pack("!H", len(wire)) + wire)
+        command = ["taskset", "-c", str(CLIENT), str(self._program), str(port), str(self._query), str(records + 3)]
+        took, _, messages, signed = subprocess.run(command, check=True, capture_output=True).stdout.split()
+        assert key is None or messages == signed or key.name != dns.name.from_text("isp")
+        return float(took)
+
+
+class Peer:
+    """Another server with the zone as a file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder / name
+        self.folder.mkdir()
+        self.port = free_port()
+        self.key = dns.tsig.Key("peer", base64.b64decode(SECRET), "hmac-sha256")
+        self.zone = self.folder / "zone"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, names: list[bytes], serial: int) -> None:
+        """The zone with the rules of these domains."""
+        lines = [f"$ORIGIN {ZONE}.", "$TTL 60", f"@ SOA localhost. h.invalid. {serial} 60 30 600 60", "@ NS localhost."]
+        for name in sorted(names):
+            lines += [f"{name.decode()} CNAME .", f"*.{name.decode()} CNAME ."]
+        temporary = self.folder / "new"
+        temporary.write_text("\n".join(lines) + "\n")
+        temporary.rename(self.zone)
+
+    def launch(self, *command: str) -> None:
+        log = open(self.folder / "log", "wb")  # noqa: SIM115 - the process has it as long as it lives
+        self.process = subprocess.Popen(["taskset", "-c", str(SERVER), *command], stdout=log, stderr=log)
+        process = self.process
+        _until(lambda: process.poll() is not None or _serial(self.port, self.key) is not None)
+        assert process.poll() is None, (self.folder / "log").read_text()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+class Knot(Peer):
+    def start(self) -> None:
+        config = f"""
+server:
+  rundir: {self.folder}
+  listen: 127.0.0.1@{self.port}
+  tcp-workers: 1
+  udp-workers: 1
+database:
+  storage: {self.folder}
+log:
+  - target: stderr
+    any: error
+control:
+  listen: {self.folder}/control
+key:
+  - id: peer
+    algorithm: hmac-sha256
+    secret: {SECRET}
+acl:
+  - id: keyed
+    key: peer
+    action: transfer
+  - id: local
+    address: 127.0.0.0/8
+    action: transfer
+zone:
+  - domain: {ZONE}
+    file: {self.zone}
+    zonefile-sync: -1
+    zonefile-load: difference
+    journal-content: changes
+    semantic-checks: off
+    acl: [keyed, local]
+"""
+        (self.folder / "knot.conf").write_text(config)
+        self.launch("knotd", "-c", str(self.folder / "knot.conf"))
+
+    def reload(self) -> None:
+        subprocess.run(
+            ["knotc", "-s", self.folder / "control", "zone-reload", ZONE], check=True, stdout=subprocess.DEVNULL
+        )
+
+
+class Nsd(Peer):
+    def start(self) -> None:
+        config = f"""
+server:
+  ip-address: 127.0.0.1@{self.port}
+  username: ""
+  chroot: ""
+  zonesdir: "{self.folder}"
+  pidfile: "{self.folder}/pid"
+  zonelistfile: "{self.folder}/zonelist"
+  xfrdfile: "{self.folder}/xfrd"
+  xfrdir: "{self.folder}"
+  server-count: 1
+  tcp-timeout: 300
+remote-control:
+  control-enable: no
+key:
+  name: peer
+  algorithm: hmac-sha256
+  secret: "{SECRET}"
+zone:
+  name: {ZONE}
+  zonefile: {self.zone}
+  provide-xfr: 127.0.0.0/8 NOKEY
+  provide-xfr: 127.0.0.0/8 peer
+"""
+        (self.folder / "nsd.conf").write_text(config)
+        self.launch("nsd", "-d", "-c", str(self.folder / "nsd.conf"))
+
+
+class Ours:
+    """The daemon with one list and its zone; one subscriber signs, one is known by its address."""
+
+    def __init__(self, folder: Path, **config: object) -> None:
+        self.folder = folder / "blocklistd"
+        self.folder.mkdir()
+        self.port = free_port()
+        self.body = self.folder / "list"
+        source = {
+            "url": f"file:{self.body}",
+            "format": "text",
+            "defaults": {"type": "domain"},
+            "schedule": "every 30d",
+            "max_bytes": "4GiB",
+            "verify": {"method": "none"},
+        }
+        guards = {"min_entries": 0, "min_change": 1_000_000}
+        self.daemon = Daemon(
+            self.folder,
+            {
+                "sources": {"hotline": source},
+                "lists": {"national": {"sources": ["hotline"], "guards": guards}},
+                "zones": {ZONE: {"list": "national"}},
+                "dns": {"listen": [f"127.0.0.1:{self.port}"]},
+                **config,
+            },
+        )
+
+    def start(self, names: list[bytes]) -> None:
+        self.write(names)
+        self.daemon.start()
+        self.daemon.wait_for(lambda: self.records > 0, within=WAIT)
+        made = self.daemon.ask("POST", "/subscribers", {"id": "isp", "zones": [ZONE]}).json["tsig"]
+        self.daemon.ask("POST", "/subscribers", {"id": "resolver", "zones": [ZONE], "address": ["127.0.0.0/8"]})
+        self.key = dns.tsig.Key(made["name"], base64.b64decode(made["secret"]), made["algorithm"])
+
+    def write(self, names: list[bytes]) -> None:
+        self.body.write_bytes(b"\n".join(names) + b"\n")
+
+    @property
+    def records(self) -> int:
+        zones = self.daemon.ask("GET", "/status").json["zones"]
+        return int(zones[ZONE]["records"]) if ZONE in zones else 0
+
+    @property
+    def pid(self) -> int:
+        assert self.daemon.process is not None
+        return self.daemon.process.pid
+
+    def pin(self) -> None:
+        """The serving process to its core; jobs that come later are pinned with the forkserver, which is left alone."""
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            os.sched_setaffinity(int(task), {SERVER})
+
+
+def _serial(port: int, key: dns.tsig.Key | None) -> int | None:
+    query = dns.message.make_query(ZONE, "SOA")
+    if key is not None:
+        query.use_tsig(key)
+    try:
+        answer = dns.query.tcp(query, "127.0.0.1", port=port, timeout=2)
+    except (OSError, EOFError, dns.exception.DNSException):
+        return None
+    return int(answer.answer[0][0].serial) if answer.answer else None
+
+
+def _has_moved(port: int, key: dns.tsig.Key, serial: int | None) -> bool:
+    return _serial(port, key) not in (None, serial)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {WAIT} s")
+        time.sleep(0.01)
+
+
+def _proportional(pid: int) -> float:
+    """Memory of a process in MiB, shared pages divided among those who share them (PSS)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no PSS in smaps_rollup")
+
+
+def measure(count: int, rounds: int) -> Iterator[tuple[str, Sample, Sample, str]]:
+    """(what, ours, the better peer's, its name)."""
+    with tempfile.TemporaryDirectory(prefix="bench-zones-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        client, ours, knot, nsd = Client(folder), Ours(folder), Knot(folder, "knotd"), Nsd(folder, "nsd")
+        names = bodies.domains(count)
+        try:
+            for peer in (knot, nsd):
+                peer.write(names, 1)
+                peer.start()
+            ours.start(names)
+            ours.pin()
+            records = ours.records
+            for what, keys in (("plain", (None, None, None)), ("TSIG", (ours.key, knot.key, nsd.key))):
+                servers = zip((ours.port, knot.port, nsd.port), keys, strict=True)
+                ways = [functools.partial(client.transfer, port, records, key) for port, key in servers]
+                mine, *theirs = in_turns(rounds, *ways)
+                best = min(zip(theirs, ("knotd", "nsd"), strict=True), key=lambda pair: pair[0].best)
+                yield what, mine, *best
+            assert knot.process is not None
+            yield "memory", Sample((_proportional(ours.pid),)), Sample((_proportional(knot.process.pid),)), "knotd"
+            yield "serial", *_serials(ours, knot, names, rounds), "knotd"
+        finally:
+            knot.stop()
+            nsd.stop()
+            if ours.daemon.process is not None:
+                ours.daemon.process.send_signal(signal.SIGTERM)
+                ours.daemon.process.wait(30)
+
+
+def _serials(ours: Ours, knot: Knot, names: list[bytes], rounds: int) -> tuple[Sample, Sample]:
+    """Seconds from the new list, or the new zone file, to the new serial in an answer."""
+    took: list[tuple[float, float]] = []
+    for number in range(1, rounds + 1):
+        names = bodies.churned(names, bodies.domains(max(1, len(names) // 1000), seed=100 + number), seed=number)
+        names = list(dict.fromkeys(names))
+        ours.write(names)
+        knot.write(names, 1 + number)
+        before = _serial(ours.port, ours.key)
+        began = time.perf_counter()
+        assert ours.daemon.pull("hotline")["outcome"] == "published"
+        _until(functools.partial(_has_moved, ours.port, ours.key, before))
+        half = time.perf_counter()
+        knot.reload()
+        _until(functools.partial(_has_moved, knot.port, knot.key, number))
+        took.append((half - began, time.perf_counter() - half))
+    return Sample(tuple(pair[0] for pair in took)), Sample(tuple(pair[1] for pair in took))
+
+
+def rows() -> Iterator[Row]:
+    """The zone's lines of the table."""
+    titles = {
+        "plain": ("AXFR of 1,000,000 records, plain", "s", 1 / 8),
+        "TSIG": ("AXFR of 1,000,000 records, TSIG on each message", "s", 1 / 4),
+        "memory": ("memory of the server with that zone (PSS)", "MiB", 1 / 2),
+        "serial": ("0.1 % churn: until the new serial is answered", "s", 1.0),
+    }
+    for what, mine, theirs, peer in measure(500_000, 7):
+        title, unit, floor = titles[what]
+        yield Row(title, mine, theirs, peer, unit, floor)
