@@ -78,7 +78,7 @@ class Peer:
         log = open(self.folder / "log", "wb")  # noqa: SIM115 - the process has it as long as it lives
         self.process = subprocess.Popen(["taskset", "-c", str(SERVER), *command], stdout=log, stderr=log)
         process = self.process
-        _until(lambda: process.poll() is not None or _serial(self.port, self.key) is not None)
+        wait_until(lambda: process.poll() is not None or _serial(self.port, self.key) is not None)
         assert process.poll() is None, (self.folder / "log").read_text()
 
     def stop(self) -> None:
@@ -231,7 +231,7 @@ def _has_moved(port: int, key: dns.tsig.Key, serial: int | None) -> bool:
     return _serial(port, key) not in (None, serial)
 
 
-def _until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT
     while not condition():
         if time.monotonic() > deadline:
@@ -289,10 +289,10 @@ def _serials(ours: Ours, knot: Knot, names: list[bytes], rounds: int) -> tuple[S
         before = _serial(ours.port, ours.key)
         began = time.perf_counter()
         assert ours.daemon.pull("hotline")["outcome"] == "published"
-        _until(functools.partial(_has_moved, ours.port, ours.key, before))
+        wait_until(functools.partial(_has_moved, ours.port, ours.key, before))
         half = time.perf_counter()
         knot.reload()
-        _until(functools.partial(_has_moved, knot.port, knot.key, number))
+        wait_until(functools.partial(_has_moved, knot.port, knot.key, number))
         took.append((half - began, time.perf_counter() - half))
     return Sample(tuple(pair[0] for pair in took)), Sample(tuple(pair[1] for pair in took))
 
