@@ -66,10 +66,13 @@ class Row:
         floor = "" if self.floor is None else f"{'≥' if self.rate else '≤'} {_number(self.floor)}"
         verdict = {None: "", True: "yes", False: "**no**"}[self.met]
         ratio = "" if self.ratio is None else _number(self.ratio)
-        return f"| {self.what} | {shown(self.ours)} | {self.peer_name} | {shown(self.peer)} | {ratio} | {floor} | {verdict} |"
+        cells = (self.what, shown(self.ours), self.peer_name, shown(self.peer), ratio, floor, verdict)
+        return f"| {' | '.join(cells)} |"
 
 
-HEAD = "| what | blocklistd (best / median) | peer | peer (best / median) | ratio | floor | met |\n|---|---|---|---|---|---|---|"
+HEAD = """\
+| what | blocklistd (best / median) | peer | peer (best / median) | ratio | floor | met |
+|---|---|---|---|---|---|---|"""
 
 
 def in_turns(rounds: int, *ways: Callable[[], float]) -> list[Sample]:

@@ -1,136 +1,310 @@
-"""A policy zone of 500,000 domains (1,000,000 CNAME records), beside knotd and nsd with the same zone as a file.
+"""A zone of 500,000 domains, 1,000,000 records, transferred to one fast client: beside knotd and nsd with the same.
 
-Every server runs on one core, whoever asks on the other. A transfer goes over loopback to a client that does not parse
-records (axfr_sink.c) and is timed from its connect() to the last octet. The peer of a row of transfers is the faster of
-the two. Their zone file is in canonical order: of a shuffled one they make a zone that takes them three times as long
-to send. A change is timed from the moment at which the new file is in its place until a SOA query is answered with the
-new serial; writing the files is nobody's time.
+Each server runs on one core and the client on the other. The peers read the zone from a file that says the same.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import json
-import re
+import base64
+import functools
+import os
+import signal
+import struct
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
-import dns.exception
 import dns.message
+import dns.name
 import dns.query
+import dns.rdatatype
+import dns.tsig
 
+from bench import bodies
 from bench.compare import Row, Sample, in_turns
-from bench.primaries import CHURN, CLIENT, DOMAINS, ZONE, Knot, Names, Nsd, Ours, Peer, Server, on
+from tests.system.daemon import Daemon, free_port
 
-ROUNDS: Final = 7
-CHANGES: Final = 5
-WITHIN: Final = 120.0  # seconds that a server may take to show a serial
-POLL: Final = 0.002  # seconds between two SOA queries
-PATIENCE: Final = 0.2  # seconds until a SOA query is asked again
-APEX: Final = 3  # records: SOA, NS, and the SOA that ends a transfer
+ZONE = "rpz.blocklist.example"
+SECRET = base64.b64encode(b"k" * 32).decode()
+SERVER, CLIENT = 0, 1  # cores
+WAIT = 120.0  # seconds
 
 
-class Asking:
-    """The client's side: transfers, and which serial is answered."""
+class Client:
+    """The measuring client, compiled for this run."""
 
     def __init__(self, folder: Path) -> None:
-        self._sink, self._query = folder / "axfr_sink", folder / "query"
+        self._program = folder / "axfr_sink"
+        self._query = folder / "query"
         source = Path(__file__).with_name("axfr_sink.c")
-        subprocess.run(["cc", "-O2", "-Wall", "-o", self._sink, source], check=True)
+        subprocess.run(["cc", "-O2", "-o", self._program, source], check=True)
 
-    def transfer(self, server: Server, *, signed: bool) -> dict[str, float]:
+    def transfer(self, port: int, records: int, key: dns.tsig.Key | None) -> float:
+        """Seconds of an AXFR of so many records and the apex."""
         query = dns.message.make_query(ZONE, "AXFR")
-        if signed:
-            query.use_tsig(server.key())
-        self._query.write_bytes(query.to_wire() or b"")
-        command = [str(self._sink), str(server.port), str(self._query), str(2 * DOMAINS + APEX)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-        taken: dict[str, float] = json.loads(done.stdout)
-        assert taken["signed"] == (taken["messages"] if signed else 0)
-        return taken
+        if key is not None:
+            query.use_tsig(key)
+        wire = query.to_wire() or b""
+        self._query.write_bytes(struct.pack("!H", len(wire)) + wire)
+        command = ["taskset", "-c", str(CLIENT), str(self._program), str(port), str(self._query), str(records + 3)]
+        took, _, messages, signed = subprocess.run(command, check=True, capture_output=True).stdout.split()
+        assert key is None or messages == signed or key.name != dns.name.from_text("isp")
+        return float(took)
 
-    def until(self, server: Server, serial: int) -> None:
-        """Asks for the SOA until it has this serial."""
-        deadline = time.monotonic() + WITHIN
-        while (found := self._serial(server.port)) != serial:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{type(server).__name__}: serial {found} after {WITHIN} s, not {serial}")
-            threading.Event().wait(POLL)
 
-    def _serial(self, port: int) -> int | None:
-        query = dns.message.make_query(ZONE, "SOA")
-        with contextlib.suppress(OSError, dns.exception.DNSException):
-            for rrset in dns.query.udp(query, "127.0.0.1", port=port, timeout=PATIENCE).answer:
-                return int(rrset[0].serial)
+class Peer:
+    """Another server with the zone as a file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder / name
+        self.folder.mkdir()
+        self.port = free_port()
+        self.key = dns.tsig.Key("peer", base64.b64decode(SECRET), "hmac-sha256")
+        self.zone = self.folder / "zone"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, names: list[bytes], serial: int) -> None:
+        """The zone with the rules of these domains."""
+        lines = [f"$ORIGIN {ZONE}.", "$TTL 60", f"@ SOA localhost. h.invalid. {serial} 60 30 600 60", "@ NS localhost."]
+        for name in sorted(names):
+            lines += [f"{name.decode()} CNAME .", f"*.{name.decode()} CNAME ."]
+        temporary = self.folder / "new"
+        temporary.write_text("\n".join(lines) + "\n")
+        temporary.rename(self.zone)
+
+    def launch(self, *command: str) -> None:
+        log = open(self.folder / "log", "wb")  # noqa: SIM115 - the process has it as long as it lives
+        self.process = subprocess.Popen(["taskset", "-c", str(SERVER), *command], stdout=log, stderr=log)
+        process = self.process
+        wait_until(lambda: process.poll() is not None or _serial(self.port, self.key) is not None)
+        assert process.poll() is None, (self.folder / "log").read_text()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+class Knot(Peer):
+    def start(self) -> None:
+        config = f"""
+server:
+  rundir: {self.folder}
+  listen: 127.0.0.1@{self.port}
+  tcp-workers: 1
+  udp-workers: 1
+database:
+  storage: {self.folder}
+log:
+  - target: stderr
+    any: error
+control:
+  listen: {self.folder}/control
+key:
+  - id: peer
+    algorithm: hmac-sha256
+    secret: {SECRET}
+acl:
+  - id: keyed
+    key: peer
+    action: transfer
+  - id: local
+    address: 127.0.0.0/8
+    action: transfer
+zone:
+  - domain: {ZONE}
+    file: {self.zone}
+    zonefile-sync: -1
+    zonefile-load: difference
+    journal-content: changes
+    semantic-checks: off
+    acl: [keyed, local]
+"""
+        (self.folder / "knot.conf").write_text(config)
+        self.launch("knotd", "-c", str(self.folder / "knot.conf"))
+
+    def reload(self) -> None:
+        subprocess.run(
+            ["knotc", "-s", self.folder / "control", "zone-reload", ZONE], check=True, stdout=subprocess.DEVNULL
+        )
+
+
+class Nsd(Peer):
+    def start(self) -> None:
+        config = f"""
+server:
+  ip-address: 127.0.0.1@{self.port}
+  username: ""
+  chroot: ""
+  zonesdir: "{self.folder}"
+  pidfile: "{self.folder}/pid"
+  zonelistfile: "{self.folder}/zonelist"
+  xfrdfile: "{self.folder}/xfrd"
+  xfrdir: "{self.folder}"
+  server-count: 1
+  tcp-timeout: 300
+remote-control:
+  control-enable: no
+key:
+  name: peer
+  algorithm: hmac-sha256
+  secret: "{SECRET}"
+zone:
+  name: {ZONE}
+  zonefile: {self.zone}
+  provide-xfr: 127.0.0.0/8 NOKEY
+  provide-xfr: 127.0.0.0/8 peer
+"""
+        (self.folder / "nsd.conf").write_text(config)
+        self.launch("nsd", "-d", "-c", str(self.folder / "nsd.conf"))
+
+
+class Ours:
+    """The daemon with one list and its zone; one subscriber signs, one is known by its address."""
+
+    def __init__(self, folder: Path, **config: object) -> None:
+        self.folder = folder / "blocklistd"
+        self.folder.mkdir()
+        self.port = free_port()
+        self.body = self.folder / "list"
+        source = {
+            "url": f"file:{self.body}",
+            "format": "text",
+            "defaults": {"type": "domain"},
+            "schedule": "every 30d",
+            "max_bytes": "4GiB",
+            "verify": {"method": "none"},
+        }
+        guards = {"min_entries": 0, "min_change": 1_000_000}
+        self.daemon = Daemon(
+            self.folder,
+            {
+                "sources": {"hotline": source},
+                "lists": {"national": {"sources": ["hotline"], "guards": guards}},
+                "zones": {ZONE: {"list": "national"}},
+                "dns": {"listen": [f"127.0.0.1:{self.port}"]},
+                **config,
+            },
+        )
+
+    def start(self, names: list[bytes]) -> None:
+        self.write(names)
+        self.daemon.start()
+        self.daemon.wait_for(lambda: self.records > 0, within=WAIT)
+        made = self.daemon.ask("POST", "/subscribers", {"id": "isp", "zones": [ZONE]}).json["tsig"]
+        self.daemon.ask("POST", "/subscribers", {"id": "resolver", "zones": [ZONE], "address": ["127.0.0.0/8"]})
+        self.key = dns.tsig.Key(made["name"], base64.b64decode(made["secret"]), made["algorithm"])
+
+    def write(self, names: list[bytes]) -> None:
+        self.body.write_bytes(b"\n".join(names) + b"\n")
+
+    @property
+    def records(self) -> int:
+        zones = self.daemon.ask("GET", "/status").json["zones"]
+        return int(zones[ZONE]["records"]) if ZONE in zones else 0
+
+    @property
+    def pid(self) -> int:
+        assert self.daemon.process is not None
+        return self.daemon.process.pid
+
+    def pin(self) -> None:
+        """The serving process to its core; jobs that come later are pinned with the forkserver, which is left alone."""
+        for task in os.listdir(f"/proc/{self.pid}/task"):
+            os.sched_setaffinity(int(task), {SERVER})
+
+
+def _serial(port: int, key: dns.tsig.Key | None) -> int | None:
+    query = dns.message.make_query(ZONE, "SOA")
+    if key is not None:
+        query.use_tsig(key)
+    try:
+        answer = dns.query.tcp(query, "127.0.0.1", port=port, timeout=2)
+    except (OSError, EOFError, dns.exception.DNSException):
         return None
+    return int(answer.answer[0][0].serial) if answer.answer else None
 
-    def change(self, server: Server, names: Names, serial: int) -> float:
-        """Seconds from a new file in its place to its serial."""
-        names.change()
-        server.write(names.live, serial)
-        publishing = threading.Thread(target=server.publish)
+
+def _has_moved(port: int, key: dns.tsig.Key, serial: int | None) -> bool:
+    return _serial(port, key) not in (None, serial)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {WAIT} s")
+        time.sleep(0.01)
+
+
+def _proportional(pid: int) -> float:
+    """Memory of a process in MiB, shared pages divided among those who share them (PSS)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no PSS in smaps_rollup")
+
+
+def measure(count: int, rounds: int) -> Iterator[tuple[str, Sample, Sample, str]]:
+    """(what, ours, the better peer's, its name)."""
+    with tempfile.TemporaryDirectory(prefix="bench-zones-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        client, ours, knot, nsd = Client(folder), Ours(folder), Knot(folder, "knotd"), Nsd(folder, "nsd")
+        names = bodies.domains(count)
+        try:
+            for peer in (knot, nsd):
+                peer.write(names, 1)
+                peer.start()
+            ours.start(names)
+            ours.pin()
+            records = ours.records
+            for what, keys in (("plain", (None, None, None)), ("TSIG", (ours.key, knot.key, nsd.key))):
+                servers = zip((ours.port, knot.port, nsd.port), keys, strict=True)
+                ways = [functools.partial(client.transfer, port, records, key) for port, key in servers]
+                mine, *theirs = in_turns(rounds, *ways)
+                best = min(zip(theirs, ("knotd", "nsd"), strict=True), key=lambda pair: pair[0].best)
+                yield what, mine, *best
+            assert knot.process is not None
+            yield "memory", Sample((_proportional(ours.pid),)), Sample((_proportional(knot.process.pid),)), "knotd"
+            yield "serial", *_serials(ours, knot, names, rounds), "knotd"
+        finally:
+            knot.stop()
+            nsd.stop()
+            if ours.daemon.process is not None:
+                ours.daemon.process.send_signal(signal.SIGTERM)
+                ours.daemon.process.wait(30)
+
+
+def _serials(ours: Ours, knot: Knot, names: list[bytes], rounds: int) -> tuple[Sample, Sample]:
+    """Seconds from the new list, or the new zone file, to the new serial in an answer."""
+    took: list[tuple[float, float]] = []
+    for number in range(1, rounds + 1):
+        names = bodies.churned(names, bodies.domains(max(1, len(names) // 1000), seed=100 + number), seed=number)
+        names = list(dict.fromkeys(names))
+        ours.write(names)
+        knot.write(names, 1 + number)
+        before = _serial(ours.port, ours.key)
         began = time.perf_counter()
-        publishing.start()
-        self.until(server, serial)
-        took = time.perf_counter() - began
-        publishing.join()
-        return took
+        assert ours.daemon.pull("hotline")["outcome"] == "published"
+        wait_until(functools.partial(_has_moved, ours.port, ours.key, before))
+        half = time.perf_counter()
+        knot.reload()
+        wait_until(functools.partial(_has_moved, knot.port, knot.key, number))
+        took.append((half - began, time.perf_counter() - half))
+    return Sample(tuple(pair[0] for pair in took)), Sample(tuple(pair[1] for pair in took))
 
 
 def rows() -> Iterator[Row]:
-    with tempfile.TemporaryDirectory() as named, contextlib.ExitStack() as stack, on(CLIENT):
-        folder = Path(named)
-        asking, names = Asking(folder), Names()
-        ours, knot, nsd = Ours(_made(folder / "ours")), Knot(folder / "knot"), Nsd(folder / "nsd")
-        servers: list[Ours | Peer] = [ours, knot, nsd]
-        for server in servers:
-            server.write(names.live, 1)
-            stack.enter_context(server.running())
-            asking.until(server, 1)
-        yield from _transfers(asking, servers)
-        what = "memory of the server after these transfers (PSS)"
-        yield Row(what, Sample((_pss(ours.pid),)), Sample((_pss(knot.pid),)), "knotd", "MiB", 0.5)
-        yield _changes(asking, names, ours, knot)
-
-
-def _transfers(asking: Asking, servers: list[Ours | Peer]) -> Iterator[Row]:
-    for what, signed, floor in (("AXFR", False, 1 / 8), ("AXFR, TSIG on each message", True, 1 / 4)):
-
-        def measured(server: Server, signed: bool = signed) -> Callable[[], float]:
-            return lambda: asking.transfer(server, signed=signed)["seconds"]
-
-        size = asking.transfer(servers[0], signed=signed)["bytes"]
-        ours, knot, nsd = in_turns(ROUNDS, *map(measured, servers))
-        name, peer = min(("knotd", knot), ("nsd", nsd), key=lambda found: found[1].best)
-        both = f"{name} (knotd {knot.best:.3g}, nsd {nsd.best:.3g})"
-        yield Row(f"{what}: {2 * DOMAINS:,} records, {size / 1e6:.1f} MB", ours, peer, both, floor=floor)
-
-
-def _changes(asking: Asking, names: Names, ours: Ours, knot: Knot) -> Row:
-    """Both follow the same names, each with a generator of its own."""
-
-    def changed(server: Server, names: Names) -> Callable[[], float]:
-        serials = itertools.count(2)
-        return lambda: asking.change(server, names, next(serials))
-
-    our_times, peer_times = in_turns(CHANGES, changed(ours, names), changed(knot, Names()))
-    what = f"new serial visible after {CHURN} of {DOMAINS:,} domains changed"
-    return Row(what, our_times, peer_times, "knotd", floor=1.0)
-
-
-def _pss(pid: int) -> float:
-    """Mebibytes of a process, shared pages divided among those that share them."""
-    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+    """The zone's lines of the table."""
+    titles = {
+        "plain": ("AXFR of 1,000,000 records, plain", "s", 1 / 8),
+        "TSIG": ("AXFR of 1,000,000 records, TSIG on each message", "s", 1 / 4),
+        "memory": ("memory of the server with that zone (PSS)", "MiB", 1 / 2),
+        "serial": ("0.1 % churn: until the new serial is answered", "s", 1.0),
+    }
+    for what, mine, theirs, peer in measure(500_000, 7):
+        title, unit, floor = titles[what]
+        yield Row(title, mine, theirs, peer, unit, floor)

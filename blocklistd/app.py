@@ -120,7 +120,7 @@ class Application:
                 self.publisher,
                 self.clock,
                 self.metrics.observe_pull,
-                self.zones.advance,
+                self.zones,
             )
             self.operations = Operations(
                 config,
@@ -407,9 +407,7 @@ class Application:
         return self.metrics.text()
 
     def _observe_request(self, request: web.BaseRequest, status: int, seconds: float) -> None:
-        self.metrics.requests.labels(status).inc()
-        if "wait" not in request.rel_url.query_string:
-            self.metrics.request_seconds.observe(seconds)
+        self.metrics.observe_request(status, None if "wait" in request.rel_url.query_string else seconds)
 
 
 def _unobserved(request: web.BaseRequest, status: int, seconds: float) -> None:

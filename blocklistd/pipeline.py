@@ -10,85 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import logging
 import secrets
-import shutil
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import (
-    BlocklistError,
-    ParseError,
-    RefusedError,
-    StaleError,
-    StoreError,
-    VerifyError,
-    without_text,
-)
+from blocklistd.errors import BlocklistError, RefusedError, without_text
 from blocklistd.jobs.runner import Jobs
-from blocklistd.jobs.sandbox import COMMIT, INTAKE
-from blocklistd.kinds import CANONICALISER
+from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import (
     Candidate,
     CandidateId,
-    Fetched,
     IntakeReport,
     ListId,
-    NotModified,
     Outcome,
     SourceId,
     Validators,
     Version,
 )
 from blocklistd.publish import Clock, Publisher
-from blocklistd.sources.fetch import Request, fetch
-from blocklistd.sources.intake import Order, intake
-from blocklistd.versions import candidates, commit, evidence
+from blocklistd.receive import Received, Reception, SourcePlan
+from blocklistd.versions import candidates, commit
 from blocklistd.versions.candidates import Decision
-from blocklistd.versions.commit import Assertion, ListPlan, ReleaseOrder, proposal_of, propose
+from blocklistd.versions.commit import Assertion, ListPlan, Settled
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import list_state
-from blocklistd.versions.pulls import (
-    SourceState,
-    record_decision,
-    record_pull,
-    source_state,
-    superseded,
-    take_over,
-)
+from blocklistd.versions.pulls import record_decision, record_pull, source_state
 from blocklistd.versions.standing import standing
 from blocklistd.versions.store import Store
+from blocklistd.zoning import ZonePublisher
 
 log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SourcePlan:
-    """A source's configuration as the pipeline needs it; `lists` are those that it contributes to, in any order."""
-
-    id: SourceId
-    request: Callable[[Validators], Request]
-    format: str
-    fields: dict[str, str]
-    defaults: dict[str, str]
-    key: str | None
-    lists: tuple[ListId, ...]
-    quarantine: bool
-
-    @property
-    def settings(self) -> str:
-        """What a body was asked for and read with: with other settings, what was read before says nothing."""
-        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
-        return f"{self.request(Validators()).url} {hashlib.sha256(repr(read_with).encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +82,7 @@ class Pipeline:
         publisher: Publisher,
         clock: Clock,
         observe: Callable[[Pull], None],
-        advance: Callable[[ListId], Awaitable[None]],
+        zones: ZonePublisher,
     ) -> None:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
@@ -134,7 +92,8 @@ class Pipeline:
         self._publisher = publisher
         self._clock = clock
         self._observe = observe
-        self._advance = advance
+        self._zones = zones
+        self._reception = Reception(store, database, jobs, clock)
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self.naming = asyncio.Lock()
@@ -151,14 +110,13 @@ class Pipeline:
             began = self._clock()
             report, validators = None, None
             try:
-                with self._work_folder() as work:
-                    state, body = await self._fetch(plan, work)
-                    if isinstance(body, NotModified):
-                        result = await self._settle_source(plan, state.report)
+                with self._reception.work_folder() as work:
+                    received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
+                    if isinstance(received, Received):
+                        report, result = await self._take_in(plan, received)
+                        validators = received.body.validators
                     else:
-                        report, body = await self._intake_twice(plan, state, body, work)
-                        result = await self._take_in(plan, report, work)
-                        validators = body.validators
+                        result = await self._settle_source(plan, received.report)
             except BlocklistError as error:
                 result = Result(Outcome.FAILED, str(error))
             except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
@@ -169,71 +127,16 @@ class Pipeline:
             await self._no_longer_awaited(plan)
         return pull
 
-    async def _fetch(self, plan: SourcePlan, work: Path) -> tuple[SourceState, Fetched | NotModified]:
-        def known(connection: Connection) -> SourceState:
-            return source_state(connection, plan.id, plan.settings)
-
-        state = await self._database.reading(known)
-        return state, await fetch(plan.request(state.validators), work)
-
-    async def _intake_twice(
-        self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path
-    ) -> tuple[IntakeReport, Fetched]:
-        """Body and signature are two requests, and a hotline may publish between them: on a mismatch, once more."""
-        try:
-            return await self.intake(plan, state, body, work), body
-        except StaleError:
-            raise
-        except VerifyError:
-            if plan.key is None:
-                raise
-        again = await fetch(plan.request(Validators()), work)
-        assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
-        return await self.intake(plan, state, again, work), again
-
-    # -- verify, parse, canonicalise -------------------------------------------------------------------------------
-
-    async def intake(self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path) -> IntakeReport:
-        """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
-        folder = work / secrets.token_hex(8)
-        folder.mkdir(mode=0o700)
-        known = await self._database.reading(lambda connection: superseded(connection, plan.id))
-        order = Order(
-            body=body.body,
-            work=folder,
-            encoding=body.encoding,
-            signature=body.signature,
-            format=plan.format,
-            fields=plan.fields,
-            defaults=plan.defaults,
-            max_bytes=plan.request(Validators()).max_bytes,
-            key=plan.key,
-            last_signature=state.signature,
-            last_signed_at=state.signed_at,
-            superseded=tuple(known),
-            may_be_empty=self._may_be_empty(plan),
-        )
-        try:
-            report = IntakeReport(**await self._jobs.run(intake, order, limits=INTAKE))
-        except (VerifyError, ParseError):
-            await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock())
-            raise
-        order.canonical.replace(work / "canonical")
-        return report
+    async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
+        """Seals what the body asserts, and settles the source's lists."""
+        async with self.naming:
+            report = await self._reception.take_over(plan, received)
+            return report, await self._settle(plan, report)
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
         """Whether everyone who uses the source said that nothing may be all."""
         lists = [self.lists[name] for name in plan.lists if name in self.lists]
         return bool(lists) and all(wanted.min_entries == 0 for wanted in lists)
-
-    async def _take_in(self, plan: SourcePlan, report: IntakeReport, work: Path) -> Result:
-        """Seals what the job wrote under a digest of our own, and settles the source's lists."""
-        async with self.naming:
-            sealed = await asyncio.to_thread(self._store.sealed.adopt, work / "canonical")
-            if sealed != report.asserted:
-                raise ParseError("the intake job reported another digest than its file has: the pull is not used")
-            await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
-            return await self._settle(plan, report)
 
     # -- compose, guard --------------------------------------------------------------------------------------------
 
@@ -262,6 +165,7 @@ class Pipeline:
         found = await self._database.reading(lambda connection: standing(connection, plan, assertion))
         if found.same:
             await no_longer_held()
+            await self._publish(plan.id, found.live)  # where signing or a zone failed after the version was made
             return Result(Outcome.UNCHANGED)
         if found.awaited:
             # else whoever answers first would be the first version, and all the others a jump that is held
@@ -276,35 +180,31 @@ class Pipeline:
             )
         if found.held is not None and found.held.candidate.asserted == assertion.asserted:
             return Result(Outcome.HELD, _reasons(found.held.candidate), found.held.candidate.id)
-        proposed = await self._propose(plan, assertion)
-        if proposed.candidate.held and proposed.changes:
-            await self._database.writing(lambda c: candidates.hold(c, proposed.candidate, proposed.suffixes))
-            log.warning(
-                "list %s: candidate %s is held: %s", plan.id, proposed.candidate.id, _reasons(proposed.candidate)
-            )
-            return Result(Outcome.HELD, _reasons(proposed.candidate), proposed.candidate.id)
-        await no_longer_held()
-        made = await self.release(plan, assertion, released_by="auto")
-        return Result(Outcome.PUBLISHED if made else Outcome.UNCHANGED)
-
-    async def _propose(self, plan: ListPlan, assertion: Assertion) -> commit.Proposal:
         name = CandidateId(f"c-{secrets.token_hex(6)}")
-        answer = await self._jobs.run(propose, self._store, plan, assertion, name, self._clock(), limits=COMMIT)
-        return proposal_of(answer)
+        settled = await self.release(plan, assertion, commit.Order(name, self._clock()))
+        candidate = settled.candidate
+        if candidate.held:
+            await self._database.writing(lambda c: candidates.hold(c, candidate, settled.suffixes))
+            log.warning("list %s: candidate %s is held: %s", plan.id, candidate.id, _reasons(candidate))
+            return Result(Outcome.HELD, _reasons(candidate), candidate.id)
+        await no_longer_held()
+        return Result(Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED)
 
     # -- version, sign, publish ------------------------------------------------------------------------------------
 
-    async def release(
-        self, plan: ListPlan, assertion: Assertion, *, released_by: str, candidate: CandidateId | None = None
-    ) -> Version | None:
-        """Makes the next version and publishes it; None where the list's content did not change."""
-        order = ReleaseOrder(candidate, released_by, self._clock())
-        made = await self._jobs.run(commit.release, self._store, plan, assertion, order, limits=COMMIT)
-        await self._publisher.publish(plan.id)
-        await self._advance(plan.id)
-        if made is not None:
-            log.info("list %s: version %d is live, released by %s", plan.id, made, released_by)
-        return None if made is None else Version(made)
+    async def release(self, plan: ListPlan, assertion: Assertion, order: commit.Order) -> Settled:
+        """Makes the next version, unless a guard holds it, and publishes it."""
+        settled = Settled.of(await self._jobs.run(commit.settle, self._store, plan, assertion, order, limits=COMMIT))
+        if settled.made is not None:
+            await self._publish(plan.id, settled.made)
+            log.info("list %s: version %d is live, released by %s", plan.id, settled.made, order.decided_by or "auto")
+        return settled
+
+    async def _publish(self, list_id: ListId, version: Version) -> None:
+        """Signs and serves a version that is in the store, and brings its zones to it; no work where that is so."""
+        if not self._publisher.serves(list_id, version):
+            await self._publisher.publish(list_id)
+        await self._zones.advance(list_id, version)
 
     # -- decisions -------------------------------------------------------------------------------------------------
 
@@ -315,10 +215,10 @@ class Pipeline:
             case = await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
             plan = self._plan_of(case.candidate)
             assertion = Assertion(case.candidate.source, case.candidate.asserted or None)
-            made = await self.release(plan, assertion, released_by=user, candidate=candidate)
-            outcome = Outcome.PUBLISHED if made else Outcome.UNCHANGED
+            settled = await self.release(plan, assertion, commit.Order(candidate, self._clock(), decided_by=user))
+            outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, case.candidate, outcome, None))
-            return made
+            return settled.made
 
     async def reject(self, candidate: CandidateId, uid: int, user: str, why: str) -> None:
         """The held content is never published. Raises RefusedError."""
@@ -411,18 +311,6 @@ class Pipeline:
         log.log(level, "source %s: %s%s", plan.id, pull.outcome, f": {pull.reason}" if pull.reason else "")
         self._observe(pull)
         return pull
-
-    @contextmanager
-    def _work_folder(self) -> Iterator[Path]:
-        folder = self._store.work / secrets.token_hex(8)
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-        except OSError as error:
-            raise StoreError(f"{folder.parent}: {error.strerror}: nothing can be pulled") from error
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reasons(candidate: Candidate) -> str:

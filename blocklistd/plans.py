@@ -13,7 +13,7 @@ from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.outputs.wire import Apex, wire_name
-from blocklistd.pipeline import SourcePlan
+from blocklistd.receive import SourcePlan
 from blocklistd.serve.tsig import Key
 from blocklistd.serve.zones import Peer
 from blocklistd.sources.fetch import Request

@@ -15,7 +15,7 @@ from typing import Final
 
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
-from blocklistd.model import ListId
+from blocklistd.model import ListId, Version
 from blocklistd.serve.catalogue import Catalogue, ListView, view
 from blocklistd.signing.keys import Trust
 from blocklistd.signing.roles import Lives, newest, sign
@@ -51,6 +51,11 @@ class Publisher:
             made = await asyncio.to_thread(self._sign, list_id)
             self._catalogue.publish(made)
             return made
+
+    def serves(self, list_id: ListId, version: Version) -> bool:
+        """Whether that version is signed and served."""
+        view = self._catalogue.get(list_id)
+        return view is not None and view.version == version
 
     def _sign(self, list_id: ListId) -> ListView:
         now = self._clock()

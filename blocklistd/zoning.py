@@ -16,7 +16,8 @@ from blocklistd.errors import BlocklistError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
-from blocklistd.model import ListId, Sha256
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.outputs.wire import wire_name
 from blocklistd.publish import Clock
 from blocklistd.serve.dns_query import Seen
 from blocklistd.serve.zones import Zones, ZoneView
@@ -67,12 +68,16 @@ class ZonePublisher:
         for plan in self._plans.values():
             await self._load(plan)
 
-    async def advance(self, list_id: ListId | None = None) -> None:
-        """Brings the zones of a list, or all, to its live version. Files are sealed meanwhile.
+    async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
+        """Brings the zones of a list, or all, to its live version; those that are known to be at `version` are left.
 
-        A zone that can't be made keeps its last good serial, and is in `behind` until it can.
+        Files are sealed meanwhile. A zone that can't be made keeps its last good serial, and is in `behind` until it
+        can.
         """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
+            served = self._zones.get(wire_name(plan.name))
+            if version is not None and served is not None and served.version == version:
+                continue
             try:
                 serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
                 if serial is not None and await self._load(plan):

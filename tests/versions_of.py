@@ -12,7 +12,7 @@ from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import canonicalise
 from blocklistd.sources.records import FormatOptions
 from blocklistd.versions import commit
-from blocklistd.versions.commit import Assertion, ListPlan, ReleaseOrder
+from blocklistd.versions.commit import Assertion, ListPlan
 from blocklistd.versions.database import Database
 from blocklistd.versions.files import Disk
 from blocklistd.versions.lists import ListState, ensure_list, list_state
@@ -67,12 +67,14 @@ class Versions:
         return draft.sealed
 
     def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
-        order = ReleaseOrder(candidate=None, released_by="auto", now=NOW)
-        return commit.release(self.store, self.plan, Assertion(SourceId(source), asserted), order)
+        """Releases it, whatever the guards say."""
+        order = commit.Order(CandidateId("c-1"), NOW, decided_by="alice")
+        return commit.settle(self.store, self.plan, Assertion(SourceId(source), asserted), order).made
 
-    def propose(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> commit.Proposal:
+    def settle(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> commit.Settled:
+        """As a pull does it."""
         assertion = Assertion(SourceId(source), asserted, 1000, rejected)
-        return commit.propose(self.store, self.plan, assertion, CandidateId("c-1"), NOW)
+        return commit.settle(self.store, self.plan, assertion, commit.Order(CandidateId("c-1"), NOW))
 
     @property
     def state(self) -> ListState:

@@ -27,7 +27,12 @@ from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import MAX_JOB_REPORT
 
-PRELOAD: Final = ["blocklistd.sources.intake", "blocklistd.versions.commit", "blocklistd.versions.render"]
+PRELOAD: Final = [
+    "blocklistd.sources.intake",
+    "blocklistd.sources.bulk",
+    "blocklistd.versions.commit",
+    "blocklistd.versions.render",
+]
 MAX_JOBS: Final = 8
 """Processes at once; more wait. Above the number of concurrent pulls, so that no hotline keeps the others waiting."""
 
@@ -38,6 +43,7 @@ class Jobs:
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a server that forks has no other threads
         self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
         self._running: set[ForkServerProcess] = set()
 

@@ -62,7 +62,7 @@ COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
 
 def confine(job: JobLimits) -> None:
     """Applies the resource limits; the filter is entered by `enter_filter`, once the job has opened its files."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a job never outlives the daemon that wants its answer
+    die_with_parent()  # a job never outlives the daemon that wants its answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to hear
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -73,6 +73,11 @@ def confine(job: JobLimits) -> None:
     ):
         if value is not None:
             resource.setrlimit(which, (value, value))
+
+
+def die_with_parent() -> None:
+    """From now on this process is killed when the one that made it ends."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def close_inherited(keep: int) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from blocklistd.kinds.hash import md5, sha1, sha256
+from blocklistd.kinds.hash import DIGITS, md5, sha1, sha256
+from blocklistd.kinds.name import PLAIN as PLAIN_NAME
 from blocklistd.kinds.name import name
 from blocklistd.kinds.refused import Refused
+from blocklistd.kinds.url import PLAIN as PLAIN_URL
 from blocklistd.kinds.url import url
 
-__all__ = ["CANONICALISER", "KINDS", "Refused"]
+__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused"]
 
 CANONICALISER: Final = 1
 """Raised whenever an existing canonical form changes; each published list says which made it."""
@@ -23,3 +26,7 @@ KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "sha1": sha1,
     "sha256": sha256,
 }
+
+PLAIN: Final[Mapping[str, re.Pattern[str]]] = {"url": PLAIN_URL, "host": PLAIN_NAME, "domain": PLAIN_NAME}
+"""A value that matches as a whole is canonical as it stands, unless `xn--` is in it or it has more than MAX_URL
+characters. One that does not may be, too."""

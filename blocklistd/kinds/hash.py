@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.kinds.refused import Refused
 
+DIGITS: Final[Mapping[str, int]] = {"md5": 32, "sha1": 40, "sha256": 64}
+"""How many hex digits a hash has (RFC 1321, RFC 3174, RFC 6234)."""
 _HEX: Final = re.compile(r"[0-9a-f]+")
 
 
 def md5(value: str) -> str:
-    """128 bits (RFC 1321) as 32 lower-case hex digits, or Refused."""
-    return _digest(value, 32)
+    """128 bits as 32 lower-case hex digits, or Refused."""
+    return _digest(value, DIGITS["md5"])
 
 
 def sha1(value: str) -> str:
-    """160 bits (RFC 3174) as 40 lower-case hex digits, or Refused."""
-    return _digest(value, 40)
+    """160 bits as 40 lower-case hex digits, or Refused."""
+    return _digest(value, DIGITS["sha1"])
 
 
 def sha256(value: str) -> str:
-    """256 bits (RFC 6234) as 64 lower-case hex digits, or Refused."""
-    return _digest(value, 64)
+    """256 bits as 64 lower-case hex digits, or Refused."""
+    return _digest(value, DIGITS["sha256"])
 
 
 def _digest(value: str, digits: int) -> str:

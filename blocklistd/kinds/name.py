@@ -26,7 +26,7 @@ PLAIN_NAME: Final = r"(?=[^/:]{1,253}(?:[/:]|\Z))(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz
 """A pattern of names that are canonical as they stand unless `xn--` is in them. A last label that begins with a letter
 is never a number, so the name is no IPv4 address."""
 
-_PLAIN: Final = re.compile(PLAIN_NAME)
+PLAIN: Final = re.compile(PLAIN_NAME)
 _SYNTAX: Final = re.compile(r"[\x00-\x20\x7f/?#@:\\%\[\]]")  # what ends, splits or rewrites a host inside a URL
 
 
@@ -36,7 +36,7 @@ def name(value: str) -> str:
     Refused: empty, character (it would be more than a name in a URL), not-a-name (UTS 46 or a number where the last
     label is), address, and what `checked` refuses.
     """
-    return value if "xn--" not in value and _PLAIN.fullmatch(value) else parsed_name(value)
+    return value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_name(value)
 
 
 def parsed_name(value: str) -> str:

@@ -14,7 +14,7 @@ from blocklistd.limits import MAX_URL
 
 # What is canonical as it stands and needs no parser, which halves the cost: no A-label, port, `%` or dot-segment.
 _SEGMENT: Final = r"/(?!\.\.?(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]*+"
-_PLAIN: Final = re.compile(rf"https?://{PLAIN_NAME}(?:{_SEGMENT})++(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?-]*)?")
+PLAIN: Final = re.compile(rf"https?://{PLAIN_NAME}(?:{_SEGMENT})++(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?-]*)?")
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#.*)?")
@@ -41,7 +41,7 @@ def url(value: str) -> str:
     The host is an address, or a name as `name.checked` has it. Refused: control (the standard would drop a newline
     and join what it separates), not-a-url, scheme, url-too-long, and what `checked` refuses.
     """
-    canonical = value if "xn--" not in value and _PLAIN.fullmatch(value) else parsed_url(value)
+    canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:
         raise Refused("url-too-long")
     return canonical

@@ -53,12 +53,22 @@ class Metrics:
         self.requests = Counter(
             "blocklistd_feed_requests", "Answers of the feed by status", ["code"], registry=registry
         )
+        self._by_status: dict[int, Counter] = {}
         self.request_seconds = Histogram(
             "blocklistd_feed_request_seconds",
             "Time of an answer, long polls apart",
             buckets=_REQUEST_BUCKETS,
             registry=registry,
         )
+
+    def observe_request(self, status: int, seconds: float | None) -> None:
+        """An answer of the feed; None for a long poll, which says nothing of the time that answers take."""
+        answers = self._by_status.get(status)
+        if answers is None:  # `labels` takes a lock and a look-up
+            answers = self._by_status[status] = self.requests.labels(status)
+        answers.inc()
+        if seconds is not None:
+            self.request_seconds.observe(seconds)
 
     def observe_pull(self, pull: Pull) -> None:
         self.pulls.labels(pull.source, pull.outcome.value).inc()

@@ -13,15 +13,18 @@ from blocklistd.lines import Buffer
 
 _FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
 _LARGEST: Final = 1 << 20
+_BLOCK: Final = 1 << 16  # bytes split into lines at once
 
 
-def lines(buffer: Buffer) -> Iterator[bytes]:
-    """Each line without its newline."""
-    start, size = 0, len(buffer)
-    while start < size:
-        end = buffer.find(b"\n", start)
-        yield buffer[start:end]
-        start = end + 1
+def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
+    """Each line from the one at `start` on, without its newline."""
+    while start < len(buffer):
+        end = buffer.find(b"\n", start + _BLOCK) + 1 or len(buffer)
+        found = buffer[start:end].split(b"\n")
+        if not found[-1]:
+            found.pop()
+        yield from found
+        start = end
 
 
 def position(buffer: Buffer, wanted: bytes, low: int = 0) -> int:
@@ -104,7 +107,7 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
     i = j = 0
     old_size, new_size = len(old), len(new)
     while i < old_size and j < new_size:
-        same = _agreement(old, i, new, j)
+        same = agreement(old, i, new, j)
         if same:
             # back to the beginning of the line in which they part
             start = old.rfind(b"\n", i, i + same) + 1
@@ -127,8 +130,8 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
     return removed, added
 
 
-def _agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
-    """A number of bytes from `i` and `j` on that agree: all of them, or as many as end in a block that does not."""
+def agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
+    """How many bytes from `i` and `j` on agree."""
     start, block = i, _FIRST
     while True:
         a, b = old[i : i + block], new[j : j + block]

@@ -7,13 +7,18 @@ name is written once a message; a wildcard is `*` and a pointer to its own name.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from zlib import crc32
 
+from blocklistd.lines import Buffer
 from blocklistd.outputs.rules import WILDCARD
+from blocklistd.outputs.snapshot import lines, position
 
 MESSAGE: Final = 16 * 1024 - 512  # octets, the rest is for a TSIG record and the length prefix
+BREAKS: Final = 512
 HEADER: Final = 12
 ANSWER_FLAGS: Final = 0x8400  # QR, AA
 CNAME: Final = 5
@@ -23,6 +28,7 @@ IN: Final = 1
 
 _LENGTH: Final = [bytes([length]) for length in range(64)]
 _STAR: Final = b"\x01*"
+_POINTER: Final = struct.Struct("!H").pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +51,95 @@ def compile_rules(rules: Iterable[bytes], zone: bytes, action: Action, lead: byt
     The rules come in their order (outputs.rules), a wildcard right behind its name. `lead` is a record that opens the
     first message; without a rule there is no message, and no lead.
     """
+    return (message for message, _ in _compiled(rules, zone, action, lead))
+
+
+def _compiled(
+    rules: Iterable[bytes], zone: bytes, action: Action, lead: bytes = b""
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Each message, and the rule that begins the next.
+
+    A message ends where it is full, and before about one name in BREAKS, by its hash: so whatever changes, messages
+    behind the next such name are what they were (recompile).
+    """
     fixed = struct.pack("!HHIH", CNAME, IN, action.ttl, len(action.target)) + action.target
-    largest = len(zone) + 255 + len(fixed)
-    body: list[bytes] = [lead] if lead else []
-    size, count, led = HEADER + len(lead), 0, int(bool(lead))
-    apex = base = 0  # offsets of the zone's name, and of the name that a wildcard would be of
-    last = b""
-    pointer = b""
+    full = MESSAGE - len(zone) - 255 - len(fixed)
+    owners: list[bytes] = []  # of the message's records, each of which goes on with `fixed`
+    size = HEADER + len(lead)
+    wildcard = pointer = star = b""
     for rule in rules:
-        if size + largest > MESSAGE:
-            yield _message(body, size, count + led)
-            body, size, count, led, apex, last = [], HEADER, 0, 0, 0, b""
-        if last and rule == last + WILDCARD:
-            owner = _STAR + struct.pack("!H", 0xC000 | base)
+        if rule == wildcard and size <= full:
+            owner = star
         else:
-            labels = b"".join([_LENGTH[len(label)] + label for label in reversed(rule.split(b"\0"))])
-            base, last = size, rule
-            if apex:
-                owner = labels + pointer
+            if size > full or (owners and rule != wildcard and not crc32(rule) % BREAKS):
+                yield _message(lead, owners, fixed), rule
+                lead, owners, size, pointer = b"", [], HEADER, b""
+            labels = rule.split(b"\0")
+            labels.reverse()
+            name = b"".join([_LENGTH[len(label)] + label for label in labels])
+            if pointer:
+                owner = name + pointer
             else:
-                apex = size + len(labels)
-                pointer = struct.pack("!H", 0xC000 | apex)
-                owner = labels + zone
-        body += (owner, fixed)
+                pointer = _POINTER(0xC000 | size + len(name))
+                owner = name + zone
+            star = _STAR + _POINTER(0xC000 | size)
+            wildcard = rule + WILDCARD
+        owners.append(owner)
         size += len(owner) + len(fixed)
-        count += 1
-    if count:
-        yield _message(body, size, count + led)
+    if owners:
+        yield _message(lead, owners, fixed), None
 
 
-def _message(body: list[bytes], size: int, count: int) -> bytes:
-    return struct.pack("!HHHHHHH", size, 0, ANSWER_FLAGS, 0, count, 0, 0) + b"".join(body)
+def recompile(
+    compiled: Buffer, rules: Buffer, changed: Sequence[bytes], zone: bytes, action: Action
+) -> Iterator[bytes]:
+    """What `compile_rules` makes of a sorted file of rules, from what it made of an earlier one that differs in the
+    `changed` rules (sorted): messages in which nothing changed are taken as they are."""
+    firsts: list[bytes] = []
+    begins: list[int] = []
+    at = 0
+    for message in messages(compiled):
+        firsts.append(_first_rule(message, zone))
+        begins.append(at)
+        at += 2 + len(message)
+    begins.append(at)
+    places = {rule: number for number, rule in enumerate(firsts)}
+    kept = 0  # messages before this one, and rules before `done`, are dealt with
+    done: bytes | None = b""
+    for change in changed:
+        if done is None:
+            return
+        if change < done:
+            continue
+        first = max(bisect_left(firsts, change) - 1, kept)  # where it stands, would stand, or where it began the next
+        yield compiled[begins[kept] : begins[first]]
+        start = position(rules, firsts[first]) if first else 0
+        done = None
+        for made, following in _compiled(lines(rules, start), zone, action):
+            yield made
+            if following in places:
+                kept, done = places[following], following
+                break
+    if done is not None:
+        yield compiled[begins[kept] :]
+
+
+def _first_rule(message: memoryview, zone: bytes) -> bytes:
+    """The rule of a message's first record, whose owner is written out."""
+    labels = []
+    at = HEADER
+    while message[at : at + len(zone)] != zone:
+        end = at + 1 + message[at]
+        labels.append(bytes(message[at + 1 : end]))
+        at = end
+    return b"\0".join(reversed(labels))
+
+
+def _message(lead: bytes, owners: list[bytes], fixed: bytes) -> bytes:
+    count = len(owners) + bool(lead)
+    records = lead + fixed.join(owners) + fixed
+    size = HEADER + len(records)
+    return struct.pack("!HHHHHHH", size, 0, ANSWER_FLAGS, 0, count, 0, 0) + records
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +168,7 @@ class Apex:
         return wire_name(self.zone) + struct.pack("!HHIH", kind, IN, self.minimum, len(data)) + data
 
 
-def messages(compiled: bytes | memoryview) -> Iterator[memoryview]:
+def messages(compiled: Buffer | memoryview) -> Iterator[memoryview]:
     """The messages of what was compiled, without their prefixes."""
     view = memoryview(compiled)
     start = 0

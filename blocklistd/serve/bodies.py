@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.helpers import rfc822_formatted_time
 
 from blocklistd.errors import StoreError
 from blocklistd.limits import CHUNK, WRITE_STALL
@@ -38,12 +40,32 @@ def matches(header: str | None, etag: str) -> bool:
     return etag in (candidate.strip().removeprefix("W/") for candidate in header.split(","))
 
 
-def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.Response:
+def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.StreamResponse:
     """A document of JSON, or 304."""
-    headers = {"ETag": what.etag, **cache}
     if matches(request.headers.get("If-None-Match"), what.etag):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=what.body, content_type=JSON, headers=headers)
+        return Unchanged({"ETag": what.etag, **cache})
+    return web.Response(body=what.body, content_type=JSON, headers={"ETag": what.etag, **cache})
+
+
+class Unchanged(web.StreamResponse):
+    """304: nothing but headers (RFC 9110 15.4.5). What most requests are answered with, so it is written in one go,
+    without what aiohttp has to think of for other answers."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if request.version != HttpVersion11 or not request.keep_alive:
+            return await super().prepare(request)
+        self._keep_alive = True
+        self._eof_sent = True
+        head = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
+        written = f"HTTP/1.1 304 Not Modified\r\n{head}Date: {rfc822_formatted_time()}\r\n\r\n".encode("latin-1")
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        request.transport.write(written)
+        await request.protocol._drain_helper()
+        return None
 
 
 def coding_for(accept: str | None) -> str:
@@ -79,7 +101,7 @@ async def file(request: web.BaseRequest, path: Path, name: str, compress: Compre
         headers["Content-Encoding"] = coding
     if matches(request.headers.get("If-None-Match"), etag):
         headers.pop("Content-Encoding", None)
-        return web.Response(status=304, headers=headers)
+        return Unchanged(headers)
     if coding != "identity":
         await compress(path, coding)
         path = path.with_name(path.name + SUFFIX[coding])

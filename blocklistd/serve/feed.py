@@ -49,25 +49,31 @@ class Feed:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Raises Problem for what is refused."""
         subscriber = self._access.subscriber(request.headers.get("Authorization"))
-        with self._access.slot(subscriber):
-            if request.method not in ("GET", "HEAD"):
-                raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD", {"Allow": "GET, HEAD"})
-            match request.path.split("/")[1:]:
-                case ["v1", "lists"]:
-                    return self._lists(request, subscriber)
-                case ["v1", "lists", name]:
-                    return await self._status(request, subscriber, name)
-                case ["v1", "lists", name, part, item] if part in self._parts:
-                    return await self._parts[part](request, entitled(self._catalogue, subscriber, name), item)
-                case _:
-                    raise Problem(HTTPStatus.NOT_FOUND, "no such path")
+        self._access.enter(subscriber)
+        try:
+            return await self._route(request, subscriber)
+        finally:
+            self._access.leave(subscriber)
 
-    def _lists(self, request: web.BaseRequest, subscriber: Subscriber) -> web.Response:
+    async def _route(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD", {"Allow": "GET, HEAD"})
+        match request.path.split("/")[1:]:
+            case ["v1", "lists", name]:
+                return await self._status(request, subscriber, name)
+            case ["v1", "lists", name, part, item] if part in self._parts:
+                return await self._parts[part](request, entitled(self._catalogue, subscriber, name), item)
+            case ["v1", "lists"]:
+                return self._lists(request, subscriber)
+            case _:
+                raise Problem(HTTPStatus.NOT_FOUND, "no such path")
+
+    def _lists(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
         views = [view for name in sorted(subscriber.lists) if (view := self._catalogue.get(name))]
         body = b'{"lists":[' + b",".join(view.status.body for view in views) + b"]}"
         return bodies.document(request, Document.of(body), bodies.REVALIDATE)
 
-    async def _status(self, request: web.BaseRequest, subscriber: Subscriber, name: str) -> web.Response:
+    async def _status(self, request: web.BaseRequest, subscriber: Subscriber, name: str) -> web.StreamResponse:
         view = entitled(self._catalogue, subscriber, name)
         if request.rel_url.query_string:
             seconds = _wait(request.rel_url.query.get("wait"))

@@ -14,6 +14,7 @@ from blocklistd.serve.dns_message import AA, NOERROR, Query, header
 from blocklistd.serve.tsig import Signer
 
 CHUNK: Final = 128 * 1024  # octets handed to the socket at once
+_LENGTH: Final = struct.Struct("!H").pack
 
 Compiled = bytes | memoryview
 """Length-prefixed messages (outputs.wire)."""
@@ -46,20 +47,21 @@ def ixfr(new: bytes, old: bytes, removed: Compiled, added: Compiled) -> Sequence
     return Sequence(new + old, 2, (removed, added), new)
 
 
-def chunks(query: Query, sequence: Sequence, signer: Signer | None, now: int) -> Iterator[bytes | bytearray]:
+def chunks(query: Query, sequence: Sequence, signer: Signer | None, now: int) -> Iterator[bytes]:
     """The transfer in chunks of whole length-prefixed messages, each message with the request's id, each signed.
 
     The question is repeated in the first message only (RFC 5936 2.2.1).
     """
-    pending = bytearray()
+    pending: list[bytes | bytearray] = []
+    size = 0
     for message in _messages(query, sequence):
         signed = message if signer is None else signer.sign(message, now)
-        pending += struct.pack("!H", len(signed))
-        pending += signed
-        if len(pending) >= CHUNK:
-            yield pending
-            pending = bytearray()
-    yield pending
+        pending += (_LENGTH(len(signed)), signed)
+        size += len(signed)
+        if size >= CHUNK:
+            yield b"".join(pending)
+            pending, size = [], 0
+    yield b"".join(pending)
 
 
 def _messages(query: Query, sequence: Sequence) -> Iterator[bytes | bytearray]:

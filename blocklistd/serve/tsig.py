@@ -10,9 +10,11 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from blocklistd.keyed import Keyed
 from blocklistd.outputs.wire import wire_name
 
 ALGORITHMS: Final = {"hmac-sha256": "sha256", "hmac-sha512": "sha512"}
+_NAMES: Final = {name: wire_name(name) for name in ALGORITHMS}
 FUDGE: Final = 300  # seconds that clocks may differ (RFC 8945 10)
 TSIG: Final = 250
 ANY: Final = 255
@@ -21,6 +23,11 @@ NOERROR: Final = 0
 BADSIG: Final = 16
 BADKEY: Final = 17
 BADTIME: Final = 18
+
+_U16: Final = struct.Struct("!H").pack
+_HEAD: Final = struct.Struct("!HHIH").pack  # type, class, TTL, length
+_TIMERS: Final = struct.Struct("!HIH").pack
+_FIXED: Final = struct.Struct("!HIHH")  # time, fudge, size of the MAC
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Key:
 
     @property
     def algorithm_name(self) -> bytes:
-        return wire_name(self.algorithm)
+        return _NAMES[self.algorithm]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,9 @@ class Signer:
 
     def __init__(self, key: Key, request_mac: bytes = b"") -> None:
         self._key = key
+        self._keyed = Keyed(key.secret, ALGORITHMS[key.algorithm])
         self._mac = request_mac
         self._first = True
-        self._algorithm = key.algorithm_name
 
     @property
     def mac(self) -> bytes:
@@ -100,15 +107,17 @@ class Signer:
 
     def sign(self, message: bytes | bytearray, now: int, error: int = NOERROR, other: bytes = b"") -> bytes:
         """The message with its TSIG record."""
-        digest = _hmac(self._key, self._mac)
+        digest = self._keyed.begin()
+        if self._mac:
+            digest.update(_U16(len(self._mac)) + self._mac)
         digest.update(message)
         if self._first:
             digest.update(_variables(self._key, now, FUDGE, error, other))
             self._first = False
         else:
-            digest.update(struct.pack("!HIH", now >> 32, now & 0xFFFFFFFF, FUDGE))
-        self._mac = digest.digest()
-        return _append(message, self._key.name, self._algorithm, now, self._mac, error, other)
+            digest.update(_TIMERS(now >> 32, now & 0xFFFFFFFF, FUDGE))
+        self._mac = self._keyed.end(digest).digest()
+        return _append(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
 
 
 def unsigned_error(message: bytes, record: Record, now: int, error: int) -> bytes:
@@ -136,24 +145,20 @@ def _variables(key: Key, time: int, fudge: int, error: int, other: bytes) -> byt
 def _append(
     message: bytes | bytearray, name: bytes, algorithm: bytes, now: int, mac: bytes, error: int, other: bytes
 ) -> bytes:
-    data = b"".join(
-        (
-            algorithm,
-            struct.pack("!HIHH", now >> 32, now & 0xFFFFFFFF, FUDGE, len(mac)),
-            mac,
-            message[:2],
-            struct.pack("!HH", error, len(other)),
-            other,
-        )
-    )
-    (additional,) = struct.unpack_from("!H", message, 10)
+    length = len(algorithm) + _FIXED.size + len(mac) + 6 + len(other)
     return b"".join(
         (
             message[:10],
-            struct.pack("!H", additional + 1),
+            _U16((message[10] << 8 | message[11]) + 1),
             message[12:],
             name,
-            struct.pack("!HHIH", TSIG, ANY, 0, len(data)),
-            data,
+            _HEAD(TSIG, ANY, 0, length),
+            algorithm,
+            _FIXED.pack(now >> 32, now & 0xFFFFFFFF, FUDGE, len(mac)),
+            mac,
+            message[:2],
+            _U16(error),
+            _U16(len(other)),
+            other,
         )
     )

@@ -6,83 +6,117 @@ kept.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import eq
 from typing import BinaryIO, Final
+
+import orjson
 
 from blocklistd.kinds import KINDS, Refused
 from blocklistd.lines import key_of
-from blocklistd.model import Entry, Sha256
+from blocklistd.model import Entry
 from blocklistd.sources.records import Record, Reject
 
 _CHUNK: Final = 8192  # lines written at once
 _HEADS: Final = {kind: f'{{"type":"{kind}","value":"' for kind in KINDS}
 
 
+@dataclass(slots=True)
+class Reading:
+    """What some lines of a body say: the canonical line of each record that is an entry, in any order, and (line
+    number, reason) of each that was refused. `plain`: no line has more than a type and a value, or an escape in it.
+
+    Lines are texts, not bytes: UTF-8 sorts as its code points do, and Python sorts texts faster.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    rejects: list[tuple[int, str]] = field(default_factory=list)
+    dropped: int = 0
+    plain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a canonical file does not say of the body behind it: all lines of those keys that several records have, and
+    (line number, reason) of the refused. With them a change of the body can be followed without reading all of it."""
+
+    multiples: list[str]
+    rejects: list[tuple[int, str]]
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps([self.multiples, self.rejects])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Notes:
+        multiples, rejects = orjson.loads(data)
+        return cls(multiples, [(number, code) for number, code in rejects])
+
+
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """What became of the records; `length` is in bytes, `sha256` that of the file.
-
-    `types` counts entries, `rejected` records by the reason they were refused for, and `first_rejected` has the line
-    number of the first of each. `duplicates` are records whose (type, value) another record has, too.
-    """
+    """What became of the records. `types` counts entries."""
 
     records: int
     types: Counter[str]
-    rejected: Counter[str]
-    first_rejected: dict[str, int]
-    duplicates: int
     dropped_attributes: int
-    sha256: Sha256
-    length: int
+    notes: Notes
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Refused records by reason."""
+        return Counter(code for _, code in self.notes.rejects)
+
+    @property
+    def first_rejected(self) -> dict[str, int]:
+        """The line number of the first refused record of each reason."""
+        first: dict[str, int] = {}
+        for number, code in sorted(self.notes.rejects):
+            first.setdefault(code, number)
+        return first
 
     @property
     def entries(self) -> int:
         return self.types.total()
 
 
-@dataclass(slots=True)
-class _Collected:
-    """Lines are texts, not bytes: UTF-8 sorts as its code points do, and Python sorts texts faster."""
-
-    lines: list[str] = field(default_factory=list)
-    types: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    first_rejected: dict[str, int] = field(default_factory=dict)
-    dropped_attributes: int = 0
-
-    def reject(self, number: int, code: str) -> None:
-        self.rejected[code] += 1
-        self.first_rejected.setdefault(code, number)
-
-
 def canonicalise(records: Iterable[Record | Reject], out: BinaryIO) -> Canonical:
-    """Writes the canonical lines of all records that are entries, each with its newline, to `out`.
+    """Writes the canonical lines of all records that are entries to `out`. Raises what iterating the records raises."""
+    return write(read(records), out)
 
-    Holds all lines in memory, each with some 70 bytes beside its text. Raises what iterating the records raises.
-    """
-    collected = _collect(records)
-    count = len(collected.lines) + collected.rejected.total()
-    collected.lines.sort()
-    duplicates = _drop_duplicates(collected.lines)
-    digest = hashlib.sha256()
-    length = 0
-    for start in range(0, len(collected.lines), _CHUNK):
-        chunk = "\n".join([*collected.lines[start : start + _CHUNK], ""]).encode()
-        digest.update(chunk)
-        length += out.write(chunk)
-    return Canonical(
-        records=count,
-        types=collected.types - duplicates,
-        rejected=collected.rejected,
-        first_rejected=collected.first_rejected,
-        duplicates=duplicates.total(),
-        dropped_attributes=collected.dropped_attributes,
-        sha256=Sha256(digest.hexdigest()),
-        length=length,
-    )
+
+def read(records: Iterable[Record | Reject]) -> Reading:
+    """The records made canonical, or refused."""
+    reading = Reading()
+    for record in records:
+        if isinstance(record, Reject):
+            reading.rejects.append((record.number, record.code))
+            continue
+        number, kind, value, attributes, dropped = record
+        try:
+            canonical = KINDS[kind](value)
+        except Refused as refused:
+            reading.rejects.append((number, refused.code))
+            continue
+        line = line_of(kind, canonical, attributes)
+        reading.plain = reading.plain and line.count('"') == 8
+        reading.lines.append(line)
+        reading.dropped += dropped
+    return reading
+
+
+def write(reading: Reading, out: BinaryIO) -> Canonical:
+    """Writes the lines of a whole body, each with its newline, to `out`. Sorts the reading's own lines."""
+    lines = reading.lines
+    lines.sort()
+    records = len(lines) + len(reading.rejects)
+    multiples = _drop_duplicates(lines, reading.plain)
+    for start in range(0, len(lines), _CHUNK):
+        out.write("\n".join([*lines[start : start + _CHUNK], ""]).encode())
+    return Canonical(records, _types(lines), reading.dropped, Notes(multiples, sorted(reading.rejects)))
 
 
 def line_of(kind: str, value: str, attributes: dict[str, str | int]) -> str:
@@ -92,34 +126,47 @@ def line_of(kind: str, value: str, attributes: dict[str, str | int]) -> str:
     return f'{_HEADS[kind]}{value}"}}'
 
 
-def _collect(records: Iterable[Record | Reject]) -> _Collected:
-    collected = _Collected()
-    for record in records:
-        if isinstance(record, Reject):
-            collected.reject(record.number, record.code)
-            continue
-        number, kind, value, attributes, dropped = record
-        try:
-            canonical = KINDS[kind](value)
-        except Refused as refused:
-            collected.reject(number, refused.code)
-            continue
-        collected.lines.append(line_of(kind, canonical, attributes))
-        collected.types[kind] += 1
-        collected.dropped_attributes += dropped
-    return collected
+def by_key(lines: Iterable[str]) -> dict[bytes, list[str]]:
+    """Lines by their key (lines.py)."""
+    found: defaultdict[bytes, list[str]] = defaultdict(list)
+    for line in lines:
+        found[key_of(line.encode())].append(line)
+    return found
 
 
-def _drop_duplicates(lines: list[str]) -> Counter[str]:
-    """Keeps the first of the sorted lines of each key (they are neighbours: lines.py); what went, by type."""
-    dropped: Counter[str] = Counter()
-    kept, last = 0, b""
+def _types(lines: list[str]) -> Counter[str]:
+    """How many sorted lines there are of each type."""
+    edges = {kind: bisect_left(lines, head) for kind, head in _HEADS.items()}
+    ends = {kind: bisect_left(lines, head + "\U0010ffff") for kind, head in _HEADS.items()}
+    return Counter({kind: ends[kind] - edge for kind, edge in edges.items() if ends[kind] > edge})
+
+
+def _drop_duplicates(lines: list[str], plain: bool) -> list[str]:
+    """Keeps the first of the sorted lines of each key (they are neighbours: lines.py); all lines of keys that have
+    several."""
+    if plain and not any(map(eq, lines, islice(lines, 1, None))):  # then lines of a key are the same line
+        return []
+    multiples: list[str] = []
+    kept = 0
+    for group in _groups(lines):
+        if len(group) > 1:
+            multiples += group
+        lines[kept] = group[0]
+        kept += 1
+    del lines[kept:]
+    return multiples
+
+
+def _groups(lines: list[str]) -> Iterator[list[str]]:
+    """Runs of lines with the same key."""
+    group: list[str] = []
+    last = b""
     for line in lines:
         key = key_of(line.encode())
-        if key == last:
-            dropped[line[9 : line.index('"', 9)]] += 1
-            continue
-        lines[kept] = line
-        kept, last = kept + 1, key
-    del lines[kept:]
-    return dropped
+        if key != last and group:
+            yield group
+            group = []
+        group.append(line)
+        last = key
+    if group:
+        yield group

@@ -85,7 +85,7 @@ class _Feed:
     """
 
     def __init__(self, body: BinaryIO) -> None:
-        self._fresh = lines(body, "csv")
+        self._fresh = lines(body)
         self._again: list[tuple[int, bytes | None]] = []
         self._row: list[tuple[int, bytes | None]] = []
         self._size = 0

@@ -7,7 +7,13 @@ no keys and no network; the worst that a body can do is to fail its own pull.
 from __future__ import annotations
 
 import base64
-import hashlib
+import enum
+import functools
+import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,13 +22,33 @@ import minisign
 
 from blocklistd.errors import ParseError, VerifyError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
-from blocklistd.limits import CHUNK, DECOMPRESSED_FACTOR
-from blocklistd.model import IntakeReport, Sha256
-from blocklistd.sources import FORMATS
-from blocklistd.sources.canonical import canonicalise
+from blocklistd.jobs.spread import Answer, processes, spread
+from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES, OVERLAY_SHARE, SMALL_DIFF
+from blocklistd.lines import Buffer
+from blocklistd.model import Sha256
+from blocklistd.outputs.overlay import Overlay
+from blocklistd.sources.canonical import Canonical, Notes, Reading, write
 from blocklistd.sources.decode import decode, sniff
-from blocklistd.sources.records import FormatOptions
+from blocklistd.sources.records import FormatOptions, opening
+from blocklistd.sources.revise import Base, Revised, revise
+from blocklistd.sources.stretches import STRETCH, cuts, heading, is_bulk, reader
 from blocklistd.sources.verify import Proof, check_replay, verify_minisign
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The last body of the same source that was read with the same settings: its list, unpacked, and what is to be
+    noted of it (canonical.Notes), as files; what it asserted, as a file, its digest, and an overlay of it; the counts
+    of its report."""
+
+    listed: Path
+    notes: Path
+    base: Path
+    base_digest: Sha256
+    overlay: Path | None
+    records: int
+    types: dict[str, int]
+    dropped_attributes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,50 +73,97 @@ class Order:
     last_signed_at: int | None
     superseded: tuple[Sha256, ...]
     may_be_empty: bool
+    earlier: Earlier | None = None
 
     @property
     def canonical(self) -> Path:
-        """Where the job leaves the sorted canonical lines."""
+        """Where the job leaves the sorted canonical lines, if it leaves them all."""
         return self.work / "canonical"
+
+    @property
+    def overlay(self) -> Path:
+        """Where the job leaves them as an overlay of the earlier ones, if these are few changes."""
+        return self.work / "overlay"
+
+    @property
+    def notes(self) -> Path:
+        """Where the job leaves what is to be noted of the body; empty where there is too much to note."""
+        return self.work / "notes"
+
+    @property
+    def candidates(self) -> tuple[Path, Path, Path]:
+        """Where the list can be: in the body as it came, under its content coding, or under a coding of its own."""
+        return self.body, self.work / "decoded", self.work / "unpacked"
+
+
+class Left(enum.StrEnum):
+    """Which file says what the body asserts."""
+
+    SAME = "same"
+    OVERLAY = "overlay"
+    CANONICAL = "canonical"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the job answers: the fields of an IntakeReport that it can know, which of `Order.candidates` is the list,
+    and where what it asserts was left: nowhere, where that is what the earlier one did."""
+
+    listed: int
+    left: Left
+    length: int
+    records: int
+    types: dict[str, int]
+    rejected: dict[str, int]
+    first_rejected: dict[str, int]
+    dropped_attributes: int
+    signature: Sha256 | None
+    signed_at: int | None
 
 
 def intake(order: Order) -> dict[str, Any]:
-    """The job; the fields of an IntakeReport. Raises VerifyError, StaleError or ParseError."""
-    decoded, unpacked = order.work / "decoded", order.work / "unpacked"
-    with (
-        store_errors(order.work),
-        open(order.body, "rb") as raw,
-        open(decoded, "x+b") as body,
-        open(unpacked, "x+b") as plain,
-        open(order.canonical, "xb") as out,
-    ):
+    """The job; the fields of Findings. Raises VerifyError, StaleError or ParseError."""
+    options = FormatOptions(order.fields, order.defaults)
+    with store_errors(order.work), ExitStack() as stack:
+        files: list[BinaryIO] = [stack.enter_context(open(order.body, "rb"))]
+        files += [stack.enter_context(open(path, "x+b")) for path in order.candidates[1:]]
+        out, changed, notes = (
+            stack.enter_context(open(path, "xb")) for path in (order.canonical, order.overlay, order.notes)
+        )
+        earlier = _opened(order.earlier, stack)
+        several = processes() if earlier is None and files[0].seek(0, os.SEEK_END) > STRETCH else 1
+        stretch = functools.partial(_read_stretch, files, order.format, options)
+        read_stretches = stack.enter_context(spread(stretch, several, enter_filter))
         enter_filter()
-        bound = order.max_bytes * DECOMPRESSED_FACTOR
-        signed = _unpacked(raw, order.encoding, body, bound)
-        digest = _digest(signed)
-        proof = _verify(signed, order)
-        signed.seek(0)
-        packing = sniff(signed.read(4))
-        listed = _unpacked(signed, packing, plain, bound)
-        length = listed.seek(0, 2)
-        listed.seek(0)
-        if not length and not order.may_be_empty:
+        listed, proof = _verified(files, order)
+        body = _mapped(listed)
+        if not body and not order.may_be_empty:
             raise ParseError(f"an empty body: expected a list in the format {order.format}")
-        made = canonicalise(FORMATS[order.format](listed, FormatOptions(order.fields, order.defaults)), out)
-        if made.records and not made.entries:
-            raise ParseError(
-                f"none of {made.records} records could be read as {order.format}"
-                f" ({_most(made.rejected)}): is the URL right, and the format?"
-            )
+        opening(body, order.format)
+        left = Left.CANONICAL
+        revised = _revised(earlier, body, order.format, options)
+        if revised is None:
+            made = _canonical(body, order.format, options, read_stretches, out)
+        else:
+            made = revised.canonical
+            left = _leave(revised, order, changed, out)
+        noted = made.notes.to_bytes()
+        if len(noted) <= MAX_NOTES:
+            notes.write(noted)
+    if made.records and not made.entries:
+        raise ParseError(
+            f"none of {made.records} records could be read as {order.format}"
+            f" ({_most(made.rejected)}): is the URL right, and the format?"
+        )
     return asdict(
-        IntakeReport(
-            body_sha256=digest,
-            asserted=made.sha256,
-            length=length,
+        Findings(
+            listed=files.index(listed),
+            left=left,
+            length=len(body),
             records=made.records,
             types=dict(made.types),
             rejected=dict(made.rejected),
-            first_rejected=dict(made.first_rejected),
+            first_rejected=made.first_rejected,
             dropped_attributes=made.dropped_attributes,
             signature=proof.signature,
             signed_at=proof.signed_at,
@@ -98,11 +171,16 @@ def intake(order: Order) -> dict[str, Any]:
     )
 
 
-def _digest(body: BinaryIO) -> Sha256:
-    digest = hashlib.sha256()
-    while chunk := body.read(CHUNK):
-        digest.update(chunk)
-    return Sha256(digest.hexdigest())
+# -- the list in the body ----------------------------------------------------------------------------------------------
+
+
+def _verified(files: list[BinaryIO], order: Order) -> tuple[BinaryIO, Proof]:
+    """Which of the files has the list. What a content coding wraps is verified, and then what it may wrap itself."""
+    bound = order.max_bytes * DECOMPRESSED_FACTOR
+    signed = _unpacked(files[0], order.encoding, files[1], bound)
+    proof = _verify(signed, order)
+    signed.seek(0)
+    return _unpacked(signed, sniff(signed.read(4)), files[2], bound), proof
 
 
 def _unpacked(packed: BinaryIO, coding: str, out: BinaryIO, bound: int) -> BinaryIO:
@@ -132,13 +210,116 @@ def _verify(body: BinaryIO, order: Order) -> Proof:
     return proof
 
 
+def _mapped(file: BinaryIO) -> Buffer:
+    size = file.seek(0, os.SEEK_END)
+    return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+
+
+# -- what it asserts ---------------------------------------------------------------------------------------------------
+
+
+def _opened(earlier: Earlier | None, stack: ExitStack) -> tuple[Earlier, list[Buffer]] | None:
+    """The files of the last body; None where one is gone."""
+    if earlier is None:
+        return None
+    paths = [earlier.listed, earlier.notes, earlier.base]
+    paths += [earlier.overlay] if earlier.overlay is not None else []
+    if not all(path.exists() for path in paths):
+        return None
+    return earlier, [_mapped(stack.enter_context(open(path, "rb"))) for path in paths]
+
+
+def _revised(
+    opened: tuple[Earlier, list[Buffer]] | None, body: Buffer, format: str, options: FormatOptions
+) -> Revised | None:
+    """What follows from the differences to the last body; None where all of this one has to be read."""
+    if opened is None:
+        return None
+    earlier, (listed, notes, asserted, *overlay) = opened
+    before, now = opening(listed, format), opening(body, format)
+    first_before, first = heading(listed, before, format), heading(body, now, format)
+    if first_before is None or first is None or listed[before:first_before] != body[now:first]:
+        return None
+    base = Base(
+        body=listed,
+        start=first_before,
+        asserted=Overlay.read(asserted, overlay[0][:]) if overlay else Overlay(asserted),
+        notes=Notes.from_bytes(notes[:]),
+        records=earlier.records,
+        types=Counter(earlier.types),
+        dropped_attributes=earlier.dropped_attributes,
+    )
+    return revise(base, body, first, reader(format, options, body[now:first]))
+
+
+def _leave(revised: Revised, order: Order, changed: BinaryIO, out: BinaryIO) -> Left:
+    """Writes what the body asserts: in as few bytes as there are changes, until an overlay has become too large."""
+    assert order.earlier is not None
+    if not revised.changes:
+        return Left.SAME
+    if len(revised.asserted) <= revised.canonical.entries // OVERLAY_SHARE + SMALL_DIFF:
+        changed.writelines(revised.asserted.write(order.earlier.base_digest))
+        return Left.OVERLAY
+    out.writelines(revised.asserted.pieces())
+    return Left.CANONICAL
+
+
+def _canonical(
+    body: Buffer,
+    format: str,
+    options: FormatOptions,
+    read_stretches: Callable[[int], Iterator[Answer]],
+    out: BinaryIO,
+) -> Canonical:
+    """Reads all of the body."""
+    if is_bulk(format, options):
+        from blocklistd.sources import bulk  # the server of the jobs has numpy imported, the daemon does not need it
+
+        return bulk.canonicalise(body, opening(body, format), options, out)
+    start = opening(body, format)
+    first = heading(body, start, format)
+    if first is None:
+        return write(reader(format, options)(body[start:]), out)
+    stretches = len(cuts(body, first)) - 1
+    if not stretches:
+        return write(reader(format, options, body[start:first])(b""), out)
+    whole = Reading()
+    above = body[:first].count(b"\n")
+    for figures, lines in read_stretches(stretches):
+        whole.lines += lines.decode().split("\n") if lines else ()
+        whole.rejects += ((number + above, code) for number, code in figures["rejects"])
+        whole.dropped += figures["dropped"]
+        whole.plain = whole.plain and figures["plain"]
+        above += figures["newlines"]
+    return write(whole, out)
+
+
+def _read_stretch(files: list[BinaryIO], format: str, options: FormatOptions, part: int) -> Answer:
+    """One of the stretches of the list, by its number; perhaps in a process of its own, when the list is unpacked."""
+    body = next(body for file in reversed(files) if (body := _mapped(file)))
+    start = opening(body, format)
+    first = heading(body, start, format)
+    assert first is not None
+    begin, end = cuts(body, first)[part : part + 2]
+    stretch = body[begin:end]
+    reading = reader(format, options, body[start:first])(stretch)
+    reading.lines.sort()
+    figures = {
+        "rejects": reading.rejects,
+        "dropped": reading.dropped,
+        "plain": reading.plain,
+        "newlines": stretch.count(b"\n"),
+    }
+    return figures, "\n".join(reading.lines).encode()
+
+
+def _most(rejected: dict[str, int]) -> str:
+    return ", ".join(f"{code}: {count}" for code, count in sorted(rejected.items(), key=lambda item: -item[1])[:3])
+
+
 def public_key(text: bytes) -> str:
     """The base64 of a minisign public key file; raises VerifyError where it is none."""
     try:
         return base64.b64encode(base64.b64decode(minisign.PublicKey.from_bytes(text).to_base64())).decode()
     except (minisign.Error, ValueError) as error:
         raise VerifyError(f"not a minisign public key ({error}): expected the two lines of a .pub file") from None
-
-
-def _most(rejected: dict[str, int]) -> str:
-    return ", ".join(f"{code}: {count}" for code, count in sorted(rejected.items(), key=lambda item: -item[1])[:3])

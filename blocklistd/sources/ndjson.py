@@ -26,7 +26,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
     type_pointer = pointers.get("type")
     attribute_pointers = [(key, pointers.get(key), options.defaults.get(key)) for key in ATTRIBUTES]
     default_type = options.defaults.get("type", "")
-    for number, line in lines(body, "ndjson"):
+    for number, line in lines(body):
         if line is None:
             yield Reject(number, "too-long")
             continue

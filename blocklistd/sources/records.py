@@ -10,9 +10,11 @@ from typing import BinaryIO, Final, NamedTuple
 from blocklistd.errors import ParseError
 from blocklistd.kinds import KINDS
 from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
+from blocklistd.lines import Buffer
 from blocklistd.model import ATTRIBUTES
 
 _BOM: Final = b"\xef\xbb\xbf"
+_INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 WHITESPACE: Final = " \t\n\r\v\f"  # what bytes.strip takes away, and is trimmed from a value: ASCII's only
@@ -47,26 +49,30 @@ class FormatOptions:
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
-def lines(body: BinaryIO, format: str) -> Iterator[tuple[int, bytes | None]]:
-    """The lines of a body with their numbers from 1, ends included, the byte order mark not.
+def opening(body: Buffer, format: str) -> int:
+    """Where the first line begins: behind the byte order mark, if there is one.
 
-    None is a line of more than MAX_LINE bytes, which is never held as a whole. Raises ParseError where the body begins
-    with `<`: hotlines answer with their error page and status 200 more often than one would think.
+    Raises ParseError where the body begins with `<`: hotlines answer with their error page and status 200 more often
+    than one would think.
+    """
+    start = len(_BOM) if body[: len(_BOM)] == _BOM else 0
+    first = _INK.search(body, start)
+    if first is not None and first[0] == b"<":
+        raise ParseError(
+            f"this is HTML or XML, not a list in the format {format};"
+            " is the URL right, or does the hotline show an error page?"
+        )
+    return start
+
+
+def lines(body: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """The lines from where the body stands, ends included, with their numbers from 1.
+
+    None is a line of more than MAX_LINE bytes, which is never held as a whole.
     """
     number = 0
-    begun = False
     while line := body.readline(MAX_LINE + 1):
         number += 1
-        if not begun:
-            if number == 1:
-                line = line.removeprefix(_BOM)
-            opening = line.lstrip()
-            if opening.startswith(b"<"):
-                raise ParseError(
-                    f"this is HTML or XML, not a list in the format {format};"
-                    " is the URL right, or does the hotline show an error page?"
-                )
-            begun = bool(opening)
         if len(line) <= MAX_LINE or line.endswith(b"\n"):
             yield number, line
             continue

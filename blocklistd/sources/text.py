@@ -14,7 +14,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
     type = options.defaults.get("type", "")
     refusal = type_refusal(type)
     attributes = default_attributes(options)
-    for number, line in lines(body, "text"):
+    for number, line in lines(body):
         if line is None:
             yield Reject(number, "too-long")
             continue

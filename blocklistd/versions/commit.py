@@ -1,15 +1,15 @@
 """The trusted job: composes a list from what its sources assert, has it judged, and writes the version.
 
 Runs in a process of its own, with the database and the sealed files, without keys and without the hotline's bytes:
-what it reads was verified, parsed and canonicalised before. `propose` answers what a release would change and whether
-it is held; `release` does it.
+what it reads was verified, parsed and canonicalised before.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,15 +18,18 @@ import orjson
 
 from blocklistd.errors import StoreError
 from blocklistd.guard import Figures, Hold, judge
+from blocklistd.jobs.spread import processes, spread
 from blocklistd.kinds import CANONICALISER
 from blocklistd.lines import Buffer, type_and_value
 from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
-from blocklistd.outputs.snapshot import changed_lines, splice
-from blocklistd.versions.compose import Composition, Rules, compose, compose_all
+from blocklistd.outputs.overlay import Overlay
+from blocklistd.outputs.snapshot import changed_lines, lines, splice
+from blocklistd.versions.asserted import Opened, differing, intact, opened
+from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
 from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.lists import ListState, edit, list_state, log_changes
 from blocklistd.versions.pulls import asserted_by
-from blocklistd.versions.render import compress
+from blocklistd.versions.render import sealed_and_packed
 from blocklistd.versions.store import Store
 
 SUFFIXES: Final = 20  # that a reviewer is shown
@@ -66,140 +69,191 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseOrder:
-    """Who releases, when, and the candidate that it releases, if it was held."""
+class Order:
+    """Who asks, and when. `candidate` is the name that the change has if it is held; with `decided` it was held under
+    that name and a person has released it, so that no guard is asked any more."""
 
-    candidate: CandidateId | None
-    released_by: str
+    candidate: CandidateId
     now: datetime
+    decided_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """What a release would do; `changes` is false where the list stays as it is."""
+class Settled:
+    """What became of it: `made` is the new version, None where the candidate is held (`candidate.reasons`) or where
+    nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held."""
 
     candidate: Candidate
-    changes: bool
+    made: Version | None
     withheld: dict[str, int]
     suffixes: dict[str, int]
 
-
-def propose(store: Store, plan: ListPlan, assertion: Assertion, candidate: CandidateId, now: datetime) -> Proposal:
-    """Composes and judges; writes nothing."""
-    with store.opened() as (database, files):
-        with database.read() as connection:
-            state, first = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
-        with _composed(files, plan, state, first, assertion) as (_, composition, _):
-            live = state.live.entries if state.live else None
-            figures = Figures(
-                live=live,
-                added=composition.added,
-                removed=composition.removed,
-                records=assertion.records,
-                rejected=assertion.rejected,
-            )
-            verdict = judge(figures, plan, review=plan.review and bool(composition))
-            reasons: tuple[Reason, ...] = verdict.reasons if isinstance(verdict, Hold) else ()
-            proposed = Candidate(
-                id=candidate,
-                list=plan.id,
-                source=assertion.source,
-                created=now,
-                asserted=assertion.asserted or Sha256(""),
-                added=composition.added,
-                removed=composition.removed,
-                changed=composition.changed,
-                entries=figures.entries,
-                reasons=reasons,
-            )
-            changes = bool(composition) or state.live is None
-            return Proposal(proposed, changes, composition.withheld, _suffixes(composition) if reasons else {})
+    @classmethod
+    def of(cls, answer: dict[str, Any]) -> Settled:
+        """From the JSON that a job answers."""
+        fields = answer["candidate"]
+        reasons = tuple(Reason(**reason) for reason in fields["reasons"])
+        created = datetime.fromisoformat(fields["created"])
+        return cls(**(answer | {"candidate": Candidate(**(fields | {"reasons": reasons, "created": created}))}))
 
 
-def proposal_of(answer: dict[str, Any]) -> Proposal:
-    """A Proposal from the JSON that a job answers."""
-    fields = answer["candidate"]
-    reasons = tuple(Reason(**reason) for reason in fields["reasons"])
-    created = datetime.fromisoformat(fields["created"])
-    return Proposal(**(answer | {"candidate": Candidate(**(fields | {"reasons": reasons, "created": created}))}))
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A sealed snapshot; `length` is in bytes."""
+
+    digest: Sha256
+    length: int
 
 
-def release(store: Store, plan: ListPlan, assertion: Assertion, order: ReleaseOrder) -> Version | None:
-    """Writes the next version, and names it in one transaction; its number, or None where nothing in the list changed.
+def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> Settled:
+    """Composes and judges; where nothing holds it, writes the next version and names it in one transaction.
 
     Files come first and are synced before the database names them: a crash at any moment leaves the old version whole,
-    and at most a file that nothing names.
+    and at most a file that nothing names. Raises StoreError.
     """
-    with store.opened() as (database, files):
+    with store.opened() as (database, files), ExitStack() as stack:
         with database.read() as connection:
             state, first = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
-        if state.live is not None and not files.intact(state.live.sha256):
-            raise StoreError(f"list {plan.id}: the file of version {state.live.version} is damaged: restart the daemon")
-        with _composed(files, plan, state, first, assertion) as (live, composition, accepted):
-            changes = bool(composition) or state.live is None
-            sealed = _write_snapshot(files, live, composition) if changes else None
-            with edit(
-                database,
-                state,
-                now=order.now,
-                canonicaliser=CANONICALISER,
-                released_by=order.released_by,
-                candidate=order.candidate,
-                composition=plan.fingerprint(),
-                accepted=accepted,
-            ) as draft:
-                if sealed is not None:
-                    draft.snapshot, draft.length = sealed
-                    draft.entries = (state.live.entries if state.live else 0) + composition.added - composition.removed
-                    draft.counts = {
-                        "added": composition.added,
-                        "removed": composition.removed,
-                        "changed": composition.changed,
-                    }
-                    if state.live is not None:  # no diff starts before the first version: its rows would only be read
-                        steps = [(-1, composition.removes), (+1, composition.adds)]
-                        log_changes(draft.connection, plan.id, draft.number, steps)
-            return draft.number if sealed is not None else None
+        # a first version is made of all that is known: it is the one that nothing can be compared with
+        accepted = _accepted(plan, state.accepted if state.live else first, assertion)
+        now = {source: stack.enter_context(opened(files, digest)) for source, digest in accepted.items()}
+        live = stack.enter_context(files.map(state.live.sha256 if state.live else None))
+        rules = _rules(plan, state)
+        snapshot = None
+        if state.live is None or state.composition != plan.fingerprint():
+            snapshot, composition = _compose_anew(files, live, [found.whole() for _, found in now.values()], rules)
+        else:
+            before = {source: stack.enter_context(opened(files, digest)) for source, digest in state.accepted.items()}
+            composition = compose(live, _touched(before, now), [found.find for _, found in now.values()], rules)
+        changes = bool(composition) or state.live is None
+        candidate = _judged(plan, state, assertion, order, composition, changes=changes)
+        if candidate.held:
+            with files.map(snapshot.digest if snapshot and not state.live else None) as everything:
+                suffixes = _suffixes(composition.removes, composition.adds or lines(everything))
+            return Settled(candidate, None, composition.withheld, suffixes)
+        if changes and snapshot is None:
+            snapshot = _spliced(files, state, live, composition)
+        with edit(
+            database,
+            state,
+            now=order.now,
+            canonicaliser=CANONICALISER,
+            released_by=order.decided_by or "auto",
+            candidate=order.candidate if order.decided_by else None,
+            composition=plan.fingerprint(),
+            accepted=accepted,
+        ) as draft:
+            if changes and snapshot is not None:
+                draft.snapshot, draft.length = snapshot.digest, snapshot.length
+                draft.entries = candidate.entries
+                draft.counts = {
+                    "added": composition.added,
+                    "removed": composition.removed,
+                    "changed": composition.changed,
+                }
+                if state.live is not None:  # no diff starts before the first version: its rows would only be read
+                    steps = [(-1, composition.removes), (+1, composition.adds)]
+                    log_changes(draft.connection, plan.id, draft.number, steps)
+        return Settled(candidate, draft.number if changes else None, composition.withheld, {})
 
 
-@contextmanager
-def _composed(
-    files: SealedFiles, plan: ListPlan, state: ListState, first: dict[SourceId, Sha256], assertion: Assertion
-) -> Iterator[tuple[Buffer, Composition, dict[SourceId, Sha256]]]:
-    """The live snapshot, the change to it, and what each source asserts after it."""
-    # a first version is made of all that is known: it is the one that nothing can be compared with
-    known = dict(state.accepted if state.live else first)
+def _accepted(plan: ListPlan, before: dict[SourceId, Sha256], assertion: Assertion) -> dict[SourceId, Sha256]:
+    """What each source asserts from now on, in the list's order of precedence."""
+    known = dict(before)
     if assertion.asserted is None:
         known.pop(assertion.source, None)
     else:
         known[assertion.source] = assertion.asserted
-    accepted = {source: known[source] for source in plan.sources if source in known}
-    rules = Rules(state.secret, plan.types, plan.allow_public_suffix, plan.allow_ip)
-    with ExitStack() as stack:
-        live = stack.enter_context(files.map(state.live.sha256 if state.live else None))
-        buffers = [stack.enter_context(files.map(digest)) for digest in accepted.values()]
-        if state.live is None or state.composition != plan.fingerprint():
-            composition = compose_all(live, buffers, rules)
-        else:
-            touched: list[bytes] = []
-            for source in {*accepted, *state.accepted}:
-                before, after = state.accepted.get(source), accepted.get(source)
-                if before != after:
-                    old, new = stack.enter_context(files.map(before)), stack.enter_context(files.map(after))
-                    for changed in changed_lines(old, new):
-                        touched += changed
-            composition = compose(live, touched, buffers, rules)
-        yield live, composition, accepted
+    return {source: known[source] for source in plan.sources if source in known}
 
 
-def _write_snapshot(files: SealedFiles, live: Buffer, composition: Composition) -> tuple[Sha256, int]:
-    """Seals the snapshot and its zstd rendering; the digest and length of the former."""
-    with files.create() as snapshot:
-        for piece in splice(live, composition.removes, composition.adds):
-            snapshot.write(piece)
-    assert snapshot.sealed is not None
-    compress(files.path(snapshot.sealed), "zstd", files.disk)
-    return snapshot.sealed, snapshot.length
+def _rules(plan: ListPlan, state: ListState) -> Rules:
+    return Rules(state.secret, plan.types, plan.allow_public_suffix, plan.allow_ip)
+
+
+def _touched(before: dict[SourceId, Opened], now: dict[SourceId, Opened]) -> list[bytes]:
+    """The lines in which what the sources assert differs."""
+    nothing = None, Overlay(b"")
+    sources = {*before, *now}
+    return [line for source in sources for line in differing(before.get(source, nothing), now.get(source, nothing))]
+
+
+def _judged(
+    plan: ListPlan, state: ListState, assertion: Assertion, order: Order, found: Composition, *, changes: bool
+) -> Candidate:
+    figures = Figures(
+        live=state.live.entries if state.live else None,
+        added=found.added,
+        removed=found.removed,
+        records=assertion.records,
+        rejected=assertion.rejected,
+    )
+    reasons: tuple[Reason, ...] = ()
+    if changes and order.decided_by is None:  # what changes nothing is not held
+        verdict = judge(figures, plan, review=plan.review and bool(found))
+        reasons = verdict.reasons if isinstance(verdict, Hold) else ()
+    return Candidate(
+        id=order.candidate,
+        list=plan.id,
+        source=assertion.source,
+        created=order.now,
+        asserted=assertion.asserted or Sha256(""),
+        added=found.added,
+        removed=found.removed,
+        changed=found.changed,
+        entries=figures.entries,
+        reasons=reasons,
+    )
+
+
+def _compose_anew(
+    files: SealedFiles, live: Buffer, buffers: list[Buffer], rules: Rules
+) -> tuple[Snapshot, Composition]:
+    """Evaluates every key, writing the snapshot while it is made; what that changes. A file that is not named in the
+    end is swept."""
+    entries = 0
+    withheld: Counter[str] = Counter()
+
+    def elsewhere(work: Callable[[int], Piece], parts: int) -> Iterator[Piece]:
+        def answer(part: int) -> tuple[dict[str, Any], bytes]:
+            piece = work(part)
+            return {"entries": piece.entries, "withheld": piece.withheld}, piece.data
+
+        with spread(answer, min(parts, processes())) as answers:
+            for figures, data in answers(parts):
+                yield Piece(data, **figures)
+
+    with sealed_and_packed(files) as packing:
+        for piece in compose_all(buffers, rules, elsewhere):
+            packing.write(piece.data)
+            entries += piece.entries
+            withheld.update(piece.withheld)
+    assert packing.snapshot.sealed is not None
+    snapshot = Snapshot(packing.snapshot.sealed, packing.snapshot.length)
+    if not live:
+        return snapshot, Composition(withheld=dict(withheld), added=entries)
+    with files.map(snapshot.digest) as new:
+        return snapshot, Composition.of(*changed_lines(live, new), dict(withheld))
+
+
+def _spliced(files: SealedFiles, state: ListState, live: Buffer, composition: Composition) -> Snapshot:
+    """The next snapshot from the live one, which is looked at meanwhile: a damaged file is no base for anything."""
+    assert state.live is not None
+    with ThreadPoolExecutor(1) as thread:
+        whole = thread.submit(files.intact, state.live.sha256)
+        try:
+            with sealed_and_packed(files) as packing:
+                for piece in splice(live, composition.removes, composition.adds):
+                    packing.write(piece)
+        except ValueError:
+            if whole.result():
+                raise
+        if not whole.result():
+            raise StoreError(
+                f"list {state.id}: the file of version {state.live.version} is damaged: restart the daemon"
+            )
+    assert packing.snapshot.sealed is not None
+    return Snapshot(packing.snapshot.sealed, packing.snapshot.length)
 
 
 def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
@@ -207,23 +261,22 @@ def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
     with store.opened() as (database, files):
         with database.read() as connection:
             state = list_state(connection, plan.id)
-        rules = Rules(state.secret, plan.types, plan.allow_public_suffix, plan.allow_ip)
         with ExitStack() as stack:
             ordered = [state.accepted[source] for source in plan.sources if source in state.accepted]
-            if not all(files.intact(digest) for digest in ordered):
+            if not all(intact(files, digest) for digest in ordered):
                 return False
-            buffers = [stack.enter_context(files.map(digest)) for digest in ordered]
-            sealed, _ = _write_snapshot(files, b"", compose_all(b"", buffers, rules))
-        return sealed == version.sha256
+            buffers = [stack.enter_context(opened(files, digest))[1].whole() for digest in ordered]
+            snapshot, _ = _compose_anew(files, b"", buffers, _rules(plan, state))
+        return snapshot.digest == version.sha256
 
 
-def _suffixes(composition: Composition) -> dict[str, int]:
+def _suffixes(*changes: Iterable[bytes]) -> dict[str, int]:
     """How many of the changes are under each last label: enough to see a country or a platform hit by mistake.
 
     Not longer suffixes: two labels can be an entry's whole name.
     """
     count: Counter[str] = Counter()
-    for changed in (composition.removes, composition.adds):
+    for changed in changes:
         for line in changed:
             kind, value = type_and_value(line)
             if kind in (b"host", b"domain"):

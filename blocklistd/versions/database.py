@@ -24,7 +24,7 @@ from blocklistd.versions import schema
 
 T = TypeVar("T")
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 

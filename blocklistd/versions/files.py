@@ -130,18 +130,27 @@ class SealedFiles:
 
         Raises StoreError where the disk refuses.
         """
-        with atomic(self.disk, self.root / "new" / secrets.token_hex(16), self.path) as draft:
+        with atomic(self.disk, self.unfinished(), self.path) as draft:
             yield draft
+
+    def unfinished(self) -> Path:
+        """A name for a file that is being written: swept, if it is left."""
+        return self.root / "new" / secrets.token_hex(16)
 
     def adopt(self, path: Path) -> Sha256:
         """Seals a file that someone less trusted wrote on the same file system: the digest is computed here."""
+        with store_errors(self.root), open(path, "rb") as file:
+            digest = Sha256(hashlib.file_digest(file, "sha256").hexdigest())
+        self.take(path, self.path(digest))
+        return digest
+
+    def take(self, path: Path, final: Path) -> None:
+        """Gives a written file on the same file system its final name, synced."""
         with store_errors(self.root):
             with open(path, "rb") as file:
-                digest = Sha256(hashlib.file_digest(file, "sha256").hexdigest())
                 self.disk.fsync(file)
-            self.disk.rename(path, self.path(digest))
-            self.disk.fsync_folder(self.path(digest).parent)
-        return digest
+            self.disk.rename(path, final)
+            self.disk.fsync_folder(final.parent)
 
     @contextmanager
     def map(self, digest: Sha256 | None) -> Iterator[mmap.mmap | bytes]:

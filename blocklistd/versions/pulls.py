@@ -18,11 +18,20 @@ NO_VALIDATORS: Final = Validators()
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """The sealed files of a body that was read: the list, unpacked, and what is noted of it (canonical.Notes)."""
+
+    listed: Sha256
+    notes: Sha256
+
+
+@dataclass(frozen=True, slots=True)
 class SourceState:
     """A source as the store has it. `validators` are those of the last body that every list has dealt with."""
 
     id: SourceId
     asserted: Sha256 | None = None
+    body: Body | None = None
     report: IntakeReport | None = None
     validators: Validators = NO_VALIDATORS
     current: bool = False
@@ -46,6 +55,7 @@ def _state(row: Row[Any], settings: str) -> SourceState:
     return SourceState(
         id=row.id,
         asserted=row.asserted,
+        body=Body(row.listed, row.notes) if row.listed and row.notes else None,
         report=IntakeReport(**row.report) if row.report else None,
         validators=Validators(row.etag, row.last_modified) if row.url == settings else NO_VALIDATORS,
         current=row.url == settings,
@@ -84,13 +94,14 @@ def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
     return [row.signature for row in rows]
 
 
-def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
+def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str, body: Body | None) -> None:
     """The body is now the source's newest: from here on what it superseded is a replay."""
     _ensure(connection, source)
     row = connection.execute(select(sources).where(sources.c.id == source)).one()
     # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
     values: dict[str, Any] = {"asserted": report.asserted, "report": asdict(report), "url": settings}
     values |= {"etag": None, "last_modified": None}
+    values |= {"listed": body.listed if body else None, "notes": body.notes if body else None}
     if report.signature is not None:
         if row.signature not in (None, report.signature):
             connection.execute(

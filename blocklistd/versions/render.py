@@ -8,18 +8,20 @@ from __future__ import annotations
 import mmap
 import secrets
 import zlib
+from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
 import zstandard
 
 from blocklistd.errors import StoreError
-from blocklistd.model import ListId, Version
+from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.diff import render
 from blocklistd.versions.diffs import net_changes
-from blocklistd.versions.files import FLUSH, Disk, Draft, atomic
+from blocklistd.versions.files import FLUSH, Disk, Draft, SealedFiles, atomic
 from blocklistd.versions.lists import oldest_diff
 from blocklistd.versions.store import Store
 
@@ -28,6 +30,7 @@ SUFFIX: Final = {"zstd": ".zst", "gzip": ".gz"}
 ZSTD_LEVEL: Final = 1  # faster than 3, and smaller on hex
 ZSTD_THREADS: Final = 2  # the bytes are the same for any number from 1
 GZIP_LEVEL: Final = 1
+_AHEAD: Final = 4  # pieces that wait to be written
 
 
 class _Stream(Protocol):
@@ -53,16 +56,61 @@ def write_diff(store: Store, list_id: ListId, session: str, start: Version, end:
 
 def compress(path: Path, coding: str, disk: Disk | None = None) -> None:
     """The file's rendering in a content coding of SUFFIX, beside it. Raises StoreError."""
-    stream: _Stream
-    size = path.stat().st_size
-    if coding == "zstd":
-        stream = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=ZSTD_THREADS).compressobj(size=size)
-    else:  # RFC 1952, without a name or a time in the header
-        stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    stream = _zstd() if coding == "zstd" else _gzip()
     with _beside(disk or Disk(), path, SUFFIX[coding]) as draft:
-        for piece in _pieces(path, size):
+        for piece in _pieces(path, path.stat().st_size):
             draft.write(stream.compress(piece))
         draft.write(stream.flush())
+
+
+@contextmanager
+def sealed_and_packed(files: SealedFiles) -> Iterator[Packing]:
+    """A new sealed file and its zstd rendering beside it, both written while the content is made."""
+    snapshot: Draft
+
+    def final(_: Sha256) -> Path:
+        assert snapshot.sealed is not None
+        return files.path(snapshot.sealed).with_name(f"{snapshot.sealed}{SUFFIX['zstd']}")
+
+    with (
+        atomic(files.disk, files.unfinished(), final) as packed,
+        files.create() as snapshot,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        packing = Packing(snapshot, packed, thread)
+        yield packing
+        packing.finish()
+
+
+class Packing:
+    """Where the content goes: hashed and written by a thread, compressed by this one and zstd's own."""
+
+    def __init__(self, snapshot: Draft, packed: Draft, thread: ThreadPoolExecutor) -> None:
+        self.snapshot = snapshot
+        self._packed = packed
+        self._stream = _zstd()
+        self._thread = thread
+        self._written: deque[Future[int]] = deque()
+
+    def write(self, piece: bytes) -> None:
+        self._written.append(self._thread.submit(self.snapshot.write, piece))
+        if len(self._written) > _AHEAD:
+            self._written.popleft().result()
+        self._packed.write(self._stream.compress(memoryview(piece)))
+
+    def finish(self) -> None:
+        self._packed.write(self._stream.flush())
+        for written in self._written:
+            written.result()
+
+
+def _zstd() -> _Stream:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=ZSTD_THREADS).compressobj()
+
+
+def _gzip() -> _Stream:
+    """RFC 1952, without a name or a time in the header."""
+    return zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 
 
 def _beside(disk: Disk, path: Path, suffix: str) -> AbstractContextManager[Draft]:

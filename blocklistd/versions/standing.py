@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from blocklistd.model import CandidateId, Sha256, SourceId
+from blocklistd.model import CandidateId, Sha256, SourceId, Version
 from blocklistd.versions import candidates
 from blocklistd.versions.commit import Assertion, ListPlan
 from blocklistd.versions.lists import list_state
@@ -15,10 +15,12 @@ from blocklistd.versions.pulls import never_pulled
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """`same`: the live version was made of this already. `awaited`: sources whose first pull a first version waits for.
-    `rejected`: the candidate by which a reviewer refused this content. `held`: what waits of the same source."""
+    """`same`: the live version (`live`) was made of this already. `awaited`: sources whose first pull a first version
+    waits for. `rejected`: the candidate by which a reviewer refused this content. `held`: what waits of the same
+    source."""
 
     same: bool
+    live: Version
     awaited: list[SourceId]
     rejected: CandidateId | None
     held: candidates.Case | None
@@ -37,4 +39,5 @@ def standing(connection: Connection, plan: ListPlan, assertion: Assertion) -> St
     awaited = never_pulled(connection, others) if state.live is None else []
     rejected = candidates.is_rejected(connection, plan.id, assertion.source, assertion.asserted or Sha256(""))
     held = candidates.held(connection, plan.id, assertion.source)
-    return Standing(same, awaited, rejected, held[0] if held else None)
+    live = state.live.version if state.live else Version(0)
+    return Standing(same, live, awaited, rejected, held[0] if held else None)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
 from blocklistd.model import ListId, Sha256, Version
+from blocklistd.versions.asserted import bases
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import version_rows
 from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
@@ -54,8 +55,8 @@ def named_files(connection: Connection) -> set[Sha256]:
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
     for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
         newest = newest_serial(connection, zone)
-        named |= {newest.rules, newest.wire} if newest else set()
-    for column in (list_sources.c.asserted, sources.c.asserted):
+        named |= {newest.rules, newest.wire, newest.names or newest.rules} if newest else set()
+    for column in (list_sources.c.asserted, sources.c.asserted, sources.c.listed, sources.c.notes):
         named |= {digest for digest in connection.execute(select(column)).scalars() if digest}
     held = select(candidates.c.asserted).where(candidates.c.state == "held")
     return named | {digest for digest in connection.execute(held).scalars() if digest}
@@ -65,6 +66,7 @@ def sweep(store: Store, database: Database) -> int:
     """Removes the files that no row names; how many. Nothing may be sealing meanwhile."""
     with database.read() as connection:
         named = named_files(connection)
+    named |= bases(store.sealed, named)
     removed = store.sealed.sweep(named)
     if removed:
         log.info("swept %d files that nothing names any more", removed)

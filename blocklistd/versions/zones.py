@@ -17,15 +17,15 @@ import orjson
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from blocklistd.errors import StoreError
-from blocklistd.limits import CHUNK
-from blocklistd.model import ListId, Sha256
-from blocklistd.outputs.rules import rules
-from blocklistd.outputs.snapshot import changed_lines
+from blocklistd.limits import CHUNK, SMALL_DIFF
+from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import Action, Apex, compile_rules, wire_name
-from blocklistd.versions.files import SealedFiles, atomic
-from blocklistd.versions.lists import list_state
+from blocklistd.versions.diffs import logged_changes, net_changes
+from blocklistd.versions.files import atomic
+from blocklistd.versions.lists import ListState, list_state, oldest_diff
 from blocklistd.versions.schema import zone_changes, zone_serials
 from blocklistd.versions.store import Store
+from blocklistd.versions.zone_files import Ruling, Steps, ZoneFiles, follow, make, steps_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ class ZonePlan:
         return orjson.dumps(self.apex).decode()
 
     @property
-    def action(self) -> Action:
-        return Action(wire_name(self.target), self.ttl)
+    def ruling(self) -> Ruling:
+        return Ruling(self.name, self.categories, Action(wire_name(self.target), self.ttl))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,20 @@ class ZoneSerial:
     version: int
     records_of: str
     apex_of: str
+    names: Sha256 | None
     rules: Sha256
     wire: Sha256
     records: int
     covered: int
     omitted: Sequence[str]
     time: datetime
+
+    @property
+    def files(self) -> ZoneFiles | None:
+        """None where an earlier release made them, without the names."""
+        if self.names is None:
+            return None
+        return ZoneFiles(self.names, self.rules, self.wire, self.records, self.covered, self.omitted)
 
 
 def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
@@ -103,31 +111,33 @@ def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
     with store.opened() as (database, files):
         with database.read() as connection:
             state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
-        if state.live is None:
-            return None
-        here = (state.session, state.live.version, plan.records_of, plan.apex_of)
-        if last and (last.session, last.version, last.records_of, last.apex_of) == here:
-            return last.serial
-        with files.map(state.live.sha256) as snapshot:
-            made = rules(snapshot, plan.name, plan.categories)
-        with files.create() as draft:
-            for start in range(0, len(made.lines), 1 << 14):
-                draft.write(b"".join(rule + b"\n" for rule in made.lines[start : start + (1 << 14)]))
-        assert draft.sealed is not None
-        same_records = last is not None and last.records_of == plan.records_of
-        if last and same_records and last.rules == draft.sealed and last.apex_of == plan.apex_of:
+            if state.live is None:
+                return None
+            here = (state.session, state.live.version, plan.records_of, plan.apex_of)
+            if last and (last.session, last.version, last.records_of, last.apex_of) == here:
+                return last.serial
+            changed = _changes(connection, plan, state, last)
+        steps: Steps | None = None
+        if last is not None and last.files is not None and changed is not None:
+            made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
+        else:
+            made = make(files, plan.ruling, state.live.sha256, state.secret)
+            if last is not None and last.records_of == plan.records_of:
+                steps = steps_between(files, last.rules, made.rules)
+        if last and steps == ([], []) and last.apex_of == plan.apex_of:
             with database.write() as connection:  # a version that no rule shows
                 connection.execute(
                     update(zone_serials)
                     .where(zone_serials.c.zone == plan.name, zone_serials.c.serial == last.serial)
                     .values(
-                        session=state.session, version=state.live.version, covered=made.covered, omitted=made.omitted
+                        session=state.session,
+                        version=state.live.version,
+                        names=made.names,
+                        covered=made.covered,
+                        omitted=made.omitted,
                     )
                 )
             return last.serial
-        wire = _compile(files, made.lines, plan)
-        with files.map(last.rules if last else None) as old, files.map(draft.sealed) as new:
-            steps = changed_lines(old, new) if same_records else ([], [])
         serial = max(last.serial + 1 if last else 1, plan.serial_start)
         with database.write() as connection:
             connection.execute(
@@ -139,28 +149,38 @@ def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
                     version=state.live.version,
                     records_of=plan.records_of,
                     apex_of=plan.apex_of,
-                    rules=draft.sealed,
-                    wire=wire,
-                    records=len(made.lines),
+                    names=made.names,
+                    rules=made.rules,
+                    wire=made.wire,
+                    records=made.records,
                     covered=made.covered,
                     omitted=made.omitted,
-                    logged=int(same_records),
+                    logged=int(steps is not None),
                     time=now,
                 )
             )
-            _log(connection, plan.name, serial, steps)
+            _log(connection, plan.name, serial, steps or ([], []))
         return serial
 
 
-def _compile(files: SealedFiles, lines: Sequence[bytes], plan: ZonePlan) -> Sha256:
-    with files.create() as draft:
-        for message in compile_rules(lines, wire_name(plan.name), plan.action):
-            draft.write(message)
-    assert draft.sealed is not None
-    return draft.sealed
+def _changes(
+    connection: Connection, plan: ZonePlan, state: ListState, last: ZoneSerial | None
+) -> list[tuple[bytes, int]] | None:
+    """The list's (line, +1 | -1) since the zone's version; None where the zone has to be made anew: what it is made of
+    has changed, the log does not reach back, or most of the list is another."""
+    if last is None or last.names is None or state.live is None:
+        return None
+    if last.session != state.session or last.records_of != plan.records_of:
+        return None
+    if not oldest_diff(connection, state.id) <= last.version <= state.live.version:
+        return None
+    since = Version(last.version)
+    if logged_changes(connection, state.id, since, state.live.version) > state.live.entries // 4 + SMALL_DIFF:
+        return None
+    return list(net_changes(connection, state.id, since, state.live.version))
 
 
-def _log(connection: Connection, zone: str, serial: int, steps: tuple[list[bytes], list[bytes]]) -> None:
+def _log(connection: Connection, zone: str, serial: int, steps: Steps) -> None:
     rows = [
         {"zone": zone, "serial": serial, "op": op, "rule": rule}
         for op, changed in zip((-1, +1), steps, strict=True)
@@ -203,8 +223,8 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
         for rule, op in net_rules(connection, plan.name, start, end):
             (comes if op > 0 else goes).append(rule)
         zone = wire_name(plan.name)
-        removed = b"".join(compile_rules(goes, zone, plan.action))
-        added = b"".join(compile_rules(comes, zone, plan.action, lead=plan.apex.soa(end)))
+        removed = b"".join(compile_rules(goes, zone, plan.ruling.action))
+        added = b"".join(compile_rules(comes, zone, plan.ruling.action, lead=plan.apex.soa(end)))
         with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda _: path) as draft:
             draft.write(b"%d\n" % len(removed))
             for part in (removed, added):

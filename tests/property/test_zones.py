@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import Any
 
@@ -10,18 +11,22 @@ import dns.name
 import dns.rdatatype
 import dns.xfr
 import dns.zone
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocklistd.model import ListId
-from blocklistd.outputs.rules import name_of, rule_of, rules
-from blocklistd.outputs.snapshot import changed_lines
-from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, wire_name
+from blocklistd.model import Entry, ListId, Sha256
+from blocklistd.outputs.rules import Rules, entries_of, name_of, names, revise, rule_of, rules
+from blocklistd.outputs.snapshot import changed_lines, lines, splice
+from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve.dns_query import Reply, Transfer, respond
 from blocklistd.serve.transfer import axfr, chunks, ixfr, newer
 from blocklistd.serve.tsig import Key, Signer
 from blocklistd.serve.zones import Peer, Zones, ZoneView
+from blocklistd.versions import zone_files
+from blocklistd.versions.compose import with_id
+from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.zones import ZonePlan
 
 ZONE = "rpz.blocklist.example"
@@ -33,13 +38,17 @@ PLAN = ZonePlan(
 KEY = Key(wire_name("isp"), "hmac-sha256", b"k" * 32)
 
 label = st.sampled_from(["a", "b", "c", "a-", "_x", "zz", "0"])
-names = st.lists(label, min_size=1, max_size=5).map(".".join)
-listed = st.dictionaries(names, st.sampled_from(["host", "domain"]), max_size=12)
+some_names = st.lists(label, min_size=1, max_size=5).map(".".join)
+listed = st.dictionaries(some_names, st.sampled_from(["host", "domain"]), max_size=12)
 
 
 def snapshot(entries: dict[str, str]) -> bytes:
     lines = sorted(f'{{"type":"{kind}","value":"{name}","id":"e-{name}"}}'.encode() for name, kind in entries.items())
     return b"".join(line + b"\n" for line in lines)
+
+
+def rules_of(entries: dict[str, str], zone: str = ZONE) -> Rules:
+    return rules(names(lines(snapshot(entries))), zone)
 
 
 def says(entries: dict[str, str], name: str) -> bool:
@@ -67,9 +76,9 @@ def blocks(zone: set[str], name: str) -> bool:
 
 
 @settings(max_examples=300, deadline=None)
-@given(listed, st.lists(names, min_size=1, max_size=12))
+@given(listed, st.lists(some_names, min_size=1, max_size=12))
 def test_a_name_is_blocked_exactly_if_the_list_says_so(entries: dict[str, str], asked: list[str]) -> None:
-    made = rules(snapshot(entries), ZONE)
+    made = rules_of(entries)
     zone = {name_of(rule).decode() for rule in made.lines}
     assert len(zone) == len(made.lines), "no owner twice"
     assert made.lines == sorted(made.lines)
@@ -85,32 +94,104 @@ def test_a_name_is_blocked_exactly_if_the_list_says_so(entries: dict[str, str], 
 @given(st.integers(1, 62), st.integers(1, 4))
 def test_each_rule_that_does_not_fit_is_left_out_alone(length: int, count: int) -> None:
     name = ".".join(["x" * length] * count)
-    made = rules(snapshot({name: "domain"}), "z" * 60 + "." + "y" * 30)
+    made = rules_of({name: "domain"}, "z" * 60 + "." + "y" * 30)
     for rule in made.lines:
         assert len(wire_name(f"{name_of(rule).decode()}.{'z' * 60}.{'y' * 30}")) <= 255
     assert len(made.lines) + len(made.omitted) == 2
-    assert set(made.omitted) <= {f"e-{name}"}
+    assert set(entries_of(made.omitted)) <= {(b"domain", name.encode())}
 
 
 @settings(max_examples=150, deadline=None)
 @given(listed)
 def test_what_is_compiled_is_what_was_meant(entries: dict[str, str]) -> None:
-    lines = rules(snapshot(entries), ZONE).lines
-    compiled = b"".join(compile_rules(lines, wire_name(ZONE), Action(wire_name("stop.isp.example"), 77)))
+    rules = rules_of(entries).lines
+    compiled = b"".join(compile_rules(rules, wire_name(ZONE), Action(wire_name("stop.isp.example"), 77)))
     read = []
     for message in messages(compiled):
         assert len(message) <= 16 * 1024
         for rrset in dns.message.from_wire(bytes(message)).answer:
             assert (rrset.ttl, rrset[0].target.to_text()) == (77, "stop.isp.example.")
             read.append(rule_of(rrset.name.relativize(ORIGIN).to_text().encode()))
-    assert read == lines
+    assert read == rules
+
+
+def file(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+@settings(max_examples=300, deadline=None)
+@given(listed, listed)
+def test_what_follows_from_a_change_is_what_all_makes(old: dict[str, str], new: dict[str, str]) -> None:
+    before, after = (names(lines(snapshot(entries))) for entries in (old, new))
+    changed = set(before) ^ set(after)
+    revision = revise(file(before), file(after), changed, "z" * 245)  # so that some do not fit
+    was, now = rules(before, "z" * 245), rules(after, "z" * 245)
+    assert b"".join(splice(file(was.lines), sorted(revision.removes), sorted(revision.adds))) == file(now.lines)
+    assert was.covered + revision.covered == now.covered
+    assert sorted([*was.omitted, *revision.omitted]) == sorted([*now.omitted, *revision.unomitted])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(0, 6), st.integers(0, 6))
+def test_what_is_compiled_again_is_what_all_makes(chance: random.Random, gone: int, come: int) -> None:
+    """Thousands of rules, so that there are messages that are full, that end early, and that do not change."""
+
+    def some(count: int, stem: str) -> list[bytes]:
+        parents = [chance.choice("abc") for _ in range(count)]
+        entries = {f"{stem}{number}.{parent}.example": "domain" for number, parent in enumerate(parents)}
+        return rules_of(entries | {f"{stem}{number}.host.example": "host" for number in range(count)}).lines
+
+    old = some(chance.choice([0, 3, 2000]), "n" * chance.choice([1, 30]))
+    new = sorted({*chance.sample(old, max(0, len(old) - gone)), *some(come, "m")})
+    compiled, expected = (b"".join(compile_rules(rules, wire_name(ZONE), ACTION)) for rules in (old, new))
+    changed = sorted(set(old) ^ set(new))
+    assert b"".join(recompile(compiled, file(new), changed, wire_name(ZONE), ACTION)) == expected
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> SealedFiles:
+    made = SealedFiles(tmp_path_factory.mktemp("sealed"))
+    made.prepare()
+    return made
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    versions=st.lists(listed, min_size=2, max_size=4),
+    categories=st.sampled_from([(), ("A",)]),
+    zone=st.sampled_from([ZONE, ".".join(["z" * 60] * 4)]),
+)
+def test_files_that_follow_changes_are_those_of_the_whole_list(
+    files: SealedFiles, versions: list[dict[str, str]], categories: tuple[str, ...], zone: str
+) -> None:
+    ruling = zone_files.Ruling(zone, categories, ACTION)
+
+    def sealed(entries: dict[str, str]) -> tuple[list[bytes], Sha256]:
+        found = sorted(
+            with_id(Entry(kind, name, {"category": name[0].upper()}).line(), b"secret")
+            for name, kind in entries.items()
+        )
+        with files.create() as draft:
+            draft.write(file(found))
+        assert draft.sealed is not None
+        return found, draft.sealed
+
+    before, snapshot = sealed(versions[0])
+    made = zone_files.make(files, ruling, snapshot, b"secret")
+    for entries in versions[1:]:
+        after, snapshot = sealed(entries)
+        changed = [(line, -1) for line in before if line not in after]
+        changed += [(line, +1) for line in after if line not in before]
+        made, _ = zone_files.follow(files, ruling, made, changed, b"secret")
+        assert made == zone_files.make(files, ruling, snapshot, b"secret")
+        before = after
 
 
 class Primary:
     """A zone at two serials, as the store would have it."""
 
     def __init__(self, old: dict[str, str], new: dict[str, str]) -> None:
-        self.rules = [rules(snapshot(entries), ZONE).lines for entries in (old, new)]
+        self.rules = [rules_of(entries).lines for entries in (old, new)]
         self.zones = Zones()
         self.zones.configure([PLAN])
         self.zones.admit([Peer("isp", frozenset({wire_name(ZONE)}), (KEY,), (), ())])

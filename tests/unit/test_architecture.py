@@ -12,14 +12,14 @@ PACKAGE = Path(__file__).parents[2] / "blocklistd"
 
 # A part may import what stands above it, and itself.
 LAYERS: list[set[str]] = [
-    {"model", "errors", "limits", "lines", "times", "__init__"},
+    {"model", "errors", "limits", "lines", "keyed", "times", "__init__"},
     {"kinds", "outputs", "guard"},
     {"jobs", "config"},
     {"tls", "sources", "versions"},
     {"subscribers", "signing"},
     {"serve"},
     {"publish"},
-    {"zoning"},
+    {"zoning", "receive"},
     {"pipeline"},
     {"ops"},
     {"plans", "resolvers", "daemon"},
@@ -32,6 +32,7 @@ PURE = [
     *(
         "model.py",
         "lines.py",
+        "keyed.py",
         "guard.py",
         "kinds",
         "outputs",

@@ -11,11 +11,13 @@ from typing import Any
 import orjson
 
 from blocklistd.jobs.runner import Jobs
-from blocklistd.model import IntakeReport, ListId, Sha256, SourceId, Validators
-from blocklistd.pipeline import Pipeline, SourcePlan
+from blocklistd.model import IntakeReport, ListId, Sha256, SourceId, Validators, Version
+from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
+from blocklistd.receive import SourcePlan
 from blocklistd.sources.fetch import Request
 from blocklistd.versions.pulls import take_over
+from blocklistd.zoning import ZonePublisher
 from tests.versions_of import LIST, NOW, Versions
 
 
@@ -33,12 +35,16 @@ class NoPublisher(Publisher):
     def __init__(self) -> None:
         pass
 
-    async def publish(self, list_id: ListId) -> Any:
+    def serves(self, list_id: ListId, version: Version) -> bool:
+        return True
+
+
+class NoZones(ZonePublisher):
+    def __init__(self) -> None:
+        pass
+
+    async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
         return None
-
-
-async def no_zones(list_id: ListId) -> None:
-    return None
 
 
 def report(asserted: Sha256) -> IntakeReport:
@@ -60,13 +66,13 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     )
     assert source.request(Validators()).url
     pipeline = Pipeline(
-        versions.store, versions.database, InlineJobs(), NoPublisher(), lambda: NOW, lambda pull: None, no_zones
+        versions.store, versions.database, InlineJobs(), NoPublisher(), lambda: NOW, lambda pull: None, NoZones()
     )
     pipeline.sources, pipeline.lists = {source.id: source}, {LIST: versions.plan}
 
     def say(asserted: Sha256) -> None:
         with versions.database.write() as connection:
-            take_over(connection, source.id, report(asserted), source.settings)
+            take_over(connection, source.id, report(asserted), source.settings, None)
 
     old, new = versions.seal(["a.example"]), versions.seal(["a.example", "b.example"])
     say(old)

@@ -7,7 +7,7 @@ import pytest
 from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
 from blocklistd.sources.csv import records
-from blocklistd.sources.records import FormatOptions, Record, Reject
+from blocklistd.sources.records import FormatOptions, Record, Reject, opening
 
 FIELDS = {
     "value": "url",
@@ -24,7 +24,8 @@ B = "https://b.example/"
 
 
 def read(body: str | bytes, options: FormatOptions = VALUE_ONLY) -> list[Record | Reject]:
-    return list(records(io.BytesIO(body.encode() if isinstance(body, str) else body), options))
+    data = body.encode() if isinstance(body, str) else body
+    return list(records(io.BytesIO(data[opening(data, "csv") :]), options))
 
 
 def url(number: int, value: str) -> Record:

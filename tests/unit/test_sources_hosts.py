@@ -6,13 +6,13 @@ import pytest
 
 from blocklistd.limits import MAX_LINE
 from blocklistd.sources.hosts import LOCAL_NAMES, records
-from blocklistd.sources.records import FormatOptions, Record, Reject
+from blocklistd.sources.records import FormatOptions, Record, Reject, opening
 
 OPTIONS = FormatOptions(defaults={"type": "host"})
 
 
 def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
-    return list(records(io.BytesIO(body), options))
+    return list(records(io.BytesIO(body[opening(body, "hosts") :]), options))
 
 
 def host(number: int, name: str) -> Record:

@@ -8,7 +8,7 @@ import pytest
 from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_LINE
 from blocklistd.sources.ndjson import parse_pointer, records, resolve
-from blocklistd.sources.records import FormatOptions, Record, Reject
+from blocklistd.sources.records import FormatOptions, Record, Reject, opening
 
 OPTIONS = FormatOptions({"value": "/url", "ref": "/id", "category": "/class", "verifiers": "/bodies"}, {"type": "url"})
 A = "https://a.example/"
@@ -16,7 +16,8 @@ B = "https://b.example/"
 
 
 def read(body: str | bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
-    return list(records(io.BytesIO(body.encode() if isinstance(body, str) else body), options))
+    data = body.encode() if isinstance(body, str) else body
+    return list(records(io.BytesIO(data[opening(data, "ndjson") :]), options))
 
 
 def read_one(document: object, options: FormatOptions = OPTIONS) -> Record | Reject:

@@ -8,14 +8,14 @@ import pytest
 from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_LINE
 from blocklistd.sources import FORMATS
-from blocklistd.sources.records import FormatOptions, Record, Reject
+from blocklistd.sources.records import FormatOptions, Record, Reject, opening
 from blocklistd.sources.text import records
 
 OPTIONS = FormatOptions(defaults={"type": "url"})
 
 
 def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
-    return list(records(io.BytesIO(body), options))
+    return list(records(io.BytesIO(body[opening(body, "text") :]), options))
 
 
 def test_one_value_a_line_with_the_number_of_its_line() -> None:
@@ -77,9 +77,8 @@ def test_a_body_without_an_end_is_read_as_a_stream() -> None:
     [b"<!DOCTYPE html>\n", b"\xef\xbb\xbf<?xml version='1.0'?>", b"\xef\xbb\xbf\r\n\n  \t<html>", b"<" * 3 * MAX_LINE],
 )
 def test_a_page_instead_of_a_list_is_an_error_and_no_list(format: str, body: bytes) -> None:
-    options = FormatOptions({"value": "/value"}, {"type": "url"})
     with pytest.raises(ParseError, match=f"HTML or XML, not a list in the format {format}; is the URL right"):
-        list(FORMATS[format](io.BytesIO(body), options))
+        opening(body, format)
 
 
 @pytest.mark.parametrize(

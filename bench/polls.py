@@ -1,0 +1,145 @@
+"""Unchanged polls: 304 a second of the feed, with its authentication, beside nginx with a file and a token to compare.
+
+One process each on one core, the load (wrk) on the other, plain HTTP, connections kept.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+from bench import bodies
+from bench.compare import Row, Sample, in_turns
+from bench.zones import CLIENT, SERVER, Ours, wait_until
+from tests.system.daemon import free_port
+
+CONNECTIONS = 32
+SECONDS = 3
+
+
+class Nginx:
+    """One worker process that serves a file to who has the token."""
+
+    def __init__(self, folder: Path, token: str, body: bytes) -> None:
+        self.port = free_port()
+        self._folder = folder / "nginx"
+        (self._folder / "www").mkdir(parents=True)
+        (self._folder / "www" / "status").write_bytes(body)
+        self._config = self._folder / "nginx.conf"
+        self._config.write_text(f"""
+worker_processes 1;
+daemon off;
+user root;
+pid {self._folder}/pid;
+error_log {self._folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  keepalive_requests 1000000000;
+  client_body_temp_path {self._folder}/tmp; proxy_temp_path {self._folder}/tmp; fastcgi_temp_path {self._folder}/tmp;
+  uwsgi_temp_path {self._folder}/tmp; scgi_temp_path {self._folder}/tmp;
+  open_file_cache max=100;
+  map_hash_bucket_size 256;
+  map $http_authorization $known {{ default 0; "Bearer {token}" 1; }}
+  server {{
+    listen 127.0.0.1:{self.port};
+    root {self._folder}/www;
+    default_type application/json;
+    location / {{ if ($known = 0) {{ return 401; }} }}
+  }}
+}}
+""")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = ["taskset", "-c", str(SERVER), "nginx", "-c", str(self._config), "-p", str(self._folder)]
+        process = self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        wait_until(lambda: process.poll() is not None or _status(self.port, "/status", {}) == 401)
+        assert process.poll() is None, (self._folder / "error.log").read_text()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+
+
+def _status(port: int, path: str, headers: dict[str, str]) -> int | None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+    except OSError:
+        return None
+    finally:
+        connection.close()
+
+
+def _etag(port: int, path: str, headers: dict[str, str]) -> str:
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path, headers=headers)
+    found = connection.getresponse().getheader("ETag")
+    connection.close()
+    assert found is not None
+    return found
+
+
+class Load:
+    """wrk on one path, with one client's headers; only if every kind of answer is what it should be."""
+
+    def __init__(self, port: int, path: str, token: str) -> None:
+        self._url = f"http://127.0.0.1:{port}{path}"
+        known = {"Authorization": f"Bearer {token}"}
+        self._headers = known | {"If-None-Match": _etag(port, path, known)}
+        assert _status(port, path, self._headers) == 304
+        assert _status(port, path, known) == 200
+        assert _status(port, path, self._headers | {"Authorization": f"Bearer {token[:-1]}x"}) == 401
+
+    def run(self) -> float:
+        """304 a second."""
+        headers = [part for name, value in self._headers.items() for part in ("-H", f"{name}: {value}")]
+        command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", *headers, self._url]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert "Non-2xx or 3xx" not in said, said
+        found = re.search(r"Requests/sec:\s*([0-9.]+)", said)
+        assert found is not None, said
+        return float(found[1])
+
+
+def measure(rounds: int) -> Iterator[tuple[str, Sample, Sample]]:
+    """(path, ours, nginx's), in answers a second."""
+    with tempfile.TemporaryDirectory(prefix="bench-polls-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        ours = Ours(folder)
+        nginx = None
+        try:
+            ours.start(bodies.domains(1000))
+            token = ours.daemon.subscriber("provider", "national")
+            path = "/v1/lists/national"
+            document = ours.daemon.get(path, token).body
+            nginx = Nginx(folder, token, document)
+            nginx.start()
+            ours.pin()
+            peer = Load(nginx.port, "/status", token)
+            for asked in (path, f"{path}/metadata/timestamp.json"):
+                yield asked, *_pair(in_turns(rounds, Load(ours.daemon.feed_port, asked, token).run, peer.run))
+        finally:
+            if nginx is not None:
+                nginx.stop()
+            if ours.daemon.process is not None:
+                ours.daemon.stop()
+
+
+def _pair(samples: list[Sample]) -> tuple[Sample, Sample]:
+    return samples[0], samples[1]
+
+
+def rows() -> Iterator[Row]:
+    """The polls' lines of the table."""
+    titles = ("unchanged polls of a STATUS (304)", "unchanged polls of timestamp.json (304)")
+    for title, (_, ours, nginx) in zip(titles, measure(5), strict=True):
+        yield Row(title, ours, nginx, "nginx", "/s", 0.25, rate=True)

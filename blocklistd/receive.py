@@ -1,0 +1,194 @@
+"""From a source to what it asserts: fetched, verified, read in the sandbox, and sealed as the source's newest word."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from blocklistd.errors import ParseError, StaleError, StoreError, VerifyError
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import INTAKE
+from blocklistd.kinds import CANONICALISER
+from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
+from blocklistd.publish import Clock
+from blocklistd.sources.fetch import Request, fetch
+from blocklistd.sources.intake import Earlier, Findings, Left, Order, intake
+from blocklistd.versions import asserted, evidence
+from blocklistd.versions.database import Database
+from blocklistd.versions.pulls import Body, SourceState, source_state, superseded, take_over
+from blocklistd.versions.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """A source's configuration as the pipeline needs it; `lists` are those that it contributes to, in any order."""
+
+    id: SourceId
+    request: Callable[[Validators], Request]
+    format: str
+    fields: dict[str, str]
+    defaults: dict[str, str]
+    key: str | None
+    lists: tuple[ListId, ...]
+    quarantine: bool
+
+    @property
+    def settings(self) -> str:
+        """What a body was asked for and read with: with other settings, what was read before says nothing."""
+        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
+        return f"{self.request(Validators()).url} {hashlib.sha256(repr(read_with).encode()).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A body that proved its origin and was read: what the job found, and the files that it left. `state` is what the
+    source had said before."""
+
+    body: Fetched
+    order: Order
+    findings: Findings
+    state: SourceState
+
+
+class Reception:
+    """Runs the first stations for one source at a time; remembers nothing itself."""
+
+    def __init__(self, store: Store, database: Database, jobs: Jobs, clock: Clock) -> None:
+        self._store = store
+        self._database = database
+        self._jobs = jobs
+        self._clock = clock
+
+    async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
+        """What the source says now; its state, if that is what it said before. Raises BlocklistError.
+
+        Body and signature are two requests, and a hotline may publish between them: on a mismatch, once more.
+        """
+
+        def known(connection: Connection) -> SourceState:
+            return source_state(connection, plan.id, plan.settings)
+
+        state = await self._database.reading(known)
+        body = await fetch(plan.request(state.validators), work)
+        if isinstance(body, NotModified):
+            return state
+        try:
+            return await self._read(plan, state, body, work, may_be_empty)
+        except StaleError:
+            raise
+        except VerifyError:
+            if plan.key is None:
+                raise
+        again = await fetch(plan.request(Validators()), work)
+        assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
+        return await self._read(plan, state, again, work, may_be_empty)
+
+    async def _read(
+        self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
+    ) -> Received:
+        """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
+        folder = work / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        known = await self._database.reading(lambda connection: superseded(connection, plan.id))
+        order = Order(
+            body=body.body,
+            work=folder,
+            encoding=body.encoding,
+            signature=body.signature,
+            format=plan.format,
+            fields=plan.fields,
+            defaults=plan.defaults,
+            max_bytes=plan.request(Validators()).max_bytes,
+            key=plan.key,
+            last_signature=state.signature,
+            last_signed_at=state.signed_at,
+            superseded=tuple(known),
+            may_be_empty=may_be_empty,
+            earlier=await asyncio.to_thread(self._earlier, state),
+        )
+        try:
+            findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
+        except (VerifyError, ParseError):
+            await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock())
+            raise
+        return Received(body, order, findings, state)
+
+    def _earlier(self, state: SourceState) -> Earlier | None:
+        """What the next body is compared with, if it was read with the same settings."""
+        if not state.current or state.body is None or state.asserted is None or state.report is None:
+            return None
+        path = self._store.sealed.path
+        found = asserted.place(self._store.sealed, state.asserted)
+        if found is None:
+            return None
+        return Earlier(
+            listed=path(state.body.listed),
+            notes=path(state.body.notes),
+            base=found.file,
+            base_digest=found.base,
+            overlay=found.overlay,
+            records=state.report.records,
+            types=state.report.types,
+            dropped_attributes=state.report.dropped_attributes,
+        )
+
+    async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
+        """Seals what the job left, under digests of our own, as the source's newest word. Files are sealed meanwhile,
+        and named at the end."""
+        findings, order = received.findings, received.order
+        files = self._store.sealed
+        listed, notes = order.candidates[findings.listed], order.notes
+        noted = notes.stat().st_size > 0
+        digests = await asyncio.gather(
+            asyncio.to_thread(files.adopt, listed),
+            asyncio.to_thread(files.adopt, notes),
+            asyncio.to_thread(self._asserted, received),
+        )
+        report = IntakeReport(
+            body_sha256=digests[0],
+            asserted=digests[2],
+            length=findings.length,
+            records=findings.records,
+            types=findings.types,
+            rejected=findings.rejected,
+            first_rejected=findings.first_rejected,
+            dropped_attributes=findings.dropped_attributes,
+            signature=findings.signature,
+            signed_at=findings.signed_at,
+        )
+        # without notes there is nothing to follow a change with, and the body need not be kept
+        body = Body(digests[0], digests[1]) if noted else None
+        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings, body))
+        return report
+
+    def _asserted(self, received: Received) -> Sha256:
+        """Seals what the body asserts; its digest."""
+        findings, order = received.findings, received.order
+        if findings.left == Left.CANONICAL:
+            return self._store.sealed.adopt(order.canonical)
+        if order.earlier is None or received.state.asserted is None:
+            raise ParseError("the intake job answered with changes of nothing: the pull is not used")
+        if findings.left == Left.OVERLAY:
+            return asserted.adopt(self._store.sealed, order.overlay, order.earlier.base_digest)
+        return received.state.asserted
+
+    @contextmanager
+    def work_folder(self) -> Iterator[Path]:
+        """A folder for one pull, removed after it."""
+        folder = self._store.work / secrets.token_hex(8)
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise StoreError(f"{folder.parent}: {error.strerror}: nothing can be pulled") from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

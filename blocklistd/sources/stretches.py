@@ -1,0 +1,87 @@
+"""A body by stretches of whole lines: read for themselves, several at a time, or only those that changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Final
+
+from blocklistd.kinds import DIGITS, PLAIN
+from blocklistd.limits import MAX_URL
+from blocklistd.lines import Buffer
+from blocklistd.sources import FORMATS
+from blocklistd.sources.canonical import Reading, line_of, read
+from blocklistd.sources.records import FormatOptions, default_attributes
+
+STRETCH: Final = 16 << 20  # bytes read at a time
+
+Reader = Callable[[bytes], Reading]
+
+
+def is_bulk(format: str, options: FormatOptions) -> bool:
+    """Whether a body is, for the most part, a hash a line (bulk.py)."""
+    return format == "text" and options.defaults.get("type") in DIGITS
+
+
+def cuts(body: Buffer, start: int) -> list[int]:
+    """Where the stretches of a body begin, the first at `start`, and where the last one ends."""
+    found = [start]
+    while found[-1] < len(body):
+        end = body.find(b"\n", found[-1] + STRETCH)
+        found.append(end + 1 if end >= 0 else len(body))
+    return found
+
+
+def heading(body: Buffer, start: int, format: str) -> int | None:
+    """Where the lines begin that can be read each for itself, behind what has to be read before any of them: the header
+    of a CSV. None where a line alone says nothing: in a CSV with quotes, which may hold newlines."""
+    if format != "csv":
+        return start
+    if body.find(b'"', start) >= 0:
+        return None
+    while start < len(body) and body[start : start + 1] in (b"\n", b"\r"):  # rows that are blank
+        start = body.find(b"\n", start) + 1 or len(body)
+    return body.find(b"\n", start) + 1 or len(body)
+
+
+def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
+    """Reads stretches; `head` are whole lines that each is read behind, not counted. Line numbers are from 1 within the
+    stretch."""
+    kind = options.defaults.get("type", "")
+    if format == "text" and kind in PLAIN and not default_attributes(options):
+        return lambda stretch: _plain(stretch, kind, options) or _any(stretch, format, options, b"")
+    return lambda stretch: _any(stretch, format, options, head)
+
+
+def _any(stretch: bytes, format: str, options: FormatOptions, head: bytes) -> Reading:
+    reading = read(FORMATS[format](io.BytesIO(head + stretch), options))
+    above = head.count(b"\n")
+    if above:
+        reading.rejects = [(number - above, code) for number, code in reading.rejects]
+    return reading
+
+
+def _plain(stretch: bytes, kind: str, options: FormatOptions) -> Reading | None:
+    """A text's values that are canonical as they stand, found many at a time, at half the cost; what else there is of
+    lines is read as any. None where that is not to be had."""
+    try:
+        text = stretch.decode()
+    except UnicodeDecodeError:
+        return None
+    values = text.replace("\r\n", "\n").split("\n")
+    if not values[-1]:
+        values.pop()
+    whole = PLAIN[kind].fullmatch
+    others: list[int] = []
+    if "xn--" in text or not all(map(whole, values)):
+        others = [number for number, value in enumerate(values) if "xn--" in value or not whole(value)]
+    if max(map(len, values), default=0) > MAX_URL:
+        return None
+    rest = _any("\n".join([values[number] for number in others]).encode(), "text", options, b"")
+    rest.rejects = [(others[number - 1] + 1, code) for number, code in rest.rejects]
+    if others:
+        skipped = set(others)
+        values = [value for number, value in enumerate(values) if number not in skipped]
+    head, tail = line_of(kind, "", {}).split('""')
+    rest.lines += [f'{head}"{value}"{tail}' for value in values]
+    return rest

@@ -1,0 +1,72 @@
+"""Parts of a job in processes of their own: the answers come in order, and a failure of one is a failure of the job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blocklistd.errors import JobError, ParseError
+from blocklistd.jobs.sandbox import enter_filter
+from blocklistd.jobs.spread import Answer, spread
+
+
+def square(part: int) -> Answer:
+    return {"part": part, "pid": os.getpid()}, b"%d" % part**2 * (part * 50_000)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("parts", [0, 1, 7])
+def test_answers_come_in_the_order_of_the_parts(count: int, parts: int) -> None:
+    with spread(square, count) as answers:
+        found = list(answers(parts))
+    assert [(figures["part"], data) for figures, data in found] == [(part, square(part)[1]) for part in range(parts)]
+    elsewhere = {figures["pid"] for figures, _ in found} - {os.getpid()}
+    assert len(elsewhere) == (min(count, parts) if count > 1 else 0)
+
+
+def test_who_is_not_set_to_work_ends() -> None:
+    with spread(square, 2):
+        pass
+    with contextlib.suppress(ChildProcessError):  # all were waited for
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)
+
+
+def refuse(part: int) -> Answer:
+    raise ParseError("a header without a column")
+
+
+def stumble(part: int) -> Answer:
+    raise KeyError("listed.example")
+
+
+def die(part: int) -> Answer:
+    os._exit(9)
+
+
+@pytest.mark.parametrize(
+    ("work", "error", "text"),
+    [
+        (refuse, ParseError, "^a header without a column$"),
+        (stumble, JobError, r"^the job failed: KeyError at test_jobs_spread.py:\d+$"),
+        (die, JobError, "a process of the job died"),
+    ],
+)
+def test_a_failure_is_the_jobs(work: Callable[[int], Answer], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text), spread(work, 2) as answers:
+        list(answers(4))
+
+
+def test_each_enters_the_sandbox_before_it_is_told_anything(tmp_path: Path) -> None:
+    def look(part: int) -> Answer:
+        try:
+            open(tmp_path / "file", "wb").close()
+        except OSError as error:
+            return {"refused": error.strerror}, b""
+        return {}, b""
+
+    with spread(look, 2, enter_filter) as answers:
+        assert [figures for figures, _ in answers(2)] == [{"refused": "Permission denied"}] * 2

@@ -1,0 +1,90 @@
+"""What a source asserts, as a file or as changes of one: found by the digest of its lines either way."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from blocklistd.errors import ParseError, StoreError
+from blocklistd.model import Sha256
+from blocklistd.outputs.overlay import Overlay
+from blocklistd.versions import asserted
+from blocklistd.versions.files import SealedFiles
+
+A, B, C = (b'{"type":"domain","value":"%b.example"}' % name for name in (b"a", b"b", b"c"))
+
+
+def lines(*some: bytes) -> bytes:
+    return b"".join(line + b"\n" for line in some)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> SealedFiles:
+    made = SealedFiles(tmp_path / "sealed")
+    made.prepare()
+    return made
+
+
+def seal(files: SealedFiles, content: bytes) -> Sha256:
+    with files.create() as draft:
+        draft.write(content)
+    assert draft.sealed is not None
+    return draft.sealed
+
+
+def overlaid(files: SealedFiles, tmp_path: Path, base: Sha256, removes: list[bytes], adds: list[bytes]) -> Path:
+    path = tmp_path / "overlay"
+    overlay = Overlay(files.path(base).read_bytes()).revised(removes, adds)
+    path.write_bytes(b"".join(overlay.write(base)))
+    return path
+
+
+def test_an_overlay_is_named_by_its_lines_and_keeps_its_base(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
+    assert digest == hashlib.sha256(lines(B, C)).hexdigest()
+    with asserted.opened(files, digest) as (below, overlay):
+        assert below == base
+        assert overlay.whole() == lines(B, C)
+        assert (overlay.find(A[:-1]), overlay.find(B[:-1]), overlay.find(C[:-1])) == (None, B, C)
+    assert asserted.intact(files, digest)
+    assert asserted.bases(files, {digest}) == {base}
+    assert files.sweep({digest} | asserted.bases(files, {digest})) == 0
+    assert asserted.place(files, digest) is not None
+
+
+def test_what_two_assertions_differ_in(files: SealedFiles, tmp_path: Path) -> None:
+    base, other = seal(files, lines(A, B)), seal(files, lines(B, C))
+    one = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    two = asserted.adopt(files, overlaid(files, tmp_path, base, [], [C]), base)
+    for left, right, apart in ((one, two, {A, C}), (base, two, {C}), (one, other, {C}), (one, one, set())):
+        with asserted.opened(files, left) as before, asserted.opened(files, right) as after:
+            assert set(asserted.differing(before, after)) == apart
+
+
+@pytest.mark.parametrize("damage", ["base", "line", "fit", "header"])
+def test_an_overlay_that_does_not_fit_is_refused(files: SealedFiles, tmp_path: Path, damage: str) -> None:
+    base, other = seal(files, lines(A, B)), seal(files, lines(C))
+    path = overlaid(files, tmp_path, base, [A], [C])
+    written = path.read_bytes()
+    path.write_bytes(
+        {
+            "base": written.replace(base.encode(), other.encode()),
+            "line": written[:-5],
+            "fit": written.replace(b'{"remove":' + A, b'{"remove":' + C),
+            "header": written[2:],
+        }[damage]
+    )
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path, base)
+
+
+def test_what_is_missing_is_said(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    files.path(base).unlink()
+    with pytest.raises(StoreError, match="missing"), asserted.opened(files, digest):
+        pass
+    assert not asserted.intact(files, digest)
