@@ -17,7 +17,7 @@ from blocklistd.serve import dns_message as dm
 from blocklistd.serve.dns_query import Reply, Seen, Transfer, respond
 from blocklistd.serve.notify import Notifier, Target
 from blocklistd.serve.transfer import Sequence as Parts
-from blocklistd.serve.transfer import axfr, chunks, ixfr
+from blocklistd.serve.transfer import Stream, axfr, ixfr
 from blocklistd.serve.tsig import Signer
 from blocklistd.serve.zones import Zones, ZoneView
 
@@ -136,7 +136,8 @@ class DnsServer:
         signer = None
         if transfer.key is not None and query.tsig is not None:
             signer = Signer(transfer.key, query.tsig.mac)
-        for chunk in chunks(query, await self._parts(transfer), signer, int(time.time())):
+        stream = Stream(query, await self._parts(transfer), signer)
+        while chunk := stream.take(int(time.time())):
             await _send(writer, chunk)
             await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
         log.debug("zone %s: serial %d sent", view.plan.name, view.serial)

@@ -6,15 +6,16 @@ What is sent is one serial's, whatever is published meanwhile: it is read from f
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from blocklistd.serve.dns_message import AA, NOERROR, Query, header
 from blocklistd.serve.tsig import Signer
 
 CHUNK: Final = 128 * 1024  # octets handed to the socket at once
-_LENGTH: Final = struct.Struct("!H").pack
+_U16: Final = struct.Struct("!H")
 
 Compiled = bytes | memoryview
 """Length-prefixed messages (outputs.wire)."""
@@ -47,40 +48,71 @@ def ixfr(new: bytes, old: bytes, removed: Compiled, added: Compiled) -> Sequence
     return Sequence(new + old, 2, (removed, added), new)
 
 
-def chunks(query: Query, sequence: Sequence, signer: Signer | None, now: int) -> Iterator[bytes]:
+class Stream:
     """The transfer in chunks of whole length-prefixed messages, each message with the request's id, each signed.
 
     The question is repeated in the first message only (RFC 5936 2.2.1).
     """
-    pending: list[bytes | bytearray] = []
-    size = 0
-    for message in _messages(query, sequence):
-        signed = message if signer is None else signer.sign(message, now)
-        pending += (_LENGTH(len(signed)), signed)
-        size += len(signed)
-        if size >= CHUNK:
-            yield b"".join(pending)
-            pending, size = [], 0
-    yield b"".join(pending)
+
+    def __init__(self, query: Query, sequence: Sequence, signer: Signer | None) -> None:
+        self._ident = query.id.to_bytes(2, "big")
+        self._signer = signer
+        self._copies = _copies((_first(query, sequence), *sequence.parts, _last(query, sequence)))
+
+    def take(self, now: int) -> bytes | bytearray:
+        """The next chunk; nothing after the last.
+
+        `now` in Unix seconds is asked for with each: a slow secondary's transfer may take longer than clocks may
+        differ, and each signature has its own time (RFC 8945 5.3.1).
+        """
+        chunk, starts = next(self._copies, (bytearray(), list[int]()))
+        for start in starts:
+            chunk[start + 2 : start + 4] = self._ident
+        return chunk if self._signer is None or not chunk else _signed(chunk, starts, self._signer, now)
 
 
-def _messages(query: Query, sequence: Sequence) -> Iterator[bytes | bytearray]:
-    yield (
-        header(query.id, query.flags, NOERROR, more=AA, counts=(1, sequence.first_count, 0, 0))
-        + query.question
-        + sequence.first
-    )
-    ident = struct.pack("!H", query.id)
-    for part in sequence.parts:
+def _copies(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
+    """Chunks of whole messages, copied a stretch at a time; and where in each its messages begin."""
+    chunk, starts = bytearray(), list[int]()
+    for part in parts:
         view = memoryview(part)
-        start = 0
-        while start < len(view):
-            (size,) = struct.unpack_from("!H", view, start)
-            message = bytearray(view[start + 2 : start + 2 + size])
-            message[:2] = ident
-            yield message
-            start += 2 + size
-    yield header(query.id, query.flags, NOERROR, more=AA, counts=(0, sequence.last_count, 0, 0)) + sequence.last
+        done = at = 0
+        while at < len(view):
+            starts.append(len(chunk) + at - done)
+            at += 2 + (view[at] << 8 | view[at + 1])
+            if len(chunk) + at - done >= CHUNK:
+                chunk += view[done:at]
+                yield chunk, starts
+                chunk, starts, done = bytearray(), [], at
+        chunk += view[done:at]
+    if chunk:
+        yield chunk, starts
+
+
+def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> bytes:
+    """The chunk with a TSIG record behind each message, counted in its header and its prefix."""
+    view = memoryview(chunk)
+    pieces: list[bytes | memoryview] = []
+    for start, end in pairwise((*starts, len(chunk))):
+        record = signer.record(view[start + 2 : end], now)
+        _U16.pack_into(chunk, start, end - start - 2 + len(record))
+        _U16.pack_into(chunk, start + 2 + 10, 1)  # nothing else is additional in a transfer
+        pieces += (view[start:end], record)
+    return b"".join(pieces)
+
+
+def _first(query: Query, sequence: Sequence) -> bytes:
+    counts = (1, sequence.first_count, 0, 0)
+    return _prefixed(header(query.id, query.flags, NOERROR, more=AA, counts=counts) + query.question + sequence.first)
+
+
+def _last(query: Query, sequence: Sequence) -> bytes:
+    counts = (0, sequence.last_count, 0, 0)
+    return _prefixed(header(query.id, query.flags, NOERROR, more=AA, counts=counts) + sequence.last)
+
+
+def _prefixed(message: bytes) -> bytes:
+    return _U16.pack(len(message)) + message
 
 
 def newer(serial: int, than: int) -> bool:

@@ -107,6 +107,12 @@ class Signer:
 
     def sign(self, message: bytes | bytearray, now: int, error: int = NOERROR, other: bytes = b"") -> bytes:
         """The message with its TSIG record."""
+        return _with(message, self.record(message, now, error, other))
+
+    def record(
+        self, message: bytes | bytearray | memoryview, now: int, error: int = NOERROR, other: bytes = b""
+    ) -> bytes:
+        """The TSIG record for a message that is not counted in its header yet (RFC 8945 5.1)."""
         digest = self._keyed.begin()
         if self._mac:
             digest.update(_U16(len(self._mac)) + self._mac)
@@ -117,12 +123,12 @@ class Signer:
         else:
             digest.update(_TIMERS(now >> 32, now & 0xFFFFFFFF, FUDGE))
         self._mac = self._keyed.end(digest).digest()
-        return _append(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
+        return _record(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
 
 
 def unsigned_error(message: bytes, record: Record, now: int, error: int) -> bytes:
     """An answer that says why it is not signed: BADKEY or BADSIG, with an empty MAC (RFC 8945 5.2.1, 5.2.2)."""
-    return _append(message, record.name, record.algorithm, now, b"", error, b"")
+    return _with(message, _record(message, record.name, record.algorithm, now, b"", error, b""))
 
 
 def _hmac(key: Key, mac: bytes) -> hmac.HMAC:
@@ -142,17 +148,23 @@ def _variables(key: Key, time: int, fudge: int, error: int, other: bytes) -> byt
     )
 
 
-def _append(
-    message: bytes | bytearray, name: bytes, algorithm: bytes, now: int, mac: bytes, error: int, other: bytes
+def _with(message: bytes | bytearray, record: bytes) -> bytes:
+    return b"".join((message[:10], _U16((message[10] << 8 | message[11]) + 1), message[12:], record))
+
+
+def _record(
+    message: bytes | bytearray | memoryview,
+    name: bytes,
+    algorithm: bytes,
+    now: int,
+    mac: bytes,
+    error: int,
+    other: bytes,
 ) -> bytes:
-    length = len(algorithm) + _FIXED.size + len(mac) + 6 + len(other)
     return b"".join(
         (
-            message[:10],
-            _U16((message[10] << 8 | message[11]) + 1),
-            message[12:],
             name,
-            _HEAD(TSIG, ANY, 0, length),
+            _HEAD(TSIG, ANY, 0, len(algorithm) + _FIXED.size + len(mac) + 6 + len(other)),
             algorithm,
             _FIXED.pack(now >> 32, now & 0xFFFFFFFF, FUDGE, len(mac)),
             mac,

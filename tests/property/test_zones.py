@@ -21,7 +21,7 @@ from blocklistd.outputs.snapshot import changed_lines, lines, splice
 from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve.dns_query import Reply, Transfer, respond
-from blocklistd.serve.transfer import axfr, chunks, ixfr, newer
+from blocklistd.serve.transfer import Stream, axfr, ixfr, newer
 from blocklistd.serve.tsig import Key, Signer
 from blocklistd.serve.zones import Peer, Zones, ZoneView
 from blocklistd.versions import zone_files
@@ -217,7 +217,8 @@ class Primary:
             ]
             sequence = ixfr(answer.view.soa(), PLAN.apex.soa(answer.since), *compiled)
         assert answer.query.tsig is not None
-        return b"".join(chunks(answer.query, sequence, Signer(KEY, answer.query.tsig.mac), 1000))
+        stream = Stream(answer.query, sequence, Signer(KEY, answer.query.tsig.mac))
+        return b"".join(iter(lambda: bytes(stream.take(1000)), b""))
 
 
 def follow(
