@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dns.message
-import dns.name
 import dns.query
 import dns.rdatatype
 import dns.tsig
@@ -37,7 +36,7 @@ class Client:
 
     def __init__(self, folder: Path) -> None:
         self._program = folder / "axfr_sink"
-        self._query = folder / "query"
+        self._folder = folder
         source = Path(__file__).with_name("axfr_sink.c")
         subprocess.run(["cc", "-O2", "-o", self._program, source], check=True)
 
@@ -47,10 +46,12 @@ class Client:
         if key is not None:
             query.use_tsig(key)
         wire = query.to_wire() or b""
-        self._query.write_bytes(struct.pack("!H", len(wire)) + wire)
-        command = ["taskset", "-c", str(CLIENT), str(self._program), str(port), str(self._query), str(records + 3)]
-        took, _, messages, signed = subprocess.run(command, check=True, capture_output=True).stdout.split()
-        assert key is None or messages == signed or key.name != dns.name.from_text("isp")
+        with tempfile.NamedTemporaryFile(dir=self._folder) as file:
+            file.write(struct.pack("!H", len(wire)) + wire)
+            file.flush()
+            command = ["taskset", "-c", str(CLIENT), str(self._program), str(port), file.name, str(records + 3)]
+            took, _, messages, signed = subprocess.run(command, check=True, capture_output=True).stdout.split()
+        assert key is None or int(signed) * 100 >= int(messages), "no message is signed"
         return float(took)
 
 
