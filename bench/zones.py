@@ -279,23 +279,42 @@ def measure(count: int, rounds: int) -> Iterator[tuple[str, Sample, Sample, str]
                 ours.daemon.process.wait(30)
 
 
+def serial_visible(ours: Ours, names: list[bytes], rounds: int) -> Sample:
+    """Seconds from a list with 0.1 % churn to the new serial in an answer."""
+    took = []
+    for number in range(1, rounds + 1):
+        names = _churned(names, number)
+        ours.write(names)
+        took.append(_seconds_of_ours(ours))
+    return Sample(tuple(took))
+
+
 def _serials(ours: Ours, knot: Knot, names: list[bytes], rounds: int) -> tuple[Sample, Sample]:
-    """Seconds from the new list, or the new zone file, to the new serial in an answer."""
+    """The same, and from the new zone file to its serial at knotd."""
     took: list[tuple[float, float]] = []
     for number in range(1, rounds + 1):
-        names = bodies.churned(names, bodies.domains(max(1, len(names) // 1000), seed=100 + number), seed=number)
-        names = list(dict.fromkeys(names))
+        names = _churned(names, number)
         ours.write(names)
         knot.write(names, 1 + number)
-        before = _serial(ours.port, ours.key)
+        mine = _seconds_of_ours(ours)
         began = time.perf_counter()
-        assert ours.daemon.pull("hotline")["outcome"] == "published"
-        wait_until(functools.partial(_has_moved, ours.port, ours.key, before))
-        half = time.perf_counter()
         knot.reload()
         wait_until(functools.partial(_has_moved, knot.port, knot.key, number))
-        took.append((half - began, time.perf_counter() - half))
+        took.append((mine, time.perf_counter() - began))
     return Sample(tuple(pair[0] for pair in took)), Sample(tuple(pair[1] for pair in took))
+
+
+def _churned(names: list[bytes], number: int) -> list[bytes]:
+    fresh = bodies.domains(max(1, len(names) // 1000), seed=100 + number)
+    return list(dict.fromkeys(bodies.churned(names, fresh, seed=number)))
+
+
+def _seconds_of_ours(ours: Ours) -> float:
+    before = _serial(ours.port, ours.key)
+    began = time.perf_counter()
+    assert ours.daemon.pull("hotline")["outcome"] == "published"
+    wait_until(functools.partial(_has_moved, ours.port, ours.key, before))
+    return time.perf_counter() - began
 
 
 def rows() -> Iterator[Row]:
