@@ -2,13 +2,16 @@
 # make test   everything, with real peers
 # make check  format, lint, types
 # make bench  every figure beside its peer's, and the table; BENCH="lists zones" names some
+# make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
+# make soak   a thousand versions: does anything grow?
+# make fuzz   every property with many more examples
 # Both set up what they need in .venv; on Debian, packages that are missing are installed where that is allowed.
 
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench scaling soak fuzz clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -28,6 +31,16 @@ check: $(STAMP)
 bench: $(STAMP)
 	@bench/install-peers
 	@$(VENV)/bin/python -m bench $(BENCH)
+
+scaling: $(STAMP)
+	@bench/install-peers
+	@$(VENV)/bin/python -m bench.scaling
+
+soak: $(STAMP)
+	@$(VENV)/bin/python -m bench.soak
+
+fuzz: $(STAMP)
+	@for round in 1 2 3 4 5; do HYPOTHESIS_PROFILE=fuzz $(VENV)/bin/pytest -q -m hypothesis tests/unit tests/property || exit 1; done
 
 # The lock file names every package with its version and hashes; the project itself is installed in place.
 $(STAMP): requirements.lock setup.cfg pyproject.toml

@@ -30,9 +30,10 @@ from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import RESIGN_PARTS, THREADS
-from blocklistd.ops import logs, systemd
+from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS
+from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
+from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import Health
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
@@ -104,6 +105,7 @@ class Application:
             stack.enter_context(Store(config.state_dir).locked())
             store = await asyncio.to_thread(self._open_store, stack)
             self.database = Database(store.database, store.epoch)
+            self.database.stations = self.metrics
             stack.callback(self.database.close)
             self.jobs = Jobs()
             stack.callback(self.jobs.close)
@@ -111,8 +113,8 @@ class Application:
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
             self.renderings = StoredRenderings(store, self.database, self.jobs)
-            self.publisher = Publisher(self.database, self.catalogue, trust, self.clock)
-            self.zones = ZonePublisher(store, self.database, self.jobs, self.served_zones, self.clock)
+            self.publisher = Publisher(self.database, self.catalogue, trust, self.clock, self.metrics)
+            self.zones = ZonePublisher(store, self.database, self.jobs, self.served_zones, self.clock, self.metrics)
             self.pipeline = Pipeline(
                 store,
                 self.database,
@@ -121,6 +123,7 @@ class Application:
                 self.clock,
                 self.metrics.observe_pull,
                 self.zones,
+                self.metrics,
             )
             self.operations = Operations(
                 config,
@@ -140,6 +143,8 @@ class Application:
             await self.operations.reload_subscribers()
             await self._listen(stack, sockets)
             self._handle_signals()
+            watching = asyncio.ensure_future(loop.watch(self.metrics.late))
+            stack.callback(watching.cancel)
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
@@ -247,6 +252,7 @@ class Application:
                 self.served_zones, self.zones.difference, self.zones.saw, retry=retry, give_up=give_up
             )
             await self._dns.start(sockets["dns"], sockets["datagrams"])
+            self.metrics.registry.register(DnsCollector(self._dns))
             stack.push_async_callback(self._dns.stop)
             self.zones.announce = self._dns.announce
             for view in self.served_zones.views().values():
@@ -260,14 +266,14 @@ class Application:
             self._dns.entitled()
 
     def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
+        running = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self.stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
+            running.add_signal_handler(name, self.stopping.set)
+        running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
     async def _settle_and_schedule(self) -> None:
         """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
-        for step in (self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms):
+        for step in (self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms):
             try:
                 await step()
             except Exception as error:
@@ -276,9 +282,12 @@ class Application:
         await self._schedule()
         self.scheduler.start()
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, *, unfinished: bool = False) -> None:
         async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
+            await asyncio.to_thread(upkeep.sweep, self.store, self.database, unfinished=unfinished)
+
+    async def _sweep_all(self) -> None:
+        await self._sweep(unfinished=True)
 
     async def _advance_zones(self) -> None:
         async with self.pipeline.naming:
@@ -309,6 +318,7 @@ class Application:
         period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
         self.scheduler.every("sign", period, self.publisher.sign_again)
         self.scheduler.every("upkeep", timedelta(hours=1), self._upkeep)
+        self.scheduler.every("sweep", timedelta(minutes=SWEEP_MINUTES), self._sweep)
         self.scheduler.every("alarms", timedelta(minutes=1), self._alarms)
 
     async def _upkeep(self) -> None:
@@ -323,7 +333,6 @@ class Application:
 
             await self.database.writing(prune)
             await self.publisher.publish(name)
-        await self._sweep()
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:
@@ -399,18 +408,21 @@ class Application:
     def _metrics_text(self) -> bytes:
         for view in self.catalogue:
             self.metrics.set_list(view)
+        self.metrics.set_serving(self.jobs, self._feed, self.catalogue)
         for zone in self.served_zones.views().values():
             if zone is not None:
+                self.metrics.zone_behind.labels(zone.plan.name).set(int(zone.plan.name in self.zones.behind))
                 self.metrics.zone_serial.labels(zone.plan.name).set(zone.serial)
                 self.metrics.zone_records.labels(zone.plan.name).set(zone.records)
         self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
         return self.metrics.text()
 
-    def _observe_request(self, request: web.BaseRequest, status: int, seconds: float) -> None:
-        self.metrics.observe_request(status, None if "wait" in request.rel_url.query_string else seconds)
+    def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
+        waited = "wait" in request.rel_url.query_string
+        self.metrics.observe_request(answer.status, None if waited else seconds, answer.content_length or 0)
 
 
-def _unobserved(request: web.BaseRequest, status: int, seconds: float) -> None:
+def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
     """The operators' own requests are not counted with the subscribers'."""
 
 

@@ -36,6 +36,7 @@ from blocklistd.model import (
 )
 from blocklistd.publish import Clock, Publisher
 from blocklistd.receive import Received, Reception, SourcePlan
+from blocklistd.stations import Stations
 from blocklistd.versions import candidates, commit
 from blocklistd.versions.candidates import Decision
 from blocklistd.versions.commit import Assertion, ListPlan, Settled
@@ -83,6 +84,7 @@ class Pipeline:
         clock: Clock,
         observe: Callable[[Pull], None],
         zones: ZonePublisher,
+        stations: Stations,
     ) -> None:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
@@ -93,7 +95,8 @@ class Pipeline:
         self._clock = clock
         self._observe = observe
         self._zones = zones
-        self._reception = Reception(store, database, jobs, clock)
+        self._stations = stations
+        self._reception = Reception(store, database, jobs, clock, stations)
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self.naming = asyncio.Lock()
@@ -194,8 +197,12 @@ class Pipeline:
 
     async def release(self, plan: ListPlan, assertion: Assertion, order: commit.Order) -> Settled:
         """Makes the next version, unless a guard holds it, and publishes it."""
-        settled = Settled.of(await self._jobs.run(commit.settle, self._store, plan, assertion, order, limits=COMMIT))
+        with self._stations.timed("settle", plan.id):
+            answer = await self._jobs.run(commit.settle, self._store, plan, assertion, order, limits=COMMIT)
+        settled = Settled.of(answer)
         if settled.made is not None:
+            for change in ("added", "removed", "changed"):
+                self._stations.handled(change, plan.id, getattr(settled.candidate, change))
             await self._publish(plan.id, settled.made)
             log.info("list %s: version %d is live, released by %s", plan.id, settled.made, order.decided_by or "auto")
         return settled

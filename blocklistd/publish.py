@@ -19,6 +19,7 @@ from blocklistd.model import ListId, Version
 from blocklistd.serve.catalogue import Catalogue, ListView, view
 from blocklistd.signing.keys import Trust
 from blocklistd.signing.roles import Lives, newest, sign
+from blocklistd.stations import Stations
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import list_state, oldest_diff, version_rows
 from blocklistd.versions.metadata import load_roles, save_roles
@@ -31,11 +32,14 @@ Clock = Callable[[], datetime]
 class Publisher:
     """Signs with the online key, which is nowhere else, and flips the pointer."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, trust: Trust, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, catalogue: Catalogue, trust: Trust, clock: Clock, stations: Stations
+    ) -> None:
         self._database = database
         self._catalogue = catalogue
         self.trust = trust
         self._clock = clock
+        self._stations = stations
         self._lives: dict[ListId, Lives] = {}
         self.damaged: set[ListId] = set()
         """Lists whose file is not what its name says: neither signed nor served until that is mended."""
@@ -48,7 +52,8 @@ class Publisher:
     async def publish(self, list_id: ListId) -> ListView:
         """Signs what is due for the list's newest version, and serves it. Raises StoreError, SigningError."""
         async with self._locks[list_id]:
-            made = await asyncio.to_thread(self._sign, list_id)
+            with self._stations.timed("sign", list_id):
+                made = await asyncio.to_thread(self._sign, list_id)
             self._catalogue.publish(made)
             return made
 

@@ -21,6 +21,7 @@ from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256,
 from blocklistd.publish import Clock
 from blocklistd.sources.fetch import Request, fetch
 from blocklistd.sources.intake import Earlier, Findings, Left, Order, intake
+from blocklistd.stations import Stations
 from blocklistd.versions import asserted, evidence
 from blocklistd.versions.database import Database
 from blocklistd.versions.pulls import Body, SourceState, source_state, superseded, take_over
@@ -61,11 +62,12 @@ class Received:
 class Reception:
     """Runs the first stations for one source at a time; remembers nothing itself."""
 
-    def __init__(self, store: Store, database: Database, jobs: Jobs, clock: Clock) -> None:
+    def __init__(self, store: Store, database: Database, jobs: Jobs, clock: Clock, stations: Stations) -> None:
         self._store = store
         self._database = database
         self._jobs = jobs
         self._clock = clock
+        self._stations = stations
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.
@@ -77,7 +79,7 @@ class Reception:
             return source_state(connection, plan.id, plan.settings)
 
         state = await self._database.reading(known)
-        body = await fetch(plan.request(state.validators), work)
+        body = await self._fetch(plan, state.validators, work)
         if isinstance(body, NotModified):
             return state
         try:
@@ -87,9 +89,16 @@ class Reception:
         except VerifyError:
             if plan.key is None:
                 raise
-        again = await fetch(plan.request(Validators()), work)
+        again = await self._fetch(plan, Validators(), work)
         assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
         return await self._read(plan, state, again, work, may_be_empty)
+
+    async def _fetch(self, plan: SourcePlan, validators: Validators, work: Path) -> Fetched | NotModified:
+        with self._stations.timed("fetch", plan.id):
+            body = await fetch(plan.request(validators), work)
+        if isinstance(body, Fetched):
+            self._stations.handled("fetched_bytes", plan.id, body.length)
+        return body
 
     async def _read(
         self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
@@ -115,10 +124,12 @@ class Reception:
             earlier=await asyncio.to_thread(self._earlier, state),
         )
         try:
-            findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
+            with self._stations.timed("intake", plan.id):
+                findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
         except (VerifyError, ParseError):
             await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock())
             raise
+        self._stations.handled("records", plan.id, findings.records)
         return Received(body, order, findings, state)
 
     def _earlier(self, state: SourceState) -> Earlier | None:
@@ -147,11 +158,12 @@ class Reception:
         files = self._store.sealed
         listed, notes = order.candidates[findings.listed], order.notes
         noted = notes.stat().st_size > 0
-        digests = await asyncio.gather(
-            asyncio.to_thread(files.adopt, listed),
-            asyncio.to_thread(files.adopt, notes),
-            asyncio.to_thread(self._asserted, received),
-        )
+        with self._stations.timed("seal", plan.id):
+            digests = await asyncio.gather(
+                asyncio.to_thread(files.adopt, listed),
+                asyncio.to_thread(files.adopt, notes),
+                asyncio.to_thread(self._asserted, received),
+            )
         report = IntakeReport(
             body_sha256=digests[0],
             asserted=digests[2],

@@ -21,6 +21,7 @@ from blocklistd.outputs.wire import wire_name
 from blocklistd.publish import Clock
 from blocklistd.serve.dns_query import Seen
 from blocklistd.serve.zones import Zones, ZoneView
+from blocklistd.stations import Stations
 from blocklistd.versions.database import Database
 from blocklistd.versions.schema import zone_changes, zone_serials
 from blocklistd.versions.store import Store
@@ -49,12 +50,15 @@ class Sighting:
 class ZonePublisher:
     """Keeps the zones at their lists' live versions; `announce` hears of each new serial."""
 
-    def __init__(self, store: Store, database: Database, jobs: Jobs, zones: Zones, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, database: Database, jobs: Jobs, zones: Zones, clock: Clock, stations: Stations
+    ) -> None:
         self._store = store
         self._database = database
         self._jobs = jobs
         self._zones = zones
         self._clock = clock
+        self._stations = stations
         self._plans: dict[str, ZonePlan] = {}
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
@@ -79,8 +83,10 @@ class ZonePublisher:
             if version is not None and served is not None and served.version == version:
                 continue
             try:
-                serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
-                if serial is not None and await self._load(plan):
+                with self._stations.timed("zone", plan.name):
+                    serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
+                    changed = serial is not None and await self._load(plan)
+                if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial)
                 self.behind.discard(plan.name)
             except BlocklistError as error:

@@ -46,6 +46,8 @@ class Jobs:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a server that forks has no other threads
         self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
         self._running: set[ForkServerProcess] = set()
+        self.asked = 0
+        """Jobs that run or wait."""
 
     async def warm(self) -> None:
         """Starts the server and imports everything, so that the first pull does not wait for it."""
@@ -58,7 +60,16 @@ class Jobs:
         A sandboxed `work` enters the filter itself, once it has opened its files.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
+        self.asked += 1
+        try:
+            return await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
+        finally:
+            self.asked -= 1
+
+    @property
+    def running(self) -> int:
+        """Jobs that have a process."""
+        return len(self._running)
 
     def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> Any:
         receive, send = self._context.Pipe(duplex=False)

@@ -6,15 +6,30 @@ from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 
+from blocklistd.jobs.runner import Jobs
 from blocklistd.pipeline import Pull
-from blocklistd.serve.catalogue import ListView
+from blocklistd.serve.catalogue import Catalogue, ListView
+from blocklistd.serve.https import Listener
+from blocklistd.stations import Stations
 
+HANDLED: Final = {
+    "fetched_bytes": ("blocklistd_fetched_bytes", "Bytes of bodies that arrived whole", "source"),
+    "records": ("blocklistd_records", "Records in bodies that were read", "source"),
+    "added": ("blocklistd_list_added", "Entries that came with versions", "list"),
+    "removed": ("blocklistd_list_removed", "Entries that went with versions", "list"),
+    "changed": ("blocklistd_list_changed", "Entries whose attributes changed with versions", "list"),
+}
+"""What `Stations.handled` counts: the metric, its help, what its subject is."""
+
+_STATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _PULL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _REQUEST_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60)
 
 
-class Metrics:
+class Metrics(Stations):
     """One registry a process; the figures of lists and sources are set when it is scraped."""
 
     def __init__(self) -> None:
@@ -61,14 +76,70 @@ class Metrics:
             registry=registry,
         )
 
-    def observe_request(self, status: int, seconds: float | None) -> None:
-        """An answer of the feed; None for a long poll, which says nothing of the time that answers take."""
+        ProcessCollector(registry=registry)
+        self.station_seconds = Histogram(
+            "blocklistd_station_seconds",
+            "Time of each station: fetch, intake, seal, settle, sign, zone, database",
+            ["station", "subject"],
+            buckets=_STATION_BUCKETS,
+            registry=registry,
+        )
+        self.station_failures = Counter(
+            "blocklistd_station_failures", "Stations that ended in an error", ["station", "subject"], registry=registry
+        )
+        self._handled = {
+            what: Counter(name, text, [label], registry=registry) for what, (name, text, label) in HANDLED.items()
+        }
+        self.jobs_running = Gauge("blocklistd_jobs_running", "Jobs that have a process", registry=registry)
+        self.jobs_waiting = Gauge("blocklistd_jobs_waiting", "Jobs that wait for one", registry=registry)
+        self.loop_lag = Histogram(
+            "blocklistd_loop_lag_seconds",
+            "How late the event loop was",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
+        )
+        self.loop_lag_max = Gauge(
+            "blocklistd_loop_lag_max_seconds", "The latest that it was since the last scrape", registry=registry
+        )
+        self._latest = 0.0
+        self.sent_bytes = Counter("blocklistd_feed_sent_bytes", "Bytes of the feed's answers", registry=registry)
+        self.connections = Gauge("blocklistd_feed_connections", "Open connections", registry=registry)
+        self.waiting = Gauge("blocklistd_feed_waiting", "Long polls under way", registry=registry)
+        self.zone_behind = Gauge(
+            "blocklistd_zone_behind",
+            "1: the zone could not be brought to its list's version",
+            ["zone"],
+            registry=registry,
+        )
+
+    # -- stations --------------------------------------------------------------------------------------------------
+
+    def took(self, station: str, subject: str, seconds: float, *, failed: bool) -> None:
+        self.station_seconds.labels(station, subject).observe(seconds)
+        if failed:
+            self.station_failures.labels(station, subject).inc()
+
+    def handled(self, what: str, subject: str, count: int) -> None:
+        self._handled[what].labels(subject).inc(count)
+
+    def late(self, seconds: float) -> None:
+        """The event loop came so much later than it was asked to."""
+        self.loop_lag.observe(seconds)
+        self._latest = max(self._latest, seconds)
+
+    # -- what was asked of us --------------------------------------------------------------------------------------
+
+    def observe_request(self, status: int, seconds: float | None, length: int) -> None:
+        """An answer of the feed of so many bytes; no seconds for a long poll, which says nothing of the time that
+        answers take."""
         answers = self._by_status.get(status)
         if answers is None:  # `labels` takes a lock and a look-up
             answers = self._by_status[status] = self.requests.labels(status)
         answers.inc()
         if seconds is not None:
             self.request_seconds.observe(seconds)
+        if length:
+            self.sent_bytes.inc(length)
 
     def observe_pull(self, pull: Pull) -> None:
         self.pulls.labels(pull.source, pull.outcome.value).inc()
@@ -85,6 +156,16 @@ class Metrics:
     def set_source(self, source: str, last_accepted: datetime | None, overdue: bool) -> None:
         self.accepted.labels(source).set(last_accepted.timestamp() if last_accepted else 0)
         self.overdue.labels(source).set(int(overdue))
+
+    # -- what is so now --------------------------------------------------------------------------------------------
+
+    def set_serving(self, jobs: Jobs, feed: Listener, catalogue: Catalogue) -> None:
+        self.jobs_running.set(jobs.running)
+        self.jobs_waiting.set(max(0, jobs.asked - jobs.running))
+        self.connections.set(feed.connections)
+        self.waiting.set(catalogue.waiting)
+        self.loop_lag_max.set(self._latest)
+        self._latest = 0.0
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

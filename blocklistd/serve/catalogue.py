@@ -104,6 +104,8 @@ class Catalogue:
         self._views: dict[ListId, ListView] = {}
         self._waiting: dict[ListId, asyncio.Event] = {}
         self._closed = False
+        self.waiting = 0
+        """Long polls under way."""
 
     def __iter__(self) -> Iterator[ListView]:
         return iter(self._views.values())
@@ -132,11 +134,14 @@ class Catalogue:
         if self._closed or current is None or (current.session, current.version) != (seen.session, seen.version):
             return
         event = self._waiting.setdefault(seen.id, asyncio.Event())
+        self.waiting += 1
         try:
             async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
             pass
+        finally:
+            self.waiting -= 1
 
     def close(self) -> None:
         """Lets everyone who waits go: the daemon stops."""

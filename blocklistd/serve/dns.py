@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
@@ -46,6 +47,19 @@ class DnsServer:
         self._notifier = Notifier(retry, give_up)
         self._timer: asyncio.TimerHandle | None = None
         self._senders: dict[int, socket.socket] = {}
+        self.answered: Counter[tuple[str, int]] = Counter()
+        """Messages by transport and response code."""
+        self.transfers: Counter[str] = Counter()
+        """Transfers that were sent to their end, by kind."""
+        self.sent_bytes = 0
+        """Of transfers."""
+        self.under_way = 0
+        """Transfers now."""
+
+    @property
+    def told(self) -> Counter[str]:
+        """NOTIFYs that were sent, acknowledged, given up."""
+        return self._notifier.told
 
     async def start(self, streams: Sequence[socket.socket], datagrams: Sequence[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
@@ -88,6 +102,7 @@ class DnsServer:
             return
         answer, seen = respond(wire, self._zones, source[0].partition("%")[0], int(time.time()), tcp=False)
         if isinstance(answer, Reply):
+            self.answered["udp", answer.wire[3] & 15] += 1
             reply = _fitting(answer.wire, len(wire))
             with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
                 bound.sendmsg([reply], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
@@ -126,29 +141,40 @@ class DnsServer:
             if answer is None:
                 return
             if isinstance(answer, Reply):
+                self.answered["tcp", answer.wire[3] & 15] += 1
                 await _send(writer, struct.pack("!H", len(answer.wire)) + answer.wire)
             else:
                 await self._transfer(answer, writer)
             self._notice(seen)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
+        self.under_way += 1
+        try:
+            await self._send_all(transfer, writer)
+        finally:
+            self.under_way -= 1
+
+    async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
         view, query = transfer.view, transfer.query
         signer = None
         if transfer.key is not None and query.tsig is not None:
             signer = Signer(transfer.key, query.tsig.mac)
-        stream = Stream(query, await self._parts(transfer), signer)
+        kind, parts = await self._parts(transfer)
+        stream = Stream(query, parts, signer)
         while chunk := stream.take(int(time.time())):
             await _send(writer, chunk)
+            self.sent_bytes += len(chunk)
             await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
+        self.transfers[kind] += 1
         log.debug("zone %s: serial %d sent", view.plan.name, view.serial)
 
-    async def _parts(self, transfer: Transfer) -> Parts:
+    async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
         view = transfer.view
         if transfer.since is not None:
             difference = await self._difference(view, transfer.since)
             if difference is not None:
-                return ixfr(view.soa(), view.plan.apex.soa(transfer.since), *difference)
-        return axfr(view.soa(), view.plan.apex.servers(), view.compiled)
+                return "IXFR", ixfr(view.soa(), view.plan.apex.soa(transfer.since), *difference)
+        return "AXFR", axfr(view.soa(), view.plan.apex.servers(), view.compiled)
 
     def _notice(self, seen: Seen | None) -> None:
         if seen is not None:

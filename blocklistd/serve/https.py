@@ -22,8 +22,8 @@ from blocklistd.serve.problems import Problem
 log: Final = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-Observer = Callable[[web.BaseRequest, int, float], None]
-"""Told of each answer: the request, its status, the seconds that it took."""
+Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
+"""Told of each answer: the request, the answer, the seconds that it took."""
 
 
 class BoundedServer(web.Server):
@@ -62,7 +62,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
         except Exception as error:
             log.error("a request failed: %s", type(error).__name__, exc_info=without_text(error))
             response = _broken(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the server's own")
-        observe(request, response.status, loop.time() - began)
+        observe(request, response, loop.time() - began)
         return response
 
     return answer
@@ -91,6 +91,12 @@ class Listener:
             shutdown_timeout=DRAIN,
         )
         self.addresses: list[Address] = []
+
+    @property
+    def connections(self) -> int:
+        """Open ones."""
+        server = self._runner.server
+        return len(server.connections) if server is not None else 0
 
     async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
         await self._runner.setup()

@@ -7,6 +7,7 @@ given up.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,6 +51,8 @@ class Notifier:
         self._give_up = give_up
         self._next = next_id
         self._flights: dict[Target, _Flight] = {}
+        self.told: Counter[str] = Counter()
+        """How many were sent, acknowledged, given up."""
 
     def change(self, target: Target, serial: int, soa: bytes, now: float) -> None:
         """The zone has a new serial; what was in flight to this target is of no interest any more."""
@@ -69,7 +72,9 @@ class Notifier:
                 continue
             if now - flight.begun > self._give_up:
                 del self._flights[target]
+                self.told["given up"] += 1
                 continue
+            self.told["sent"] += 1
             out.append((target.address, _message(target, flight, wall)))
             flight.due = now + flight.pause
             flight.pause = min(flight.pause * BACKOFF, LONGEST)
@@ -92,6 +97,7 @@ class Notifier:
         for target, flight in self._flights.items():
             if flight.ident == ident and target.address == source:
                 del self._flights[target]
+                self.told["acknowledged"] += 1
                 return True
         return False
 

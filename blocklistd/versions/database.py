@@ -20,6 +20,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from blocklistd.errors import FencedError, StoreError
 from blocklistd.limits import SQLITE_BUSY, THREADS
+from blocklistd.stations import Stations
 from blocklistd.versions import schema
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Database:
         self.path = path
         self.epoch = epoch
         self.engine = _engine(path)
+        self.stations = Stations()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -71,7 +73,8 @@ class Database:
             with self.write() as connection:
                 return change(connection)
 
-        return await asyncio.to_thread(run)
+        with self.stations.timed("database", "write"):
+            return await asyncio.to_thread(run)
 
     def _check_epoch(self, connection: Connection) -> None:
         current = _epoch(connection)

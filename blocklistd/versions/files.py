@@ -173,17 +173,22 @@ class SealedFiles:
         except OSError:
             return False
 
-    def sweep(self, named: Collection[Sha256]) -> int:
-        """Removes what no row names, and every unfinished file; how many. Nothing may be writing meanwhile."""
-        with store_errors(self.root):
-            return self._sweep(named)
+    def sweep(self, named: Collection[Sha256], *, unfinished: bool = False) -> int:
+        """Removes what no row names; how many files. Nothing may be sealed meanwhile.
 
-    def _sweep(self, named: Collection[Sha256]) -> int:
+        With `unfinished` also renderings that were begun: only where nobody can be making one.
+        """
+        with store_errors(self.root):
+            return self._sweep(named, unfinished)
+
+    def _sweep(self, named: Collection[Sha256], unfinished: bool) -> int:
         removed = 0
         for folder, keep in self._folders():
             for path in folder:
                 if path.is_dir():
                     continue  # none of ours (lost+found)
+                if path.name.startswith(".") and not unfinished:
+                    continue
                 if not keep or path.name.partition(".")[0] not in named:
                     self.disk.unlink(path)
                     removed += 1

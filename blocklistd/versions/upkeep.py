@@ -62,12 +62,12 @@ def named_files(connection: Connection) -> set[Sha256]:
     return named | {digest for digest in connection.execute(held).scalars() if digest}
 
 
-def sweep(store: Store, database: Database) -> int:
-    """Removes the files that no row names; how many. Nothing may be sealing meanwhile."""
+def sweep(store: Store, database: Database, *, unfinished: bool = False) -> int:
+    """Removes the files that no row names; how many. Nothing may be sealing meanwhile. `unfinished`: files.sweep."""
     with database.read() as connection:
         named = named_files(connection)
     named |= bases(store.sealed, named)
-    removed = store.sealed.sweep(named)
+    removed = store.sealed.sweep(named, unfinished=unfinished)
     if removed:
         log.info("swept %d files that nothing names any more", removed)
     return removed

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocklistd.errors import ParseError
 from blocklistd.outputs.overlay import Overlay
 from blocklistd.sources import bulk, stretches
 from blocklistd.sources.canonical import Canonical, Notes, write
 from blocklistd.sources.changes import hunks, unordered
-from blocklistd.sources.records import FormatOptions
+from blocklistd.sources.records import FormatOptions, opening
 from blocklistd.sources.revise import Base, revise
 from blocklistd.sources.stretches import heading, reader
 
@@ -155,3 +156,20 @@ def test_plain_lines_many_at_a_time_are_lines_one_by_one(lines: list[bytes], end
     body = end.join(lines)
     fast, slow = stretches.reader("text", options)(body), stretches._any(body, "text", options, b"")
     assert (sorted(fast.lines), sorted(fast.rejects)) == (sorted(slow.lines), sorted(slow.rejects))
+
+
+LINES = st.lists(st.one_of(st.binary(max_size=40), TEXT, HOSTS, NDJSON, CSV), max_size=20).map(b"\n".join)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(body=LINES)
+def test_whatever_the_bytes_are_they_are_read_or_refused(format: str, body: bytes) -> None:
+    """Records, rejects, or a ParseError; never another exception, and nothing of it is lost."""
+    options = FORMATS[format][2]
+    try:
+        start = opening(body, format)
+        asserted, made = read_all(body[start:], format, options)
+    except ParseError:
+        return
+    assert asserted.count(b"\n") == made.entries
+    assert made.records >= made.entries + made.rejected.total()

@@ -62,6 +62,8 @@ class Daemon:
             **config,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []
+        """A command that runs the daemon's."""
         self.write_config()
 
     @property
@@ -95,7 +97,7 @@ class Daemon:
         """Starts without waiting."""
         with open(self.folder / "daemon.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "blocklistd", "serve", "-c", str(self.path)],
+                [*self.prefix, sys.executable, "-m", "blocklistd", "serve", "-c", str(self.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

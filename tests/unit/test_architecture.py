@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "blocklistd"
 
 # A part may import what stands above it, and itself.
 LAYERS: list[set[str]] = [
-    {"model", "errors", "limits", "lines", "keyed", "times", "__init__"},
+    {"model", "errors", "limits", "lines", "keyed", "stations", "times", "__init__"},
     {"kinds", "outputs", "guard"},
     {"jobs", "config"},
     {"tls", "sources", "versions"},

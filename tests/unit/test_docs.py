@@ -70,12 +70,14 @@ def test_keys_of_the_configuration_exist() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    from blocklistd.ops.metrics import Metrics
+    from tests.unit.test_alarms import known
 
-    made = Metrics().text().decode()
     for document in DOCUMENTS:
-        for name in re.findall(r"blocklistd_[a-z_]+", document.read_text()):
-            assert name in made, (document.name, name)
+        for name in re.findall(r"`(blocklistd_[a-z_]+)", document.read_text()):
+            assert {name, f"{name}_bucket"} & known(), (document.name, name)
+    told = (ROOT / "docs" / "operator.md").read_text()
+    bases = {re.sub("_(bucket|count|sum)$", "", name) for name in known() if name.startswith("blocklistd_")}
+    assert [name for name in sorted(bases) if f"`{name}" not in told] == [], "the operator's guide names them all"
 
 
 def test_the_example_configuration_is_one() -> None:

@@ -16,6 +16,7 @@ from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
 from blocklistd.receive import SourcePlan
 from blocklistd.sources.fetch import Request
+from blocklistd.stations import Stations
 from blocklistd.versions.pulls import take_over
 from blocklistd.zoning import ZonePublisher
 from tests.versions_of import LIST, NOW, Versions
@@ -66,7 +67,14 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     )
     assert source.request(Validators()).url
     pipeline = Pipeline(
-        versions.store, versions.database, InlineJobs(), NoPublisher(), lambda: NOW, lambda pull: None, NoZones()
+        versions.store,
+        versions.database,
+        InlineJobs(),
+        NoPublisher(),
+        lambda: NOW,
+        lambda pull: None,
+        NoZones(),
+        Stations(),
     )
     pipeline.sources, pipeline.lists = {source.id: source}, {LIST: versions.plan}
 

@@ -20,6 +20,29 @@ def test_systemd_verifies_the_unit(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_the_exposure_is_low() -> None:
+    analyze = peer("systemd-analyze", "systemd")
+    found = subprocess.run(
+        [analyze, "security", "--offline=true", "--threshold=20", str(UNIT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_the_drop_in_for_credentials_is_one(tmp_path: Path) -> None:
+    analyze = peer("systemd-analyze", "systemd")
+    (tmp_path / f"{UNIT.name}.d").mkdir()
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/usr/bin/blocklistd", "/bin/true"))
+    drop_in = UNIT.with_name(f"{UNIT.name}.d") / "credentials.conf"
+    (tmp_path / f"{UNIT.name}.d" / drop_in.name).write_text(drop_in.read_text())
+    checked = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert "LoadCredential" not in checked.stderr, checked.stderr
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_the_daemon_is_watched_and_told_to_reload() -> None:
     lines = UNIT.read_text().splitlines()
     assert "Type=notify" in lines

@@ -1,0 +1,95 @@
+"""A thousand versions, one after the other: does the serving process, or what it keeps, grow? `make soak`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import dns.message
+import dns.query
+import dns.xfr
+import dns.zone
+
+from bench import bodies
+from bench.memory import private
+from bench.zones import ZONE, Ours
+
+WARM = 200  # versions that may fill caches and arenas
+GROWTH = 1.05
+
+
+def _size(folder: Path) -> float:
+    """MiB of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+
+
+class Followers:
+    """A subscriber of the feed and a secondary: both follow every version by its difference."""
+
+    def __init__(self, ours: Ours) -> None:
+        self._ours = ours
+        self._token = ours.daemon.subscriber("provider", "national")
+        self._copy = set(ours.daemon.snapshot("national", self._token).splitlines())
+        self._version = int(ours.daemon.get("/v1/lists/national", self._token).json["version"])
+        self._zone = dns.zone.Zone(ZONE, relativize=False)
+        query = dns.message.make_query(ZONE, "AXFR")
+        query.use_tsig(ours.key)
+        dns.query.inbound_xfr("127.0.0.1", self._zone, query, port=ours.port, lifetime=30)
+
+    def follow(self) -> None:
+        """Takes the newest version, and checks it."""
+        status = self._ours.daemon.get("/v1/lists/national", self._token).json
+        diff = self._ours.daemon.get(f"/v1/lists/national/diffs/{self._version}-{status['version']}", self._token).body
+        for line in diff.splitlines():
+            if line.startswith(b'{"add":'):
+                self._copy.add(line[7:-1])
+            else:
+                self._copy.remove(line[10:-1])
+        self._version = int(status["version"])
+        assert len(self._copy) == status["entries"]
+        query, _ = dns.xfr.make_query(self._zone, keyring=self._ours.key)
+        dns.query.inbound_xfr("127.0.0.1", self._zone, query, port=self._ours.port, lifetime=30)
+        assert len(self._zone.nodes) == 2 * status["entries"] + 1
+
+
+def main() -> int:
+    """1 if the last versions need more than the first did, once warm."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--versions", type=int, default=1000)
+    versions: int = parser.parse_args().versions
+    names = bodies.domains(2000)
+    seen: list[tuple[float, int]] = []
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        ours = Ours(Path(name))
+        ours.start(names)
+        followers = Followers(ours)
+        print(f"{'version':>8} {'USS MiB':>8} {'descriptors':>12} {'threads':>8} {'state MiB':>10}")
+        try:
+            for number in range(1, versions + 1):
+                names = list(dict.fromkeys(bodies.churned(names, bodies.domains(20, seed=9000 + number), seed=number)))
+                ours.write(names)
+                assert ours.daemon.pull("hotline")["outcome"] == "published"
+                followers.follow()
+                descriptors = len(os.listdir(f"/proc/{ours.pid}/fd"))
+                seen.append((private(ours.pid), descriptors))
+                if not number % 50:
+                    threads = len(os.listdir(f"/proc/{ours.pid}/task"))
+                    state = _size(ours.folder / "state")
+                    print(f"{number:8} {seen[-1][0]:8.1f} {descriptors:12} {threads:8} {state:10.1f}", flush=True)
+        finally:
+            ours.daemon.stop()
+    grown = False
+    for index, what in enumerate(("USS", "descriptors")):
+        first = statistics.median(values[index] for values in seen[WARM : 2 * WARM])
+        last = statistics.median(values[index] for values in seen[-WARM:])
+        print(f"{what}: {first:.1f} after the first {WARM} versions, {last:.1f} in the last {WARM}")
+        grown |= last > first * GROWTH
+    return int(grown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

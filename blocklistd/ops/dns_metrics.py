@@ -1,0 +1,39 @@
+"""What the DNS server has counted, as Prometheus wants it: asked for at a scrape, so that a question costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from blocklistd.serve.dns import DnsServer
+
+
+class DnsCollector(Collector):
+    """The counters of one server."""
+
+    def __init__(self, dns: DnsServer) -> None:
+        self._dns = dns
+
+    def collect(self) -> Iterable[Metric]:
+        """See docs/operator.md for the names."""
+        dns = self._dns
+        answers = CounterMetricFamily(
+            "blocklistd_dns_answers", "Messages answered, transfers apart", labels=["transport", "rcode"]
+        )
+        for (transport, rcode), count in dns.answered.items():
+            answers.add_metric([transport, str(rcode)], count)
+        transfers = CounterMetricFamily("blocklistd_dns_transfers", "Transfers sent to their end", labels=["kind"])
+        for kind in ("AXFR", "IXFR"):
+            transfers.add_metric([kind], dns.transfers[kind])
+        notifies = CounterMetricFamily("blocklistd_dns_notifies", "NOTIFYs by what became of them", labels=["state"])
+        for state in ("sent", "acknowledged", "given up"):
+            notifies.add_metric([state.replace(" ", "_")], dns.told[state])
+        return [
+            answers,
+            transfers,
+            notifies,
+            CounterMetricFamily("blocklistd_dns_transferred_bytes", "Bytes of transfers", value=dns.sent_bytes),
+            GaugeMetricFamily("blocklistd_dns_transferring", "Transfers under way", value=dns.under_way),
+        ]

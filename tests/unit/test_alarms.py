@@ -1,0 +1,48 @@
+"""The alarm rules name metrics that there are, and fire when they shall (promtool)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from blocklistd.ops.dns_metrics import DnsCollector
+from blocklistd.ops.metrics import Metrics
+from blocklistd.serve.dns import DnsServer
+from blocklistd.serve.zones import Zones
+from tests.peers import peer
+
+RULES = Path(__file__).parents[2] / "config" / "prometheus" / "blocklistd.rules.yml"
+
+
+def known() -> set[str]:
+    """Every name that a scrape can have."""
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    metrics = Metrics()
+    server = DnsServer(Zones(), nothing, lambda seen: None, retry=1, give_up=1)
+    metrics.registry.register(DnsCollector(server))
+    found = set()
+    for family in metrics.registry.collect():
+        if family.type == "histogram":
+            found |= {f"{family.name}{suffix}" for suffix in ("_bucket", "_count", "_sum")}
+        found.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    return found
+
+
+def test_the_rules_name_metrics_that_there_are() -> None:
+    named = set(re.findall(r"\bblocklistd_[a-z_]+", RULES.read_text()))
+    assert len(named) > 10
+    assert named <= known()
+
+
+def test_each_alarm_fires_when_it_shall_and_none_in_good_times(tmp_path: Path) -> None:
+    promtool = peer("promtool", "prometheus")
+    shutil.copy(RULES, tmp_path)
+    shutil.copy(Path(__file__).with_name("alarms.test.yml"), tmp_path)
+    for command in (["check", "rules", RULES.name], ["test", "rules", "alarms.test.yml"]):
+        done = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
