@@ -71,6 +71,11 @@ class Overlay:
         """How many lines are changed."""
         return len(self.removes) + len(self.adds)
 
+    def lines(self) -> Iterator[bytes]:
+        """The lines in which it is not its base."""
+        yield from self.removes
+        yield from self.adds.values()
+
     def differing(self, other: Overlay) -> set[bytes]:
         """The lines that only one of two overlays of the same base has."""
         return (self.removes ^ other.removes) | (set(self.adds.values()) ^ set(other.adds.values()))

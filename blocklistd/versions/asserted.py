@@ -66,11 +66,11 @@ def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
 
 
 def differing(before: Opened, after: Opened) -> list[bytes]:
-    """The lines that only one of two has."""
+    """All lines that only one of two has; with other bases, also some that both have."""
     if before[0] == after[0]:
         return list(before[1].differing(after[1]))
-    gone, come = changed_lines(before[1].whole(), after[1].whole())
-    return gone + come
+    gone, come = changed_lines(before[1].base, after[1].base)
+    return [*gone, *come, *before[1].lines(), *after[1].lines()]
 
 
 def adopt(files: SealedFiles, path: Path, base: Sha256) -> Sha256:
