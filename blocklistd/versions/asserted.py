@@ -7,6 +7,7 @@ being swept.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ def differing(before: Opened, after: Opened) -> list[bytes]:
     if before[0] == after[0]:
         return list(before[1].differing(after[1]))
     gone, come = changed_lines(before[1].base, after[1].base)
+    for buffer in (before[1].base, after[1].base):
+        if isinstance(buffer, mmap.mmap):  # all of it was read, and will not be again: what is mapped counts as ours
+            buffer.madvise(mmap.MADV_DONTNEED)
     return [*gone, *come, *before[1].lines(), *after[1].lines()]
 
 
