@@ -111,17 +111,21 @@ def main() -> int:
     parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES)
     sizes: tuple[int, ...] = parser.parse_args().sizes
     found: dict[str, dict[int, float]] = {}
-    for size in sizes:
+    for count, size in enumerate(sizes, 1):
         for what, value in figures(size):
             found.setdefault(what, {})[size] = value
             print(f"{size:>10,}  {what:28} {value:.4g}", flush=True)
+        _write(found, sizes[:count])
+    return 0
+
+
+def _write(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> None:
     page = DOCS / "scaling.md"
     text = page.read_text()
     begin, end = "<!-- table -->\n", "\n<!-- /table -->"
     before, rest = text.split(begin)
     page.write_text(f"{before}{begin}{table(found, sizes)}{end}{rest.split(end)[1]}")
     (DOCS / "scaling.svg").write_text(plot(found, sizes))
-    return 0
 
 
 if __name__ == "__main__":
