@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -26,6 +28,8 @@ from blocklistd.versions import asserted, evidence
 from blocklistd.versions.database import Database
 from blocklistd.versions.pulls import Body, SourceState, source_state, superseded, take_over
 from blocklistd.versions.store import Store
+
+log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Received:
 
 
 class Reception:
-    """Runs the first stations for one source at a time; remembers nothing itself."""
+    """Runs the first stations for one source at a time."""
 
     def __init__(self, store: Store, database: Database, jobs: Jobs, clock: Clock, stations: Stations) -> None:
         self._store = store
@@ -68,6 +72,8 @@ class Reception:
         self._jobs = jobs
         self._clock = clock
         self._stations = stations
+        self._sound: set[Sha256] = set()
+        """Files that this process has written, or found to be what their name says: what follows may build on them."""
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.
@@ -133,12 +139,14 @@ class Reception:
         return Received(body, order, findings, state)
 
     def _earlier(self, state: SourceState) -> Earlier | None:
-        """What the next body is compared with, if it was read with the same settings."""
+        """What the next body is compared with, if it was read with the same settings and is on the disk as it was."""
         if not state.current or state.body is None or state.asserted is None or state.report is None:
             return None
-        path = self._store.sealed.path
-        found = asserted.place(self._store.sealed, state.asserted)
-        if found is None:
+        files = self._store.sealed
+        path = files.path
+        found = asserted.place(files, state.asserted)
+        if found is None or not self._is_sound(state.body, state.asserted):
+            log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
             return None
         return Earlier(
             listed=path(state.body.listed),
@@ -151,10 +159,19 @@ class Reception:
             dropped_attributes=state.report.dropped_attributes,
         )
 
+    def _is_sound(self, body: Body, said: Sha256) -> bool:
+        """Looked at once in a process's life: a damaged file is no base for anything."""
+        files = self._store.sealed
+        if not self._sound.issuperset((body.listed, body.notes, said)):
+            if not (files.intact(body.listed) and files.intact(body.notes) and asserted.intact(files, said)):
+                return False
+            self._sound |= {body.listed, body.notes, said}
+        return True
+
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seals what the job left, under digests of our own, as the source's newest word. Files are sealed meanwhile,
         and named at the end."""
-        findings, order = received.findings, received.order
+        findings, order, state = received.findings, received.order, received.state
         files = self._store.sealed
         listed, notes = order.candidates[findings.listed], order.notes
         noted = notes.stat().st_size > 0
@@ -176,6 +193,8 @@ class Reception:
             signature=findings.signature,
             signed_at=findings.signed_at,
         )
+        self._sound -= {state.asserted, *((state.body.listed, state.body.notes) if state.body else ())}
+        self._sound |= set(digests)
         # without notes there is nothing to follow a change with, and the body need not be kept
         body = Body(digests[0], digests[1]) if noted else None
         await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings, body))

@@ -31,7 +31,7 @@ from blocklistd.sources.canonical import Canonical, Notes, Reading, write
 from blocklistd.sources.decode import decode, sniff
 from blocklistd.sources.records import FormatOptions, opening
 from blocklistd.sources.revise import Base, Revised, revise
-from blocklistd.sources.stretches import STRETCH, cuts, heading, is_bulk, reader
+from blocklistd.sources.stretches import STRETCH, Reader, cuts, heading, is_bulk, reader
 from blocklistd.sources.verify import Proof, check_replay, verify_minisign
 
 
@@ -132,8 +132,7 @@ def intake(order: Order) -> dict[str, Any]:
         )
         earlier = _opened(order.earlier, stack)
         several = processes() if earlier is None and files[0].seek(0, os.SEEK_END) > STRETCH else 1
-        stretch = functools.partial(_read_stretch, files, order.format, options)
-        read_stretches = stack.enter_context(spread(stretch, several, enter_filter))
+        read_stretches = stack.enter_context(spread(_Stretches(files, order.format, options), several, enter_filter))
         enter_filter()
         listed, proof = _verified(files, order)
         body = _mapped(listed)
@@ -294,23 +293,35 @@ def _canonical(
     return write(whole, out)
 
 
-def _read_stretch(files: list[BinaryIO], format: str, options: FormatOptions, part: int) -> Answer:
-    """One of the stretches of the list, by its number; perhaps in a process of its own, when the list is unpacked."""
-    body = next(body for file in reversed(files) if (body := _mapped(file)))
-    start = opening(body, format)
-    first = heading(body, start, format)
-    assert first is not None
-    begin, end = cuts(body, first)[part : part + 2]
-    stretch = body[begin:end]
-    reading = reader(format, options, body[start:first])(stretch)
-    reading.lines.sort()
-    figures = {
-        "rejects": reading.rejects,
-        "dropped": reading.dropped,
-        "plain": reading.plain,
-        "newlines": stretch.count(b"\n"),
-    }
-    return figures, "\n".join(reading.lines).encode()
+class _Stretches:
+    """Reads one of the stretches of the list, by its number; perhaps in a process of its own. The list is looked for
+    when the first is asked for: by then it is unpacked."""
+
+    def __init__(self, files: list[BinaryIO], format: str, options: FormatOptions) -> None:
+        self._files = files
+        self._format = format
+        self._options = options
+
+    @functools.cached_property
+    def _layout(self) -> tuple[Buffer, list[int], Reader]:
+        body = next(body for file in reversed(self._files) if (body := _mapped(file)))
+        start = opening(body, self._format)
+        first = heading(body, start, self._format)
+        assert first is not None
+        return body, cuts(body, first), reader(self._format, self._options, body[start:first])
+
+    def __call__(self, part: int) -> Answer:
+        body, edges, read = self._layout
+        stretch = body[edges[part] : edges[part + 1]]
+        reading = read(stretch)
+        reading.lines.sort()
+        figures = {
+            "rejects": reading.rejects,
+            "dropped": reading.dropped,
+            "plain": reading.plain,
+            "newlines": stretch.count(b"\n"),
+        }
+        return figures, "\n".join(reading.lines).encode()
 
 
 def _most(rejected: dict[str, int]) -> str:

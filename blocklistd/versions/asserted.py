@@ -51,7 +51,7 @@ def place(files: SealedFiles, digest: Sha256) -> Place | None:
 def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
     """The lines; nothing at all for no digest.
 
-    Raises StoreError where they are missing.
+    Raises StoreError where they are missing or damaged.
     """
     if digest is None:
         yield None, Overlay(b"")
@@ -63,7 +63,11 @@ def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
         if found.overlay is None:
             yield found.base, Overlay(base)
         else:
-            yield found.base, Overlay.read(base, found.overlay.read_bytes())
+            try:
+                overlay = Overlay.read(base, found.overlay.read_bytes())
+            except ValueError:
+                raise StoreError(f"{found.overlay}: what a source asserted is damaged") from None
+            yield found.base, overlay
 
 
 def differing(before: Opened, after: Opened) -> list[bytes]:

@@ -120,11 +120,11 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
         live = stack.enter_context(files.map(state.live.sha256 if state.live else None))
         rules = _rules(plan, state)
         snapshot = None
-        if state.live is None or state.composition != plan.fingerprint():
+        touched = _touched(files, state.accepted, now) if state.composition == plan.fingerprint() else None
+        if state.live is None or touched is None:
             snapshot, composition = _compose_anew(files, live, [found.whole() for _, found in now.values()], rules)
         else:
-            before = {source: stack.enter_context(opened(files, digest)) for source, digest in state.accepted.items()}
-            composition = compose(live, _touched(before, now), [found.find for _, found in now.values()], rules)
+            composition = compose(live, touched, [found.find for _, found in now.values()], rules)
         changes = bool(composition) or state.live is None
         candidate = _judged(plan, state, assertion, order, composition, changes=changes)
         if candidate.held:
@@ -171,11 +171,17 @@ def _rules(plan: ListPlan, state: ListState) -> Rules:
     return Rules(state.secret, plan.types, plan.allow_public_suffix, plan.allow_ip)
 
 
-def _touched(before: dict[SourceId, Opened], now: dict[SourceId, Opened]) -> list[bytes]:
-    """The lines in which what the sources assert differs."""
+def _touched(files: SealedFiles, accepted: dict[SourceId, Sha256], now: dict[SourceId, Opened]) -> list[bytes] | None:
+    """The lines in which what the sources assert differs; None where what they did before is damaged or gone."""
     nothing = None, Overlay(b"")
-    sources = {*before, *now}
-    return [line for source in sources for line in differing(before.get(source, nothing), now.get(source, nothing))]
+    touched: list[bytes] = []
+    for source in {*accepted, *now}:
+        try:
+            with opened(files, accepted.get(source)) as before:
+                touched += differing(before, now.get(source, nothing))
+        except StoreError:
+            return None
+    return touched
 
 
 def _judged(

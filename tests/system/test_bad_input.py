@@ -316,3 +316,28 @@ def test_a_port_that_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
         said = fails_to_start(daemon)
     assert "feed.listen" in said
     assert "in use" in said
+
+
+@pytest.mark.parametrize("column", ["listed", "notes", "asserted"])
+def test_a_body_that_was_damaged_on_the_disk_is_no_base(tmp_path: Path, hotline: HotlineThread, column: str) -> None:
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        hotline.publish([*NAMES, "second.example"])  # asserted stands as an overlay now
+        assert daemon.pull("hotline")["outcome"] == "published"
+        daemon.stop()
+        engine = create_engine(f"sqlite:///{tmp_path}/state/blocklistd.sqlite")
+        with engine.connect() as connection:
+            digest = connection.execute(text(f"SELECT {column} FROM sources")).scalar_one()
+        engine.dispose()
+        damaged = next((tmp_path / "state" / "sealed" / digest[:2]).glob(f"{digest}*"))
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        daemon.start()
+        names = [*NAMES[:700], *NAMES[750:], "third.example"]
+        hotline.publish(names)
+        assert daemon.pull("hotline")["outcome"] == "published"
+        assert "damaged or gone: all of the next one is read" in daemon.log
+        listed = {line.split(b'"')[7].decode() for line in daemon.snapshot("national", token).splitlines()}
+        assert listed == set(names)
