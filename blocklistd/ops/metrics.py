@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.process_collector import ProcessCollector
 
 from blocklistd.jobs.runner import CAUSES, Jobs
 from blocklistd.model import ListId, Outcome
+from blocklistd.ops.process import Process
 from blocklistd.pipeline import Pull
 from blocklistd.serve.catalogue import Catalogue, ListView
 from blocklistd.serve.https import Listener
@@ -83,7 +83,7 @@ class Metrics(Stations):
             buckets=_REQUEST_BUCKETS,
             registry=registry,
         )
-        ProcessCollector(registry=registry)
+        Process(registry=registry)
         self.station_seconds = Histogram(
             "blocklistd_station_seconds",
             "Time of each station: fetch, intake, seal, settle, sign, zone, database",
