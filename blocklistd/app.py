@@ -391,6 +391,7 @@ class Application:
             await self._serve_lists()
             await self._schedule()
             await self._advance_zones()
+            await self._alarms()
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
