@@ -10,10 +10,12 @@ import contextlib
 import functools
 import logging
 import os
+import shutil
 import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -108,6 +110,7 @@ class Application:
             self.database.stations = self.metrics
             stack.callback(self.database.close)
             self.jobs = Jobs()
+            self.jobs.stations = self.metrics
             stack.callback(self.jobs.close)
             warming = asyncio.ensure_future(self.jobs.warm())
             stack.callback(warming.cancel)
@@ -143,8 +146,8 @@ class Application:
             await self.operations.reload_subscribers()
             await self._listen(stack, sockets)
             self._handle_signals()
-            watching = asyncio.ensure_future(loop.watch(self.metrics.late))
-            stack.callback(watching.cancel)
+            for watching in (loop.watch(self.metrics.late), loop.feed(systemd.watchdog_interval())):
+                stack.callback(asyncio.ensure_future(watching).cancel)
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
@@ -210,7 +213,9 @@ class Application:
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
         for gone in self.config.lists.keys() - config.lists.keys():
             self.publisher.forget(gone)
-        await self.zones.configure(plans.zone_plans(config).values())
+        zones = plans.zone_plans(config).values()
+        await self.zones.configure(zones)
+        self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
         self.config = self.operations.config = config
 
     async def _serve_lists(self) -> None:
@@ -251,6 +256,7 @@ class Application:
             self._dns = DnsServer(
                 self.served_zones, self.zones.difference, self.zones.saw, retry=retry, give_up=give_up
             )
+            self._dns.transferred = self.metrics.transferred
             await self._dns.start(sockets["dns"], sockets["datagrams"])
             self.metrics.registry.register(DnsCollector(self._dns))
             stack.push_async_callback(self._dns.stop)
@@ -294,16 +300,13 @@ class Application:
             await self.zones.advance()
 
     async def _until_stopped(self, settling: asyncio.Future[None]) -> None:
-        """Waits for the end; feeds systemd's watchdog from the loop that it watches."""
-        interval = systemd.watchdog_interval()
+        """Waits for the end, or for an error that nobody else hears of."""
         while not self.stopping.is_set():
             if settling.done() and settling.exception() is not None:
                 raise settling.exception()  # type: ignore[misc]
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(interval or 5.0, 5.0)):
+                async with asyncio.timeout(5.0):
                     await self.stopping.wait()
-            if interval is not None:
-                systemd.notify("WATCHDOG=1")
 
     # -- by itself -------------------------------------------------------------------------------------------------
 
@@ -340,6 +343,10 @@ class Application:
         if self.zones.behind:
             await self._advance_zones()
         self.metrics.held.set(await self.database.reading(candidates.count_held))
+        for zone, seconds in (await self.database.reading(self.zones.furthest)).items():
+            self.metrics.secondary_lag.labels(zone).set(seconds)
+        disk = await asyncio.to_thread(shutil.disk_usage, self.store.state_dir)
+        self.metrics.set_state(disk.total, disk.free)
         alarm = self.publisher.trust.alarm(now)
         if alarm:
             log.warning("%s", alarm)
@@ -360,7 +367,7 @@ class Application:
 
     async def _reload(self) -> None:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
-        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={int(asyncio.get_running_loop().time() * 1_000_000)}")
+        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             new = await asyncio.to_thread(load, self.config.path)
             changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
@@ -384,6 +391,7 @@ class Application:
             await self._serve_lists()
             await self._schedule()
             await self._advance_zones()
+            await self._alarms()
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
@@ -409,6 +417,7 @@ class Application:
         for view in self.catalogue:
             self.metrics.set_list(view)
         self.metrics.set_serving(self.jobs, self._feed, self.catalogue)
+        self.metrics.set_signatures(self.publisher.signed, self.clock())
         for zone in self.served_zones.views().values():
             if zone is not None:
                 self.metrics.zone_behind.labels(zone.plan.name).set(int(zone.plan.name in self.zones.behind))
@@ -419,7 +428,8 @@ class Application:
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string
-        self.metrics.observe_request(answer.status, None if waited else seconds, answer.content_length or 0)
+        length = 0 if request.method == "HEAD" else answer.content_length or 0
+        self.metrics.observe_request(answer.status, request.path, waited, seconds, length)
 
 
 def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:

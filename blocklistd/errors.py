@@ -75,7 +75,11 @@ class ParseError(SourceError):
 
 
 class JobError(SourceError):
-    """The job that read the body was killed, crashed, or ran into a limit."""
+    """The job that read the body was killed, crashed, or ran into a limit: `cause` in one word (jobs.runner.CAUSES)."""
+
+    def __init__(self, text: str, cause: str = "failed") -> None:
+        self.cause = cause
+        super().__init__(text)
 
 
 class StoreError(BlocklistError):

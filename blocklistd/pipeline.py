@@ -113,7 +113,7 @@ class Pipeline:
             began = self._clock()
             report, validators = None, None
             try:
-                with self._reception.work_folder() as work:
+                with self._reception.work_folder() as work, self._stations.pulling():
                     received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
                         report, result = await self._take_in(plan, received)
@@ -188,6 +188,8 @@ class Pipeline:
         candidate = settled.candidate
         if candidate.held:
             await self._database.writing(lambda c: candidates.hold(c, candidate, settled.suffixes))
+            for reason in candidate.reasons:
+                self._stations.guarded(plan.id, reason.guard)
             log.warning("list %s: candidate %s is held: %s", plan.id, candidate.id, _reasons(candidate))
             return Result(Outcome.HELD, _reasons(candidate), candidate.id)
         await no_longer_held()
@@ -211,6 +213,7 @@ class Pipeline:
         """Signs and serves a version that is in the store, and brings its zones to it; no work where that is so."""
         if not self._publisher.serves(list_id, version):
             await self._publisher.publish(list_id)
+            self._stations.live(list_id)
         await self._zones.advance(list_id, version)
 
     # -- decisions -------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from blocklistd.signing.roles import Lives, newest, sign
 from blocklistd.stations import Stations
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import list_state, oldest_diff, version_rows
-from blocklistd.versions.metadata import load_roles, save_roles
+from blocklistd.versions.metadata import SignedRole, load_roles, save_roles
 
 log: Final = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class Publisher:
         self._clock = clock
         self._stations = stations
         self._lives: dict[ListId, Lives] = {}
+        self.signed: dict[ListId, dict[str, SignedRole]] = {}
+        """The newest of each list's signed roles, by name."""
         self.damaged: set[ListId] = set()
         """Lists whose file is not what its name says: neither signed nor served until that is mended."""
         self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -74,6 +76,7 @@ class Publisher:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
             log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
+        self.signed[list_id] = newest([*roles, *new])
         return view(list_id, state.session, kept, oldest, [*roles, *new], self.trust.roots, CANONICALISER)
 
     async def sign_again(self) -> None:
@@ -87,4 +90,5 @@ class Publisher:
     def forget(self, list_id: ListId) -> None:
         """The list is no longer configured: not signed, not served; the store keeps it."""
         self._lives.pop(list_id, None)
+        self.signed.pop(list_id, None)
         self._catalogue.withdraw(list_id)

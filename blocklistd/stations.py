@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+_PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
+"""When the pull that this task works for began (time.perf_counter); None outside one."""
 
 
 class Stations:
@@ -18,6 +23,33 @@ class Stations:
 
     def handled(self, what: str, subject: str, count: int) -> None:
         """So many bytes, records, changes went through (ops.metrics.HANDLED)."""
+
+    def guarded(self, list_id: str, guard: str) -> None:
+        """A guard holds a candidate of the list."""
+
+    def worked(self, job: str, seconds: float, peak: int) -> None:
+        """A job has answered: in so many seconds, its queue among them, with at most so many bytes resident."""
+
+    def died(self, cause: str) -> None:
+        """A job ended without an answer that can be used (jobs.runner.CAUSES)."""
+
+    def went_live(self, list_id: str, seconds: float) -> None:
+        """A version went live so long after the pull that brought it began."""
+
+    @contextmanager
+    def pulling(self) -> Iterator[None]:
+        """What goes live in the block was brought by one pull."""
+        token = _PULL.set(time.perf_counter())
+        try:
+            yield
+        finally:
+            _PULL.reset(token)
+
+    def live(self, list_id: str) -> None:
+        """A version of the list is served. One that a person has released did not come with a pull."""
+        began = _PULL.get()
+        if began is not None:
+            self.went_live(list_id, time.perf_counter() - began)
 
     @contextmanager
     def timed(self, station: str, subject: str) -> Iterator[None]:

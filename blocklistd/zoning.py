@@ -7,7 +7,7 @@ import logging
 import mmap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
@@ -179,6 +179,39 @@ class ZonePublisher:
             select(func.min(zone_serials.c.time)).where(zone_serials.c.zone == zone, zone_serials.c.serial > serial)
         ).scalar()
         return round((self._clock() - since).total_seconds(), 3) if since else 0.0
+
+    def furthest(self, connection: Connection) -> dict[str, float]:
+        """By zone, since when (seconds) a secondary has lacked a serial; 0.0 where none does.
+
+        One that asks with SOA first never says that it has what it was sent last (RFC 1995 2), so only the serial after
+        that is missed for sure. An address that has not asked for a day is a secondary no more.
+        """
+        now, found = self._clock(), {}
+        for zone in list(self._plans):
+            name = wire_name(zone)
+            entitled = {peer.subscriber for peer in self._zones.peers if name in peer.zones}
+            serials = {
+                sighting.serial
+                for (subscriber, of), known in self.sightings.items()
+                if of == name and subscriber in entitled
+                for sighting in known.values()
+                if sighting.serial is not None and now - sighting.seen < timedelta(days=1)
+            }
+            since = _second_after(connection, zone, min(serials)) if serials else None
+            found[zone] = (now - since).total_seconds() if since else 0.0
+        return found
+
+
+def _second_after(connection: Connection, zone: str, serial: int) -> datetime | None:
+    """When the zone had its second serial after this one."""
+    made: datetime | None = connection.execute(
+        select(zone_serials.c.time)
+        .where(zone_serials.c.zone == zone, zone_serials.c.serial > serial)
+        .order_by(zone_serials.c.serial)
+        .offset(1)
+        .limit(1)
+    ).scalar()
+    return made
 
 
 def _logged(connection: Connection, view: ZoneView, since: int) -> int:

@@ -28,7 +28,7 @@ from blocklistd.config.reader import (
     setting,
     table,
 )
-from blocklistd.config.secrets import Secret, secret
+from blocklistd.config.secrets import Secret, credential, secret
 from blocklistd.config.values import Schedule, duration, integer, text
 from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
@@ -59,7 +59,7 @@ class Control:
     )
 
 
-def _signer(spot: Spot) -> Path | str:
+def _signer(spot: Spot) -> Path | Secret | str:
     if spot.node is not None and spot.node.id == "scalar":
         if ":" not in spot.text():
             raise Wrong
@@ -67,15 +67,16 @@ def _signer(spot: Spot) -> Path | str:
     return _signer_file.convert(spot)
 
 
-_signer_file: Final = one_of({"file": values.path})
-signer: Final = Reader("{file: PATH} or a signer URI", _signer)
+_signer_file: Final[Reader[Path | Secret]] = one_of({"file": values.path, "credential": credential})
+signer: Final = Reader("{file: PATH}, {credential: NAME} or a signer URI", _signer)
 
 
 @keyed
 class Keys:
-    """The online key (a file that `keys init` makes, or a securesystemslib signer URI) and how long roles live."""
+    """The online key (a file that `keys init` makes, that file as systemd hands it over, or a securesystemslib signer
+    URI) and how long roles live."""
 
-    online: Path | str = setting(signer, default=Path("keys/online.pem"))
+    online: Path | Secret | str = setting(signer, default=Path("keys/online.pem"))
     root_expires: timedelta = setting(duration, default=timedelta(days=365))
     timestamp_expires: timedelta = setting(duration, default=timedelta(days=1))
 

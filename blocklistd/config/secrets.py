@@ -80,10 +80,11 @@ def _named(kind: Literal["credential", "env"], pattern: str, expected: str) -> R
     return Reader(expected, convert)
 
 
+credential: Final = _named("credential", "[A-Za-z0-9_][A-Za-z0-9._-]{0,254}", "the name of a systemd credential")
 secret: Final = one_of(
     {
         "file": Reader("a file that holds the secret", _secret_file),
-        "credential": _named("credential", "[A-Za-z0-9_][A-Za-z0-9._-]{0,254}", "the name of a systemd credential"),
+        "credential": credential,
         "env": _named("env", "[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
     }
 )

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import MAX_JOB_REPORT
+from blocklistd.stations import Stations
 
 PRELOAD: Final = [
     "blocklistd.sources.intake",
@@ -35,6 +38,9 @@ PRELOAD: Final = [
 ]
 MAX_JOBS: Final = 8
 """Processes at once; more wait. Above the number of concurrent pulls, so that no hotline keeps the others waiting."""
+_SIGNALS: Final = {"SIGSYS": "forbidden", "SIGXCPU": "processor", "SIGXFSZ": "file", "SIGKILL": "killed"}
+CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGNALS.values())
+"""What a job can die of. What a job says of itself is not believed beyond these words."""
 
 
 class Jobs:
@@ -48,6 +54,7 @@ class Jobs:
         self._running: set[ForkServerProcess] = set()
         self.asked = 0
         """Jobs that run or wait."""
+        self.stations = Stations()
 
     async def warm(self) -> None:
         """Starts the server and imports everything, so that the first pull does not wait for it."""
@@ -61,8 +68,14 @@ class Jobs:
         """
         loop = asyncio.get_running_loop()
         self.asked += 1
+        began = time.perf_counter()
         try:
-            return await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
+            value, peak = await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
+            self.stations.worked(work.__name__.strip("_"), time.perf_counter() - began, peak)
+            return value
+        except JobError as error:
+            self.stations.died(error.cause)
+            raise
         finally:
             self.asked -= 1
 
@@ -71,7 +84,7 @@ class Jobs:
         """Jobs that have a process."""
         return len(self._running)
 
-    def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> Any:
+    def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> tuple[Any, int]:
         receive, send = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(send, work, arguments, limits), daemon=True)
         with receive:
@@ -97,27 +110,31 @@ class Jobs:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) -> Any:
+def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) -> tuple[Any, int]:
+    """The job's value, and the bytes that it had resident at most."""
     if not receive.poll(limits.wall):
-        raise JobError(f"the job took longer than {limits.wall:g} s and was stopped")
+        raise JobError(f"the job took longer than {limits.wall:g} s and was stopped", "time")
     try:
         answer = orjson.loads(receive.recv_bytes(MAX_JOB_REPORT))
     except EOFError:
         process.join(5)
-        raise JobError(_death(process.exitcode, limits)) from None
+        raise _death(process.exitcode, limits) from None
     except (OSError, orjson.JSONDecodeError):
-        raise JobError("the job's answer can't be read: it was stopped") from None
+        raise JobError("the job's answer can't be read: it was stopped", "answer") from None
     if "value" in answer:
-        return answer["value"]
+        peak = answer.get("peak")
+        return answer["value"], min(peak, 2**48) if isinstance(peak, int) and peak > 0 else 0
+    if answer.get("error") == "MemoryError":
+        raise JobError(f"the job needed more than its {limits.memory} bytes of memory", "memory")
     kind = getattr(errors, str(answer.get("error")), JobError)
     if not (isinstance(kind, type) and issubclass(kind, BlocklistError)):
         kind = JobError
     raise kind(str(answer.get("text")))
 
 
-def _death(exitcode: int | None, limits: JobLimits) -> str:
+def _death(exitcode: int | None, limits: JobLimits) -> JobError:
     if exitcode is None or exitcode >= 0:
-        return f"the job ended without an answer (exit code {exitcode})"
+        return JobError(f"the job ended without an answer (exit code {exitcode})", "exit")
     name = signal.Signals(-exitcode).name
     why = {
         "SIGSYS": "it made a system call that the sandbox forbids",
@@ -127,7 +144,7 @@ def _death(exitcode: int | None, limits: JobLimits) -> str:
         if limits.cpu
         else "it was killed: perhaps no memory was left",
     }.get(name, "it crashed")
-    return f"the job died of {name}: {why}"
+    return JobError(f"the job died of {name}: {why}", _SIGNALS.get(name, "crashed"))
 
 
 def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> None:
@@ -136,10 +153,11 @@ def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...
         sandbox.close_inherited(send.fileno())
         sandbox.confine(limits)
         answer: dict[str, Any] = {"value": work(*arguments)}
+        answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     except BlocklistError as error:
         answer = {"error": type(error).__name__, "text": str(error)}
     except MemoryError:
-        answer = {"error": "JobError", "text": f"the job needed more than its {limits.memory} bytes of memory"}
+        answer = {"error": "MemoryError"}
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         answer = {

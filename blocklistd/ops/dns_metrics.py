@@ -20,13 +20,15 @@ class DnsCollector(Collector):
         """See docs/operator.md for the names."""
         dns = self._dns
         answers = CounterMetricFamily(
-            "blocklistd_dns_answers", "Messages answered, transfers apart", labels=["transport", "rcode"]
+            "blocklistd_dns_answers", "Messages answered, transfers apart", labels=["transport", "asked", "rcode"]
         )
-        for (transport, rcode), count in dns.answered.items():
-            answers.add_metric([transport, str(rcode)], count)
+        for (transport, asked, rcode), count in dns.answered.copy().items():
+            answers.add_metric([transport, asked, str(rcode)], count)
         transfers = CounterMetricFamily("blocklistd_dns_transfers", "Transfers sent to their end", labels=["kind"])
+        under_way = GaugeMetricFamily("blocklistd_dns_transferring", "Transfers under way", labels=["kind"])
         for kind in ("AXFR", "IXFR"):
             transfers.add_metric([kind], dns.transfers[kind])
+            under_way.add_metric([kind], dns.under_way[kind])
         notifies = CounterMetricFamily("blocklistd_dns_notifies", "NOTIFYs by what became of them", labels=["state"])
         for state in ("sent", "acknowledged", "given up"):
             notifies.add_metric([state.replace(" ", "_")], dns.told[state])
@@ -35,5 +37,5 @@ class DnsCollector(Collector):
             transfers,
             notifies,
             CounterMetricFamily("blocklistd_dns_transferred_bytes", "Bytes of transfers", value=dns.sent_bytes),
-            GaugeMetricFamily("blocklistd_dns_transferring", "Transfers under way", value=dns.under_way),
+            under_way,
         ]

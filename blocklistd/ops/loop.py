@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from blocklistd.ops import systemd
+
 INTERVAL: Final = 0.25  # seconds between two looks
 
 
@@ -16,3 +18,10 @@ async def watch(observe: Callable[[float], None], interval: float = INTERVAL) ->
         due = loop.time() + interval
         await asyncio.sleep(interval)
         observe(max(0.0, loop.time() - due))
+
+
+async def feed(interval: float | None) -> None:
+    """Gives systemd's watchdog a sign of life every so many seconds, while the loop turns. None: nobody watches."""
+    while interval is not None:
+        systemd.notify("WATCHDOG=1")
+        await asyncio.sleep(interval)

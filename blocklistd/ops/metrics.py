@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.process_collector import ProcessCollector
 
-from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.runner import CAUSES, Jobs
+from blocklistd.model import ListId, Outcome
+from blocklistd.ops.process import Process
 from blocklistd.pipeline import Pull
 from blocklistd.serve.catalogue import Catalogue, ListView
 from blocklistd.serve.https import Listener
 from blocklistd.stations import Stations
+from blocklistd.versions.metadata import SignedRole
 
 HANDLED: Final = {
     "fetched_bytes": ("blocklistd_fetched_bytes", "Bytes of bodies that arrived whole", "source"),
@@ -66,17 +70,20 @@ class Metrics(Stations):
             "blocklistd_root_expires_timestamp_seconds", "When root.json expires", registry=registry
         )
         self.requests = Counter(
-            "blocklistd_feed_requests", "Answers of the feed by status", ["code"], registry=registry
+            "blocklistd_feed_requests",
+            "Answers of the feed by status and by what was asked for",
+            ["code", "resource"],
+            registry=registry,
         )
-        self._by_status: dict[int, Counter] = {}
+        self._answers: dict[tuple[int, str], tuple[Counter, Histogram]] = {}
         self.request_seconds = Histogram(
             "blocklistd_feed_request_seconds",
             "Time of an answer, long polls apart",
+            ["resource"],
             buckets=_REQUEST_BUCKETS,
             registry=registry,
         )
-
-        ProcessCollector(registry=registry)
+        Process(registry=registry)
         self.station_seconds = Histogram(
             "blocklistd_station_seconds",
             "Time of each station: fetch, intake, seal, settle, sign, zone, database",
@@ -111,6 +118,98 @@ class Metrics(Stations):
             ["zone"],
             registry=registry,
         )
+        self.secondary_lag = Gauge(
+            "blocklistd_zone_secondary_lag_seconds",
+            "How long the secondary that is furthest behind has lacked a serial",
+            ["zone"],
+            registry=registry,
+        )
+        self.publish_seconds = Histogram(
+            "blocklistd_publish_seconds",
+            "From the beginning of a pull until its version was served",
+            ["list"],
+            buckets=_PULL_BUCKETS,
+            registry=registry,
+        )
+        self.held_by = Counter(
+            "blocklistd_held", "Candidates that a guard holds, by guard", ["list", "guard"], registry=registry
+        )
+        self.signatures_expire = Gauge(
+            "blocklistd_list_signatures_expire_timestamp_seconds",
+            "When the first of the list's signatures expires",
+            ["list"],
+            registry=registry,
+        )
+        self.signatures_left = Gauge(
+            "blocklistd_list_signatures_left_ratio",
+            "The share of its life that the list's oldest signature has left",
+            ["list"],
+            registry=registry,
+        )
+        self.job_seconds = Histogram(
+            "blocklistd_job_seconds",
+            "Time of a job that answered, its queue included",
+            ["job"],
+            buckets=_STATION_BUCKETS,
+            registry=registry,
+        )
+        self.job_memory = Gauge(
+            "blocklistd_job_peak_memory_bytes",
+            "What the newest job had resident at most, shared pages included",
+            ["job"],
+            registry=registry,
+        )
+        self.job_deaths = Counter(
+            "blocklistd_job_deaths", "Jobs that ended without an answer", ["cause"], registry=registry
+        )
+        for cause in CAUSES:  # a counter that appears at 1 has not risen, for Prometheus
+            self.job_deaths.labels(cause)
+        self.transfer_seconds = Histogram(
+            "blocklistd_dns_transfer_seconds",
+            "Time of a transfer that was sent to its end",
+            ["kind"],
+            buckets=_STATION_BUCKETS,
+            registry=registry,
+        )
+        self.state_free = Gauge("blocklistd_state_free_bytes", "What is free where the state_dir is", registry=registry)
+        self.state_size = Gauge(
+            "blocklistd_state_size_bytes", "The size of the file system where it is", registry=registry
+        )
+        self._known: dict[str, set[str]] = {"source": set(), "list": set(), "zone": set()}
+
+    def configure(self, sources: Iterable[str], lists: Iterable[str], zones: Iterable[str]) -> None:
+        """What there is from now on: counters begin at 0, and what is no longer there raises no alarm."""
+        for kind, ids in (("source", set(sources)), ("list", set(lists)), ("zone", set(zones))):
+            for gone in self._known[kind] - ids:
+                for gauge in self._gauges[kind]:
+                    with contextlib.suppress(KeyError):
+                        gauge.remove(gone)
+            for new in ids - self._known[kind]:
+                self._begin(kind, new)
+            self._known[kind] = ids
+        for what in ("wait", "write"):
+            self.station_failures.labels("database", what)
+
+    def _begin(self, kind: str, name: str) -> None:
+        for station in {"source": ("fetch", "intake", "seal"), "list": ("settle", "sign"), "zone": ("zone",)}[kind]:
+            self.station_failures.labels(station, name)
+        for what, (_, _, label) in HANDLED.items():
+            if label == kind:
+                self._handled[what].labels(name)
+        if kind == "source":
+            for outcome in Outcome:
+                self.pulls.labels(name, outcome.value)
+
+    @property
+    def _gauges(self) -> dict[str, tuple[Gauge, ...]]:
+        return {
+            "source": (self.rejected, self.accepted, self.overdue),
+            "list": (
+                *(self.version, self.entries, self.published, self.expires),
+                *(self.signatures_expire, self.signatures_left),
+            ),
+            "zone": (self.zone_serial, self.zone_records, self.zone_behind, self.secondary_lag),
+        }
 
     # -- stations --------------------------------------------------------------------------------------------------
 
@@ -122,6 +221,22 @@ class Metrics(Stations):
     def handled(self, what: str, subject: str, count: int) -> None:
         self._handled[what].labels(subject).inc(count)
 
+    def guarded(self, list_id: str, guard: str) -> None:
+        self.held_by.labels(list_id, guard).inc()
+
+    def worked(self, job: str, seconds: float, peak: int) -> None:
+        self.job_seconds.labels(job).observe(seconds)
+        self.job_memory.labels(job).set(peak)
+
+    def died(self, cause: str) -> None:
+        self.job_deaths.labels(cause).inc()
+
+    def went_live(self, list_id: str, seconds: float) -> None:
+        self.publish_seconds.labels(list_id).observe(seconds)
+
+    def transferred(self, kind: str, seconds: float) -> None:
+        self.transfer_seconds.labels(kind).observe(seconds)
+
     def late(self, seconds: float) -> None:
         """The event loop came so much later than it was asked to."""
         self.loop_lag.observe(seconds)
@@ -129,15 +244,18 @@ class Metrics(Stations):
 
     # -- what was asked of us --------------------------------------------------------------------------------------
 
-    def observe_request(self, status: int, seconds: float | None, length: int) -> None:
-        """An answer of the feed of so many bytes; no seconds for a long poll, which says nothing of the time that
-        answers take."""
-        answers = self._by_status.get(status)
-        if answers is None:  # `labels` takes a lock and a look-up
-            answers = self._by_status[status] = self.requests.labels(status)
+    def observe_request(self, status: int, path: str, waited: bool, seconds: float, length: int) -> None:
+        """An answer of the feed of so many bytes. The seconds of a long poll say nothing of the time that answers
+        take."""
+        resource = "wait" if waited else _resource(path)
+        found = self._answers.get((status, resource))
+        if found is None:  # `labels` takes a lock and a look-up
+            found = self.requests.labels(status, resource), self.request_seconds.labels(resource)
+            self._answers[status, resource] = found
+        answers, times = found
         answers.inc()
-        if seconds is not None:
-            self.request_seconds.observe(seconds)
+        if not waited:
+            times.observe(seconds)
         if length:
             self.sent_bytes.inc(length)
 
@@ -167,5 +285,31 @@ class Metrics(Stations):
         self.loop_lag_max.set(self._latest)
         self._latest = 0.0
 
+    def set_signatures(self, signed: Mapping[ListId, Mapping[str, SignedRole]], now: datetime) -> None:
+        for list_id, roles in dict(signed).items():
+            self.signatures_expire.labels(list_id).set(min(role.expires for role in roles.values()).timestamp())
+            left = min((role.expires - now) / (role.expires - role.signed) for role in roles.values())
+            self.signatures_left.labels(list_id).set(left)
+
+    def set_state(self, size: int, free: int) -> None:
+        """Bytes of the file system of the state_dir."""
+        self.state_size.set(size)
+        self.state_free.set(free)
+
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+def _resource(path: str) -> str:
+    """What kind of thing a path of the feed names (docs/feed.md); what it names is nobody's business."""
+    parts = path.split("/", 5)
+    if parts[1:3] != ["v1", "lists"]:
+        return "other"
+    match len(parts):
+        case 3:
+            return "lists"
+        case 4:
+            return "status"
+        case 6 if parts[4] in ("metadata", "targets", "diffs"):
+            return parts[4]
+    return "other"

@@ -47,14 +47,16 @@ class DnsServer:
         self._notifier = Notifier(retry, give_up)
         self._timer: asyncio.TimerHandle | None = None
         self._senders: dict[int, socket.socket] = {}
-        self.answered: Counter[tuple[str, int]] = Counter()
-        """Messages by transport and response code."""
+        self.answered: Counter[tuple[str, str, int]] = Counter()
+        """Messages by transport, by what was asked for, and by response code."""
         self.transfers: Counter[str] = Counter()
         """Transfers that were sent to their end, by kind."""
         self.sent_bytes = 0
         """Of transfers."""
-        self.under_way = 0
-        """Transfers now."""
+        self.under_way: Counter[str] = Counter()
+        """Transfers now, by what was asked for."""
+        self.transferred: Callable[[str, float], None] = lambda kind, seconds: None
+        """Hears of each transfer that was sent to its end, and how long that took."""
 
     @property
     def told(self) -> Counter[str]:
@@ -102,7 +104,7 @@ class DnsServer:
             return
         answer, seen = respond(wire, self._zones, source[0].partition("%")[0], int(time.time()), tcp=False)
         if isinstance(answer, Reply):
-            self.answered["udp", answer.wire[3] & 15] += 1
+            self.answered["udp", answer.asked, answer.rcode] += 1
             reply = _fitting(answer.wire, len(wire))
             with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
                 bound.sendmsg([reply], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
@@ -141,20 +143,25 @@ class DnsServer:
             if answer is None:
                 return
             if isinstance(answer, Reply):
-                self.answered["tcp", answer.wire[3] & 15] += 1
+                self.answered["tcp", answer.asked, answer.rcode] += 1
                 await _send(writer, struct.pack("!H", len(answer.wire)) + answer.wire)
             else:
                 await self._transfer(answer, writer)
             self._notice(seen)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
-        self.under_way += 1
+        asked = "AXFR" if transfer.query.type == dm.AXFR else "IXFR"
+        began = time.perf_counter()
+        self.under_way[asked] += 1
         try:
-            await self._send_all(transfer, writer)
+            kind = await self._send_all(transfer, writer)
         finally:
-            self.under_way -= 1
+            self.under_way[asked] -= 1
+        self.transfers[kind] += 1
+        self.transferred(kind, time.perf_counter() - began)
 
-    async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
+    async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
+        """As what it was sent: a difference, or the whole."""
         view, query = transfer.view, transfer.query
         signer = None
         if transfer.key is not None and query.tsig is not None:
@@ -165,8 +172,8 @@ class DnsServer:
             await _send(writer, chunk)
             self.sent_bytes += len(chunk)
             await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
-        self.transfers[kind] += 1
         log.debug("zone %s: serial %d sent", view.plan.name, view.serial)
+        return kind
 
     async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
         view = transfer.view

@@ -18,13 +18,16 @@ from blocklistd.serve.tsig import Key, Signer
 from blocklistd.serve.zones import Peer, Zones, ZoneView
 
 ANSWERED: Final = (dm.SOA, dm.AXFR, dm.IXFR)
+_NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One message."""
+    """One message; `asked` is what for, of a few words, `rcode` what it says, with OPT's bits (RFC 6891 6.1.3)."""
 
     wire: bytes
+    asked: str = "malformed"
+    rcode: int = dm.FORMERR
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,15 @@ def respond(
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
         except tsig.Refused as refused:
-            return Reply(_refuse(query, refused, now)), None
+            return Reply(_refuse(query, refused, now), _asked(query), dm.NOTAUTH), None
     answer, seen = _decide(query, zones, key, address, tcp)
     if isinstance(answer, Transfer):
         return answer, seen
-    return Reply(sign(query, key, answer, now)), seen
+    return Reply(sign(query, key, answer, now), _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
+
+
+def _asked(query: Query) -> str:
+    return _NAMES.get(query.type, "other") if query.opcode == dm.QUERY else "other"
 
 
 def sign(query: Query, key: Key | None, answer: bytes, now: int) -> bytes:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blocklistd.errors import SigningError
+from blocklistd.errors import ConfigError, SigningError
 from blocklistd.limits import ROOT_ALARM_DAYS
 from blocklistd.versions.store import Store
 
@@ -66,7 +66,8 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     from securesystemslib.signer import CryptoSigner
     from tuf.api.metadata import Metadata, Root
 
-    if not isinstance(config.keys.online, Path):
+    where = _place(config)
+    if not isinstance(where, Path):
         raise SigningError(
             "keys.online is a signer URI: `keys init` makes keys in files; set keys.online to {file: PATH}"
         )
@@ -74,7 +75,7 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
         raise SigningError(f"--threshold {threshold} of --root-keys {root_keys}: expected 1 <= threshold <= keys")
     copy = roots_dir(config.state_dir) / "1.root.json"
     names = [root_out / f"root-{number}.pem" for number in range(1, root_keys + 1)]
-    for path in (config.keys.online, copy, root_out / "root.json", *names):
+    for path in (where, copy, root_out / "root.json", *names):
         if path.exists():
             raise SigningError(f"{path} exists: keys are made once; to change them use `keys rotate`")
     online, holders = CryptoSigner.generate_ed25519(), [CryptoSigner.generate_ed25519() for _ in names]
@@ -94,12 +95,28 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
         return signer._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     files = {path: (private(key), 0o600) for path, key in zip(names, holders, strict=True)}
-    files[config.keys.online] = (private(online), 0o600)
+    files[where] = (private(online), 0o600)
     files |= {root_out / "root.json": (body, 0o644), copy: (body, 0o600)}
     Store(config.state_dir).prepare()
     _write_all(files)
     _give_to_owner(config, copy)
-    return InitReport(config.keys.online, tuple(names), root_out / "root.json", expires)
+    return InitReport(where, tuple(names), root_out / "root.json", expires)
+
+
+def _place(config: Config) -> Path | str:
+    """The online key's file, or its signer URI. Raises SigningError for a credential outside systemd's reach."""
+    online = config.keys.online
+    if isinstance(online, Path | str):
+        return online
+    try:
+        where = online.path
+        assert where is not None, "a credential is a file"
+        return where
+    except ConfigError:
+        raise SigningError(
+            f"keys.online is the systemd credential {online.name}, and $CREDENTIALS_DIRECTORY is not set: outside the "
+            f"unit, set it to the folder that holds the file"
+        ) from None
 
 
 def _write_all(files: dict[Path, tuple[bytes, int]]) -> None:
@@ -123,8 +140,8 @@ def _give_to_owner(config: Config, copy: Path) -> None:
     """Run by root for a daemon with a user of its own: what the daemon reads belongs to the owner of the state_dir."""
     owner = config.state_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        assert isinstance(config.keys.online, Path)
-        for path in (config.keys.online, copy.parent, copy):
+        online = config.keys.online  # as a credential it stays root's: systemd hands it over
+        for path in (*([online] if isinstance(online, Path) else []), copy.parent, copy):
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
@@ -155,7 +172,7 @@ def _online_signer(config: Config, root: Root) -> Signer:
     from securesystemslib.signer import CryptoSigner, Signer
 
     named = root.keys[root.roles["timestamp"].keyids[0]]
-    where = config.keys.online
+    where = _place(config)
     if not isinstance(where, Path):
         try:
             return Signer.from_priv_key_uri(where, named)

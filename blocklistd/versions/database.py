@@ -53,9 +53,12 @@ class Database:
 
         Raises FencedError if another daemon took over, StoreError if the database can't be written.
         """
-        with self._errors(), self.engine.connect().execution_options(writes=True) as connection, connection.begin():
-            self._check_epoch(connection)
-            yield connection
+        with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
+            with self.stations.timed("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
+                transaction = connection.begin()
+            with transaction:
+                self._check_epoch(connection)
+                yield connection
 
     async def reading(self, query: Callable[[Connection], T]) -> T:
         """`query` in a `read` of its own, in a thread: no database call holds the event loop."""

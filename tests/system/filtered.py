@@ -1,12 +1,14 @@
 """Runs a command under the system call filter of the systemd unit, as systemd would set it up: `filtered.py COMMAND…`.
 
-SystemCallFilter= as systemd-analyze lists its groups, and MemoryDenyWriteExecute= as systemd.exec(5) describes it.
+SystemCallFilter= as systemd-analyze lists its groups, and MemoryDenyWriteExecute= and RestrictAddressFamilies= as
+systemd.exec(5) describes them.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +39,16 @@ def allowed() -> set[str]:
     return calls
 
 
+def families() -> list[int]:
+    """The kinds of sockets that the unit lets through, in order."""
+    (named,) = (line for line in UNIT.read_text().splitlines() if line.startswith("RestrictAddressFamilies="))
+    return sorted(getattr(socket, name).value for name in named.partition("=")[2].split())
+
+
 def main() -> None:
     """Never returns."""
     rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
-    for call in allowed() - {"mmap", "mprotect", "pkey_mprotect"}:
+    for call in allowed() - {"mmap", "mprotect", "pkey_mprotect", "socket"}:
         if pyseccomp.resolve_syscall(pyseccomp.system_arch(), call) >= 0:
             rules.add_rule(pyseccomp.ALLOW, call)
     for protection in (0, WRITE, EXECUTE):
@@ -48,6 +56,11 @@ def main() -> None:
         rules.add_rule(pyseccomp.ALLOW, "mmap", mask)
     for call in ("mprotect", "pkey_mprotect"):
         rules.add_rule(pyseccomp.ALLOW, call, pyseccomp.Arg(2, pyseccomp.MASKED_EQ, EXECUTE, 0))
+    known = families()
+    for family in range(max(known) + 1):
+        action = pyseccomp.ALLOW if family in known else pyseccomp.ERRNO(errno.EAFNOSUPPORT)
+        rules.add_rule(action, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    rules.add_rule(pyseccomp.ERRNO(errno.EAFNOSUPPORT), "socket", pyseccomp.Arg(0, pyseccomp.GT, max(known)))
     rules.load()
     os.execvp(sys.argv[1], sys.argv[1:])
 

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import yaml
+
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.metrics import Metrics
 from blocklistd.serve.dns import DnsServer
@@ -37,6 +39,25 @@ def test_the_rules_name_metrics_that_there_are() -> None:
     named = set(re.findall(r"\bblocklistd_[a-z_]+", RULES.read_text()))
     assert len(named) > 10
     assert named <= known()
+
+
+def test_each_alarm_says_how_bad_it_is_and_what_to_do() -> None:
+    for alarm in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:
+        assert re.fullmatch("[1-9][0-9]*m", alarm["for"]), alarm["alert"]
+        assert alarm["labels"]["severity"] in ("page", "ticket")
+        assert alarm["annotations"].keys() == {"summary", "description", "runbook"}
+        assert re.search(rf"{alarm['alert']}\b", (Path(__file__).with_name("alarms.test.yml")).read_text())
+
+
+def test_prometheus_takes_the_scrape_configuration() -> None:
+    promtool = peer("promtool", "prometheus")
+    done = subprocess.run(
+        [promtool, "check", "config", str(RULES.with_name("prometheus.yml"))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_alarm_fires_when_it_shall_and_none_in_good_times(tmp_path: Path) -> None:

@@ -116,6 +116,12 @@ def test_a_drop_folder_next_to_the_file(tmp_path: Path) -> None:
     assert made.signature_path == tmp_path / "drop/in.minisig"
 
 
+def test_the_online_key_as_a_credential(tmp_path: Path) -> None:
+    made = read(tmp_path, RIGHT + "keys: {online: {credential: online.pem}}\n").keys.online
+    assert made == Secret("credential", "online.pem")
+    assert places(tmp_path, RIGHT + "keys: {online: {env: KEY}}\n") == [(12, "keys.online.env")]
+
+
 def test_a_signer_uri(tmp_path: Path) -> None:
     assert read(tmp_path, RIGHT + "keys: {online: 'hsm:2?label=online'}\n").keys.online == "hsm:2?label=online"
     assert places(tmp_path, RIGHT + "keys: {online: keys/online.pem}\n") == [(12, "keys.online")]

@@ -64,7 +64,7 @@ def test_keys_of_the_configuration_exist() -> None:
     named: set[str] = set()
     for document in DOCUMENTS:
         named |= set(re.findall(r"`(?:[a-z]+\.)?([a-z]+_[a-z_]+)(?:: [^`]*)?`", document.read_text()))
-    named = {name for name in named if not name.startswith("blocklistd_")}
+    named = {name for name in named if not name.startswith(("blocklistd_", "process_"))}
     assert "max_age" in named, "the documents name keys"
     assert named - known - FEED == set()
 
@@ -73,7 +73,7 @@ def test_metrics_that_are_named_exist() -> None:
     from tests.unit.test_alarms import known
 
     for document in DOCUMENTS:
-        for name in re.findall(r"`(blocklistd_[a-z_]+)", document.read_text()):
+        for name in re.findall(r"`((?:blocklistd|process)_[a-z_]+)", document.read_text()):
             assert {name, f"{name}_bucket"} & known(), (document.name, name)
     told = (ROOT / "docs" / "operator.md").read_text()
     bases = {re.sub("_(bucket|count|sum)$", "", name) for name in known() if name.startswith("blocklistd_")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from blocklistd.errors import JobError, VerifyError
-from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.runner import CAUSES, Jobs
 from blocklistd.jobs.sandbox import JobLimits, enter_filter
 from blocklistd.limits import MIB
+from blocklistd.ops.metrics import Metrics
 
 ROOMY = JobLimits(wall=30.0)
 TIGHT = JobLimits(wall=30.0, memory=256 * MIB, cpu=2, file=1 * MIB, sandbox=True)
@@ -115,6 +117,26 @@ async def test_an_answer_comes_back(jobs: Jobs) -> None:
     assert await jobs.run(add, 2, 3, limits=ROOMY) == 5
 
 
+def hold_memory() -> int:
+    return len(bytearray(b"x" * (200 * MIB)))
+
+
+async def test_what_a_job_took_is_counted(jobs: Jobs) -> None:
+    jobs.stations = counted = Metrics()
+    await jobs.run(hold_memory, limits=ROOMY)
+    peak = counted.registry.get_sample_value("blocklistd_job_peak_memory_bytes", {"job": "hold_memory"})
+    assert peak is not None
+    assert 200 * MIB < peak < 1024 * MIB
+    assert counted.registry.get_sample_value("blocklistd_job_seconds_count", {"job": "hold_memory"}) == 1
+
+
+async def test_an_errors_kind_that_the_product_knows_is_no_death(jobs: Jobs) -> None:
+    jobs.stations = counted = Metrics()
+    with pytest.raises(VerifyError):
+        await jobs.run(refuse, limits=ROOMY)
+    assert not counted.registry.get_sample_value("blocklistd_job_deaths_total", {"cause": "failed"})
+
+
 async def test_the_products_own_errors_keep_their_kind_and_text(jobs: Jobs) -> None:
     with pytest.raises(VerifyError, match="another body"):
         await jobs.run(refuse, limits=ROOMY)
@@ -127,24 +149,31 @@ async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: 
 
 
 @pytest.mark.parametrize(
-    ("work", "arguments", "limits", "says"),
+    ("work", "arguments", "limits", "says", "cause"),
     [
-        (crash, (), ROOMY, "SIGSEGV"),
-        (leave, (), ROOMY, "without an answer"),
-        (eat_memory, (), TIGHT, "memory"),
-        (loop_for_ever, (), TIGHT, "processor time"),
-        (sleep_for_ever, (), JobLimits(wall=0.5), "longer than 0.5 s"),
-        (chatter, (), ROOMY, "can't be read"),
-        (open_socket, (), TIGHT, "SIGSYS"),
-        (start_process, (), TIGHT, "SIGSYS"),
-        (io_uring, (), TIGHT, "SIGSYS"),
+        (crash, (), ROOMY, "SIGSEGV", "crashed"),
+        (leave, (), ROOMY, "without an answer", "exit"),
+        (stumble, ("x",), ROOMY, "KeyError", "failed"),
+        (eat_memory, (), TIGHT, "more than its 268435456 bytes of memory", "memory"),
+        (loop_for_ever, (), TIGHT, "processor time", "killed|processor"),
+        (sleep_for_ever, (), JobLimits(wall=0.5), "longer than 0.5 s", "time"),
+        (chatter, (), ROOMY, "can't be read", "answer"),
+        (open_socket, (), TIGHT, "SIGSYS", "forbidden"),
+        (start_process, (), TIGHT, "SIGSYS", "forbidden"),
+        (io_uring, (), TIGHT, "SIGSYS", "forbidden"),
     ],
 )
 async def test_what_a_job_does_to_itself(
-    jobs: Jobs, work: object, arguments: tuple[object, ...], limits: JobLimits, says: str
+    jobs: Jobs, work: object, arguments: tuple[object, ...], limits: JobLimits, says: str, cause: str
 ) -> None:
+    jobs.stations = counted = Metrics()
     with pytest.raises(JobError, match=says):
         await jobs.run(work, *arguments, limits=limits)  # type: ignore[arg-type]
+    deaths = {
+        name: counted.registry.get_sample_value("blocklistd_job_deaths_total", {"cause": name}) for name in CAUSES
+    }
+    assert [name for name, count in deaths.items() if count and re.fullmatch(cause, name)], deaths
+    assert sum(count or 0 for count in deaths.values()) == 1
     assert await jobs.run(add, 1, 1, limits=ROOMY) == 2, "the next job goes on"
 
 

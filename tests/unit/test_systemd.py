@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
+from blocklistd.config import Secret, load
+from tests.certificates import make_certificate
 from tests.peers import peer
 
 UNIT = Path(__file__).parents[2] / "systemd" / "blocklistd.service"
@@ -41,6 +44,18 @@ def test_the_drop_in_for_credentials_is_one(tmp_path: Path) -> None:
     checked = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
     assert "LoadCredential" not in checked.stderr, checked.stderr
     assert checked.returncode == 0, checked.stderr
+
+
+def test_what_the_drop_in_says_of_the_configuration_is_right(tmp_path: Path) -> None:
+    comment = UNIT.with_name(f"{UNIT.name}.d").joinpath("credentials.conf").read_text()
+    certificate, _ = make_certificate(tmp_path, "feed")
+    said = "".join(f"{line}\n" for line in re.findall(r"^#     (\w+: .*)$", comment, re.M))
+    (tmp_path / "blocklistd.yaml").write_text(said.replace("/etc/blocklistd/feed.crt", str(certificate)))
+    config = load(tmp_path / "blocklistd.yaml")
+    assert config.feed.tls is not None
+    named = [config.keys.online, config.feed.tls.key]
+    handed = re.findall(r"^LoadCredential=([^:]+):", comment, re.M)
+    assert named == [Secret("credential", name) for name in handed]
 
 
 def test_the_daemon_is_watched_and_told_to_reload() -> None:
