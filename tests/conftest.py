@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import settings
 
-settings.register_profile("fuzz", max_examples=2000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+from tests.examples import PROFILE, examples
+
+settings.register_profile("fuzz", max_examples=examples(100), deadline=None)
+settings.load_profile(PROFILE)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocklistd.outputs.diff import apply
+from tests.examples import examples
 from tests.versions_of import Versions
 
 NAMES = [f"{label}.example" for label in "abcdefgh"]
@@ -31,7 +32,7 @@ def read(snapshot: bytes) -> Asserted:
     return {entry["value"]: entry.get("category", "") for entry in entries}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(["first", "second"]), said), min_size=1, max_size=8))
 def test_every_pair_of_versions(history: list[tuple[str, Asserted]]) -> None:
     """Two sources say what they say, in turn; each live snapshot is what the model has, each diff leads exactly on."""
@@ -70,7 +71,7 @@ def _order(line: bytes) -> tuple[str, str, bool]:
     return entry["type"], entry["value"], op == "add"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(said, min_size=2, max_size=6))
 def test_an_id_is_an_entrys_for_ever(history: list[Asserted]) -> None:
     with tempfile.TemporaryDirectory() as folder:

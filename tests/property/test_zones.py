@@ -28,6 +28,7 @@ from blocklistd.versions import zone_files
 from blocklistd.versions.compose import with_id
 from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.zones import ZonePlan
+from tests.examples import examples
 
 ZONE = "rpz.blocklist.example"
 ORIGIN = dns.name.from_text(ZONE)
@@ -75,7 +76,7 @@ def blocks(zone: set[str], name: str) -> bool:
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(listed, st.lists(some_names, min_size=1, max_size=12))
 def test_a_name_is_blocked_exactly_if_the_list_says_so(entries: dict[str, str], asked: list[str]) -> None:
     made = rules_of(entries)
@@ -101,7 +102,7 @@ def test_each_rule_that_does_not_fit_is_left_out_alone(length: int, count: int) 
     assert set(entries_of(made.omitted)) <= {(b"domain", name.encode())}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(listed)
 def test_what_is_compiled_is_what_was_meant(entries: dict[str, str]) -> None:
     rules = rules_of(entries).lines
@@ -119,7 +120,7 @@ def file(lines: list[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(listed, listed)
 def test_what_follows_from_a_change_is_what_all_makes(old: dict[str, str], new: dict[str, str]) -> None:
     before, after = (names(lines(snapshot(entries))) for entries in (old, new))
@@ -131,7 +132,7 @@ def test_what_follows_from_a_change_is_what_all_makes(old: dict[str, str], new: 
     assert sorted([*was.omitted, *revision.omitted]) == sorted([*now.omitted, *revision.unomitted])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 6), st.integers(0, 6))
 def test_what_is_compiled_again_is_what_all_makes(chance: random.Random, gone: int, come: int) -> None:
     """Thousands of rules, so that there are messages that are full, that end early, and that do not change."""
@@ -155,7 +156,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SealedFiles:
     return made
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     versions=st.lists(listed, min_size=2, max_size=4),
     categories=st.sampled_from([(), ("A",)]),
@@ -252,7 +253,7 @@ def _tsig_start(wire: bytes) -> int:
     return wire.rindex(record)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(listed, listed)
 def test_axfr_and_ixfr_lead_to_the_same_zone(old: dict[str, str], new: dict[str, str]) -> None:
     primary = Primary(old, new)
@@ -267,7 +268,7 @@ def test_axfr_and_ixfr_lead_to_the_same_zone(old: dict[str, str], new: dict[str,
     assert owners == {name_of(rule).decode() for rule in primary.rules[1]}
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3000), deadline=None)
 @given(st.binary(max_size=80), st.booleans())
 def test_whatever_comes_is_answered_or_not_and_never_raises(wire: bytes, tcp: bool) -> None:
     zones = Primary({}, {}).zones
@@ -279,7 +280,7 @@ def test_whatever_comes_is_answered_or_not_and_never_raises(wire: bytes, tcp: bo
         assert len(answer.wire) <= len(wire) + 11
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(2000), deadline=None)
 @given(st.data())
 def test_a_question_with_damage_is_never_an_exception(data: st.DataObject) -> None:
     """A right question, with bytes changed, left out or put in: FORMERR, a refusal, or the answer."""

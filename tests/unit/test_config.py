@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from blocklistd.config import Address, Basic, Bearer, ClientCert, Role, Schedule, Secret, load
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.limits import MIB
+from tests.examples import examples
 
 from .configuring import RIGHT, make_certificate, make_minisign_key, places, problems, read, source
 
@@ -298,7 +299,7 @@ def _problems(file: Path) -> list[ConfigProblem]:
     return []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.text(max_size=60) | st.text("{}[]&*!|>:,-?'\"\\<~#% \nab01xU", max_size=60))
 def test_no_text_raises_anything_else(text: str) -> None:
     _loads_or_refuses(text.encode("utf-8", "surrogatepass"))
@@ -341,7 +342,7 @@ _VALUES = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_no_value_in_any_place_raises_anything_else(data: st.DataObject) -> None:
     lines = (RIGHT + "  tls: {}\nkeys: {}\nops: {}\ncontrol: {}\n").splitlines()
@@ -366,7 +367,7 @@ _KEYS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.dictionaries(st.sampled_from(_KEYS), _VALUES | st.text("aé:/{}@%.* \\'\"0", max_size=12)))
 def test_no_source_raises_anything_else(keys: dict[str, str]) -> None:
     _loads_or_refuses(source(**keys).encode())
