@@ -1,8 +1,14 @@
-"""A thousand versions, one after the other: does the serving process, or what it keeps, grow? `make soak`."""
+"""A thousand versions, one after the other: does the serving process, or what it keeps, grow? `make soak`.
+
+Retention, the sweep of files and the renewal of signatures come every few seconds instead of minutes and hours, so that
+a soak has them too. What is kept by its number (limits.py: versions, pulls, metadata) is at its bound once warm; the
+versions' own rows stay for ever, and the diffs as files until they are DIFF_CACHE bytes.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -20,11 +26,25 @@ from bench.zones import ZONE, Ours
 
 WARM = 200  # versions that may fill caches and arenas
 GROWTH = 1.05
+OFTEN = 0.05  # minutes between two upkeeps, and two sweeps
+HASTE = f"""
+import runpy, sys
+from blocklistd import limits
+limits.UPKEEP_MINUTES = limits.SWEEP_MINUTES = {OFTEN}
+sys.argv = sys.argv[3:]
+runpy.run_module("blocklistd", run_name="__main__")
+"""
+"""Runs `python -m blocklistd …`, which is given to it as arguments, with these limits."""
 
 
-def _size(folder: Path) -> float:
-    """MiB of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+def _size(folder: Path, *suffixes: str) -> float:
+    """MiB of all files in a folder, or of those whose names end in one of these."""
+    total = 0
+    for path in folder.rglob("*"):
+        if not suffixes or path.name.endswith(suffixes):
+            with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+                total += path.stat().st_size if path.is_file() else 0
+    return total / 2**20
 
 
 class Followers:
@@ -61,13 +81,20 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--versions", type=int, default=1000)
     versions: int = parser.parse_args().versions
+    if versions < 3 * WARM:
+        parser.error(f"--versions: expected at least {3 * WARM}: {WARM} to be warm, and twice as many to compare")
     names = bodies.domains(2000)
     seen: list[tuple[float, int]] = []
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         ours = Ours(Path(name))
+        ours.daemon.config["lists"]["national"]["retention"] = "1s"
+        ours.daemon.config["keys"]["timestamp_expires"] = "1m"
+        ours.daemon.config["ops"]["log"]["level"] = "info"
+        ours.daemon.write_config()
+        ours.daemon.prefix = [sys.executable, "-c", HASTE]
         ours.start(names)
         followers = Followers(ours)
-        print(f"{'version':>8} {'USS MiB':>8} {'descriptors':>12} {'threads':>8} {'state MiB':>10}")
+        print(f"{'version':>8} {'USS MiB':>8} {'descriptors':>12} {'threads':>8} {'state MiB':>10} {'database':>9}")
         try:
             for number in range(1, versions + 1):
                 names = list(dict.fromkeys(bodies.churned(names, bodies.domains(20, seed=9000 + number), seed=number)))
@@ -79,7 +106,9 @@ def main() -> int:
                 if not number % 50:
                     threads = len(os.listdir(f"/proc/{ours.pid}/task"))
                     state = _size(ours.folder / "state")
-                    print(f"{number:8} {seen[-1][0]:8.1f} {descriptors:12} {threads:8} {state:10.1f}", flush=True)
+                    database = _size(ours.folder / "state", ".sqlite", ".sqlite-wal")
+                    figures = f"{seen[-1][0]:8.1f} {descriptors:12} {threads:8} {state:10.1f} {database:9.1f}"
+                    print(f"{number:8} {figures}", flush=True)
         finally:
             ours.daemon.stop()
     grown = False

@@ -32,7 +32,7 @@ from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS
+from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.dns_metrics import DnsCollector
@@ -320,7 +320,7 @@ class Application:
         # twice as often as something can be due, so that what is due is at most half a turn late
         period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
         self.scheduler.every("sign", period, self.publisher.sign_again)
-        self.scheduler.every("upkeep", timedelta(hours=1), self._upkeep)
+        self.scheduler.every("upkeep", timedelta(minutes=UPKEEP_MINUTES), self._upkeep)
         self.scheduler.every("sweep", timedelta(minutes=SWEEP_MINUTES), self._sweep)
         self.scheduler.every("alarms", timedelta(minutes=1), self._alarms)
 

@@ -41,6 +41,7 @@ THREADS: Final = 48  # for calls to the database and to files: more than can wai
 SQLITE_BUSY: Final = 60.0  # seconds that a writer waits for another
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots that stay downloadable per list
 MIN_KEPT_VERSIONS: Final = 100  # diffs start at any of these, however old they are
+UPKEEP_MINUTES: Final = 60  # between two prunings of the change log to the retention
 SWEEP_MINUTES: Final = 5  # between two sweeps of the files that nothing names any more
 KEPT_PULLS: Final = 1000  # rows of history per source
 MAX_RENDERINGS: Final = 2  # made at once for the feed: pulls and commits come first
