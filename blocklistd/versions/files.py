@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 from blocklistd.errors import store_errors
 from blocklistd.model import Sha256
 
-FLUSH: Final = 1 << 20  # bytes gathered before they are hashed and written
+FLUSH: Final = 1 << 16  # bytes gathered before they are hashed and written
 SYNC: Final = 32 << 20  # bytes written between two calls of fsync
 
 
@@ -180,8 +180,7 @@ class SealedFiles:
             if os.fstat(file.fileno()).st_size == 0:
                 yield b""
                 return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                yield content
+            yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed when nobody has a view of it any more
 
     def mark(self, digest: Sha256) -> str | None:
         """Another one as soon as the file was written, replaced or renamed; None where it is not there."""
