@@ -181,7 +181,7 @@ class Pipeline:
                 f"version until the source says something else",
                 found.rejected,
             )
-        if found.held is not None and found.held.candidate.asserted == assertion.asserted:
+        if found.held is not None and found.stands:
             return Result(Outcome.HELD, _reasons(found.held.candidate), found.held.candidate.id)
         name = CandidateId(f"c-{secrets.token_hex(6)}")
         settled = await self.release(plan, assertion, commit.Order(name, self._clock()))
