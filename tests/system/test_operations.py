@@ -187,6 +187,19 @@ def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     assert found["hashes"] == {"0" * 64}
 
 
+def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_path: Path) -> None:
+    mixed = source(tmp_path, "mixed", format="csv", fields={"value": "v", "type": "t"}, defaults={})
+    others = "".join(f"192.0.2.{number},ip\n" for number in range(10)) + "0" * 64 + ",sha256\n"
+    (tmp_path / "mixed.txt").write_text("v,t\na.example,host\n" + others)
+    config = {"sources": {"mixed": mixed}, "lists": {"names": {"sources": ["mixed"]}}}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("mixed")
+        (tmp_path / "mixed.txt").write_text("v,t\na.example,host\nb.example,host\n" + others)
+        assert daemon.pull("mixed")["versions"] == {"names": 2}
+        shown = daemon.ask("GET", "/sources/mixed").json
+        assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
+
+
 def test_roles_follow_the_uid(tmp_path: Path) -> None:
     """Who is no operator may ask for the status, whatever user it says it is."""
     if os.geteuid() != 0:
