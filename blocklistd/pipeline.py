@@ -318,7 +318,8 @@ class Pipeline:
             report=report,
         )
         level = logging.WARNING if pull.outcome is Outcome.FAILED else logging.INFO
-        log.log(level, "source %s: %s%s", plan.id, pull.outcome, f": {pull.reason}" if pull.reason else "")
+        unproven = " (verify: none)" if plan.key is None else ""
+        log.log(level, "source %s%s: %s%s", plan.id, unproven, pull.outcome, f": {pull.reason}" if pull.reason else "")
         self._observe(pull)
         return pull
 

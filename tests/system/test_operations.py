@@ -159,6 +159,26 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
         assert [one["released_by"] for one in made] == [USER, USER]
 
 
+def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> None:
+    two.first_pull("first")
+    assert two.ask("GET", "/status").json["sources"]["first"]["verify"] == "none"
+    assert "source first: verify: none: what it says is taken without a proof of its origin" in two.log
+    assert "source first (verify: none): " in two.log
+    before = two.log.count("without a proof")
+    reload(two)
+    assert two.log.count("without a proof") == 2 * before
+
+
+def test_a_file_is_the_one_that_its_url_names(tmp_path: Path) -> None:
+    write(tmp_path, "a%41 #1", ["right.example"])
+    write(tmp_path, "aA #1", ["wrong.example"])
+    named = source(tmp_path, "a%2541%20%231")
+    config = {"sources": {"named": named}, "lists": {"national": {"sources": ["named"]}}}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("named")
+        assert values(daemon.snapshot("national", daemon.subscriber("isp", "national"))) == {"right.example"}
+
+
 def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     lines = [
         {"t": "domain", "v": "a.example"},
