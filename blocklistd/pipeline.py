@@ -222,8 +222,12 @@ class Pipeline:
         """Releases a held candidate on a reviewer's word. Raises RefusedError."""
         async with self.naming:
             decision = Decision(uid, user, self._clock(), approve=True)
-            case = await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
-            plan = self._plan_of(case.candidate)
+
+            def approved(connection: Connection) -> tuple[candidates.Case, ListPlan]:
+                case = candidates.decide(connection, candidate, decision)
+                return case, self._plan_of(case.candidate)  # what can't be released was not approved either
+
+            case, plan = await self._database.writing(approved)
             assertion = Assertion(case.candidate.source, case.candidate.asserted or None)
             settled = await self.release(plan, assertion, commit.Order(candidate, self._clock(), decided_by=user))
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED

@@ -96,6 +96,22 @@ def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_pat
     assert values(two.snapshot("national", token)) == {*NAMES[50:], "only.example"}
 
 
+def test_what_is_held_for_a_list_that_is_gone_can_only_be_rejected(two: Daemon, tmp_path: Path) -> None:
+    two.config["lists"]["other"] = {"sources": ["second"]}
+    two.write_config()
+    reload(two)
+    write(tmp_path, "first", NAMES[:10])
+    held = two.pull("first")["candidate"]
+    del two.config["lists"]["national"]
+    two.write_config()
+    reload(two)
+    refused = two.ask("POST", f"/candidates/{held}/approve", {})
+    assert (refused.status, "list national no longer takes source first" in refused.json["detail"]) == (409, True)
+    assert two.ask("GET", "/candidates").json[0]["approvals"] == [], "nobody's word counts for what was not done"
+    assert two.ask("POST", f"/candidates/{held}/reject", {"why": "gone"}).status == 200
+    assert two.ask("GET", "/candidates").json == []
+
+
 def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     two.config["lists"]["second-list"] = {"sources": ["second"]}
     two.write_config()
