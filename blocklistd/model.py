@@ -159,6 +159,11 @@ class Candidate:
     def held(self) -> bool:
         return bool(self.reasons)
 
+    @property
+    def guards(self) -> tuple[tuple[str, str], ...]:
+        """The guards that hold it, with their limits."""
+        return tuple((reason.guard, reason.limit) for reason in self.reasons)
+
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
