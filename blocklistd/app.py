@@ -216,6 +216,9 @@ class Application:
         zones = plans.zone_plans(config).values()
         await self.zones.configure(zones)
         self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
+        for source in sources.values():
+            if source.key is None:
+                log.warning("source %s: verify: none: what it says is taken without a proof of its origin", source.id)
         self.config = self.operations.config = config
 
     async def _serve_lists(self) -> None:

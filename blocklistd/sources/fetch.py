@@ -26,7 +26,7 @@ from blocklistd.sources import dropped
 from blocklistd.sources.web import Web, shown
 
 CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
-HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `url`", 410: "check `url`"}
+HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +200,13 @@ async def _http_body(web: Web, request: Request, sink: _Sink) -> _Taken | NotMod
             if known.etag or (known.last_modified and not redirected):
                 return NotModified()
             raise FetchError(f"{where}: status 304, not modified, to an unconditional request: expected 200 and a body")
-        _expect_ok(response, where)
+        _expect_ok(response, where, "url")
         encoding = _coding(response)
         if encoding is None:
             raise FetchError(f"{where}: a content coding that was not asked for: expected identity, gzip or zstd")
         # RFC 9112 section 6.3, rule 8: such a body ends where the connection does, wherever that is. A signature tells.
-        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        chunked = response.headers.getall("Transfer-Encoding", [""])[-1].lower().endswith("chunked")
+        framed = chunked or "Content-Length" in response.headers
         if not framed and request.signature is None:
             raise FetchError(f"{where}: no length and not chunked: expected a body that can be told from a cut one")
         sink.expect(response.content_length or 0)
@@ -221,7 +222,7 @@ async def _signature(web: Web, url: str) -> bytes:
     else:
         signature = b""
         async with web.answer(url, {"Accept-Encoding": "identity"}) as (response, where, _):
-            _expect_ok(response, where)
+            _expect_ok(response, where, "signature")
             if _coding(response) != "identity":
                 raise FetchError(f"{where}: a signature with a content coding: expected none")
             async for data in response.content.iter_chunked(MAX_SIGNATURE_BYTES):
@@ -245,10 +246,11 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _expect_ok(response: aiohttp.ClientResponse, where: str) -> None:
+def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
+    """`key` is the one of the source's configuration that says where the answer comes from."""
     if response.status != 200:
-        hint = HINTS.get(response.status)
-        raise FetchError(f"{where}: status {response.status}: expected 200{f', {hint}' if hint else ''}")
+        hint = HINTS.get(response.status, "the next pull tries again").format(key)
+        raise FetchError(f"{where}: status {response.status}: expected 200, {hint}")
 
 
 def _coding(response: aiohttp.ClientResponse) -> str | None:
