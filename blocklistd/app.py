@@ -68,15 +68,17 @@ FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.l
 
 
 def serve(config: Config) -> int:
-    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
+    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(config).run())
     except BlocklistError as error:
+        systemd.notify(f"STATUS={str(error).splitlines()[0]}")
+        if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
+            raise
         print(f"blocklistd: {error}", file=sys.stderr)
-        systemd.notify(f"STATUS={error}")
         return 1
     return 0
 
