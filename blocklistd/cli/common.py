@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from blocklistd.cli.failures import Failed
+from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.errors import BlocklistError, ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Session:
     def __init__(self, config: str | None, as_json: bool) -> None:
         self.path = Path(config or os.environ.get("BLOCKLISTD_CONFIG") or DEFAULT_CONFIG)
         self.json = as_json
+        self.answered = False
 
     def config(self) -> Config:
         """Raises ConfigError."""
@@ -35,25 +37,28 @@ class Session:
 
         return load(self.path)
 
-    def control(self) -> Control:
-        """The daemon of this configuration."""
+    @contextmanager
+    def daemon(self) -> Iterator[Control]:
+        """The daemon of this configuration. Raises ConfigError, Unreachable, Failed with its refusal."""
         from blocklistd.cli.control import Control
+        from blocklistd.config import control_socket
 
-        return Control(self.config().control.socket)
-
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The daemon's answer; raises Failed with its refusal, which --json prints as a document too."""
         try:
-            return self.control().ask(method, path, body)
-        except Failed as failed:
-            if self.json:
-                self.document({"error": str(failed)})
+            yield Control(control_socket(self.path))
+        except Unreachable:
+            self.config()  # what is wrong there may be why it does not run
             raise
+
+    def ask(self, method: str, *names: str, body: dict[str, Any] | None = None) -> Any:
+        """The daemon's answer to a request on the resource of these names."""
+        with self.daemon() as daemon:
+            return daemon.ask(method, names, body)
 
     def document(self, value: Any) -> None:
         """One JSON document on stdout."""
         import orjson
 
+        self.answered = True
         click.echo(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode())
 
     def answer(self, value: Any, text: Callable[[Any], None]) -> None:
@@ -77,8 +82,8 @@ def common(command: F) -> F:
             return command(session, **options)
         except ConfigError:
             raise
-        except BlocklistError as error:
-            if as_json:  # a document for every exit code but those of wrong usage
+        except (BlocklistError, Failed) as error:
+            if as_json and not session.answered:  # a document for every exit code but those of wrong usage
                 session.document({"error": str(error)})
             raise
 

@@ -6,13 +6,20 @@ import http.client
 import json
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from blocklistd.cli.failures import Failed, Unreachable
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
+
+
+class Out(Protocol):
+    """Where an answer is copied to."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 class Control:
@@ -21,25 +28,26 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def ask(self, method: str, names: Sequence[str], body: dict[str, Any] | None = None) -> Any:
         """The document that the daemon answers."""
-        with self._send(method, path, body) as response:
+        with self._send(method, names, body) as response:
             return json.loads(_taken(response))
 
-    def stream(self, path: str, out: BinaryIO) -> None:
+    def stream(self, names: Sequence[str], out: Out) -> None:
         """Copies an answer that is no document."""
-        with self._send("GET", path, None) as response:
+        with self._send("GET", names, None) as response:
             if response.status != 200:
                 _taken(response)
             shutil.copyfileobj(response, out)
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> http.client.HTTPResponse:
+    def _send(self, method: str, names: Sequence[str], body: dict[str, Any] | None) -> http.client.HTTPResponse:
+        path = "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.settimeout(ANSWER_WITHIN)
             connection.sock.connect(str(self._path))
-            connection.request(method, quote(path), None if body is None else json.dumps(body))
+            connection.request(method, path, None if body is None else json.dumps(body))
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import pytest
+
+from blocklistd.cli.lists import Array
 
 Answers = dict[tuple[str, str], tuple[int, Any]]
 CANDIDATE = {
@@ -175,6 +178,44 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
 def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["GET", "/lists/national/diff/1/2"] = (200, b'{"add":{}}\n')
     assert cli("list", "diff", "national", "1", "2").stdout == '{"add":{}}\n'
+
+
+@pytest.mark.parametrize("lines", [[], [{"add": {"type": "host"}}], [{"remove": {}}, {"add": {"value": "a,\\n"}}]])
+def test_a_diff_is_one_document_for_machines(daemon: FakeDaemon, cli: Cli, lines: list[Any]) -> None:
+    body = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, body)
+    assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == lines
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (409, {"detail": "too old"})
+    assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == {"error": "too old"}
+
+
+def test_lines_become_an_array_wherever_they_are_cut() -> None:
+    whole = b'{"a":1}\n{"b":2}\n{"c":3}\n'
+    for cut in range(1, len(whole)):
+        out = io.BytesIO()
+        array = Array(out)
+        array.write(whole[:cut])
+        array.write(whole[cut:])
+        array.close()
+        assert json.loads(out.getvalue()) == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("", "/sources/"), ("a/pull", "/sources/a%2Fpull"), ("../keys", "/sources/..%2Fkeys"), ("\udcff", "/sources/%FF")],
+)
+def test_a_name_is_one_part_of_what_is_asked(daemon: FakeDaemon, cli: Cli, name: str, path: str) -> None:
+    assert cli("source", "show", name).returncode == 1
+    assert daemon.asked == [("GET", path, None)]
+
+
+def test_a_file_that_became_wrong_stands_in_nobodys_way_while_the_daemon_runs(daemon: FakeDaemon, cli: Cli) -> None:
+    """A refused reload keeps the running configuration, and whoever asks need not be able to read all of the files."""
+    daemon.answers["GET", "/candidates"] = (200, [])
+    with open(cli.folder / "c.yaml", "a") as file:
+        file.write("nonsense: 1\n")
+    assert cli("candidate", "list").returncode == 0
+    assert cli("check-config").returncode == 2
 
 
 def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None:
