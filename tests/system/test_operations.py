@@ -110,6 +110,7 @@ def test_a_refused_reload_keeps_what_runs(two: Daemon) -> None:
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
         (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         ("{", "reload refused"),
     ):
         two.path.write_text(wrong)
