@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from blocklistd.cli.common import Session, common, table
+from blocklistd.cli.common import Session, age, common, table
 
 
 @click.group("subscriber")
@@ -53,8 +53,11 @@ def list_(session: Session) -> None:
     session.answer(
         session.ask("GET", "subscribers"),
         lambda found: table(
-            ("SUBSCRIBER", "LISTS", "CREATED", "BY", "REVOKED"),
-            [(n, " ".join(s["lists"]), s["created"], s["created_by"], s["revoked"]) for n, s in found.items()],
+            ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
+            [
+                (name, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
+                for name, s in found.items()
+            ],
         ),
     )
 
@@ -63,18 +66,19 @@ def list_(session: Session) -> None:
 @click.argument("subscriber", metavar="ID")
 @common
 def show(session: Session, subscriber: str) -> None:
-    """One subscriber."""
-    session.answer(
-        session.ask("GET", "subscribers", subscriber),
-        lambda one: table(
-            ("", ""),
-            [
-                (key, " ".join(value) if key == "lists" else value)
-                for key, value in one.items()
-                if value not in (None, {}, [])
-            ],
-        ),
-    )
+    """One subscriber, and how far its secondaries are."""
+    session.answer(session.ask("GET", "subscribers", subscriber), _show)
+
+
+def _show(one: dict[str, Any]) -> None:
+    zones = one.pop("zones")
+    rows = [(key, " ".join(v) if key == "lists" else v) for key, v in one.items() if v not in (None, {}, [])]
+    for name, zone in zones.items():
+        rows.append(("zone", f"{name} at {zone['serial'] or '?'}"))
+        for found in zone["secondaries"]:
+            where, lag = f"{found['address']} at {found['serial'] or '?'}", found["lag"]
+            rows.append(("secondary", f"{where}{f', {age(lag)} behind' if lag else ''}, seen {found['seen']}"))
+    table(("", ""), rows)
 
 
 @command.command("revoke")

@@ -235,6 +235,40 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
     assert daemon.asked == []
 
 
+def test_ids_stay_whole_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> None:
+    name = "c-0123456789ab"
+    daemon.answers["GET", "/candidates"] = (200, [CANDIDATE | {"id": name}])
+    master, terminal = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "blocklistd", "candidate", "list", "-c", str(cli.folder / "c.yaml")],
+        stdout=terminal,
+        env={**os.environ, "COLUMNS": "30"},
+        timeout=30,
+        check=True,
+    )
+    shown = os.read(master, 65536).decode()
+    os.close(terminal)
+    os.close(master)
+    for whole in (name, "national", CANDIDATE["created"], "REMOVED", "max_removed"):
+        assert str(whole) in shown
+
+
+def test_a_subscriber_is_shown_in_words(daemon: FakeDaemon, cli: Cli) -> None:
+    seen = {"address": "192.0.2.1", "serial": 7, "lag": 90.0, "seen": "2026-11-20T12:00:00Z"}
+    behind: dict[str, Any] = {"serial": 7, "lag": 90.0, "secondaries": [seen]}
+    zones = {"rpz.example": behind, "new.example": {"serial": None, "lag": None, "secondaries": []}}
+    one = {"id": "isp", "lists": {"national": {"version": None, "lag": None}}, "zones": zones, "notify": ["a", "b"]}
+    daemon.answers["GET", "/subscribers/isp"] = (200, one)
+    assert cli("subscriber", "show", "isp").stdout.splitlines() == [
+        "id\tisp",
+        "lists\tnational",
+        "notify\ta, b",
+        "zone\trpz.example at 7",
+        "secondary\t192.0.2.1 at 7, 90 s behind, seen 2026-11-20T12:00:00Z",
+        "zone\tnew.example at ?",
+    ]
+
+
 def test_no_daemon(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text('control: {socket: nobody.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
     gone = Cli(tmp_path)("status")
