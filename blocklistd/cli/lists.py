@@ -46,6 +46,7 @@ def diff(session: Session, name: str, start: int, end: int, show_entries: bool) 
         daemon.stream(("lists", name, "diff", str(start), str(end)), out)
     if isinstance(out, Array):
         out.close()
+    sys.stdout.buffer.flush()
 
 
 class Array:

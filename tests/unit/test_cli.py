@@ -189,6 +189,22 @@ def test_a_diff_is_one_document_for_machines(daemon: FakeDaemon, cli: Cli, lines
     assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == {"error": "too old"}
 
 
+def test_a_disk_that_is_full_is_a_line(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, b'{"add":{}}\n')
+    daemon.answers["GET", "/candidates"] = (200, [])
+    for command in (["list", "diff", "national", "1", "2"], ["candidate", "list", "--json"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "blocklistd", *command, "-c", str(cli.folder / "c.yaml")],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+                timeout=30,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (1, b"blocklistd: the output: No space left on device\n")
+
+
 def test_lines_become_an_array_wherever_they_are_cut() -> None:
     whole = b'{"a":1}\n{"b":2}\n{"c":3}\n'
     for cut in range(1, len(whole)):
