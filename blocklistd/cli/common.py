@@ -54,8 +54,10 @@ class Session:
 
     def ask(self, method: str, *names: str, body: dict[str, Any] | None = None) -> Any:
         """The daemon's answer to a request on the resource of these names."""
+        from blocklistd.cli.control import path_of
+
         with self.daemon() as daemon:
-            return daemon.ask(method, names, body)
+            return daemon.ask(method, path_of(*names), body)
 
     def document(self, value: Any) -> None:
         """One JSON document on stdout."""

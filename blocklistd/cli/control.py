@@ -6,7 +6,6 @@ import http.client
 import json
 import shutil
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -14,6 +13,11 @@ from urllib.parse import quote
 from blocklistd.cli.failures import Failed, Unreachable
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
+
+
+def path_of(*names: str) -> str:
+    """The path of a resource: each name is one part of it, whatever is in it."""
+    return "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
 
 
 class Out(Protocol):
@@ -28,20 +32,19 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def ask(self, method: str, names: Sequence[str], body: dict[str, Any] | None = None) -> Any:
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The document that the daemon answers."""
-        with self._send(method, names, body) as response:
+        with self._send(method, path, body) as response:
             return json.loads(_taken(response))
 
-    def stream(self, names: Sequence[str], out: Out) -> None:
+    def stream(self, path: str, out: Out) -> None:
         """Copies an answer that is no document."""
-        with self._send("GET", names, None) as response:
+        with self._send("GET", path, None) as response:
             if response.status != 200:
                 _taken(response)
             shutil.copyfileobj(response, out)
 
-    def _send(self, method: str, names: Sequence[str], body: dict[str, Any] | None) -> http.client.HTTPResponse:
-        path = "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
+    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = socket.socket(socket.AF_UNIX)

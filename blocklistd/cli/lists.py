@@ -41,9 +41,11 @@ def diff(session: Session, name: str, start: int, end: int, show_entries: bool) 
     """The exact difference as NDJSON; with --json, the same as one array."""
     if os.isatty(1) and not show_entries:
         raise Failed("this prints listed entries on a terminal: add --show-entries, or redirect it to a file")
+    from blocklistd.cli.control import path_of
+
     out = Array(sys.stdout.buffer) if session.json else sys.stdout.buffer
     with session.daemon() as daemon:
-        daemon.stream(("lists", name, "diff", str(start), str(end)), out)
+        daemon.stream(path_of("lists", name, "diff", str(start), str(end)), out)
     if isinstance(out, Array):
         out.close()
     sys.stdout.buffer.flush()
