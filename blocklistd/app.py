@@ -33,6 +33,7 @@ from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_err
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
+from blocklistd.model import SourceId
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.dns_metrics import DnsCollector
@@ -42,6 +43,7 @@ from blocklistd.ops.scheduler import Scheduler
 from blocklistd.outputs.wire import wire_name
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
+from blocklistd.receive import SourcePlan
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue
 from blocklistd.serve.dns import DnsServer
@@ -51,7 +53,7 @@ from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
-from blocklistd.times import utc_now
+from blocklistd.times import rfc3339, utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
@@ -68,15 +70,17 @@ FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.l
 
 
 def serve(config: Config) -> int:
-    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
+    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(config).run())
     except BlocklistError as error:
+        systemd.notify(f"STATUS={str(error).splitlines()[0]}")
+        if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
+            raise
         print(f"blocklistd: {error}", file=sys.stderr)
-        systemd.notify(f"STATUS={error}")
         return 1
     return 0
 
@@ -141,7 +145,7 @@ class Application:
                 self.clock,
             )
             self.store = store
-            await self._take_plans(config)
+            await self._take_plans(config, await asyncio.to_thread(plans.source_plans, config))
             await self._serve_lists()
             await self.operations.reload_subscribers()
             await self._listen(stack, sockets)
@@ -197,9 +201,8 @@ class Application:
             upkeep.clear_work(store)
         return store
 
-    async def _take_plans(self, config: Config) -> None:
+    async def _take_plans(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
         """Hands the configuration's sections to the stations."""
-        sources = await asyncio.to_thread(plans.source_plans, config)
         now = self.clock()
 
         def ensure() -> None:
@@ -360,8 +363,8 @@ class Application:
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
             if overdue:
-                since = state.last_accepted or "ever"
-                log.warning("source %s: no accepted pull since %s (max_age %s)", name, since, source.max_age)
+                since = f"since {rfc3339(state.last_accepted)}" if state.last_accepted else "yet"
+                log.warning("source %s is overdue: no accepted pull %s", name, since)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 
@@ -377,14 +380,17 @@ class Application:
             new = await asyncio.to_thread(load, self.config.path)
             changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
             if new.serves_dns != self.config.serves_dns:
-                changed.append("dns")
+                changed.append("dns (opened with the first zone, closed with the last)")
+            if (new.feed.tls is None) != (self._tls is None):
+                changed.append("feed.tls (that there is any)")
             if changed:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
+            sources = await asyncio.to_thread(plans.source_plans, new)  # before the certificate: it may be refused
             if self._tls is not None and new.feed.tls is not None:
                 load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
             async with self.pipeline.naming:  # between two settlings, never in one
-                await self._take_plans(new)
+                await self._take_plans(new, sources)
         except (BlocklistError, OSError, ssl.SSLError) as error:
             problems = error.problems if isinstance(error, ConfigError) else [error]
             for problem in problems:

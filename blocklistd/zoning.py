@@ -80,8 +80,8 @@ class ZonePublisher:
         """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
             served = self._zones.get(wire_name(plan.name))
-            if version is not None and served is not None and served.version == version:
-                continue
+            if served is not None and served.version == version and served.plan.renders_as(plan):
+                continue  # a version of the same number may be another list's
             try:
                 with self._stations.timed("zone", plan.name):
                     serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
@@ -103,7 +103,7 @@ class ZonePublisher:
         if found is None or oldest is None:
             return False
         view = ZoneView(
-            plan=plan,
+            plan=found.plan,  # not today's, until it has its own serial: none stands for two contents
             serial=found.serial,
             version=found.version,
             records=found.records,

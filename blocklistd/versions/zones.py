@@ -49,6 +49,10 @@ class ZonePlan:
     def apex_of(self) -> str:
         return orjson.dumps(self.apex).decode()
 
+    def renders_as(self, other: ZonePlan) -> bool:
+        """Whether the same version makes the same zone."""
+        return (self.records_of, self.apex_of) == (other.records_of, other.apex_of)
+
     @property
     def ruling(self) -> Ruling:
         return Ruling(self.name, self.categories, Action(wire_name(self.target), self.ttl))
@@ -72,6 +76,14 @@ class ZoneSerial:
     covered: int
     omitted: Sequence[str]
     time: datetime
+
+    @property
+    def plan(self) -> ZonePlan:
+        """What it was made by; the configuration may be another by now."""
+        source, categories, target, ttl = orjson.loads(self.records_of)
+        apex = orjson.loads(self.apex_of)
+        apex["ns"] = tuple(apex["ns"])
+        return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial)
 
     @property
     def files(self) -> ZoneFiles | None:

@@ -146,6 +146,7 @@ def test_a_refused_reload_keeps_what_runs(two: Daemon) -> None:
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
         (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         ("{", "reload refused"),
     ):
         two.path.write_text(wrong)
@@ -291,7 +292,36 @@ def test_roles_follow_the_uid(tmp_path: Path) -> None:
         reload(daemon)
         assert by_nobody("GET", "/candidates").startswith("200")
         assert by_nobody("POST", "/sources/first/pull").startswith("403"), "a reviewer is no editor"
+        assert by_nobody("GET", "/keys").startswith("403"), "keys are the admin's"
     subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("name", ["", "..", "first/pull", "%2e", "first?x=1"])
+def test_a_name_is_nothing_but_a_name(two: Daemon, name: str) -> None:
+    for group in ("source", "candidate", "subscriber"):
+        refused = two.cli(group, "show", name, "-c", str(two.path), check=False)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"blocklistd: there is no {group} {name!r}".encode())
+
+
+def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    second = Daemon(tmp_path / "second", {"control": {"socket": str(tmp_path / "c.sock"), "operators": {}}})
+    second.init_keys()
+    second.launch()
+    assert second.process is not None
+    assert second.process.wait(60) == 1
+    assert "another daemon answers there" in second.log
+    assert two.ask("GET", "/status").status == 200
+    two.kill()
+    two.start()  # the socket that it left is nobody's
+    two.stop()
+    (tmp_path / "c.sock").write_text("a file of somebody's")
+    two.launch()
+    assert two.process is not None
+    assert two.process.wait(60) == 1
+    assert "is no socket" in two.log
+    assert (tmp_path / "c.sock").read_text() == "a file of somebody's"
 
 
 def test_what_is_on_the_disk_is_for_the_daemon_alone(two: Daemon, tmp_path: Path) -> None:

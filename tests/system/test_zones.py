@@ -21,6 +21,7 @@ import pytest
 
 from blocklistd.serve.tsig import Key, Signer
 from tests.system.daemon import Daemon, free_port
+from tests.system.test_operations import reload
 
 ZONE = "rpz.blocklist.example"
 ORIGIN = dns.name.from_text(ZONE)
@@ -171,14 +172,32 @@ def test_a_serial_rises_with_rules_and_rendering_only(scene: Scene) -> None:
     assert secondary.refresh("AXFR") == 1
     scene.daemon.config["zones"][ZONE]["ttl"] = 120
     scene.daemon.write_config()
-    from tests.system.test_operations import reload
-
     reload(scene.daemon)
     assert secondary.refresh() == 2
     assert {node.get_rdataset(1, 5).ttl for name, node in secondary.zone.nodes.items() if name != ORIGIN} == {120}
     scene.daemon.stop()
     scene.daemon.start()
     assert secondary.refresh() == 2, "a restart makes no serial"
+
+
+def test_a_zone_that_is_given_another_list_shows_that(scene: Scene) -> None:
+    """Also where the new list happens to be at the version number of the old one."""
+    secondary = scene.secondary("isp")
+    assert secondary.refresh() == 1
+    config = scene.daemon.config
+    (scene.folder / "other.txt").write_text("other.example\n")
+    config["sources"]["other"] = {
+        **{"url": f"file:{scene.folder}/other.txt", "format": "text", "defaults": {"type": "host"}},
+        **{"schedule": "every 1d", "verify": {"method": "none"}},
+    }
+    config["lists"]["other"] = {"sources": ["other"]}
+    config["zones"][ZONE]["list"] = "other"
+    scene.daemon.write_config()
+    reload(scene.daemon)
+    scene.daemon.first_pull("other")
+    assert scene.daemon.ask("GET", "/status").json["lists"]["other"]["version"] == 1
+    assert secondary.refresh() == 2
+    assert secondary.rules == {"other.example"}
 
 
 @pytest.mark.parametrize(
