@@ -219,6 +219,6 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
         case urllib3.exceptions.LocationValueError():
             return "this is no address of a feed"
         case urllib3.exceptions.ProtocolError() | urllib3.exceptions.InvalidHeader():
-            return "no answer of HTTP that is whole"
+            return "it ended without a whole answer of HTTP: try again later"
         case _:
             return type(cause).__name__
