@@ -48,7 +48,7 @@ from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue
 from blocklistd.serve.dns import DnsServer
 from blocklistd.serve.feed import Feed
-from blocklistd.serve.https import Listener, bind
+from blocklistd.serve.https import Listener, allow_connections, bind
 from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
@@ -73,6 +73,7 @@ def serve(config: Config) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
+    allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(config).run())

@@ -50,6 +50,7 @@ KEPT_METADATA: Final = 16  # versions of each signed role that stay downloadable
 
 # -- feed ----------------------------------------------------------------------------------------------------------
 MAX_CONNECTIONS: Final = 4096
+OPEN_FILES: Final = 16384  # connections of every listener, each with a file that is sent, and all else; as in the unit
 MAX_CONNECTIONS_PER_SUBSCRIBER: Final = 256  # requests under way at once: dozens of nodes, each waiting and polling
 MAX_REQUEST_BODY: Final = 64 * KIB
 MAX_WAIT: Final = 55  # seconds of a long poll
