@@ -56,7 +56,7 @@ from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
+from blocklistd.versions.lists import ensure_list, list_state
 from blocklistd.versions.pulls import SourceState, source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
@@ -228,11 +228,13 @@ class Application:
                 log.critical("list %s can't be served: %s", name, what)
 
     async def _serve_list(self, plan: ListPlan) -> None:
-        self.publisher.damaged.add(plan.id)
         state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
         if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
             log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
-            if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
+            self.publisher.damaged.add(plan.id)
+            async with self.pipeline.naming:
+                made = await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT)
+            if not made:
                 raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
             log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
         self.publisher.damaged.discard(plan.id)
@@ -328,14 +330,10 @@ class Application:
         """Retention and the sweep. A diff that is asked for in between is refused, never made of half a log."""
         now = self.clock()
         for name, wanted in self.config.lists.items():
-
-            def prune(connection, name=name, wanted=wanted):  # type: ignore[no-untyped-def]
-                oldest = upkeep.oldest_to_keep(connection, name, wanted.retention, now)
-                if oldest > oldest_diff(connection, name):
-                    upkeep.prune(connection, name, oldest)
-
-            await self.database.writing(prune)
-            await self.publisher.publish(name)
+            await self.database.writing(
+                functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
+            )
+        await self.publisher.sign_again()  # from now on it is said which differences are left
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from blocklistd.errors import StoreError
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version
@@ -53,6 +54,10 @@ class Publisher:
 
     async def publish(self, list_id: ListId) -> ListView:
         """Signs what is due for the list's newest version, and serves it. Raises StoreError, SigningError."""
+        if list_id in self.damaged:
+            raise StoreError(
+                f"list {list_id}: the file of its live version is damaged: restore a backup of the state_dir"
+            )
         async with self._locks[list_id]:
             with self._stations.timed("sign", list_id):
                 made = await asyncio.to_thread(self._sign, list_id)

@@ -364,3 +364,17 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
             take_over(connection, hotline, report, "", None)
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()
+
+
+def test_a_damaged_list_that_cannot_be_mended_is_not_served(two: Daemon, tmp_path: Path) -> None:
+    """Not by a pull that finds nothing new either; and all else goes on."""
+    token = two.subscriber("isp", "national")
+    digest = two.get("/v1/lists/national", token).json["sha256"]
+    two.stop()
+    for path in (tmp_path / "state" / "sealed").glob("*/[0-9a-f]*"):
+        path.write_bytes(b"damaged\n")
+    two.start()
+    assert two.pull("second")["outcome"] == "failed"
+    assert two.get("/v1/lists/national", token).status == 404
+    assert two.get(f"/v1/lists/national/targets/{digest}.national.ndjson", token).status == 404
+    assert two.ops("/readyz").status == 503
