@@ -66,17 +66,21 @@ class ZonePublisher:
         self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
-        """Serves what the store has of these zones, and no others."""
+        """Serves what the store has of these zones, and no others; what is damaged of it is `behind`."""
         self._plans = {plan.name: plan for plan in plans}
         self._zones.configure(self._plans.values())
         for plan in self._plans.values():
-            await self._load(plan)
+            if await asyncio.to_thread(self._is_whole, plan):
+                await self._load(plan)
+            else:
+                log.error("zone %s: a file of it is missing or damaged: it is made again", plan.name)
+                self.behind.add(plan.name)
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
         """Brings the zones of a list, or all, to its live version; those that are known to be at `version` are left.
 
         Files are sealed meanwhile. A zone that can't be made keeps its last good serial, and is in `behind` until it
-        can.
+        can: for it is not known why, all of it is made anew then.
         """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
             served = self._zones.get(wire_name(plan.name))
@@ -84,7 +88,8 @@ class ZonePublisher:
                 continue
             try:
                 with self._stations.timed("zone", plan.name):
-                    serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
+                    order = (self._store, plan, self._clock(), plan.name in self.behind)
+                    serial = await self._jobs.run(advance, *order, limits=COMMIT)
                     changed = serial is not None and await self._load(plan)
                 if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial)
@@ -92,6 +97,13 @@ class ZonePublisher:
             except BlocklistError as error:
                 self.behind.add(plan.name)
                 log.error("zone %s stays as it is: %s", plan.name, error)
+
+    def _is_whole(self, plan: ZonePlan) -> bool:
+        """Whether the files of the newest serial are what their names say."""
+        with self._database.read() as connection:
+            found = newest_serial(connection, plan.name)
+        digests = (found.wire, found.rules, found.names) if found else ()
+        return all(digest is None or self._store.sealed.intact(digest) for digest in digests)
 
     async def _load(self, plan: ZonePlan) -> bool:
         """Serves the newest serial; whether it is another than was served."""
@@ -126,8 +138,12 @@ class ZonePublisher:
 
     async def difference(self, view: ZoneView, since: int) -> tuple[bytes, bytes] | None:
         """What goes and what comes since a serial, compiled; None where the whole zone is less to send."""
-        logged = await self._database.reading(lambda connection: _logged(connection, view, since))
-        if logged > max(view.records, 1):
+
+        def known(connection: Connection) -> tuple[int | None, int]:
+            return oldest_ixfr(connection, view.plan.name), _logged(connection, view, since)
+
+        oldest, logged = await self._database.reading(known)
+        if oldest is None or since < oldest or logged > max(view.records, 1):  # pruned since the view was made
             return None
         key = (view.plan.name, since, view.serial)
         path = ixfr_path(self._store, *key)
