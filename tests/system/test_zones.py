@@ -387,3 +387,8 @@ def test_a_step_that_was_pruned_meanwhile_is_the_whole_zone(scene: Scene) -> Non
         database.execute("DELETE FROM zone_changes WHERE serial <= 2")
     assert secondary.refresh() == 3
     assert secondary.rules == {name for d in "abc" for name in (f"{d}.example", f"*.{d}.example")}
+
+
+def test_a_name_that_is_long_for_a_key(scene: Scene) -> None:
+    secondary = scene.secondary("i" * 64)
+    assert secondary.refresh("AXFR") == 1
