@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.errors import BlocklistError
+from blocklistd.errors import told
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
@@ -94,9 +94,9 @@ class ZonePublisher:
                 if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial)
                 self.behind.discard(plan.name)
-            except BlocklistError as error:
+            except Exception as error:  # one zone's trouble keeps no other from its version
                 self.behind.add(plan.name)
-                log.error("zone %s stays as it is: %s", plan.name, error)
+                log.error("zone %s stays as it is: %s", plan.name, told(error))
 
     def _is_whole(self, plan: ZonePlan) -> bool:
         """Whether the files of the newest serial are what their names say."""
