@@ -20,7 +20,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, RefusedError, without_text
+from blocklistd.errors import BlocklistError, RefusedError, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import MAX_CONCURRENT_PULLS
@@ -106,10 +106,10 @@ class Pipeline:
 
     async def pull(self, source_id: SourceId) -> Pull:
         """Pulls now, after the pull that runs, if one does. Never raises for what a hotline or a disk does."""
-        plan = self.sources.get(source_id)
-        if plan is None:
-            raise RefusedError(f"there is no source {source_id!r} in the configuration")
         async with self._one_of[source_id], self._slots:
+            plan = self.sources.get(source_id)  # not before: a reload may have changed it while this waited
+            if plan is None:
+                raise RefusedError(f"there is no source {source_id!r} in the configuration")
             began = self._clock()
             report, validators = None, None
             try:
@@ -127,7 +127,7 @@ class Pipeline:
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
             pull = await self._conclude(plan, result, began, report, validators)
         if report is None and result.outcome is Outcome.FAILED:
-            await self._no_longer_awaited(plan)
+            await self._no_longer_awaited(plan, pull.versions)
         return pull
 
     async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
@@ -222,8 +222,12 @@ class Pipeline:
         """Releases a held candidate on a reviewer's word. Raises RefusedError."""
         async with self.naming:
             decision = Decision(uid, user, self._clock(), approve=True)
-            case = await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
-            plan = self._plan_of(case.candidate)
+
+            def record(connection: Connection) -> tuple[candidates.Case, ListPlan]:
+                found = candidates.decide(connection, candidate, decision)
+                return found, self._plan_of(found.candidate)  # what is refused is not recorded
+
+            case, plan = await self._database.writing(record)
             assertion = Assertion(case.candidate.source, case.candidate.asserted or None)
             settled = await self.release(plan, assertion, commit.Order(candidate, self._clock(), decided_by=user))
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
@@ -264,15 +268,14 @@ class Pipeline:
                 if state.report is None or not state.current:
                     return
                 result = await self._settle(plan, state.report)
-        except BlocklistError as error:
-            log.error("source %s could not be settled: %s", plan.id, error)
+        except Exception as error:  # one source's trouble keeps no other from being settled
+            log.error("source %s could not be settled: %s", plan.id, told(error), exc_info=without_text(error))
             return
         if result.outcome is not Outcome.UNCHANGED:
             log.info("source %s: %s %s", plan.id, result.outcome, result.reason or "")
 
-    async def _no_longer_awaited(self, failed: SourcePlan) -> None:
+    async def _no_longer_awaited(self, failed: SourcePlan, versions: dict[ListId, Version]) -> None:
         """A first version that waited for a source is made without it, once that has failed."""
-        versions = await self._database.reading(lambda connection: _live_versions(connection, failed.lists))
         waiting = {name for name, version in versions.items() if not version}
         for plan in [plan for plan in self.sources.values() if waiting & set(plan.lists) and plan is not failed]:
             await self._settle_again(plan)
@@ -303,11 +306,12 @@ class Pipeline:
                 settings=plan.settings,
             )
 
+        versions: dict[ListId, Version] = {}
         try:
             await self._database.writing(record)
+            versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
-        versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,
