@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ from sqlalchemy import Connection
 from blocklistd import plans
 from blocklistd.config import Address, Config, Source, load
 from blocklistd.daemon import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
@@ -151,8 +151,7 @@ class Application:
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
-            await warming
-            settling = asyncio.ensure_future(self._settle_and_schedule())
+            settling = asyncio.ensure_future(self._settle_and_schedule(warming))
             stack.callback(settling.cancel)
             await self._until_stopped(settling)
             systemd.notify("STOPPING=1")
@@ -208,6 +207,8 @@ class Application:
                     ensure_list(connection, name, now)
 
         await asyncio.to_thread(ensure)
+        if self._tls is not None and config.feed.tls is not None:  # here, behind what may refuse the configuration
+            load_certificate(self._tls, config.feed.tls.cert, config.feed.tls.key)
         self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -224,8 +225,7 @@ class Application:
             try:
                 await self._serve_list(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.critical("list %s can't be served: %s", name, what)
+                log.critical("list %s can't be served: %s", name, told(error))
 
     async def _serve_list(self, plan: ListPlan) -> None:
         state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
@@ -279,14 +279,13 @@ class Application:
             running.add_signal_handler(name, self.stopping.set)
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
-    async def _settle_and_schedule(self) -> None:
+    async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
         """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
-        for step in (self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms):
-            try:
-                await step()
-            except Exception as error:
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.error("while settling after the start: %s", what, exc_info=without_text(error))
+
+        async def warm() -> None:
+            await warming
+
+        await _in_turn(warm, self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms)
         await self._schedule()
         self.scheduler.start()
 
@@ -371,14 +370,14 @@ class Application:
             changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
             if new.serves_dns != self.config.serves_dns:
                 changed.append("dns")
+            if (new.feed.tls is None) != (self._tls is None):
+                changed.append("feed.tls")
             if changed:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
-            if self._tls is not None and new.feed.tls is not None:
-                load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
             async with self.pipeline.naming:  # between two settlings, never in one
                 await self._take_plans(new)
-        except (BlocklistError, OSError, ssl.SSLError) as error:
+        except (BlocklistError, OSError) as error:
             problems = error.problems if isinstance(error, ConfigError) else [error]
             for problem in problems:
                 log.error("reload refused, the running configuration stays: %s", problem)
@@ -386,10 +385,7 @@ class Application:
             logs.configure(new.ops.log.level, new.ops.log.format)
             for source in removed:
                 self.scheduler.drop(f"pull {source}")
-            await self._serve_lists()
-            await self._schedule()
-            await self._advance_zones()
-            await self._alarms()
+            await _in_turn(self._serve_lists, self._schedule, self._advance_zones, self._alarms)
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
@@ -428,6 +424,15 @@ class Application:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
         self.metrics.observe_request(answer.status, request.path, waited, seconds, length)
+
+
+async def _in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
+    """One after the other; what fails is logged, and keeps nothing behind it from its turn."""
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:
+            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))
 
 
 def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:

@@ -21,7 +21,7 @@ NAMES = [f"n{number}.example" for number in range(100)]
 
 def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
     hotline_cert, hotline_key = make_certificate(tmp_path, "hotline")
-    other_cert, _ = make_certificate(tmp_path, "other")
+    other_cert, other_key = make_certificate(tmp_path, "other")
     feed_cert, feed_key = make_certificate(tmp_path, "feed")
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     serving.load_cert_chain(hotline_cert, hotline_key)
@@ -78,6 +78,13 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
             assert "certificate" in failed["reason"]
             shutil.copy(hotline_key, feed_key)  # a key of another certificate: the running one stays
             reload(daemon, "reload refused")
+            assert sync_once(options(new_cert), lambda text: None).version == 2
+            shutil.copy(other_cert, feed_cert)  # all right now, and refused for another reason
+            shutil.copy(other_key, feed_key)
+            (tmp_path / "empty").touch()
+            daemon.config["sources"]["hotline"]["auth"] = {"bearer": {"file": "empty"}}
+            daemon.write_config()
+            reload(daemon, "expected a secret")
             assert sync_once(options(new_cert), lambda text: None).version == 2
 
 
