@@ -72,8 +72,9 @@ class Reception:
         self._jobs = jobs
         self._clock = clock
         self._stations = stations
-        self._sound: set[Sha256] = set()
-        """Files that this process has written, or found to be what their name says: what follows may build on them."""
+        self._sound: dict[SourceId, set[Sha256]] = {}
+        """Of each source the files that this process has written, or found to be what their name says: what follows may
+        build on them."""
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.
@@ -145,7 +146,7 @@ class Reception:
         files = self._store.sealed
         path = files.path
         found = asserted.place(files, state.asserted)
-        if found is None or not self._is_sound(state.body, state.asserted):
+        if found is None or not self._is_sound(state.id, state.body, state.asserted):
             log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
             return None
         return Earlier(
@@ -159,19 +160,19 @@ class Reception:
             dropped_attributes=state.report.dropped_attributes,
         )
 
-    def _is_sound(self, body: Body, said: Sha256) -> bool:
+    def _is_sound(self, source: SourceId, body: Body, said: Sha256) -> bool:
         """Looked at once in a process's life: a damaged file is no base for anything."""
         files = self._store.sealed
-        if not self._sound.issuperset((body.listed, body.notes, said)):
+        if self._sound.get(source) != {body.listed, body.notes, said}:
             if not (files.intact(body.listed) and files.intact(body.notes) and asserted.intact(files, said)):
                 return False
-            self._sound |= {body.listed, body.notes, said}
+            self._sound[source] = {body.listed, body.notes, said}
         return True
 
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seals what the job left, under digests of our own, as the source's newest word. Files are sealed meanwhile,
         and named at the end."""
-        findings, order, state = received.findings, received.order, received.state
+        findings, order = received.findings, received.order
         files = self._store.sealed
         listed, notes = order.candidates[findings.listed], order.notes
         noted = notes.stat().st_size > 0
@@ -193,8 +194,7 @@ class Reception:
             signature=findings.signature,
             signed_at=findings.signed_at,
         )
-        self._sound -= {state.asserted, *((state.body.listed, state.body.notes) if state.body else ())}
-        self._sound |= set(digests)
+        self._sound[plan.id] = set(digests)
         # without notes there is nothing to follow a change with, and the body need not be kept
         body = Body(digests[0], digests[1]) if noted else None
         await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings, body))
