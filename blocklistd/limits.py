@@ -76,4 +76,5 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS
 # -- DNS -------------------------------------------------------------------------------------------------------------
 DNS_CONNECTIONS: Final = 512
 DNS_IDLE: Final = 20.0  # seconds until the next whole request on a connection (RFC 7766 6.2.3)
+MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered, by zone: those that asked last
 OMITTED_SHOWN: Final = 100  # ids of omitted entries in a status

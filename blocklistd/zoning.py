@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.errors import told
+from blocklistd.errors import StoreError, told
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
+from blocklistd.limits import MAX_SECONDARIES, OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import wire_name
 from blocklistd.publish import Clock
@@ -30,6 +30,7 @@ from blocklistd.versions.zones import (
     ZoneSerial,
     advance,
     ixfr_path,
+    leads_from,
     newest_serial,
     oldest_ixfr,
     read_ixfr,
@@ -66,14 +67,17 @@ class ZonePublisher:
         self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
-        """Serves what the store has of these zones, and no others; what is damaged of it is `behind`."""
+        """Serves what the store has of these zones, and no others; one of which that can't be had is `behind`."""
         self._plans = {plan.name: plan for plan in plans}
         self._zones.configure(self._plans.values())
+        self.behind &= self._plans.keys()
         for plan in self._plans.values():
-            if await asyncio.to_thread(self._is_whole, plan):
+            try:
+                if not await asyncio.to_thread(self._is_whole, plan):
+                    raise StoreError("a file of it is missing or damaged")
                 await self._load(plan)
-            else:
-                log.error("zone %s: a file of it is missing or damaged: it is made again", plan.name)
+            except Exception as error:
+                log.error("zone %s is made again: %s", plan.name, told(error))
                 self.behind.add(plan.name)
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
@@ -139,11 +143,11 @@ class ZonePublisher:
     async def difference(self, view: ZoneView, since: int) -> tuple[bytes, bytes] | None:
         """What goes and what comes since a serial, compiled; None where the whole zone is less to send."""
 
-        def known(connection: Connection) -> tuple[int | None, int]:
-            return oldest_ixfr(connection, view.plan.name), _logged(connection, view, since)
+        def known(connection: Connection) -> tuple[bool, int]:
+            return leads_from(connection, view.plan.name, since), _logged(connection, view, since)
 
-        oldest, logged = await self._database.reading(known)
-        if oldest is None or since < oldest or logged > max(view.records, 1):  # pruned since the view was made
+        leads, logged = await self._database.reading(known)
+        if not leads or logged > max(view.records, 1):
             return None
         key = (view.plan.name, since, view.serial)
         path = ixfr_path(self._store, *key)
@@ -168,7 +172,10 @@ class ZonePublisher:
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
         before = known.get(seen.address)
         serial = seen.serial if seen.serial is not None else before.serial if before else None
+        known.pop(seen.address, None)  # behind all that asked before it
         known[seen.address] = Sighting(serial, self._clock())
+        if len(known) > MAX_SECONDARIES:
+            del known[next(iter(known))]
 
     def status(self, connection: Connection) -> dict[str, Any]:
         """The zones of `status`."""

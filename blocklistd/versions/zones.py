@@ -106,6 +106,17 @@ def oldest_ixfr(connection: Connection, zone: str) -> int | None:
     return int(broken if broken is not None else newest)
 
 
+def leads_from(connection: Connection, zone: str, serial: int) -> bool:
+    """Whether the log leads from this serial to the newest.
+
+    It does not from one that the zone never had: `serial_start` leaves some out, and a secondary that was another's may
+    hold one of these.
+    """
+    oldest = oldest_ixfr(connection, zone)
+    had = select(zone_serials.c.serial).where(zone_serials.c.zone == zone, zone_serials.c.serial == serial)
+    return oldest is not None and serial >= oldest and connection.execute(had).first() is not None
+
+
 def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> int | None:
     """The job: brings a zone to its list's live version; its serial then, or None while the list has no version.
 
@@ -218,8 +229,7 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
     path = ixfr_path(store, plan.name, start, end)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with store.opened() as (database, files), database.read() as connection:
-        oldest = oldest_ixfr(connection, plan.name)
-        if oldest is None or start < oldest:
+        if not leads_from(connection, plan.name, start):
             raise StoreError(f"zone {plan.name}: the log below serial {end} was pruned meanwhile")
         goes: list[bytes] = []
         comes: list[bytes] = []

@@ -15,6 +15,7 @@ import dns.message
 import dns.name
 import dns.query
 import dns.rcode
+import dns.rdataset
 import dns.rdatatype
 import dns.tsig
 import dns.zone
@@ -22,6 +23,7 @@ import pytest
 
 from blocklistd.serve.tsig import Key, Signer
 from tests.system.daemon import Daemon, free_port
+from tests.system.test_operations import reload
 
 ZONE = "rpz.blocklist.example"
 ORIGIN = dns.name.from_text(ZONE)
@@ -392,3 +394,21 @@ def test_a_step_that_was_pruned_meanwhile_is_the_whole_zone(scene: Scene) -> Non
 def test_a_name_that_is_long_for_a_key(scene: Scene) -> None:
     secondary = scene.secondary("i" * 64)
     assert secondary.refresh("AXFR") == 1
+
+
+def test_a_serial_that_the_zone_never_had_is_the_whole_zone(scene: Scene) -> None:
+    """`serial_start` leaves serials out; a secondary that followed another primary may have one of them."""
+    secondary = scene.secondary("isp")
+    assert secondary.refresh("AXFR") == 1
+    scene.daemon.config["zones"][ZONE]["serial_start"] = 100
+    scene.daemon.write_config()
+    reload(scene.daemon)
+    scene.publish("a.example", "b.example")
+    with secondary.zone.writer() as held:
+        foreign = held.get(ORIGIN, "SOA")[0].replace(serial=50)
+        held.delete("a.example." + ZONE + ".")
+        held.delete("*.a.example." + ZONE + ".")
+        held.replace(ORIGIN, dns.rdataset.from_rdata(60, foreign))
+    assert secondary.rules == set()
+    assert secondary.refresh() == 100
+    assert secondary.rules == {"a.example", "*.a.example", "b.example", "*.b.example"}
