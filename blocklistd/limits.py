@@ -33,6 +33,7 @@ OVERLAY_SHARE: Final = 16  # what a source asserts is written anew when one line
 INTAKE_CPU: Final = 600  # seconds, RLIMIT_CPU
 INTAKE_WALL: Final = 900.0  # seconds
 COMMIT_WALL: Final = 1800.0  # seconds
+MAX_JOBS: Final = 8  # processes at once; above MAX_CONCURRENT_PULLS, so that no hotline keeps the others waiting
 MAX_JOB_REPORT: Final = 1 * MIB  # bytes of the answer that a job may send
 
 THREADS: Final = 48  # for calls to the database and to files: more than can wait for one writer at a time

@@ -28,7 +28,7 @@ from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
-from blocklistd.limits import MAX_JOB_REPORT
+from blocklistd.limits import MAX_JOB_REPORT, MAX_JOBS
 from blocklistd.stations import Stations
 
 PRELOAD: Final = [
@@ -37,8 +37,6 @@ PRELOAD: Final = [
     "blocklistd.versions.commit",
     "blocklistd.versions.render",
 ]
-MAX_JOBS: Final = 8
-"""Processes at once; more wait. Above the number of concurrent pulls, so that no hotline keeps the others waiting."""
 _SIGNALS: Final = {"SIGSYS": "forbidden", "SIGXCPU": "processor", "SIGXFSZ": "file", "SIGKILL": "killed"}
 CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGNALS.values())
 """What a job can die of. What a job says of itself is not believed beyond these words."""
