@@ -238,6 +238,8 @@ class Application:
                 raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
             log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
         self.publisher.damaged.discard(plan.id)
+        if state.live is not None:
+            self.pipeline.whole[plan.id] = self.store.sealed.mark(state.live.sha256)
         await self.publisher.publish(plan.id)
 
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:

@@ -77,11 +77,13 @@ class Validators:
 class Fetched:
     """A body that arrived whole, as a file, not yet trusted: neither decoded, verified nor parsed.
 
-    `encoding` is the HTTP content coding of the file's bytes: identity, gzip or zstd. `length` is in bytes.
+    `encoding` is the HTTP content coding of the file's bytes: identity, gzip or zstd; `length` is in bytes, `sha256`
+    their digest.
     """
 
     body: Path
     length: int
+    sha256: Sha256
     encoding: str = "identity"
     signature: bytes | None = None
     validators: Validators = Validators()
@@ -96,9 +98,9 @@ class NotModified:
 class IntakeReport:
     """What the intake job made of a body; holds counts, digests and line numbers, never an entry.
 
-    `asserted` is the SHA-256 of the sealed canonical file (sorted lines without ids); `types` counts its entries by
-    type; `rejected` counts refused records by reason and `first_rejected` gives the record number (from 1) of the
-    first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is the time in the
+    `body_sha256` is of the body as it arrived, `asserted` of its canonical lines (sorted, without ids); `types` counts
+    these by type; `rejected` counts refused records by reason and `first_rejected` gives the record number (from 1) of
+    the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is the time in the
     signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
     """
 

@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -99,6 +99,8 @@ class Pipeline:
         self._reception = Reception(store, database, jobs, clock, stations)
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
+        self.whole: dict[ListId, str | None] = {}
+        """The mark of each live snapshot that was seen to be what its name says (commit.Order)."""
         self.naming = asyncio.Lock()
         """Held from the moment a file is sealed until the database names it: nothing may sweep meanwhile."""
 
@@ -134,7 +136,11 @@ class Pipeline:
         """Seals what the body asserts, and settles the source's lists."""
         async with self.naming:
             report = await self._reception.take_over(plan, received)
-            return report, await self._settle(plan, report)
+            keeping = asyncio.ensure_future(self._reception.keep(plan, received, report.asserted))
+            try:
+                return report, await self._settle(plan, report)
+            finally:
+                await keeping
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
         """Whether everyone who uses the source said that nothing may be all."""
@@ -200,9 +206,11 @@ class Pipeline:
     async def release(self, plan: ListPlan, assertion: Assertion, order: commit.Order) -> Settled:
         """Makes the next version, unless a guard holds it, and publishes it."""
         with self._stations.timed("settle", plan.id):
+            order = replace(order, whole=self.whole.get(plan.id))
             answer = await self._jobs.run(commit.settle, self._store, plan, assertion, order, limits=COMMIT)
         settled = Settled.of(answer)
         if settled.made is not None:
+            self.whole[plan.id] = settled.whole
             for change in ("added", "removed", "changed"):
                 self._stations.handled(change, plan.id, getattr(settled.candidate, change))
             await self._publish(plan.id, settled.made)

@@ -6,6 +6,7 @@ The body is not decoded, verified or parsed here.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import secrets
 import threading
@@ -19,8 +20,8 @@ from typing import BinaryIO, Final
 import aiohttp
 
 from blocklistd.errors import FetchError, StoreError
-from blocklistd.limits import CHUNK, MAX_SIGNATURE_BYTES
-from blocklistd.model import Fetched, NotModified, Validators
+from blocklistd.limits import CHUNK, MAX_SIGNATURE_BYTES, PIECE
+from blocklistd.model import Fetched, NotModified, Sha256, Validators
 from blocklistd.sources import dropped
 from blocklistd.sources.web import Web, shown
 
@@ -79,7 +80,7 @@ async def fetch(request: Request, folder: Path) -> Fetched | NotModified:
     except BaseException:
         await sink.discard()
         raise
-    return Fetched(sink.path, sink.length, taken.encoding, signature, taken.validators)
+    return Fetched(sink.path, sink.length, sink.sha256, taken.encoding, signature, taken.validators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ class _Sink:
         self.path = folder / secrets.token_hex(8)
         self.length = 0
         self._request = request
-        self._pending = bytearray()
+        self._pending: list[bytes] = []
+        self._waiting = 0  # bytes of these
+        self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         self._gone = False
         self._lock = threading.Lock()  # a cancelled pull leaves its last write behind, running in its thread
@@ -114,9 +117,15 @@ class _Sink:
     async def write(self, data: bytes) -> None:
         self.expect(self.length + len(data))
         self.length += len(data)
-        self._pending += data
-        if len(self._pending) >= CHUNK:
+        self._pending.append(data)
+        self._waiting += len(data)
+        if self._waiting >= CHUNK:
             await self._flush()
+
+    @property
+    def sha256(self) -> Sha256:
+        """Of all that was written."""
+        return Sha256(self._hash.hexdigest())
 
     async def finish(self) -> None:
         await self._flush()
@@ -126,9 +135,8 @@ class _Sink:
         await asyncio.to_thread(self._remove)
 
     async def _flush(self) -> None:
-        data = bytes(self._pending)
-        self._pending.clear()
-        await self._in_thread(lambda: self._write(data))
+        pieces, self._pending, self._waiting = self._pending, [], 0
+        await self._in_thread(lambda: self._write(b"".join(pieces)))
 
     async def _in_thread(self, call: Callable[[], None]) -> None:
         try:
@@ -142,6 +150,7 @@ class _Sink:
                 return
             if self._file is None:
                 self._file = open(self.path, "xb")  # noqa: SIM115
+            self._hash.update(data)
             self._file.write(data)
 
     def _close(self) -> None:
@@ -170,7 +179,7 @@ async def _file_body(request: Request, sink: _Sink) -> _Taken | NotModified:
         if tag == request.validators.etag:
             return NotModified()
         sink.expect(found.size)
-        while data := await asyncio.to_thread(found.read, CHUNK):
+        while data := await asyncio.to_thread(found.read, PIECE):
             await sink.write(data)
         if found.tag() != tag or sink.length != found.size:
             raise FetchError(f"{found.path}: changed while it was read: expected whole files, moved into place")

@@ -365,7 +365,7 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
     hotline = SourceId("hotline")
     with versions.database.write() as connection:
         for report in (said("a", 5), said("b", None), said("c", 9)):
-            take_over(connection, hotline, report, "", None)
+            take_over(connection, hotline, report, "")
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()
 

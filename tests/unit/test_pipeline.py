@@ -85,7 +85,7 @@ def pipeline_of(versions: Versions, *sources: SourcePlan) -> Pipeline:
 
 def say(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
     with versions.database.write() as connection:
-        take_over(connection, source.id, report(asserted), source.settings, None)
+        take_over(connection, source.id, report(asserted), source.settings)
 
 
 async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: Path) -> None:
