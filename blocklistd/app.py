@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ from sqlalchemy import Connection
 from blocklistd import plans
 from blocklistd.config import Address, Config, Source, load
 from blocklistd.daemon import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
@@ -58,7 +58,7 @@ from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
+from blocklistd.versions.lists import ensure_list, list_state
 from blocklistd.versions.pulls import SourceState, source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
@@ -156,8 +156,7 @@ class Application:
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
-            await warming
-            settling = asyncio.ensure_future(self._settle_and_schedule())
+            settling = asyncio.ensure_future(self._settle_and_schedule(warming))
             stack.callback(settling.cancel)
             await self._until_stopped(settling)
             systemd.notify("STOPPING=1")
@@ -212,6 +211,8 @@ class Application:
                     ensure_list(connection, name, now)
 
         await asyncio.to_thread(ensure)
+        if self._tls is not None and config.feed.tls is not None:  # here, behind what may refuse the configuration
+            load_certificate(self._tls, config.feed.tls.cert, config.feed.tls.key)
         self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -231,15 +232,16 @@ class Application:
             try:
                 await self._serve_list(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.critical("list %s can't be served: %s", name, what)
+                log.critical("list %s can't be served: %s", name, told(error))
 
     async def _serve_list(self, plan: ListPlan) -> None:
-        self.publisher.damaged.add(plan.id)
         state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
         if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
             log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
-            if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
+            self.publisher.damaged.add(plan.id)
+            async with self.pipeline.naming:
+                made = await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT)
+            if not made:
                 raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
             log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
         self.publisher.damaged.discard(plan.id)
@@ -286,14 +288,13 @@ class Application:
             running.add_signal_handler(name, self.stopping.set)
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
-    async def _settle_and_schedule(self) -> None:
+    async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
         """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
-        for step in (self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms):
-            try:
-                await step()
-            except Exception as error:
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.error("while settling after the start: %s", what, exc_info=without_text(error))
+
+        async def warm() -> None:
+            await warming
+
+        await _in_turn(warm, self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms)
         await self._schedule()
         self.scheduler.start()
 
@@ -337,14 +338,10 @@ class Application:
         """Retention and the sweep. A diff that is asked for in between is refused, never made of half a log."""
         now = self.clock()
         for name, wanted in self.config.lists.items():
-
-            def prune(connection, name=name, wanted=wanted):  # type: ignore[no-untyped-def]
-                oldest = upkeep.oldest_to_keep(connection, name, wanted.retention, now)
-                if oldest > oldest_diff(connection, name):
-                    upkeep.prune(connection, name, oldest)
-
-            await self.database.writing(prune)
-            await self.publisher.publish(name)
+            await self.database.writing(
+                functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
+            )
+        await self.publisher.sign_again()  # from now on it is said which differences are left
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:
@@ -387,12 +384,10 @@ class Application:
             if changed:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
-            sources = await asyncio.to_thread(plans.source_plans, new)  # before the certificate: it may be refused
-            if self._tls is not None and new.feed.tls is not None:
-                load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
+            sources = await asyncio.to_thread(plans.source_plans, new)
             async with self.pipeline.naming:  # between two settlings, never in one
                 await self._take_plans(new, sources)
-        except (BlocklistError, OSError, ssl.SSLError) as error:
+        except (BlocklistError, OSError) as error:
             problems = error.problems if isinstance(error, ConfigError) else [error]
             for problem in problems:
                 log.error("reload refused, the running configuration stays: %s", problem)
@@ -400,10 +395,7 @@ class Application:
             logs.configure(new.ops.log.level, new.ops.log.format)
             for source in removed:
                 self.scheduler.drop(f"pull {source}")
-            await self._serve_lists()
-            await self._schedule()
-            await self._advance_zones()
-            await self._alarms()
+            await _in_turn(self._serve_lists, self._schedule, self._advance_zones, self._alarms)
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
@@ -442,6 +434,15 @@ class Application:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
         self.metrics.observe_request(answer.status, request.path, waited, seconds, length)
+
+
+async def _in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
+    """One after the other; what fails is logged, and keeps nothing behind it from its turn."""
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:
+            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))
 
 
 def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:

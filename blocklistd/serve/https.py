@@ -133,8 +133,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
 
 def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
     """After the first byte of an answer there is no other way to say that it failed than to cut it short."""
-    if request.task.cancelled() or (request.transport is not None and request._payload_writer.output_size):
-        assert request.transport is not None
+    if request.transport is not None and request._payload_writer.output_size:
         request.transport.abort()
     return Problem(status, detail).response()
 

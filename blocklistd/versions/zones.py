@@ -118,23 +118,37 @@ def oldest_ixfr(connection: Connection, zone: str) -> int | None:
     return int(broken if broken is not None else newest)
 
 
-def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
-    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version."""
+def leads_from(connection: Connection, zone: str, serial: int) -> bool:
+    """Whether the log leads from this serial to the newest.
+
+    It does not from one that the zone never had: `serial_start` leaves some out, and a secondary that was another's may
+    hold one of these.
+    """
+    oldest = oldest_ixfr(connection, zone)
+    had = select(zone_serials.c.serial).where(zone_serials.c.zone == zone, zone_serials.c.serial == serial)
+    return oldest is not None and serial >= oldest and connection.execute(had).first() is not None
+
+
+def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> int | None:
+    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version.
+
+    `anew`: its files may be damaged, so they are all made again, of the list.
+    """
     with store.opened() as (database, files):
         with database.read() as connection:
             state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
             if state.live is None:
                 return None
             here = (state.session, state.live.version, plan.records_of, plan.apex_of)
-            if last and (last.session, last.version, last.records_of, last.apex_of) == here:
+            if last and not anew and (last.session, last.version, last.records_of, last.apex_of) == here:
                 return last.serial
-            changed = _changes(connection, plan, state, last)
+            changed = None if anew else _changes(connection, plan, state, last)
         steps: Steps | None = None
         if last is not None and last.files is not None and changed is not None:
             made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
         else:
             made = make(files, plan.ruling, state.live.sha256, state.secret)
-            if last is not None and last.records_of == plan.records_of:
+            if last is not None and last.records_of == plan.records_of and files.intact(last.rules):
                 steps = steps_between(files, last.rules, made.rules)
         if last and steps == ([], []) and last.apex_of == plan.apex_of:
             with database.write() as connection:  # a version that no rule shows
@@ -227,8 +241,7 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
     path = ixfr_path(store, plan.name, start, end)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with store.opened() as (database, files), database.read() as connection:
-        oldest = oldest_ixfr(connection, plan.name)
-        if oldest is None or start < oldest:
+        if not leads_from(connection, plan.name, start):
             raise StoreError(f"zone {plan.name}: the log below serial {end} was pruned meanwhile")
         goes: list[bytes] = []
         comes: list[bytes] = []

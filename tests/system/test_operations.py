@@ -21,9 +21,11 @@ import pytest
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.versions import upkeep
 from blocklistd.versions.pulls import superseded, take_over
+from tests.certificates import make_certificate
 from tests.system.daemon import USER, Daemon
 from tests.versions_of import LIST, Versions
 
+TLS = "tls: {cert: feed.pem, key: {file: feed.key}}"
 NAMES = [f"n{number}.example" for number in range(100)]
 
 
@@ -141,12 +143,17 @@ def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     assert values(two.snapshot("second-list", token)) == {*NAMES[50:], "only.example"}
 
 
-def test_a_refused_reload_keeps_what_runs(two: Daemon) -> None:
+def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed")
     right = two.path.read_text()
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
         (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
         (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
+        (
+            right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
+            "feed.tls (that there is any) can",
+        ),
         ("{", "reload refused"),
     ):
         two.path.write_text(wrong)
@@ -463,3 +470,34 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
             take_over(connection, hotline, report, "")
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()
+
+
+def test_a_damaged_list_that_cannot_be_mended_is_not_served(two: Daemon, tmp_path: Path) -> None:
+    """Not by a pull that finds nothing new either; and all else goes on."""
+    token = two.subscriber("isp", "national")
+    digest = two.get("/v1/lists/national", token).json["sha256"]
+    two.stop()
+    for path in (tmp_path / "state" / "sealed").glob("*/[0-9a-f]*"):
+        path.write_bytes(b"damaged\n")
+    two.start()
+    assert two.pull("second")["outcome"] == "failed"
+    assert two.get("/v1/lists/national", token).status == 404
+    assert two.get(f"/v1/lists/national/targets/{digest}.national.ndjson", token).status == 404
+    assert two.ops("/readyz").status == 503
+
+
+def test_a_stop_is_heard_while_the_jobs_get_ready(tmp_path: Path) -> None:
+    slowly = """
+import asyncio, sys
+from blocklistd.__main__ import main
+from blocklistd.jobs.runner import Jobs
+async def warm(self):
+    await asyncio.sleep(100)
+Jobs.warm = warm
+sys.argv = sys.argv[3:]
+main()
+"""
+    daemon = Daemon(tmp_path, {})
+    daemon.prefix = [sys.executable, "-c", slowly]
+    with daemon:
+        assert daemon.stop() == 0

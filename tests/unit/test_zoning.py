@@ -1,4 +1,4 @@
-"""What is served of a zone while its configuration has changed, and its next serial is not made yet."""
+"""What is served of a zone while its next serial is not made yet; and who was seen with which serial."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from blocklistd.jobs.runner import Jobs
+from blocklistd.limits import MAX_SECONDARIES
 from blocklistd.model import ListId
 from blocklistd.outputs.wire import Apex, wire_name
-from blocklistd.serve.zones import Zones
+from blocklistd.serve.dns_query import Seen
+from blocklistd.serve.zones import Peer, Zones
 from blocklistd.stations import Stations
 from blocklistd.versions.zones import ZonePlan, advance, newest_serial
 from blocklistd.zoning import ZonePublisher
@@ -51,4 +53,23 @@ def test_a_serial_is_served_as_it_was_made(tmp_path: Path, changed: dict[str, An
     assert served.plan.renders_as(PLAN)
     assert served.soa() == APEX.soa(1)
     jobs.close()
+    versions.close()
+
+
+class NoJobs(Jobs):
+    def __init__(self) -> None:
+        pass
+
+
+def test_who_changes_its_address_is_not_remembered_for_ever(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    zones = ZonePublisher(versions.store, versions.database, NoJobs(), Zones(), lambda: NOW, Stations())
+    peer = Peer("isp", frozenset({b"\0"}), (), (), ())
+    for number in range(MAX_SECONDARIES + 10):
+        zones.saw(Seen(peer, b"\0", "192.0.2.1", 1))  # asks again and again
+        zones.saw(Seen(peer, b"\0", f"2001:db8::{number:x}", 1))
+    seen = zones.sightings["isp", b"\0"]
+    assert len(seen) == MAX_SECONDARIES
+    assert "192.0.2.1" in seen
+    assert "2001:db8::0" not in seen
     versions.close()
