@@ -88,7 +88,7 @@ def add(
     if connection.execute(select(subscribers.c.id).where(subscribers.c.id == wish.id)).first():
         raise SubscriberError(f"subscriber {wish.id} exists already: choose another id (a revoked one stays taken)")
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    name = f"{wish.id[:54]}-{secrets.token_hex(4)}"  # one label, of at most 63 octets (RFC 1035 2.3.4)
+    name = f"{wish.id}-{secrets.token_hex(4)}"
     key = TsigKey(name, wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
     connection.execute(subscribers.insert().values(id=wish.id, token=digest(token), created=now, created_by=created_by))
     connection.execute(

@@ -410,7 +410,7 @@ def test_a_step_that_was_pruned_meanwhile_is_the_whole_zone(scene: Scene) -> Non
 
 
 def test_a_name_that_is_long_for_a_key(scene: Scene) -> None:
-    secondary = scene.secondary("i" * 64)
+    secondary = scene.secondary("i" * 54)
     assert secondary.refresh("AXFR") == 1
 
 
