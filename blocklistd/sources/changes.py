@@ -110,12 +110,11 @@ def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[by
     if len(old) + len(new) > UNORDERED:
         return None
     a, b = _split(old[i:]), _split(new[j:])
-    once = set(a)
-    come = [line for line in b if line not in once]
-    gone = once.difference(b)
-    # as many lines of `b` are in `a` as of `a` in `b`, and none of them twice
-    if len(once) == len(a) and len(b) - len(come) == len(a) - len(gone) and len(set(come)) == len(come):
-        return list(gone), come
+    gone, come = set(a), set(b)
+    if len(gone) == len(a) and len(come) == len(b):  # no line twice
+        fresh = come - gone
+        gone -= come
+        return list(gone), list(fresh)
     counted_a, counted_b = Counter(a), Counter(b)
     return list((counted_a - counted_b).elements()), list((counted_b - counted_a).elements())
 
