@@ -14,6 +14,7 @@ from typing import Final
 
 from blocklistd.errors import BlocklistError, without_text
 from blocklistd.limits import DNS_CONNECTIONS, DNS_IDLE, WRITE_STALL
+from blocklistd.outputs.wire import Apex
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve.dns_query import Reply, Seen, Transfer, respond
 from blocklistd.serve.notify import Notifier, Target
@@ -24,8 +25,9 @@ from blocklistd.serve.zones import Zones, ZoneView
 
 log: Final = logging.getLogger(__name__)
 
-Difference = Callable[[ZoneView, int], Awaitable[tuple[bytes, bytes] | None]]
-"""What goes and what comes from a serial to the view's, compiled; None where the whole zone is less."""
+Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
+"""From a serial to the view's: what the apex was, what goes and what comes, compiled; None where the whole zone is less
+or the log does not reach back."""
 
 _DATAGRAM: Final = 4096
 _PKTINFO: Final = socket.IPV6_PKTINFO
@@ -177,11 +179,14 @@ class DnsServer:
 
     async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
         view = transfer.view
+        new = view.plan.apex
         if transfer.since is not None:
             difference = await self._difference(view, transfer.since)
             if difference is not None:
-                return "IXFR", ixfr(view.soa(), view.plan.apex.soa(transfer.since), *difference)
-        return "AXFR", axfr(view.soa(), view.plan.apex.servers(), view.compiled)
+                old, goes, comes = difference
+                changed = old.servers(but=new.ns), new.servers(but=old.ns)
+                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), goes, comes, *changed)
+        return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
 
     def _notice(self, seen: Seen | None) -> None:
         if seen is not None:

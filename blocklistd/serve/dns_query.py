@@ -13,7 +13,7 @@ from typing import Final
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve import tsig
 from blocklistd.serve.dns_message import Malformed, Query
-from blocklistd.serve.transfer import newer
+from blocklistd.serve.transfer import counted, newer
 from blocklistd.serve.tsig import Key, Signer
 from blocklistd.serve.zones import Peer, Zones, ZoneView
 
@@ -120,6 +120,5 @@ def _since(query: Query, view: ZoneView) -> int | None:
     """The serial that the client has, if a difference from it can be made."""
     if query.type != dm.IXFR or query.serial is None:
         return None
-    behind = (view.serial - query.serial) % 2**32
-    since = view.serial - behind
+    since = counted(query.serial, view.serial)
     return since if since >= view.oldest else None

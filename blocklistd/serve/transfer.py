@@ -37,15 +37,28 @@ def axfr(soa: bytes, servers: tuple[bytes, int], compiled: Compiled) -> Sequence
     return Sequence(soa + servers[0], 1 + servers[1], (compiled,), soa)
 
 
-def ixfr(new: bytes, old: bytes, removed: Compiled, added: Compiled) -> Sequence:
-    """One difference: SOA(new), SOA(old), what goes, SOA(new), what comes, SOA(new) (RFC 1995 4).
+NONE: Final = b"", 0
+"""No records."""
+
+
+def ixfr(
+    new: bytes,
+    old: bytes,
+    removed: Compiled,
+    added: Compiled,
+    gone: tuple[bytes, int] = NONE,
+    come: tuple[bytes, int] = NONE,
+) -> Sequence:
+    """One difference: SOA(new), SOA(old), what goes, SOA(new), what comes, SOA(new) (RFC 1995 4). `gone` and `come` are
+    records of the apex, and how many they are.
 
     `added` opens with SOA(new), in the message of its first record: clients there are (kdig) take a message that ends
     in the new SOA for the end.
     """
+    first, last = (new + old + gone[0], 2 + gone[1]), (come[0] + new, come[1] + 1)
     if not added:
-        return Sequence(new + old, 2, (removed,), new + new, 2)
-    return Sequence(new + old, 2, (removed, added), new)
+        return Sequence(*first, (removed,), new + last[0], 1 + last[1])
+    return Sequence(*first, (removed, added), *last)
 
 
 class Stream:
@@ -113,6 +126,11 @@ def _last(query: Query, sequence: Sequence) -> bytes:
 
 def _prefixed(message: bytes) -> bytes:
     return _U16.pack(len(message)) + message
+
+
+def counted(serial: int, near: int) -> int:
+    """The count behind a serial on the wire, which is one modulo 2^32: the nearest to `near`."""
+    return near - ((near - serial + 2**31) % 2**32 - 2**31)
 
 
 def newer(serial: int, than: int) -> bool:
