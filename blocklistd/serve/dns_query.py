@@ -67,7 +67,10 @@ def respond(
     answer, seen = _decide(query, zones, key, address, tcp)
     if isinstance(answer, Transfer):
         return answer, seen
-    return Reply(sign(query, key, answer, now), _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
+    signed = sign(query, key, answer, now)
+    if not tcp and len(signed) > query.payload:
+        signed = sign(query, key, dm.truncated(query), now)
+    return Reply(signed, _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
 
 
 def _asked(query: Query) -> str:

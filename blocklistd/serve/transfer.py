@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from blocklistd.serve.dns_message import AA, NOERROR, Query, header
+from blocklistd.serve.dns_message import AA, NOERROR, Query, answer, header
 from blocklistd.serve.tsig import Signer
 
 CHUNK: Final = 128 * 1024  # octets handed to the socket at once
@@ -109,14 +109,13 @@ def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> by
     for start, end in pairwise((*starts, len(chunk))):
         record = signer.record(view[start + 2 : end], now)
         _U16.pack_into(chunk, start, end - start - 2 + len(record))
-        _U16.pack_into(chunk, start + 2 + 10, 1)  # nothing else is additional in a transfer
+        chunk[start + 2 + 11] += 1  # additional: OPT at most, in the first
         pieces += (view[start:end], record)
     return b"".join(pieces)
 
 
 def _first(query: Query, sequence: Sequence) -> bytes:
-    counts = (1, sequence.first_count, 0, 0)
-    return _prefixed(header(query.id, query.flags, NOERROR, more=AA, counts=counts) + query.question + sequence.first)
+    return _prefixed(answer(query, NOERROR, sequence.first, sequence.first_count, authoritative=True))
 
 
 def _last(query: Query, sequence: Sequence) -> bytes:

@@ -103,9 +103,9 @@ def large(tmp_path: Path) -> Scene:
     return scene
 
 
-def begin(daemon: Daemon, scene: Scene) -> tuple[socket.socket, dns.message.Message, Any]:
+def begin(daemon: Daemon, scene: Scene, name: str = "slow") -> tuple[socket.socket, dns.message.Message, Any]:
     """A transfer of which nothing is read yet."""
-    key = scene.key(scene.subscriber("slow"))
+    key = scene.key(scene.subscriber(name))
     query = dns.message.make_query(ORIGIN, "AXFR")
     query.use_tsig(key)
     stream = socket.socket()
