@@ -111,7 +111,9 @@ def mapping(name: Reader[S], value: Reader[T]) -> Reader[dict[S, T]]:
         made: dict[S, T] = {}
         for key_spot, value_spot in spot.pairs():
             known, read = key_spot.read(name), value_spot.read(value)
-            if known is not BAD and read is not BAD:
+            if known in made:  # written in another way: names of zones have no case and no final dot
+                key_spot.page.report(key_spot.key, "each key once", f"{known} a second time", key_spot.line)
+            elif known is not BAD and read is not BAD:
                 made[known] = read
         return made
 

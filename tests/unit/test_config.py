@@ -188,6 +188,7 @@ feed: {}
         ("database: postgresql://blocklistd@localhost/db", "database"),
         ("language: fr", "language"),
         ("zones: {rpz.blocklist.example: {list: nowhere}}", "zones.rpz.blocklist.example.list"),
+        ("zones: {z.example: {list: national}, Z.example.: {list: national}}", "zones.Z.example."),
         ("zones: []", "zones"),
         ("zones: off", "zones"),
         ("dns: {catalog: catalog.blocklist.example}", "dns.catalog"),
