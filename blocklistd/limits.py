@@ -76,4 +76,5 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS
 # -- DNS -------------------------------------------------------------------------------------------------------------
 DNS_CONNECTIONS: Final = 512
 DNS_IDLE: Final = 20.0  # seconds until the next whole request on a connection (RFC 7766 6.2.3)
+SECONDARIES: Final = 1024  # addresses of a subscriber's that are remembered for a zone
 OMITTED_SHOWN: Final = 100  # ids of omitted entries in a status

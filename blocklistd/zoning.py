@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from blocklistd.errors import BlocklistError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
+from blocklistd.limits import OMITTED_SHOWN, SECONDARIES, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import Apex, wire_name
 from blocklistd.publish import Clock
@@ -168,6 +168,8 @@ class ZonePublisher:
         if seen.serial is not None and view is not None:
             serial = counted(seen.serial, view.serial)
         known[seen.address] = Sighting(serial, self._clock())
+        if len(known) > SECONDARIES:  # addresses of unsigned queries may be anybody's
+            del known[min(known, key=lambda address: known[address].seen)]
 
     def status(self, connection: Connection) -> dict[str, Any]:
         """The zones of `status`."""
