@@ -10,6 +10,7 @@ from datetime import timedelta
 from apscheduler.triggers.base import BaseTrigger
 
 from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
+from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.outputs.wire import Apex, wire_name
@@ -68,8 +69,17 @@ def peer(found: Subscriber) -> Peer:
 
 
 def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
-    """Raises ConfigError, VerifyError where a secret or a key can't be read."""
-    return {name: _source_plan(found, config) for name, found in config.sources.items()}
+    """Raises VerifyError where a key can't be read, and ConfigError with all the secrets that can't."""
+    made: dict[SourceId, SourcePlan] = {}
+    problems: list[ConfigProblem] = []
+    for name, found in config.sources.items():
+        try:
+            made[name] = _source_plan(found, config)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return made
 
 
 def _source_plan(found: Source, config: Config) -> SourcePlan:
@@ -96,7 +106,7 @@ def _request(found: Source) -> Callable[[Validators], Request]:
 
     def request(validators: Validators) -> Request:
         return Request(
-            url=found.url if found.path is None else f"file:{found.path}",
+            url=found.url if found.path is None else found.path.as_uri(),
             signature=_signature(found),
             timeout=found.timeout.total_seconds(),
             max_bytes=found.max_bytes,
@@ -114,7 +124,7 @@ def _signature(found: Source) -> str | None:
     if found.verify.method != "minisign":
         return None
     template = found.verify.signature
-    return template if "{url}" in template or found.signature_path is None else f"file:{found.signature_path}"
+    return template if "{url}" in template or found.signature_path is None else found.signature_path.as_uri()
 
 
 def _authorization(auth: Auth | None) -> dict[str, str]:

@@ -26,7 +26,7 @@ from blocklistd.sources.intake import Earlier, Findings, Left, Order, intake
 from blocklistd.stations import Stations
 from blocklistd.versions import asserted, evidence
 from blocklistd.versions.database import Database
-from blocklistd.versions.pulls import Body, SourceState, source_state, superseded, take_over
+from blocklistd.versions.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
 from blocklistd.versions.store import Store
 
 log: Final = logging.getLogger(__name__)
@@ -72,8 +72,9 @@ class Reception:
         self._jobs = jobs
         self._clock = clock
         self._stations = stations
-        self._sound: set[Sha256] = set()
-        """Files that this process has written, or found to be what their name says: what follows may build on them."""
+        self._sound: dict[SourceId, set[Sha256]] = {}
+        """Of each source the files that this process has written, or found to be what their name says: what follows may
+        build on them."""
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.
@@ -145,7 +146,7 @@ class Reception:
         files = self._store.sealed
         path = files.path
         found = asserted.place(files, state.asserted)
-        if found is None or not self._is_sound(state.body, state.asserted):
+        if found is None or not self._is_sound(state.id, state.body, state.asserted):
             log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
             return None
         return Earlier(
@@ -159,31 +160,23 @@ class Reception:
             dropped_attributes=state.report.dropped_attributes,
         )
 
-    def _is_sound(self, body: Body, said: Sha256) -> bool:
+    def _is_sound(self, source: SourceId, body: Body, said: Sha256) -> bool:
         """Looked at once in a process's life: a damaged file is no base for anything."""
         files = self._store.sealed
-        if not self._sound.issuperset((body.listed, body.notes, said)):
+        if self._sound.get(source) != {body.listed, body.notes, said}:
             if not (files.intact(body.listed) and files.intact(body.notes) and asserted.intact(files, said)):
                 return False
-            self._sound |= {body.listed, body.notes, said}
+            self._sound[source] = {body.listed, body.notes, said}
         return True
 
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
-        """Seals what the job left, under digests of our own, as the source's newest word. Files are sealed meanwhile,
-        and named at the end."""
-        findings, order, state = received.findings, received.order, received.state
-        files = self._store.sealed
-        listed, notes = order.candidates[findings.listed], order.notes
-        noted = notes.stat().st_size > 0
+        """Seals what the body asserts, under a digest of our own, as the source's newest word."""
+        findings = received.findings
         with self._stations.timed("seal", plan.id):
-            digests = await asyncio.gather(
-                asyncio.to_thread(files.adopt, listed),
-                asyncio.to_thread(files.adopt, notes),
-                asyncio.to_thread(self._asserted, received),
-            )
+            said = await asyncio.to_thread(self._asserted, received)
         report = IntakeReport(
-            body_sha256=digests[0],
-            asserted=digests[2],
+            body_sha256=received.body.sha256,
+            asserted=said,
             length=findings.length,
             records=findings.records,
             types=findings.types,
@@ -193,12 +186,30 @@ class Reception:
             signature=findings.signature,
             signed_at=findings.signed_at,
         )
-        self._sound -= {state.asserted, *((state.body.listed, state.body.notes) if state.body else ())}
-        self._sound |= set(digests)
-        # without notes there is nothing to follow a change with, and the body need not be kept
-        body = Body(digests[0], digests[1]) if noted else None
-        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings, body))
+        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
         return report
+
+    async def keep(self, plan: SourcePlan, received: Received, said: Sha256) -> None:
+        """Keeps the body that asserts what was taken over, for the next to be compared with. One that is not kept costs
+        time alone: all of the next is read."""
+        try:
+            with self._stations.timed("keep", plan.id):
+                body = await asyncio.to_thread(self._body, received)
+                if body is None:
+                    return
+                await self._database.writing(lambda connection: keep_body(connection, plan.id, body))
+        except StoreError as error:
+            log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
+            return
+        self._sound[plan.id] = {said, body.listed, body.notes}
+
+    def _body(self, received: Received) -> Body | None:
+        """Without notes there is nothing to follow a change with, and the body need not be kept."""
+        files, order, listed = self._store.sealed, received.order, received.findings.listed
+        if not order.notes.stat().st_size:
+            return None
+        arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
+        return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
 
     def _asserted(self, received: Received) -> Sha256:
         """Seals what the body asserts; its digest."""

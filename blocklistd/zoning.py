@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.errors import BlocklistError
+from blocklistd.errors import StoreError, told
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import OMITTED_SHOWN, SECONDARIES, SMALL_DIFF
+from blocklistd.limits import MAX_SECONDARIES, OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import Apex, wire_name
 from blocklistd.publish import Clock
@@ -32,6 +32,7 @@ from blocklistd.versions.zones import (
     advance,
     count_rules,
     ixfr_path,
+    leads_from,
     newest_serial,
     oldest_ixfr,
     read_ixfr,
@@ -69,32 +70,47 @@ class ZonePublisher:
         self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
-        """Serves what the store has of these zones, and no others."""
+        """Serves what the store has of these zones, and no others; one of which that can't be had is `behind`."""
         self._plans = {plan.name: plan for plan in plans}
         self._zones.configure(self._plans.values())
+        self.behind &= self._plans.keys()
         for plan in self._plans.values():
-            await self._load(plan)
+            try:
+                if not await asyncio.to_thread(self._is_whole, plan):
+                    raise StoreError("a file of it is missing or damaged")
+                await self._load(plan)
+            except Exception as error:
+                log.error("zone %s is made again: %s", plan.name, told(error))
+                self.behind.add(plan.name)
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
         """Brings the zones of a list, or all, to its live version; those that are known to be at `version` are left.
 
         Files are sealed meanwhile. A zone that can't be made keeps its last good serial, and is in `behind` until it
-        can.
+        can: for it is not known why, all of it is made anew then.
         """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
             served = self._zones.get(wire_name(plan.name))
-            if version is not None and served is not None and served.version == version:
-                continue
+            if served is not None and served.version == version and served.plan.renders_as(plan):
+                continue  # a version of the same number may be another list's
             try:
                 with self._stations.timed("zone", plan.name):
-                    serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
+                    order = (self._store, plan, self._clock(), plan.name in self.behind)
+                    serial = await self._jobs.run(advance, *order, limits=COMMIT)
                     changed = serial is not None and await self._load(plan)
                 if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial % 2**32)
                 self.behind.discard(plan.name)
-            except BlocklistError as error:
+            except Exception as error:  # one zone's trouble keeps no other from its version
                 self.behind.add(plan.name)
-                log.error("zone %s stays as it is: %s", plan.name, error)
+                log.error("zone %s stays as it is: %s", plan.name, told(error))
+
+    def _is_whole(self, plan: ZonePlan) -> bool:
+        """Whether the files of the newest serial are what their names say."""
+        with self._database.read() as connection:
+            found = newest_serial(connection, plan.name)
+        digests = (found.wire, found.rules, found.names) if found else ()
+        return all(digest is None or self._store.sealed.intact(digest) for digest in digests)
 
     async def _load(self, plan: ZonePlan) -> bool:
         """Serves the newest serial; whether it is another than was served."""
@@ -106,7 +122,7 @@ class ZonePublisher:
         if found is None or oldest is None:
             return False
         view = ZoneView(
-            plan=found.plan,  # a changed configuration has its own serial, once that is made
+            plan=found.plan,  # not today's, until it has its own serial: none stands for two contents
             serial=found.serial,
             version=found.version,
             records=found.records,
@@ -129,16 +145,16 @@ class ZonePublisher:
 
     async def difference(self, view: ZoneView, since: int) -> tuple[Apex, bytes, bytes] | None:
         """What the apex was at a serial, what goes and what comes since, compiled; None where the whole zone is less to
-        send, or the log was pruned."""
+        send, or nothing leads from there."""
         name, enough = view.plan.name, max(view.records, 1)
 
-        def look(connection: Connection) -> tuple[Apex, int, int] | None:
-            oldest, before = oldest_ixfr(connection, name), zone_at(connection, name, since)
-            if oldest is None or before is None or since < oldest:
+        def known(connection: Connection) -> tuple[Apex, int, int] | None:
+            if not leads_from(connection, name, since):
                 return None
-            return before.plan.apex, *count_rules(connection, name, since, view.serial, enough)
+            apex = zone_at(connection, name, since).plan.apex
+            return apex, *count_rules(connection, name, since, view.serial, enough)
 
-        found = await self._database.reading(look)
+        found = await self._database.reading(known)
         if found is None or found[2] > enough:
             return None
         apex, logged, _ = found
@@ -163,13 +179,13 @@ class ZonePublisher:
     def saw(self, seen: Seen) -> None:
         """A secondary holds a serial when it asks from it, not when it was sent."""
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
-        before, view = known.get(seen.address), self._zones.get(seen.zone)
+        before, view = known.pop(seen.address, None), self._zones.get(seen.zone)  # behind all that asked before it
         serial = before.serial if before else None
         if seen.serial is not None and view is not None:
             serial = counted(seen.serial, view.serial)
         known[seen.address] = Sighting(serial, self._clock())
-        if len(known) > SECONDARIES:  # addresses of unsigned queries may be anybody's
-            del known[min(known, key=lambda address: known[address].seen)]
+        if len(known) > MAX_SECONDARIES:
+            del known[next(iter(known))]
 
     def status(self, connection: Connection) -> dict[str, Any]:
         """The zones of `status`."""

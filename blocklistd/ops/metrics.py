@@ -86,7 +86,7 @@ class Metrics(Stations):
         Process(registry=registry)
         self.station_seconds = Histogram(
             "blocklistd_station_seconds",
-            "Time of each station: fetch, intake, seal, settle, sign, zone, database",
+            "Time of each station: fetch, intake, seal, keep, settle, sign, zone, database",
             ["station", "subject"],
             buckets=_STATION_BUCKETS,
             registry=registry,
@@ -191,7 +191,9 @@ class Metrics(Stations):
             self.station_failures.labels("database", what)
 
     def _begin(self, kind: str, name: str) -> None:
-        for station in {"source": ("fetch", "intake", "seal"), "list": ("settle", "sign"), "zone": ("zone",)}[kind]:
+        for station in {"source": ("fetch", "intake", "seal", "keep"), "list": ("settle", "sign"), "zone": ("zone",)}[
+            kind
+        ]:
             self.station_failures.labels(station, name)
         for what, (_, _, label) in HANDLED.items():
             if label == kind:

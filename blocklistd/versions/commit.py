@@ -70,23 +70,27 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who asks, and when. `candidate` is the name that the change has if it is held; with `decided` it was held under
-    that name and a person has released it, so that no guard is asked any more."""
+    """Who asks, and when. `candidate` is the name that the change has if it is held; with `decided_by` it was held
+    under that name and a person has released it, so that no guard is asked any more. `whole` is the mark of the live
+    snapshot (files.mark) when it was last seen to be what its name says."""
 
     candidate: CandidateId
     now: datetime
     decided_by: str | None = None
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What became of it: `made` is the new version, None where the candidate is held (`candidate.reasons`) or where
-    nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held."""
+    nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held. `whole`
+    is the mark of the new snapshot."""
 
     candidate: Candidate
     made: Version | None
     withheld: dict[str, int]
     suffixes: dict[str, int]
+    whole: str | None = None
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Settled:
@@ -122,7 +126,8 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
         snapshot = None
         touched = _touched(files, state.accepted, now) if state.composition == plan.fingerprint() else None
         if state.live is None or touched is None:
-            snapshot, composition = _compose_anew(files, live, [found.whole() for _, found in now.values()], rules)
+            buffers = [found.whole() for _, found in now.values()]
+            snapshot, composition = _compose_anew(files, live if state.live else None, buffers, rules)
         else:
             composition = compose(live, touched, [found.find for _, found in now.values()], rules)
         changes = bool(composition) or state.live is None
@@ -132,7 +137,7 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
                 suffixes = _suffixes(composition.removes, composition.adds or lines(everything))
             return Settled(candidate, None, composition.withheld, suffixes)
         if changes and snapshot is None:
-            snapshot = _spliced(files, state, live, composition)
+            snapshot = _spliced(files, state, live, composition, order.whole)
         with edit(
             database,
             state,
@@ -154,7 +159,9 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
                 if state.live is not None:  # no diff starts before the first version: its rows would only be read
                     steps = [(-1, composition.removes), (+1, composition.adds)]
                     log_changes(draft.connection, plan.id, draft.number, steps)
-        return Settled(candidate, draft.number if changes else None, composition.withheld, {})
+        if not changes or snapshot is None:
+            return Settled(candidate, None, composition.withheld, {})
+        return Settled(candidate, draft.number, composition.withheld, {}, files.mark(snapshot.digest))
 
 
 def _accepted(plan: ListPlan, before: dict[SourceId, Sha256], assertion: Assertion) -> dict[SourceId, Sha256]:
@@ -213,10 +220,10 @@ def _judged(
 
 
 def _compose_anew(
-    files: SealedFiles, live: Buffer, buffers: list[Buffer], rules: Rules
+    files: SealedFiles, live: Buffer | None, buffers: list[Buffer], rules: Rules
 ) -> tuple[Snapshot, Composition]:
-    """Evaluates every key, writing the snapshot while it is made; what that changes. A file that is not named in the
-    end is swept."""
+    """Evaluates every key, writing the snapshot while it is made; what that changes in `live` (None: there is none,
+    which is not the same as an empty one). A file that is not named in the end is swept."""
     entries = 0
     withheld: Counter[str] = Counter()
 
@@ -236,17 +243,21 @@ def _compose_anew(
             withheld.update(piece.withheld)
     assert packing.snapshot.sealed is not None
     snapshot = Snapshot(packing.snapshot.sealed, packing.snapshot.length)
-    if not live:
+    if live is None:
         return snapshot, Composition(withheld=dict(withheld), added=entries)
     with files.map(snapshot.digest) as new:
         return snapshot, Composition.of(*changed_lines(live, new), dict(withheld))
 
 
-def _spliced(files: SealedFiles, state: ListState, live: Buffer, composition: Composition) -> Snapshot:
-    """The next snapshot from the live one, which is looked at meanwhile: a damaged file is no base for anything."""
+def _spliced(
+    files: SealedFiles, state: ListState, live: Buffer, composition: Composition, seen: str | None
+) -> Snapshot:
+    """The next snapshot from the live one, which is looked at meanwhile, unless it is as it was when it was `seen`
+    whole: a damaged file is no base for anything."""
     assert state.live is not None
+    digest = state.live.sha256
     with ThreadPoolExecutor(1) as thread:
-        whole = thread.submit(files.intact, state.live.sha256)
+        whole = thread.submit(lambda: (seen and seen == files.mark(digest)) or files.intact(digest))
         try:
             with sealed_and_packed(files) as packing:
                 for piece in splice(live, composition.removes, composition.adds):
@@ -272,7 +283,7 @@ def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
             if not all(intact(files, digest) for digest in ordered):
                 return False
             buffers = [stack.enter_context(opened(files, digest))[1].whole() for digest in ordered]
-            snapshot, _ = _compose_anew(files, b"", buffers, _rules(plan, state))
+            snapshot, _ = _compose_anew(files, None, buffers, _rules(plan, state))
         return snapshot.digest == version.sha256
 
 

@@ -21,9 +21,11 @@ import pytest
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.versions import upkeep
 from blocklistd.versions.pulls import superseded, take_over
+from tests.certificates import make_certificate
 from tests.system.daemon import USER, Daemon
 from tests.versions_of import LIST, Versions
 
+TLS = "tls: {cert: feed.pem, key: {file: feed.key}}"
 NAMES = [f"n{number}.example" for number in range(100)]
 
 
@@ -96,6 +98,42 @@ def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_pat
     assert values(two.snapshot("national", token)) == {*NAMES[50:], "only.example"}
 
 
+def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Daemon, tmp_path: Path) -> None:
+    write(tmp_path, "first", NAMES[:10])
+    first = two.pull("first")["candidate"]
+
+    def limits() -> list[str]:
+        return [reason["limit"] for held in two.ask("GET", "/candidates").json for reason in held["reasons"]]
+
+    for limit, expected in (("10%", ["10%"]), ("30%", ["30%"]), ("50%", [])):  # 40 of 101 would go
+        two.config["lists"]["national"]["guards"] = {"max_removed": limit}
+        two.write_config()
+        reload(two)
+        two.wait_for(lambda: limits() == expected)  # noqa: B023
+        pulled = two.pull("first")
+        assert (pulled["outcome"], pulled["candidate"] == first) == (
+            "held" if expected else "unchanged",
+            limit == "10%",
+        )
+    assert pulled["versions"] == {"national": 2}
+
+
+def test_what_is_held_for_a_list_that_is_gone_can_only_be_rejected(two: Daemon, tmp_path: Path) -> None:
+    two.config["lists"]["other"] = {"sources": ["second"]}
+    two.write_config()
+    reload(two)
+    write(tmp_path, "first", NAMES[:10])
+    held = two.pull("first")["candidate"]
+    del two.config["lists"]["national"]
+    two.write_config()
+    reload(two)
+    refused = two.ask("POST", f"/candidates/{held}/approve", {})
+    assert (refused.status, "list national no longer takes source first" in refused.json["detail"]) == (409, True)
+    assert two.ask("GET", "/candidates").json[0]["approvals"] == [], "nobody's word counts for what was not done"
+    assert two.ask("POST", f"/candidates/{held}/reject", {"why": "gone"}).status == 200
+    assert two.ask("GET", "/candidates").json == []
+
+
 def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     two.config["lists"]["second-list"] = {"sources": ["second"]}
     two.write_config()
@@ -105,11 +143,17 @@ def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     assert values(two.snapshot("second-list", token)) == {*NAMES[50:], "only.example"}
 
 
-def test_a_refused_reload_keeps_what_runs(two: Daemon) -> None:
+def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed")
     right = two.path.read_text()
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
         (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
+        (
+            right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
+            "feed.tls (that there is any) can",
+        ),
         ("{", "reload refused"),
     ):
         two.path.write_text(wrong)
@@ -159,6 +203,26 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
         assert [one["released_by"] for one in made] == [USER, USER]
 
 
+def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> None:
+    two.first_pull("first")
+    assert two.ask("GET", "/status").json["sources"]["first"]["verify"] == "none"
+    assert "source first: verify: none: what it says is taken without a proof of its origin" in two.log
+    assert "source first (verify: none): " in two.log
+    before = two.log.count("without a proof")
+    reload(two)
+    assert two.log.count("without a proof") == 2 * before
+
+
+def test_a_file_is_the_one_that_its_url_names(tmp_path: Path) -> None:
+    write(tmp_path, "a%41 #1", ["right.example"])
+    write(tmp_path, "aA #1", ["wrong.example"])
+    named = source(tmp_path, "a%2541%20%231")
+    config = {"sources": {"named": named}, "lists": {"national": {"sources": ["named"]}}}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("named")
+        assert values(daemon.snapshot("national", daemon.subscriber("isp", "national"))) == {"right.example"}
+
+
 def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     lines = [
         {"t": "domain", "v": "a.example"},
@@ -185,6 +249,19 @@ def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     assert found["names"] == {"a.example", "http://a.example/x"}
     assert found["open"] == {"a.example", "example", "http://192.0.2.1/x", "http://a.example/x"}
     assert found["hashes"] == {"0" * 64}
+
+
+def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_path: Path) -> None:
+    mixed = source(tmp_path, "mixed", format="csv", fields={"value": "v", "type": "t"}, defaults={})
+    others = "".join(f"192.0.2.{number},ip\n" for number in range(10)) + "0" * 64 + ",sha256\n"
+    (tmp_path / "mixed.txt").write_text("v,t\na.example,host\n" + others)
+    config = {"sources": {"mixed": mixed}, "lists": {"names": {"sources": ["mixed"]}}}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("mixed")
+        (tmp_path / "mixed.txt").write_text("v,t\na.example,host\nb.example,host\n" + others)
+        assert daemon.pull("mixed")["versions"] == {"names": 2}
+        shown = daemon.ask("GET", "/sources/mixed").json
+        assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
 def test_roles_follow_the_uid(tmp_path: Path) -> None:
@@ -222,7 +299,36 @@ def test_roles_follow_the_uid(tmp_path: Path) -> None:
         reload(daemon)
         assert by_nobody("GET", "/candidates").startswith("200")
         assert by_nobody("POST", "/sources/first/pull").startswith("403"), "a reviewer is no editor"
+        assert by_nobody("GET", "/keys").startswith("403"), "keys are the admin's"
     subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("name", ["", "..", "first/pull", "%2e", "first?x=1"])
+def test_a_name_is_nothing_but_a_name(two: Daemon, name: str) -> None:
+    for group in ("source", "candidate", "subscriber"):
+        refused = two.cli(group, "show", name, "-c", str(two.path), check=False)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"blocklistd: there is no {group} {name!r}".encode())
+
+
+def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    second = Daemon(tmp_path / "second", {"control": {"socket": str(tmp_path / "c.sock"), "operators": {}}})
+    second.init_keys()
+    second.launch()
+    assert second.process is not None
+    assert second.process.wait(60) == 1
+    assert "another daemon answers there" in second.log
+    assert two.ask("GET", "/status").status == 200
+    two.kill()
+    two.start()  # the socket that it left is nobody's
+    two.stop()
+    (tmp_path / "c.sock").write_text("a file of somebody's")
+    two.launch()
+    assert two.process is not None
+    assert two.process.wait(60) == 1
+    assert "is no socket" in two.log
+    assert (tmp_path / "c.sock").read_text() == "a file of somebody's"
 
 
 def test_what_is_on_the_disk_is_for_the_daemon_alone(two: Daemon, tmp_path: Path) -> None:
@@ -361,6 +467,37 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
     hotline = SourceId("hotline")
     with versions.database.write() as connection:
         for report in (said("a", 5), said("b", None), said("c", 9)):
-            take_over(connection, hotline, report, "", None)
+            take_over(connection, hotline, report, "")
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()
+
+
+def test_a_damaged_list_that_cannot_be_mended_is_not_served(two: Daemon, tmp_path: Path) -> None:
+    """Not by a pull that finds nothing new either; and all else goes on."""
+    token = two.subscriber("isp", "national")
+    digest = two.get("/v1/lists/national", token).json["sha256"]
+    two.stop()
+    for path in (tmp_path / "state" / "sealed").glob("*/[0-9a-f]*"):
+        path.write_bytes(b"damaged\n")
+    two.start()
+    assert two.pull("second")["outcome"] == "failed"
+    assert two.get("/v1/lists/national", token).status == 404
+    assert two.get(f"/v1/lists/national/targets/{digest}.national.ndjson", token).status == 404
+    assert two.ops("/readyz").status == 503
+
+
+def test_a_stop_is_heard_while_the_jobs_get_ready(tmp_path: Path) -> None:
+    slowly = """
+import asyncio, sys
+from blocklistd.__main__ import main
+from blocklistd.jobs.runner import Jobs
+async def warm(self):
+    await asyncio.sleep(100)
+Jobs.warm = warm
+sys.argv = sys.argv[3:]
+main()
+"""
+    daemon = Daemon(tmp_path, {})
+    daemon.prefix = [sys.executable, "-c", slowly]
+    with daemon:
+        assert daemon.stop() == 0

@@ -8,6 +8,7 @@ import pytest
 
 from blocklistd.config import Bearer, Secret
 from blocklistd.errors import ConfigError
+from blocklistd.plans import source_plans
 
 from .configuring import problems, read, source
 
@@ -45,7 +46,16 @@ def test_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         made.read()
 
 
-@pytest.mark.parametrize(("content", "found"), [(b"\n", "nothing in"), (b"\xff", "not UTF-8"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\n", "nothing in"),
+        (b"\xff", "not UTF-8"),
+        (b"to\nken\n", "several lines"),
+        (b"to\x01ken", "control characters"),
+        (None, "No such file"),
+    ],
+)
 def test_a_secret_that_is_lost_later_is_named_with_its_place(tmp_path: Path, content: bytes | None, found: str) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret")
@@ -80,6 +90,27 @@ def test_no_secret_and_none_is_shown(tmp_path: Path, text: str) -> None:
     assert problem.line == 7
     assert problem.key.startswith("sources.hotline-a.auth.bearer")
     assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\n"])
+def test_a_file_with_nothing_in_it_is_no_secret(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    (problem,) = problems(tmp_path, source("auth: {bearer: {file: token}}"))
+    assert problem.key == "sources.hotline-a.auth.bearer.file"
+    assert "which is empty" in problem.found
+
+
+def test_all_secrets_that_are_not_there_are_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = source("auth: {bearer: {env: FIRST}}")
+    second = text.partition("feed:")[0].replace("sources:\n", "").replace("hotline-a", "hotline-b")
+    config = read(tmp_path, text.replace("feed:", second.replace("FIRST", "SECOND") + "feed:"))
+    for name in ("FIRST", "SECOND"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError) as caught:
+        source_plans(config)
+    assert [problem.key for problem in caught.value.problems] == [
+        f"sources.hotline-{letter}.auth.bearer.env" for letter in "ab"
+    ]
 
 
 def test_two_that_are_in_the_same_place_are_the_same() -> None:
