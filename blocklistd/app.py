@@ -425,7 +425,7 @@ class Application:
         for zone in self.served_zones.views().values():
             if zone is not None:
                 self.metrics.zone_behind.labels(zone.plan.name).set(int(zone.plan.name in self.zones.behind))
-                self.metrics.zone_serial.labels(zone.plan.name).set(zone.serial)
+                self.metrics.zone_serial.labels(zone.plan.name).set(zone.serial % 2**32)
                 self.metrics.zone_records.labels(zone.plan.name).set(zone.records)
         self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
         return self.metrics.text()

@@ -7,6 +7,8 @@ from typing import Final
 
 from blocklistd.config import Address, Zone
 
+POLICIES: Final = 64  # policy zones that BIND takes
+
 _KEY: Final = """\
 key "{name}" {{
     algorithm {algorithm};
@@ -39,10 +41,11 @@ options {{                          // into the options block that is there, if 
 def bind(zones: Iterable[Zone], listen: Address, tsig: dict[str, str], *, signed: bool) -> str:
     """For BIND 9: key, zones, and the policy that uses them."""
     zones = list(zones)
+    beyond = "".join(f"// {zone.name} is left out of it: BIND takes {POLICIES} at most\n" for zone in zones[POLICIES:])
     anywhere = listen.host in ("::", "0.0.0.0")
     host = "127.0.0.1" if anywhere else listen.host
     key = f' key "{tsig["name"]}"' if signed else ""
-    names = " ".join(f'zone "{zone.name}";' for zone in zones)
+    names = " ".join(f'zone "{zone.name}";' for zone in zones[:POLICIES])
     return "".join(
         [
             "// instead of 127.0.0.1: the address under which this resolver reaches the publisher\n"
@@ -60,5 +63,6 @@ def bind(zones: Iterable[Zone], listen: Address, tsig: dict[str, str], *, signed
                 for zone in zones
             ),
             _POLICY.format(zones=names),
+            beyond,
         ]
     )

@@ -148,9 +148,12 @@ def endpoint(text: str) -> tuple[str, int]:
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """An address or a prefix. Raises SubscriberError."""
+    """An address or a prefix; of mapped IPv4 addresses it is one of IPv4. Raises SubscriberError."""
     try:
-        return ipaddress.ip_network(text)
+        found = ipaddress.ip_network(text)
+        if found.version == 6 and found.network_address.ipv4_mapped and found.prefixlen >= 96:
+            return ipaddress.ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
+        return found
     except ValueError as error:
         raise SubscriberError(f"--address {text}: {error}: expected an address or a prefix like 192.0.2.0/24") from None
 

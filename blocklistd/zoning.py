@@ -17,24 +17,27 @@ from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import MAX_SECONDARIES, OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
-from blocklistd.outputs.wire import wire_name
+from blocklistd.outputs.wire import Apex, wire_name
 from blocklistd.publish import Clock
 from blocklistd.serve.dns_query import Seen
+from blocklistd.serve.transfer import counted
 from blocklistd.serve.zones import Zones, ZoneView
 from blocklistd.stations import Stations
 from blocklistd.versions.database import Database
-from blocklistd.versions.schema import zone_changes, zone_serials
+from blocklistd.versions.schema import zone_serials
 from blocklistd.versions.store import Store
 from blocklistd.versions.zones import (
     ZonePlan,
     ZoneSerial,
     advance,
+    count_rules,
     ixfr_path,
     leads_from,
     newest_serial,
     oldest_ixfr,
     read_ixfr,
     write_ixfr,
+    zone_at,
 )
 
 log: Final = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A secondary: the serial that it last asked from (None: it has not said one), and when."""
+    """A secondary: the serial that it last asked from, counted on past 2^32 (None: it has not said one), and when."""
 
     serial: int | None
     seen: datetime
@@ -96,7 +99,7 @@ class ZonePublisher:
                     serial = await self._jobs.run(advance, *order, limits=COMMIT)
                     changed = serial is not None and await self._load(plan)
                 if changed:
-                    log.info("zone %s: serial %d is live", plan.name, serial)
+                    log.info("zone %s: serial %d is live", plan.name, serial % 2**32)
                 self.behind.discard(plan.name)
             except Exception as error:  # one zone's trouble keeps no other from its version
                 self.behind.add(plan.name)
@@ -140,15 +143,21 @@ class ZonePublisher:
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
-    async def difference(self, view: ZoneView, since: int) -> tuple[bytes, bytes] | None:
-        """What goes and what comes since a serial, compiled; None where the whole zone is less to send."""
+    async def difference(self, view: ZoneView, since: int) -> tuple[Apex, bytes, bytes] | None:
+        """What the apex was at a serial, what goes and what comes since, compiled; None where the whole zone is less to
+        send, or nothing leads from there."""
+        name, enough = view.plan.name, max(view.records, 1)
 
-        def known(connection: Connection) -> tuple[bool, int]:
-            return leads_from(connection, view.plan.name, since), _logged(connection, view, since)
+        def known(connection: Connection) -> tuple[Apex, int, int] | None:
+            if not leads_from(connection, name, since):
+                return None
+            apex = zone_at(connection, name, since).plan.apex
+            return apex, *count_rules(connection, name, since, view.serial, enough)
 
-        leads, logged = await self._database.reading(known)
-        if not leads or logged > max(view.records, 1):
+        found = await self._database.reading(known)
+        if found is None or found[2] > enough:
             return None
+        apex, logged, _ = found
         key = (view.plan.name, since, view.serial)
         path = ixfr_path(self._store, *key)
         if not await asyncio.to_thread(path.exists):
@@ -157,7 +166,7 @@ class ZonePublisher:
                 made.add_done_callback(lambda _: self._made.pop(key, None))
                 self._made[key] = made
             await asyncio.shield(self._made[key])
-        return await asyncio.to_thread(read_ixfr, path)
+        return apex, *await asyncio.to_thread(read_ixfr, path)
 
     async def _make(self, plan: ZonePlan, start: int, end: int, logged: int) -> None:
         if logged <= SMALL_DIFF:
@@ -170,9 +179,10 @@ class ZonePublisher:
     def saw(self, seen: Seen) -> None:
         """A secondary holds a serial when it asks from it, not when it was sent."""
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
-        before = known.get(seen.address)
-        serial = seen.serial if seen.serial is not None else before.serial if before else None
-        known.pop(seen.address, None)  # behind all that asked before it
+        before, view = known.pop(seen.address, None), self._zones.get(seen.zone)  # behind all that asked before it
+        serial = before.serial if before else None
+        if seen.serial is not None and view is not None:
+            serial = counted(seen.serial, view.serial)
         known[seen.address] = Sighting(serial, self._clock())
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
@@ -184,7 +194,7 @@ class ZonePublisher:
             if view is not None:
                 found = newest_serial(connection, view.plan.name)
                 shown[view.plan.name] = {
-                    "serial": view.serial,
+                    "serial": view.serial % 2**32,
                     "version": view.version,
                     "records": view.records,
                     "covered": view.covered,
@@ -235,16 +245,3 @@ def _second_after(connection: Connection, zone: str, serial: int) -> datetime | 
         .limit(1)
     ).scalar()
     return made
-
-
-def _logged(connection: Connection, view: ZoneView, since: int) -> int:
-    """How many rows of the log lie between a serial and the view's."""
-    return int(
-        connection.execute(
-            select(func.count()).where(
-                zone_changes.c.zone == view.plan.name,
-                zone_changes.c.serial > since,
-                zone_changes.c.serial <= view.serial,
-            )
-        ).scalar_one()
-    )

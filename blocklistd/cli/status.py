@@ -65,5 +65,7 @@ def _show(status: dict[str, Any]) -> None:
 
 def _zones(subscriber: dict[str, Any]) -> str:
     """Each zone with the serial of its secondary that is furthest behind; unsigned ones are the weaker."""
-    shown = [f"{name} at {zone['serial'] or '?'}" for name, zone in subscriber["zones"].items()]
+    shown = [
+        f"{name} at {'?' if zone['serial'] is None else zone['serial']}" for name, zone in subscriber["zones"].items()
+    ]
     return " ".join([*shown, *(["(weaker: unsigned by address)"] if subscriber.get("unsigned") else [])])

@@ -29,10 +29,11 @@ def add(session: Session, subscriber: str, software: str | None, **wish: Any) ->
     """Register a subscriber. Its token and its key are printed once."""
     body = {"id": subscriber} | {key: list(v) if isinstance(v, tuple) else v for key, v in wish.items()}
     done = session.ask("POST", "subscribers", body=body)
-    session.answer(done, lambda _: _say(done, wish["lists"], software))
+    session.answer(done, lambda _: _say(done, wish, software))
 
 
-def _say(done: dict[str, Any], lists: tuple[str, ...], software: str | None) -> None:
+def _say(done: dict[str, Any], wish: dict[str, Any], software: str | None) -> None:
+    lists, tsig = wish["lists"], done["tsig"]
     click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
     if lists:
         url = done.get("url") or "https://FEED"
@@ -41,6 +42,8 @@ def _say(done: dict[str, Any], lists: tuple[str, ...], software: str | None) -> 
             f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'
             f"  blocklistd sync {url} {lists[0]} --root root.json --token-file token --dir DIR"
         )
+    if wish["zones"]:
+        click.echo(f"\nIts TSIG key, shown this once:\n\n  {tsig['algorithm']}:{tsig['name']}:{tsig['secret']}")
     for name, text in done["config"].items():
         if software in (None, name):
             click.echo(f"\nFor {name}, to paste:\n\n{text}")

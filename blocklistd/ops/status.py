@@ -139,18 +139,22 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) ->
 
 
 def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
+    known = zones.sightings.get((who.id, wire_name(name)), {})
     secondaries: list[Document] = [
         {
             "address": address,
-            "serial": sighting.serial,
+            "serial": _on_the_wire(sighting.serial),
             "lag": zones.lag(connection, name, sighting.serial),
             "seen": rfc3339(sighting.seen),
         }
-        for address, sighting in sorted(zones.sightings.get((who.id, wire_name(name)), {}).items())
+        for address, sighting in sorted(known.items())
     ]
-    held = [one["serial"] for one in secondaries if one["serial"] is not None]
-    lowest = min(held, default=None)
-    return {"serial": lowest, "lag": zones.lag(connection, name, lowest), "secondaries": secondaries}
+    lowest = min((seen.serial for seen in known.values() if seen.serial is not None), default=None)
+    return {"serial": _on_the_wire(lowest), "lag": zones.lag(connection, name, lowest), "secondaries": secondaries}
+
+
+def _on_the_wire(serial: int | None) -> int | None:
+    return None if serial is None else serial % 2**32
 
 
 def subscribers(connection: Connection, zones: ZonePublisher) -> Document:

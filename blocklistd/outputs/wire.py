@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -160,9 +160,10 @@ class Apex:
         times = (serial % 2**32, self.refresh, self.retry, self.expire, self.minimum)
         return self._record(SOA, wire_name(self.mname) + wire_name(self.rname) + struct.pack("!IIIII", *times))
 
-    def servers(self) -> tuple[bytes, int]:
-        """The NS records, and how many they are."""
-        return b"".join(self._record(NS, wire_name(server)) for server in self.ns), len(self.ns)
+    def servers(self, but: Collection[str] = ()) -> tuple[bytes, int]:
+        """The NS records, without those that are in `but`, and how many they are."""
+        ns = [server for server in self.ns if server not in but]
+        return b"".join(self._record(NS, wire_name(server)) for server in ns), len(ns)
 
     def _record(self, kind: int, data: bytes) -> bytes:
         return wire_name(self.zone) + struct.pack("!HHIH", kind, IN, self.minimum, len(data)) + data

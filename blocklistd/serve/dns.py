@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from blocklistd.errors import BlocklistError, without_text
-from blocklistd.limits import DNS_CONNECTIONS, DNS_IDLE, WRITE_STALL
+from blocklistd.limits import DNS_CONNECTIONS, DNS_IDLE, DRAIN, WRITE_STALL
+from blocklistd.outputs.wire import Apex
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve.dns_query import Reply, Seen, Transfer, respond
 from blocklistd.serve.notify import Notifier, Target
@@ -24,8 +25,9 @@ from blocklistd.serve.zones import Zones, ZoneView
 
 log: Final = logging.getLogger(__name__)
 
-Difference = Callable[[ZoneView, int], Awaitable[tuple[bytes, bytes] | None]]
-"""What goes and what comes from a serial to the view's, compiled; None where the whole zone is less."""
+Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
+"""From a serial to the view's: what the apex was, what goes and what comes, compiled; None where the whole zone is less
+or the log does not reach back."""
 
 _DATAGRAM: Final = 4096
 _PKTINFO: Final = socket.IPV6_PKTINFO
@@ -44,6 +46,9 @@ class DnsServer:
         self._servers: list[asyncio.Server] = []
         self._datagrams: list[socket.socket] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._idle: dict[asyncio.StreamWriter, None] = {}
+        """Connections that wait for a request, the longest first."""
+        self._stopping = False
         self._notifier = Notifier(retry, give_up)
         self._timer: asyncio.TimerHandle | None = None
         self._senders: dict[int, socket.socket] = {}
@@ -82,6 +87,8 @@ class DnsServer:
                 self._senders[family] = sender
 
     async def stop(self) -> None:
+        """Takes no more connections, and lets transfers under way end (DRAIN seconds)."""
+        self._stopping = True
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
@@ -91,6 +98,10 @@ class DnsServer:
             sender.close()
         for server in self._servers:
             server.close()
+        for writer in self._idle:
+            writer.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=DRAIN)
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -105,9 +116,8 @@ class DnsServer:
         answer, seen = respond(wire, self._zones, source[0].partition("%")[0], int(time.time()), tcp=False)
         if isinstance(answer, Reply):
             self.answered["udp", answer.asked, answer.rcode] += 1
-            reply = _fitting(answer.wire, len(wire))
             with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
-                bound.sendmsg([reply], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
+                bound.sendmsg([answer.wire], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
         self._notice(seen)
 
     # -- TCP -------------------------------------------------------------------------------------------------------
@@ -115,13 +125,16 @@ class DnsServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._connections) >= DNS_CONNECTIONS:
+        if len(self._connections) >= DNS_CONNECTIONS and not self._end_longest_idle():
             writer.transport.abort()
             return
         self._connections.add(task)
         try:
             await self._converse(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            writer.close()
+            async with asyncio.timeout(WRITE_STALL):  # the last answer may still be on its way
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
             writer.transport.abort()
         except BlocklistError as error:
             log.error("a transfer failed: %s", error)
@@ -133,12 +146,30 @@ class DnsServer:
             self._connections.discard(task)
             writer.close()
 
+    def _end_longest_idle(self) -> bool:
+        """Makes room for a connection; whether one only waited (RFC 7766 6.2.3: a server may close it at any time)."""
+        longest = next(iter(self._idle), None)
+        if longest is None:
+            return False
+        del self._idle[longest]
+        longest.transport.abort()
+        return True
+
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = str(writer.get_extra_info("peername")[0]).partition("%")[0]
-        while True:
-            async with asyncio.timeout(DNS_IDLE):
-                (size,) = struct.unpack("!H", await reader.readexactly(2))
-                wire = await reader.readexactly(size)
+        peer = writer.get_extra_info("peername")
+        if peer is None:
+            return  # gone before it was looked at
+        address = str(peer[0]).partition("%")[0]
+        while not self._stopping:
+            self._idle[writer] = None
+            try:
+                async with asyncio.timeout(DNS_IDLE):
+                    (size,) = struct.unpack("!H", await reader.readexactly(2))
+                    wire = await reader.readexactly(size)
+            except (asyncio.IncompleteReadError, TimeoutError):
+                return
+            finally:
+                self._idle.pop(writer, None)
             answer, seen = respond(wire, self._zones, address, int(time.time()), tcp=True)
             if answer is None:
                 return
@@ -177,11 +208,14 @@ class DnsServer:
 
     async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
         view = transfer.view
+        new = view.plan.apex
         if transfer.since is not None:
             difference = await self._difference(view, transfer.since)
             if difference is not None:
-                return "IXFR", ixfr(view.soa(), view.plan.apex.soa(transfer.since), *difference)
-        return "AXFR", axfr(view.soa(), view.plan.apex.servers(), view.compiled)
+                old, goes, comes = difference
+                changed = old.servers(but=new.ns), new.servers(but=old.ns)
+                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), goes, comes, *changed)
+        return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
 
     def _notice(self, seen: Seen | None) -> None:
         if seen is not None:
@@ -224,11 +258,6 @@ class DnsServer:
         with contextlib.suppress(OSError):
             wire, source = sender.recvfrom(_DATAGRAM)
             self._notifier.receive(wire, (source[0], source[1]))
-
-
-def _fitting(reply: bytes, asked: int) -> bytes:
-    """UDP answers are never larger than the question by more than SOA, OPT and TSIG; all of ours are of that kind."""
-    return reply if len(reply) <= max(dm.PAYLOAD, asked) else reply[: dm.HEADER]
 
 
 def _is_pktinfo(item: tuple[int, int, bytes]) -> bool:

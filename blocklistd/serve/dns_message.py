@@ -10,7 +10,7 @@ import dns.exception
 import dns.name
 import dns.wire
 
-from blocklistd.serve.tsig import TSIG, Record
+from blocklistd.serve.tsig import ANY, TSIG, Record
 
 HEADER: Final = 12
 QUERY: Final = 0
@@ -31,8 +31,10 @@ BADVERS: Final = 16
 
 QR: Final = 0x8000
 AA: Final = 0x0400
+TC: Final = 0x0200
 RD: Final = 0x0100
-PAYLOAD: Final = 1232  # octets of UDP that we take (RFC 9715)
+PAYLOAD: Final = 1232  # octets of UDP that we take, and send to those who take as many (RFC 9715)
+LEAST_PAYLOAD: Final = 512  # octets of UDP that everyone takes (RFC 1035 2.3.4)
 
 
 class Malformed(Exception):
@@ -46,7 +48,7 @@ class Malformed(Exception):
 @dataclass(frozen=True, slots=True)
 class Query:
     """A request. Names are on the wire and lower case; `question` is the section as it was asked. `serial` is that of
-    an IXFR's client. `edns` is its version, None without OPT."""
+    an IXFR's client. `edns` is its version, None without OPT; `payload` are the octets of an answer over UDP."""
 
     wire: bytes
     id: int
@@ -59,6 +61,7 @@ class Query:
     serial: int | None
     edns: int | None
     tsig: Record | None
+    payload: int = LEAST_PAYLOAD
 
 
 def parse(wire: bytes) -> Query:
@@ -84,12 +87,12 @@ def _parse(wire: bytes, ident: int, flags: int, opcode: int, counts: tuple[int, 
     name = parser.get_name(decompress=True)
     kind, klass = parser.get_struct("!HH")
     question = wire[HEADER : parser.current]
-    serial, edns, tsig = None, None, None
+    serial, edns, tsig, payload = None, None, None, LEAST_PAYLOAD
     for section, count in enumerate(counts[1:]):
         for index in range(count):
             start = parser.current
             owner = parser.get_name(decompress=True)
-            rtype, _, ttl, length = parser.get_struct("!HHIH")
+            rtype, rclass, ttl, length = parser.get_struct("!HHIH")
             with parser.restrict_to(length):
                 if section == 1 and rtype == SOA and serial is None:
                     parser.get_name(decompress=True)
@@ -99,16 +102,17 @@ def _parse(wire: bytes, ident: int, flags: int, opcode: int, counts: tuple[int, 
                     if edns is not None or owner != dns.name.root:
                         raise dns.exception.FormError
                     edns = ttl >> 16 & 255
+                    payload = min(max(rclass, LEAST_PAYLOAD), PAYLOAD)
                     parser.get_remaining()
-                elif section == 2 and rtype == TSIG:
-                    if index != count - 1:
-                        raise dns.exception.FormError  # RFC 8945 5.1: the last record, or the message is malformed
+                elif rtype == TSIG:
+                    if section != 2 or index != count - 1 or rclass != ANY or ttl:
+                        raise dns.exception.FormError  # RFC 8945 4.2, 5.1: so and last, or the message is malformed
                     tsig = _tsig(parser, start, owner)
                 else:
                     parser.get_remaining()
     if parser.remaining():
         raise dns.exception.FormError
-    return Query(wire, ident, flags, opcode, _wire(name), kind, klass, question, serial, edns, tsig)
+    return Query(wire, ident, flags, opcode, _wire(name), kind, klass, question, serial, edns, tsig, payload)
 
 
 def _tsig(parser: dns.wire.Parser, start: int, owner: dns.name.Name) -> Record:
@@ -132,10 +136,21 @@ def header(
 
 
 def answer(query: Query, rcode: int, records: bytes = b"", count: int = 0, *, authoritative: bool = False) -> bytes:
-    """An answer of one message, with OPT where the request had it (RFC 6891 6.1.1)."""
-    opt = b""
-    if query.edns is not None:
-        opt = struct.pack("!BHHIH", 0, OPT, PAYLOAD, (rcode >> 4) << 24, 0)
+    """An answer of one message, or the first of several."""
+    opt = _opt(query, rcode)
     more = AA if authoritative else 0
     counts = (int(bool(query.question)), count, 0, int(bool(opt)))
     return header(query.id, query.flags, rcode, more=more, counts=counts) + query.question + records + opt
+
+
+def truncated(query: Query) -> bytes:
+    """What says to ask again over TCP (RFC 2181 9)."""
+    opt = _opt(query, NOERROR)
+    return header(query.id, query.flags, NOERROR, more=TC, counts=(1, 0, 0, int(bool(opt)))) + query.question + opt
+
+
+def _opt(query: Query, rcode: int) -> bytes:
+    """OPT where the request had it (RFC 6891 6.1.1)."""
+    if query.edns is None:
+        return b""
+    return struct.pack("!BHHIH", 0, OPT, PAYLOAD, (rcode >> 4) << 24, 0)

@@ -13,7 +13,7 @@ from typing import Final
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve import tsig
 from blocklistd.serve.dns_message import Malformed, Query
-from blocklistd.serve.transfer import newer
+from blocklistd.serve.transfer import counted, newer
 from blocklistd.serve.tsig import Key, Signer
 from blocklistd.serve.zones import Peer, Zones, ZoneView
 
@@ -67,7 +67,10 @@ def respond(
     answer, seen = _decide(query, zones, key, address, tcp)
     if isinstance(answer, Transfer):
         return answer, seen
-    return Reply(sign(query, key, answer, now), _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
+    signed = sign(query, key, answer, now)
+    if not tcp and len(signed) > query.payload:
+        signed = sign(query, key, dm.truncated(query), now)
+    return Reply(signed, _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
 
 
 def _asked(query: Query) -> str:
@@ -120,6 +123,5 @@ def _since(query: Query, view: ZoneView) -> int | None:
     """The serial that the client has, if a difference from it can be made."""
     if query.type != dm.IXFR or query.serial is None:
         return None
-    behind = (view.serial - query.serial) % 2**32
-    since = view.serial - behind
+    since = counted(query.serial, view.serial)
     return since if since >= view.oldest else None

@@ -85,17 +85,19 @@ class Notifier:
         return min((flight.due for flight in self._flights.values()), default=None)
 
     def receive(self, wire: bytes, source: Endpoint) -> bool:
-        """Whether this acknowledged something in flight: an answer from its target with its id, whatever its rcode.
+        """Whether this acknowledged something in flight: an answer from its target with its id and, if it repeats the
+        question, its zone (RFC 1996 3.6), whatever its rcode.
 
         Whoever answers has heard of it; a secondary that refuses NOTIFYs has its refresh (RFC 1996 3.7 ff.).
         """
         if len(wire) < 12:
             return False
-        ident, flags = struct.unpack_from("!HH", wire)
+        ident, flags, questions = struct.unpack_from("!HHH", wire)
         if not flags & QR or flags >> 11 & 15 != NOTIFY:
             return False
         for target, flight in self._flights.items():
-            if flight.ident == ident and target.address == source:
+            asked = not questions or wire[12 : 12 + len(target.zone)].lower() == target.zone
+            if flight.ident == ident and target.address == source and asked:
                 del self._flights[target]
                 self.told["acknowledged"] += 1
                 return True

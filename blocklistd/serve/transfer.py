@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from blocklistd.serve.dns_message import AA, NOERROR, Query, header
+from blocklistd.serve.dns_message import AA, NOERROR, Query, answer, header
 from blocklistd.serve.tsig import Signer
 
 CHUNK: Final = 128 * 1024  # octets handed to the socket at once
@@ -37,15 +37,28 @@ def axfr(soa: bytes, servers: tuple[bytes, int], compiled: Compiled) -> Sequence
     return Sequence(soa + servers[0], 1 + servers[1], (compiled,), soa)
 
 
-def ixfr(new: bytes, old: bytes, removed: Compiled, added: Compiled) -> Sequence:
-    """One difference: SOA(new), SOA(old), what goes, SOA(new), what comes, SOA(new) (RFC 1995 4).
+NONE: Final = b"", 0
+"""No records."""
+
+
+def ixfr(
+    new: bytes,
+    old: bytes,
+    removed: Compiled,
+    added: Compiled,
+    gone: tuple[bytes, int] = NONE,
+    come: tuple[bytes, int] = NONE,
+) -> Sequence:
+    """One difference: SOA(new), SOA(old), what goes, SOA(new), what comes, SOA(new) (RFC 1995 4). `gone` and `come` are
+    records of the apex, and how many they are.
 
     `added` opens with SOA(new), in the message of its first record: clients there are (kdig) take a message that ends
     in the new SOA for the end.
     """
+    first, last = (new + old + gone[0], 2 + gone[1]), (come[0] + new, come[1] + 1)
     if not added:
-        return Sequence(new + old, 2, (removed,), new + new, 2)
-    return Sequence(new + old, 2, (removed, added), new)
+        return Sequence(*first, (removed,), new + last[0], 1 + last[1])
+    return Sequence(*first, (removed, added), *last)
 
 
 class Stream:
@@ -96,14 +109,13 @@ def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> by
     for start, end in pairwise((*starts, len(chunk))):
         record = signer.record(view[start + 2 : end], now)
         _U16.pack_into(chunk, start, end - start - 2 + len(record))
-        _U16.pack_into(chunk, start + 2 + 10, 1)  # nothing else is additional in a transfer
+        chunk[start + 2 + 11] += 1  # additional: OPT at most, in the first
         pieces += (view[start:end], record)
     return b"".join(pieces)
 
 
 def _first(query: Query, sequence: Sequence) -> bytes:
-    counts = (1, sequence.first_count, 0, 0)
-    return _prefixed(header(query.id, query.flags, NOERROR, more=AA, counts=counts) + query.question + sequence.first)
+    return _prefixed(answer(query, NOERROR, sequence.first, sequence.first_count, authoritative=True))
 
 
 def _last(query: Query, sequence: Sequence) -> bytes:
@@ -113,6 +125,11 @@ def _last(query: Query, sequence: Sequence) -> bytes:
 
 def _prefixed(message: bytes) -> bytes:
     return _U16.pack(len(message)) + message
+
+
+def counted(serial: int, near: int) -> int:
+    """The count behind a serial on the wire, which is one modulo 2^32: the nearest to `near`."""
+    return near - ((near - serial + 2**31) % 2**32 - 2**31)
 
 
 def newer(serial: int, than: int) -> bool:

@@ -15,8 +15,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class ZoneView:
-    """A zone at one serial, made of the list's `version`. `compiled` is its sealed file of messages, mapped, `oldest`
-    the serial that a difference can start from."""
+    """A zone at one serial, made of the list's `version` as `plan` says. `compiled` is its sealed file of messages,
+    mapped, `oldest` the serial that a difference can start from."""
 
     plan: ZonePlan
     serial: int

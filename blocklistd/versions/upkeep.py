@@ -46,7 +46,7 @@ def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
     followed = zone_serials.c.list == list_id
     for zone in connection.execute(select(zone_serials.c.zone).where(followed).distinct()).scalars().all():
         kept = select(func.min(zone_serials.c.serial)).where(
-            zone_serials.c.zone == zone, zone_serials.c.version >= oldest
+            zone_serials.c.zone == zone, followed, zone_serials.c.version >= oldest
         )
         lowest = connection.execute(kept).scalar()
         if lowest is not None:

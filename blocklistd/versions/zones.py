@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, update
 
 from blocklistd.errors import StoreError
 from blocklistd.limits import CHUNK, SMALL_DIFF
@@ -101,6 +101,12 @@ def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
     return _serial(row) if row else None
 
 
+def zone_at(connection: Connection, zone: str, serial: int) -> ZoneSerial:
+    """The zone at a serial that it had."""
+    here = zone_serials.c.zone == zone, zone_serials.c.serial == serial
+    return _serial(connection.execute(select(zone_serials).where(*here)).one())
+
+
 def _serial(row: Row[Any]) -> ZoneSerial:
     values = row._asdict()
     values.pop("logged")
@@ -148,7 +154,8 @@ def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> 
             made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
         else:
             made = make(files, plan.ruling, state.live.sha256, state.secret)
-            if last is not None and last.records_of == plan.records_of and files.intact(last.rules):
+            same = last is not None and last.plan.ruling.action == plan.ruling.action
+            if last is not None and same and files.intact(last.rules):
                 steps = steps_between(files, last.rules, made.rules)
         if last and steps == ([], []) and last.apex_of == plan.apex_of:
             with database.write() as connection:  # a version that no rule shows
@@ -156,6 +163,8 @@ def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> 
                     update(zone_serials)
                     .where(zone_serials.c.zone == plan.name, zone_serials.c.serial == last.serial)
                     .values(
+                        list=plan.list,
+                        records_of=plan.records_of,
                         session=state.session,
                         version=state.live.version,
                         names=made.names,
@@ -164,7 +173,9 @@ def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> 
                     )
                 )
             return last.serial
-        serial = max(last.serial + 1 if last else 1, plan.serial_start)
+        serial = plan.serial_start
+        if last is not None and not last.serial < serial < last.serial + 2**31:  # further on is back (RFC 1982 3.2)
+            serial = last.serial + 1
         with database.write() as connection:
             connection.execute(
                 zone_serials.insert().values(
@@ -218,15 +229,27 @@ def _log(connection: Connection, zone: str, serial: int, steps: Steps) -> None:
 
 def net_rules(connection: Connection, zone: str, start: int, end: int) -> Iterator[tuple[bytes, int]]:
     """(rule, +1 | -1) between two serials, in canonical order: what left and came back is not there."""
-    net = func.sum(zone_changes.c.op)
-    rows = connection.execute(
-        select(zone_changes.c.rule, net)
-        .where(zone_changes.c.zone == zone, zone_changes.c.serial > start, zone_changes.c.serial <= end)
-        .group_by(zone_changes.c.rule)
-        .having(net != 0)
-        .order_by(zone_changes.c.rule)
-    )
+    rows = connection.execute(_net(zone, start, end).order_by(zone_changes.c.rule))
     return ((rule, int(op)) for rule, op in rows)
+
+
+def count_rules(connection: Connection, zone: str, start: int, end: int, enough: int) -> tuple[int, int]:
+    """How many rows of the log lie between two serials, and how many rules change; not looked at closer, and the same,
+    where they are not more than `enough`."""
+    logged = connection.execute(select(func.count()).where(*_between(zone, start, end))).scalar_one()
+    if logged <= enough:
+        return logged, logged
+    return logged, connection.execute(select(func.count()).select_from(_net(zone, start, end).subquery())).scalar_one()
+
+
+def _net(zone: str, start: int, end: int) -> Select[bytes, int]:
+    net = func.sum(zone_changes.c.op)
+    rows = select(zone_changes.c.rule, net).where(*_between(zone, start, end))
+    return rows.group_by(zone_changes.c.rule).having(net != 0)
+
+
+def _between(zone: str, start: int, end: int) -> tuple[ColumnElement[bool], ...]:
+    return zone_changes.c.zone == zone, zone_changes.c.serial > start, zone_changes.c.serial <= end
 
 
 def ixfr_path(store: Store, zone: str, start: int, end: int) -> Path:

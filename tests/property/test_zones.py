@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 from typing import Any
 
 import dns.message
@@ -21,7 +22,7 @@ from blocklistd.outputs.snapshot import changed_lines, lines, splice
 from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.serve import dns_message as dm
 from blocklistd.serve.dns_query import Reply, Transfer, respond
-from blocklistd.serve.transfer import Stream, axfr, ixfr, newer
+from blocklistd.serve.transfer import Stream, axfr, counted, ixfr, newer
 from blocklistd.serve.tsig import Key, Signer
 from blocklistd.serve.zones import Peer, Zones, ZoneView
 from blocklistd.versions import zone_files
@@ -40,6 +41,7 @@ KEY = Key(wire_name("isp"), "hmac-sha256", b"k" * 32)
 
 label = st.sampled_from(["a", "b", "c", "a-", "_x", "zz", "0"])
 some_names = st.lists(label, min_size=1, max_size=5).map(".".join)
+servers = st.lists(st.sampled_from(["localhost", "ns1.example", "ns2.example"]), min_size=1, unique=True).map(tuple)
 listed = st.dictionaries(some_names, st.sampled_from(["host", "domain"]), max_size=12)
 
 
@@ -191,15 +193,19 @@ def test_files_that_follow_changes_are_those_of_the_whole_list(
 class Primary:
     """A zone at two serials, as the store would have it."""
 
-    def __init__(self, old: dict[str, str], new: dict[str, str]) -> None:
+    def __init__(
+        self, old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...] = (("localhost",),) * 2
+    ) -> None:
         self.rules = [rules_of(entries).lines for entries in (old, new)]
+        self.ns = ns
         self.zones = Zones()
         self.zones.configure([PLAN])
         self.zones.admit([Peer("isp", frozenset({wire_name(ZONE)}), (KEY,), (), ())])
 
     def view(self, serial: int) -> ZoneView:
         compiled = b"".join(compile_rules(self.rules[serial - 1], wire_name(ZONE), ACTION))
-        return ZoneView(PLAN, serial, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
+        plan = replace(PLAN, apex=replace(PLAN.apex, ns=self.ns[serial - 1]))
+        return ZoneView(plan, serial, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
 
     def transfer(self, wire: bytes, serial: int) -> bytes:
         """The stream that a request is answered with while the zone has this serial."""
@@ -208,15 +214,17 @@ class Primary:
         if isinstance(answer, Reply):
             return struct.pack("!H", len(answer.wire)) + answer.wire
         assert isinstance(answer, Transfer)
-        sequence = axfr(answer.view.soa(), PLAN.apex.servers(), answer.view.compiled)
+        sequence = axfr(answer.view.soa(), answer.view.plan.apex.servers(), answer.view.compiled)
         if answer.since is not None:
             old, new = (b"".join(line + b"\n" for line in lines) for lines in self.rules)
             goes, comes = changed_lines(old, new)
-            compiled = [
+            removed, added = (
                 b"".join(compile_rules(changed, wire_name(ZONE), ACTION, lead))
                 for changed, lead in ((goes, b""), (comes, answer.view.soa()))
-            ]
-            sequence = ixfr(answer.view.soa(), PLAN.apex.soa(answer.since), *compiled)
+            )
+            apex, before = answer.view.plan.apex, self.view(answer.since).plan.apex
+            changed = before.servers(but=apex.ns), apex.servers(but=before.ns)
+            sequence = ixfr(answer.view.soa(), before.soa(answer.since), removed, added, *changed)
         assert answer.query.tsig is not None
         stream = Stream(answer.query, sequence, Signer(KEY, answer.query.tsig.mac))
         return b"".join(iter(lambda: bytes(stream.take(1000)), b""))
@@ -254,9 +262,11 @@ def _tsig_start(wire: bytes) -> int:
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(listed, listed)
-def test_axfr_and_ixfr_lead_to_the_same_zone(old: dict[str, str], new: dict[str, str]) -> None:
-    primary = Primary(old, new)
+@given(listed, listed, st.tuples(servers, servers))
+def test_axfr_and_ixfr_lead_to_the_same_zone(
+    old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...]
+) -> None:
+    primary = Primary(old, new, ns)
     followed = dns.zone.Zone(ORIGIN, relativize=False)
     fresh = dns.zone.Zone(ORIGIN, relativize=False)
     follow(followed, dns.message.make_query(ORIGIN, "AXFR"), primary, 1, dns.rdatatype.AXFR)
@@ -302,3 +312,8 @@ def test_serials_compare_in_a_circle(serial: int, step: int) -> None:
     assert newer((serial + step) % 2**32, serial)
     assert not newer(serial, (serial + step) % 2**32)
     assert not newer(serial, serial)
+
+
+@given(st.integers(1, 2**40), st.integers(1 - 2**31, 2**31))
+def test_a_serial_on_the_wire_is_the_nearest_count(near: int, ahead: int) -> None:
+    assert counted((near + ahead) % 2**32, near) == near + ahead

@@ -66,7 +66,7 @@ def test_killed_in_publications_and_transfers(tmp_path: Path) -> None:
             assert fresh.refresh("AXFR") == serial
             assert fresh.zone == secondary.zone
             assert scene.daemon.pull("hotline")["outcome"] in ("published", "unchanged")
-            assert _is_incremental(scene.port, secondary), "a full transfer where a difference could be had"
+            assert is_incremental(scene.port, secondary), "a full transfer where a difference could be had"
             secondary.refresh()
             assert contents.setdefault(secondary.serial, secondary.rules) == secondary.rules
             assert secondary.rules == {rule for name in names for rule in (name, f"*.{name}")}
@@ -79,7 +79,7 @@ def _transfer_and_ignore(port: int, key: Any) -> None:
         return
 
 
-def _is_incremental(port: int, secondary: Secondary) -> bool:
+def is_incremental(port: int, secondary: Secondary) -> bool:
     """Whether an IXFR from what a secondary has is answered with a difference, or nothing to do."""
     query, _ = dns.xfr.make_query(secondary.zone, keyring=secondary.key)
     with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
@@ -103,9 +103,9 @@ def large(tmp_path: Path) -> Scene:
     return scene
 
 
-def begin(daemon: Daemon, scene: Scene) -> tuple[socket.socket, dns.message.Message, Any]:
+def begin(daemon: Daemon, scene: Scene, name: str = "slow") -> tuple[socket.socket, dns.message.Message, Any]:
     """A transfer of which nothing is read yet."""
-    key = scene.key(scene.subscriber("slow"))
+    key = scene.key(scene.subscriber(name))
     query = dns.message.make_query(ORIGIN, "AXFR")
     query.use_tsig(key)
     stream = socket.socket()

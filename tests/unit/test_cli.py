@@ -172,6 +172,7 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     }
     zone = cli("subscriber", "add", "isp", "--zone", "rpz.example", "--notify", "192.0.2.1:53", "--software", "bind")
     assert "key ...;" in zone.stdout
+    assert "hmac-sha256:isp-1:c2VjcmV0" in zone.stdout
     assert daemon.asked[-1][2]["notify"] == ["192.0.2.1:53"]
 
 

@@ -37,3 +37,23 @@ def test_ids_that_can_not_be(versions: Versions, name: str) -> None:
     with pytest.raises(SubscriberError, match="an id of a-z") as refused:
         add(versions, name)
     assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("2001:db8::1", "2001:db8::1/128"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_a_prefix_of_mapped_addresses_is_one_of_ipv4(text: str, meant: str) -> None:
+    assert str(subscribers.network(text)) == meant
+
+
+@pytest.mark.parametrize("text", ["", "x", "192.0.2.1/24", "192.0.2.0/33", "ns.example", "::ffff:192.0.2.1/120"])
+def test_no_prefix(text: str) -> None:
+    with pytest.raises(SubscriberError, match="--address"):
+        subscribers.network(text)

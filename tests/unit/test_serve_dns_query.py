@@ -1,0 +1,75 @@
+"""Answers to DNS requests, message by message."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from blocklistd.serve.dns_query import Reply, Transfer, respond
+from blocklistd.serve.transfer import Stream, axfr
+from blocklistd.serve.tsig import Signer
+from blocklistd.serve.zones import ZoneView
+from tests.property.test_zones import KEY, ORIGIN, PLAN, Primary
+
+LONG = ".".join(["m" * 60] * 4)
+
+
+def answered(wire: bytes, view: ZoneView | None = None, *, tcp: bool = False) -> dns.message.Message:
+    primary = Primary({}, {})
+    primary.zones.publish(view or primary.view(1))
+    answer, _ = respond(wire, primary.zones, "192.0.2.1", 1000, tcp=tcp)
+    assert isinstance(answer, Reply)
+    return dns.message.from_wire(answer.wire, keyring=False)
+
+
+def signed(kind: str, edns: int | None = None, payload: int = 1232) -> bytes:
+    query = dns.message.make_query(ORIGIN, kind)
+    if edns is not None:
+        query.use_edns(edns, payload=payload)
+    return Signer(KEY).sign(query.to_wire() or b"", 1000)
+
+
+@pytest.mark.parametrize(
+    ("edns", "payload", "whole"), [(None, 0, False), (0, 512, False), (0, 4096, True), (0, 1, False)]
+)
+def test_an_answer_that_the_client_does_not_take_over_udp_says_so(edns: int | None, payload: int, whole: bool) -> None:
+    view = replace(Primary({}, {}).view(1), plan=replace(PLAN, apex=replace(PLAN.apex, mname=LONG, rname=LONG)))
+    answer = answered(signed("SOA", edns, payload), view)
+    assert bool(answer.flags & dns.flags.TC) is not whole
+    assert bool(answer.answer) is whole
+    assert (answer.rcode(), answer.edns) == (dns.rcode.NOERROR, -1 if edns is None else 0)
+    assert answer.tsig is not None
+    assert not answered(signed("SOA", edns, payload), view, tcp=True).flags & dns.flags.TC
+
+
+def test_opt_is_answered_with_opt_in_a_transfer_too() -> None:
+    primary = Primary({}, {})
+    primary.zones.publish(primary.view(1))
+    for edns in (None, 0):
+        transfer, _ = respond(signed("AXFR", edns), primary.zones, "192.0.2.1", 1000, tcp=True)
+        assert isinstance(transfer, Transfer)
+        assert transfer.query.tsig is not None
+        view = transfer.view
+        sequence = axfr(view.soa(), view.plan.apex.servers(), view.compiled)
+        for signer in (None, Signer(KEY, transfer.query.tsig.mac)):
+            stream = bytes(Stream(transfer.query, sequence, signer).take(1000))
+            (size,) = struct.unpack_from("!H", stream)
+            first = dns.message.from_wire(stream[2 : 2 + size], keyring=False)
+            assert first.edns == (-1 if edns is None else 0)
+            assert (first.tsig is None) is (signer is None)
+
+
+def test_a_signature_at_another_place_or_of_another_class_is_malformed() -> None:
+    wire = signed("SOA")
+    at = wire.index(b"\x03isp\0") + 5
+    elsewhere = wire[:6] + struct.pack("!HHH", 1, 0, 0) + wire[12:]
+    other_class = wire[: at + 2] + struct.pack("!H", 1) + wire[at + 4 :]
+    with_ttl = wire[: at + 4] + struct.pack("!I", 1) + wire[at + 8 :]
+    assert answered(wire).rcode() == dns.rcode.NOERROR
+    for damaged in (elsewhere, other_class, with_ttl):
+        assert answered(damaged).rcode() == dns.rcode.FORMERR
