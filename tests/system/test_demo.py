@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers import peer
+
 WITHIN = 90.0  # seconds
 
 
@@ -91,6 +93,8 @@ def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
     assert demo.ends() == 0
     assert list(demo.folder.iterdir()) == []
     assert "Traceback" not in demo.out.read_text()
+    for program, package in (("dig", "bind9-dnsutils"), ("curl", "curl")):
+        peer(program, package)  # what was not there was not tried
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
