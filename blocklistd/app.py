@@ -28,6 +28,7 @@ from sqlalchemy import Connection
 
 from blocklistd import plans
 from blocklistd.config import Address, Config, Source, load
+from blocklistd.config.values import written
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
@@ -51,7 +52,7 @@ from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
-from blocklistd.times import utc_now
+from blocklistd.times import rfc3339, utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
@@ -354,9 +355,9 @@ class Application:
             state = await self.database.reading(_state_of(source))
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
-            if overdue:
-                since = state.last_accepted or "ever"
-                log.warning("source %s: no accepted pull since %s (max_age %s)", name, since, source.max_age)
+            if overdue and state.last_pull is not None:
+                last = f"the last was {rfc3339(state.last_accepted)}" if state.last_accepted else "there was none yet"
+                log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(source.max_age), last)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ def common(command: F) -> F:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on a terminal; in a pipe, lines with columns apart by tabs."""
-    shown = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    shown = [[_cell(value) for value in row] for row in rows]
     if not os.isatty(1):
         for row in shown:
             click.echo("\t".join(row))
@@ -101,6 +101,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in shown:
         made.add_row(*row)
     Console(highlight=False, markup=False).print(made)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count}" for key, count in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return {None: "", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def age(seconds: float | None) -> str:

@@ -35,7 +35,9 @@ def add(session: Session, subscriber: str, software: str | None, **wish: Any) ->
 def _say(session: Session, done: dict[str, Any], lists: tuple[str, ...], software: str | None) -> None:
     click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
     if lists:
-        url = session.config().feed.public_url or "https://FEED"
+        feed = session.config().feed
+        where = feed.listen[0] if feed.listen[0].host not in ("::", "0.0.0.0") else f"FEED:{feed.listen[0].port}"
+        url = feed.public_url or f"{'https' if feed.tls else 'http'}://{where}"
         click.echo(
             f"With it in the file `token`, and root.json:\n\n"
             f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'
@@ -53,8 +55,11 @@ def list_(session: Session) -> None:
     session.answer(
         session.ask("GET", "/subscribers"),
         lambda found: table(
-            ("SUBSCRIBER", "LISTS", "CREATED", "BY", "REVOKED"),
-            [(n, " ".join(s["lists"]), s["created"], s["created_by"], s["revoked"]) for n, s in found.items()],
+            ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
+            [
+                (n, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
+                for n, s in found.items()
+            ],
         ),
     )
 
@@ -69,7 +74,7 @@ def show(session: Session, subscriber: str) -> None:
         lambda one: table(
             ("", ""),
             [
-                (key, " ".join(value) if key == "lists" else value)
+                (key, " ".join(value) if key in ("lists", "zones") else value)
                 for key, value in one.items()
                 if value not in (None, {}, [])
             ],
