@@ -33,7 +33,7 @@ from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
+from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.dns_metrics import DnsCollector
@@ -53,7 +53,7 @@ from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
 from blocklistd.times import rfc3339, utc_now
-from blocklistd.tls import load_certificate, server_context
+from blocklistd.tls import good_until, load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
@@ -98,6 +98,7 @@ class Application:
         self._ready = False
         self._reloading = asyncio.Lock()
         self._tls: ssl.SSLContext | None = None
+        self._good_until: datetime | None = None  # of the feed's certificate
 
     async def run(self) -> None:
         """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
@@ -180,6 +181,7 @@ class Application:
             stack.callback(bound.close)
         if feed.tls is not None:
             self._tls = server_context(feed.tls.cert, feed.tls.key)
+            self._good_until = good_until(feed.tls.cert)
         return sockets
 
     def _open_store(self, stack: AsyncExitStack) -> Store:
@@ -351,6 +353,8 @@ class Application:
         alarm = self.publisher.trust.alarm(now)
         if alarm:
             log.warning("%s", alarm)
+        if self._good_until is not None and self._good_until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
+            log.warning("feed.tls.cert is good until %s only: renew it, then reload", rfc3339(self._good_until))
         for name, source in self.config.sources.items():
             state = await self.database.reading(_state_of(source))
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
@@ -379,6 +383,7 @@ class Application:
             removed = self.config.sources.keys() - new.sources.keys()
             if self._tls is not None and new.feed.tls is not None:
                 load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
+                self._good_until = good_until(new.feed.tls.cert)
             async with self.pipeline.naming:  # between two settlings, never in one
                 await self._take_plans(new)
         except (BlocklistError, OSError, ssl.SSLError) as error:
