@@ -76,7 +76,7 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     copy = roots_dir(config.state_dir) / "1.root.json"
     names = [root_out / f"root-{number}.pem" for number in range(1, root_keys + 1)]
     for path in (where, copy, root_out / "root.json", *names):
-        if path.exists():
+        if os.path.exists(path):  # False as well for what may not be looked at: writing says so
             raise SigningError(f"{path} exists: keys are made once, and nothing is overwritten")
     online, holders = CryptoSigner.generate_ed25519(), [CryptoSigner.generate_ed25519() for _ in names]
     expires = (now + config.keys.root_expires).replace(microsecond=0)

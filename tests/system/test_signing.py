@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from blocklistd.client.sync import Options, sync_once
 from blocklistd.errors import SyncError
 from tests.system.daemon import Daemon
+from tests.unprivileged import UNPRIVILEGED
 
 
 class Fetcher(FetcherInterface):
@@ -143,3 +146,20 @@ def test_keys_that_root_makes_belong_to_the_daemons_user(tmp_path: Path) -> None
     for path in (tmp_path / "keys", tmp_path / "keys/online.pem", tmp_path / "state/root/1.root.json"):
         assert path.stat().st_uid == nobody, path
     assert (tmp_path / "root").stat().st_uid == 0, "what is taken off the host stays root's"
+
+
+def test_keys_init_where_one_may_not_look_is_a_line(tmp_path: Path) -> None:
+    daemon = daemon_of(tmp_path)
+    (tmp_path / "keys").mkdir(mode=0o000)
+    arguments = ["keys", "init", "-c", str(daemon.path), "--root-out", str(tmp_path / "root")]
+    done = subprocess.run(
+        [*UNPRIVILEGED, sys.executable, "-m", "blocklistd", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"blocklistd: {tmp_path}/keys/online.pem: Permission denied: no key was made\n",
+    )
+    assert not list(tmp_path.glob("root/*"))

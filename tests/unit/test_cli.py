@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import pytest
+
+from tests.unprivileged import UNPRIVILEGED
 
 Answers = dict[tuple[str, str], tuple[int, Any]]
 CANDIDATE = {
@@ -81,10 +83,12 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, *arguments: str, config: bool = True) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, config: bool = True, prefix: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         where = ["-c", str(self.folder / "c.yaml")] if config else []
         return subprocess.run(
-            [sys.executable, "-m", "blocklistd", *arguments, *where],
+            [*prefix, sys.executable, "-m", "blocklistd", *arguments, *where],
             capture_output=True,
             text=True,
             timeout=30,
@@ -218,6 +222,17 @@ def test_no_daemon(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as deaf:  # bound, and nobody listens
         deaf.bind(str(tmp_path / "nobody.sock"))
         assert Cli(tmp_path)("status").returncode == 3
+
+
+def test_a_socket_that_one_may_not_open(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o000)
+    (tmp_path / "c.yaml").write_text('control: {socket: run/c.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
+    refused = Cli(tmp_path)("status", prefix=UNPRIVILEGED)
+    assert refused.returncode == 3
+    assert (
+        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that all may enter" in refused.stderr
+    )
 
 
 def test_wrong_usage_and_configuration(tmp_path: Path) -> None:
