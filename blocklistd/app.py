@@ -376,8 +376,8 @@ class Application:
         try:
             new = await asyncio.to_thread(load, self.config.path)
             changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
-            if new.serves_dns != self.config.serves_dns:
-                changed.append("dns")
+            changed += ["dns"] * (new.serves_dns != self.config.serves_dns)
+            changed += ["feed.tls"] * ((new.feed.tls is None) != (self._tls is None))
             if changed:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()

@@ -118,3 +118,12 @@ def test_a_key_that_is_none_is_a_line(tmp_path: Path) -> None:
     refused = daemon.cli("serve", "-c", str(daemon.path), check=False)
     assert refused.returncode == 1
     assert b"feed.pem and its key: not PEM: expected a certificate and its own key" in refused.stderr
+
+
+def test_a_reload_makes_no_plain_feed_a_secured_one(tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed")
+    daemon = Daemon(tmp_path, {})
+    with daemon:
+        daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+        daemon.write_config()
+        reload(daemon, "feed.tls can only be changed by a restart")
