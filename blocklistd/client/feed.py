@@ -179,5 +179,7 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
             return f"its certificate can't be verified ({cause}): is --ca needed?"
         case urllib3.exceptions.TimeoutError():
             return "no answer in time"
+        case urllib3.exceptions.ProtocolError():
+            return "it closed the connection, or speaks no HTTP: is it the feed's port, and https: or http: as it is?"
         case _:
             return type(cause).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def test_tls_that_is_none(simulator: FeedSimulator) -> None:
     with pytest.raises(SyncError, match="certificate can't be verified"):
         feed.open("")
     feed.close()
+
+
+def test_what_is_no_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        feed = Feed(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
+        answering = threading.Thread(target=lambda: server.accept()[0].close())
+        answering.start()
+        with pytest.raises(SyncError, match="is it the feed's port, and https: or http: as it is"):
+            feed.open("")
+        answering.join()
+        feed.close()
 
 
 @pytest.mark.parametrize(("status", "hint"), [(401, "token"), (404, "no such list"), (429, "too many"), (500, "later")])
