@@ -1,11 +1,12 @@
-# make run    the whole system on this machine, with data of its own
-# make test   everything, with real peers
-# make check  format, lint, types
-# make bench  every figure beside its peer's, and the table; BENCH="lists zones" names some
+# make run      the whole system on this machine, with data of its own
+# make test     everything, with real peers
+# make check    format, lint, types
+# make bench    every figure beside its peer's, and the table; BENCH="lists zones" names some
 # make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
-# make soak   a thousand versions: does anything grow?
-# make fuzz   every property with twenty times as many examples, in some ten minutes
-# Both set up what they need in .venv; on Debian, packages that are missing are installed where that is allowed.
+# make soak     a thousand versions: does anything grow?
+# make fuzz     every property with twenty times as many examples, in some ten minutes
+# make clean    everything that these made, away
+# Each sets up what it needs in .venv; on Debian, packages that are missing are installed where that is allowed.
 
 PYTHON ?= python3
 VENV := .venv

@@ -7,9 +7,12 @@ import sys
 
 def main() -> None:
     """Runs the command line and exits with its code."""
-    from blocklistd.cli import run
+    try:
+        from blocklistd.cli import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while it was being imported
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,12 @@ from sqlalchemy import Connection
 
 from blocklistd import plans
 from blocklistd.config import Address, Config, Source, load
+from blocklistd.config.values import written
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
+from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
 from blocklistd.model import SourceId
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
@@ -54,7 +55,7 @@ from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
 from blocklistd.times import rfc3339, utc_now
-from blocklistd.tls import load_certificate, server_context
+from blocklistd.tls import good_until, load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
@@ -102,6 +103,7 @@ class Application:
         self._ready = False
         self._reloading = asyncio.Lock()
         self._tls: ssl.SSLContext | None = None
+        self._good_until: datetime | None = None  # of the feed's certificate
 
     async def run(self) -> None:
         """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
@@ -183,6 +185,7 @@ class Application:
             stack.callback(bound.close)
         if feed.tls is not None:
             self._tls = server_context(feed.tls.cert, feed.tls.key)
+            self._good_until = good_until(feed.tls.cert)
         return sockets
 
     def _open_store(self, stack: AsyncExitStack) -> Store:
@@ -213,6 +216,7 @@ class Application:
         await asyncio.to_thread(ensure)
         if self._tls is not None and config.feed.tls is not None:  # here, behind what may refuse the configuration
             load_certificate(self._tls, config.feed.tls.cert, config.feed.tls.key)
+            self._good_until = good_until(config.feed.tls.cert)
         self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -356,13 +360,15 @@ class Application:
         alarm = self.publisher.trust.alarm(now)
         if alarm:
             log.warning("%s", alarm)
+        if self._good_until is not None and self._good_until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
+            log.warning("feed.tls.cert is good until %s only: renew it, then reload", rfc3339(self._good_until))
         for name, source in self.config.sources.items():
             state = await self.database.reading(_state_of(source))
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
-            if overdue:
-                since = f"since {rfc3339(state.last_accepted)}" if state.last_accepted else "yet"
-                log.warning("source %s is overdue: no accepted pull %s", name, since)
+            if overdue and state.last_pull is not None:
+                last = f"the last was {rfc3339(state.last_accepted)}" if state.last_accepted else "there was none yet"
+                log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(source.max_age), last)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 

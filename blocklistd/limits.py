@@ -65,6 +65,7 @@ SMALL_DIFF: Final = 2000  # changes that are rendered in a thread; more go to a 
 
 # -- signing -------------------------------------------------------------------------------------------------------
 RESIGN_PARTS: Final = 4  # roles are signed again after this part of their life
+CERTIFICATE_ALARM_DAYS: Final = 7  # before the feed's certificate expires
 ROOT_ALARM_DAYS: Final = 60
 
 # -- client --------------------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class Reason:
     found: str
 
     def __str__(self) -> str:
-        return f"{self.guard}: {self.found} (limit {self.limit})"
+        return f"{self.guard}: {self.found}, limit {self.limit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from blocklistd.config import Secret
@@ -29,7 +30,7 @@ def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
             file.flush()
             context.load_cert_chain(cert, file.name)
     except OSError as error:  # ssl.SSLError is one
-        reason = (error.reason or "no PEM") if isinstance(error, ssl.SSLError) else error.strerror
+        reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
         raise SigningError(f"{cert} and its key: {reason}: expected a certificate and its own key in PEM") from error
 
 
@@ -40,3 +41,10 @@ def server_context(cert: Path, key: Secret) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     load_certificate(context, cert, key)
     return context
+
+
+def good_until(cert: Path) -> datetime:
+    """When the first certificate of a chain that was loaded expires."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    return load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc

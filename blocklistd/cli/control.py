@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -52,6 +53,11 @@ class Control:
             connection.sock.connect(str(self._path))
             connection.request(method, path, None if body is None else json.dumps(body))
             return connection.getresponse()
+        except PermissionError:
+            raise Unreachable(
+                f"{self._path}: uid {os.geteuid()} may not open it: expected a folder that all may enter (0755), and a "
+                f"socket that all may open (0666)"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"
             raise Unreachable(

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
+from blocklistd.cli.common import Session, common
+
 
 @click.command("demo")
 @click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Where to put everything.")
-def command(directory: Path | None) -> int:
+@common
+def command(session: Session, directory: Path | None) -> int:
     """Run a signed demo hotline, the daemon and a subscriber on loopback, with changing reserved-name data."""
     from blocklistd.demo.run import demo
 
-    return demo(directory)
+    return demo(directory, session.document if session.json else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -83,6 +84,8 @@ class Feed:
         self, url: str, list_name: str, token: str | None, ca: Path | None, stop: threading.Event | None = None
     ) -> None:
         _check_address(url)
+        if ca is not None:
+            _check_authority(ca)
         headers = {"User-Agent": f"blocklistd-sync/{__version__}"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -144,6 +147,14 @@ def _check_address(url: str) -> None:
         local = False
     if not url.startswith(("https://", "http://")) or (url.startswith("http://") and not local):
         raise SyncError(f"{url}: expected the https: address of a feed (http: to this machine only)")
+
+
+def _check_authority(ca: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise SyncError(f"--ca {ca}: {reason}: expected the publisher's authority, in PEM") from None
 
 
 def discard(response: urllib3.BaseHTTPResponse) -> None:
@@ -219,6 +230,6 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
         case urllib3.exceptions.LocationValueError():
             return "this is no address of a feed"
         case urllib3.exceptions.ProtocolError() | urllib3.exceptions.InvalidHeader():
-            return "it ended without a whole answer of HTTP: try again later"
+            return "it closed the connection, or speaks no HTTP: is it the feed's port, and https: or http: as it is?"
         case _:
             return type(cause).__name__

@@ -32,7 +32,7 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
     """
     try:
         metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
-        updater = Updater(str(metadata), f"{feed.base}/metadata/", fetcher=TufFetcher(feed), bootstrap=root)
+        updater = _updater(feed, root, metadata)
         updater.refresh()
         target = updater.get_targetinfo(f"{list_name}.ndjson")
     except ExpiredMetadataError as error:
@@ -51,6 +51,15 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
         _refuse_foreign(updater, list_name, feed)
         return None
     return _read(target.custom, list_name, target.length, target.hashes, feed)
+
+
+def _updater(feed: Feed, root: bytes, metadata: Path) -> Updater:
+    try:
+        return Updater(str(metadata), f"{feed.base}/metadata/", fetcher=TufFetcher(feed), bootstrap=root)
+    except RepositoryError as error:
+        raise SyncError(
+            f"the trusted root can't be verified: {error}: expected the root.json that the publisher gave you"
+        ) from None
 
 
 def _refuse_foreign(updater: Updater, list_name: str, feed: Feed) -> None:

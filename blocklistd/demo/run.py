@@ -1,7 +1,8 @@
 """`blocklistd demo`: hotline, daemon and subscriber on this machine, each for real, with changing reserved-name data.
 
 The hotline runs here; the daemon and the subscriber's `sync --watch` are processes of their own, started with the
-commands that an administrator and a subscriber would use. Nothing is left behind but a --dir that was asked for.
+commands that an administrator and a subscriber would use. Nothing is left behind but a --dir that was asked for,
+whichever signal ends it, at whatever moment.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
+import shlex
 import shutil
 import signal
-import socket
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from dns.tsig import Key
 
@@ -28,105 +27,79 @@ from blocklistd.cli.control import Control
 from blocklistd.cli.failures import Unreachable
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
+from blocklistd.demo.place import LIST, ZONE, DemoFailed, configure, place
 from blocklistd.demo.secondary import DemoSecondary
+from blocklistd.jobs.sandbox import die_with_parent
 
-LIST: Final = "national"
-SOURCE: Final = "demo-hotline"
 SUBSCRIBER: Final = "demo-isp"
-ZONE: Final = "rpz.demo.example"
 SIZE: Final = 20_000  # names at the start
 FIRST_STEP: Final = 5  # the churn's fourth step from here is the first that a guard holds
 INTERVAL: Final = 4.0  # seconds between two versions
 START: Final = 30.0  # seconds that the daemon may take to be ready
 
-CONFIG: Final = """\
-# The demo's configuration: everything here, everything else as embedded.
-state_dir: state
-control:
-  socket: control.sock
-  operators: {{{user}: [admin]}}
-keys:
-  online: {{file: keys/online.pem}}
-sources:
-  {source}:
-    url: {url}
-    format: text
-    defaults: {{type: domain}}
-    schedule: every 1s
-    verify: {{method: minisign, key: keys/hotline.pub}}
-lists:
-  {list}:
-    sources: [{source}]
-feed:
-  listen: ["127.0.0.1:{feed}"]
-zones:
-  {zone}: {{list: {list}}}
-dns:
-  listen: ["127.0.0.1:{dns}"]
-ops:
-  listen: ["127.0.0.1:{ops}"]
-"""
 
+def demo(directory: Path | None, document: Callable[[dict[str, Any]], None] | None) -> int:
+    """Runs until Ctrl-C; the exit code of `blocklistd demo`. Raises DemoFailed.
 
-def demo(directory: Path | None) -> int:
-    """Runs until Ctrl-C; the exit code of `blocklistd demo`."""
-    with _folder(directory) as folder:
-        try:
-            asyncio.run(_Demo(folder).run())
-        except KeyboardInterrupt:
-            pass
-        except DemoFailed as failure:
-            print(f"blocklistd: {failure}", file=sys.stderr)
-            return 1
-    print("\nstopped; nothing is left running" + ("" if directory else " and nothing is left on the disk"))
+    With `document`, that gets what to try, and the lines for people go to stderr.
+    """
+    out = sys.stdout if document is None else sys.stderr
+    asyncio.run(_Demo(directory, document, out).run())
+    left = "" if directory else " and nothing is left on the disk"
+    print(f"\nstopped; nothing is left running{left}", file=out)
     return 0
 
 
-class DemoFailed(Exception):
-    """The daemon or the subscriber did not start."""
-
-
-@contextlib.contextmanager
-def _folder(directory: Path | None) -> Iterator[Path]:
-    if directory is not None:
-        directory.mkdir(parents=True, exist_ok=True)
-        yield directory.resolve()
-        return
-    made = Path(tempfile.mkdtemp(prefix="blocklistd-demo-"))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
 class _Demo:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path | None, document: Callable[[dict[str, Any]], None] | None, out: TextIO) -> None:
+        self._directory = directory
+        self._document = document
+        self._out = out
         self._program = [sys.executable, "-m", "blocklistd"]
-        self._shown = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
-        self._config = folder / "blocklistd.yaml"
         self._hotline = DemoHotline()
         self._changed = 0.0
         self._seen = asyncio.Event()
         self._serials: dict[int, float] = {}  # serial → seconds from the hotline's change to the secondary
         self._another_serial = asyncio.Event()
+        self._told = 0  # the serial of the last line
+        self._error: BaseException | None = None
 
     async def run(self) -> None:
         loop, main = asyncio.get_running_loop(), asyncio.current_task()
         assert main is not None
-        stopped = False
+        self._stopping = False
 
         def stop() -> None:
-            nonlocal stopped
-            if not stopped:  # a second Ctrl-C must not cancel the cleaning up
-                stopped = True
+            if not self._stopping:  # a second Ctrl-C must not cancel the cleaning up
+                self._stopping = True
                 main.cancel()
 
-        for name in (signal.SIGINT, signal.SIGTERM):
+        self._stop = stop
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(name, stop)
         async with AsyncExitStack() as stack:
-            with contextlib.suppress(asyncio.CancelledError):
+            self._folder = stack.enter_context(place(self._directory))
+            self._config = self._folder / "blocklistd.yaml"
+            try:
                 await self._play(stack)
+            except asyncio.CancelledError:
+                pass
+            finally:
+                self._stopping = True
+        if self._error is not None:
+            raise self._error
+
+    def _beside(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it beside the play, which ends with its error if it fails."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None and not self._stopping:
+                self._error = task.exception()
+                self._stop()
+
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(ended)
+        stack.callback(task.cancel)
 
     async def _play(self, stack: AsyncExitStack) -> None:
         churn = Churn(seed=2008, size=SIZE)
@@ -139,7 +112,7 @@ class _Demo:
         await self._hotline.start()
         stack.push_async_callback(self._hotline.stop)
         self._publish(names)
-        feed, dns, ops = self._configure()
+        feed, dns, ops = configure(self._config, self._hotline.url, self._hotline.public_key)
         await self._command("keys", "init", "-c", str(self._config), "--root-out", str(self._folder / "root"))
         await self._start(stack, ["serve", "-c", str(self._config)], "daemon.log")
         client = Control(self._folder / "control.sock")
@@ -147,7 +120,8 @@ class _Demo:
         loop = asyncio.get_running_loop()
 
         def arrived(serial: int) -> None:
-            loop.call_soon_threadsafe(self._transferred, serial)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: a transfer that ended after everything else
+                loop.call_soon_threadsafe(self._transferred, serial)
 
         secondary = DemoSecondary(ZONE, arrived)
         wish = {"id": SUBSCRIBER, "lists": [LIST], "zones": [ZONE], "notify": [secondary.address]}
@@ -186,7 +160,11 @@ class _Demo:
                 while True:
                     zone = (await self._ask(client, "GET", "/status", None))["zones"].get(ZONE)
                     if zone and zone["version"] >= version and zone["serial"] in self._serials:
-                        return f"serial {zone['serial']} at the secondary in {self._serials[zone['serial']]:.2f} s"
+                        serial, before = zone["serial"], self._told
+                        self._told = serial
+                        if serial == before:
+                            return f"serial {serial} stays, no rule changed"
+                        return f"serial {serial} at the secondary in {self._serials[serial]:.2f} s"
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._another_serial.wait(), 0.2)
         return "not yet at the secondary"
@@ -196,30 +174,21 @@ class _Demo:
         self._changed = time.monotonic()
         self._hotline.publish(names)
 
-    def _configure(self) -> tuple[int, int, int]:
-        feed, dns, ops = _free_port(), _free_port(), _free_port()
-        keys = self._folder / "keys"
-        keys.mkdir(mode=0o700, exist_ok=True)
-        (keys / "hotline.pub").write_bytes(self._hotline.public_key + b"\n")
-        import pwd
-
-        user = pwd.getpwuid(os.geteuid()).pw_name
-        self._config.write_text(
-            CONFIG.format(
-                user=user, source=SOURCE, list=LIST, zone=ZONE, url=self._hotline.url, feed=feed, dns=dns, ops=ops
-            )
-        )
-        return feed, dns, ops
-
     # -- processes -------------------------------------------------------------------------------------------------
 
     async def _command(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
             *self._program, *arguments, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
-        _, errors = await process.communicate()
+        try:
+            _, errors = await process.communicate()
+        except asyncio.CancelledError:
+            await _end(process)  # or it goes on in a folder that is being removed
+            raise
         if process.returncode:
-            raise DemoFailed(f"`blocklistd {arguments[0]}` failed: {errors.decode().strip()}")
+            raise DemoFailed(
+                f"`blocklistd {arguments[0]}` failed: {errors.decode().strip().removeprefix('blocklistd: ')}"
+            )
 
     async def _start(self, stack: AsyncExitStack, arguments: list[str], log: str) -> asyncio.subprocess.Process:
         """A process of its own session, so that Ctrl-C reaches it through us, in order."""
@@ -231,8 +200,16 @@ class _Demo:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # also where we are killed
             )
-        stack.push_async_callback(_stop, process)
+        stack.push_async_callback(_end, process)
+
+        async def watch() -> None:
+            code = await process.wait()
+            said = (self._folder / log).read_text(errors="replace")
+            raise DemoFailed(f"`blocklistd {arguments[0]}` ended with {code}; what it said:\n{said}")
+
+        self._beside(stack, watch())
         return process
 
     async def _until_ready(self, client: Control) -> None:
@@ -264,11 +241,10 @@ class _Demo:
                 change = f"+{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
                 way = f"{done['how']:<8} {done['bytes']:>8} bytes"
                 arrived = f"from hotline to subscriber in {took:.2f} s, {await self._secondary(done['version'])}"
-                print(f"version {done['version']:>3}  {change}  {way}  {arrived}", flush=True)
+                self._say(f"version {done['version']:>3}  {change}  {way}  {arrived}")
                 self._seen.set()
 
-        following = asyncio.ensure_future(follow())
-        stack.callback(following.cancel)
+        self._beside(stack, follow())
 
     def _sync(self, feed: int, folder: Path) -> list[str]:
         return [
@@ -286,47 +262,57 @@ class _Demo:
             if held and said != held[0]["id"]:
                 said = held[0]["id"]
                 reasons = "; ".join(f"{r['guard']}: {r['found']}, limit {r['limit']}" for r in held[0]["reasons"])
-                print(
+                program, config = _installed(), shlex.quote(str(self._config))
+                self._say(
                     f"HELD          +{added:<6} -{removed:<6} by the guard {reasons}\n"
                     f"              the last good version stays live until somebody has looked; in another terminal:\n"
-                    f"                {self._shown} candidate show {said} -c {self._config}\n"
-                    f"                {self._shown} candidate approve {said} -c {self._config}",
-                    flush=True,
+                    f"                {program} candidate show {said} -c {config}\n"
+                    f"                {program} candidate approve {said} -c {config}"
                 )
             elif said and not held:
                 case = await self._ask(client, "GET", f"/candidates/{said}", None)
                 if case["state"] == "rejected":
-                    print(f"REJECTED      {case['why']}: the hotline takes it back", flush=True)
+                    self._say(f"REJECTED      {case['why']}: the hotline takes it back")
                     return False
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._seen.wait(), 0.2)
         return True
 
     def _print_commands(self, feed: int, dns: int, ops: int) -> None:
-        program = self._shown
-        token = f'"Authorization: Bearer $(cat {self._folder / "token"})"'
+        program, config = _installed(), shlex.quote(str(self._config))
+        token = f'"Authorization: Bearer $(cat {shlex.quote(str(self._folder / "token"))})"'
         url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
-        sync = " ".join(self._sync(feed, self._folder / "my-copy"))
-        print(
-            f"""blocklistd demo: a hotline, the daemon and a subscriber, all on loopback, in {self._folder}
-
-try in another terminal:
-  {program} status -c {self._config}
-  {program} list versions {LIST} -c {self._config}
-  curl -s -H {token} {url}
-  curl -s -H {token} {url}/diffs/1-2
-  {program} {sync}
-  dig @127.0.0.1 -p {dns} -k {self._folder}/tsig.key {ZONE} SOA +short
-  dig @127.0.0.1 -p {dns} -k {self._folder}/tsig.key {ZONE} IXFR=1
-  curl -s http://127.0.0.1:{ops}/metrics
-
-Ctrl-C stops everything.
-""",
-            flush=True,
+        dig = f"dig @127.0.0.1 -p {dns} -k {shlex.quote(str(self._folder / 'tsig.key'))} {ZONE}"
+        commands = [
+            f"{program} status -c {config}",
+            f"{program} list versions {LIST} -c {config}",
+            f"curl -s -H {token} {url}",
+            f"curl -s -H {token} {url}/diffs/1-2",
+            f"{program} {shlex.join(self._sync(feed, self._folder / 'my-copy'))}",
+            f"{dig} SOA +short",
+            f"{dig} IXFR=1",
+            f"curl -s http://127.0.0.1:{ops}/metrics",
+        ]
+        self._say(
+            f"blocklistd demo: a hotline, the daemon and a subscriber, all on loopback, in {self._folder}\n\n"
+            "try in another terminal:\n" + "".join(f"  {command}\n" for command in commands)
         )
+        if shutil.which("dig") is None:
+            self._say("dig is missing here; it is in Debian's package bind9-dnsutils\n")
+        self._say("Ctrl-C stops everything.\n")
+        if self._document is not None:
+            self._document({"dir": str(self._folder), "config": str(self._config), "commands": commands})
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+def _installed() -> str:
+    """The program's name as a shell takes it."""
+    return shlex.quote(shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.terminate()
         try:
@@ -335,9 +321,3 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

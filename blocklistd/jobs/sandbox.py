@@ -74,9 +74,9 @@ def confine(job: JobLimits) -> None:
             resource.setrlimit(which, (value, value))
 
 
-def die_with_parent() -> None:
-    """From now on this process is killed when the one that made it ends."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """From now on this process gets that signal when the one that made it ends."""
+    _prctl(PR_SET_PDEATHSIG, number)
 
 
 def close_inherited(keep: int) -> None:

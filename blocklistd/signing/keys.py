@@ -76,8 +76,8 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     copy = roots_dir(config.state_dir) / "1.root.json"
     names = [root_out / f"root-{number}.pem" for number in range(1, root_keys + 1)]
     for path in (where, copy, root_out / "root.json", *names):
-        if path.exists():
-            raise SigningError(f"{path} exists: keys are made once; to change them use `keys rotate`")
+        if os.path.exists(path):  # False as well for what may not be looked at: writing says so
+            raise SigningError(f"{path} exists: keys are made once, and nothing is overwritten")
     online, holders = CryptoSigner.generate_ed25519(), [CryptoSigner.generate_ed25519() for _ in names]
     expires = (now + config.keys.root_expires).replace(microsecond=0)
     root = Root(expires=expires)
@@ -98,8 +98,11 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     files[where] = (private(online), 0o600)
     files |= {root_out / "root.json": (body, 0o644), copy: (body, 0o600)}
     Store(config.state_dir).prepare()
+    theirs = [copy.parent, copy]
+    if isinstance(config.keys.online, Path):  # as a credential it stays root's: systemd hands it over
+        theirs += [where] if where.parent.exists() else [where.parent, where]
     _write_all(files)
-    _give_to_owner(config, copy)
+    _give_to_owner(config, theirs)
     return InitReport(where, tuple(names), root_out / "root.json", expires)
 
 
@@ -136,12 +139,11 @@ def _write_all(files: dict[Path, tuple[bytes, int]]) -> None:
         raise SigningError(f"{error.filename or path}: {error.strerror}: no key was made") from error
 
 
-def _give_to_owner(config: Config, copy: Path) -> None:
+def _give_to_owner(config: Config, paths: list[Path]) -> None:
     """Run by root for a daemon with a user of its own: what the daemon reads belongs to the owner of the state_dir."""
     owner = config.state_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
-        online = config.keys.online  # as a credential it stays root's: systemd hands it over
-        for path in (*([online] if isinstance(online, Path) else []), copy.parent, copy):
+        for path in paths:
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
@@ -181,7 +183,9 @@ def _online_signer(config: Config, root: Root) -> Signer:
     try:
         signer = CryptoSigner(load_pem_private_key(where.read_bytes(), None))
     except OSError as error:
-        raise SigningError(f"{where}: {error.strerror}: expected the online key that `keys init` wrote") from error
+        raise SigningError(
+            f"{where}: {error.strerror}: expected the online key that `keys init` wrote, readable by uid {os.geteuid()}"
+        ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm, KeyFormatError) as error:
         raise SigningError(f"{where}: not a private key in PEM without a password ({type(error).__name__})") from None
     if signer.public_key.keyid != named.keyid:

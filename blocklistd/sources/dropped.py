@@ -54,7 +54,9 @@ def take(url: str) -> Taken:
         # Whoever may drop files here may not thereby make the daemon read any file of the system.
         return _open(newest, os.O_NOFOLLOW)
     except OSError as error:
-        raise FetchError(f"{path}: {error.strerror}: expected a file that the daemon can read") from None
+        raise FetchError(
+            f"{path}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
+        ) from None
 
 
 def read_beside(url: str, size: int) -> bytes:

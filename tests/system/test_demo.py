@@ -1,49 +1,166 @@
-"""The demo from outside: it runs, what it prints can be tried, Ctrl-C ends it."""
+"""`blocklistd demo` as a newcomer meets it: what it prints works as printed, and nothing is left behind."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
+import re
+import shutil
 import signal
 import subprocess
 import sys
-import threading
+import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-READY_WITHIN = 120.0  # seconds
+import pytest
+
+from tests.peers import peer
+
+WITHIN = 90.0  # seconds
 
 
-def test_what_the_demo_prints_works_as_printed(tmp_path: Path) -> None:
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "blocklistd", "demo", "--dir", str(tmp_path / "demo")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+class Demo:
+    """The process, with a folder for temporary files that has a space in its name, and a mark on all its processes."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder / "a b"
+        self.folder.mkdir()
+        self.mark = uuid.uuid4().hex
+        self.out = folder / "out"
+        with self.out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "blocklistd", "demo", *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "TMPDIR": str(self.folder), "DEMO_MARK": self.mark},
+                start_new_session=True,
+            )
+
+    def until(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + WITHIN
+        while (found := re.search(pattern, self.out.read_text(), re.M)) is None:
+            assert self.process.poll() is None, self.out.read_text()
+            assert time.monotonic() < deadline, self.out.read_text()
+            time.sleep(0.05)
+        return found
+
+    def processes(self) -> list[str]:
+        marked = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if self.mark.encode() in environment.read_bytes():
+                    marked.append((environment.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return marked
+
+    def ends(self) -> int:
+        code = self.process.wait(30)
+        deadline = time.monotonic() + 20
+        while self.processes():
+            assert time.monotonic() < deadline, self.processes()
+            time.sleep(0.05)
+        return code
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    one = Demo(tmp_path)
+    yield one
+    one.process.kill()
+    one.ends()
+
+
+def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
+    line = demo.until(r"^version +1 .*").group()
+    assert re.search(r"\+\d+ +-0 .* in \d+\.\d\d s, serial 1 at the secondary in \d+\.\d\d s", line), line
+    demo.until(r"^version +2 ")
+    printed = re.findall(r"^  (\S.*)$", demo.out.read_text(), re.M)
+    assert len(printed) == 8
+    for command in printed:
+        if shutil.which(command.split()[0]) is not None:
+            done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), command
+            assert done.stdout, command
+    held = demo.until(r"^HELD .* by the guard max_added: .*\n.*\n +(.* candidate show .*)\n +(.* candidate approve .*)")
+    for command in held.groups():
+        assert subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
+    last = int(re.findall(r"^version +(\d+) ", demo.out.read_text(), re.M)[-1])
+    demo.until(rf"^version +{last + 2} ")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.ends() == 0
+    assert list(demo.folder.iterdir()) == []
+    assert "Traceback" not in demo.out.read_text()
+    for program, package in (("dig", "bind9-dnsutils"), ("curl", "curl")):
+        peer(program, package)  # what was not there was not tried
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["blocklistd-demo-", "online.pem", "daemon.log", "token"])
+def test_nothing_is_left_behind_at_any_moment(demo: Demo, number: signal.Signals, moment: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not list(demo.folder.rglob(f"{moment}*")):
+        assert time.monotonic() < deadline, demo.out.read_text()
+    for _ in range(3):
+        demo.process.send_signal(number)
+        time.sleep(0.02)
+    assert demo.ends() in (0, 1, -number), demo.out.read_text()  # the last one may come after everything
+    assert list(demo.folder.iterdir()) == []
+
+
+def test_no_process_outlives_a_kill(demo: Demo) -> None:
+    demo.until(r"^version +1 ")
+    demo.process.kill()
+    assert demo.ends() == -signal.SIGKILL
+
+
+def test_it_ends_where_nobody_reads_it_or_a_part_of_it_ends(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m blocklistd demo | head -3", shell=True, capture_output=True, timeout=WITHIN, check=False
     )
-    assert demo.stdout is not None
-    shown: list[str] = []
-    late = threading.Timer(READY_WITHIN, demo.kill)
-    late.start()
+    assert done.stderr == b""
+    one = Demo(tmp_path)
+    one.until(r"^version +1 ")
+    serving = next(pid for pid in Path("/proc").glob("[0-9]*") if _serves(pid, one))
+    os.kill(int(serving.name), signal.SIGKILL)
+    assert one.ends() == 1
+    assert "`blocklistd serve` ended with -9" in one.out.read_text()
+    assert not [left for left in one.folder.iterdir() if left.name.startswith("blocklistd-")]
+
+
+def _serves(process: Path, demo: Demo) -> bool:
     try:
-        for line in demo.stdout:
-            shown.append(line.strip())
-            if line.startswith("version   2"):
-                break
-        tried = {line.split()[1]: shlex.split(line) for line in shown if "/blocklistd " in line}
-        for name in ("status", "sync"):
-            done = subprocess.run([*tried[name], "--json"], capture_output=True, timeout=READY_WITHIN, check=True)
-            document = json.loads(done.stdout)
-            assert (document["lists"]["national"] if name == "status" else document)["entries"] > 20_000
-        (first,) = (line for line in shown if line.startswith("version   1"))
-        assert "snapshot" in first
-        assert "diff" in shown[-1]
-    finally:
-        late.cancel()
-        demo.send_signal(signal.SIGINT)
-        rest, _ = demo.communicate(timeout=READY_WITHIN)
-    assert demo.returncode == 0, "\n".join(shown) + rest
-    assert rest.rstrip().endswith("stopped; nothing is left running")
-    assert not (tmp_path / "demo" / "control.sock").exists()
+        command = (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return str(demo.folder).encode() in command and b"\0serve\0" in command
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "D").mkdir()
+    (tmp_path / "D" / "blocklistd.yaml").write_text("mine")
+    one = Demo(tmp_path, "--dir", str(tmp_path / "D"))
+    assert one.ends() == 1
+    assert one.out.read_text().startswith(f"blocklistd: {tmp_path}/D: not empty: expected a new or an empty folder")
+    assert (tmp_path / "D" / "blocklistd.yaml").read_text() == "mine"
+
+
+def test_a_folder_that_can_not_be_written_is_a_line(tmp_path: Path) -> None:
+    one = Demo(tmp_path, "--dir", "/proc/D")
+    assert one.ends() == 1
+    assert one.out.read_text().startswith("blocklistd: /proc/D: ")
+    assert len(one.out.read_text().splitlines()) == 1
+
+
+def test_for_machines_it_is_one_document(tmp_path: Path) -> None:
+    done = subprocess.Popen(
+        [sys.executable, "-m", "blocklistd", "demo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert done.stdout is not None
+    document = json.loads(done.stdout.readline())
+    assert set(document) == {"dir", "config", "commands"}
+    done.send_signal(signal.SIGINT)
+    assert done.communicate(timeout=30)[0] == b""
+    assert not Path(document["dir"]).exists()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from blocklistd.client.sync import Options, sync_once
 from blocklistd.errors import SyncError
 from tests.system.daemon import Daemon
+from tests.unprivileged import UNPRIVILEGED
 
 
 class Fetcher(FetcherInterface):
@@ -126,3 +131,35 @@ def test_every_role_is_signed_again_in_time(tmp_path: Path) -> None:
             client = updater(daemon, "one", tmp_path / f"client{round_}", Fetcher(token))
             client.refresh()  # raises if any role has expired
         assert daemon.get("/v1/lists/one", token).json["version"] == version
+
+
+def test_keys_that_root_makes_belong_to_the_daemons_user(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("needs root, to make keys for another user")
+        pytest.skip("needs root, to make keys for another user")
+    daemon = daemon_of(tmp_path)
+    (tmp_path / "state").mkdir()
+    nobody = pwd.getpwnam("nobody").pw_uid
+    os.chown(tmp_path / "state", nobody, -1)
+    daemon.init_keys()
+    for path in (tmp_path / "keys", tmp_path / "keys/online.pem", tmp_path / "state/root/1.root.json"):
+        assert path.stat().st_uid == nobody, path
+    assert (tmp_path / "root").stat().st_uid == 0, "what is taken off the host stays root's"
+
+
+def test_keys_init_where_one_may_not_look_is_a_line(tmp_path: Path) -> None:
+    daemon = daemon_of(tmp_path)
+    (tmp_path / "keys").mkdir(mode=0o000)
+    arguments = ["keys", "init", "-c", str(daemon.path), "--root-out", str(tmp_path / "root")]
+    done = subprocess.run(
+        [*UNPRIVILEGED, sys.executable, "-m", "blocklistd", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"blocklistd: {tmp_path}/keys/online.pem: Permission denied: no key was made\n",
+    )
+    assert not list(tmp_path.glob("root/*"))

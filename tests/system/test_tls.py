@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,34 @@ def test_plain_http_off_loopback_is_no_configuration(tmp_path: Path) -> None:
     refused = daemon.cli("check-config", "-c", str(daemon.path), check=False)
     assert refused.returncode == 2
     assert "feed.tls" in refused.stderr.decode()
+
+
+def test_a_certificate_that_has_expired_is_said(tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed", timedelta(days=-1))
+    daemon = Daemon(tmp_path, {})
+    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+    daemon.write_config()
+    with daemon:
+        daemon.wait_for(lambda: "feed.tls.cert is good until" in daemon.log)
+        make_certificate(tmp_path, "feed")
+        reload(daemon)
+        assert daemon.log.count("feed.tls.cert is good until") == 1
+
+
+def test_a_key_that_is_none_is_a_line(tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed")
+    daemon = Daemon(tmp_path, {})
+    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "blocklistd.yaml"}}
+    daemon.write_config()
+    refused = daemon.cli("serve", "-c", str(daemon.path), check=False)
+    assert refused.returncode == 1
+    assert b"feed.pem and its key: not PEM: expected a certificate and its own key" in refused.stderr
+
+
+def test_a_reload_makes_no_plain_feed_a_secured_one(tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed")
+    daemon = Daemon(tmp_path, {})
+    with daemon:
+        daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+        daemon.write_config()
+        reload(daemon, "feed.tls can only be changed by a restart")

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from blocklistd.cli.lists import Array
+from tests.unprivileged import UNPRIVILEGED
 
 Answers = dict[tuple[str, str], tuple[int, Any]]
 CANDIDATE = {
@@ -84,10 +85,12 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, *arguments: str, config: bool = True) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, config: bool = True, prefix: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         where = ["-c", str(self.folder / "c.yaml")] if config else []
         return subprocess.run(
-            [sys.executable, "-m", "blocklistd", *arguments, *where],
+            [*prefix, sys.executable, "-m", "blocklistd", *arguments, *where],
             capture_output=True,
             text=True,
             timeout=30,
@@ -174,6 +177,22 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     assert "key ...;" in zone.stdout
     assert "hmac-sha256:isp-1:c2VjcmV0" in zone.stdout
     assert daemon.asked[-1][2]["notify"] == ["192.0.2.1:53"]
+
+
+def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli) -> None:
+    made = {"created": "2026-11-20T00:00:00Z", "created_by": "alice", "revoked": None}
+    one: dict[str, Any] = {"lists": {"national": {}}, "zones": {"rpz.example": {}}, "keys": ["isp-1", "isp-2"], **made}
+    daemon.answers["GET", "/subscribers"] = (200, {"isp": one})
+    assert cli("subscriber", "list").stdout == "isp\tnational\trpz.example\t2026-11-20T00:00:00Z\talice\t\n"
+    daemon.answers["GET", "/subscribers/isp"] = (200, {"id": "isp", **one})
+    shown = cli("subscriber", "show", "isp").stdout
+    assert "lists\tnational\nzones\trpz.example\nkeys\tisp-1 isp-2\n" in shown
+
+
+def test_the_commands_for_a_new_subscriber_name_where_the_feed_is(daemon: FakeDaemon, cli: Cli) -> None:
+    tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
+    daemon.answers["POST", "/subscribers"] = (200, {"id": "isp", "token": "t", "tsig": tsig, "config": {}})
+    assert "sync http://127.0.0.1:0 national" in cli("subscriber", "add", "isp", "--list", "national").stdout
 
 
 def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:
@@ -294,6 +313,17 @@ def test_no_daemon(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as deaf:  # bound, and nobody listens
         deaf.bind(str(tmp_path / "nobody.sock"))
         assert Cli(tmp_path)("status").returncode == 3
+
+
+def test_a_socket_that_one_may_not_open(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o000)
+    (tmp_path / "c.yaml").write_text('control: {socket: run/c.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
+    refused = Cli(tmp_path)("status", prefix=UNPRIVILEGED)
+    assert refused.returncode == 3
+    assert (
+        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that all may enter" in refused.stderr
+    )
 
 
 def test_wrong_usage_and_configuration(tmp_path: Path) -> None:

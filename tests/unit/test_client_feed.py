@@ -39,6 +39,13 @@ def test_a_body_and_what_it_weighed(simulator: FeedSimulator, feed: Feed) -> Non
     assert feed.received == len(body)
 
 
+def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    for name in ("ca.pem", "absent.pem"):
+        with pytest.raises(SyncError, match=f"--ca .*{name}: .*: expected the publisher's authority, in PEM"):
+            Feed("https://127.0.0.1:1", LIST, TOKEN, tmp_path / name)
+
+
 def test_an_answer_that_is_cut_short(simulator: FeedSimulator, feed: Feed) -> None:
     simulator.change = on("timestamp", cut=10)
     with pytest.raises(SyncError, match="cut short"):
@@ -115,12 +122,15 @@ def test_tls_that_is_none(simulator: FeedSimulator) -> None:
     feed.close()
 
 
-def test_a_ca_file_that_is_none(simulator: FeedSimulator, tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("nonsense")
-    feed = Feed(simulator.url.replace("http:", "https:"), LIST, TOKEN, tmp_path / "ca.pem")
-    with pytest.raises(SyncError, match="--ca"):
-        feed.open("")
-    feed.close()
+def test_what_is_no_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        feed = Feed(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
+        answering = threading.Thread(target=lambda: server.accept()[0].close())
+        answering.start()
+        with pytest.raises(SyncError, match="is it the feed's port, and https: or http: as it is"):
+            feed.open("")
+        answering.join()
+        feed.close()
 
 
 @pytest.mark.parametrize(("status", "hint"), [(401, "token"), (404, "no such list"), (429, "too many"), (500, "later")])

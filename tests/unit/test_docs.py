@@ -52,6 +52,21 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(document: Path) -> None:
+    text = document.read_text()
+    modules = re.findall(r"`([a-z_/]+\.py)`", text)
+    installed = re.findall(r"^ {4}install -D -m \d+ (\S+)", text, re.M)
+    for name in [*modules, *installed]:
+        assert (ROOT / name).exists() or (ROOT / "blocklistd" / name).exists(), name
+
+
+def test_the_guide_puts_the_program_where_the_unit_starts_it() -> None:
+    unit = (ROOT / "systemd" / "blocklistd.service").read_text()
+    guide = (ROOT / "docs" / "operator.md").read_text()
+    assert re.findall(r"^ExecStart=(\S+)", unit, re.M) == re.findall(r"^ {4}ln -s \S+ (\S+)", guide, re.M)
+
+
 FEED = {"oldest_diff", "verified_at"}
 """Names of the feed's own, which look like keys."""
 

@@ -58,7 +58,7 @@ def test_the_real_jumps_trip_and_their_neighbours_do_not() -> None:
 def test_a_reason_has_its_limit_and_its_figures() -> None:
     verdict = judge(replace(LIVE, removed=500), Guards(), review=False)
     assert isinstance(verdict, Hold)
-    assert str(verdict.reasons[0]) == "max_removed: 50.0% (500 of 1000) (limit 10%)"
+    assert str(verdict.reasons[0]) == "max_removed: 50.0% (500 of 1000), limit 10%"
 
 
 def test_a_list_under_review_is_always_held() -> None:
