@@ -166,7 +166,7 @@ class Operations:
         await self.reload_subscribers()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
-        config, url = self._resolver_configuration(wish, tsig), self.config.feed.public_url
+        config, url = self._resolver_configuration(wish, tsig), self.config.feed.url
         return {"id": wish.id, "token": token, "tsig": tsig, "config": config, "url": url}
 
     def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:

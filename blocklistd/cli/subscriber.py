@@ -36,7 +36,7 @@ def _say(done: dict[str, Any], wish: dict[str, Any], software: str | None) -> No
     lists, tsig = wish["lists"], done["tsig"]
     click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
     if lists:
-        url = done.get("url") or "https://FEED"
+        url = done["url"]
         click.echo(
             f"With it in the file `token`, and root.json:\n\n"
             f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'

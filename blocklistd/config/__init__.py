@@ -265,6 +265,13 @@ class Feed:
     public_dir: None = setting(only("off", None), default=None)
     rate_limit: None = setting(only("off", None), default=None)
 
+    @property
+    def url(self) -> str:
+        """Where subscribers find it, as far as this is known."""
+        first = self.listen[0]
+        where = f"FEED:{first.port}" if first.host in ("::", "0.0.0.0") else str(first)
+        return self.public_url or f"{'https' if self.tls else 'http'}://{where}"
+
 
 @keyed
 class Log:

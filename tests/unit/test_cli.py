@@ -181,18 +181,26 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
 
 def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli) -> None:
     made = {"created": "2026-11-20T00:00:00Z", "created_by": "alice", "revoked": None}
-    one: dict[str, Any] = {"lists": {"national": {}}, "zones": {"rpz.example": {}}, "keys": ["isp-1", "isp-2"], **made}
+    zone = {"serial": 7, "secondaries": [{"address": "192.0.2.1", "serial": 6, "lag": 70.0, "seen": "2026-11-20"}]}
+    one: dict[str, Any] = {
+        "lists": {"national": {}},
+        "zones": {"rpz.example": zone},
+        "keys": ["isp-1", "isp-2"],
+        **made,
+    }
     daemon.answers["GET", "/subscribers"] = (200, {"isp": one})
     assert cli("subscriber", "list").stdout == "isp\tnational\trpz.example\t2026-11-20T00:00:00Z\talice\t\n"
     daemon.answers["GET", "/subscribers/isp"] = (200, {"id": "isp", **one})
     shown = cli("subscriber", "show", "isp").stdout
-    assert "lists\tnational\nzones\trpz.example\nkeys\tisp-1 isp-2\n" in shown
+    assert "lists\tnational\nkeys\tisp-1, isp-2\n" in shown
+    assert "zone\trpz.example at 7\nsecondary\t192.0.2.1 at 6, 70 s behind, seen 2026-11-20\n" in shown
 
 
 def test_the_commands_for_a_new_subscriber_name_where_the_feed_is(daemon: FakeDaemon, cli: Cli) -> None:
     tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
-    daemon.answers["POST", "/subscribers"] = (200, {"id": "isp", "token": "t", "tsig": tsig, "config": {}})
-    assert "sync http://127.0.0.1:0 national" in cli("subscriber", "add", "isp", "--list", "national").stdout
+    made = {"id": "isp", "token": "t", "tsig": tsig, "config": {}, "url": "http://127.0.0.1:1"}
+    daemon.answers["POST", "/subscribers"] = (200, made)
+    assert "sync http://127.0.0.1:1 national" in cli("subscriber", "add", "isp", "--list", "national").stdout
 
 
 def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:
