@@ -145,6 +145,9 @@ class _Demo:
             if not await self._released(client, len(step.added), len(step.removed)):
                 names = before  # a reviewer said no: the hotline takes it back
                 self._publish(names)
+                self._seen.set()  # what is live stays as it is: there is nothing to wait for
+        await self._wait_for_client()
+        self._say("the hotline has no further changes; everything goes on running")
         await asyncio.Event().wait()
 
     def _transferred(self, serial: int) -> None:

@@ -97,6 +97,13 @@ def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
         peer(program, package)  # what was not there was not tried
 
 
+def test_it_goes_on_after_a_rejection(demo: Demo) -> None:
+    held = demo.until(r"^HELD .*\n.*\n.*\n +(.*) candidate approve (.*)")
+    rejecting = f"{held[1]} candidate reject {held[2]} --why 'a mistake'"
+    assert subprocess.run(rejecting, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
+    demo.until(r"^REJECTED +a mistake: .*\nversion ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["blocklistd-demo-", "online.pem", "daemon.log", "token"])
 def test_nothing_is_left_behind_at_any_moment(demo: Demo, number: signal.Signals, moment: str) -> None:
