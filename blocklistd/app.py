@@ -31,7 +31,6 @@ from blocklistd.config import Address, Config, Source, load
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
-from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
@@ -54,9 +53,8 @@ from blocklistd.subscribers import Subscriber
 from blocklistd.times import utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
-from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
+from blocklistd.versions.lists import ensure_list, oldest_diff
 from blocklistd.versions.pulls import SourceState, source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
@@ -193,7 +191,6 @@ class Application:
         store = Store(self.config.state_dir, database.epoch)
         with store_errors(self.config.state_dir):
             store.sealed.prepare()
-            store.diffs.mkdir(mode=0o700, exist_ok=True)
             upkeep.clear_work(store)
         return store
 
@@ -222,21 +219,10 @@ class Application:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
         for name, plan in self.pipeline.lists.items():
             try:
-                await self._serve_list(plan)
+                await self.pipeline.serve(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
                 what = error if isinstance(error, BlocklistError) else type(error).__name__
                 log.critical("list %s can't be served: %s", name, what)
-
-    async def _serve_list(self, plan: ListPlan) -> None:
-        self.publisher.damaged.add(plan.id)
-        state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
-        if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
-            log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
-            if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
-                raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
-            log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
-        self.publisher.damaged.discard(plan.id)
-        await self.publisher.publish(plan.id)
 
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         feed = Feed(self.catalogue, self.access, self.renderings)
@@ -279,7 +265,7 @@ class Application:
 
     async def _settle_and_schedule(self) -> None:
         """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
-        for step in (self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms):
+        for step in (self._discard_damaged, self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms):
             try:
                 await step()
             except Exception as error:
@@ -288,12 +274,13 @@ class Application:
         await self._schedule()
         self.scheduler.start()
 
-    async def _sweep(self, *, unfinished: bool = False) -> None:
+    async def _sweep(self) -> None:
         async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self.store, self.database, unfinished=unfinished)
+            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
 
-    async def _sweep_all(self) -> None:
-        await self._sweep(unfinished=True)
+    async def _discard_damaged(self) -> None:
+        async with self.pipeline.naming:
+            await asyncio.to_thread(upkeep.discard_damaged, self.store, self.database)
 
     async def _advance_zones(self) -> None:
         async with self.pipeline.naming:
@@ -335,7 +322,7 @@ class Application:
                     upkeep.prune(connection, name, oldest)
 
             await self.database.writing(prune)
-            await self.publisher.publish(name)
+        await self.publisher.sign_again()  # and says from where on diffs are kept
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:

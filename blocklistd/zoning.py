@@ -68,6 +68,7 @@ class ZonePublisher:
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Serves what the store has of these zones, and no others."""
         self._plans = {plan.name: plan for plan in plans}
+        self.behind &= self._plans.keys()
         self._zones.configure(self._plans.values())
         for plan in self._plans.values():
             await self._load(plan)
@@ -85,22 +86,26 @@ class ZonePublisher:
             try:
                 with self._stations.timed("zone", plan.name):
                     serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
+                    self.behind.discard(plan.name)
                     changed = serial is not None and await self._load(plan)
                 if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial)
-                self.behind.discard(plan.name)
             except BlocklistError as error:
                 self.behind.add(plan.name)
                 log.error("zone %s stays as it is: %s", plan.name, error)
 
     async def _load(self, plan: ZonePlan) -> bool:
-        """Serves the newest serial; whether it is another than was served."""
+        """Serves the newest serial, unless its file is damaged; whether it is another than was served."""
 
         def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None]:
             return newest_serial(connection, plan.name), oldest_ixfr(connection, plan.name)
 
         found, oldest = await self._database.reading(newest)
         if found is None or oldest is None:
+            return False
+        if not await asyncio.to_thread(self._store.sealed.intact, found.wire):
+            self.behind.add(plan.name)  # `advance` makes it again
+            log.error("zone %s: the file of serial %d is missing or damaged", plan.name, found.serial)
             return False
         view = ZoneView(
             plan=plan,

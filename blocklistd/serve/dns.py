@@ -178,7 +178,11 @@ class DnsServer:
     async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
         view = transfer.view
         if transfer.since is not None:
-            difference = await self._difference(view, transfer.since)
+            try:
+                difference = await self._difference(view, transfer.since)
+            except BlocklistError as error:  # no room for it, or its step was pruned meanwhile: the whole zone is there
+                log.error("zone %s: the whole of it goes out instead of a difference: %s", view.plan.name, error)
+                difference = None
             if difference is not None:
                 return "IXFR", ixfr(view.soa(), view.plan.apex.soa(transfer.since), *difference)
         return "AXFR", axfr(view.soa(), view.plan.apex.servers(), view.compiled)

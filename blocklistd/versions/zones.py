@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from blocklistd.errors import StoreError
+from blocklistd.errors import StoreError, store_errors
 from blocklistd.limits import CHUNK, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import Action, Apex, compile_rules, wire_name
@@ -114,15 +114,19 @@ def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
             if state.live is None:
                 return None
             here = (state.session, state.live.version, plan.records_of, plan.apex_of)
-            if last and (last.session, last.version, last.records_of, last.apex_of) == here:
+            sound = last is not None and all(map(files.intact, {last.names or last.rules, last.rules, last.wire}))
+            if last and sound and (last.session, last.version, last.records_of, last.apex_of) == here:
                 return last.serial
             changed = _changes(connection, plan, state, last)
         steps: Steps | None = None
-        if last is not None and last.files is not None and changed is not None:
+        if last is not None and last.files is not None and sound and changed is not None:
             made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
+        elif not files.intact(state.live.sha256):
+            raise StoreError(f"the file of version {state.live.version} of list {plan.list} is missing or damaged")
         else:
             made = make(files, plan.ruling, state.live.sha256, state.secret)
-            if last is not None and last.records_of == plan.records_of:
+            # what was damaged may just have been made again; where it was not, the log does not lead across
+            if last is not None and last.records_of == plan.records_of and files.intact(last.rules):
                 steps = steps_between(files, last.rules, made.rules)
         if last and steps == ([], []) and last.apex_of == plan.apex_of:
             with database.write() as connection:  # a version that no rule shows
@@ -133,6 +137,7 @@ def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
                         session=state.session,
                         version=state.live.version,
                         names=made.names,
+                        wire=made.wire,
                         covered=made.covered,
                         omitted=made.omitted,
                     )
@@ -213,7 +218,8 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
     Raises StoreError if the log does not reach back to `start`.
     """
     path = ixfr_path(store, plan.name, start, end)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store_errors(store.ixfr):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with store.opened() as (database, files), database.read() as connection:
         oldest = oldest_ixfr(connection, plan.name)
         if oldest is None or start < oldest:
@@ -234,7 +240,8 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
 
 def read_ixfr(path: Path) -> tuple[bytes, bytes]:
     """What goes and what comes, compiled."""
-    length, _, parts = path.read_bytes().partition(b"\n")
+    with store_errors(path.parent):
+        length, _, parts = path.read_bytes().partition(b"\n")
     return parts[: int(length)], parts[int(length) :]
 
 
