@@ -258,8 +258,8 @@ class Pipeline:
             log.error("list %s: the file of version %d is missing or damaged", plan.id, live.version)
             if not await self._jobs.run(commit.rebuild, self._store, plan, live, limits=COMMIT):
                 raise StoreError(
-                    f"the file of version {live.version} of list {plan.id} is damaged, and neither an older one nor its "
-                    f"sources make it again: restore a backup of the state_dir"
+                    f"the file of version {live.version} of list {plan.id} is damaged, and neither an older one "
+                    f"nor its sources make it again: restore a backup of the state_dir"
                 )
             log.warning("list %s: the file of version %d was made again", plan.id, live.version)
         self._publisher.damaged.discard(plan.id)
