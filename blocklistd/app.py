@@ -32,7 +32,6 @@ from blocklistd.config.values import written
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
 from blocklistd.jobs.runner import Jobs
-from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
 from blocklistd.model import SourceId
 from blocklistd.ops import logs, loop, systemd
@@ -57,9 +56,8 @@ from blocklistd.subscribers import Subscriber
 from blocklistd.times import rfc3339, utc_now
 from blocklistd.tls import good_until, load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
-from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import ensure_list, list_state
+from blocklistd.versions.lists import ensure_list
 from blocklistd.versions.pulls import SourceState, source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
@@ -200,7 +198,6 @@ class Application:
         store = Store(self.config.state_dir, database.epoch)
         with store_errors(self.config.state_dir):
             store.sealed.prepare()
-            store.diffs.mkdir(mode=0o700, exist_ok=True)
             upkeep.clear_work(store)
         return store
 
@@ -234,24 +231,10 @@ class Application:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
         for name, plan in self.pipeline.lists.items():
             try:
-                await self._serve_list(plan)
+                async with self.pipeline.naming:
+                    await self.pipeline.serve(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
                 log.critical("list %s can't be served: %s", name, told(error))
-
-    async def _serve_list(self, plan: ListPlan) -> None:
-        state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
-        if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
-            log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
-            self.publisher.damaged.add(plan.id)
-            async with self.pipeline.naming:
-                made = await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT)
-            if not made:
-                raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
-            log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
-        self.publisher.damaged.discard(plan.id)
-        if state.live is not None:
-            self.pipeline.whole[plan.id] = self.store.sealed.mark(state.live.sha256)
-        await self.publisher.publish(plan.id)
 
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         feed = Feed(self.catalogue, self.access, self.renderings)
@@ -298,16 +281,18 @@ class Application:
         async def warm() -> None:
             await warming
 
-        await _in_turn(warm, self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms)
+        steps = (self._discard_damaged, self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms)
+        await _in_turn(warm, *steps)
         await self._schedule()
         self.scheduler.start()
 
-    async def _sweep(self, *, unfinished: bool = False) -> None:
+    async def _sweep(self) -> None:
         async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self.store, self.database, unfinished=unfinished)
+            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
 
-    async def _sweep_all(self) -> None:
-        await self._sweep(unfinished=True)
+    async def _discard_damaged(self) -> None:
+        async with self.pipeline.naming:
+            await asyncio.to_thread(upkeep.discard_damaged, self.store, self.database)
 
     async def _advance_zones(self) -> None:
         async with self.pipeline.naming:

@@ -20,7 +20,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, RefusedError, told, without_text
+from blocklistd.errors import BlocklistError, RefusedError, StoreError, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import MAX_CONCURRENT_PULLS
@@ -175,6 +175,8 @@ class Pipeline:
                 now = self._clock()
                 await self._database.writing(lambda c: candidates.supersede(c, plan.id, assertion.source, now))
 
+        if plan.id in self._publisher.damaged:
+            await self.serve(plan)  # what its sources say may make it whole
         found = await self._database.reading(lambda connection: standing(connection, plan, assertion))
         if found.same:
             await no_longer_held()
@@ -269,6 +271,24 @@ class Pipeline:
         if plan is None or candidate.source not in plan.sources:
             raise RefusedError(f"list {candidate.list} no longer takes source {candidate.source}: reject the candidate")
         return plan
+
+    async def serve(self, plan: ListPlan) -> None:
+        """Serves the live version; its file is made again first where it is damaged, so nothing may be swept meanwhile.
+        Raises StoreError."""
+        live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).live
+        if live is not None and not await asyncio.to_thread(self._store.sealed.intact, live.sha256):
+            self._publisher.damaged.add(plan.id)
+            log.error("list %s: the file of version %d is missing or damaged", plan.id, live.version)
+            if not await self._jobs.run(commit.rebuild, self._store, plan, live, limits=COMMIT):
+                raise StoreError(
+                    f"the file of version {live.version} of list {plan.id} is damaged, and neither an older one "
+                    f"nor its sources make it again: restore a backup of the state_dir"
+                )
+            log.warning("list %s: the file of version %d was made again", plan.id, live.version)
+        self._publisher.damaged.discard(plan.id)
+        if live is not None:
+            self.whole[plan.id] = self._store.sealed.mark(live.sha256)
+        await self._publisher.publish(plan.id)
 
     # -- start and reload ------------------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ class _Demo:
                 names = before  # a reviewer said no: the hotline takes it back
                 self._publish(names)
                 self._seen.set()  # what is live stays as it is: there is nothing to wait for
-        await self._wait_for_client()
+        await self._seen.wait()
         self._say("the hotline has no further changes; everything goes on running")
         await asyncio.Event().wait()
 

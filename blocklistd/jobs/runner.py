@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import resource
@@ -18,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Final
@@ -28,8 +30,10 @@ from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
-from blocklistd.limits import MAX_JOB_REPORT, MAX_JOBS
+from blocklistd.limits import JOB_START, MAX_JOB_REPORT, MAX_JOBS
 from blocklistd.stations import Stations
+
+log: Final = logging.getLogger(__name__)
 
 PRELOAD: Final = [
     "blocklistd.sources.intake",
@@ -50,6 +54,7 @@ class Jobs:
         self._context.set_forkserver_preload(PRELOAD)
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a server that forks has no other threads
         self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
+        self._starting: set[ForkServerProcess] = set()
         self._running: set[ForkServerProcess] = set()
         self._closed = False
         self.asked = 0
@@ -57,8 +62,12 @@ class Jobs:
         self.stations = Stations()
 
     async def warm(self) -> None:
-        """Starts the server and imports everything, so that the first pull does not wait for it."""
-        await self.run(_nothing, limits=JobLimits(wall=120.0))
+        """Starts the server and imports everything, so that the first pull does not wait for it. Where that fails, the
+        next job starts another."""
+        try:
+            await self.run(_nothing, limits=JobLimits(wall=JOB_START))
+        except JobError as error:
+            log.error("the server of the jobs did not come up: %s", error)
 
     async def run(self, work: Callable[..., Any], *arguments: Any, limits: JobLimits) -> Any:
         """The answer of `work(*arguments)`, a module-level function whose answer orjson can write.
@@ -87,12 +96,22 @@ class Jobs:
     def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> tuple[Any, int]:
         receive, send = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(send, work, arguments, limits), daemon=True)
+        giving_up = threading.Timer(JOB_START, _kill_server)
         with receive:
             try:
+                self._starting.add(process)
+                giving_up.start()
                 process.start()
+                self._running.add(process)
+            except (OSError, EOFError) as error:
+                raise JobError(
+                    f"the job could not be started ({type(error).__name__}): its server died or hung, or there is no "
+                    f"room for another process"
+                ) from None
             finally:
+                giving_up.cancel()
+                self._starting.discard(process)
                 send.close()
-            self._running.add(process)
             if self._closed:  # after `close` looked for what runs
                 _kill(process)
             try:
@@ -107,9 +126,20 @@ class Jobs:
     def close(self) -> None:
         """Kills what still runs; nothing that was not committed is lost by it."""
         self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for process in list(self._running):
             _kill(process)
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._starting:
+            _kill_server()  # and with it what it starts, or does not start
+        self._threads.shutdown()
+
+
+def _kill_server() -> None:
+    """Whoever waits for it to start a job is told so; the next job starts another server."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _kill(process: ForkServerProcess) -> None:

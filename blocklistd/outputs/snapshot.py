@@ -29,11 +29,16 @@ def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
 
 
 def position(buffer: Buffer, wanted: bytes, low: int = 0) -> int:
-    """Where the first line from the one at `low` on begins that is not below `wanted`; the buffer's length if none."""
+    """Where the first line from the one at `low` on begins that is not below `wanted`; the buffer's length if none.
+
+    Raises ValueError where the last line is cut short: no file of ours ends so.
+    """
     high = len(buffer)
     while low < high:
         middle = buffer.rfind(b"\n", low, (low + high) // 2) + 1 or low
         end = buffer.find(b"\n", middle)
+        if end < 0:
+            raise ValueError("the last line is cut short")
         if buffer[middle:end] < wanted:
             low = end + 1
         elif middle == low:
@@ -103,7 +108,7 @@ def _check_order(changed: Sequence[bytes]) -> None:
 
 
 def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
-    """The lines that only `old` has and those that only `new` has, each sorted.
+    """The lines that only `old` has and those that only `new` has, each sorted. Raises ValueError as `position` does.
 
     Equal stretches are compared in blocks that grow as long as they agree, so 1,000,000 lines with few changes cost
     little more than reading them.
@@ -122,6 +127,8 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
                 i = start
                 continue
         a_end, b_end = old.find(b"\n", i), new.find(b"\n", j)
+        if a_end < 0 or b_end < 0:
+            raise ValueError("the last line is cut short")
         a, b = old[i:a_end], new[j:b_end]
         if a <= b:
             i = a_end + 1

@@ -6,6 +6,7 @@ Every file is immutable under its URL, so its ETag is a name that is known befor
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -16,11 +17,13 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
-from blocklistd.errors import StoreError
+from blocklistd.errors import BlocklistError, StoreError
 from blocklistd.limits import CHUNK
 from blocklistd.serve.catalogue import Document
 from blocklistd.serve.problems import Problem
 from blocklistd.versions.render import SUFFIX
+
+log: Final = logging.getLogger(__name__)
 
 IMMUTABLE: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 REVALIDATE: Final = {"Cache-Control": "no-cache"}
@@ -109,8 +112,13 @@ async def file(request: web.BaseRequest, path: Path, name: str, compress: Compre
         headers.pop("Content-Encoding", None)
         return Unchanged(headers)
     if coding != "identity":
-        await compress(path, coding)
-        path = path.with_name(path.name + SUFFIX[coding])
+        try:
+            await compress(path, coding)
+            path = path.with_name(path.name + SUFFIX[coding])
+        except BlocklistError as error:  # no room for it, perhaps: what is there goes out as it is
+            log.error("a rendering could not be made: %s", error)
+            headers["ETag"] = f'"{name}"'
+            del headers["Content-Encoding"]
     try:
         source = await asyncio.to_thread(open, path, "rb", 0)
     except OSError as error:

@@ -210,7 +210,11 @@ class DnsServer:
         view = transfer.view
         new = view.plan.apex
         if transfer.since is not None:
-            difference = await self._difference(view, transfer.since)
+            try:
+                difference = await self._difference(view, transfer.since)
+            except BlocklistError as error:  # no room for it, or its step was pruned meanwhile: the whole zone is there
+                log.error("zone %s: the whole of it goes out instead of a difference: %s", view.plan.name, error)
+                difference = None
             if difference is not None:
                 old, goes, comes = difference
                 changed = old.servers(but=new.ns), new.servers(but=old.ns)

@@ -36,14 +36,17 @@ class Place:
 
 
 def place(files: SealedFiles, digest: Sha256) -> Place | None:
-    """None where neither is there."""
+    """None where neither is there, or an overlay that names no base."""
     if files.path(digest).exists():
         return Place(digest, files.path(digest), None)
     overlay = files.path(digest).with_name(digest + SUFFIX)
     if not overlay.exists():
         return None
-    with store_errors(files.root), open(overlay, "rb") as file:
-        base = Sha256(base_of(file.readline()))
+    try:
+        with store_errors(files.root), open(overlay, "rb") as file:
+            base = Sha256(base_of(file.readline()))
+    except ValueError:
+        return None
     return Place(base, files.path(base), overlay) if files.path(base).exists() else None
 
 
@@ -58,7 +61,7 @@ def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
         return
     found = place(files, digest)
     if found is None:
-        raise StoreError(f"{files.path(digest)}: what a source asserted is missing: restart the daemon")
+        raise StoreError(f"{files.path(digest)}: what a source asserted is missing: it is read anew at its next pull")
     with files.map(found.base) as base:
         if found.overlay is None:
             yield found.base, Overlay(base)
@@ -111,9 +114,15 @@ def intact(files: SealedFiles, digest: Sha256) -> bool:
             seen = hashlib.sha256()
             for piece in overlay.pieces():
                 seen.update(piece)
-    except ValueError:
+    except (StoreError, ValueError):
         return False
     return seen.hexdigest() == digest
+
+
+def discard(files: SealedFiles, digest: Sha256) -> None:
+    """Puts away what is not what its name says, so that nothing builds on it."""
+    for path in (files.path(digest), files.path(digest).with_name(digest + SUFFIX)):
+        files.disk.unlink(path)
 
 
 def bases(files: SealedFiles, digests: Collection[Sha256]) -> set[Sha256]:

@@ -20,14 +20,16 @@ from blocklistd.errors import StoreError
 from blocklistd.guard import Figures, Hold, judge
 from blocklistd.jobs.spread import processes, spread
 from blocklistd.kinds import CANONICALISER
+from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.lines import Buffer, type_and_value
 from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
 from blocklistd.outputs.overlay import Overlay
 from blocklistd.outputs.snapshot import changed_lines, lines, splice
 from blocklistd.versions.asserted import Opened, differing, intact, opened
 from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
+from blocklistd.versions.diffs import net_changes
 from blocklistd.versions.files import SealedFiles
-from blocklistd.versions.lists import ListState, edit, list_state, log_changes
+from blocklistd.versions.lists import ListState, edit, list_state, log_changes, oldest_diff, version_rows
 from blocklistd.versions.pulls import asserted_by
 from blocklistd.versions.render import sealed_and_packed
 from blocklistd.versions.store import Store
@@ -126,6 +128,8 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
         snapshot = None
         touched = _touched(files, state.accepted, now) if state.composition == plan.fingerprint() else None
         if state.live is None or touched is None:
+            if state.live is not None and not files.intact(state.live.sha256):
+                raise _damaged(state.live)
             buffers = [found.whole() for _, found in now.values()]
             snapshot, composition = _compose_anew(files, live if state.live else None, buffers, rules)
         else:
@@ -186,7 +190,7 @@ def _touched(files: SealedFiles, accepted: dict[SourceId, Sha256], now: dict[Sou
         try:
             with opened(files, accepted.get(source)) as before:
                 touched += differing(before, now.get(source, nothing))
-        except StoreError:
+        except (StoreError, ValueError):
             return None
     return touched
 
@@ -266,18 +270,31 @@ def _spliced(
             if whole.result():
                 raise
         if not whole.result():
-            raise StoreError(
-                f"list {state.id}: the file of version {state.live.version} is damaged: restart the daemon"
-            )
+            raise _damaged(state.live)
     assert packing.snapshot.sealed is not None
     return Snapshot(packing.snapshot.sealed, packing.snapshot.length)
 
 
+def _damaged(live: VersionInfo) -> StoreError:
+    return StoreError(f"list {live.list}: the file of version {live.version} is damaged: restart the daemon")
+
+
 def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
-    """Makes a lost or damaged live snapshot again from what its sources assert; whether that gave the same bytes."""
+    """Makes a lost or damaged live snapshot again, from an older one and the log or from what its sources assert;
+    whether that gave the same bytes."""
     with store.opened() as (database, files):
         with database.read() as connection:
-            state = list_state(connection, plan.id)
+            state, oldest = list_state(connection, plan.id), oldest_diff(connection, plan.id)
+            kept = list(version_rows(connection, plan.id, newest=KEPT_SNAPSHOTS))
+            older = next((old for old in kept if old.version >= oldest and files.intact(old.sha256)), None)
+            steps = list(net_changes(connection, plan.id, older.version, version.version)) if older else []
+        if older is not None:
+            changes = [sorted(line for line, op in steps if op == sign) for sign in (-1, +1)]
+            with files.map(older.sha256) as base, files.create() as draft:
+                for piece in splice(base, *changes):
+                    draft.write(piece)
+            if draft.sealed == version.sha256:
+                return True
         with ExitStack() as stack:
             ordered = [state.accepted[source] for source in plan.sources if source in state.accepted]
             if not all(intact(files, digest) for digest in ordered):

@@ -198,21 +198,18 @@ class SealedFiles:
         except OSError:
             return False
 
-    def sweep(self, named: Collection[Sha256], *, unfinished: bool = False) -> int:
-        """Removes what no row names; how many files. Nothing may be sealed meanwhile.
-
-        With `unfinished` also renderings that were begun: only where nobody can be making one.
-        """
+    def sweep(self, named: Collection[Sha256]) -> int:
+        """Removes what no row names; how many files. Nothing may be sealed meanwhile, but renderings may be made."""
         with store_errors(self.root):
-            return self._sweep(named, unfinished)
+            return self._sweep(named)
 
-    def _sweep(self, named: Collection[Sha256], unfinished: bool) -> int:
+    def _sweep(self, named: Collection[Sha256]) -> int:
         removed = 0
         for folder, keep in self._folders():
             for path in folder:
                 if path.is_dir():
                     continue  # none of ours (lost+found)
-                if path.name.startswith(".") and not unfinished:
+                if path.name.startswith("."):
                     continue
                 if not keep or path.name.partition(".")[0] not in named:
                     self.disk.unlink(path)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import zstandard
 
-from blocklistd.errors import StoreError
+from blocklistd.errors import StoreError, store_errors
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.diff import render
 from blocklistd.versions.diffs import net_changes
@@ -49,7 +49,8 @@ def diff_path(store: Store, session: str, start: Version, end: Version) -> Path:
 def write_diff(store: Store, list_id: ListId, session: str, start: Version, end: Version) -> None:
     """Renders the diff of two versions that are kept. Raises StoreError."""
     path = diff_path(store, session, start, end)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store_errors(store.diffs):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with store.opened() as (database, files), database.read() as connection, _beside(files.disk, path, "") as draft:
         if min(start, end) < oldest_diff(connection, list_id):
             raise StoreError(f"list {list_id}: the log below version {max(start, end)} was pruned meanwhile")

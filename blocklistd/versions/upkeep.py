@@ -11,9 +11,10 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
 from blocklistd.model import ListId, Sha256, Version
-from blocklistd.versions.asserted import bases
+from blocklistd.versions.asserted import bases, discard, intact
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import oldest_diff, version_rows
+from blocklistd.versions.render import SUFFIX
 from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
 from blocklistd.versions.store import Store
 from blocklistd.versions.zones import newest_serial, prune_zone
@@ -69,21 +70,37 @@ def named_files(connection: Connection) -> set[Sha256]:
     return named | {digest for digest in connection.execute(held).scalars() if digest}
 
 
-def sweep(store: Store, database: Database, *, unfinished: bool = False) -> int:
-    """Removes the files that no row names; how many. Nothing may be sealing meanwhile. `unfinished`: files.sweep."""
+def sweep(store: Store, database: Database) -> int:
+    """Removes the files that no row names; how many. Nothing may be sealing meanwhile."""
     with database.read() as connection:
         named = named_files(connection)
     named |= bases(store.sealed, named)
-    removed = store.sealed.sweep(named, unfinished=unfinished)
+    removed = store.sealed.sweep(named)
     if removed:
         log.info("swept %d files that nothing names any more", removed)
     return removed
 
 
+def discard_damaged(store: Store, database: Database) -> None:
+    """Looks at what the sources assert; what is damaged or gone is read anew at its source's next pull, whatever the
+    hotline says of a change, and no list is composed of it until then. Nothing may be sealing meanwhile."""
+    files = store.sealed
+    with database.read() as connection:
+        asserted = select(list_sources.c.asserted).union(select(sources.c.asserted))
+        damaged = [found for found in connection.execute(asserted).scalars() if found and not intact(files, found)]
+    for digest in damaged:
+        log.error("sealed file %s: what a source asserted is missing or damaged: its next pull reads all of it", digest)
+        discard(files, digest)
+        with database.write() as connection:
+            connection.execute(update(sources).where(sources.c.asserted == digest).values(url=None))
+
+
 def clear_work(store: Store) -> None:
-    """Removes what jobs of an earlier daemon left unfinished."""
-    shutil.rmtree(store.work, ignore_errors=True)
-    store.work.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for folder in (store.diffs, store.ixfr):
-        for leftover in folder.glob("*/.*"):
-            leftover.unlink(missing_ok=True)
+    """Removes what jobs of an earlier daemon left unfinished, and all renderings: no digest in their names says whether
+    they are still what was written, and each can be made again."""
+    for folder in (store.work, store.diffs, store.ixfr):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in store.sealed.root.glob("??/*"):
+        if path.name.startswith(".") or path.suffix in SUFFIX.values():
+            path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, update
 
-from blocklistd.errors import StoreError
+from blocklistd.errors import StoreError, store_errors
 from blocklistd.limits import CHUNK, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import Action, Apex, compile_rules, wire_name
@@ -152,6 +152,8 @@ def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> 
         steps: Steps | None = None
         if last is not None and last.files is not None and changed is not None:
             made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
+        elif not files.intact(state.live.sha256):
+            raise StoreError(f"the file of version {state.live.version} of list {plan.list} is missing or damaged")
         else:
             made = make(files, plan.ruling, state.live.sha256, state.secret)
             same = last is not None and last.plan.ruling.action == plan.ruling.action
@@ -168,6 +170,7 @@ def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> 
                         session=state.session,
                         version=state.live.version,
                         names=made.names,
+                        wire=made.wire,
                         covered=made.covered,
                         omitted=made.omitted,
                     )
@@ -262,7 +265,8 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
     Raises StoreError if the log does not reach back to `start`.
     """
     path = ixfr_path(store, plan.name, start, end)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store_errors(store.ixfr):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with store.opened() as (database, files), database.read() as connection:
         if not leads_from(connection, plan.name, start):
             raise StoreError(f"zone {plan.name}: the log below serial {end} was pruned meanwhile")
@@ -282,7 +286,8 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
 
 def read_ixfr(path: Path) -> tuple[bytes, bytes]:
     """What goes and what comes, compiled."""
-    length, _, parts = path.read_bytes().partition(b"\n")
+    with store_errors(path.parent):
+        length, _, parts = path.read_bytes().partition(b"\n")
     return parts[: int(length)], parts[int(length) :]
 
 

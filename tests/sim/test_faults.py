@@ -64,7 +64,8 @@ def test_a_fault_at_each_step_of_the_disk(tmp_path: Path, power: bool) -> None:
                 disk.crash()
         versions.close()
         restarted = Versions(tmp_path)
-        upkeep.sweep(restarted.store, restarted.database, unfinished=True)
+        upkeep.clear_work(restarted.store)
+        upkeep.sweep(restarted.store, restarted.database)
         ledger.check(restarted, [before, after])
         before = restarted.live
         restarted.close()

@@ -6,16 +6,19 @@ import asyncio
 import ctypes
 import os
 import re
+import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from blocklistd.errors import JobError, VerifyError
+from blocklistd.jobs import runner
 from blocklistd.jobs.runner import CAUSES, Jobs
 from blocklistd.jobs.sandbox import JobLimits, enter_filter
 from blocklistd.limits import MIB
@@ -236,3 +239,52 @@ async def test_a_job_that_starts_while_the_pool_is_closed_is_not_waited_for(
         await closing
     with pytest.raises(JobError, match="SIGKILL"):
         await running
+
+
+def server() -> int:
+    """The pid of the jobs' server."""
+    from multiprocessing import forkserver
+
+    pid: int = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+async def begun(jobs: Jobs, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """A job that is being started."""
+    task = asyncio.ensure_future(work)
+
+    def wait() -> None:
+        while not jobs._starting:
+            time.sleep(0.001)
+
+    await asyncio.to_thread(wait)
+    return task
+
+
+async def test_a_server_that_hangs_is_given_up(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
+    os.kill(server(), signal.SIGSTOP)
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "JOB_START", 0.5)
+        with pytest.raises(JobError, match="could not be started"):
+            await jobs.run(add, 1, 2, limits=ROOMY)
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3, "by another"
+
+
+async def test_a_stop_does_not_wait_for_a_server_that_hangs(jobs: Jobs) -> None:
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
+    os.kill(server(), signal.SIGSTOP)
+    starting = await begun(jobs, jobs.run(add, 1, 2, limits=ROOMY))
+    async with asyncio.timeout(20):
+        await asyncio.to_thread(jobs.close)
+        with pytest.raises(JobError, match="could not be started"):
+            await starting
+
+
+async def test_a_server_that_dies_while_it_comes_up_ends_nobody(jobs: Jobs) -> None:
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
+    os.kill(server(), signal.SIGSTOP)
+    warming = await begun(jobs, jobs.warm())
+    os.kill(server(), signal.SIGKILL)
+    await warming
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3

@@ -34,6 +34,14 @@ def test_where_a_line_is_or_would_be(wanted: bytes, index: int) -> None:
     assert position(joined(A, B, C), wanted) == sum(len(each) + 1 for each in [A, B, C][:index])
 
 
+def test_a_file_that_was_cut_short_is_an_error_and_no_endless_search() -> None:
+    with pytest.raises(ValueError, match="cut short"):
+        position(joined(A, B, C)[:-5], b"~")
+    for one, other in ((joined(A, B)[:-5], joined(A, C)), (joined(A, C), joined(A, B)[:-5])):
+        with pytest.raises(ValueError, match="cut short"):
+            changed_lines(one, other)
+
+
 def test_each_line_is_found_by_its_key_and_no_other() -> None:
     """`!` sorts below the quote that ends a value, so a longer value may stand before a shorter one."""
     values = ["https://a.example/", "https://a.example/!", "https://a.example/!!", "https://a.example/x", 'a"b', "a\\"]

@@ -90,3 +90,20 @@ def test_what_is_missing_is_said(files: SealedFiles, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="missing"), asserted.opened(files, digest):
         pass
     assert not asserted.intact(files, digest)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 80, -5])
+def test_an_overlay_that_was_cut_short_is_not_intact(files: SealedFiles, tmp_path: Path, keep: int) -> None:
+    base = seal(files, lines(A, B))
+    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
+    overlay = files.path(digest).with_name(digest + asserted.SUFFIX)
+    overlay.write_bytes(overlay.read_bytes()[:keep])
+    assert not asserted.intact(files, digest)
+    assert asserted.bases(files, {digest}) <= {base}
+
+
+def test_a_base_that_was_cut_short_is_not_intact(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
+    files.path(base).write_bytes(lines(A, B)[:-5])
+    assert not asserted.intact(files, digest)

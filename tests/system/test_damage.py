@@ -1,0 +1,122 @@
+"""Files of the store that are damaged or gone: served as they were, made again, and said so."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from tests.system.daemon import Daemon
+from tests.system.test_zones import Scene, Secondary
+
+NAMES = tuple(f"n{number}.example" for number in range(300))
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def named(state: Path, query: str) -> Path:
+    """The sealed file that a row names."""
+    with sqlite3.connect(state / "blocklistd.sqlite") as database:
+        (digest,) = database.execute(query).fetchone()
+    return state / "sealed" / str(digest)[:2] / str(digest)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """A list with its zone, after a few versions; the daemon is stopped."""
+    scene = Scene(tmp_path)
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        scene.publish(*NAMES)
+        scene.publish(*NAMES, "more.example")
+    return scene
+
+
+def whole(daemon: Daemon, scene: Scene) -> Secondary:
+    secondary = scene.secondary("fresh")
+    secondary.refresh("AXFR")
+    return secondary
+
+
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [("names", Path.unlink), ("names", cut_short), ("rules", one_bit), ("wire", Path.unlink), ("wire", one_bit)],
+)
+def test_a_zone_s_files_are_made_again(scene: Scene, column: str, damage) -> None:  # type: ignore[no-untyped-def]
+    query = f"SELECT {column} FROM zone_serials ORDER BY serial DESC LIMIT 1"
+    damage(named(scene.folder / "state", query))
+    with scene.daemon as daemon:
+        daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
+        daemon.wait_for(lambda: named(scene.folder / "state", query).exists())
+        follower = scene.secondary("follower")
+        daemon.wait_for(lambda: follower.refresh("AXFR") == 3)
+        assert follower.rules == {rule for name in (*NAMES, "more.example") for rule in (name, f"*.{name}")}
+        scene.publish(*NAMES, "more.example", "another.example")
+        follower.refresh()
+        assert follower.serial == 4
+        assert follower.zone == whole(daemon, scene).zone
+
+
+def test_a_rendering_is_not_believed_after_a_restart(scene: Scene) -> None:
+    live = named(scene.folder / "state", "SELECT sha256 FROM versions ORDER BY version DESC LIMIT 1")
+    one_bit(live.with_name(f"{live.name}.zst"))
+    with scene.daemon as daemon:
+        token = daemon.subscriber("isp", "national")
+        answer = daemon.get(f"/v1/lists/national/targets/{live.name}.national.ndjson", token, Accept_Encoding="zstd")
+        assert answer.headers["content-encoding"] == "zstd"
+        assert zstandard.ZstdDecompressor().decompressobj().decompress(answer.body) == live.read_bytes()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, one_bit, cut_short])
+@pytest.mark.parametrize("what", ["overlay", "base"])
+def test_what_a_source_asserted_is_read_again(scene: Scene, what: str, damage) -> None:  # type: ignore[no-untyped-def]
+    asserted = named(scene.folder / "state", "SELECT asserted FROM sources")
+    overlay = asserted.with_name(f"{asserted.name}.overlay")
+    below = json.loads(overlay.read_bytes().partition(b"\n")[0])["base"]
+    damage(overlay if what == "overlay" else asserted.parents[1] / below[:2] / below)
+    with scene.daemon as daemon:
+        token = daemon.subscriber("isp", "national")
+        scene.publish(*NAMES, "another.example")
+        listed = {json.loads(line)["value"] for line in daemon.snapshot("national", token).splitlines()}
+        assert listed == {*NAMES, "another.example"}
+
+
+def test_a_list_that_is_damaged_is_not_served_until_it_is_whole(tmp_path: Path) -> None:
+    """With its only version and what that was made of: the hotline's next body makes it again."""
+    scene = Scene(tmp_path)
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        before = daemon.snapshot("national", token)
+    for query in ("SELECT sha256 FROM versions", "SELECT asserted FROM sources"):
+        one_bit(named(tmp_path / "state", query))
+    with scene.daemon as daemon:
+        daemon.wait_for(lambda: "its next pull reads all of it" in daemon.log)
+        assert daemon.ops("/readyz").status == 503
+        assert daemon.get("/v1/lists/national", token).status == 404
+        assert daemon.pull("hotline")["outcome"] == "unchanged"
+        assert daemon.snapshot("national", token) == before
+        assert daemon.ops("/readyz").status == 200
+
+
+def test_a_version_is_made_again_from_an_older_one(scene: Scene) -> None:
+    state = scene.folder / "state"
+    live = named(state, "SELECT sha256 FROM versions ORDER BY version DESC LIMIT 1")
+    before = live.read_bytes()
+    live.unlink()
+    asserted = named(state, "SELECT asserted FROM sources")
+    asserted.with_name(f"{asserted.name}.overlay").unlink()
+    with scene.daemon as daemon:
+        assert live.read_bytes() == before
+        assert daemon.ops("/readyz").status == 200
