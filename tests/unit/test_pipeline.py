@@ -37,7 +37,7 @@ class InlineJobs(Jobs):
 
 class NoPublisher(Publisher):
     def __init__(self) -> None:
-        pass
+        self.damaged = set()
 
     def serves(self, list_id: ListId, version: Version) -> bool:
         return True
