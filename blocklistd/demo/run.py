@@ -142,7 +142,7 @@ class _Demo:
             await asyncio.sleep(INTERVAL)
             before, names = names, (names - set(step.removed)) | set(step.added)
             self._publish(names)
-            if not await self._released(client, len(step.added), len(step.removed)):
+            if not await self._released(client):
                 names = before  # a reviewer said no: the hotline takes it back
                 self._publish(names)
                 self._seen.set()  # what is live stays as it is: there is nothing to wait for
@@ -257,7 +257,7 @@ class _Demo:
 
     # -- the play --------------------------------------------------------------------------------------------------
 
-    async def _released(self, client: Control, added: int, removed: int) -> bool:
+    async def _released(self, client: Control) -> bool:
         """Whether the change became a version; while it is held, says so once and waits for a reviewer."""
         said = None
         while not self._seen.is_set():
@@ -267,7 +267,7 @@ class _Demo:
                 reasons = "; ".join(f"{r['guard']}: {r['found']}, limit {r['limit']}" for r in held[0]["reasons"])
                 program, config = _installed(), shlex.quote(str(self._config))
                 self._say(
-                    f"HELD          +{added:<6} -{removed:<6} by the guard {reasons}\n"
+                    f"HELD          +{held[0]['added']:<6} -{held[0]['removed']:<6} by the guard {reasons}\n"
                     f"              the last good version stays live until somebody has looked; in another terminal:\n"
                     f"                {program} candidate show {said} -c {config}\n"
                     f"                {program} candidate approve {said} -c {config}"
