@@ -180,19 +180,18 @@ class Application:
         return sockets
 
     def _open_store(self, stack: AsyncExitStack) -> Store:
-        """Migrates, begins a new epoch, and clears what an earlier daemon left unfinished."""
+        """Clears what an earlier daemon left unfinished, migrates, begins a new epoch."""
         store = Store(self.config.state_dir)
+        with store_errors(self.config.state_dir):
+            store.sealed.prepare()
+            upkeep.clear_work(store)
         database = Database(store.database)
         try:
             database.migrate()
             database.take_over()
         finally:
             database.close()
-        store = Store(self.config.state_dir, database.epoch)
-        with store_errors(self.config.state_dir):
-            store.sealed.prepare()
-            upkeep.clear_work(store)
-        return store
+        return Store(self.config.state_dir, database.epoch)
 
     async def _take_plans(self, config: Config) -> None:
         """Hands the configuration's sections to the stations."""
@@ -271,6 +270,7 @@ class Application:
             except Exception as error:
                 what = error if isinstance(error, BlocklistError) else type(error).__name__
                 log.error("while settling after the start: %s", what, exc_info=without_text(error))
+        await asyncio.to_thread(upkeep.reserve, self.store)
         await self._schedule()
         self.scheduler.start()
 

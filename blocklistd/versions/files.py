@@ -12,7 +12,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -162,8 +162,14 @@ class SealedFiles:
             if os.fstat(file.fileno()).st_size == 0:
                 yield b""
                 return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
                 yield content
+            finally:
+                with suppress(
+                    BufferError
+                ):  # what an error's traceback looks at is unmapped with that, and no other error
+                    content.close()
 
     def intact(self, digest: Sha256) -> bool:
         """Whether the file is there and its content has that digest."""
