@@ -187,19 +187,18 @@ class Application:
         return sockets
 
     def _open_store(self, stack: AsyncExitStack) -> Store:
-        """Migrates, begins a new epoch, and clears what an earlier daemon left unfinished."""
+        """Clears what an earlier daemon left unfinished, migrates, begins a new epoch."""
         store = Store(self.config.state_dir)
+        with store_errors(self.config.state_dir):
+            store.sealed.prepare()
+            upkeep.clear_work(store)
         database = Database(store.database)
         try:
             database.migrate()
             database.take_over()
         finally:
             database.close()
-        store = Store(self.config.state_dir, database.epoch)
-        with store_errors(self.config.state_dir):
-            store.sealed.prepare()
-            upkeep.clear_work(store)
-        return store
+        return Store(self.config.state_dir, database.epoch)
 
     async def _take_plans(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
         """Hands the configuration's sections to the stations."""
@@ -283,6 +282,7 @@ class Application:
 
         steps = (self._discard_damaged, self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms)
         await _in_turn(warm, *steps)
+        await asyncio.to_thread(upkeep.reserve, self.store)
         await self._schedule()
         self.scheduler.start()
 

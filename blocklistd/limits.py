@@ -41,6 +41,7 @@ THREADS: Final = 48  # for calls to the database and to files: more than can wai
 
 # -- store ---------------------------------------------------------------------------------------------------------
 SQLITE_BUSY: Final = 60.0  # seconds that a writer waits for another
+RESERVE: Final = 1 * MIB  # bytes that are kept for a start on a full disk
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots that stay downloadable per list
 MIN_KEPT_VERSIONS: Final = 100  # diffs start at any of these, however old they are
 UPKEEP_MINUTES: Final = 60  # between two prunings of the change log to the retention

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from blocklistd.errors import FencedError, StoreError
 from blocklistd.limits import SQLITE_BUSY, THREADS
@@ -125,6 +125,8 @@ class Database:
                 if not inspect(connection).has_table("alembic_version"):
                     return None
                 return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        except OperationalError as error:
+            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
         except DatabaseError as error:
             raise StoreError(
                 f"{self.path}: {error.orig}: no database of blocklistd's, or not one for uid {os.geteuid()}"

@@ -12,7 +12,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -180,7 +180,12 @@ class SealedFiles:
             if os.fstat(file.fileno()).st_size == 0:
                 yield b""
                 return
-            yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed when nobody has a view of it any more
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                yield content
+            finally:
+                with suppress(BufferError):  # whoever still has a view, perhaps the traceback of an error, unmaps it
+                    content.close()
 
     def mark(self, digest: Sha256) -> str | None:
         """Another one as soon as the file was written, replaced or renamed; None where it is not there."""

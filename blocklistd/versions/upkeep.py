@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from datetime import datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
+from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.versions.asserted import bases, discard, intact
 from blocklistd.versions.database import Database
@@ -20,6 +21,7 @@ from blocklistd.versions.store import Store
 from blocklistd.versions.zones import newest_serial, prune_zone
 
 log: Final = logging.getLogger(__name__)
+RESERVED: Final = "reserve"
 
 
 def retain(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> None:
@@ -97,10 +99,17 @@ def discard_damaged(store: Store, database: Database) -> None:
 
 def clear_work(store: Store) -> None:
     """Removes what jobs of an earlier daemon left unfinished, and all renderings: no digest in their names says whether
-    they are still what was written, and each can be made again."""
+    they are still what was written, and each can be made again. The reserve goes first."""
+    (store.state_dir / RESERVED).unlink(missing_ok=True)
     for folder in (store.work, store.diffs, store.ixfr):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in store.sealed.root.glob("??/*"):
         if path.name.startswith(".") or path.suffix in SUFFIX.values():
             path.unlink(missing_ok=True)
+
+
+def reserve(store: Store) -> None:
+    """Room for the next start, should the disk be full by then: even to read, the database needs some."""
+    with contextlib.suppress(OSError):  # as much of it as there is
+        (store.state_dir / RESERVED).write_bytes(b"\0" * RESERVE)

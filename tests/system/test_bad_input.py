@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -250,6 +251,12 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
             failed = daemon.pull("hotline")
             assert failed["outcome"] == "failed"
             assert _matches("disk is full|No space left|full", failed["reason"]), failed
+            assert daemon.snapshot("national", token) == live
+            daemon.stop()
+            with contextlib.suppress(OSError), open(state / "ballast", "ab", buffering=0) as ballast:
+                while ballast.write(b"x" * 4096):
+                    pass
+            daemon.start()  # what can be made again makes room for it
             assert daemon.snapshot("national", token) == live
             (state / "ballast").unlink()
             assert daemon.pull("hotline")["versions"] == {"national": 2}

@@ -88,3 +88,15 @@ def test_the_sweep_keeps_what_is_named_and_its_renderings(sealed: SealedFiles) -
     assert sealed.intact(kept)
     assert sealed.path(kept).with_name(f"{kept}.zst").exists()
     assert not sealed.path(gone).exists()
+
+
+def test_an_error_over_a_mapped_file_is_the_one_that_is_told(sealed: SealedFiles) -> None:
+    digest = seal(sealed, b"content")
+
+    def fail_with_a_view() -> None:
+        with sealed.map(digest) as content:
+            view = memoryview(content)
+            raise KeyError(len(view))
+
+    with pytest.raises(KeyError):
+        fail_with_a_view()
