@@ -228,9 +228,9 @@ class Application:
                 log.critical("list %s can't be served: %s", name, what)
 
     async def _serve_list(self, plan: ListPlan) -> None:
-        self.publisher.damaged.add(plan.id)
         state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
         if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
+            self.publisher.damaged.add(plan.id)
             log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
             if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
                 raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
@@ -335,7 +335,8 @@ class Application:
                     upkeep.prune(connection, name, oldest)
 
             await self.database.writing(prune)
-            await self.publisher.publish(name)
+            if name not in self.publisher.damaged:
+                await self.publisher.publish(name)
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:

@@ -205,6 +205,7 @@ class Pipeline:
         if settled.made is not None:
             for change in ("added", "removed", "changed"):
                 self._stations.handled(change, plan.id, getattr(settled.candidate, change))
+            self._publisher.damaged.discard(plan.id)  # whatever was damaged, this one's file is new
             await self._publish(plan.id, settled.made)
             log.info("list %s: version %d is live, released by %s", plan.id, settled.made, order.decided_by or "auto")
         return settled

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from blocklistd.errors import BlocklistError, StoreError
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version
@@ -53,6 +54,8 @@ class Publisher:
 
     async def publish(self, list_id: ListId) -> ListView:
         """Signs what is due for the list's newest version, and serves it. Raises StoreError, SigningError."""
+        if list_id in self.damaged:
+            raise StoreError(f"list {list_id}: its file is damaged: restore a backup of the state_dir")
         async with self._locks[list_id]:
             with self._stations.timed("sign", list_id):
                 made = await asyncio.to_thread(self._sign, list_id)
@@ -85,7 +88,8 @@ class Publisher:
             try:
                 await self.publish(list_id)
             except Exception as error:
-                log.error("list %s could not be signed again: %s", list_id, error)
+                what = error if isinstance(error, BlocklistError) else type(error).__name__
+                log.error("list %s could not be signed again: %s", list_id, what)
 
     def forget(self, list_id: ListId) -> None:
         """The list is no longer configured: not signed, not served; the store keeps it."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.errors import BlocklistError
+from blocklistd.errors import BlocklistError, store_errors
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
@@ -63,6 +63,7 @@ class ZonePublisher:
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
         self.behind: set[str] = set()
+        self._damaged: set[str] = set()
         self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
@@ -70,7 +71,8 @@ class ZonePublisher:
         self._plans = {plan.name: plan for plan in plans}
         self._zones.configure(self._plans.values())
         for plan in self._plans.values():
-            await self._load(plan)
+            if self._zones.get(wire_name(plan.name)) is not None or await self._is_whole(plan):
+                await self._load(plan)
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
         """Brings the zones of a list, or all, to its live version; those that are known to be at `version` are left.
@@ -80,18 +82,38 @@ class ZonePublisher:
         """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
             served = self._zones.get(wire_name(plan.name))
+            damaged = plan.name in self._damaged
             if version is not None and served is not None and served.version == version:
                 continue
             try:
                 with self._stations.timed("zone", plan.name):
-                    serial = await self._jobs.run(advance, self._store, plan, self._clock(), limits=COMMIT)
+                    serial = await self._jobs.run(advance, self._store, plan, self._clock(), damaged, limits=COMMIT)
                     changed = serial is not None and await self._load(plan)
                 if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial)
                 self.behind.discard(plan.name)
+                self._damaged.discard(plan.name)
             except BlocklistError as error:
                 self.behind.add(plan.name)
                 log.error("zone %s stays as it is: %s", plan.name, error)
+
+    async def _is_whole(self, plan: ZonePlan) -> bool:
+        """Whether what a zone was served from is what its name says. If that or another of its files is not, `advance`
+        makes them again before anything is built on them."""
+        files = self._store.sealed
+
+        def whole(connection: Connection) -> tuple[bool, bool]:
+            found = newest_serial(connection, plan.name)
+            if found is None:
+                return True, True
+            return files.intact(found.wire), files.intact(found.rules) and files.intact(found.names or found.rules)
+
+        compiled, rest = await self._database.reading(whole)
+        if not (compiled and rest):
+            log.error("zone %s: a file of its serial is missing or damaged", plan.name)
+            self._damaged.add(plan.name)
+            self.behind.add(plan.name)
+        return compiled
 
     async def _load(self, plan: ZonePlan) -> bool:
         """Serves the newest serial; whether it is another than was served."""
@@ -119,7 +141,7 @@ class ZonePublisher:
 
     def _map(self, digest: Sha256) -> memoryview:
         """The compiled zone. The mapping outlives the file's name, as long as a transfer still reads it."""
-        with open(self._store.sealed.path(digest), "rb") as file:
+        with store_errors(self._store.sealed.root), open(self._store.sealed.path(digest), "rb") as file:
             if not file.seek(0, 2):
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

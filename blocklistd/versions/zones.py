@@ -106,23 +106,26 @@ def oldest_ixfr(connection: Connection, zone: str) -> int | None:
     return int(broken if broken is not None else newest)
 
 
-def advance(store: Store, plan: ZonePlan, now: datetime) -> int | None:
-    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version."""
+def advance(store: Store, plan: ZonePlan, now: datetime, damaged: bool = False) -> int | None:
+    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version. Where
+    its files are `damaged` they are made again: the same ones, and the same serial, if the list's version is."""
     with store.opened() as (database, files):
         with database.read() as connection:
             state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
             if state.live is None:
                 return None
             here = (state.session, state.live.version, plan.records_of, plan.apex_of)
-            if last and (last.session, last.version, last.records_of, last.apex_of) == here:
+            if last and (last.session, last.version, last.records_of, last.apex_of) == here and not damaged:
                 return last.serial
             changed = _changes(connection, plan, state, last)
         steps: Steps | None = None
-        if last is not None and last.files is not None and changed is not None:
+        if last is not None and last.files is not None and changed is not None and not damaged:
             made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
         else:
+            if not files.intact(state.live.sha256):
+                raise StoreError(f"the file of version {state.live.version} of list {plan.list} is missing or damaged")
             made = make(files, plan.ruling, state.live.sha256, state.secret)
-            if last is not None and last.records_of == plan.records_of:
+            if last is not None and last.records_of == plan.records_of and files.intact(last.rules):
                 steps = steps_between(files, last.rules, made.rules)
         if last and steps == ([], []) and last.apex_of == plan.apex_of:
             with database.write() as connection:  # a version that no rule shows

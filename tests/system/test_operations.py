@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.versions import upkeep
 from blocklistd.versions.pulls import superseded, take_over
 from tests.system.daemon import USER, Daemon
+from tests.system.test_zones import Scene, Secondary
 from tests.versions_of import LIST, Versions
 
 NAMES = [f"n{number}.example" for number in range(100)]
@@ -245,6 +247,47 @@ def test_a_damaged_snapshot_is_made_again(two: Daemon, tmp_path: Path) -> None:
     assert "was made again" in two.log
     assert two.snapshot("national", token) == before
     assert two.ops("/readyz").status == 200
+
+
+def test_a_damaged_list_that_can_not_be_made_again_is_not_served(two: Daemon, tmp_path: Path) -> None:
+    token = two.subscriber("isp", "national")
+    digest = two.get("/v1/lists/national", token).json["sha256"]
+    two.stop()
+    kept = tmp_path / "kept"
+    (tmp_path / "state" / "sealed").rename(kept)
+    two.start()
+    two.wait_for(lambda: two.log.count("could not be settled") >= 2)
+    assert two.ops("/readyz").status == 503
+    assert two.get("/v1/lists/national", token).status == 404
+    assert two.pull("first")["outcome"] == "failed", "there is nothing that it could be compared with"
+    for whole in kept.glob("??/*"):
+        whole.rename(tmp_path / "state" / "sealed" / whole.parent.name / whole.name)
+    reload(two)
+    assert two.ops("/readyz").status == 200
+    assert two.get("/v1/lists/national", token).json["sha256"] == digest
+
+
+@pytest.mark.parametrize("damaged", ["rules", "wire", "names"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_damaged_zone_is_made_again(tmp_path: Path, damaged: str, missing: bool) -> None:
+    scene = Scene(tmp_path)
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        secondary = scene.secondary("isp")
+        secondary.refresh("AXFR")
+        daemon.stop()
+        with sqlite3.connect(tmp_path / "state" / "blocklistd.sqlite") as database:
+            ((digest,),) = database.execute(f"SELECT {damaged} FROM zone_serials").fetchall()
+        path = tmp_path / "state" / "sealed" / digest[:2] / digest
+        whole = path.read_bytes()
+        path.unlink() if missing else path.write_bytes(b"damaged\n")
+        daemon.start()
+        daemon.wait_for(lambda: path.exists() and path.read_bytes() == whole)
+        daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
+        assert Secondary(scene.port, secondary.key).refresh("AXFR") == 1, "the same serial"
+        scene.publish("a.example", "b.example")
+        assert secondary.refresh() == 2
+        assert secondary.rules == {"a.example", "*.a.example", "b.example", "*.b.example"}
 
 
 def test_the_loop_feeds_the_watchdog(two: Daemon, tmp_path: Path) -> None:
