@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -24,12 +25,11 @@ from typing import Final
 
 import uvloop
 from aiohttp import web
-from sqlalchemy import Connection
 
 from blocklistd import plans
-from blocklistd.config import Address, Config, Source, load
+from blocklistd.config import Address, Config, load
 from blocklistd.daemon import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, without_text
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, said, store_errors, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
@@ -57,7 +57,7 @@ from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
-from blocklistd.versions.pulls import SourceState, source_state
+from blocklistd.versions.pulls import source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
 
@@ -71,12 +71,16 @@ def serve(config: Config) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(config).run())
     except BlocklistError as error:
         print(f"blocklistd: {error}", file=sys.stderr)
         systemd.notify(f"STATUS={error}")
+        return 1
+    except Exception as error:
+        log.critical("a bug: please report it: %s", type(error).__name__, exc_info=without_text(error))
         return 1
     return 0
 
@@ -101,6 +105,7 @@ class Application:
     async def run(self) -> None:
         """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
         config = self.config
+        asyncio.get_running_loop().set_exception_handler(loop.unheard)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
             sockets = self._bind(stack)
@@ -144,10 +149,11 @@ class Application:
             await self._take_plans(config)
             await self._serve_lists()
             await self.operations.reload_subscribers()
-            await self._listen(stack, sockets)
-            self._handle_signals()
+            # before the listeners: fed until they have drained
             for watching in (loop.watch(self.metrics.late), loop.feed(systemd.watchdog_interval())):
                 stack.callback(asyncio.ensure_future(watching).cancel)
+            await self._listen(stack, sockets)
+            self._handle_signals()
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
@@ -224,8 +230,7 @@ class Application:
             try:
                 await self._serve_list(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.critical("list %s can't be served: %s", name, what)
+                log.critical("list %s can't be served: %s", name, said(error))
 
     async def _serve_list(self, plan: ListPlan) -> None:
         state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
@@ -243,13 +248,14 @@ class Application:
         self._feed = Listener(feed.answer, self._observe_request)
         self._ops = Listener(Health(self._not_ready, self._metrics_text).answer, _unobserved)
         self._control = Listener(Control(self.operations).answer, _unobserved)
+        stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
+        stack.push_async_callback(lambda: asyncio.gather(self._feed.stop(), self._control.stop()))
         for listener, bound, tls in (
             (self._feed, sockets["feed"], self._tls),
             (self._ops, sockets["ops"], None),
             (self._control, [control_socket(self.config.control.socket)], None),
         ):
             await listener.start(bound, tls)
-            stack.push_async_callback(listener.stop)
         stack.callback(functools.partial(self.config.control.socket.unlink, missing_ok=True))
         if (dns := self.config.serves_dns) is not None:
             retry, give_up = dns.notify.retry.total_seconds(), dns.notify.give_up.total_seconds()
@@ -283,8 +289,7 @@ class Application:
             try:
                 await step()
             except Exception as error:
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.error("while settling after the start: %s", what, exc_info=without_text(error))
+                log.error("while settling after the start: %s", said(error), exc_info=without_text(error))
         await self._schedule()
         self.scheduler.start()
 
@@ -313,7 +318,7 @@ class Application:
     async def _schedule(self) -> None:
         now = self.clock()
         for name, source in self.config.sources.items():
-            last = (await self.database.reading(_state_of(source))).last_pull
+            last = (await self.database.reading(functools.partial(source_state, source=name))).last_pull
             work = functools.partial(self.pipeline.pull, name)
             self.scheduler.pull(f"pull {name}", plans.trigger(source), work, last, now)
         shortest = min([self.config.keys.timestamp_expires, *(found.expires for found in self.config.lists.values())])
@@ -352,19 +357,22 @@ class Application:
         if alarm:
             log.warning("%s", alarm)
         for name, source in self.config.sources.items():
-            state = await self.database.reading(_state_of(source))
+            state = await self.database.reading(functools.partial(source_state, source=name))
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
-            if overdue:
-                since = state.last_accepted or "ever"
-                log.warning("source %s: no accepted pull since %s (max_age %s)", name, since, source.max_age)
+            if overdue and state.last_pull is not None:  # one that is new has its first pull before it
+                since = f"since {state.last_accepted}" if state.last_accepted else "yet"
+                log.warning("source %s: no accepted pull %s (max_age %s)", name, since, source.max_age)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 
     async def reload(self) -> None:
-        """One reload after the other."""
+        """One reload after the other. Never raises: nobody would hear of it."""
         async with self._reloading:
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception as error:
+                log.error("the reload did not come to its end: %s", said(error), exc_info=without_text(error))
 
     async def _reload(self) -> None:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
@@ -401,6 +409,8 @@ class Application:
     # -- what is asked of us ---------------------------------------------------------------------------------------
 
     def _not_ready(self) -> list[str]:
+        if self.stopping.is_set():
+            return ["stopping"]
         missing = [] if self._ready else ["starting"]
         for name in self.config.lists:
             if self.catalogue.get(name) is None:
@@ -419,11 +429,8 @@ class Application:
             self.metrics.set_list(view)
         self.metrics.set_serving(self.jobs, self._feed, self.catalogue)
         self.metrics.set_signatures(self.publisher.signed, self.clock())
-        for zone in self.served_zones.views().values():
-            if zone is not None:
-                self.metrics.zone_behind.labels(zone.plan.name).set(int(zone.plan.name in self.zones.behind))
-                self.metrics.zone_serial.labels(zone.plan.name).set(zone.serial)
-                self.metrics.zone_records.labels(zone.plan.name).set(zone.records)
+        self.metrics.set_zones(self.served_zones, self.zones.behind)
+        self.metrics.ready.set(not self._not_ready())
         self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
         return self.metrics.text()
 
@@ -435,10 +442,6 @@ class Application:
 
 def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
     """The operators' own requests are not counted with the subscribers'."""
-
-
-def _state_of(source: Source) -> Callable[[Connection], SourceState]:
-    return functools.partial(source_state, source=source.id)
 
 
 def _value(config: Config, key: str) -> object:

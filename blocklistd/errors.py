@@ -106,6 +106,11 @@ class RefusedError(BlocklistError):
     """An operator's command can't be done in the present state."""
 
 
+def said(error: BaseException) -> str:
+    """What a log may say of an error: the text of ours, the type of any other."""
+    return str(error) if isinstance(error, BlocklistError) else type(error).__name__
+
+
 def without_text(error: BaseException) -> BaseException:
     """An unexpected error's type and places, for a traceback; its message could hold what was being read."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

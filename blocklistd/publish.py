@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from blocklistd.errors import BlocklistError, StoreError
+from blocklistd.errors import StoreError, said
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version
@@ -88,8 +88,7 @@ class Publisher:
             try:
                 await self.publish(list_id)
             except Exception as error:
-                what = error if isinstance(error, BlocklistError) else type(error).__name__
-                log.error("list %s could not be signed again: %s", list_id, what)
+                log.error("list %s could not be signed again: %s", list_id, said(error))
 
     def forget(self, list_id: ListId) -> None:
         """The list is no longer configured: not signed, not served; the store keeps it."""

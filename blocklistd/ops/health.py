@@ -19,6 +19,8 @@ class Health:
         self._metrics = metrics
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD", {"Allow": "GET, HEAD"})
         match request.path:
             case "/healthz":  # that this is answered is the answer: the loop turns
                 return web.Response(text="ok\n")

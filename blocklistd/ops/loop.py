@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from blocklistd.errors import without_text
 from blocklistd.ops import systemd
+
+log: Final = logging.getLogger(__name__)
 
 INTERVAL: Final = 0.25  # seconds between two looks
 
@@ -18,6 +22,15 @@ async def watch(observe: Callable[[float], None], interval: float = INTERVAL) ->
         due = loop.time() + interval
         await asyncio.sleep(interval)
         observe(max(0.0, loop.time() - due))
+
+
+def unheard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody waits for; asyncio's own handler would show what was being worked on."""
+    error = context.get("exception")
+    if error is None:
+        log.error("on the event loop: %s", context["message"])
+    else:
+        log.error("on the event loop: %s", type(error).__name__, exc_info=without_text(error))
 
 
 async def feed(interval: float | None) -> None:

@@ -26,8 +26,28 @@ Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
 """Told of each answer: the request, the answer, the seconds that it took."""
 
 
+class Refusing(RequestHandler):
+    """aiohttp's, with our refusal of what is no request: its own would log it, and say it again."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer was begun")
+        response = Problem(HTTPStatus(status), "expected a request in HTTP/1.1, within its bounds").response()
+        response.force_close()
+        return response
+
+
 class BoundedServer(web.Server):
     """aiohttp's server with two bounds that it lacks: the number of connections, and the time to the first request."""
+
+    def __call__(self) -> RequestHandler:
+        return Refusing(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -88,7 +108,7 @@ class Listener:
                 max_line_size=8190,
                 max_field_size=8190,
             ),
-            shutdown_timeout=DRAIN,
+            shutdown_timeout=DRAIN / 2,  # aiohttp waits for so long twice: before it cancels, and after
         )
         self.addresses: list[Address] = []
 
