@@ -108,7 +108,7 @@ class Pipeline:
         """Pulls now, after the pull that runs, if one does. Never raises for what a hotline or a disk does."""
         plan = self.sources.get(source_id)
         if plan is None:
-            raise RefusedError(f"there is no source {source_id!r} in the configuration")
+            raise RefusedError("there is no such source in the configuration")
         async with self._one_of[source_id], self._slots:
             began = self._clock()
             report, validators = None, None

@@ -107,18 +107,18 @@ def add(
 
 def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
     if not ID.fullmatch(wish.id):
-        raise SubscriberError(f"subscriber {wish.id!r}: expected an id of a-z, 0-9 and -, at most 64 characters")
+        raise SubscriberError("the subscriber's id: expected a-z, 0-9 and -, at most 64 characters")
     if not wish.lists and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
     for what, wanted, known in (("list", wish.lists, lists), ("zone", wish.zones, zones)):
         for name in wanted:
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
-                raise SubscriberError(f"there is no {what} {name!r}: the configuration has {there}")
+                raise SubscriberError(f"there is no such {what}: the configuration has {there}")
     if (wish.notify or wish.addresses) and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: --notify and --address are for zones; name one with --zone")
     if wish.algorithm not in ALGORITHMS:
-        raise SubscriberError(f"--tsig-algorithm {wish.algorithm}: expected {' or '.join(ALGORITHMS)}")
+        raise SubscriberError(f"--tsig-algorithm: expected {' or '.join(ALGORITHMS)}")
     for text in wish.notify:
         endpoint(text)
     for text in wish.addresses:
@@ -138,9 +138,7 @@ def endpoint(text: str) -> tuple[str, int]:
         ):
             raise ValueError
     except ValueError:
-        raise SubscriberError(
-            f"--notify {text}: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53"
-        ) from None
+        raise SubscriberError("--notify: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53") from None
     return str(address), int(port)
 
 
@@ -148,8 +146,10 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """An address or a prefix. Raises SubscriberError."""
     try:
         return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise SubscriberError(f"--address {text}: {error}: expected an address or a prefix like 192.0.2.0/24") from None
+    except ValueError:
+        raise SubscriberError(
+            "--address: expected an address, or a prefix with no bits set below it, like 192.0.2.0/24"
+        ) from None
 
 
 def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by: str) -> None:
@@ -160,7 +160,7 @@ def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by
         .values(revoked=now, revoked_by=revoked_by)
     )
     if not done.rowcount:
-        raise SubscriberError(f"there is no subscriber {subscriber!r} that could be revoked: see `subscriber list`")
+        raise SubscriberError("there is no such subscriber that could be revoked: see `subscriber list`")
 
 
 def load(connection: Connection) -> dict[str, Subscriber]:

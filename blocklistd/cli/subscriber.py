@@ -38,7 +38,7 @@ def _say(session: Session, done: dict[str, Any], lists: tuple[str, ...], softwar
         url = session.config().feed.public_url or "https://FEED"
         click.echo(
             f"With it in the file `token`, and root.json:\n\n"
-            f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'
+            f"  printf 'Authorization: Bearer %s' \"$(cat token)\" | curl -s -H @- {url}/v1/lists/{lists[0]}\n"
             f"  blocklistd sync {url} {lists[0]} --root root.json --token-file token --dir DIR"
         )
     for name, text in done["config"].items():

@@ -154,6 +154,9 @@ class _Demo:
         token = self._folder / "token"
         token.write_text(added["token"] + "\n")
         token.chmod(0o600)
+        header = self._folder / "header"  # for curl: whose arguments everybody on the host can see
+        header.touch(0o600)
+        header.write_text(f"Authorization: Bearer {added['token']}\n")
         tsig = added["tsig"]
         key = self._folder / "tsig.key"
         key.write_text(f'key "{tsig["name"]}" {{ algorithm {tsig["algorithm"]}; secret "{tsig["secret"]}"; }};\n')
@@ -307,7 +310,6 @@ class _Demo:
 
     def _print_commands(self, feed: int, dns: int, ops: int) -> None:
         program = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
-        token = f'"Authorization: Bearer $(cat {self._folder / "token"})"'
         url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
         sync = " ".join(self._sync(feed, self._folder / "my-copy"))
         print(
@@ -316,8 +318,8 @@ class _Demo:
 try in another terminal:
   {program} status -c {self._config}
   {program} list versions {LIST} -c {self._config}
-  curl -s -H {token} {url}
-  curl -s -H {token} {url}/diffs/1-2
+  curl -s -H @{self._folder}/header {url}
+  curl -s -H @{self._folder}/header {url}/diffs/1-2
   {program} {sync}
   dig @127.0.0.1 -p {dns} -k {self._folder}/tsig.key {ZONE} SOA +short
   dig @127.0.0.1 -p {dns} -k {self._folder}/tsig.key {ZONE} IXFR=1

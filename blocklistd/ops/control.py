@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import orjson
 from aiohttp import web
 
-from blocklistd.errors import BlocklistError, RefusedError, SubscriberError, store_errors
+from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
 from blocklistd.limits import MAX_REQUEST_BODY
 from blocklistd.model import CandidateId, ListId, SourceId, Version
 from blocklistd.serve.problems import Problem
@@ -164,6 +164,8 @@ def control_socket(path: Path) -> socket.socket:
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
             path.parent.chmod(0o755)  # the umask would keep operators of other uids out
+        if path.exists() and not path.is_socket():
+            raise StoreError(f"control.socket: {path} is there, and is no socket: name another path, or remove it")
         path.unlink(missing_ok=True)  # an earlier daemon's: the lock on the state_dir says that it is gone
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
