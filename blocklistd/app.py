@@ -424,7 +424,7 @@ class Application:
                 ]
         return missing
 
-    def _metrics_text(self) -> bytes:
+    async def _metrics_text(self) -> bytes:
         for view in self.catalogue:
             self.metrics.set_list(view)
         self.metrics.set_serving(self.jobs, self._feed, self.catalogue)
@@ -432,7 +432,7 @@ class Application:
         self.metrics.set_zones(self.served_zones, self.zones.behind)
         self.metrics.ready.set(not self._not_ready())
         self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
-        return self.metrics.text()
+        return await self.metrics.text()
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string
