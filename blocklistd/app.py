@@ -222,6 +222,9 @@ class Application:
         zones = plans.zone_plans(config).values()
         await self.zones.configure(zones)
         self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
+        for source in sources.values():
+            if source.key is None:
+                log.warning("source %s: verify: none: what it says is taken without a proof of its origin", source.id)
         self.config = self.operations.config = config
 
     async def _serve_lists(self) -> None:
@@ -241,13 +244,15 @@ class Application:
                 raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
             log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
         self.publisher.damaged.discard(plan.id)
+        if state.live is not None:
+            self.pipeline.whole[plan.id] = self.store.sealed.mark(state.live.sha256)
         await self.publisher.publish(plan.id)
 
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         feed = Feed(self.catalogue, self.access, self.renderings)
         self._feed = Listener(feed.answer, self._observe_request)
-        self._ops = Listener(Health(self._not_ready, self._metrics_text).answer, _unobserved)
-        self._control = Listener(Control(self.operations).answer, _unobserved)
+        self._ops = Listener(Health(self._not_ready, self._metrics_text).answer)
+        self._control = Listener(Control(self.operations).answer)
         stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
         stack.push_async_callback(lambda: asyncio.gather(self._feed.stop(), self._control.stop()))
         for listener, bound, tls in (
@@ -438,10 +443,6 @@ class Application:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
         self.metrics.observe_request(answer.status, request.path, waited, seconds, length)
-
-
-def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
-    """The operators' own requests are not counted with the subscribers'."""
 
 
 def _value(config: Config, key: str) -> object:

@@ -63,12 +63,17 @@ def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
     if figures.live is not None:
         reasons += _share("max_added", figures.added, figures.live, limits.max_added, limits.min_change)
         reasons += _share("max_removed", figures.removed, figures.live, limits.max_removed, limits.min_change)
-        reasons += _share("max_rejected", figures.rejected, figures.records, limits.max_rejected, 0)
+        reasons += refused(figures.records, figures.rejected, limits)
     if figures.entries < limits.min_entries:
         reasons.append(Reason("min_entries", str(limits.min_entries), f"{figures.entries} entries"))
     if review:
         reasons.append(Reason("release", "review", "every version of this list is released by a reviewer"))
     return Hold(tuple(reasons)) if reasons else Accept()
+
+
+def refused(records: int, rejected: int, limits: Limits) -> list[Reason]:
+    """The reason that follows from a body alone, and not from what it would change in the list."""
+    return _share("max_rejected", rejected, records, limits.max_rejected, 0)
 
 
 def _share(guard: str, count: int, of: int, limit: float, always: int) -> list[Reason]:

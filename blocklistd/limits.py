@@ -56,6 +56,7 @@ MAX_WAIT: Final = 55  # seconds of a long poll
 FIRST_REQUEST: Final = 20.0  # seconds until the first whole request of a connection
 KEEPALIVE: Final = 75.0  # seconds
 WRITE_STALL: Final = 30.0  # seconds that one chunk may take to leave
+PIECE: Final = 4 * MIB  # of a file read, or written and synced, at once
 CHUNK: Final = 256 * KIB  # bytes written between two turns of the loop
 DRAIN: Final = 10.0  # seconds that SIGTERM gives to requests under way
 SMALL_DIFF: Final = 2000  # changes that are rendered in a thread; more go to a job

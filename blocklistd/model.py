@@ -19,6 +19,11 @@ Version = NewType("Version", int)
 Sha256 = NewType("Sha256", str)
 """64 lower-case hex digits."""
 
+UNBUILT_TYPES = ("ip", "pdq", "photodna")
+"""What a hotline may list beside what `kinds` has: left out, which is nothing that is wrong with its records."""
+LEFT_OUT = "type-not-built"
+"""The reason for which such a record is left out."""
+
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
 """What a record may say beside its type and value, in the order of their keys (`id` stands between 2 and 3)."""
 
@@ -77,11 +82,13 @@ class Validators:
 class Fetched:
     """A body that arrived whole, as a file, not yet trusted: neither decoded, verified nor parsed.
 
-    `encoding` is the HTTP content coding of the file's bytes: identity, gzip or zstd. `length` is in bytes.
+    `encoding` is the HTTP content coding of the file's bytes: identity, gzip or zstd; `length` is in bytes, `sha256`
+    their digest.
     """
 
     body: Path
     length: int
+    sha256: Sha256
     encoding: str = "identity"
     signature: bytes | None = None
     validators: Validators = Validators()
@@ -96,10 +103,10 @@ class NotModified:
 class IntakeReport:
     """What the intake job made of a body; holds counts, digests and line numbers, never an entry.
 
-    `asserted` is the SHA-256 of the sealed canonical file (sorted lines without ids); `types` counts its entries by
-    type; `rejected` counts refused records by reason and `first_rejected` gives the record number (from 1) of the
-    first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is the time in the
-    signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
+    `body_sha256` is of the body as it arrived, `asserted` of its canonical lines (sorted, without ids); `types` counts
+    these by type; `rejected` counts records that are no entries by reason and `first_rejected` gives the line number
+    (from 1) of the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is the time in
+    the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
     """
 
     body_sha256: Sha256
@@ -119,7 +126,8 @@ class IntakeReport:
 
     @property
     def rejects(self) -> int:
-        return sum(self.rejected.values())
+        """Refused records; those that were left out (LEFT_OUT) are none."""
+        return sum(count for reason, count in self.rejected.items() if reason != LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,11 @@ class Candidate:
     @property
     def held(self) -> bool:
         return bool(self.reasons)
+
+    @property
+    def guards(self) -> tuple[tuple[str, str], ...]:
+        """The guards that hold it, with their limits."""
+        return tuple((reason.guard, reason.limit) for reason in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)

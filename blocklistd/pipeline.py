@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -99,6 +99,8 @@ class Pipeline:
         self._reception = Reception(store, database, jobs, clock, stations)
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
+        self.whole: dict[ListId, str | None] = {}
+        """The mark of each live snapshot that was seen to be what its name says (commit.Order)."""
         self.naming = asyncio.Lock()
         """Held from the moment a file is sealed until the database names it: nothing may sweep meanwhile."""
 
@@ -134,7 +136,11 @@ class Pipeline:
         """Seals what the body asserts, and settles the source's lists."""
         async with self.naming:
             report = await self._reception.take_over(plan, received)
-            return report, await self._settle(plan, report)
+            keeping = asyncio.ensure_future(self._reception.keep(plan, received, report.asserted))
+            try:
+                return report, await self._settle(plan, report)
+            finally:
+                await keeping
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
         """Whether everyone who uses the source said that nothing may be all."""
@@ -149,17 +155,21 @@ class Pipeline:
         async with self.naming:
             return await self._settle(plan, report)
 
-    async def _settle(self, plan: SourcePlan, report: IntakeReport) -> Result:
-        """Offers what the source asserts to each of its lists; the outcome that a person most needs to know wins."""
+    async def _settle(self, plan: SourcePlan, report: IntakeReport, *, judge_again: bool = False) -> Result:
+        """Offers what the source asserts to each of its lists; the outcome that a person most needs to know wins.
+
+        `judge_again`: what is held may be no longer, since the guards may have been changed.
+        """
         if plan.quarantine:
             return Result(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
         assertion = Assertion(plan.id, report.asserted, report.records, report.rejects)
         # a reload may have taken a list away since the pull began
-        results = [await self._offer(self.lists[name], assertion) for name in plan.lists if name in self.lists]
+        lists = [self.lists[name] for name in plan.lists if name in self.lists]
+        results = [await self._offer(wanted, assertion, judge_again) for wanted in lists]
         order = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
         return min(results, key=lambda result: order.index(result.outcome), default=Result(Outcome.UNCHANGED))
 
-    async def _offer(self, plan: ListPlan, assertion: Assertion) -> Result:
+    async def _offer(self, plan: ListPlan, assertion: Assertion, judge_again: bool) -> Result:
         async def no_longer_held() -> None:
             if found.held is not None:
                 now = self._clock()
@@ -181,28 +191,36 @@ class Pipeline:
                 f"version until the source says something else",
                 found.rejected,
             )
-        if found.held is not None and found.held.candidate.asserted == assertion.asserted:
+        if found.held is not None and found.stands and not judge_again:
             return Result(Outcome.HELD, _reasons(found.held.candidate), found.held.candidate.id)
         name = CandidateId(f"c-{secrets.token_hex(6)}")
         settled = await self.release(plan, assertion, commit.Order(name, self._clock()))
         candidate = settled.candidate
         if candidate.held:
+            if found.held is not None and found.stands and found.held.candidate.guards == candidate.guards:
+                return Result(Outcome.HELD, _reasons(found.held.candidate), found.held.candidate.id)
             await self._database.writing(lambda c: candidates.hold(c, candidate, settled.suffixes))
             for reason in candidate.reasons:
                 self._stations.guarded(plan.id, reason.guard)
             log.warning("list %s: candidate %s is held: %s", plan.id, candidate.id, _reasons(candidate))
             return Result(Outcome.HELD, _reasons(candidate), candidate.id)
         await no_longer_held()
-        return Result(Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED)
+        outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
+        if found.held is not None:
+            before = found.held.candidate
+            await self._database.writing(lambda c: record_decision(c, before, outcome, None))
+        return Result(outcome)
 
     # -- version, sign, publish ------------------------------------------------------------------------------------
 
     async def release(self, plan: ListPlan, assertion: Assertion, order: commit.Order) -> Settled:
         """Makes the next version, unless a guard holds it, and publishes it."""
         with self._stations.timed("settle", plan.id):
+            order = replace(order, whole=self.whole.get(plan.id))
             answer = await self._jobs.run(commit.settle, self._store, plan, assertion, order, limits=COMMIT)
         settled = Settled.of(answer)
         if settled.made is not None:
+            self.whole[plan.id] = settled.whole
             for change in ("added", "removed", "changed"):
                 self._stations.handled(change, plan.id, getattr(settled.candidate, change))
             self._publisher.damaged.discard(plan.id)  # whatever was damaged, this one's file is new
@@ -223,8 +241,12 @@ class Pipeline:
         """Releases a held candidate on a reviewer's word. Raises RefusedError."""
         async with self.naming:
             decision = Decision(uid, user, self._clock(), approve=True)
-            case = await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
-            plan = self._plan_of(case.candidate)
+
+            def approved(connection: Connection) -> tuple[candidates.Case, ListPlan]:
+                case = candidates.decide(connection, candidate, decision)
+                return case, self._plan_of(case.candidate)  # what can't be released was not approved either
+
+            case, plan = await self._database.writing(approved)
             assertion = Assertion(case.candidate.source, case.candidate.asserted or None)
             settled = await self.release(plan, assertion, commit.Order(candidate, self._clock(), decided_by=user))
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
@@ -264,7 +286,7 @@ class Pipeline:
                 )
                 if state.report is None or not state.current:
                     return
-                result = await self._settle(plan, state.report)
+                result = await self._settle(plan, state.report, judge_again=True)
         except BlocklistError as error:
             log.error("source %s could not be settled: %s", plan.id, error)
             return
@@ -319,7 +341,8 @@ class Pipeline:
             report=report,
         )
         level = logging.WARNING if pull.outcome is Outcome.FAILED else logging.INFO
-        log.log(level, "source %s: %s%s", plan.id, pull.outcome, f": {pull.reason}" if pull.reason else "")
+        unproven = " (verify: none)" if plan.key is None else ""
+        log.log(level, "source %s%s: %s%s", plan.id, unproven, pull.outcome, f": {pull.reason}" if pull.reason else "")
         self._observe(pull)
         return pull
 

@@ -96,7 +96,7 @@ def _request(found: Source) -> Callable[[Validators], Request]:
 
     def request(validators: Validators) -> Request:
         return Request(
-            url=found.url if found.path is None else f"file:{found.path}",
+            url=found.url if found.path is None else found.path.as_uri(),
             signature=_signature(found),
             timeout=found.timeout.total_seconds(),
             max_bytes=found.max_bytes,
@@ -114,7 +114,7 @@ def _signature(found: Source) -> str | None:
     if found.verify.method != "minisign":
         return None
     template = found.verify.signature
-    return template if "{url}" in template or found.signature_path is None else f"file:{found.signature_path}"
+    return template if "{url}" in template or found.signature_path is None else found.signature_path.as_uri()
 
 
 def _authorization(auth: Auth | None) -> dict[str, str]:

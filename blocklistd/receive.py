@@ -26,7 +26,7 @@ from blocklistd.sources.intake import Earlier, Findings, Left, Order, intake
 from blocklistd.stations import Stations
 from blocklistd.versions import asserted, evidence
 from blocklistd.versions.database import Database
-from blocklistd.versions.pulls import Body, SourceState, source_state, superseded, take_over
+from blocklistd.versions.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
 from blocklistd.versions.store import Store
 
 log: Final = logging.getLogger(__name__)
@@ -174,21 +174,13 @@ class Reception:
         return True
 
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
-        """Seals what the job left, under digests of our own, as the source's newest word. Files are sealed meanwhile,
-        and named at the end."""
-        findings, order, state = received.findings, received.order, received.state
-        files = self._store.sealed
-        listed, notes = order.candidates[findings.listed], order.notes
-        noted = notes.stat().st_size > 0
+        """Seals what the body asserts, under a digest of our own, as the source's newest word."""
+        findings = received.findings
         with self._stations.timed("seal", plan.id):
-            digests = await asyncio.gather(
-                asyncio.to_thread(files.adopt, listed),
-                asyncio.to_thread(files.adopt, notes),
-                asyncio.to_thread(self._asserted, received),
-            )
+            said = await asyncio.to_thread(self._asserted, received)
         report = IntakeReport(
-            body_sha256=digests[0],
-            asserted=digests[2],
+            body_sha256=received.body.sha256,
+            asserted=said,
             length=findings.length,
             records=findings.records,
             types=findings.types,
@@ -198,12 +190,32 @@ class Reception:
             signature=findings.signature,
             signed_at=findings.signed_at,
         )
-        self._sound -= {state.asserted, *((state.body.listed, state.body.notes) if state.body else ())}
-        self._sound |= set(digests)
-        # without notes there is nothing to follow a change with, and the body need not be kept
-        body = Body(digests[0], digests[1]) if noted else None
-        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings, body))
+        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
         return report
+
+    async def keep(self, plan: SourcePlan, received: Received, said: Sha256) -> None:
+        """Keeps the body that asserts what was taken over, for the next to be compared with. One that is not kept costs
+        time alone: all of the next is read."""
+        try:
+            with self._stations.timed("keep", plan.id):
+                body = await asyncio.to_thread(self._body, received)
+                if body is None:
+                    return
+                await self._database.writing(lambda connection: keep_body(connection, plan.id, body))
+        except StoreError as error:
+            log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
+            return
+        before = received.state
+        self._sound -= {before.asserted, *((before.body.listed, before.body.notes) if before.body else ())}
+        self._sound |= {said, body.listed, body.notes}
+
+    def _body(self, received: Received) -> Body | None:
+        """Without notes there is nothing to follow a change with, and the body need not be kept."""
+        files, order, listed = self._store.sealed, received.order, received.findings.listed
+        if not order.notes.stat().st_size:
+            return None
+        arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
+        return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
 
     def _asserted(self, received: Received) -> Sha256:
         """Seals what the body asserts; its digest."""

@@ -11,7 +11,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -129,12 +128,12 @@ def _by_diff(
             return None
         raise feed.refusal(response.status)
     try:
-        with _mapped(folder.snapshot) as old:
-            pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))
-            diff = b"".join(bounded(pieces, len(old) + signed.length + DIFF_SLACK))
-            with folder.draft() as (out, path):
-                _write_verified(apply(old, diff), out, signed)
-                return folder.put(path, new, options.format)
+        old = _mapped(folder.snapshot)
+        pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))
+        diff = b"".join(bounded(pieces, len(old) + signed.length + DIFF_SLACK))
+        with folder.draft() as (out, path):
+            _write_verified(apply(old, diff), out, signed)
+            return folder.put(path, new, options.format)
     except (ValueError, _Mismatch) as error:
         emit(f"the difference does not lead to what is signed ({error}): taking the snapshot")
         return None
@@ -161,7 +160,7 @@ class _Mismatch(Exception):
     """Not what was signed."""
 
 
-def _write_verified(pieces: Iterable[bytes], out: BinaryIO, signed: Signed) -> None:
+def _write_verified(pieces: Iterable[bytes | memoryview], out: BinaryIO, signed: Signed) -> None:
     """Writes what is at most as long as was signed; raises _Mismatch unless it is exactly that."""
     digest = hashlib.sha256()
     length = 0
@@ -178,15 +177,10 @@ def _write_verified(pieces: Iterable[bytes], out: BinaryIO, signed: Signed) -> N
         raise _Mismatch("another SHA-256")
 
 
-@contextmanager
-def _mapped(path: Path) -> Iterator[Buffer]:
-    """A file as a buffer."""
+def _mapped(path: Path) -> Buffer:
+    """A file as a buffer, which goes when nobody has a view of it any more."""
     with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            yield b""
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            yield mapped
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
 def _execute(options: Options, state: State, folder: Folder) -> None:

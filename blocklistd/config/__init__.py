@@ -32,13 +32,13 @@ from blocklistd.config.secrets import Secret, credential, secret
 from blocklistd.config.values import Schedule, duration, integer, text
 from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
-from blocklistd.model import ListId, SourceId
+from blocklistd.model import UNBUILT_TYPES, ListId, SourceId
 
 __all__ = ["Address", "Config", "Schedule", "Secret", "load"]
 
 TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
 """The kinds of entries that are built."""
-entry_type: Final = choice(*TYPES, unbuilt=("ip", "pdq", "photodna"))
+entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
 
 
 class Role(enum.StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NoReturn
@@ -40,8 +41,10 @@ class Secret:
         return Path(folder, self.name)
 
     def read(self) -> str:
-        """The secret without the newlines at its end. Raises ConfigError where it is missing, empty or no text."""
+        """The secret without the newlines at its end. Raises ConfigError where it is missing, empty or no line of
+        text."""
         path = self.path
+        where = f"${self.name}" if path is None else path
         try:
             secret = os.environ.get(self.name, "") if path is None else path.read_text("utf-8")
         except OSError as error:
@@ -50,7 +53,9 @@ class Secret:
             self._fail(f"{path} with bytes that are not UTF-8", "a text in UTF-8")
         secret = secret.rstrip("\r\n")
         if not secret:
-            self._fail(f"nothing in {'$' + self.name if path is None else path}", "a secret")
+            self._fail(f"nothing in {where}", "a secret")
+        if re.search(r"[\x00-\x1f\x7f]", secret):  # it would be refused as a header, at each pull
+            self._fail(f"several lines or control characters in {where}", "a secret in one line")
         return secret
 
     def _fail(self, found: str, expected: str) -> NoReturn:

@@ -16,7 +16,6 @@ from blocklistd.limits import MAX_URL
 _SEGMENT: Final = r"/(?!\.\.?(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]*+"
 PLAIN: Final = re.compile(rf"https?://{PLAIN_NAME}(?:{_SEGMENT})++(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?-]*)?")
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#.*)?")
 _ADDRESS: Final = re.compile(r"https?://(?:\[|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+[:/])")
 
@@ -38,8 +37,9 @@ _NORMAL_BESIDE_STRAY: Final = _normal_triplets("".join(set(_UNRESERVED) - set(st
 def url(value: str) -> str:
     """The canonical form of an http or https URL: no user info, no fragment, no default port, normal percent-encoding.
 
-    The host is an address, or a name as `name.checked` has it. Refused: control (the standard would drop a newline
-    and join what it separates), not-a-url, scheme, url-too-long, and what `checked` refuses.
+    The host is an address, or a name as `name.checked` has it. As the standard says, tabs and newlines are dropped
+    wherever they stand; other control characters are percent-encoded, or make it no URL. Refused: not-a-url, scheme,
+    url-too-long, and what `checked` refuses.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:
@@ -49,8 +49,6 @@ def url(value: str) -> str:
 
 def parsed_url(value: str) -> str:
     """What `url` answers where it can't see at once that the value is canonical; the length is not looked at."""
-    if _CONTROL.search(value):
-        raise Refused("control")
     href = _href(value)
     if href is None:
         raise Refused("not-a-url")

@@ -36,7 +36,7 @@ HANDLED: Final = {
 }
 """What `Stations.handled` counts: the metric, its help, what its subject is."""
 
-STATIONS: Final = {"source": ("fetch", "intake", "seal"), "list": ("settle", "sign"), "zone": ("zone",)}
+STATIONS: Final = {"source": ("fetch", "intake", "seal", "keep"), "list": ("settle", "sign"), "zone": ("zone",)}
 """By what their subject is."""
 
 _STATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -101,7 +101,7 @@ class Metrics(Stations):
         Process(registry=registry)
         self.station_seconds = Histogram(
             "blocklistd_station_seconds",
-            "Time of each station: fetch, intake, seal, settle, sign, zone, database",
+            "Time of each station: fetch, intake, seal, keep, settle, sign, zone, database",
             ["station", "subject"],
             buckets=_STATION_BUCKETS,
             registry=registry,

@@ -40,7 +40,7 @@ def parse(diff: bytes) -> tuple[list[bytes], list[bytes]]:
     return sorted(removes), sorted(adds)
 
 
-def apply(snapshot: Buffer, diff: bytes) -> Iterator[bytes]:
+def apply(snapshot: Buffer, diff: bytes) -> Iterator[bytes | memoryview]:
     """The other version's snapshot, in pieces; raises ValueError if the diff does not fit this snapshot."""
     removes, adds = parse(diff)
     return splice(snapshot, removes, adds)

@@ -59,7 +59,7 @@ class Overlay:
                 come[key_of(line)] = line
         return Overlay(self.base, gone, come)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes | memoryview]:
         """All the lines; raises ValueError where the change does not fit the base."""
         return splice(self.base, sorted(self.removes), sorted(self.adds.values()))
 

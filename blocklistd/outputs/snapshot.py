@@ -13,6 +13,7 @@ from blocklistd.lines import Buffer
 
 _FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
 _LARGEST: Final = 1 << 20
+_SMALL: Final = 1 << 16  # bytes up to which a stretch is gathered with others
 _BLOCK: Final = 1 << 16  # bytes split into lines at once
 
 
@@ -50,45 +51,50 @@ def find(buffer: Buffer, key: bytes) -> bytes | None:
     return buffer[start : buffer.find(b"\n", start)]
 
 
-def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes]:
-    """The snapshot without the lines of `removes` and with those of `adds`, both sorted, in pieces.
+def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """The snapshot without the lines of `removes` and with those of `adds`, both sorted, in pieces; long ones are views
+    of `old`, so that nothing is copied before it is used.
 
     Raises ValueError if a removed line is not there, an added one is, or either is out of order, and be it after the
     first pieces: what comes out to its end is exactly what was meant.
     """
-    pending: list[bytes] = []
+    pending: list[bytes | memoryview] = []
     size = 0
     for piece in _spliced(old, removes, adds):
-        pending.append(piece)
-        size += len(piece)
-        if size >= _LARGEST:
+        if len(piece) <= _SMALL:
+            pending.append(piece)
+            size += len(piece)
+        if size >= _LARGEST or (pending and len(piece) > _SMALL):
             yield b"".join(pending)
             pending, size = [], 0
+        if len(piece) > _SMALL:
+            yield piece
     yield b"".join(pending)
 
 
-def _spliced(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes]:
+def _spliced(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
     _check_order(removes)
     _check_order(adds)
+    view = memoryview(old)
     copied = 0
     for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
         at = position(old, line, copied)
         there = old[at : at + len(line) + 1] == line + b"\n"
         if there == bool(adding):
             raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
-        yield from _stretch(old, copied, at)
+        yield from _stretch(view, copied, at)
         copied = at
         if adding:
             yield line + b"\n"
         else:
             copied += len(line) + 1
-    yield from _stretch(old, copied, len(old))
+    yield from _stretch(view, copied, len(old))
 
 
-def _stretch(old: Buffer, start: int, end: int) -> Iterator[bytes]:
-    """What lies between two changes, never much of it in memory at once."""
+def _stretch(view: memoryview, start: int, end: int) -> Iterator[memoryview]:
+    """What lies between two changes."""
     for at in range(start, end, _LARGEST):
-        yield old[at : min(at + _LARGEST, end)]
+        yield view[at : min(at + _LARGEST, end)]
 
 
 def _check_order(changed: Sequence[bytes]) -> None:

@@ -26,6 +26,10 @@ Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
 """Told of each answer: the request, the answer, the seconds that it took."""
 
 
+def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
+    """The operators' own requests are not counted with the subscribers'."""
+
+
 class Refusing(RequestHandler):
     """aiohttp's, with our refusal of what is no request: its own would log it, and say it again."""
 
@@ -99,7 +103,7 @@ def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Re
 class Listener:
     """One HTTP service on its sockets."""
 
-    def __init__(self, handler: Handler, observe: Observer) -> None:
+    def __init__(self, handler: Handler, observe: Observer = _unobserved) -> None:
         self._runner = web.ServerRunner(
             BoundedServer(
                 answering(handler, observe),

@@ -109,6 +109,8 @@ def _pump(source: BinaryIO, begin: Callable[[], _Stream], step: int, room: _Room
             out, data = stream.step(data)
             room.write(out)
     except (zlib.error, zstandard.ZstdError):
-        raise ParseError(f"the {name} stream is corrupt after {room.written} bytes of output") from None
+        raise ParseError(
+            f"the {name} stream is corrupt after {room.written} bytes of output: expected {name} to its end"
+        ) from None
     if not stream.ended:
-        raise ParseError(f"the {name} stream is cut short after {room.written} bytes of output")
+        raise ParseError(f"the {name} stream is cut short after {room.written} bytes of output: expected all of it")

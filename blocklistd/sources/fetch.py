@@ -6,6 +6,7 @@ The body is not decoded, verified or parsed here.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import secrets
 import threading
@@ -19,13 +20,13 @@ from typing import BinaryIO, Final
 import aiohttp
 
 from blocklistd.errors import FetchError, StoreError
-from blocklistd.limits import CHUNK, MAX_SIGNATURE_BYTES
-from blocklistd.model import Fetched, NotModified, Validators
+from blocklistd.limits import CHUNK, MAX_SIGNATURE_BYTES, PIECE
+from blocklistd.model import Fetched, NotModified, Sha256, Validators
 from blocklistd.sources import dropped
 from blocklistd.sources.web import Web, shown
 
 CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
-HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `url`", 410: "check `url`"}
+HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ async def fetch(request: Request, folder: Path) -> Fetched | NotModified:
     except BaseException:
         await sink.discard()
         raise
-    return Fetched(sink.path, sink.length, taken.encoding, signature, taken.validators)
+    return Fetched(sink.path, sink.length, sink.sha256, taken.encoding, signature, taken.validators)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ class _Sink:
         self.path = folder / secrets.token_hex(8)
         self.length = 0
         self._request = request
-        self._pending = bytearray()
+        self._pending: list[bytes] = []
+        self._waiting = 0  # bytes of these
+        self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
         self._gone = False
         self._lock = threading.Lock()  # a cancelled pull leaves its last write behind, running in its thread
@@ -114,9 +117,15 @@ class _Sink:
     async def write(self, data: bytes) -> None:
         self.expect(self.length + len(data))
         self.length += len(data)
-        self._pending += data
-        if len(self._pending) >= CHUNK:
+        self._pending.append(data)
+        self._waiting += len(data)
+        if self._waiting >= CHUNK:
             await self._flush()
+
+    @property
+    def sha256(self) -> Sha256:
+        """Of all that was written."""
+        return Sha256(self._hash.hexdigest())
 
     async def finish(self) -> None:
         await self._flush()
@@ -126,9 +135,8 @@ class _Sink:
         await asyncio.to_thread(self._remove)
 
     async def _flush(self) -> None:
-        data = bytes(self._pending)
-        self._pending.clear()
-        await self._in_thread(lambda: self._write(data))
+        pieces, self._pending, self._waiting = self._pending, [], 0
+        await self._in_thread(lambda: self._write(b"".join(pieces)))
 
     async def _in_thread(self, call: Callable[[], None]) -> None:
         try:
@@ -142,6 +150,7 @@ class _Sink:
                 return
             if self._file is None:
                 self._file = open(self.path, "xb")  # noqa: SIM115
+            self._hash.update(data)
             self._file.write(data)
 
     def _close(self) -> None:
@@ -170,7 +179,7 @@ async def _file_body(request: Request, sink: _Sink) -> _Taken | NotModified:
         if tag == request.validators.etag:
             return NotModified()
         sink.expect(found.size)
-        while data := await asyncio.to_thread(found.read, CHUNK):
+        while data := await asyncio.to_thread(found.read, PIECE):
             await sink.write(data)
         if found.tag() != tag or sink.length != found.size:
             raise FetchError(
@@ -193,12 +202,13 @@ async def _http_body(web: Web, request: Request, sink: _Sink) -> _Taken | NotMod
             if known.etag or (known.last_modified and not redirected):
                 return NotModified()
             raise FetchError(f"{where}: status 304, not modified, to an unconditional request: expected 200 and a body")
-        _expect_ok(response, where)
+        _expect_ok(response, where, "url")
         encoding = _coding(response)
         if encoding is None:
             raise FetchError(f"{where}: a content coding that was not asked for: expected identity, gzip or zstd")
         # RFC 9112 section 6.3, rule 8: such a body ends where the connection does, wherever that is. A signature tells.
-        framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        chunked = response.headers.getall("Transfer-Encoding", [""])[-1].lower().endswith("chunked")
+        framed = chunked or "Content-Length" in response.headers
         if not framed and request.signature is None:
             raise FetchError(f"{where}: no length and not chunked: expected a body that can be told from a cut one")
         sink.expect(response.content_length or 0)
@@ -214,7 +224,7 @@ async def _signature(web: Web, url: str) -> bytes:
     else:
         signature = b""
         async with web.answer(url, {"Accept-Encoding": "identity"}) as (response, where, _):
-            _expect_ok(response, where)
+            _expect_ok(response, where, "signature")
             if _coding(response) != "identity":
                 raise FetchError(f"{where}: a signature with a content coding: expected none")
             async for data in response.content.iter_chunked(MAX_SIGNATURE_BYTES):
@@ -238,10 +248,11 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _expect_ok(response: aiohttp.ClientResponse, where: str) -> None:
+def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
+    """`key` is the one of the source's configuration that says where the answer comes from."""
     if response.status != 200:
-        hint = HINTS.get(response.status)
-        raise FetchError(f"{where}: status {response.status}: expected 200{f', {hint}' if hint else ''}")
+        hint = HINTS.get(response.status, "the next pull tries again").format(key)
+        raise FetchError(f"{where}: status {response.status}: expected 200, {hint}")
 
 
 def _coding(response: aiohttp.ClientResponse) -> str | None:

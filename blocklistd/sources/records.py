@@ -11,7 +11,7 @@ from blocklistd.errors import ParseError
 from blocklistd.kinds import KINDS
 from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
 from blocklistd.lines import Buffer
-from blocklistd.model import ATTRIBUTES
+from blocklistd.model import ATTRIBUTES, LEFT_OUT, UNBUILT_TYPES
 
 _BOM: Final = b"\xef\xbb\xbf"
 _INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
@@ -85,6 +85,8 @@ def type_refusal(type: str) -> str | None:
     """The code with which a record of this type is rejected; None for one of KINDS."""
     if type in KINDS:
         return None
+    if type in UNBUILT_TYPES:
+        return LEFT_OUT
     return "unknown-type" if type else "no-type"
 
 

@@ -114,39 +114,42 @@ def _is_loopback(host: str) -> bool:
 def _redirected(url: URL, location: str | None, seen: list[URL], where: str) -> URL:
     """The next stop (RFC 9110 section 15.4), where it may be gone to."""
     if not location:
-        raise FetchError(f"{where}: redirects without saying where")
+        raise FetchError(f"{where}: redirects without saying where: expected a Location, or the list")
     try:
         target = url.join(URL(location)).with_fragment(None)
     except ValueError:
-        raise FetchError(f"{where}: redirects to what is no URL") from None
+        raise FetchError(f"{where}: redirects to what is no URL: {EXPECTED}") from None
     if url.scheme == "https" and target.scheme != "https":
-        raise FetchError(f"{where}: redirects from https to something else: refused")
+        raise FetchError(f"{where}: redirects from https to something else: expected https:, check `url`")
     if target in seen:
-        raise FetchError(f"{where}: redirects in a circle")
+        raise FetchError(f"{where}: redirects in a circle: expected the list, check `url`")
     if len(seen) > MAX_REDIRECTS:
-        raise FetchError(f"{where}: redirects more than {MAX_REDIRECTS} times")
+        raise FetchError(f"{where}: redirects more than {MAX_REDIRECTS} times: expected the list, check `url`")
     return _allowed(target, f"{where}, its redirect")
 
 
 def _reason(error: Exception) -> str:
     """What went wrong, in words that hold neither a library's internals nor the other side's bytes."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name does not resolve"
+        return "its name does not resolve: check `url`, and the resolver of this machine"
     cause: Exception = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
     elif isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {cause.verify_message.partition(',')[0]}"
+        found = cause.verify_message.partition(",")[0]
+        return (
+            f"its certificate is not trusted: {found}: expected one for this host by `ca` or the system's authorities"
+        )
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {(cause.reason or 'no reason given').replace('_', ' ').lower()}"
+        return f"TLS failed: {(cause.reason or 'no reason given').replace('_', ' ').lower()}: expected TLS 1.2 or newer"
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
-        return os.strerror(cause.errno)
+        return f"{os.strerror(cause.errno)}: expected an answer, check `url` and the way there"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the connection was closed without an answer"
+        return "the connection was closed without an answer: expected HTTP, check `url`"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the body was cut short"
+        return "the body was cut short: expected as much as was announced"
     if isinstance(error, aiohttp.ClientResponseError):
-        return "not an HTTP answer"
-    return "the connection broke"
+        return "not an HTTP answer: expected HTTP/1.1 with headers of at most 8 KiB, check `url`"
+    return "the connection broke: expected a whole answer"

@@ -70,23 +70,27 @@ class Assertion:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who asks, and when. `candidate` is the name that the change has if it is held; with `decided` it was held under
-    that name and a person has released it, so that no guard is asked any more."""
+    """Who asks, and when. `candidate` is the name that the change has if it is held; with `decided_by` it was held
+    under that name and a person has released it, so that no guard is asked any more. `whole` is the mark of the live
+    snapshot (files.mark) when it was last seen to be what its name says."""
 
     candidate: CandidateId
     now: datetime
     decided_by: str | None = None
+    whole: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What became of it: `made` is the new version, None where the candidate is held (`candidate.reasons`) or where
-    nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held."""
+    nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held. `whole`
+    is the mark of the new snapshot."""
 
     candidate: Candidate
     made: Version | None
     withheld: dict[str, int]
     suffixes: dict[str, int]
+    whole: str | None = None
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Settled:
@@ -132,7 +136,7 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
                 suffixes = _suffixes(composition.removes, composition.adds or lines(everything))
             return Settled(candidate, None, composition.withheld, suffixes)
         if changes and snapshot is None:
-            snapshot = _spliced(files, state, live, composition)
+            snapshot = _spliced(files, state, live, composition, order.whole)
         with edit(
             database,
             state,
@@ -154,7 +158,9 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
                 if state.live is not None:  # no diff starts before the first version: its rows would only be read
                     steps = [(-1, composition.removes), (+1, composition.adds)]
                     log_changes(draft.connection, plan.id, draft.number, steps)
-        return Settled(candidate, draft.number if changes else None, composition.withheld, {})
+        if not changes or snapshot is None:
+            return Settled(candidate, None, composition.withheld, {})
+        return Settled(candidate, draft.number, composition.withheld, {}, files.mark(snapshot.digest))
 
 
 def _accepted(plan: ListPlan, before: dict[SourceId, Sha256], assertion: Assertion) -> dict[SourceId, Sha256]:
@@ -242,11 +248,15 @@ def _compose_anew(
         return snapshot, Composition.of(*changed_lines(live, new), dict(withheld))
 
 
-def _spliced(files: SealedFiles, state: ListState, live: Buffer, composition: Composition) -> Snapshot:
-    """The next snapshot from the live one, which is looked at meanwhile: a damaged file is no base for anything."""
+def _spliced(
+    files: SealedFiles, state: ListState, live: Buffer, composition: Composition, seen: str | None
+) -> Snapshot:
+    """The next snapshot from the live one, which is looked at meanwhile, unless it is as it was when it was `seen`
+    whole: a damaged file is no base for anything."""
     assert state.live is not None
+    digest = state.live.sha256
     with ThreadPoolExecutor(1) as thread:
-        whole = thread.submit(files.intact, state.live.sha256)
+        whole = thread.submit(lambda: (seen and seen == files.mark(digest)) or files.intact(digest))
         try:
             with sealed_and_packed(files) as packing:
                 for piece in splice(live, composition.removes, composition.adds):

@@ -19,7 +19,8 @@ from typing import BinaryIO, Final
 from blocklistd.errors import store_errors
 from blocklistd.model import Sha256
 
-FLUSH: Final = 1 << 20  # bytes gathered before they are hashed and written
+FLUSH: Final = 1 << 16  # bytes gathered before they are hashed and written
+SYNC: Final = 32 << 20  # bytes written between two calls of fsync
 
 
 class Disk:
@@ -59,6 +60,7 @@ class Draft:
         self._file = file
         self._hash = hashlib.sha256()
         self._pending = bytearray()
+        self._unsynced = 0
         self.length = 0
         self.sealed: Sha256 | None = None
 
@@ -76,6 +78,10 @@ class Draft:
     def _put(self, data: bytes | bytearray | memoryview) -> None:
         self._hash.update(data)
         self._disk.write(self._file, memoryview(data))
+        self._unsynced += len(data)
+        if self._unsynced >= SYNC:  # the disk works while the rest is made, and little is left to wait for at the end
+            self._disk.fsync(self._file)
+            self._unsynced = 0
 
     def _flush(self) -> None:
         if self._pending:
@@ -139,10 +145,22 @@ class SealedFiles:
 
     def adopt(self, path: Path) -> Sha256:
         """Seals a file that someone less trusted wrote on the same file system: the digest is computed here."""
-        with store_errors(self.root), open(path, "rb") as file:
-            digest = Sha256(hashlib.file_digest(file, "sha256").hexdigest())
+        digest = self._digest(path)
         self.take(path, self.path(digest))
         return digest
+
+    def keep(self, path: Path, digest: Sha256 | None = None) -> Sha256:
+        """Like `adopt`, for what can be done without: it is not synced, so a power cut may take it, and a later process
+        looks whether it is intact. `digest`, where it is known. A sealed file of that content stays what it is."""
+        digest = digest or self._digest(path)
+        if not self.intact(digest):
+            with store_errors(self.root):
+                self.disk.rename(path, self.path(digest))
+        return digest
+
+    def _digest(self, path: Path) -> Sha256:
+        with store_errors(self.root), open(path, "rb") as file:
+            return Sha256(hashlib.file_digest(file, "sha256").hexdigest())
 
     def take(self, path: Path, final: Path) -> None:
         """Gives a written file on the same file system its final name, synced."""
@@ -162,8 +180,15 @@ class SealedFiles:
             if os.fstat(file.fileno()).st_size == 0:
                 yield b""
                 return
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                yield content
+            yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed when nobody has a view of it any more
+
+    def mark(self, digest: Sha256) -> str | None:
+        """Another one as soon as the file was written, replaced or renamed; None where it is not there."""
+        try:
+            found = os.stat(self.path(digest))
+        except OSError:
+            return None
+        return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
     def intact(self, digest: Sha256) -> bool:
         """Whether the file is there and its content has that digest."""

@@ -94,14 +94,13 @@ def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
     return [row.signature for row in rows]
 
 
-def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str, body: Body | None) -> None:
+def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
     """The body is now the source's newest: from here on what it superseded is a replay."""
     _ensure(connection, source)
     row = connection.execute(select(sources).where(sources.c.id == source)).one()
     # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
     values: dict[str, Any] = {"asserted": report.asserted, "report": asdict(report), "url": settings}
-    values |= {"etag": None, "last_modified": None}
-    values |= {"listed": body.listed if body else None, "notes": body.notes if body else None}
+    values |= {"etag": None, "last_modified": None, "listed": None, "notes": None}
     if report.signature is not None:
         if row.signature not in (None, report.signature):
             connection.execute(
@@ -118,6 +117,11 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
                 )
             )
     connection.execute(update(sources).where(sources.c.id == source).values(**values))
+
+
+def keep_body(connection: Connection, source: SourceId, body: Body) -> None:
+    """Where the next body finds the one that was taken over last."""
+    connection.execute(update(sources).where(sources.c.id == source).values(listed=body.listed, notes=body.notes))
 
 
 def record_pull(

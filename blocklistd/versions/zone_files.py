@@ -109,7 +109,7 @@ def _seal_lines(files: SealedFiles, found: list[bytes]) -> Sha256:
     return _seal(files, (b"".join(line + b"\n" for line in found[at : at + (1 << 14)]) for at in starts))
 
 
-def _seal(files: SealedFiles, pieces: Iterable[bytes]) -> Sha256:
+def _seal(files: SealedFiles, pieces: Iterable[bytes | memoryview]) -> Sha256:
     with files.create() as draft:
         for piece in pieces:
             draft.write(piece)

@@ -180,6 +180,23 @@ def test_records_that_are_none(tmp_path: Path, hotline: HotlineThread, bad: byte
         assert daemon.snapshot("national", token) == live
 
 
+def test_what_was_held_for_refused_records_goes_on_without_them(tmp_path: Path, hotline: HotlineThread) -> None:
+    """A newer body with the same entries supersedes, too: it may have none of what was held against the other."""
+    body = "".join(f"{name}\n" for name in [*NAMES, "one.example"]).encode()
+    with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        hotline.publish(body + b"*.example\n" * 30)
+        first = daemon.pull("hotline")
+        assert "(30 of 1531)" in first["reason"]
+        assert daemon.pull("hotline") == first
+        hotline.publish(body + b"*.example\n" * 20)
+        second = daemon.pull("hotline")
+        assert (second["outcome"], "(20 of 1521)" in second["reason"]) == ("held", True)
+        hotline.publish(body)
+        assert daemon.pull("hotline")["versions"] == {"national": 2}
+        assert daemon.ask("GET", "/candidates").json == []
+
+
 def test_a_rejected_body_stays_rejected(tmp_path: Path, hotline: HotlineThread) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")

@@ -99,6 +99,42 @@ def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_pat
     assert values(two.snapshot("national", token)) == {*NAMES[50:], "only.example"}
 
 
+def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Daemon, tmp_path: Path) -> None:
+    write(tmp_path, "first", NAMES[:10])
+    first = two.pull("first")["candidate"]
+
+    def limits() -> list[str]:
+        return [reason["limit"] for held in two.ask("GET", "/candidates").json for reason in held["reasons"]]
+
+    for limit, expected in (("10%", ["10%"]), ("30%", ["30%"]), ("50%", [])):  # 40 of 101 would go
+        two.config["lists"]["national"]["guards"] = {"max_removed": limit}
+        two.write_config()
+        reload(two)
+        two.wait_for(lambda: limits() == expected)  # noqa: B023
+        pulled = two.pull("first")
+        assert (pulled["outcome"], pulled["candidate"] == first) == (
+            "held" if expected else "unchanged",
+            limit == "10%",
+        )
+    assert pulled["versions"] == {"national": 2}
+
+
+def test_what_is_held_for_a_list_that_is_gone_can_only_be_rejected(two: Daemon, tmp_path: Path) -> None:
+    two.config["lists"]["other"] = {"sources": ["second"]}
+    two.write_config()
+    reload(two)
+    write(tmp_path, "first", NAMES[:10])
+    held = two.pull("first")["candidate"]
+    del two.config["lists"]["national"]
+    two.write_config()
+    reload(two)
+    refused = two.ask("POST", f"/candidates/{held}/approve", {})
+    assert (refused.status, "list national no longer takes source first" in refused.json["detail"]) == (409, True)
+    assert two.ask("GET", "/candidates").json[0]["approvals"] == [], "nobody's word counts for what was not done"
+    assert two.ask("POST", f"/candidates/{held}/reject", {"why": "gone"}).status == 200
+    assert two.ask("GET", "/candidates").json == []
+
+
 def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     two.config["lists"]["second-list"] = {"sources": ["second"]}
     two.write_config()
@@ -162,6 +198,26 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
         assert [one["released_by"] for one in made] == [USER, USER]
 
 
+def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> None:
+    two.first_pull("first")
+    assert two.ask("GET", "/status").json["sources"]["first"]["verify"] == "none"
+    assert "source first: verify: none: what it says is taken without a proof of its origin" in two.log
+    assert "source first (verify: none): " in two.log
+    before = two.log.count("without a proof")
+    reload(two)
+    assert two.log.count("without a proof") == 2 * before
+
+
+def test_a_file_is_the_one_that_its_url_names(tmp_path: Path) -> None:
+    write(tmp_path, "a%41 #1", ["right.example"])
+    write(tmp_path, "aA #1", ["wrong.example"])
+    named = source(tmp_path, "a%2541%20%231")
+    config = {"sources": {"named": named}, "lists": {"national": {"sources": ["named"]}}}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("named")
+        assert values(daemon.snapshot("national", daemon.subscriber("isp", "national"))) == {"right.example"}
+
+
 def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     lines = [
         {"t": "domain", "v": "a.example"},
@@ -188,6 +244,19 @@ def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     assert found["names"] == {"a.example", "http://a.example/x"}
     assert found["open"] == {"a.example", "example", "http://192.0.2.1/x", "http://a.example/x"}
     assert found["hashes"] == {"0" * 64}
+
+
+def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_path: Path) -> None:
+    mixed = source(tmp_path, "mixed", format="csv", fields={"value": "v", "type": "t"}, defaults={})
+    others = "".join(f"192.0.2.{number},ip\n" for number in range(10)) + "0" * 64 + ",sha256\n"
+    (tmp_path / "mixed.txt").write_text("v,t\na.example,host\n" + others)
+    config = {"sources": {"mixed": mixed}, "lists": {"names": {"sources": ["mixed"]}}}
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("mixed")
+        (tmp_path / "mixed.txt").write_text("v,t\na.example,host\nb.example,host\n" + others)
+        assert daemon.pull("mixed")["versions"] == {"names": 2}
+        shown = daemon.ask("GET", "/sources/mixed").json
+        assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
 def test_roles_follow_the_uid(tmp_path: Path) -> None:
@@ -492,6 +561,6 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
     hotline = SourceId("hotline")
     with versions.database.write() as connection:
         for report in (said("a", 5), said("b", None), said("c", 9)):
-            take_over(connection, hotline, report, "", None)
+            take_over(connection, hotline, report, "")
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()

@@ -45,7 +45,16 @@ def test_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         made.read()
 
 
-@pytest.mark.parametrize(("content", "found"), [(b"\n", "nothing in"), (b"\xff", "not UTF-8"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\n", "nothing in"),
+        (b"\xff", "not UTF-8"),
+        (b"to\nken\n", "several lines"),
+        (b"to\x01ken", "control characters"),
+        (None, "No such file"),
+    ],
+)
 def test_a_secret_that_is_lost_later_is_named_with_its_place(tmp_path: Path, content: bytes | None, found: str) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret")

@@ -80,7 +80,7 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
 
     def say(asserted: Sha256) -> None:
         with versions.database.write() as connection:
-            take_over(connection, source.id, report(asserted), source.settings, None)
+            take_over(connection, source.id, report(asserted), source.settings)
 
     old, new = versions.seal(["a.example"]), versions.seal(["a.example", "b.example"])
     say(old)

@@ -105,11 +105,12 @@ def test_what_a_record_does_not_say_its_defaults_say() -> None:
 
 def test_a_record_needs_a_known_type() -> None:
     options = FormatOptions({"value": "url", "type": "kind"})
-    assert read(f"url,kind\n{A},\n{A},page\n{A},URL\n{A},url\n", options) == [
+    assert read(f"url,kind\n{A},\n{A},page\n{A},URL\n{A},url\n192.0.2.1,ip\n", options) == [
         Reject(2, "no-type"),
         Reject(3, "unknown-type"),
         Reject(4, "unknown-type"),
         url(5, A),
+        Reject(6, "type-not-built"),
     ]
 
 
