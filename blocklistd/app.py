@@ -29,10 +29,11 @@ from aiohttp import web
 from blocklistd import plans
 from blocklistd.config import Address, Config, load
 from blocklistd.daemon import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, said, store_errors, without_text
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
+from blocklistd.model import SourceId
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.dns_metrics import DnsCollector
@@ -42,21 +43,22 @@ from blocklistd.ops.scheduler import Scheduler
 from blocklistd.outputs.wire import wire_name
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
+from blocklistd.receive import SourcePlan
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue
 from blocklistd.serve.dns import DnsServer
 from blocklistd.serve.feed import Feed
-from blocklistd.serve.https import Listener, bind
+from blocklistd.serve.https import Listener, allow_connections, bind
 from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
-from blocklistd.times import utc_now
+from blocklistd.times import rfc3339, utc_now
 from blocklistd.tls import load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.commit import ListPlan, rebuild
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import ensure_list, list_state, oldest_diff
+from blocklistd.versions.lists import ensure_list, list_state
 from blocklistd.versions.pulls import source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
@@ -68,16 +70,19 @@ FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.l
 
 
 def serve(config: Config) -> int:
-    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`."""
+    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
+    allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(config).run())
     except BlocklistError as error:
+        systemd.notify(f"STATUS={str(error).splitlines()[0]}")
+        if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
+            raise
         print(f"blocklistd: {error}", file=sys.stderr)
-        systemd.notify(f"STATUS={error}")
         return 1
     except Exception as error:
         log.critical("a bug: please report it: %s", type(error).__name__, exc_info=without_text(error))
@@ -146,7 +151,7 @@ class Application:
                 self.clock,
             )
             self.store = store
-            await self._take_plans(config)
+            await self._take_plans(config, await asyncio.to_thread(plans.source_plans, config))
             await self._serve_lists()
             await self.operations.reload_subscribers()
             # before the listeners: fed until they have drained
@@ -157,8 +162,7 @@ class Application:
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
-            await warming
-            settling = asyncio.ensure_future(self._settle_and_schedule())
+            settling = asyncio.ensure_future(self._settle_and_schedule(warming))
             stack.callback(settling.cancel)
             await self._until_stopped(settling)
             systemd.notify("STOPPING=1")
@@ -203,9 +207,8 @@ class Application:
             upkeep.clear_work(store)
         return store
 
-    async def _take_plans(self, config: Config) -> None:
+    async def _take_plans(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
         """Hands the configuration's sections to the stations."""
-        sources = await asyncio.to_thread(plans.source_plans, config)
         now = self.clock()
 
         def ensure() -> None:
@@ -214,6 +217,8 @@ class Application:
                     ensure_list(connection, name, now)
 
         await asyncio.to_thread(ensure)
+        if self._tls is not None and config.feed.tls is not None:  # here, behind what may refuse the configuration
+            load_certificate(self._tls, config.feed.tls.cert, config.feed.tls.key)
         self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -233,14 +238,16 @@ class Application:
             try:
                 await self._serve_list(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
-                log.critical("list %s can't be served: %s", name, said(error))
+                log.critical("list %s can't be served: %s", name, told(error))
 
     async def _serve_list(self, plan: ListPlan) -> None:
         state = await self.database.reading(functools.partial(list_state, list_id=plan.id))
         if state.live is not None and not await asyncio.to_thread(self.store.sealed.intact, state.live.sha256):
-            self.publisher.damaged.add(plan.id)
             log.error("list %s: the file of version %d is missing or damaged", plan.id, state.live.version)
-            if not await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT):
+            self.publisher.damaged.add(plan.id)
+            async with self.pipeline.naming:
+                made = await self.jobs.run(rebuild, self.store, plan, state.live, limits=COMMIT)
+            if not made:
                 raise StoreError("its file could not be made again from its sources: restore a backup of the state_dir")
             log.warning("list %s: version %d was made again from its sources", plan.id, state.live.version)
         self.publisher.damaged.discard(plan.id)
@@ -288,13 +295,13 @@ class Application:
             running.add_signal_handler(name, self.stopping.set)
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
-    async def _settle_and_schedule(self) -> None:
+    async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
         """What a crash left between two stations is made good; whatever fails of it, what is served stays served."""
-        for step in (self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms):
-            try:
-                await step()
-            except Exception as error:
-                log.error("while settling after the start: %s", said(error), exc_info=without_text(error))
+
+        async def warm() -> None:
+            await warming
+
+        await loop.in_turn(warm, self._sweep_all, self._advance_zones, self.pipeline.reconcile, self._alarms)
         await self._schedule()
         self.scheduler.start()
 
@@ -338,15 +345,10 @@ class Application:
         """Retention and the sweep. A diff that is asked for in between is refused, never made of half a log."""
         now = self.clock()
         for name, wanted in self.config.lists.items():
-
-            def prune(connection, name=name, wanted=wanted):  # type: ignore[no-untyped-def]
-                oldest = upkeep.oldest_to_keep(connection, name, wanted.retention, now)
-                if oldest > oldest_diff(connection, name):
-                    upkeep.prune(connection, name, oldest)
-
-            await self.database.writing(prune)
-            if name not in self.publisher.damaged:
-                await self.publisher.publish(name)
+            await self.database.writing(
+                functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
+            )
+        await self.publisher.sign_again()  # from now on it is said which differences are left
         await asyncio.to_thread(self.renderings.trim)
 
     async def _alarms(self) -> None:
@@ -366,8 +368,8 @@ class Application:
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
             if overdue and state.last_pull is not None:  # one that is new has its first pull before it
-                since = f"since {state.last_accepted}" if state.last_accepted else "yet"
-                log.warning("source %s: no accepted pull %s (max_age %s)", name, since, source.max_age)
+                since = f"since {rfc3339(state.last_accepted)}" if state.last_accepted else "yet"
+                log.warning("source %s is overdue: no accepted pull %s", name, since)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 
@@ -377,7 +379,7 @@ class Application:
             try:
                 await self._reload()
             except Exception as error:
-                log.error("the reload did not come to its end: %s", said(error), exc_info=without_text(error))
+                log.error("the reload did not come to its end: %s", told(error), exc_info=without_text(error))
 
     async def _reload(self) -> None:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
@@ -386,15 +388,16 @@ class Application:
             new = await asyncio.to_thread(load, self.config.path)
             changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
             if new.serves_dns != self.config.serves_dns:
-                changed.append("dns")
+                changed.append("dns (opened with the first zone, closed with the last)")
+            if (new.feed.tls is None) != (self._tls is None):
+                changed.append("feed.tls (that there is any)")
             if changed:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
-            if self._tls is not None and new.feed.tls is not None:
-                load_certificate(self._tls, new.feed.tls.cert, new.feed.tls.key)
+            sources = await asyncio.to_thread(plans.source_plans, new)
             async with self.pipeline.naming:  # between two settlings, never in one
-                await self._take_plans(new)
-        except (BlocklistError, OSError, ssl.SSLError) as error:
+                await self._take_plans(new, sources)
+        except (BlocklistError, OSError) as error:
             problems = error.problems if isinstance(error, ConfigError) else [error]
             for problem in problems:
                 log.error("reload refused, the running configuration stays: %s", problem)
@@ -402,10 +405,7 @@ class Application:
             logs.configure(new.ops.log.level, new.ops.log.format)
             for source in removed:
                 self.scheduler.drop(f"pull {source}")
-            await self._serve_lists()
-            await self._schedule()
-            await self._advance_zones()
-            await self._alarms()
+            await loop.in_turn(self._serve_lists, self._schedule, self._advance_zones, self._alarms)
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:

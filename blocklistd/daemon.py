@@ -166,7 +166,8 @@ class Operations:
         await self.reload_subscribers()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
-        return {"id": wish.id, "token": token, "tsig": tsig, "config": self._resolver_configuration(wish, tsig)}
+        config, url = self._resolver_configuration(wish, tsig), self.config.feed.public_url
+        return {"id": wish.id, "token": token, "tsig": tsig, "config": config, "url": url}
 
     def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
         """What to paste into a resolver, by software."""

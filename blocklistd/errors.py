@@ -106,8 +106,8 @@ class RefusedError(BlocklistError):
     """An operator's command can't be done in the present state."""
 
 
-def said(error: BaseException) -> str:
-    """What a log may say of an error: the text of ours, the type of any other."""
+def told(error: BaseException) -> str:
+    """What may be said of any error: one of ours in its words, another by its type alone, as `without_text`."""
     return str(error) if isinstance(error, BlocklistError) else type(error).__name__
 
 

@@ -33,6 +33,7 @@ OVERLAY_SHARE: Final = 16  # what a source asserts is written anew when one line
 INTAKE_CPU: Final = 600  # seconds, RLIMIT_CPU
 INTAKE_WALL: Final = 900.0  # seconds
 COMMIT_WALL: Final = 1800.0  # seconds
+MAX_JOBS: Final = 8  # processes at once; above MAX_CONCURRENT_PULLS, so that no hotline keeps the others waiting
 MAX_JOB_REPORT: Final = 1 * MIB  # bytes of the answer that a job may send
 
 THREADS: Final = 48  # for calls to the database and to files: more than can wait for one writer at a time
@@ -50,6 +51,7 @@ KEPT_METADATA: Final = 16  # versions of each signed role that stay downloadable
 
 # -- feed ----------------------------------------------------------------------------------------------------------
 MAX_CONNECTIONS: Final = 4096
+OPEN_FILES: Final = 16384  # connections of every listener, each with a file that is sent, and all else; as in the unit
 MAX_CONNECTIONS_PER_SUBSCRIBER: Final = 256  # requests under way at once: dozens of nodes, each waiting and polling
 MAX_REQUEST_BODY: Final = 64 * KIB
 MAX_WAIT: Final = 55  # seconds of a long poll
@@ -77,4 +79,5 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS
 # -- DNS -------------------------------------------------------------------------------------------------------------
 DNS_CONNECTIONS: Final = 512
 DNS_IDLE: Final = 20.0  # seconds until the next whole request on a connection (RFC 7766 6.2.3)
+MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered, by zone: those that asked last
 OMITTED_SHOWN: Final = 100  # ids of omitted entries in a status

@@ -20,7 +20,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, RefusedError, without_text
+from blocklistd.errors import BlocklistError, RefusedError, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import MAX_CONCURRENT_PULLS
@@ -108,10 +108,10 @@ class Pipeline:
 
     async def pull(self, source_id: SourceId) -> Pull:
         """Pulls now, after the pull that runs, if one does. Never raises for what a hotline or a disk does."""
-        plan = self.sources.get(source_id)
-        if plan is None:
-            raise RefusedError("there is no such source in the configuration")
         async with self._one_of[source_id], self._slots:
+            plan = self.sources.get(source_id)  # not before: a reload may have changed it while this waited
+            if plan is None:
+                raise RefusedError("there is no such source in the configuration")
             began = self._clock()
             report, validators = None, None
             try:
@@ -129,7 +129,7 @@ class Pipeline:
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
             pull = await self._conclude(plan, result, began, report, validators)
         if report is None and result.outcome is Outcome.FAILED:
-            await self._no_longer_awaited(plan)
+            await self._no_longer_awaited(plan, pull.versions)
         return pull
 
     async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
@@ -223,7 +223,6 @@ class Pipeline:
             self.whole[plan.id] = settled.whole
             for change in ("added", "removed", "changed"):
                 self._stations.handled(change, plan.id, getattr(settled.candidate, change))
-            self._publisher.damaged.discard(plan.id)  # whatever was damaged, this one's file is new
             await self._publish(plan.id, settled.made)
             log.info("list %s: version %d is live, released by %s", plan.id, settled.made, order.decided_by or "auto")
         return settled
@@ -287,15 +286,14 @@ class Pipeline:
                 if state.report is None or not state.current:
                     return
                 result = await self._settle(plan, state.report, judge_again=True)
-        except BlocklistError as error:
-            log.error("source %s could not be settled: %s", plan.id, error)
+        except Exception as error:  # one source's trouble keeps no other from being settled
+            log.error("source %s could not be settled: %s", plan.id, told(error), exc_info=without_text(error))
             return
         if result.outcome is not Outcome.UNCHANGED:
             log.info("source %s: %s %s", plan.id, result.outcome, result.reason or "")
 
-    async def _no_longer_awaited(self, failed: SourcePlan) -> None:
+    async def _no_longer_awaited(self, failed: SourcePlan, versions: dict[ListId, Version]) -> None:
         """A first version that waited for a source is made without it, once that has failed."""
-        versions = await self._database.reading(lambda connection: _live_versions(connection, failed.lists))
         waiting = {name for name, version in versions.items() if not version}
         for plan in [plan for plan in self.sources.values() if waiting & set(plan.lists) and plan is not failed]:
             await self._settle_again(plan)
@@ -326,11 +324,12 @@ class Pipeline:
                 settings=plan.settings,
             )
 
+        versions: dict[ListId, Version] = {}
         try:
             await self._database.writing(record)
+            versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
-        versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,

@@ -10,6 +10,7 @@ from datetime import timedelta
 from apscheduler.triggers.base import BaseTrigger
 
 from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
+from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.outputs.wire import Apex, wire_name
@@ -68,8 +69,17 @@ def peer(found: Subscriber) -> Peer:
 
 
 def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
-    """Raises ConfigError, VerifyError where a secret or a key can't be read."""
-    return {name: _source_plan(found, config) for name, found in config.sources.items()}
+    """Raises VerifyError where a key can't be read, and ConfigError with all the secrets that can't."""
+    made: dict[SourceId, SourcePlan] = {}
+    problems: list[ConfigProblem] = []
+    for name, found in config.sources.items():
+        try:
+            made[name] = _source_plan(found, config)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return made
 
 
 def _source_plan(found: Source, config: Config) -> SourcePlan:

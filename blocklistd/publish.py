@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from blocklistd.errors import StoreError, said
+from blocklistd.errors import StoreError, told
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version
@@ -52,35 +52,44 @@ class Publisher:
         """How long this list's signatures are good for."""
         self._lives[list_id] = Lives(expires, timestamp_expires)
 
-    async def publish(self, list_id: ListId) -> ListView:
-        """Signs what is due for the list's newest version, and serves it. Raises StoreError, SigningError."""
+    async def publish(self, list_id: ListId) -> None:
+        """Signs what is due for the list's newest version, and serves it, unless the list is forgotten meanwhile.
+
+        Raises StoreError, SigningError.
+        """
         if list_id in self.damaged:
-            raise StoreError(f"list {list_id}: its file is damaged: restore a backup of the state_dir")
+            raise StoreError(
+                f"list {list_id}: the file of its live version is damaged: restore a backup of the state_dir"
+            )
         async with self._locks[list_id]:
+            lives = self._lives.get(list_id)
+            if lives is None:
+                return
             with self._stations.timed("sign", list_id):
-                made = await asyncio.to_thread(self._sign, list_id)
-            self._catalogue.publish(made)
-            return made
+                made, signed = await asyncio.to_thread(self._sign, list_id, lives)
+            if list_id in self._lives:
+                self.signed[list_id] = signed
+                self._catalogue.publish(made)
 
     def serves(self, list_id: ListId, version: Version) -> bool:
         """Whether that version is signed and served."""
         view = self._catalogue.get(list_id)
         return view is not None and view.version == version
 
-    def _sign(self, list_id: ListId) -> ListView:
+    def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
         now = self._clock()
         with self._database.read() as connection:
             state = list_state(connection, list_id)
             roles = load_roles(connection, list_id)
             kept = list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS))
             oldest = oldest_diff(connection, list_id)
-        new = sign(list_id, state.live, newest(roles), self._lives[list_id], now, self.trust.online)
+        new = sign(list_id, state.live, newest(roles), lives, now, self.trust.online)
         if new:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
             log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
-        self.signed[list_id] = newest([*roles, *new])
-        return view(list_id, state.session, kept, oldest, [*roles, *new], self.trust.roots, CANONICALISER)
+        roles += new
+        return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), newest(roles)
 
     async def sign_again(self) -> None:
         """Renews what is due in every list; one list's failure does not keep the others from it."""
@@ -88,7 +97,7 @@ class Publisher:
             try:
                 await self.publish(list_id)
             except Exception as error:
-                log.error("list %s could not be signed again: %s", list_id, said(error))
+                log.error("list %s could not be signed again: %s", list_id, told(error))
 
     def forget(self, list_id: ListId) -> None:
         """The list is no longer configured: not signed, not served; the store keeps it."""

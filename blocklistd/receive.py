@@ -77,8 +77,9 @@ class Reception:
         self._jobs = jobs
         self._clock = clock
         self._stations = stations
-        self._sound: set[Sha256] = set()
-        """Files that this process has written, or found to be what their name says: what follows may build on them."""
+        self._sound: dict[SourceId, set[Sha256]] = {}
+        """Of each source the files that this process has written, or found to be what their name says: what follows may
+        build on them."""
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.
@@ -150,7 +151,7 @@ class Reception:
         files = self._store.sealed
         path = files.path
         found = asserted.place(files, state.asserted)
-        if found is None or not self._is_sound(state.body, state.asserted):
+        if found is None or not self._is_sound(state.id, state.body, state.asserted):
             log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
             return None
         return Earlier(
@@ -164,13 +165,13 @@ class Reception:
             dropped_attributes=state.report.dropped_attributes,
         )
 
-    def _is_sound(self, body: Body, said: Sha256) -> bool:
+    def _is_sound(self, source: SourceId, body: Body, said: Sha256) -> bool:
         """Looked at once in a process's life: a damaged file is no base for anything."""
         files = self._store.sealed
-        if not self._sound.issuperset((body.listed, body.notes, said)):
+        if self._sound.get(source) != {body.listed, body.notes, said}:
             if not (files.intact(body.listed) and files.intact(body.notes) and asserted.intact(files, said)):
                 return False
-            self._sound |= {body.listed, body.notes, said}
+            self._sound[source] = {body.listed, body.notes, said}
         return True
 
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
@@ -205,9 +206,7 @@ class Reception:
         except StoreError as error:
             log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
             return
-        before = received.state
-        self._sound -= {before.asserted, *((before.body.listed, before.body.notes) if before.body else ())}
-        self._sound |= {said, body.listed, body.notes}
+        self._sound[plan.id] = {said, body.listed, body.notes}
 
     def _body(self, received: Received) -> Body | None:
         """Without notes there is nothing to follow a change with, and the body need not be kept."""

@@ -24,7 +24,8 @@ from blocklistd.versions.schema import (
     tsig_keys,
 )
 
-ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+LONGEST_ID: Final = 54  # with what is put behind it, its key's name is a label of 63 octets (RFC 1035 2.3.4)
+ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_ID - 1}}}")
 TOKEN_BYTES: Final = 32
 ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
 
@@ -87,7 +88,8 @@ def add(
     if connection.execute(select(subscribers.c.id).where(subscribers.c.id == wish.id)).first():
         raise SubscriberError(f"subscriber {wish.id} exists already: choose another id (a revoked one stays taken)")
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    key = TsigKey(f"{wish.id}-{secrets.token_hex(4)}", wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
+    name = f"{wish.id[:54]}-{secrets.token_hex(4)}"  # one label, of at most 63 octets (RFC 1035 2.3.4)
+    key = TsigKey(name, wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
     connection.execute(subscribers.insert().values(id=wish.id, token=digest(token), created=now, created_by=created_by))
     connection.execute(
         tsig_keys.insert().values(
@@ -107,7 +109,8 @@ def add(
 
 def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
     if not ID.fullmatch(wish.id):
-        raise SubscriberError("the subscriber's id: expected a-z, 0-9 and -, at most 64 characters")
+        expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
+        raise SubscriberError(f"the subscriber: {expected}")
     if not wish.lists and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
     for what, wanted, known in (("list", wish.lists, lists), ("zone", wish.zones, zones)):

@@ -29,7 +29,7 @@ def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
             file.flush()
             context.load_cert_chain(cert, file.name)
     except OSError as error:  # ssl.SSLError is one
-        reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        reason = (error.reason or "no PEM") if isinstance(error, ssl.SSLError) else error.strerror
         raise SigningError(f"{cert} and its key: {reason}: expected a certificate and its own key in PEM") from error
 
 

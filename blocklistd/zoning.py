@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.errors import BlocklistError, store_errors
+from blocklistd.errors import StoreError, told
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
+from blocklistd.limits import MAX_SECONDARIES, OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.outputs.wire import wire_name
 from blocklistd.publish import Clock
@@ -30,6 +30,7 @@ from blocklistd.versions.zones import (
     ZoneSerial,
     advance,
     ixfr_path,
+    leads_from,
     newest_serial,
     oldest_ixfr,
     read_ixfr,
@@ -63,57 +64,50 @@ class ZonePublisher:
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
         self.behind: set[str] = set()
-        self._damaged: set[str] = set()
         self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
-        """Serves what the store has of these zones, and no others."""
+        """Serves what the store has of these zones, and no others; one of which that can't be had is `behind`."""
         self._plans = {plan.name: plan for plan in plans}
         self._zones.configure(self._plans.values())
+        self.behind &= self._plans.keys()
         for plan in self._plans.values():
-            if self._zones.get(wire_name(plan.name)) is not None or await self._is_whole(plan):
+            try:
+                if not await asyncio.to_thread(self._is_whole, plan):
+                    raise StoreError("a file of it is missing or damaged")
                 await self._load(plan)
+            except Exception as error:
+                log.error("zone %s is made again: %s", plan.name, told(error))
+                self.behind.add(plan.name)
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
         """Brings the zones of a list, or all, to its live version; those that are known to be at `version` are left.
 
         Files are sealed meanwhile. A zone that can't be made keeps its last good serial, and is in `behind` until it
-        can.
+        can: for it is not known why, all of it is made anew then.
         """
         for plan in [plan for plan in self._plans.values() if list_id in (None, plan.list)]:
             served = self._zones.get(wire_name(plan.name))
-            damaged = plan.name in self._damaged
-            if version is not None and served is not None and served.version == version:
-                continue
+            if served is not None and served.version == version and served.plan.renders_as(plan):
+                continue  # a version of the same number may be another list's
             try:
                 with self._stations.timed("zone", plan.name):
-                    serial = await self._jobs.run(advance, self._store, plan, self._clock(), damaged, limits=COMMIT)
+                    order = (self._store, plan, self._clock(), plan.name in self.behind)
+                    serial = await self._jobs.run(advance, *order, limits=COMMIT)
                     changed = serial is not None and await self._load(plan)
                 if changed:
                     log.info("zone %s: serial %d is live", plan.name, serial)
                 self.behind.discard(plan.name)
-                self._damaged.discard(plan.name)
-            except BlocklistError as error:
+            except Exception as error:  # one zone's trouble keeps no other from its version
                 self.behind.add(plan.name)
-                log.error("zone %s stays as it is: %s", plan.name, error)
+                log.error("zone %s stays as it is: %s", plan.name, told(error))
 
-    async def _is_whole(self, plan: ZonePlan) -> bool:
-        """Whether what a zone was served from is what its name says. If that or another of its files is not, `advance`
-        makes them again before anything is built on them."""
-        files = self._store.sealed
-
-        def whole(connection: Connection) -> tuple[bool, bool]:
+    def _is_whole(self, plan: ZonePlan) -> bool:
+        """Whether the files of the newest serial are what their names say."""
+        with self._database.read() as connection:
             found = newest_serial(connection, plan.name)
-            if found is None:
-                return True, True
-            return files.intact(found.wire), files.intact(found.rules) and files.intact(found.names or found.rules)
-
-        compiled, rest = await self._database.reading(whole)
-        if not (compiled and rest):
-            log.error("zone %s: a file of its serial is missing or damaged", plan.name)
-            self._damaged.add(plan.name)
-            self.behind.add(plan.name)
-        return compiled
+        digests = (found.wire, found.rules, found.names) if found else ()
+        return all(digest is None or self._store.sealed.intact(digest) for digest in digests)
 
     async def _load(self, plan: ZonePlan) -> bool:
         """Serves the newest serial; whether it is another than was served."""
@@ -125,7 +119,7 @@ class ZonePublisher:
         if found is None or oldest is None:
             return False
         view = ZoneView(
-            plan=plan,
+            plan=found.plan,  # not today's, until it has its own serial: none stands for two contents
             serial=found.serial,
             version=found.version,
             records=found.records,
@@ -141,15 +135,19 @@ class ZonePublisher:
 
     def _map(self, digest: Sha256) -> memoryview:
         """The compiled zone. The mapping outlives the file's name, as long as a transfer still reads it."""
-        with store_errors(self._store.sealed.root), open(self._store.sealed.path(digest), "rb") as file:
+        with open(self._store.sealed.path(digest), "rb") as file:
             if not file.seek(0, 2):
                 return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     async def difference(self, view: ZoneView, since: int) -> tuple[bytes, bytes] | None:
         """What goes and what comes since a serial, compiled; None where the whole zone is less to send."""
-        logged = await self._database.reading(lambda connection: _logged(connection, view, since))
-        if logged > max(view.records, 1):
+
+        def known(connection: Connection) -> tuple[bool, int]:
+            return leads_from(connection, view.plan.name, since), _logged(connection, view, since)
+
+        leads, logged = await self._database.reading(known)
+        if not leads or logged > max(view.records, 1):
             return None
         key = (view.plan.name, since, view.serial)
         path = ixfr_path(self._store, *key)
@@ -174,7 +172,10 @@ class ZonePublisher:
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
         before = known.get(seen.address)
         serial = seen.serial if seen.serial is not None else before.serial if before else None
+        known.pop(seen.address, None)  # behind all that asked before it
         known[seen.address] = Sighting(serial, self._clock())
+        if len(known) > MAX_SECONDARIES:
+            del known[next(iter(known))]
 
     def status(self, connection: Connection) -> dict[str, Any]:
         """The zones of `status`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -85,5 +86,9 @@ def run(arguments: list[str]) -> int:
         return 1
     except BrokenPipeError:
         sys.stderr.close()
+        return 1
+    except OSError as error:  # whatever else is written goes where the caller sent it: to a disk that is full
+        click.echo(f"blocklistd: {error.filename or 'the output'}: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer, and would fail again at the end
         return 1
     return code if isinstance(code, int) else 0

@@ -19,7 +19,7 @@ def command() -> None:
 def list_(session: Session) -> None:
     """What waits for a reviewer."""
     session.answer(
-        session.ask("GET", "/candidates"),
+        session.ask("GET", "candidates"),
         lambda held: table(
             ("CANDIDATE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
             [(c["id"], c["list"], c["source"], c["created"], c["added"], c["removed"], _because(c)) for c in held],
@@ -32,7 +32,7 @@ def list_(session: Session) -> None:
 @common
 def show(session: Session, candidate: str) -> None:
     """Which guard, which figures, what would change by last label, and who decided what."""
-    session.answer(session.ask("GET", f"/candidates/{candidate}"), _show)
+    session.answer(session.ask("GET", "candidates", candidate), _show)
 
 
 def _show(one: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def _show(one: dict[str, Any]) -> None:
 @common
 def approve(session: Session, candidate: str) -> None:
     """Release a held candidate."""
-    done = session.ask("POST", f"/candidates/{candidate}/approve", {})
+    done = session.ask("POST", "candidates", candidate, "approve", body={})
     what = f"released as version {done['version']}" if done["released"] else "approved; nothing in the list changed"
     session.answer(done, lambda _: click.echo(f"{candidate}: {what}"))
 
@@ -61,7 +61,7 @@ def approve(session: Session, candidate: str) -> None:
 @common
 def reject(session: Session, candidate: str, why: str) -> None:
     """Refuse a held candidate: this content is never published."""
-    done = session.ask("POST", f"/candidates/{candidate}/reject", {"why": why})
+    done = session.ask("POST", "candidates", candidate, "reject", body={"why": why})
     session.answer(done, lambda _: click.echo(f"{candidate}: rejected"))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from blocklistd.cli.failures import Failed
+from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.errors import BlocklistError, ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from blocklistd.config import Config
 
 DEFAULT_CONFIG: Final = "/etc/blocklistd/blocklistd.yaml"
+
+NO_LIMIT: Final = 100_000  # characters
+FOLDED: Final = 24  # characters that the last column of a table has at least
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +32,7 @@ class Session:
     def __init__(self, config: str | None, as_json: bool) -> None:
         self.path = Path(config or os.environ.get("BLOCKLISTD_CONFIG") or DEFAULT_CONFIG)
         self.json = as_json
+        self.answered = False
 
     def config(self) -> Config:
         """Raises ConfigError."""
@@ -35,25 +40,30 @@ class Session:
 
         return load(self.path)
 
-    def control(self) -> Control:
-        """The daemon of this configuration."""
+    @contextmanager
+    def daemon(self) -> Iterator[Control]:
+        """The daemon of this configuration. Raises ConfigError, Unreachable, Failed with its refusal."""
         from blocklistd.cli.control import Control
+        from blocklistd.config import control_socket
 
-        return Control(self.config().control.socket)
-
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The daemon's answer; raises Failed with its refusal, which --json prints as a document too."""
         try:
-            return self.control().ask(method, path, body)
-        except Failed as failed:
-            if self.json:
-                self.document({"error": str(failed)})
+            yield Control(control_socket(self.path))
+        except Unreachable:
+            self.config()  # what is wrong there may be why it does not run
             raise
+
+    def ask(self, method: str, *names: str, body: dict[str, Any] | None = None) -> Any:
+        """The daemon's answer to a request on the resource of these names."""
+        from blocklistd.cli.control import path_of
+
+        with self.daemon() as daemon:
+            return daemon.ask(method, path_of(*names), body)
 
     def document(self, value: Any) -> None:
         """One JSON document on stdout."""
         import orjson
 
+        self.answered = True
         click.echo(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode())
 
     def answer(self, value: Any, text: Callable[[Any], None]) -> None:
@@ -77,8 +87,8 @@ def common(command: F) -> F:
             return command(session, **options)
         except ConfigError:
             raise
-        except BlocklistError as error:
-            if as_json:  # a document for every exit code but those of wrong usage
+        except (BlocklistError, Failed) as error:
+            if as_json and not session.answered:  # a document for every exit code but those of wrong usage
                 session.document({"error": str(error)})
             raise
 
@@ -86,21 +96,44 @@ def common(command: F) -> F:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on a terminal; in a pipe, lines with columns apart by tabs."""
-    shown = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    """A table on a terminal; in a pipe, lines with columns apart by tabs.
+
+    The last column is folded where the terminal is narrow; the others stay whole, so that an id can be copied.
+    """
+    shown = [[_cell(value) for value in row] for row in rows]
     if not os.isatty(1):
         for row in shown:
             click.echo("\t".join(row))
         return
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    made = Table(box=None, header_style="bold", pad_edge=False, show_header=any(columns))
+    for number, column in enumerate(columns):
+        longest = max(cell_len(cell) for cell in [column, *(row[number] for row in shown)])
+        least = longest if number < len(columns) - 1 else min(longest, FOLDED)
+        made.add_column(column, overflow="fold", min_width=least)
     for row in shown:
         made.add_row(*row)
-    Console(highlight=False, markup=False).print(made)
+    console = Console(highlight=False, markup=False)
+    wanted = Measurement.get(console, console.options.update(max_width=NO_LIMIT), made)
+    console.width = max(console.width, wanted.minimum)
+    console.print(made)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in value.items())
+        case list():
+            return ", ".join(map(_cell, value))
+    return str(value)
 
 
 def age(seconds: float | None) -> str:

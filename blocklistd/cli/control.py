@@ -7,12 +7,23 @@ import json
 import shutil
 import socket
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from blocklistd.cli.failures import Failed, Unreachable
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
+
+
+def path_of(*names: str) -> str:
+    """The path of a resource: each name is one part of it, whatever is in it."""
+    return "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
+
+
+class Out(Protocol):
+    """Where an answer is copied to."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 class Control:
@@ -26,7 +37,7 @@ class Control:
         with self._send(method, path, body) as response:
             return json.loads(_taken(response))
 
-    def stream(self, path: str, out: BinaryIO) -> None:
+    def stream(self, path: str, out: Out) -> None:
         """Copies an answer that is no document."""
         with self._send("GET", path, None) as response:
             if response.status != 200:
@@ -39,7 +50,7 @@ class Control:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.settimeout(ANSWER_WITHIN)
             connection.sock.connect(str(self._path))
-            connection.request(method, quote(path), None if body is None else json.dumps(body))
+            connection.request(method, path, None if body is None else json.dumps(body))
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"

@@ -53,7 +53,7 @@ def _said(made: dict[str, Any]) -> None:
 def show(session: Session) -> None:
     """The root's version and expiry, and the online key's id."""
     session.answer(
-        session.ask("GET", "/keys"),
+        session.ask("GET", "keys"),
         lambda keys: table(
             ("", ""),
             [(f"{role} {name}", value) for role, parts in keys.items() for name, value in parts.items()],

@@ -21,7 +21,7 @@ def command() -> None:
 @common
 def list_(session: Session) -> None:
     """Each source's last pull."""
-    rows = session.ask("GET", "/sources")
+    rows = session.ask("GET", "sources")
     session.answer(
         rows,
         lambda sources: table(
@@ -39,7 +39,7 @@ def list_(session: Session) -> None:
 @common
 def show(session: Session, source: str) -> None:
     """One source: its counts, and its last pulls."""
-    session.answer(session.ask("GET", f"/sources/{source}"), _show)
+    session.answer(session.ask("GET", "sources", source), _show)
 
 
 def _show(source: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ def _show(source: dict[str, Any]) -> None:
 @common
 def pull(session: Session, source: str) -> None:
     """Pull now, and wait for the outcome: published, unchanged, held (exit 4) or failed (exit 1)."""
-    done = session.ask("POST", f"/sources/{source}/pull", {})
+    done = session.ask("POST", "sources", source, "pull", body={})
     session.answer(done, _say)
     if code := EXIT[done["outcome"]]:
         what = f"`blocklistd candidate show {done['candidate']}`: " if done["outcome"] == "held" else ""

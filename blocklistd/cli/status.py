@@ -13,7 +13,7 @@ from blocklistd.cli.common import Session, age, common, table
 @common
 def command(session: Session) -> None:
     """Lists, sources and their age, held candidates, subscribers."""
-    session.answer(session.ask("GET", "/status"), _show)
+    session.answer(session.ask("GET", "status"), _show)
 
 
 def _show(status: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from blocklistd.cli.common import Session, common, table
+from blocklistd.cli.common import Session, age, common, table
 
 
 @click.group("subscriber")
@@ -28,14 +28,14 @@ def command() -> None:
 def add(session: Session, subscriber: str, software: str | None, **wish: Any) -> None:
     """Register a subscriber. Its token and its key are printed once."""
     body = {"id": subscriber} | {key: list(v) if isinstance(v, tuple) else v for key, v in wish.items()}
-    done = session.ask("POST", "/subscribers", body)
-    session.answer(done, lambda _: _say(session, done, wish["lists"], software))
+    done = session.ask("POST", "subscribers", body=body)
+    session.answer(done, lambda _: _say(done, wish["lists"], software))
 
 
-def _say(session: Session, done: dict[str, Any], lists: tuple[str, ...], software: str | None) -> None:
+def _say(done: dict[str, Any], lists: tuple[str, ...], software: str | None) -> None:
     click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
     if lists:
-        url = session.config().feed.public_url or "https://FEED"
+        url = done.get("url") or "https://FEED"
         click.echo(
             f"With it in the file `token`, and root.json:\n\n"
             f"  printf 'Authorization: Bearer %s' \"$(cat token)\" | curl -s -H @- {url}/v1/lists/{lists[0]}\n"
@@ -51,10 +51,13 @@ def _say(session: Session, done: dict[str, Any], lists: tuple[str, ...], softwar
 def list_(session: Session) -> None:
     """All subscribers."""
     session.answer(
-        session.ask("GET", "/subscribers"),
+        session.ask("GET", "subscribers"),
         lambda found: table(
-            ("SUBSCRIBER", "LISTS", "CREATED", "BY", "REVOKED"),
-            [(n, " ".join(s["lists"]), s["created"], s["created_by"], s["revoked"]) for n, s in found.items()],
+            ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
+            [
+                (name, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
+                for name, s in found.items()
+            ],
         ),
     )
 
@@ -63,18 +66,19 @@ def list_(session: Session) -> None:
 @click.argument("subscriber", metavar="ID")
 @common
 def show(session: Session, subscriber: str) -> None:
-    """One subscriber."""
-    session.answer(
-        session.ask("GET", f"/subscribers/{subscriber}"),
-        lambda one: table(
-            ("", ""),
-            [
-                (key, " ".join(value) if key == "lists" else value)
-                for key, value in one.items()
-                if value not in (None, {}, [])
-            ],
-        ),
-    )
+    """One subscriber, and how far its secondaries are."""
+    session.answer(session.ask("GET", "subscribers", subscriber), _show)
+
+
+def _show(one: dict[str, Any]) -> None:
+    zones = one.pop("zones")
+    rows = [(key, " ".join(v) if key == "lists" else v) for key, v in one.items() if v not in (None, {}, [])]
+    for name, zone in zones.items():
+        rows.append(("zone", f"{name} at {zone['serial'] or '?'}"))
+        for found in zone["secondaries"]:
+            where, lag = f"{found['address']} at {found['serial'] or '?'}", found["lag"]
+            rows.append(("secondary", f"{where}{f', {age(lag)} behind' if lag else ''}, seen {found['seen']}"))
+    table(("", ""), rows)
 
 
 @command.command("revoke")
@@ -82,5 +86,5 @@ def show(session: Session, subscriber: str) -> None:
 @common
 def revoke(session: Session, subscriber: str) -> None:
     """From now on its token is unknown."""
-    done = session.ask("POST", f"/subscribers/{subscriber}/revoke", {})
+    done = session.ask("POST", "subscribers", subscriber, "revoke", body={})
     session.answer(done, lambda _: click.echo(f"{subscriber}: revoked"))

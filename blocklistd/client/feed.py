@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,12 +16,14 @@ import urllib3
 import zstandard
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from blocklistd import __version__
 from blocklistd.errors import SyncError
 from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_TIMEOUT
 
 HINTS: Final = {
+    301: "it has moved: give the new address",
     401: "the token is wrong or was revoked: ask the publisher",
     404: "there is no such list for this token",
     410: "it is no longer kept",
@@ -27,6 +31,49 @@ HINTS: Final = {
 }
 _ZSTD_STEP: Final = 4096  # bytes decompressed at once: what one step can grow to stays small
 _ZSTD_WINDOW: Final = 1 << 27  # bytes, as much as the zstd tool takes without being asked
+
+
+@contextmanager
+def _in_time(connection: HTTPConnection) -> Iterator[None]:
+    """An answer has to begin, headers and all, within the connection's timeout, however busily it drips."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError):  # not TLS's own shutdown, which takes the socket's state away under its reader
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(connection.timeout or CLIENT_TIMEOUT, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+class _HTTP(HTTPConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        with _in_time(self):
+            return super().getresponse()
+
+
+class _HTTPS(HTTPSConnection):
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        with _in_time(self):
+            return super().getresponse()
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HTTP
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HTTPS
 
 
 class Feed:
@@ -49,6 +96,7 @@ class Feed:
             timeout=urllib3.Timeout(connect=10.0, read=CLIENT_TIMEOUT),
             retries=False,
         )
+        self._pool.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
     def close(self) -> None:
         self._pool.clear()
@@ -168,5 +216,9 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
             return f"its certificate can't be verified ({cause}): is --ca needed?"
         case urllib3.exceptions.TimeoutError():
             return "no answer in time"
+        case urllib3.exceptions.LocationValueError():
+            return "this is no address of a feed"
+        case urllib3.exceptions.ProtocolError() | urllib3.exceptions.InvalidHeader():
+            return "it ended without a whole answer of HTTP: try again later"
         case _:
             return type(cause).__name__

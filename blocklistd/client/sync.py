@@ -7,10 +7,12 @@ import mmap
 import os
 import random
 import re
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,12 +77,12 @@ def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None)
     folder = Folder(options.dir, options.list)
     try:
         with folder.locked():
-            return _sync(options, feed, folder, emit)
+            return _sync(options, feed, folder, emit, stop or threading.Event())
     finally:
         feed.close()
 
 
-def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit) -> Result:
+def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit, stop: threading.Event) -> Result:
     have = folder.state()
     signed = signed_version(feed, options.list, _read(options.root), folder.metadata)
     if signed is None:
@@ -103,7 +105,7 @@ def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit) -> Result:
             how, moved = "snapshot", _by_snapshot(feed, folder, new, signed, options)
         have = moved
     if have.pending and options.exec is not None:
-        _execute(options, have, folder)
+        _execute(options, have, folder, stop)
     return Result(signed.list, signed.session, signed.version, signed.entries, how, feed.received)
 
 
@@ -183,7 +185,7 @@ def _mapped(path: Path) -> Buffer:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
-def _execute(options: Options, state: State, folder: Folder) -> None:
+def _execute(options: Options, state: State, folder: Folder, stop: threading.Event) -> None:
     """Runs --exec; until it succeeds it is run again at each sync. What it prints goes to stderr: stdout is ours."""
     assert options.exec is not None
     rendered = options.dir / f"{options.list}.{options.format or 'ndjson'}"
@@ -194,13 +196,20 @@ def _execute(options: Options, state: State, folder: Folder) -> None:
         "BLOCKLISTD_FILE": str(rendered.absolute()),
     }
     command = ["/bin/sh", "-c", options.exec]
+    running = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
+    end = time.monotonic() + CLIENT_EXEC
     try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=2, timeout=CLIENT_EXEC, check=False
-        )
-        ended = f"ended with {done.returncode}" if done.returncode else None
-    except subprocess.TimeoutExpired:
-        ended = f"did not end within {CLIENT_EXEC:g} s"
+        while running.poll() is None and time.monotonic() < end and not stop.is_set():
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(0.2)
+    finally:
+        if (code := running.poll()) is None:
+            os.killpg(running.pid, signal.SIGKILL)  # with all that it started: the next run must not meet it
+            running.wait()
+    if code is None:
+        ended = "was stopped" if stop.is_set() else f"did not end within {CLIENT_EXEC:g} s"
+    else:
+        ended = f"ended with {code}" if code else ""
     if ended:
         raise SyncError(f"version {state.version} is in place, but --exec {ended}: it is run again next time")
     folder.done(state)

@@ -42,7 +42,7 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
     except DownloadHTTPError as error:
         raise feed.refusal(error.status_code) from None
     except DownloadError as error:
-        raise SyncError(str(error.__cause__ or error)) from None
+        raise SyncError(str(error.__cause__ or f"{feed.base}: {error}")) from None
     except RepositoryError as error:
         raise SyncError(f"{feed.base}: the metadata can't be verified: {error}: what is here stays in place") from None
     except (OSError, ValueError) as error:

@@ -34,7 +34,7 @@ from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
 from blocklistd.model import UNBUILT_TYPES, ListId, SourceId
 
-__all__ = ["Address", "Config", "Schedule", "Secret", "load"]
+__all__ = ["Address", "Config", "Schedule", "Secret", "control_socket", "load"]
 
 TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
 """The kinds of entries that are built."""
@@ -309,11 +309,34 @@ class Config:
         return (self.dns or Dns()) if self.zones else None
 
 
+_whole: Final = section(Config, checks.document)
+
+
 def load(path: Path) -> Config:
     """Reads and checks a configuration file. Raises ConfigError with everything that is wrong in it, by line."""
     page = Page(path)
-    node = compose(page)
-    config = Spot(page, "", "", 1, node).read(section(Config, checks.document))
+    config = _document(page).read(_whole)
     if page.problems or config is BAD:
-        raise ConfigError(sorted(page.problems, key=lambda problem: problem.line))
+        raise _wrong(page)
     return config
+
+
+def control_socket(path: Path) -> Path:
+    """Where the daemon of this configuration answers, whatever else is wrong in the file or closed to who asks.
+
+    The daemon goes on with what it read before. Raises ConfigError.
+    """
+    page = Page(path)
+    _document(page).read(_whole)
+    socket = page.parts.get("control", {}).get("socket")
+    if not isinstance(socket, Path):
+        raise _wrong(page)
+    return socket
+
+
+def _document(page: Page) -> Spot:
+    return Spot(page, "", "", 1, compose(page))
+
+
+def _wrong(page: Page) -> ConfigError:
+    return ConfigError(sorted(page.problems, key=lambda problem: problem.line))

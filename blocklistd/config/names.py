@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from blocklistd.config.page import Reader, Spot, Wrong
-from blocklistd.config.reader import either
+from blocklistd.config.reader import either, one_of
 from blocklistd.config.values import match
 
 ACTIONS: Final = {
@@ -43,10 +43,7 @@ def _zone(spot: Spot) -> str:
 
 def _action(spot: Spot) -> str:
     if spot.node is not None and spot.node.id == "mapping":
-        targets = [value.read(name) for key, value in spot.pairs() if value.name == "cname"]
-        if len(targets) != 1 or len(spot.node.value) != 1 or not isinstance(targets[0], str):
-            raise Wrong
-        return targets[0]
+        return _target.convert(spot)
     word = spot.text()
     if word not in ACTIONS:
         raise Wrong
@@ -61,6 +58,7 @@ def _serial(spot: Spot) -> int:
 
 
 name: Final = Reader("a name in the DNS", _name)
+_target: Final = one_of({"cname": name})
 zone: Final = Reader("the name of a zone", _zone)
 action: Final = Reader(f"{either(ACTIONS)}, or {{cname: NAME}}", _action)
 serial: Final = Reader("a serial from 1 to 4294967295", _serial)

@@ -196,7 +196,7 @@ def compose(page: Page) -> Node | None:
         raise _broken(page, line, "bytes that are not UTF-8", "a text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        what = " ".join(filter(None, (error.context, error.problem)))
+        what = " ".join(filter(None, (error.context, error.problem))).removeprefix("found ")
         several = "expected a single document" in what
         found, expected = ("another document", "one document") if several else (cut(what, 200), "correct YAML")
         raise _broken(page, mark.line + 1 if mark else 1, found, expected) from None

@@ -109,9 +109,16 @@ def mapping(name: Reader[S], value: Reader[T]) -> Reader[dict[S, T]]:
 
     def convert(spot: Spot) -> dict[S, T]:
         made: dict[S, T] = {}
+        first: dict[S, Spot] = {}
         for key_spot, value_spot in spot.pairs():
             known, read = key_spot.read(name), value_spot.read(value)
-            if known is not BAD and read is not BAD:
+            if known is BAD:
+                continue
+            if known in first:  # written in another way: a zone's name with a final dot or in upper case
+                again = f"{shown(key_spot.node)}, which is {known} again (first on line {first[known].line})"
+                spot.page.report(key_spot.key, "each key once", again, key_spot.line)
+            first.setdefault(known, key_spot)
+            if read is not BAD:
                 made[known] = read
         return made
 

@@ -67,6 +67,8 @@ def _secret_file(spot: Spot) -> Secret:
     try:
         if not made.is_file():
             raise Wrong(found=f"{made}, " + ("which is no file" if made.exists() else "which does not exist"))
+        if not made.read_bytes().strip(b"\r\n"):
+            raise Wrong(found=f"{made}, which is empty")
     except PermissionError:
         pass  # whoever checks the file need not be the one who may read its secrets
     except OSError as error:

@@ -105,7 +105,13 @@ user: Final = Reader("the name of a user of this machine", _user)
 
 
 # -- paths and files -----------------------------------------------------------------------------------------------
-path: Final = Reader("a path", lambda spot: spot.page.folder / spot.text())
+def _path(spot: Spot) -> Path:
+    if not spot.text():  # it would be the folder of the configuration itself
+        raise Wrong
+    return spot.page.folder / spot.text()
+
+
+path: Final = Reader("a path", _path)
 
 
 def _socket_path(spot: Spot) -> Path:

@@ -103,6 +103,7 @@ class _Demo:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._program = [sys.executable, "-m", "blocklistd"]
+        self._shown = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
         self._config = folder / "blocklistd.yaml"
         self._hotline = DemoHotline()
         self._changed = 0.0
@@ -166,7 +167,7 @@ class _Demo:
         stack.push_async_callback(asyncio.to_thread, secondary.stop)
         await self._watch(stack, feed)
         for step in steps:
-            await self._wait_for_client()
+            await self._seen.wait()
             await asyncio.sleep(INTERVAL)
             before, names = names, (names - set(step.removed)) | set(step.added)
             self._publish(names)
@@ -280,9 +281,6 @@ class _Demo:
 
     # -- the play --------------------------------------------------------------------------------------------------
 
-    async def _wait_for_client(self) -> None:
-        await self._seen.wait()
-
     async def _released(self, client: Control, added: int, removed: int) -> bool:
         """Whether the change became a version; while it is held, says so once and waits for a reviewer."""
         said = None
@@ -291,12 +289,11 @@ class _Demo:
             if held and said != held[0]["id"]:
                 said = held[0]["id"]
                 reasons = "; ".join(f"{r['guard']}: {r['found']}, limit {r['limit']}" for r in held[0]["reasons"])
-                program = f"{shutil.which('blocklistd', path=str(Path(sys.executable).parent)) or 'blocklistd'}"
                 print(
                     f"HELD          +{added:<6} -{removed:<6} by the guard {reasons}\n"
                     f"              the last good version stays live until somebody has looked; in another terminal:\n"
-                    f"                {program} candidate show {said} -c {self._config}\n"
-                    f"                {program} candidate approve {said} -c {self._config}",
+                    f"                {self._shown} candidate show {said} -c {self._config}\n"
+                    f"                {self._shown} candidate approve {said} -c {self._config}",
                     flush=True,
                 )
             elif said and not held:
@@ -309,7 +306,7 @@ class _Demo:
         return True
 
     def _print_commands(self, feed: int, dns: int, ops: int) -> None:
-        program = shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd"
+        program = self._shown
         url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
         sync = " ".join(self._sync(feed, self._folder / "my-copy"))
         print(

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
-from blocklistd.limits import MAX_JOB_REPORT
+from blocklistd.limits import MAX_JOB_REPORT, MAX_JOBS
 from blocklistd.stations import Stations
 
 PRELOAD: Final = [
@@ -36,8 +37,6 @@ PRELOAD: Final = [
     "blocklistd.versions.commit",
     "blocklistd.versions.render",
 ]
-MAX_JOBS: Final = 8
-"""Processes at once; more wait. Above the number of concurrent pulls, so that no hotline keeps the others waiting."""
 _SIGNALS: Final = {"SIGSYS": "forbidden", "SIGXCPU": "processor", "SIGXFSZ": "file", "SIGKILL": "killed"}
 CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGNALS.values())
 """What a job can die of. What a job says of itself is not believed beyond these words."""
@@ -52,6 +51,7 @@ class Jobs:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a server that forks has no other threads
         self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
         self._running: set[ForkServerProcess] = set()
+        self._closed = False
         self.asked = 0
         """Jobs that run or wait."""
         self.stations = Stations()
@@ -93,6 +93,8 @@ class Jobs:
             finally:
                 send.close()
             self._running.add(process)
+            if self._closed:  # after `close` looked for what runs
+                _kill(process)
             try:
                 return _answer(process, receive, limits)
             finally:
@@ -104,23 +106,39 @@ class Jobs:
 
     def close(self) -> None:
         """Kills what still runs; nothing that was not committed is lost by it."""
+        self._closed = True
         for process in list(self._running):
-            with contextlib.suppress(ValueError):  # one that has just ended, and was closed by who waited for it
-                process.kill()
+            _kill(process)
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _kill(process: ForkServerProcess) -> None:
+    with contextlib.suppress(ValueError):  # one that has just ended, and was closed by who waited for it
+        process.kill()
 
 
 def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) -> tuple[Any, int]:
     """The job's value, and the bytes that it had resident at most."""
-    if not receive.poll(limits.wall):
-        raise JobError(f"the job took longer than {limits.wall:g} s and was stopped", "time")
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        _kill(process)
+
+    # to the end of its answer: one that begins to answer and hangs would be waited for without end
+    timer = threading.Timer(limits.wall, stop)
+    timer.start()
     try:
         answer = orjson.loads(receive.recv_bytes(MAX_JOB_REPORT))
     except EOFError:
+        if late.is_set():
+            raise JobError(f"the job took longer than {limits.wall:g} s and was stopped", "time") from None
         process.join(5)
         raise _death(process.exitcode, limits) from None
     except (OSError, orjson.JSONDecodeError):
         raise JobError("the job's answer can't be read: it was stopped", "answer") from None
+    finally:
+        timer.cancel()
     if "value" in answer:
         peak = answer.get("peak")
         return answer["value"], min(peak, 2**48) if isinstance(peak, int) and peak > 0 else 0

@@ -53,10 +53,9 @@ class JobLimits:
     memory: int | None = None
     cpu: int | None = None
     file: int | None = None
-    sandbox: bool = False
 
 
-INTAKE: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.INTAKE_MEMORY, cpu=limits.INTAKE_CPU, sandbox=True)
+INTAKE: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.INTAKE_MEMORY, cpu=limits.INTAKE_CPU)
 COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
 
 

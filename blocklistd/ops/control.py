@@ -5,6 +5,7 @@ A caller is a uid; its roles come from the configuration's `control.operators`. 
 
 from __future__ import annotations
 
+import errno
 import pwd
 import socket
 import struct
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 import orjson
 from aiohttp import web
@@ -59,6 +61,7 @@ Handle = Callable[[Caller, dict[str, Any], list[str]], Awaitable[Answer | web.St
 ANYBODY: Final[frozenset[str]] = frozenset()
 REVIEWER: Final = frozenset({"reviewer", "admin"})
 EDITOR: Final = frozenset({"editor", "admin"})
+ADMIN: Final = frozenset({"admin"})
 OPERATOR: Final = frozenset({"reviewer", "editor", "admin"})
 
 
@@ -89,13 +92,13 @@ class Control:
             ("GET", "subscribers"): (OPERATOR, lambda c, b, p: d.subscriber_list()),
             ("GET", "subscribers/*"): (OPERATOR, lambda c, b, p: d.subscriber_show(p[0])),
             ("POST", "subscribers/*/revoke"): (EDITOR, lambda c, b, p: d.subscriber_revoke(p[0], c)),
-            ("GET", "keys"): (OPERATOR, lambda c, b, p: d.keys()),
+            ("GET", "keys"): (ADMIN, lambda c, b, p: d.keys()),
         }
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Raises Problem for what is refused."""
         caller = self._caller(request)
-        parts = request.path.strip("/").split("/")
+        parts = [unquote(part) for part in request.rel_url.raw_path[1:].split("/")]  # a name may hold a slash
         for (method, pattern), (allowed, handle) in self._routes.items():
             names = pattern.split("/")
             if len(names) != len(parts) or any(n not in ("*", p) for n, p in zip(names, parts, strict=True)):
@@ -164,9 +167,7 @@ def control_socket(path: Path) -> socket.socket:
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
             path.parent.chmod(0o755)  # the umask would keep operators of other uids out
-        if path.exists() and not path.is_socket():
-            raise StoreError(f"control.socket: {path} is there, and is no socket: name another path, or remove it")
-        path.unlink(missing_ok=True)  # an earlier daemon's: the lock on the state_dir says that it is gone
+        _make_way(path)
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             bound.bind(str(path))
@@ -176,3 +177,16 @@ def control_socket(path: Path) -> socket.socket:
             raise
     bound.setblocking(False)
     return bound
+
+
+def _make_way(path: Path) -> None:
+    """Removes the socket that an earlier daemon left. Raises StoreError where it is another's, or no socket at all."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise StoreError(f"{path} is no socket: remove it, or name another control.socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: somebody listens, and is behind
+            raise StoreError(f"{path}: another daemon answers there: stop it, or name another control.socket")
+    path.unlink()

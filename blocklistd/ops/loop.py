@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from blocklistd.errors import without_text
+from blocklistd.errors import told, without_text
 from blocklistd.ops import systemd
 
 log: Final = logging.getLogger(__name__)
@@ -38,3 +38,12 @@ async def feed(interval: float | None) -> None:
     while interval is not None:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(interval)
+
+
+async def in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
+    """One after the other; what fails is logged, and keeps nothing behind it from its turn."""
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:
+            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))

@@ -13,7 +13,7 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from blocklistd.errors import BlocklistError
+from blocklistd.errors import told
 from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 
 Work = Callable[[], Awaitable[object]]
@@ -78,7 +78,7 @@ def _ending_quietly(work: Work) -> Work:
         except asyncio.CancelledError:
             log.debug("stopped in the middle of its work")
         except Exception as error:
-            log.error("scheduled work failed: %s", error if isinstance(error, BlocklistError) else type(error).__name__)
+            log.error("scheduled work failed: %s", told(error))
 
     return run
 

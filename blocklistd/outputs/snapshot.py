@@ -131,8 +131,8 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
             removed.append(a)
         elif b < a:
             added.append(b)
-    removed += lines(old[i:])
-    added += lines(new[j:])
+    removed += lines(old, i)
+    added += lines(new, j)
     return removed, added
 
 

@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
 from blocklistd.errors import StoreError
-from blocklistd.limits import CHUNK, WRITE_STALL
+from blocklistd.limits import CHUNK
 from blocklistd.serve.catalogue import Document
 from blocklistd.serve.problems import Problem
 from blocklistd.versions.render import SUFFIX
@@ -31,18 +31,20 @@ Compress = Callable[[Path, str], Awaitable[None]]
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def matches(header: str | None, etag: str) -> bool:
+def matches(request: web.BaseRequest, etag: str) -> bool:
     """If-None-Match against one strong ETag, by weak comparison (RFC 9110 13.1.2)."""
+    header = request.headers.get("If-None-Match")
     if not header:
         return False
     if header == etag or header.strip() == "*":
         return True
-    return etag in (candidate.strip().removeprefix("W/") for candidate in header.split(","))
+    several = ",".join(request.headers.getall("If-None-Match"))  # lines are one list (RFC 9110 5.3)
+    return etag in (candidate.strip().removeprefix("W/") for candidate in several.split(","))
 
 
 def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.StreamResponse:
     """A document of JSON, or 304."""
-    if matches(request.headers.get("If-None-Match"), what.etag):
+    if matches(request, what.etag):
         return Unchanged({"ETag": what.etag, **cache})
     return web.Response(body=what.body, content_type=JSON, headers={"ETag": what.etag, **cache})
 
@@ -68,10 +70,9 @@ class Unchanged(web.StreamResponse):
         return None
 
 
-def coding_for(accept: str | None) -> str:
-    """The content coding to answer with: zstd before gzip before none, of those whose quality is not zero.
-
-    RFC 9110 12.5.3; identity is always there, since every other is made of it.
+def coding_for(accept: str) -> str:
+    """The content coding to answer with (RFC 9110 12.5.3): of those with the highest quality zstd before gzip before
+    none. None is wanted least where nothing is said of it. Raises Problem 406 where it is all there is and refused.
     """
     if not accept:
         return "identity"
@@ -80,26 +81,31 @@ def coding_for(accept: str | None) -> str:
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
         try:
-            quality[name] = float(weight)
+            quality[name] = max(0.0, float(weight))
         except ValueError:
             quality[name] = 0.0
-    offered = [coding for coding in SUFFIX if quality.get(coding, quality.get("*", 0.0)) > 0]
-    return max(offered, key=lambda coding: quality.get(coding, quality.get("*", 0.0)), default="identity")
+    rest = quality.get("*")
+    wanted = {coding: quality.get(coding, rest or 0.0) for coding in SUFFIX}
+    wanted["identity"] = quality.get("identity", 1e-6 if rest is None else rest)
+    best = max(wanted, key=lambda coding: wanted[coding])
+    if wanted[best] > 0:
+        return best
+    raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"expected one of {', '.join(wanted)} to be accepted as content coding")
 
 
 async def file(request: web.BaseRequest, path: Path, name: str, compress: Compress) -> web.StreamResponse:
     """Sends an immutable file of NDJSON; `name` is its ETag without the coding.
 
-    A Range is answered on the identity coding only. `compress` makes the rendering beside the file, once.
-    Raises Problem 416 for a range outside the file.
+    A Range is answered on the identity coding only, and to GET only (RFC 9110 14.2). `compress` makes the rendering
+    beside the file, once. Raises Problem 416 for a range outside the file, 406 where no coding is accepted.
     """
-    ranged = request.headers.get("Range")
-    coding = "identity" if ranged else coding_for(request.headers.get("Accept-Encoding"))
+    ranged = request.headers.get("Range") if request.method == "GET" else None
+    coding = "identity" if ranged else coding_for(",".join(request.headers.getall("Accept-Encoding", ())))
     etag = f'"{name}"' if coding == "identity" else f'"{name}-{coding}"'
     headers = {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
     if coding != "identity":
         headers["Content-Encoding"] = coding
-    if matches(request.headers.get("If-None-Match"), etag):
+    if matches(request, etag):
         headers.pop("Content-Encoding", None)
         return Unchanged(headers)
     if coding != "identity":
@@ -129,8 +135,7 @@ async def file(request: web.BaseRequest, path: Path, name: str, compress: Compre
             if not chunk:
                 raise StoreError("a file that is served is shorter than it was")
             start += len(chunk)
-            async with asyncio.timeout(WRITE_STALL):
-                await response.write(chunk)
+            await response.write(chunk)
             await asyncio.sleep(0)  # write() returns at once for a fast client: let the others have their turn
         await response.write_eof()
         return response

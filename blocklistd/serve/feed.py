@@ -15,6 +15,7 @@ from blocklistd.model import Sha256, Version
 from blocklistd.serve import bodies
 from blocklistd.serve.access import Access, entitled
 from blocklistd.serve.catalogue import Catalogue, Document, ListView
+from blocklistd.serve.https import while_connected
 from blocklistd.serve.problems import Problem
 from blocklistd.subscribers import Subscriber
 from blocklistd.versions.diffs import Reach, reach
@@ -77,11 +78,14 @@ class Feed:
         view = entitled(self._catalogue, subscriber, name)
         if request.rel_url.query_string:
             seconds = _wait(request.rel_url.query.get("wait"))
-            if seconds and bodies.matches(request.headers.get("If-None-Match"), view.status.etag):
-                await self._catalogue.changed(view, seconds)
+            if seconds and bodies.matches(request, view.status.etag):
+                await while_connected(request, self._catalogue.changed(view, seconds))
                 # asked again as at first: meanwhile the token may have been revoked, the list taken away
                 subscriber = self._access.subscriber(request.headers.get("Authorization"))
-                view = entitled(self._catalogue, subscriber, name)
+                now = entitled(self._catalogue, subscriber, name)
+                if (now.session, now.version) != (view.session, view.version):
+                    view = now
+                # else 304: what the client named was right when it asked, though it may have been signed again since
         return bodies.document(request, view.status, bodies.REVALIDATE)
 
     async def _metadata(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from blocklistd.config import Address
 from blocklistd.errors import StoreError, without_text
-from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_CONNECTIONS
+from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_CONNECTIONS, OPEN_FILES, WRITE_STALL
 from blocklistd.serve.problems import Problem
 
 log: Final = logging.getLogger(__name__)
@@ -30,8 +31,32 @@ def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: f
     """The operators' own requests are not counted with the subscribers'."""
 
 
-class Refusing(RequestHandler):
-    """aiohttp's, with our refusal of what is no request: its own would log it, and say it again."""
+class Connection(RequestHandler):
+    """aiohttp's, which lets a reader take for ever, goes on waiting for a client that left, and quotes in plain text
+    what is no request."""
+
+    waiting: asyncio.Future[None] | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.transport is not None and self.peername:  # none on the control socket: an operator may page through it
+            self._stalled = self._loop.call_later(WRITE_STALL, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._moving()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._moving()
+        if self.waiting is not None:
+            self.waiting.cancel()
+        super().connection_lost(exc)
+
+    def _moving(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def handle_error(
         self,
@@ -40,18 +65,36 @@ class Refusing(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer was begun")
-        response = Problem(HTTPStatus(status), "expected a request in HTTP/1.1, within its bounds").response()
+        if status != HTTPStatus.BAD_REQUEST:
+            return super().handle_error(request, status, exc, message)
+        response = Problem(HTTPStatus.BAD_REQUEST, "expected a request of HTTP/1.1, within its bounds").response()
         response.force_close()
         return response
+
+
+async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
+    """Waits as long as the client does: one that went away would keep its place until the wait is over.
+
+    Raises ConnectionResetError then.
+    """
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    connection.waiting = asyncio.ensure_future(wait)
+    try:
+        await connection.waiting
+    except asyncio.CancelledError:
+        if request.transport is not None:
+            raise
+        raise ConnectionResetError("the client went away") from None
+    finally:
+        connection.waiting = None
 
 
 class BoundedServer(web.Server):
     """aiohttp's server with two bounds that it lacks: the number of connections, and the time to the first request."""
 
     def __call__(self) -> RequestHandler:
-        return Refusing(self, loop=self._loop, **self._kwargs)
+        return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -94,8 +137,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
 
 def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
     """After the first byte of an answer there is no other way to say that it failed than to cut it short."""
-    if request.task.cancelled() or (request.transport is not None and request._payload_writer.output_size):
-        assert request.transport is not None
+    if request.transport is not None and request._payload_writer.output_size:
         request.transport.abort()
     return Problem(status, detail).response()
 
@@ -133,6 +175,15 @@ class Listener:
     async def stop(self) -> None:
         """Takes no more connections, and lets those under way end (DRAIN seconds)."""
         await self._runner.cleanup()
+
+
+def allow_connections() -> None:
+    """As many open files as the bounds of connections take, if the system lets us: where there are none left, not even
+    the operator gets through, and 1024 is what a shell gives."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def bind(address: Address, key: str, kind: int = socket.SOCK_STREAM) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -77,11 +78,14 @@ class StoredRenderings:
             return logged_changes(connection, list_id, start, end)
 
     def trim(self) -> None:
-        """Drops the diffs that were made longest ago, past DIFF_CACHE bytes; each can be made again."""
-        made = [path for folder in (self._store.diffs, self._store.ixfr) for path in folder.glob("*/[!.]*")]
-        files = [(path.stat(), path) for path in made]
+        """Drops the diffs that were made longest ago, once those after them have DIFF_CACHE bytes; each can be made
+        again. The newest is kept, whatever its size: somebody has just asked for it."""
+        files = []
+        for path in (path for folder in (self._store.diffs, self._store.ixfr) for path in folder.glob("*/[!.]*")):
+            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile: another rendering may just have ended
+                files.append((path.stat(), path))
         total = 0
         for status, path in sorted(files, key=lambda item: -item[0].st_mtime):
-            total += status.st_size
-            if total > DIFF_CACHE:
+            if total >= DIFF_CACHE:
                 path.unlink(missing_ok=True)
+            total += status.st_size

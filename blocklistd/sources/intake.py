@@ -27,7 +27,7 @@ from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES, OVERLAY_SHARE, SMA
 from blocklistd.lines import Buffer
 from blocklistd.model import Sha256
 from blocklistd.outputs.overlay import Overlay
-from blocklistd.sources.canonical import Canonical, Notes, Reading, write
+from blocklistd.sources.canonical import Canonical, Notes, Reading, together, write
 from blocklistd.sources.decode import decode, sniff
 from blocklistd.sources.records import FormatOptions, opening
 from blocklistd.sources.revise import Base, Revised, revise
@@ -282,15 +282,14 @@ def _canonical(
     stretches = len(cuts(body, first)) - 1
     if not stretches:
         return write(reader(format, options, body[start:first])(b""), out)
-    whole = Reading()
+    found: list[Reading] = []
     above = body[:first].count(b"\n")
     for figures, lines in read_stretches(stretches):
-        whole.lines += lines.decode().split("\n") if lines else ()
-        whole.rejects += ((number + above, code) for number, code in figures["rejects"])
-        whole.dropped += figures["dropped"]
-        whole.plain = whole.plain and figures["plain"]
+        reading = Reading(lines.decode().split("\n") if lines else [], **figures["reading"])
+        reading.rejects = [(number + above, code) for number, code in reading.rejects]
+        found.append(reading)
         above += figures["newlines"]
-    return write(whole, out)
+    return write(together(found), out)
 
 
 class _Stretches:
@@ -315,13 +314,9 @@ class _Stretches:
         stretch = body[edges[part] : edges[part + 1]]
         reading = read(stretch)
         reading.lines.sort()
-        figures = {
-            "rejects": reading.rejects,
-            "dropped": reading.dropped,
-            "plain": reading.plain,
-            "newlines": stretch.count(b"\n"),
-        }
-        return figures, "\n".join(reading.lines).encode()
+        lines, reading.lines = reading.lines, []
+        rest = {name: value for name, value in asdict(reading).items() if name != "lines"}
+        return {"reading": rest, "newlines": stretch.count(b"\n")}, "\n".join(lines).encode()
 
 
 def _most(rejected: dict[str, int]) -> str:

@@ -47,14 +47,14 @@ def revise(base: Base, body: Buffer, start: int, read: Reader) -> Revised | None
     found = hunks(base.body, body, base.start, start)
     rejects: list[tuple[int, str]] | None
     if found is not None:
-        gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found))
-        come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found))
+        gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found)).whole()
+        come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found)).whole()
         rejects = _renumbered(base, body, start, found, gone, come)
     else:
         apart = unordered(base.body, body, base.start, start)
         if apart is None or base.notes.rejects:
             return None
-        gone, come = (read(b"\n".join(lines)) for lines in apart)
+        gone, come = (read(b"\n".join(lines)).whole() for lines in apart)
         rejects = None if come.rejects else []
     if rejects is None:
         return None

@@ -10,7 +10,7 @@ from blocklistd.kinds import DIGITS, PLAIN
 from blocklistd.limits import MAX_URL
 from blocklistd.lines import Buffer
 from blocklistd.sources import FORMATS
-from blocklistd.sources.canonical import Reading, line_of, read
+from blocklistd.sources.canonical import Reading, read
 from blocklistd.sources.records import FormatOptions, default_attributes
 
 STRETCH: Final = 16 << 20  # bytes read at a time
@@ -82,6 +82,10 @@ def _plain(stretch: bytes, kind: str, options: FormatOptions) -> Reading | None:
     if others:
         skipped = set(others)
         values = [value for number, value in enumerate(values) if number not in skipped]
-    head, tail = line_of(kind, "", {}).split('""')
-    rest.lines += [f'{head}"{value}"{tail}' for value in values]
-    return rest
+    found = Reading(values, rest.rejects, rest.dropped, kind=kind)
+    # of the characters of such values `!` alone is below the quote that ends one, and so below the end of a shorter one
+    if rest.lines or "!" in text:
+        found = found.whole()
+        found.lines += rest.lines
+        found.plain = rest.plain
+    return found

@@ -126,7 +126,8 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
         snapshot = None
         touched = _touched(files, state.accepted, now) if state.composition == plan.fingerprint() else None
         if state.live is None or touched is None:
-            snapshot, composition = _compose_anew(files, live, [found.whole() for _, found in now.values()], rules)
+            buffers = [found.whole() for _, found in now.values()]
+            snapshot, composition = _compose_anew(files, live if state.live else None, buffers, rules)
         else:
             composition = compose(live, touched, [found.find for _, found in now.values()], rules)
         changes = bool(composition) or state.live is None
@@ -219,10 +220,10 @@ def _judged(
 
 
 def _compose_anew(
-    files: SealedFiles, live: Buffer, buffers: list[Buffer], rules: Rules
+    files: SealedFiles, live: Buffer | None, buffers: list[Buffer], rules: Rules
 ) -> tuple[Snapshot, Composition]:
-    """Evaluates every key, writing the snapshot while it is made; what that changes. A file that is not named in the
-    end is swept."""
+    """Evaluates every key, writing the snapshot while it is made; what that changes in `live` (None: there is none,
+    which is not the same as an empty one). A file that is not named in the end is swept."""
     entries = 0
     withheld: Counter[str] = Counter()
 
@@ -242,7 +243,7 @@ def _compose_anew(
             withheld.update(piece.withheld)
     assert packing.snapshot.sealed is not None
     snapshot = Snapshot(packing.snapshot.sealed, packing.snapshot.length)
-    if not live:
+    if live is None:
         return snapshot, Composition(withheld=dict(withheld), added=entries)
     with files.map(snapshot.digest) as new:
         return snapshot, Composition.of(*changed_lines(live, new), dict(withheld))
@@ -282,7 +283,7 @@ def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
             if not all(intact(files, digest) for digest in ordered):
                 return False
             buffers = [stack.enter_context(opened(files, digest))[1].whole() for digest in ordered]
-            snapshot, _ = _compose_anew(files, b"", buffers, _rules(plan, state))
+            snapshot, _ = _compose_anew(files, None, buffers, _rules(plan, state))
         return snapshot.digest == version.sha256
 
 

@@ -13,12 +13,19 @@ from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.versions.asserted import bases
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import version_rows
+from blocklistd.versions.lists import oldest_diff, version_rows
 from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
 from blocklistd.versions.store import Store
 from blocklistd.versions.zones import newest_serial, prune_zone
 
 log: Final = logging.getLogger(__name__)
+
+
+def retain(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> None:
+    """Prunes a list to its retention."""
+    oldest = oldest_to_keep(connection, list_id, retention, now)
+    if oldest > oldest_diff(connection, list_id):
+        prune(connection, list_id, oldest)
 
 
 def oldest_to_keep(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> Version:

@@ -49,6 +49,10 @@ class ZonePlan:
     def apex_of(self) -> str:
         return orjson.dumps(self.apex).decode()
 
+    def renders_as(self, other: ZonePlan) -> bool:
+        """Whether the same version makes the same zone."""
+        return (self.records_of, self.apex_of) == (other.records_of, other.apex_of)
+
     @property
     def ruling(self) -> Ruling:
         return Ruling(self.name, self.categories, Action(wire_name(self.target), self.ttl))
@@ -72,6 +76,14 @@ class ZoneSerial:
     covered: int
     omitted: Sequence[str]
     time: datetime
+
+    @property
+    def plan(self) -> ZonePlan:
+        """What it was made by; the configuration may be another by now."""
+        source, categories, target, ttl = orjson.loads(self.records_of)
+        apex = orjson.loads(self.apex_of)
+        apex["ns"] = tuple(apex["ns"])
+        return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial)
 
     @property
     def files(self) -> ZoneFiles | None:
@@ -106,24 +118,35 @@ def oldest_ixfr(connection: Connection, zone: str) -> int | None:
     return int(broken if broken is not None else newest)
 
 
-def advance(store: Store, plan: ZonePlan, now: datetime, damaged: bool = False) -> int | None:
-    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version. Where
-    its files are `damaged` they are made again: the same ones, and the same serial, if the list's version is."""
+def leads_from(connection: Connection, zone: str, serial: int) -> bool:
+    """Whether the log leads from this serial to the newest.
+
+    It does not from one that the zone never had: `serial_start` leaves some out, and a secondary that was another's may
+    hold one of these.
+    """
+    oldest = oldest_ixfr(connection, zone)
+    had = select(zone_serials.c.serial).where(zone_serials.c.zone == zone, zone_serials.c.serial == serial)
+    return oldest is not None and serial >= oldest and connection.execute(had).first() is not None
+
+
+def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> int | None:
+    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version.
+
+    `anew`: its files may be damaged, so they are all made again, of the list.
+    """
     with store.opened() as (database, files):
         with database.read() as connection:
             state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
             if state.live is None:
                 return None
             here = (state.session, state.live.version, plan.records_of, plan.apex_of)
-            if last and (last.session, last.version, last.records_of, last.apex_of) == here and not damaged:
+            if last and not anew and (last.session, last.version, last.records_of, last.apex_of) == here:
                 return last.serial
-            changed = _changes(connection, plan, state, last)
+            changed = None if anew else _changes(connection, plan, state, last)
         steps: Steps | None = None
-        if last is not None and last.files is not None and changed is not None and not damaged:
+        if last is not None and last.files is not None and changed is not None:
             made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
         else:
-            if not files.intact(state.live.sha256):
-                raise StoreError(f"the file of version {state.live.version} of list {plan.list} is missing or damaged")
             made = make(files, plan.ruling, state.live.sha256, state.secret)
             if last is not None and last.records_of == plan.records_of and files.intact(last.rules):
                 steps = steps_between(files, last.rules, made.rules)
@@ -218,8 +241,7 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
     path = ixfr_path(store, plan.name, start, end)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with store.opened() as (database, files), database.read() as connection:
-        oldest = oldest_ixfr(connection, plan.name)
-        if oldest is None or start < oldest:
+        if not leads_from(connection, plan.name, start):
             raise StoreError(f"zone {plan.name}: the log below serial {end} was pruned meanwhile")
         goes: list[bytes] = []
         comes: list[bytes] = []

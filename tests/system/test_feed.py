@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import zstandard
 from tests.system.daemon import Daemon
 
 NAMES = [f"n{number}.example" for number in range(400)]
+GAUGE = "blocklistd_feed_waiting "
 IMMUTABLE = "private, max-age=31536000, immutable"
 
 
@@ -154,6 +156,45 @@ def test_waiting_ends_with_304(feed: Feed, token: str) -> None:
         assert "1 to 55" in refused.json["detail"]
 
 
+def test_signing_again_does_not_end_a_wait(tmp_path: Path) -> None:
+    """Its answer is 304 as well: what the client named was right when it asked."""
+    made = Feed(tmp_path)
+    made.daemon.config["lists"]["national"]["expires"] = "4s"
+    made.daemon.config["keys"]["timestamp_expires"] = "4s"
+    made.daemon.write_config()
+    with made.daemon as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        before = daemon.get("/v1/lists/national", token)
+        began = time.monotonic()
+        waited = daemon.get("/v1/lists/national?wait=3", token, If_None_Match=before.headers["etag"])
+        assert (waited.status, waited.headers["etag"]) == (304, before.headers["etag"])
+        assert time.monotonic() - began >= 3
+        again = daemon.get("/v1/lists/national?wait=3", token, If_None_Match=before.headers["etag"])
+        assert again.status == 200
+        assert again.json["expires"] > before.json["expires"]
+
+
+def test_who_waits_and_goes_away_gives_its_place_back(feed: Feed) -> None:
+    token = feed.daemon.subscriber("restless", "national")
+    asked = f"GET /v1/lists/national?wait=55 HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\nAuthorization: Bearer {token}"
+
+    def waiting() -> str:
+        return next(
+            line for line in feed.daemon.ops("/metrics").body.decode().splitlines() if line.startswith(GAUGE)
+        ).removeprefix(GAUGE)
+
+    streams = [socket.create_connection(("127.0.0.1", feed.daemon.feed_port)) for _ in range(256)]
+    for stream in streams:
+        stream.sendall(f"{asked}\r\n\r\n".encode())
+    feed.daemon.wait_for(lambda: waiting() == "256.0")
+    assert feed.daemon.get("/v1/lists", token).status == 429
+    for stream in streams:
+        stream.close()
+    feed.daemon.wait_for(lambda: waiting() == "0.0", within=5)
+    assert feed.daemon.get("/v1/lists", token).status == 200
+
+
 def test_targets_in_every_coding(feed: Feed, token: str) -> None:
     status = feed.daemon.get("/v1/lists/national", token).json
     path = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
@@ -175,7 +216,32 @@ def test_targets_in_every_coding(feed: Feed, token: str) -> None:
     assert feed.daemon.get(path, token, If_None_Match=zipped.headers["etag"]).status == 200
     head = feed.daemon.get(path, token, method="HEAD")
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(plain.body)))
-    assert feed.daemon.get(path, token, Accept_Encoding="zstd;q=0, identity").body == plain.body
+    for accepted, coding in (
+        ("zstd;q=0, identity", None),
+        ("identity, zstd;q=0.5", None),
+        ("identity;q=0.1, gzip;q=0.2", "gzip"),
+        ("identity;q=0, *", "zstd"),
+        ("gzip;q=nan", None),
+        ("br", None),
+    ):
+        answer = feed.daemon.get(path, token, Accept_Encoding=accepted)
+        assert (answer.status, answer.headers.get("content-encoding")) == (200, coding), accepted
+    for refused in ("identity;q=0", "*;q=0", "zstd;q=0, gzip;q=0, identity;q=0"):
+        answer = feed.daemon.get(path, token, Accept_Encoding=refused)
+        assert (answer.status, answer.json["status"]) == (406, 406), refused
+
+
+def test_header_lines_of_one_name_are_one_list(feed: Feed, token: str) -> None:
+    status = feed.daemon.get("/v1/lists/national", token)
+    target = f"/v1/lists/national/targets/{status.json['sha256']}.national.ndjson"
+    for path, lines, wanted in (
+        ("/v1/lists/national", ('If-None-Match: "a"', f"If-None-Match: {status.headers['etag']}"), b"304"),
+        (target, ("Accept-Encoding: identity;q=0", "Accept-Encoding: *;q=0"), b"406"),
+    ):
+        head = "\r\n".join((f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", *lines, "", ""))
+        with socket.create_connection(("127.0.0.1", feed.daemon.feed_port), timeout=20) as stream:
+            stream.sendall(head.encode())
+            assert stream.recv(4096).split(b" ")[1] == wanted
 
 
 @pytest.mark.parametrize(
@@ -195,6 +261,8 @@ def test_ranges_of_a_target(feed: Feed, token: str, asked: str, start: int, end:
     outside = feed.daemon.get(path, token, Range=f"bytes={len(whole.body)}-")
     assert (outside.status, outside.headers["content-range"]) == (416, f"bytes */{len(whole.body)}")
     assert feed.daemon.get(path, token, Range="bytes=0-1,3-4").status == 200, "several ranges: the whole"
+    head = feed.daemon.get(path, token, method="HEAD", Range=asked)
+    assert (head.status, head.headers["content-length"]) == (200, str(len(whole.body))), "ranges are defined for GET"
 
 
 def test_differences(feed: Feed, token: str) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from tests.system.daemon import Daemon
 from tests.system.test_sync import configuration
@@ -23,6 +28,8 @@ def test_requests_that_are_none_or_too_large(tmp_path: Path) -> None:
                 stream.sendall(raw)
                 answer = stream.recv(4096)
             assert answer.split(b" ")[1][:1] == b"4", answer
+            assert b"application/problem+json" in answer
+            assert b"not http" not in answer, "a refusal does not repeat the request"
         assert daemon.get("/v1/lists/national", token).status == 200
         assert "Traceback" not in daemon.log
 
@@ -48,3 +55,41 @@ def test_a_body_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
         assert answer.status == 413
         assert daemon.ask("POST", "/subscribers", {"id": "UPPER", "lists": ["national"]}).status == 409
         assert daemon.ask("GET", "/nothing").status == 404
+
+
+def test_who_asks_on_and_reads_nothing_is_cut_off(tmp_path: Path) -> None:
+    """Small answers pile up as well as large ones: nothing more is read, and after WRITE_STALL all is dropped."""
+    daemon = Daemon(tmp_path, configuration(tmp_path))
+    daemon.prefix = [
+        *(sys.executable, "-c"),
+        "import sys; from blocklistd import limits; limits.WRITE_STALL = 1.0\n"
+        "from blocklistd.__main__ import main; sys.argv = sys.argv[3:]; main()",
+    ]
+    with daemon, socket.create_connection(("127.0.0.1", daemon.feed_port), timeout=1) as stream:
+
+        def ask_on() -> None:
+            began = time.monotonic()
+            while time.monotonic() - began < 25:
+                with suppress(TimeoutError):
+                    stream.send(b"GET /v1/lists HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+
+        with pytest.raises(ConnectionError):
+            ask_on()
+
+
+def test_a_small_limit_of_open_files_is_raised(tmp_path: Path) -> None:
+    """What a shell gives is less than the connections that are let in: the operator would be locked out as well."""
+    daemon = Daemon(tmp_path, configuration(tmp_path))
+    daemon.prefix = ["prlimit", "--nofile=256:4096"]
+    streams = []
+    with daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        try:
+            for _ in range(400):
+                streams.append(socket.create_connection(("127.0.0.1", daemon.feed_port)))
+            assert daemon.pull("hotline")["outcome"] == "unchanged"
+            assert daemon.get("/v1/lists/national", token).status == 200
+        finally:
+            for stream in streams:
+                stream.close()

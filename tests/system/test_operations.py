@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -23,10 +22,11 @@ import pytest
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.versions import upkeep
 from blocklistd.versions.pulls import superseded, take_over
+from tests.certificates import make_certificate
 from tests.system.daemon import USER, Daemon
-from tests.system.test_zones import Scene, Secondary
 from tests.versions_of import LIST, Versions
 
+TLS = "tls: {cert: feed.pem, key: {file: feed.key}}"
 NAMES = [f"n{number}.example" for number in range(100)]
 
 
@@ -144,11 +144,17 @@ def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     assert values(two.snapshot("second-list", token)) == {*NAMES[50:], "only.example"}
 
 
-def test_a_refused_reload_keeps_what_runs(two: Daemon) -> None:
+def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
+    make_certificate(tmp_path, "feed")
     right = two.path.read_text()
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
         (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
+        (
+            right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
+            "feed.tls (that there is any) can",
+        ),
         ("{", "reload refused"),
     ):
         two.path.write_text(wrong)
@@ -294,7 +300,36 @@ def test_roles_follow_the_uid(tmp_path: Path) -> None:
         reload(daemon)
         assert by_nobody("GET", "/candidates").startswith("200")
         assert by_nobody("POST", "/sources/first/pull").startswith("403"), "a reviewer is no editor"
+        assert by_nobody("GET", "/keys").startswith("403"), "keys are the admin's"
     subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("name", ["", "..", "first/pull", "%2e", "first?x=1"])
+def test_a_name_is_nothing_but_a_name(two: Daemon, name: str) -> None:
+    for group in ("source", "candidate", "subscriber"):
+        refused = two.cli(group, "show", name, "-c", str(two.path), check=False)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"blocklistd: there is no such {group}".encode())
+
+
+def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    second = Daemon(tmp_path / "second", {"control": {"socket": str(tmp_path / "c.sock"), "operators": {}}})
+    second.init_keys()
+    second.launch()
+    assert second.process is not None
+    assert second.process.wait(60) == 1
+    assert "another daemon answers there" in second.log
+    assert two.ask("GET", "/status").status == 200
+    two.kill()
+    two.start()  # the socket that it left is nobody's
+    two.stop()
+    (tmp_path / "c.sock").write_text("a file of somebody's")
+    two.launch()
+    assert two.process is not None
+    assert two.process.wait(60) == 1
+    assert "is no socket" in two.log
+    assert (tmp_path / "c.sock").read_text() == "a file of somebody's"
 
 
 def test_what_is_on_the_disk_is_for_the_daemon_alone(two: Daemon, tmp_path: Path) -> None:
@@ -317,47 +352,6 @@ def test_a_damaged_snapshot_is_made_again(two: Daemon, tmp_path: Path) -> None:
     assert "was made again" in two.log
     assert two.snapshot("national", token) == before
     assert two.ops("/readyz").status == 200
-
-
-def test_a_damaged_list_that_can_not_be_made_again_is_not_served(two: Daemon, tmp_path: Path) -> None:
-    token = two.subscriber("isp", "national")
-    digest = two.get("/v1/lists/national", token).json["sha256"]
-    two.stop()
-    kept = tmp_path / "kept"
-    (tmp_path / "state" / "sealed").rename(kept)
-    two.start()
-    two.wait_for(lambda: two.log.count("could not be settled") >= 2)
-    assert two.ops("/readyz").status == 503
-    assert two.get("/v1/lists/national", token).status == 404
-    assert two.pull("first")["outcome"] == "failed", "there is nothing that it could be compared with"
-    for whole in kept.glob("??/*"):
-        whole.rename(tmp_path / "state" / "sealed" / whole.parent.name / whole.name)
-    reload(two)
-    assert two.ops("/readyz").status == 200
-    assert two.get("/v1/lists/national", token).json["sha256"] == digest
-
-
-@pytest.mark.parametrize("damaged", ["rules", "wire", "names"])
-@pytest.mark.parametrize("missing", [False, True])
-def test_a_damaged_zone_is_made_again(tmp_path: Path, damaged: str, missing: bool) -> None:
-    scene = Scene(tmp_path)
-    with scene.daemon as daemon:
-        daemon.first_pull("hotline")
-        secondary = scene.secondary("isp")
-        secondary.refresh("AXFR")
-        daemon.stop()
-        with sqlite3.connect(tmp_path / "state" / "blocklistd.sqlite") as database:
-            ((digest,),) = database.execute(f"SELECT {damaged} FROM zone_serials").fetchall()
-        path = tmp_path / "state" / "sealed" / digest[:2] / digest
-        whole = path.read_bytes()
-        path.unlink() if missing else path.write_bytes(b"damaged\n")
-        daemon.start()
-        daemon.wait_for(lambda: path.exists() and path.read_bytes() == whole)
-        daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
-        assert Secondary(scene.port, secondary.key).refresh("AXFR") == 1, "the same serial"
-        scene.publish("a.example", "b.example")
-        assert secondary.refresh() == 2
-        assert secondary.rules == {"a.example", "*.a.example", "b.example", "*.b.example"}
 
 
 def test_while_it_stops_it_is_not_ready_and_a_request_has_ten_seconds(tmp_path: Path) -> None:
@@ -564,3 +558,34 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
             take_over(connection, hotline, report, "")
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()
+
+
+def test_a_damaged_list_that_cannot_be_mended_is_not_served(two: Daemon, tmp_path: Path) -> None:
+    """Not by a pull that finds nothing new either; and all else goes on."""
+    token = two.subscriber("isp", "national")
+    digest = two.get("/v1/lists/national", token).json["sha256"]
+    two.stop()
+    for path in (tmp_path / "state" / "sealed").glob("*/[0-9a-f]*"):
+        path.write_bytes(b"damaged\n")
+    two.start()
+    assert two.pull("second")["outcome"] == "failed"
+    assert two.get("/v1/lists/national", token).status == 404
+    assert two.get(f"/v1/lists/national/targets/{digest}.national.ndjson", token).status == 404
+    assert two.ops("/readyz").status == 503
+
+
+def test_a_stop_is_heard_while_the_jobs_get_ready(tmp_path: Path) -> None:
+    slowly = """
+import asyncio, sys
+from blocklistd.__main__ import main
+from blocklistd.jobs.runner import Jobs
+async def warm(self):
+    await asyncio.sleep(100)
+Jobs.warm = warm
+sys.argv = sys.argv[3:]
+main()
+"""
+    daemon = Daemon(tmp_path, {})
+    daemon.prefix = [sys.executable, "-c", slowly]
+    with daemon:
+        assert daemon.stop() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import dns.message
 import dns.name
 import dns.query
 import dns.rcode
+import dns.rdataset
 import dns.rdatatype
 import dns.tsig
 import dns.zone
@@ -21,6 +23,7 @@ import pytest
 
 from blocklistd.serve.tsig import Key, Signer
 from tests.system.daemon import Daemon, free_port
+from tests.system.test_operations import reload
 
 ZONE = "rpz.blocklist.example"
 ORIGIN = dns.name.from_text(ZONE)
@@ -171,14 +174,32 @@ def test_a_serial_rises_with_rules_and_rendering_only(scene: Scene) -> None:
     assert secondary.refresh("AXFR") == 1
     scene.daemon.config["zones"][ZONE]["ttl"] = 120
     scene.daemon.write_config()
-    from tests.system.test_operations import reload
-
     reload(scene.daemon)
     assert secondary.refresh() == 2
     assert {node.get_rdataset(1, 5).ttl for name, node in secondary.zone.nodes.items() if name != ORIGIN} == {120}
     scene.daemon.stop()
     scene.daemon.start()
     assert secondary.refresh() == 2, "a restart makes no serial"
+
+
+def test_a_zone_that_is_given_another_list_shows_that(scene: Scene) -> None:
+    """Also where the new list happens to be at the version number of the old one."""
+    secondary = scene.secondary("isp")
+    assert secondary.refresh() == 1
+    config = scene.daemon.config
+    (scene.folder / "other.txt").write_text("other.example\n")
+    config["sources"]["other"] = {
+        **{"url": f"file:{scene.folder}/other.txt", "format": "text", "defaults": {"type": "host"}},
+        **{"schedule": "every 1d", "verify": {"method": "none"}},
+    }
+    config["lists"]["other"] = {"sources": ["other"]}
+    config["zones"][ZONE]["list"] = "other"
+    scene.daemon.write_config()
+    reload(scene.daemon)
+    scene.daemon.first_pull("other")
+    assert scene.daemon.ask("GET", "/status").json["lists"]["other"]["version"] == 1
+    assert secondary.refresh() == 2
+    assert secondary.rules == {"other.example"}
 
 
 @pytest.mark.parametrize(
@@ -348,3 +369,64 @@ def test_what_is_no_question_is_not_answered_or_refused(scene: Scene, wire: byte
     query.use_tsig(key)
     assert scene.ask(query).rcode() == 0
     assert "Traceback" not in scene.daemon.log
+
+
+@pytest.mark.parametrize("damage", ["gone", "another octet"])
+def test_a_damaged_zone_is_made_again(scene: Scene, damage: str) -> None:
+    """Whatever of its files is damaged, the daemon starts, and what is sent is what the list says."""
+    scene.publish("a.example", "b.example")
+    secondary = scene.secondary("isp")
+    assert secondary.refresh("AXFR") == 2
+    for column in ("wire", "rules", "names"):
+        scene.daemon.stop()
+        with sqlite3.connect(scene.folder / "state" / "blocklistd.sqlite") as database:
+            rows = database.execute(f"SELECT {column} FROM zone_serials ORDER BY serial DESC LIMIT 1").fetchall()
+        file = scene.folder / "state" / "sealed" / rows[0][0][:2] / rows[0][0]
+        if damage == "gone":
+            file.unlink()
+        else:
+            whole = file.read_bytes()
+            file.write_bytes(whole.replace(b"b", b"c", 1))
+        scene.daemon.start()
+        scene.daemon.wait_for(lambda: scene.daemon.ops("/readyz").status == 200)
+        fresh = Secondary(scene.port, secondary.key)
+        assert fresh.refresh("AXFR") == 2, f"the rules are what they were: {column}"
+        assert fresh.zone == secondary.zone
+    scene.publish("a.example", "c.example")
+    assert secondary.refresh() == 3
+    assert secondary.rules == {"a.example", "*.a.example", "c.example", "*.c.example"}
+
+
+def test_a_step_that_was_pruned_meanwhile_is_the_whole_zone(scene: Scene) -> None:
+    secondary = scene.secondary("isp")
+    assert secondary.refresh("AXFR") == 1
+    scene.publish("a.example", "b.example")
+    scene.publish("a.example", "b.example", "c.example")
+    with sqlite3.connect(scene.folder / "state" / "blocklistd.sqlite") as database:  # as versions.zones.prune_zone
+        database.execute("UPDATE zone_serials SET logged = 0 WHERE serial <= 2")
+        database.execute("DELETE FROM zone_changes WHERE serial <= 2")
+    assert secondary.refresh() == 3
+    assert secondary.rules == {name for d in "abc" for name in (f"{d}.example", f"*.{d}.example")}
+
+
+def test_a_name_that_is_long_for_a_key(scene: Scene) -> None:
+    secondary = scene.secondary("i" * 64)
+    assert secondary.refresh("AXFR") == 1
+
+
+def test_a_serial_that_the_zone_never_had_is_the_whole_zone(scene: Scene) -> None:
+    """`serial_start` leaves serials out; a secondary that followed another primary may have one of them."""
+    secondary = scene.secondary("isp")
+    assert secondary.refresh("AXFR") == 1
+    scene.daemon.config["zones"][ZONE]["serial_start"] = 100
+    scene.daemon.write_config()
+    reload(scene.daemon)
+    scene.publish("a.example", "b.example")
+    with secondary.zone.writer() as held:
+        foreign = held.get(ORIGIN, "SOA")[0].replace(serial=50)
+        held.delete("a.example." + ZONE + ".")
+        held.delete("*.a.example." + ZONE + ".")
+        held.replace(ORIGIN, dns.rdataset.from_rdata(60, foreign))
+    assert secondary.rules == set()
+    assert secondary.refresh() == 100
+    assert secondary.rules == {"a.example", "*.a.example", "b.example", "*.b.example"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import pytest
+
+from blocklistd.cli.lists import Array
 
 Answers = dict[tuple[str, str], tuple[int, Any]]
 CANDIDATE = {
@@ -177,6 +180,60 @@ def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:
     assert cli("list", "diff", "national", "1", "2").stdout == '{"add":{}}\n'
 
 
+@pytest.mark.parametrize("lines", [[], [{"add": {"type": "host"}}], [{"remove": {}}, {"add": {"value": "a,\\n"}}]])
+def test_a_diff_is_one_document_for_machines(daemon: FakeDaemon, cli: Cli, lines: list[Any]) -> None:
+    body = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, body)
+    assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == lines
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (409, {"detail": "too old"})
+    assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == {"error": "too old"}
+
+
+def test_a_disk_that_is_full_is_a_line(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, b'{"add":{}}\n')
+    daemon.answers["GET", "/candidates"] = (200, [])
+    for command in (["list", "diff", "national", "1", "2"], ["candidate", "list", "--json"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "blocklistd", *command, "-c", str(cli.folder / "c.yaml")],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+                timeout=30,
+                check=False,
+            )
+        assert (done.returncode, done.stderr) == (1, b"blocklistd: the output: No space left on device\n")
+
+
+def test_lines_become_an_array_wherever_they_are_cut() -> None:
+    whole = b'{"a":1}\n{"b":2}\n{"c":3}\n'
+    for cut in range(1, len(whole)):
+        out = io.BytesIO()
+        array = Array(out)
+        array.write(whole[:cut])
+        array.write(whole[cut:])
+        array.close()
+        assert json.loads(out.getvalue()) == [{"a": 1}, {"b": 2}, {"c": 3}]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("", "/sources/"), ("a/pull", "/sources/a%2Fpull"), ("../keys", "/sources/..%2Fkeys"), ("\udcff", "/sources/%FF")],
+)
+def test_a_name_is_one_part_of_what_is_asked(daemon: FakeDaemon, cli: Cli, name: str, path: str) -> None:
+    assert cli("source", "show", name).returncode == 1
+    assert daemon.asked == [("GET", path, None)]
+
+
+def test_a_file_that_became_wrong_stands_in_nobodys_way_while_the_daemon_runs(daemon: FakeDaemon, cli: Cli) -> None:
+    """A refused reload keeps the running configuration, and whoever asks need not be able to read all of the files."""
+    daemon.answers["GET", "/candidates"] = (200, [])
+    with open(cli.folder / "c.yaml", "a") as file:
+        file.write("nonsense: 1\n")
+    assert cli("candidate", "list").returncode == 0
+    assert cli("check-config").returncode == 2
+
+
 def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None:
     master, terminal = os.openpty()
     done = subprocess.run(
@@ -192,6 +249,40 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
     assert done.returncode == 1
     assert "--show-entries" in done.stderr
     assert daemon.asked == []
+
+
+def test_ids_stay_whole_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> None:
+    name = "c-0123456789ab"
+    daemon.answers["GET", "/candidates"] = (200, [CANDIDATE | {"id": name}])
+    master, terminal = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "blocklistd", "candidate", "list", "-c", str(cli.folder / "c.yaml")],
+        stdout=terminal,
+        env={**os.environ, "COLUMNS": "30"},
+        timeout=30,
+        check=True,
+    )
+    shown = os.read(master, 65536).decode()
+    os.close(terminal)
+    os.close(master)
+    for whole in (name, "national", CANDIDATE["created"], "REMOVED", "max_removed"):
+        assert str(whole) in shown
+
+
+def test_a_subscriber_is_shown_in_words(daemon: FakeDaemon, cli: Cli) -> None:
+    seen = {"address": "192.0.2.1", "serial": 7, "lag": 90.0, "seen": "2026-11-20T12:00:00Z"}
+    behind: dict[str, Any] = {"serial": 7, "lag": 90.0, "secondaries": [seen]}
+    zones = {"rpz.example": behind, "new.example": {"serial": None, "lag": None, "secondaries": []}}
+    one = {"id": "isp", "lists": {"national": {"version": None, "lag": None}}, "zones": zones, "notify": ["a", "b"]}
+    daemon.answers["GET", "/subscribers/isp"] = (200, one)
+    assert cli("subscriber", "show", "isp").stdout.splitlines() == [
+        "id\tisp",
+        "lists\tnational",
+        "notify\ta, b",
+        "zone\trpz.example at 7",
+        "secondary\t192.0.2.1 at 7, 90 s behind, seen 2026-11-20T12:00:00Z",
+        "zone\tnew.example at ?",
+    ]
 
 
 def test_no_daemon(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import zstandard
 from blocklistd.client import feed as module
 from blocklistd.client.feed import Feed, bounded, decoded, discard
 from blocklistd.errors import SyncError
+from tests.certificates import make_certificate
 from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on
 
 
@@ -49,6 +53,36 @@ def test_an_answer_that_never_ends_is_given_up(
     simulator.change = on("timestamp", slow=True)
     with pytest.raises(SyncError, match=r"did not end within 0\.2 s"):
         b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("drip", [b"X: y\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"], ids=["headers", "interim answers"])
+def test_an_answer_that_never_begins_is_given_up(
+    scheme: str, drip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line comes in time, the last of them never."""
+    monkeypatch.setattr(module, "CLIENT_TIMEOUT", 0.5)
+    certificate, key = make_certificate(tmp_path, "feed")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            stream, _ = server.accept()
+            with suppress(OSError), tls.wrap_socket(stream, server_side=True) if scheme == "https" else stream as peer:
+                peer.sendall(b"HTTP/1.1 100 Continue\r\n")
+                while True:
+                    peer.sendall(drip)
+                    threading.Event().wait(0.05)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        feed = Feed(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, certificate)
+        with pytest.raises(SyncError, match="no answer in time"):
+            feed.open("")
+        feed.close()
+        serving.join(10)
+        assert not serving.is_alive()
 
 
 def test_the_connection_serves_on_after_a_refusal_and_after_half_an_answer(

@@ -356,8 +356,30 @@ def test_exec_that_does_not_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "CLIENT_EXEC", 0.2)
     scene.feed.publish("a.example")
     with pytest.raises(SyncError, match=r"--exec did not end within 0\.2 s"):
-        scene.sync(exec="exec sleep 60")
+        scene.sync(exec="sleep 60 & sleep 60")
     assert scene.state["pending"]
+
+
+def test_exec_ends_with_all_that_it_started_when_the_watch_ends(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    started = scene.folder / "started"
+    command = f"trap '' TERM; sleep 60 & echo $! > {started}.new; mv {started}.new {started}; wait"
+    with scene.watching(exec=command):
+        assert eventually(started.exists)
+    child = Path("/proc", started.read_text().strip(), "stat")
+
+    def gone() -> bool:
+        try:
+            return child.read_text().split()[2] == "Z"
+        except OSError:
+            return True
+
+    assert eventually(gone)
+    assert scene.state["pending"]
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    return any(condition() or threading.Event().wait(0.05) for _ in range(200))
 
 
 def test_what_exec_prints_does_not_mix_with_the_answer(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from .configuring import RIGHT, places, problems, read, source
     [
         ("a: [1\nb: 2\n", 2, "while parsing a flow sequence expected ',' or ']', but got ':'"),
         ("feed:\n\tlisten: []\n", 2, "character '\\t' that cannot start any token"),
-        ("a: *nowhere\n", 1, "found undefined alias 'nowhere'"),
+        ("a: *nowhere\n", 1, "undefined alias 'nowhere'"),
         ("a: {}\n---\nb: {}\n", 2, "another document"),
         ("feed: {}\nops: \0\n", 2, "special characters are not allowed"),
         (b"feed: {}\n# caf\xe9\n", 2, "bytes that are not UTF-8"),

@@ -8,6 +8,7 @@ import pytest
 
 from blocklistd.config import Bearer, Secret
 from blocklistd.errors import ConfigError
+from blocklistd.plans import source_plans
 
 from .configuring import RIGHT, problems, read, source
 
@@ -111,6 +112,27 @@ def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, RIGHT + "keys: {online: hunter2}\n")
     assert problem.key == "keys.online"
     assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\n"])
+def test_a_file_with_nothing_in_it_is_no_secret(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "token").write_bytes(content)
+    (problem,) = problems(tmp_path, source("auth: {bearer: {file: token}}"))
+    assert problem.key == "sources.hotline-a.auth.bearer.file"
+    assert "which is empty" in problem.found
+
+
+def test_all_secrets_that_are_not_there_are_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = source("auth: {bearer: {env: FIRST}}")
+    second = text.partition("feed:")[0].replace("sources:\n", "").replace("hotline-a", "hotline-b")
+    config = read(tmp_path, text.replace("feed:", second.replace("FIRST", "SECOND") + "feed:"))
+    for name in ("FIRST", "SECOND"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError) as caught:
+        source_plans(config)
+    assert [problem.key for problem in caught.value.problems] == [
+        f"sources.hotline-{letter}.auth.bearer.env" for letter in "ab"
+    ]
 
 
 def test_two_that_are_in_the_same_place_are_the_same() -> None:

@@ -7,8 +7,10 @@ import ctypes
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from blocklistd.limits import MIB
 from blocklistd.ops.metrics import Metrics
 
 ROOMY = JobLimits(wall=30.0)
-TIGHT = JobLimits(wall=30.0, memory=256 * MIB, cpu=2, file=1 * MIB, sandbox=True)
+TIGHT = JobLimits(wall=30.0, memory=256 * MIB, cpu=2, file=1 * MIB)
 
 
 @pytest.fixture
@@ -52,6 +54,12 @@ def leave() -> None:
 
 def eat_memory() -> int:
     return len(b"x" * (1024 * MIB))
+
+
+def begin_to_answer() -> None:
+    answer = next(int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2)
+    os.write(answer, b"\0\0\0\5{")
+    time.sleep(3600)
 
 
 def loop_for_ever() -> None:
@@ -157,6 +165,7 @@ async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: 
         (eat_memory, (), TIGHT, "more than its 268435456 bytes of memory", "memory"),
         (loop_for_ever, (), TIGHT, "processor time", "killed|processor"),
         (sleep_for_ever, (), JobLimits(wall=0.5), "longer than 0.5 s", "time"),
+        (begin_to_answer, (), JobLimits(wall=0.5), "longer than 0.5 s", "time"),
         (chatter, (), ROOMY, "can't be read", "answer"),
         (open_socket, (), TIGHT, "SIGSYS", "forbidden"),
         (start_process, (), TIGHT, "SIGSYS", "forbidden"),
@@ -202,3 +211,28 @@ async def test_a_job_that_hangs_keeps_no_other_waiting(jobs: Jobs) -> None:
     assert not hanging.done()
     with pytest.raises(JobError):
         await hanging
+
+
+async def test_a_job_that_starts_while_the_pool_is_closed_is_not_waited_for(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await jobs.run(add, 1, 2, limits=ROOMY)
+    starting, go_on = threading.Event(), threading.Event()
+    start = ForkServerProcess.start
+
+    def slowly(process: ForkServerProcess) -> None:
+        starting.set()
+        go_on.wait(30)
+        start(process)
+
+    monkeypatch.setattr(ForkServerProcess, "start", slowly)
+    running = asyncio.ensure_future(jobs.run(sleep_for_ever, limits=ROOMY))
+    await asyncio.to_thread(starting.wait, 30)
+    closing = asyncio.ensure_future(asyncio.to_thread(jobs.close))
+    while not jobs._threads._shutdown:  # noqa: ASYNC110 - a pool has no event for that
+        await asyncio.sleep(0.01)
+    go_on.set()
+    async with asyncio.timeout(10):
+        await closing
+    with pytest.raises(JobError, match="SIGKILL"):
+        await running

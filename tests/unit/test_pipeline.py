@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
+from blocklistd.errors import RefusedError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.model import IntakeReport, ListId, Sha256, SourceId, Validators, Version
-from blocklistd.pipeline import Pipeline
+from blocklistd.model import IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.pipeline import Pipeline, Result
 from blocklistd.publish import Publisher
 from blocklistd.receive import SourcePlan
 from blocklistd.sources.fetch import Request
 from blocklistd.stations import Stations
+from blocklistd.versions import candidates
 from blocklistd.versions.pulls import take_over
 from blocklistd.zoning import ZonePublisher
 from tests.versions_of import LIST, NOW, Versions
@@ -52,11 +55,9 @@ def report(asserted: Sha256) -> IntakeReport:
     return IntakeReport(Sha256("0" * 64), asserted, 1, 1, {"domain": 1}, {}, {})
 
 
-async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: Path) -> None:
-    """At a start, what the source last said is settled again; a pull that comes first must not be undone by it."""
-    versions = Versions(tmp_path)
-    source = SourcePlan(
-        id=SourceId("hotline"),
+def hotline(name: str) -> SourcePlan:
+    return SourcePlan(
+        id=SourceId(name),
         request=lambda validators: Request(url="file:/nowhere", signature=None, timeout=1, max_bytes=1),
         format="text",
         fields={},
@@ -65,7 +66,9 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
         lists=(LIST,),
         quarantine=False,
     )
-    assert source.request(Validators()).url
+
+
+def pipeline_of(versions: Versions, *sources: SourcePlan) -> Pipeline:
     pipeline = Pipeline(
         versions.store,
         versions.database,
@@ -76,20 +79,28 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
         NoZones(),
         Stations(),
     )
-    pipeline.sources, pipeline.lists = {source.id: source}, {LIST: versions.plan}
+    pipeline.sources, pipeline.lists = {source.id: source for source in sources}, {LIST: versions.plan}
+    return pipeline
 
-    def say(asserted: Sha256) -> None:
-        with versions.database.write() as connection:
-            take_over(connection, source.id, report(asserted), source.settings)
 
+def say(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
+    with versions.database.write() as connection:
+        take_over(connection, source.id, report(asserted), source.settings)
+
+
+async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: Path) -> None:
+    """At a start, what the source last said is settled again; a pull that comes first must not be undone by it."""
+    versions, source = Versions(tmp_path), hotline("hotline")
+    assert source.request(Validators()).url
+    pipeline = pipeline_of(versions, source)
     old, new = versions.seal(["a.example"]), versions.seal(["a.example", "b.example"])
-    say(old)
+    say(versions, source, old)
     versions.publish(old)
     async with pipeline.naming:
         settling = asyncio.ensure_future(pipeline.reconcile())
         while not pipeline.naming._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
             await asyncio.sleep(0)
-        say(new)
+        say(versions, source, new)
         assert versions.publish(new) == 2
         live = versions.live
     await settling
@@ -97,4 +108,59 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     state = versions.state
     assert state.live is not None
     assert asdict(state.live)["version"] == 2
+    versions.close()
+
+
+async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> None:
+    versions, source = Versions(tmp_path), hotline("hotline")
+    pipeline = pipeline_of(versions, source)
+    versions.publish(versions.seal([f"n{number}.example" for number in range(100)]))
+    held = versions.settle(versions.seal(["a.example"])).candidate
+    with versions.database.write() as connection:
+        candidates.hold(connection, held, {})
+    pipeline.lists = {LIST: replace(versions.plan, sources=(SourceId("another"),))}
+    with pytest.raises(RefusedError, match="no longer takes source hotline"):
+        await pipeline.approve(held.id, 1000, "alice")
+    with versions.database.read() as connection:
+        assert candidates.case(connection, held.id).decisions == ()
+    versions.close()
+
+
+async def test_a_source_that_can_not_be_settled_keeps_no_other_from_it(tmp_path: Path) -> None:
+    versions, broken, other = Versions(tmp_path, "broken", "other"), hotline("broken"), hotline("other")
+    pipeline = pipeline_of(versions, broken, other)
+    for source, name in ((broken, "a.example"), (other, "b.example")):
+        say(versions, source, versions.seal([name]))
+    versions.publish(versions.seal(["c.example"]), "other")
+    settle = pipeline._settle
+
+    async def stumble(plan: SourcePlan, report: IntakeReport, *, judge_again: bool = False) -> Result:
+        if plan is broken:
+            raise KeyError("listed.example")
+        return await settle(plan, report, judge_again=judge_again)
+
+    pipeline._settle = stumble  # type: ignore[method-assign]
+    await pipeline.reconcile()
+    assert b"b.example" in versions.live
+    versions.close()
+
+
+async def test_a_pull_whose_database_is_gone_has_failed(tmp_path: Path) -> None:
+    versions, source = Versions(tmp_path), hotline("hotline")
+    pipeline = pipeline_of(versions, source)
+    versions.close()
+    versions.store.database.unlink()
+    pull = await pipeline.pull(source.id)
+    assert (pull.outcome, pull.versions) == (Outcome.FAILED, {})
+
+
+async def test_a_pull_that_waited_is_of_the_source_as_it_is_now(tmp_path: Path) -> None:
+    versions, source = Versions(tmp_path), hotline("hotline")
+    pipeline = pipeline_of(versions, source)
+    async with pipeline._one_of[source.id]:
+        waiting = asyncio.ensure_future(pipeline.pull(source.id))
+        await asyncio.sleep(0)
+        pipeline.sources = {}
+    with pytest.raises(RefusedError, match="no such source"):
+        await waiting
     versions.close()
