@@ -10,13 +10,14 @@ import contextlib
 import functools
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -24,10 +25,9 @@ from typing import Final
 
 import uvloop
 from aiohttp import web
-from sqlalchemy import Connection
 
 from blocklistd import plans
-from blocklistd.config import Address, Config, Source, load
+from blocklistd.config import Address, Config, load
 from blocklistd.config.values import written
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
@@ -58,7 +58,7 @@ from blocklistd.tls import good_until, load_certificate, server_context
 from blocklistd.versions import candidates, upkeep
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list
-from blocklistd.versions.pulls import SourceState, source_state
+from blocklistd.versions.pulls import source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
 
@@ -72,6 +72,7 @@ def serve(config: Config) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
     allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -81,6 +82,9 @@ def serve(config: Config) -> int:
         if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
             raise
         print(f"blocklistd: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        log.critical("a bug: please report it: %s", type(error).__name__, exc_info=without_text(error))
         return 1
     return 0
 
@@ -106,6 +110,7 @@ class Application:
     async def run(self) -> None:
         """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
         config = self.config
+        asyncio.get_running_loop().set_exception_handler(loop.unheard)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
             sockets = self._bind(stack)
@@ -149,10 +154,11 @@ class Application:
             await self._take_plans(config, await asyncio.to_thread(plans.source_plans, config))
             await self._serve_lists()
             await self.operations.reload_subscribers()
-            await self._listen(stack, sockets)
-            self._handle_signals()
+            # before the listeners: fed until they have drained
             for watching in (loop.watch(self.metrics.late), loop.feed(systemd.watchdog_interval())):
                 stack.callback(asyncio.ensure_future(watching).cancel)
+            await self._listen(stack, sockets)
+            self._handle_signals()
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
             log.info("ready: feed on %s", ", ".join(map(str, self._feed.addresses)))
@@ -238,15 +244,16 @@ class Application:
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         feed = Feed(self.catalogue, self.access, self.renderings)
         self._feed = Listener(feed.answer, self._observe_request)
-        self._ops = Listener(Health(self._not_ready, self._metrics_text).answer, _unobserved)
-        self._control = Listener(Control(self.operations).answer, _unobserved)
+        self._ops = Listener(Health(self._not_ready, self._metrics_text).answer)
+        self._control = Listener(Control(self.operations).answer)
+        stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
+        stack.push_async_callback(lambda: asyncio.gather(self._feed.stop(), self._control.stop()))
         for listener, bound, tls in (
             (self._feed, sockets["feed"], self._tls),
             (self._ops, sockets["ops"], None),
             (self._control, [control_socket(self.config.control.socket)], None),
         ):
             await listener.start(bound, tls)
-            stack.push_async_callback(listener.stop)
         stack.callback(functools.partial(self.config.control.socket.unlink, missing_ok=True))
         if (dns := self.config.serves_dns) is not None:
             retry, give_up = dns.notify.retry.total_seconds(), dns.notify.give_up.total_seconds()
@@ -281,7 +288,7 @@ class Application:
             await warming
 
         steps = (self._discard_damaged, self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms)
-        await _in_turn(warm, *steps)
+        await loop.in_turn(warm, *steps)
         await asyncio.to_thread(upkeep.reserve, self.store)
         await self._schedule()
         self.scheduler.start()
@@ -312,7 +319,7 @@ class Application:
     async def _schedule(self) -> None:
         now = self.clock()
         for name, source in self.config.sources.items():
-            last = (await self.database.reading(_state_of(source))).last_pull
+            last = (await self.database.reading(functools.partial(source_state, source=name))).last_pull
             work = functools.partial(self.pipeline.pull, name)
             self.scheduler.pull(f"pull {name}", plans.trigger(source), work, last, now)
         shortest = min([self.config.keys.timestamp_expires, *(found.expires for found in self.config.lists.values())])
@@ -348,7 +355,7 @@ class Application:
         if self._good_until is not None and self._good_until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
             log.warning("feed.tls.cert is good until %s only: renew it, then reload", rfc3339(self._good_until))
         for name, source in self.config.sources.items():
-            state = await self.database.reading(_state_of(source))
+            state = await self.database.reading(functools.partial(source_state, source=name))
             overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
             self.metrics.set_source(name, state.last_accepted, overdue)
             if overdue and state.last_pull is not None:
@@ -358,9 +365,12 @@ class Application:
     # -- reload ----------------------------------------------------------------------------------------------------
 
     async def reload(self) -> None:
-        """One reload after the other."""
+        """One reload after the other. Never raises: nobody would hear of it."""
         async with self._reloading:
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception as error:
+                log.error("the reload did not come to its end: %s", told(error), exc_info=without_text(error))
 
     async def _reload(self) -> None:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
@@ -386,7 +396,7 @@ class Application:
             logs.configure(new.ops.log.level, new.ops.log.format)
             for source in removed:
                 self.scheduler.drop(f"pull {source}")
-            await _in_turn(self._serve_lists, self._schedule, self._advance_zones, self._alarms)
+            await loop.in_turn(self._serve_lists, self._schedule, self._advance_zones, self._alarms)
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
@@ -395,6 +405,8 @@ class Application:
     # -- what is asked of us ---------------------------------------------------------------------------------------
 
     def _not_ready(self) -> list[str]:
+        if self.stopping.is_set():
+            return ["stopping"]
         missing = [] if self._ready else ["starting"]
         for name in self.config.lists:
             if self.catalogue.get(name) is None:
@@ -408,40 +420,20 @@ class Application:
                 ]
         return missing
 
-    def _metrics_text(self) -> bytes:
+    async def _metrics_text(self) -> bytes:
         for view in self.catalogue:
             self.metrics.set_list(view)
         self.metrics.set_serving(self.jobs, self._feed, self.catalogue)
         self.metrics.set_signatures(self.publisher.signed, self.clock())
-        for zone in self.served_zones.views().values():
-            if zone is not None:
-                self.metrics.zone_behind.labels(zone.plan.name).set(int(zone.plan.name in self.zones.behind))
-                self.metrics.zone_serial.labels(zone.plan.name).set(zone.serial % 2**32)
-                self.metrics.zone_records.labels(zone.plan.name).set(zone.records)
+        self.metrics.set_zones(self.served_zones, self.zones.behind)
+        self.metrics.ready.set(not self._not_ready())
         self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
-        return self.metrics.text()
+        return await self.metrics.text()
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
         self.metrics.observe_request(answer.status, request.path, waited, seconds, length)
-
-
-async def _in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
-    """One after the other; what fails is logged, and keeps nothing behind it from its turn."""
-    for step in steps:
-        try:
-            await step()
-        except Exception as error:
-            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))
-
-
-def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
-    """The operators' own requests are not counted with the subscribers'."""
-
-
-def _state_of(source: Source) -> Callable[[Connection], SourceState]:
-    return functools.partial(source_state, source=source.id)
 
 
 def _value(config: Config, key: str) -> object:

@@ -110,7 +110,7 @@ class Operations:
     def _known_source(self, source: SourceId) -> None:
         if source not in self.config.sources:
             names = ", ".join(self.config.sources) or "none"
-            raise RefusedError(f"there is no source {source!r}: the configuration has {names}")
+            raise RefusedError(f"there is no such source: the configuration has {names}")
 
     # -- candidates ------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Operations:
     def _known_list(self, list_id: ListId) -> ListView:
         view = self._catalogue.get(list_id)
         if view is None:
-            raise RefusedError(f"there is no list {list_id!r}: the configuration has {', '.join(self.config.lists)}")
+            raise RefusedError(f"there is no such list: the configuration has {', '.join(self.config.lists)}")
         return view
 
     # -- subscribers -----------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class Operations:
             SubscriberId(subscriber)
         )
         if found is None:
-            raise RefusedError(f"there is no subscriber {subscriber!r}: see `blocklistd subscriber list`")
+            raise RefusedError("there is no such subscriber: see `blocklistd subscriber list`")
         return {"id": subscriber, **found}
 
     async def subscriber_revoke(self, subscriber: str, caller: Caller) -> Answer:

@@ -111,7 +111,7 @@ class Pipeline:
         async with self._one_of[source_id], self._slots:
             plan = self.sources.get(source_id)  # not before: a reload may have changed it while this waited
             if plan is None:
-                raise RefusedError(f"there is no source {source_id!r} in the configuration")
+                raise RefusedError("there is no such source in the configuration")
             began = self._clock()
             report, validators = None, None
             try:

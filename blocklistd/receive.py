@@ -48,8 +48,13 @@ class SourcePlan:
     @property
     def settings(self) -> str:
         """What a body was asked for and read with: with other settings, what was read before says nothing."""
-        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
-        return f"{self.request(Validators()).url} {hashlib.sha256(repr(read_with).encode()).hexdigest()}"
+        url, fields, defaults = (
+            self.request(Validators()).url,
+            sorted(self.fields.items()),
+            sorted(self.defaults.items()),
+        )
+        read_with = repr((url, self.format, fields, defaults, self.key, CANONICALISER))
+        return hashlib.sha256(read_with.encode()).hexdigest()  # a URL's query may hold a secret
 
 
 @dataclass(frozen=True, slots=True)

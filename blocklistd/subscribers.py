@@ -109,19 +109,19 @@ def add(
 
 def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
     if not ID.fullmatch(wish.id):
-        expected = f"an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
-        raise SubscriberError(f"subscriber {wish.id[:80]!r}: expected {expected}")
+        expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
+        raise SubscriberError(f"the subscriber: {expected}")
     if not wish.lists and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
     for what, wanted, known in (("list", wish.lists, lists), ("zone", wish.zones, zones)):
         for name in wanted:
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
-                raise SubscriberError(f"there is no {what} {name!r}: the configuration has {there}")
+                raise SubscriberError(f"there is no such {what}: the configuration has {there}")
     if (wish.notify or wish.addresses) and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: --notify and --address are for zones; name one with --zone")
     if wish.algorithm not in ALGORITHMS:
-        raise SubscriberError(f"--tsig-algorithm {wish.algorithm}: expected {' or '.join(ALGORITHMS)}")
+        raise SubscriberError(f"--tsig-algorithm: expected {' or '.join(ALGORITHMS)}")
     for text in wish.notify:
         endpoint(text)
     for text in wish.addresses:
@@ -141,9 +141,7 @@ def endpoint(text: str) -> tuple[str, int]:
         ):
             raise ValueError
     except ValueError:
-        raise SubscriberError(
-            f"--notify {text}: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53"
-        ) from None
+        raise SubscriberError("--notify: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53") from None
     return str(address), int(port)
 
 
@@ -154,8 +152,10 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         if found.version == 6 and found.network_address.ipv4_mapped and found.prefixlen >= 96:
             return ipaddress.ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
         return found
-    except ValueError as error:
-        raise SubscriberError(f"--address {text}: {error}: expected an address or a prefix like 192.0.2.0/24") from None
+    except ValueError:
+        raise SubscriberError(
+            "--address: expected an address, or a prefix with no bits set below it, like 192.0.2.0/24"
+        ) from None
 
 
 def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by: str) -> None:
@@ -166,7 +166,7 @@ def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by
         .values(revoked=now, revoked_by=revoked_by)
     )
     if not done.rowcount:
-        raise SubscriberError(f"there is no subscriber {subscriber!r} that could be revoked: see `subscriber list`")
+        raise SubscriberError("there is no such subscriber that could be revoked: see `subscriber list`")
 
 
 def load(connection: Connection) -> dict[str, Subscriber]:

@@ -39,7 +39,7 @@ def _show(one: dict[str, Any]) -> None:
     plain = ("id", "state", "list", "source", "created", "entries", "added", "removed", "changed", "why", "version")
     rows = [(key, one[key]) for key in plain if one[key] is not None]
     rows += [("held by", f"{r['guard']}: found {r['found']}, limit {r['limit']}") for r in one["reasons"]]
-    rows += [("under", f".{suffix}: {count}") for suffix, count in one["suffixes"].items()]
+    rows += [("under", f".{suffix.removeprefix('.')}: {count}") for suffix, count in one["suffixes"].items()]
     for decision in one["decisions"]:
         rows.append(("approved" if decision["approve"] else "rejected", f"{decision['user']} {decision['time']}"))
     table(("", ""), rows)

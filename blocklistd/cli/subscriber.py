@@ -39,7 +39,7 @@ def _say(done: dict[str, Any], wish: dict[str, Any], software: str | None) -> No
         url = done["url"]
         click.echo(
             f"With it in the file `token`, and root.json:\n\n"
-            f'  curl -s -H "Authorization: Bearer $(cat token)" {url}/v1/lists/{lists[0]}\n'
+            f"  printf 'Authorization: Bearer %s' \"$(cat token)\" | curl -s -H @- {url}/v1/lists/{lists[0]}\n"
             f"  blocklistd sync {url} {lists[0]} --root root.json --token-file token --dir DIR"
         )
     if wish["zones"]:

@@ -62,7 +62,7 @@ class Control:
 def _signer(spot: Spot) -> Path | Secret | str:
     if spot.node is not None and spot.node.id == "scalar":
         if ":" not in spot.text():
-            raise Wrong
+            raise Wrong(found="something else")  # not shown: it may be the key itself
         return spot.text()
     return _signer_file.convert(spot)
 

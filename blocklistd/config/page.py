@@ -40,8 +40,8 @@ _TAGS: Final = {
     "mapping": {_YAML + "map"},
 }
 KINDS: Final = {"scalar": "a text", "sequence": "a list", "mapping": "a mapping"}
-_USERINFO: Final = re.compile(r"//.*@", re.DOTALL)  # greedy: a password may hold a slash or an @
-_QUERY: Final = re.compile(r"(//[^?]*\?).*", re.DOTALL)
+_USERINFO: Final = re.compile(r"^((?:[\w+]+:)?//)?.*@", re.DOTALL)  # greedy: a password may hold a slash or an @
+_QUERY: Final = re.compile(r"([?#]).*", re.DOTALL)
 SHOWN: Final = 60  # characters of what was found
 
 
@@ -175,7 +175,7 @@ def shown(node: Node | None) -> str:
         return "nothing"
     if node.id != "scalar":
         return KINDS[node.id]
-    return repr(cut(_QUERY.sub(r"\1…", _USERINFO.sub("//…@", node.value))))
+    return repr(cut(_QUERY.sub(r"\1…", _USERINFO.sub(r"\1…@", node.value))))
 
 
 def compose(page: Page) -> Node | None:

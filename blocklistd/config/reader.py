@@ -149,6 +149,9 @@ def one_of(readers: Mapping[str, Reader[T]]) -> Reader[T]:
                 raise Spoiled
             raise Wrong(found=" and ".join(written) or "an empty mapping")
         ((name, value),) = written.items()
+        if readers[name].whole and value.node is not None and value.node.id == "scalar":
+            value.page.report(value.key, readers[name].expected, KINDS["scalar"], value.line)
+            raise Spoiled
         read = value.read(readers[name])
         if read is BAD:
             raise Spoiled

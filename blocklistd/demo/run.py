@@ -129,6 +129,9 @@ class _Demo:
         token = self._folder / "token"
         token.write_text(added["token"] + "\n")
         token.chmod(0o600)
+        header = self._folder / "header"  # for curl: whose arguments everybody on the host can see
+        header.touch(0o600)
+        header.write_text(f"Authorization: Bearer {added['token']}\n")
         tsig = added["tsig"]
         key = self._folder / "tsig.key"
         key.write_text(f'key "{tsig["name"]}" {{ algorithm {tsig["algorithm"]}; secret "{tsig["secret"]}"; }};\n')
@@ -283,14 +286,14 @@ class _Demo:
 
     def _print_commands(self, feed: int, dns: int, ops: int) -> None:
         program, config = _installed(), shlex.quote(str(self._config))
-        token = f'"Authorization: Bearer $(cat {shlex.quote(str(self._folder / "token"))})"'
+        token = f"-H @{shlex.quote(str(self._folder / 'header'))}"
         url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
         dig = f"dig @127.0.0.1 -p {dns} -k {shlex.quote(str(self._folder / 'tsig.key'))} {ZONE}"
         commands = [
             f"{program} status -c {config}",
             f"{program} list versions {LIST} -c {config}",
-            f"curl -s -H {token} {url}",
-            f"curl -s -H {token} {url}/diffs/1-2",
+            f"curl -s {token} {url}",
+            f"curl -s {token} {url}/diffs/1-2",
             f"{program} {shlex.join(self._sync(feed, self._folder / 'my-copy'))}",
             f"{dig} SOA +short",
             f"{dig} IXFR=1",

@@ -34,7 +34,9 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+        return orjson.dumps(
+            {key: text.encode(errors="backslashreplace").decode() for key, text in line.items()}
+        ).decode()
 
 
 class Journal(logging.Formatter):
@@ -60,10 +62,19 @@ class Terminal(logging.Formatter):
 def formatter(wanted: str, stream: TextIO) -> logging.Formatter:
     """`auto`: the journal under systemd, text on a terminal, else JSON."""
     if wanted == "auto":
-        wanted = "journal" if "JOURNAL_STREAM" in os.environ else "text" if stream.isatty() else "json"
+        wanted = "journal" if _is_journal(stream) else "text" if stream.isatty() else "json"
     if wanted == "journal":
         return Journal("%(name)s: %(message)s")
     return Terminal(stream.isatty()) if wanted == "text" else JsonLines()
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """systemd.exec(5), $JOURNAL_STREAM: device and inode, since the variable alone is inherited by whole sessions."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def configure(level: str, wanted: str, stream: TextIO | None = None) -> None:
@@ -76,4 +87,5 @@ def configure(level: str, wanted: str, stream: TextIO | None = None) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("blocklistd").setLevel(level.upper())
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its warnings repeat ours
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # in debug mode it warns of slow calls, with their arguments
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its tracebacks hold what a stranger sent

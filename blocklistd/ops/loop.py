@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
+from blocklistd.errors import told, without_text
 from blocklistd.ops import systemd
+
+log: Final = logging.getLogger(__name__)
 
 INTERVAL: Final = 0.25  # seconds between two looks
 
@@ -20,8 +24,26 @@ async def watch(observe: Callable[[float], None], interval: float = INTERVAL) ->
         observe(max(0.0, loop.time() - due))
 
 
+def unheard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An error that nobody waits for; asyncio's own handler would show what was being worked on."""
+    error = context.get("exception")
+    if error is None:
+        log.error("on the event loop: %s", context["message"])
+    else:
+        log.error("on the event loop: %s", type(error).__name__, exc_info=without_text(error))
+
+
 async def feed(interval: float | None) -> None:
     """Gives systemd's watchdog a sign of life every so many seconds, while the loop turns. None: nobody watches."""
     while interval is not None:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(interval)
+
+
+async def in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
+    """One after the other; what fails is logged, and keeps nothing behind it from its turn."""
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:
+            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics import MetricWrapperBase
 
 from blocklistd.jobs.runner import CAUSES, Jobs
 from blocklistd.model import ListId, Outcome
@@ -15,6 +23,7 @@ from blocklistd.ops.process import Process
 from blocklistd.pipeline import Pull
 from blocklistd.serve.catalogue import Catalogue, ListView
 from blocklistd.serve.https import Listener
+from blocklistd.serve.zones import Zones
 from blocklistd.stations import Stations
 from blocklistd.versions.metadata import SignedRole
 
@@ -27,10 +36,16 @@ HANDLED: Final = {
 }
 """What `Stations.handled` counts: the metric, its help, what its subject is."""
 
+STATIONS: Final = {"source": ("fetch", "intake", "seal", "keep"), "list": ("settle", "sign"), "zone": ("zone",)}
+"""By what their subject is."""
+
 _STATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _PULL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _REQUEST_BUCKETS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60)
+
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a line for each counter, that says what process_start_time_seconds does
 
 
 class Metrics(Stations):
@@ -112,6 +127,7 @@ class Metrics(Stations):
         self.sent_bytes = Counter("blocklistd_feed_sent_bytes", "Bytes of the feed's answers", registry=registry)
         self.connections = Gauge("blocklistd_feed_connections", "Open connections", registry=registry)
         self.waiting = Gauge("blocklistd_feed_waiting", "Long polls under way", registry=registry)
+        self.ready = Gauge("blocklistd_ready", "1: /readyz says so", registry=registry)
         self.zone_behind = Gauge(
             "blocklistd_zone_behind",
             "1: the zone could not be brought to its list's version",
@@ -175,15 +191,14 @@ class Metrics(Stations):
         self.state_size = Gauge(
             "blocklistd_state_size_bytes", "The size of the file system where it is", registry=registry
         )
+        self._scraping = asyncio.Lock()
         self._known: dict[str, set[str]] = {"source": set(), "list": set(), "zone": set()}
 
     def configure(self, sources: Iterable[str], lists: Iterable[str], zones: Iterable[str]) -> None:
         """What there is from now on: counters begin at 0, and what is no longer there raises no alarm."""
         for kind, ids in (("source", set(sources)), ("list", set(lists)), ("zone", set(zones))):
             for gone in self._known[kind] - ids:
-                for gauge in self._gauges[kind]:
-                    with contextlib.suppress(KeyError):
-                        gauge.remove(gone)
+                self._end(kind, gone)
             for new in ids - self._known[kind]:
                 self._begin(kind, new)
             self._known[kind] = ids
@@ -191,9 +206,7 @@ class Metrics(Stations):
             self.station_failures.labels("database", what)
 
     def _begin(self, kind: str, name: str) -> None:
-        for station in {"source": ("fetch", "intake", "seal", "keep"), "list": ("settle", "sign"), "zone": ("zone",)}[
-            kind
-        ]:
+        for station in STATIONS[kind]:
             self.station_failures.labels(station, name)
         for what, (_, _, label) in HANDLED.items():
             if label == kind:
@@ -202,13 +215,20 @@ class Metrics(Stations):
             for outcome in Outcome:
                 self.pulls.labels(name, outcome.value)
 
+    def _end(self, kind: str, name: str) -> None:
+        for metric in (*self._about[kind], *(self._handled[what] for what in HANDLED if HANDLED[what][2] == kind)):
+            metric.remove_by_labels({kind: name})
+        for station in STATIONS[kind]:
+            for metric in (self.station_seconds, self.station_failures):
+                metric.remove_by_labels({"station": station, "subject": name})
+
     @property
-    def _gauges(self) -> dict[str, tuple[Gauge, ...]]:
+    def _about(self) -> dict[str, tuple[MetricWrapperBase, ...]]:
         return {
-            "source": (self.rejected, self.accepted, self.overdue),
+            "source": (self.rejected, self.accepted, self.overdue, self.pulls, self.pull_seconds),
             "list": (
                 *(self.version, self.entries, self.published, self.expires),
-                *(self.signatures_expire, self.signatures_left),
+                *(self.signatures_expire, self.signatures_left, self.publish_seconds, self.held_by),
             ),
             "zone": (self.zone_serial, self.zone_records, self.zone_behind, self.secondary_lag),
         }
@@ -287,6 +307,15 @@ class Metrics(Stations):
         self.loop_lag_max.set(self._latest)
         self._latest = 0.0
 
+    def set_zones(self, zones: Zones, behind: Set[str]) -> None:
+        """A zone that never had a serial can be behind as well."""
+        for zone in zones.views().values():
+            if zone is not None:
+                self.zone_serial.labels(zone.plan.name).set(zone.serial % 2**32)
+                self.zone_records.labels(zone.plan.name).set(zone.records)
+        for name in self._known["zone"]:
+            self.zone_behind.labels(name).set(int(name in behind))
+
     def set_signatures(self, signed: Mapping[ListId, Mapping[str, SignedRole]], now: datetime) -> None:
         for list_id, roles in dict(signed).items():
             self.signatures_expire.labels(list_id).set(min(role.expires for role in roles.values()).timestamp())
@@ -298,8 +327,10 @@ class Metrics(Stations):
         self.state_size.set(size)
         self.state_free.set(free)
 
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
+    async def text(self) -> bytes:
+        """For Prometheus; one at a time, and off the loop: a hundred sources and lists are 10,000 lines."""
+        async with self._scraping:
+            return await asyncio.to_thread(generate_latest, self.registry)
 
 
 def _resource(path: str) -> str:

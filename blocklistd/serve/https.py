@@ -27,6 +27,10 @@ Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
 """Told of each answer: the request, the answer, the seconds that it took."""
 
 
+def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
+    """The operators' own requests are not counted with the subscribers'."""
+
+
 class Connection(RequestHandler):
     """aiohttp's, which lets a reader take for ever, goes on waiting for a client that left, and quotes in plain text
     what is no request."""
@@ -141,7 +145,7 @@ def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Re
 class Listener:
     """One HTTP service on its sockets."""
 
-    def __init__(self, handler: Handler, observe: Observer) -> None:
+    def __init__(self, handler: Handler, observe: Observer = _unobserved) -> None:
         self._runner = web.ServerRunner(
             BoundedServer(
                 answering(handler, observe),
@@ -150,7 +154,7 @@ class Listener:
                 max_line_size=8190,
                 max_field_size=8190,
             ),
-            shutdown_timeout=DRAIN,
+            shutdown_timeout=DRAIN / 2,  # aiohttp waits for so long twice: before it cancels, and after
         )
         self.addresses: list[Address] = []
 

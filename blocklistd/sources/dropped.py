@@ -35,7 +35,7 @@ class Taken:
         try:
             return self.file.read(size)
         except OSError as error:
-            raise FetchError(f"{self.path}: {error.strerror}: it can't be read") from None
+            raise FetchError(f"{named(self.path)}: {error.strerror}: it can't be read") from None
 
     def close(self) -> None:
         self.file.close()
@@ -49,13 +49,13 @@ def take(url: str) -> Taken:
             return _open(path)
         newest = _newest(path)
         if newest is None:
-            raise FetchError(f"{path}: no file in this drop folder: expected one whose name does not end in "
+            raise FetchError(f"{named(path)}: no file in this drop folder: expected one whose name does not end in "
                              f"{', '.join(NOT_BODIES)}")  # fmt: skip
         # Whoever may drop files here may not thereby make the daemon read any file of the system.
         return _open(newest, os.O_NOFOLLOW)
     except OSError as error:
         raise FetchError(
-            f"{path}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
+            f"{named(path)}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
         ) from None
 
 
@@ -65,9 +65,14 @@ def read_beside(url: str, size: int) -> bytes:
     try:
         found = _open(path)
     except OSError as error:
-        raise FetchError(f"{path}: {error.strerror}: expected the signature of the file beside it") from None
+        raise FetchError(f"{named(path)}: {error.strerror}: expected the signature of the file beside it") from None
     with found.file:
         return found.read(size)
+
+
+def named(path: Path) -> str:
+    """A path as errors name it: the name of a file that somebody dropped may hold any bytes."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(path))
 
 
 def path_of(url: str) -> Path:
@@ -78,7 +83,7 @@ def path_of(url: str) -> Path:
         rest = slash + rest
         if host not in ("", "localhost"):
             raise FetchError(f"{url}: a file: URL with a host: expected file:///PATH")
-    path = unquote(rest)
+    path = unquote(rest, errors="surrogateescape")
     if not path.startswith("/") or "\0" in path:
         raise FetchError(f"{url}: not an absolute path: expected file:///PATH")
     return Path(path)
@@ -103,5 +108,5 @@ def _open(path: Path, flags: int = 0) -> Taken:
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
         file.close()
-        raise FetchError(f"{path}: not a regular file")
+        raise FetchError(f"{named(path)}: not a regular file")
     return Taken(path, file, found.st_size)

@@ -182,7 +182,9 @@ async def _file_body(request: Request, sink: _Sink) -> _Taken | NotModified:
         while data := await asyncio.to_thread(found.read, PIECE):
             await sink.write(data)
         if found.tag() != tag or sink.length != found.size:
-            raise FetchError(f"{found.path}: changed while it was read: expected whole files, moved into place")
+            raise FetchError(
+                f"{dropped.named(found.path)}: changed while it was read: expected whole files, moved into place"
+            )
     finally:
         await asyncio.to_thread(found.close)
     return _Taken(found.path.as_uri(), "identity", Validators(etag=tag))

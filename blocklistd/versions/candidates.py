@@ -79,9 +79,7 @@ def case(connection: Connection, candidate: CandidateId) -> Case:
     """Raises RefusedError where there is no such candidate."""
     row = connection.execute(select(candidates).where(candidates.c.id == candidate)).first()
     if row is None:
-        raise RefusedError(
-            f"there is no candidate {candidate!r}: `blocklistd candidate list` names those that are held"
-        )
+        raise RefusedError("there is no such candidate: `blocklistd candidate list` names those that are held")
     return _case(connection, row)
 
 

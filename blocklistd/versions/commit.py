@@ -305,19 +305,21 @@ def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
 
 
 def _suffixes(*changes: Iterable[bytes]) -> dict[str, int]:
-    """How many of the changes are under each last label: enough to see a country or a platform hit by mistake.
+    """How many of the changes are under each last label: enough to see that a country was hit by mistake.
 
-    Not longer suffixes: two labels can be an entry's whole name.
+    Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
     """
     count: Counter[str] = Counter()
     for changed in changes:
         for line in changed:
             kind, value = type_and_value(line)
-            if kind in (b"host", b"domain"):
-                count[value.rpartition(b".")[2].decode()] += 1
-            elif kind == b"url":
-                host = value.split(b"/", 3)[2].partition(b":")[0]
-                count[host.rpartition(b".")[2].decode()] += 1
-            else:
+            if kind not in (b"host", b"domain", b"url"):
                 count[kind.decode()] += 1
+                continue
+            host = value.split(b"/", 3)[2].partition(b":")[0] if kind == b"url" else value
+            parent, _, last = host.rpartition(b".")
+            if last.isdigit() or host.startswith(b"["):  # of the canonical names none ends in digits only
+                count["address"] += 1
+            else:
+                count[last.decode() if parent else "."] += 1
     return dict(count.most_common(SUFFIXES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Store:
         with store_errors(self.state_dir):
             if not self.state_dir.exists():
                 self.state_dir.mkdir(mode=0o700, parents=True)
+            if stat.S_IMODE(self.state_dir.stat().st_mode) != 0o711:
                 self.state_dir.chmod(0o711)
 
     @contextmanager

@@ -125,13 +125,30 @@ def test_what_is_no_longer_configured_raises_no_alarm(tmp_path: Path) -> None:
     overdue = 'blocklistd_source_overdue{source="gone"}'
     with scene.daemon as daemon:
         daemon.wait_for(lambda: scrape(scene).get(overdue) == 1)
+        daemon.first_pull("gone")
         assert scrape(scene)['blocklistd_pulls_total{outcome="failed",source="gone"}'] <= 1
         del scene.daemon.config["sources"]["gone"]
         daemon.write_config()
         assert daemon.process is not None
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for(lambda: overdue not in scrape(scene))
+        assert not [name for name in scrape(scene) if '"gone"' in name], "reloads add up to nothing"
         assert 'blocklistd_source_overdue{source="hotline"}' in scrape(scene)
+
+
+def test_what_is_not_served_is_seen(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        assert scrape(scene)["blocklistd_ready"] == 1
+        daemon.stop()
+        sealed = tmp_path / "state" / "sealed"
+        sealed.rename(tmp_path / "kept")
+        daemon.start()
+        daemon.wait_for(lambda: "stays as it is" in daemon.log)
+        found = scrape(scene)
+        assert found["blocklistd_ready"] == 0
+        assert found[f'blocklistd_zone_behind{{zone="{ZONE}"}}'] == 1
 
 
 def test_a_secondary_that_stays_behind_is_seen(tmp_path: Path) -> None:

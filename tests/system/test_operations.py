@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -308,7 +309,7 @@ def test_a_name_is_nothing_but_a_name(two: Daemon, name: str) -> None:
     for group in ("source", "candidate", "subscriber"):
         refused = two.cli(group, "show", name, "-c", str(two.path), check=False)
         assert refused.returncode == 1
-        assert refused.stderr.startswith(f"blocklistd: there is no {group} {name!r}".encode())
+        assert refused.stderr.startswith(f"blocklistd: there is no such {group}".encode())
 
 
 def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp_path: Path) -> None:
@@ -351,6 +352,93 @@ def test_a_damaged_snapshot_is_made_again(two: Daemon, tmp_path: Path) -> None:
     assert "was made again" in two.log
     assert two.snapshot("national", token) == before
     assert two.ops("/readyz").status == 200
+
+
+def test_while_it_stops_it_is_not_ready_and_a_request_has_ten_seconds(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        late = {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/list.txt", "timeout": "60s"}
+        config = {
+            "sources": {"late": source(tmp_path, "late", **late)},
+            "lists": {"national": {"sources": ["late"]}},
+        }
+        with Daemon(tmp_path, config) as daemon:
+            assert daemon.process is not None
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.connect(str(tmp_path / "c.sock"))
+                asking.sendall(b"POST /sources/late/pull HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+                with silent.accept()[0]:  # it is at work
+                    daemon.process.send_signal(signal.SIGTERM)
+                    daemon.wait_for(lambda: daemon.ops("/readyz").body == b"stopping\n")
+                    daemon.process.wait(20)
+
+
+def test_a_state_dir_that_is_there_gets_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o755)
+    with Daemon(tmp_path, {}) as daemon:
+        assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o711
+        assert daemon.process is not None
+        limits = Path(f"/proc/{daemon.process.pid}/limits").read_text()
+        assert re.search("^Max core file size +0 +0 ", limits, re.M), "a core would hold the online key"
+
+
+def test_a_file_in_the_place_of_the_control_socket_stays(tmp_path: Path) -> None:
+    (tmp_path / "c.sock").write_text("precious")
+    daemon = Daemon(tmp_path, {})
+    daemon.init_keys()
+    daemon.launch()
+    assert daemon.process is not None
+    assert daemon.process.wait(60) == 1
+    assert "no socket" in daemon.log
+    assert (tmp_path / "c.sock").read_text() == "precious"
+
+
+def test_what_is_no_request_is_refused_without_being_said_again(two: Daemon) -> None:
+    for wrong in (
+        b"GET /v1/lists HTTP/1.1\r\nzq7secret\r\n\r\n",
+        b"zq7secret /\r\n\r\n",
+        b"GET http://[zq7secret/ HTTP/1.1\r\n\r\n",
+    ):
+        for port in (two.feed_port, two.ops_port):
+            with socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.sendall(wrong)
+                answer = b"".join(iter(lambda: connection.recv(4096), b""))
+            assert answer.split(b" ")[1] == b"400"
+            assert b"application/problem+json" in answer
+            assert b"zq7secret" not in answer
+    assert "zq7secret" not in two.log
+
+
+def test_what_was_asked_for_by_mistake_is_not_said_again(two: Daemon) -> None:
+    mark = "zq7secret"
+    for command in (
+        "source pull",
+        "source show",
+        "candidate show",
+        "candidate approve",
+        "list versions",
+        "subscriber show",
+        "subscriber revoke",
+        "subscriber add --list national",
+        "subscriber add isp --list",
+        "subscriber add isp --zone",
+    ):
+        for mistaken in (f"https://{mark}.example/x", f"{mark}.example"):
+            refused = two.cli(*command.split(), mistaken, "-c", str(two.path), check=False)
+            assert refused.returncode == 1
+            assert refused.stderr
+            assert mark not in (refused.stdout + refused.stderr).decode()
+    assert mark not in two.log
+
+
+def test_what_is_dropped_under_any_name_is_dealt_with(tmp_path: Path) -> None:
+    (tmp_path / "drop").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/drop/caf\xe9\n.txt")).write_text("a.example\n")
+    (tmp_path / "hotline.pub").write_bytes(bytes(minisign.KeyPair.generate().public_key) + b"\n")
+    drop = source(tmp_path, "drop", url=f"file:{tmp_path}/drop", verify={"method": "minisign", "key": "hotline.pub"})
+    with Daemon(tmp_path, {"sources": {"drop": drop}}) as daemon:
+        daemon.first_pull("drop")
+        assert r"caf\udce9\n.txt.minisig: No such file" in daemon.pull("drop")["reason"]
+        assert all(json.loads(line) for line in daemon.log.splitlines())
 
 
 def test_the_loop_feeds_the_watchdog(two: Daemon, tmp_path: Path) -> None:

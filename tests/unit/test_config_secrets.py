@@ -10,7 +10,7 @@ from blocklistd.config import Bearer, Secret
 from blocklistd.errors import ConfigError
 from blocklistd.plans import source_plans
 
-from .configuring import problems, read, source
+from .configuring import RIGHT, problems, read, source
 
 
 def secret(folder: Path, text: str) -> Secret:
@@ -89,6 +89,28 @@ def test_no_secret_and_none_is_shown(tmp_path: Path, text: str) -> None:
     (problem,) = problems(tmp_path, source(f"auth: {{bearer: {text}}}"))
     assert problem.line == 7
     assert problem.key.startswith("sources.hotline-a.auth.bearer")
+    assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'auth: {basic: "user:hunter2"}',
+        "auth: hunter2",
+        "url: user:hunter2@hotline.example/list",
+        '"url": "hotline.example/list?token=hunter2"',
+        "url: https://hotline.example/list#hunter2",
+    ],
+)
+def test_what_may_be_a_secret_elsewhere_is_not_shown_either(tmp_path: Path, text: str) -> None:
+    found = problems(tmp_path, source(text))
+    assert found
+    assert "hunter2" not in "".join(map(str, found))
+
+
+def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, RIGHT + "keys: {online: hunter2}\n")
+    assert problem.key == "keys.online"
     assert "hunter2" not in str(problem)
 
 

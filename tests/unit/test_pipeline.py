@@ -161,6 +161,6 @@ async def test_a_pull_that_waited_is_of_the_source_as_it_is_now(tmp_path: Path) 
         waiting = asyncio.ensure_future(pipeline.pull(source.id))
         await asyncio.sleep(0)
         pipeline.sources = {}
-    with pytest.raises(RefusedError, match="no source"):
+    with pytest.raises(RefusedError, match="no such source"):
         await waiting
     versions.close()

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 
+from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.process import Process
+
+
+async def test_a_scrape_does_not_hold_the_loop() -> None:
+    threads: list[threading.Thread] = []
+
+    class Probe(Collector):
+        def collect(self) -> Iterable[Metric]:
+            threads.append(threading.current_thread())
+            return ()
+
+    metrics = Metrics()
+    metrics.registry.register(Probe())
+    threads.clear()
+    text = await metrics.text()
+    assert b"blocklistd_ready" in text
+    assert b"_created" not in text
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 def test_the_process_is_measured_without_the_rest_of_proc(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""What the log looks like, and that it tells no more than it should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from blocklistd.ops.logs import JsonLines, formatter
+from blocklistd.ops.loop import unheard
+
+MARK = "zq7secret"
+
+
+def record(message: str) -> logging.LogRecord:
+    return logging.LogRecord("blocklistd.x", logging.WARNING, "x.py", 1, message, (), None)
+
+
+def test_a_line_is_an_object_whatever_the_message_holds() -> None:
+    for message in ("a\nb", 'quote " and \\', "caf\xe9 \u2028", "/drop/caf\udce9.txt", "\0\x1b[31m"):
+        line = JsonLines().format(record(message))
+        assert "\n" not in line
+        assert json.loads(line)["level"] == "warning"
+
+
+def test_auto_is_the_journal_only_where_the_stream_is_the_journals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(tmp_path / "log", "w") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        assert formatter("auto", stream).format(record("text")) == "<4>blocklistd.x: text"
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino + 1}")  # a session's, inherited
+        assert json.loads(formatter("auto", stream).format(record("text")))["message"] == "text"
+
+
+async def test_an_error_that_nobody_waits_for_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unheard)
+
+    async def fail() -> None:
+        raise ValueError(MARK)
+
+    task = asyncio.ensure_future(fail())
+    await asyncio.wait([task])
+    del task
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert "ValueError" in caplog.text
+    assert MARK not in caplog.text
+    assert "test_ops_logs.py" in caplog.text, "where it was"
+    unheard(loop, {"message": "Task was destroyed but it is pending!"})
+    assert "destroyed" in caplog.text
+    assert sys.exc_info() == (None, None, None)
