@@ -144,7 +144,11 @@ class Application:
             await self.operations.reload_subscribers()
             await self._listen(stack, sockets)
             self._handle_signals()
-            for watching in (loop.watch(self.metrics.late), loop.feed(systemd.watchdog_interval())):
+            for watching in (
+                loop.watch(self.metrics.late),
+                loop.feed(systemd.watchdog_interval()),
+                self.scheduler.watch(self.clock),
+            ):
                 stack.callback(asyncio.ensure_future(watching).cancel)
             self._ready = True
             systemd.notify("READY=1\nSTATUS=serving")
