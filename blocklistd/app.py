@@ -155,7 +155,11 @@ class Application:
             await self._serve_lists()
             await self.operations.reload_subscribers()
             # before the listeners: fed until they have drained
-            for watching in (loop.watch(self.metrics.late), loop.feed(systemd.watchdog_interval())):
+            for watching in (
+                loop.watch(self.metrics.late),
+                loop.feed(systemd.watchdog_interval()),
+                self.scheduler.watch(self.clock),
+            ):
                 stack.callback(asyncio.ensure_future(watching).cancel)
             await self._listen(stack, sockets)
             self._handle_signals()

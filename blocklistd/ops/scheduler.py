@@ -19,6 +19,7 @@ from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
 SOON: Final = timedelta(milliseconds=50)
+CLOCK_LOOK: Final = 10.0  # seconds between two looks at the clock
 
 
 def interval_of(every: timedelta) -> IntervalTrigger:
@@ -48,6 +49,19 @@ class Scheduler:
     def stop(self) -> None:
         if self._scheduler.running:  # a stop may come before the first start has settled
             self._scheduler.shutdown(wait=False)
+
+    async def watch(self, clock: Callable[[], datetime], interval: float = CLOCK_LOOK) -> None:
+        """Ends when it is cancelled. What is due is due by the wall clock: where that is set back, all of it would wait
+        until the old time comes again."""
+        last = clock()
+        while True:
+            await asyncio.sleep(interval)
+            now = clock()
+            if now < last:
+                log.warning("the clock was set back by %s: what is due is reckoned anew", last - now)
+                for job in self._scheduler.get_jobs():
+                    job.modify(next_run_time=next_time(job.trigger, now, now))
+            last = now
 
     def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
         """At once if it never ran or its time has passed while nobody was there, else when it is due."""
