@@ -12,7 +12,7 @@ import orjson
 
 from blocklistd.lines import Buffer, key_of
 from blocklistd.outputs.diff import parse, render
-from blocklistd.outputs.snapshot import find, splice
+from blocklistd.outputs.snapshot import Search, find, searching, splice
 
 
 @dataclass(slots=True)
@@ -23,6 +23,7 @@ class Overlay:
     removes: set[bytes] = field(default_factory=set)
     adds: dict[bytes, bytes] = field(default_factory=dict)
     """By key (lines.key_of)."""
+    search: Search | None = field(default=None, compare=False)
 
     @classmethod
     def read(cls, base: Buffer, written: bytes) -> Overlay:
@@ -36,12 +37,16 @@ class Overlay:
         yield from render((line, -1) for line in sorted(self.removes))
         yield from render((line, +1) for line in sorted(self.adds.values()))
 
+    def expect(self, times: int) -> None:
+        """`find` will be asked so often."""
+        self.search = searching(self.base, times)
+
     def find(self, key: bytes) -> bytes | None:
         """The line with this key, or None."""
         added = self.adds.get(key)
         if added is not None:
             return added
-        line = find(self.base, key)
+        line = find(self.base, key, self.search)
         return None if line is None or line in self.removes else line
 
     def revised(self, removes: Iterable[bytes], adds: Iterable[bytes]) -> Overlay:

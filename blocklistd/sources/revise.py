@@ -80,6 +80,7 @@ def _follow(
     removes: list[bytes] = []
     adds: list[bytes] = []
     types = Counter(base.types)
+    base.asserted.expect(len(leaving) + len(coming))
     for key in leaving.keys() | coming.keys():
         standing = base.asserted.find(key)
         before = multiples.pop(key, [standing.decode()] if standing is not None else [])

@@ -133,6 +133,8 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
             buffers = [found.whole() for _, found in now.values()]
             snapshot, composition = _compose_anew(files, live if state.live else None, buffers, rules)
         else:
+            for _, found in now.values():
+                found.expect(len(touched))
             composition = compose(live, touched, [found.find for _, found in now.values()], rules)
         changes = bool(composition) or state.live is None
         candidate = _judged(plan, state, assertion, order, composition, changes=changes)

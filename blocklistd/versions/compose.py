@@ -24,7 +24,7 @@ from blocklistd.keyed import Keyed
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
 from blocklistd.lines import Buffer, key_of, type_and_value
-from blocklistd.outputs.snapshot import find, lines
+from blocklistd.outputs.snapshot import find, lines, searching
 
 ID_BYTES: Final = 16
 _ID_DIGITS: Final = 2 * ID_BYTES
@@ -111,8 +111,10 @@ def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rul
     key gives its attributes.
     """
     removes, adds, counts = [], [], dict[str, int]()
-    for key in sorted({key_of(line) for line in touched}):
-        before = find(live, key)
+    keys = sorted({key_of(line) for line in touched})
+    search = searching(live, len(keys))
+    for key in keys:
+        before = find(live, key, search)
         asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
         if asserted is not None:

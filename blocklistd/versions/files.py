@@ -39,8 +39,8 @@ class Disk:
             view = view[file.write(view) :]
 
     def write_back(self, file: BinaryIO, start: int, size: int) -> None:
-        """Has the kernel begin to write these bytes out, so that `fsync` finds little left; a hint: nothing is durable by
-        it (sync_file_range(2), which unlike fsync writes no journal)."""
+        """Has the kernel begin to write these bytes out, so that `fsync` finds little left; a hint, which makes nothing
+        durable (sync_file_range(2), which unlike fsync writes no journal)."""
         if _SYNC_FILE_RANGE is not None:
             _SYNC_FILE_RANGE(file.fileno(), ctypes.c_int64(start), ctypes.c_int64(size), _WRITE)
 

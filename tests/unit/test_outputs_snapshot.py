@@ -10,7 +10,7 @@ import pytest
 
 from blocklistd.lines import key_of
 from blocklistd.model import Entry
-from blocklistd.outputs.snapshot import changed_lines, find, lines, position, splice
+from blocklistd.outputs.snapshot import changed_lines, find, lines, position, searching, splice
 
 
 def line(value: str, **attributes: str) -> bytes:
@@ -53,6 +53,19 @@ def test_each_line_is_found_by_its_key_and_no_other() -> None:
     for value in ["https://a.example", "https://a.example/!x", "", "a", "~"]:
         assert find(buffer, key_of(line(value))) is None
     assert find(b"", key_of(A)) is None
+
+
+@pytest.mark.parametrize("apart", [1, 40, 200, 100_000])
+def test_many_searches_find_what_one_finds(apart: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blocklistd.outputs.snapshot._APART", apart)
+    chance = random.Random(apart)
+    every = [line(f"https://{number:04}.example/{'x' * chance.randrange(30)}") for number in range(60)]
+    buffer = joined(*every[::2])
+    search = searching(buffer, 1000)
+    begins = [0, *(at + 1 for at, octet in enumerate(buffer) if octet == 10)]
+    for wanted in [*every, b"", b"~", every[7][:-1], every[8] + b"~"]:
+        assert [search(wanted, low) for low in begins] == [position(buffer, wanted, low) for low in begins]
+    assert searching(b"", 1000)(b"a", 0) == 0
 
 
 def test_splicing_removes_and_adds_anywhere() -> None:
