@@ -160,13 +160,13 @@ def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) 
     timer.start()
     try:
         answer = orjson.loads(receive.recv_bytes(MAX_JOB_REPORT))
-    except EOFError:
+    except (EOFError, OSError, orjson.JSONDecodeError) as error:  # OSError: an end in the middle of it, or too much
         if late.is_set():
             raise JobError(f"the job took longer than {limits.wall:g} s and was stopped", "time") from None
+        if not isinstance(error, EOFError):
+            raise JobError("the job's answer can't be read: it was stopped", "answer") from None
         process.join(5)
         raise _death(process.exitcode, limits) from None
-    except (OSError, orjson.JSONDecodeError):
-        raise JobError("the job's answer can't be read: it was stopped", "answer") from None
     finally:
         timer.cancel()
     if "value" in answer:

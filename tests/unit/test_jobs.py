@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -60,7 +61,10 @@ def eat_memory() -> int:
 
 
 def begin_to_answer() -> None:
-    answer = next(int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2)
+    others = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]  # the listing's own among them
+    answer = next(
+        one for one in others if os.path.exists(f"/proc/self/fd/{one}") and stat.S_ISFIFO(os.fstat(one).st_mode)
+    )
     os.write(answer, b"\0\0\0\5{")
     time.sleep(3600)
 
