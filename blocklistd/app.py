@@ -193,7 +193,6 @@ class Application:
             stack.callback(bound.close)
         if feed.tls is not None:
             self._tls = server_context(feed.tls.cert, feed.tls.key)
-            self._good_until = good_until(feed.tls.cert)
         return sockets
 
     def _open_store(self, stack: AsyncExitStack) -> Store:

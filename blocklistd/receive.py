@@ -48,13 +48,9 @@ class SourcePlan:
     @property
     def settings(self) -> str:
         """What a body was asked for and read with: with other settings, what was read before says nothing."""
-        url, fields, defaults = (
-            self.request(Validators()).url,
-            sorted(self.fields.items()),
-            sorted(self.defaults.items()),
-        )
-        read_with = repr((url, self.format, fields, defaults, self.key, CANONICALISER))
-        return hashlib.sha256(read_with.encode()).hexdigest()  # a URL's query may hold a secret
+        url = self.request(Validators()).url
+        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
+        return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Draft:
         self._file = file
         self._hash = hashlib.sha256()
         self._pending = bytearray()
-        self._put_out = self._written_back = 0
+        self._waiting = 0  # bytes at the end that the kernel was not yet told to write
         self.length = 0
         self.sealed: Sha256 | None = None
 
@@ -87,10 +87,10 @@ class Draft:
     def _put(self, data: bytes | bytearray | memoryview) -> None:
         self._hash.update(data)
         self._disk.write(self._file, memoryview(data))
-        self._put_out += len(data)
-        if self._put_out - self._written_back >= WRITE_BACK:  # the disk works while the rest is made
-            self._disk.write_back(self._file, self._written_back, self._put_out - self._written_back)
-            self._written_back = self._put_out
+        self._waiting += len(data)
+        if self._waiting >= WRITE_BACK:  # the disk works while the rest is made
+            self._disk.write_back(self._file, self._file.tell() - self._waiting, self._waiting)
+            self._waiting = 0
 
     def _flush(self) -> None:
         if self._pending:
