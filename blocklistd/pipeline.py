@@ -42,6 +42,7 @@ from blocklistd.versions.candidates import Decision
 from blocklistd.versions.commit import Assertion, ListPlan, Settled
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import list_state
+from blocklistd.versions.packing import recede
 from blocklistd.versions.pulls import record_decision, record_pull, source_state
 from blocklistd.versions.standing import standing
 from blocklistd.versions.store import Store
@@ -227,6 +228,8 @@ class Pipeline:
                 self._stations.handled(change, plan.id, getattr(settled.candidate, change))
             await self._publish(plan.id, settled.made)
             log.info("list %s: version %d is live, released by %s", plan.id, settled.made, order.decided_by or "auto")
+        if settled.superseded is not None:  # nobody waits for it
+            asyncio.get_running_loop().run_in_executor(None, recede, self._store.sealed, settled.superseded)
         return settled
 
     async def _publish(self, list_id: ListId, version: Version) -> None:

@@ -26,6 +26,7 @@ from blocklistd.sources.intake import Earlier, Findings, Left, Order, intake
 from blocklistd.stations import Stations
 from blocklistd.versions import asserted, evidence
 from blocklistd.versions.database import Database
+from blocklistd.versions.files import uncache
 from blocklistd.versions.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
 from blocklistd.versions.store import Store
 
@@ -210,6 +211,8 @@ class Reception:
         if not order.notes.stat().st_size:
             return None
         arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
+        if received.state.body is not None:
+            uncache(files.path(received.state.body.listed))
         return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
 
     def _asserted(self, received: Received) -> Sha256:

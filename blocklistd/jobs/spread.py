@@ -86,14 +86,13 @@ def _answers(ends: list[tuple[int, int]], parts: int) -> Iterator[Answer]:
 
 
 def _read(descriptor: int, size: int) -> bytes:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        got = os.readv(descriptor, [view])
-        if not got:
+    pieces = []
+    while size:
+        pieces.append(os.read(descriptor, min(size, _PIPE)))
+        if not pieces[-1]:
             raise JobError("a process of the job died: perhaps no memory was left")
-        view = view[got:]
-    return bytes(data)
+        size -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _live(work: Work, number: int, count: int, told: int, answering: int, prepare: Callable[[], None]) -> None:

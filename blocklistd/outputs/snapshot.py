@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from blocklistd.lines import Buffer
 
@@ -84,16 +84,47 @@ def find(buffer: Buffer, key: bytes, search: Search | None = None) -> bytes | No
     return buffer[start : buffer.find(b"\n", start)]
 
 
-def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
-    """The snapshot without the lines of `removes` and with those of `adds`, both sorted, in pieces; long ones are views
-    of `old`, so that nothing is copied before it is used.
+class Edit(NamedTuple):
+    """What stands in a buffer from `start` to before `end` is replaced."""
 
-    Raises ValueError if a removed line is not there, an added one is, or either is out of order, and be it after the
-    first pieces: what comes out to its end is exactly what was meant.
+    start: int
+    end: int
+    by: bytes
+
+
+def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[Edit]:
+    """What makes of `old` the snapshot without the lines of `removes` and with those of `adds`, both sorted.
+
+    Raises ValueError if a removed line is not there, an added one is, or either is out of order.
     """
+    _check_order(removes)
+    _check_order(adds)
+    search = searching(old, len(removes) + len(adds))
+    found: list[Edit] = []
+    at = 0
+    for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
+        at = search(line, at)
+        there = old[at : at + len(line) + 1] == line + b"\n"
+        if there == bool(adding):
+            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
+        if adding:
+            found.append(Edit(at, at, line + b"\n"))
+        else:
+            found.append(Edit(at, at + len(line) + 1, b""))
+            at += len(line) + 1
+    return found
+
+
+def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """The snapshot that `edits` says; raises ValueError as it does."""
+    return edited(old, edits(old, removes, adds))
+
+
+def edited(old: Buffer, changes: Sequence[Edit]) -> Iterator[bytes | memoryview]:
+    """The buffer with its edits, in pieces; long ones are views of it, so that nothing is copied before it is used."""
     pending: list[bytes | memoryview] = []
     size = 0
-    for piece in _spliced(old, removes, adds):
+    for piece in replaced(old, changes, 0, len(old)):
         if len(piece) <= _SMALL:
             pending.append(piece)
             size += len(piece)
@@ -105,23 +136,16 @@ def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iter
     yield b"".join(pending)
 
 
-def _spliced(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
-    _check_order(removes)
-    _check_order(adds)
-    view, search = memoryview(old), searching(old, len(removes) + len(adds))
-    copied = 0
-    for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
-        at = search(line, copied)
-        there = old[at : at + len(line) + 1] == line + b"\n"
-        if there == bool(adding):
-            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
-        yield from _stretch(view, copied, at)
-        copied = at
-        if adding:
-            yield line + b"\n"
-        else:
-            copied += len(line) + 1
-    yield from _stretch(view, copied, len(old))
+def replaced(old: Buffer, changes: Iterable[Edit], start: int, end: int) -> Iterator[bytes | memoryview]:
+    """What is between two places once it is edited, where an edit may have begun before them and may end behind."""
+    view = memoryview(old)
+    at = start
+    for change in changes:
+        if change.start >= start:
+            yield from _stretch(view, at, change.start)
+            yield change.by
+        at = max(at, change.end)
+    yield from _stretch(view, at, end)
 
 
 def _stretch(view: memoryview, start: int, end: int) -> Iterator[memoryview]:

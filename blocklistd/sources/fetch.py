@@ -135,8 +135,8 @@ class _Sink:
         await asyncio.to_thread(self._remove)
 
     async def _flush(self) -> None:
-        pieces, self._pending, self._waiting = self._pending, [], 0
-        await self._in_thread(lambda: self._write(b"".join(pieces)))
+        data, self._pending, self._waiting = b"".join(self._pending), [], 0
+        await asyncio.gather(self._in_thread(lambda: self._write(data)), asyncio.to_thread(self._hash.update, data))
 
     async def _in_thread(self, call: Callable[[], None]) -> None:
         try:
@@ -150,7 +150,6 @@ class _Sink:
                 return
             if self._file is None:
                 self._file = open(self.path, "xb")  # noqa: SIM115
-            self._hash.update(data)
             self._file.write(data)
 
     def _close(self) -> None:

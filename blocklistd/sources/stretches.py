@@ -13,7 +13,7 @@ from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import Reading, read
 from blocklistd.sources.records import FormatOptions, default_attributes
 
-STRETCH: Final = 16 << 20  # bytes read at a time
+STRETCH: Final = 4 << 20  # bytes read at a time
 
 Reader = Callable[[bytes], Reading]
 

@@ -24,14 +24,14 @@ from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.lines import Buffer, type_and_value
 from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
 from blocklistd.outputs.overlay import Overlay
-from blocklistd.outputs.snapshot import changed_lines, lines, splice
+from blocklistd.outputs.snapshot import changed_lines, edits, lines, splice
 from blocklistd.versions.asserted import Opened, differing, intact, opened
 from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
 from blocklistd.versions.diffs import net_changes
 from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.lists import ListState, edit, list_state, log_changes, oldest_diff, version_rows
+from blocklistd.versions.packing import frame_of, sealed_and_packed
 from blocklistd.versions.pulls import asserted_by
-from blocklistd.versions.render import sealed_and_packed
 from blocklistd.versions.store import Store
 
 SUFFIXES: Final = 20  # that a reviewer is shown
@@ -86,13 +86,14 @@ class Order:
 class Settled:
     """What became of it: `made` is the new version, None where the candidate is held (`candidate.reasons`) or where
     nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held. `whole`
-    is the mark of the new snapshot."""
+    is the mark of the new snapshot, `superseded` the one that it takes the place of."""
 
     candidate: Candidate
     made: Version | None
     withheld: dict[str, int]
     suffixes: dict[str, int]
     whole: str | None = None
+    superseded: Sha256 | None = None
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Settled:
@@ -167,7 +168,8 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
                     log_changes(draft.connection, plan.id, draft.number, steps)
         if not changes or snapshot is None:
             return Settled(candidate, None, composition.withheld, {})
-        return Settled(candidate, draft.number, composition.withheld, {}, files.mark(snapshot.digest))
+        before = state.live.sha256 if state.live is not None else None
+        return Settled(candidate, draft.number, composition.withheld, {}, files.mark(snapshot.digest), before)
 
 
 def _accepted(plan: ListPlan, before: dict[SourceId, Sha256], assertion: Assertion) -> dict[SourceId, Sha256]:
@@ -265,9 +267,9 @@ def _spliced(
     with ThreadPoolExecutor(1) as thread:
         whole = thread.submit(lambda: (seen and seen == files.mark(digest)) or files.intact(digest))
         try:
-            with sealed_and_packed(files) as packing:
-                for piece in splice(live, composition.removes, composition.adds):
-                    packing.write(piece)
+            changes = edits(live, composition.removes, composition.adds)
+            with frame_of(files, digest) as frame, sealed_and_packed(files) as packing:
+                packing.splice(live, changes, frame)
         except ValueError:
             if whole.result():
                 raise

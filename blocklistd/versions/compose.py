@@ -28,7 +28,7 @@ from blocklistd.outputs.snapshot import find, lines, searching
 
 ID_BYTES: Final = 16
 _ID_DIGITS: Final = 2 * ID_BYTES
-BLOCK: Final = 4 << 20  # bytes composed at a time
+BLOCK: Final = 1 << 18  # bytes composed at a time
 _MANY: Final = 1 << 14  # lines composed at a time where several sources are merged
 
 Find = Callable[[bytes], bytes | None]

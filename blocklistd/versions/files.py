@@ -62,12 +62,12 @@ class Disk:
 
 
 class Draft:
-    """A file that is being written; `sealed` and `length` (bytes) are set once it has its name."""
+    """A file that is being written, of `length` bytes so far; `sealed` is set once it is a sealed file."""
 
-    def __init__(self, disk: Disk, file: BinaryIO) -> None:
+    def __init__(self, disk: Disk, file: BinaryIO, hash: hashlib._Hash | None) -> None:
         self._disk = disk
         self._file = file
-        self._hash = hashlib.sha256()
+        self._hash = hash
         self._pending = bytearray()
         self._waiting = 0  # bytes at the end that the kernel was not yet told to write
         self.length = 0
@@ -85,7 +85,8 @@ class Draft:
         return len(data)
 
     def _put(self, data: bytes | bytearray | memoryview) -> None:
-        self._hash.update(data)
+        if self._hash is not None:
+            self._hash.update(data)
         self._disk.write(self._file, memoryview(data))
         self._waiting += len(data)
         if self._waiting >= WRITE_BACK:  # the disk works while the rest is made
@@ -97,29 +98,60 @@ class Draft:
             self._put(self._pending)
             self._pending = bytearray()
 
-    def finish(self) -> Sha256:
-        """Everything on the disk; the digest of it."""
+    def finish(self) -> None:
+        """Everything on the disk."""
         self._flush()
         self._disk.fsync(self._file)
-        return Sha256(self._hash.hexdigest())
 
 
 @contextmanager
-def atomic(disk: Disk, temporary: Path, final: Callable[[Sha256], Path]) -> Iterator[Draft]:
-    """A file that is whole, synced and under its final name when the block ends cleanly, and nowhere otherwise."""
+def atomic(
+    disk: Disk, temporary: Path, final: Callable[[], Path], hash: hashlib._Hash | None = None
+) -> Iterator[Draft]:
+    """A file that is whole, synced and under its final name when the block ends cleanly, and nowhere otherwise. `hash`
+    is updated with what is written; `final` may ask it for the name."""
     with store_errors(temporary.parent):
         try:
             with disk.create(temporary) as file:
-                draft = Draft(disk, file)
+                draft = Draft(disk, file, hash)
                 yield draft
-                digest = draft.finish()
-            name = final(digest)
+                draft.finish()
+            name = final()
             disk.rename(temporary, name)
             disk.fsync_folder(name.parent)
-            draft.sealed = digest
         except BaseException:
             disk.unlink(temporary)
             raise
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+    """A file's content as a read-only buffer; b"" for an empty one. Raises OSError."""
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield b""
+            return
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            yield content
+        finally:
+            with suppress(BufferError):  # whoever still has a view, perhaps the traceback of an error, unmaps it
+                content.close()
+
+
+def uncache(path: Path) -> None:
+    """Gives back the memory that the kernel has of a file which is hardly read again, for what is written next."""
+    with suppress(OSError), open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def mark(path: Path) -> str | None:
+    """Another one as soon as the file was written, replaced or renamed; None where it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
 
 class SealedFiles:
@@ -145,8 +177,10 @@ class SealedFiles:
 
         Raises StoreError where the disk refuses.
         """
-        with atomic(self.disk, self.unfinished(), self.path) as draft:
+        hash = hashlib.sha256()
+        with atomic(self.disk, self.unfinished(), lambda: self.path(Sha256(hash.hexdigest())), hash) as draft:
             yield draft
+        draft.sealed = Sha256(hash.hexdigest())
 
     def unfinished(self) -> Path:
         """A name for a file that is being written: swept, if it is left."""
@@ -164,6 +198,8 @@ class SealedFiles:
         digest = digest or self._digest(path)
         if not self.intact(digest):
             with store_errors(self.root):
+                with open(path, "rb") as file:
+                    self.disk.write_back(file, 0, 0)
                 self.disk.rename(path, self.path(digest))
         return digest
 
@@ -185,24 +221,12 @@ class SealedFiles:
         if digest is None:
             yield b""
             return
-        with store_errors(self.root), open(self.path(digest), "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                yield b""
-                return
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            try:
-                yield content
-            finally:
-                with suppress(BufferError):  # whoever still has a view, perhaps the traceback of an error, unmaps it
-                    content.close()
+        with store_errors(self.root), mapped(self.path(digest)) as content:
+            yield content
 
     def mark(self, digest: Sha256) -> str | None:
-        """Another one as soon as the file was written, replaced or renamed; None where it is not there."""
-        try:
-            found = os.stat(self.path(digest))
-        except OSError:
-            return None
-        return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+        """`mark` of the file."""
+        return mark(self.path(digest))
 
     def intact(self, digest: Sha256) -> bool:
         """Whether the file is there and its content has that digest."""

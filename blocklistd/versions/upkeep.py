@@ -15,7 +15,7 @@ from blocklistd.model import ListId, Sha256, Version
 from blocklistd.versions.asserted import bases, discard, intact
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import oldest_diff, version_rows
-from blocklistd.versions.render import SUFFIX
+from blocklistd.versions.render import CHUNKS, SUFFIX
 from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
 from blocklistd.versions.store import Store
 from blocklistd.versions.zones import newest_serial, prune_zone
@@ -105,7 +105,7 @@ def clear_work(store: Store) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in store.sealed.root.glob("??/*"):
-        if path.name.startswith(".") or path.suffix in SUFFIX.values():
+        if path.name.startswith(".") or path.suffix in (*SUFFIX.values(), CHUNKS):
             path.unlink(missing_ok=True)
 
 

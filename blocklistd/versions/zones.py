@@ -277,7 +277,7 @@ def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
         zone = wire_name(plan.name)
         removed = b"".join(compile_rules(goes, zone, plan.ruling.action))
         added = b"".join(compile_rules(comes, zone, plan.ruling.action, lead=plan.apex.soa(end)))
-        with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda _: path) as draft:
+        with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda: path) as draft:
             draft.write(b"%d\n" % len(removed))
             for part in (removed, added):
                 for begin in range(0, len(part), CHUNK):
