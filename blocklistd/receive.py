@@ -219,11 +219,11 @@ class Reception:
         """Seals what the body asserts; its digest."""
         findings, order = received.findings, received.order
         if findings.left == Left.CANONICAL:
-            return self._store.sealed.adopt(order.canonical)
+            return asserted.adopt(self._store.sealed, order.canonical)
         if order.earlier is None or received.state.asserted is None:
             raise ParseError("the intake job answered with changes of nothing: the pull is not used")
         if findings.left == Left.OVERLAY:
-            return asserted.adopt(self._store.sealed, order.overlay, order.earlier.base_digest)
+            return asserted.adopt(self._store.sealed, order.overlay, received.state.asserted)
         return received.state.asserted
 
     @contextmanager

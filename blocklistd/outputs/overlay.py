@@ -12,7 +12,7 @@ import orjson
 
 from blocklistd.lines import Buffer, key_of
 from blocklistd.outputs.diff import parse, render
-from blocklistd.outputs.snapshot import Search, find, searching, splice
+from blocklistd.outputs.snapshot import Search, edits, find, searching, splice
 
 
 @dataclass(slots=True)
@@ -67,6 +67,11 @@ class Overlay:
     def pieces(self) -> Iterator[bytes | memoryview]:
         """All the lines; raises ValueError where the change does not fit the base."""
         return splice(self.base, sorted(self.removes), sorted(self.adds.values()))
+
+    def check(self, other: Overlay) -> None:
+        """Raises ValueError where another overlay of the same base does not fit it, if this one does."""
+        adds = set(other.adds.values()) - set(self.adds.values())
+        edits(self.base, sorted(other.removes - self.removes), sorted(adds))
 
     def whole(self) -> Buffer:
         """All the lines, in memory unless they are the base's."""

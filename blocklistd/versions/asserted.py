@@ -1,15 +1,15 @@
-"""What a source asserts, as the store has it: a sealed file of canonical lines, or an overlay of another such file.
+"""What a source asserts, as the store has it: a sealed file of canonical lines, or a sealed overlay of such a file.
 
-Either is found by the SHA-256 of the lines. An overlay stands beside where the file would be, and keeps its base from
-being swept.
+Either is found by the SHA-256 of what is in it: that of an overlay costs no reading of its base. An overlay keeps its
+base from being swept. The same lines have one name as long as they have one base, since an overlay of it can then be
+written in one way only.
 """
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from blocklistd.outputs.overlay import Overlay, base_of
 from blocklistd.outputs.snapshot import changed_lines
 from blocklistd.versions.files import SealedFiles
 
-SUFFIX: Final = ".overlay"
+_HEADER: Final = 200  # bytes that hold the first line of an overlay
 
 Opened = tuple[Sha256 | None, Overlay]
 """Lines as an overlay, and the digest of its base; none of nothing."""
@@ -36,18 +36,21 @@ class Place:
 
 
 def place(files: SealedFiles, digest: Sha256) -> Place | None:
-    """None where neither is there, or an overlay that names no base."""
-    if files.path(digest).exists():
-        return Place(digest, files.path(digest), None)
-    overlay = files.path(digest).with_name(digest + SUFFIX)
-    if not overlay.exists():
+    """None where it is not there, or an overlay without its base."""
+    path = files.path(digest)
+    if not path.exists():
         return None
-    try:
-        with store_errors(files.root), open(overlay, "rb") as file:
-            base = Sha256(base_of(file.readline()))
-    except ValueError:
-        return None
-    return Place(base, files.path(base), overlay) if files.path(base).exists() else None
+    base = _base(files, path)
+    if base is None:
+        return Place(digest, path, None)
+    return Place(base, files.path(base), path) if files.path(base).exists() else None
+
+
+def _base(files: SealedFiles, path: Path) -> Sha256 | None:
+    """The base of a file that is an overlay."""
+    with store_errors(files.root), open(path, "rb") as file, suppress(ValueError):
+        return Sha256(base_of(file.readline(_HEADER)))
+    return None
 
 
 @contextmanager
@@ -84,45 +87,41 @@ def differing(before: Opened, after: Opened) -> list[bytes]:
     return [*gone, *come, *before[1].lines(), *after[1].lines()]
 
 
-def adopt(files: SealedFiles, path: Path, base: Sha256) -> Sha256:
-    """Seals an overlay that someone less trusted wrote; the digest of the lines is computed here.
+def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha256:
+    """Seals lines that someone less trusted wrote, or an overlay of the same base as `earlier` is or has; the digest is
+    computed here. That of an overlay without a change is its base's.
 
-    Raises ParseError where it does not fit its base.
+    Raises ParseError for an overlay that does not fit its base, and for one where lines were expected.
     """
-    digest = hashlib.sha256()
-    with files.map(base) as lines:
-        try:
-            written = path.read_bytes()
-            if base_of(written) != base:
-                raise ValueError("another base")
-            for piece in Overlay.read(lines, written).pieces():
-                digest.update(piece)
-        except ValueError:
-            raise ParseError("the intake job's answer does not fit what the source asserted: it is not used") from None
-    name = Sha256(digest.hexdigest())
-    files.take(path, files.path(name).with_name(name + SUFFIX))
-    return name
+    base = _base(files, path)
+    try:
+        if earlier is not None:
+            with opened(files, earlier) as (below, before):
+                after = Overlay.read(before.base, path.read_bytes())
+                if base is None or base != below:
+                    raise ValueError("another base")
+                before.check(after)
+            if not len(after):
+                return base
+        elif base is not None:
+            raise ValueError("an overlay of nothing that is known")
+    except ValueError:
+        raise ParseError("the intake job's answer does not fit what the source asserted: it is not used") from None
+    return files.adopt(path)
 
 
 def intact(files: SealedFiles, digest: Sha256) -> bool:
-    """Whether the lines are there and have that digest."""
+    """Whether all that the lines are made of is there, and is what its name says."""
     found = place(files, digest)
-    if found is None or found.overlay is None:
-        return files.intact(digest)
-    try:
-        with opened(files, digest) as (_, overlay):
-            seen = hashlib.sha256()
-            for piece in overlay.pieces():
-                seen.update(piece)
-    except (StoreError, ValueError):
-        return False
-    return seen.hexdigest() == digest
+    return found is not None and files.intact(digest) and (found.base == digest or files.intact(found.base))
 
 
 def discard(files: SealedFiles, digest: Sha256) -> None:
     """Puts away what is not what its name says, so that nothing builds on it."""
-    for path in (files.path(digest), files.path(digest).with_name(digest + SUFFIX)):
-        files.disk.unlink(path)
+    found = place(files, digest)
+    for name in {digest} if found is None else {digest, found.base}:
+        if not files.intact(name):
+            files.disk.unlink(files.path(name))
 
 
 def bases(files: SealedFiles, digests: Collection[Sha256]) -> set[Sha256]:

@@ -1,4 +1,4 @@
-"""What a source asserts, as a file or as changes of one: found by the digest of its lines either way."""
+"""What a source asserts, as a file or as changes of one: found by the digest of what is written either way."""
 
 from __future__ import annotations
 
@@ -41,10 +41,13 @@ def overlaid(files: SealedFiles, tmp_path: Path, base: Sha256, removes: list[byt
     return path
 
 
-def test_an_overlay_is_named_by_its_lines_and_keeps_its_base(files: SealedFiles, tmp_path: Path) -> None:
+def test_an_overlay_is_a_sealed_file_and_keeps_its_base(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
-    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
-    assert digest == hashlib.sha256(lines(B, C)).hexdigest()
+    written = overlaid(files, tmp_path, base, [A], [C])
+    content = written.read_bytes()
+    digest = asserted.adopt(files, written, base)
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert files.path(digest).read_bytes() == content
     with asserted.opened(files, digest) as (below, overlay):
         assert below == base
         assert overlay.whole() == lines(B, C)
@@ -53,6 +56,44 @@ def test_an_overlay_is_named_by_its_lines_and_keeps_its_base(files: SealedFiles,
     assert asserted.bases(files, {digest}) == {base}
     assert files.sweep({digest} | asserted.bases(files, {digest})) == 0
     assert asserted.place(files, digest) is not None
+
+
+def test_what_was_and_is_again_has_the_same_name(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    path = tmp_path / "overlay"
+    for changes, others in (([A], [C]), ([], [])):
+        names = set()
+        for steps in ([(changes, others)], [([B], []), ([], [B]), (changes, others)]):
+            overlay = Overlay(files.path(base).read_bytes())
+            for removes, adds in steps:
+                overlay = overlay.revised(removes, adds)
+            path.write_bytes(b"".join(overlay.write(base)))
+            names.add(asserted.adopt(files, path, base))
+        assert len(names) == 1
+    assert names == {base}, "of no changes at all"
+
+
+def test_an_overlay_is_looked_at_where_it_is_not_the_last_one(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    last = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    both = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), last)
+    with asserted.opened(files, both) as (_, overlay):
+        assert overlay.whole() == lines(B, C)
+    path = overlaid(files, tmp_path, base, [A], [])
+    for wrong in (b'{"remove":' + C, b'{"add":' + B, b'{"add":' + A):
+        path.write_bytes(b'{"base":"%b"}\n{"remove":%b}\n%b}\n' % (base.encode(), A, wrong))
+        with pytest.raises(ParseError, match="does not fit"):
+            asserted.adopt(files, path, last)
+
+
+def test_lines_are_no_overlay(files: SealedFiles, tmp_path: Path) -> None:
+    """What reads hostile bytes can't have a list made of some other file of the store."""
+    base = seal(files, lines(A, B))
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, overlaid(files, tmp_path, base, [A], []))
+    path = tmp_path / "lines"
+    path.write_bytes(lines(A))
+    assert asserted.adopt(files, path) == hashlib.sha256(lines(A)).hexdigest()
 
 
 def test_what_two_assertions_differ_in(files: SealedFiles, tmp_path: Path) -> None:
@@ -96,7 +137,7 @@ def test_what_is_missing_is_said(files: SealedFiles, tmp_path: Path) -> None:
 def test_an_overlay_that_was_cut_short_is_not_intact(files: SealedFiles, tmp_path: Path, keep: int) -> None:
     base = seal(files, lines(A, B))
     digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
-    overlay = files.path(digest).with_name(digest + asserted.SUFFIX)
+    overlay = files.path(digest)
     overlay.write_bytes(overlay.read_bytes()[:keep])
     assert not asserted.intact(files, digest)
     assert asserted.bases(files, {digest}) <= {base}
