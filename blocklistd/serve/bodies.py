@@ -57,18 +57,21 @@ class Unchanged(web.StreamResponse):
     without what aiohttp has to think of for other answers."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+        super().__init__(status=HTTPStatus.NOT_MODIFIED)
+        self._said = headers
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if request.version != HttpVersion11 or not request.keep_alive:
+            self.headers.update(self._said)
             return await super().prepare(request)
         self._keep_alive = True
         self._eof_sent = True
-        head = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
+        head = "".join([f"{name}: {value}\r\n" for name, value in self._said.items()])
         written = f"HTTP/1.1 304 Not Modified\r\n{head}Date: {rfc822_formatted_time()}\r\n\r\n".encode("latin-1")
-        if request.transport is None or request.transport.is_closing():
+        transport = request.transport
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
-        request.transport.write(written)
+        transport.write(written)
         await request.protocol._drain_helper()
         return None
 
