@@ -11,9 +11,9 @@ from blocklistd.kinds.name import PLAIN as PLAIN_NAME
 from blocklistd.kinds.name import name
 from blocklistd.kinds.refused import Refused
 from blocklistd.kinds.url import PLAIN as PLAIN_URL
-from blocklistd.kinds.url import url
+from blocklistd.kinds.url import PLAIN_UNDOTTED, url
 
-__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused"]
+__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused", "plain"]
 
 CANONICALISER: Final = 1
 """Raised whenever an existing canonical form changes; each published list says which made it."""
@@ -28,5 +28,9 @@ KINDS: Final[Mapping[str, Callable[[str], str]]] = {
 }
 
 PLAIN: Final[Mapping[str, re.Pattern[str]]] = {"url": PLAIN_URL, "host": PLAIN_NAME, "domain": PLAIN_NAME}
-"""A value that matches as a whole is canonical as it stands, unless `xn--` is in it or it has more than MAX_URL
-characters. One that does not may be, too."""
+
+
+def plain(kind: str, text: str) -> re.Pattern[str]:
+    """A value in the text that matches as a whole is canonical as it stands, unless `xn--` is in it or it has more than
+    MAX_URL characters. One that does not may be, too. `kind` is of PLAIN."""
+    return PLAIN_UNDOTTED if kind == "url" and "/." not in text else PLAIN[kind]

@@ -22,11 +22,11 @@ MAX_NAME: Final = 253  # octets without the trailing dot: 255 in wire format
 MAX_LABEL: Final = 63  # octets
 _MAX_INPUT: Final = 4 * MAX_NAME  # characters; of 20,000 the Unicode normalisation takes 0.4 s
 
-PLAIN_NAME: Final = r"(?=[^/:]{1,253}(?:[/:]|\Z))(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}"
-"""A pattern of names that are canonical as they stand unless `xn--` is in them. A last label that begins with a letter
-is never a number, so the name is no IPv4 address."""
+PLAIN_NAME: Final = r"(?=[a-z0-9._-]{{1,253}}+{end})(?:[a-z0-9_-]{{1,63}}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{{0,62}}+{end}"
+"""A pattern, before some `end`, of names that are canonical as they stand unless `xn--` is in them. A last label that
+begins with a letter is never a number, so the name is no IPv4 address."""
 
-PLAIN: Final = re.compile(PLAIN_NAME)
+PLAIN: Final = re.compile(PLAIN_NAME.format(end=r"\Z"))
 _SYNTAX: Final = re.compile(r"[\x00-\x20\x7f/?#@:\\%\[\]]")  # what ends, splits or rewrites a host inside a URL
 
 

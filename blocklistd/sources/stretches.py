@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from typing import Final
 
-from blocklistd.kinds import DIGITS, PLAIN
+from blocklistd.kinds import DIGITS, PLAIN, plain
 from blocklistd.limits import MAX_URL
 from blocklistd.lines import Buffer
 from blocklistd.sources import FORMATS
@@ -71,7 +71,7 @@ def _plain(stretch: bytes, kind: str, options: FormatOptions) -> Reading | None:
     values = text.replace("\r\n", "\n").split("\n")
     if not values[-1]:
         values.pop()
-    whole = PLAIN[kind].fullmatch
+    whole = plain(kind, text).fullmatch
     others: list[int] = []
     if "xn--" in text or not all(map(whole, values)):
         others = [number for number, value in enumerate(values) if "xn--" in value or not whole(value)]

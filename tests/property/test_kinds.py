@@ -6,7 +6,7 @@ import can_ada
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blocklistd.kinds import KINDS, Refused
+from blocklistd.kinds import KINDS, Refused, plain
 from blocklistd.kinds.name import name, parsed_name
 from blocklistd.kinds.url import parsed_url, url
 
@@ -120,6 +120,8 @@ def test_the_short_way_for_plain_urls_agrees_with_the_parser(value: str) -> None
     except Refused:
         by_parser = None
     assert canonical("url", value) == by_parser
+    if plain("url", value).fullmatch(value) and "xn--" not in value:
+        assert by_parser == value
 
 
 @given(value=st.text() | NAMES | URLS | st.text("0123456789abcdefABCDEF", min_size=30, max_size=66))
