@@ -7,7 +7,6 @@ written in one way only.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from blocklistd.errors import ParseError, StoreError, store_errors
 from blocklistd.model import Sha256
 from blocklistd.outputs.overlay import Overlay, base_of
 from blocklistd.outputs.snapshot import changed_lines
-from blocklistd.versions.files import SealedFiles
+from blocklistd.versions.files import SealedFiles, let_go
 
 _HEADER: Final = 200  # bytes that hold the first line of an overlay
 
@@ -82,8 +81,7 @@ def differing(before: Opened, after: Opened) -> list[bytes]:
         return list(before[1].differing(after[1]))
     gone, come = changed_lines(before[1].base, after[1].base)
     for buffer in (before[1].base, after[1].base):
-        if isinstance(buffer, mmap.mmap):  # all of it was read, and will not be again: what is mapped counts as ours
-            buffer.madvise(mmap.MADV_DONTNEED)
+        let_go(buffer)
     return [*gone, *come, *before[1].lines(), *after[1].lines()]
 
 

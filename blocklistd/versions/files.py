@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from blocklistd.errors import store_errors
+from blocklistd.lines import Buffer
 from blocklistd.model import Sha256
 
 FLUSH: Final = 1 << 16  # bytes gathered before they are hashed and written
@@ -137,6 +138,12 @@ def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
         finally:
             with suppress(BufferError):  # whoever still has a view, perhaps the traceback of an error, unmaps it
                 content.close()
+
+
+def let_go(buffer: Buffer) -> None:
+    """Gives back what of a mapped file was read and is not read again soon: it counts as memory of the process."""
+    if isinstance(buffer, mmap.mmap):
+        buffer.madvise(mmap.MADV_DONTNEED)
 
 
 def uncache(path: Path) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -19,8 +20,10 @@ from blocklistd.lines import Buffer
 from blocklistd.model import Sha256
 from blocklistd.outputs.frame import HEAD, Chunks, Packer
 from blocklistd.outputs.snapshot import Edit, edited
-from blocklistd.versions.files import Draft, SealedFiles, atomic, mapped, mark, uncache
+from blocklistd.versions.files import Draft, SealedFiles, atomic, let_go, mapped, mark, uncache
 from blocklistd.versions.render import CHUNKS, SUFFIX
+
+_HELD: Final = 64 << 20  # bytes of a mapped file that are read before they are given back
 
 
 class Packing:
@@ -41,13 +44,15 @@ class Packing:
 
     def splice(self, old: Buffer, edits: Sequence[Edit], frame: Frame | None) -> None:
         """The content of `old` with its edits; `frame` is the rendering of `old`, where there is one."""
-        if frame is not None:
-            self._under_way = self._thread.submit(self._put, self.packer.splice(old, edits, frame.packed, frame.chunks))
-        for piece in edited(old, edits):
-            if frame is not None:
-                self.snapshot.write(piece)
-            else:
+        pieces = _letting_go(edited(old, edits), old)
+        if frame is None:
+            for piece in pieces:
                 self.write(piece)
+        else:
+            packed = _letting_go(self.packer.splice(old, edits, frame.packed, frame.chunks), frame.packed)
+            self._under_way = self._thread.submit(self._put, packed)
+            for piece in pieces:
+                self.snapshot.write(piece)
 
     def finish(self) -> None:
         self._wait()
@@ -60,6 +65,17 @@ class Packing:
     def _put(self, pieces: Iterator[bytes | memoryview]) -> None:
         for piece in pieces:
             self._packed.write(piece)
+
+
+def _letting_go(pieces: Iterator[bytes | memoryview], of: Buffer) -> Iterator[bytes | memoryview]:
+    """Pieces of a buffer that is gone through once."""
+    size = 0
+    for piece in pieces:
+        yield piece
+        size += len(piece)
+        if size >= _HELD:
+            let_go(of)
+            size = 0
 
 
 @contextmanager
