@@ -5,7 +5,7 @@ content, whatever it was made from: where a chunk ends follows from what is in i
 What a decoder carries from one block to the next are the window, the entropy tables and the three last offsets
 (RFC 8878 section 3.1.1.5). A chunk that is compressed as a frame of its own uses neither window nor tables of another;
 but it may use the offsets that a frame begins with, 1, 4 and 8. Whether it does is seen by decoding it where the
-offsets are others (`_alone`); such a chunk, one in some hundred, is stored as it is.
+offsets are others (`_alone`); such a chunk, one in some thousands, is stored as it is.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ HEAD: Final = _MAGIC + bytes([0, (_WINDOW - 10) << 3])
 END: Final = b"\x01\x00\x00"
 """The frame's last block, a raw one of no bytes."""
 
-_start: Final = attrgetter("start")
-
 _COMPRESSOR: Final = zstandard.ZstdCompressor(
     compression_params=zstandard.ZstdCompressionParameters(
         compression_level=1,  # faster than 3, and smaller on hex
@@ -45,7 +43,6 @@ _COMPRESSOR: Final = zstandard.ZstdCompressor(
         write_content_size=False,
     )
 )
-
 
 Chunk = bytes | memoryview
 
@@ -103,14 +100,16 @@ class Packer:
 
     def splice(self, old: Buffer, edits: Sequence[Edit], frame: Buffer, chunks: Chunks) -> Iterator[bytes | memoryview]:
         """`write` of all of `old` with its `edits`; `frame` is that of `old`, with its `chunks`."""
-        view = memoryview(frame)
+        view, last = memoryview(frame), len(chunks.lengths)
         steps: list[_Step] = []
         begin, at, done = 0, len(HEAD), 0  # of the chunk in `old` and in `frame`; edits up to it
         kept, kept_at = 0, at  # the first chunk that is as it was since the last that is not
         size = 0
         for number, (length, packed) in enumerate(zip(chunks.lengths, chunks.packed, strict=True), 1):
             end = begin + length
-            until = bisect_left(edits, end, done, key=_start) if number < len(chunks.lengths) else len(edits)
+            until = (
+                bisect_left(edits, end, done, key=attrgetter("start")) if number < len(chunks.lengths) else len(edits)
+            )
             if self._rest or until > done or (done and edits[done - 1].end > begin):
                 content = b"".join(replaced(old, edits[max(done - 1, 0) : until], begin, end))
                 found, self._rest = _cut(self._rest + content)
@@ -121,9 +120,9 @@ class Packer:
                     yield from self._carry_out(steps, chunks)
                     steps, size = [], 0
             begin, at, done = end, at + packed, until
-        steps.append(_Step(kept, len(chunks.lengths), view[kept_at:at], []))
+        steps.append(_Step(kept, last, view[kept_at:at], []))
         yield from self._carry_out(steps, chunks)
-        if not chunks.lengths:  # of nothing
+        if not last:  # of nothing
             yield from self.write(b"".join(edit.by for edit in edits))
 
     def _carry_out(self, steps: list[_Step], chunks: Chunks) -> Iterator[bytes | memoryview]:
@@ -189,9 +188,9 @@ def pack(contents: Sequence[Chunk]) -> list[bytes]:
 _RAW, _RLE, _COMPRESSED = 0, 1, 2  # section 3.1.1.2.2
 
 
-def _block(kind: int, size: int, last: int = 0) -> bytes:
-    """A block's header."""
-    return (last | kind << 1 | size << 3).to_bytes(3, "little")
+def _block(kind: int, size: int) -> bytes:
+    """The header of a block that is not the last."""
+    return (kind << 1 | size << 3).to_bytes(3, "little")
 
 
 def _blocks(frame: bytes) -> bytes:
@@ -215,7 +214,7 @@ def _alone(contents: Sequence[Chunk], packed: list[bytes]) -> bool:
     places: list[int] = []
     at = _NULS
     for content, blocks in zip(contents, packed, strict=True):
-        if _width(at) != _width(at + _LAST):
+        if _width(at) != _width(at + _SEQUENCES):
             filling = (1 << _width(at) + 1) - at
             parts.append(_block(_RLE, filling) + b"\0")
             at += filling
@@ -232,10 +231,10 @@ def _alone(contents: Sequence[Chunk], packed: list[bytes]) -> bool:
 
 
 _SEQUENCES: Final = 12  # bytes that `_offsets` decodes to: three times one literal and a match of three
-_LAST: Final = 12
 
 
 def _width(at: int) -> int:
+    """The code of an offset of `at` + 1 (section 3.1.1.3.2.1.1)."""
     return (at + 4).bit_length() - 1
 
 

@@ -7,6 +7,7 @@ written in one way only.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,13 +37,20 @@ class Place:
 
 def place(files: SealedFiles, digest: Sha256) -> Place | None:
     """None where it is not there, or an overlay without its base."""
-    path = files.path(digest)
+    path = _path(files, digest)
     if not path.exists():
         return None
     base = _base(files, path)
     if base is None:
         return Place(digest, path, None)
     return Place(base, files.path(base), path) if files.path(base).exists() else None
+
+
+def _path(files: SealedFiles, digest: Sha256) -> Path:
+    """The file, or what stands for it in stores that were written before overlays were named by their own bytes."""
+    path = files.path(digest)
+    older = path.with_name(f"{digest}.overlay")
+    return older if not path.exists() and older.exists() else path
 
 
 def _base(files: SealedFiles, path: Path) -> Sha256 | None:
@@ -111,15 +119,25 @@ def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha2
 def intact(files: SealedFiles, digest: Sha256) -> bool:
     """Whether all that the lines are made of is there, and is what its name says."""
     found = place(files, digest)
-    return found is not None and files.intact(digest) and (found.base == digest or files.intact(found.base))
+    if found is None or not files.intact(found.base):
+        return False
+    if found.overlay is None or found.overlay == files.path(digest):
+        return files.intact(digest)
+    seen = hashlib.sha256()  # named by the lines that it makes
+    with suppress(StoreError, ValueError), opened(files, digest) as (_, overlay):
+        for piece in overlay.pieces():
+            seen.update(piece)
+    return seen.hexdigest() == digest
 
 
 def discard(files: SealedFiles, digest: Sha256) -> None:
     """Puts away what is not what its name says, so that nothing builds on it."""
+    if intact(files, digest):
+        return
     found = place(files, digest)
-    for name in {digest} if found is None else {digest, found.base}:
-        if not files.intact(name):
-            files.disk.unlink(files.path(name))
+    if found is not None and not files.intact(found.base):
+        files.disk.unlink(files.path(found.base))
+    files.disk.unlink(_path(files, digest))
 
 
 def bases(files: SealedFiles, digests: Collection[Sha256]) -> set[Sha256]:

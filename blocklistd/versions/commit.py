@@ -25,7 +25,7 @@ from blocklistd.lines import Buffer, type_and_value
 from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
 from blocklistd.outputs.overlay import Overlay
 from blocklistd.outputs.snapshot import changed_lines, edits, lines, splice
-from blocklistd.versions.asserted import Opened, differing, intact, opened
+from blocklistd.versions.asserted import Opened, differing, intact, opened, place
 from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
 from blocklistd.versions.diffs import net_changes
 from blocklistd.versions.files import SealedFiles
@@ -120,9 +120,8 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
     """
     with store.opened() as (database, files), ExitStack() as stack:
         with database.read() as connection:
-            state, first = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
-        # a first version is made of all that is known: it is the one that nothing can be compared with
-        accepted = _accepted(plan, state.accepted if state.live else first, assertion)
+            state, newest = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
+        accepted = _accepted(files, plan, state, newest, assertion)
         now = {source: stack.enter_context(opened(files, digest)) for source, digest in accepted.items()}
         live = stack.enter_context(files.map(state.live.sha256 if state.live else None))
         rules = _rules(plan, state)
@@ -172,9 +171,16 @@ def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> 
         return Settled(candidate, draft.number, composition.withheld, {}, files.mark(snapshot.digest), before)
 
 
-def _accepted(plan: ListPlan, before: dict[SourceId, Sha256], assertion: Assertion) -> dict[SourceId, Sha256]:
+def _accepted(
+    files: SealedFiles, plan: ListPlan, state: ListState, newest: dict[SourceId, Sha256], assertion: Assertion
+) -> dict[SourceId, Sha256]:
     """What each source asserts from now on, in the list's order of precedence."""
-    known = dict(before)
+    if state.live is None:
+        known = dict(newest)  # it is made of all that is known: it is the one that nothing can be compared with
+    else:
+        # where what was accepted is gone, the source has been read anew since, or will be
+        gone = [source for source, digest in state.accepted.items() if place(files, digest) is None]
+        known = state.accepted | {source: newest[source] for source in gone if source in newest}
     if assertion.asserted is None:
         known.pop(assertion.source, None)
     else:

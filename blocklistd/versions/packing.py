@@ -44,15 +44,14 @@ class Packing:
 
     def splice(self, old: Buffer, edits: Sequence[Edit], frame: Frame | None) -> None:
         """The content of `old` with its edits; `frame` is the rendering of `old`, where there is one."""
-        pieces = _letting_go(edited(old, edits), old)
+        packed: Iterator[bytes | memoryview]
         if frame is None:
-            for piece in pieces:
-                self.write(piece)
+            packed = (made for piece in edited(old, edits) for made in self.packer.write(piece))
         else:
             packed = _letting_go(self.packer.splice(old, edits, frame.packed, frame.chunks), frame.packed)
-            self._under_way = self._thread.submit(self._put, packed)
-            for piece in pieces:
-                self.snapshot.write(piece)
+        self._under_way = self._thread.submit(self._put, packed)
+        for piece in _letting_go(edited(old, edits), old):
+            self.snapshot.write(piece)
 
     def finish(self) -> None:
         self._wait()

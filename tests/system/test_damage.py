@@ -82,9 +82,8 @@ def test_a_rendering_is_not_believed_after_a_restart(scene: Scene) -> None:
 @pytest.mark.parametrize("what", ["overlay", "base"])
 def test_what_a_source_asserted_is_read_again(scene: Scene, what: str, damage) -> None:  # type: ignore[no-untyped-def]
     asserted = named(scene.folder / "state", "SELECT asserted FROM sources")
-    overlay = asserted.with_name(f"{asserted.name}.overlay")
-    below = json.loads(overlay.read_bytes().partition(b"\n")[0])["base"]
-    damage(overlay if what == "overlay" else asserted.parents[1] / below[:2] / below)
+    below = json.loads(asserted.read_bytes().partition(b"\n")[0])["base"]
+    damage(asserted if what == "overlay" else asserted.parents[1] / below[:2] / below)
     with scene.daemon as daemon:
         token = daemon.subscriber("isp", "national")
         scene.publish(*NAMES, "another.example")
@@ -116,7 +115,7 @@ def test_a_version_is_made_again_from_an_older_one(scene: Scene) -> None:
     before = live.read_bytes()
     live.unlink()
     asserted = named(state, "SELECT asserted FROM sources")
-    asserted.with_name(f"{asserted.name}.overlay").unlink()
+    asserted.unlink()
     with scene.daemon as daemon:
         assert live.read_bytes() == before
         assert daemon.ops("/readyz").status == 200

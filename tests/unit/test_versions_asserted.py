@@ -148,3 +148,48 @@ def test_a_base_that_was_cut_short_is_not_intact(files: SealedFiles, tmp_path: P
     digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
     files.path(base).write_bytes(lines(A, B)[:-5])
     assert not asserted.intact(files, digest)
+
+
+@pytest.fixture
+def older(files: SealedFiles, tmp_path: Path) -> tuple[Sha256, Path]:
+    """An overlay as it was once kept: named by its lines, beside where they would be."""
+    base = seal(files, lines(A, B))
+    digest = Sha256(hashlib.sha256(lines(B, C)).hexdigest())
+    path = files.path(digest).with_name(f"{digest}.overlay")
+    overlaid(files, tmp_path, base, [A], [C]).rename(path)
+    return digest, path
+
+
+def test_an_overlay_of_an_older_store_is_read(files: SealedFiles, tmp_path: Path, older: tuple[Sha256, Path]) -> None:
+    digest, path = older
+    assert asserted.intact(files, digest)
+    with asserted.opened(files, digest) as (below, overlay):
+        assert overlay.whole() == lines(B, C)
+    assert below is not None
+    assert asserted.bases(files, {digest}) == {below}
+    assert files.sweep({digest, below}) == 0
+    following = asserted.adopt(files, overlaid(files, tmp_path, below, [A], []), digest)
+    assert files.sweep({following, below}) == 1
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("keep", [0, 5, 80, -5])
+def test_an_overlay_of_an_older_store_that_is_damaged(
+    files: SealedFiles, older: tuple[Sha256, Path], keep: int
+) -> None:
+    digest, path = older
+    path.write_bytes(path.read_bytes()[:keep])
+    assert not asserted.intact(files, digest)
+    asserted.discard(files, digest)
+    assert asserted.place(files, digest) is None
+
+
+def test_a_damaged_base_goes_with_what_stands_on_it(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), base)
+    asserted.discard(files, digest)
+    assert asserted.intact(files, digest), "nothing was damaged"
+    files.path(base).write_bytes(lines(A))
+    asserted.discard(files, digest)
+    assert asserted.place(files, digest) is None
+    assert not files.path(base).exists()
