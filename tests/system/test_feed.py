@@ -95,6 +95,22 @@ def test_a_foreign_list_answers_as_one_that_does_not_exist(feed: Feed, token: st
     assert [one["list"] for one in feed.daemon.get("/v1/lists", token).json["lists"]] == ["empty", "national"]
 
 
+def test_304_says_the_same_whether_the_connection_stays_or_not(feed: Feed, token: str) -> None:
+    status = feed.daemon.get("/v1/lists/national", token).json
+    target = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
+    for path in ("/v1/lists/national", "/v1/lists/national/metadata/timestamp.json", target):
+        etag = feed.daemon.get(path, token).headers["etag"]
+        stays = feed.daemon.get(path, token, If_None_Match=etag)
+        ends = feed.daemon.get(path, token, If_None_Match=etag, Connection="close")
+        assert (stays.status, ends.status) == (304, 304)
+        assert stays.headers["etag"] == ends.headers["etag"] == etag
+        for name in ("cache-control", "vary", "accept-ranges"):
+            assert stays.headers.get(name) == ends.headers.get(name)
+        assert stays.headers["cache-control"]
+        assert "date" in stays.headers
+        assert "date" in ends.headers
+
+
 def test_a_revoked_token_is_unknown(feed: Feed) -> None:
     token = feed.daemon.subscriber("leaver", "national")
     assert feed.daemon.get("/v1/lists/national", token).status == 200
