@@ -11,7 +11,6 @@ import functools
 import logging
 import os
 import resource
-import shutil
 import signal
 import socket
 import ssl
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import uvloop
@@ -28,11 +27,11 @@ from aiohttp import web
 
 from blocklistd import plans
 from blocklistd.config import Address, Config, load
-from blocklistd.config.values import written
 from blocklistd.daemon import Operations
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
+from blocklistd.housekeeping import Housekeeping
 from blocklistd.jobs.runner import Jobs
-from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, THREADS, UPKEEP_MINUTES
+from blocklistd.limits import THREADS
 from blocklistd.model import SourceId
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
@@ -53,12 +52,11 @@ from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.serve.zones import Zones
 from blocklistd.signing.keys import load_trust
 from blocklistd.subscribers import Subscriber
-from blocklistd.times import rfc3339, utc_now
+from blocklistd.times import utc_now
 from blocklistd.tls import good_until, load_certificate, server_context
-from blocklistd.versions import candidates, upkeep
+from blocklistd.versions import upkeep
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list
-from blocklistd.versions.pulls import source_state
 from blocklistd.versions.store import Store
 from blocklistd.zoning import ZonePublisher
 
@@ -105,7 +103,6 @@ class Application:
         self._ready = False
         self._reloading = asyncio.Lock()
         self._tls: ssl.SSLContext | None = None
-        self._good_until: datetime | None = None  # of the feed's certificate
 
     async def run(self) -> None:
         """Starts, serves until `stopping` is set, drains. Raises BlocklistError where it can't start."""
@@ -148,6 +145,18 @@ class Application:
                 self.renderings,
                 self.zones,
                 self._admit,
+                self.clock,
+            )
+            self.housekeeping = Housekeeping(
+                config,
+                store,
+                self.database,
+                self.pipeline,
+                self.publisher,
+                self.zones,
+                self.renderings,
+                self.scheduler,
+                self.metrics,
                 self.clock,
             )
             self.store = store
@@ -221,7 +230,7 @@ class Application:
         await asyncio.to_thread(ensure)
         if self._tls is not None and config.feed.tls is not None:  # here, behind what may refuse the configuration
             load_certificate(self._tls, config.feed.tls.cert, config.feed.tls.key)
-            self._good_until = good_until(config.feed.tls.cert)
+            self.housekeeping.certificate_until = good_until(config.feed.tls.cert)
         self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -233,7 +242,7 @@ class Application:
         for source in sources.values():
             if source.key is None:
                 log.warning("source %s: verify: none: what it says is taken without a proof of its origin", source.id)
-        self.config = self.operations.config = config
+        self.config = self.operations.config = self.housekeeping.config = config
 
     async def _serve_lists(self) -> None:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
@@ -290,23 +299,13 @@ class Application:
         async def warm() -> None:
             await warming
 
-        steps = (self._discard_damaged, self._sweep, self._advance_zones, self.pipeline.reconcile, self._alarms)
-        await loop.in_turn(warm, *steps)
+        keep = self.housekeeping
+        await loop.in_turn(
+            warm, keep.discard_damaged, keep.sweep, keep.advance_zones, self.pipeline.reconcile, keep.alarms
+        )
         await asyncio.to_thread(upkeep.reserve, self.store)
-        await self._schedule()
+        await keep.schedule()
         self.scheduler.start()
-
-    async def _sweep(self) -> None:
-        async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self.store, self.database)
-
-    async def _discard_damaged(self) -> None:
-        async with self.pipeline.naming:
-            await asyncio.to_thread(upkeep.discard_damaged, self.store, self.database)
-
-    async def _advance_zones(self) -> None:
-        async with self.pipeline.naming:
-            await self.zones.advance()
 
     async def _until_stopped(self, settling: asyncio.Future[None]) -> None:
         """Waits for the end, or for an error that nobody else hears of."""
@@ -316,54 +315,6 @@ class Application:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5.0):
                     await self.stopping.wait()
-
-    # -- by itself -------------------------------------------------------------------------------------------------
-
-    async def _schedule(self) -> None:
-        now = self.clock()
-        for name, source in self.config.sources.items():
-            last = (await self.database.reading(functools.partial(source_state, source=name))).last_pull
-            work = functools.partial(self.pipeline.pull, name)
-            self.scheduler.pull(f"pull {name}", plans.trigger(source), work, last, now)
-        shortest = min([self.config.keys.timestamp_expires, *(found.expires for found in self.config.lists.values())])
-        # twice as often as something can be due, so that what is due is at most half a turn late
-        period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
-        self.scheduler.every("sign", period, self.publisher.sign_again)
-        self.scheduler.every("upkeep", timedelta(minutes=UPKEEP_MINUTES), self._upkeep)
-        self.scheduler.every("sweep", timedelta(minutes=SWEEP_MINUTES), self._sweep)
-        self.scheduler.every("alarms", timedelta(minutes=1), self._alarms)
-
-    async def _upkeep(self) -> None:
-        """Retention and the sweep. A diff that is asked for in between is refused, never made of half a log."""
-        now = self.clock()
-        for name, wanted in self.config.lists.items():
-            await self.database.writing(
-                functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
-            )
-        await self.publisher.sign_again()  # from now on it is said which differences are left
-        await asyncio.to_thread(self.renderings.trim)
-
-    async def _alarms(self) -> None:
-        now = self.clock()
-        if self.zones.behind:
-            await self._advance_zones()
-        self.metrics.held.set(await self.database.reading(candidates.count_held))
-        for zone, seconds in (await self.database.reading(self.zones.furthest)).items():
-            self.metrics.secondary_lag.labels(zone).set(seconds)
-        disk = await asyncio.to_thread(shutil.disk_usage, self.store.state_dir)
-        self.metrics.set_state(disk.total, disk.free)
-        alarm = self.publisher.trust.alarm(now)
-        if alarm:
-            log.warning("%s", alarm)
-        if self._good_until is not None and self._good_until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
-            log.warning("feed.tls.cert is good until %s only: renew it, then reload", rfc3339(self._good_until))
-        for name, source in self.config.sources.items():
-            state = await self.database.reading(functools.partial(source_state, source=name))
-            overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
-            self.metrics.set_source(name, state.last_accepted, overdue)
-            if overdue and state.last_pull is not None:
-                last = f"the last was {rfc3339(state.last_accepted)}" if state.last_accepted else "there was none yet"
-                log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(source.max_age), last)
 
     # -- reload ----------------------------------------------------------------------------------------------------
 
@@ -399,7 +350,8 @@ class Application:
             logs.configure(new.ops.log.level, new.ops.log.format)
             for source in removed:
                 self.scheduler.drop(f"pull {source}")
-            await loop.in_turn(self._serve_lists, self._schedule, self._advance_zones, self._alarms)
+            keep = self.housekeeping
+            await loop.in_turn(self._serve_lists, keep.schedule, keep.advance_zones, keep.alarms)
             log.info("reloaded %s", new.path)
             await self.pipeline.reconcile()
         finally:
