@@ -8,7 +8,7 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -217,14 +217,21 @@ class Reception:
 
     def _asserted(self, received: Received) -> Sha256:
         """Seals what the body asserts; its digest."""
-        findings, order = received.findings, received.order
+        findings, order, files = received.findings, received.order, self._store.sealed
+        before = received.state.asserted
         if findings.left == Left.CANONICAL:
-            return asserted.adopt(self._store.sealed, order.canonical)
-        if order.earlier is None or received.state.asserted is None:
+            said = asserted.adopt(files, order.canonical)
+            if before is None or order.earlier is not None:
+                return said
+            with suppress(StoreError, ValueError):  # all of the body was read: what it says may be what it said
+                if asserted.lines_digest(files, before) == said:
+                    return before
+            return said
+        if order.earlier is None or before is None:
             raise ParseError("the intake job answered with changes of nothing: the pull is not used")
         if findings.left == Left.OVERLAY:
-            return asserted.adopt(self._store.sealed, order.overlay, received.state.asserted)
-        return received.state.asserted
+            return asserted.adopt(files, order.overlay, before)
+        return before
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:

@@ -69,9 +69,20 @@ class Overlay:
         return splice(self.base, sorted(self.removes), sorted(self.adds.values()))
 
     def check(self, other: Overlay) -> None:
-        """Raises ValueError where another overlay of the same base does not fit it, if this one does."""
-        adds = set(other.adds.values()) - set(self.adds.values())
-        edits(self.base, sorted(other.removes - self.removes), sorted(adds))
+        """Raises ValueError where another overlay of the same base does not fit it, if this one does: it removes what
+        is there, adds lines of keys that are not or no longer there, and has no other way to say the same."""
+        edits(self.base, sorted(other.removes - self.removes), [])
+        added = set(other.adds.values())
+        fresh = added - set(self.adds.values())
+        if any(orjson.dumps(orjson.loads(line)) != line for line in fresh):
+            raise ValueError("not a canonical line")
+        back = {key_of(line) for line in self.removes - other.removes}
+        if back & other.adds.keys() or added & other.removes:
+            raise ValueError("a line to add is there already")
+        for line in fresh:
+            there = find(self.base, key_of(line))
+            if there is not None and there not in other.removes:
+                raise ValueError("a line to add is there already")
 
     def whole(self) -> Buffer:
         """All the lines, in memory unless they are the base's."""

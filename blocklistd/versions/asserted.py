@@ -18,7 +18,7 @@ from blocklistd.errors import ParseError, StoreError, store_errors
 from blocklistd.model import Sha256
 from blocklistd.outputs.overlay import Overlay, base_of
 from blocklistd.outputs.snapshot import changed_lines
-from blocklistd.versions.files import SealedFiles, let_go
+from blocklistd.versions.files import SealedFiles, let_go, mapped
 
 _HEADER: Final = 200  # bytes that hold the first line of an overlay
 
@@ -103,17 +103,29 @@ def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha2
     try:
         if earlier is not None:
             with opened(files, earlier) as (below, before):
-                after = Overlay.read(before.base, path.read_bytes())
-                if base is None or base != below:
-                    raise ValueError("another base")
+                written = path.read_bytes()
+                after = Overlay.read(before.base, written)
+                if base is None or base != below or b"".join(after.write(base)) != written:
+                    raise ValueError("another base, or another way to write it")
                 before.check(after)
             if not len(after):
                 return base
-        elif base is not None:
-            raise ValueError("an overlay of nothing that is known")
+        else:
+            with mapped(path) as lines:
+                if base is not None or lines.find(b"\0") >= 0:
+                    raise ValueError("not lines")
     except ValueError:
         raise ParseError("the intake job's answer does not fit what the source asserted: it is not used") from None
     return files.adopt(path)
+
+
+def lines_digest(files: SealedFiles, digest: Sha256) -> str:
+    """The SHA-256 of the lines themselves. Raises StoreError, or ValueError where an overlay does not fit its base."""
+    seen = hashlib.sha256()
+    with opened(files, digest) as (_, overlay):
+        for piece in overlay.pieces():
+            seen.update(piece)
+    return seen.hexdigest()
 
 
 def intact(files: SealedFiles, digest: Sha256) -> bool:
@@ -121,13 +133,15 @@ def intact(files: SealedFiles, digest: Sha256) -> bool:
     found = place(files, digest)
     if found is None or not files.intact(found.base):
         return False
-    if found.overlay is None or found.overlay == files.path(digest):
+    if found.overlay is None:
+        return True
+    with suppress(StoreError, ValueError):
+        if found.overlay != files.path(digest):
+            return lines_digest(files, digest) == digest
+        with opened(files, digest) as (_, overlay):
+            Overlay(overlay.base).check(overlay)
         return files.intact(digest)
-    seen = hashlib.sha256()  # named by the lines that it makes
-    with suppress(StoreError, ValueError), opened(files, digest) as (_, overlay):
-        for piece in overlay.pieces():
-            seen.update(piece)
-    return seen.hexdigest() == digest
+    return False
 
 
 def discard(files: SealedFiles, digest: Sha256) -> None:

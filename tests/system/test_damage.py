@@ -91,6 +91,25 @@ def test_what_a_source_asserted_is_read_again(scene: Scene, what: str, damage) -
         assert listed == {*NAMES, "another.example"}
 
 
+def test_what_was_rejected_stays_so_where_all_of_the_body_is_read_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    guards = {"min_entries": 0, "min_change": 5, "max_removed": "1%"}
+    scene.daemon.config["lists"]["national"]["guards"] = guards
+    scene.daemon.write_config()
+    scene.write(*NAMES)
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        scene.write(*NAMES[20:])
+        held = daemon.pull("hotline")
+        assert held["outcome"] == "held"
+        assert daemon.ask("POST", f"/candidates/{held['candidate']}/reject", {"why": "a faulty list"}).status == 200
+        assert "was rejected" in daemon.pull("hotline")["reason"]
+    named(tmp_path / "state", "SELECT notes FROM sources").unlink()  # it is not synced: a power cut may take it
+    with scene.daemon as daemon:
+        scene.write(*NAMES[20:])
+        assert "was rejected" in daemon.pull("hotline")["reason"]
+
+
 def test_a_list_that_is_damaged_is_not_served_until_it_is_whole(tmp_path: Path) -> None:
     """With its only version and what that was made of: the hotline's next body makes it again."""
     scene = Scene(tmp_path)

@@ -86,6 +86,60 @@ def test_an_overlay_is_looked_at_where_it_is_not_the_last_one(files: SealedFiles
             asserted.adopt(files, path, last)
 
 
+SAME = b'{"type":"domain","value":"a.example","confidence":9}'
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("remove", A), ("add", A)],
+        [("add", SAME)],
+        [("remove", A), ("add", SAME), ("add", SAME)],
+        [("remove", A), ("add", C), ("add", SAME)],
+        [("add", C), ("remove", A)],
+        [("add", C[:-1] + b"\0}")],
+        [("add", C + b" ")],
+        [("add", b'{"type":"domain","value":"c.example"junk')],
+    ],
+)
+def test_an_overlay_says_what_it_says_in_one_way(
+    files: SealedFiles, tmp_path: Path, steps: list[tuple[str, bytes]]
+) -> None:
+    base = seal(files, lines(A, B))
+    path = tmp_path / "overlay"
+    written = b'{"base":"%b"}\n' % base.encode()
+    for step, line in steps:
+        written += b'{"%b":%b}\n' % (step.encode(), line)
+    path.write_bytes(written)
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path, base)
+
+
+def test_a_removal_that_goes_while_its_addition_stays(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    head = b'{"base":"%b"}\n' % base.encode()
+    path = tmp_path / "overlay"
+    path.write_bytes(head + b'{"remove":%b}\n{"add":%b}\n' % (A, SAME))
+    one = asserted.adopt(files, path, base)
+    path.write_bytes(head + b'{"add":%b}\n' % SAME)
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path, one)
+
+
+def test_an_overlay_that_does_not_fit_is_not_intact(files: SealedFiles) -> None:
+    """Whoever wrote it there: all that is made of it would fail."""
+    base = seal(files, lines(A, B))
+    assert not asserted.intact(files, seal(files, b'{"base":"%b"}\n{"add":%b}\n' % (base.encode(), A)))
+    assert asserted.intact(files, seal(files, b'{"base":"%b"}\n{"add":%b}\n' % (base.encode(), C)))
+
+
+def test_lines_hold_no_octet_of_zero(files: SealedFiles, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(lines(A, b"\0"))
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path)
+
+
 def test_lines_are_no_overlay(files: SealedFiles, tmp_path: Path) -> None:
     """What reads hostile bytes can't have a list made of some other file of the store."""
     base = seal(files, lines(A, B))
