@@ -78,10 +78,15 @@ def searching(buffer: Buffer, times: int) -> Search:
 
 def find(buffer: Buffer, key: bytes, search: Search | None = None) -> bytes | None:
     """The line with this key (lines.key_of), or None."""
+    return locate(buffer, key, search)[1]
+
+
+def locate(buffer: Buffer, key: bytes, search: Search | None = None) -> tuple[int, bytes | None]:
+    """Where the line with this key is, or would be; and the line, if it is there."""
     start = search(key, 0) if search is not None else position(buffer, key)
     if buffer[start : start + len(key)] != key:
-        return None
-    return buffer[start : buffer.find(b"\n", start)]
+        return start, None
+    return start, buffer[start : buffer.find(b"\n", start)]
 
 
 class Edit(NamedTuple):

@@ -24,7 +24,7 @@ from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.lines import Buffer, type_and_value
 from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
 from blocklistd.outputs.overlay import Overlay
-from blocklistd.outputs.snapshot import changed_lines, edits, lines, splice
+from blocklistd.outputs.snapshot import changed_lines, lines, splice
 from blocklistd.versions.asserted import Opened, differing, intact, opened, place
 from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
 from blocklistd.versions.diffs import net_changes
@@ -273,9 +273,8 @@ def _spliced(
     with ThreadPoolExecutor(1) as thread:
         whole = thread.submit(lambda: (seen and seen == files.mark(digest)) or files.intact(digest))
         try:
-            changes = edits(live, composition.removes, composition.adds)
             with frame_of(files, digest) as frame, sealed_and_packed(files) as packing:
-                packing.splice(live, changes, frame)
+                packing.splice(live, composition.edits, frame)
         except ValueError:
             if whole.result():
                 raise

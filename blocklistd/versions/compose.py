@@ -10,7 +10,6 @@ Lines order by their key (lines.py): no key is the beginning of another, so attr
 from __future__ import annotations
 
 import hmac
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from blocklistd.keyed import Keyed
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
 from blocklistd.lines import Buffer, key_of, type_and_value
-from blocklistd.outputs.snapshot import find, lines, searching
+from blocklistd.outputs.snapshot import Edit, lines, locate, searching
 
 ID_BYTES: Final = 16
 _ID_DIGITS: Final = 2 * ID_BYTES
@@ -48,22 +47,26 @@ class Rules:
 class Composition:
     """A difference from the live version: sorted lines to remove and to add, and counts by (type, value).
 
-    `withheld` counts, by rule, what was asserted and is left out. A first version has counts alone.
+    `withheld` counts, by rule, what was asserted and is left out. A first version has counts alone. `edits` make the
+    new snapshot of the live one, where that is not there yet.
     """
 
     removes: list[bytes] = field(default_factory=list)
     adds: list[bytes] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
     withheld: dict[str, int] = field(default_factory=dict)
     added: int = 0
     removed: int = 0
     changed: int = 0
 
     @classmethod
-    def of(cls, removes: list[bytes], adds: list[bytes], withheld: dict[str, int]) -> Composition:
+    def of(
+        cls, removes: list[bytes], adds: list[bytes], withheld: dict[str, int], edits: Iterable[Edit] = ()
+    ) -> Composition:
         """With its counts."""
         gone, come = {key_of(line) for line in removes}, {key_of(line) for line in adds}
         changed = len(gone & come)
-        return cls(removes, adds, withheld, len(come) - changed, len(gone) - changed, changed)
+        return cls(removes, adds, list(edits), withheld, len(come) - changed, len(gone) - changed, changed)
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
@@ -110,11 +113,11 @@ def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rul
     `sources` find the line of a key in what each source asserts now, in order of precedence: the first that asserts a
     key gives its attributes.
     """
-    removes, adds, counts = [], [], dict[str, int]()
+    removes, adds, edits, counts = [], [], list[Edit](), dict[str, int]()
     keys = sorted({key_of(line) for line in touched})
     search = searching(live, len(keys))
     for key in keys:
-        before = find(live, key, search)
+        at, before = locate(live, key, search)
         asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
         if asserted is not None:
@@ -128,7 +131,8 @@ def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rul
                 removes.append(before)
             if after is not None:
                 adds.append(after)
-    return Composition.of(removes, adds, counts)
+            edits.append(Edit(at, at + len(before) + 1 if before else at, after + b"\n" if after else b""))
+    return Composition.of(removes, adds, counts, edits)
 
 
 def compose_all(
@@ -174,26 +178,34 @@ def _composed(asserted: list[bytes], rules: Rules) -> Piece:
         if kind not in rules.types:
             counts[f"type {kind}"] = len(run)
             continue
-        suspect = _SUSPECT.get(kind)
-        if suspect is not None and any(map(suspect, run)):
-            admitted = []
-            for line in run:
-                reason = withheld(line, rules) if suspect(line) else None
-                if reason is None:
-                    admitted.append(line)
-                else:
-                    counts[reason] = counts.get(reason, 0) + 1
-            run = admitted
+        kept_out = {
+            number: reason for number in _suspects(run, kind) if (reason := withheld(run[number], rules)) is not None
+        }
+        if kept_out:
+            for reason in kept_out.values():
+                counts[reason] = counts.get(reason, 0) + 1
+            run = [line for number, line in enumerate(run) if number not in kept_out]
         entries += len(run)
         out += _identified(run, kind, rules.secret)
     return Piece("".join(out).encode(), entries, counts)
 
 
-_SUSPECT: Final[dict[str, Callable[[bytes], object]]] = {
-    "url": re.compile(rb'\{"type":"url","value":"https?://[\[0-9]').match,
-    "domain": bool,
-}
-"""What `withheld` has to look at: a host that may be an address, a name that may be a public suffix."""
+_URL: Final = b'{"type":"url","value":"'
+_ADDRESSES: Final = [
+    (_URL + scheme + first, _URL + scheme + behind)
+    for scheme in (b"http://", b"https://")
+    for first, behind in ((b"0", b":"), (b"[", b"\\"))  # a digit, a bracket
+]
+"""Between which sorted lines those stand whose host may be an address."""
+
+
+def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
+    """The numbers of the lines that `withheld` has to look at."""
+    if kind == "domain":  # any may be a public suffix
+        return range(len(run))
+    if kind == "url":
+        return [at for first, behind in _ADDRESSES for at in range(bisect_left(run, first), bisect_left(run, behind))]
+    return ()
 
 
 def _identified(run: list[bytes], kind: str, secret: bytes) -> list[str]:

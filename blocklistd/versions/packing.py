@@ -23,7 +23,7 @@ from blocklistd.outputs.snapshot import Edit, edited
 from blocklistd.versions.files import Draft, SealedFiles, atomic, let_go, mapped, mark, uncache
 from blocklistd.versions.render import CHUNKS, SUFFIX
 
-_HELD: Final = 64 << 20  # bytes of a mapped file that are read before they are given back
+_HELD: Final = 256 << 20  # bytes of a mapped file that are read before they are given back
 
 
 class Packing:
