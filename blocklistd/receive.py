@@ -54,15 +54,16 @@ class SourcePlan:
         return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """A body that proved its origin and was read: what the job found, and the files that it left. `state` is what the
-    source had said before."""
+    source had said before, `kept` where the body is, once it is kept."""
 
     body: Fetched
     order: Order
     findings: Findings
     state: SourceState
+    kept: Body | None = None
 
 
 class Reception:
@@ -204,6 +205,14 @@ class Reception:
             log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
             return
         self._sound[plan.id] = {said, body.listed, body.notes}
+        received.kept = body
+
+    def recede(self, received: Received) -> None:
+        """The new body is written to the disk, and the last one leaves the memory: no pull waits for that."""
+        if received.kept is not None:
+            self._store.sealed.begin_writing(received.kept.listed)
+            if received.state.body is not None:
+                uncache(self._store.sealed.path(received.state.body.listed))
 
     def _body(self, received: Received) -> Body | None:
         """Without notes there is nothing to follow a change with, and the body need not be kept."""
@@ -211,8 +220,6 @@ class Reception:
         if not order.notes.stat().st_size:
             return None
         arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
-        if received.state.body is not None:
-            uncache(files.path(received.state.body.listed))
         return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
 
     def _asserted(self, received: Received) -> Sha256:

@@ -40,8 +40,8 @@ class Disk:
             view = view[file.write(view) :]
 
     def write_back(self, file: BinaryIO, start: int, size: int) -> None:
-        """Has the kernel begin to write these bytes out, so that `fsync` finds little left; a hint, which makes nothing
-        durable (sync_file_range(2), which unlike fsync writes no journal)."""
+        """Has the kernel begin to write these bytes out (a size of 0: to the end), so that `fsync` finds little left; a
+        hint, which makes nothing durable (sync_file_range(2), which unlike fsync writes no journal)."""
         if _SYNC_FILE_RANGE is not None:
             _SYNC_FILE_RANGE(file.fileno(), ctypes.c_int64(start), ctypes.c_int64(size), _WRITE)
 
@@ -205,10 +205,13 @@ class SealedFiles:
         digest = digest or self._digest(path)
         if not self.intact(digest):
             with store_errors(self.root):
-                with open(path, "rb") as file:
-                    self.disk.write_back(file, 0, 0)
                 self.disk.rename(path, self.path(digest))
         return digest
+
+    def begin_writing(self, digest: Sha256) -> None:
+        """Has the kernel begin to write what was kept, so that its memory can be given back when it is superseded."""
+        with suppress(OSError), open(self.path(digest), "rb") as file:
+            self.disk.write_back(file, 0, 0)
 
     def _digest(self, path: Path) -> Sha256:
         with store_errors(self.root), open(path, "rb") as file:
