@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"ops"},
     {"plans", "resolvers", "daemon"},
+    {"housekeeping"},
     {"app"},
     {"cli", "demo"},
     {"__main__"},
