@@ -141,8 +141,8 @@ class Pipeline:
             try:
                 return report, await self._settle(plan, report)
             finally:
-                await keeping
-                asyncio.get_running_loop().run_in_executor(None, self._reception.recede, received)
+                kept = await keeping
+                asyncio.get_running_loop().run_in_executor(None, self._reception.recede, received.state.body, kept)
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
         """Whether everyone who uses the source said that nothing may be all."""

@@ -54,16 +54,15 @@ class SourcePlan:
         return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Received:
     """A body that proved its origin and was read: what the job found, and the files that it left. `state` is what the
-    source had said before, `kept` where the body is, once it is kept."""
+    source had said before."""
 
     body: Fetched
     order: Order
     findings: Findings
     state: SourceState
-    kept: Body | None = None
 
 
 class Reception:
@@ -192,27 +191,27 @@ class Reception:
         await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
         return report
 
-    async def keep(self, plan: SourcePlan, received: Received, said: Sha256) -> None:
+    async def keep(self, plan: SourcePlan, received: Received, said: Sha256) -> Body | None:
         """Keeps the body that asserts what was taken over, for the next to be compared with. One that is not kept costs
         time alone: all of the next is read."""
         try:
             with self._stations.timed("keep", plan.id):
                 body = await asyncio.to_thread(self._body, received)
                 if body is None:
-                    return
+                    return None
                 await self._database.writing(lambda connection: keep_body(connection, plan.id, body))
         except StoreError as error:
             log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
-            return
+            return None
         self._sound[plan.id] = {said, body.listed, body.notes}
-        received.kept = body
+        return body
 
-    def recede(self, received: Received) -> None:
+    def recede(self, last: Body | None, kept: Body | None) -> None:
         """The new body is written to the disk, and the last one leaves the memory: no pull waits for that."""
-        if received.kept is not None:
-            self._store.sealed.begin_writing(received.kept.listed)
-            if received.state.body is not None:
-                uncache(self._store.sealed.path(received.state.body.listed))
+        if kept is not None:
+            self._store.sealed.begin_writing(kept.listed)
+            if last is not None:
+                uncache(self._store.sealed.path(last.listed))
 
     def _body(self, received: Received) -> Body | None:
         """Without notes there is nothing to follow a change with, and the body need not be kept."""

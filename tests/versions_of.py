@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blocklistd.model import CandidateId, ListId, Sha256, SourceId, Version
+from blocklistd.model import CandidateId, IntakeReport, ListId, Sha256, SourceId, Version
 from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import canonicalise
 from blocklistd.sources.records import FormatOptions
@@ -38,6 +38,11 @@ def plan(*sources: str) -> ListPlan:
         max_rejected=0.01,
         review=False,
     )
+
+
+def report(asserted: Sha256) -> IntakeReport:
+    """What the intake job says of a body with one record that asserts this."""
+    return IntakeReport(Sha256("0" * 64), asserted, 1, 1, {"domain": 1}, {}, {})
 
 
 class Versions:

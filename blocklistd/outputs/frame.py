@@ -107,9 +107,7 @@ class Packer:
         size = 0
         for number, (length, packed) in enumerate(zip(chunks.lengths, chunks.packed, strict=True), 1):
             end = begin + length
-            until = (
-                bisect_left(edits, end, done, key=attrgetter("start")) if number < len(chunks.lengths) else len(edits)
-            )
+            until = bisect_left(edits, end, done, key=attrgetter("start")) if number < last else len(edits)
             if self._rest or until > done or (done and edits[done - 1].end > begin):
                 content = b"".join(replaced(old, edits[max(done - 1, 0) : until], begin, end))
                 found, self._rest = _cut(self._rest + content)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from blocklistd.limits import MIB
-from tests.peers import peer
+from tests.peers import peer, unchecked
 from tests.sim.hotline import Fault, HotlineThread
 from tests.system.daemon import Daemon
 
@@ -237,9 +236,7 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
     state.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(state)], check=False)
     if mounted.returncode:
-        if os.environ.get("CI") == "true":
-            pytest.fail("a tmpfs can't be mounted here")
-        pytest.skip("a tmpfs can't be mounted here")
+        unchecked("a tmpfs can't be mounted here")
     try:
         with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
             daemon.pull("hotline")

@@ -22,7 +22,7 @@ from blocklistd.stations import Stations
 from blocklistd.versions import candidates
 from blocklistd.versions.pulls import take_over
 from blocklistd.zoning import ZonePublisher
-from tests.versions_of import LIST, NOW, Versions
+from tests.versions_of import LIST, NOW, Versions, report
 
 
 class InlineJobs(Jobs):
@@ -49,10 +49,6 @@ class NoZones(ZonePublisher):
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
         return None
-
-
-def report(asserted: Sha256) -> IntakeReport:
-    return IntakeReport(Sha256("0" * 64), asserted, 1, 1, {"domain": 1}, {}, {})
 
 
 def hotline(name: str) -> SourcePlan:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from blocklistd.errors import StoreError
-from blocklistd.model import IntakeReport, Sha256, SourceId
+from blocklistd.model import Sha256, SourceId
 from blocklistd.versions.commit import _suffixes
 from blocklistd.versions.pulls import take_over
-from tests.versions_of import Versions
+from tests.versions_of import Versions, report
 
 
 def test_changes_are_counted_by_last_label_and_never_by_a_whole_name() -> None:
@@ -26,20 +26,8 @@ def test_changes_are_counted_by_last_label_and_never_by_a_whole_name() -> None:
 
 def newest(versions: Versions, source: str, asserted: Sha256) -> None:
     """The source's newest word, as a pull leaves it."""
-    report = IntakeReport(
-        body_sha256=asserted,
-        asserted=asserted,
-        length=1,
-        records=1,
-        types={},
-        rejected={},
-        first_rejected={},
-        dropped_attributes=0,
-        signature=None,
-        signed_at=None,
-    )
     with versions.database.write() as connection:
-        take_over(connection, SourceId(source), report, "settings")
+        take_over(connection, SourceId(source), report(asserted), "settings")
 
 
 def test_what_two_sources_asserted_is_gone_and_each_says_it_again(tmp_path: Path) -> None:
