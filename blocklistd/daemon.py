@@ -19,6 +19,7 @@ from blocklistd.ops import status
 from blocklistd.ops.control import Answer, Caller
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Clock, Publisher
+from blocklistd.release import Releases
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue, ListView
 from blocklistd.serve.renderings import StoredRenderings
@@ -40,6 +41,7 @@ class Operations:
         config: Config,
         database: Database,
         pipeline: Pipeline,
+        releases: Releases,
         publisher: Publisher,
         catalogue: Catalogue,
         access: Access,
@@ -51,6 +53,7 @@ class Operations:
         self.config = config
         self._database = database
         self._pipeline = pipeline
+        self._releases = releases
         self._publisher = publisher
         self._catalogue = catalogue
         self._access = access
@@ -121,11 +124,12 @@ class Operations:
         return await self._database.reading(lambda c: status.candidate_in_full(candidates.case(c, candidate)))
 
     async def candidate_approve(self, candidate: CandidateId, caller: Caller) -> Answer:
-        version = await self._pipeline.approve(candidate, caller.uid, caller.user)
-        return {"id": candidate, "released": version is not None, "version": version}
+        done = await self._releases.approve(candidate, caller.uid, caller.user)
+        released = done.version is not None
+        return {"id": candidate, "released": released, "version": done.version, "candidate": done.held}
 
     async def candidate_reject(self, candidate: CandidateId, caller: Caller, why: str) -> Answer:
-        await self._pipeline.reject(candidate, caller.uid, caller.user, why)
+        await self._releases.reject(candidate, caller.uid, caller.user, why)
         return {"id": candidate, "rejected": True, "why": why}
 
     # -- lists -----------------------------------------------------------------------------------------------------

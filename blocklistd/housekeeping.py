@@ -6,18 +6,23 @@ import asyncio
 import functools
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Final
 
 from blocklistd import plans
 from blocklistd.config import Config
 from blocklistd.config.values import written
-from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import COMMIT
+from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, SWEEP_SPARES, UPKEEP_MINUTES
+from blocklistd.model import Sha256
+from blocklistd.ops import loop
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
+from blocklistd.release import Releases
 from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.times import rfc3339
 from blocklistd.versions import candidates, upkeep
@@ -38,24 +43,28 @@ class Housekeeping:
         store: Store,
         database: Database,
         pipeline: Pipeline,
+        releases: Releases,
         publisher: Publisher,
         zones: ZonePublisher,
         renderings: StoredRenderings,
         scheduler: Scheduler,
         metrics: Metrics,
         clock: Callable[[], datetime],
+        jobs: Jobs,
     ) -> None:
         self.config = config
         self.certificate_until: datetime | None = None
         self._store = store
         self._database = database
         self._pipeline = pipeline
+        self._releases = releases
         self._publisher = publisher
         self._zones = zones
         self._renderings = renderings
         self._scheduler = scheduler
         self._metrics = metrics
         self._clock = clock
+        self._jobs = jobs
 
     async def schedule(self) -> None:
         now = self._clock()
@@ -69,6 +78,7 @@ class Housekeeping:
         self._scheduler.every("sign", period, self._publisher.sign_again)
         self._scheduler.every("upkeep", timedelta(minutes=UPKEEP_MINUTES), self.upkeep)
         self._scheduler.every("sweep", timedelta(minutes=SWEEP_MINUTES), self.sweep)
+        self._scheduler.every("scrub", timedelta(days=1), self.scrub)
         self._scheduler.every("alarms", timedelta(minutes=1), self.alarms)
 
     async def upkeep(self) -> None:
@@ -104,13 +114,33 @@ class Housekeeping:
                 log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(source.max_age), last)
 
     async def sweep(self) -> None:
-        async with self._pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self._store, self._database)
+        """Stops nobody: files that a job may be about to name are spared."""
+        young = self._releases.busy_for() + SWEEP_SPARES
+        await asyncio.to_thread(upkeep.sweep, self._store, self._database, young)
 
-    async def discard_damaged(self) -> None:
-        async with self._pipeline.naming:
-            await asyncio.to_thread(upkeep.discard_damaged, self._store, self._database)
+    async def scrub(self) -> None:
+        """Reads every file that a row names, and has those that are damaged made again."""
+        answer = await self._jobs.run(upkeep.scrub, self._store, limits=COMMIT)
+        self._releases.verified.learn(answer["verified"])
+        if answer["damaged"]:
+            await self.repair(answer["damaged"])
+
+    async def repair(self, damaged: Collection[Sha256]) -> None:
+        """Makes damaged files again from what is right, at a start and at any later time."""
+        for digest in damaged:
+            log.error("sealed file %s is missing or damaged", digest)
+        anew = await self._database.writing(lambda connection: upkeep.read_sources_anew(connection, damaged))
+        lost = await self._database.writing(lambda connection: upkeep.drop_deltas(connection, damaged))
+        for source in anew:
+            log.error("source %s: a file of its last body is damaged: its next pull reads all of it", source)
+        for plan in list(self._releases.lists.values()):
+            await loop.in_turn(functools.partial(self._releases.serve, plan))
+        if lost:
+            log.error("lists %s: a delta is lost: differences no longer start below it", ", ".join(lost))
+        await self._zones.repair(damaged)
+        for source in anew:
+            if source in self._releases.sources:
+                await self._pipeline.pull(source)
 
     async def advance_zones(self) -> None:
-        async with self._pipeline.naming:
-            await self._zones.advance()
+        await self._zones.advance()

@@ -45,6 +45,7 @@ RESERVE: Final = 1 * MIB  # bytes that are kept for a start on a full disk
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots that stay downloadable per list
 MIN_KEPT_VERSIONS: Final = 100  # diffs start at any of these, however old they are
 UPKEEP_MINUTES: Final = 60  # between two prunings of the change log to the retention
+SWEEP_SPARES: Final = 60.0  # seconds before the oldest work that runs: younger files are not swept
 SWEEP_MINUTES: Final = 5  # between two sweeps of the files that nothing names any more
 KEPT_PULLS: Final = 1000  # rows of history per source
 MAX_RENDERINGS: Final = 2  # made at once for the feed: pulls and commits come first

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NewType
+from typing import Any, NewType
 
 import orjson
 
@@ -143,33 +143,85 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What a list takes of its sources, which come in order of precedence. Under another policy any entry of the list
+    may be decided differently."""
+
+    canonicaliser: int
+    sources: tuple[SourceId, ...]
+    types: tuple[str, ...]
+    allow_public_suffix: bool
+    allow_ip: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Policy:
+        return cls(**(fields | {"sources": tuple(fields["sources"]), "types": tuple(fields["types"])}))
+
+
+class ChangeKind(enum.StrEnum):
+    """What can alter a list."""
+
+    SOURCE = "source"
+    """A source offers other entries than it was accepted with."""
+    POLICY = "policy"
+    """The configuration says otherwise what the list takes of which sources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request to alter a list: what it is to be composed from once the change is released.
+
+    `cause` is the source that offers other entries, empty for other kinds. `actor` is the user who asked for the
+    change, empty if nobody did. `sources`: the sealed entries of each source. `records` and `rejected` are of the body
+    that brought the change: how many records it has, and how many of these are no entries.
+    """
+
+    kind: ChangeKind
+    cause: str
+    policy: Policy
+    sources: dict[SourceId, Sha256]
+    actor: str = ""
+    records: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a pull would publish in one list. Counts are of entries by (type, value), against the live version."""
+    """A change that was composed: a sealed delta against the live version `base` (0: there was none).
+
+    A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
+    list has once it is released. `withheld` counts, by rule, what the list does not take of the entries that the change
+    touches; `suffixes` counts the changes by last label.
+    """
 
     id: CandidateId
     list: ListId
-    source: SourceId
     created: datetime
-    asserted: Sha256
+    change: Change
+    base: Version
+    delta: Sha256
     added: int
     removed: int
     changed: int
     entries: int
     reasons: tuple[Reason, ...] = ()
+    withheld: dict[str, int] = field(default_factory=dict)
+    suffixes: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def held(self) -> bool:
-        return bool(self.reasons)
-
-    @property
-    def guards(self) -> tuple[tuple[str, str], ...]:
-        """The guards that hold it, with their limits."""
-        return tuple((reason.guard, reason.limit) for reason in self.reasons)
+    def comes_from(self, change: Change, base: Version) -> bool:
+        """Whether composing that change on that live version makes this delta: nothing it depends on has changed."""
+        return (self.base, self.change.sources, self.change.policy) == (base, change.sources, change.policy)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A sealed version of a list, as the database names it; `length` is in bytes, `sha256` that of the snapshot."""
+    """A sealed version of a list, as the database names it; `length` is in bytes, `sha256` that of the snapshot.
+
+    `kind` and `cause` are those of the change that made it. `delta` is the sealed delta from the version before; None
+    for a first version, and once it is no longer kept."""
 
     list: ListId
     session: str
@@ -180,5 +232,9 @@ class VersionInfo:
     sha256: Sha256
     added: int
     removed: int
+    changed: int
     canonicaliser: int
+    kind: ChangeKind
+    cause: str
     released_by: str
+    delta: Sha256 | None

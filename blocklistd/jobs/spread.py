@@ -20,6 +20,7 @@ import orjson
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs.sandbox import die_with_parent
+from blocklistd.outputs.delta import Part
 
 Answer = tuple[dict[str, Any], bytes]
 """Figures that orjson can write, and data."""
@@ -70,6 +71,18 @@ def spread(
                 os.close(descriptor)
     for pid in pids:  # after an error they are left to die with this process: in the sandbox it may not kill
         os.waitpid(pid, 0)
+
+
+def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
+    """`outputs.delta.Spread` over as many processes as there are cores."""
+
+    def answer(number: int) -> Answer:
+        part = work(number)
+        return {"removed": part.removed, "added": part.added, "changed": part.changed}, part.data
+
+    with spread(answer, min(parts, processes())) as answers:
+        for figures, data in answers(parts):
+            yield Part(data, **figures)
 
 
 def _answers(ends: list[tuple[int, int]], parts: int) -> Iterator[Answer]:

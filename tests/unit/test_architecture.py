@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"serve"},
     {"publish"},
     {"zoning", "receive"},
+    {"release"},
     {"pipeline"},
     {"ops"},
     {"plans", "resolvers", "daemon"},
