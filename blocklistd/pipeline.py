@@ -95,9 +95,9 @@ class Pipeline:
                 log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
             pull = await self._conclude(plan, result, began, report, validators)
-        if report is None and result.outcome is Outcome.FAILED:
-            waiting = {name for name, version in pull.versions.items() if not version}
-            await self._releases.offer_without(plan, waiting)
+        waiting = {name for name, version in pull.versions.items() if not version}
+        if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
+            await self._releases.offer_awaited(waiting)
         return pull
 
     async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:

@@ -280,10 +280,9 @@ class Releases:
 
     def _plan_of(self, candidate: Candidate) -> ListPlan:
         plan, change = self.lists.get(candidate.list), candidate.change
-        if plan is None:
-            raise RefusedError(f"list {candidate.list} is no longer configured: reject the candidate")
-        if change.kind == ChangeKind.SOURCE and change.cause not in plan.sources:
-            raise RefusedError(f"list {plan.id} no longer takes source {change.cause}: reject the candidate")
+        if plan is None or (change.kind == ChangeKind.SOURCE and change.cause not in plan.sources):
+            what = f"source {change.cause}" if change.cause else "changes: it is not configured"
+            raise RefusedError(f"list {candidate.list} no longer takes {what}: reject the candidate")
         if change.kind == ChangeKind.POLICY and change.policy != plan.policy:
             raise RefusedError(f"the configuration of list {plan.id} has changed since: reject the candidate")
         return plan
@@ -365,12 +364,10 @@ class Releases:
         if result is not None and result.outcome is not Outcome.UNCHANGED:
             log.info("%s: %s %s", what, result.outcome, result.reason or "")
 
-    async def offer_without(self, failed: SourcePlan, waiting: set[ListId]) -> None:
-        """The first versions of lists that waited for a source are made without it: its pull has failed."""
-        for source in [
-            source for source in self.sources.values() if waiting & set(source.lists) and source is not failed
-        ]:
-            for name in waiting & set(source.lists):
+    async def offer_awaited(self, waiting: set[ListId]) -> None:
+        """The first versions of lists that waited for a source are made: its pull has ended, well or badly."""
+        for source in [source for source in self.sources.values() if waiting & set(source.lists)]:
+            for name in sorted(waiting & set(source.lists)):
                 await self._guarded(f"source {source.id}", self._offer_current(name, source))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:

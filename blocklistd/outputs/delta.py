@@ -13,6 +13,7 @@ more than a few parts in memory, and several processes can share the work.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -229,26 +230,33 @@ def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: 
     cuts = _cuts(form, deltas, [_place_of_change] * len(deltas))
 
     def work(number: int) -> Part:
-        removed: set[bytes] = set()
-        added: set[bytes] = set()
-        for delta, at in zip(deltas, cuts, strict=True):
-            block = delta[at[number] : at[number + 1]]
-            if not block:
-                continue
-            removes, adds = map(set, _split(form, block))
-            back = added & removes
-            added -= back
-            removed |= removes - back
-            back = removed & adds
-            removed -= back
-            added |= adds - back
-        removes, adds = (added, removed) if reverse else (removed, added)
+        blocks = [delta[at[number] : at[number + 1]] for delta, at in zip(deltas, cuts, strict=True)]
+        removes, adds = _net_items(*_split(form, b"".join(blocks)))
+        if reverse:
+            removes, adds = adds, removes
         items = [*removes, *adds]
         if form.is_plain(b"\n".join(items), len(items)):
-            return _render_plain(form, list(removes), list(adds), adds)
-        return render(form, sorted(removes), sorted(adds))
+            return _render_plain(form, removes, adds, set(adds))
+        return render(form, removes, adds)
 
     return iter(spread(work, len(cuts[0]) - 1)) if deltas else iter(())
+
+
+def _net_items(removes: list[bytes], adds: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """What is left of all removals and all additions: an item's alternate, so that they cancel out to one or none.
+
+    What comes in sorted runs stays so, and is sorted faster.
+    """
+    removed, added = set(removes), set(adds)
+    if len(removed) < len(removes) or len(added) < len(adds):
+        counts = Counter(adds)
+        counts.subtract(removes)
+        if any(abs(count) > 1 for count in counts.values()):
+            raise ValueError("the deltas do not follow each other")
+        return [item for item, count in counts.items() if count < 0], [
+            item for item, count in counts.items() if count > 0
+        ]
+    return [item for item in removes if item not in added], [item for item in adds if item not in removed]
 
 
 def _lines(block: bytes) -> list[bytes]:

@@ -93,13 +93,10 @@ def offers(connection: Connection, names: Iterable[SourceId]) -> dict[SourceId, 
 
 
 def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[SourceId]:
-    """Those of the sources of which no pull has ended yet, well or badly."""
+    """Those of the sources that offer nothing and of which no pull has ended yet, well or badly."""
     names = list(names)
-    pulled = set(
-        connection.execute(
-            select(sources.c.id).where(sources.c.id.in_(names), sources.c.last_pull.is_not(None))
-        ).scalars()
-    )
+    heard = sources.c.last_pull.is_not(None) | sources.c.offered.is_not(None)
+    pulled = set(connection.execute(select(sources.c.id).where(sources.c.id.in_(names), heard)).scalars())
     return [name for name in names if name not in pulled]
 
 
