@@ -23,6 +23,7 @@ from blocklistd.outputs.snapshot import edited, edits, position
 
 PART: Final = 1 << 20  # bytes of the largest file in one part
 NET_PART: Final = 12 << 20  # bytes of all files in one part, where they are more than two
+SMALL: Final = 1 << 16  # bytes of a delta that is always applied line by line
 STREAM_SHARE: Final = 16  # a delta of more than one in so many of a file's bytes is applied part by part
 
 Spread = Callable[[Callable[[int], "Part"], int], Iterable["Part"]]
@@ -84,8 +85,9 @@ def _entry_cut(line: bytes) -> bytes:
 
 
 def _entries_are_plain(entries: bytes, count: int) -> bool:
-    """Whether they have a type, a value and an id alone, no escapes, and no character that sorts before a quote."""
-    return entries.count(b'"') == 12 * count and b"!" not in entries and b"\\" not in entries
+    """Whether each has a type, a value and an id alone, no escapes, and no character that sorts before a quote."""
+    every_one_has_an_id = entries.count(b'"id":"e-') == count
+    return every_one_has_an_id and entries.count(b'"') == 12 * count and b"!" not in entries and b"\\" not in entries
 
 
 def _same(rule: bytes) -> bytes:
@@ -130,7 +132,7 @@ def _render_plain(form: Form, removes: list[bytes], adds: list[bytes], new: set[
         lines = [add + item if item in new else remove + item for item in sorted(removes + adds)]
         lines.append(b"")
         return Part(end.join(lines), len(removes), len(adds))
-    head, items = (add, adds) if adds else (remove, removes)
+    head, items = (add, sorted(adds)) if adds else (remove, sorted(removes))
     return Part(head + (end + head).join(items) + end if items else b"", len(removes), len(adds))
 
 
@@ -192,7 +194,7 @@ def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> I
 
     Raises ValueError where the delta does not fit: it removes an item that is not there, or adds one that is.
     """
-    if len(delta) <= (1 << 16) or len(delta) < len(old) // STREAM_SHARE:
+    if len(delta) <= SMALL or len(delta) < len(old) // STREAM_SHARE:
         removes, adds = parse(form, delta[:])
         yield from edited(old, edits(old, sorted(removes), sorted(adds)))
         return
