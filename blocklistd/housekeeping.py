@@ -26,6 +26,7 @@ from blocklistd.release import Releases
 from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.times import rfc3339
 from blocklistd.versions import candidates, upkeep
+from blocklistd.versions.asserted import bases
 from blocklistd.versions.database import Database
 from blocklistd.versions.pulls import source_state
 from blocklistd.versions.store import Store
@@ -126,7 +127,14 @@ class Housekeeping:
             await self.repair(answer["damaged"])
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
-        """Makes damaged files again from what is right, at a start and at any later time."""
+        """Makes damaged files again from what is right, at a start and at any later time. Files that no row names any
+        more, or that were made again meanwhile, are left out."""
+        named = await self._database.reading(upkeep.named_files)
+        named |= await asyncio.to_thread(bases, self._store.sealed, named)
+        check = self._releases.verified.check
+        damaged = [one for one in damaged if one in named and not await asyncio.to_thread(check, one)]
+        if not damaged:
+            return
         for digest in damaged:
             log.error("sealed file %s is missing or damaged", digest)
         anew = await self._database.writing(lambda connection: upkeep.read_sources_anew(connection, damaged))
@@ -143,4 +151,5 @@ class Housekeeping:
                 await self._pipeline.pull(source)
 
     async def advance_zones(self) -> None:
-        await self._zones.advance()
+        with self._releases.working():  # the sweep spares what the jobs seal meanwhile
+            await self._zones.advance()

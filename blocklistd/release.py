@@ -185,15 +185,16 @@ class Releases:
             held=held,
             hold_all=hold_all,
         )
-        with self.working(), self._stations.timed("settle", plan.id):
-            answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
-        settled = Settled.from_json(answer)
-        self.verified.learn(settled.verified)
-        if settled.made is not None:
-            for figure in ("added", "removed", "changed"):
-                self._stations.handled(figure, plan.id, getattr(settled, figure))
-            await self._publish(plan.id, settled.made)
-            log.info("list %s: version %d is live, released by %s", plan.id, settled.made, approved_by or "auto")
+        with self.working():
+            with self._stations.timed("settle", plan.id):
+                answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
+            settled = Settled.from_json(answer)
+            self.verified.learn(settled.verified)
+            if settled.made is not None:
+                for figure in ("added", "removed", "changed"):
+                    self._stations.handled(figure, plan.id, getattr(settled, figure))
+                await self._publish(plan.id, settled.made)
+                log.info("list %s: version %d is live, released by %s", plan.id, settled.made, approved_by or "auto")
         return settled
 
     async def _hold(self, candidate: Candidate, held: Candidate | None) -> Result:

@@ -22,7 +22,7 @@ import zstandard
 from blocklistd.errors import DamagedError, StoreError, store_errors
 from blocklistd.jobs import spread
 from blocklistd.model import ListId, Version
-from blocklistd.outputs.delta import ENTRIES, Spread, in_turn
+from blocklistd.outputs.delta import ENTRIES, in_turn
 from blocklistd.versions.diffs import deltas_between, net_delta
 from blocklistd.versions.files import FLUSH, Disk, Draft, atomic, fingerprint
 from blocklistd.versions.lists import oldest_diff
@@ -123,11 +123,6 @@ def write_diff(
                 if not verified.is_current(digest):
                     raise DamagedError(digest)
     return {"fingerprint": _written(path), "verified": verified.of(deltas)}
-
-
-def in_processes(count: int) -> Spread:
-    """`jobs.spread.in_processes`, or `in_turn` for a count of 1."""
-    return spread.in_processes if count > 1 else in_turn
 
 
 def compress(path: Path, coding: str, expected: str, disk: Disk | None = None) -> str:

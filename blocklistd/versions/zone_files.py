@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.errors import DamagedError, store_errors
-from blocklistd.jobs.spread import processes
+from blocklistd.jobs.spread import in_processes
 from blocklistd.model import Sha256
 from blocklistd.outputs.delta import RULES, Part, between, render
 from blocklistd.outputs.rules import entries_of, names, revise, rules_in_blocks
@@ -27,7 +27,6 @@ from blocklistd.outputs.snapshot import lines, splice
 from blocklistd.outputs.wire import Action, compile_rules, recompile, wire_name
 from blocklistd.versions.compose import identifier
 from blocklistd.versions.files import SealedFiles
-from blocklistd.versions.render import in_processes
 
 BLOCK: Final = 1 << 14  # lines written at once
 READ: Final = 1 << 20  # bytes read at once
@@ -146,7 +145,7 @@ def follow(
 def rules_between(files: SealedFiles, before: Sha256, after: Sha256) -> Iterator[Iterator[Part]]:
     """The delta between two files of rules, part by part, computed on all cores where there are several parts."""
     with files.map(before) as old, files.map(after) as new:
-        yield between(RULES, old, new, in_processes(processes()))
+        yield between(RULES, old, new, in_processes)
 
 
 def seal_delta(files: SealedFiles, parts: Iterable[Part]) -> RulesDelta:

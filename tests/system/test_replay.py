@@ -75,6 +75,7 @@ def test_every_live_snapshot_is_the_hotlines_set(tmp_path: Path) -> None:
                     "id": pulled["candidate"],
                     "released": True,
                     "version": number + 1,
+                    "candidate": None,
                 }
             else:
                 assert pulled["outcome"] == "published", pulled
