@@ -1,4 +1,7 @@
-"""Publishing a list, from the body at hand to all artifacts live, beside what a shell does with the same bytes.
+"""Publishing a list, from the body at hand until it is served, beside what a shell does with the same bytes.
+
+Two times are taken of one publication: until the version is served (the pull has its answer), and until every rendering
+that is made without being asked for is there (zstd). The shell's work is the same for both.
 
 The shell makes of a body what a provider could use: sorted and unique (`sort -u`), the difference from the last one
 (`comm`), its hash (`sha256sum`), compressed (`zstd -1`). It verifies, canonicalises, guards, versions and signs
@@ -8,12 +11,15 @@ nothing, and syncs nothing to the disk.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import bodies
 from bench.compare import Row, Sample, in_turns, seconds
@@ -24,10 +30,16 @@ SHELL = {
     "next": 'sort -u "$1" >sorted && comm -3 last sorted >difference && sha256sum sorted >hash && zstd -1 -q -f sorted',
 }
 CHURN = 0.001
+WAIT = 600.0  # seconds
+
+
+PAGE = resource.getpagesize()
+LIST = "national"
 
 
 class Jobs:
-    """Watches the processes below the daemon for the most memory that any of them ever had (VmHWM), in bytes."""
+    """Watches the processes below the daemon. `peak` is the most memory that one of them had (VmHWM), `anonymous` the
+    most that all of them had at once of what is no file, both in bytes; a page that a fork shares counts twice."""
 
     def __init__(self, daemon: Daemon) -> None:
         assert daemon.process is not None
@@ -35,6 +47,7 @@ class Jobs:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.peak = 0
+        self.anonymous = 0
 
     def __enter__(self) -> Jobs:
         self._thread.start()
@@ -46,7 +59,9 @@ class Jobs:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.05):
-            for pid in _below(self._root):
+            below = _below(self._root)
+            self.anonymous = max(self.anonymous, sum(map(_anonymous, below)))
+            for pid in below:
                 try:
                     status = Path(f"/proc/{pid}/status").read_text()
                 except OSError:
@@ -54,6 +69,14 @@ class Jobs:
                 for line in status.splitlines():
                     if line.startswith("VmHWM:"):
                         self.peak = max(self.peak, int(line.split()[1]) * 1024)
+
+
+def _anonymous(pid: int) -> int:
+    try:
+        _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    except OSError:
+        return 0  # it has ended
+    return max(0, resident - of_files) * PAGE
 
 
 def _below(root: int) -> set[int]:
@@ -75,14 +98,21 @@ def _below(root: int) -> set[int]:
     return found
 
 
-class Scene:
-    """A daemon with one list of one file, and a folder for the shell."""
+class Took(NamedTuple):
+    """Seconds."""
 
-    def __init__(self, folder: Path, type: str) -> None:
+    served: float
+    every_rendering: float
+
+
+class Scene:
+    """A daemon with one list of one file, and a folder for the shell. No change of up to `free` entries is held."""
+
+    def __init__(self, folder: Path, type: str, free: int = 1_000_000) -> None:
         self.body = folder / "body"
         self.shell = folder.parent / "shell"
         self.shell.mkdir(exist_ok=True)
-        guards = {"min_entries": 0, "min_change": 1_000_000}
+        guards = {"min_entries": 0, "min_change": free}
         source = {
             "url": f"file:{self.body}",
             "format": "text",
@@ -91,12 +121,13 @@ class Scene:
             "max_bytes": "4GiB",
             "verify": {"method": "none"},
         }
-        (folder / "daemon").mkdir()
+        self._subscribers = 0
+        (folder / "daemon").mkdir(parents=True)
         self.daemon = Daemon(
             folder / "daemon",
             {
                 "sources": {"hotline": source},
-                "lists": {"national": {"sources": ["hotline"], "types": [type], "guards": guards}},
+                "lists": {LIST: {"sources": ["hotline"], "types": [type], "guards": guards}},
             },
         )
 
@@ -107,6 +138,32 @@ class Scene:
         outcome = self.daemon.pull("hotline")
         assert outcome["outcome"] == "published", outcome
 
+    @property
+    def token(self) -> str:
+        """A subscriber's; each is another."""
+        self._subscribers += 1
+        return self.daemon.subscriber(f"isp-{self._subscribers}", LIST)
+
+    def wait_for_zstd(self, token: str) -> None:
+        """Until the live snapshot is served in that coding."""
+        digest = self.daemon.get(f"/v1/lists/{LIST}", token).json["sha256"]
+        target = f"/v1/lists/{LIST}/targets/{digest}.{LIST}.ndjson"
+        deadline = time.monotonic() + WAIT
+        while True:
+            answer = self.daemon.get(target, token, method="HEAD", Accept_Encoding="zstd")
+            if answer.headers.get("content-encoding") == "zstd":
+                return
+            assert time.monotonic() < deadline, f"no zstd rendering within {WAIT} s"
+            time.sleep(0.005)
+
+    def time_publication(self, token: str) -> Took:
+        """Of the body that was written."""
+        began = time.perf_counter()
+        self.publish()
+        served = time.perf_counter() - began
+        self.wait_for_zstd(token)
+        return Took(served, time.perf_counter() - began)
+
     def run_shell(self, which: str) -> None:
         environment = {**os.environ, "LC_ALL": "C"}
         subprocess.run(["sh", "-c", SHELL[which], "sh", self.body], cwd=self.shell, env=environment, check=True)
@@ -116,14 +173,29 @@ class Scene:
         shutil.copyfile(self.shell / "sorted", self.shell / "last")
 
 
+class Measured(NamedTuple):
+    """`kind`: first, churn, shuffled, memory. `sample`: seconds until every rendering is there; MiB of memory."""
+
+    kind: str
+    sample: Sample
+    served: Sample | None = None
+    shell: Sample | None = None
+
+
+def _measured(kind: str, took: list[Took], shell: Sample) -> Measured:
+    every_rendering = Sample(tuple(one.every_rendering for one in took))
+    return Measured(kind, every_rendering, Sample(tuple(one.served for one in took)), shell)
+
+
 def measure(
     type: str, made: Callable[..., list[bytes]], count: int, rounds: int, *, first_rounds: int
-) -> Iterator[tuple[str, Sample, Sample | None]]:
-    """(what, ours, the shell's): a first load, churn, the same in another order; the jobs' peak memory in bytes."""
+) -> Iterator[Measured]:
+    """A first load, churn, the same in another order; the jobs' peak memory."""
     with tempfile.TemporaryDirectory(prefix="bench-lists-") as name:
         lines = made(count)
         peaks: list[float] = []
         scenes: list[Scene] = []
+        firsts: list[Took] = []
 
         def first() -> float:
             shutil.rmtree(folder, ignore_errors=True)
@@ -133,52 +205,67 @@ def measure(
             scene.body.unlink(missing_ok=True)
             with scene.daemon:
                 scene.daemon.first_pull("hotline")  # of a file that is not there yet
+                token = scene.token
                 scene.write(lines)
                 with Jobs(scene.daemon) as jobs:
-                    took = seconds(scene.publish)
+                    firsts.append(scene.time_publication(token))
                 peaks.append(float(jobs.peak))
-            return took
+            return firsts[-1].served
 
         folder = Path(name) / "scene"
 
         def shell_first() -> float:
             if not folder.exists():
                 first()
+                firsts.pop()
             return seconds(lambda: scenes[-1].run_shell("first"))
 
-        ours, shells = in_turns(first_rounds, first, shell_first)
-        yield "first", ours, shells
+        _, shells = in_turns(first_rounds, first, shell_first)
+        yield _measured("first", firsts, shells)
         scene = scenes[-1]
         scene.keep_last()
         with scene.daemon, Jobs(scene.daemon) as jobs:
-            for what, change in (("churn", False), ("shuffled", True)):
-                pairs = []
+            token = scene.token
+            for kind, reordered in (("churn", False), ("shuffled", True)):
+                took: list[Took] = []
+                shell: list[float] = []
                 for number in range(rounds):
-                    fresh = made(max(1, int(count * CHURN)), seed=100 + number + 50 * change)
+                    fresh = made(max(1, int(count * CHURN)), seed=100 + number + 50 * reordered)
                     lines = bodies.churned(lines, fresh, seed=number)
-                    if change:
+                    if reordered:
                         lines = bodies.shuffled(lines, seed=number)
                     scene.write(lines)
-                    ways = (scene.publish, lambda: scene.run_shell("next"))
-                    order = (0, 1) if number % 2 else (1, 0)
-                    took = {index: seconds(ways[index]) for index in order}
-                    pairs.append((took[0], took[1]))
+                    for ours in (True, False) if number % 2 else (False, True):
+                        if ours:
+                            took.append(scene.time_publication(token))
+                        else:
+                            shell.append(seconds(lambda: scene.run_shell("next")))
                     scene.keep_last()
-                yield what, Sample(tuple(pair[0] for pair in pairs)), Sample(tuple(pair[1] for pair in pairs))
-        yield "memory", Sample((max(*peaks, float(jobs.peak)) / 2**20,)), None
+                yield _measured(kind, took, Sample(tuple(shell)))
+        yield Measured("memory", Sample((max(*peaks, float(jobs.peak)) / 2**20,)))
+
+
+SHELL_NAME = "sort -u, comm, sha256sum, zstd -1"
+TITLES = {"first": "first load", "churn": "0.1 % churn", "shuffled": "0.1 % churn, body in another order"}
 
 
 def rows() -> Iterator[Row]:
     """The lists of the table: 1,000,000 URLs, 10,000,000 SHA-256."""
-    shell = "sort -u, comm, sha256sum, zstd -1"
     floors = {"first": 3.0, "churn": 0.5, "shuffled": 1.5}
-    titles = {"first": "first load", "churn": "0.1 % churn", "shuffled": "0.1 % churn, body in another order"}
-    for what, ours, peer in measure("url", bodies.urls, 1_000_000, 5, first_rounds=3):
-        if peer is not None:
-            yield Row(f"1,000,000 URLs: {titles[what]}", ours, peer, shell, floor=floors[what])
+    for found in measure("url", bodies.urls, 1_000_000, 5, first_rounds=3):
+        if found.kind != "memory":
+            yield from _rows("1,000,000 URLs", found, floors[found.kind])
     floors["first"] = 1.2
-    for what, ours, peer in measure("sha256", bodies.sha256, 10_000_000, 3, first_rounds=2):
-        if peer is not None:
-            yield Row(f"10,000,000 SHA-256: {titles[what]}", ours, peer, shell, floor=floors[what])
+    for found in measure("sha256", bodies.sha256, 10_000_000, 3, first_rounds=2):
+        if found.kind != "memory":
+            yield from _rows("10,000,000 SHA-256", found, floors[found.kind])
         else:
-            yield Row("10,000,000 SHA-256: the jobs' peak memory", ours, None, "", unit="MiB", floor=2.5 * 1024)
+            title = "10,000,000 SHA-256: the jobs' peak memory"
+            yield Row(title, found.sample, None, "", unit="MiB", floor=2.5 * 1024)
+
+
+def _rows(entries: str, found: Measured, floor: float) -> Iterator[Row]:
+    title = f"{entries}: {TITLES[found.kind]}"
+    assert found.served is not None
+    yield Row(f"{title}, until the version is served", found.served, found.shell, SHELL_NAME, floor=floor)
+    yield Row(f"{title}, until every rendering is there", found.sample, found.shell, SHELL_NAME, floor=floor)

@@ -25,10 +25,11 @@ def figures(size: int) -> Iterator[tuple[str, float]]:
     """(what, seconds or MiB) at a size; what a bench measures in rounds is its best."""
     rounds = 3 if size < 10_000_000 else 2
     for kind, made in (("url", bodies.urls), ("sha256", bodies.sha256)):
-        for what, ours, peer in lists.measure(kind, made, size, rounds, first_rounds=1):
-            if peer is not None:
-                yield f"{kind}: {what}", ours.best
-                yield f"{kind}: {what}, shell", peer.best
+        for found in lists.measure(kind, made, size, rounds, first_rounds=1):
+            if found.served is not None and found.shell is not None:
+                yield f"{kind}: {found.kind}, served", found.served.best
+                yield f"{kind}: {found.kind}", found.sample.best
+                yield f"{kind}: {found.kind}, shell", found.shell.best
     yield from _zone(size)
     yield "start to READY", start.measure(size, 2).best
     yield "private memory, MiB", memory.with_a_list(size)

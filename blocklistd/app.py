@@ -32,7 +32,7 @@ from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_err
 from blocklistd.housekeeping import Housekeeping
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
-from blocklistd.model import SourceId
+from blocklistd.model import ListId, Sha256, SourceId
 from blocklistd.ops import logs, loop, systemd
 from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.dns_metrics import DnsCollector
@@ -43,6 +43,8 @@ from blocklistd.outputs.wire import wire_name
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
 from blocklistd.receive import SourcePlan
+from blocklistd.release import Releases
+from blocklistd.repair import Repair
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue
 from blocklistd.serve.dns import DnsServer
@@ -58,6 +60,7 @@ from blocklistd.versions import upkeep
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import ensure_list
 from blocklistd.versions.store import Store
+from blocklistd.versions.verified import Verified
 from blocklistd.zoning import ZonePublisher
 
 log: Final = logging.getLogger(__name__)
@@ -102,6 +105,7 @@ class Application:
         self.scheduler = Scheduler()
         self._ready = False
         self._reloading = asyncio.Lock()
+        self._repairing: dict[Sha256, asyncio.Future[None]] = {}
         self._tls: ssl.SSLContext | None = None
 
     async def run(self) -> None:
@@ -122,23 +126,39 @@ class Application:
             warming = asyncio.ensure_future(self.jobs.warm())
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
-            self.renderings = StoredRenderings(store, self.database, self.jobs)
+            self.verified = Verified(store.sealed)
+            self.renderings = StoredRenderings(store, self.database, self.jobs, self.verified)
             self.publisher = Publisher(self.database, self.catalogue, trust, self.clock, self.metrics)
-            self.zones = ZonePublisher(store, self.database, self.jobs, self.served_zones, self.clock, self.metrics)
-            self.pipeline = Pipeline(
+            self.zones = ZonePublisher(
+                store, self.database, self.jobs, self.served_zones, self.clock, self.metrics, self.verified
+            )
+            self.releases = Releases(
                 store,
                 self.database,
                 self.jobs,
                 self.publisher,
                 self.clock,
-                self.metrics.observe_pull,
                 self.zones,
                 self.metrics,
+                self.verified,
+                self._render,
+            )
+            repair = Repair(store, self.database, self.jobs, self.releases, self.zones)
+            self.pipeline = Pipeline(
+                store,
+                self.database,
+                self.jobs,
+                self.clock,
+                self.metrics.observe_pull,
+                self.metrics,
+                self.releases,
+                repair,
             )
             self.operations = Operations(
                 config,
                 self.database,
                 self.pipeline,
+                self.releases,
                 self.publisher,
                 self.catalogue,
                 self.access,
@@ -152,13 +172,16 @@ class Application:
                 store,
                 self.database,
                 self.pipeline,
+                self.releases,
                 self.publisher,
                 self.zones,
                 self.renderings,
                 self.scheduler,
                 self.metrics,
                 self.clock,
+                repair,
             )
+            self.renderings.damaged = self._damaged
             self.store = store
             await self._take_plans(config, await asyncio.to_thread(plans.source_plans, config))
             await self._serve_lists()
@@ -231,7 +254,7 @@ class Application:
         if self._tls is not None and config.feed.tls is not None:  # here, behind what may refuse the configuration
             load_certificate(self._tls, config.feed.tls.cert, config.feed.tls.key)
             self.housekeeping.certificate_until = good_until(config.feed.tls.cert)
-        self.pipeline.lists, self.pipeline.sources = plans.list_plans(config), sources
+        self.releases.lists, self.releases.sources = plans.list_plans(config), sources
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
         for gone in self.config.lists.keys() - config.lists.keys():
@@ -246,10 +269,9 @@ class Application:
 
     async def _serve_lists(self) -> None:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
-        for name, plan in self.pipeline.lists.items():
+        for name, plan in self.releases.lists.items():
             try:
-                async with self.pipeline.naming:
-                    await self.pipeline.serve(plan)
+                await self.releases.serve(plan)
             except Exception as error:  # one list's trouble keeps no other from being served
                 log.critical("list %s can't be served: %s", name, told(error))
 
@@ -270,7 +292,12 @@ class Application:
         if (dns := self.config.serves_dns) is not None:
             retry, give_up = dns.notify.retry.total_seconds(), dns.notify.give_up.total_seconds()
             self._dns = DnsServer(
-                self.served_zones, self.zones.difference, self.zones.saw, retry=retry, give_up=give_up
+                self.served_zones,
+                self.zones.difference,
+                self.zones.saw,
+                usable=self.zones.usable,
+                retry=retry,
+                give_up=give_up,
             )
             self._dns.transferred = self.metrics.transferred
             await self._dns.start(sockets["dns"], sockets["datagrams"])
@@ -280,6 +307,18 @@ class Application:
             for view in self.served_zones.views().values():
                 if view is not None:  # who missed the last one while we were away hears of it now
                     self._dns.announce(view)
+
+    async def _render(self, list_id: ListId) -> None:
+        """Makes what nobody waits for, once a version is live."""
+        view = self.catalogue.get(list_id)
+        if view is not None and view.live is not None:
+            await self.renderings.prepare(view.live.sha256)
+
+    def _damaged(self, digest: Sha256) -> None:
+        """A file that somebody asked for is damaged: it is made again."""
+        if digest not in self._repairing:
+            task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
+            task.add_done_callback(lambda _: self._repairing.pop(digest, None))
 
     def _admit(self, known: Iterable[Subscriber]) -> None:
         """Who may have which zones, from now on."""
@@ -300,9 +339,7 @@ class Application:
             await warming
 
         keep = self.housekeeping
-        await loop.in_turn(
-            warm, keep.discard_damaged, keep.sweep, keep.advance_zones, self.pipeline.reconcile, keep.alarms
-        )
+        await loop.in_turn(warm, keep.scrub, keep.sweep, keep.advance_zones, self.releases.reconcile, keep.alarms)
         await asyncio.to_thread(upkeep.reserve, self.store)
         await keep.schedule()
         self.scheduler.start()
@@ -340,8 +377,7 @@ class Application:
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
             sources = await asyncio.to_thread(plans.source_plans, new)
-            async with self.pipeline.naming:  # between two settlings, never in one
-                await self._take_plans(new, sources)
+            await self._take_plans(new, sources)
         except (BlocklistError, OSError) as error:
             problems = error.problems if isinstance(error, ConfigError) else [error]
             for problem in problems:
@@ -353,7 +389,7 @@ class Application:
             keep = self.housekeeping
             await loop.in_turn(self._serve_lists, keep.schedule, keep.advance_zones, keep.alarms)
             log.info("reloaded %s", new.path)
-            await self.pipeline.reconcile()
+            await self.releases.reconcile()
         finally:
             systemd.notify("READY=1")
 
@@ -367,13 +403,15 @@ class Application:
             if self.catalogue.get(name) is None:
                 missing.append(f"list {name} has no version that can be served")
         for view in self.catalogue:
+            if view.id in self.publisher.damaged:
+                missing.append(f"list {view.id}: the file of version {view.version} is damaged and is made again")
             if view.live is not None:
                 missing += [
                     f"zone {plan.name} has no serial yet"
                     for plan in plans.zone_plans(self.config).values()
                     if plan.list == view.id and self.served_zones.get(wire_name(plan.name)) is None
                 ]
-        return missing
+        return missing + [f"zone {name}: {reason}" for name, reason in self.zones.damaged.items()]
 
     async def _metrics_text(self) -> bytes:
         for view in self.catalogue:

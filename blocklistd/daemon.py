@@ -19,6 +19,8 @@ from blocklistd.ops import status
 from blocklistd.ops.control import Answer, Caller
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Clock, Publisher
+from blocklistd.release import Releases
+from blocklistd.serve import bodies
 from blocklistd.serve.access import Access
 from blocklistd.serve.catalogue import Catalogue, ListView
 from blocklistd.serve.renderings import StoredRenderings
@@ -40,6 +42,7 @@ class Operations:
         config: Config,
         database: Database,
         pipeline: Pipeline,
+        releases: Releases,
         publisher: Publisher,
         catalogue: Catalogue,
         access: Access,
@@ -51,6 +54,7 @@ class Operations:
         self.config = config
         self._database = database
         self._pipeline = pipeline
+        self._releases = releases
         self._publisher = publisher
         self._catalogue = catalogue
         self._access = access
@@ -121,11 +125,12 @@ class Operations:
         return await self._database.reading(lambda c: status.candidate_in_full(candidates.case(c, candidate)))
 
     async def candidate_approve(self, candidate: CandidateId, caller: Caller) -> Answer:
-        version = await self._pipeline.approve(candidate, caller.uid, caller.user)
-        return {"id": candidate, "released": version is not None, "version": version}
+        done = await self._releases.approve(candidate, caller.uid, caller.user)
+        released = done.version is not None
+        return {"id": candidate, "released": released, "version": done.version, "candidate": done.held}
 
     async def candidate_reject(self, candidate: CandidateId, caller: Caller, why: str) -> Answer:
-        await self._pipeline.reject(candidate, caller.uid, caller.user, why)
+        await self._releases.reject(candidate, caller.uid, caller.user, why)
         return {"id": candidate, "rejected": True, "why": why}
 
     # -- lists -----------------------------------------------------------------------------------------------------
@@ -134,14 +139,14 @@ class Operations:
         self._known_list(list_id)
         return await self._database.reading(lambda c: [status.version(made) for made in version_rows(c, list_id)])
 
-    async def list_diff(self, list_id: ListId, start: Version, end: Version) -> web.FileResponse:
+    async def list_diff(self, list_id: ListId, start: Version, end: Version) -> web.StreamResponse:
         view = self._known_list(list_id)
         match reach(view.version, view.oldest_diff, start, end):
             case Reach.NEVER:
                 raise RefusedError(f"list {list_id} has versions 1 to {view.version}")
             case Reach.TOO_OLD:
                 raise RefusedError(f"list {list_id}: diffs are kept from version {view.oldest_diff} on")
-        return web.FileResponse(await self._renderings.diff(view, start, end))
+        return bodies.whole(await self._renderings.open_diff(view, start, end, "identity"))
 
     def _known_list(self, list_id: ListId) -> ListView:
         view = self._catalogue.get(list_id)

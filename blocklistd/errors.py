@@ -9,6 +9,7 @@
     │   ├── ParseError         it is not a list in the configured format
     │   └── JobError           the job that read it crashed, looped or ran into its limits
     ├── StoreError             the administrator: disk, database, state_dir
+    │   ├── DamagedError       a sealed file is missing, or not what its name says
     │   └── FencedError        another daemon has taken the state_dir over
     ├── SigningError           the administrator: keys, root.json
     ├── SubscriberError        the subscriber: what it asked for or what it was given
@@ -84,6 +85,16 @@ class JobError(SourceError):
 
 class StoreError(BlocklistError):
     """The database or a sealed file can't be read or written, or is not what it should be."""
+
+
+class DamagedError(StoreError):
+    """A sealed file is missing or damaged: nothing may be derived from it. `digest` names it."""
+
+    def __init__(self, text: str) -> None:
+        self.digest = text[:64]
+        super().__init__(
+            text if len(text) > 64 else f"{text}: the sealed file is missing or damaged; it is made again if it can be"
+        )
 
 
 class FencedError(StoreError):

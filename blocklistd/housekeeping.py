@@ -13,11 +13,13 @@ from typing import Final
 from blocklistd import plans
 from blocklistd.config import Config
 from blocklistd.config.values import written
-from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
+from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, SWEEP_SPARES, UPKEEP_MINUTES
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
+from blocklistd.release import Releases
+from blocklistd.repair import Repair
 from blocklistd.serve.renderings import StoredRenderings
 from blocklistd.times import rfc3339
 from blocklistd.versions import candidates, upkeep
@@ -38,24 +40,28 @@ class Housekeeping:
         store: Store,
         database: Database,
         pipeline: Pipeline,
+        releases: Releases,
         publisher: Publisher,
         zones: ZonePublisher,
         renderings: StoredRenderings,
         scheduler: Scheduler,
         metrics: Metrics,
         clock: Callable[[], datetime],
+        repair: Repair,
     ) -> None:
         self.config = config
         self.certificate_until: datetime | None = None
         self._store = store
         self._database = database
         self._pipeline = pipeline
+        self._releases = releases
         self._publisher = publisher
         self._zones = zones
         self._renderings = renderings
         self._scheduler = scheduler
         self._metrics = metrics
         self._clock = clock
+        self._repair = repair
 
     async def schedule(self) -> None:
         now = self._clock()
@@ -69,6 +75,7 @@ class Housekeeping:
         self._scheduler.every("sign", period, self._publisher.sign_again)
         self._scheduler.every("upkeep", timedelta(minutes=UPKEEP_MINUTES), self.upkeep)
         self._scheduler.every("sweep", timedelta(minutes=SWEEP_MINUTES), self.sweep)
+        self._scheduler.every("scrub", timedelta(days=1), self.scrub)
         self._scheduler.every("alarms", timedelta(minutes=1), self.alarms)
 
     async def upkeep(self) -> None:
@@ -104,13 +111,12 @@ class Housekeeping:
                 log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(source.max_age), last)
 
     async def sweep(self) -> None:
-        async with self._pipeline.naming:
-            await asyncio.to_thread(upkeep.sweep, self._store, self._database)
+        """Stops nobody: files that a job may be about to name are spared."""
+        young = self._releases.verified.sealing_for() + SWEEP_SPARES
+        await asyncio.to_thread(upkeep.sweep, self._store, self._database, young)
 
-    async def discard_damaged(self) -> None:
-        async with self._pipeline.naming:
-            await asyncio.to_thread(upkeep.discard_damaged, self._store, self._database)
+    async def scrub(self) -> None:
+        await self._pipeline.repair(await self._repair.scrub())
 
     async def advance_zones(self) -> None:
-        async with self._pipeline.naming:
-            await self._zones.advance()
+        await self._zones.advance()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NewType
+from typing import Any, NewType
 
 import orjson
 
@@ -20,12 +20,12 @@ Sha256 = NewType("Sha256", str)
 """64 lower-case hex digits."""
 
 UNBUILT_TYPES = ("ip", "pdq", "photodna")
-"""What a hotline may list beside what `kinds` has: left out, which is nothing that is wrong with its records."""
+"""Types that hotlines list and `kinds` does not have: their records are left out, and don't count as rejected."""
 LEFT_OUT = "type-not-built"
-"""The reason for which such a record is left out."""
+"""The reason counted for a record of these types."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
-"""What a record may say beside its type and value, in the order of their keys (`id` stands between 2 and 3)."""
+"""Attributes of a record beside type and value, sorted by name. `id` sorts between `expires` and `ref`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Entry:
 
     @classmethod
     def from_line(cls, line: bytes) -> Entry:
-        """The entry of a canonical line; raises ValueError where it is none."""
+        """Parses a canonical line. Raises ValueError if it is not an entry."""
         record = orjson.loads(line)
         if not isinstance(record, dict):
             raise ValueError("not an entry: expected a JSON object")
@@ -69,7 +69,7 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What a conditional GET is made with: the headers of the last body that was taken over."""
+    """Validators of a conditional GET: the ETag and Last-Modified of the last body that was taken over."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -80,7 +80,7 @@ class Validators:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A body that arrived whole, as a file, not yet trusted: neither decoded, verified nor parsed.
+    """A complete body in a file, not yet trusted: neither decoded, verified nor parsed.
 
     `encoding` is the HTTP content coding of the file's bytes: identity, gzip or zstd; `length` is in bytes, `sha256`
     their digest.
@@ -96,7 +96,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The source says that nothing changed since the validators that it was asked with."""
+    """The source has not changed since the validators that were sent (HTTP 304)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ class IntakeReport:
     """What the intake job made of a body; holds counts, digests and line numbers, never an entry.
 
     `body_sha256` is of the body as it arrived, `asserted` of its canonical lines (sorted, without ids); `types` counts
-    these by type; `rejected` counts records that are no entries by reason and `first_rejected` gives the line number
-    (from 1) of the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is the time in
-    the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
+    the entries by type; `rejected` counts, by reason, the records that are not entries, and `first_rejected` gives the
+    line number (from 1) of the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is
+    the time in the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
     """
 
     body_sha256: Sha256
@@ -126,13 +126,13 @@ class IntakeReport:
 
     @property
     def rejects(self) -> int:
-        """Refused records; those that were left out (LEFT_OUT) are none."""
+        """Rejected records, without those of types that are left out (LEFT_OUT)."""
         return sum(count for reason, count in self.rejected.items() if reason != LEFT_OUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a candidate is held: the guard, its limit and what was found, both as an operator writes them."""
+    """Why a candidate is held: the guard, its limit and the figure found, in the units of the configuration."""
 
     guard: str
     limit: str
@@ -143,33 +143,87 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """Which entries of its sources a list takes; `sources` in order of precedence. Another policy can change any
+    entry of the list, so the whole list is composed again."""
+
+    canonicaliser: int
+    sources: tuple[SourceId, ...]
+    types: tuple[str, ...]
+    allow_public_suffix: bool
+    allow_ip: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Policy:
+        return cls(**(fields | {"sources": tuple(fields["sources"]), "types": tuple(fields["types"])}))
+
+
+class ChangeKind(enum.StrEnum):
+    """The kinds of change."""
+
+    SOURCE = "source"
+    """A source offers other entries than those that the live version was composed from."""
+    POLICY = "policy"
+    """The configured policy is not the one that the live version was composed under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request to alter a list: the policy and the entries that it is composed from if the change is released.
+
+    `cause` is the source that offers other entries, empty for other kinds. `actor` is the user who asked for the
+    change, empty if nobody did. `sources`: the sealed entries of each source. `records` and `rejected` are of the body
+    that brought the change: how many records it has, and how many of these are not entries.
+    """
+
+    kind: ChangeKind
+    cause: str
+    policy: Policy
+    sources: dict[SourceId, Sha256]
+    actor: str = ""
+    records: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a pull would publish in one list. Counts are of entries by (type, value), against the live version."""
+    """A change that was composed: a sealed delta against the live version `base` (0: there was none).
+
+    A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
+    list has once it is released. `withheld` counts, by rule, what the list does not take of the entries that the change
+    touches; `suffixes` counts the changes by last label. `snapshot` is the snapshot of the version that the delta leads
+    to, if composing has written one: an approval then need not write it again.
+    """
 
     id: CandidateId
     list: ListId
-    source: SourceId
     created: datetime
-    asserted: Sha256
+    change: Change
+    base: Version
+    delta: Sha256
     added: int
     removed: int
     changed: int
     entries: int
     reasons: tuple[Reason, ...] = ()
+    withheld: dict[str, int] = field(default_factory=dict)
+    suffixes: dict[str, int] = field(default_factory=dict)
+    snapshot: Sha256 | None = None
 
-    @property
-    def held(self) -> bool:
-        return bool(self.reasons)
-
-    @property
-    def guards(self) -> tuple[tuple[str, str], ...]:
-        """The guards that hold it, with their limits."""
-        return tuple((reason.guard, reason.limit) for reason in self.reasons)
+    def comes_from(self, change: Change, base: Version) -> bool:
+        """Whether the candidate was composed from these sources and policy on this base: the delta is then the same."""
+        return (self.base, self.change.sources, self.change.policy) == (base, change.sources, change.policy)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A sealed version of a list, as the database names it; `length` is in bytes, `sha256` that of the snapshot."""
+    """A version of a list, as the database has it; `length` (bytes) and `sha256` are those of the snapshot.
+
+    `kind` and `cause` are those of the change that made it. `delta` is the sealed delta from the version before; None
+    for a first version, and once it is no longer kept."""
 
     list: ListId
     session: str
@@ -180,5 +234,9 @@ class VersionInfo:
     sha256: Sha256
     added: int
     removed: int
+    changed: int
     canonicaliser: int
+    kind: ChangeKind
+    cause: str
     released_by: str
+    delta: Sha256 | None

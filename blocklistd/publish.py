@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from blocklistd.errors import StoreError, told
+from blocklistd.errors import told
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version
@@ -45,7 +45,7 @@ class Publisher:
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
         """The newest of each list's signed roles, by name."""
         self.damaged: set[ListId] = set()
-        """Lists whose file is not what its name says: neither signed nor served until that is mended."""
+        """Lists whose live snapshot is damaged: signed as ever, but the file is not sent until it is made again."""
         self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
@@ -55,12 +55,8 @@ class Publisher:
     async def publish(self, list_id: ListId) -> None:
         """Signs what is due for the list's newest version, and serves it, unless the list is forgotten meanwhile.
 
-        Raises StoreError, SigningError.
+        Raises SigningError.
         """
-        if list_id in self.damaged:
-            raise StoreError(
-                f"list {list_id}: the file of its live version is damaged: restore a backup of the state_dir"
-            )
         async with self._locks[list_id]:
             lives = self._lives.get(list_id)
             if lives is None:
@@ -93,7 +89,7 @@ class Publisher:
 
     async def sign_again(self) -> None:
         """Renews what is due in every list; one list's failure does not keep the others from it."""
-        for list_id in self._lives.keys() - self.damaged:
+        for list_id in list(self._lives):
             try:
                 await self.publish(list_id)
             except Exception as error:

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import ParseError, StaleError, StoreError, VerifyError
+from blocklistd.errors import DamagedError, ParseError, StaleError, StoreError, VerifyError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.kinds import CANONICALISER
@@ -29,6 +29,7 @@ from blocklistd.versions.database import Database
 from blocklistd.versions.files import uncache
 from blocklistd.versions.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
 from blocklistd.versions.store import Store
+from blocklistd.versions.verified import Verified
 
 log: Final = logging.getLogger(__name__)
 
@@ -68,15 +69,15 @@ class Received:
 class Reception:
     """Runs the first stations for one source at a time."""
 
-    def __init__(self, store: Store, database: Database, jobs: Jobs, clock: Clock, stations: Stations) -> None:
+    def __init__(
+        self, store: Store, database: Database, jobs: Jobs, clock: Clock, stations: Stations, verified: Verified
+    ) -> None:
         self._store = store
         self._database = database
         self._jobs = jobs
         self._clock = clock
         self._stations = stations
-        self._sound: dict[SourceId, set[Sha256]] = {}
-        """Of each source the files that this process has written, or found to be what their name says: what follows may
-        build on them."""
+        self._verified = verified
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.
@@ -143,12 +144,12 @@ class Reception:
 
     def _earlier(self, state: SourceState) -> Earlier | None:
         """What the next body is compared with, if it was read with the same settings and is on the disk as it was."""
-        if not state.current or state.body is None or state.asserted is None or state.report is None:
+        if not state.current or state.body is None or state.offered is None or state.report is None:
             return None
         files = self._store.sealed
         path = files.path
-        found = asserted.place(files, state.asserted)
-        if found is None or not self._is_sound(state.id, state.body, state.asserted):
+        found = asserted.place(files, state.offered)
+        if found is None or not self._is_verified(state.body, state.offered):
             log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
             return None
         return Earlier(
@@ -162,14 +163,13 @@ class Reception:
             dropped_attributes=state.report.dropped_attributes,
         )
 
-    def _is_sound(self, source: SourceId, body: Body, said: Sha256) -> bool:
-        """Looked at once in a process's life: a damaged file is no base for anything."""
-        files = self._store.sealed
-        if self._sound.get(source) != {body.listed, body.notes, said}:
-            if not (files.intact(body.listed) and files.intact(body.notes) and asserted.intact(files, said)):
-                return False
-            self._sound[source] = {body.listed, body.notes, said}
-        return True
+    def _is_verified(self, body: Body, offered: Sha256) -> bool:
+        """A damaged file is no base for anything."""
+        try:
+            entries = asserted.files_of(self._store.sealed, offered)
+        except DamagedError:
+            return False
+        return all(self._verified.check(digest) for digest in (body.listed, body.notes, *entries))
 
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seals what the body asserts, under a digest of our own, as the source's newest word."""
@@ -188,6 +188,9 @@ class Reception:
             signature=findings.signature,
             signed_at=findings.signed_at,
         )
+        for digest in await asyncio.to_thread(asserted.files_of, self._store.sealed, said):
+            if self._verified.fingerprints.get(digest) is None:
+                await asyncio.to_thread(self._verified.check, digest)
         await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
         return report
 
@@ -203,10 +206,11 @@ class Reception:
         except StoreError as error:
             log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
             return None
-        self._sound[plan.id] = {said, body.listed, body.notes}
+        for digest in (body.listed, body.notes):
+            self._verified.wrote(digest)
         return body
 
-    def recede(self, last: Body | None, kept: Body | None) -> None:
+    def drop_page_cache(self, last: Body | None, kept: Body | None) -> None:
         """The new body is written to the disk, and the last one leaves the memory: no pull waits for that."""
         if kept is not None:
             self._store.sealed.begin_writing(kept.listed)
@@ -224,7 +228,7 @@ class Reception:
     def _asserted(self, received: Received) -> Sha256:
         """Seals what the body asserts; its digest."""
         findings, order, files = received.findings, received.order, self._store.sealed
-        before = received.state.asserted
+        before = received.state.offered
         if findings.left == Left.CANONICAL:
             said = asserted.adopt(files, order.canonical)
             if before is None or order.earlier is not None:

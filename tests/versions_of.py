@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from blocklistd.model import CandidateId, IntakeReport, ListId, Sha256, SourceId, Version
+from blocklistd.model import CandidateId, Change, ChangeKind, IntakeReport, ListId, Sha256, SourceId, Version
 from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import canonicalise
 from blocklistd.sources.records import FormatOptions
 from blocklistd.versions import commit
-from blocklistd.versions.commit import Assertion, ListPlan
+from blocklistd.versions.commit import ListPlan
 from blocklistd.versions.database import Database
 from blocklistd.versions.files import Disk
 from blocklistd.versions.lists import ListState, ensure_list, list_state
@@ -45,6 +48,10 @@ def report(asserted: Sha256) -> IntakeReport:
     return IntakeReport(Sha256("0" * 64), asserted, 1, 1, {"domain": 1}, {}, {})
 
 
+ANYTHING: Any = {"max_added": 1e9, "max_removed": 1.0, "max_rejected": 1.0, "min_entries": 0, "review": False}
+"""Guards that hold nothing."""
+
+
 class Versions:
     """Opens the state_dir as a newly started daemon does: migrated, in an epoch of its own."""
 
@@ -71,15 +78,28 @@ class Versions:
         assert draft.sealed is not None
         return draft.sealed
 
+    def change(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> Change:
+        """The source asserts this from now on, under the configured policy."""
+        state, policy = self.state, self.plan.policy
+        known = state.accepted | {SourceId(source): asserted}
+        sources = {name: known[name] for name in policy.sources if name in known}
+        return Change(ChangeKind.SOURCE, source, policy, sources, records=1000, rejected=rejected)
+
     def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
         """Releases it, whatever the guards say."""
-        order = commit.Order(CandidateId("c-1"), NOW, decided_by="alice")
-        return commit.settle(self.store, self.plan, Assertion(SourceId(source), asserted), order).made
+        plan, self.plan = self.plan, replace(self.plan, **ANYTHING)
+        try:
+            settled = self.settle(asserted, source)
+        finally:
+            self.plan = plan
+        assert settled.candidate is None, settled.candidate
+        return settled.made
 
-    def settle(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> commit.Settled:
+    def settle(self, asserted: Sha256, source: str = "hotline", rejected: int = 0, **wanted: Any) -> commit.Settled:
         """As a pull does it."""
-        assertion = Assertion(SourceId(source), asserted, 1000, rejected)
-        return commit.settle(self.store, self.plan, assertion, commit.Order(CandidateId("c-1"), NOW))
+        change = self.change(asserted, source, rejected)
+        order = commit.Settlement(self.plan, change, CandidateId(f"c-{secrets.token_hex(3)}"), NOW, {}, **wanted)
+        return commit.settle(self.store, order)
 
     @property
     def state(self) -> ListState:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from blocklistd.cli.common import Session, common, table
+from blocklistd.cli.failures import Failed
 
 
 @click.group("candidate")
@@ -36,9 +37,11 @@ def show(session: Session, candidate: str) -> None:
 
 
 def _show(one: dict[str, Any]) -> None:
-    plain = ("id", "state", "list", "source", "created", "entries", "added", "removed", "changed", "why", "version")
+    figures = ("entries", "added", "removed", "changed")
+    plain = ("id", "state", "list", "kind", "source", "created", "base", *figures, "why", "version")
     rows = [(key, one[key]) for key in plain if one[key] is not None]
     rows += [("held by", f"{r['guard']}: found {r['found']}, limit {r['limit']}") for r in one["reasons"]]
+    rows += [("withheld", f"{rule}: {count}") for rule, count in one["withheld"].items()]
     rows += [("under", f".{suffix.removeprefix('.')}: {count}") for suffix, count in one["suffixes"].items()]
     for decision in one["decisions"]:
         rows.append(("approved" if decision["approve"] else "rejected", f"{decision['user']} {decision['time']}"))
@@ -49,8 +52,16 @@ def _show(one: dict[str, Any]) -> None:
 @click.argument("candidate")
 @common
 def approve(session: Session, candidate: str) -> None:
-    """Release a held candidate."""
+    """Release a held candidate: exactly the difference that was shown (exit 4: it comes to another one by now)."""
     done = session.ask("POST", "candidates", candidate, "approve", body={})
+    if done["candidate"] is not None:
+        session.answer(done, lambda _: None)
+        new = done["candidate"]
+        raise Failed(
+            f"{candidate} was not released: the list has moved on, and it comes to another difference now, which is "
+            f"held as {new}: see `blocklistd candidate show {new}`",
+            4,
+        )
     what = f"released as version {done['version']}" if done["released"] else "approved; nothing in the list changed"
     session.answer(done, lambda _: click.echo(f"{candidate}: {what}"))
 

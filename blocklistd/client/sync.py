@@ -34,7 +34,7 @@ from blocklistd.limits import (
 )
 from blocklistd.lines import Buffer
 from blocklistd.outputs import OUTPUTS
-from blocklistd.outputs.diff import apply
+from blocklistd.outputs.delta import ENTRIES, apply
 
 Emit = Callable[[str], None]
 DIFF_SLACK = MIB  # bytes that a diff may have beyond all that could leave and come
@@ -134,9 +134,9 @@ def _by_diff(
         pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))
         diff = b"".join(bounded(pieces, len(old) + signed.length + DIFF_SLACK))
         with folder.draft() as (out, path):
-            _write_verified(apply(old, diff), out, signed)
+            _write_verified(apply(ENTRIES, old, diff), out, signed)
             return folder.put(path, new, options.format)
-    except (ValueError, _Mismatch) as error:
+    except (ValueError, LookupError, _Mismatch) as error:
         emit(f"the difference does not lead to what is signed ({error}): taking the snapshot")
         return None
     finally:

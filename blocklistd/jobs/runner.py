@@ -80,7 +80,7 @@ class Jobs:
         began = time.perf_counter()
         try:
             value, peak = await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
-            self.stations.worked(work.__name__.strip("_"), time.perf_counter() - began, peak)
+            self.stations.worked(work.__name__.strip("_").removeprefix("job_"), time.perf_counter() - began, peak)
             return value
         except JobError as error:
             self.stations.died(error.cause)

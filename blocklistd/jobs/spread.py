@@ -20,6 +20,7 @@ import orjson
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs.sandbox import die_with_parent
+from blocklistd.outputs.delta import Part
 
 Answer = tuple[dict[str, Any], bytes]
 """Figures that orjson can write, and data."""
@@ -28,6 +29,7 @@ Work = Callable[[int], Answer]
 
 _GO: Final = struct.Struct("!Q")
 _FRAME: Final = struct.Struct("!IQ")
+NICE: Final = 10  # large work gives way to small work, and to the event loop
 _PIPE: Final = 1 << 20  # bytes, as much as Linux lets anyone have
 
 
@@ -72,6 +74,18 @@ def spread(
         os.waitpid(pid, 0)
 
 
+def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
+    """`outputs.delta.Spread` over as many processes as there are cores."""
+
+    def answer(number: int) -> Answer:
+        part = work(number)
+        return {"removed": part.removed, "added": part.added, "changed": part.changed}, part.data
+
+    with spread(answer, min(parts, processes())) as answers:
+        for figures, data in answers(parts):
+            yield Part(data, **figures)
+
+
 def _answers(ends: list[tuple[int, int]], parts: int) -> Iterator[Answer]:
     for tell, _ in ends:
         os.write(tell, _GO.pack(parts))
@@ -99,6 +113,7 @@ def _live(work: Work, number: int, count: int, told: int, answering: int, prepar
     """The whole life of a forked process. Errors name types and places: a message could hold what it was reading."""
     try:
         die_with_parent()
+        os.nice(NICE)
         with contextlib.suppress(OSError):
             fcntl.fcntl(answering, fcntl.F_SETPIPE_SZ, _PIPE)
         prepare()

@@ -69,7 +69,7 @@ def history(connection: Connection, source_id: SourceId, newest: int = 20) -> li
     return [
         {
             "time": rfc3339(row.time),
-            "seconds": row.seconds / 1000,
+            "seconds": row.milliseconds / 1000,
             "outcome": row.outcome,
             "reason": row.reason,
             "records": row.report["records"] if row.report else None,
@@ -83,7 +83,10 @@ def candidate(case: Case) -> Document:
     return {
         "id": found.id,
         "list": found.list,
-        "source": found.source,
+        "kind": found.change.kind.value,
+        "source": found.change.cause,
+        "base": found.base,
+        "delta": found.delta,
         "created": rfc3339(found.created),
         "added": found.added,
         "removed": found.removed,
@@ -96,8 +99,10 @@ def candidate(case: Case) -> Document:
 
 
 def candidate_in_full(case: Case) -> Document:
+    found = case.candidate
     return candidate(case) | {
-        "suffixes": case.suffixes,
+        "suffixes": found.suffixes,
+        "withheld": found.withheld,
         "decisions": [
             {"user": d.user, "uid": d.uid, "time": rfc3339(d.time), "approve": d.approve} for d in case.decisions
         ],
@@ -118,6 +123,8 @@ def version(made: VersionInfo) -> Document:
         "added": made.added,
         "removed": made.removed,
         "sha256": made.sha256,
+        "kind": made.kind.value,
+        "cause": made.cause,
         "released_by": made.released_by,
     }
 

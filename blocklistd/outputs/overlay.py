@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from blocklistd.lines import Buffer, key_of
-from blocklistd.outputs.diff import parse, render
+from blocklistd.outputs.delta import ENTRIES, parse
 from blocklistd.outputs.snapshot import Search, edits, find, searching, splice
 
 
@@ -28,14 +28,15 @@ class Overlay:
     @classmethod
     def read(cls, base: Buffer, written: bytes) -> Overlay:
         """What `write` made; raises ValueError for anything else."""
-        removes, adds = parse(written[written.index(b"\n") + 1 :])
+        removes, adds = parse(ENTRIES, written[written.index(b"\n") + 1 :])
         return cls(base, set(removes), {key_of(line): line for line in adds})
 
     def write(self, base: str) -> Iterator[bytes]:
         """The overlay in pieces; `base` is the digest of the file below it."""
         yield orjson.dumps({"base": base}) + b"\n"
-        yield from render((line, -1) for line in sorted(self.removes))
-        yield from render((line, +1) for line in sorted(self.adds.values()))
+        for head, lines in ((ENTRIES.remove, self.removes), (ENTRIES.add, self.adds.values())):
+            for line in sorted(lines):
+                yield head + line + ENTRIES.end + b"\n"
 
     def expect(self, times: int) -> None:
         """`find` will be asked so often."""
@@ -84,7 +85,7 @@ class Overlay:
             if there is not None and there not in other.removes:
                 raise ValueError("a line to add is there already")
 
-    def whole(self) -> Buffer:
+    def read_all(self) -> Buffer:
         """All the lines, in memory unless they are the base's."""
         return b"".join(self.pieces()) if self.removes or self.adds else self.base
 

@@ -11,6 +11,7 @@ Between the two stand the names: a line for each entry, the rule of exactly its 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,7 +26,7 @@ WILDCARD: Final = b"\0*"
 DOMAIN: Final = b"\0\0d"  # the end of a domain's name
 HOST: Final = b"\0\0h"
 
-_ENDS: Final = {b'{"type":"domain"': DOMAIN, b'{"type":"host"': HOST}
+_HEADS: Final = ((b'{"type":"domain","value":"', DOMAIN), (b'{"type":"host","value":"', HOST))
 
 
 @dataclass(slots=True)
@@ -44,15 +45,30 @@ def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[by
     wanted = set(categories)
     found = []
     for line in entries:
-        end = _ENDS.get(line[: line.index(b'"', 9) + 1])
-        if end is not None and (not wanted or orjson.loads(line).get("category") in wanted):
-            found.append(rule_of(type_and_value(line)[1]) + end)
+        for head, end in _HEADS:  # noqa: B007
+            if line.startswith(head):
+                break
+        else:
+            continue
+        if wanted and orjson.loads(line).get("category") not in wanted:
+            continue
+        start = len(head)
+        value = line[start : line.index(b'"', start)] if b"\\" not in line else type_and_value(line)[1]
+        labels = value.split(b".")
+        labels.reverse()
+        found.append(b"\0".join(labels) + end)
     found.sort()
     return found
 
 
 def rules(names: Iterable[bytes], zone: str) -> Rules:
     """The rules that a zone of that name has for these names, which come sorted."""
+    (made,) = rules_in_blocks(names, zone, sys.maxsize)
+    return made
+
+
+def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Rules]:
+    """What `rules` answers, in parts of about so many rules; each part counts for itself."""
     room = MAX_OWNER - (len(zone.rstrip(".")) + 2)  # octets for the labels before the zone's name
     made = Rules()
     below = None
@@ -61,6 +77,9 @@ def rules(names: Iterable[bytes], zone: str) -> Rules:
         if below is not None and name.startswith(below):
             made.covered += 1
             continue
+        if len(made.lines) >= size:
+            yield made
+            made = Rules()
         parts = [key]
         if name.endswith(DOMAIN):
             below = key + b"\0"
@@ -70,7 +89,7 @@ def rules(names: Iterable[bytes], zone: str) -> Rules:
                 made.omitted.append(name)
             else:
                 made.lines.append(rule)
-    return made
+    yield made
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 from blocklistd.lines import Buffer
@@ -165,16 +165,32 @@ def _check_order(changed: Sequence[bytes]) -> None:
 
 
 def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
-    """The lines that only `old` has and those that only `new` has, each sorted. Raises ValueError as `position` does.
+    """The lines that only `old` has and those that only `new` has, each sorted.
+
+    Raises ValueError as `position` does.
+    """
+    found = few_changed_lines(old, new, len(old) + len(new))
+    assert found is not None, "there are no more lines than bytes"
+    return found
+
+
+def few_changed_lines(
+    old: Buffer, new: Buffer, limit: int, early: int | None = None
+) -> tuple[list[bytes], list[bytes]] | None:
+    """`changed_lines`, or None if they are more than `limit`; also as soon as they are more than `early` and most of
+    what was read until then.
 
     Equal stretches are compared in blocks that grow as long as they agree, so 1,000,000 lines with few changes cost
     little more than reading them.
     """
     removed: list[bytes] = []
     added: list[bytes] = []
-    i = j = 0
+    i = j = differing = 0
     old_size, new_size = len(old), len(new)
     while i < old_size and j < new_size:
+        count = len(removed) + len(added)
+        if count > limit or (early is not None and count > early and differing > (i + j) // 2):
+            return None
         same = agreement(old, i, new, j)
         if same:
             # back to the beginning of the line in which they part
@@ -193,11 +209,13 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
             j = b_end + 1
         if a < b:
             removed.append(a)
+            differing += len(a)
         elif b < a:
             added.append(b)
-    removed += lines(old, i)
-    added += lines(new, j)
-    return removed, added
+            differing += len(b)
+    for found, rest in ((removed, lines(old, i)), (added, lines(new, j))):
+        found += islice(rest, limit + 1)
+    return (removed, added) if len(removed) + len(added) <= limit else None
 
 
 def agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:

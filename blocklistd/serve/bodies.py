@@ -1,36 +1,33 @@
-"""Answers: small documents that stand ready, and files in the coding and the range that was asked for.
+"""Answers: small documents that stand ready, and files in the coding and the range that the client asks for.
 
-Every file is immutable under its URL, so its ETag is a name that is known before the file is opened.
+Every file is immutable under its URL, so its ETag is a name that is known before the file is opened. A coding that the
+client prefers may not be there yet: the file is then sent as it is, with the ETag of that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import rfc822_formatted_time
 
-from blocklistd.errors import BlocklistError, StoreError
 from blocklistd.limits import CHUNK
 from blocklistd.serve.catalogue import Document
 from blocklistd.serve.problems import Problem
-from blocklistd.versions.render import SUFFIX
-
-log: Final = logging.getLogger(__name__)
+from blocklistd.versions.render import SUFFIX, OpenedFile
 
 IMMUTABLE: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 REVALIDATE: Final = {"Cache-Control": "no-cache"}
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 
-Compress = Callable[[Path, str], Awaitable[None]]
+Open = Callable[[str, bool], Awaitable[OpenedFile]]
+"""Opens the file in a content coding, or as it is if the coding is not there yet; the flag says to wait for it."""
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -76,14 +73,21 @@ class Unchanged(web.StreamResponse):
         return None
 
 
-def coding_for(accept: str) -> str:
-    """The content coding to answer with (RFC 9110 12.5.3): of those with the highest quality zstd before gzip before
+class Accepted(NamedTuple):
+    """The content coding that a client prefers, and whether it accepts the file as it is."""
+
+    coding: str
+    identity: bool
+
+
+def accepted(header: str) -> Accepted:
+    """What an Accept-Encoding asks for (RFC 9110 12.5.3): of those with the highest quality zstd before gzip before
     none. None is wanted least where nothing is said of it. Raises Problem 406 where it is all there is and refused.
     """
-    if not accept:
-        return "identity"
+    if not header:
+        return Accepted("identity", True)
     quality: dict[str, float] = {}
-    for part in accept.split(","):
+    for part in header.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         weight = next((value[2:] for value in parameters if value.startswith("q=")), "1")
         try:
@@ -95,46 +99,49 @@ def coding_for(accept: str) -> str:
     wanted["identity"] = quality.get("identity", 1e-6 if rest is None else rest)
     best = max(wanted, key=lambda coding: wanted[coding])
     if wanted[best] > 0:
-        return best
+        return Accepted(best, wanted["identity"] > 0)
     raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"expected one of {', '.join(wanted)} to be accepted as content coding")
 
 
-async def file(request: web.BaseRequest, path: Path, name: str, compress: Compress) -> web.StreamResponse:
+def whole(source: OpenedFile) -> web.Response:
+    """The answer that sends all of an open file and closes it."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        with source:
+            left = source.length
+            while left:
+                piece = await asyncio.to_thread(source.read, min(CHUNK, left))
+                left -= len(piece)
+                yield piece
+
+    return web.Response(body=pieces(), content_type=NDJSON)
+
+
+async def file(request: web.BaseRequest, name: str, open_file: Open) -> web.StreamResponse:
     """Sends an immutable file of NDJSON; `name` is its ETag without the coding.
 
-    A Range is answered on the identity coding only, and to GET only (RFC 9110 14.2). `compress` makes the rendering
-    beside the file, once. Raises Problem 416 for a range outside the file, 406 where no coding is accepted.
+    A Range is answered on the identity coding only, and to GET only (RFC 9110 14.2). Raises Problem 416 for a range
+    outside the file, 406 where no coding is accepted, and what `open_file` raises.
     """
     ranged = request.headers.get("Range") if request.method == "GET" else None
-    coding = "identity" if ranged else coding_for(",".join(request.headers.getall("Accept-Encoding", ())))
-    etag = f'"{name}"' if coding == "identity" else f'"{name}-{coding}"'
-    headers = {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
-    if coding != "identity":
-        headers["Content-Encoding"] = coding
-    if matches(request, etag):
-        headers.pop("Content-Encoding", None)
-        return Unchanged(headers)
-    if coding != "identity":
-        try:
-            await compress(path, coding)
-            path = path.with_name(path.name + SUFFIX[coding])
-        except BlocklistError as error:  # no room for it, perhaps: what is there goes out as it is
-            log.error("a rendering could not be made: %s", error)
-            headers["ETag"] = f'"{name}"'
-            del headers["Content-Encoding"]
-    try:
-        source = await asyncio.to_thread(open, path, "rb", 0)
-    except OSError as error:
-        raise StoreError(f"a file that is served can't be opened: {error.strerror}") from error
-    with source:
-        length = source.seek(0, 2)
-        start, end = 0, length
+    coding, identity = "identity", True
+    if not ranged:
+        coding, identity = accepted(",".join(request.headers.getall("Accept-Encoding", ())))
+    if matches(request, etag := _etag(name, coding)):
+        return Unchanged(_headers(etag))
+    with await open_file(coding, not identity) as source:
+        if source.coding != coding and matches(request, etag := _etag(name, source.coding)):
+            return Unchanged(_headers(etag))
+        headers = _headers(etag)
+        if source.coding != "identity":
+            headers["Content-Encoding"] = source.coding
+        start, end = 0, source.length
         status = HTTPStatus.OK
         unconditional = (condition := request.headers.get("If-Range")) is None or condition == etag
         if ranged and unconditional and (asked := _RANGE.fullmatch(ranged.strip())):
-            start, end = _range(asked, length)
+            start, end = _range(asked, source.length)
             status = HTTPStatus.PARTIAL_CONTENT
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{source.length}"
         response = web.StreamResponse(status=status, headers={**headers, "Content-Type": NDJSON})
         response.content_length = end - start
         await response.prepare(request)
@@ -143,13 +150,19 @@ async def file(request: web.BaseRequest, path: Path, name: str, compress: Compre
         source.seek(start)
         while start < end:
             chunk = await asyncio.to_thread(source.read, min(CHUNK, end - start))
-            if not chunk:
-                raise StoreError("a file that is served is shorter than it was")
             start += len(chunk)
             await response.write(chunk)
             await asyncio.sleep(0)  # write() returns at once for a fast client: let the others have their turn
         await response.write_eof()
         return response
+
+
+def _etag(name: str, coding: str) -> str:
+    return f'"{name}"' if coding == "identity" else f'"{name}-{coding}"'
+
+
+def _headers(etag: str) -> dict[str, str]:
+    return {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
 
 
 def _range(asked: re.Match[str], length: int) -> tuple[int, int]:

@@ -10,13 +10,14 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from blocklistd.errors import BlocklistError, without_text
+from blocklistd.errors import BlocklistError, StoreError, without_text
 from blocklistd.limits import DNS_CONNECTIONS, DNS_IDLE, DRAIN, WRITE_STALL
 from blocklistd.outputs.wire import Apex
 from blocklistd.serve import dns_message as dm
-from blocklistd.serve.dns_query import Reply, Seen, Transfer, respond
+from blocklistd.serve.dns_query import Reply, Seen, Transfer, respond, sign
 from blocklistd.serve.notify import Notifier, Target
 from blocklistd.serve.transfer import Sequence as Parts
 from blocklistd.serve.transfer import Stream, axfr, ixfr
@@ -27,7 +28,10 @@ log: Final = logging.getLogger(__name__)
 
 Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
 """From a serial to the view's: what the apex was, what goes and what comes, compiled; None where the whole zone is less
-or the log does not reach back."""
+or no deltas lead there."""
+
+Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
+"""The view to send, its file verified: the newest if that one is damaged. None while the zone's files are damaged."""
 
 _DATAGRAM: Final = 4096
 _PKTINFO: Final = socket.IPV6_PKTINFO
@@ -38,10 +42,18 @@ class DnsServer:
     """Listens, answers, notifies. `seen` hears of every entitled secondary that asks."""
 
     def __init__(
-        self, zones: Zones, difference: Difference, seen: Callable[[Seen], None], *, retry: float, give_up: float
+        self,
+        zones: Zones,
+        difference: Difference,
+        seen: Callable[[Seen], None],
+        *,
+        usable: Usable,
+        retry: float,
+        give_up: float,
     ) -> None:
         self._zones = zones
         self._difference = difference
+        self._usable = usable
         self._seen = seen
         self._servers: list[asyncio.Server] = []
         self._datagrams: list[socket.socket] = []
@@ -181,30 +193,50 @@ class DnsServer:
             self._notice(seen)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
-        asked = "AXFR" if transfer.query.type == dm.AXFR else "IXFR"
+        query = transfer.query
+        asked = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
         self.under_way[asked] += 1
         try:
-            kind = await self._send_all(transfer, writer)
+            view = await self._usable(transfer.view)
+            if view is None:
+                failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), int(time.time()))
+                self.answered["tcp", asked, dm.SERVFAIL] += 1
+                await _send(writer, struct.pack("!H", len(failure)) + failure)
+                return
+            kind = await self._send_all(replace(transfer, view=view), writer)
         finally:
             self.under_way[asked] -= 1
         self.transfers[kind] += 1
         self.transferred(kind, time.perf_counter() - began)
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
-        """As what it was sent: a difference, or the whole."""
+        """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, if the zone's file
+        is damaged meanwhile."""
         view, query = transfer.view, transfer.query
         signer = None
         if transfer.key is not None and query.tsig is not None:
             signer = Signer(transfer.key, query.tsig.mac)
         kind, parts = await self._parts(transfer)
         stream = Stream(query, parts, signer)
-        while chunk := stream.take(int(time.time())):
+        while True:
+            await self._verify(view, kind)  # a file that was cut short can't be read at all
+            chunk = stream.take(int(time.time()))
+            if not chunk:
+                break
+            await self._verify(view, kind)
             await _send(writer, chunk)
             self.sent_bytes += len(chunk)
             await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
         log.debug("zone %s: serial %d sent", view.plan.name, view.serial)
         return kind
+
+    async def _verify(self, view: ZoneView, kind: str) -> None:
+        """Looks whether the file of a whole zone was touched: one fstat, and only if so it is read."""
+        if kind == "IXFR" or view.file is None or view.file.is_unchanged():
+            return
+        if await self._usable(view) is not view:
+            raise StoreError(f"zone {view.plan.name}: its file was damaged while it was sent")
 
     async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
         view = transfer.view
@@ -212,7 +244,7 @@ class DnsServer:
         if transfer.since is not None:
             try:
                 difference = await self._difference(view, transfer.since)
-            except BlocklistError as error:  # no room for it, or its step was pruned meanwhile: the whole zone is there
+            except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
                 log.error("zone %s: the whole of it goes out instead of a difference: %s", view.plan.name, error)
                 difference = None
             if difference is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final, Protocol
 
 from aiohttp import web
 
+from blocklistd.errors import DamagedError
 from blocklistd.limits import MAX_WAIT
 from blocklistd.model import Sha256, Version
 from blocklistd.serve import bodies
@@ -19,19 +19,22 @@ from blocklistd.serve.https import while_connected
 from blocklistd.serve.problems import Problem
 from blocklistd.subscribers import Subscriber
 from blocklistd.versions.diffs import Reach, reach
+from blocklistd.versions.render import OpenedFile
 
+RETRY_AFTER: Final = 5  # seconds until a client asks again for a file that is being made again
 _DIFF: Final = re.compile(r"(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 _TARGET: Final = re.compile(r"([0-9a-f]{64})\.(.+)\.ndjson")
 
 
 class Renderings(Protocol):
-    """Files that the feed sends: where they are, made first where they are not there yet."""
+    """The files that the feed sends: verified, opened, and made first where they are not there yet.
 
-    def snapshot(self, digest: Sha256) -> Path: ...
+    Raises DamagedError where a sealed file is missing or damaged.
+    """
 
-    async def diff(self, view: ListView, start: Version, end: Version) -> Path: ...
+    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> OpenedFile: ...
 
-    async def compress(self, path: Path, coding: str) -> None: ...
+    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> OpenedFile: ...
 
 
 class Feed:
@@ -99,7 +102,11 @@ class Feed:
         if asked is None or asked[2] != view.id or asked[1] not in view.targets:
             raise Problem(HTTPStatus.NOT_FOUND, "no such target of this list, or one that is no longer kept")
         digest = Sha256(asked[1])
-        return await bodies.file(request, self._renderings.snapshot(digest), digest, self._renderings.compress)
+
+        async def open_file(coding: str, wait: bool) -> OpenedFile:
+            return await self._renderings.open_snapshot(digest, coding, wait=wait)
+
+        return await _file(request, digest, open_file)
 
     async def _diff(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
         asked = _DIFF.fullmatch(name)
@@ -111,9 +118,23 @@ class Feed:
                 raise Problem(HTTPStatus.NOT_FOUND, "the list never had one of these versions")
             case Reach.TOO_OLD:
                 raise Problem(HTTPStatus.GONE, f"diffs start at version {view.oldest_diff}: take the snapshot")
-        path = await self._renderings.diff(view, start, end)
-        etag = f"{view.session}-{start}-{end}"
-        return await bodies.file(request, path, etag, self._renderings.compress)
+
+        async def open_file(coding: str, wait: bool) -> OpenedFile:
+            return await self._renderings.open_diff(view, start, end, coding)
+
+        return await _file(request, f"{view.session}-{start}-{end}", open_file)
+
+
+async def _file(request: web.BaseRequest, name: str, open_file: bodies.Open) -> web.StreamResponse:
+    """`bodies.file`; nothing is sent of what was made from a damaged file."""
+    try:
+        return await bodies.file(request, name, open_file)
+    except DamagedError as error:
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "the file is damaged and is being made again: ask again in a few seconds",
+            {"Retry-After": str(RETRY_AFTER)},
+        ) from error
 
 
 def _wait(text: str | None) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from blocklistd.outputs.wire import wire_name
 from blocklistd.serve.tsig import Key
+from blocklistd.versions.zone_files import CompiledFile
 from blocklistd.versions.zones import ZonePlan
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -15,8 +16,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class ZoneView:
-    """A zone at one serial, made of the list's `version` as `plan` says. `compiled` is its sealed file of messages,
-    mapped, `oldest` the serial that a difference can start from."""
+    """A zone at one serial, made of the list's `version` as `plan` says.
+
+    `oldest` is the serial that a difference can start from, `compiled` the zone's messages, `file` the file that they
+    are mapped from (None: they are in memory).
+    """
 
     plan: ZonePlan
     serial: int
@@ -26,6 +30,7 @@ class ZoneView:
     omitted: int
     oldest: int
     compiled: memoryview = field(repr=False)
+    file: CompiledFile | None = field(default=None, repr=False)
 
     @property
     def name(self) -> bytes:
@@ -61,8 +66,10 @@ class Zones:
         self._views = {name: self._views.get(name) for name in names}
 
     def publish(self, view: ZoneView) -> bool:
-        """Flips the pointer; whether the serial is another."""
+        """Makes this the view that is served, unless a later serial is; whether the serial is another."""
         old = self._views.get(view.name)
+        if old is not None and old.serial > view.serial:
+            return False
         self._views[view.name] = view
         return old is None or old.serial != view.serial
 

@@ -17,6 +17,8 @@ _NEAR: Final = 8  # lines of each body looked at behind a difference, at first
 _FAR: Final = 4096  # and at most
 _ALIKE: Final = 2  # lines in a row that must be the same for two bodies to go on alike
 _SHARE: Final = 8  # of a body's bytes, one in so many may lie in differences
+_SAMPLE: Final = 6  # lines of a body that are looked for in the other
+_WHOLE: Final = 4 << 20  # bytes of a body whose lines are always held
 UNORDERED: Final = 512 << 20  # bytes of two bodies whose lines may be held in memory to compare them as sets
 
 
@@ -106,10 +108,13 @@ def _ends(lines: list[bytes], start: int) -> list[int]:
 
 def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[bytes], list[bytes]] | None:
     """The lines that only `old` has and that only `new` has, as often as they are there; for bodies whose order says
-    nothing. None where they are too large for that."""
+    nothing. None where they are too large for that, or obviously have little in common."""
     if len(old) + len(new) > UNORDERED:
         return None
-    a, b = _split(old[i:]), _split(new[j:])
+    before, after = old[i:], new[j:]
+    if _have_little_in_common(before, after):
+        return None
+    a, b = _split(before), _split(after)
     gone, come = set(a), set(b)
     if len(gone) == len(a) and len(come) == len(b):  # no line twice
         fresh = come - gone
@@ -117,6 +122,22 @@ def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[by
         return list(gone), list(fresh)
     counted_a, counted_b = Counter(a), Counter(b)
     return list((counted_a - counted_b).elements()), list((counted_b - counted_a).elements())
+
+
+def _have_little_in_common(old: bytes, new: bytes) -> bool:
+    """Whether most lines are others, by the sizes and by some lines of `new`: cheaper than to hold all lines."""
+    small, large = sorted((len(old), len(new)))
+    if large <= _WHOLE:
+        return False
+    if small < large // 2:
+        return True
+    old = b"\n" + old
+    for number in range(_SAMPLE):
+        start = new.find(b"\n", number * len(new) // _SAMPLE)
+        line = new[start : new.find(b"\n", start + 1) + 1] if start >= 0 else b""
+        if len(line) > 1 and line in old:
+            return False
+    return True
 
 
 def _split(body: bytes) -> list[bytes]:

@@ -131,7 +131,7 @@ def intake(order: Order) -> dict[str, Any]:
             stack.enter_context(open(path, "xb")) for path in (order.canonical, order.overlay, order.notes)
         )
         earlier = _opened(order.earlier, stack)
-        several = processes() if earlier is None and files[0].seek(0, os.SEEK_END) > STRETCH else 1
+        several = processes() if files[0].seek(0, os.SEEK_END) > STRETCH else 1  # now: the filter lets none be made
         read_stretches = stack.enter_context(spread(_Stretches(files, order.format, options), several, enter_filter))
         enter_filter()
         listed, proof = _verified(files, order)

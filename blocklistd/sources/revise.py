@@ -16,6 +16,8 @@ from blocklistd.sources.canonical import Canonical, Notes, Reading, by_key
 from blocklistd.sources.changes import Hunk, hunks, unordered
 from blocklistd.sources.stretches import Reader
 
+MANY_SHARE: Final = 8  # of the records: if more lines differ, all of the body is read
+FEW: Final = 10_000  # lines that are always followed one by one
 _SCAN: Final = 1 << 20  # bytes counted at a time
 
 
@@ -54,6 +56,8 @@ def revise(base: Base, body: Buffer, start: int, read: Reader) -> Revised | None
         apart = unordered(base.body, body, base.start, start)
         if apart is None or base.notes.rejects:
             return None
+        if sum(map(len, apart)) > base.records // MANY_SHARE + FEW:
+            return None  # most of it is another: following each line would cost more than reading all of it
         gone, come = (read(b"\n".join(lines)).whole() for lines in apart)
         rejects = None if come.rejects else []
     if rejects is None:

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blocklistd.errors import ParseError, StoreError, store_errors
+from blocklistd.errors import DamagedError, ParseError, StoreError, store_errors
 from blocklistd.model import Sha256
 from blocklistd.outputs.overlay import Overlay, base_of
-from blocklistd.outputs.snapshot import changed_lines
-from blocklistd.versions.files import SealedFiles, let_go, mapped
+from blocklistd.outputs.snapshot import few_changed_lines
+from blocklistd.versions.files import SealedFiles, drop_page_cache, mapped
 
+_EARLY: Final = 16  # of the limit: if most lines differ up to there, so will the others
+_FEW: Final = 2_000  # lines that are always compared
 _HEADER: Final = 200  # bytes that hold the first line of an overlay
 
 Opened = tuple[Sha256 | None, Overlay]
@@ -37,20 +39,13 @@ class Place:
 
 def place(files: SealedFiles, digest: Sha256) -> Place | None:
     """None where it is not there, or an overlay without its base."""
-    path = _path(files, digest)
+    path = files.path(digest)
     if not path.exists():
         return None
     base = _base(files, path)
     if base is None:
         return Place(digest, path, None)
     return Place(base, files.path(base), path) if files.path(base).exists() else None
-
-
-def _path(files: SealedFiles, digest: Sha256) -> Path:
-    """The file, or what stands for it in stores that were written before overlays were named by their own bytes."""
-    path = files.path(digest)
-    older = path.with_name(f"{digest}.overlay")
-    return older if not path.exists() and older.exists() else path
 
 
 def _base(files: SealedFiles, path: Path) -> Sha256 | None:
@@ -83,14 +78,26 @@ def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
             yield found.base, overlay
 
 
-def differing(before: Opened, after: Opened) -> list[bytes]:
-    """All lines that only one of two has; with other bases, also some that both have."""
+def differing(before: Opened, after: Opened, limit: int) -> list[bytes] | None:
+    """All lines that only one of two has; with other bases, also some that both have. None if they are more than
+    `limit`."""
     if before[0] == after[0]:
-        return list(before[1].differing(after[1]))
-    gone, come = changed_lines(before[1].base, after[1].base)
+        found = list(before[1].differing(after[1]))
+        return found if len(found) <= limit else None
+    changed = few_changed_lines(before[1].base, after[1].base, limit, early=limit // _EARLY + _FEW)
     for buffer in (before[1].base, after[1].base):
-        let_go(buffer)
-    return [*gone, *come, *before[1].lines(), *after[1].lines()]
+        drop_page_cache(buffer)
+    return None if changed is None else [*changed[0], *changed[1], *before[1].lines(), *after[1].lines()]
+
+
+def files_of(files: SealedFiles, digest: Sha256 | None) -> list[Sha256]:
+    """The sealed files that hold these entries: one, or an overlay and its base. Raises DamagedError if one is gone."""
+    if digest is None:
+        return []
+    found = place(files, digest)
+    if found is None:
+        raise DamagedError(digest)
+    return [digest] if found.overlay is None else [digest, found.base]
 
 
 def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha256:
@@ -128,33 +135,11 @@ def lines_digest(files: SealedFiles, digest: Sha256) -> str:
     return seen.hexdigest()
 
 
-def intact(files: SealedFiles, digest: Sha256) -> bool:
-    """Whether all that the lines are made of is there, and is what its name says."""
-    found = place(files, digest)
-    if found is None or not files.intact(found.base):
-        return False
-    if found.overlay is None:
-        return True
-    with suppress(StoreError, ValueError):
-        if found.overlay != files.path(digest):
-            return lines_digest(files, digest) == digest
-        with opened(files, digest) as (_, overlay):
-            Overlay(overlay.base).check(overlay)
-        return files.intact(digest)
-    return False
-
-
-def discard(files: SealedFiles, digest: Sha256) -> None:
-    """Puts away what is not what its name says, so that nothing builds on it."""
-    if intact(files, digest):
-        return
-    found = place(files, digest)
-    if found is not None and not files.intact(found.base):
-        files.disk.unlink(files.path(found.base))
-    files.disk.unlink(_path(files, digest))
-
-
 def bases(files: SealedFiles, digests: Collection[Sha256]) -> set[Sha256]:
-    """What is below those that are overlays."""
-    found = (place(files, digest) for digest in digests)
-    return {place.base for place in found if place is not None and place.overlay is not None}
+    """What is below those that are overlays, whether it is there or not."""
+    return {below for digest in digests if (below := _base_of(files, digest)) is not None}
+
+
+def _base_of(files: SealedFiles, digest: Sha256) -> Sha256 | None:
+    path = files.path(digest)
+    return _base(files, path) if path.exists() else None

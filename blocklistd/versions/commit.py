@@ -1,40 +1,43 @@
-"""The trusted job: composes a list from what its sources assert, has it judged, and writes the version.
+"""The trusted job of a list: compose a change, judge it, and write the version.
 
-Runs in a process of its own, with the database and the sealed files, without keys and without the hotline's bytes:
+It runs in a process of its own, with the database and the sealed files, without keys and without the hotline's bytes:
 what it reads was verified, parsed and canonicalised before.
+
+    compose → guard → release (snapshot and delta are sealed and synced, then one transaction names them)
+
+A crash at any moment leaves the old version as it is, and at most a file that nothing names.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-import orjson
-
-from blocklistd.errors import StoreError
 from blocklistd.guard import Figures, Hold, judge
-from blocklistd.jobs.spread import processes, spread
+from blocklistd.jobs.spread import in_processes
 from blocklistd.kinds import CANONICALISER
-from blocklistd.limits import KEPT_SNAPSHOTS
-from blocklistd.lines import Buffer, type_and_value
-from blocklistd.model import Candidate, CandidateId, ListId, Reason, Sha256, SourceId, Version, VersionInfo
-from blocklistd.outputs.overlay import Overlay
-from blocklistd.outputs.snapshot import changed_lines, lines, splice
-from blocklistd.versions.asserted import Opened, differing, intact, opened, place
-from blocklistd.versions.compose import Composition, Piece, Rules, compose, compose_all
-from blocklistd.versions.diffs import net_changes
+from blocklistd.model import (
+    Candidate,
+    CandidateId,
+    Change,
+    ChangeKind,
+    ListId,
+    Policy,
+    Reason,
+    Sha256,
+    SourceId,
+    Version,
+)
+from blocklistd.outputs.delta import ENTRIES, apply
+from blocklistd.versions import candidates
+from blocklistd.versions.candidates import Decision
+from blocklistd.versions.composing import Composed, Snapshot, compose_change, suffixes_of
 from blocklistd.versions.files import SealedFiles
-from blocklistd.versions.lists import ListState, edit, list_state, log_changes, oldest_diff, version_rows
-from blocklistd.versions.packing import frame_of, sealed_and_packed
-from blocklistd.versions.pulls import asserted_by
+from blocklistd.versions.lists import ListState, NewVersion, list_state, release
 from blocklistd.versions.store import Store
-
-SUFFIXES: Final = 20  # that a reviewer is shown
+from blocklistd.versions.verified import Fingerprints, Verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,282 +56,201 @@ class ListPlan:
     max_rejected: float
     review: bool
 
-    def fingerprint(self) -> str:
-        """What, if it changes, makes every entry's answer open again."""
-        return orjson.dumps(
-            [CANONICALISER, self.sources, sorted(self.types), self.allow_public_suffix, self.allow_ip]
-        ).decode()
+    @property
+    def policy(self) -> Policy:
+        return Policy(CANONICALISER, self.sources, self.types, self.allow_public_suffix, self.allow_ip)
 
 
 @dataclass(frozen=True, slots=True)
-class Assertion:
-    """What a source now says: its canonical file, and how many of its records were refused. None: it says nothing."""
+class Settlement:
+    """What the job is asked to do with a change.
 
-    source: SourceId
-    asserted: Sha256 | None
-    records: int = 0
-    rejected: int = 0
+    `candidate`: the id to use if the change is held. `approved`: the held candidate that `decision` approves: its delta
+    is released, and no other. `held`: the candidate that is held of the same cause, or for a first version; the same
+    delta stays held, even if no guard holds it any more. `hold_all`: judge only, release nothing. `compare`: a first
+    version needs its delta, since candidates of the list are held or were rejected.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Who asks, and when. `candidate` is the name that the change has if it is held; with `decided_by` it was held
-    under that name and a person has released it, so that no guard is asked any more. `whole` is the mark of the live
-    snapshot (files.mark) when it was last seen to be what its name says."""
-
+    plan: ListPlan
+    change: Change
     candidate: CandidateId
     now: datetime
-    decided_by: str | None = None
-    whole: str | None = None
+    fingerprints: Fingerprints
+    approved: Candidate | None = None
+    decision: Decision | None = None
+    held: Candidate | None = None
+    hold_all: bool = False
+    compare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of it: `made` is the new version, None where the candidate is held (`candidate.reasons`) or where
-    nothing in the list changed. `withheld` counts by rule what the list does not take, `suffixes` what is held. `whole`
-    is the mark of the new snapshot, `superseded` the one that it takes the place of."""
+    """What became of a change. One of: `made`, the new version; `unchanged`, it altered nothing in the list;
+    `candidate`, it waits for a person (with the id of the candidate that was held, if the delta is the same);
+    `rejected`, the candidate by which a person refused this delta.
 
-    candidate: Candidate
-    made: Version | None
+    `superseded` is the snapshot that the new version takes the place of; `withheld` counts by rule.
+    """
+
+    verified: dict[Sha256, str]
     withheld: dict[str, int]
-    suffixes: dict[str, int]
-    whole: str | None = None
+    added: int
+    removed: int
+    changed: int
+    made: Version | None = None
+    unchanged: bool = False
+    candidate: Candidate | None = None
+    rejected: CandidateId | None = None
     superseded: Sha256 | None = None
 
     @classmethod
-    def of(cls, answer: dict[str, Any]) -> Settled:
-        """From the JSON that a job answers."""
+    def from_json(cls, answer: dict[str, Any]) -> Settled:
+        """From the JSON that the job answers."""
         fields = answer["candidate"]
+        if fields is None:
+            return cls(**answer)
+        change = fields["change"]
+        change = Change(**(change | {"kind": ChangeKind(change["kind"]), "policy": Policy.from_json(change["policy"])}))
         reasons = tuple(Reason(**reason) for reason in fields["reasons"])
         created = datetime.fromisoformat(fields["created"])
-        return cls(**(answer | {"candidate": Candidate(**(fields | {"reasons": reasons, "created": created}))}))
+        candidate = Candidate(**(fields | {"change": change, "reasons": reasons, "created": created}))
+        return cls(**(answer | {"candidate": candidate}))
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A sealed snapshot; `length` is in bytes."""
-
-    digest: Sha256
-    length: int
-
-
-def settle(store: Store, plan: ListPlan, assertion: Assertion, order: Order) -> Settled:
-    """Composes and judges; where nothing holds it, writes the next version and names it in one transaction.
-
-    Files come first and are synced before the database names them: a crash at any moment leaves the old version whole,
-    and at most a file that nothing names. Raises StoreError.
-    """
-    with store.opened() as (database, files), ExitStack() as stack:
+def settle(store: Store, wanted: Settlement) -> Settled:
+    """Composes the change, judges it, and releases it unless it has to be held. Raises StoreError."""
+    with store.opened() as (database, files):
+        verified = Verified(files, wanted.fingerprints)
         with database.read() as connection:
-            state, newest = list_state(connection, plan.id), asserted_by(connection, plan.id, plan.sources)
-        accepted = _accepted(files, plan, state, newest, assertion)
-        now = {source: stack.enter_context(opened(files, digest)) for source, digest in accepted.items()}
-        live = stack.enter_context(files.map(state.live.sha256 if state.live else None))
-        rules = _rules(plan, state)
-        snapshot = None
-        touched = _touched(files, state.accepted, now) if state.composition == plan.fingerprint() else None
-        if state.live is None or touched is None:
-            if state.live is not None and not files.intact(state.live.sha256):
-                raise _damaged(state.live)
-            buffers = [found.whole() for _, found in now.values()]
-            snapshot, composition = _compose_anew(files, live if state.live else None, buffers, rules)
+            state = list_state(connection, wanted.plan.id)
+        approved = wanted.approved
+        if (
+            approved is not None
+            and approved.comes_from(wanted.change, state.version)
+            and verified.check(approved.delta)
+        ):
+            composed = Composed.of(files, verified, approved)
         else:
-            for _, found in now.values():
-                found.expect(len(touched))
-            composition = compose(live, touched, [found.find for _, found in now.values()], rules)
-        changes = bool(composition) or state.live is None
-        candidate = _judged(plan, state, assertion, order, composition, changes=changes)
-        if candidate.held:
-            with files.map(snapshot.digest if snapshot and not state.live else None) as everything:
-                suffixes = _suffixes(composition.removes, composition.adds or lines(everything))
-            return Settled(candidate, None, composition.withheld, suffixes)
-        if changes and snapshot is None:
-            snapshot = _spliced(files, state, live, composition, order.whole)
-        with edit(
-            database,
-            state,
-            now=order.now,
-            canonicaliser=CANONICALISER,
-            released_by=order.decided_by or "auto",
-            candidate=order.candidate if order.decided_by else None,
-            composition=plan.fingerprint(),
-            accepted=accepted,
-        ) as draft:
-            if changes and snapshot is not None:
-                draft.snapshot, draft.length = snapshot.digest, snapshot.length
-                draft.entries = candidate.entries
-                draft.counts = {
-                    "added": composition.added,
-                    "removed": composition.removed,
-                    "changed": composition.changed,
-                }
-                if state.live is not None:  # no diff starts before the first version: its rows would only be read
-                    steps = [(-1, composition.removes), (+1, composition.adds)]
-                    log_changes(draft.connection, plan.id, draft.number, steps)
-        if not changes or snapshot is None:
-            return Settled(candidate, None, composition.withheld, {})
-        before = state.live.sha256 if state.live is not None else None
-        return Settled(candidate, draft.number, composition.withheld, {}, files.mark(snapshot.digest), before)
+            composed = compose_change(files, verified, state, wanted.change)
+            if state.live is None and (wanted.compare or _holds(state, wanted, composed)):
+                composed = composed.with_delta(files, verified)
+        with database.read() as connection:
+            refused = candidates.rejected(connection, state.id, composed.delta) if composed.delta else None
+        counts = composed.added, composed.removed, composed.changed
+        found = Settled(verified.fingerprints, composed.withheld, *counts)
+        if refused is not None:
+            return replace(found, rejected=refused)
+        reasons = _holds(state, wanted, composed)
+        if reasons:
+            return replace(found, candidate=_candidate(files, state, wanted, composed, reasons))
+        made = _new_version(files, verified, state, composed) if composed.alters or state.live is None else None
+        with database.write() as connection:
+            if approved is not None and wanted.decision is not None:
+                candidates.decide(connection, approved.id, wanted.decision)
+            live = release(
+                connection,
+                state,
+                wanted.change,
+                made,
+                now=wanted.now,
+                canonicaliser=CANONICALISER,
+                released_by=wanted.decision.user if wanted.decision else "auto",
+                candidate=approved.id if approved else None,
+            )
+        if made is None:
+            return replace(found, unchanged=True)
+        before = state.live.sha256 if state.live else None
+        return replace(found, made=live, superseded=before)
 
 
-def _accepted(
-    files: SealedFiles, plan: ListPlan, state: ListState, newest: dict[SourceId, Sha256], assertion: Assertion
-) -> dict[SourceId, Sha256]:
-    """What each source asserts from now on, in the list's order of precedence."""
-    if state.live is None:
-        known = dict(newest)  # it is made of all that is known: it is the one that nothing can be compared with
-    else:
-        # where what was accepted is gone, the source has been read anew since, or will be
-        gone = [source for source, digest in state.accepted.items() if place(files, digest) is None]
-        known = state.accepted | {source: newest[source] for source in gone if source in newest}
-    if assertion.asserted is None:
-        known.pop(assertion.source, None)
-    else:
-        known[assertion.source] = assertion.asserted
-    return {source: known[source] for source in plan.sources if source in known}
-
-
-def _rules(plan: ListPlan, state: ListState) -> Rules:
-    return Rules(state.secret, plan.types, plan.allow_public_suffix, plan.allow_ip)
-
-
-def _touched(files: SealedFiles, accepted: dict[SourceId, Sha256], now: dict[SourceId, Opened]) -> list[bytes] | None:
-    """The lines in which what the sources assert differs; None where what they did before is damaged or gone."""
-    nothing = None, Overlay(b"")
-    touched: list[bytes] = []
-    for source in {*accepted, *now}:
-        try:
-            with opened(files, accepted.get(source)) as before:
-                touched += differing(before, now.get(source, nothing))
-        except (StoreError, ValueError):
-            return None
-    return touched
-
-
-def _judged(
-    plan: ListPlan, state: ListState, assertion: Assertion, order: Order, found: Composition, *, changes: bool
-) -> Candidate:
+def _holds(state: ListState, wanted: Settlement, composed: Composed) -> tuple[Reason, ...]:
+    """Why the change waits for a person; nothing where it may be released. What alters nothing is not held."""
+    if not composed.alters and state.live is not None:
+        return ()
+    approved = wanted.approved
+    if approved is not None and composed.delta == approved.delta:
+        return ()
     figures = Figures(
         live=state.live.entries if state.live else None,
-        added=found.added,
-        removed=found.removed,
-        records=assertion.records,
-        rejected=assertion.rejected,
+        added=composed.added,
+        removed=composed.removed,
+        records=wanted.change.records,
+        rejected=wanted.change.rejected,
     )
-    reasons: tuple[Reason, ...] = ()
-    if changes and order.decided_by is None:  # what changes nothing is not held
-        verdict = judge(figures, plan, review=plan.review and bool(found))
-        reasons = verdict.reasons if isinstance(verdict, Hold) else ()
+    verdict = judge(figures, wanted.plan, review=wanted.plan.review)
+    reasons = verdict.reasons if isinstance(verdict, Hold) else ()
+    if reasons:
+        return reasons
+    if approved is not None:
+        was = f"approved on version {approved.base}, now on version {state.version}"
+        return (Reason("base", f"the delta of {approved.id}", f"another delta: {was}"),)
+    if wanted.hold_all or (wanted.held is not None and _stays_held(wanted.held, composed)):
+        return (
+            Reason("decision", "a person's", "no guard holds it now; it was held before, and waits for a decision"),
+        )
+    return ()
+
+
+def _stays_held(held: Candidate, composed: Composed) -> bool:
+    """Whether the delta is one that waits for a person. A body that was held for its rejected records alone may come
+    again without them: then the guards decide."""
+    return held.delta == composed.delta and any(reason.guard != "max_rejected" for reason in held.reasons)
+
+
+def _candidate(
+    files: SealedFiles, state: ListState, wanted: Settlement, composed: Composed, reasons: tuple[Reason, ...]
+) -> Candidate:
+    assert composed.delta is not None
+    same = wanted.held is not None and wanted.held.delta == composed.delta
+    suffixes = wanted.held.suffixes if wanted.held is not None and same else suffixes_of(files, composed.delta)
     return Candidate(
-        id=order.candidate,
-        list=plan.id,
-        source=assertion.source,
-        created=order.now,
-        asserted=assertion.asserted or Sha256(""),
-        added=found.added,
-        removed=found.removed,
-        changed=found.changed,
-        entries=figures.entries,
+        id=wanted.held.id if wanted.held is not None and same else wanted.candidate,
+        list=state.id,
+        created=wanted.held.created if wanted.held is not None and same else wanted.now,
+        change=wanted.change,
+        base=state.version,
+        delta=composed.delta,
+        added=composed.added,
+        removed=composed.removed,
+        changed=composed.changed,
+        entries=(state.live.entries if state.live else 0) + composed.added - composed.removed,
         reasons=reasons,
+        withheld=composed.withheld,
+        suffixes=suffixes,
+        snapshot=composed.snapshot.digest if composed.snapshot else None,
     )
 
 
-def _compose_anew(
-    files: SealedFiles, live: Buffer | None, buffers: list[Buffer], rules: Rules
-) -> tuple[Snapshot, Composition]:
-    """Evaluates every key, writing the snapshot while it is made; what that changes in `live` (None: there is none,
-    which is not the same as an empty one). A file that is not named in the end is swept."""
-    entries = 0
-    withheld: Counter[str] = Counter()
-
-    def elsewhere(work: Callable[[int], Piece], parts: int) -> Iterator[Piece]:
-        def answer(part: int) -> tuple[dict[str, Any], bytes]:
-            piece = work(part)
-            return {"entries": piece.entries, "withheld": piece.withheld}, piece.data
-
-        with spread(answer, min(parts, processes())) as answers:
-            for figures, data in answers(parts):
-                yield Piece(data, **figures)
-
-    with sealed_and_packed(files) as packing:
-        for piece in compose_all(buffers, rules, elsewhere):
-            packing.write(piece.data)
-            entries += piece.entries
-            withheld.update(piece.withheld)
-    assert packing.snapshot.sealed is not None
-    snapshot = Snapshot(packing.snapshot.sealed, packing.snapshot.length)
-    if live is None:
-        return snapshot, Composition(withheld=dict(withheld), added=entries)
-    with files.map(snapshot.digest) as new:
-        return snapshot, Composition.of(*changed_lines(live, new), dict(withheld))
+def _new_version(files: SealedFiles, verified: Verified, state: ListState, composed: Composed) -> NewVersion:
+    """The sealed files of the next version: the snapshot that composing has written, or the live one with the delta."""
+    snapshot = composed.snapshot or _spliced(files, verified, state, composed)
+    return NewVersion(
+        snapshot=snapshot.digest,
+        length=snapshot.length,
+        delta=composed.delta if state.live is not None else None,
+        entries=(state.live.entries if state.live else 0) + composed.added - composed.removed,
+        added=composed.added,
+        removed=composed.removed,
+        changed=composed.changed,
+    )
 
 
-def _spliced(
-    files: SealedFiles, state: ListState, live: Buffer, composition: Composition, seen: str | None
-) -> Snapshot:
-    """The next snapshot from the live one, which is looked at meanwhile, unless it is as it was when it was `seen`
-    whole: a damaged file is no base for anything."""
-    assert state.live is not None
-    digest = state.live.sha256
-    with ThreadPoolExecutor(1) as thread:
-        whole = thread.submit(lambda: (seen and seen == files.mark(digest)) or files.intact(digest))
-        try:
-            with frame_of(files, digest) as frame, sealed_and_packed(files) as packing:
-                packing.splice(live, composition.edits, frame)
-        except ValueError:
-            if whole.result():
-                raise
-        if not whole.result():
-            raise _damaged(state.live)
-    assert packing.snapshot.sealed is not None
-    return Snapshot(packing.snapshot.sealed, packing.snapshot.length)
+def _spliced(files: SealedFiles, verified: Verified, state: ListState, composed: Composed) -> Snapshot:
+    live = state.live.sha256 if state.live else None
+    verified.require(live, composed.delta)
+    with files.map(live) as old, files.map(composed.delta) as delta, files.create() as draft:
+        for piece in apply(ENTRIES, old, delta, in_processes):
+            draft.write(piece)
+    assert draft.sealed is not None
+    verified.wrote(draft.sealed)
+    return Snapshot(draft.sealed, draft.length)
 
 
-def _damaged(live: VersionInfo) -> StoreError:
-    return StoreError(f"list {live.list}: the file of version {live.version} is damaged: restart the daemon")
+def job_settle(store: Store, wanted: Settlement) -> dict[str, Any]:
+    """`settle` as a job: its answer is JSON."""
+    return asdict(settle(store, wanted))
 
 
-def rebuild(store: Store, plan: ListPlan, version: VersionInfo) -> bool:
-    """Makes a lost or damaged live snapshot again, from an older one and the log or from what its sources assert;
-    whether that gave the same bytes."""
-    with store.opened() as (database, files):
-        with database.read() as connection:
-            state, oldest = list_state(connection, plan.id), oldest_diff(connection, plan.id)
-            kept = list(version_rows(connection, plan.id, newest=KEPT_SNAPSHOTS))
-            older = next((old for old in kept if old.version >= oldest and files.intact(old.sha256)), None)
-            steps = list(net_changes(connection, plan.id, older.version, version.version)) if older else []
-        if older is not None:
-            changes = [sorted(line for line, op in steps if op == sign) for sign in (-1, +1)]
-            with files.map(older.sha256) as base, files.create() as draft:
-                for piece in splice(base, *changes):
-                    draft.write(piece)
-            if draft.sealed == version.sha256:
-                return True
-        with ExitStack() as stack:
-            ordered = [state.accepted[source] for source in plan.sources if source in state.accepted]
-            if not all(intact(files, digest) for digest in ordered):
-                return False
-            buffers = [stack.enter_context(opened(files, digest))[1].whole() for digest in ordered]
-            snapshot, _ = _compose_anew(files, None, buffers, _rules(plan, state))
-        return snapshot.digest == version.sha256
-
-
-def _suffixes(*changes: Iterable[bytes]) -> dict[str, int]:
-    """How many of the changes are under each last label: enough to see that a country was hit by mistake.
-
-    Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
-    """
-    count: Counter[str] = Counter()
-    for changed in changes:
-        for line in changed:
-            kind, value = type_and_value(line)
-            if kind not in (b"host", b"domain", b"url"):
-                count[kind.decode()] += 1
-                continue
-            host = value.split(b"/", 3)[2].partition(b":")[0] if kind == b"url" else value
-            parent, _, last = host.rpartition(b".")
-            if last.isdigit() or host.startswith(b"["):  # of the canonical names none ends in digits only
-                count["address"] += 1
-            else:
-                count[last.decode() if parent else "."] += 1
-    return dict(count.most_common(SUFFIXES))
+def digests_of(state: ListState, change: Change, others: Iterable[Sha256 | None] = ()) -> list[Sha256 | None]:
+    """The sealed files that settling reads, without the bases of overlays: their fingerprints go to the job."""
+    return [state.live.sha256 if state.live else None, *state.accepted.values(), *change.sources.values(), *others]

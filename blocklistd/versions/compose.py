@@ -10,6 +10,7 @@ Lines order by their key (lines.py): no key is the beginning of another, so attr
 from __future__ import annotations
 
 import hmac
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -197,6 +198,7 @@ _ADDRESSES: Final = [
     for first, behind in ((b"0", b":"), (b"[", b"\\"))  # a digit, a bracket
 ]
 """Between which sorted lines those stand whose host may be an address."""
+_MAY_BE_ADDRESS: Final = re.compile(rb"https?://(?:[0-9.]+[:/]|\[)")
 
 
 def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
@@ -204,7 +206,12 @@ def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
     if kind == "domain":  # any may be a public suffix
         return range(len(run))
     if kind == "url":
-        return [at for first, behind in _ADDRESSES for at in range(bisect_left(run, first), bisect_left(run, behind))]
+        return [
+            at
+            for first, behind in _ADDRESSES
+            for at in range(bisect_left(run, first), bisect_left(run, behind))
+            if _MAY_BE_ADDRESS.match(run[at], len(_URL))
+        ]
     return ()
 
 

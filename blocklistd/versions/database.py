@@ -25,7 +25,7 @@ from blocklistd.versions import schema
 
 T = TypeVar("T")
 
-HEAD: Final = "0003"
+HEAD: Final = "0001"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 

@@ -1,14 +1,18 @@
-"""The exact difference of any two kept versions, netted from the change log."""
+"""The exact difference of any two kept versions, netted from the sealed deltas between them."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.model import ListId, Version
-from blocklistd.versions.schema import changes, versions
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.outputs.delta import Form, Part, Spread, in_turn, net
+from blocklistd.versions.files import SealedFiles
+from blocklistd.versions.schema import versions
+from blocklistd.versions.verified import Verified
 
 
 class Reach(enum.Enum):
@@ -27,26 +31,35 @@ def reach(newest: Version, oldest: Version, start: Version, end: Version) -> Rea
     return Reach.TOO_OLD if low < oldest else Reach.KEPT
 
 
-def net_changes(connection: Connection, list_id: ListId, start: Version, end: Version) -> Iterator[tuple[bytes, int]]:
-    """(line, +1 | -1) of what `end` has and `start` has not, and the reverse, ordered by (type, value), -1 first.
-
-    A line that left and came back nets to nothing, so the sum over the log is the difference, not merely its history.
-    Both versions must be kept (`reach`).
-    """
-    low, high, sign = (start, end, 1) if start <= end else (end, start, -1)
-    net = func.sum(changes.c.op * sign)
+def deltas_between(connection: Connection, list_id: ListId, start: Version, end: Version) -> list[Sha256 | None]:
+    """The deltas that lead from the lower to the higher of two versions, in order; None for one that is not kept."""
+    low, high = sorted((start, end))
     rows = connection.execute(
-        select(changes.c.line, net)
-        .where(changes.c.list == list_id, changes.c.version > low, changes.c.version <= high)
-        .group_by(changes.c.key, changes.c.line)
-        .having(net != 0)
-        .order_by(changes.c.key, net)
+        select(versions.c.delta)
+        .where(versions.c.list == list_id, versions.c.version > low, versions.c.version <= high)
+        .order_by(versions.c.version)
     )
-    return ((line, int(op)) for line, op in rows)
+    return list(rows.scalars())
 
 
-def logged_changes(connection: Connection, list_id: ListId, start: Version, end: Version) -> int:
-    """How many rows of the log lie between two versions: what a difference costs at most."""
+@contextmanager
+def net_delta(
+    files: SealedFiles,
+    verified: Verified,
+    form: Form,
+    deltas: Sequence[Sha256],
+    *,
+    reverse: bool = False,
+    spread: Spread = in_turn,
+) -> Iterator[Iterator[Part]]:
+    """What several sealed deltas in a row do together (outputs.delta.net). Raises DamagedError where one is damaged."""
+    verified.require(*deltas)
+    with ExitStack() as stack:
+        yield net(form, [stack.enter_context(files.map(digest)) for digest in deltas], reverse=reverse, spread=spread)
+
+
+def changes_between(connection: Connection, list_id: ListId, start: Version, end: Version) -> int:
+    """How many lines the deltas between two versions have: what a difference costs at most."""
     low, high = sorted((start, end))
     each = versions.c.added + versions.c.removed + 2 * versions.c.changed
     return int(

@@ -8,12 +8,14 @@ each step fail, or forget what was not yet synced.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import mmap
 import os
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,6 +24,7 @@ from blocklistd.lines import Buffer
 from blocklistd.model import Sha256
 
 FLUSH: Final = 1 << 16  # bytes gathered before they are hashed and written
+YOUNG: Final = 3600.0  # seconds: longer than any job may take from sealing a file to naming it
 WRITE_BACK: Final = 8 << 20  # bytes that are put out before the kernel is told to begin to write them
 _SYNC_FILE_RANGE: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE
@@ -107,10 +110,14 @@ class Draft:
 
 @contextmanager
 def atomic(
-    disk: Disk, temporary: Path, final: Callable[[], Path], hash: hashlib._Hash | None = None
+    disk: Disk,
+    temporary: Path,
+    final: Callable[[], Path],
+    hash: hashlib._Hash | None = None,
+    naming: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Draft]:
     """A file that is whole, synced and under its final name when the block ends cleanly, and nowhere otherwise. `hash`
-    is updated with what is written; `final` may ask it for the name."""
+    is updated with what is written; `final` may ask it for the name. The rename is made in a `naming` block."""
     with store_errors(temporary.parent):
         try:
             with disk.create(temporary) as file:
@@ -118,7 +125,8 @@ def atomic(
                 yield draft
                 draft.finish()
             name = final()
-            disk.rename(temporary, name)
+            with naming():
+                disk.rename(temporary, name)
             disk.fsync_folder(name.parent)
         except BaseException:
             disk.unlink(temporary)
@@ -140,7 +148,7 @@ def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
                 content.close()
 
 
-def let_go(buffer: Buffer) -> None:
+def drop_page_cache(buffer: Buffer) -> None:
     """Gives back what of a mapped file was read and is not read again soon: it counts as memory of the process."""
     if isinstance(buffer, mmap.mmap):
         buffer.madvise(mmap.MADV_DONTNEED)
@@ -152,8 +160,9 @@ def uncache(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def mark(path: Path) -> str | None:
-    """Another one as soon as the file was written, replaced or renamed; None where it is not there."""
+def fingerprint(path: Path) -> str | None:
+    """Inode, size, mtime and ctime: another one as soon as the file is written, replaced or renamed. None where it is
+    not there."""
     try:
         found = os.stat(path)
     except OSError:
@@ -185,7 +194,9 @@ class SealedFiles:
         Raises StoreError where the disk refuses.
         """
         hash = hashlib.sha256()
-        with atomic(self.disk, self.unfinished(), lambda: self.path(Sha256(hash.hexdigest())), hash) as draft:
+        with atomic(
+            self.disk, self.unfinished(), lambda: self.path(Sha256(hash.hexdigest())), hash, self._naming
+        ) as draft:
             yield draft
         draft.sealed = Sha256(hash.hexdigest())
 
@@ -204,8 +215,11 @@ class SealedFiles:
         looks whether it is intact. `digest`, where it is known. A sealed file of that content stays what it is."""
         digest = digest or self._digest(path)
         if not self.intact(digest):
-            with store_errors(self.root):
+            with store_errors(self.root), self._naming():
                 self.disk.rename(path, self.path(digest))
+        else:
+            with suppress(OSError), self._naming():
+                os.utime(self.path(digest))  # young again: it is about to be named
         return digest
 
     def begin_writing(self, digest: Sha256) -> None:
@@ -222,7 +236,8 @@ class SealedFiles:
         with store_errors(self.root):
             with open(path, "rb") as file:
                 self.disk.fsync(file)
-            self.disk.rename(path, final)
+            with self._naming():
+                self.disk.rename(path, final)
             self.disk.fsync_folder(final.parent)
 
     @contextmanager
@@ -234,9 +249,9 @@ class SealedFiles:
         with store_errors(self.root), mapped(self.path(digest)) as content:
             yield content
 
-    def mark(self, digest: Sha256) -> str | None:
-        """`mark` of the file."""
-        return mark(self.path(digest))
+    def fingerprint(self, digest: Sha256) -> str | None:
+        """`fingerprint` of the file."""
+        return fingerprint(self.path(digest))
 
     def intact(self, digest: Sha256) -> bool:
         """Whether the file is there and its content has that digest."""
@@ -246,23 +261,36 @@ class SealedFiles:
         except OSError:
             return False
 
-    def sweep(self, named: Collection[Sha256]) -> int:
-        """Removes what no row names; how many files. Nothing may be sealed meanwhile, but renderings may be made."""
-        with store_errors(self.root):
-            return self._sweep(named)
-
-    def _sweep(self, named: Collection[Sha256]) -> int:
+    def sweep(self, named: Collection[Sha256], young: float = YOUNG) -> int:
+        """Removes what no row names; how many files. Files that were written or named anew in the last `young` seconds
+        stay. A file that is sealed again meanwhile is young by then, and the lock keeps that from happening between the
+        look and the removal."""
         removed = 0
-        for folder, keep in self._folders():
-            for path in folder:
-                if path.is_dir():
-                    continue  # none of ours (lost+found)
-                if path.name.startswith("."):
-                    continue
-                if not keep or path.name.partition(".")[0] not in named:
-                    self.disk.unlink(path)
-                    removed += 1
+        with store_errors(self.root):
+            for folder, keep in self._folders():
+                for path in folder:
+                    if path.is_dir() or path.name.startswith("."):
+                        continue  # none of ours (lost+found), or a rendering that is being written
+                    if keep and path.name.partition(".")[0] in named:
+                        continue
+                    with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
+                        if abs(time.time() - path.stat().st_ctime) >= young:
+                            self.disk.unlink(path)
+                            removed += 1
         return removed
+
+    def _naming(self) -> AbstractContextManager[None]:
+        return self._locked(fcntl.LOCK_SH)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Between processes: whoever gives a file its name shares the lock, the sweep has it alone for each file."""
+        descriptor = os.open(self.root / ".sealing", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _folders(self) -> Iterator[tuple[Iterable[Path], bool]]:
         yield list((self.root / "new").iterdir()), False

@@ -1,43 +1,47 @@
-"""Lists and their versions: what is live, what it was made of, and the one transaction that makes the next."""
+"""Lists and their versions: what is live, what it was composed from, and the statements that name the next version."""
 
 from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
 from blocklistd.errors import StoreError
-from blocklistd.lines import type_and_value
-from blocklistd.model import CandidateId, ListId, Sha256, SourceId, Version, VersionInfo
-from blocklistd.versions.database import Database
-from blocklistd.versions.schema import candidates, changes, list_sources, lists, versions
+from blocklistd.model import CandidateId, Change, ChangeKind, ListId, Policy, Sha256, SourceId, Version, VersionInfo
+from blocklistd.versions.schema import candidates, list_sources, lists, versions
 
 
 @dataclass(frozen=True, slots=True)
 class ListState:
-    """A list as the store has it: `accepted` is what each source asserted when the live version was composed."""
+    """A list as the store has it. `policy` and `accepted` (the sealed entries of each source) are what the live version
+    was composed from; the policy is None before the first version."""
 
     id: ListId
     session: str
     secret: bytes
-    composition: str
+    policy: Policy | None
     live: VersionInfo | None
     accepted: dict[SourceId, Sha256]
+
+    @property
+    def version(self) -> Version:
+        return self.live.version if self.live else Version(0)
+
+    def is_composed_from(self, change: Change) -> bool:
+        """Whether the live version is what the change asks for."""
+        return self.live is not None and (self.accepted, self.policy) == (change.sources, change.policy)
 
 
 def ensure_list(connection: Connection, list_id: ListId, now: datetime) -> None:
     """Makes the list with its session and secret, unless it is there."""
     if connection.execute(select(lists.c.id).where(lists.c.id == list_id)).first() is None:
         connection.execute(
-            lists.insert().values(
-                id=list_id, session=str(uuid.uuid4()), secret=secrets.token_bytes(32), created=now, composition=""
-            )
+            lists.insert().values(id=list_id, session=str(uuid.uuid4()), secret=secrets.token_bytes(32), created=now)
         )
 
 
@@ -47,11 +51,12 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
     if row is None:
         raise StoreError(f"list {list_id} is not in the store: restart the daemon with it in the configuration")
     rows = connection.execute(
-        select(list_sources.c.source, list_sources.c.asserted).where(list_sources.c.list == list_id)
+        select(list_sources.c.source, list_sources.c.accepted).where(list_sources.c.list == list_id)
     )
-    accepted = {row.source: row.asserted for row in rows}
+    accepted = {row.source: row.accepted for row in rows}
     live = next(version_rows(connection, list_id, newest=1), None)
-    return ListState(list_id, row.session, row.secret, row.composition, live, accepted)
+    policy = Policy.from_json(row.policy) if row.policy else None
+    return ListState(list_id, row.session, row.secret, policy, live, accepted)
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
@@ -77,99 +82,104 @@ def _info(row: Row[Any]) -> VersionInfo:
         sha256=row.sha256,
         added=row.added,
         removed=row.removed,
+        changed=row.changed,
         canonicaliser=row.canonicaliser,
+        kind=ChangeKind(row.kind),
+        cause=row.cause,
         released_by=row.released_by,
+        delta=row.delta,
     )
 
 
 def oldest_diff(connection: Connection, list_id: ListId) -> Version:
     """The lowest version that a difference can start from or lead to; 0 before the first version.
 
-    The step to a version is in the log unless it was pruned or is the first: the version below the lowest logged step
-    is the oldest that can be reached.
+    That is the newest version without a delta: the first, the last whose delta was pruned, or one whose delta was lost.
     """
-    logged = connection.execute(
-        select(func.min(versions.c.version)).where(versions.c.list == list_id, versions.c.logged == 1)
-    ).scalar()
-    newest = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == list_id)).scalar()
-    return Version(logged - 1 if logged is not None else newest or 0)
+    rows = select(func.max(versions.c.version)).where(versions.c.list == list_id)
+    return Version(connection.execute(rows.where(versions.c.delta.is_(None))).scalar() or 0)
 
 
-@dataclass(slots=True)
-class Edit:
-    """The next version while it is being written; the fields are set inside the `edit` block."""
-
-    state: ListState
-    number: Version
-    connection: Connection
-    snapshot: Sha256 | None = None
-    length: int = 0
-    entries: int = 0
-    counts: dict[str, int] = field(default_factory=lambda: {"added": 0, "removed": 0, "changed": 0})
+def files_of_versions(connection: Connection, list_id: ListId) -> set[Sha256]:
+    """The snapshots and deltas of all versions, whether they are kept or not."""
+    rows = connection.execute(select(versions.c.sha256, versions.c.delta).where(versions.c.list == list_id)).all()
+    return {digest for row in rows for digest in row if digest}
 
 
-@contextmanager
-def edit(
-    database: Database,
+def versions_of(connection: Connection, list_id: ListId, deltas: Collection[Sha256]) -> dict[Version, Sha256]:
+    """Those of a list's versions whose delta is one of these, with it."""
+    rows = connection.execute(
+        select(versions.c.version, versions.c.delta).where(versions.c.list == list_id, versions.c.delta.in_(deltas))
+    )
+    return {row.version: row.delta for row in rows}
+
+
+def drop_delta(connection: Connection, list_id: ListId, version: Version) -> None:
+    """The delta of this version is lost: differences start at this version from now on."""
+    here = versions.c.list == list_id, versions.c.version == version
+    connection.execute(update(versions).where(*here).values(delta=None))
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a version is made of: its sealed files, the length of the snapshot in bytes, and its figures."""
+
+    snapshot: Sha256
+    length: int
+    delta: Sha256 | None
+    entries: int
+    added: int
+    removed: int
+    changed: int
+
+
+def release(
+    connection: Connection,
     state: ListState,
+    change: Change,
+    made: NewVersion | None,
     *,
     now: datetime,
     canonicaliser: int,
     released_by: str,
     candidate: CandidateId | None,
-    composition: str,
-    accepted: dict[SourceId, Sha256],
-) -> Iterator[Edit]:
-    """One transaction that makes the version after `state.live`; nothing of it exists unless the block ends cleanly.
+) -> Version:
+    """Names the version after `state.live` and takes the change over, in the caller's transaction; the live version
+    then. Without `made` nothing in the list changed, and there is no new version.
 
-    A block that sets no snapshot takes the sources' new state over without a new version: nothing in the list changed.
-    Raises StoreError if the list has moved on since `state` was read.
+    `candidate` is the held candidate that is released by this. Raises StoreError if the list has moved on since `state`
+    was read.
     """
-    with database.write() as connection:
-        current = (
-            connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
+    current = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
+    if current != state.version:
+        raise StoreError(f"list {state.id} has version {current} by now, released meanwhile; pull again")
+    live = Version(current)
+    if made is not None:
+        live = Version(current + 1)
+        connection.execute(
+            versions.insert().values(
+                list=state.id,
+                version=live,
+                time=max(now, state.live.time) if state.live else now,
+                entries=made.entries,
+                length=made.length,
+                sha256=made.snapshot,
+                delta=made.delta,
+                added=made.added,
+                removed=made.removed,
+                changed=made.changed,
+                canonicaliser=canonicaliser,
+                kind=change.kind,
+                cause=change.cause,
+                released_by=released_by,
+            )
         )
-        if current != (state.live.version if state.live else 0):
-            raise StoreError(f"list {state.id} has moved on to version {current} meanwhile; the pull is to be repeated")
-        draft = Edit(state, Version(current + 1), connection)
-        yield draft
-        if draft.snapshot is not None:
-            connection.execute(
-                versions.insert().values(
-                    list=state.id,
-                    version=draft.number,
-                    time=max(now, state.live.time) if state.live else now,
-                    entries=draft.entries,
-                    length=draft.length,
-                    sha256=draft.snapshot,
-                    canonicaliser=canonicaliser,
-                    released_by=released_by,
-                    logged=int(state.live is not None),
-                    **draft.counts,
-                )
-            )
-        connection.execute(update(lists).where(lists.c.id == state.id).values(composition=composition))
-        connection.execute(list_sources.delete().where(list_sources.c.list == state.id))
-        for source, asserted in accepted.items():
-            connection.execute(
-                list_sources.insert().values(list=state.id, source=source, asserted=asserted, accepted=now)
-            )
-        if candidate is not None:
-            connection.execute(
-                update(candidates)
-                .where(candidates.c.id == candidate)
-                .values(state="released", decided=now, version=draft.number if draft.snapshot else current)
-            )
-
-
-def log_changes(
-    connection: Connection, list_id: ListId, version: Version, steps: Iterable[tuple[int, Sequence[bytes]]]
-) -> None:
-    """Writes the step to `version`: (op, lines) with op +1 added or -1 removed."""
-    rows = [
-        {"list": list_id, "version": version, "op": op, "key": b"\0".join(type_and_value(line)), "line": line}
-        for op, changed in steps
-        for line in changed
-    ]
-    if rows:
-        connection.execute(changes.insert(), rows)
+    connection.execute(update(lists).where(lists.c.id == state.id).values(policy=change.policy.to_json()))
+    connection.execute(list_sources.delete().where(list_sources.c.list == state.id))
+    for source, accepted in change.sources.items():
+        connection.execute(list_sources.insert().values(list=state.id, source=source, accepted=accepted, time=now))
+    if candidate is not None:
+        connection.execute(
+            update(candidates).where(candidates.c.id == candidate).values(state="released", decided=now, version=live)
+        )
+    return live

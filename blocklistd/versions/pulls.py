@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,8 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from blocklistd.limits import KEPT_PULLS
-from blocklistd.model import Candidate, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators
-from blocklistd.versions.candidates import is_rejected
+from blocklistd.model import Candidate, CandidateId, IntakeReport, Outcome, Sha256, SourceId, Validators
 from blocklistd.versions.schema import pulls, sources, superseded_signatures
 
 NO_VALIDATORS: Final = Validators()
@@ -19,7 +18,7 @@ NO_VALIDATORS: Final = Validators()
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The sealed files of a body that was read: the list, unpacked, and what is noted of it (canonical.Notes)."""
+    """The sealed files of a body that was read: its bytes, unpacked, and what is noted of it (canonical.Notes)."""
 
     listed: Sha256
     notes: Sha256
@@ -30,7 +29,7 @@ class SourceState:
     """A source as the store has it. `validators` are those of the last body that every list has dealt with."""
 
     id: SourceId
-    asserted: Sha256 | None = None
+    offered: Sha256 | None = None
     body: Body | None = None
     report: IntakeReport | None = None
     validators: Validators = NO_VALIDATORS
@@ -54,11 +53,11 @@ def source_state(connection: Connection, source: SourceId, settings: str = "") -
 def _state(row: Row[Any], settings: str) -> SourceState:
     return SourceState(
         id=row.id,
-        asserted=row.asserted,
-        body=Body(row.listed, row.notes) if row.listed and row.notes else None,
+        offered=row.offered,
+        body=Body(row.body, row.notes) if row.body and row.notes else None,
         report=IntakeReport(**row.report) if row.report else None,
-        validators=Validators(row.etag, row.last_modified) if row.url == settings else NO_VALIDATORS,
-        current=row.url == settings,
+        validators=Validators(row.etag, row.last_modified) if row.settings == settings else NO_VALIDATORS,
+        current=row.settings == settings,
         signature=row.signature,
         signed_at=row.signed_at,
         last_pull=row.last_pull,
@@ -69,22 +68,37 @@ def _state(row: Row[Any], settings: str) -> SourceState:
     )
 
 
-def asserted_by(connection: Connection, list_id: ListId, names: Iterable[SourceId]) -> dict[SourceId, Sha256]:
-    """What each of the sources last said that could be read, and that nobody rejected for this list."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source offers now: its sealed entries, and how many records of its body there are and are no entries."""
+
+    source: SourceId
+    entries: Sha256
+    records: int
+    rejected: int
+
+
+def offers(connection: Connection, settings: Mapping[SourceId, str]) -> dict[SourceId, Offer]:
+    """The offer of each of the sources whose newest body was read with these settings."""
     rows = connection.execute(
-        select(sources.c.id, sources.c.asserted).where(sources.c.id.in_(list(names)), sources.c.asserted.is_not(None))
+        select(sources.c.id, sources.c.offered, sources.c.report, sources.c.settings).where(
+            sources.c.id.in_(list(settings)), sources.c.offered.is_not(None)
+        )
     )
-    return {row.id: row.asserted for row in rows if not is_rejected(connection, list_id, row.id, row.asserted)}
+    found = {}
+    for row in rows:
+        if row.settings != settings[row.id]:
+            continue
+        report = IntakeReport(**row.report)
+        found[row.id] = Offer(row.id, row.offered, report.records, report.rejects)
+    return found
 
 
 def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[SourceId]:
-    """Those of the sources of which no pull has ended yet, well or badly."""
+    """Those of the sources that offer nothing and of which no pull has ended yet, well or badly."""
     names = list(names)
-    pulled = set(
-        connection.execute(
-            select(sources.c.id).where(sources.c.id.in_(names), sources.c.last_pull.is_not(None))
-        ).scalars()
-    )
+    heard = sources.c.last_pull.is_not(None) | sources.c.offered.is_not(None)
+    pulled = set(connection.execute(select(sources.c.id).where(sources.c.id.in_(names), heard)).scalars())
     return [name for name in names if name not in pulled]
 
 
@@ -99,8 +113,8 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
     _ensure(connection, source)
     row = connection.execute(select(sources).where(sources.c.id == source)).one()
     # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
-    values: dict[str, Any] = {"asserted": report.asserted, "report": asdict(report), "url": settings}
-    values |= {"etag": None, "last_modified": None, "listed": None, "notes": None}
+    values: dict[str, Any] = {"offered": report.asserted, "report": asdict(report), "settings": settings}
+    values |= {"etag": None, "last_modified": None, "body": None, "notes": None}
     if report.signature is not None:
         if row.signature not in (None, report.signature):
             connection.execute(
@@ -121,7 +135,7 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
 
 def keep_body(connection: Connection, source: SourceId, body: Body) -> None:
     """Where the next body finds the one that was taken over last."""
-    connection.execute(update(sources).where(sources.c.id == source).values(listed=body.listed, notes=body.notes))
+    connection.execute(update(sources).where(sources.c.id == source).values(body=body.listed, notes=body.notes))
 
 
 def record_pull(
@@ -148,13 +162,13 @@ def record_pull(
     if outcome is not Outcome.FAILED:
         values["last_accepted"] = ended
     if validators is not None:
-        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "url": settings}
+        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "settings": settings}
     connection.execute(update(sources).where(sources.c.id == source).values(**values))
     connection.execute(
         pulls.insert().values(
             source=source,
             time=began,
-            seconds=round((ended - began).total_seconds() * 1000),
+            milliseconds=round((ended - began).total_seconds() * 1000),
             outcome=outcome.value,
             reason=reason,
             report=asdict(report) if report else None,
@@ -168,8 +182,15 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
     """What a person decided is what became of the pull that was held."""
     connection.execute(
         update(sources)
-        .where(sources.c.id == candidate.source, sources.c.candidate == candidate.id)
+        .where(sources.c.candidate == candidate.id)
         .values(outcome=outcome.value, reason=reason, candidate=None)
+    )
+
+
+def read_anew(connection: Connection, source: SourceId) -> None:
+    """A file of the source is damaged: its next pull asks for the whole body and reads all of it."""
+    connection.execute(
+        update(sources).where(sources.c.id == source).values(settings=None, etag=None, last_modified=None, body=None)
     )
 
 

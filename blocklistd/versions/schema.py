@@ -1,4 +1,4 @@
-"""The tables. Content is in sealed files; the database names it, logs its changes and records who decided what.
+"""The tables. Content is in sealed files; the database names it and records who decided what.
 
 Changes to this file need a migration in `migrations/versions/`; a test holds that both make the same schema.
 """
@@ -57,7 +57,8 @@ lists = Table(
     Column("session", String(36), nullable=False),
     Column("secret", LargeBinary, nullable=False, comment="key of the HMAC that makes the ids of entries"),
     Column("created", Time, nullable=False),
-    Column("composition", Text, nullable=False, comment="what the live version was composed under (compose.py)"),
+    Column("policy", JSON, comment="what the live version was composed under (model.Policy); null before the first"),
+    Column("first_asserted", Digest, comment="sealed file: when entries were first asserted that no kept delta adds"),
 )
 
 versions = Table(
@@ -67,27 +68,17 @@ versions = Table(
     Column("version", Integer, primary_key=True),
     Column("time", Time, nullable=False),
     Column("entries", BigInteger, nullable=False),
-    Column("length", BigInteger, nullable=False),
-    Column("sha256", Digest, nullable=False),
+    Column("length", BigInteger, nullable=False, comment="bytes of the snapshot"),
+    Column("sha256", Digest, nullable=False, comment="the sealed file of the snapshot"),
+    Column("delta", Digest, comment="the sealed delta from the version before; null for the first, and once pruned"),
     Column("added", BigInteger, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
     Column("canonicaliser", Integer, nullable=False),
-    Column("released_by", Text, nullable=False),
-    Column("logged", Integer, nullable=False, comment="1: the change log holds the step to this version"),
+    Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
+    Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
+    Column("released_by", Text, nullable=False, comment="auto, or the user who approved"),
     CheckConstraint("version >= 1", name="ck_versions_from_1"),
-)
-
-changes = Table(
-    "changes",
-    metadata,
-    Column("id", Serial, primary_key=True),
-    Column("list", String(32), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("op", Integer, nullable=False, comment="+1 added, -1 removed"),
-    Column("key", LargeBinary, nullable=False, comment="type NUL value: the order of a diff"),
-    Column("line", LargeBinary, nullable=False),
-    Index("ix_changes_list_version", "list", "version"),
 )
 
 list_sources = Table(
@@ -95,23 +86,23 @@ list_sources = Table(
     metadata,
     Column("list", ForeignKey("lists.id"), primary_key=True),
     Column("source", String(32), primary_key=True),
-    Column("asserted", Digest, nullable=False, comment="what the live version was composed from"),
-    Column("accepted", Time, nullable=False),
+    Column("accepted", Digest, nullable=False, comment="the source's entries that the live version was composed from"),
+    Column("time", Time, nullable=False, comment="when they were accepted"),
 )
 
 sources = Table(
     "sources",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("asserted", Digest, comment="the newest body that proved its origin and could be read, canonical"),
-    Column("listed", Digest, comment="that body, unpacked: what the next one is compared with"),
-    Column("notes", Digest, comment="what its canonical form does not say of it (canonical.py)"),
+    Column("offered", Digest, comment="the source's entries in its newest verified body, canonical"),
+    Column("body", Digest, comment="that body, unpacked: the next one is compared with it"),
+    Column("notes", Digest, comment="what the canonical entries do not say of the body (canonical.Notes)"),
     Column("report", JSON, comment="the IntakeReport of that body"),
     Column("etag", Text),
     Column("last_modified", Text),
-    Column("url", Text, comment="what the validators are of: another URL, another body"),
+    Column("settings", Digest, comment="of the configuration that the body was read with"),
     Column("signature", Digest),
-    Column("signed_at", BigInteger),
+    Column("signed_at", BigInteger, comment="seconds since 1970"),
     Column("last_pull", Time),
     Column("last_accepted", Time),
     Column("outcome", String(16)),
@@ -133,7 +124,7 @@ pulls = Table(
     Column("id", Serial, primary_key=True),
     Column("source", String(32), nullable=False),
     Column("time", Time, nullable=False),
-    Column("seconds", Integer, nullable=False, comment="milliseconds that it took"),
+    Column("milliseconds", Integer, nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("reason", Text),
     Column("report", JSON),
@@ -145,20 +136,30 @@ candidates = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("list", String(32), nullable=False),
-    Column("source", String(32), nullable=False),
+    Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
+    Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
+    Column("actor", Text, nullable=False, comment="the user who asked for the change; empty if nobody did"),
     Column("created", Time, nullable=False),
-    Column("asserted", Digest, nullable=False),
+    Column("base", Integer, nullable=False, comment="the live version that the delta starts from; 0: none"),
+    Column("sources", JSON, nullable=False, comment="what each source is accepted with once it is released"),
+    Column("policy", JSON, nullable=False, comment="what it was composed under (model.Policy)"),
+    Column("delta", Digest, nullable=False, comment="the sealed delta: its digest is what a decision is bound to"),
+    Column("snapshot", Digest, comment="sealed file of the version that it leads to, if composing has written one"),
     Column("added", BigInteger, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
     Column("entries", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False, comment="of the body that brought it"),
+    Column("rejected", BigInteger, nullable=False, comment="records of that body that are no entries"),
     Column("reasons", JSON, nullable=False),
-    Column("suffixes", JSON, nullable=False),
+    Column("withheld", JSON, nullable=False, comment="entries that the list does not take, by rule"),
+    Column("suffixes", JSON, nullable=False, comment="changes by last label"),
     Column("state", String(16), nullable=False, comment="held, released, rejected, superseded"),
     Column("decided", Time),
     Column("why", Text),
     Column("version", Integer, comment="the version that released it"),
-    Index("ix_candidates_state", "state", "list", "source"),
+    Index("ix_candidates_state", "state", "list", "kind", "cause"),
+    Index("ix_candidates_delta", "list", "delta"),
 )
 
 decisions = Table(
@@ -169,6 +170,18 @@ decisions = Table(
     Column("user", Text, nullable=False),
     Column("time", Time, nullable=False),
     Column("approve", Integer, nullable=False, comment="1 approved, 0 rejected"),
+)
+
+daily_figures = Table(
+    "daily_figures",
+    metadata,
+    Column("list", String(32), primary_key=True),
+    Column("day", String(10), primary_key=True, comment="YYYY-MM-DD, UTC"),
+    Column("source", String(32), primary_key=True, comment="empty: all"),
+    Column("category", String(64), primary_key=True, comment="empty: all"),
+    Column("added", BigInteger, nullable=False),
+    Column("removed", BigInteger, nullable=False),
+    Column("live", BigInteger, nullable=False, comment="entries at the end of the day"),
 )
 
 tuf_metadata = Table(
@@ -199,30 +212,21 @@ zone_serials = Table(
     metadata,
     Column("zone", String(255), primary_key=True),
     Column("serial", BigInteger, primary_key=True),
-    Column("list", String(32), nullable=False),
+    Column("list", String(32), comment="null: the zone follows no list (a catalog zone)"),
     Column("session", String(36), nullable=False),
     Column("version", Integer, nullable=False, comment="the list's version that these rules are of"),
-    Column("records_of", Text, nullable=False, comment="what makes the records of the rules: action, TTL, selection"),
-    Column("apex_of", Text, nullable=False, comment="what makes the apex: SOA, NS"),
+    Column("record_settings", Text, nullable=False, comment="what makes the records: action, TTL, selection"),
+    Column("apex_settings", Text, nullable=False, comment="what makes the apex: SOA, NS"),
     Column("names", Digest, comment="the sealed file of the names that the rules are made of"),
     Column("rules", Digest, nullable=False, comment="the sealed file of rules"),
     Column("wire", Digest, nullable=False, comment="the sealed file of compiled messages"),
+    Column("delta", Digest, comment="the sealed delta of rules from the serial before; null: none leads here"),
+    Column("added", BigInteger, nullable=False, comment="rules that the delta adds"),
+    Column("removed", BigInteger, nullable=False, comment="rules that the delta removes"),
     Column("records", BigInteger, nullable=False),
     Column("covered", BigInteger, nullable=False),
     Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
-    Column("logged", Integer, nullable=False, comment="1: the change log leads from the serial before to this one"),
     Column("time", Time, nullable=False),
-)
-
-zone_changes = Table(
-    "zone_changes",
-    metadata,
-    Column("id", Serial, primary_key=True),
-    Column("zone", String(255), nullable=False),
-    Column("serial", BigInteger, nullable=False),
-    Column("op", Integer, nullable=False, comment="+1 comes, -1 goes"),
-    Column("rule", LargeBinary, nullable=False),
-    Index("ix_zone_changes_zone_serial", "zone", "serial"),
 )
 
 tsig_keys = Table(

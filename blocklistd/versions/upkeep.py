@@ -1,23 +1,28 @@
-"""What keeps the store small and whole: retention of the change log, the sweep of files that nothing names."""
+"""What keeps the store small and right: retention of deltas, the sweep of unnamed files, the scrub of all others."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE
-from blocklistd.model import ListId, Sha256, Version
-from blocklistd.versions.asserted import bases, discard, intact
+from blocklistd.model import ListId, Sha256, SourceId, Version
+from blocklistd.versions.asserted import bases
 from blocklistd.versions.database import Database
+from blocklistd.versions.files import YOUNG, SealedFiles
 from blocklistd.versions.lists import oldest_diff, version_rows
-from blocklistd.versions.render import CHUNKS, SUFFIX
-from blocklistd.versions.schema import candidates, changes, list_sources, lists, sources, versions, zone_serials
+from blocklistd.versions.pulls import read_anew
+from blocklistd.versions.render import SUFFIX
+from blocklistd.versions.schema import candidates, list_sources, lists, sources, versions, zone_serials
 from blocklistd.versions.store import Store
+from blocklistd.versions.verified import Verified
 from blocklistd.versions.zones import newest_serial, prune_zone
 
 log: Final = logging.getLogger(__name__)
@@ -42,9 +47,11 @@ def oldest_to_keep(connection: Connection, list_id: ListId, retention: timedelta
 
 
 def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
-    """Forgets the steps to `oldest` and below; how many rows of the log went. The versions' own rows stay."""
-    connection.execute(
-        update(versions).where(versions.c.list == list_id, versions.c.version <= oldest).values(logged=0)
+    """Drops the deltas that lead to `oldest` and below, and returns how many. The rows of the versions stay."""
+    gone = connection.execute(
+        update(versions)
+        .where(versions.c.list == list_id, versions.c.version <= oldest, versions.c.delta.is_not(None))
+        .values(delta=None)
     )
     followed = zone_serials.c.list == list_id
     for zone in connection.execute(select(zone_serials.c.zone).where(followed).distinct()).scalars().all():
@@ -54,47 +61,61 @@ def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
         lowest = connection.execute(kept).scalar()
         if lowest is not None:
             prune_zone(connection, zone, lowest)
-    gone = connection.execute(delete(changes).where(changes.c.list == list_id, changes.c.version <= oldest))
     return gone.rowcount
 
 
 def named_files(connection: Connection) -> set[Sha256]:
-    """Every sealed file that a row still needs."""
+    """Every sealed file that a row names, without the bases of overlays."""
     named: set[Sha256] = set()
     for list_id in connection.execute(select(lists.c.id)).scalars():
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
     for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
         newest = newest_serial(connection, zone)
         named |= {newest.rules, newest.wire, newest.names or newest.rules} if newest else set()
-    for column in (list_sources.c.asserted, sources.c.asserted, sources.c.listed, sources.c.notes):
-        named |= {digest for digest in connection.execute(select(column)).scalars() if digest}
-    held = select(candidates.c.asserted).where(candidates.c.state == "held")
-    return named | {digest for digest in connection.execute(held).scalars() if digest}
+    columns = (versions.c.delta, zone_serials.c.delta, lists.c.first_asserted, list_sources.c.accepted)
+    for column in (*columns, sources.c.offered, sources.c.body, sources.c.notes):
+        named |= set(connection.execute(select(column).where(column.is_not(None))).scalars())
+    for held in connection.execute(select(candidates).where(candidates.c.state == "held")):
+        named |= {held.delta, held.snapshot or held.delta, *held.sources.values()}
+    return named
 
 
-def sweep(store: Store, database: Database) -> int:
-    """Removes the files that no row names; how many. Nothing may be sealing meanwhile."""
+def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
+    """Removes the files that no row names, and returns how many. Files younger than `young` seconds stay: a job may
+    be about to name them."""
     with database.read() as connection:
         named = named_files(connection)
     named |= bases(store.sealed, named)
-    removed = store.sealed.sweep(named)
+    removed = store.sealed.sweep(named, young)
     if removed:
         log.info("swept %d files that nothing names any more", removed)
     return removed
 
 
-def discard_damaged(store: Store, database: Database) -> None:
-    """Looks at what the sources assert; what is damaged or gone is read anew at its source's next pull, whatever the
-    hotline says of a change, and no list is composed of it until then. Nothing may be sealing meanwhile."""
-    files = store.sealed
-    with database.read() as connection:
-        asserted = select(list_sources.c.asserted).union(select(sources.c.asserted))
-        damaged = [found for found in connection.execute(asserted).scalars() if found and not intact(files, found)]
-    for digest in damaged:
-        log.error("sealed file %s: what a source asserted is missing or damaged: its next pull reads all of it", digest)
-        discard(files, digest)
-        with database.write() as connection:
-            connection.execute(update(sources).where(sources.c.asserted == digest).values(url=None))
+def scrub(store: Store) -> dict[str, Any]:
+    """The job that reads every sealed file which a row names, at low priority: the fingerprints of those that are
+    right, and which are `damaged`."""
+    os.nice(19)
+    with store.opened() as (database, files):
+        with database.read() as connection:
+            named = named_files(connection)
+        named |= bases(files, named)
+        verified = Verified(files)
+        damaged = [digest for digest in sorted(named) if not verified.check(digest)]
+    return {"verified": verified.fingerprints, "damaged": damaged}
+
+
+def read_sources_anew(connection: Connection, files: SealedFiles, damaged: Collection[Sha256]) -> list[SourceId]:
+    """The sources of which a file, or the base of one, is damaged: their next pull reads all of the body. Returns their
+    ids."""
+    found = connection.execute(select(sources.c.id, sources.c.offered, sources.c.body, sources.c.notes)).all()
+    accepted = connection.execute(select(list_sources.c.source, list_sources.c.accepted)).all()
+    of_source = [(row.id, {row.offered, row.body, row.notes} - {None}) for row in found]
+    of_source += [(row.source, {row.accepted}) for row in accepted]
+    ids = {source for source, digests in of_source if (digests | bases(files, digests)) & set(damaged)}
+    for source in ids:
+        read_anew(connection, source)
+    return sorted(ids)
 
 
 def clear_work(store: Store) -> None:
@@ -105,7 +126,7 @@ def clear_work(store: Store) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in store.sealed.root.glob("??/*"):
-        if path.name.startswith(".") or path.suffix in (*SUFFIX.values(), CHUNKS):
+        if path.name.startswith(".") or path.suffix in SUFFIX.values():
             path.unlink(missing_ok=True)
 
 

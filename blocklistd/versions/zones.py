@@ -1,31 +1,38 @@
-"""Zones in the store: their serials, the rules of each, and what lies between two.
+"""Zones in the store: their serials, and the job that brings a zone to its list's live version.
 
-A zone follows a list. Its serial rises when its rules or their rendering change, and not with versions that no rule
-shows; nothing but such a change makes one, so a restart never does.
+A zone follows a list. Its serial rises when its rules or their rendering change, and not with versions that change no
+rule; a restart never makes one. A serial names its sealed files, and a sealed delta of rules from the serial before as
+long as that is kept (versions/ixfr.py makes differences of these).
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
-from blocklistd.errors import StoreError, store_errors
-from blocklistd.limits import CHUNK, SMALL_DIFF
-from blocklistd.model import ListId, Sha256, Version
-from blocklistd.outputs.wire import Action, Apex, compile_rules, wire_name
-from blocklistd.versions.diffs import logged_changes, net_changes
-from blocklistd.versions.files import atomic
+from blocklistd.errors import DamagedError, JobError
+from blocklistd.model import ListId, Sha256, Version, VersionInfo
+from blocklistd.outputs.delta import ENTRIES, parse
+from blocklistd.outputs.wire import Action, Apex, wire_name
+from blocklistd.versions.database import Database
+from blocklistd.versions.diffs import changes_between, deltas_between, net_delta
+from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.lists import ListState, list_state, oldest_diff
-from blocklistd.versions.schema import zone_changes, zone_serials
+from blocklistd.versions.schema import zone_serials
 from blocklistd.versions.store import Store
-from blocklistd.versions.zone_files import Ruling, Steps, ZoneFiles, follow, make, steps_between
+from blocklistd.versions.verified import Fingerprints, Verified
+from blocklistd.versions.zone_files import RulesDelta, Ruling, ZoneFiles, follow, make, rules_between, seal_delta
+
+FOLLOW_SHARE: Final = 40  # a change of more than one entry in so many costs more to follow than the zone to make
+FOLLOW_ALWAYS: Final = 64  # changed entries that are followed, however small the list is
+_NO_CHANGE: Final = RulesDelta(Sha256(hashlib.sha256(b"").hexdigest()), 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +48,17 @@ class ZonePlan:
     serial_start: int
 
     @property
-    def records_of(self) -> str:
-        """What, if it changes, makes every record another."""
+    def record_settings(self) -> str:
+        """The settings that decide which records the zone has and what they say."""
         return orjson.dumps([self.list, sorted(self.categories), self.target, self.ttl]).decode()
 
     @property
-    def apex_of(self) -> str:
+    def apex_settings(self) -> str:
         return orjson.dumps(self.apex).decode()
 
     def renders_as(self, other: ZonePlan) -> bool:
         """Whether the same version makes the same zone."""
-        return (self.records_of, self.apex_of) == (other.records_of, other.apex_of)
+        return (self.record_settings, self.apex_settings) == (other.record_settings, other.apex_settings)
 
     @property
     def ruling(self) -> Ruling:
@@ -60,18 +67,25 @@ class ZonePlan:
 
 @dataclass(frozen=True, slots=True)
 class ZoneSerial:
-    """A zone at one serial, as the database names it."""
+    """A zone at one serial, as the database names it. `list` is None for a zone that follows none (a catalog zone).
+
+    `delta` is the sealed delta of rules from the serial before, `added` and `removed` are its counts. It is None where
+    no difference leads to this serial.
+    """
 
     zone: str
     serial: int
-    list: ListId
+    list: ListId | None
     session: str
     version: int
-    records_of: str
-    apex_of: str
+    record_settings: str
+    apex_settings: str
     names: Sha256 | None
     rules: Sha256
     wire: Sha256
+    delta: Sha256 | None
+    added: int
+    removed: int
     records: int
     covered: int
     omitted: Sequence[str]
@@ -79,9 +93,9 @@ class ZoneSerial:
 
     @property
     def plan(self) -> ZonePlan:
-        """What it was made by; the configuration may be another by now."""
-        source, categories, target, ttl = orjson.loads(self.records_of)
-        apex = orjson.loads(self.apex_of)
+        """The plan that made this serial; the configuration may be another by now."""
+        source, categories, target, ttl = orjson.loads(self.record_settings)
+        apex = orjson.loads(self.apex_settings)
         apex["ns"] = tuple(apex["ns"])
         return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial)
 
@@ -92,6 +106,11 @@ class ZoneSerial:
             return None
         return ZoneFiles(self.names, self.rules, self.wire, self.records, self.covered, self.omitted)
 
+    @property
+    def digests(self) -> tuple[Sha256, ...]:
+        """The sealed files of the zone at this serial."""
+        return (self.rules, self.wire) if self.names is None else (self.names, self.rules, self.wire)
+
 
 def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
     """The zone as it is now; None before its list's first version."""
@@ -101,199 +120,200 @@ def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
     return _serial(row) if row else None
 
 
-def zone_at(connection: Connection, zone: str, serial: int) -> ZoneSerial:
-    """The zone at a serial that it had."""
+def zone_at(connection: Connection, zone: str, serial: int) -> ZoneSerial | None:
+    """The zone at a serial; None for one that it never had."""
     here = zone_serials.c.zone == zone, zone_serials.c.serial == serial
-    return _serial(connection.execute(select(zone_serials).where(*here)).one())
+    row = connection.execute(select(zone_serials).where(*here)).first()
+    return _serial(row) if row else None
 
 
 def _serial(row: Row[Any]) -> ZoneSerial:
-    values = row._asdict()
-    values.pop("logged")
-    return ZoneSerial(**values)
+    return ZoneSerial(**row._asdict())
 
 
 def oldest_ixfr(connection: Connection, zone: str) -> int | None:
-    """The lowest serial from which every step to the newest is in the log; None without a serial."""
-    newest = connection.execute(select(func.max(zone_serials.c.serial)).where(zone_serials.c.zone == zone)).scalar()
-    if newest is None:
-        return None
-    broken = connection.execute(
-        select(func.max(zone_serials.c.serial)).where(zone_serials.c.zone == zone, zone_serials.c.logged == 0)
-    ).scalar()
-    return int(broken if broken is not None else newest)
-
-
-def leads_from(connection: Connection, zone: str, serial: int) -> bool:
-    """Whether the log leads from this serial to the newest.
-
-    It does not from one that the zone never had: `serial_start` leaves some out, and a secondary that was another's may
-    hold one of these.
-    """
-    oldest = oldest_ixfr(connection, zone)
-    had = select(zone_serials.c.serial).where(zone_serials.c.zone == zone, zone_serials.c.serial == serial)
-    return oldest is not None and serial >= oldest and connection.execute(had).first() is not None
-
-
-def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool = False) -> int | None:
-    """The job: brings a zone to its list's live version; its serial then, or None while the list has no version.
-
-    `anew`: its files may be damaged, so they are all made again, of the list.
-    """
-    with store.opened() as (database, files):
-        with database.read() as connection:
-            state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
-            if state.live is None:
-                return None
-            here = (state.session, state.live.version, plan.records_of, plan.apex_of)
-            if last and not anew and (last.session, last.version, last.records_of, last.apex_of) == here:
-                return last.serial
-            changed = None if anew else _changes(connection, plan, state, last)
-        steps: Steps | None = None
-        if last is not None and last.files is not None and changed is not None:
-            made, steps = follow(files, plan.ruling, last.files, changed, state.secret)
-        elif not files.intact(state.live.sha256):
-            raise StoreError(f"the file of version {state.live.version} of list {plan.list} is missing or damaged")
-        else:
-            made = make(files, plan.ruling, state.live.sha256, state.secret)
-            same = last is not None and last.plan.ruling.action == plan.ruling.action
-            if last is not None and same and files.intact(last.rules):
-                steps = steps_between(files, last.rules, made.rules)
-        if last and steps == ([], []) and last.apex_of == plan.apex_of:
-            with database.write() as connection:  # a version that no rule shows
-                connection.execute(
-                    update(zone_serials)
-                    .where(zone_serials.c.zone == plan.name, zone_serials.c.serial == last.serial)
-                    .values(
-                        list=plan.list,
-                        records_of=plan.records_of,
-                        session=state.session,
-                        version=state.live.version,
-                        names=made.names,
-                        wire=made.wire,
-                        covered=made.covered,
-                        omitted=made.omitted,
-                    )
-                )
-            return last.serial
-        serial = plan.serial_start
-        if last is not None and not last.serial < serial < last.serial + 2**31:  # further on is back (RFC 1982 3.2)
-            serial = last.serial + 1
-        with database.write() as connection:
-            connection.execute(
-                zone_serials.insert().values(
-                    zone=plan.name,
-                    serial=serial,
-                    list=plan.list,
-                    session=state.session,
-                    version=state.live.version,
-                    records_of=plan.records_of,
-                    apex_of=plan.apex_of,
-                    names=made.names,
-                    rules=made.rules,
-                    wire=made.wire,
-                    records=made.records,
-                    covered=made.covered,
-                    omitted=made.omitted,
-                    logged=int(steps is not None),
-                    time=now,
-                )
-            )
-            _log(connection, plan.name, serial, steps or ([], []))
-        return serial
-
-
-def _changes(
-    connection: Connection, plan: ZonePlan, state: ListState, last: ZoneSerial | None
-) -> list[tuple[bytes, int]] | None:
-    """The list's (line, +1 | -1) since the zone's version; None where the zone has to be made anew: what it is made of
-    has changed, the log does not reach back, or most of the list is another."""
-    if last is None or last.names is None or state.live is None:
-        return None
-    if last.session != state.session or last.records_of != plan.records_of:
-        return None
-    if not oldest_diff(connection, state.id) <= last.version <= state.live.version:
-        return None
-    since = Version(last.version)
-    if logged_changes(connection, state.id, since, state.live.version) > state.live.entries // 4 + SMALL_DIFF:
-        return None
-    return list(net_changes(connection, state.id, since, state.live.version))
-
-
-def _log(connection: Connection, zone: str, serial: int, steps: Steps) -> None:
-    rows = [
-        {"zone": zone, "serial": serial, "op": op, "rule": rule}
-        for op, changed in zip((-1, +1), steps, strict=True)
-        for rule in changed
-    ]
-    if rows:
-        connection.execute(zone_changes.insert(), rows)
-
-
-def net_rules(connection: Connection, zone: str, start: int, end: int) -> Iterator[tuple[bytes, int]]:
-    """(rule, +1 | -1) between two serials, in canonical order: what left and came back is not there."""
-    rows = connection.execute(_net(zone, start, end).order_by(zone_changes.c.rule))
-    return ((rule, int(op)) for rule, op in rows)
-
-
-def count_rules(connection: Connection, zone: str, start: int, end: int, enough: int) -> tuple[int, int]:
-    """How many rows of the log lie between two serials, and how many rules change; not looked at closer, and the same,
-    where they are not more than `enough`."""
-    logged = connection.execute(select(func.count()).where(*_between(zone, start, end))).scalar_one()
-    if logged <= enough:
-        return logged, logged
-    return logged, connection.execute(select(func.count()).select_from(_net(zone, start, end).subquery())).scalar_one()
-
-
-def _net(zone: str, start: int, end: int) -> Select[bytes, int]:
-    net = func.sum(zone_changes.c.op)
-    rows = select(zone_changes.c.rule, net).where(*_between(zone, start, end))
-    return rows.group_by(zone_changes.c.rule).having(net != 0)
-
-
-def _between(zone: str, start: int, end: int) -> tuple[ColumnElement[bool], ...]:
-    return zone_changes.c.zone == zone, zone_changes.c.serial > start, zone_changes.c.serial <= end
-
-
-def ixfr_path(store: Store, zone: str, start: int, end: int) -> Path:
-    return store.ixfr / zone / f"{start}-{end}"
-
-
-def write_ixfr(store: Store, plan: ZonePlan, start: int, end: int) -> None:
-    """The difference of two serials as a file: the length of what goes, a newline, what goes, SOA and what comes.
-
-    Raises StoreError if the log does not reach back to `start`.
-    """
-    path = ixfr_path(store, plan.name, start, end)
-    with store_errors(store.ixfr):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with store.opened() as (database, files), database.read() as connection:
-        if not leads_from(connection, plan.name, start):
-            raise StoreError(f"zone {plan.name}: the log below serial {end} was pruned meanwhile")
-        goes: list[bytes] = []
-        comes: list[bytes] = []
-        for rule, op in net_rules(connection, plan.name, start, end):
-            (comes if op > 0 else goes).append(rule)
-        zone = wire_name(plan.name)
-        removed = b"".join(compile_rules(goes, zone, plan.ruling.action))
-        added = b"".join(compile_rules(comes, zone, plan.ruling.action, lead=plan.apex.soa(end)))
-        with atomic(files.disk, path.with_name(f".{secrets.token_hex(16)}"), lambda: path) as draft:
-            draft.write(b"%d\n" % len(removed))
-            for part in (removed, added):
-                for begin in range(0, len(part), CHUNK):
-                    draft.write(part[begin : begin + CHUNK])
-
-
-def read_ixfr(path: Path) -> tuple[bytes, bytes]:
-    """What goes and what comes, compiled."""
-    with store_errors(path.parent):
-        length, _, parts = path.read_bytes().partition(b"\n")
-    return parts[: int(length)], parts[int(length) :]
+    """The lowest serial from which deltas lead to the newest: the newest without a delta. None without a serial."""
+    serials = select(func.max(zone_serials.c.serial)).where(zone_serials.c.zone == zone)
+    found = connection.execute(serials.where(zone_serials.c.delta.is_(None))).scalar()
+    if found is None:
+        found = connection.execute(serials).scalar()
+    return int(found) if found is not None else None
 
 
 def prune_zone(connection: Connection, zone: str, oldest: int) -> None:
-    """Forgets the steps to serial `oldest` and below."""
-    connection.execute(
-        update(zone_serials).where(zone_serials.c.zone == zone, zone_serials.c.serial <= oldest).values(logged=0)
-    )
-    connection.execute(delete(zone_changes).where(zone_changes.c.zone == zone, zone_changes.c.serial <= oldest))
+    """Drops the deltas that lead to serial `oldest` and below."""
+    here = zone_serials.c.zone == zone, zone_serials.c.serial <= oldest
+    connection.execute(update(zone_serials).where(*here).values(delta=None))
+
+
+def drop_zone_delta(connection: Connection, delta: Sha256) -> int:
+    """The sealed delta is lost: differences start at the serials that it led to from now on; how many serials."""
+    return connection.execute(update(zone_serials).where(zone_serials.c.delta == delta).values(delta=None)).rowcount
+
+
+# -- the job -----------------------------------------------------------------------------------------------------------
+
+
+def digests_read(connection: Connection, plan: ZonePlan) -> list[Sha256]:
+    """The sealed files that `advance` may read: the caller hands it the fingerprints of these."""
+    state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
+    if state.live is None:
+        return []
+    deltas = _deltas(connection, plan, state, state.live, last) or []
+    return [state.live.sha256, *deltas, *(last.digests if last else ())]
+
+
+def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool, fingerprints: Fingerprints) -> dict[str, Any]:
+    """The job: brings a zone to its list's live version.
+
+    `anew`: files of the zone may be damaged, so all are made again from the list's snapshot; if the rules are those of
+    the newest serial, it stays. `fingerprints` are those of files that were verified (`digests_read`). The answer has
+    the `serial`, None while the list has no version, and under `verified` the fingerprints of the files that were
+    verified or written here. Raises DamagedError if the list's snapshot is damaged.
+    """
+    with store.opened() as (database, files):
+        verified = Verified(files, fingerprints)
+        serial = _advance(database, files, verified, plan, now, anew=anew)
+        new = {digest: found for digest, found in verified.fingerprints.items() if fingerprints.get(digest) != found}
+        return {"serial": serial, "verified": new}
+
+
+def _advance(
+    database: Database, files: SealedFiles, verified: Verified, plan: ZonePlan, now: datetime, *, anew: bool
+) -> int | None:
+    with database.read() as connection:
+        state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
+        live = state.live
+        if live is None:
+            return None
+        here = (state.session, live.version, plan.record_settings, plan.apex_settings)
+        if last and not anew and (last.session, last.version, last.record_settings, last.apex_settings) == here:
+            return last.serial
+        deltas = None if anew else _deltas(connection, plan, state, live, last)
+    made: ZoneFiles | None = None
+    delta: RulesDelta | None = None
+    if last is not None and deltas is not None:
+        with suppress(DamagedError):  # then the list's snapshot is what the zone is made from
+            made, delta = _follow(files, verified, plan, last, deltas, state.secret)
+    if made is None:
+        made, delta = _make(files, verified, plan, last, live, state.secret)
+    values = {
+        "list": plan.list,
+        "session": state.session,
+        "version": live.version,
+        "record_settings": plan.record_settings,
+        "names": made.names,
+        "wire": made.wire,
+        "covered": made.covered,
+        "omitted": made.omitted,
+    }
+    if last is not None and delta == _NO_CHANGE and last.apex_settings == plan.apex_settings:
+        with database.write() as connection:  # a version that changes no rule
+            row = zone_serials.c.zone == plan.name, zone_serials.c.serial == last.serial
+            connection.execute(update(zone_serials).where(*row).values(values))
+        return last.serial
+    if delta == _NO_CHANGE:
+        verified.wrote(seal_delta(files, []).digest)
+    serial = plan.serial_start
+    if last is not None and not last.serial < serial < last.serial + 2**31:  # further on is back (RFC 1982 3.2)
+        serial = last.serial + 1
+    with database.write() as connection:
+        connection.execute(
+            zone_serials.insert().values(
+                **values,
+                zone=plan.name,
+                serial=serial,
+                apex_settings=plan.apex_settings,
+                rules=made.rules,
+                records=made.records,
+                delta=delta.digest if delta else None,
+                added=delta.added if delta else 0,
+                removed=delta.removed if delta else 0,
+                time=now,
+            )
+        )
+    return serial
+
+
+def _deltas(
+    connection: Connection, plan: ZonePlan, state: ListState, live: VersionInfo, last: ZoneSerial | None
+) -> list[Sha256] | None:
+    """The list's deltas since the zone's version. None where the zone has to be made from the list's snapshot: the
+    settings or the session have changed, a delta is not kept, or the change is large."""
+    if last is None or last.names is None:
+        return None
+    if last.session != state.session or last.record_settings != plan.record_settings:
+        return None
+    if not oldest_diff(connection, state.id) <= last.version <= live.version:
+        return None
+    since = Version(last.version)
+    if changes_between(connection, state.id, since, live.version) > live.entries // FOLLOW_SHARE + FOLLOW_ALWAYS:
+        return None
+    found = deltas_between(connection, state.id, since, live.version)
+    kept = [digest for digest in found if digest is not None]
+    return kept if len(kept) == len(found) else None
+
+
+def _follow(
+    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial, deltas: list[Sha256], secret: bytes
+) -> tuple[ZoneFiles, RulesDelta]:
+    """The zone from its last files and the list's deltas since. Raises DamagedError if one of these is damaged."""
+    before = last.files
+    assert before is not None
+    removes: list[bytes] = []
+    adds: list[bytes] = []
+    with reading(verified, [*deltas, *last.digests]):
+        with net_delta(files, verified, ENTRIES, deltas) as parts:
+            for part in parts:
+                gone, come = parse(ENTRIES, part.data)
+                removes += gone
+                adds += come
+        made, change = follow(files, plan.ruling, before, removes, adds, secret)
+    for digest in {made.names, made.rules, made.wire}.difference(last.digests):
+        verified.wrote(digest)
+    if not change.data:
+        return made, _NO_CHANGE
+    delta = seal_delta(files, [change])
+    verified.wrote(delta.digest)
+    return made, delta
+
+
+def _make(
+    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial | None, live: VersionInfo, secret: bytes
+) -> tuple[ZoneFiles, RulesDelta | None]:
+    """The zone from the list's snapshot, and the delta from its last rules: None if the records say something else
+    since, or the last rules are damaged. Raises DamagedError if the snapshot is."""
+    with reading(verified, [live.sha256]):
+        made = make(files, plan.ruling, live.sha256, secret)
+    for digest in (made.names, made.rules, made.wire):
+        verified.wrote(digest)
+    if last is None or last.plan.ruling.action != plan.ruling.action:
+        return made, None
+    if made.rules == last.rules:
+        return made, _NO_CHANGE
+    try:
+        with reading(verified, [last.rules]), rules_between(files, last.rules, made.rules) as parts:
+            delta = seal_delta(files, parts)
+    except DamagedError:
+        return made, None
+    verified.wrote(delta.digest)
+    return made, delta
+
+
+@contextmanager
+def reading(verified: Verified, digests: Iterable[Sha256]) -> Iterator[None]:
+    """Verifies the files that the block reads, and after it that none was written meanwhile. Raises DamagedError."""
+    digests = list(digests)
+    verified.require(*digests)
+    try:
+        yield
+    except (ValueError, JobError):  # perhaps because of that
+        _require_current(verified, digests)
+        raise
+    _require_current(verified, digests)
+
+
+def _require_current(verified: Verified, digests: Iterable[Sha256]) -> None:
+    for digest in digests:
+        if not verified.check(digest):  # the same bytes may have been sealed once more
+            raise DamagedError(digest)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from blocklistd.errors import ParseError
 from blocklistd.lines import key_of, type_and_value
 from blocklistd.model import Entry
-from blocklistd.outputs.diff import apply
+from blocklistd.outputs.delta import ENTRIES, apply
 from blocklistd.serve.notify import Notifier, Target
 from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import write
@@ -130,7 +130,7 @@ DIFFS = st.lists(
 def test_any_difference_is_applied_or_a_value_error(diff: bytes) -> None:
     snapshot = b'{"type":"url","value":"a"}\n{"type":"url","value":"b"}\n'
     with contextlib.suppress(ValueError):
-        b"".join(apply(snapshot, diff))
+        b"".join(apply(ENTRIES, snapshot, diff))
 
 
 @settings(max_examples=examples(300), deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from blocklistd.lines import key_of
 from blocklistd.model import Entry
-from blocklistd.outputs.diff import apply
+from blocklistd.outputs.delta import ENTRIES, apply
 from blocklistd.outputs.snapshot import changed_lines, find, lines, splice
 from tests.sim.feed import difference
 
@@ -31,7 +31,7 @@ def test_the_diff_of_any_two_versions_leads_exactly_on(history: list[Content]) -
     versions = list(map(snapshot, history))
     for old in versions:
         for new in versions:
-            assert b"".join(apply(old, difference(old, new))) == new
+            assert b"".join(apply(ENTRIES, old, difference(old, new))) == new
 
 
 @given(contents, contents)

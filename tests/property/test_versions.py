@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocklistd.outputs.diff import apply
+from blocklistd.outputs.delta import ENTRIES, apply
 from tests.examples import examples
 from tests.versions_of import Versions
 
@@ -61,7 +61,7 @@ def test_every_pair_of_versions(history: list[tuple[str, Asserted, tuple[str, ..
             for start, old in snapshots.items():
                 for end, new in snapshots.items():
                     difference = versions.diff(start, end)
-                    assert b"".join(apply(old, difference)) == new
+                    assert b"".join(apply(ENTRIES, old, difference)) == new
                     keys = [_order(line) for line in difference.splitlines()]
                     assert keys == sorted(keys)
                     assert len(set(keys)) == len(keys)

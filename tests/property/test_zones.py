@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.model import Entry, ListId, Sha256
-from blocklistd.outputs.rules import Rules, entries_of, name_of, names, revise, rule_of, rules
+from blocklistd.outputs.rules import Rules, entries_of, name_of, names, revise, rule_of, rules, rules_in_blocks
 from blocklistd.outputs.snapshot import changed_lines, lines, splice
 from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.serve import dns_message as dm
@@ -183,11 +183,27 @@ def test_files_that_follow_changes_are_those_of_the_whole_list(
     made = zone_files.make(files, ruling, snapshot, b"secret")
     for entries in versions[1:]:
         after, snapshot = sealed(entries)
-        changed = [(line, -1) for line in before if line not in after]
-        changed += [(line, +1) for line in after if line not in before]
-        made, _ = zone_files.follow(files, ruling, made, changed, b"secret")
+        removes = [line for line in before if line not in after]
+        adds = [line for line in after if line not in before]
+        was = made.rules
+        made, delta = zone_files.follow(files, ruling, made, removes, adds, b"secret")
         assert made == zone_files.make(files, ruling, snapshot, b"secret")
+        with zone_files.rules_between(files, was, made.rules) as parts:
+            assert b"".join(part.data for part in parts) == delta.data
         before = after
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(listed, st.integers(1, 5))
+def test_rules_in_blocks_are_the_rules(entries: dict[str, str], size: int) -> None:
+    found = names(lines(snapshot(entries)))
+    zone = "z" * 245  # so that some do not fit
+    blocks = list(rules_in_blocks(found, zone, size))
+    assert all(len(block.lines) <= size + 1 for block in blocks)
+    whole = rules(found, zone)
+    assert [rule for block in blocks for rule in block.lines] == whole.lines
+    assert sum(block.covered for block in blocks) == whole.covered
+    assert [name for block in blocks for name in block.omitted] == whole.omitted
 
 
 class Primary:

@@ -61,8 +61,10 @@ class FaultyDisk(Disk):
 
     def rename(self, old: Path, new: Path) -> None:
         self._step("rename")
+        given = new.exists() and new not in self._unnamed  # after a power cut it names the one file or the other
         super().rename(old, new)
-        self._unnamed[new] = old
+        if not given:
+            self._unnamed[new] = old
         if old in self._unsynced:
             self._unsynced[new] = self._unsynced.pop(old)
 

@@ -18,9 +18,8 @@ import zstandard
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from blocklistd.lines import type_and_value
 from blocklistd.model import Entry
-from blocklistd.outputs.diff import render
+from blocklistd.outputs.delta import ENTRIES, render
 from blocklistd.outputs.snapshot import changed_lines
 
 LIST = "national"
@@ -39,9 +38,7 @@ def snapshot_of(names: Iterable[str], category: str = "A") -> bytes:
 
 def difference(old: bytes, new: bytes) -> bytes:
     """The diff as the contract has it: by (type, value), remove before add."""
-    removed, added = changed_lines(old, new)
-    steps = [*((line, -1) for line in removed), *((line, 1) for line in added)]
-    return b"".join(render(sorted(steps, key=lambda step: (type_and_value(step[0]), step[1]))))
+    return render(ENTRIES, *changed_lines(old, new)).data
 
 
 @dataclass(frozen=True, slots=True)

@@ -339,7 +339,7 @@ def test_a_port_that_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
     assert "in use" in said
 
 
-@pytest.mark.parametrize("column", ["listed", "notes", "asserted"])
+@pytest.mark.parametrize("column", ["body", "notes", "offered"])
 def test_a_body_that_was_damaged_on_the_disk_is_no_base(tmp_path: Path, hotline: HotlineThread, column: str) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")

@@ -145,7 +145,7 @@ def test_what_is_not_served_is_seen(tmp_path: Path) -> None:
         sealed = tmp_path / "state" / "sealed"
         sealed.rename(tmp_path / "kept")
         daemon.start()
-        daemon.wait_for(lambda: "stays as it is" in daemon.log)
+        daemon.wait_for(lambda: "keeps its last serial" in daemon.log)
         found = scrape(scene)
         assert found["blocklistd_ready"] == 0
         assert found[f'blocklistd_zone_behind{{zone="{ZONE}"}}'] == 1

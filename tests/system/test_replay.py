@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from blocklistd.client.sync import Options, sync_once
-from blocklistd.outputs.diff import apply
+from blocklistd.outputs.delta import ENTRIES, apply
 from tests import churn
 from tests.signer import Signer
 from tests.system.daemon import Daemon
@@ -75,6 +75,7 @@ def test_every_live_snapshot_is_the_hotlines_set(tmp_path: Path) -> None:
                     "id": pulled["candidate"],
                     "released": True,
                     "version": number + 1,
+                    "candidate": None,
                 }
             else:
                 assert pulled["outcome"] == "published", pulled
@@ -89,7 +90,7 @@ def test_every_live_snapshot_is_the_hotlines_set(tmp_path: Path) -> None:
             assert hashlib.sha256(live).hexdigest() == status["sha256"]
             assert len(live) == status["length"]
             difference = daemon.get(f"/v1/lists/national/diffs/{number}-{number + 1}", token).body
-            assert b"".join(apply(before, difference)) == live
+            assert b"".join(apply(ENTRIES, before, difference)) == live
             if number % 20 == 0:
                 snapshots[number + 1] = live
                 assert sync("always") == "diff"
@@ -103,6 +104,6 @@ def test_every_live_snapshot_is_the_hotlines_set(tmp_path: Path) -> None:
         for start in snapshots:
             for end in snapshots:
                 difference = daemon.get(f"/v1/lists/national/diffs/{start}-{end}", token).body
-                assert b"".join(apply(snapshots[start], difference)) == snapshots[end]
+                assert b"".join(apply(ENTRIES, snapshots[start], difference)) == snapshots[end]
         assert daemon.get("/v1/lists/national/diffs/0-5", token).status == 404
         assert daemon.get(f"/v1/lists/national/diffs/1-{churn.STEPS + 2}", token).status == 404

@@ -25,7 +25,7 @@ def known() -> set[str]:
         return None
 
     metrics = Metrics()
-    server = DnsServer(Zones(), nothing, lambda seen: None, retry=1, give_up=1)
+    server = DnsServer(Zones(), nothing, lambda seen: None, usable=nothing, retry=1, give_up=1)
     metrics.registry.register(DnsCollector(server))
     found = set()
     for family in metrics.registry.collect():

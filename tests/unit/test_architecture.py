@@ -20,6 +20,8 @@ LAYERS: list[set[str]] = [
     {"serve"},
     {"publish"},
     {"zoning", "receive"},
+    {"release"},
+    {"repair"},
     {"pipeline"},
     {"ops"},
     {"plans", "resolvers", "daemon"},

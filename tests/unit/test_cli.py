@@ -143,11 +143,19 @@ def test_the_document_is_the_daemons(daemon: FakeDaemon, cli: Cli, arguments: tu
 def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["GET", "/candidates"] = (200, [CANDIDATE])
     assert "70.0% (700 of 1000)" in cli("candidate", "list").stdout
-    full = {**CANDIDATE, "suffixes": {"example": 705}, "decisions": [], "why": None, "version": None}
+    full = {**CANDIDATE, "suffixes": {"example": 705}, "decisions": [], "why": None, "version": None, "kind": "source"}
+    full |= {"base": 7, "withheld": {"allow_ip": 2}}
     daemon.answers["GET", "/candidates/c-1"] = (200, full)
     assert ".example: 705" in cli("candidate", "show", "c-1").stdout
-    daemon.answers["POST", "/candidates/c-1/approve"] = (200, {"id": "c-1", "released": True, "version": 8})
+    assert "allow_ip: 2" in cli("candidate", "show", "c-1").stdout
+    released = {"id": "c-1", "released": True, "version": 8, "candidate": None}
+    daemon.answers["POST", "/candidates/c-1/approve"] = (200, released)
     assert "version 8" in cli("candidate", "approve", "c-1").stdout
+    another = {"id": "c-1", "released": False, "version": None, "candidate": "c-2"}
+    daemon.answers["POST", "/candidates/c-1/approve"] = (200, another)
+    refused = cli("candidate", "approve", "c-1", "--json")
+    assert (refused.returncode, json.loads(refused.stdout)) == (4, another)
+    assert "`blocklistd candidate show c-2`" in refused.stderr
     assert cli("candidate", "reject", "c-1").returncode == 2, "--why is required"
     daemon.answers["POST", "/candidates/c-1/reject"] = (200, {"id": "c-1"})
     assert cli("candidate", "reject", "c-1", "--why", "a mistake").returncode == 0

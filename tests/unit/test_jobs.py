@@ -241,7 +241,7 @@ async def test_a_job_that_starts_while_the_pool_is_closed_is_not_waited_for(
     go_on.set()
     async with asyncio.timeout(10):
         await closing
-    with pytest.raises(JobError, match="SIGKILL"):
+    with pytest.raises(JobError, match=r"SIGKILL|could not be started"):  # as its server died before it began, or after
         await running
 
 

@@ -13,14 +13,17 @@ import pytest
 
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.model import IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
-from blocklistd.pipeline import Pipeline, Result
+from blocklistd.model import ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.pipeline import Pipeline
 from blocklistd.publish import Publisher
 from blocklistd.receive import SourcePlan
+from blocklistd.release import Releases, Result
+from blocklistd.repair import Repair
 from blocklistd.sources.fetch import Request
 from blocklistd.stations import Stations
 from blocklistd.versions import candidates
 from blocklistd.versions.pulls import take_over
+from blocklistd.versions.verified import Verified
 from blocklistd.zoning import ZonePublisher
 from tests.versions_of import LIST, NOW, Versions, report
 
@@ -64,19 +67,30 @@ def hotline(name: str) -> SourcePlan:
     )
 
 
-def pipeline_of(versions: Versions, *sources: SourcePlan) -> Pipeline:
-    pipeline = Pipeline(
+async def render_nothing(list_id: ListId) -> None:
+    return None
+
+
+def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:
+    releases = Releases(
         versions.store,
         versions.database,
         InlineJobs(),
         NoPublisher(),
         lambda: NOW,
-        lambda pull: None,
         NoZones(),
         Stations(),
+        Verified(versions.store.sealed),
+        render_nothing,
     )
-    pipeline.sources, pipeline.lists = {source.id: source for source in sources}, {LIST: versions.plan}
-    return pipeline
+    releases.sources, releases.lists = {source.id: source for source in sources}, {LIST: versions.plan}
+    return releases
+
+
+def pipeline_of(versions: Versions, releases: Releases) -> Pipeline:
+    jobs, stations = InlineJobs(), Stations()
+    repair = Repair(versions.store, versions.database, jobs, releases, NoZones())
+    return Pipeline(versions.store, versions.database, jobs, lambda: NOW, lambda pull: None, stations, releases, repair)
 
 
 def say(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
@@ -88,13 +102,14 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     """At a start, what the source last said is settled again; a pull that comes first must not be undone by it."""
     versions, source = Versions(tmp_path), hotline("hotline")
     assert source.request(Validators()).url
-    pipeline = pipeline_of(versions, source)
+    releases = releases_of(versions, source)
     old, new = versions.seal(["a.example"]), versions.seal(["a.example", "b.example"])
     say(versions, source, old)
     versions.publish(old)
-    async with pipeline.naming:
-        settling = asyncio.ensure_future(pipeline.reconcile())
-        while not pipeline.naming._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
+    lock = releases.locks[LIST]
+    async with lock:
+        settling = asyncio.ensure_future(releases.reconcile())
+        while not lock._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
             await asyncio.sleep(0)
         say(versions, source, new)
         assert versions.publish(new) == 2
@@ -109,14 +124,15 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
 
 async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> None:
     versions, source = Versions(tmp_path), hotline("hotline")
-    pipeline = pipeline_of(versions, source)
+    releases = releases_of(versions, source)
     versions.publish(versions.seal([f"n{number}.example" for number in range(100)]))
     held = versions.settle(versions.seal(["a.example"])).candidate
+    assert held is not None
     with versions.database.write() as connection:
-        candidates.hold(connection, held, {})
-    pipeline.lists = {LIST: replace(versions.plan, sources=(SourceId("another"),))}
+        candidates.hold(connection, held)
+    releases.lists = {LIST: replace(versions.plan, sources=(SourceId("another"),))}
     with pytest.raises(RefusedError, match="no longer takes source hotline"):
-        await pipeline.approve(held.id, 1000, "alice")
+        await releases.approve(held.id, 1000, "alice")
     with versions.database.read() as connection:
         assert candidates.case(connection, held.id).decisions == ()
     versions.close()
@@ -124,26 +140,26 @@ async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> No
 
 async def test_a_source_that_can_not_be_settled_keeps_no_other_from_it(tmp_path: Path) -> None:
     versions, broken, other = Versions(tmp_path, "broken", "other"), hotline("broken"), hotline("other")
-    pipeline = pipeline_of(versions, broken, other)
+    releases = releases_of(versions, broken, other)
     for source, name in ((broken, "a.example"), (other, "b.example")):
         say(versions, source, versions.seal([name]))
     versions.publish(versions.seal(["c.example"]), "other")
-    settle = pipeline._settle
+    offer = releases.offer
 
-    async def stumble(plan: SourcePlan, report: IntakeReport, *, judge_again: bool = False) -> Result:
-        if plan is broken:
+    async def stumble(list_id: ListId, source: SourceId) -> Result:
+        if source == broken.id:
             raise KeyError("listed.example")
-        return await settle(plan, report, judge_again=judge_again)
+        return await offer(list_id, source)
 
-    pipeline._settle = stumble  # type: ignore[method-assign]
-    await pipeline.reconcile()
+    releases.offer = stumble  # type: ignore[method-assign]
+    await releases.reconcile()
     assert b"b.example" in versions.live
     versions.close()
 
 
 async def test_a_pull_whose_database_is_gone_has_failed(tmp_path: Path) -> None:
     versions, source = Versions(tmp_path), hotline("hotline")
-    pipeline = pipeline_of(versions, source)
+    pipeline = pipeline_of(versions, releases_of(versions, source))
     versions.close()
     versions.store.database.unlink()
     pull = await pipeline.pull(source.id)
@@ -152,11 +168,12 @@ async def test_a_pull_whose_database_is_gone_has_failed(tmp_path: Path) -> None:
 
 async def test_a_pull_that_waited_is_of_the_source_as_it_is_now(tmp_path: Path) -> None:
     versions, source = Versions(tmp_path), hotline("hotline")
-    pipeline = pipeline_of(versions, source)
+    releases = releases_of(versions, source)
+    pipeline = pipeline_of(versions, releases)
     async with pipeline._one_of[source.id]:
         waiting = asyncio.ensure_future(pipeline.pull(source.id))
         await asyncio.sleep(0)
-        pipeline.sources = {}
+        releases.sources = {}
     with pytest.raises(RefusedError, match="no such source"):
         await waiting
     versions.close()

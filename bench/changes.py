@@ -1,0 +1,183 @@
+"""Large changes of a list: each beside a first load of the larger side in the same run.
+
+A change costs what it is: one that touches most entries costs about as much as a first load, in time and in memory. The
+memory is what all processes below the daemon have at once that is no file (bench.lists.Jobs).
+
+`BENCH_10M=1` adds the same with 10,000,000 SHA-256, which takes long and needs 30 GB of disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import bodies
+from bench.compare import Row, Sample
+from bench.lists import LIST, WAIT, Jobs, Scene
+
+FEW = 1500
+OTHER = {"url": "sha256", "sha256": "url"}
+"""A type of which the list has no entry."""
+HELD = 2.5
+"""The floor of a change that is made, held and approved."""
+TITLES = {
+    "first": "first load",
+    "replaced": "everything replaced",
+    "fewer": f"from all to {FEW:,}",
+    "more": f"from {FEW:,} to all",
+    "held": "everything replaced, held, then approved",
+    "policy, fewer": "a policy that removes every entry",
+    "policy, more": "a policy that adds every entry",
+    "rebuilt": "0.1 % churn while the live snapshot is damaged",
+}
+
+
+class Round:
+    """One daemon that goes through all of it; seconds and peak memory in bytes by the names of TITLES."""
+
+    def __init__(self, scene: Scene, type: str, sides: tuple[list[bytes], list[bytes]]) -> None:
+        self.seconds: dict[str, float] = {}
+        self.memory: dict[str, float] = {}
+        self.held: set[str] = set()
+        """What a guard held, and a reviewer released."""
+        self._scene = scene
+        self._daemon = scene.daemon
+        self._type = type
+        self._sides = sides
+
+    def run(self) -> None:
+        lines, others = self._sides
+        with self._daemon as daemon:
+            daemon.first_pull("hotline")  # of a file that is not there yet
+            self._token = self._scene.token
+            self._write_and_time("first", lines)
+            self._write_and_time("replaced", others)
+            self._write_and_time("fewer", lines[:FEW])
+            self._write_and_time("more", others)
+            self._configure(guards={"min_entries": 0, "min_change": 10})
+            self._write_and_time("held", lines)
+            assert "held" in self.held
+            self._configure(guards={"min_entries": 0, "min_change": len(lines)})
+            self._time("policy, fewer", lambda: self._apply_policy(OTHER[self._type]))
+            self._time("policy, more", lambda: self._apply_policy(self._type))
+            self._damage_live()
+            fresh = {"url": bodies.urls, "sha256": bodies.sha256}[self._type](max(1, len(lines) // 1000), seed=100)
+            self._write_and_time("rebuilt", bodies.churned(lines, fresh))
+            self._check_live()
+
+    def _write_and_time(self, what: str, lines: list[bytes]) -> None:
+        self._scene.write(lines)
+        self._time(what, lambda: self._finish(what, self._daemon.pull("hotline")))
+
+    def _time(self, what: str, work: Callable[[], None]) -> None:
+        with Jobs(self._daemon) as jobs:
+            began = time.perf_counter()
+            work()
+            self.seconds[what] = time.perf_counter() - began
+        self.memory[what] = float(jobs.anonymous)
+        self._scene.wait_for_zstd(self._token)  # so that it is not made while the next change is timed
+
+    def _finish(self, what: str, outcome: dict[str, Any]) -> None:
+        if outcome["outcome"] == "held":
+            self.held.add(what)
+            assert self._daemon.approve(outcome["candidate"])["released"]
+        else:
+            assert outcome["outcome"] == "published", outcome
+
+    def _configure(self, **changed: object) -> None:
+        self._daemon.config["lists"][LIST] |= changed
+        self._daemon.write_config()
+        assert self._daemon.process is not None
+        reloads = self._daemon.log.count("reloaded ")
+        self._daemon.process.send_signal(signal.SIGHUP)
+        self._daemon.wait_for(lambda: self._daemon.log.count("reloaded ") > reloads, within=WAIT)
+
+    def _apply_policy(self, type: str) -> None:
+        """A reload after which the list takes entries of this type alone; where that is held, it is approved."""
+        what = "policy, fewer" if type != self._type else "policy, more"
+        live = self._live["version"]
+        self._configure(types=[type])
+        deadline = time.monotonic() + WAIT
+        asked = False
+        while self._live["version"] == live:
+            held = self._daemon.ask("GET", "/candidates").json
+            if held:
+                self.held.add(what)
+                assert self._daemon.approve(held[0]["id"])["released"]
+            elif not asked and self._idle():
+                self._daemon.pull("hotline")  # a reload may leave it to the next pull
+                asked = True
+            assert time.monotonic() < deadline, "the policy is not applied"
+            time.sleep(0.02)
+
+    def _idle(self) -> bool:
+        """Whether the reload has led to nothing for a second."""
+        before = self._live["version"], self._daemon.ask("GET", "/candidates").json
+        time.sleep(1)
+        return before == (self._live["version"], self._daemon.ask("GET", "/candidates").json) and not before[1]
+
+    @property
+    def _live(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._daemon.get(f"/v1/lists/{LIST}", self._token).json
+        return found
+
+    def _damage_live(self) -> None:
+        digest = self._live["sha256"]
+        path = self._daemon.folder / "state" / "sealed" / digest[:2] / digest
+        with open(path, "r+b") as file:
+            file.seek(path.stat().st_size // 2)
+            octet = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([octet ^ 1]))
+
+    def _check_live(self) -> None:
+        digest = self._live["sha256"]
+        body = self._daemon.get(f"/v1/lists/{LIST}/targets/{digest}.{LIST}.ndjson", self._token).body
+        assert hashlib.sha256(body).hexdigest() == digest
+
+
+def measure(type: str, made: Callable[..., list[bytes]], count: int, rounds: int) -> Iterator[tuple[str, Row]]:
+    """The rows by the names of TITLES; those of the memory after those of the time."""
+    floor, most = (1.5, 1024) if count < 10_000_000 else (2.0, 2560)
+    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    memory: defaultdict[str, list[float]] = defaultdict(list)
+    held: set[str] = set()
+    sides = made(count, seed=1), made(count, seed=2)
+    with tempfile.TemporaryDirectory(prefix="bench-changes-") as name:
+        folder = Path(name) / "scene"
+        for _ in range(rounds):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            one = Round(Scene(folder, type, free=count), type, sides)
+            one.run()
+            held |= one.held
+            for what, took in one.seconds.items():
+                seconds[what].append(took)
+                memory[what].append(one.memory[what] / 2**20)
+    first = Sample(tuple(seconds["first"]))
+    entries = f"{count:,} {'URLs' if type == 'url' else 'SHA-256'}"
+    for what, all_of_it in seconds.items():
+        if what != "first":
+            title = f"{entries}: {TITLES[what]}" + (", approved" if what in held and what != "held" else "")
+            wanted = HELD if what in held else floor
+            yield what, Row(title, Sample(tuple(all_of_it)), first, "its first load", floor=wanted)
+    for what, found in memory.items():
+        title = f"{entries}: {TITLES[what]}, anonymous memory of all jobs"
+        yield what, Row(title, Sample((max(found),)), None, "", unit="MiB", floor=most)
+
+
+def rows() -> Iterator[Row]:
+    """The lines of the table."""
+    for _, row in measure("url", bodies.urls, 1_000_000, 2):
+        yield row
+    if os.environ.get("BENCH_10M"):
+        for _, row in measure("sha256", bodies.sha256, 10_000_000, 1):
+            yield row

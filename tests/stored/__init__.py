@@ -1,0 +1,96 @@
+"""States of the store as earlier versions left them, and what is right about them: an upgrade keeps all of it.
+
+`python -m tests.stored` adds that of the present version, once for each version that changes the schema. A stored state
+is never made anew: it stands for those that are on somebody's disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from tests.system.daemon import Daemon
+
+HERE = Path(__file__).parent
+ZONE = "rpz.blocklist.example"
+LIST = "national"
+FIRST = tuple(f"n{number}.example" for number in range(40))
+SECOND = (*FIRST[1:], "second.example")
+THIRD = (*SECOND, "third.example")
+REJECTED = FIRST[20:]
+HELD = FIRST[:20]
+PARTS = ("state", "keys", "root")
+
+
+def daemon(folder: Path, dns_port: int) -> Daemon:
+    """The daemon whose state is stored, in another folder and on other ports."""
+    source = {
+        "url": f"file:{folder}/list",
+        "format": "text",
+        "defaults": {"type": "domain"},
+        "schedule": "every 1d",
+        "verify": {"method": "none"},
+    }
+    return Daemon(
+        folder,
+        {
+            "keys": {"online": {"file": "keys/online.pem"}, "root_expires": "36500d"},
+            "sources": {"hotline": source},
+            "lists": {
+                LIST: {"sources": ["hotline"], "guards": {"min_entries": 0, "min_change": 5, "max_removed": "10%"}}
+            },
+            "zones": {ZONE: {"list": LIST}},
+            "dns": {"listen": [f"127.0.0.1:{dns_port}"]},
+        },
+    )
+
+
+def write(folder: Path, names: tuple[str, ...]) -> None:
+    (folder / "list").write_text("".join(f"{name}\n" for name in names))
+
+
+def make(folder: Path, dns_port: int) -> dict[str, Any]:
+    """Three versions, a rejected and a held candidate, a subscriber of the list and one of its zone; what is right."""
+    one = daemon(folder, dns_port)
+    write(folder, FIRST)
+    with one:
+        one.first_pull("hotline")
+        for names in (SECOND, THIRD):
+            write(folder, names)
+            assert one.pull("hotline")["outcome"] == "published"
+        write(folder, REJECTED)
+        refused = one.pull("hotline")["candidate"]
+        assert one.ask("POST", f"/candidates/{refused}/reject", {"why": "a faulty list"}).status == 200
+        write(folder, HELD)
+        held = one.pull("hotline")["candidate"]
+        token = one.subscriber("isp", LIST)
+        secondary = one.ask("POST", "/subscribers", {"id": "resolver", "zones": [ZONE]}).json
+        one.wait_for(lambda: one.ask("GET", "/status").json["zones"].get(ZONE, {}).get("serial") == 3)
+        return {
+            "token": token,
+            "tsig": secondary["tsig"],
+            "status": one.get(f"/v1/lists/{LIST}", token).json,
+            "snapshot": hashlib.sha256(one.snapshot(LIST, token)).hexdigest(),
+            "diff": hashlib.sha256(one.get(f"/v1/lists/{LIST}/diffs/1-3", token).body).hexdigest(),
+            "rejected": refused,
+            "held": one.ask("GET", f"/candidates/{held}").json,
+        }
+
+
+def pack(folder: Path, version: str, right: dict[str, Any]) -> None:
+    """Writes VERSION.tar.xz and VERSION.json."""
+    with tarfile.open(HERE / f"{version}.tar.xz", "x:xz") as archive:
+        for part in PARTS:
+            archive.add(folder / part, part)
+    (HERE / f"{version}.json").write_text(json.dumps(right, indent=1, sort_keys=True) + "\n")
+
+
+def unpack(folder: Path, version: str) -> dict[str, Any]:
+    """The stored state in a folder; what is right about it."""
+    with tarfile.open(HERE / f"{version}.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    right: dict[str, Any] = json.loads((HERE / f"{version}.json").read_text())
+    return right
