@@ -1,0 +1,126 @@
+"""Changes of a zone: large ones beside its first serial, and the difference of serials far apart.
+
+The jobs are run here, without a daemon: what is timed is the work from a list's version to the zone's serial, and from
+the deltas to the file that an IXFR sends.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench import bodies
+from bench.compare import Row, Sample, seconds
+from blocklistd.model import Sha256
+from blocklistd.outputs.wire import Apex
+from blocklistd.versions.ixfr import ixfr_path, way_from, write_ixfr
+from blocklistd.versions.verified import Verified
+from blocklistd.versions.zones import ZonePlan, advance, digests_read
+from tests.versions_of import LIST, NOW, Versions
+
+ZONE = "rpz.blocklist.example"
+PLAN = ZonePlan(ZONE, LIST, (), ".", 60, Apex(ZONE, "localhost", "h.invalid", 60, 30, 600, 60, ("localhost",)), 1)
+DOMAINS = 500_000  # two rules each
+FEW = 1_500
+ROUNDS = 2
+ENTRIES = 50_000  # of the zone whose serials are followed
+SERIALS = 500
+CHANGES = 1_000  # rules that are removed and added together, in each step
+TIMES = 5
+
+
+class Zone:
+    """A list and its zone in a store of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.versions = Versions(folder)
+        self.verified = Verified(self.versions.store.sealed)
+
+    def publish(self, names: list[bytes]) -> None:
+        with self.versions.store.sealed.create() as draft:
+            draft.write(b"".join(b'{"type":"domain","value":"%b"}\n' % name for name in sorted(names)))
+        assert draft.sealed is not None
+        self.versions.publish(draft.sealed)
+
+    def bring(self) -> float:
+        """Seconds until the zone is at the list's version."""
+        with self.versions.database.read() as connection:
+            digests = digests_read(connection, PLAN)
+        known = self.verified.of(digests)
+
+        def work() -> None:
+            self.verified.learn(advance(self.versions.store, PLAN, NOW, False, known)["verified"])
+
+        return seconds(work)
+
+    def difference(self, start: int, end: int) -> float:
+        """Milliseconds until the file of an IXFR is there."""
+        with self.versions.database.read() as connection:
+            way = way_from(connection, ZONE, start, end)
+        assert way is not None
+        ixfr_path(self.versions.store, ZONE, start, end).unlink(missing_ok=True)
+        known: dict[Sha256, str] = self.verified.of(way.deltas)
+        order = (self.versions.store, PLAN, start, end, way.deltas, 10**9, known)
+        return seconds(lambda: write_ixfr(*order, alone=len(way.deltas) == 1)) * 1000
+
+
+@contextmanager
+def _zone() -> Iterator[Zone]:
+    folder = Path(tempfile.mkdtemp(prefix="bench-zone-changes-"))
+    try:
+        zone = Zone(folder)
+        yield zone
+        zone.versions.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+def large() -> Iterator[tuple[str, Sample, Sample]]:
+    """(what, ours, the first serial), in seconds."""
+    one, other = bodies.domains(DOMAINS, seed=1), bodies.domains(DOMAINS, seed=2)
+    steps = {
+        "first": one,
+        "everything replaced": other,
+        f"from all to {FEW:,}": one[:FEW],
+        f"from {FEW:,} to all": other,
+    }
+    found: dict[str, list[float]] = {what: [] for what in steps}
+    for _ in range(ROUNDS):
+        with _zone() as zone:
+            for what, names in steps.items():
+                zone.publish(names)
+                found[what].append(zone.bring())
+    first = Sample(tuple(found.pop("first")))
+    for what, took in found.items():
+        yield what, Sample(tuple(took)), first
+
+
+def far() -> Iterator[tuple[str, Sample]]:
+    """(what, milliseconds)."""
+    names = bodies.domains(ENTRIES, seed=3)
+    fresh = bodies.domains((SERIALS + TIMES) * CHANGES // 4, seed=4)
+    order = random.Random(5)
+    with _zone() as zone:
+        for _ in range(SERIALS + TIMES):
+            zone.publish(names)
+            zone.bring()
+            step, fresh = fresh[: CHANGES // 4], fresh[CHANGES // 4 :]  # a name is two rules
+            for at, name in zip(order.sample(range(len(names)), len(step)), step, strict=True):
+                names[at] = name
+        newest = SERIALS + TIMES
+        yield "neighbours", Sample(tuple(zone.difference(newest - n - 1, newest - n) for n in range(4 * TIMES)))
+        yield "far", Sample(tuple(zone.difference(n, n + SERIALS) for n in range(1, TIMES + 1)))
+
+
+def rows() -> Iterator[Row]:
+    """The lines of the table."""
+    for what, ours, first in large():
+        yield Row(f"zone of {2 * DOMAINS:,} records: {what}", ours, first, "its first serial", floor=1.5)
+    floors = {"neighbours": ("neighbours", 10.0), "far": (f"serials {SERIALS} times {CHANGES:,} rules apart", 1000.0)}
+    for name, found in far():
+        title, floor = floors[name]
+        yield Row(f"file of an IXFR between {title}", found, None, "", "ms", floor)
