@@ -114,7 +114,10 @@ def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[by
     before, after = old[i:], new[j:]
     if _have_little_in_common(before, after):
         return None
-    a, b = _split(before), _split(after)
+    a = _split(before)
+    del before  # as large as the body
+    b = _split(after)
+    del after
     gone, come = set(a), set(b)
     if len(gone) == len(a) and len(come) == len(b):  # no line twice
         fresh = come - gone
@@ -131,7 +134,6 @@ def _have_little_in_common(old: bytes, new: bytes) -> bool:
         return False
     if small < large // 2:
         return True
-    old = b"\n" + old
     for number in range(_SAMPLE):
         start = new.find(b"\n", number * len(new) // _SAMPLE)
         line = new[start : new.find(b"\n", start + 1) + 1] if start >= 0 else b""
