@@ -1,7 +1,7 @@
 """Large changes of a list: each beside a first load of the larger side in the same run.
 
-A change costs what it is: one that touches most entries costs about as much as a first load, in time and in memory. The
-memory is what all processes below the daemon have at once that is no file (bench.lists.Jobs).
+A change that touches most entries should cost about as much as a first load, in time and in memory. The memory is the
+anonymous memory of all processes below the daemon together (bench.lists.Jobs).
 
 `BENCH_10M=1` adds the same with 10,000,000 SHA-256, which takes long and needs 30 GB of disk.
 """
@@ -22,6 +22,7 @@ from typing import Any
 from bench import bodies
 from bench.compare import Row, Sample
 from bench.lists import LIST, WAIT, Jobs, Scene
+from tests.damage import flip_a_bit
 
 FEW = 1500
 OTHER = {"url": "sha256", "sha256": "url"}
@@ -132,11 +133,7 @@ class Round:
     def _damage_live(self) -> None:
         digest = self._live["sha256"]
         path = self._daemon.folder / "state" / "sealed" / digest[:2] / digest
-        with open(path, "r+b") as file:
-            file.seek(path.stat().st_size // 2)
-            octet = file.read(1)[0]
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([octet ^ 1]))
+        flip_a_bit(path)
 
     def _check_live(self) -> None:
         digest = self._live["sha256"]

@@ -1,4 +1,4 @@
-"""Publishing a list, from the body at hand until it is served, beside what a shell does with the same bytes.
+"""How long a list takes to be published, from its body on the disk, beside a shell that works on the same body.
 
 Two times are taken of one publication: until the version is served (the pull has its answer), and until every rendering
 that is made without being asked for is there (zstd). The shell's work is the same for both.
@@ -38,8 +38,8 @@ LIST = "national"
 
 
 class Jobs:
-    """Watches the processes below the daemon. `peak` is the most memory that one of them had (VmHWM), `anonymous` the
-    most that all of them had at once of what is no file, both in bytes; a page that a fork shares counts twice."""
+    """Watches the processes below the daemon, in bytes. `peak` is the most memory that one of them had (VmHWM),
+    `anonymous` the most anonymous memory that all of them had together; a page that forks share counts twice."""
 
     def __init__(self, daemon: Daemon) -> None:
         assert daemon.process is not None

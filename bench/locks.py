@@ -76,7 +76,7 @@ class Scene:
     def _write(self, name: str) -> None:
         (self._folder / name).write_bytes(b"\n".join(self._small[name]) + b"\n")
 
-    # -- what is timed, in milliseconds ----------------------------------------------------------------------------
+    # -- timed, in milliseconds ----------------------------------------------------------------------------
 
     def pull(self) -> float:
         self._small["free"][0] = next(self._fresh)
@@ -115,7 +115,7 @@ class Scene:
         assert outcome["outcome"] == "held", outcome
         return str(outcome["candidate"])
 
-    # -- what goes on meanwhile ------------------------------------------------------------------------------------
+    # -- the commit beside it ------------------------------------------------------------------------------------
 
     @contextmanager
     def committing(self) -> Iterator[threading.Event]:

@@ -1,7 +1,7 @@
 """Changes of a zone: large ones beside its first serial, and the difference of serials far apart.
 
-The jobs are run here, without a daemon: what is timed is the work from a list's version to the zone's serial, and from
-the deltas to the file that an IXFR sends.
+There is no daemon: the jobs run in this process. Timed are the job that makes a zone's serial from a list's version,
+and the job that makes the file of an IXFR from the zone's deltas.
 """
 
 from __future__ import annotations

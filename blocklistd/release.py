@@ -168,7 +168,8 @@ class Releases:
         approved: Candidate | None = None,
         decision: Decision | None = None,
     ) -> Settled:
-        """Runs the job, with the fingerprints of what it reads, and learns those of what it wrote."""
+        """Runs the job `settle`. It gets the known fingerprints of the files that it reads, and answers those of the
+        files that it verified or wrote."""
         read = digests_of(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
         read += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in read if digest])
         wanted = Settlement(
@@ -200,7 +201,7 @@ class Releases:
 
     @asynccontextmanager
     async def _settling(self, list_id: ListId) -> AsyncIterator[None]:
-        """The list's lock. What is sealed meanwhile is spared by the sweep until it is named."""
+        """Holds the list's lock. The sweep removes no file that is sealed in this block."""
         async with self.locks[list_id]:
             with self.verified.sealing():
                 yield

@@ -22,7 +22,6 @@ from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Sha256, SourceId
 from blocklistd.release import Releases
 from blocklistd.versions import candidates, upkeep
-from blocklistd.versions.asserted import bases
 from blocklistd.versions.commit import ListPlan
 from blocklistd.versions.database import Database
 from blocklistd.versions.lists import files_of_versions
@@ -58,14 +57,13 @@ class Repair:
         """Makes the suspects again that a row names and that are damaged. Returns the sources that have a damaged file:
         their next pull reads the whole body."""
         async with self._one:
-            with self._verified.sealing():  # the sweep spares what the jobs seal meanwhile
+            with self._verified.sealing():  # the sweep removes no file that the jobs seal
                 damaged = await asyncio.to_thread(self._damaged, set(suspects))
                 return await self._repair(damaged) if damaged else []
 
     def _damaged(self, suspects: set[Sha256]) -> list[Sha256]:
         with self._database.read() as connection:
-            named = upkeep.named_files(connection)
-        named |= bases(self._store.sealed, named)
+            named = upkeep.named_files(connection, self._store.sealed)
         self._verified.forget(suspects - named)
         return sorted(digest for digest in suspects if digest in named and not self._verified.check(digest))
 

@@ -22,7 +22,8 @@ from blocklistd.lines import Buffer, type_and_value
 from blocklistd.outputs.snapshot import edited, edits, position
 
 PART: Final = 1 << 20  # bytes of the largest file in one part
-NET_PART: Final = 12 << 20  # bytes of all files in one part, where they are more than two
+NET_PART: Final = 12 << 20  # bytes of all deltas in one part, where they are more than two
+_LEAST: Final = 1 << 12  # bytes of the largest of many deltas in one part
 SMALL: Final = 1 << 16  # bytes of a delta that is always applied line by line
 STREAM_SHARE: Final = 16  # a delta of more than one in so many of a file's bytes is applied part by part
 
@@ -232,11 +233,11 @@ def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: 
     if len(deltas) == 1 and not reverse:
         (only,) = deltas
         return iter([Part(only[:])])
-    cuts = _cuts(form, deltas, [_place_of_change] * len(deltas))
+    cuts = cuts_of_deltas(form, deltas, NET_PART if len(deltas) > 2 else PART * len(deltas))
 
     def work(number: int) -> Part:
         blocks = [delta[at[number] : at[number + 1]] for delta, at in zip(deltas, cuts, strict=True)]
-        removes, adds = _net_items(*_split(form, b"".join(blocks)))
+        removes, adds = net_items(form, b"".join(blocks))
         if reverse:
             removes, adds = adds, removes
         items = [*removes, *adds]
@@ -247,11 +248,13 @@ def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: 
     return iter(spread(work, len(cuts[0]) - 1)) if deltas else iter(())
 
 
-def _net_items(removes: list[bytes], adds: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """What is left of all removals and all additions: an item's alternate, so that they cancel out to one or none.
+def net_items(form: Form, lines: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The items that the lines of several verified deltas in a row remove and add, in any order. Removals and additions
+    of an item alternate, so that they cancel out to one or none. Raises ValueError where they do not.
 
     What comes in sorted runs stays so, and is sorted faster.
     """
+    removes, adds = _split(form, lines)
     removed, added = set(removes), set(adds)
     if len(removed) < len(removes) or len(added) < len(adds):
         counts = Counter(adds)
@@ -289,31 +292,25 @@ def _place_of_item(form: Form, file: Buffer, boundary: bytes, low: int) -> int:
 
 def _place_of_change(form: Form, delta: Buffer, boundary: bytes, low: int) -> int:
     """Where the first line of a delta begins whose key is not below the boundary."""
-    high = len(delta)
-    while low < high:
-        middle = delta.rfind(b"\n", low, (low + high) // 2) + 1 or low
-        end = delta.find(b"\n", middle)
-        if end < 0:
-            raise ValueError("the delta is cut short")
-        if form.keys([form.item(delta[middle:end])])[0] < boundary:
-            low = end + 1
-        elif middle == low:
-            return low
-        else:
-            high = middle
-    return low
+    return position(delta, boundary, low, key=lambda line: form.keys([form.item(line)])[0])
 
 
-def _cuts(form: Form, files: Sequence[Buffer], places: Sequence[Place]) -> list[list[int]]:
-    """For each file the offsets at which its parts begin, and its length: part N of all files has the same keys."""
+def cuts_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> list[list[int]]:
+    """For each delta the offsets at which its parts begin, and its length: part N of all deltas has the same keys, and
+    some `size` bytes in sum."""
+    largest = max(map(len, deltas), default=0)
+    share = max(_LEAST, size * largest // max(1, sum(map(len, deltas))))
+    return _cuts(form, deltas, [_place_of_change] * len(deltas), share)
+
+
+def _cuts(form: Form, files: Sequence[Buffer], places: Sequence[Place], size: int = PART) -> list[list[int]]:
+    """For each file the offsets at which its parts begin, and its length: part N of all files has the same keys, and
+    some `size` bytes of the largest file."""
     cuts = [[0] for _ in files]
     if not files:
         return cuts
     largest = max(range(len(files)), key=lambda number: len(files[number]))
     sampled, place = files[largest], places[largest]
-    size = PART
-    if len(files) > 2:  # a part of the largest has its share of all
-        size = max(1 << 12, NET_PART * len(sampled) // max(1, sum(map(len, files))))
     at = 0
     boundary = b""
     while True:

@@ -32,9 +32,24 @@ def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
         start = end
 
 
-def position(buffer: Buffer, wanted: bytes, low: int = 0, high: int | None = None) -> int:
+def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
+    """Offsets of lines some `size` bytes apart, from the one at `start` on, and the buffer's length."""
+    found = [start]
+    while found[-1] < len(buffer):
+        end = buffer.find(b"\n", found[-1] + size)
+        found.append(end + 1 if end >= 0 else len(buffer))
+    return found
+
+
+def position(
+    buffer: Buffer,
+    wanted: bytes,
+    low: int = 0,
+    high: int | None = None,
+    key: Callable[[bytes], bytes] | None = None,
+) -> int:
     """Where the first line from the one at `low` on begins that is not below `wanted`; `high`, where a line begins, or
-    the buffer's length, if none is that is before it.
+    the buffer's length, if none is that is before it. `key` is what the lines are sorted by, if not as they are.
 
     Raises ValueError where the last line is cut short: no file of ours ends so.
     """
@@ -44,7 +59,8 @@ def position(buffer: Buffer, wanted: bytes, low: int = 0, high: int | None = Non
         end = buffer.find(b"\n", middle)
         if end < 0:
             raise ValueError("the last line is cut short")
-        if buffer[middle:end] < wanted:
+        line = buffer[middle:end]
+        if (line if key is None else key(line)) < wanted:
             low = end + 1
         elif middle == low:
             return low
@@ -78,15 +94,8 @@ def searching(buffer: Buffer, times: int) -> Search:
 
 def find(buffer: Buffer, key: bytes, search: Search | None = None) -> bytes | None:
     """The line with this key (lines.key_of), or None."""
-    return locate(buffer, key, search)[1]
-
-
-def locate(buffer: Buffer, key: bytes, search: Search | None = None) -> tuple[int, bytes | None]:
-    """Where the line with this key is, or would be; and the line, if it is there."""
     start = search(key, 0) if search is not None else position(buffer, key)
-    if buffer[start : start + len(key)] != key:
-        return start, None
-    return start, buffer[start : buffer.find(b"\n", start)]
+    return buffer[start : buffer.find(b"\n", start)] if buffer[start : start + len(key)] == key else None
 
 
 class Edit(NamedTuple):

@@ -211,8 +211,8 @@ class DnsServer:
         self.transferred(kind, time.perf_counter() - began)
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
-        """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, if the zone's file
-        is damaged meanwhile."""
+        """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, once the
+        zone's file is damaged."""
         view, query = transfer.view, transfer.query
         signer = None
         if transfer.key is not None and query.tsig is not None:

@@ -9,6 +9,7 @@ from typing import Final
 from blocklistd.kinds import DIGITS, PLAIN, plain
 from blocklistd.limits import MAX_URL
 from blocklistd.lines import Buffer
+from blocklistd.outputs.snapshot import blocks
 from blocklistd.sources import FORMATS
 from blocklistd.sources.canonical import Reading, read
 from blocklistd.sources.records import FormatOptions, default_attributes
@@ -25,11 +26,7 @@ def is_bulk(format: str, options: FormatOptions) -> bool:
 
 def cuts(body: Buffer, start: int) -> list[int]:
     """Where the stretches of a body begin, the first at `start`, and where the last one ends."""
-    found = [start]
-    while found[-1] < len(body):
-        end = body.find(b"\n", found[-1] + STRETCH)
-        found.append(end + 1 if end >= 0 else len(body))
-    return found
+    return blocks(body, STRETCH, start)
 
 
 def heading(body: Buffer, start: int, format: str) -> int | None:

@@ -134,12 +134,6 @@ def refusals(connection: Connection, list_id: ListId) -> list[Candidate]:
     return [_case(connection, row).candidate for row in rows]
 
 
-def any_decided_or_held(connection: Connection, list_id: ListId) -> bool:
-    """Whether a candidate of the list is held or was rejected."""
-    states = candidates.c.state.in_(("held", "rejected"))
-    return connection.execute(select(candidates.c.id).where(candidates.c.list == list_id, states)).first() is not None
-
-
 def held_case(connection: Connection, candidate: CandidateId) -> Case:
     """A candidate that can be decided on. Raises RefusedError for any other."""
     found = case(connection, candidate)

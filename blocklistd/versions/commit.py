@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Any
 
 from blocklistd.guard import Figures, Hold, judge
-from blocklistd.jobs.spread import in_processes
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import (
     Candidate,
@@ -30,10 +29,9 @@ from blocklistd.model import (
     SourceId,
     Version,
 )
-from blocklistd.outputs.delta import ENTRIES, apply
 from blocklistd.versions import candidates
 from blocklistd.versions.candidates import Decision
-from blocklistd.versions.composing import Composed, Snapshot, compose_change, suffixes_of
+from blocklistd.versions.composing import Composed, apply_delta, compose_change, suffixes_of
 from blocklistd.versions.files import SealedFiles
 from blocklistd.versions.lists import ListState, NewVersion, list_state, release
 from blocklistd.versions.store import Store
@@ -223,7 +221,11 @@ def _candidate(
 
 def _new_version(files: SealedFiles, verified: Verified, state: ListState, composed: Composed) -> NewVersion:
     """The sealed files of the next version: the snapshot that composing has written, or the live one with the delta."""
-    snapshot = composed.snapshot or _spliced(files, verified, state, composed)
+    snapshot = composed.snapshot
+    if snapshot is None:
+        live = state.live.sha256 if state.live else None
+        verified.require(live, composed.delta)
+        snapshot = apply_delta(files, verified, live, composed.delta)
     return NewVersion(
         snapshot=snapshot.digest,
         length=snapshot.length,
@@ -233,17 +235,6 @@ def _new_version(files: SealedFiles, verified: Verified, state: ListState, compo
         removed=composed.removed,
         changed=composed.changed,
     )
-
-
-def _spliced(files: SealedFiles, verified: Verified, state: ListState, composed: Composed) -> Snapshot:
-    live = state.live.sha256 if state.live else None
-    verified.require(live, composed.delta)
-    with files.map(live) as old, files.map(composed.delta) as delta, files.create() as draft:
-        for piece in apply(ENTRIES, old, delta, in_processes):
-            draft.write(piece)
-    assert draft.sealed is not None
-    verified.wrote(draft.sealed)
-    return Snapshot(draft.sealed, draft.length)
 
 
 def job_settle(store: Store, wanted: Settlement) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import hmac
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 from typing import Final
@@ -24,7 +24,7 @@ from blocklistd.keyed import Keyed
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
 from blocklistd.lines import Buffer, key_of, type_and_value
-from blocklistd.outputs.snapshot import Edit, lines, locate, searching
+from blocklistd.outputs.snapshot import blocks, find, lines, searching
 
 ID_BYTES: Final = 16
 _ID_DIGITS: Final = 2 * ID_BYTES
@@ -46,31 +46,12 @@ class Rules:
 
 @dataclass(slots=True)
 class Composition:
-    """A difference from the live version: sorted lines to remove and to add, and counts by (type, value).
+    """A difference from the live version: lines to remove and to add, each sorted. `withheld` counts, by rule, what was
+    asserted and is left out."""
 
-    `withheld` counts, by rule, what was asserted and is left out. A first version has counts alone. `edits` make the
-    new snapshot of the live one, where that is not there yet.
-    """
-
-    removes: list[bytes] = field(default_factory=list)
-    adds: list[bytes] = field(default_factory=list)
-    edits: list[Edit] = field(default_factory=list)
-    withheld: dict[str, int] = field(default_factory=dict)
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
-
-    @classmethod
-    def of(
-        cls, removes: list[bytes], adds: list[bytes], withheld: dict[str, int], edits: Iterable[Edit] = ()
-    ) -> Composition:
-        """With its counts."""
-        gone, come = {key_of(line) for line in removes}, {key_of(line) for line in adds}
-        changed = len(gone & come)
-        return cls(removes, adds, list(edits), withheld, len(come) - changed, len(gone) - changed, changed)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
+    removes: list[bytes]
+    adds: list[bytes]
+    withheld: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -114,11 +95,11 @@ def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rul
     `sources` find the line of a key in what each source asserts now, in order of precedence: the first that asserts a
     key gives its attributes.
     """
-    removes, adds, edits, counts = [], [], list[Edit](), dict[str, int]()
+    found = Composition([], [], {})
     keys = sorted({key_of(line) for line in touched})
     search = searching(live, len(keys))
     for key in keys:
-        at, before = locate(live, key, search)
+        before = find(live, key, search)
         asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
         if asserted is not None:
@@ -126,14 +107,13 @@ def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rul
             if reason is None:
                 after = with_id(asserted, rules.secret)
             else:
-                counts[reason] = counts.get(reason, 0) + 1
+                found.withheld[reason] = found.withheld.get(reason, 0) + 1
         if before != after:
             if before is not None:
-                removes.append(before)
+                found.removes.append(before)
             if after is not None:
-                adds.append(after)
-            edits.append(Edit(at, at + len(before) + 1 if before else at, after + b"\n" if after else b""))
-    return Composition.of(removes, adds, counts, edits)
+                found.adds.append(after)
+    return found
 
 
 def compose_all(
@@ -144,21 +124,12 @@ def compose_all(
     """The whole snapshot, every key evaluated. `spread` may compute the parts of a single source elsewhere."""
     if len(sources) == 1:
         source = sources[0]
-        cuts = _cuts(source)
+        cuts = blocks(source, BLOCK)
         yield from spread(lambda part: _piece(source[cuts[part] : cuts[part + 1]], rules), len(cuts) - 1)
         return
     merged = first_of_each(sources)
     while some := list(islice(merged, _MANY)):
         yield _composed(some, rules)
-
-
-def _cuts(source: Buffer) -> list[int]:
-    """Offsets of lines some BLOCK apart, from the first to the end."""
-    cuts = [0]
-    while cuts[-1] < len(source):
-        end = source.find(b"\n", cuts[-1] + BLOCK)
-        cuts.append(end + 1 if end >= 0 else len(source))
-    return cuts
 
 
 def _piece(block: bytes, rules: Rules) -> Piece:

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from blocklistd.errors import DamagedError
 from blocklistd.jobs.spread import in_processes, processes, spread
-from blocklistd.lines import Buffer
 from blocklistd.model import Candidate, Change, Policy, Sha256, SourceId
-from blocklistd.outputs.delta import ENTRIES, Part, between, render
+from blocklistd.outputs.delta import ENTRIES, Part, apply, between, render
 from blocklistd.outputs.overlay import Overlay
+from blocklistd.outputs.snapshot import blocks
 from blocklistd.versions.asserted import Opened, differing, files_of, opened
 from blocklistd.versions.compose import Piece, Rules, compose, compose_all
 from blocklistd.versions.files import SealedFiles, drop_page_cache
@@ -77,15 +77,14 @@ class Composed:
         assert self.snapshot is not None
         if not self.added:
             return replace(self, delta=self.snapshot.digest)
-        with files.map(self.snapshot.digest) as new:
-            return replace(self, delta=seal_delta(files, verified, between(ENTRIES, b"", new, in_processes)).delta)
+        return replace(self, delta=delta_between(files, verified, None, self.snapshot.digest).delta)
 
 
 def compose_change(files: SealedFiles, verified: Verified, state: ListState, change: Change) -> Composed:
     """Composes a change on the live version. Raises DamagedError where a file that it needs is not right."""
     live = state.live.sha256 if state.live else None
     verified.require(live, *(digest for entries in change.sources.values() for digest in files_of(files, entries)))
-    rules = _rules(state, change.policy)
+    rules = rules_of(state, change.policy)
     with ExitStack() as stack:
         now = {
             source: stack.enter_context(opened(files, change.sources[source]))
@@ -97,7 +96,7 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
             _touched(files, verified, state, change, now) if state.live and state.policy == change.policy else None
         )
         if touched is None:
-            return _compose_all(files, verified, old if state.live else None, now, rules)
+            return _compose_all(files, verified, state, now, rules)
         for _, entries in now.values():
             entries.expect(len(touched))
         found = compose(old, touched, [entries.find for _, entries in now.values()], rules)
@@ -106,7 +105,8 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
     return replace(sealed, withheld=found.withheld)
 
 
-def _rules(state: ListState, policy: Policy) -> Rules:
+def rules_of(state: ListState, policy: Policy) -> Rules:
+    """What composing a list under that policy goes by."""
     return Rules(state.secret, policy.types, policy.allow_public_suffix, policy.allow_ip)
 
 
@@ -136,14 +136,13 @@ def _touched(
 
 
 def _compose_all(
-    files: SealedFiles, verified: Verified, live: Buffer | None, now: dict[SourceId, Opened], rules: Rules
+    files: SealedFiles, verified: Verified, state: ListState, now: dict[SourceId, Opened], rules: Rules
 ) -> Composed:
     """Evaluates every key: writes the snapshot, and the delta from the live one, if there is one."""
     snapshot, entries, withheld = write_snapshot(files, verified, [found for _, found in now.values()], rules)
-    if live is None:
+    if state.live is None:
         return Composed(None, entries, 0, 0, withheld, snapshot)
-    with files.map(snapshot.digest) as new:
-        sealed = seal_delta(files, verified, between(ENTRIES, live, new, in_processes))
+    sealed = delta_between(files, verified, state.live.sha256, snapshot.digest)
     return replace(sealed, withheld=withheld, snapshot=snapshot)
 
 
@@ -173,6 +172,23 @@ def write_snapshot(
     return Snapshot(draft.sealed, draft.length), entries, dict(withheld)
 
 
+def delta_between(files: SealedFiles, verified: Verified, old: Sha256 | None, new: Sha256) -> Composed:
+    """The sealed delta from one verified snapshot, or from nothing, to another, with its figures."""
+    with files.map(old) as before, files.map(new) as after:
+        return seal_delta(files, verified, between(ENTRIES, before, after, in_processes))
+
+
+def apply_delta(files: SealedFiles, verified: Verified, old: Sha256 | None, delta: Sha256 | None) -> Snapshot:
+    """Seals the snapshot that a verified delta leads to from a verified snapshot, or from nothing. Raises ValueError
+    where the delta does not fit."""
+    with files.map(old) as before, files.map(delta) as changes, files.create() as draft:
+        for piece in apply(ENTRIES, before, changes, in_processes):
+            draft.write(piece)
+    assert draft.sealed is not None
+    verified.wrote(draft.sealed)
+    return Snapshot(draft.sealed, draft.length)
+
+
 def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) -> Composed:
     """The parts as one sealed delta with its figures; no file where they are empty."""
     removed = added = changed = 0
@@ -193,9 +209,7 @@ def suffixes_of(files: SealedFiles, delta: Sha256) -> dict[str, int]:
     Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
     """
     with files.map(delta) as content:
-        edges = [0]
-        while edges[-1] < len(content):
-            edges.append(content.find(b"\n", min(edges[-1] + _BLOCK, len(content) - 1)) + 1 or len(content))
+        edges = blocks(content, _BLOCK)
 
         def count(number: int) -> tuple[dict[str, Any], bytes]:
             return dict(count_suffixes(content[edges[number] : edges[number + 1]])), b""

@@ -52,7 +52,7 @@ def net_delta(
     reverse: bool = False,
     spread: Spread = in_turn,
 ) -> Iterator[Iterator[Part]]:
-    """What several sealed deltas in a row do together (outputs.delta.net). Raises DamagedError where one is damaged."""
+    """One delta for several sealed deltas in a row, part by part. Raises DamagedError where one is damaged."""
     verified.require(*deltas)
     with ExitStack() as stack:
         yield net(form, [stack.enter_context(files.map(digest)) for digest in deltas], reverse=reverse, spread=spread)

@@ -167,6 +167,11 @@ def fingerprint(path: Path) -> str | None:
         found = os.stat(path)
     except OSError:
         return None
+    return fingerprint_of(found)
+
+
+def fingerprint_of(found: os.stat_result) -> str:
+    """`fingerprint` of a file whose status is at hand: of an open one, say."""
     return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
 

@@ -9,7 +9,6 @@ all cores, so no process holds the rules of more than one part.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from blocklistd.jobs.spread import Answer, processes, spread
 from blocklistd.limits import CHUNK
 from blocklistd.lines import Buffer
 from blocklistd.model import Sha256
-from blocklistd.outputs.delta import RULES, parse
+from blocklistd.outputs.delta import RULES, cuts_of_deltas, net_items
 from blocklistd.outputs.wire import Apex, compile_rules, wire_name
 from blocklistd.versions.files import atomic, fingerprint
 from blocklistd.versions.schema import zone_serials
@@ -110,10 +109,11 @@ class _Compiled:
 
 def _compile(deltas: Sequence[Buffer], plan: ZonePlan, end: int, count: int) -> _Compiled:
     zone, action, soa = wire_name(plan.name), plan.ruling.action, plan.apex.soa(end)
-    cuts = _cuts(deltas)
+    cuts = cuts_of_deltas(RULES, deltas, PART)
 
     def work(part: int) -> Answer:
-        removes, adds = _net([delta[at[part] : at[part + 1]] for delta, at in zip(deltas, cuts, strict=True)])
+        lines = b"".join([delta[at[part] : at[part + 1]] for delta, at in zip(deltas, cuts, strict=True)])
+        removes, adds = map(sorted, net_items(RULES, lines))
         first = [] if part == 0 else adds[:1]  # the SOA goes before the first rule of all: perhaps this one
         pieces = [
             b"".join(compile_rules(removes, zone, action)),
@@ -135,59 +135,8 @@ def _compile(deltas: Sequence[Buffer], plan: ZonePlan, end: int, count: int) -> 
     return made
 
 
-def _net(deltas: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """The rules that several deltas in a row remove and add, each sorted: those of outputs.delta.net, without writing
-    a delta of them. Raises ValueError where the deltas do not follow each other."""
-    removes, adds = parse(RULES, b"".join(deltas))
-    if len(deltas) == 1:
-        return removes, adds
-    balance = Counter(adds)
-    balance.subtract(removes)
-    if not {*balance.values()} <= {-1, 0, 1}:
-        raise ValueError("the deltas do not follow each other")
-    gone, come = ([rule for rule, times in balance.items() if times == sign] for sign in (-1, 1))
-    return sorted(gone), sorted(come)
-
-
 def _ends(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     return zip(lengths, accumulate(lengths), strict=True)
-
-
-def _cuts(deltas: Sequence[Buffer]) -> list[list[int]]:
-    """For each delta the offsets at which its parts begin, and its length: part N of all deltas has the same rules."""
-    cuts = [[0] for _ in deltas]
-    largest = max(deltas, key=len, default=b"")
-    parts = max(1, sum(map(len, deltas)) // PART)
-    boundary = b""
-    for number in range(1, parts):
-        begin = largest.find(b"\n", len(largest) * number // parts) + 1
-        if begin == 0 or begin >= len(largest):
-            break
-        rule = largest[begin + 1 : largest.find(b"\n", begin)]
-        if rule > boundary:
-            boundary = rule
-            for delta, at in zip(deltas, cuts, strict=True):
-                at.append(_position(delta, rule, at[-1]))
-    for delta, at in zip(deltas, cuts, strict=True):
-        at.append(len(delta))
-    return cuts
-
-
-def _position(delta: Buffer, rule: bytes, low: int) -> int:
-    """Where the first line of a delta begins whose rule is not below this one."""
-    high = len(delta)
-    while low < high:
-        middle = delta.rfind(b"\n", low, (low + high) // 2) + 1 or low
-        end = delta.find(b"\n", middle)
-        if end < 0:
-            raise ValueError("the delta is cut short")
-        if delta[middle + 1 : end] < rule:
-            low = end + 1
-        elif middle == low:
-            return low
-        else:
-            high = middle
-    return low
 
 
 def read_ixfr(path: Path, expected: str) -> tuple[bytes, bytes] | None:

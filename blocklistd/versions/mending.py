@@ -7,13 +7,11 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from blocklistd.errors import StoreError
-from blocklistd.jobs.spread import in_processes
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Sha256, Version, VersionInfo
-from blocklistd.outputs.delta import ENTRIES, apply, between
+from blocklistd.outputs.delta import ENTRIES
 from blocklistd.versions.asserted import files_of, opened
-from blocklistd.versions.compose import Rules
-from blocklistd.versions.composing import seal_delta, write_snapshot
+from blocklistd.versions.composing import apply_delta, delta_between, rules_of, write_snapshot
 from blocklistd.versions.database import Database
 from blocklistd.versions.diffs import deltas_between, net_delta
 from blocklistd.versions.files import SealedFiles
@@ -44,7 +42,7 @@ def rebuild(store: Store, list_id: ListId, damaged: Collection[Sha256], fingerpr
             before, after = by_number.get(Version(number - 1)), by_number.get(number)
             if verified.check(delta):
                 continue
-            if before and after and _delta_between(files, verified, before, after) == delta:
+            if before and after and _delta_from_snapshots(files, verified, before, after) == delta:
                 rebuilt.append(delta)
             else:
                 lost.append(number)
@@ -79,11 +77,12 @@ def _snapshot_is_made(
     return False
 
 
-def _delta_between(files: SealedFiles, verified: Verified, before: VersionInfo, after: VersionInfo) -> Sha256 | None:
+def _delta_from_snapshots(
+    files: SealedFiles, verified: Verified, before: VersionInfo, after: VersionInfo
+) -> Sha256 | None:
     if not (verified.check(before.sha256) and verified.check(after.sha256)):
         return None
-    with files.map(before.sha256) as old, files.map(after.sha256) as new:
-        return seal_delta(files, verified, between(ENTRIES, old, new, in_processes)).delta
+    return delta_between(files, verified, before.sha256, after.sha256).delta
 
 
 def _from_other(
@@ -93,20 +92,14 @@ def _from_other(
     with files.create() as whole, net_delta(files, verified, ENTRIES, deltas, reverse=reverse) as parts:
         for part in parts:
             whole.write(part.data)
-    assert whole.sealed is not None
-    with files.map(other.sha256) as base, files.map(whole.sealed) as delta, files.create() as draft:
-        for piece in apply(ENTRIES, base, delta, in_processes):
-            draft.write(piece)
-    assert draft.sealed is not None
-    verified.wrote(draft.sealed)
-    return draft.sealed
+    return apply_delta(files, verified, other.sha256, whole.sealed).digest
 
 
 def _from_sources(files: SealedFiles, verified: Verified, state: ListState) -> Sha256 | None:
     if state.policy is None:
         return None
     policy = state.policy
-    rules = Rules(state.secret, policy.types, policy.allow_public_suffix, policy.allow_ip)
+    rules = rules_of(state, policy)
     with ExitStack() as stack:
         entries = []
         for source in policy.sources:

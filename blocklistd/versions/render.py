@@ -24,7 +24,7 @@ from blocklistd.jobs import spread
 from blocklistd.model import ListId, Version
 from blocklistd.outputs.delta import ENTRIES, in_turn
 from blocklistd.versions.diffs import deltas_between, net_delta
-from blocklistd.versions.files import FLUSH, Disk, Draft, atomic, fingerprint
+from blocklistd.versions.files import FLUSH, Disk, Draft, atomic, fingerprint, fingerprint_of
 from blocklistd.versions.lists import oldest_diff
 from blocklistd.versions.store import Store
 from blocklistd.versions.verified import Fingerprints, Verified
@@ -47,7 +47,7 @@ class OpenedFile:
         self.coding = coding
         self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by `close`
         status = os.fstat(self._file.fileno())
-        self.fingerprint = _fingerprint(status)
+        self.fingerprint = fingerprint_of(status)
         self.length = status.st_size
         self._written = (status.st_size, status.st_mtime_ns)
 
@@ -70,11 +70,6 @@ class OpenedFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def _fingerprint(found: os.stat_result) -> str:
-    """`files.fingerprint` of an open file."""
-    return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
 
 def diff_path(store: Store, session: str, start: Version, end: Version) -> Path:
@@ -141,7 +136,7 @@ def compress(path: Path, coding: str, expected: str, disk: Disk | None = None) -
 
 
 def _require(file: BinaryIO, expected: str, path: Path) -> None:
-    if _fingerprint(os.fstat(file.fileno())) != expected:
+    if fingerprint_of(os.fstat(file.fileno())) != expected:
         raise StoreError(f"{path.name}: the file was changed after it was verified")
 
 

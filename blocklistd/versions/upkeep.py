@@ -64,8 +64,8 @@ def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
     return gone.rowcount
 
 
-def named_files(connection: Connection) -> set[Sha256]:
-    """Every sealed file that a row names, without the bases of overlays."""
+def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
+    """Every sealed file that a row names, and the bases of those that are overlays."""
     named: set[Sha256] = set()
     for list_id in connection.execute(select(lists.c.id)).scalars():
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
@@ -77,15 +77,14 @@ def named_files(connection: Connection) -> set[Sha256]:
         named |= set(connection.execute(select(column).where(column.is_not(None))).scalars())
     for held in connection.execute(select(candidates).where(candidates.c.state == "held")):
         named |= {held.delta, held.snapshot or held.delta, *held.sources.values()}
-    return named
+    return named | bases(files, named)
 
 
 def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
     """Removes the files that no row names, and returns how many. Files younger than `young` seconds stay: a job may
     be about to name them."""
     with database.read() as connection:
-        named = named_files(connection)
-    named |= bases(store.sealed, named)
+        named = named_files(connection, store.sealed)
     removed = store.sealed.sweep(named, young)
     if removed:
         log.info("swept %d files that nothing names any more", removed)
@@ -98,8 +97,7 @@ def scrub(store: Store) -> dict[str, Any]:
     os.nice(19)
     with store.opened() as (database, files):
         with database.read() as connection:
-            named = named_files(connection)
-        named |= bases(files, named)
+            named = named_files(connection, files)
         verified = Verified(files)
         damaged = [digest for digest in sorted(named) if not verified.check(digest)]
     return {"verified": verified.fingerprints, "damaged": damaged}

@@ -27,11 +27,6 @@ class Verified:
         self.fingerprints: dict[Sha256, str] = dict(fingerprints or {})
         self._sealing: dict[object, float] = {}
 
-    def is_current(self, digest: Sha256) -> bool:
-        """Whether the file was verified and not written since: one stat, no reading."""
-        known = self.fingerprints.get(digest)
-        return known is not None and known == self._files.fingerprint(digest)
-
     def check(self, digest: Sha256) -> bool:
         """Whether the file is what its name says; it is read only where that is not known."""
         before = self._files.fingerprint(digest)

@@ -26,7 +26,7 @@ from blocklistd.outputs.rules import entries_of, names, revise, rules_in_blocks
 from blocklistd.outputs.snapshot import lines, splice
 from blocklistd.outputs.wire import Action, compile_rules, recompile, wire_name
 from blocklistd.versions.compose import identifier
-from blocklistd.versions.files import SealedFiles
+from blocklistd.versions.files import SealedFiles, fingerprint_of
 
 BLOCK: Final = 1 << 14  # lines written at once
 READ: Final = 1 << 20  # bytes read at once
@@ -221,5 +221,4 @@ class CompiledFile:
         return True
 
     def _current(self) -> str:
-        found = os.fstat(self._descriptor)
-        return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
+        return fingerprint_of(os.fstat(self._descriptor))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from tests.damage import flip_a_bit
 from tests.system.daemon import Daemon
 from tests.system.test_zones import Scene, Secondary
 
@@ -17,12 +18,6 @@ NAMES = tuple(f"n{number}.example" for number in range(300))
 
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def one_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def named(state: Path, query: str) -> Path:
@@ -51,7 +46,7 @@ def whole(daemon: Daemon, scene: Scene) -> Secondary:
 
 @pytest.mark.parametrize(
     ("column", "damage"),
-    [("names", Path.unlink), ("names", cut_short), ("rules", one_bit), ("wire", Path.unlink), ("wire", one_bit)],
+    [("names", Path.unlink), ("names", cut_short), ("rules", flip_a_bit), ("wire", Path.unlink), ("wire", flip_a_bit)],
 )
 def test_a_zone_s_files_are_made_again(scene: Scene, column: str, damage) -> None:  # type: ignore[no-untyped-def]
     query = f"SELECT {column} FROM zone_serials ORDER BY serial DESC LIMIT 1"
@@ -70,7 +65,7 @@ def test_a_zone_s_files_are_made_again(scene: Scene, column: str, damage) -> Non
 
 def test_a_rendering_is_not_believed_after_a_restart(scene: Scene) -> None:
     live = named(scene.folder / "state", "SELECT sha256 FROM versions ORDER BY version DESC LIMIT 1")
-    one_bit(live.with_name(f"{live.name}.zst"))
+    flip_a_bit(live.with_name(f"{live.name}.zst"))
     with scene.daemon as daemon:
         token = daemon.subscriber("isp", "national")
         answer = daemon.get(f"/v1/lists/national/targets/{live.name}.national.ndjson", token, Accept_Encoding="zstd")
@@ -78,7 +73,7 @@ def test_a_rendering_is_not_believed_after_a_restart(scene: Scene) -> None:
         assert zstandard.ZstdDecompressor().decompressobj().decompress(answer.body) == live.read_bytes()
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, one_bit, cut_short])
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit, cut_short])
 @pytest.mark.parametrize("what", ["overlay", "base"])
 def test_what_a_source_asserted_is_read_again(scene: Scene, what: str, damage) -> None:  # type: ignore[no-untyped-def]
     asserted = named(scene.folder / "state", "SELECT offered FROM sources")
@@ -118,7 +113,7 @@ def test_a_list_that_is_damaged_is_made_again_from_what_its_source_says(tmp_path
         token = daemon.subscriber("isp", "national")
         before = daemon.snapshot("national", token)
     for query in ("SELECT sha256 FROM versions", "SELECT offered FROM sources"):
-        one_bit(named(tmp_path / "state", query))
+        flip_a_bit(named(tmp_path / "state", query))
     with scene.daemon as daemon:
         daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
         assert daemon.snapshot("national", token) == before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from tests.damage import flip_a_bit
 from tests.system.daemon import Answer, Daemon
 
 NAMES = [f"n{number}.example" for number in range(400)]
@@ -312,15 +312,6 @@ def test_no_wrong_byte_is_sent_of_a_file_with_a_bit_flipped_while_the_daemon_run
             assert (zstandard.ZstdDecompressor().decompress(answer.body) if zipped else answer.body) == plain
         if what != "delta":
             daemon.wait_for(lambda: daemon.get(path, token, Accept_Encoding=accepted).status == 200)
-
-
-def flip_a_bit(path: Path) -> None:
-    """In place; the size stays."""
-    with open(path, "r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        octet = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([octet ^ 1]))
 
 
 def test_header_lines_of_one_name_are_one_list(feed: Feed, token: str) -> None:

@@ -15,8 +15,8 @@ import dns.xfr
 import pytest
 import zstandard
 
+from tests.damage import flip_a_bit
 from tests.system.daemon import Answer
-from tests.system.test_damage import one_bit
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
 
 FIRST = tuple(f"n{number}.example" for number in range(2_500))
@@ -208,7 +208,7 @@ def test_while_the_daemon_is_stopped(stopped: Store, kind: str) -> None:
     paths = WHILE_STOPPED[kind](stopped)
     assert paths
     for path in paths:
-        one_bit(path)
+        flip_a_bit(path)
     with stopped.daemon:
         stopped.check_nothing_wrong()
         stopped.check_that_it_stays_held()
@@ -231,7 +231,7 @@ def test_while_the_daemon_runs(running: Store, kind: str) -> None:
     assert paths
     before = {path: path.read_bytes() for path in paths}
     for path in paths:
-        one_bit(path)
+        flip_a_bit(path)
     running.check_nothing_wrong()
     running.check_that_it_stays_held()
     running.check_all()

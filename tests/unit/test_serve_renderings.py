@@ -40,6 +40,7 @@ from blocklistd.versions.render import OpenedFile, compress
 from blocklistd.versions.schema import lists, metadata, versions
 from blocklistd.versions.store import Store
 from blocklistd.versions.verified import Verified
+from tests.damage import flip_a_bit
 
 LIST, SESSION, TOKEN = ListId("national"), "session", "token-of-a-test"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -200,15 +201,6 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
-
-
-def flip_a_bit(path: Path) -> None:
-    """In place; the size stays."""
-    with open(path, "r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        octet = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([octet ^ 1]))
 
 
 def unpacked(answer: Answer) -> bytes:

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 
 from blocklistd.model import Entry
+from blocklistd.outputs.delta import ENTRIES, apply, render
 from blocklistd.versions.compose import Rules, compose, compose_all, with_id, withheld
 
 HOSTS = ["192.0.2.1", "[2001:db8::1]", "0a.example", "9.example", "a.example", "zz.test", "-x.example"]
@@ -51,8 +52,7 @@ def test_an_edit_for_each_key_that_changes() -> None:
         return next((line for line in now if line.startswith(key)), None)
 
     found = compose(live, [*before, *now], [find], rules)
-    assert (found.added, found.removed, found.changed) == (1, 1, 1)
-    after = bytearray(live)
-    for edit in reversed(found.edits):
-        after[edit.start : edit.end] = edit.by
-    assert bytes(after) == b"".join(with_id(line, rules.secret) + b"\n" for line in now)
+    delta = render(ENTRIES, found.removes, found.adds)
+    assert (delta.added, delta.removed, delta.changed) == (1, 1, 1)
+    after = b"".join(apply(ENTRIES, live, delta.data))
+    assert after == b"".join(with_id(line, rules.secret) + b"\n" for line in now)

@@ -31,7 +31,7 @@ from blocklistd.versions.ixfr import ixfr_path
 from blocklistd.versions.verified import Verified
 from blocklistd.versions.zones import ZonePlan, ZoneSerial, advance, newest_serial
 from blocklistd.zoning import ZonePublisher
-from tests.unit.test_versions_zones import flip
+from tests.damage import flip_a_bit
 from tests.versions_of import LIST, NOW, Versions
 
 ZONE = "rpz.blocklist.example"
@@ -219,7 +219,7 @@ async def test_a_flipped_bit_in_the_wire_file_is_refused_and_made_good(
     assert await scene.transfer() == (0, 204)
     scene.jobs.may_run.clear()
     path = scene.versions.store.sealed.path(before.wire)
-    flip(path)
+    flip_a_bit(path)
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
             assert await scene.transfer() == (2, 0), "SERVFAIL, and not a byte of the file"
@@ -273,7 +273,7 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
     reader, writer = await scene.connect()
     (size,) = struct.unpack("!H", await reader.readexactly(2))
     await reader.readexactly(size)  # SOA and NS
-    flip(scene.versions.store.sealed.path(before.wire), before_end=10)
+    flip_a_bit(scene.versions.store.sealed.path(before.wire), before_end=10)
     received = bytearray()
 
     async def receive() -> None:
@@ -295,7 +295,7 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
 
 async def test_a_damaged_file_at_the_start_is_made_again_before_it_is_served(scene: Scene) -> None:
     before = await scene.publish(*NAMES)
-    flip(scene.versions.store.sealed.path(before.rules))
+    flip_a_bit(scene.versions.store.sealed.path(before.rules))
     zones = Zones()
     publisher = publisher_of(scene.versions, scene.jobs, zones)
     await publisher.configure([EVERYTHING])
@@ -314,7 +314,7 @@ async def test_a_rendering_of_a_difference_that_was_changed_is_made_again(scene:
     assert right is not None
     path = ixfr_path(scene.versions.store, ZONE, 1, 2)
     content = path.read_bytes()
-    flip(path)
+    flip_a_bit(path)
     assert await scene.publisher.difference(scene.view, 1) == right
     assert path.read_bytes() == content
     path.unlink()
@@ -329,7 +329,7 @@ async def test_a_damaged_delta_of_rules_is_dropped_and_the_whole_zone_sent(
     second = await scene.publish(*NAMES[1:])
     await scene.publish(*NAMES[2:])
     assert second.delta
-    flip(scene.versions.store.sealed.path(second.delta))
+    flip_a_bit(scene.versions.store.sealed.path(second.delta))
     with caplog.at_level(logging.ERROR):
         found = await asyncio.gather(*(scene.publisher.difference(scene.view, 1) for _ in range(3)))
     assert found == [None] * 3
