@@ -29,7 +29,7 @@ from blocklistd.repair import Repair
 from blocklistd.stations import Stations
 from blocklistd.versions import candidates
 from blocklistd.versions.database import Database
-from blocklistd.versions.lists import list_state
+from blocklistd.versions.lists import list_state, was_released
 from blocklistd.versions.pulls import record_pull
 from blocklistd.versions.store import Store
 
@@ -151,8 +151,13 @@ class Pipeline:
     ) -> Pull:
         ended = self._clock()
 
+        decided = [result]
+
         def record(connection: Connection) -> None:
-            known = _as_decided(connection, result)  # perhaps while the source's other lists were settled
+            known = _as_decided(connection, result)
+            if known.outcome is Outcome.UNCHANGED and report and was_released(connection, plan.id, report, began):
+                known = Result(Outcome.PUBLISHED)  # by what a start settles in the background
+            decided.append(known)
             record_pull(
                 connection,
                 plan.id,
@@ -172,6 +177,7 @@ class Pipeline:
             versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
+        result = decided[-1]
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,
@@ -189,7 +195,7 @@ class Pipeline:
 
 
 def _as_decided(connection: Connection, result: Result) -> Result:
-    """What has become of the candidate that a pull led to."""
+    """What has become of the candidate that a pull led to: it may be decided while other lists are settled."""
     state = candidates.case(connection, result.candidate).state if result.candidate else "held"
     match state:
         case "released":

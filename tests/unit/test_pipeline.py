@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,10 @@ class NoZones(ZonePublisher):
         return None
 
 
-def hotline(name: str) -> SourcePlan:
+def hotline(name: str, url: str = "file:/nowhere") -> SourcePlan:
     return SourcePlan(
         id=SourceId(name),
-        request=lambda validators: Request(url="file:/nowhere", signature=None, timeout=1, max_bytes=1),
+        request=lambda validators: Request(url=url, signature=None, timeout=1, max_bytes=1000),
         format="text",
         fields={},
         defaults={"type": "domain"},
@@ -87,8 +88,8 @@ def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:
     return releases
 
 
-def pipeline_of(versions: Versions, releases: Releases) -> Pipeline:
-    jobs, stations = InlineJobs(), Stations()
+def pipeline_of(versions: Versions, releases: Releases, jobs: Jobs | None = None) -> Pipeline:
+    jobs, stations = jobs or InlineJobs(), Stations()
     repair = Repair(versions.store, versions.database, jobs, releases, NoZones())
     return Pipeline(versions.store, versions.database, jobs, lambda: NOW, lambda pull: None, stations, releases, repair)
 
@@ -119,6 +120,28 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     state = versions.state
     assert state.live is not None
     assert asdict(state.live)["version"] == 2
+    versions.close()
+
+
+async def test_a_pull_whose_entries_a_start_released_first_has_published(tmp_path: Path) -> None:
+    """What a start settles in the background is the source's newest offer, which a pull may just have brought."""
+    versions, source = Versions(tmp_path / "state"), hotline("hotline", f"file:{tmp_path}/list.txt")
+    releases, jobs = releases_of(versions, source), Jobs()
+    pipeline = pipeline_of(versions, releases, jobs)
+    offer_to_all = releases.offer_to_all
+
+    async def offer_after_the_start(plan: SourcePlan) -> Result:
+        await releases.reconcile()
+        return await offer_to_all(plan)
+
+    releases.offer_to_all = offer_after_the_start  # type: ignore[method-assign]
+    (tmp_path / "list.txt").write_text("a.example\n")
+    pull = await pipeline.pull(source.id)
+    assert (pull.outcome, pull.versions) == (Outcome.PUBLISHED, {LIST: 1})
+    pipeline._clock = lambda: NOW + timedelta(minutes=1)
+    (tmp_path / "list.txt").write_text("# as before\na.example\n")
+    assert (await pipeline.pull(source.id)).outcome == Outcome.UNCHANGED
+    jobs.close()
     versions.close()
 
 
