@@ -10,6 +10,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+BESIDE ?= $(shell expr 2 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
 .PHONY: help run test check bench scaling soak fuzz clean
@@ -22,7 +23,7 @@ run: $(STAMP)
 
 test: check
 	@tests/install-peers
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n $(BESIDE) --dist worksteal
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check

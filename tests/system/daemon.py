@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import http.client
 import itertools
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,17 +29,20 @@ READY_WITHIN = 60.0  # seconds
 ANSWER_WITHIN = 120.0
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
+KEYS = {"online": {"file": "keys/online.pem"}}
 
 
-_ports = itertools.cycle(range(20_000, 32_000))
-for _ in range(os.getpid() * 61 % 12_000):  # two runs of the tests beside each other begin elsewhere
+WORKERS, EACH = 16, 750  # test processes beside each other, and the ports that each has to itself
+_first = 20_000 + EACH * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS)
+_ports = itertools.cycle(range(_first, _first + EACH))
+for _ in range(os.getpid() * 61 % EACH):  # two runs of the tests beside each other begin elsewhere
     next(_ports)
 
 
 def free_port() -> int:
     """A port free for TCP and for UDP, and below those that the kernel hands out: no connection of another takes it
     before it is listened on."""
-    for port in itertools.islice(_ports, 12_000):
+    for port in itertools.islice(_ports, EACH):
         with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
             try:
                 stream.bind(("127.0.0.1", port))
@@ -43,7 +50,7 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
-    raise AssertionError("no free port from 20000 to 31999")
+    raise AssertionError(f"no free port from {_first} to {_first + EACH - 1}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Daemon:
         self.config: dict[str, Any] = {
             "state_dir": "state",
             "control": {"socket": "c.sock", "operators": {USER: ["admin"]}},
-            "keys": {"online": {"file": "keys/online.pem"}},
+            "keys": KEYS,
             "feed": {"listen": [f"127.0.0.1:{self.feed_port}"]},
             "ops": {"listen": [f"127.0.0.1:{self.ops_port}"], "log": {"level": "debug", "format": "json"}},
             **config,
@@ -104,8 +111,14 @@ class Daemon:
         return done
 
     def init_keys(self) -> None:
+        """Keys of its own, unless it has some."""
         if not self.root.exists():
             self.cli("keys", "init", "-c", str(self.path), "--root-out", str(self.root.parent))
+
+    def _copy_keys(self) -> None:
+        """Those that every daemon of the tests has which asked for none: `keys init` takes as long as a test."""
+        if not self.root.exists() and self.config["keys"] == KEYS and self.config["state_dir"] == "state":
+            shutil.copytree(_made_keys(), self.folder, dirs_exist_ok=True)
 
     def launch(self, **environment: str) -> None:
         """Starts without waiting."""
@@ -120,6 +133,7 @@ class Daemon:
             )
 
     def start(self) -> Daemon:
+        self._copy_keys()
         self.init_keys()
         where = self.folder / "notify.sock"
         where.unlink(missing_ok=True)
@@ -218,6 +232,17 @@ class Daemon:
         if not status["version"]:
             return b""
         return self.get(f"/v1/lists/{list_id}/targets/{status['sha256']}.{list_id}.ndjson", token).body
+
+
+@functools.cache
+def _made_keys() -> Path:
+    """A folder with what `keys init` makes, once in each process of the tests."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    daemon = Daemon(folder, {"sources": {}, "lists": {}})
+    daemon.init_keys()
+    daemon.path.unlink()
+    return folder
 
 
 def _exchange(
