@@ -36,6 +36,7 @@ SIZE: Final = 20_000  # names at the start
 FIRST_STEP: Final = 5  # the churn's fourth step from here is the first that a guard holds
 INTERVAL: Final = 4.0  # seconds between two versions
 START: Final = 30.0  # seconds that the daemon may take to be ready
+SECONDARY_WITHIN: Final = 30.0  # seconds that a version may take to the secondary
 
 
 def demo(directory: Path | None, document: Callable[[dict[str, Any]], None] | None) -> int:
@@ -162,7 +163,7 @@ class _Demo:
         """What to say of the secondary: when it had the serial of this version, or of a later one."""
         client = Control(self._folder / "control.sock")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(SECONDARY_WITHIN):
                 while True:
                     zone = (await self._ask(client, "GET", "/status", None))["zones"].get(ZONE)
                     if zone and zone["version"] >= version and zone["serial"] in self._serials:

@@ -118,7 +118,8 @@ class Daemon:
     def _copy_keys(self) -> None:
         """Those that every daemon of the tests has which asked for none: `keys init` takes as long as a test."""
         if not self.root.exists() and self.config["keys"] == KEYS and self.config["state_dir"] == "state":
-            shutil.copytree(_made_keys(), self.folder, dirs_exist_ok=True)
+            for made in _made_keys().iterdir():
+                shutil.copytree(made, self.folder / made.name, dirs_exist_ok=True)
 
     def launch(self, **environment: str) -> None:
         """Starts without waiting."""
