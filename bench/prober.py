@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-RATE = 200  # questions of each kind in a second
+RATE = 100  # questions of each kind in a second, one after another: each may take 10 ms before they queue
 PATIENCE = 60.0  # seconds; a question that long without an answer is a failure
 
 
