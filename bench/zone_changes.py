@@ -16,10 +16,11 @@ from pathlib import Path
 from bench import bodies
 from bench.compare import Row, Sample, seconds
 from blocklistd.model import Sha256
-from blocklistd.outputs.wire import Apex
-from blocklistd.versions.ixfr import ixfr_path, way_from, write_ixfr
-from blocklistd.versions.verified import Verified
-from blocklistd.versions.zones import ZonePlan, advance, digests_read
+from blocklistd.pipeline.zone_job import advance, digests_read
+from blocklistd.rpz.wire import Apex
+from blocklistd.store.ixfr import ixfr_path, way_from, write_ixfr
+from blocklistd.store.verified import Verified
+from blocklistd.store.zones import ZonePlan
 from tests.versions_of import LIST, NOW, Versions
 
 ZONE = "rpz.blocklist.example"

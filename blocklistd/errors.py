@@ -17,7 +17,7 @@
     └── RefusedError           the operator: a command that can't be done now
 
 A message says what was found, what was expected and what to do. It never holds the text of an entry. A held
-candidate is no error: it is a `Hold`, a value (guard.py).
+candidate is no error: it is a `Hold`, a value (compose/guard.py).
 """
 
 from __future__ import annotations

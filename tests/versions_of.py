@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from blocklistd.model import CandidateId, Change, ChangeKind, IntakeReport, ListId, Sha256, SourceId, Version
-from blocklistd.sources import FORMATS
-from blocklistd.sources.canonical import canonicalise
-from blocklistd.sources.records import FormatOptions
-from blocklistd.versions import commit
-from blocklistd.versions.commit import ListPlan
-from blocklistd.versions.database import Database
-from blocklistd.versions.files import Disk
-from blocklistd.versions.lists import ListState, ensure_list, list_state
-from blocklistd.versions.render import diff_path, write_diff
-from blocklistd.versions.store import Store
+from blocklistd.pipeline import settle as commit
+from blocklistd.pipeline.settle import ListPlan
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.records import FormatOptions
+from blocklistd.sources.intake.canonical import canonicalise
+from blocklistd.store.database import Database
+from blocklistd.store.files import Disk
+from blocklistd.store.lists import ListState, ensure_list, list_state
+from blocklistd.store.render import diff_path, write_diff
+from blocklistd.store.store import Store
 
 LIST = ListId("national")
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -23,18 +23,10 @@ from blocklistd.client.feed import Feed, bounded, decoded, discard
 from blocklistd.client.folder import Folder, State
 from blocklistd.client.trust import Signed, signed_version
 from blocklistd.errors import SyncError
-from blocklistd.limits import (
-    CLIENT_BACKOFF_MAX,
-    CLIENT_EXEC,
-    CLIENT_POLL,
-    CLIENT_REFRESH,
-    MAX_STATUS,
-    MAX_WAIT,
-    MIB,
-)
-from blocklistd.lines import Buffer
+from blocklistd.limits import CLIENT_BACKOFF_MAX, CLIENT_EXEC, CLIENT_POLL, CLIENT_REFRESH, MAX_STATUS, MAX_WAIT, MIB
+from blocklistd.lines.delta import ENTRIES, apply
+from blocklistd.lines.keys import Buffer
 from blocklistd.outputs import OUTPUTS
-from blocklistd.outputs.delta import ENTRIES, apply
 
 Emit = Callable[[str], None]
 DIFF_SLACK = MIB  # bytes that a diff may have beyond all that could leave and come

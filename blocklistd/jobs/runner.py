@@ -31,15 +31,16 @@ from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import JOB_START, MAX_JOB_REPORT, MAX_JOBS
-from blocklistd.stations import Stations
+from blocklistd.telemetry import Stations
 
 log: Final = logging.getLogger(__name__)
 
 PRELOAD: Final = [
-    "blocklistd.sources.intake",
-    "blocklistd.sources.bulk",
-    "blocklistd.versions.commit",
-    "blocklistd.versions.render",
+    "blocklistd.sources.intake.job",
+    "blocklistd.sources.intake.bulk",
+    "blocklistd.pipeline.settle",
+    "blocklistd.pipeline.zone_job",
+    "blocklistd.store.render",
 ]
 _SIGNALS: Final = {"SIGSYS": "forbidden", "SIGXCPU": "processor", "SIGXFSZ": "file", "SIGKILL": "killed"}
 CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGNALS.values())

@@ -20,7 +20,7 @@ import orjson
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs.sandbox import die_with_parent
-from blocklistd.outputs.delta import Part
+from blocklistd.lines.delta import Part
 
 Answer = tuple[dict[str, Any], bytes]
 """Figures that orjson can write, and data."""

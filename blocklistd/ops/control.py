@@ -22,7 +22,7 @@ from aiohttp import web
 from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
 from blocklistd.limits import MAX_REQUEST_BODY
 from blocklistd.model import CandidateId, ListId, SourceId, Version
-from blocklistd.serve.problems import Problem
+from blocklistd.serve.http.problems import Problem
 
 Answer = dict[str, Any] | list[Any]
 

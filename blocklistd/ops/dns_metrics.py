@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from blocklistd.serve.dns import DnsServer
+from blocklistd.serve.dns.server import DnsServer
 
 
 class DnsCollector(Collector):

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from blocklistd.serve.problems import Problem
+from blocklistd.serve.http.problems import Problem
 
 
 class Health:

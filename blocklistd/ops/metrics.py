@@ -20,12 +20,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from blocklistd.jobs.runner import CAUSES, Jobs
 from blocklistd.model import ListId, Outcome
 from blocklistd.ops.process import Process
-from blocklistd.pipeline import Pull
-from blocklistd.serve.catalogue import Catalogue, ListView
-from blocklistd.serve.https import Listener
-from blocklistd.serve.zones import Zones
-from blocklistd.stations import Stations
-from blocklistd.versions.metadata import SignedRole
+from blocklistd.pipeline.pull import Pull
+from blocklistd.serve.dns.zones import Zones
+from blocklistd.serve.http.catalogue import Catalogue, ListView
+from blocklistd.serve.http.listener import Listener
+from blocklistd.store.metadata import SignedRole
+from blocklistd.telemetry import Stations
 
 HANDLED: Final = {
     "fetched_bytes": ("blocklistd_fetched_bytes", "Bytes of bodies that arrived whole", "source"),

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from blocklistd.model import SourceId, VersionInfo
-from blocklistd.outputs.wire import wire_name
-from blocklistd.serve.catalogue import Catalogue
-from blocklistd.subscribers import Subscriber, load
+from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.rpz.wire import wire_name
+from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.store import candidates
+from blocklistd.store.candidates import Case
+from blocklistd.store.pulls import SourceState, newest_pulls
+from blocklistd.store.subscribers import Subscriber, load
 from blocklistd.times import rfc3339
-from blocklistd.versions import candidates
-from blocklistd.versions.candidates import Case
-from blocklistd.versions.pulls import SourceState
-from blocklistd.versions.schema import pulls
-from blocklistd.zoning import ZonePublisher
 
 Document = dict[str, Any]
 
@@ -63,9 +62,6 @@ def source(state: SourceState, method: str, quarantine: bool, max_age: float, no
 
 def history(connection: Connection, source_id: SourceId, newest: int = 20) -> list[Document]:
     """The last pulls of a source, newest first; seconds are those that each took."""
-    rows = connection.execute(
-        select(pulls).where(pulls.c.source == source_id).order_by(pulls.c.id.desc()).limit(newest)
-    )
     return [
         {
             "time": rfc3339(row.time),
@@ -74,7 +70,7 @@ def history(connection: Connection, source_id: SourceId, newest: int = 20) -> li
             "reason": row.reason,
             "records": row.report["records"] if row.report else None,
         }
-        for row in rows
+        for row in newest_pulls(connection, source_id, newest)
     ]
 
 
@@ -146,18 +142,22 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) ->
 
 
 def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
-    known = zones.sightings.get((who.id, wire_name(name)), {})
+    known = zones.secondaries.sightings.get((who.id, wire_name(name)), {})
     secondaries: list[Document] = [
         {
             "address": address,
             "serial": _on_the_wire(sighting.serial),
-            "lag": zones.lag(connection, name, sighting.serial),
+            "lag": zones.secondaries.lag(connection, name, sighting.serial),
             "seen": rfc3339(sighting.seen),
         }
         for address, sighting in sorted(known.items())
     ]
     lowest = min((seen.serial for seen in known.values() if seen.serial is not None), default=None)
-    return {"serial": _on_the_wire(lowest), "lag": zones.lag(connection, name, lowest), "secondaries": secondaries}
+    return {
+        "serial": _on_the_wire(lowest),
+        "lag": zones.secondaries.lag(connection, name, lowest),
+        "secondaries": secondaries,
+    }
 
 
 def _on_the_wire(serial: int | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from blocklistd.lines import type_and_value
+from blocklistd.lines.keys import type_and_value
 
 
 def render(snapshot: BinaryIO, out: BinaryIO) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from blocklistd.errors import ConfigError, SigningError
 from blocklistd.limits import ROOT_ALARM_DAYS
-from blocklistd.versions.store import Store
+from blocklistd.store.store import Store
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer

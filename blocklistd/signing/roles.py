@@ -17,7 +17,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from blocklistd.limits import RESIGN_PARTS
 from blocklistd.model import ListId, Version, VersionInfo
-from blocklistd.versions.metadata import SignedRole
+from blocklistd.store.metadata import SignedRole
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Whatever comes from outside is read or refused as its reader says, and nothing else is ever raised.
 
 The answers of DNS are in test_zones.py, the configuration in unit/test_config.py, signatures in
-unit/test_sources_verify.py.
+unit/test_sources_proofs_minisign.py.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.errors import ParseError
-from blocklistd.lines import key_of, type_and_value
+from blocklistd.lines.delta import ENTRIES, apply
+from blocklistd.lines.keys import key_of, type_and_value
 from blocklistd.model import Entry
-from blocklistd.outputs.delta import ENTRIES, apply
-from blocklistd.serve.notify import Notifier, Target
-from blocklistd.sources import FORMATS
-from blocklistd.sources.canonical import write
-from blocklistd.sources.decode import decode, sniff
-from blocklistd.sources.records import FormatOptions, Record, Reject, opening
-from blocklistd.sources.stretches import reader
+from blocklistd.serve.dns.notify import Notifier, Target
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.intake.canonical import write
+from blocklistd.sources.intake.decode import decode, sniff
+from blocklistd.sources.intake.stretches import reader
 from tests.examples import examples
 
 OPTIONS = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blocklistd.lines import delta
+from blocklistd.lines.delta import ENTRIES, RULES, Form, apply, between, net, parse, render
 from blocklistd.model import Entry
-from blocklistd.outputs import delta
-from blocklistd.outputs.delta import ENTRIES, RULES, Form, apply, between, net, parse, render
 from tests.examples import examples
 
 # `!` sorts before the quote that ends a value; an id makes an entry plain, a category does not

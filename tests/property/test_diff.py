@@ -7,10 +7,10 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocklistd.lines import key_of
+from blocklistd.lines.delta import ENTRIES, apply
+from blocklistd.lines.keys import key_of
+from blocklistd.lines.snapshot import changed_lines, find, lines, splice
 from blocklistd.model import Entry
-from blocklistd.outputs.delta import ENTRIES, apply
-from blocklistd.outputs.snapshot import changed_lines, find, lines, splice
 from tests.sim.feed import difference
 
 # few values, so that they meet; of letters around the quote (0x22), which ends a value in a line

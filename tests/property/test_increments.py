@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocklistd.errors import ParseError
-from blocklistd.outputs.overlay import Overlay
-from blocklistd.sources import bulk, stretches
-from blocklistd.sources.canonical import Canonical, Notes, together, write
-from blocklistd.sources.changes import hunks, unordered
-from blocklistd.sources.records import FormatOptions, opening
-from blocklistd.sources.revise import Base, revise
-from blocklistd.sources.stretches import heading, reader
+from blocklistd.lines.overlay import Overlay
+from blocklistd.sources.formats.records import FormatOptions, opening
+from blocklistd.sources.intake import bulk, stretches
+from blocklistd.sources.intake.canonical import Canonical, Notes, together, write
+from blocklistd.sources.intake.changes import hunks, unordered
+from blocklistd.sources.intake.revise import Base, revise
+from blocklistd.sources.intake.stretches import heading, reader
 
 TEXT = st.sampled_from(
     [

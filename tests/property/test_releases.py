@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from blocklistd.errors import BlocklistError, RefusedError
+from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.model import ListId, Sha256, SourceId, Version
-from blocklistd.outputs.delta import ENTRIES, parse
-from blocklistd.release import Releases
-from blocklistd.stations import Stations
-from blocklistd.versions import candidates
-from blocklistd.versions.lists import ensure_list, list_state, version_rows
-from blocklistd.versions.pulls import take_over
-from blocklistd.versions.verified import Verified
+from blocklistd.pipeline.release import Releases
+from blocklistd.store import candidates
+from blocklistd.store.lists import ensure_list, list_state, version_rows
+from blocklistd.store.pulls import take_over
+from blocklistd.store.verified import Verified
+from blocklistd.telemetry import Stations
 from tests.examples import examples
 from tests.sim.disk import FaultyDisk, PowerCut
-from tests.unit.test_pipeline import InlineJobs, NoPublisher, NoZones, hotline, render_nothing
+from tests.unit.test_pipeline_pull import InlineJobs, NoPublisher, NoZones, hotline, render_nothing
 from tests.versions_of import NOW, Versions, report
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocklistd.outputs.delta import ENTRIES, apply
+from blocklistd.lines.delta import ENTRIES, apply
 from tests.examples import examples
 from tests.versions_of import Versions
 

@@ -16,19 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blocklistd.compose.compose import with_id
+from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
-from blocklistd.outputs.rules import Rules, entries_of, name_of, names, revise, rule_of, rules, rules_in_blocks
-from blocklistd.outputs.snapshot import changed_lines, lines, splice
-from blocklistd.outputs.wire import Action, Apex, compile_rules, messages, recompile, wire_name
-from blocklistd.serve import dns_message as dm
-from blocklistd.serve.dns_query import Reply, Transfer, respond
-from blocklistd.serve.transfer import Stream, axfr, counted, ixfr, newer
-from blocklistd.serve.tsig import Key, Signer
-from blocklistd.serve.zones import Peer, Zones, ZoneView
-from blocklistd.versions import zone_files
-from blocklistd.versions.compose import with_id
-from blocklistd.versions.files import SealedFiles
-from blocklistd.versions.zones import ZonePlan
+from blocklistd.rpz.rules import Rules, entries_of, name_of, names, revise, rule_of, rules, rules_in_blocks
+from blocklistd.rpz.wire import Action, Apex, compile_rules, messages, recompile, wire_name
+from blocklistd.serve.dns import message as dm
+from blocklistd.serve.dns.query import Reply, Transfer, respond
+from blocklistd.serve.dns.transfer import Stream, axfr, counted, ixfr, newer
+from blocklistd.serve.dns.tsig import Key, Signer
+from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
+from blocklistd.store import zone_files
+from blocklistd.store.files import SealedFiles
+from blocklistd.store.zones import ZonePlan
 from tests.examples import examples
 
 ZONE = "rpz.blocklist.example"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from blocklistd.versions.files import Disk
+from blocklistd.store.files import Disk
 
 
 class PowerCut(BaseException):

@@ -18,9 +18,9 @@ import zstandard
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Key, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
+from blocklistd.lines.delta import ENTRIES, render
+from blocklistd.lines.snapshot import changed_lines
 from blocklistd.model import Entry
-from blocklistd.outputs.delta import ENTRIES, render
-from blocklistd.outputs.snapshot import changed_lines
 
 LIST = "national"
 TOKEN = "token-of-a-test"

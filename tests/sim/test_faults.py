@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import event
 
 from blocklistd.errors import FencedError, StoreError
-from blocklistd.versions import upkeep
-from blocklistd.versions.database import Database
+from blocklistd.store import upkeep
+from blocklistd.store.database import Database
 from tests.sim.disk import FaultyDisk, PowerCut
 from tests.versions_of import Versions
 
@@ -38,7 +38,7 @@ class Ledger:
 
 def expected(versions: Versions, lines: list[str]) -> bytes:
     """What a publication of these names makes, without a fault."""
-    from blocklistd.versions.compose import with_id
+    from blocklistd.compose.compose import with_id
 
     asserted = sorted(f'{{"type":"domain","value":"{name}"}}'.encode() for name in lines)
     return b"".join(with_id(line, versions.state.secret) + b"\n" for line in asserted)

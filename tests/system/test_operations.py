@@ -20,8 +20,8 @@ import minisign
 import pytest
 
 from blocklistd.model import IntakeReport, Sha256, SourceId
-from blocklistd.versions import upkeep
-from blocklistd.versions.pulls import superseded, take_over
+from blocklistd.store import upkeep
+from blocklistd.store.pulls import superseded, take_over
 from tests.certificates import make_certificate
 from tests.peers import unchecked
 from tests.system.daemon import USER, Daemon
@@ -488,7 +488,7 @@ def test_diffs_start_at_what_is_kept(tmp_path: Path) -> None:
         oldest = upkeep.oldest_to_keep(connection, LIST, timedelta(days=90), now)
         assert oldest == 31
         upkeep.prune(connection, LIST, oldest)
-    from blocklistd.versions.lists import oldest_diff
+    from blocklistd.store.lists import oldest_diff
 
     with versions.database.read() as connection:
         assert oldest_diff(connection, LIST) == 31

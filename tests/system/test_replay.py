@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from blocklistd.client.sync import Options, sync_once
-from blocklistd.outputs.delta import ENTRIES, apply
+from blocklistd.lines.delta import ENTRIES, apply
 from tests import churn
 from tests.signer import Signer
 from tests.system.daemon import Daemon

@@ -21,7 +21,7 @@ import dns.tsig
 import dns.zone
 import pytest
 
-from blocklistd.serve.tsig import Key, Signer
+from blocklistd.serve.dns.tsig import Key, Signer
 from tests.system.daemon import Daemon, free_port
 from tests.system.test_operations import reload
 

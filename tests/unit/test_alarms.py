@@ -11,8 +11,8 @@ import yaml
 
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.metrics import Metrics
-from blocklistd.serve.dns import DnsServer
-from blocklistd.serve.zones import Zones
+from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.dns.zones import Zones
 from tests.peers import peer
 
 RULES = Path(__file__).parents[2] / "config" / "prometheus" / "blocklistd.rules.yml"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from blocklistd.config import Bearer, Secret
+from blocklistd.daemon.plans import source_plans
 from blocklistd.errors import ConfigError
-from blocklistd.plans import source_plans
 
 from .configuring import RIGHT, problems, read, source
 

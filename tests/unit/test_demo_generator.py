@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 
+from blocklistd.compose.guard import Figures, Hold, judge
 from blocklistd.demo.generator import JUMPS, LATER, Churn, sha256s, urls
-from blocklistd.guard import Figures, Hold, judge
 from blocklistd.kinds.name import name as canonical_name
 from blocklistd.kinds.url import url as canonical_url
 from tests.versions_of import plan

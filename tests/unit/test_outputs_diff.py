@@ -6,8 +6,8 @@ import contextlib
 
 import pytest
 
+from blocklistd.lines.delta import ENTRIES, apply, parse, render
 from blocklistd.model import Entry
-from blocklistd.outputs.delta import ENTRIES, apply, parse, render
 
 A, B = (Entry("host", f"{name}.example", {"id": "e-1"}).line() for name in "ab")
 

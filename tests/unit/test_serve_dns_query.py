@@ -10,10 +10,10 @@ import dns.message
 import dns.rcode
 import pytest
 
-from blocklistd.serve.dns_query import Reply, Transfer, respond
-from blocklistd.serve.transfer import Stream, axfr
-from blocklistd.serve.tsig import Signer
-from blocklistd.serve.zones import ZoneView
+from blocklistd.serve.dns.query import Reply, Transfer, respond
+from blocklistd.serve.dns.transfer import Stream, axfr
+from blocklistd.serve.dns.tsig import Signer
+from blocklistd.serve.dns.zones import ZoneView
 from tests.property.test_zones import KEY, ORIGIN, PLAN, Primary
 
 LONG = ".".join(["m" * 60] * 4)

@@ -1,0 +1,157 @@
+"""From the configuration to what each station is given: no station reads the configuration itself."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from apscheduler.triggers.base import BaseTrigger
+
+from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
+from blocklistd.errors import ConfigError, ConfigProblem
+from blocklistd.model import ListId, SourceId, Validators
+from blocklistd.ops.scheduler import cron_of, interval_of
+from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.settle import ListPlan
+from blocklistd.rpz.wire import Apex, wire_name
+from blocklistd.serve.dns.tsig import Key
+from blocklistd.serve.dns.zones import Peer
+from blocklistd.sources.intake.job import public_key
+from blocklistd.sources.transports.fetch import Request
+from blocklistd.store.subscribers import Subscriber, endpoint, network
+from blocklistd.store.zones import ZonePlan
+from blocklistd.tls import load_certificate
+
+
+def list_plans(config: Config) -> dict[ListId, ListPlan]:
+    return {name: _list_plan(found, config.sources) for name, found in config.lists.items()}
+
+
+def _list_plan(found: BlockList, sources: Mapping[SourceId, Source]) -> ListPlan:
+    guards = found.guards
+    return ListPlan(
+        id=found.id,
+        sources=tuple(name for name in found.sources if not sources[name].quarantine),
+        types=found.types,
+        allow_public_suffix=guards.allow_public_suffix,
+        allow_ip=guards.allow_ip,
+        max_added=guards.max_added,
+        max_removed=guards.max_removed,
+        min_change=guards.min_change,
+        min_entries=guards.min_entries,
+        max_rejected=guards.max_rejected,
+        review=found.release == "review",
+    )
+
+
+def zone_plans(config: Config) -> dict[str, ZonePlan]:
+    return {found.name: _zone_plan(found) for found in config.zones.values()}
+
+
+def _zone_plan(found: Zone) -> ZonePlan:
+    soa = found.soa
+    refresh, retry, expire = (int(time.total_seconds()) for time in (soa.refresh, soa.retry, soa.expire))
+    apex = Apex(found.name, soa.mname, soa.rname, refresh, retry, expire, found.ttl, tuple(dict.fromkeys(found.ns)))
+    return ZonePlan(found.name, found.list, found.categories, found.action, found.ttl, apex, found.serial_start)
+
+
+def peer(found: Subscriber) -> Peer:
+    """A subscriber as the DNS side knows it."""
+    return Peer(
+        subscriber=found.id,
+        zones=frozenset(map(wire_name, found.zones)),
+        keys=tuple(Key(wire_name(key.name), key.algorithm, key.secret) for key in found.keys),
+        networks=tuple(map(network, found.addresses)),
+        notify=tuple(map(endpoint, found.notify)),
+    )
+
+
+def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
+    """Raises VerifyError where a key can't be read, and ConfigError with all the secrets that can't."""
+    made: dict[SourceId, SourcePlan] = {}
+    problems: list[ConfigProblem] = []
+    for name, found in config.sources.items():
+        try:
+            made[name] = _source_plan(found, config)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _source_plan(found: Source, config: Config) -> SourcePlan:
+    verify = found.verify
+    key = public_key(verify.key.read_bytes()) if verify.key is not None else None
+    return SourcePlan(
+        id=found.id,
+        request=_request(found),
+        format=found.format,
+        fields=dict(found.fields),
+        defaults=dict(found.defaults),
+        key=key,
+        lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),
+        quarantine=found.quarantine,
+    )
+
+
+def _request(found: Source) -> Callable[[Validators], Request]:
+    headers, context, elsewhere = _authorization(found.auth), None, None
+    if found.path is None and not found.url.startswith("http:"):
+        context = _tls(found)
+        # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
+        elsewhere = None if found.ca is not None else ssl.create_default_context()
+
+    def request(validators: Validators) -> Request:
+        return Request(
+            url=found.url if found.path is None else found.path.as_uri(),
+            signature=_signature(found),
+            timeout=found.timeout.total_seconds(),
+            max_bytes=found.max_bytes,
+            validators=validators,
+            headers=headers,
+            ssl=context,
+            ssl_elsewhere=elsewhere,
+        )
+
+    return request
+
+
+def _signature(found: Source) -> str | None:
+    """The signature's URL, or a template for it: of a drop folder it is known once a file was taken from it."""
+    if found.verify.method != "minisign":
+        return None
+    template = found.verify.signature
+    return template if "{url}" in template or found.signature_path is None else found.signature_path.as_uri()
+
+
+def _authorization(auth: Auth | None) -> dict[str, str]:
+    match auth:
+        case Bearer():
+            return {"Authorization": f"Bearer {auth.token.read()}"}
+        case Basic():
+            pair = f"{auth.user}:{auth.password.read()}"
+            return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        case _:
+            return {}
+
+
+def _tls(found: Source) -> ssl.SSLContext:
+    """The system's authorities, or the pinned one; with the client's certificate where the hotline wants one."""
+    context = ssl.create_default_context(cafile=found.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if isinstance(found.auth, ClientCert):
+        load_certificate(context, found.auth.cert, found.auth.key)
+    return context
+
+
+def trigger(found: Source) -> BaseTrigger:
+    """When a source is pulled."""
+    match found.schedule:
+        case Schedule(every=timedelta() as every):
+            return interval_of(every)
+        case Schedule(cron=str(line)):
+            return cron_of(line)
+    raise AssertionError("a schedule is one of the two")

@@ -1,0 +1,1 @@
+"""The algebra of sorted lines: keys, snapshots, deltas. Pure: buffers in, buffers out."""

@@ -1,0 +1,247 @@
+"""A snapshot: sorted lines, each ending in a newline (`LC_ALL=C sort -c` accepts it). Pure functions on buffers.
+
+The cost of a change follows the change: what lies between two changed lines is copied, or compared, as one stretch.
+"""
+
+from __future__ import annotations
+
+import functools
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Final, NamedTuple
+
+from blocklistd.lines.keys import Buffer
+
+_FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
+_LARGEST: Final = 1 << 20
+_APART: Final = 1 << 16  # bytes between two lines that are at hand where there are many searches
+_STEPS: Final = 8  # how many lines can be had at hand for what they save one search
+_SMALL: Final = 1 << 16  # bytes up to which a stretch is gathered with others
+_BLOCK: Final = 1 << 16  # bytes split into lines at once
+
+
+def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
+    """Each line from the one at `start` on, without its newline."""
+    while start < len(buffer):
+        end = buffer.find(b"\n", start + _BLOCK) + 1 or len(buffer)
+        found = buffer[start:end].split(b"\n")
+        if not found[-1]:
+            found.pop()
+        yield from found
+        start = end
+
+
+def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
+    """Offsets of lines some `size` bytes apart, from the one at `start` on, and the buffer's length."""
+    found = [start]
+    while found[-1] < len(buffer):
+        end = buffer.find(b"\n", found[-1] + size)
+        found.append(end + 1 if end >= 0 else len(buffer))
+    return found
+
+
+def position(
+    buffer: Buffer,
+    wanted: bytes,
+    low: int = 0,
+    high: int | None = None,
+    key: Callable[[bytes], bytes] | None = None,
+) -> int:
+    """Where the first line from the one at `low` on begins that is not below `wanted`; `high`, where a line begins, or
+    the buffer's length, if none is that is before it. `key` is what the lines are sorted by, if not as they are.
+
+    Raises ValueError where the last line is cut short: no file of ours ends so.
+    """
+    high = len(buffer) if high is None else high
+    while low < high:
+        middle = buffer.rfind(b"\n", low, (low + high) // 2) + 1 or low
+        end = buffer.find(b"\n", middle)
+        if end < 0:
+            raise ValueError("the last line is cut short")
+        line = buffer[middle:end]
+        if (line if key is None else key(line)) < wanted:
+            low = end + 1
+        elif middle == low:
+            return low
+        else:
+            high = middle
+    return low
+
+
+Search = Callable[[bytes, int], int]
+"""`position` in one buffer: the line that is wanted, and where to begin."""
+
+
+def searching(buffer: Buffer, times: int) -> Search:
+    """For so many searches: where they are many, with some of the lines at hand, so that each is half the steps."""
+    if times * _STEPS < len(buffer) // _APART:
+        return functools.partial(position, buffer)
+    starts, samples = [], []
+    at = 0
+    while at < len(buffer):
+        starts.append(at)
+        samples.append(buffer[at : buffer.find(b"\n", at)])
+        at = buffer.find(b"\n", at + _APART) + 1 or len(buffer)
+    starts.append(len(buffer))
+
+    def search(wanted: bytes, low: int) -> int:
+        behind = bisect_left(samples, wanted)
+        return position(buffer, wanted, max(low, starts[max(behind - 1, 0)]), starts[behind])
+
+    return search
+
+
+def find(buffer: Buffer, key: bytes, search: Search | None = None) -> bytes | None:
+    """The line with this key (lines.key_of), or None."""
+    start = search(key, 0) if search is not None else position(buffer, key)
+    return buffer[start : buffer.find(b"\n", start)] if buffer[start : start + len(key)] == key else None
+
+
+class Edit(NamedTuple):
+    """What stands in a buffer from `start` to before `end` is replaced."""
+
+    start: int
+    end: int
+    by: bytes
+
+
+def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[Edit]:
+    """What makes of `old` the snapshot without the lines of `removes` and with those of `adds`, both sorted.
+
+    Raises ValueError if a removed line is not there, an added one is, or either is out of order.
+    """
+    _check_order(removes)
+    _check_order(adds)
+    search = searching(old, len(removes) + len(adds))
+    found: list[Edit] = []
+    at = 0
+    for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
+        at = search(line, at)
+        there = old[at : at + len(line) + 1] == line + b"\n"
+        if there == bool(adding):
+            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
+        if adding:
+            found.append(Edit(at, at, line + b"\n"))
+        else:
+            found.append(Edit(at, at + len(line) + 1, b""))
+            at += len(line) + 1
+    return found
+
+
+def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """The snapshot that `edits` says; raises ValueError as it does."""
+    return edited(old, edits(old, removes, adds))
+
+
+def edited(old: Buffer, changes: Sequence[Edit]) -> Iterator[bytes | memoryview]:
+    """The buffer with its edits, in pieces; long ones are views of it, so that nothing is copied before it is used."""
+    pending: list[bytes | memoryview] = []
+    size = 0
+    for piece in replaced(old, changes, 0, len(old)):
+        if len(piece) <= _SMALL:
+            pending.append(piece)
+            size += len(piece)
+        if size >= _LARGEST or (pending and len(piece) > _SMALL):
+            yield b"".join(pending)
+            pending, size = [], 0
+        if len(piece) > _SMALL:
+            yield piece
+    yield b"".join(pending)
+
+
+def replaced(old: Buffer, changes: Iterable[Edit], start: int, end: int) -> Iterator[bytes | memoryview]:
+    """What is between two places once it is edited, where an edit may have begun before them and may end behind."""
+    view = memoryview(old)
+    at = start
+    for change in changes:
+        if change.start >= start:
+            yield from _stretch(view, at, change.start)
+            yield change.by
+        at = max(at, change.end)
+    yield from _stretch(view, at, end)
+
+
+def _stretch(view: memoryview, start: int, end: int) -> Iterator[memoryview]:
+    """What lies between two changes."""
+    for at in range(start, end, _LARGEST):
+        yield view[at : min(at + _LARGEST, end)]
+
+
+def _check_order(changed: Sequence[bytes]) -> None:
+    if any(a >= b for a, b in pairwise(changed)):
+        raise ValueError("the lines of a change are out of order")
+
+
+def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
+    """The lines that only `old` has and those that only `new` has, each sorted.
+
+    Raises ValueError as `position` does.
+    """
+    found = few_changed_lines(old, new, len(old) + len(new))
+    assert found is not None, "there are no more lines than bytes"
+    return found
+
+
+def few_changed_lines(
+    old: Buffer, new: Buffer, limit: int, early: int | None = None
+) -> tuple[list[bytes], list[bytes]] | None:
+    """`changed_lines`, or None if they are more than `limit`; also as soon as they are more than `early` and most of
+    what was read until then.
+
+    Equal stretches are compared in blocks that grow as long as they agree, so 1,000,000 lines with few changes cost
+    little more than reading them.
+    """
+    removed: list[bytes] = []
+    added: list[bytes] = []
+    i = j = differing = 0
+    old_size, new_size = len(old), len(new)
+    while i < old_size and j < new_size:
+        count = len(removed) + len(added)
+        if count > limit or (early is not None and count > early and differing > (i + j) // 2):
+            return None
+        same = agreement(old, i, new, j)
+        if same:
+            # back to the beginning of the line in which they part
+            start = old.rfind(b"\n", i, i + same) + 1
+            if start > i:
+                j += start - i
+                i = start
+                continue
+        a_end, b_end = old.find(b"\n", i), new.find(b"\n", j)
+        if a_end < 0 or b_end < 0:
+            raise ValueError("the last line is cut short")
+        a, b = old[i:a_end], new[j:b_end]
+        if a <= b:
+            i = a_end + 1
+        if b <= a:
+            j = b_end + 1
+        if a < b:
+            removed.append(a)
+            differing += len(a)
+        elif b < a:
+            added.append(b)
+            differing += len(b)
+    for found, rest in ((removed, lines(old, i)), (added, lines(new, j))):
+        found += islice(rest, limit + 1)
+    return (removed, added) if len(removed) + len(added) <= limit else None
+
+
+def agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
+    """How many bytes from `i` and `j` on agree."""
+    start, block = i, _FIRST
+    while True:
+        a, b = old[i : i + block], new[j : j + block]
+        if a != b or not a:
+            break
+        i += len(a)
+        j += len(a)
+        block = min(block * 2, _LARGEST)
+    low, high = 0, min(len(a), len(b))
+    while low < high:  # the longest common beginning of two blocks
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return i - start + low

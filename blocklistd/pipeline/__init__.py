@@ -1,0 +1,1 @@
+"""From a hotline to the subscribers, stage by stage: pull, settle, release, publish, zones."""

@@ -1,0 +1,102 @@
+"""Sign and publish: from a version in the store to what subscribers see.
+
+The signed metadata is saved first, in one transaction, then the view in memory is replaced. A crash in between is made
+good at the next start: what is in the store and not signed yet is signed then, and only then served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from blocklistd.errors import told
+from blocklistd.kinds import CANONICALISER
+from blocklistd.limits import KEPT_SNAPSHOTS
+from blocklistd.model import ListId, Version
+from blocklistd.serve.http.catalogue import Catalogue, ListView, view
+from blocklistd.signing.keys import Trust
+from blocklistd.signing.roles import Lives, newest, sign
+from blocklistd.store.database import Database
+from blocklistd.store.lists import list_state, oldest_diff, version_rows
+from blocklistd.store.metadata import SignedRole, load_roles, save_roles
+from blocklistd.telemetry import Stations
+
+log: Final = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+class Publisher:
+    """Signs with the online key, which is nowhere else, and flips the pointer."""
+
+    def __init__(
+        self, database: Database, catalogue: Catalogue, trust: Trust, clock: Clock, stations: Stations
+    ) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self.trust = trust
+        self._clock = clock
+        self._stations = stations
+        self._lives: dict[ListId, Lives] = {}
+        self.signed: dict[ListId, dict[str, SignedRole]] = {}
+        """The newest of each list's signed roles, by name."""
+        self.damaged: set[ListId] = set()
+        """Lists whose live snapshot is damaged: signed as ever, but the file is not sent until it is made again."""
+        self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
+        """How long this list's signatures are good for."""
+        self._lives[list_id] = Lives(expires, timestamp_expires)
+
+    async def publish(self, list_id: ListId) -> None:
+        """Signs what is due for the list's newest version, and serves it, unless the list is forgotten meanwhile.
+
+        Raises SigningError.
+        """
+        async with self._locks[list_id]:
+            lives = self._lives.get(list_id)
+            if lives is None:
+                return
+            with self._stations.timed("sign", list_id):
+                made, signed = await asyncio.to_thread(self._sign, list_id, lives)
+            if list_id in self._lives:
+                self.signed[list_id] = signed
+                self._catalogue.publish(made)
+
+    def serves(self, list_id: ListId, version: Version) -> bool:
+        """Whether that version is signed and served."""
+        view = self._catalogue.get(list_id)
+        return view is not None and view.version == version
+
+    def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
+        now = self._clock()
+        with self._database.read() as connection:
+            state = list_state(connection, list_id)
+            roles = load_roles(connection, list_id)
+            kept = list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS))
+            oldest = oldest_diff(connection, list_id)
+        new = sign(list_id, state.live, newest(roles), lives, now, self.trust.online)
+        if new:
+            with self._database.write() as connection:
+                save_roles(connection, list_id, new)
+            log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
+        roles += new
+        return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), newest(roles)
+
+    async def sign_again(self) -> None:
+        """Renews what is due in every list; one list's failure does not keep the others from it."""
+        for list_id in list(self._lives):
+            try:
+                await self.publish(list_id)
+            except Exception as error:
+                log.error("list %s could not be signed again: %s", list_id, told(error))
+
+    def forget(self, list_id: ListId) -> None:
+        """The list is no longer configured: not signed, not served; the store keeps it."""
+        self._lives.pop(list_id, None)
+        self.signed.pop(list_id, None)
+        self._catalogue.withdraw(list_id)

@@ -1,0 +1,211 @@
+"""The pipeline, from a hotline to the subscribers:
+
+    pull → intake (verify → parse → canonicalise) → Change → settle (compose → guard → version) → sign → publish
+
+`pull` runs all of it. From the Change on it calls `release.Releases`, where approvals, starts and changed
+configurations enter too. Nothing skips a stage, and a failure at any stage leaves the live version as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection
+
+from blocklistd.errors import BlocklistError, RefusedError, without_text
+from blocklistd.jobs.runner import Jobs
+from blocklistd.limits import MAX_CONCURRENT_PULLS
+from blocklistd.model import CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.pipeline.publish import Clock
+from blocklistd.pipeline.receive import Received, Reception, SourcePlan
+from blocklistd.pipeline.release import Releases, Result
+from blocklistd.pipeline.repair import Repair
+from blocklistd.store import candidates
+from blocklistd.store.database import Database
+from blocklistd.store.lists import list_state, was_released
+from blocklistd.store.pulls import record_pull
+from blocklistd.store.store import Store
+from blocklistd.telemetry import Stations
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """The answer to `source pull`. `versions`: the lists' live versions afterwards. `seconds`: the duration."""
+
+    source: SourceId
+    outcome: Outcome
+    reason: str | None
+    candidate: CandidateId | None
+    versions: dict[ListId, Version]
+    seconds: float
+    report: IntakeReport | None
+
+
+class Pipeline:
+    """Pulls the sources in `releases.sources`, which a reload replaces."""
+
+    def __init__(
+        self,
+        store: Store,
+        database: Database,
+        jobs: Jobs,
+        clock: Clock,
+        observe: Callable[[Pull], None],
+        stations: Stations,
+        releases: Releases,
+        repair: Repair,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._observe = observe
+        self._stations = stations
+        self._releases = releases
+        self._repair = repair
+        self._reception = Reception(store, database, jobs, clock, stations, releases.verified)
+        self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
+        self._tasks: set[asyncio.Future[Pull]] = set()
+
+    # -- pull ------------------------------------------------------------------------------------------------------
+
+    async def pull(self, source_id: SourceId) -> Pull:
+        """Pulls a source; waits for a pull of it that is running. Errors of hotline or disk become `Pull.reason`.
+
+        Raises RefusedError for a source that is not configured.
+        """
+        async with self._one_of[source_id], self._slots:
+            plan = self._releases.sources.get(source_id)  # read here: a reload may have changed it while this waited
+            if plan is None:
+                raise RefusedError("there is no such source in the configuration")
+            began = self._clock()
+            report, validators = None, None
+            try:
+                await self._mend_what_changed(source_id)
+                with self._releases.verified.sealing(), self._reception.work_folder() as work, self._stations.pulling():
+                    received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
+                    if isinstance(received, Received):
+                        report, result = await self._take_in(plan, received)
+                        validators = received.body.validators
+                    else:
+                        result = (
+                            await self._releases.offer_to_all(plan) if received.report else Result(Outcome.UNCHANGED)
+                        )
+            except BlocklistError as error:
+                result = Result(Outcome.FAILED, str(error))
+            except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
+                log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
+                result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
+            pull = await self._conclude(plan, result, began, report, validators)
+        waiting = {name for name, version in pull.versions.items() if not version}
+        if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
+            await self._releases.offer_awaited(waiting)
+        return pull
+
+    async def repair(self, damaged: Iterable[Sha256]) -> None:
+        """Makes damaged sealed files again, and pulls the sources that have a damaged file."""
+        for source in await self._repair.repair(damaged):
+            if source in self._releases.sources:
+                await self.pull(source)
+
+    async def _mend_what_changed(self, pulled: SourceId) -> None:
+        """Makes files again that another program has changed, before this pull compares anything with them."""
+        suspects = await self._repair.suspects()
+        for source in await self._repair.repair(suspects) if suspects else []:
+            if source != pulled and source in self._releases.sources:
+                task = asyncio.ensure_future(self.pull(source))  # not here: a pull waits for no other
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
+        """Seals the body's entries as the source's offer, and offers them to the source's lists."""
+        report = await self._reception.take_over(plan, received)
+        keeping = asyncio.ensure_future(self._reception.keep(plan, received, report.asserted))
+        try:
+            return report, await self._releases.offer_to_all(plan)
+        finally:
+            kept = await keeping
+            asyncio.get_running_loop().run_in_executor(None, self._reception.drop_page_cache, received.state.body, kept)
+
+    def _may_be_empty(self, plan: SourcePlan) -> bool:
+        """Whether an empty body is allowed: every list of the source has `min_entries: 0`."""
+        lists = [self._releases.lists[name] for name in plan.lists if name in self._releases.lists]
+        return bool(lists) and all(wanted.min_entries == 0 for wanted in lists)
+
+    # -- bookkeeping -----------------------------------------------------------------------------------------------
+
+    async def _conclude(
+        self,
+        plan: SourcePlan,
+        result: Result,
+        began: datetime,
+        report: IntakeReport | None,
+        validators: Validators | None,
+    ) -> Pull:
+        ended = self._clock()
+
+        decided = [result]
+
+        def record(connection: Connection) -> None:
+            known = _as_decided(connection, result)
+            if known.outcome is Outcome.UNCHANGED and report and was_released(connection, plan.id, report, began):
+                known = Result(Outcome.PUBLISHED)  # by what a start settles in the background
+            decided.append(known)
+            record_pull(
+                connection,
+                plan.id,
+                outcome=known.outcome,
+                reason=known.reason,
+                candidate=known.candidate,
+                began=began,
+                ended=ended,
+                report=report,
+                validators=validators,
+                settings=plan.settings,
+            )
+
+        versions: dict[ListId, Version] = {}
+        try:
+            await self._database.writing(record)
+            versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
+        except BlocklistError as error:
+            log.error("source %s: the pull could not be recorded: %s", plan.id, error)
+        result = decided[-1]
+        pull = Pull(
+            outcome=result.outcome,
+            reason=result.reason,
+            candidate=result.candidate,
+            source=plan.id,
+            versions=versions,
+            seconds=(ended - began).total_seconds(),
+            report=report,
+        )
+        level = logging.WARNING if pull.outcome is Outcome.FAILED else logging.INFO
+        unproven = " (verify: none)" if plan.key is None else ""
+        log.log(level, "source %s%s: %s%s", plan.id, unproven, pull.outcome, f": {pull.reason}" if pull.reason else "")
+        self._observe(pull)
+        return pull
+
+
+def _as_decided(connection: Connection, result: Result) -> Result:
+    """What has become of the candidate that a pull led to: it may be decided while other lists are settled."""
+    state = candidates.case(connection, result.candidate).state if result.candidate else "held"
+    match state:
+        case "released":
+            return Result(Outcome.PUBLISHED)
+        case "rejected" if result.outcome is Outcome.HELD:
+            return Result(Outcome.FAILED, f"candidate {result.candidate} was rejected")
+        case _:
+            return result
+
+
+def _live_versions(connection: Connection, names: Iterable[ListId]) -> dict[ListId, Version]:
+    states = [list_state(connection, name) for name in names]
+    return {state.id: state.live.version if state.live else Version(0) for state in states}

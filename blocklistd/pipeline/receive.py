@@ -1,0 +1,257 @@
+"""From a source to what it asserts: fetched, verified, read in the sandbox, and sealed as the source's newest word."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection
+
+from blocklistd.errors import DamagedError, ParseError, StaleError, StoreError, VerifyError
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import INTAKE
+from blocklistd.kinds import CANONICALISER
+from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
+from blocklistd.pipeline.publish import Clock
+from blocklistd.sources.intake.job import Earlier, Findings, Left, Order, intake
+from blocklistd.sources.transports.fetch import Request, fetch
+from blocklistd.store import asserted, evidence
+from blocklistd.store.database import Database
+from blocklistd.store.files import uncache
+from blocklistd.store.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
+from blocklistd.store.store import Store
+from blocklistd.store.verified import Verified
+from blocklistd.telemetry import Stations
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """A source's configuration as the pipeline needs it; `lists` are those that it contributes to, in any order."""
+
+    id: SourceId
+    request: Callable[[Validators], Request]
+    format: str
+    fields: dict[str, str]
+    defaults: dict[str, str]
+    key: str | None
+    lists: tuple[ListId, ...]
+    quarantine: bool
+
+    @property
+    def settings(self) -> str:
+        """What a body was asked for and read with: with other settings, what was read before says nothing."""
+        url = self.request(Validators()).url
+        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
+        return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A body that proved its origin and was read: what the job found, and the files that it left. `state` is what the
+    source had said before."""
+
+    body: Fetched
+    order: Order
+    findings: Findings
+    state: SourceState
+
+
+class Reception:
+    """Runs the first stations for one source at a time."""
+
+    def __init__(
+        self, store: Store, database: Database, jobs: Jobs, clock: Clock, stations: Stations, verified: Verified
+    ) -> None:
+        self._store = store
+        self._database = database
+        self._jobs = jobs
+        self._clock = clock
+        self._stations = stations
+        self._verified = verified
+
+    async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
+        """What the source says now; its state, if that is what it said before. Raises BlocklistError.
+
+        Body and signature are two requests, and a hotline may publish between them: on a mismatch, once more.
+        """
+
+        def known(connection: Connection) -> SourceState:
+            return source_state(connection, plan.id, plan.settings)
+
+        state = await self._database.reading(known)
+        body = await self._fetch(plan, state.validators, work)
+        if isinstance(body, NotModified):
+            return state
+        try:
+            return await self._read(plan, state, body, work, may_be_empty)
+        except StaleError:
+            raise
+        except VerifyError:
+            if plan.key is None:
+                raise
+        again = await self._fetch(plan, Validators(), work)
+        assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
+        return await self._read(plan, state, again, work, may_be_empty)
+
+    async def _fetch(self, plan: SourcePlan, validators: Validators, work: Path) -> Fetched | NotModified:
+        with self._stations.timed("fetch", plan.id):
+            body = await fetch(plan.request(validators), work)
+        if isinstance(body, Fetched):
+            self._stations.handled("fetched_bytes", plan.id, body.length)
+        return body
+
+    async def _read(
+        self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
+    ) -> Received:
+        """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
+        folder = work / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        known = await self._database.reading(lambda connection: superseded(connection, plan.id))
+        order = Order(
+            body=body.body,
+            work=folder,
+            encoding=body.encoding,
+            signature=body.signature,
+            format=plan.format,
+            fields=plan.fields,
+            defaults=plan.defaults,
+            max_bytes=plan.request(Validators()).max_bytes,
+            key=plan.key,
+            last_signature=state.signature,
+            last_signed_at=state.signed_at,
+            superseded=tuple(known),
+            may_be_empty=may_be_empty,
+            earlier=await asyncio.to_thread(self._earlier, state),
+        )
+        try:
+            with self._stations.timed("intake", plan.id):
+                findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
+        except (VerifyError, ParseError):
+            await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock())
+            raise
+        self._stations.handled("records", plan.id, findings.records)
+        return Received(body, order, findings, state)
+
+    def _earlier(self, state: SourceState) -> Earlier | None:
+        """What the next body is compared with, if it was read with the same settings and is on the disk as it was."""
+        if not state.current or state.body is None or state.offered is None or state.report is None:
+            return None
+        files = self._store.sealed
+        path = files.path
+        found = asserted.place(files, state.offered)
+        if found is None or not self._is_verified(state.body, state.offered):
+            log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
+            return None
+        return Earlier(
+            listed=path(state.body.listed),
+            notes=path(state.body.notes),
+            base=found.file,
+            base_digest=found.base,
+            overlay=found.overlay,
+            records=state.report.records,
+            types=state.report.types,
+            dropped_attributes=state.report.dropped_attributes,
+        )
+
+    def _is_verified(self, body: Body, offered: Sha256) -> bool:
+        """A damaged file is no base for anything."""
+        try:
+            entries = asserted.files_of(self._store.sealed, offered)
+        except DamagedError:
+            return False
+        return all(self._verified.check(digest) for digest in (body.listed, body.notes, *entries))
+
+    async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
+        """Seals what the body asserts, under a digest of our own, as the source's newest word."""
+        findings = received.findings
+        with self._stations.timed("seal", plan.id):
+            said = await asyncio.to_thread(self._asserted, received)
+        report = IntakeReport(
+            body_sha256=received.body.sha256,
+            asserted=said,
+            length=findings.length,
+            records=findings.records,
+            types=findings.types,
+            rejected=findings.rejected,
+            first_rejected=findings.first_rejected,
+            dropped_attributes=findings.dropped_attributes,
+            signature=findings.signature,
+            signed_at=findings.signed_at,
+        )
+        for digest in await asyncio.to_thread(asserted.files_of, self._store.sealed, said):
+            if self._verified.fingerprints.get(digest) is None:
+                await asyncio.to_thread(self._verified.check, digest)
+        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
+        return report
+
+    async def keep(self, plan: SourcePlan, received: Received, said: Sha256) -> Body | None:
+        """Keeps the body that asserts what was taken over, for the next to be compared with. One that is not kept costs
+        time alone: all of the next is read."""
+        try:
+            with self._stations.timed("keep", plan.id):
+                body = await asyncio.to_thread(self._body, received)
+                if body is None:
+                    return None
+                await self._database.writing(lambda connection: keep_body(connection, plan.id, body))
+        except StoreError as error:
+            log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
+            return None
+        for digest in (body.listed, body.notes):
+            self._verified.wrote(digest)
+        return body
+
+    def drop_page_cache(self, last: Body | None, kept: Body | None) -> None:
+        """The new body is written to the disk, and the last one leaves the memory: no pull waits for that."""
+        if kept is not None:
+            self._store.sealed.begin_writing(kept.listed)
+            if last is not None:
+                uncache(self._store.sealed.path(last.listed))
+
+    def _body(self, received: Received) -> Body | None:
+        """Without notes there is nothing to follow a change with, and the body need not be kept."""
+        files, order, listed = self._store.sealed, received.order, received.findings.listed
+        if not order.notes.stat().st_size:
+            return None
+        arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
+        return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
+
+    def _asserted(self, received: Received) -> Sha256:
+        """Seals what the body asserts; its digest."""
+        findings, order, files = received.findings, received.order, self._store.sealed
+        before = received.state.offered
+        if findings.left == Left.CANONICAL:
+            said = asserted.adopt(files, order.canonical)
+            if before is None or order.earlier is not None:
+                return said
+            with suppress(StoreError, ValueError):  # all of the body was read: what it says may be what it said
+                if asserted.lines_digest(files, before) == said:
+                    return before
+            return said
+        if order.earlier is None or before is None:
+            raise ParseError("the intake job answered with changes of nothing: the pull is not used")
+        if findings.left == Left.OVERLAY:
+            return asserted.adopt(files, order.overlay, before)
+        return before
+
+    @contextmanager
+    def work_folder(self) -> Iterator[Path]:
+        """A folder for one pull, removed after it."""
+        folder = self._store.work / secrets.token_hex(8)
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise StoreError(f"{folder.parent}: {error.strerror}: nothing can be pulled") from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,430 @@
+"""From a Change to a released version: the second half of the pipeline (pipeline/pull.py).
+
+    Change → settle (compose → guard → version: one job) → sign → publish
+
+Order of calls: `offer` after each pull, `approve` and `reject` by a person, `serve` and `reconcile` after a start or a
+reload. Each list has a lock: the changes of one list are settled one after another, independently of other lists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from blocklistd.errors import BlocklistError, RefusedError, told, without_text
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import COMMIT
+from blocklistd.model import Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
+from blocklistd.pipeline import mending
+from blocklistd.pipeline.publish import Clock, Publisher
+from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.settle import ListPlan, Settled, Settlement, digests_of, job_settle
+from blocklistd.pipeline.situation import Situation
+from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.store import candidates
+from blocklistd.store.asserted import bases
+from blocklistd.store.candidates import Decision
+from blocklistd.store.database import Database
+from blocklistd.store.lists import list_state
+from blocklistd.store.pulls import record_decision, source_state
+from blocklistd.store.store import Store
+from blocklistd.store.verified import Verified
+from blocklistd.telemetry import Stations
+
+log: Final = logging.getLogger(__name__)
+
+Render = Callable[[ListId], Coroutine[Any, Any, None]]
+"""Makes, in the background, the renderings of a list's live version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of offering a source to its lists, or to one of them."""
+
+    outcome: Outcome
+    reason: str | None = None
+    candidate: CandidateId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Outcome of an approval. `version`: the new version, or None. `held`: the new candidate, if
+    composing the change again gave another delta."""
+
+    candidate: CandidateId
+    version: Version | None
+    held: CandidateId | None
+
+
+class Releases:
+    """Settles the changes of all lists. A reload replaces `sources` and `lists`."""
+
+    def __init__(
+        self,
+        store: Store,
+        database: Database,
+        jobs: Jobs,
+        publisher: Publisher,
+        clock: Clock,
+        zones: ZonePublisher,
+        stations: Stations,
+        verified: Verified,
+        render: Render,
+    ) -> None:
+        self.sources: dict[SourceId, SourcePlan] = {}
+        self.lists: dict[ListId, ListPlan] = {}
+        self.verified = verified
+        self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._store = store
+        self._database = database
+        self._jobs = jobs
+        self._publisher = publisher
+        self._clock = clock
+        self._zones = zones
+        self._stations = stations
+        self._render = render
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    # -- compose, guard, release -----------------------------------------------------------------------------------
+
+    async def offer_to_all(self, plan: SourcePlan) -> Result:
+        """Offers the source's entries to each of its lists. Returns the result that most needs attention."""
+        if plan.quarantine:
+            return Result(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
+        # a reload may have taken a list away since the pull began
+        results = await asyncio.gather(
+            *(self._offer_or_fail(name, plan.id) for name in plan.lists if name in self.lists)
+        )
+        order = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
+        return min(results, key=lambda result: order.index(result.outcome), default=Result(Outcome.UNCHANGED))
+
+    async def _offer_or_fail(self, list_id: ListId, source: SourceId) -> Result:
+        """One list's trouble does not keep the source from the others."""
+        try:
+            return await self.offer(list_id, source)
+        except BlocklistError as error:
+            return Result(Outcome.FAILED, f"list {list_id}: {error}")
+
+    async def offer(self, list_id: ListId, source: SourceId) -> Result:
+        """Composes the source's current offer into the list, unless the live version already has it."""
+        async with self._settling(list_id):
+            plan = self.lists.get(list_id)
+            if plan is None:
+                return Result(Outcome.UNCHANGED)
+            await self.mend(plan)
+            situation = await self._database.reading(lambda connection: self._situation(connection, plan))
+            change = situation.offered(source)
+            if change is None:
+                return Result(Outcome.UNCHANGED, f"list {list_id} does not take this source yet")
+            if situation.awaited(source):
+                # else the first source to answer makes version 1, and the others are changes large enough to be held
+                names = ", ".join(situation.awaited(source))
+                return Result(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
+            return await self._settle(plan, situation, change)
+
+    async def _settle(self, plan: ListPlan, situation: Situation, change: Change, *, hold_all: bool = False) -> Result:
+        """Settles the change: unchanged, held, rejected before, or released and published. The caller has the list's
+        lock. `hold_all`: judge the held change again, and release nothing."""
+        state = situation.state
+        if state.is_composed_from(change):
+            await self._no_longer_held(plan.id, change)
+            await self._publish(plan.id, state.version)  # where signing or a zone failed after the version was made
+            return Result(Outcome.UNCHANGED)
+        if (refused := situation.rejected(change)) is not None:
+            return await self._refused(plan.id, change, refused)
+        held = situation.held(change)
+        same_body = held is not None and _body(held.change) == _body(change)
+        if held is not None and same_body and not hold_all and held.comes_from(change, state.version):
+            return Result(Outcome.HELD, _reasons(held), held.id)
+        settled = await self._run(plan, situation, change, held=held, hold_all=hold_all)
+        if settled.rejected is not None:
+            return await self._refused(plan.id, change, settled.rejected)
+        if settled.candidate is not None:
+            return await self._hold(settled.candidate, held)
+        await self._no_longer_held(plan.id, change)
+        outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
+        if held is not None:
+            await self._no_longer_held(plan.id, held.change)  # of a first version any cause's candidate
+            await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
+        await self._publish_made(plan, settled, "auto")
+        return Result(outcome)
+
+    async def _run(
+        self,
+        plan: ListPlan,
+        situation: Situation,
+        change: Change,
+        *,
+        held: Candidate | None = None,
+        hold_all: bool = False,
+        approved: Candidate | None = None,
+        decision: Decision | None = None,
+    ) -> Settled:
+        """Runs the job `settle`. It gets the known fingerprints of the files that it reads, and answers those of the
+        files that it verified or wrote."""
+        read = digests_of(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
+        read += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in read if digest])
+        wanted = Settlement(
+            plan=plan,
+            change=change,
+            candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
+            now=self._clock(),
+            fingerprints=self.verified.of(read),
+            approved=approved,
+            decision=decision,
+            held=held,
+            hold_all=hold_all,
+            compare=bool(situation.cases or situation.refusals),
+        )
+        with self._stations.timed("settle", plan.id):
+            answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
+        settled = Settled.from_json(answer)
+        self.verified.learn(settled.verified)
+        return settled
+
+    async def _publish_made(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
+        """Publishes the new version, if there is one."""
+        if settled.made is None:
+            return
+        for figure in ("added", "removed", "changed"):
+            self._stations.handled(figure, plan.id, getattr(settled, figure))
+        await self._publish(plan.id, settled.made)
+        log.info("list %s: version %d is live, released by %s", plan.id, settled.made, released_by)
+
+    @asynccontextmanager
+    async def _settling(self, list_id: ListId) -> AsyncIterator[None]:
+        """Holds the list's lock. The sweep removes no file that is sealed in this block."""
+        async with self.locks[list_id]:
+            with self.verified.sealing():
+                yield
+
+    async def _hold(self, candidate: Candidate, held: Candidate | None) -> Result:
+        """Records a held candidate. If its delta is held already, that candidate keeps its id and its decisions."""
+        if held is not None and held.id == candidate.id:
+            if held != candidate:
+                await self._database.writing(lambda connection: candidates.renew(connection, candidate))
+            return Result(Outcome.HELD, _reasons(candidate), candidate.id)
+        await self._database.writing(lambda connection: candidates.hold(connection, candidate))
+        for reason in candidate.reasons:
+            self._stations.guarded(candidate.list, reason.guard)
+        log.warning("list %s: candidate %s is held: %s", candidate.list, candidate.id, _reasons(candidate))
+        return Result(Outcome.HELD, _reasons(candidate), candidate.id)
+
+    async def _refused(self, list_id: ListId, change: Change, refused: CandidateId) -> Result:
+        await self._no_longer_held(list_id, change)
+        what = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
+        return Result(
+            Outcome.FAILED,
+            f"candidate {refused} with this content was rejected; list {list_id} keeps its last good version until "
+            f"{what}",
+            refused,
+        )
+
+    async def _no_longer_held(self, list_id: ListId, change: Change) -> None:
+        now = self._clock()
+        await self._database.writing(
+            lambda connection: candidates.supersede(connection, list_id, change.kind, change.cause, now)
+        )
+
+    async def _publish(self, list_id: ListId, version: Version) -> None:
+        """Signs and serves a version that is in the store, starts its renderings, and brings the list's zones to it."""
+        if not self._publisher.serves(list_id, version):
+            await self._publisher.publish(list_id)
+            self._stations.live(list_id)
+            self._in_background(self._render(list_id))
+        await self._zones.advance(list_id, version)
+
+    # -- decisions -------------------------------------------------------------------------------------------------
+
+    async def approve(self, candidate: CandidateId, uid: int, user: str) -> Approval:
+        """Releases the delta of a held candidate that a reviewer approves, and no other delta. Raises RefusedError.
+
+        If the live version is no longer the candidate's base, the change is composed again. If that gives another
+        delta, nothing is released, and `Approval.held` is the new candidate.
+        """
+        found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
+        async with self._settling(found.candidate.list):
+            decision = Decision(uid, user, self._clock(), approve=True)
+
+            def look(connection: Connection) -> tuple[Candidate, ListPlan, Situation]:
+                case = candidates.held_case(connection, candidate).candidate
+                plan = self._plan_of(case)
+                return case, plan, self._situation(connection, plan)
+
+            case, plan, situation = await self._database.reading(look)
+            await self.mend(plan)
+            change = situation.asked_again(case.change)
+            settled = await self._run(plan, situation, change, approved=case, decision=decision)
+            if settled.rejected is not None:
+                why = (
+                    f"nothing is released: on version {situation.state.version} the change comes to the delta of "
+                    f"candidate {settled.rejected}, which was rejected"
+                )
+                await self._no_longer_held(plan.id, case.change)
+                await self._database.writing(lambda connection: record_decision(connection, case, Outcome.FAILED, why))
+                raise RefusedError(why)
+            if settled.candidate is not None:
+                await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
+                await self._hold(settled.candidate, None)
+                return Approval(case.id, None, settled.candidate.id)
+            outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
+            await self._database.writing(lambda connection: record_decision(connection, case, outcome, None))
+            self._in_background(self._offer_the_rest(plan))  # waits for the lock
+            await self._publish_made(plan, settled, user)
+        return Approval(case.id, settled.made, None)
+
+    async def _offer_the_rest(self, plan: ListPlan) -> None:
+        """Offers all sources again: entries that they offer beyond the released delta are another change."""
+        for source in plan.sources:
+            await self._guarded(f"source {source}", self.offer(plan.id, source))
+
+    async def reject(self, candidate: CandidateId, uid: int, user: str, why: str) -> None:
+        """Rejects a held candidate: its delta is never published. Raises RefusedError."""
+        found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
+        async with self.locks[found.candidate.list]:
+            decision = Decision(uid, user, self._clock(), approve=False)
+
+            def record(connection: Connection) -> None:
+                case = candidates.decide(connection, candidate, decision, why)
+                record_decision(connection, case.candidate, Outcome.FAILED, f"candidate {candidate} was rejected")
+
+            await self._database.writing(record)
+        log.warning("candidate %s was rejected by %s", candidate, user)
+
+    def _situation(self, connection: Connection, plan: ListPlan) -> Situation:
+        return Situation.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
+
+    def _plan_of(self, candidate: Candidate) -> ListPlan:
+        plan, change = self.lists.get(candidate.list), candidate.change
+        if plan is None or (change.kind == ChangeKind.SOURCE and change.cause not in plan.sources):
+            what = f"source {change.cause}" if change.cause else "changes: it is not configured"
+            raise RefusedError(f"list {candidate.list} no longer takes {what}: reject the candidate")
+        if change.kind == ChangeKind.POLICY and change.policy != plan.policy:
+            raise RefusedError(f"the configuration of list {plan.id} has changed since: reject the candidate")
+        return plan
+
+    # -- damage ----------------------------------------------------------------------------------------------------
+
+    async def mend(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
+        """Verifies the live snapshot, and makes it and the files in `damaged` again where they are damaged. The caller
+        has the list's lock."""
+        live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).live
+        broken = set(damaged)
+        if live is not None and not await asyncio.to_thread(self.verified.check, live.sha256):
+            broken.add(live.sha256)
+            if plan.id not in self._publisher.damaged:
+                self._publisher.damaged.add(plan.id)
+                log.error("list %s: the file of version %d is missing or damaged", plan.id, live.version)
+        if broken:
+            answer = await self._jobs.run(
+                mending.rebuild, self._store, plan.id, sorted(broken), self.verified.fingerprints, limits=COMMIT
+            )
+            self.verified.learn(answer["verified"])
+            broken = {digest for digest in broken if not await asyncio.to_thread(self.verified.check, digest)}
+            if answer["rebuilt"]:
+                log.warning("list %s: sealed files made again: %s", plan.id, ", ".join(answer["rebuilt"]))
+            if answer["lost"]:
+                log.error(
+                    "list %s: the deltas of versions %s can't be made again: diffs start at the newest of these now",
+                    plan.id,
+                    ", ".join(map(str, answer["lost"])),
+                )
+        if live is None or live.sha256 not in broken:
+            self._publisher.damaged.discard(plan.id)
+        else:
+            log.error("list %s: version %d can't be made again yet: pull its sources", plan.id, live.version)
+
+    async def serve(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
+        """Serves the live version, after a start or a reload. Makes the files in `damaged` again first.
+
+        Raises StoreError.
+        """
+        async with self._settling(plan.id):
+            await self.mend(plan, damaged)
+            await self._publisher.publish(plan.id)
+        self._in_background(self._render(plan.id))
+
+    # -- start and reload ------------------------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """After a start or a reload: judges held candidates again (they stay held), settles a changed policy as a
+        change, and offers each source's newest entries to its lists."""
+        await asyncio.gather(*(self._reconcile_and_offer(plan) for plan in list(self.lists.values())))
+
+    async def _reconcile_and_offer(self, plan: ListPlan) -> None:
+        await self._guarded(f"list {plan.id}", self._reconcile(plan))
+        for source in list(self.sources.values()):
+            if plan.id in source.lists and not source.quarantine:
+                await self._guarded(f"source {source.id}", self._offer_current(plan.id, source))
+
+    async def _reconcile(self, plan: ListPlan) -> None:
+        await self.judge_again(plan)
+        async with self._settling(plan.id):
+            situation = await self._database.reading(lambda connection: self._situation(connection, plan))
+            if situation.state.live is not None:
+                result = await self._settle(plan, situation, situation.policy_change())
+                if result.outcome is not Outcome.UNCHANGED:
+                    log.info("list %s: policy change: %s %s", plan.id, result.outcome, result.reason or "")
+
+    async def judge_again(self, plan: ListPlan) -> None:
+        """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
+        async with self._settling(plan.id):
+            situation = await self._database.reading(lambda connection: self._situation(connection, plan))
+            for case in situation.cases:
+                change = case.candidate.change
+                wanted = change.kind == ChangeKind.SOURCE and change.cause in plan.sources
+                if wanted:
+                    again = situation.asked_again(change)
+                    await self._settle(plan, situation, again, hold_all=True)
+
+    async def _offer_current(self, list_id: ListId, source: SourcePlan) -> Result:
+        """Offers the newest entries of a source, unless they were read with other settings than today's."""
+        state = await self._database.reading(
+            functools.partial(source_state, source=source.id, settings=source.settings)
+        )
+        if state.report is None or not state.current:
+            return Result(Outcome.UNCHANGED)
+        return await self.offer(list_id, source.id)
+
+    async def _guarded(self, what: str, work: Coroutine[Any, Any, Result | None]) -> None:
+        """Logs an error instead of raising it: the other lists and sources are still settled."""
+        try:
+            result = await work
+        except Exception as error:
+            log.error(
+                "%s: its change could not be settled, the next pull tries again: %s",
+                what,
+                told(error),
+                exc_info=without_text(error),
+            )
+            return
+        if result is not None and result.outcome is not Outcome.UNCHANGED:
+            log.info("%s: %s %s", what, result.outcome, result.reason or "")
+
+    async def offer_awaited(self, waiting: set[ListId]) -> None:
+        """Offers again to lists that waited for a source's first pull, now that it has ended, successfully or not."""
+        for source in [source for source in self.sources.values() if waiting & set(source.lists)]:
+            for name in sorted(waiting & set(source.lists)):
+                await self._guarded(f"source {source.id}", self._offer_current(name, source))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _body(change: Change) -> tuple[int, int]:
+    return change.records, change.rejected
+
+
+def _reasons(candidate: Candidate) -> str:
+    return "; ".join(map(str, candidate.reasons))

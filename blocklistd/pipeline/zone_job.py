@@ -1,0 +1,172 @@
+"""The job that brings a zone to its list's live version: its files, and its next serial if a rule has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from blocklistd.errors import DamagedError
+from blocklistd.lines.delta import ENTRIES, parse
+from blocklistd.model import Sha256, Version, VersionInfo
+from blocklistd.store.database import Database
+from blocklistd.store.diffs import changes_between, deltas_between, net_delta
+from blocklistd.store.files import SealedFiles
+from blocklistd.store.lists import ListState, list_state, oldest_diff
+from blocklistd.store.store import Store
+from blocklistd.store.verified import Fingerprints, Verified
+from blocklistd.store.zone_files import RulesDelta, ZoneFiles, follow, make, rules_between, seal_delta
+from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial
+
+FOLLOW_SHARE: Final = 40  # a change of more than one entry in so many costs more to follow than the zone to make
+FOLLOW_ALWAYS: Final = 64  # changed entries that are followed, however small the list is
+_NO_CHANGE: Final = RulesDelta(Sha256(hashlib.sha256(b"").hexdigest()), 0, 0)
+
+
+def digests_read(connection: Connection, plan: ZonePlan) -> list[Sha256]:
+    """The sealed files that `advance` may read: the caller hands it the fingerprints of these."""
+    state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
+    if state.live is None:
+        return []
+    deltas = _deltas(connection, plan, state, state.live, last) or []
+    return [state.live.sha256, *deltas, *(last.digests if last else ())]
+
+
+def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool, fingerprints: Fingerprints) -> dict[str, Any]:
+    """The job: brings a zone to its list's live version.
+
+    `anew`: files of the zone may be damaged, so all are made again from the list's snapshot; if the rules are those of
+    the newest serial, it stays. `fingerprints` are those of files that were verified (`digests_read`). The answer has
+    the `serial`, None while the list has no version, and under `verified` the fingerprints of the files that were
+    verified or written here. Raises DamagedError if the list's snapshot is damaged.
+    """
+    with store.opened() as (database, files):
+        verified = Verified(files, fingerprints)
+        serial = _advance(database, files, verified, plan, now, anew=anew)
+        new = {digest: found for digest, found in verified.fingerprints.items() if fingerprints.get(digest) != found}
+        return {"serial": serial, "verified": new}
+
+
+def _advance(
+    database: Database, files: SealedFiles, verified: Verified, plan: ZonePlan, now: datetime, *, anew: bool
+) -> int | None:
+    with database.read() as connection:
+        state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
+        live = state.live
+        if live is None:
+            return None
+        here = (state.session, live.version, plan.record_settings, plan.apex_settings)
+        if last and not anew and (last.session, last.version, last.record_settings, last.apex_settings) == here:
+            return last.serial
+        deltas = None if anew else _deltas(connection, plan, state, live, last)
+    made: ZoneFiles | None = None
+    delta: RulesDelta | None = None
+    if last is not None and deltas is not None:
+        with suppress(DamagedError):  # then the list's snapshot is what the zone is made from
+            made, delta = _follow(files, verified, plan, last, deltas, state.secret)
+    if made is None:
+        made, delta = _make(files, verified, plan, last, live, state.secret)
+    values = {
+        "list": plan.list,
+        "session": state.session,
+        "version": live.version,
+        "record_settings": plan.record_settings,
+        "names": made.names,
+        "wire": made.wire,
+        "covered": made.covered,
+        "omitted": made.omitted,
+    }
+    if last is not None and delta == _NO_CHANGE and last.apex_settings == plan.apex_settings:
+        with database.write() as connection:  # a version that changes no rule
+            keep_serial(connection, plan.name, last.serial, values)
+        return last.serial
+    if delta == _NO_CHANGE:
+        verified.wrote(seal_delta(files, []).digest)
+    serial = plan.serial_start
+    if last is not None and not last.serial < serial < last.serial + 2**31:  # further on is back (RFC 1982 3.2)
+        serial = last.serial + 1
+    with database.write() as connection:
+        add_serial(
+            connection,
+            values
+            | {
+                "zone": plan.name,
+                "serial": serial,
+                "apex_settings": plan.apex_settings,
+                "rules": made.rules,
+                "records": made.records,
+                "delta": delta.digest if delta else None,
+                "added": delta.added if delta else 0,
+                "removed": delta.removed if delta else 0,
+                "time": now,
+            },
+        )
+    return serial
+
+
+def _deltas(
+    connection: Connection, plan: ZonePlan, state: ListState, live: VersionInfo, last: ZoneSerial | None
+) -> list[Sha256] | None:
+    """The list's deltas since the zone's version. None where the zone has to be made from the list's snapshot: the
+    settings or the session have changed, a delta is not kept, or the change is large."""
+    if last is None or last.names is None:
+        return None
+    if last.session != state.session or last.record_settings != plan.record_settings:
+        return None
+    if not oldest_diff(connection, state.id) <= last.version <= live.version:
+        return None
+    since = Version(last.version)
+    if changes_between(connection, state.id, since, live.version) > live.entries // FOLLOW_SHARE + FOLLOW_ALWAYS:
+        return None
+    found = deltas_between(connection, state.id, since, live.version)
+    kept = [digest for digest in found if digest is not None]
+    return kept if len(kept) == len(found) else None
+
+
+def _follow(
+    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial, deltas: list[Sha256], secret: bytes
+) -> tuple[ZoneFiles, RulesDelta]:
+    """The zone from its last files and the list's deltas since. Raises DamagedError if one of these is damaged."""
+    before = last.files
+    assert before is not None
+    removes: list[bytes] = []
+    adds: list[bytes] = []
+    with verified.reading([*deltas, *last.digests]):
+        with net_delta(files, verified, ENTRIES, deltas) as parts:
+            for part in parts:
+                gone, come = parse(ENTRIES, part.data)
+                removes += gone
+                adds += come
+        made, change = follow(files, plan.ruling, before, removes, adds, secret)
+    for digest in {made.names, made.rules, made.wire}.difference(last.digests):
+        verified.wrote(digest)
+    if not change.data:
+        return made, _NO_CHANGE
+    delta = seal_delta(files, [change])
+    verified.wrote(delta.digest)
+    return made, delta
+
+
+def _make(
+    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial | None, live: VersionInfo, secret: bytes
+) -> tuple[ZoneFiles, RulesDelta | None]:
+    """The zone from the list's snapshot, and the delta from its last rules: None if the records say something else
+    since, or the last rules are damaged. Raises DamagedError if the snapshot is."""
+    with verified.reading([live.sha256]):
+        made = make(files, plan.ruling, live.sha256, secret)
+    for digest in (made.names, made.rules, made.wire):
+        verified.wrote(digest)
+    if last is None or last.plan.ruling.action != plan.ruling.action:
+        return made, None
+    if made.rules == last.rules:
+        return made, _NO_CHANGE
+    try:
+        with verified.reading([last.rules]), rules_between(files, last.rules, made.rules) as parts:
+            delta = seal_delta(files, parts)
+    except DamagedError:
+        return made, None
+    verified.wrote(delta.digest)
+    return made, delta

@@ -1,0 +1,1 @@
+"""The name server: messages, signatures, transfers and notifications."""

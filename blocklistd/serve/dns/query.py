@@ -1,0 +1,127 @@
+"""What a DNS request is answered with. Pure: bytes and the time in, an answer or the plan of a transfer out.
+
+docs/dns.md has the table; the order of checks is RFC 8945 5.2: the key, the signature, the time, and only then who may
+have what.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from blocklistd.serve.dns import message as dm
+from blocklistd.serve.dns import tsig
+from blocklistd.serve.dns.message import Malformed, Query
+from blocklistd.serve.dns.transfer import counted, newer
+from blocklistd.serve.dns.tsig import Key, Signer
+from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
+
+ANSWERED: Final = (dm.SOA, dm.AXFR, dm.IXFR)
+_NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One message; `asked` is what for, of a few words, `rcode` what it says, with OPT's bits (RFC 6891 6.1.3)."""
+
+    wire: bytes
+    asked: str = "malformed"
+    rcode: int = dm.FORMERR
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer of `view`: the difference from serial `since`, or, where that is None, all of it."""
+
+    query: Query
+    view: ZoneView
+    key: Key | None
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A secondary that asked from `serial` (None: it has nothing, or did not say)."""
+
+    peer: Peer
+    zone: bytes
+    address: str
+    serial: int | None
+
+
+def respond(
+    wire: bytes, zones: Zones, address: str, now: int, *, tcp: bool
+) -> tuple[Reply | Transfer | None, Seen | None]:
+    """The answer (None: silence) and who was seen. Never raises, whatever the bytes."""
+    try:
+        query = dm.parse(wire)
+    except Malformed as malformed:
+        return (Reply(malformed.answer) if malformed.answer else None), None
+    key = None
+    if query.tsig is not None:
+        try:
+            key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
+        except tsig.Refused as refused:
+            return Reply(_refuse(query, refused, now), _asked(query), dm.NOTAUTH), None
+    answer, seen = _decide(query, zones, key, address, tcp)
+    if isinstance(answer, Transfer):
+        return answer, seen
+    signed = sign(query, key, answer, now)
+    if not tcp and len(signed) > query.payload:
+        signed = sign(query, key, dm.truncated(query), now)
+    return Reply(signed, _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
+
+
+def _asked(query: Query) -> str:
+    return _NAMES.get(query.type, "other") if query.opcode == dm.QUERY else "other"
+
+
+def sign(query: Query, key: Key | None, answer: bytes, now: int) -> bytes:
+    if key is None or query.tsig is None:
+        return answer
+    return Signer(key, query.tsig.mac).sign(answer, now)
+
+
+def _refuse(query: Query, refused: tsig.Refused, now: int) -> bytes:
+    assert query.tsig is not None
+    answer = dm.answer(query, dm.NOTAUTH)
+    if refused.key is None:
+        return tsig.unsigned_error(answer, query.tsig, now, refused.error)
+    # RFC 8945 5.2.3: signed, with the time of the request, and ours as other data
+    other = struct.pack("!HI", now >> 32, now & 0xFFFFFFFF)
+    return Signer(refused.key, query.tsig.mac).sign(answer, query.tsig.time, refused.error, other)
+
+
+def _decide(
+    query: Query, zones: Zones, key: Key | None, address: str, tcp: bool
+) -> tuple[bytes | Transfer, Seen | None]:
+    if query.edns:
+        return dm.answer(query, dm.BADVERS), None
+    if query.opcode != dm.QUERY:
+        return dm.answer(query, dm.NOTIMP), None
+    if query.klass != dm.IN or query.type not in ANSWERED or query.name not in zones:
+        return dm.answer(query, dm.REFUSED), None
+    peer = zones.peer_of(key, address, query.name)
+    if peer is None:
+        return dm.answer(query, dm.REFUSED), None
+    view = zones.get(query.name)
+    if view is None:  # an empty zone would unblock everything on a secondary that is taken over
+        return dm.answer(query, dm.SERVFAIL), None
+    seen = Seen(peer, query.name, address, query.serial if query.type == dm.IXFR else None)
+    if query.type == dm.IXFR and query.serial is None:
+        return dm.answer(query, dm.FORMERR), None
+    if query.type == dm.AXFR and not tcp:
+        return dm.answer(query, dm.REFUSED), None  # RFC 5936 4.2: not over UDP
+    current = query.type == dm.IXFR and query.serial is not None and not newer(view.serial % 2**32, query.serial)
+    if query.type == dm.SOA or current or not tcp:
+        return dm.answer(query, dm.NOERROR, view.soa(), 1, authoritative=True), seen
+    return Transfer(query, view, key, _since(query, view)), seen
+
+
+def _since(query: Query, view: ZoneView) -> int | None:
+    """The serial that the client has, if a difference from it can be made."""
+    if query.type != dm.IXFR or query.serial is None:
+        return None
+    since = counted(query.serial, view.serial)
+    return since if since >= view.oldest else None

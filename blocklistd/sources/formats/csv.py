@@ -1,0 +1,137 @@
+"""CSV (RFC 4180) with a header row: `fields` names the columns, quoted fields may hold commas and newlines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from blocklistd.errors import ParseError
+from blocklistd.limits import MAX_LINE
+from blocklistd.model import ATTRIBUTES
+from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record, Reject, fitting, lines, type_refusal
+
+
+def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
+    """Rejects: too-long, malformed (quotes), short-row (a configured column is cut off), not-utf8, no-value, no-type,
+    unknown-type. A configured column that the header does not have is as one that is empty everywhere, except the
+    value's: without it this raises ParseError.
+    """
+    rows = _rows(body)
+    header = next(rows, None)
+    if header is None:
+        return
+    columns = _columns(header, options)
+    value_column = columns["value"]
+    type_column = columns.get("type")
+    attribute_columns = [(key, columns.get(key), options.defaults.get(key, "")) for key in ATTRIBUTES]
+    default_type = options.defaults.get("type", "")
+    needed = max(columns.values())
+    for row in rows:
+        if isinstance(row, Reject):
+            yield row
+            continue
+        number, cells = row
+        if len(cells) <= needed:
+            yield Reject(number, "short-row")
+            continue
+        value = cells[value_column].strip(WHITESPACE)
+        type = (type_column is not None and cells[type_column].strip()) or default_type
+        if not value:
+            yield Reject(number, "no-value")
+        elif not _is_utf8(value):
+            yield Reject(number, "not-utf8")
+        elif refusal := type_refusal(type):
+            yield Reject(number, refusal)
+        else:
+            attributes, dropped = fitting(
+                (key, (column is not None and cells[column].strip()) or default)
+                for key, column, default in attribute_columns
+            )
+            yield Record(number, type, value, attributes, dropped)
+
+
+def _columns(header: tuple[int, list[str]] | Reject, options: FormatOptions) -> dict[str, int]:
+    """Where each configured part of a record is in a row; at least the value."""
+    wanted = options.fields.get("value")
+    if wanted is None:
+        raise ParseError("no column is configured for the value: expected fields.value")
+    if isinstance(header, Reject):
+        raise ParseError(f"the first row is not CSV ({header.code}): expected a header with the column {wanted!r}")
+    places: dict[str, int] = {}
+    for place, title in enumerate(header[1]):
+        places.setdefault(title.strip(), place)
+    if wanted not in places:
+        raise ParseError(
+            f"the header has no column {wanted!r} (fields.value) among its {len(header[1])}:"
+            " expected a first row of column names, separated by commas"
+        )
+    return {part: places[column] for part, column in options.fields.items() if column in places}
+
+
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+class _TooLong(Exception):
+    """A row has more than MAX_LINE bytes, or one line of it has."""
+
+
+class _Feed:
+    """The lines that csv.reader asks for, able to give those of a row that can't be read once more.
+
+    One quote too many would swallow the rows up to the next quote, or the end. So of a bad row only its first line is
+    given up and the reader begins again with the second. What is held is bounded by MAX_LINE.
+    """
+
+    def __init__(self, body: BinaryIO) -> None:
+        self._fresh = lines(body)
+        self._again: list[tuple[int, bytes | None]] = []
+        self._row: list[tuple[int, bytes | None]] = []
+        self._size = 0
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        numbered = self._again.pop() if self._again else next(self._fresh)
+        self._row.append(numbered)
+        line = numbered[1]
+        if line is None:
+            raise _TooLong
+        self._size += len(line)
+        if self._size > MAX_LINE:
+            raise _TooLong
+        return line.decode("utf-8", "surrogateescape")
+
+    def begin(self) -> None:
+        """The next line is the first of a row."""
+        self._row.clear()
+        self._size = 0
+
+    def give_up(self) -> None:
+        """The row can't be read: all but its first line come again."""
+        self._again.extend(reversed(self._row[1:]))
+
+    @property
+    def number(self) -> int:
+        """That of the row's first line."""
+        return self._row[0][0]
+
+
+def _rows(body: BinaryIO) -> Iterator[tuple[int, list[str]] | Reject]:
+    """The rows that are not blank. Strict: lenient quotes can hide whole rows in one field without an error."""
+    feed = _Feed(body)
+    reader = csv.reader(feed, strict=True)
+    while True:
+        feed.begin()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, _TooLong) as error:  # after either the reader begins a new row
+            yield Reject(feed.number, "too-long" if isinstance(error, _TooLong) else "malformed")
+            feed.give_up()
+            continue
+        if row:
+            yield feed.number, row

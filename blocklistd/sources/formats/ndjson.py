@@ -1,0 +1,95 @@
+"""Newline-delimited JSON: a document a line, `fields` has JSON Pointers (RFC 6901) to the parts of a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final, TypeAlias
+
+import orjson
+
+from blocklistd.errors import ParseError
+from blocklistd.model import ATTRIBUTES
+from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record, Reject, fitting, lines, type_refusal
+
+Pointer: TypeAlias = tuple[str, ...]
+"""The reference tokens of a JSON Pointer, unescaped; none of them point to the whole document."""
+
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
+    """Rejects: too-long, not-utf8, not-json, no-value (absent, empty or not a text), no-type, unknown-type."""
+    pointers = _pointers(options)
+    value_pointer = pointers["value"]
+    type_pointer = pointers.get("type")
+    attribute_pointers = [(key, pointers.get(key), options.defaults.get(key)) for key in ATTRIBUTES]
+    default_type = options.defaults.get("type", "")
+    for number, line in lines(body):
+        if line is None:
+            yield Reject(number, "too-long")
+            continue
+        if line.isspace():
+            continue
+        try:
+            document = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            yield Reject(number, "not-json" if _is_utf8(line) else "not-utf8")
+            continue
+        value = resolve(document, value_pointer)
+        type = _said(document, type_pointer, default_type)
+        if not isinstance(value, str) or not (value := value.strip(WHITESPACE)):
+            yield Reject(number, "no-value")
+        elif not isinstance(type, str):
+            yield Reject(number, "unknown-type")
+        elif refusal := type_refusal(type):
+            yield Reject(number, refusal)
+        else:
+            attributes, dropped = fitting(
+                (key, _said(document, pointer, default)) for key, pointer, default in attribute_pointers
+            )
+            yield Record(number, type, value, attributes, dropped)
+
+
+def parse_pointer(text: str) -> Pointer:
+    """RFC 6901 section 3; raises ValueError where the text is no JSON Pointer."""
+    if not _POINTER.fullmatch(text):
+        raise ValueError("not a JSON Pointer: expected / before each key, and ~ only in ~0 and ~1")
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:])
+
+
+def resolve(document: object, pointer: Pointer) -> object:
+    """What a pointer points to (RFC 6901 section 4); None where there is nothing, as where there is null."""
+    for token in pointer:
+        if isinstance(document, dict):
+            document = document.get(token)
+        elif isinstance(document, list) and _INDEX.fullmatch(token) and int(token) < len(document):
+            document = document[int(token)]
+        else:
+            return None
+    return document
+
+
+def _said(document: object, pointer: Pointer | None, default: str | None) -> object:
+    found = None if pointer is None else resolve(document, pointer)
+    if isinstance(found, str):
+        found = found.strip()
+    return default if found is None or found == "" else found
+
+
+def _pointers(options: FormatOptions) -> dict[str, Pointer]:
+    if "value" not in options.fields:
+        raise ParseError("no pointer is configured for the value: expected fields.value")
+    try:
+        return {part: parse_pointer(text) for part, text in options.fields.items()}
+    except ValueError as error:
+        raise ParseError(f"fields: {error}") from None
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

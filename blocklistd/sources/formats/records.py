@@ -1,0 +1,125 @@
+"""What every format makes of a body: records and rejects; and what all formats share: lines, types, attributes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, NamedTuple
+
+from blocklistd.errors import ParseError
+from blocklistd.kinds import KINDS
+from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
+from blocklistd.lines.keys import Buffer
+from blocklistd.model import ATTRIBUTES, LEFT_OUT, UNBUILT_TYPES
+
+_BOM: Final = b"\xef\xbb\xbf"
+_INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_COUNT: Final = re.compile(r"[0-9]{1,9}")
+WHITESPACE: Final = " \t\n\r\v\f"  # what bytes.strip takes away, and is trimmed from a value: ASCII's only
+
+
+class Record(NamedTuple):
+    """What a body says of one entry, before it is canonical. Not to be changed: records may share their attributes.
+
+    `number` is that of the line where it begins in the body, from 1; `type` is one of KINDS; `dropped` counts
+    attributes that did not fit and were left out, which is never a reason to leave out the entry.
+    """
+
+    number: int
+    type: str
+    value: str
+    attributes: dict[str, str | int]
+    dropped: int = 0
+
+
+class Reject(NamedTuple):
+    """A record that can't be read: the number of its line and a static reason, nothing of its content."""
+
+    number: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormatOptions:
+    """A source's `fields` (where a record's parts are) and `defaults` (for what a record does not say)."""
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+def opening(body: Buffer, format: str) -> int:
+    """Where the first line begins: behind the byte order mark, if there is one.
+
+    Raises ParseError where the body begins with `<`: hotlines answer with their error page and status 200 more often
+    than one would think.
+    """
+    start = len(_BOM) if body[: len(_BOM)] == _BOM else 0
+    first = _INK.search(body, start)
+    if first is not None and first[0] == b"<":
+        raise ParseError(
+            f"this is HTML or XML, not a list in the format {format};"
+            " is the URL right, or does the hotline show an error page?"
+        )
+    return start
+
+
+def lines(body: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """The lines from where the body stands, ends included, with their numbers from 1.
+
+    None is a line of more than MAX_LINE bytes, which is never held as a whole.
+    """
+    number = 0
+    while line := body.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) <= MAX_LINE or line.endswith(b"\n"):
+            yield number, line
+            continue
+        while (rest := body.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+            pass
+        yield number, None
+
+
+def type_refusal(type: str) -> str | None:
+    """The code with which a record of this type is rejected; None for one of KINDS."""
+    if type in KINDS:
+        return None
+    if type in UNBUILT_TYPES:
+        return LEFT_OUT
+    return "unknown-type" if type else "no-type"
+
+
+def fitting(found: Iterable[tuple[str, object]]) -> tuple[dict[str, str | int], int]:
+    """The attributes that are known and fit, and how many did not; an empty one is absent, and nothing was dropped.
+
+    A text fits that has at most MAX_ATTRIBUTE characters and none that controls a terminal or a line; `verifiers`
+    is a whole number from 0.
+    """
+    attributes: dict[str, str | int] = {}
+    dropped = 0
+    for key, raw in found:
+        if raw is None or raw == "":
+            continue
+        fit = _fit(key, raw)
+        if fit is None:
+            dropped += 1
+        elif fit != "":
+            attributes[key] = fit
+    return attributes, dropped
+
+
+def default_attributes(options: FormatOptions) -> dict[str, str | int]:
+    """The attributes of every record of a format that has no place for any."""
+    return fitting((key, options.defaults.get(key)) for key in ATTRIBUTES)[0]
+
+
+def _fit(key: str, raw: object) -> str | int | None:
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raw = str(raw)
+    if not isinstance(raw, str):
+        return None
+    text = raw.strip()
+    if key == "verifiers" and text:
+        return int(text) if _COUNT.fullmatch(text) else None
+    return text if len(text) <= MAX_ATTRIBUTE and not _CONTROL.search(text) else None

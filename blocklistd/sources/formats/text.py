@@ -1,0 +1,29 @@
+"""Plain text: one value a line, all of the type `defaults.type`; blank lines and lines that begin with `#` are
+skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
+
+
+def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
+    """Rejects: too-long, not-utf8, no-type, unknown-type. A `#` inside a line is part of the value."""
+    type = options.defaults.get("type", "")
+    refusal = type_refusal(type)
+    attributes = default_attributes(options)
+    for number, line in lines(body):
+        if line is None:
+            yield Reject(number, "too-long")
+            continue
+        trimmed = line.strip()
+        if not trimmed or trimmed.startswith(b"#"):
+            continue
+        try:
+            value = trimmed.decode()
+        except UnicodeDecodeError:
+            yield Reject(number, "not-utf8")
+            continue
+        yield Record(number, type, value, attributes) if refusal is None else Reject(number, refusal)

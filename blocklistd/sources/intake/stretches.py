@@ -1,0 +1,88 @@
+"""A body by stretches of whole lines: read for themselves, several at a time, or only those that changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Final
+
+from blocklistd.kinds import DIGITS, PLAIN, plain
+from blocklistd.limits import MAX_URL
+from blocklistd.lines.keys import Buffer
+from blocklistd.lines.snapshot import blocks
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.records import FormatOptions, default_attributes
+from blocklistd.sources.intake.canonical import Reading, read
+
+STRETCH: Final = 4 << 20  # bytes read at a time
+
+Reader = Callable[[bytes], Reading]
+
+
+def is_bulk(format: str, options: FormatOptions) -> bool:
+    """Whether a body is, for the most part, a hash a line (bulk.py)."""
+    return format == "text" and options.defaults.get("type") in DIGITS
+
+
+def cuts(body: Buffer, start: int) -> list[int]:
+    """Where the stretches of a body begin, the first at `start`, and where the last one ends."""
+    return blocks(body, STRETCH, start)
+
+
+def heading(body: Buffer, start: int, format: str) -> int | None:
+    """Where the lines begin that can be read each for itself, behind what has to be read before any of them: the header
+    of a CSV. None where a line alone says nothing: in a CSV with quotes, which may hold newlines."""
+    if format != "csv":
+        return start
+    if body.find(b'"', start) >= 0:
+        return None
+    while start < len(body) and body[start : start + 1] in (b"\n", b"\r"):  # rows that are blank
+        start = body.find(b"\n", start) + 1 or len(body)
+    return body.find(b"\n", start) + 1 or len(body)
+
+
+def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
+    """Reads stretches; `head` are whole lines that each is read behind, not counted. Line numbers are from 1 within the
+    stretch."""
+    kind = options.defaults.get("type", "")
+    if format == "text" and kind in PLAIN and not default_attributes(options):
+        return lambda stretch: _plain(stretch, kind, options) or _any(stretch, format, options, b"")
+    return lambda stretch: _any(stretch, format, options, head)
+
+
+def _any(stretch: bytes, format: str, options: FormatOptions, head: bytes) -> Reading:
+    reading = read(FORMATS[format](io.BytesIO(head + stretch), options))
+    above = head.count(b"\n")
+    if above:
+        reading.rejects = [(number - above, code) for number, code in reading.rejects]
+    return reading
+
+
+def _plain(stretch: bytes, kind: str, options: FormatOptions) -> Reading | None:
+    """A text's values that are canonical as they stand, found many at a time, at half the cost; what else there is of
+    lines is read as any. None where that is not to be had."""
+    try:
+        text = stretch.decode()
+    except UnicodeDecodeError:
+        return None
+    values = text.replace("\r\n", "\n").split("\n")
+    if not values[-1]:
+        values.pop()
+    whole = plain(kind, text).fullmatch
+    others: list[int] = []
+    if "xn--" in text or not all(map(whole, values)):
+        others = [number for number, value in enumerate(values) if "xn--" in value or not whole(value)]
+    if max(map(len, values), default=0) > MAX_URL:
+        return None
+    rest = _any("\n".join([values[number] for number in others]).encode(), "text", options, b"")
+    rest.rejects = [(others[number - 1] + 1, code) for number, code in rest.rejects]
+    if others:
+        skipped = set(others)
+        values = [value for number, value in enumerate(values) if number not in skipped]
+    found = Reading(values, rest.rejects, rest.dropped, kind=kind)
+    # of the characters of such values `!` alone is below the quote that ends one, and so below the end of a shorter one
+    if rest.lines or "!" in text:
+        found = found.whole()
+        found.lines += rest.lines
+        found.plain = rest.plain
+    return found

@@ -1,0 +1,1 @@
+"""How a body proves its origin."""

@@ -1,0 +1,1 @@
+"""How a body comes from its hotline."""

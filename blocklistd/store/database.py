@@ -1,0 +1,158 @@
+"""The database: opening, migrating, and fencing off a daemon that was killed.
+
+SQLite in WAL with synchronous=FULL is the embedded default: what a transaction named survives a power cut. Jobs write
+from processes of their own; each carries the epoch of the daemon that started it, and a newer daemon's start makes
+every older epoch invalid, so that nothing a dead daemon left running can publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+
+from blocklistd.errors import FencedError, StoreError
+from blocklistd.limits import SQLITE_BUSY, THREADS
+from blocklistd.store import schema
+from blocklistd.telemetry import Stations
+
+T = TypeVar("T")
+
+HEAD: Final = "0001"
+"""The newest migration; an older database is upgraded at start, a newer one is refused."""
+
+
+class Database:
+    """One process's way to the state. Transactions are short; no call may be made on the event loop."""
+
+    def __init__(self, path: Path, epoch: int = 0) -> None:
+        self.path = path
+        self.epoch = epoch
+        self.engine = _engine(path)
+        self.stations = Stations()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view: every statement in the block sees the same state."""
+        with self._errors(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction; committed when the block is left without an exception.
+
+        Raises FencedError if another daemon took over, StoreError if the database can't be written.
+        """
+        with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
+            with self.stations.timed("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
+                transaction = connection.begin()
+            with transaction:
+                self._check_epoch(connection)
+                yield connection
+
+    async def reading(self, query: Callable[[Connection], T]) -> T:
+        """`query` in a `read` of its own, in a thread: no database call holds the event loop."""
+
+        def run() -> T:
+            with self.read() as connection:
+                return query(connection)
+
+        return await asyncio.to_thread(run)
+
+    async def writing(self, change: Callable[[Connection], T]) -> T:
+        """`change` in a `write` of its own, in a thread."""
+
+        def run() -> T:
+            with self.write() as connection:
+                return change(connection)
+
+        with self.stations.timed("database", "write"):
+            return await asyncio.to_thread(run)
+
+    def _check_epoch(self, connection: Connection) -> None:
+        current = _epoch(connection)
+        if current != self.epoch:
+            raise FencedError(
+                f"{self.path}: a newer daemon has taken over (epoch {current}, ours {self.epoch}); nothing was written"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
+
+    def take_over(self) -> None:
+        """Begins a new epoch: from here on nothing that an earlier daemon started can write."""
+        with self._errors(), self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            self.epoch = _epoch(connection) + 1
+            connection.execute(schema.meta.delete().where(schema.meta.c.key == "epoch"))
+            connection.execute(schema.meta.insert().values(key="epoch", value=str(self.epoch)))
+
+    def migrate(self) -> None:
+        """Brings the schema to HEAD, or raises StoreError if it is newer than this program."""
+        found = self._revision()
+        if found == HEAD:
+            return
+        if found is not None and found > HEAD:
+            raise StoreError(
+                f"{self.path}: its schema is {found}, this program knows up to {HEAD}: it was written by a newer "
+                f"blocklistd; install that version again"
+            )
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(importlib.resources.files("blocklistd.store") / "migrations"))
+        with self._errors(), self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _revision(self) -> str | None:
+        try:
+            with self.engine.connect() as connection:
+                if not inspect(connection).has_table("alembic_version"):
+                    return None
+                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        except OperationalError as error:
+            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
+        except DatabaseError as error:
+            raise StoreError(
+                f"{self.path}: {error.orig}: no database of blocklistd's, or not one for uid {os.geteuid()}"
+            ) from None
+
+
+def _epoch(connection: Connection) -> int:
+    return int(connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "epoch")).scalar() or 0)
+
+
+def _engine(path: Path) -> Engine:
+    # hide_parameters: an error's text would otherwise show the values bound to the statement, entries among them
+    engine = create_engine(
+        f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": SQLITE_BUSY}, max_overflow=THREADS
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # pysqlite's own BEGIN comes too late for a consistent view: see `begin`
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # a writer takes its lock at once: a reader that becomes one could only fail
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

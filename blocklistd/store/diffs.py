@@ -1,0 +1,71 @@
+"""The exact difference of any two kept versions, netted from the sealed deltas between them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from sqlalchemy import Connection, func, select
+
+from blocklistd.lines.delta import Form, Part, Spread, in_turn, net
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.store.files import SealedFiles
+from blocklistd.store.schema import versions
+from blocklistd.store.verified import Verified
+
+
+class Reach(enum.Enum):
+    """Whether a difference can be made."""
+
+    KEPT = "kept"
+    TOO_OLD = "too old"
+    NEVER = "never"
+
+
+def reach(newest: Version, oldest: Version, start: Version, end: Version) -> Reach:
+    """Where both ends stand among a list's versions: `oldest` is the lowest that a difference can start from."""
+    low, high = sorted((start, end))
+    if low < 1 or high > newest:
+        return Reach.NEVER
+    return Reach.TOO_OLD if low < oldest else Reach.KEPT
+
+
+def deltas_between(connection: Connection, list_id: ListId, start: Version, end: Version) -> list[Sha256 | None]:
+    """The deltas that lead from the lower to the higher of two versions, in order; None for one that is not kept."""
+    low, high = sorted((start, end))
+    rows = connection.execute(
+        select(versions.c.delta)
+        .where(versions.c.list == list_id, versions.c.version > low, versions.c.version <= high)
+        .order_by(versions.c.version)
+    )
+    return list(rows.scalars())
+
+
+@contextmanager
+def net_delta(
+    files: SealedFiles,
+    verified: Verified,
+    form: Form,
+    deltas: Sequence[Sha256],
+    *,
+    reverse: bool = False,
+    spread: Spread = in_turn,
+) -> Iterator[Iterator[Part]]:
+    """One delta for several sealed deltas in a row, part by part. Raises DamagedError where one is damaged."""
+    verified.require(*deltas)
+    with ExitStack() as stack:
+        yield net(form, [stack.enter_context(files.map(digest)) for digest in deltas], reverse=reverse, spread=spread)
+
+
+def changes_between(connection: Connection, list_id: ListId, start: Version, end: Version) -> int:
+    """How many lines the deltas between two versions have: what a difference costs at most."""
+    low, high = sorted((start, end))
+    each = versions.c.added + versions.c.removed + 2 * versions.c.changed
+    return int(
+        connection.execute(
+            select(func.coalesce(func.sum(each), 0)).where(
+                versions.c.list == list_id, versions.c.version > low, versions.c.version <= high
+            )
+        ).scalar_one()
+    )

@@ -1,0 +1,207 @@
+"""Lists and their versions: what is live, what it was composed from, and the statements that name the next version."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from blocklistd.errors import StoreError
+from blocklistd.model import (
+    CandidateId,
+    Change,
+    ChangeKind,
+    IntakeReport,
+    ListId,
+    Policy,
+    Sha256,
+    SourceId,
+    Version,
+    VersionInfo,
+)
+from blocklistd.store.schema import candidates, list_sources, lists, versions
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """A list as the store has it. `policy` and `accepted` (the sealed entries of each source) are what the live version
+    was composed from; the policy is None before the first version."""
+
+    id: ListId
+    session: str
+    secret: bytes
+    policy: Policy | None
+    live: VersionInfo | None
+    accepted: dict[SourceId, Sha256]
+
+    @property
+    def version(self) -> Version:
+        return self.live.version if self.live else Version(0)
+
+    def is_composed_from(self, change: Change) -> bool:
+        """Whether the live version is what the change asks for."""
+        return self.live is not None and (self.accepted, self.policy) == (change.sources, change.policy)
+
+
+def ensure_list(connection: Connection, list_id: ListId, now: datetime) -> None:
+    """Makes the list with its session and secret, unless it is there."""
+    if connection.execute(select(lists.c.id).where(lists.c.id == list_id)).first() is None:
+        connection.execute(
+            lists.insert().values(id=list_id, session=str(uuid.uuid4()), secret=secrets.token_bytes(32), created=now)
+        )
+
+
+def list_state(connection: Connection, list_id: ListId) -> ListState:
+    """Raises StoreError where the list is not in the store."""
+    row = connection.execute(select(lists).where(lists.c.id == list_id)).first()
+    if row is None:
+        raise StoreError(f"list {list_id} is not in the store: restart the daemon with it in the configuration")
+    rows = connection.execute(
+        select(list_sources.c.source, list_sources.c.accepted).where(list_sources.c.list == list_id)
+    )
+    accepted = {row.source: row.accepted for row in rows}
+    live = next(version_rows(connection, list_id, newest=1), None)
+    policy = Policy.from_json(row.policy) if row.policy else None
+    return ListState(list_id, row.session, row.secret, policy, live, accepted)
+
+
+def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
+    """The list's versions, newest first."""
+    rows = connection.execute(
+        select(versions, lists.c.session)
+        .join(lists, lists.c.id == versions.c.list)
+        .where(versions.c.list == list_id)
+        .order_by(versions.c.version.desc())
+        .limit(newest)
+    )
+    return (_info(row) for row in rows)
+
+
+def _info(row: Row[Any]) -> VersionInfo:
+    return VersionInfo(
+        list=row.list,
+        session=row.session,
+        version=row.version,
+        time=row.time,
+        entries=row.entries,
+        length=row.length,
+        sha256=row.sha256,
+        added=row.added,
+        removed=row.removed,
+        changed=row.changed,
+        canonicaliser=row.canonicaliser,
+        kind=ChangeKind(row.kind),
+        cause=row.cause,
+        released_by=row.released_by,
+        delta=row.delta,
+    )
+
+
+def was_released(connection: Connection, source: SourceId, report: IntakeReport, since: datetime) -> bool:
+    """Whether a change of the source to what the report says was released to one of its lists since then."""
+    found = (
+        select(versions.c.list)
+        .join(list_sources, list_sources.c.list == versions.c.list)
+        .where(list_sources.c.source == source, list_sources.c.accepted == report.asserted)
+        .where(versions.c.kind == ChangeKind.SOURCE, versions.c.cause == source, versions.c.time >= since)
+    )
+    return connection.execute(found).first() is not None
+
+
+def oldest_diff(connection: Connection, list_id: ListId) -> Version:
+    """The lowest version that a difference can start from or lead to; 0 before the first version.
+
+    That is the newest version without a delta: the first, the last whose delta was pruned, or one whose delta was lost.
+    """
+    rows = select(func.max(versions.c.version)).where(versions.c.list == list_id)
+    return Version(connection.execute(rows.where(versions.c.delta.is_(None))).scalar() or 0)
+
+
+def files_of_versions(connection: Connection, list_id: ListId) -> set[Sha256]:
+    """The snapshots and deltas of all versions, whether they are kept or not."""
+    rows = connection.execute(select(versions.c.sha256, versions.c.delta).where(versions.c.list == list_id)).all()
+    return {digest for row in rows for digest in row if digest}
+
+
+def versions_of(connection: Connection, list_id: ListId, deltas: Collection[Sha256]) -> dict[Version, Sha256]:
+    """Those of a list's versions whose delta is one of these, with it."""
+    rows = connection.execute(
+        select(versions.c.version, versions.c.delta).where(versions.c.list == list_id, versions.c.delta.in_(deltas))
+    )
+    return {row.version: row.delta for row in rows}
+
+
+def drop_delta(connection: Connection, list_id: ListId, version: Version) -> None:
+    """The delta of this version is lost: differences start at this version from now on."""
+    here = versions.c.list == list_id, versions.c.version == version
+    connection.execute(update(versions).where(*here).values(delta=None))
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a version is made of: its sealed files, the length of the snapshot in bytes, and its figures."""
+
+    snapshot: Sha256
+    length: int
+    delta: Sha256 | None
+    entries: int
+    added: int
+    removed: int
+    changed: int
+
+
+def release(
+    connection: Connection,
+    state: ListState,
+    change: Change,
+    made: NewVersion | None,
+    *,
+    now: datetime,
+    canonicaliser: int,
+    released_by: str,
+    candidate: CandidateId | None,
+) -> Version:
+    """Names the version after `state.live` and takes the change over, in the caller's transaction; the live version
+    then. Without `made` nothing in the list changed, and there is no new version.
+
+    `candidate` is the held candidate that is released by this. Raises StoreError if the list has moved on since `state`
+    was read.
+    """
+    current = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
+    if current != state.version:
+        raise StoreError(f"list {state.id} has version {current} by now, released meanwhile; pull again")
+    live = Version(current)
+    if made is not None:
+        live = Version(current + 1)
+        connection.execute(
+            versions.insert().values(
+                list=state.id,
+                version=live,
+                time=max(now, state.live.time) if state.live else now,
+                entries=made.entries,
+                length=made.length,
+                sha256=made.snapshot,
+                delta=made.delta,
+                added=made.added,
+                removed=made.removed,
+                changed=made.changed,
+                canonicaliser=canonicaliser,
+                kind=change.kind,
+                cause=change.cause,
+                released_by=released_by,
+            )
+        )
+    connection.execute(update(lists).where(lists.c.id == state.id).values(policy=change.policy.to_json()))
+    connection.execute(list_sources.delete().where(list_sources.c.list == state.id))
+    for source, accepted in change.sources.items():
+        connection.execute(list_sources.insert().values(list=state.id, source=source, accepted=accepted, time=now))
+    if candidate is not None:
+        connection.execute(
+            update(candidates).where(candidates.c.id == candidate).values(state="released", decided=now, version=live)
+        )
+    return live

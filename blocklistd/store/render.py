@@ -1,0 +1,178 @@
+"""Renderings: the diff between two versions, and the compressed form of a file that the feed serves.
+
+Each is written once, as a whole or not at all, and only from files that were verified; it is the same bytes whoever
+makes it. No digest in its name says what is in it: whoever had it made remembers its stat fingerprint, which every
+function here answers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+import zstandard
+
+from blocklistd.errors import DamagedError, StoreError, store_errors
+from blocklistd.jobs import spread
+from blocklistd.lines.delta import ENTRIES, in_turn
+from blocklistd.model import ListId, Version
+from blocklistd.store.diffs import deltas_between, net_delta
+from blocklistd.store.files import FLUSH, Disk, Draft, atomic, fingerprint, fingerprint_of
+from blocklistd.store.lists import oldest_diff
+from blocklistd.store.store import Store
+from blocklistd.store.verified import Fingerprints, Verified
+
+SUFFIX: Final = {"zstd": ".zst", "gzip": ".gz"}
+"""The content codings that are served, and what the name of a rendering adds to that of its original."""
+GZIP_LEVEL: Final = 1
+ZSTD_LEVEL: Final = 1
+ZSTD_THREADS: Final = 2  # the bytes are the same for any number but 0
+
+
+class OpenedFile:
+    """An open file of the feed. `fingerprint` is that of the open file, so it can't be replaced after it was compared.
+
+    `coding` is the content coding that it is in, `length` its bytes. Raises OSError where it can't be opened.
+    """
+
+    def __init__(self, path: Path, coding: str = "identity") -> None:
+        self.path = path
+        self.coding = coding
+        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by `close`
+        status = os.fstat(self._file.fileno())
+        self.fingerprint = fingerprint_of(status)
+        self.length = status.st_size
+        self._written = (status.st_size, status.st_mtime_ns)
+
+    def seek(self, offset: int) -> None:
+        self._file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at least one. Raises StoreError if the file was written since it was opened."""
+        data = self._file.read(size)
+        status = os.fstat(self._file.fileno())  # its ctime may be another: a file that is dropped is sent to the end
+        if not data or (status.st_size, status.st_mtime_ns) != self._written:
+            raise StoreError(f"{self.path.name}: the file was changed while it was sent")
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def diff_path(store: Store, session: str, start: Version, end: Version) -> Path:
+    """The file of the diff from `start` to `end`, once it was asked for; versions are numbers within a session."""
+    return store.diffs / session / f"{start}-{end}.ndjson"
+
+
+def rendering_path(path: Path, coding: str) -> Path:
+    """The file's rendering in a content coding of SUFFIX."""
+    return path.with_name(path.name + SUFFIX[coding])
+
+
+def write_diff(
+    store: Store,
+    list_id: ListId,
+    session: str,
+    start: Version,
+    end: Version,
+    fingerprints: Fingerprints | None = None,
+    large: bool = False,
+) -> dict[str, Any]:
+    """Writes the diff between two kept versions, netted from the sealed deltas between them.
+
+    `fingerprints` are those of the deltas that were verified; with `large`, several processes share the work, so the
+    process that calls this may have no other threads. The answer has the new file's `fingerprint`, and under
+    `verified` the fingerprints of the deltas. Raises DamagedError for a delta that is damaged, StoreError for one that
+    is not kept any more.
+    """
+    path = diff_path(store, session, start, end)
+    with store_errors(store.diffs):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store.opened() as (database, files):
+        with database.read() as connection:
+            if min(start, end) < oldest_diff(connection, list_id):
+                raise StoreError(f"list {list_id}: the diffs from version {min(start, end)} were pruned meanwhile")
+            deltas = [digest for digest in deltas_between(connection, list_id, start, end) if digest is not None]
+        verified = Verified(files, fingerprints)
+        share = spread.in_processes if large else in_turn
+        with (
+            net_delta(files, verified, ENTRIES, deltas, reverse=end < start, spread=share) as parts,
+            _replacing(files.disk, path) as draft,
+        ):
+            for part in parts:
+                draft.write(part.data)
+            for digest in deltas:  # nothing was written while they were read
+                if not verified.check(digest):  # the same bytes may have been sealed once more
+                    raise DamagedError(digest)
+    return {"fingerprint": _written(path), "verified": verified.of(deltas)}
+
+
+def compress(path: Path, coding: str, expected: str, disk: Disk | None = None) -> str:
+    """Writes a file's rendering in a content coding of SUFFIX beside it; the fingerprint of the rendering.
+
+    `expected` is the fingerprint of the file when it was verified. Raises StoreError if it has another one by now.
+    """
+    final = rendering_path(path, coding)
+    with store_errors(path.parent), open(path, "rb") as file, _replacing(disk or Disk(), final) as draft:
+        _require(file, expected, path)
+        size = os.fstat(file.fileno()).st_size
+        for piece in _zstd(file, size) if coding == "zstd" else _gzip(file, size):
+            draft.write(piece)
+        _require(file, expected, path)
+    return _written(final)
+
+
+def _require(file: BinaryIO, expected: str, path: Path) -> None:
+    if fingerprint_of(os.fstat(file.fileno())) != expected:
+        raise StoreError(f"{path.name}: the file was changed after it was verified")
+
+
+def _zstd(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """One frame of RFC 8878 with the size and the checksum of its content."""
+    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=ZSTD_THREADS, write_checksum=True)
+    stream = compressor.compressobj(size)
+    for piece in _pieces(file, size):
+        yield stream.compress(piece)
+    yield stream.flush()
+
+
+def _gzip(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """RFC 1952, without a name or a time in the header."""
+    stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    for piece in _pieces(file, size):
+        yield stream.compress(piece)
+    yield stream.flush()
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[memoryview]:
+    if not size:
+        return
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+        for start in range(0, size, FLUSH):
+            with view[start : start + FLUSH] as piece:
+                yield piece
+
+
+def _replacing(disk: Disk, final: Path) -> AbstractContextManager[Draft]:
+    """The next content of a file, which takes the place of what is there once it is complete."""
+    return atomic(disk, final.with_name(f".{secrets.token_hex(16)}"), lambda: final)
+
+
+def _written(path: Path) -> str:
+    found = fingerprint(path)
+    if found is None:
+        raise StoreError(f"{path.name}: the file was removed right after it was written")
+    return found

@@ -1,0 +1,90 @@
+"""Where the state is: one value that opens it, in the serving process and in each job."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocklistd.errors import StoreError, store_errors
+from blocklistd.store.database import Database
+from blocklistd.store.files import Disk, SealedFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py)."""
+
+    state_dir: Path
+    epoch: int = 0
+    disk: Disk = field(default_factory=Disk, compare=False, repr=False)
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "blocklistd.sqlite"
+
+    @property
+    def sealed(self) -> SealedFiles:
+        return SealedFiles(self.state_dir / "sealed", self.disk)
+
+    @property
+    def diffs(self) -> Path:
+        return self.state_dir / "diffs"
+
+    @property
+    def ixfr(self) -> Path:
+        return self.state_dir / "ixfr"
+
+    @property
+    def work(self) -> Path:
+        return self.state_dir / "work"
+
+    @property
+    def evidence(self) -> Path:
+        return self.state_dir / "evidence"
+
+    def prepare(self) -> None:
+        """Makes the state_dir: it may be passed through, for what is public in it; everything else is the daemon's own.
+
+        Raises StoreError where that can't be done.
+        """
+        with store_errors(self.state_dir):
+            if not self.state_dir.exists():
+                self.state_dir.mkdir(mode=0o700, parents=True)
+            if stat.S_IMODE(self.state_dir.stat().st_mode) != 0o711:
+                self.state_dir.chmod(0o711)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One daemon a state_dir. Raises StoreError where another has it or it can't be written."""
+        self.prepare()
+        with store_errors(self.state_dir):
+            descriptor = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "?"
+                raise StoreError(
+                    f"{self.state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own "
+                    f"state_dir"
+                ) from None
+            with store_errors(self.state_dir):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Database, SealedFiles]]:
+        """The database and the sealed files, for the length of one job."""
+        database = Database(self.database, self.epoch)
+        try:
+            yield database, self.sealed
+        finally:
+            database.close()

@@ -1,0 +1,200 @@
+"""Subscribers: who may have which lists. A token is shown once; only its SHA-256 is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, Table, select, update
+
+from blocklistd.errors import SubscriberError
+from blocklistd.model import ListId, SubscriberId
+from blocklistd.store.schema import (
+    subscriber_addresses,
+    subscriber_lists,
+    subscriber_notify,
+    subscriber_zones,
+    subscribers,
+    tsig_keys,
+)
+
+LONGEST_ID: Final = 54  # with what is put behind it, its key's name is a label of 63 octets (RFC 1035 2.3.4)
+ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_ID - 1}}}")
+TOKEN_BYTES: Final = 32
+ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
+
+
+@dataclass(frozen=True, slots=True)
+class TsigKey:
+    """A key that a subscriber's resolvers sign with (RFC 8945)."""
+
+    name: str
+    algorithm: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a new subscriber is to have. `notify` are ADDRESS:PORT, `addresses` prefixes that may ask unsigned."""
+
+    id: str
+    lists: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    algorithm: str = "hmac-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """A subscriber (an ISP), the lists and zones that it is entitled to, and how its resolvers are known."""
+
+    id: SubscriberId
+    lists: frozenset[ListId]
+    zones: frozenset[str]
+    keys: tuple[TsigKey, ...]
+    notify: tuple[str, ...]
+    addresses: tuple[str, ...]
+    created: datetime
+    created_by: str
+    revoked: datetime | None
+
+
+def digest(token: str) -> str:
+    """What of a token is kept and compared: it is random, so its hash needs no salt and gives nothing away."""
+    return hashlib.sha256(token.encode(errors="backslashreplace")).hexdigest()  # a header may hold any bytes
+
+
+def add(
+    connection: Connection,
+    wish: Wish,
+    *,
+    lists: Collection[str],
+    zones: Collection[str],
+    now: datetime,
+    created_by: str,
+) -> tuple[str, TsigKey]:
+    """Registers a subscriber; its token, which is not kept, and its key. `lists` and `zones` are those that exist.
+
+    Raises SubscriberError with what is wrong.
+    """
+    _check(wish, lists, zones)
+    if connection.execute(select(subscribers.c.id).where(subscribers.c.id == wish.id)).first():
+        raise SubscriberError(f"subscriber {wish.id} exists already: choose another id (a revoked one stays taken)")
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    name = f"{wish.id}-{secrets.token_hex(4)}"
+    key = TsigKey(name, wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
+    connection.execute(subscribers.insert().values(id=wish.id, token=digest(token), created=now, created_by=created_by))
+    connection.execute(
+        tsig_keys.insert().values(
+            name=key.name, subscriber=wish.id, algorithm=key.algorithm, secret=key.secret, created=now
+        )
+    )
+    for table, column, values in (
+        (subscriber_lists, "list", wish.lists),
+        (subscriber_zones, "zone", wish.zones),
+        (subscriber_notify, "address", wish.notify),
+        (subscriber_addresses, "prefix", wish.addresses),
+    ):
+        for value in dict.fromkeys(values):
+            connection.execute(table.insert().values({"subscriber": wish.id, column: value}))
+    return token, key
+
+
+def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
+    if not ID.fullmatch(wish.id):
+        expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
+        raise SubscriberError(f"the subscriber: {expected}")
+    if not wish.lists and not wish.zones:
+        raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
+    for what, wanted, known in (("list", wish.lists, lists), ("zone", wish.zones, zones)):
+        for name in wanted:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise SubscriberError(f"there is no such {what}: the configuration has {there}")
+    if (wish.notify or wish.addresses) and not wish.zones:
+        raise SubscriberError(f"subscriber {wish.id}: --notify and --address are for zones; name one with --zone")
+    if wish.algorithm not in ALGORITHMS:
+        raise SubscriberError(f"--tsig-algorithm: expected {' or '.join(ALGORITHMS)}")
+    for text in wish.notify:
+        endpoint(text)
+    for text in wish.addresses:
+        network(text)
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """ADDRESS:PORT, an IPv6 address in brackets. Raises SubscriberError."""
+    host, _, port = text.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+        if (
+            not port.isascii()
+            or not port.isdigit()
+            or not 0 < int(port[:6]) < 65536
+            or host.startswith("[") != (address.version == 6)
+        ):
+            raise ValueError
+    except ValueError:
+        raise SubscriberError("--notify: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53") from None
+    return str(address), int(port)
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """An address or a prefix; of mapped IPv4 addresses it is one of IPv4. Raises SubscriberError."""
+    try:
+        found = ipaddress.ip_network(text)
+        if found.version == 6 and found.network_address.ipv4_mapped and found.prefixlen >= 96:
+            return ipaddress.ip_network((found.network_address.ipv4_mapped, found.prefixlen - 96))
+        return found
+    except ValueError:
+        raise SubscriberError(
+            "--address: expected an address, or a prefix with no bits set below it, like 192.0.2.0/24"
+        ) from None
+
+
+def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by: str) -> None:
+    """From here on its token is unknown; what it has fetched stays with it."""
+    done = connection.execute(
+        update(subscribers)
+        .where(subscribers.c.id == subscriber, subscribers.c.revoked.is_(None))
+        .values(revoked=now, revoked_by=revoked_by)
+    )
+    if not done.rowcount:
+        raise SubscriberError("there is no such subscriber that could be revoked: see `subscriber list`")
+
+
+def load(connection: Connection) -> dict[str, Subscriber]:
+    """All subscribers by the digest of their token, revoked ones too."""
+
+    def by_subscriber(table: Table, column: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for owner, value in connection.execute(select(table.c.subscriber, table.c[column])):
+            found.setdefault(owner, []).append(value)
+        return found
+
+    lists, zones = by_subscriber(subscriber_lists, "list"), by_subscriber(subscriber_zones, "zone")
+    notify = by_subscriber(subscriber_notify, "address")
+    addresses = by_subscriber(subscriber_addresses, "prefix")
+    keys: dict[str, list[TsigKey]] = {}
+    for row in connection.execute(select(tsig_keys).order_by(tsig_keys.c.created)):
+        keys.setdefault(row.subscriber, []).append(TsigKey(row.name, row.algorithm, row.secret))
+    return {
+        row.token: Subscriber(
+            id=row.id,
+            lists=frozenset(map(ListId, lists.get(row.id, ()))),
+            zones=frozenset(zones.get(row.id, ())),
+            keys=tuple(keys.get(row.id, ())),
+            notify=tuple(notify.get(row.id, ())),
+            addresses=tuple(addresses.get(row.id, ())),
+            created=row.created,
+            created_by=row.created_by,
+            revoked=row.revoked,
+        )
+        for row in connection.execute(select(subscribers).order_by(subscribers.c.id))
+    }

@@ -1,0 +1,134 @@
+"""What keeps the store small and right: retention of deltas, the sweep of unnamed files, the scrub of all others."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select, update
+
+from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE
+from blocklistd.model import ListId, Sha256, SourceId, Version
+from blocklistd.store.asserted import bases
+from blocklistd.store.database import Database
+from blocklistd.store.files import YOUNG, SealedFiles
+from blocklistd.store.lists import oldest_diff, version_rows
+from blocklistd.store.pulls import read_anew
+from blocklistd.store.render import SUFFIX
+from blocklistd.store.schema import candidates, list_sources, lists, sources, versions, zone_serials
+from blocklistd.store.store import Store
+from blocklistd.store.verified import Verified
+from blocklistd.store.zones import newest_serial, prune_zone
+
+log: Final = logging.getLogger(__name__)
+RESERVED: Final = "reserve"
+
+
+def retain(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> None:
+    """Prunes a list to its retention."""
+    oldest = oldest_to_keep(connection, list_id, retention, now)
+    if oldest > oldest_diff(connection, list_id):
+        prune(connection, list_id, oldest)
+
+
+def oldest_to_keep(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> Version:
+    """The lowest version that diffs must be able to start from: young enough, or one of the newest 100."""
+    newest = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == list_id)).scalar() or 0
+    young = connection.execute(
+        select(func.min(versions.c.version)).where(versions.c.list == list_id, versions.c.time >= now - retention)
+    ).scalar()
+    by_number = max(1, newest - MIN_KEPT_VERSIONS + 1)
+    return Version(min(by_number, young) if young is not None else by_number)
+
+
+def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
+    """Drops the deltas that lead to `oldest` and below, and returns how many. The rows of the versions stay."""
+    gone = connection.execute(
+        update(versions)
+        .where(versions.c.list == list_id, versions.c.version <= oldest, versions.c.delta.is_not(None))
+        .values(delta=None)
+    )
+    followed = zone_serials.c.list == list_id
+    for zone in connection.execute(select(zone_serials.c.zone).where(followed).distinct()).scalars().all():
+        kept = select(func.min(zone_serials.c.serial)).where(
+            zone_serials.c.zone == zone, followed, zone_serials.c.version >= oldest
+        )
+        lowest = connection.execute(kept).scalar()
+        if lowest is not None:
+            prune_zone(connection, zone, lowest)
+    return gone.rowcount
+
+
+def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
+    """Every sealed file that a row names, and the bases of those that are overlays."""
+    named: set[Sha256] = set()
+    for list_id in connection.execute(select(lists.c.id)).scalars():
+        named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
+    for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
+        newest = newest_serial(connection, zone)
+        named |= {newest.rules, newest.wire, newest.names or newest.rules} if newest else set()
+    columns = (versions.c.delta, zone_serials.c.delta, lists.c.first_asserted, list_sources.c.accepted)
+    for column in (*columns, sources.c.offered, sources.c.body, sources.c.notes):
+        named |= set(connection.execute(select(column).where(column.is_not(None))).scalars())
+    for held in connection.execute(select(candidates).where(candidates.c.state == "held")):
+        named |= {held.delta, held.snapshot or held.delta, *held.sources.values()}
+    return named | bases(files, named)
+
+
+def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
+    """Removes the files that no row names, and returns how many. Files younger than `young` seconds stay: a job may
+    be about to name them."""
+    with database.read() as connection:
+        named = named_files(connection, store.sealed)
+    removed = store.sealed.sweep(named, young)
+    if removed:
+        log.info("swept %d files that nothing names any more", removed)
+    return removed
+
+
+def scrub(store: Store) -> dict[str, Any]:
+    """The job that reads every sealed file which a row names, at low priority: the fingerprints of those that are
+    right, and which are `damaged`."""
+    os.nice(19)
+    with store.opened() as (database, files):
+        with database.read() as connection:
+            named = named_files(connection, files)
+        verified = Verified(files)
+        damaged = [digest for digest in sorted(named) if not verified.check(digest)]
+    return {"verified": verified.fingerprints, "damaged": damaged}
+
+
+def read_sources_anew(connection: Connection, files: SealedFiles, damaged: Collection[Sha256]) -> list[SourceId]:
+    """The sources of which a file, or the base of one, is damaged: their next pull reads all of the body. Returns their
+    ids."""
+    found = connection.execute(select(sources.c.id, sources.c.offered, sources.c.body, sources.c.notes)).all()
+    accepted = connection.execute(select(list_sources.c.source, list_sources.c.accepted)).all()
+    of_source = [(row.id, {row.offered, row.body, row.notes} - {None}) for row in found]
+    of_source += [(row.source, {row.accepted}) for row in accepted]
+    ids = {source for source, digests in of_source if (digests | bases(files, digests)) & set(damaged)}
+    for source in ids:
+        read_anew(connection, source)
+    return sorted(ids)
+
+
+def clear_work(store: Store) -> None:
+    """Removes what jobs of an earlier daemon left unfinished, and all renderings: no digest in their names says whether
+    they are still what was written, and each can be made again. The reserve goes first."""
+    (store.state_dir / RESERVED).unlink(missing_ok=True)
+    for folder in (store.work, store.diffs, store.ixfr):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in store.sealed.root.glob("??/*"):
+        if path.name.startswith(".") or path.suffix in SUFFIX.values():
+            path.unlink(missing_ok=True)
+
+
+def reserve(store: Store) -> None:
+    """Room for the next start, should the disk be full by then: even to read, the database needs some."""
+    with contextlib.suppress(OSError):  # as much of it as there is
+        (store.state_dir / RESERVED).write_bytes(b"\0" * RESERVE)

@@ -1,1 +1,0 @@
-"""The store: sealed files for content, a database for what names them."""

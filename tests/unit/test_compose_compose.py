@@ -1,0 +1,58 @@
+"""What a list takes of what is asserted: many lines at a time as one line at a time."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from blocklistd.compose.compose import Rules, compose, compose_all, with_id, withheld
+from blocklistd.lines.delta import ENTRIES, apply, render
+from blocklistd.model import Entry
+
+HOSTS = ["192.0.2.1", "[2001:db8::1]", "0a.example", "9.example", "a.example", "zz.test", "-x.example"]
+EVERY = sorted(
+    [
+        Entry("url", f"{scheme}://{host}{rest}").line()
+        for scheme, host, rest in product(("http", "https"), HOSTS, ("/", "/1"))
+    ]
+    + [Entry("domain", name).line() for name in ("0.example", "test", "a.example", "example", "zz.test")]
+    + [Entry("host", name).line() for name in ("test", "www.a.example")]
+    + [Entry("sha256", "0" * 64).line(), Entry("md5", "f" * 32, {"category": "A"}).line()]
+)
+
+
+@pytest.mark.parametrize("allow_public_suffix", [False, True])
+@pytest.mark.parametrize("allow_ip", [False, True])
+@pytest.mark.parametrize("types", [("url", "domain", "host", "sha256", "md5"), ("domain", "md5"), ("url",)])
+def test_many_lines_come_out_as_each_does(types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool) -> None:
+    rules = Rules(b"s" * 32, types, allow_public_suffix, allow_ip)
+    source = b"".join(line + b"\n" for line in EVERY)
+    pieces = list(compose_all([source], rules))
+    taken = [line for line in EVERY if withheld(line, rules) is None]
+    assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, rules.secret) + b"\n" for line in taken)
+    assert sum(piece.entries for piece in pieces) == len(taken)
+    counts: dict[str, int] = {}
+    for line in EVERY:
+        if (reason := withheld(line, rules)) is not None:
+            counts[reason] = counts.get(reason, 0) + 1
+    assert {reason: sum(piece.withheld.get(reason, 0) for piece in pieces) for reason in counts} == counts
+    if types[0] == "url" and not allow_ip:
+        assert counts["allow_ip"] == 8
+
+
+def test_an_edit_for_each_key_that_changes() -> None:
+    rules = Rules(b"s" * 32, ("domain",), allow_public_suffix=True, allow_ip=False)
+    before = [Entry("domain", name).line() for name in ("a.example", "b.example", "c.example")]
+    live = b"".join(with_id(line, rules.secret) + b"\n" for line in before)
+    changed = Entry("domain", "b.example", {"category": "B"}).line()
+    now = [changed, before[2], Entry("domain", "d.example").line()]
+
+    def find(key: bytes) -> bytes | None:
+        return next((line for line in now if line.startswith(key)), None)
+
+    found = compose(live, [*before, *now], [find], rules)
+    delta = render(ENTRIES, found.removes, found.adds)
+    assert (delta.added, delta.removed, delta.changed) == (1, 1, 1)
+    after = b"".join(apply(ENTRIES, live, delta.data))
+    assert after == b"".join(with_id(line, rules.secret) + b"\n" for line in now)

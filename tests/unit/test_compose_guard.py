@@ -1,0 +1,74 @@
+"""Whether a candidate is held: strictly more than its share, and not for a handful."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocklistd.compose.guard import Accept, Figures, Hold, judge
+
+
+@dataclass(frozen=True)
+class Guards:
+    max_added: float = 0.20
+    max_removed: float = 0.10
+    min_change: int = 10
+    min_entries: int = 1
+    max_rejected: float = 0.01
+
+
+LIVE = Figures(live=1000, added=0, removed=0, records=1000, rejected=0)
+
+
+def tripped(figures: Figures, guards: Guards | None = None, *, review: bool = False) -> list[str]:
+    verdict = judge(figures, guards or Guards(), review=review)
+    return [reason.guard for reason in verdict.reasons] if isinstance(verdict, Hold) else []
+
+
+@pytest.mark.parametrize(
+    ("figures", "guards"),
+    [
+        (replace(LIVE, added=200), []),  # met exactly, not exceeded
+        (replace(LIVE, added=201), ["max_added"]),
+        (replace(LIVE, removed=100), []),
+        (replace(LIVE, removed=101), ["max_removed"]),
+        (replace(LIVE, added=201, removed=101), ["max_added", "max_removed"]),
+        (replace(LIVE, rejected=10), []),
+        (replace(LIVE, rejected=11), ["max_rejected"]),
+        (replace(LIVE, removed=1000), ["max_removed", "min_entries"]),
+        (Figures(live=20, added=10, removed=10, records=20, rejected=0), []),  # so many may always change
+        (Figures(live=20, added=11, removed=0, records=31, rejected=0), ["max_added"]),
+        (Figures(live=None, added=10**6, removed=0, records=10**6, rejected=10**5), []),  # nothing to compare with
+        (Figures(live=None, added=0, removed=0, records=0, rejected=0), ["min_entries"]),
+    ],
+)
+def test_guards_trip_on_strictly_more(figures: Figures, guards: list[str]) -> None:
+    assert tripped(figures) == guards
+
+
+def test_the_real_jumps_trip_and_their_neighbours_do_not() -> None:
+    """The shares of the churn that a public list had: 20.4 % at one step, 19.97 % at another."""
+    assert tripped(Figures(107103, 21887, 3929, 129000, 0)) == ["max_added"]
+    assert tripped(Figures(105516, 21069, 2965, 127000, 0)) == []
+
+
+def test_a_reason_has_its_limit_and_its_figures() -> None:
+    verdict = judge(replace(LIVE, removed=500), Guards(), review=False)
+    assert isinstance(verdict, Hold)
+    assert str(verdict.reasons[0]) == "max_removed: 50.0% (500 of 1000), limit 10%"
+
+
+def test_a_list_under_review_is_always_held() -> None:
+    assert tripped(replace(LIVE, added=1), review=True) == ["release"]
+
+
+@given(st.integers(1, 10**7), st.integers(0, 10_000))
+def test_a_share_that_is_met_exactly_is_never_exceeded(unit: int, basis_points: int) -> None:
+    """Binary fractions must not make 29 of 100 more than 29 %."""
+    figures = Figures(live=unit * 10_000, added=unit * basis_points, removed=0, records=1, rejected=0)
+    limits = Guards(max_added=basis_points / 10_000, min_change=0)
+    assert judge(figures, limits, review=False) == Accept()
+    assert tripped(replace(figures, added=figures.added + 1), limits) == ["max_added"]

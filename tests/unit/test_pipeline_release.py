@@ -1,0 +1,214 @@
+"""What is held, approved and rejected, over time: a live version passed the guards, or a person approved its delta."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocklistd.errors import RefusedError
+from blocklistd.model import CandidateId, Outcome, SourceId, Version
+from blocklistd.pipeline.release import Result
+from blocklistd.store import candidates
+from blocklistd.store.candidates import Case
+from blocklistd.store.pulls import take_over
+from tests.unit.test_pipeline_pull import hotline, releases_of
+from tests.versions_of import ANYTHING, LIST, Versions, report
+
+HUNDRED = tuple(f"n{number}.example" for number in range(100))
+FIFTY = tuple(f"m{number}.example" for number in range(50))
+
+
+class Scene:
+    """A list of two sources and who decides on it. `configure` is a reload."""
+
+    def __init__(self, folder: Path) -> None:
+        self.versions = Versions(folder, "first", "second")
+        self.sources = {name: hotline(name) for name in ("first", "second")}
+        self.releases = releases_of(self.versions, *self.sources.values())
+
+    async def configure(self, **plan: Any) -> None:
+        self.releases.lists = {LIST: replace(self.releases.lists[LIST], **plan)}
+        await self.releases.reconcile()
+        await self.settled()
+
+    async def settled(self) -> None:
+        while self.releases._tasks:
+            await next(iter(self.releases._tasks))
+
+    def says(self, source: str, *names: str, **counts: int) -> None:
+        with self.versions.database.write() as connection:
+            told = replace(report(self.versions.seal(sorted(names))), **counts)  # type: ignore[arg-type]
+            take_over(connection, SourceId(source), told, self.sources[source].settings)
+
+    async def pull(self, source: str, *names: str, **counts: int) -> Result:
+        self.says(source, *names, **counts)
+        return await self.releases.offer(LIST, SourceId(source))
+
+    async def approve(self, candidate: CandidateId | None) -> Version | None:
+        assert candidate is not None
+        approval = await self.releases.approve(candidate, 1000, "alice")
+        await self.settled()
+        return approval.version
+
+    async def reject(self, candidate: CandidateId | None) -> None:
+        assert candidate is not None
+        await self.releases.reject(candidate, 1000, "alice", "a mistake")
+
+    @property
+    def live(self) -> set[str]:
+        return {json.loads(line)["value"] for line in self.versions.live.splitlines()}
+
+    @property
+    def version(self) -> Version:
+        return self.versions.state.version
+
+    @property
+    def held(self) -> list[Case]:
+        with self.versions.database.read() as connection:
+            return candidates.held(connection)
+
+    def case(self, candidate: CandidateId | None) -> Case:
+        assert candidate is not None
+        with self.versions.database.read() as connection:
+            return candidates.case(connection, candidate)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.versions.close()
+
+
+@pytest.mark.parametrize(("strict", "loose"), [({"review": True}, {"review": False}), ({"min_entries": 500}, {})])
+async def test_a_held_first_version_waits_for_a_person_after_a_reload(
+    scene: Scene, strict: dict[str, Any], loose: dict[str, Any]
+) -> None:
+    await scene.configure(**strict)
+    scene.says("second", *FIFTY)
+    found = await scene.pull("first", *HUNDRED)
+    assert found.outcome is Outcome.HELD
+    await scene.configure(**({"min_entries": 1} | loose))
+    assert scene.version == 0
+    (case,) = scene.held
+    assert {reason.guard for reason in case.candidate.reasons} == {"decision"}
+    assert (await scene.pull("second", *FIFTY)).candidate == found.candidate, "the same delta, whoever brings it"
+    assert await scene.approve(found.candidate) == 1
+    assert scene.live == {*HUNDRED, *FIFTY}
+
+
+async def test_a_second_source_with_the_same_names_does_not_release_a_held_first_version(scene: Scene) -> None:
+    await scene.configure(review=True)
+    scene.says("second", *FIFTY[:1])
+    found = await scene.pull("first", *HUNDRED, *FIFTY[:1])
+    await scene.configure(review=False)
+    assert (await scene.pull("second", *FIFTY[:1], records=2)).outcome is Outcome.HELD
+    assert scene.version == 0
+    assert [case.candidate.id for case in scene.held] == [found.candidate]
+
+
+async def test_a_rejected_first_version_stays_rejected_under_another_policy(scene: Scene) -> None:
+    await scene.configure(review=True, types=("domain",), sources=(SourceId("first"),))
+    await scene.reject((await scene.pull("first", *HUNDRED)).candidate)
+    await scene.configure(review=False, types=("domain", "url"))
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.FAILED
+    assert scene.version == 0
+    assert (await scene.pull("first", *HUNDRED, "another.example")).outcome is Outcome.PUBLISHED
+
+
+async def test_a_first_version_without_entries_is_held_and_can_be_approved(scene: Scene) -> None:
+    await scene.configure(types=("url",), sources=(SourceId("first"),))
+    found = await scene.pull("first", *HUNDRED)
+    assert found.outcome is Outcome.HELD
+    (case,) = scene.held
+    assert (case.candidate.added, case.candidate.withheld) == (0, {"type domain": 100})
+    assert await scene.approve(found.candidate) == 1
+    assert scene.live == set()
+
+
+async def test_an_approval_of_a_first_version_under_another_policy_is_another_delta(scene: Scene) -> None:
+    await scene.configure(review=True, sources=(SourceId("first"),))
+    found = await scene.pull("first", *HUNDRED)
+    scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], types=("host",))}
+    assert await scene.approve(found.candidate) is None
+    assert scene.version == 0
+    (case,) = scene.held
+    assert case.candidate.added == 0
+
+
+async def test_a_held_delta_stays_held_if_its_body_repeats_a_line(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),))
+    await scene.pull("first", *HUNDRED)
+    found = await scene.pull("first", *HUNDRED, *FIFTY)
+    assert found.outcome is Outcome.HELD
+    await scene.configure(max_added=0.9)
+    again = await scene.pull("first", *HUNDRED, *FIFTY, records=151)
+    assert (again.outcome, again.candidate) == (Outcome.HELD, found.candidate)
+
+
+async def test_what_was_held_for_its_rejected_records_alone_is_released_without_them(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),))
+    await scene.pull("first", *HUNDRED)
+    names = (*HUNDRED, "another.example")
+    found = await scene.pull("first", *names, records=150, rejected={"not-a-name": 49})  # type: ignore[arg-type]
+    assert found.outcome is Outcome.HELD
+    assert (await scene.pull("first", *names, records=101)).outcome is Outcome.PUBLISHED
+
+
+async def test_what_was_read_with_other_settings_is_in_no_first_version(scene: Scene) -> None:
+    await scene.configure(review=True)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], key="a key")
+    await scene.configure(review=False)
+    assert (await scene.pull("first", *HUNDRED, "another.example")).outcome is Outcome.PUBLISHED
+    assert scene.live == {*HUNDRED, "another.example"}
+
+
+async def test_an_approval_that_fails_is_not_recorded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.configure(review=True)
+    scene.says("second", *FIFTY)
+    found = await scene.pull("first", *HUNDRED)
+    (case,) = scene.held
+    for digest in (case.candidate.delta, case.candidate.change.sources[SourceId("second")]):
+        scene.versions.store.sealed.path(digest).unlink()
+    with pytest.raises(Exception, match="damaged"):
+        await scene.approve(found.candidate)
+    assert (scene.case(found.candidate).state, scene.case(found.candidate).decisions) == ("held", ())
+
+
+async def test_a_rejected_change_stays_rejected_on_another_base_until_its_source_says_something_else(
+    scene: Scene,
+) -> None:
+    scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(max_added=0.2)
+    more = tuple(f"x{number}.example" for number in range(40))
+    await scene.reject((await scene.pull("first", *HUNDRED, *more)).candidate)
+    assert (await scene.pull("second", *FIFTY, *more[:15])).outcome is Outcome.PUBLISHED
+    refused = await scene.pull("first", *HUNDRED, *more)
+    assert refused.outcome is Outcome.FAILED, "what is left of it would pass the guards"
+    assert (await scene.pull("first", *HUNDRED, "another.example")).outcome is Outcome.PUBLISHED
+    assert (await scene.pull("first", *HUNDRED, *more)).outcome is Outcome.PUBLISHED, "judged again"
+
+
+async def test_an_approval_that_comes_to_a_rejected_delta_releases_nothing(scene: Scene) -> None:
+    scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(max_added=0.2)
+    more = tuple(f"x{number}.example" for number in range(40))
+    await scene.reject((await scene.pull("first", *HUNDRED, *more)).candidate)
+    found = await scene.pull("second", *FIFTY, *more, "last.example")
+    assert found.outcome is Outcome.HELD
+    assert (await scene.pull("first", *HUNDRED, "last.example")).outcome is Outcome.PUBLISHED
+    with pytest.raises(RefusedError, match="which was rejected"):
+        await scene.approve(found.candidate)
+    assert scene.held == []
+    assert not scene.live & set(more)

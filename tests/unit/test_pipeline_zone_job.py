@@ -1,0 +1,257 @@
+"""The job that brings a zone to its list's version: its sealed delta, and what it does about damaged files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dns.message
+import dns.name
+import pytest
+from sqlalchemy import update
+
+from blocklistd.errors import DamagedError
+from blocklistd.lines.snapshot import changed_lines
+from blocklistd.model import Sha256
+from blocklistd.pipeline import zone_job
+from blocklistd.pipeline.zone_job import advance
+from blocklistd.rpz.rules import name_of
+from blocklistd.rpz.wire import Apex, compile_rules, messages, wire_name
+from blocklistd.store import ixfr, zone_files
+from blocklistd.store.ixfr import ixfr_path, read_ixfr, way_from, write_ixfr
+from blocklistd.store.schema import zone_serials
+from blocklistd.store.verified import Verified
+from blocklistd.store.zones import ZonePlan, ZoneSerial, newest_serial, oldest_ixfr, prune_zone, zone_at
+from tests.damage import flip_a_bit
+from tests.versions_of import LIST, NOW, Versions
+
+ZONE = "rpz.blocklist.example"
+ORIGIN = dns.name.from_text(ZONE)
+APEX = Apex(ZONE, "localhost", "h.invalid", 60, 30, 600, 60, ("localhost",))
+PLAN = ZonePlan(ZONE, LIST, (), ".", 60, APEX, 1)
+NAMES = [f"n{number}.example" for number in range(40)]
+
+
+def publish(versions: Versions, *names: str, plan: ZonePlan = PLAN) -> ZoneSerial:
+    """A version of these names, and the zone's serial then."""
+    versions.publish(versions.seal(names))
+    return bring(versions, plan=plan)
+
+
+def bring(versions: Versions, *, anew: bool = False, plan: ZonePlan = PLAN) -> ZoneSerial:
+    answer = advance(versions.store, plan, NOW, anew, {})
+    with versions.database.read() as connection:
+        found = newest_serial(connection, ZONE)
+    assert found is not None
+    assert found.serial == answer["serial"]
+    for digest in [*found.digests, *([found.delta] if found.delta else [])]:
+        assert versions.store.sealed.intact(digest)
+    known = Verified(versions.store.sealed, answer["verified"])
+    for digest in answer["verified"]:
+        assert (digest not in known.suspects()) == versions.store.sealed.intact(digest)
+    return found
+
+
+def read(versions: Versions, digest: Sha256 | None) -> bytes:
+    assert digest is not None
+    return versions.store.sealed.path(digest).read_bytes()
+
+
+def is_made_of_the_list(versions: Versions, serial: ZoneSerial) -> bool:
+    state = versions.state
+    assert state.live is not None
+    made = zone_files.make(versions.store.sealed, PLAN.ruling, state.live.sha256, state.secret)
+    return made == serial.files and serial.version == state.live.version
+
+
+def test_a_serial_names_its_sealed_delta_of_rules(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    first = publish(versions, "a.example", "b.example")
+    assert (first.serial, first.delta, first.added, first.removed) == (1, None, 0, 0)
+    second = publish(versions, "b.example", "c.example")
+    assert (second.serial, second.added, second.removed) == (2, 2, 2)
+    assert read(versions, second.delta) == b"-example\0a\n-example\0a\0*\n+example\0c\n+example\0c\0*\n"
+    versions.close()
+
+
+def test_a_changed_apex_is_a_serial_with_an_empty_delta(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    publish(versions, "a.example")
+    plan = ZonePlan(ZONE, LIST, (), ".", 60, Apex(ZONE, "m.invalid", "h.invalid", 60, 30, 600, 60, ("localhost",)), 1)
+    found = bring(versions, plan=plan)
+    assert (found.serial, read(versions, found.delta)) == (2, b"")
+    versions.close()
+
+
+def test_a_version_that_changes_no_rule_keeps_the_serial(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    publish(versions, "a.example")
+    found = publish(versions, "a.example", "b.a.example")
+    assert (found.serial, found.version, found.covered) == (1, 2, 1)
+    assert is_made_of_the_list(versions, found)
+    versions.close()
+
+
+def test_a_change_that_is_followed_and_one_that_is_not_make_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed, made = Versions(tmp_path / "followed"), Versions(tmp_path / "made")
+    publish(followed, *NAMES)
+    publish(made, *NAMES)
+    after = [*NAMES[10:], "x.n12.example", "y.example"]
+    one = publish(followed, *after)
+    monkeypatch.setattr(zone_job, "FOLLOW_ALWAYS", 0)
+    monkeypatch.setattr(zone_job, "follow", None)  # it is not called
+    other = publish(made, *after)
+    assert (one.delta, one.added, one.removed) == (other.delta, other.added, other.removed)
+    assert (one.rules, one.wire, one.names, one.covered) == (other.rules, other.wire, other.names, other.covered)
+    followed.close()
+    made.close()
+
+
+@pytest.mark.parametrize("file", ["names", "rules", "wire"])
+def test_a_flipped_bit_in_a_file_of_the_zone_is_not_copied_on(tmp_path: Path, file: str) -> None:
+    versions = Versions(tmp_path)
+    first = publish(versions, *NAMES)
+    flip_a_bit(versions.store.sealed.path(getattr(first, file)))
+    found = publish(versions, *NAMES, "new.example")
+    assert found.serial == 2
+    assert is_made_of_the_list(versions, found)
+    assert (found.delta is None) == (file == "rules"), "no delta from rules that are lost"
+    assert publish(versions, *NAMES).delta is not None
+    versions.close()
+
+
+@pytest.mark.parametrize("file", ["names", "rules", "wire"])
+def test_a_damaged_file_that_is_made_again_keeps_the_serial(tmp_path: Path, file: str) -> None:
+    versions = Versions(tmp_path)
+    publish(versions, *NAMES)
+    before = publish(versions, *NAMES[1:])
+    flip_a_bit(versions.store.sealed.path(getattr(before, file)))
+    assert bring(versions, anew=True) == before
+    versions.close()
+
+
+def test_a_flipped_bit_in_the_lists_delta_is_not_copied_on(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    publish(versions, *NAMES)
+    versions.publish(versions.seal([*NAMES, "new.example"]))
+    live = versions.state.live
+    assert live is not None
+    assert live.delta is not None
+    flip_a_bit(versions.store.sealed.path(live.delta))
+    found = bring(versions)
+    assert (found.serial, found.added, found.removed) == (2, 2, 0)
+    assert is_made_of_the_list(versions, found)
+    versions.close()
+
+
+def test_nothing_is_made_of_a_damaged_snapshot(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    before = publish(versions, *NAMES)
+    versions.publish(versions.seal(["a.example"]))
+    live = versions.state.live
+    assert live is not None
+    flip_a_bit(versions.store.sealed.path(live.sha256))
+    with pytest.raises(DamagedError, match=live.sha256):
+        advance(versions.store, PLAN, NOW, True, {})
+    with versions.database.read() as connection:
+        assert newest_serial(connection, ZONE) == before
+    versions.close()
+
+
+def test_a_fingerprint_that_is_no_longer_right_is_not_believed(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.publish(versions.seal(NAMES))
+    known = advance(versions.store, PLAN, NOW, False, {})["verified"]
+    with versions.database.read() as connection:
+        first = newest_serial(connection, ZONE)
+    assert first is not None
+    assert set(first.digests) <= known.keys()
+    flip_a_bit(versions.store.sealed.path(first.rules))
+    versions.publish(versions.seal([*NAMES, "new.example"]))
+    advance(versions.store, PLAN, NOW, False, known)
+    assert is_made_of_the_list(versions, bring(versions))
+    versions.close()
+
+
+# -- differences -------------------------------------------------------------------------------------------------------
+
+
+def difference(versions: Versions, start: int, end: int) -> tuple[list[bytes], list[bytes]]:
+    """The rules that a difference removes and adds: those that lie between the rules' files."""
+    with versions.database.read() as connection:
+        old, new = zone_at(connection, ZONE, start), zone_at(connection, ZONE, end)
+    assert old is not None
+    assert new is not None
+    return changed_lines(read(versions, old.rules), read(versions, new.rules))
+
+
+def write(versions: Versions, start: int, end: int, most: int = 1000) -> str | None:
+    """The fingerprint of the file of a difference."""
+    with versions.database.read() as connection:
+        way = way_from(connection, ZONE, start, end)
+    assert way is not None
+    answer = write_ixfr(versions.store, PLAN, start, end, way.deltas, most, {}, alone=True)
+    found: str | None = answer["fingerprint"]
+    return found
+
+
+@pytest.mark.parametrize("part", [4 << 20, 300])
+def test_a_difference_is_the_net_of_the_sealed_deltas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    monkeypatch.setattr(ixfr, "PART", part)
+    versions = Versions(tmp_path)
+    for names in (NAMES, NAMES[5:], [*NAMES, "new.example"], [*NAMES[3:], "x.new.example"], NAMES[1:]):
+        publish(versions, *names)
+    zone, action = wire_name(ZONE), PLAN.ruling.action
+    for start in range(1, 5):
+        for end in range(start + 1, 6):
+            known = write(versions, start, end)
+            assert known is not None
+            found = read_ixfr(ixfr_path(versions.store, ZONE, start, end), known)
+            assert found is not None
+            removes, adds = difference(versions, start, end)
+            for compiled, rules, lead in zip(found, (removes, adds), (b"", APEX.soa(end)), strict=True):
+                if part > 300:
+                    assert compiled == b"".join(compile_rules(rules, zone, action, lead=lead)), (start, end)
+                assert records(compiled) == ([ORIGIN] if lead and rules else []) + list(map(owner, rules)), (start, end)
+            assert write(versions, start, end, len(removes) + len(adds) - 1) is None
+    versions.close()
+
+
+def records(compiled: bytes) -> list[dns.name.Name]:
+    """The owners of compiled records."""
+    read = [dns.message.from_wire(bytes(message), one_rr_per_rrset=True) for message in messages(compiled)]
+    return [rrset.name for message in read for rrset in message.answer]
+
+
+def owner(rule: bytes) -> dns.name.Name:
+    return dns.name.from_text(name_of(rule).decode(), ORIGIN)
+
+
+def test_a_damaged_delta_makes_no_difference(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    for names in (NAMES, NAMES[5:], NAMES[1:]):
+        last = publish(versions, *names)
+    assert last.delta is not None
+    flip_a_bit(versions.store.sealed.path(last.delta))
+    with pytest.raises(DamagedError, match=last.delta):
+        write(versions, 1, 3)
+    assert not ixfr_path(versions.store, ZONE, 1, 3).exists()
+    versions.close()
+
+
+def test_what_was_pruned_leads_nowhere(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    for names in (NAMES, NAMES[1:], NAMES[2:], NAMES[3:]):
+        publish(versions, *names)
+    with versions.database.write() as connection:
+        assert oldest_ixfr(connection, ZONE) == 1
+        prune_zone(connection, ZONE, 3)
+        assert oldest_ixfr(connection, ZONE) == 3
+        assert way_from(connection, ZONE, 2, 4) is None
+        assert way_from(connection, ZONE, 3, 4) is not None
+        connection.execute(update(zone_serials).where(zone_serials.c.serial == 4).values(serial=10))
+        assert way_from(connection, ZONE, 5, 10) is None, "nobody ever had that serial"
+    versions.close()

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from blocklistd.errors import ParseError
+from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
+from blocklistd.sources.formats.csv import records
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+
+FIELDS = {
+    "value": "url",
+    "type": "kind",
+    "ref": "id",
+    "category": "class",
+    "verified_at": "confirmed",
+    "verifiers": "bodies",
+    "expires": "until",
+}
+VALUE_ONLY = FormatOptions({"value": "url"}, {"type": "url"})
+A = "https://a.example/"
+B = "https://b.example/"
+
+
+def read(body: str | bytes, options: FormatOptions = VALUE_ONLY) -> list[Record | Reject]:
+    data = body.encode() if isinstance(body, str) else body
+    return list(records(io.BytesIO(data[opening(data, "csv") :]), options))
+
+
+def url(number: int, value: str) -> Record:
+    return Record(number, "url", value, {})
+
+
+def test_columns_are_found_by_the_names_of_the_header() -> None:
+    body = f"""class,id,unused,url,kind,until,bodies,confirmed
+A,r-1,x,{A},url,2027-01-01,2,2026-11-20
+,,,b.example,domain,,,
+"""
+    assert read(body, FormatOptions(FIELDS)) == [
+        Record(
+            2,
+            "url",
+            A,
+            {"category": "A", "expires": "2027-01-01", "ref": "r-1", "verified_at": "2026-11-20", "verifiers": 2},
+        ),
+        Record(3, "domain", "b.example", {}),
+    ]
+
+
+def test_a_byte_order_mark_carriage_returns_spaces_and_a_quoted_header_are_understood() -> None:
+    body = f'\ufeff"url" , kind\r\n" {A} ", url \r\n\r\n{B},url'
+    with pytest.raises(ParseError, match="not CSV"):
+        read(body)
+    body = f'\ufeff"url", kind\r\n" {A} ", url \r\n\r\n{B},url'
+    assert read(body, FormatOptions({"value": "url", "type": "kind"})) == [url(2, A), url(4, B)]
+
+
+def test_quoted_fields_hold_commas_quotes_and_newlines_and_numbers_are_those_of_lines() -> None:
+    body = f'url,id\n"{A}?x=1,2","say ""x"""\n{B},"two\nlines"\n{A},3\n'
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"})
+    assert read(body, options) == [
+        Record(2, "url", f"{A}?x=1,2", {"ref": 'say "x"'}),
+        Record(3, "url", B, {}, dropped=1),
+        Record(5, "url", A, {"ref": "3"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("link,kind", "no column 'url' .* among its 2"),
+        ("URL", "no column 'url' .* among its 1"),
+        ("url;kind", "no column 'url' .* separated by commas"),
+        ('"url', "not CSV"),
+        ("x" * (MAX_LINE + 1), "too-long"),
+    ],
+)
+def test_a_header_without_the_value_is_no_list_and_is_not_quoted(header: str, problem: str) -> None:
+    with pytest.raises(ParseError, match=problem) as caught:
+        read(f"{header}\n{A}\n")
+    assert "link" not in str(caught.value)
+    assert "a.example" not in str(caught.value)
+
+
+def test_without_a_configured_value_nothing_can_be_read() -> None:
+    with pytest.raises(ParseError, match=r"expected fields\.value"):
+        read("url\n", FormatOptions({"type": "kind"}))
+
+
+def test_a_header_alone_is_an_empty_list() -> None:
+    assert read("url,kind\n") == []
+    assert read("") == []
+
+
+def test_what_a_record_does_not_say_its_defaults_say() -> None:
+    options = FormatOptions(FIELDS, {"type": "url", "category": "B", "verifiers": "1"})
+    body = f"url,kind,class\n{A},,\n{B},url,A\nc.example,host,\n"
+    assert read(body, options) == [
+        Record(2, "url", A, {"category": "B", "verifiers": 1}),
+        Record(3, "url", B, {"category": "A", "verifiers": 1}),
+        Record(4, "host", "c.example", {"category": "B", "verifiers": 1}),
+    ]
+
+
+def test_a_record_needs_a_known_type() -> None:
+    options = FormatOptions({"value": "url", "type": "kind"})
+    assert read(f"url,kind\n{A},\n{A},page\n{A},URL\n{A},url\n192.0.2.1,ip\n", options) == [
+        Reject(2, "no-type"),
+        Reject(3, "unknown-type"),
+        Reject(4, "unknown-type"),
+        url(5, A),
+        Reject(6, "type-not-built"),
+    ]
+
+
+def test_a_record_needs_a_value() -> None:
+    assert read(f'url,id\n,1\n" ",2\n{A},3\n') == [Reject(2, "no-value"), Reject(3, "no-value"), url(4, A)]
+
+
+def test_a_row_that_is_cut_off_is_rejected_since_its_last_field_may_be() -> None:
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"})
+    assert read(f"url,id,x\n{A}\n{B},1\nhttps://c.exa", options) == [
+        Reject(2, "short-row"),
+        Record(3, "url", B, {"ref": "1"}),
+        Reject(4, "short-row"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("class", "x" * (MAX_ATTRIBUTE + 1)),
+        ("class", "a\x1b[2J"),
+        ("class", "a\u2028b"),
+        ("class", "a\x85b"),
+        ("bodies", "-1"),
+        ("bodies", "1.5"),
+        ("bodies", "two"),
+        ("bodies", "1" * 10),
+    ],
+)
+def test_an_attribute_that_does_not_fit_is_dropped_and_never_its_entry(column: str, cell: str) -> None:
+    assert read(f"url,kind,{column},id\n{A},url,{cell},7\n", FormatOptions(FIELDS)) == [
+        Record(2, "url", A, {"ref": "7"}, dropped=1)
+    ]
+
+
+def test_an_attribute_at_the_limit_fits() -> None:
+    longest = "é" * MAX_ATTRIBUTE
+    assert read(f"url,kind,class,bodies\n{A},url,{longest},0\n", FormatOptions(FIELDS)) == [
+        Record(2, "url", A, {"category": longest, "verifiers": 0})
+    ]
+
+
+def test_bytes_that_are_not_utf8_reject_a_value_drop_an_attribute_and_do_nothing_elsewhere() -> None:
+    options = FormatOptions({"value": "url", "category": "class"}, {"type": "url"})
+    body = b"url,class,caf\xe9\n%b\xe9,A,x\n%b,\xe9,x\n%b,A,\xe9\n" % ((A.encode(),) * 3)
+    assert read(body, options) == [
+        Reject(2, "not-utf8"),
+        Record(3, "url", A, {}, dropped=1),
+        Record(4, "url", A, {"category": "A"}),
+    ]
+
+
+def test_one_quote_too_many_costs_one_row_and_not_those_after_it() -> None:
+    rows = "".join(f'"https://{number}.a.example/",x\n' for number in range(3))
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"})
+    found = read(f'url,id\n{A},"x\n{rows}{B},"\n', options)
+    assert found == [
+        Reject(2, "malformed"),
+        *(Record(3 + number, "url", f"https://{number}.a.example/", {"ref": "x"}) for number in range(3)),
+        Reject(6, "malformed"),
+    ]
+
+
+def test_an_open_quote_before_more_than_a_row_may_have_costs_one_row() -> None:
+    rows = "".join(f"{A}{number:06}\n" for number in range(2 * MAX_LINE // 24))
+    found = read(f'url\n"{rows}')
+    assert found[0] == Reject(2, "too-long")
+    assert found[1:] == [url(2 + number, f"{A}{number:06}") for number in range(1, 2 * MAX_LINE // 24)]
+
+
+def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on() -> None:
+    long = "x" * (3 * MAX_LINE)
+    assert read(f'url\n{A}\n{long}\n{B}\n"{B}\n{long}\n{A}\n') == [
+        url(2, A),
+        Reject(3, "too-long"),
+        url(4, B),
+        Reject(5, "too-long"),
+        Reject(6, "too-long"),
+        url(7, A),
+    ]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from blocklistd.limits import MAX_LINE
+from blocklistd.sources.formats.hosts import LOCAL_NAMES, records
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+
+OPTIONS = FormatOptions(defaults={"type": "host"})
+
+
+def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
+    return list(records(io.BytesIO(body[opening(body, "hosts") :]), options))
+
+
+def host(number: int, name: str) -> Record:
+    return Record(number, "host", name, {})
+
+
+def test_each_name_after_an_address_is_a_record() -> None:
+    assert read(b"0.0.0.0 a.example\n127.0.0.1\tb.example  c.example\n::1 d.example\r\n") == [
+        host(1, "a.example"),
+        host(2, "b.example"),
+        host(2, "c.example"),
+        host(3, "d.example"),
+    ]
+
+
+def test_a_comment_begins_anywhere_in_whatever_encoding() -> None:
+    body = b"\xef\xbb\xbf# caf\xe9\n\n0.0.0.0 a.example # caf\xe9\n0.0.0.0 b.example#c.example\n"
+    assert read(body) == [host(3, "a.example"), host(4, "b.example")]
+
+
+def test_the_machines_own_names_are_no_entries() -> None:
+    own = "".join(f"127.0.0.1 {name}\n" for name in sorted(LOCAL_NAMES))
+    body = f"{own}fe80::1%lo0 LOCALHOST\n0.0.0.0 0.0.0.0 a.example\n"
+    assert read(body.encode()) == [host(len(LOCAL_NAMES) + 2, "a.example")]
+
+
+@pytest.mark.parametrize("line", [b"a.example", b"a.example 0.0.0.0", b"0.0.0 a.example", b"999.0.0.1 a.example"])
+def test_a_line_without_an_address_is_rejected(line: bytes) -> None:
+    assert read(line + b"\n0.0.0.0 b.example\n") == [Reject(1, "no-address"), host(2, "b.example")]
+
+
+def test_an_address_without_a_name_is_rejected() -> None:
+    assert read(b"0.0.0.0\n0.0.0.0 # a.example\n") == [Reject(1, "no-name"), Reject(2, "no-name")]
+
+
+def test_what_can_not_be_read_is_rejected_and_the_rest_goes_on() -> None:
+    body = b"0.0.0.0 \xff.example\n0.0.0.0 " + b"x" * MAX_LINE + b"\n0.0.0.0 a.example\n"
+    assert read(body) == [Reject(1, "not-utf8"), Reject(2, "too-long"), host(3, "a.example")]
+
+
+@pytest.mark.parametrize(("defaults", "code"), [({}, "no-type"), ({"type": "name"}, "unknown-type")])
+def test_without_a_known_type_every_name_is_rejected(defaults: dict[str, str], code: str) -> None:
+    body = b"127.0.0.1 localhost\n0.0.0.0 a.example b.example\n"
+    assert read(body, FormatOptions(defaults=defaults)) == [Reject(2, code), Reject(2, code)]
+
+
+def test_the_type_and_the_attributes_are_the_defaults() -> None:
+    options = FormatOptions(defaults={"type": "domain", "category": "A"})
+    assert read(b"0.0.0.0 a.example\n", options) == [Record(1, "domain", "a.example", {"category": "A"})]

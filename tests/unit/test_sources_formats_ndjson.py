@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from blocklistd.errors import ParseError
+from blocklistd.limits import MAX_LINE
+from blocklistd.sources.formats.ndjson import parse_pointer, records, resolve
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+
+OPTIONS = FormatOptions({"value": "/url", "ref": "/id", "category": "/class", "verifiers": "/bodies"}, {"type": "url"})
+A = "https://a.example/"
+B = "https://b.example/"
+
+
+def read(body: str | bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
+    data = body.encode() if isinstance(body, str) else body
+    return list(records(io.BytesIO(data[opening(data, "ndjson") :]), options))
+
+
+def read_one(document: object, options: FormatOptions = OPTIONS) -> Record | Reject:
+    (only,) = read(json.dumps(document) + "\n", options)
+    return only
+
+
+def test_one_document_a_line() -> None:
+    body = f'\ufeff{{"url":"{A}","id":"r-1"}}\r\n\n {{"class": "A", "url": " {B}\\n"}}'
+    assert read(body) == [Record(1, "url", A, {"ref": "r-1"}), Record(3, "url", B, {"category": "A"})]
+
+
+def test_parts_are_found_by_json_pointers() -> None:
+    options = FormatOptions({"value": "/a~1b/0/m~0n", "type": "/kind", "ref": "/", "expires": "/a~1b/1"})
+    document = {"a/b": [{"m~n": "a.example"}, "2027-01-01"], "kind": "domain", "": "r-1"}
+    assert read_one(document, options) == Record(1, "domain", "a.example", {"expires": "2027-01-01", "ref": "r-1"})
+
+
+def test_a_document_that_is_the_value_itself() -> None:
+    assert read_one(A, FormatOptions({"value": ""}, {"type": "url"})) == Record(1, "url", A, {})
+
+
+@pytest.mark.parametrize(
+    ("pointer", "found"),
+    [
+        ("", {"a": ["x", None], "": {"": 1}, "0": "zero"}),
+        ("/a/0", "x"),
+        ("/a/1", None),
+        ("/a/2", None),
+        ("/a/00", None),
+        ("/a/-", None),
+        ("/a/-1", None),
+        ("/a/\u0660", None),
+        ("/a/0/0", None),
+        ("/b/c", None),
+        ("//", 1),
+        ("/0", "zero"),
+    ],
+)
+def test_a_pointer_points_to_a_part_or_to_nothing(pointer: str, found: object) -> None:
+    document = {"a": ["x", None], "": {"": 1}, "0": "zero"}
+    assert resolve(document, parse_pointer(pointer)) == found
+
+
+def test_escapes_of_a_pointer_are_resolved_in_the_order_of_the_rfc() -> None:
+    assert parse_pointer("/~01") == ("~1",)
+    assert parse_pointer("/~0~1/~10") == ("~/", "/0")
+
+
+@pytest.mark.parametrize("pointer", ["url", "a/b", "/~", "/~2", "/a~"])
+def test_what_is_no_pointer_is_an_error_of_the_configuration(pointer: str) -> None:
+    with pytest.raises(ValueError, match="JSON Pointer"):
+        parse_pointer(pointer)
+    with pytest.raises(ParseError, match="JSON Pointer"):
+        read("{}\n", FormatOptions({"value": pointer}))
+
+
+def test_without_a_configured_value_nothing_can_be_read() -> None:
+    with pytest.raises(ParseError, match=r"expected fields\.value"):
+        read("{}\n", FormatOptions({"type": "/kind"}))
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"https://a.example/", "not-json"),
+        (b'{"url":"https://a.example/"', "not-json"),
+        (b'{"url":"https://a.example/"}{}', "not-json"),
+        (b'{"url":NaN}', "not-json"),
+        (b'{"url":"\\ud800"}', "not-json"),
+        (b"[" * 20_000, "not-json"),
+        (b'{"url":"https://a.example/\xff"}', "not-utf8"),
+        (b'{"url":"' + b"x" * MAX_LINE + b'"}', "too-long"),
+        (b"{}", "no-value"),
+        (b"[]", "no-value"),
+        (b"null", "no-value"),
+        (b'{"url":null}', "no-value"),
+        (b'{"url":7}', "no-value"),
+        (b'{"url":["https://a.example/"]}', "no-value"),
+        (b'{"url":" "}', "no-value"),
+    ],
+)
+def test_what_is_no_record_is_rejected_and_the_rest_goes_on(line: bytes, code: str) -> None:
+    assert read(line + b"\n" + json.dumps({"url": A}).encode()) == [Reject(1, code), Record(2, "url", A, {})]
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"url": A}, "no-type"),
+        ({"url": A, "kind": None}, "no-type"),
+        ({"url": A, "kind": " "}, "no-type"),
+        ({"url": A, "kind": "page"}, "unknown-type"),
+        ({"url": A, "kind": 7}, "unknown-type"),
+        ({"url": A, "kind": ["url"]}, "unknown-type"),
+    ],
+)
+def test_a_record_needs_a_known_type(document: object, code: str) -> None:
+    assert read_one(document, FormatOptions({"value": "/url", "type": "/kind"})) == Reject(1, code)
+
+
+def test_what_a_record_does_not_say_its_defaults_say() -> None:
+    options = FormatOptions(
+        {"value": "/url", "type": "/kind", "category": "/class"}, {"type": "url", "category": "B", "verifiers": "1"}
+    )
+    assert read_one({"url": A, "class": None, "kind": ""}, options) == Record(
+        1, "url", A, {"category": "B", "verifiers": 1}
+    )
+    assert read_one({"url": "a.example", "class": "A", "kind": "host"}, options) == Record(
+        1, "host", "a.example", {"category": "A", "verifiers": 1}
+    )
+
+
+def test_numbers_become_attributes_and_empty_ones_are_absent() -> None:
+    assert read_one({"url": A, "id": 1007, "class": "", "bodies": 2}) == Record(
+        1, "url", A, {"ref": "1007", "verifiers": 2}
+    )
+    assert read_one({"url": A, "bodies": "3"}) == Record(1, "url", A, {"verifiers": 3})
+    assert read_one({"url": A, "bodies": 0}) == Record(1, "url", A, {"verifiers": 0})
+
+
+@pytest.mark.parametrize("bodies", [-1, 1.0, True, [], {}, "two", 10**9, 10**18])
+def test_verifiers_that_are_no_count_are_dropped_and_never_the_entry(bodies: object) -> None:
+    assert read_one({"url": A, "bodies": bodies, "id": "r-1"}) == Record(1, "url", A, {"ref": "r-1"}, dropped=1)
+
+
+@pytest.mark.parametrize("category", [True, 1.5, ["A"], {"A": 1}, "a\nb", "\u0000", "x" * 257])
+def test_a_text_that_does_not_fit_is_dropped_and_never_the_entry(category: object) -> None:
+    assert read_one({"url": A, "class": category}) == Record(1, "url", A, {}, dropped=1)
+
+
+def test_only_known_attributes_are_taken_over() -> None:
+    options = FormatOptions({"value": "/url", "id": "/id", "type": "/kind", "note": "/note"})
+    assert read_one({"url": A, "kind": "url", "id": "e-1", "note": "x"}, options) == Record(1, "url", A, {})

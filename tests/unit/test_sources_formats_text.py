@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import io
+from itertools import islice
+
+import pytest
+
+from blocklistd.errors import ParseError
+from blocklistd.limits import MAX_LINE
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.formats.text import records
+
+OPTIONS = FormatOptions(defaults={"type": "url"})
+
+
+def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
+    return list(records(io.BytesIO(body[opening(body, "text") :]), options))
+
+
+def test_one_value_a_line_with_the_number_of_its_line() -> None:
+    assert read(b"https://a.example/\nhttps://b.example/\n") == [
+        Record(1, "url", "https://a.example/", {}),
+        Record(2, "url", "https://b.example/", {}),
+    ]
+
+
+def test_blank_lines_and_comments_are_skipped_and_counted_as_lines() -> None:
+    body = b"# a list\n\n  \t\n  # of urls\n  https://a.example/x#part \n"
+    assert read(body) == [Record(5, "url", "https://a.example/x#part", {})]
+
+
+def test_a_byte_order_mark_carriage_returns_and_a_missing_last_newline_are_no_part_of_values() -> None:
+    body = b"\xef\xbb\xbfhttps://a.example/\r\nhttps://b.example/"
+    assert [record.value for record in read(body) if isinstance(record, Record)] == [
+        "https://a.example/",
+        "https://b.example/",
+    ]
+
+
+def test_an_empty_body_has_no_records() -> None:
+    assert read(b"") == []
+    assert read(b"\xef\xbb\xbf\n") == []
+
+
+def test_a_line_that_is_not_utf8_is_rejected_and_the_rest_goes_on() -> None:
+    body = b"https://a.example/\xff\nhttps://\xc3\xa9.example/\n"
+    assert read(body) == [Reject(1, "not-utf8"), Record(2, "url", "https://é.example/", {})]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on(end: bytes) -> None:
+    longest = b"x" * (MAX_LINE - len(end) + 1)
+    body = longest + end + longest + b"x" + end + b"x" * 3 * MAX_LINE + end + b"https://a.example/" + end
+    assert read(body) == [
+        Record(1, "url", longest.decode(), {}),
+        Reject(2, "too-long"),
+        Reject(3, "too-long"),
+        Record(4, "url", "https://a.example/", {}),
+    ]
+
+
+def test_a_body_without_an_end_is_read_as_a_stream() -> None:
+    class Endless(io.BytesIO):
+        def readline(self, limit: int | None = -1, /) -> bytes:
+            assert limit is not None
+            assert 0 < limit <= MAX_LINE + 1, "a line without an end would be held as a whole"
+            return b"https://a.example/\n"
+
+    first = islice(records(Endless(), OPTIONS), 3)
+    assert [record.number for record in first] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "body",
+    [b"<!DOCTYPE html>\n", b"\xef\xbb\xbf<?xml version='1.0'?>", b"\xef\xbb\xbf\r\n\n  \t<html>", b"<" * 3 * MAX_LINE],
+)
+def test_a_page_instead_of_a_list_is_an_error_and_no_list(format: str, body: bytes) -> None:
+    with pytest.raises(ParseError, match=f"HTML or XML, not a list in the format {format}; is the URL right"):
+        opening(body, format)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "code"), [({}, "no-type"), ({"type": ""}, "no-type"), ({"type": "page"}, "unknown-type")]
+)
+def test_without_a_known_type_every_record_is_rejected(defaults: dict[str, str], code: str) -> None:
+    assert read(b"# x\nhttps://a.example/\n", FormatOptions(defaults=defaults)) == [Reject(2, code)]
+
+
+def test_defaults_give_every_record_their_attributes() -> None:
+    options = FormatOptions(defaults={"type": "url", "category": "A", "verifiers": "2", "id": "7", "ref": " "})
+    assert read(b"https://a.example/\n", options) == [
+        Record(1, "url", "https://a.example/", {"category": "A", "verifiers": 2})
+    ]

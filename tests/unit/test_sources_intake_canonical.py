@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocklistd.kinds import KINDS
+from blocklistd.model import Entry
+from blocklistd.sources.formats.records import Record, Reject
+from blocklistd.sources.intake.canonical import Canonical, canonicalise, line_of
+
+A = "https://a.example/"
+
+
+def url(value: str, number: int = 1, **attributes: str | int) -> Record:
+    return Record(number, "url", value, attributes)
+
+
+def made(*records: Record | Reject) -> tuple[list[bytes], Canonical]:
+    out = io.BytesIO()
+    canonical = canonicalise(iter(records), out)
+    return out.getvalue().splitlines(keepends=True), canonical
+
+
+def duplicates(canonical: Canonical) -> int:
+    """Records whose (type, value) an earlier one has."""
+    return canonical.records - canonical.rejected.total() - canonical.entries
+
+
+def test_records_become_canonical_lines_in_the_order_of_their_bytes() -> None:
+    lines, canonical = made(
+        url("HTTPS://B.example/x#part"),
+        Record(2, "sha1", "AB" * 20, {}),
+        url("https://a.example/é", category="A", verified_at="2026-11-20"),
+        Record(4, "domain", "A.example.", {"ref": "naïve"}),
+        Record(5, "host", "a.example", {}),
+    )
+    assert lines == [
+        '{"type":"domain","value":"a.example","ref":"naïve"}\n'.encode(),
+        b'{"type":"host","value":"a.example"}\n',
+        b'{"type":"sha1","value":"abababababababababababababababababababab"}\n',
+        b'{"type":"url","value":"https://a.example/%C3%A9","category":"A","verified_at":"2026-11-20"}\n',
+        b'{"type":"url","value":"https://b.example/x"}\n',
+    ]
+    assert canonical.records == 5
+    assert canonical.entries == 5
+    assert canonical.types == Counter(url=2, domain=1, host=1, sha1=1)
+    assert not canonical.rejected
+
+
+def test_nothing_makes_nothing() -> None:
+    lines, canonical = made()
+    assert lines == []
+    assert (canonical.records, canonical.entries) == (0, 0)
+
+
+def test_rejects_and_refusals_are_counted_by_reason_with_the_first_line_of_each() -> None:
+    _, canonical = made(
+        Reject(1, "not-utf8"),
+        url(A, 2),
+        Record(3, "host", "*.a.example", {}),
+        Record(4, "host", "*.b.example", {}),
+        Reject(5, "not-utf8"),
+        Record(6, "md5", "00", {}),
+    )
+    assert canonical.records == 6
+    assert canonical.entries == 1
+    assert canonical.rejected == Counter({"not-utf8": 2, "wildcard": 2, "hash-length": 1})
+    assert canonical.first_rejected == {"not-utf8": 1, "wildcard": 3, "hash-length": 6}
+
+
+def test_of_several_lines_of_an_entry_the_smallest_is_kept_and_the_others_counted() -> None:
+    lines, canonical = made(
+        url(A), url("HTTPS://A.EXAMPLE", category="B"), url(A, category="A", ref="1"), url(A, category="A"), url(A)
+    )
+    assert lines == [b'{"type":"url","value":"https://a.example/","category":"A","ref":"1"}\n']
+    assert duplicates(canonical) == 4
+    assert canonical.types == Counter(url=1)
+    assert canonical.records == 5
+
+
+def test_values_that_begin_with_another_or_hold_quotes_are_entries_of_their_own() -> None:
+    values = ["a", "a-b", 'a"', 'a",', 'a","ref', "a'", "a.example", "a!b", "aa"]
+    plain = [Record(1, "host", f"{value}.example", {}) for value in values]
+    attributed = [Record(1, "host", f"{value}.example", {"ref": "1"}) for value in values]
+    lines, canonical = made(*plain, *attributed)
+    assert canonical.entries == len(values)
+    assert duplicates(canonical) == len(values)
+    assert sorted(Entry.from_line(line).value for line in lines) == sorted(f"{value}.example" for value in values)
+    assert all(Entry.from_line(line).attributes == {"ref": "1"} for line in lines)
+
+
+def test_the_same_value_of_two_types_is_two_entries() -> None:
+    _, canonical = made(Record(1, "host", "a.example", {}), Record(2, "domain", "a.example", {}))
+    assert canonical.entries == 2
+    assert duplicates(canonical) == 0
+
+
+def test_dropped_attributes_are_summed() -> None:
+    _, canonical = made(Record(1, "url", A, {}, 2), Record(2, "host", "a.example", {}, 1))
+    assert canonical.dropped_attributes == 3
+    assert canonical.entries == 2
+
+
+def test_more_lines_than_are_written_at_once() -> None:
+    records = [Record(number, "md5", f"{number:032x}", {}) for number in range(20_000)]
+    random.Random(3).shuffle(records)
+    lines, canonical = made(*records)
+    assert canonical.entries == 20_000
+    assert lines == [b'{"type":"md5","value":"%032x"}\n' % number for number in range(20_000)]
+
+
+ATTRIBUTES = st.fixed_dictionaries({}, optional={"category": st.sampled_from("ABü😀"), "verifiers": st.integers(0, 3)})
+VALUES = st.text('ab"\\,:}é\uff5e😀', max_size=4)
+RECORDS = st.lists(
+    st.one_of(
+        st.builds(lambda value, kept: url(f"https://a.example/?{value}", 1, **kept), VALUES, ATTRIBUTES),
+        st.builds(lambda value, kept: Record(1, "host", f"{value}a", kept), VALUES, ATTRIBUTES),
+        st.just(Reject(1, "not-json")),
+    ),
+    max_size=12,
+)
+
+
+@given(records=RECORDS, shuffled=st.randoms())
+def test_a_shuffled_body_makes_the_same_bytes(records: list[Record | Reject], shuffled: random.Random) -> None:
+    lines, canonical = made(*records)
+    other = list(records)
+    shuffled.shuffle(other)
+    again, _ = made(*other)
+    assert again == lines
+    assert lines == sorted(lines)
+    assert canonical.records == len(records)
+    assert canonical.entries + duplicates(canonical) + canonical.rejected.total() == len(records)
+
+
+@given(records=RECORDS)
+def test_each_type_and_value_is_there_once_with_its_smallest_line(records: list[Record | Reject]) -> None:
+    lines, _ = made(*records)
+    smallest: dict[tuple[str, str], bytes] = {}
+    for record in records:
+        if isinstance(record, Record) and (value := _canonical(record)) is not None:
+            line = Entry(record.type, value, record.attributes).line() + b"\n"
+            smallest[record.type, value] = min(line, smallest.get((record.type, value), line))
+    assert lines == sorted(smallest.values())
+
+
+def _canonical(record: Record) -> str | None:
+    try:
+        return KINDS[record.type](record.value)
+    except ValueError:
+        return None
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), value=st.text() | VALUES, attributes=ATTRIBUTES)
+def test_a_line_is_that_of_its_entry(kind: str, value: str, attributes: dict[str, str | int]) -> None:
+    assert line_of(kind, value, attributes).encode() == Entry(kind, value, attributes).line()
+
+
+def test_an_error_of_the_body_is_passed_on() -> None:
+    class Broken(Exception):
+        pass
+
+    def records() -> Iterator[Record]:
+        yield url(A)
+        raise Broken
+
+    with pytest.raises(Broken):
+        canonicalise(records(), io.BytesIO())

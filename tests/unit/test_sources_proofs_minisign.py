@@ -1,0 +1,277 @@
+"""Signatures: made by Debian's minisign and by the library, taken apart, changed, and served again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import minisign
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocklistd.errors import StaleError, VerifyError
+from blocklistd.model import Sha256
+from blocklistd.sources.proofs.minisign import Proof, check_replay, verify_minisign
+from tests.peers import peer
+
+BODY = b"one.example\ntwo.example\n"
+KEYS = minisign.KeyPair.generate()
+ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def signed(body: bytes = BODY, comment: str = "timestamp:1700000000\tfile:list", *, prehash: bool = True) -> bytes:
+    return bytes(KEYS.secret_key.sign(body, prehash=prehash, trusted_comment=comment)) + b"\n"
+
+
+def verified(body: bytes, signature: bytes) -> Proof:
+    return verify_minisign(io.BytesIO(body), signature, KEYS.public_key)
+
+
+def digest(text: str) -> Sha256:
+    return Sha256(text * 64)
+
+
+# -- Debian's minisign ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def minisign_tool(tmp_path: Path) -> Callable[..., bytes]:
+    """Signs a file with a fresh key without a password; `key.pub` is in the test's folder."""
+    tool = peer("minisign", "minisign")
+
+    def run(*arguments: str) -> None:
+        subprocess.run([tool, *arguments], cwd=tmp_path, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+
+    def sign(body: bytes, *options: str) -> bytes:
+        (tmp_path / "body").write_bytes(body)
+        run("-S", "-s", "key.sec", "-m", "body", "-x", "body.minisig", *options)
+        return (tmp_path / "body.minisig").read_bytes()
+
+    run("-G", "-W", "-p", "key.pub", "-s", "key.sec")
+    return sign
+
+
+@pytest.mark.parametrize("options", [[], ["-l"]], ids=["prehashed", "legacy"])
+@pytest.mark.parametrize("body", [BODY, b"", bytes(range(256)) * 4000], ids=["list", "empty", "megabyte"])
+def test_what_minisign_signed_is_verified(
+    minisign_tool: Callable[..., bytes], tmp_path: Path, options: list[str], body: bytes
+) -> None:
+    signature = minisign_tool(body, *options, "-t", "timestamp:1700000000\tfile:body")
+    key = minisign.PublicKey.from_file(tmp_path / "key.pub")
+    with open(tmp_path / "body", "rb") as file:
+        file.read(1)  # the file's position does not matter
+        proof = verify_minisign(file, signature, key)
+    assert proof.signed_at == 1700000000
+    with pytest.raises(VerifyError, match="of another body"):
+        verify_minisign(io.BytesIO(body + b"\n"), signature, key)
+
+
+def test_minisigns_own_comment_has_a_time(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
+    proof = verify_minisign(io.BytesIO(BODY), minisign_tool(BODY), minisign.PublicKey.from_file(tmp_path / "key.pub"))
+    assert proof.signed_at is not None
+    assert proof.signed_at > 1700000000
+
+
+def test_key_ids_are_written_as_minisign_writes_them(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
+    signature = minisign_tool(BODY)
+    written = (tmp_path / "key.pub").read_text().splitlines()[0].rpartition(" ")[2]
+    with pytest.raises(VerifyError, match=f"signed by key {written}, expected key [0-9A-F]+:"):
+        verified(BODY, signature)
+
+
+# -- what is no proof ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prehash", [True, False])
+def test_a_changed_body_is_refused(prehash: bool, tmp_path: Path) -> None:
+    signature = signed(prehash=prehash)
+    assert verified(BODY, signature).signature is not None
+    (tmp_path / "body").write_bytes(BODY[:-1])
+    with open(tmp_path / "body", "rb") as file, pytest.raises(VerifyError, match="of another body, or the body"):
+        verify_minisign(file, signature, KEYS.public_key)
+
+
+def test_a_body_that_was_just_written_is_read_whole(tmp_path: Path) -> None:
+    with open(tmp_path / "body", "x+b") as file:
+        file.write(BODY)  # still in the writer's buffer
+        assert verify_minisign(file, signed(prehash=False), KEYS.public_key).signed_at == 1700000000
+
+
+def test_a_changed_trusted_comment_is_refused() -> None:
+    with pytest.raises(VerifyError, match="trusted comment"):
+        verified(BODY, signed().replace(b"timestamp:1700000000", b"timestamp:1900000000"))
+
+
+def test_a_prehashed_signature_is_not_one_of_the_body_itself() -> None:
+    lines = signed().splitlines()
+    proper = base64.b64decode(lines[1])
+    lines[1] = base64.b64encode(b"Ed" + proper[2:])
+    with pytest.raises(VerifyError, match="of another body"):
+        verified(BODY, b"\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        b"",
+        b"<!DOCTYPE html>\n<title>404</title>\n",
+        signed()[:-40],
+        signed() + b"\n",
+        signed().replace(b"untrusted comment: ", b""),
+        signed().replace(b"trusted comment: timestamp", b"trusted comment: \xff"),
+        b"\n".join([*signed().splitlines()[:3], b"!!!!"]),
+        b"\n".join([signed().splitlines()[0], base64.b64encode(b"XX" + bytes(72)), *signed().splitlines()[2:]]),
+    ],
+)
+def test_what_is_no_signature_is_called_so(signature: bytes) -> None:
+    with pytest.raises(VerifyError, match=r"four lines of a \.minisig file"):
+        verified(BODY, signature)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_refused(signature: bytes) -> None:
+    with pytest.raises(VerifyError):
+        verified(BODY, signature)
+
+
+@given(st.integers(0, 8 * len(signed()) - 1), st.booleans())
+def test_a_flipped_bit_is_refused_or_changes_nothing(bit: int, prehash: bool) -> None:
+    """In the untrusted comment or in base64's slack bits it is not seen; nowhere does it make another proof."""
+    signature = bytearray(signed(prehash=prehash))
+    before = verified(BODY, bytes(signature))
+    signature[bit // 8 % len(signature)] ^= 1 << bit % 8
+    try:
+        after = verified(BODY, bytes(signature))
+    except VerifyError:
+        return
+    assert after == before
+
+
+def test_no_error_holds_the_bodys_text() -> None:
+    with pytest.raises(VerifyError) as refused:
+        verified(b"secret.example\n", signed())
+    assert "secret" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+# -- what a proof is remembered by ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("comment", "signed_at"),
+    [
+        ("timestamp:1700000000\tfile:list\thashed", 1700000000),
+        ("file:list\thashed\ttimestamp:1700000000", 1700000000),
+        ("timestamp:0", 0),
+        ("timestamp:1700000000000", None),
+        ("timestamp:-1", None),
+        ("timestamp:soon", None),
+        ("on timestamp:1700000000", None),
+        ("a list", None),
+        ("", None),
+    ],
+)
+def test_the_time_is_a_field_of_the_trusted_comment(comment: str, signed_at: int | None) -> None:
+    assert verified(BODY, signed(comment=comment)).signed_at == signed_at
+
+
+def test_the_digest_is_of_the_signatures_proper() -> None:
+    untrusted, first, trusted, second = signed().splitlines()
+    before = verified(BODY, signed())
+    slack = bytes([first[-2] + 1]) if first[-2:-1] in b"AQgw" else first[-2:-1]
+    others = [
+        b"\n".join([untrusted + b", served again", first, trusted, second]),
+        b"\r\n".join([untrusted, first, trusted, second]) + b"\r\n",
+        b"\n".join([untrusted, first[:-2] + slack + b"=", trusted, second]),
+    ]
+    assert [verified(BODY, other) for other in others] == [before] * 3
+
+
+def test_another_body_time_or_form_is_another_digest() -> None:
+    proofs = {
+        verified(BODY, signed()).signature,
+        verified(BODY, signed(comment="timestamp:1700000001")).signature,
+        verified(BODY, signed(prehash=False)).signature,
+        verified(b"", signed(b"")).signature,
+    }
+    assert len(proofs) == 4
+
+
+def test_nobody_else_can_make_a_signature_a_new_one() -> None:
+    """Ed25519's S plus the group's order is the same number to a lax verifier (RFC 8032 section 5.1.7)."""
+    untrusted, first, trusted, second = signed(prehash=False).splitlines()
+    proper = base64.b64decode(first)
+    s = int.from_bytes(proper[42:], "little") + ED25519_ORDER
+    again = base64.b64encode(proper[:42] + s.to_bytes(32, "little"))
+    with pytest.raises(VerifyError):
+        verified(BODY, b"\n".join([untrusted, again, trusted, second]))
+
+
+# -- replay --------------------------------------------------------------------------------------------------------
+
+
+class Accepted:
+    """What a source's history would hold; `take` is a pull that is verified and accepted."""
+
+    def __init__(self) -> None:
+        self.last: Sha256 | None = None
+        self.signed_at: int | None = None
+        self.superseded: set[Sha256] = set()
+
+    def take(self, body: bytes, signature: bytes) -> None:
+        proof = verified(body, signature)
+        check_replay(
+            proof, last_signature=self.last, last_signed_at=self.signed_at, superseded=frozenset(self.superseded)
+        )
+        if self.last is not None and self.last != proof.signature:
+            self.superseded.add(self.last)
+        self.last, self.signed_at = proof.signature, proof.signed_at
+
+
+def test_a_time_line_of_replays() -> None:
+    old, new = b"one.example\n", b"two.example\n"
+    yesterday, today = signed(old, "timestamp:1000"), signed(new, "timestamp:2000")
+    hotline = Accepted()
+    hotline.take(old, yesterday)
+    hotline.take(old, yesterday)  # unchanged
+    hotline.take(new, today)
+    with pytest.raises(StaleError, match="this signature was accepted before"):
+        hotline.take(old, yesterday)
+    with pytest.raises(
+        StaleError, match=r"signed at 1970-01-01T00:33:19Z, expected no earlier .* 1970-01-01T00:33:20Z"
+    ):
+        hotline.take(b"", signed(b"", "timestamp:1999"))  # never seen, but older
+    hotline.take(new, today)
+    hotline.take(b"", signed(b"", "timestamp:2000"))  # two in one second
+    hotline.take(old, signed(old, "timestamp:3000"))  # an old body, freshly signed: taken back on purpose
+
+
+def test_times_may_be_missing() -> None:
+    hotline = Accepted()
+    hotline.take(BODY, signed(comment="first"))
+    hotline.take(b"", signed(b"", "second"))
+    with pytest.raises(StaleError, match="this signature was accepted before"):
+        hotline.take(BODY, signed(comment="first"))
+    hotline.take(BODY, signed(comment="timestamp:1000"))
+    hotline.take(BODY, signed(comment="no time again"))
+
+
+def test_without_a_signature_nothing_is_a_replay() -> None:
+    superseded = {digest("2")}
+    with pytest.raises(StaleError):
+        check_replay(Proof(digest("2"), None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
+    check_replay(Proof(None, None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
+
+
+@given(st.integers(0, 10), st.integers(0, 10))
+def test_exactly_older_times_are_refused(last: int, now: int) -> None:
+    try:
+        check_replay(Proof(digest("a"), now), last_signature=digest("b"), last_signed_at=last, superseded=())
+        refused = False
+    except StaleError:
+        refused = True
+    assert refused == (now < last)

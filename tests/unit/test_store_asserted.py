@@ -1,0 +1,180 @@
+"""What a source asserts, as a file or as changes of one: found by the digest of what is written either way."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from blocklistd.errors import DamagedError, ParseError, StoreError
+from blocklistd.lines.overlay import Overlay
+from blocklistd.model import Sha256
+from blocklistd.store import asserted
+from blocklistd.store.files import SealedFiles
+
+A, B, C = (b'{"type":"domain","value":"%b.example"}' % name for name in (b"a", b"b", b"c"))
+
+
+def lines(*some: bytes) -> bytes:
+    return b"".join(line + b"\n" for line in some)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> SealedFiles:
+    made = SealedFiles(tmp_path / "sealed")
+    made.prepare()
+    return made
+
+
+def seal(files: SealedFiles, content: bytes) -> Sha256:
+    with files.create() as draft:
+        draft.write(content)
+    assert draft.sealed is not None
+    return draft.sealed
+
+
+def overlaid(files: SealedFiles, tmp_path: Path, base: Sha256, removes: list[bytes], adds: list[bytes]) -> Path:
+    path = tmp_path / "overlay"
+    overlay = Overlay(files.path(base).read_bytes()).revised(removes, adds)
+    path.write_bytes(b"".join(overlay.write(base)))
+    return path
+
+
+def test_an_overlay_is_a_sealed_file_and_keeps_its_base(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    written = overlaid(files, tmp_path, base, [A], [C])
+    content = written.read_bytes()
+    digest = asserted.adopt(files, written, base)
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert files.path(digest).read_bytes() == content
+    with asserted.opened(files, digest) as (below, overlay):
+        assert below == base
+        assert overlay.read_all() == lines(B, C)
+        assert (overlay.find(A[:-1]), overlay.find(B[:-1]), overlay.find(C[:-1])) == (None, B, C)
+    assert asserted.bases(files, {digest}) == {base}
+    assert files.sweep({digest} | asserted.bases(files, {digest})) == 0
+    assert asserted.place(files, digest) is not None
+
+
+def test_what_was_and_is_again_has_the_same_name(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    path = tmp_path / "overlay"
+    for changes, others in (([A], [C]), ([], [])):
+        names = set()
+        for steps in ([(changes, others)], [([B], []), ([], [B]), (changes, others)]):
+            overlay = Overlay(files.path(base).read_bytes())
+            for removes, adds in steps:
+                overlay = overlay.revised(removes, adds)
+            path.write_bytes(b"".join(overlay.write(base)))
+            names.add(asserted.adopt(files, path, base))
+        assert len(names) == 1
+    assert names == {base}, "of no changes at all"
+
+
+def test_an_overlay_is_looked_at_where_it_is_not_the_last_one(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    last = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    both = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), last)
+    with asserted.opened(files, both) as (_, overlay):
+        assert overlay.read_all() == lines(B, C)
+    path = overlaid(files, tmp_path, base, [A], [])
+    for wrong in (b'{"remove":' + C, b'{"add":' + B, b'{"add":' + A):
+        path.write_bytes(b'{"base":"%b"}\n{"remove":%b}\n%b}\n' % (base.encode(), A, wrong))
+        with pytest.raises(ParseError, match="does not fit"):
+            asserted.adopt(files, path, last)
+
+
+SAME = b'{"type":"domain","value":"a.example","confidence":9}'
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("remove", A), ("add", A)],
+        [("add", SAME)],
+        [("remove", A), ("add", SAME), ("add", SAME)],
+        [("remove", A), ("add", C), ("add", SAME)],
+        [("add", C), ("remove", A)],
+        [("add", C[:-1] + b"\0}")],
+        [("add", C + b" ")],
+        [("add", b'{"type":"domain","value":"c.example"junk')],
+    ],
+)
+def test_an_overlay_says_what_it_says_in_one_way(
+    files: SealedFiles, tmp_path: Path, steps: list[tuple[str, bytes]]
+) -> None:
+    base = seal(files, lines(A, B))
+    path = tmp_path / "overlay"
+    written = b'{"base":"%b"}\n' % base.encode()
+    for step, line in steps:
+        written += b'{"%b":%b}\n' % (step.encode(), line)
+    path.write_bytes(written)
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path, base)
+
+
+def test_a_removal_that_goes_while_its_addition_stays(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    head = b'{"base":"%b"}\n' % base.encode()
+    path = tmp_path / "overlay"
+    path.write_bytes(head + b'{"remove":%b}\n{"add":%b}\n' % (A, SAME))
+    one = asserted.adopt(files, path, base)
+    path.write_bytes(head + b'{"add":%b}\n' % SAME)
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path, one)
+
+
+def test_lines_hold_no_octet_of_zero(files: SealedFiles, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(lines(A, b"\0"))
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path)
+
+
+def test_lines_are_no_overlay(files: SealedFiles, tmp_path: Path) -> None:
+    """What reads hostile bytes can't have a list made of some other file of the store."""
+    base = seal(files, lines(A, B))
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, overlaid(files, tmp_path, base, [A], []))
+    path = tmp_path / "lines"
+    path.write_bytes(lines(A))
+    assert asserted.adopt(files, path) == hashlib.sha256(lines(A)).hexdigest()
+
+
+def test_what_two_assertions_differ_in(files: SealedFiles, tmp_path: Path) -> None:
+    base, other = seal(files, lines(A, B)), seal(files, lines(B, C))
+    one = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    two = asserted.adopt(files, overlaid(files, tmp_path, base, [], [C]), base)
+    for left, right, apart in ((one, two, {A, C}), (base, two, {C}), (one, one, set())):
+        with asserted.opened(files, left) as before, asserted.opened(files, right) as after:
+            assert set(asserted.differing(before, after, 9) or ()) == apart
+    with asserted.opened(files, one) as before, asserted.opened(files, other) as after:
+        assert set(asserted.differing(before, after, 9) or ()) >= {C}
+
+
+@pytest.mark.parametrize("damage", ["base", "line", "fit", "header"])
+def test_an_overlay_that_does_not_fit_is_refused(files: SealedFiles, tmp_path: Path, damage: str) -> None:
+    base, other = seal(files, lines(A, B)), seal(files, lines(C))
+    path = overlaid(files, tmp_path, base, [A], [C])
+    written = path.read_bytes()
+    path.write_bytes(
+        {
+            "base": written.replace(base.encode(), other.encode()),
+            "line": written[:-5],
+            "fit": written.replace(b'{"remove":' + A, b'{"remove":' + C),
+            "header": written[2:],
+        }[damage]
+    )
+    with pytest.raises(ParseError, match="does not fit"):
+        asserted.adopt(files, path, base)
+
+
+def test_what_is_missing_is_said(files: SealedFiles, tmp_path: Path) -> None:
+    base = seal(files, lines(A, B))
+    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    files.path(base).unlink()
+    with pytest.raises(StoreError, match="missing"), asserted.opened(files, digest):
+        pass
+    with pytest.raises(DamagedError):
+        asserted.files_of(files, digest)

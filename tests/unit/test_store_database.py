@@ -1,0 +1,80 @@
+"""The schema and its migrations are one, an older database is upgraded with its data, and a read sees one state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+from blocklistd.errors import StoreError
+from blocklistd.store import database as module
+from blocklistd.store.database import HEAD, Database
+from blocklistd.store.schema import metadata
+
+
+def test_migrations_make_the_schema(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    database.migrate()
+    database.migrate()
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+    database.close()
+
+
+def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    with database.engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("INSERT INTO meta VALUES ('epoch', '41')"))
+    database.migrate()
+    database.take_over()
+    assert database.epoch == 42
+    database.close()
+
+
+def test_what_is_no_database_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"something else altogether" * 100)
+    with pytest.raises(StoreError, match="no database"):
+        Database(tmp_path / "db").migrate()
+
+
+def test_a_read_sees_one_state_while_another_writes(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    database.migrate()
+    database.take_over()
+    count = text("SELECT count(*) FROM meta")
+    with database.read() as reading:
+        before = reading.execute(count).scalar()
+        with database.write() as writing:
+            writing.execute(text("INSERT INTO meta VALUES ('another', '1')"))
+        assert reading.execute(count).scalar() == before
+    with database.read() as reading:
+        assert reading.execute(count).scalar() == 2
+    database.close()
+
+
+def test_an_error_shows_no_values(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    database.migrate()
+    database.take_over()
+
+    def insert_twice() -> None:
+        with database.write() as connection:
+            for _ in range(2):
+                connection.execute(text("INSERT INTO meta VALUES (:key, 'x')"), {"key": "listed.example"})
+
+    with pytest.raises(StoreError) as raised:
+        insert_twice()
+    assert "listed" not in str(raised.value)
+    database.close()

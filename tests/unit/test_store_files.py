@@ -1,0 +1,103 @@
+"""Sealed files: whole under their digest, or not there."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from blocklistd.errors import StoreError
+from blocklistd.model import Sha256
+from blocklistd.store.files import SealedFiles
+from tests.sim.disk import FaultyDisk
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> SealedFiles:
+    files = SealedFiles(tmp_path)
+    files.prepare()
+    return files
+
+
+def seal(files: SealedFiles, content: bytes) -> Sha256:
+    with files.create() as draft:
+        draft.write(content)
+    assert draft.sealed is not None
+    return draft.sealed
+
+
+def test_a_file_is_named_by_its_content(sealed: SealedFiles) -> None:
+    content = b"x" * 3_000_000 + b"end"
+    digest = seal(sealed, content)
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert sealed.intact(digest)
+    with sealed.map(digest) as buffer:
+        assert buffer[:] == content
+
+
+def test_nothing_and_empty_are_empty_buffers(sealed: SealedFiles) -> None:
+    with sealed.map(None) as nothing, sealed.map(seal(sealed, b"")) as empty:
+        assert nothing == empty == b""
+
+
+def test_what_fails_while_it_is_written_leaves_no_trace(sealed: SealedFiles) -> None:
+    def stop() -> None:
+        with sealed.create() as draft:
+            draft.write(b"half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        stop()
+    assert not list((sealed.root / "new").iterdir())
+
+
+@pytest.mark.parametrize("step", ["create", "write", "fsync", "rename", "fsync_folder"])
+def test_a_refusing_disk_is_an_error_that_says_where(tmp_path: Path, step: str) -> None:
+    disk = FaultyDisk(fail_at={step: 1})
+    files = SealedFiles(tmp_path, disk)
+    files.prepare()
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        seal(files, b"content")
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_damage_is_noticed(sealed: SealedFiles) -> None:
+    digest = seal(sealed, b"content\n")
+    sealed.path(digest).write_bytes(b"CONTENT\n")
+    assert not sealed.intact(digest)
+    sealed.path(digest).unlink()
+    assert not sealed.intact(digest)
+    with pytest.raises(StoreError), sealed.map(digest):
+        pass
+
+
+def test_adopting_does_not_believe_the_writer(sealed: SealedFiles, tmp_path: Path) -> None:
+    path = tmp_path / "from-a-job"
+    path.write_bytes(b"lines\n")
+    assert sealed.adopt(path) == hashlib.sha256(b"lines\n").hexdigest()
+    assert not path.exists()
+
+
+def test_the_sweep_keeps_what_is_named_and_its_renderings(sealed: SealedFiles) -> None:
+    kept, gone = seal(sealed, b"kept"), seal(sealed, b"gone")
+    sealed.path(kept).with_name(f"{kept}.zst").write_bytes(b"rendering")
+    sealed.path(gone).with_name(f"{gone}.gz").write_bytes(b"rendering")
+    (sealed.root / "new" / "unfinished").write_bytes(b"half")
+    assert sealed.sweep({kept}) == 0, "a job may be about to name what is young"
+    assert sealed.sweep({kept}, young=0.0) == 3
+    assert sealed.intact(kept)
+    assert sealed.path(kept).with_name(f"{kept}.zst").exists()
+    assert not sealed.path(gone).exists()
+
+
+def test_an_error_over_a_mapped_file_is_the_one_that_is_told(sealed: SealedFiles) -> None:
+    digest = seal(sealed, b"content")
+
+    def fail_with_a_view() -> None:
+        with sealed.map(digest) as content:
+            view = memoryview(content)
+            raise KeyError(len(view))
+
+    with pytest.raises(KeyError):
+        fail_with_a_view()

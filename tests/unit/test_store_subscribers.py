@@ -1,0 +1,60 @@
+"""Who may be registered: what is accepted can be used by every part of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from blocklistd.daemon import plans
+from blocklistd.errors import SubscriberError
+from blocklistd.store import subscribers
+from blocklistd.store.subscribers import Wish
+from tests.versions_of import LIST, NOW, Versions
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Iterator[Versions]:
+    made = Versions(tmp_path)
+    yield made
+    made.close()
+
+
+def add(versions: Versions, name: str) -> None:
+    with versions.database.write() as connection:
+        subscribers.add(connection, Wish(name, (LIST,)), lists=[LIST], zones=[], now=NOW, created_by="alice")
+
+
+def test_the_longest_id_still_has_a_key_with_a_name_in_the_dns(versions: Versions) -> None:
+    add(versions, "a" * subscribers.LONGEST_ID)
+    with versions.database.read() as connection:
+        (known,) = subscribers.load(connection).values()
+    assert plans.peer(known).keys[0].name[0] == 63, "one label, as long as a label can be"
+
+
+@pytest.mark.parametrize("name", ["", "-a", "A", "a.b", "a" * (subscribers.LONGEST_ID + 1), "a" * 10_000])
+def test_ids_that_can_not_be(versions: Versions, name: str) -> None:
+    with pytest.raises(SubscriberError, match="an id of a-z") as refused:
+        add(versions, name)
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("192.0.2.1", "192.0.2.1/32"),
+        ("2001:db8::1", "2001:db8::1/128"),
+        ("::ffff:192.0.2.1", "192.0.2.1/32"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_a_prefix_of_mapped_addresses_is_one_of_ipv4(text: str, meant: str) -> None:
+    assert str(subscribers.network(text)) == meant
+
+
+@pytest.mark.parametrize("text", ["", "x", "192.0.2.1/24", "192.0.2.0/33", "ns.example", "::ffff:192.0.2.1/120"])
+def test_no_prefix(text: str) -> None:
+    with pytest.raises(SubscriberError, match="--address"):
+        subscribers.network(text)
