@@ -74,7 +74,7 @@ class Versions:
         options = FormatOptions(fields=fields, defaults={"type": "domain"})
         body = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
         with self.store.sealed.create() as draft:
-            canonicalise(FORMATS[format_](body, options), draft)  # type: ignore[arg-type]
+            canonicalise(FORMATS[format_].records(body, options), draft)  # type: ignore[arg-type]
         assert draft.sealed is not None
         return draft.sealed
 

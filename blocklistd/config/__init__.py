@@ -33,6 +33,7 @@ from blocklistd.config.values import Schedule, duration, integer, text
 from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
 from blocklistd.model import UNBUILT_TYPES, ListId, SourceId
+from blocklistd.sources.formats import FORMATS
 
 __all__ = ["Address", "Config", "Schedule", "Secret", "control_socket", "load"]
 
@@ -139,7 +140,7 @@ class Source:
     id: SourceId = given(lambda spot: SourceId(spot.name))
     folder: Path = given(lambda spot: spot.page.folder)
     url: str = setting(net.url)
-    format: str = setting(choice("text", "hosts", "csv", "ndjson", unbuilt=("json", "xml-pages", "rpz")))
+    format: str = setting(choice(*FORMATS, unbuilt=("json", "xml-pages", "rpz")))
     fields: Mapping[str, str] = setting(table(dict.fromkeys(_FIELDS, values.text)), default_factory=dict)
     defaults: Mapping[str, str] = setting(table(_DEFAULTS), default_factory=dict)
     schedule: Schedule = setting(values.schedule, default=Schedule(every=timedelta(minutes=30)))

@@ -6,15 +6,13 @@ order of the contract: keys and sources come before lists.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.page import Wrong
 from blocklistd.config.reader import Part
 from blocklistd.config.values import written
-
-_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")  # RFC 6901, section 3; the whole record ("") is no value
+from blocklistd.sources.formats import FORMATS
 
 
 def verify(part: Part) -> None:
@@ -31,16 +29,15 @@ def verify(part: Part) -> None:
 def source(part: Part) -> None:
     """The format and where its values and types come from; the URL of the signature."""
     values = part.values
-    form = values.get("format")
-    if form in ("text", "hosts") and part.has("defaults") and not part.written("defaults.type"):
-        part.report("defaults.type", f"the type of the entries: the format {form} does not say it")
-    if form in ("csv", "ndjson") and part.has("fields") and not part.written("fields.value"):
-        what = "the column with the value" if form == "csv" else "a JSON pointer to the value, like /url"
-        part.report("fields.value", what)
-    if form == "ndjson":
-        for name, pointer in values.get("fields", {}).items():
-            if not _POINTER.fullmatch(pointer):
-                part.report(f"fields.{name}", "a JSON pointer like /url (RFC 6901)")
+    form = FORMATS.get(values.get("format", ""))
+    if form is not None and not form.says_types and part.has("defaults") and not part.written("defaults.type"):
+        part.report("defaults.type", f"the type of the entries: the format {values['format']} does not say it")
+    if form is not None and form.value and part.has("fields") and not part.written("fields.value"):
+        part.report("fields.value", form.value)
+    if form is not None and form.field is not None:
+        for name, field in values.get("fields", {}).items():
+            if not form.field.fullmatch(field):
+                part.report(f"fields.{name}", form.field_expected)
     if part.has("url", "verify") and values["verify"].method != "none":
         try:
             source_url(values["verify"].signature.replace("{url}", values["url"]))

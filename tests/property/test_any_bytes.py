@@ -66,7 +66,7 @@ def test_a_body_is_records_and_rejects_or_a_parse_error(format: str, body: bytes
     body = HEADS[format] + body
     try:
         start = opening(body, format)
-        found = list(FORMATS[format](io.BytesIO(body[start:]), OPTIONS[format]))
+        found = list(FORMATS[format].records(io.BytesIO(body[start:]), OPTIONS[format]))
     except ParseError:
         return
     assert all(isinstance(one, Record | Reject) for one in found)

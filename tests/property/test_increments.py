@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from blocklistd.errors import ParseError
 from blocklistd.lines.overlay import Overlay
+from blocklistd.sources import formats
 from blocklistd.sources.formats.records import FormatOptions, opening
 from blocklistd.sources.intake import bulk, stretches
 from blocklistd.sources.intake.canonical import Canonical, Notes, together, write
 from blocklistd.sources.intake.changes import hunks, unordered
 from blocklistd.sources.intake.revise import Base, revise
-from blocklistd.sources.intake.stretches import heading, reader
+from blocklistd.sources.intake.stretches import reader
 
 TEXT = st.sampled_from(
     [
@@ -82,8 +83,8 @@ def test_a_change_that_is_followed_makes_what_reading_all_makes(format: str, dat
     old, new = data.draw(changed_bodies(format))
     asserted, before = read_all(old, format, options)
     expected, after = read_all(new, format, options)
-    first = heading(new, 0, format)
-    start = heading(old, 0, format)
+    first = formats.FORMATS[format].heading(new, 0)
+    start = formats.FORMATS[format].heading(old, 0)
     assert first is not None
     assert start is not None
     notes = Notes.from_bytes(before.notes.to_bytes())
@@ -146,7 +147,7 @@ def test_hashes_in_bulk_are_hashes_one_by_one(lines: list[bytes], category: str,
     options = FormatOptions(defaults={"type": "md5", "category": category})
     body = b"\n".join(lines) + end
     out = io.BytesIO()
-    made = bulk.canonicalise(body, 0, options, out)
+    made = bulk.canonicalise(body, 0, "text", options, out)
     assert (out.getvalue(), made) == read_all(body, "text", options)
 
 

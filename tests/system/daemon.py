@@ -85,6 +85,8 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.prefix: list[str] = []
         """A command that runs the daemon's."""
+        self.tree: Path | None = None
+        """A folder with another copy of the package, which is run instead."""
         self.write_config()
 
     @property
@@ -105,6 +107,7 @@ class Daemon:
             capture_output=True,
             timeout=ANSWER_WITHIN,
             check=False,
+            cwd=self.tree,
         )
         if check:
             assert done.returncode == 0, done.stderr.decode()
@@ -130,6 +133,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **environment},
+                cwd=self.tree,
                 start_new_session=True,
             )
 

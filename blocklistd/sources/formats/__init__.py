@@ -1,20 +1,19 @@
-"""How a body is read into records (records.py): a file a format."""
+"""How a body is read into records (records.py): a file a format, each with its `FORMAT` (format.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, Final
+from collections.abc import Mapping
+from typing import Final
 
 from blocklistd.sources.formats import csv, hosts, ndjson, text
-from blocklistd.sources.formats.records import FormatOptions, Record, Reject
+from blocklistd.sources.formats.format import Format
 
 __all__ = ["FORMATS"]
 
-FORMATS: Final[Mapping[str, Callable[[BinaryIO, FormatOptions], Iterator[Record | Reject]]]] = {
-    "text": text.records,
-    "hosts": hosts.records,
-    "csv": csv.records,
-    "ndjson": ndjson.records,
+FORMATS: Final[Mapping[str, Format]] = {
+    "text": text.FORMAT,
+    "hosts": hosts.FORMAT,
+    "csv": csv.FORMAT,
+    "ndjson": ndjson.FORMAT,
 }
-"""By its name in the configuration. Each streams a decoded body from its beginning, raises ParseError where it is no
-list in this format, and answers a Reject for what can't be read while the rest goes on."""
+"""By its name in the configuration."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_LINE
+from blocklistd.lines.keys import Buffer
 from blocklistd.model import ATTRIBUTES
+from blocklistd.sources.formats.format import Format
 from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record, Reject, fitting, lines, type_refusal
 
 
@@ -135,3 +137,15 @@ def _rows(body: BinaryIO) -> Iterator[tuple[int, list[str]] | Reject]:
             continue
         if row:
             yield feed.number, row
+
+
+def _behind_the_header(body: Buffer, start: int) -> int | None:
+    """None in a CSV with quotes, which may hold newlines."""
+    if body.find(b'"', start) >= 0:
+        return None
+    while start < len(body) and body[start : start + 1] in (b"\n", b"\r"):  # rows that are blank
+        start = body.find(b"\n", start) + 1 or len(body)
+    return body.find(b"\n", start) + 1 or len(body)
+
+
+FORMAT: Final = Format(records, heading=_behind_the_header, value="the column with the value")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO, Final
 
+from blocklistd.sources.formats.format import Format, every_line
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
 
 LOCAL_NAMES: Final = frozenset(
@@ -62,3 +63,6 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+FORMAT: Final = Format(records, heading=every_line, says_types=False)

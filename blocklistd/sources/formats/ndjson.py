@@ -10,6 +10,7 @@ import orjson
 
 from blocklistd.errors import ParseError
 from blocklistd.model import ATTRIBUTES
+from blocklistd.sources.formats.format import Format, every_line
 from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record, Reject, fitting, lines, type_refusal
 
 Pointer: TypeAlias = tuple[str, ...]
@@ -93,3 +94,12 @@ def _is_utf8(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+FORMAT: Final = Format(
+    records,
+    heading=every_line,
+    value="a JSON pointer to the value, like /url",
+    field=re.compile(f"(?!$){_POINTER.pattern}"),  # the whole record ("") is no value
+    field_expected="a JSON pointer like /url (RFC 6901)",
+)

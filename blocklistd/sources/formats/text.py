@@ -4,8 +4,9 @@ skipped."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from blocklistd.sources.formats.format import Format, every_line
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
 
 
@@ -27,3 +28,6 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
             yield Reject(number, "not-utf8")
             continue
         yield Record(number, type, value, attributes) if refusal is None else Reject(number, refusal)
+
+
+FORMAT: Final = Format(records, heading=every_line, one_value_a_line=True, says_types=False)

@@ -28,7 +28,7 @@ _NIBBLE: Final = np.full(256, 255, np.uint8)
 _NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
-def canonicalise(body: Buffer, start: int, options: FormatOptions, out: BinaryIO) -> Canonical:
+def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, out: BinaryIO) -> Canonical:
     """What `canonical.canonicalise` does with the same body, from `start` on."""
     kind = options.defaults["type"]
     width = DIGITS[kind]
@@ -38,7 +38,7 @@ def canonicalise(body: Buffer, start: int, options: FormatOptions, out: BinaryIO
     begins, ends = _lines(octets)
     rows, others = _hashes(octets, begins, ends, width)
     # what is no hash as it stands (comments, capitals, blanks) goes the way of any line
-    rest = reader("text", options)(b"\n".join(octets[begins[i] : ends[i]].tobytes() for i in others))
+    rest = reader(format, options)(b"\n".join(octets[begins[i] : ends[i]].tobytes() for i in others))
     more = b"".join(line.encode()[len(head) : len(head) + width] for line in rest.lines)
     octets = np.concatenate((octets, np.frombuffer(more, np.uint8))) if more else octets
     rows = np.concatenate((rows, len(octets) - len(more) + np.arange(0, len(more), width)))

@@ -27,11 +27,12 @@ from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES, OVERLAY_SHARE, SMA
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
+from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, opening
 from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, together, write
 from blocklistd.sources.intake.decode import decode, sniff
 from blocklistd.sources.intake.revise import Base, Revised, revise
-from blocklistd.sources.intake.stretches import STRETCH, Reader, cuts, heading, is_bulk, reader
+from blocklistd.sources.intake.stretches import STRETCH, Reader, cuts, is_bulk, reader
 from blocklistd.sources.proofs.minisign import Proof, check_replay, verify_minisign
 
 
@@ -236,7 +237,7 @@ def _revised(
         return None
     earlier, (listed, notes, asserted, *overlay) = opened
     before, now = opening(listed, format), opening(body, format)
-    first_before, first = heading(listed, before, format), heading(body, now, format)
+    first_before, first = FORMATS[format].heading(listed, before), FORMATS[format].heading(body, now)
     if first_before is None or first is None or listed[before:first_before] != body[now:first]:
         return None
     base = Base(
@@ -274,9 +275,9 @@ def _canonical(
     if is_bulk(format, options):
         from blocklistd.sources.intake import bulk
 
-        return bulk.canonicalise(body, opening(body, format), options, out)
+        return bulk.canonicalise(body, opening(body, format), format, options, out)
     start = opening(body, format)
-    first = heading(body, start, format)
+    first = FORMATS[format].heading(body, start)
     if first is None:
         return write(reader(format, options)(body[start:]), out)
     stretches = len(cuts(body, first)) - 1
@@ -305,7 +306,7 @@ class _Stretches:
     def _layout(self) -> tuple[Buffer, list[int], Reader]:
         body = next(body for file in reversed(self._files) if (body := _mapped(file)))
         start = opening(body, self._format)
-        first = heading(body, start, self._format)
+        first = FORMATS[self._format].heading(body, start)
         assert first is not None
         return body, cuts(body, first), reader(self._format, self._options, body[start:first])
 

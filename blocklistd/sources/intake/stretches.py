@@ -21,7 +21,7 @@ Reader = Callable[[bytes], Reading]
 
 def is_bulk(format: str, options: FormatOptions) -> bool:
     """Whether a body is, for the most part, a hash a line (bulk.py)."""
-    return format == "text" and options.defaults.get("type") in DIGITS
+    return FORMATS[format].one_value_a_line and options.defaults.get("type") in DIGITS
 
 
 def cuts(body: Buffer, start: int) -> list[int]:
@@ -29,37 +29,25 @@ def cuts(body: Buffer, start: int) -> list[int]:
     return blocks(body, STRETCH, start)
 
 
-def heading(body: Buffer, start: int, format: str) -> int | None:
-    """Where the lines begin that can be read each for itself, behind what has to be read before any of them: the header
-    of a CSV. None where a line alone says nothing: in a CSV with quotes, which may hold newlines."""
-    if format != "csv":
-        return start
-    if body.find(b'"', start) >= 0:
-        return None
-    while start < len(body) and body[start : start + 1] in (b"\n", b"\r"):  # rows that are blank
-        start = body.find(b"\n", start) + 1 or len(body)
-    return body.find(b"\n", start) + 1 or len(body)
-
-
 def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
     """Reads stretches; `head` are whole lines that each is read behind, not counted. Line numbers are from 1 within the
     stretch."""
     kind = options.defaults.get("type", "")
-    if format == "text" and kind in PLAIN and not default_attributes(options):
-        return lambda stretch: _plain(stretch, kind, options) or _any(stretch, format, options, b"")
+    if FORMATS[format].one_value_a_line and kind in PLAIN and not default_attributes(options):
+        return lambda stretch: _plain(stretch, kind, format, options) or _any(stretch, format, options, b"")
     return lambda stretch: _any(stretch, format, options, head)
 
 
 def _any(stretch: bytes, format: str, options: FormatOptions, head: bytes) -> Reading:
-    reading = read(FORMATS[format](io.BytesIO(head + stretch), options))
+    reading = read(FORMATS[format].records(io.BytesIO(head + stretch), options))
     above = head.count(b"\n")
     if above:
         reading.rejects = [(number - above, code) for number, code in reading.rejects]
     return reading
 
 
-def _plain(stretch: bytes, kind: str, options: FormatOptions) -> Reading | None:
-    """A text's values that are canonical as they stand, found many at a time, at half the cost; what else there is of
+def _plain(stretch: bytes, kind: str, format: str, options: FormatOptions) -> Reading | None:
+    """Values that are canonical as they stand, found many at a time, at half the cost; what else there is of
     lines is read as any. None where that is not to be had."""
     try:
         text = stretch.decode()
@@ -74,7 +62,7 @@ def _plain(stretch: bytes, kind: str, options: FormatOptions) -> Reading | None:
         others = [number for number, value in enumerate(values) if "xn--" in value or not whole(value)]
     if max(map(len, values), default=0) > MAX_URL:
         return None
-    rest = _any("\n".join([values[number] for number in others]).encode(), "text", options, b"")
+    rest = _any("\n".join([values[number] for number in others]).encode(), format, options, b"")
     rest.rejects = [(others[number - 1] + 1, code) for number, code in rest.rejects]
     if others:
         skipped = set(others)

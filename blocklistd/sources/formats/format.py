@@ -1,0 +1,44 @@
+"""What a format is, as a value. A new one is a file here that ends with its `FORMAT`, and a line in FORMATS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from blocklistd.lines.keys import Buffer
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject
+
+
+def no_line_alone(body: Buffer, start: int) -> int | None:
+    """No line says anything without the others, as in a JSON document."""
+    return None
+
+
+def every_line(body: Buffer, start: int) -> int | None:
+    """Each line can be read by itself, from the first on."""
+    return start
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How bodies of a format are read. Only `records` has to be given: the rest defaults to what is right for every
+    format, a body that is read as a whole, by one process, each time that it changes."""
+
+    records: Callable[[BinaryIO, FormatOptions], Iterator[Record | Reject]]
+    """Streams a decoded body from its beginning. Raises ParseError if it is no list in this format, and yields a Reject
+    for each record that can't be read."""
+    heading: Callable[[Buffer, int], int | None] = no_line_alone
+    """Where the lines begin, in a body whose first line is at this offset, that can each be read by themselves behind
+    those above; None if no line can. Such lines are read by several processes, and only those that changed."""
+    one_value_a_line: bool = False
+    """Whether a line is a value as it stands, without attributes: many are then read at a time."""
+    says_types: bool = True
+    """Whether records can say their type; else `defaults.type` is required."""
+    value: str | None = None
+    """What `fields.value` names, for the error where it is missing; None if records have no named fields."""
+    field: re.Pattern[str] | None = None
+    """What the text of every field matches as a whole; None for any text."""
+    field_expected: str = ""
+    """What to write instead, for the error where one does not match."""
