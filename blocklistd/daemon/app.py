@@ -39,9 +39,11 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import Health
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
+from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.zones import ZonePublisher
@@ -143,7 +145,8 @@ class Application:
                 self.verified,
                 self._render,
             )
-            repair = Repair(store, self.database, self.jobs, self.releases, self.zones)
+            self.reconciling = Reconciling(self.releases, self.database)
+            repair = Repair(store, self.database, self.jobs, self.releases, self.reconciling, self.zones)
             self.pipeline = Pipeline(
                 store,
                 self.database,
@@ -152,13 +155,14 @@ class Application:
                 self.metrics.observe_pull,
                 self.metrics,
                 self.releases,
+                self.reconciling,
                 repair,
             )
             self.operations = Operations(
                 config,
                 self.database,
                 self.pipeline,
-                self.releases,
+                Decisions(self.releases, self.reconciling, self.database, self.clock),
                 self.publisher,
                 self.catalogue,
                 self.access,
@@ -172,7 +176,7 @@ class Application:
                 store,
                 self.database,
                 self.pipeline,
-                self.releases,
+                self.verified,
                 self.publisher,
                 self.zones,
                 self.renderings,
@@ -339,7 +343,7 @@ class Application:
             await warming
 
         keep = self.housekeeping
-        await loop.in_turn(warm, keep.scrub, keep.sweep, keep.advance_zones, self.releases.reconcile, keep.alarms)
+        await loop.in_turn(warm, keep.scrub, keep.sweep, keep.advance_zones, self.reconciling.reconcile, keep.alarms)
         await asyncio.to_thread(upkeep.reserve, self.store)
         await keep.schedule()
         self.scheduler.start()
@@ -389,7 +393,7 @@ class Application:
             keep = self.housekeeping
             await loop.in_turn(self._serve_lists, keep.schedule, keep.advance_zones, keep.alarms)
             log.info("reloaded %s", new.path)
-            await self.releases.reconcile()
+            await self.reconciling.reconcile()
         finally:
             systemd.notify("READY=1")
 

@@ -18,7 +18,6 @@ from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
-from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.renderings import StoredRenderings
@@ -26,6 +25,7 @@ from blocklistd.store import candidates, upkeep
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import source_state
 from blocklistd.store.store import Store
+from blocklistd.store.verified import Verified
 from blocklistd.times import rfc3339
 
 log: Final = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Housekeeping:
         store: Store,
         database: Database,
         pipeline: Pipeline,
-        releases: Releases,
+        verified: Verified,
         publisher: Publisher,
         zones: ZonePublisher,
         renderings: StoredRenderings,
@@ -54,7 +54,7 @@ class Housekeeping:
         self._store = store
         self._database = database
         self._pipeline = pipeline
-        self._releases = releases
+        self._verified = verified
         self._publisher = publisher
         self._zones = zones
         self._renderings = renderings
@@ -114,7 +114,7 @@ class Housekeeping:
 
     async def sweep(self) -> None:
         """Stops nobody: files that a job may be about to name are spared."""
-        young = self._releases.verified.sealing_for() + SWEEP_SPARES
+        young = self._verified.sealing_for() + SWEEP_SPARES
         await asyncio.to_thread(upkeep.sweep, self._store, self._database, young)
 
     async def scrub(self) -> None:

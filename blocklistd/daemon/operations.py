@@ -17,9 +17,9 @@ from blocklistd.errors import RefusedError
 from blocklistd.model import CandidateId, ListId, SourceId, SubscriberId, Version
 from blocklistd.ops import status
 from blocklistd.ops.control import Answer, Caller
+from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Clock, Publisher
 from blocklistd.pipeline.pull import Pipeline
-from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http import bodies
 from blocklistd.serve.http.access import Access
@@ -42,7 +42,7 @@ class Operations:
         config: Config,
         database: Database,
         pipeline: Pipeline,
-        releases: Releases,
+        decisions: Decisions,
         publisher: Publisher,
         catalogue: Catalogue,
         access: Access,
@@ -54,7 +54,7 @@ class Operations:
         self.config = config
         self._database = database
         self._pipeline = pipeline
-        self._releases = releases
+        self._decisions = decisions
         self._publisher = publisher
         self._catalogue = catalogue
         self._access = access
@@ -125,12 +125,12 @@ class Operations:
         return await self._database.reading(lambda c: status.candidate_in_full(candidates.case(c, candidate)))
 
     async def candidate_approve(self, candidate: CandidateId, caller: Caller) -> Answer:
-        done = await self._releases.approve(candidate, caller.uid, caller.user)
+        done = await self._decisions.approve(candidate, caller.uid, caller.user)
         released = done.version is not None
         return {"id": candidate, "released": released, "version": done.version, "candidate": done.held}
 
     async def candidate_reject(self, candidate: CandidateId, caller: Caller, why: str) -> Answer:
-        await self._releases.reject(candidate, caller.uid, caller.user, why)
+        await self._decisions.reject(candidate, caller.uid, caller.user, why)
         return {"id": candidate, "rejected": True, "why": why}
 
     # -- lists -----------------------------------------------------------------------------------------------------

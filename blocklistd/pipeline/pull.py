@@ -24,6 +24,7 @@ from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
 from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.receive import Received, Reception, SourcePlan
+from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
 from blocklistd.store import candidates
@@ -61,6 +62,7 @@ class Pipeline:
         observe: Callable[[Pull], None],
         stations: Stations,
         releases: Releases,
+        reconciling: Reconciling,
         repair: Repair,
     ) -> None:
         self._database = database
@@ -68,6 +70,7 @@ class Pipeline:
         self._observe = observe
         self._stations = stations
         self._releases = releases
+        self._reconciling = reconciling
         self._repair = repair
         self._reception = Reception(store, database, jobs, clock, stations, releases.verified)
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -106,7 +109,7 @@ class Pipeline:
             pull = await self._conclude(plan, result, began, report, validators)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
-            await self._releases.offer_awaited(waiting)
+            await self._reconciling.offer_awaited(waiting)
         return pull
 
     async def repair(self, damaged: Iterable[Sha256]) -> None:

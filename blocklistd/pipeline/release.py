@@ -2,14 +2,14 @@
 
     Change → settle (compose → guard → version: one job) → sign → publish
 
-Order of calls: `offer` after each pull, `approve` and `reject` by a person, `serve` and `reconcile` after a start or a
-reload. Each list has a lock: the changes of one list are settled one after another, independently of other lists.
+`offer` is called after each pull. What a person decides is in pipeline/decide.py, what follows from a start or a reload
+in pipeline/reconcile.py. Each list has a lock: the changes of one list are settled one after another, independently of
+other lists.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import secrets
 from collections import defaultdict
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, RefusedError, told, without_text
+from blocklistd.errors import BlocklistError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
@@ -35,7 +35,7 @@ from blocklistd.store.asserted import bases
 from blocklistd.store.candidates import Decision
 from blocklistd.store.database import Database
 from blocklistd.store.lists import list_state
-from blocklistd.store.pulls import record_decision, source_state
+from blocklistd.store.pulls import record_decision
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.telemetry import Stations
@@ -53,16 +53,6 @@ class Result:
     outcome: Outcome
     reason: str | None = None
     candidate: CandidateId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """Outcome of an approval. `version`: the new version, or None. `held`: the new candidate, if
-    composing the change again gave another delta."""
-
-    candidate: CandidateId
-    version: Version | None
-    held: CandidateId | None
 
 
 class Releases:
@@ -92,7 +82,7 @@ class Releases:
         self._zones = zones
         self._stations = stations
         self._render = render
-        self._tasks: set[asyncio.Future[None]] = set()
+        self.tasks: set[asyncio.Future[None]] = set()
 
     # -- compose, guard, release -----------------------------------------------------------------------------------
 
@@ -116,12 +106,12 @@ class Releases:
 
     async def offer(self, list_id: ListId, source: SourceId) -> Result:
         """Composes the source's current offer into the list, unless the live version already has it."""
-        async with self._settling(list_id):
+        async with self.settling(list_id):
             plan = self.lists.get(list_id)
             if plan is None:
                 return Result(Outcome.UNCHANGED)
             await self.mend(plan)
-            situation = await self._database.reading(lambda connection: self._situation(connection, plan))
+            situation = await self._database.reading(lambda connection: self.situation(connection, plan))
             change = situation.offered(source)
             if change is None:
                 return Result(Outcome.UNCHANGED, f"list {list_id} does not take this source yet")
@@ -129,14 +119,14 @@ class Releases:
                 # else the first source to answer makes version 1, and the others are changes large enough to be held
                 names = ", ".join(situation.awaited(source))
                 return Result(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
-            return await self._settle(plan, situation, change)
+            return await self.settle(plan, situation, change)
 
-    async def _settle(self, plan: ListPlan, situation: Situation, change: Change, *, hold_all: bool = False) -> Result:
+    async def settle(self, plan: ListPlan, situation: Situation, change: Change, *, hold_all: bool = False) -> Result:
         """Settles the change: unchanged, held, rejected before, or released and published. The caller has the list's
         lock. `hold_all`: judge the held change again, and release nothing."""
         state = situation.state
         if state.is_composed_from(change):
-            await self._no_longer_held(plan.id, change)
+            await self.no_longer_held(plan.id, change)
             await self._publish(plan.id, state.version)  # where signing or a zone failed after the version was made
             return Result(Outcome.UNCHANGED)
         if (refused := situation.rejected(change)) is not None:
@@ -145,20 +135,20 @@ class Releases:
         same_body = held is not None and _body(held.change) == _body(change)
         if held is not None and same_body and not hold_all and held.comes_from(change, state.version):
             return Result(Outcome.HELD, _reasons(held), held.id)
-        settled = await self._run(plan, situation, change, held=held, hold_all=hold_all)
+        settled = await self.run(plan, situation, change, held=held, hold_all=hold_all)
         if settled.rejected is not None:
             return await self._refused(plan.id, change, settled.rejected)
         if settled.candidate is not None:
-            return await self._hold(settled.candidate, held)
-        await self._no_longer_held(plan.id, change)
+            return await self.hold(settled.candidate, held)
+        await self.no_longer_held(plan.id, change)
         outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
         if held is not None:
-            await self._no_longer_held(plan.id, held.change)  # of a first version any cause's candidate
+            await self.no_longer_held(plan.id, held.change)  # of a first version any cause's candidate
             await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
-        await self._publish_made(plan, settled, "auto")
+        await self.publish_made(plan, settled, "auto")
         return Result(outcome)
 
-    async def _run(
+    async def run(
         self,
         plan: ListPlan,
         situation: Situation,
@@ -191,7 +181,7 @@ class Releases:
         self.verified.learn(settled.verified)
         return settled
 
-    async def _publish_made(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
+    async def publish_made(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
         """Publishes the new version, if there is one."""
         if settled.made is None:
             return
@@ -201,13 +191,13 @@ class Releases:
         log.info("list %s: version %d is live, released by %s", plan.id, settled.made, released_by)
 
     @asynccontextmanager
-    async def _settling(self, list_id: ListId) -> AsyncIterator[None]:
+    async def settling(self, list_id: ListId) -> AsyncIterator[None]:
         """Holds the list's lock. The sweep removes no file that is sealed in this block."""
         async with self.locks[list_id]:
             with self.verified.sealing():
                 yield
 
-    async def _hold(self, candidate: Candidate, held: Candidate | None) -> Result:
+    async def hold(self, candidate: Candidate, held: Candidate | None) -> Result:
         """Records a held candidate. If its delta is held already, that candidate keeps its id and its decisions."""
         if held is not None and held.id == candidate.id:
             if held != candidate:
@@ -220,7 +210,7 @@ class Releases:
         return Result(Outcome.HELD, _reasons(candidate), candidate.id)
 
     async def _refused(self, list_id: ListId, change: Change, refused: CandidateId) -> Result:
-        await self._no_longer_held(list_id, change)
+        await self.no_longer_held(list_id, change)
         what = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
         return Result(
             Outcome.FAILED,
@@ -229,7 +219,7 @@ class Releases:
             refused,
         )
 
-    async def _no_longer_held(self, list_id: ListId, change: Change) -> None:
+    async def no_longer_held(self, list_id: ListId, change: Change) -> None:
         now = self._clock()
         await self._database.writing(
             lambda connection: candidates.supersede(connection, list_id, change.kind, change.cause, now)
@@ -240,77 +230,8 @@ class Releases:
         if not self._publisher.serves(list_id, version):
             await self._publisher.publish(list_id)
             self._stations.live(list_id)
-            self._in_background(self._render(list_id))
+            self.in_background(self._render(list_id))
         await self._zones.advance(list_id, version)
-
-    # -- decisions -------------------------------------------------------------------------------------------------
-
-    async def approve(self, candidate: CandidateId, uid: int, user: str) -> Approval:
-        """Releases the delta of a held candidate that a reviewer approves, and no other delta. Raises RefusedError.
-
-        If the live version is no longer the candidate's base, the change is composed again. If that gives another
-        delta, nothing is released, and `Approval.held` is the new candidate.
-        """
-        found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
-        async with self._settling(found.candidate.list):
-            decision = Decision(uid, user, self._clock(), approve=True)
-
-            def look(connection: Connection) -> tuple[Candidate, ListPlan, Situation]:
-                case = candidates.held_case(connection, candidate).candidate
-                plan = self._plan_of(case)
-                return case, plan, self._situation(connection, plan)
-
-            case, plan, situation = await self._database.reading(look)
-            await self.mend(plan)
-            change = situation.asked_again(case.change)
-            settled = await self._run(plan, situation, change, approved=case, decision=decision)
-            if settled.rejected is not None:
-                why = (
-                    f"nothing is released: on version {situation.state.version} the change comes to the delta of "
-                    f"candidate {settled.rejected}, which was rejected"
-                )
-                await self._no_longer_held(plan.id, case.change)
-                await self._database.writing(lambda connection: record_decision(connection, case, Outcome.FAILED, why))
-                raise RefusedError(why)
-            if settled.candidate is not None:
-                await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
-                await self._hold(settled.candidate, None)
-                return Approval(case.id, None, settled.candidate.id)
-            outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
-            await self._database.writing(lambda connection: record_decision(connection, case, outcome, None))
-            self._in_background(self._offer_the_rest(plan))  # waits for the lock
-            await self._publish_made(plan, settled, user)
-        return Approval(case.id, settled.made, None)
-
-    async def _offer_the_rest(self, plan: ListPlan) -> None:
-        """Offers all sources again: entries that they offer beyond the released delta are another change."""
-        for source in plan.sources:
-            await self._guarded(f"source {source}", self.offer(plan.id, source))
-
-    async def reject(self, candidate: CandidateId, uid: int, user: str, why: str) -> None:
-        """Rejects a held candidate: its delta is never published. Raises RefusedError."""
-        found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
-        async with self.locks[found.candidate.list]:
-            decision = Decision(uid, user, self._clock(), approve=False)
-
-            def record(connection: Connection) -> None:
-                case = candidates.decide(connection, candidate, decision, why)
-                record_decision(connection, case.candidate, Outcome.FAILED, f"candidate {candidate} was rejected")
-
-            await self._database.writing(record)
-        log.warning("candidate %s was rejected by %s", candidate, user)
-
-    def _situation(self, connection: Connection, plan: ListPlan) -> Situation:
-        return Situation.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
-
-    def _plan_of(self, candidate: Candidate) -> ListPlan:
-        plan, change = self.lists.get(candidate.list), candidate.change
-        if plan is None or (change.kind == ChangeKind.SOURCE and change.cause not in plan.sources):
-            what = f"source {change.cause}" if change.cause else "changes: it is not configured"
-            raise RefusedError(f"list {candidate.list} no longer takes {what}: reject the candidate")
-        if change.kind == ChangeKind.POLICY and change.policy != plan.policy:
-            raise RefusedError(f"the configuration of list {plan.id} has changed since: reject the candidate")
-        return plan
 
     # -- damage ----------------------------------------------------------------------------------------------------
 
@@ -348,78 +269,18 @@ class Releases:
 
         Raises StoreError.
         """
-        async with self._settling(plan.id):
+        async with self.settling(plan.id):
             await self.mend(plan, damaged)
             await self._publisher.publish(plan.id)
-        self._in_background(self._render(plan.id))
+        self.in_background(self._render(plan.id))
 
-    # -- start and reload ------------------------------------------------------------------------------------------
+    def situation(self, connection: Connection, plan: ListPlan) -> Situation:
+        return Situation.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
 
-    async def reconcile(self) -> None:
-        """After a start or a reload: judges held candidates again (they stay held), settles a changed policy as a
-        change, and offers each source's newest entries to its lists."""
-        await asyncio.gather(*(self._reconcile_and_offer(plan) for plan in list(self.lists.values())))
-
-    async def _reconcile_and_offer(self, plan: ListPlan) -> None:
-        await self._guarded(f"list {plan.id}", self._reconcile(plan))
-        for source in list(self.sources.values()):
-            if plan.id in source.lists and not source.quarantine:
-                await self._guarded(f"source {source.id}", self._offer_current(plan.id, source))
-
-    async def _reconcile(self, plan: ListPlan) -> None:
-        await self.judge_again(plan)
-        async with self._settling(plan.id):
-            situation = await self._database.reading(lambda connection: self._situation(connection, plan))
-            if situation.state.live is not None:
-                result = await self._settle(plan, situation, situation.policy_change())
-                if result.outcome is not Outcome.UNCHANGED:
-                    log.info("list %s: policy change: %s %s", plan.id, result.outcome, result.reason or "")
-
-    async def judge_again(self, plan: ListPlan) -> None:
-        """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
-        async with self._settling(plan.id):
-            situation = await self._database.reading(lambda connection: self._situation(connection, plan))
-            for case in situation.cases:
-                change = case.candidate.change
-                wanted = change.kind == ChangeKind.SOURCE and change.cause in plan.sources
-                if wanted:
-                    again = situation.asked_again(change)
-                    await self._settle(plan, situation, again, hold_all=True)
-
-    async def _offer_current(self, list_id: ListId, source: SourcePlan) -> Result:
-        """Offers the newest entries of a source, unless they were read with other settings than today's."""
-        state = await self._database.reading(
-            functools.partial(source_state, source=source.id, settings=source.settings)
-        )
-        if state.report is None or not state.current:
-            return Result(Outcome.UNCHANGED)
-        return await self.offer(list_id, source.id)
-
-    async def _guarded(self, what: str, work: Coroutine[Any, Any, Result | None]) -> None:
-        """Logs an error instead of raising it: the other lists and sources are still settled."""
-        try:
-            result = await work
-        except Exception as error:
-            log.error(
-                "%s: its change could not be settled, the next pull tries again: %s",
-                what,
-                told(error),
-                exc_info=without_text(error),
-            )
-            return
-        if result is not None and result.outcome is not Outcome.UNCHANGED:
-            log.info("%s: %s %s", what, result.outcome, result.reason or "")
-
-    async def offer_awaited(self, waiting: set[ListId]) -> None:
-        """Offers again to lists that waited for a source's first pull, now that it has ended, successfully or not."""
-        for source in [source for source in self.sources.values() if waiting & set(source.lists)]:
-            for name in sorted(waiting & set(source.lists)):
-                await self._guarded(f"source {source.id}", self._offer_current(name, source))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
 
 def _body(change: Change) -> tuple[int, int]:

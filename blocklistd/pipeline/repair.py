@@ -20,6 +20,7 @@ from blocklistd.errors import BlocklistError, told
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Sha256, SourceId
+from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.settle import ListPlan
 from blocklistd.pipeline.zones import ZonePublisher
@@ -34,11 +35,20 @@ log: Final = logging.getLogger(__name__)
 class Repair:
     """Makes damaged files again. One repair runs at a time."""
 
-    def __init__(self, store: Store, database: Database, jobs: Jobs, releases: Releases, zones: ZonePublisher) -> None:
+    def __init__(
+        self,
+        store: Store,
+        database: Database,
+        jobs: Jobs,
+        releases: Releases,
+        reconciling: Reconciling,
+        zones: ZonePublisher,
+    ) -> None:
         self._store = store
         self._database = database
         self._jobs = jobs
         self._releases = releases
+        self._reconciling = reconciling
         self._zones = zones
         self._verified = releases.verified
         self._one = asyncio.Lock()
@@ -89,4 +99,4 @@ class Repair:
         of_versions, of_candidate = await self._database.reading(look)
         await self._releases.serve(plan, of_versions.intersection(damaged))
         if of_candidate:
-            await self._releases.judge_again(plan)
+            await self._reconciling.judge_again(plan)

@@ -22,6 +22,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from blocklistd.errors import BlocklistError, RefusedError
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.model import ListId, Sha256, SourceId, Version
+from blocklistd.pipeline.decide import Decisions
+from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
 from blocklistd.store import candidates
 from blocklistd.store.lists import ensure_list, list_state, version_rows
@@ -70,6 +72,8 @@ class World(RuleBasedStateMachine):
             Verified(self.versions.store.sealed),
             render_nothing,
         )
+        self.reconciling = Reconciling(self.releases, self.versions.database)
+        self.decisions = Decisions(self.releases, self.reconciling, self.versions.database, lambda: NOW)
         self.releases.sources = dict(self.sources)
         self._configure()
 
@@ -86,8 +90,8 @@ class World(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         async def settled() -> T:
             done = await work
-            while self.releases._tasks:
-                await asyncio.gather(*self.releases._tasks)
+            while self.releases.tasks:
+                await asyncio.gather(*self.releases.tasks)
             return done
 
         return asyncio.run(settled())
@@ -122,7 +126,7 @@ class World(RuleBasedStateMachine):
             shown = self.names(delta[:])
         self.approved[candidate.list].add(shown)
         with self.ignored():
-            self.run(self.releases.approve(candidate.id, 1000, "alice"))
+            self.run(self.decisions.approve(candidate.id, 1000, "alice"))
 
     @precondition(lambda self: self.held())
     @rule(choice=st.integers(0, 5), source=st.sampled_from(SOURCES), number=st.integers(0, 11))
@@ -137,26 +141,26 @@ class World(RuleBasedStateMachine):
         name = names[number % len(names)]
         self.pull(source, self.said[source] ^ {name} or frozenset([name]))
         with self.ignored():
-            self.run(self.releases.approve(candidate.id, 1000, "alice"))
+            self.run(self.decisions.approve(candidate.id, 1000, "alice"))
 
     @precondition(lambda self: self.held())
     @rule(choice=st.integers(0, 5))
     def reject(self, choice: int) -> None:
         held = self.held()
         candidate = held[choice % len(held)].candidate
-        self.run(self.releases.reject(candidate.id, 1000, "alice", "a mistake"))
+        self.run(self.decisions.reject(candidate.id, 1000, "alice", "a mistake"))
 
     @rule(added=shares, removed=shares)
     def reload(self, added: float, removed: float) -> None:
         self.max_added, self.max_removed = added, removed
         self._configure()
-        self.run(self.releases.reconcile())
+        self.run(self.reconciling.reconcile())
 
     @rule()
     def restart(self) -> None:
         self.versions.close()
         self._open()
-        self.run(self.releases.reconcile())
+        self.run(self.reconciling.reconcile())
 
     @rule(source=st.sampled_from(SOURCES), names=said, step=st.integers(1, 25))
     def killed_in_a_pull(self, source: str, names: frozenset[str], step: int) -> None:

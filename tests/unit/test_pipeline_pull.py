@@ -15,9 +15,11 @@ import pytest
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.model import ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.zones import ZonePublisher
@@ -90,8 +92,15 @@ def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:
 
 def pipeline_of(versions: Versions, releases: Releases, jobs: Jobs | None = None) -> Pipeline:
     jobs, stations = jobs or InlineJobs(), Stations()
-    repair = Repair(versions.store, versions.database, jobs, releases, NoZones())
-    return Pipeline(versions.store, versions.database, jobs, lambda: NOW, lambda pull: None, stations, releases, repair)
+    again = Reconciling(releases, versions.database)
+    repair = Repair(versions.store, versions.database, jobs, releases, again, NoZones())
+    return Pipeline(
+        versions.store, versions.database, jobs, lambda: NOW, lambda pull: None, stations, releases, again, repair
+    )
+
+
+def decisions_of(versions: Versions, releases: Releases) -> Decisions:
+    return Decisions(releases, Reconciling(releases, versions.database), versions.database, lambda: NOW)
 
 
 def say(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
@@ -109,7 +118,7 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     versions.publish(old)
     lock = releases.locks[LIST]
     async with lock:
-        settling = asyncio.ensure_future(releases.reconcile())
+        settling = asyncio.ensure_future(Reconciling(releases, versions.database).reconcile())
         while not lock._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
             await asyncio.sleep(0)
         say(versions, source, new)
@@ -131,7 +140,7 @@ async def test_a_pull_whose_entries_a_start_released_first_has_published(tmp_pat
     offer_to_all = releases.offer_to_all
 
     async def offer_after_the_start(plan: SourcePlan) -> Result:
-        await releases.reconcile()
+        await Reconciling(releases, versions.database).reconcile()
         return await offer_to_all(plan)
 
     releases.offer_to_all = offer_after_the_start  # type: ignore[method-assign]
@@ -155,7 +164,7 @@ async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> No
         candidates.hold(connection, held)
     releases.lists = {LIST: replace(versions.plan, sources=(SourceId("another"),))}
     with pytest.raises(RefusedError, match="no longer takes source hotline"):
-        await releases.approve(held.id, 1000, "alice")
+        await decisions_of(versions, releases).approve(held.id, 1000, "alice")
     with versions.database.read() as connection:
         assert candidates.case(connection, held.id).decisions == ()
     versions.close()
@@ -175,7 +184,7 @@ async def test_a_source_that_can_not_be_settled_keeps_no_other_from_it(tmp_path:
         return await offer(list_id, source)
 
     releases.offer = stumble  # type: ignore[method-assign]
-    await releases.reconcile()
+    await Reconciling(releases, versions.database).reconcile()
     assert b"b.example" in versions.live
     versions.close()
 

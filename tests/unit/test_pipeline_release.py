@@ -12,11 +12,12 @@ import pytest
 
 from blocklistd.errors import RefusedError
 from blocklistd.model import CandidateId, Outcome, SourceId, Version
+from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Result
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.pulls import take_over
-from tests.unit.test_pipeline_pull import hotline, releases_of
+from tests.unit.test_pipeline_pull import decisions_of, hotline, releases_of
 from tests.versions_of import ANYTHING, LIST, Versions, report
 
 HUNDRED = tuple(f"n{number}.example" for number in range(100))
@@ -30,15 +31,16 @@ class Scene:
         self.versions = Versions(folder, "first", "second")
         self.sources = {name: hotline(name) for name in ("first", "second")}
         self.releases = releases_of(self.versions, *self.sources.values())
+        self.decisions = decisions_of(self.versions, self.releases)
 
     async def configure(self, **plan: Any) -> None:
         self.releases.lists = {LIST: replace(self.releases.lists[LIST], **plan)}
-        await self.releases.reconcile()
+        await Reconciling(self.releases, self.versions.database).reconcile()
         await self.settled()
 
     async def settled(self) -> None:
-        while self.releases._tasks:
-            await next(iter(self.releases._tasks))
+        while self.releases.tasks:
+            await next(iter(self.releases.tasks))
 
     def says(self, source: str, *names: str, **counts: int) -> None:
         with self.versions.database.write() as connection:
@@ -51,13 +53,13 @@ class Scene:
 
     async def approve(self, candidate: CandidateId | None) -> Version | None:
         assert candidate is not None
-        approval = await self.releases.approve(candidate, 1000, "alice")
+        approval = await self.decisions.approve(candidate, 1000, "alice")
         await self.settled()
         return approval.version
 
     async def reject(self, candidate: CandidateId | None) -> None:
         assert candidate is not None
-        await self.releases.reject(candidate, 1000, "alice", "a mistake")
+        await self.decisions.reject(candidate, 1000, "alice", "a mistake")
 
     @property
     def live(self) -> set[str]:

@@ -1,0 +1,93 @@
+"""What follows from a start, a reload or a decision: lists are brought to what their sources offer now."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from blocklistd.errors import told, without_text
+from blocklistd.model import ChangeKind, ListId, Outcome
+from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.release import Releases, Result
+from blocklistd.pipeline.settle import ListPlan
+from blocklistd.store.database import Database
+from blocklistd.store.pulls import source_state
+
+log: Final = logging.getLogger(__name__)
+
+
+class Reconciling:
+    """Settles again what the store knows, without a pull. Releases nothing that is held."""
+
+    def __init__(self, releases: Releases, database: Database) -> None:
+        self._releases = releases
+        self._database = database
+
+    async def reconcile(self) -> None:
+        """After a start or a reload: judges held candidates again (they stay held), settles a changed policy as a
+        change, and offers each source's newest entries to its lists."""
+        await asyncio.gather(*(self._reconcile_and_offer(plan) for plan in list(self._releases.lists.values())))
+
+    async def _reconcile_and_offer(self, plan: ListPlan) -> None:
+        await self._guarded(f"list {plan.id}", self._reconcile(plan))
+        for source in list(self._releases.sources.values()):
+            if plan.id in source.lists and not source.quarantine:
+                await self._guarded(f"source {source.id}", self._offer_current(plan.id, source))
+
+    async def _reconcile(self, plan: ListPlan) -> None:
+        await self.judge_again(plan)
+        async with self._releases.settling(plan.id):
+            situation = await self._database.reading(lambda connection: self._releases.situation(connection, plan))
+            if situation.state.live is not None:
+                result = await self._releases.settle(plan, situation, situation.policy_change())
+                if result.outcome is not Outcome.UNCHANGED:
+                    log.info("list %s: policy change: %s %s", plan.id, result.outcome, result.reason or "")
+
+    async def judge_again(self, plan: ListPlan) -> None:
+        """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
+        async with self._releases.settling(plan.id):
+            situation = await self._database.reading(lambda connection: self._releases.situation(connection, plan))
+            for case in situation.cases:
+                change = case.candidate.change
+                wanted = change.kind == ChangeKind.SOURCE and change.cause in plan.sources
+                if wanted:
+                    again = situation.asked_again(change)
+                    await self._releases.settle(plan, situation, again, hold_all=True)
+
+    async def _offer_current(self, list_id: ListId, source: SourcePlan) -> Result:
+        """Offers the newest entries of a source, unless they were read with other settings than today's."""
+        state = await self._database.reading(
+            functools.partial(source_state, source=source.id, settings=source.settings)
+        )
+        if state.report is None or not state.current:
+            return Result(Outcome.UNCHANGED)
+        return await self._releases.offer(list_id, source.id)
+
+    async def _guarded(self, what: str, work: Coroutine[Any, Any, Result | None]) -> None:
+        """Logs an error instead of raising it: the other lists and sources are still settled."""
+        try:
+            result = await work
+        except Exception as error:
+            log.error(
+                "%s: its change could not be settled, the next pull tries again: %s",
+                what,
+                told(error),
+                exc_info=without_text(error),
+            )
+            return
+        if result is not None and result.outcome is not Outcome.UNCHANGED:
+            log.info("%s: %s %s", what, result.outcome, result.reason or "")
+
+    async def offer_awaited(self, waiting: set[ListId]) -> None:
+        """Offers again to lists that waited for a source's first pull, now that it has ended, successfully or not."""
+        for source in [source for source in self._releases.sources.values() if waiting & set(source.lists)]:
+            for name in sorted(waiting & set(source.lists)):
+                await self._guarded(f"source {source.id}", self._offer_current(name, source))
+
+    async def offer_all(self, plan: ListPlan) -> None:
+        """Offers all sources of a list again: what they offer beyond a released delta is another change."""
+        for source in plan.sources:
+            await self._guarded(f"source {source}", self._releases.offer(plan.id, source))
