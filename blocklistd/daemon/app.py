@@ -9,12 +9,9 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
-import resource
 import signal
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +19,15 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final
 
-import uvloop
 from aiohttp import web
 
-from blocklistd.config import Address, Config, load
+from blocklistd.config import Config, load
 from blocklistd.daemon import plans
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.operations import Operations
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, store_errors, told, without_text
+from blocklistd.daemon.readiness import missing
+from blocklistd.daemon.start import bind_all, fixed_changes, open_store
+from blocklistd.errors import BlocklistError, ConfigError, StoreError, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
 from blocklistd.model import ListId, Sha256, SourceId
@@ -47,15 +45,14 @@ from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.serve.http.access import Access
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.serve.http.feed import Feed
-from blocklistd.serve.http.listener import Listener, allow_connections, bind
+from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.renderings import StoredRenderings
-from blocklistd.signing.keys import load_trust
+from blocklistd.signing.keys import Trust, load_trust
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
 from blocklistd.store.lists import ensure_list
@@ -66,30 +63,6 @@ from blocklistd.times import utc_now
 from blocklistd.tls import good_until, load_certificate, server_context
 
 log: Final = logging.getLogger(__name__)
-
-FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.listen", "keys.online")
-"""Keys that a reload can't change: the daemon has them open."""
-
-
-def serve(config: Config) -> int:
-    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
-    logs.configure(config.ops.log.level, config.ops.log.format)
-    os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
-    allow_connections()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Application(config).run())
-    except BlocklistError as error:
-        systemd.notify(f"STATUS={str(error).splitlines()[0]}")
-        if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
-            raise
-        print(f"blocklistd: {error}", file=sys.stderr)
-        return 1
-    except Exception as error:
-        log.critical("a bug: please report it: %s", type(error).__name__, exc_info=without_text(error))
-        return 1
-    return 0
 
 
 class Application:
@@ -116,9 +89,11 @@ class Application:
         asyncio.get_running_loop().set_exception_handler(loop.unheard)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
-            sockets = self._bind(stack)
+            sockets = bind_all(config, stack)
+            if config.feed.tls is not None:
+                self._tls = server_context(config.feed.tls.cert, config.feed.tls.key)
             stack.enter_context(Store(config.state_dir).locked())
-            store = await asyncio.to_thread(self._open_store, stack)
+            store = await asyncio.to_thread(open_store, config.state_dir)
             self.database = Database(store.database, store.epoch)
             self.database.stations = self.metrics
             stack.callback(self.database.close)
@@ -127,66 +102,7 @@ class Application:
             stack.callback(self.jobs.close)
             warming = asyncio.ensure_future(self.jobs.warm())
             stack.callback(warming.cancel)
-            trust = await asyncio.to_thread(load_trust, config)
-            self.verified = Verified(store.sealed)
-            self.renderings = StoredRenderings(store, self.database, self.jobs, self.verified)
-            self.publisher = Publisher(self.database, self.catalogue, trust, self.clock, self.metrics)
-            self.zones = ZonePublisher(
-                store, self.database, self.jobs, self.served_zones, self.clock, self.metrics, self.verified
-            )
-            self.releases = Releases(
-                store,
-                self.database,
-                self.jobs,
-                self.publisher,
-                self.clock,
-                self.zones,
-                self.metrics,
-                self.verified,
-                self._render,
-            )
-            self.reconciling = Reconciling(self.releases, self.database)
-            repair = Repair(store, self.database, self.jobs, self.releases, self.reconciling, self.zones)
-            self.pipeline = Pipeline(
-                store,
-                self.database,
-                self.jobs,
-                self.clock,
-                self.metrics.observe_pull,
-                self.metrics,
-                self.releases,
-                self.reconciling,
-                repair,
-            )
-            self.operations = Operations(
-                config,
-                self.database,
-                self.pipeline,
-                Decisions(self.releases, self.reconciling, self.database, self.clock),
-                self.publisher,
-                self.catalogue,
-                self.access,
-                self.renderings,
-                self.zones,
-                self._admit,
-                self.clock,
-            )
-            self.housekeeping = Housekeeping(
-                config,
-                store,
-                self.database,
-                self.pipeline,
-                self.verified,
-                self.publisher,
-                self.zones,
-                self.renderings,
-                self.scheduler,
-                self.metrics,
-                self.clock,
-                repair,
-            )
-            self.renderings.damaged = self._damaged
-            self.store = store
+            self._assemble(store, await asyncio.to_thread(load_trust, config))
             await self._take_plans(config, await asyncio.to_thread(plans.source_plans, config))
             await self._serve_lists()
             await self.operations.reload_subscribers()
@@ -212,38 +128,50 @@ class Application:
 
     # -- start -----------------------------------------------------------------------------------------------------
 
-    def _bind(self, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
-        """All ports before anything else: a port that is taken is known before the state is touched."""
-        feed, ops = self.config.feed, self.config.ops
-        sockets = {
-            "feed": [bind(address, "feed.listen") for address in feed.listen],
-            "ops": [bind(address, "ops.listen") for address in ops.listen],
-        }
-        dns = self.config.serves_dns
-        sockets["dns"] = [bind(address, "dns.listen") for address in dns.listen] if dns else []
-        sockets["datagrams"] = []
-        for bound in sockets["dns"]:  # the same port in both transports, also where the system chose it
-            host, port = bound.getsockname()[:2]
-            sockets["datagrams"].append(bind(Address(host, port), "dns.listen", socket.SOCK_DGRAM))
-        for bound in [bound for group in sockets.values() for bound in group]:
-            stack.callback(bound.close)
-        if feed.tls is not None:
-            self._tls = server_context(feed.tls.cert, feed.tls.key)
-        return sockets
-
-    def _open_store(self, stack: AsyncExitStack) -> Store:
-        """Clears what an earlier daemon left unfinished, migrates, begins a new epoch."""
-        store = Store(self.config.state_dir)
-        with store_errors(self.config.state_dir):
-            store.sealed.prepare()
-            upkeep.clear_work(store)
-        database = Database(store.database)
-        try:
-            database.migrate()
-            database.take_over()
-        finally:
-            database.close()
-        return Store(self.config.state_dir, database.epoch)
+    def _assemble(self, store: Store, trust: Trust) -> None:
+        config, database, jobs, clock, metrics = self.config, self.database, self.jobs, self.clock, self.metrics
+        self.store = store
+        self.verified = verified = Verified(store.sealed)
+        self.renderings = StoredRenderings(store, database, jobs, verified)
+        self.renderings.damaged = self._damaged
+        self.publisher = publisher = Publisher(database, self.catalogue, trust, clock, metrics)
+        self.zones = zones = ZonePublisher(store, database, jobs, self.served_zones, clock, metrics, verified)
+        self.releases = releases = Releases(
+            store, database, jobs, publisher, clock, zones, metrics, verified, self._render
+        )
+        self.reconciling = reconciling = Reconciling(releases, database)
+        repair = Repair(store, database, jobs, releases, reconciling, zones)
+        self.pipeline = pipeline = Pipeline(
+            store, database, jobs, clock, metrics.observe_pull, metrics, releases, reconciling, repair
+        )
+        decisions = Decisions(releases, reconciling, database, clock)
+        self.operations = Operations(
+            config,
+            database,
+            pipeline,
+            decisions,
+            publisher,
+            self.catalogue,
+            self.access,
+            self.renderings,
+            zones,
+            self._admit,
+            clock,
+        )
+        self.housekeeping = Housekeeping(
+            config,
+            store,
+            database,
+            pipeline,
+            verified,
+            publisher,
+            zones,
+            self.renderings,
+            self.scheduler,
+            metrics,
+            clock,
+            repair,
+        )
 
     async def _take_plans(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
         """Hands the configuration's sections to the stations."""
@@ -372,12 +300,7 @@ class Application:
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             new = await asyncio.to_thread(load, self.config.path)
-            changed = [key for key in FIXED if _value(new, key) != _value(self.config, key)]
-            if new.serves_dns != self.config.serves_dns:
-                changed.append("dns (opened with the first zone, closed with the last)")
-            if (new.feed.tls is None) != (self._tls is None):
-                changed.append("feed.tls (that there is any)")
-            if changed:
+            if changed := fixed_changes(self.config, new):
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
             removed = self.config.sources.keys() - new.sources.keys()
             sources = await asyncio.to_thread(plans.source_plans, new)
@@ -398,24 +321,11 @@ class Application:
             systemd.notify("READY=1")
 
     # -- what is asked of us ---------------------------------------------------------------------------------------
-
     def _not_ready(self) -> list[str]:
         if self.stopping.is_set():
             return ["stopping"]
-        missing = [] if self._ready else ["starting"]
-        for name in self.config.lists:
-            if self.catalogue.get(name) is None:
-                missing.append(f"list {name} has no version that can be served")
-        for view in self.catalogue:
-            if view.id in self.publisher.damaged:
-                missing.append(f"list {view.id}: the file of version {view.version} is damaged and is made again")
-            if view.live is not None:
-                missing += [
-                    f"zone {plan.name} has no serial yet"
-                    for plan in plans.zone_plans(self.config).values()
-                    if plan.list == view.id and self.served_zones.get(wire_name(plan.name)) is None
-                ]
-        return missing + [f"zone {name}: {reason}" for name, reason in self.zones.damaged.items()]
+        found = missing(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
+        return [*([] if self._ready else ["starting"]), *found]
 
     async def _metrics_text(self) -> bytes:
         for view in self.catalogue:
@@ -431,7 +341,3 @@ class Application:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
         self.metrics.observe_request(answer.status, request.path, waited, seconds, length)
-
-
-def _value(config: Config, key: str) -> object:
-    return functools.reduce(getattr, key.split("."), config)

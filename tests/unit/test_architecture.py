@@ -26,6 +26,7 @@ LAYERS: list[set[str]] = [
     {"cli", "demo"},
     {"__main__"},
 ]
+LINES = 350
 CLIENT = {"model", "errors", "limits", "lines", "outputs", "client", "__init__"}
 PURE = [
     *(
@@ -113,6 +114,18 @@ def test_dependencies_point_one_way(path: Path) -> None:
     if mine == "versions":
         allowed -= {"sources", "tls", "config"}
     assert own(path) <= allowed | {mine}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_longer_than_it_can_be_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LINES
+
+
+def test_all_sql_is_in_the_store() -> None:
+    allowed = {"sqlalchemy.Connection"}
+    for path in modules():
+        if part(path) != "store":
+            assert {name for name in imports(path) if name.split(".")[0] == "sqlalchemy"} <= allowed, path
 
 
 def test_every_part_has_its_place() -> None:

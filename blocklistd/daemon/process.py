@@ -1,0 +1,41 @@
+"""`blocklistd serve`: the process around the daemon, and its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import sys
+from typing import Final
+
+import uvloop
+
+from blocklistd.config import Config
+from blocklistd.daemon.app import Application
+from blocklistd.errors import BlocklistError, ConfigError, without_text
+from blocklistd.ops import logs, systemd
+from blocklistd.serve.http.listener import allow_connections
+
+log: Final = logging.getLogger(__name__)
+
+
+def serve(config: Config) -> int:
+    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
+    logs.configure(config.ops.log.level, config.ops.log.format)
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
+    allow_connections()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Application(config).run())
+    except BlocklistError as error:
+        systemd.notify(f"STATUS={str(error).splitlines()[0]}")
+        if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
+            raise
+        print(f"blocklistd: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        log.critical("a bug: please report it: %s", type(error).__name__, exc_info=without_text(error))
+        return 1
+    return 0

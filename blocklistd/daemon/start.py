@@ -1,0 +1,66 @@
+"""The first steps of a start, which need nothing but the configuration; and what of it a reload can't change."""
+
+from __future__ import annotations
+
+import functools
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from blocklistd.config import Address, Config
+from blocklistd.errors import store_errors
+from blocklistd.serve.http.listener import bind
+from blocklistd.store import upkeep
+from blocklistd.store.database import Database
+from blocklistd.store.store import Store
+
+FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.listen", "keys.online")
+"""Keys that a reload can't change: the daemon has them open."""
+
+
+def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
+    """All ports before anything else: a port that is taken is known before the state is touched."""
+    feed, ops = config.feed, config.ops
+    sockets = {
+        "feed": [bind(address, "feed.listen") for address in feed.listen],
+        "ops": [bind(address, "ops.listen") for address in ops.listen],
+    }
+    dns = config.serves_dns
+    sockets["dns"] = [bind(address, "dns.listen") for address in dns.listen] if dns else []
+    sockets["datagrams"] = []
+    for bound in sockets["dns"]:  # the same port in both transports, also where the system chose it
+        host, port = bound.getsockname()[:2]
+        sockets["datagrams"].append(bind(Address(host, port), "dns.listen", socket.SOCK_DGRAM))
+    for bound in [bound for group in sockets.values() for bound in group]:
+        stack.callback(bound.close)
+    return sockets
+
+
+def open_store(state_dir: Path) -> Store:
+    """Clears what an earlier daemon left unfinished, migrates, begins a new epoch."""
+    store = Store(state_dir)
+    with store_errors(state_dir):
+        store.sealed.prepare()
+        upkeep.clear_work(store)
+    database = Database(store.database)
+    try:
+        database.migrate()
+        database.take_over()
+    finally:
+        database.close()
+    return Store(state_dir, database.epoch)
+
+
+def fixed_changes(old: Config, new: Config) -> list[str]:
+    """The keys that differ and that only a restart can change."""
+    changed = [key for key in FIXED if _value(new, key) != _value(old, key)]
+    if new.serves_dns != old.serves_dns:
+        changed.append("dns (opened with the first zone, closed with the last)")
+    if (new.feed.tls is None) != (old.feed.tls is None):
+        changed.append("feed.tls (that there is any)")
+    return changed
+
+
+def _value(config: Config, key: str) -> object:
+    return functools.reduce(getattr, key.split("."), config)
