@@ -287,8 +287,10 @@ async def test_a_stop_does_not_wait_for_a_server_that_hangs(jobs: Jobs) -> None:
 
 async def test_a_server_that_dies_while_it_comes_up_ends_nobody(jobs: Jobs) -> None:
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
-    os.kill(server(), signal.SIGSTOP)
+    stopped = server()
+    os.kill(stopped, signal.SIGSTOP)
     warming = await begun(jobs, jobs.warm())
-    os.kill(server(), signal.SIGKILL)
+    os.kill(stopped, signal.SIGKILL)
     await warming
+    os.waitid(os.P_PID, stopped, os.WEXITED | os.WNOWAIT)
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
