@@ -292,5 +292,5 @@ async def test_a_server_that_dies_while_it_comes_up_ends_nobody(jobs: Jobs) -> N
     warming = await begun(jobs, jobs.warm())
     os.kill(stopped, signal.SIGKILL)
     await warming
-    os.waitid(os.P_PID, stopped, os.WEXITED | os.WNOWAIT)
+    await asyncio.to_thread(os.waitid, os.P_PID, stopped, os.WEXITED | os.WNOWAIT)
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
