@@ -75,7 +75,7 @@ def spread(
 
 
 def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
-    """`outputs.delta.Spread` over as many processes as there are cores."""
+    """`lines.delta.Spread` over as many processes as there are cores."""
 
     def answer(number: int) -> Answer:
         part = work(number)

@@ -48,7 +48,7 @@ def wire_name(name: str) -> bytes:
 def compile_rules(rules: Iterable[bytes], zone: bytes, action: Action, lead: bytes = b"") -> Iterator[bytes]:
     """Length-prefixed messages with one CNAME record for each rule; `zone` is its name on the wire.
 
-    The rules come in their order (outputs.rules), a wildcard right behind its name. `lead` is a record that opens the
+    The rules come in their order (rpz.rules), a wildcard right behind its name. `lead` is a record that opens the
     first message; without a rule there is no message, and no lead.
     """
     return (message for message, _ in _compiled(rules, zone, action, lead))

@@ -18,7 +18,7 @@ CHUNK: Final = 128 * 1024  # octets handed to the socket at once
 _U16: Final = struct.Struct("!H")
 
 Compiled = bytes | memoryview
-"""Length-prefixed messages (outputs.wire)."""
+"""Length-prefixed messages (rpz.wire)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,8 @@ class Order:
     """What to do with a body. Paths are the job's own; `work` is a folder that is removed after it.
 
     `key` is the text of a minisign public key, or None for the method `none`. `last_signature`, `last_signed_at` and
-    `superseded` are what was accepted before (verify.check_replay). `may_be_empty`: a body without a record is a list
-    with nothing in it, and not a failure, because every list that uses it says `min_entries: 0`.
+    `superseded` are what was accepted before (sources.proofs.minisign.check_replay). `may_be_empty`: a body without a
+    record is a list with nothing in it, and not a failure, because every list that uses it says `min_entries: 0`.
     """
 
     body: Path
