@@ -75,7 +75,7 @@ class Decisions:
                 return Approval(case.id, None, settled.candidate.id)
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, case, outcome, None))
-            self._releases.in_background(self._reconciling.offer_all(plan))  # waits for the lock
+            self._releases.in_background(self._reconciling.offer_all(plan.id))  # waits for the lock
             await self._releases.publish_made(plan, settled, user)
         return Approval(case.id, settled.made, None)
 

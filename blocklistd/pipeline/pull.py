@@ -29,7 +29,7 @@ from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
 from blocklistd.store import candidates
 from blocklistd.store.database import Database
-from blocklistd.store.lists import list_state, was_released
+from blocklistd.store.lists import list_state
 from blocklistd.store.pulls import record_pull
 from blocklistd.store.store import Store
 from blocklistd.telemetry import Stations
@@ -129,10 +129,16 @@ class Pipeline:
 
     async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
         """Seals the body's entries as the source's offer, and offers them to the source's lists."""
+        before = await self._database.reading(lambda connection: _accepted(connection, plan))
         report = await self._reception.take_over(plan, received)
         keeping = asyncio.ensure_future(self._reception.keep(plan, received, report.asserted))
         try:
-            return report, await self._releases.offer_to_all(plan)
+            result = await self._releases.offer_to_all(plan)
+            if result.outcome is Outcome.UNCHANGED:  # perhaps a start, or another source, has just released the offer
+                after = await self._database.reading(lambda connection: _accepted(connection, plan))
+                if any(after[name][1] == report.asserted and _both_differ(before[name], after[name]) for name in after):
+                    result = Result(Outcome.PUBLISHED)
+            return report, result
         finally:
             kept = await keeping
             asyncio.get_running_loop().run_in_executor(None, self._reception.drop_page_cache, received.state.body, kept)
@@ -154,13 +160,8 @@ class Pipeline:
     ) -> Pull:
         ended = self._clock()
 
-        decided = [result]
-
         def record(connection: Connection) -> None:
             known = _as_decided(connection, result)
-            if known.outcome is Outcome.UNCHANGED and report and was_released(connection, plan.id, report, began):
-                known = Result(Outcome.PUBLISHED)  # by what a start settles in the background
-            decided.append(known)
             record_pull(
                 connection,
                 plan.id,
@@ -180,7 +181,6 @@ class Pipeline:
             versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
-        result = decided[-1]
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,
@@ -195,6 +195,16 @@ class Pipeline:
         log.log(level, "source %s%s: %s%s", plan.id, unproven, pull.outcome, f": {pull.reason}" if pull.reason else "")
         self._observe(pull)
         return pull
+
+
+def _accepted(connection: Connection, plan: SourcePlan) -> dict[ListId, tuple[Version, Sha256 | None]]:
+    """The live version of each of the source's lists, and which entries of the source are in it."""
+    states = [list_state(connection, name) for name in plan.lists]
+    return {state.id: (state.version, state.accepted.get(plan.id)) for state in states}
+
+
+def _both_differ(one: tuple[object, object], other: tuple[object, object]) -> bool:
+    return one[0] != other[0] and one[1] != other[1]
 
 
 def _as_decided(connection: Connection, result: Result) -> Result:

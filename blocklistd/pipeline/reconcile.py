@@ -12,7 +12,6 @@ from blocklistd.errors import told, without_text
 from blocklistd.model import ChangeKind, ListId, Outcome
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.release import Releases, Result
-from blocklistd.pipeline.settle import ListPlan
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import source_state
 
@@ -29,26 +28,30 @@ class Reconciling:
     async def reconcile(self) -> None:
         """After a start or a reload: judges held candidates again (they stay held), settles a changed policy as a
         change, and offers each source's newest entries to its lists."""
-        await asyncio.gather(*(self._reconcile_and_offer(plan) for plan in list(self._releases.lists.values())))
+        await asyncio.gather(*(self._reconcile_and_offer(name) for name in list(self._releases.lists)))
 
-    async def _reconcile_and_offer(self, plan: ListPlan) -> None:
-        await self._guarded(f"list {plan.id}", self._reconcile(plan))
-        for source in list(self._releases.sources.values()):
-            if plan.id in source.lists and not source.quarantine:
-                await self._guarded(f"source {source.id}", self._offer_current(plan.id, source))
+    async def _reconcile_and_offer(self, list_id: ListId) -> None:
+        await self._guarded(f"list {list_id}", self._reconcile(list_id))
+        await self.offer_all(list_id)
 
-    async def _reconcile(self, plan: ListPlan) -> None:
-        await self.judge_again(plan)
-        async with self._releases.settling(plan.id):
+    async def _reconcile(self, list_id: ListId) -> None:
+        await self.judge_again(list_id)
+        async with self._releases.settling(list_id):
+            plan = self._releases.lists.get(list_id)  # here: a reload may have changed it while this waited
+            if plan is None:
+                return
             situation = await self._database.reading(lambda connection: self._releases.situation(connection, plan))
             if situation.state.live is not None:
                 result = await self._releases.settle(plan, situation, situation.policy_change())
                 if result.outcome is not Outcome.UNCHANGED:
                     log.info("list %s: policy change: %s %s", plan.id, result.outcome, result.reason or "")
 
-    async def judge_again(self, plan: ListPlan) -> None:
+    async def judge_again(self, list_id: ListId) -> None:
         """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
-        async with self._releases.settling(plan.id):
+        async with self._releases.settling(list_id):
+            plan = self._releases.lists.get(list_id)
+            if plan is None:
+                return
             situation = await self._database.reading(lambda connection: self._releases.situation(connection, plan))
             for case in situation.cases:
                 change = case.candidate.change
@@ -72,7 +75,7 @@ class Reconciling:
             result = await work
         except Exception as error:
             log.error(
-                "%s: its change could not be settled, the next pull tries again: %s",
+                "%s: its change could not be settled, the next pull or reload tries again: %s",
                 what,
                 told(error),
                 exc_info=without_text(error),
@@ -87,7 +90,9 @@ class Reconciling:
             for name in sorted(waiting & set(source.lists)):
                 await self._guarded(f"source {source.id}", self._offer_current(name, source))
 
-    async def offer_all(self, plan: ListPlan) -> None:
-        """Offers all sources of a list again: what they offer beyond a released delta is another change."""
-        for source in plan.sources:
-            await self._guarded(f"source {source}", self._releases.offer(plan.id, source))
+    async def offer_all(self, list_id: ListId) -> None:
+        """Offers the newest entries of all sources to a list. After an approval, what they say beyond the released
+        delta is another change."""
+        for source in [source for source in self._releases.sources.values() if list_id in source.lists]:
+            if not source.quarantine:
+                await self._guarded(f"source {source.id}", self._offer_current(list_id, source))

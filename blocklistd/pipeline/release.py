@@ -35,7 +35,7 @@ from blocklistd.store.asserted import bases
 from blocklistd.store.candidates import Decision
 from blocklistd.store.database import Database
 from blocklistd.store.lists import list_state
-from blocklistd.store.pulls import record_decision
+from blocklistd.store.pulls import record_decision, take_the_place
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.telemetry import Stations
@@ -203,7 +203,12 @@ class Releases:
             if held != candidate:
                 await self._database.writing(lambda connection: candidates.renew(connection, candidate))
             return Result(Outcome.HELD, _reasons(candidate), candidate.id)
-        await self._database.writing(lambda connection: candidates.hold(connection, candidate))
+
+        def record(connection: Connection) -> None:
+            candidates.hold(connection, candidate)
+            take_the_place(connection, candidate, _reasons(candidate))
+
+        await self._database.writing(record)
         for reason in candidate.reasons:
             self._stations.guarded(candidate.list, reason.guard)
         log.warning("list %s: candidate %s is held: %s", candidate.list, candidate.id, _reasons(candidate))

@@ -99,4 +99,4 @@ class Repair:
         of_versions, of_candidate = await self._database.reading(look)
         await self._releases.serve(plan, of_versions.intersection(damaged))
         if of_candidate:
-            await self._reconciling.judge_again(plan)
+            await self._reconciling.judge_again(plan.id)

@@ -16,7 +16,6 @@ from blocklistd.model import (
     CandidateId,
     Change,
     ChangeKind,
-    IntakeReport,
     ListId,
     Policy,
     Sha256,
@@ -100,17 +99,6 @@ def _info(row: Row[Any]) -> VersionInfo:
         released_by=row.released_by,
         delta=row.delta,
     )
-
-
-def was_released(connection: Connection, source: SourceId, report: IntakeReport, since: datetime) -> bool:
-    """Whether a change of the source to what the report says was released to one of its lists since then."""
-    found = (
-        select(versions.c.list)
-        .join(list_sources, list_sources.c.list == versions.c.list)
-        .where(list_sources.c.source == source, list_sources.c.accepted == report.asserted)
-        .where(versions.c.kind == ChangeKind.SOURCE, versions.c.cause == source, versions.c.time >= since)
-    )
-    return connection.execute(found).first() is not None
 
 
 def oldest_diff(connection: Connection, list_id: ListId) -> Version:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from blocklistd.limits import KEPT_PULLS
-from blocklistd.model import Candidate, CandidateId, IntakeReport, Outcome, Sha256, SourceId, Validators
-from blocklistd.store.schema import pulls, sources, superseded_signatures
+from blocklistd.model import Candidate, CandidateId, ChangeKind, IntakeReport, Outcome, Sha256, SourceId, Validators
+from blocklistd.store.schema import candidates, pulls, sources, superseded_signatures
 
 NO_VALIDATORS: Final = Validators()
 
@@ -191,6 +191,18 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
         .where(sources.c.candidate == candidate.id)
         .values(outcome=outcome.value, reason=reason, candidate=None)
     )
+
+
+def take_the_place(connection: Connection, candidate: Candidate, reason: str) -> None:
+    """A source whose last pull led to a candidate that this one supersedes names this one now."""
+    here = candidates.c.list == candidate.list, candidates.c.state == "superseded"
+    superseded = select(candidates.c.id).where(*here)
+    if candidate.change.kind == ChangeKind.SOURCE:
+        connection.execute(
+            update(sources)
+            .where(sources.c.id == candidate.change.cause, sources.c.candidate.in_(superseded))
+            .values(candidate=candidate.id, reason=reason)
+        )
 
 
 def read_anew(connection: Connection, source: SourceId) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,9 +17,9 @@ from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Result
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
-from blocklistd.store.pulls import take_over
+from blocklistd.store.pulls import SourceState, record_pull, source_state, take_over
 from tests.unit.test_pipeline_pull import decisions_of, hotline, releases_of
-from tests.versions_of import ANYTHING, LIST, Versions, report
+from tests.versions_of import ANYTHING, LIST, NOW, Versions, report
 
 HUNDRED = tuple(f"n{number}.example" for number in range(100))
 FIFTY = tuple(f"m{number}.example" for number in range(50))
@@ -60,6 +61,17 @@ class Scene:
     async def reject(self, candidate: CandidateId | None) -> None:
         assert candidate is not None
         await self.decisions.reject(candidate, 1000, "alice", "a mistake")
+
+    def records(self, source: str, result: Result) -> None:
+        """As a pull does it at its end."""
+        ended: Any = {"began": NOW, "ended": NOW, "report": None, "validators": None, "settings": ""}
+        found: Any = {"outcome": result.outcome, "reason": result.reason, "candidate": result.candidate}
+        with self.versions.database.write() as connection:
+            record_pull(connection, SourceId(source), **found, **ended)
+
+    def state(self, source: str) -> SourceState:
+        with self.versions.database.read() as connection:
+            return source_state(connection, SourceId(source))
 
     @property
     def live(self) -> set[str]:
@@ -214,3 +226,47 @@ async def test_an_approval_that_comes_to_a_rejected_delta_releases_nothing(scene
         await scene.approve(found.candidate)
     assert scene.held == []
     assert not scene.live & set(more)
+
+
+async def test_a_start_that_is_overtaken_by_a_reload_settles_the_newer_policy(scene: Scene) -> None:
+    await scene.configure(**ANYTHING, sources=(SourceId("first"),))
+    await scene.pull("first", *HUNDRED)
+    async with scene.releases.locks[LIST]:
+        starting = asyncio.ensure_future(Reconciling(scene.releases, scene.versions.database).reconcile())
+        while not scene.releases.locks[LIST]._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
+            await asyncio.sleep(0)
+        newer = replace(scene.releases.lists[LIST], types=("url",))
+        scene.releases.lists = {LIST: newer}
+    await starting
+    assert scene.versions.state.policy == newer.policy
+    assert scene.live == set()
+
+
+async def test_an_approval_leaves_what_is_held_of_a_source_that_is_to_be_read_anew(scene: Scene) -> None:
+    scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(max_added=0.1)
+    mine = await scene.pull("first", *HUNDRED, *[f"x{number}.example" for number in range(40)])
+    other = await scene.pull("second", *FIFTY, *[f"y{number}.example" for number in range(40)])
+    assert (mine.outcome, other.outcome) == (Outcome.HELD, Outcome.HELD)
+    scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], key="another key")
+    assert await scene.approve(mine.candidate) == 2
+    assert [case.candidate.id for case in scene.held] == [other.candidate]
+
+
+async def test_a_source_names_the_candidate_that_took_the_place_of_its_own(scene: Scene) -> None:
+    scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(max_added=0.2)
+    more = [f"x{number}.example" for number in range(60)]
+    found = await scene.pull("first", *HUNDRED, *more)
+    scene.records("first", found)
+    assert (await scene.pull("second", *FIFTY, *more[:10])).outcome is Outcome.PUBLISHED
+    assert await scene.approve(found.candidate) is None
+    (case,) = scene.held
+    assert case.candidate.id != found.candidate
+    assert scene.state("first").candidate == case.candidate.id
+    assert await scene.approve(case.candidate.id) == 3
+    assert (scene.state("first").outcome, scene.state("first").candidate) == (Outcome.PUBLISHED, None)
