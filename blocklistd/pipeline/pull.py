@@ -2,8 +2,8 @@
 
     pull → intake (verify → parse → canonicalise) → Change → settle (compose → guard → version) → sign → publish
 
-`pull` runs all of it. From the Change on it calls `release.Releases`, where approvals, starts and changed
-configurations enter too. Nothing skips a stage, and a failure at any stage leaves the live version as it is.
+`pull` runs all of it. From the Change on it calls `release.Releases`, as approvals (decide.py), starts and reloads
+(reconcile.py) do. Nothing skips a stage, and a failure at any stage leaves the live version as it is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """The answer to `source pull`. `versions`: the lists' live versions afterwards. `seconds`: the duration."""
+    """The answer to `source pull`. `versions`: the lists' live versions at its end. `seconds`: the duration."""
 
     source: SourceId
     outcome: Outcome

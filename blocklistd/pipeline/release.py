@@ -2,7 +2,7 @@
 
     Change → settle (compose → guard → version: one job) → sign → publish
 
-`offer` is called after each pull. What a person decides is in pipeline/decide.py, what follows from a start or a reload
+Each pull calls `offer_to_all`. What a person decides is in pipeline/decide.py, what follows from a start or a reload
 in pipeline/reconcile.py. Each list has a lock: the changes of one list are settled one after another, independently of
 other lists.
 """

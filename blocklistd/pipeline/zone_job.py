@@ -86,7 +86,7 @@ def _advance(
     if delta == _NO_CHANGE:
         verified.wrote(seal_delta(files, []).digest)
     serial = plan.serial_start
-    if last is not None and not last.serial < serial < last.serial + 2**31:  # further on is back (RFC 1982 3.2)
+    if last is not None and not last.serial < serial < last.serial + 2**31:  # 2^31 on is back (RFC 1982 3.2)
         serial = last.serial + 1
     with database.write() as connection:
         add_serial(

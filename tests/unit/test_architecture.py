@@ -31,22 +31,16 @@ CLIENT = {"model", "errors", "limits", "lines", "outputs", "client", "__init__"}
 PURE = [
     *(
         "model.py",
-        "lines/keys.py",
         "keyed.py",
-        "compose/guard.py",
         "kinds",
         "outputs",
-        "compose/compose.py",
         "signing/roles.py",
         "serve/dns/transfer.py",
     ),
-    *(
-        "sources/formats/records.py",
-        "sources/formats/text.py",
-        "sources/formats/hosts.py",
-        "sources/formats/csv.py",
-        "sources/formats/ndjson.py",
-    ),
+    "sources/formats",
+    "lines",
+    "compose",
+    "rpz",
     *("sources/intake/canonical.py", "sources/proofs/minisign.py", "serve/http/catalogue.py"),
     *("serve/dns/tsig.py", "serve/dns/message.py", "serve/dns/query.py", "serve/dns/notify.py", "serve/dns/zones.py"),
 ]

@@ -1,4 +1,4 @@
-"""The shell of DNS: sockets of both transports, their bounds, and NOTIFY's timer. Decisions are in dns_query.py."""
+"""The shell of DNS: sockets of both transports, their bounds, and NOTIFY's timer. Decisions: serve/dns/query.py."""
 
 from __future__ import annotations
 

@@ -30,10 +30,12 @@ class Format:
     """Streams a decoded body from its beginning. Raises ParseError if it is no list in this format, and yields a Reject
     for each record that can't be read."""
     heading: Callable[[Buffer, int], int | None] = no_line_alone
-    """Where the lines begin, in a body whose first line is at this offset, that can each be read by themselves behind
-    those above; None if no line can. Such lines are read by several processes, and only those that changed."""
+    """Given where the first line begins: the offset from which on each line can be read alone, with only what is above
+    that offset before it (a CSV's header). None if no line can. Such lines are read by several processes, and of a new
+    body only those that changed."""
     one_value_a_line: bool = False
-    """Whether a line is a value as it stands, without attributes: many are then read at a time."""
+    """Whether a line is a value as it stands, without attributes: many are then read at a time,
+    and nothing is put before them."""
     says_types: bool = True
     """Whether records can say their type; else `defaults.type` is required."""
     value: str | None = None

@@ -30,8 +30,8 @@ def cuts(body: Buffer, start: int) -> list[int]:
 
 
 def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
-    """Reads stretches; `head` are whole lines that each is read behind, not counted. Line numbers are from 1 within the
-    stretch."""
+    """Reads stretches. `head` is put before each of them (a CSV's header); its lines are not counted: line numbers are
+    from 1 within the stretch."""
     kind = options.defaults.get("type", "")
     if FORMATS[format].one_value_a_line and kind in PLAIN and not default_attributes(options):
         return lambda stretch: _plain(stretch, kind, format, options) or _any(stretch, format, options, b"")
