@@ -252,7 +252,7 @@ async def test_the_timeout_is_for_the_signature_too(folder: Path) -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/list"
-        await refused(request(url, timeout=2.0), folder, "not whole after 2.0 s, 3 bytes of the body arrived")
+        await refused(request(url, timeout=1.5), folder, "not whole after 1.5 s, 3 bytes of the body arrived")
         done.set()
 
 
