@@ -1,1 +1,1 @@
-"""The daemon: its start and end, what operators ask of it, and what it does by itself."""
+"""The daemon: start and stop, the operators' commands, and housekeeping."""

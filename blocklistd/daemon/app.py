@@ -1,7 +1,7 @@
 """The daemon: puts the parts together, starts them in order, and stops them in reverse.
 
-ports → lock → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule …
-    SIGTERM → drain
+ports → lock → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule.
+SIGTERM → drain
 """
 
 from __future__ import annotations

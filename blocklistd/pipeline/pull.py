@@ -29,7 +29,7 @@ from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
 from blocklistd.store import candidates
 from blocklistd.store.database import Database
-from blocklistd.store.lists import list_state
+from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.pulls import record_pull
 from blocklistd.store.store import Store
 from blocklistd.telemetry import Stations
@@ -109,7 +109,8 @@ class Pipeline:
             pull = await self._conclude(plan, result, began, report, validators)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
-            await self._reconciling.offer_awaited(waiting)
+            for name in sorted(waiting):  # they waited for this source's first pull, which has ended, well or badly
+                await self._reconciling.offer_all(name)
         return pull
 
     async def repair(self, damaged: Iterable[Sha256]) -> None:
@@ -129,14 +130,14 @@ class Pipeline:
 
     async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
         """Seals the body's entries as the source's offer, and offers them to the source's lists."""
-        before = await self._database.reading(lambda connection: _accepted(connection, plan))
+        before = await self._database.reading(lambda connection: _states(connection, plan.lists))
         report = await self._reception.take_over(plan, received)
         keeping = asyncio.ensure_future(self._reception.keep(plan, received, report.asserted))
         try:
             result = await self._releases.offer_to_all(plan)
             if result.outcome is Outcome.UNCHANGED:  # perhaps a start, or another source, has just released the offer
-                after = await self._database.reading(lambda connection: _accepted(connection, plan))
-                if any(after[name][1] == report.asserted and _both_differ(before[name], after[name]) for name in after):
+                after = await self._database.reading(lambda connection: _states(connection, plan.lists))
+                if any(_has_taken(plan.id, report.asserted, before[name], after[name]) for name in after):
                     result = Result(Outcome.PUBLISHED)
             return report, result
         finally:
@@ -178,7 +179,8 @@ class Pipeline:
         versions: dict[ListId, Version] = {}
         try:
             await self._database.writing(record)
-            versions = await self._database.reading(lambda connection: _live_versions(connection, plan.lists))
+            states = await self._database.reading(lambda connection: _states(connection, plan.lists))
+            versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
         pull = Pull(
@@ -197,14 +199,14 @@ class Pipeline:
         return pull
 
 
-def _accepted(connection: Connection, plan: SourcePlan) -> dict[ListId, tuple[Version, Sha256 | None]]:
-    """The live version of each of the source's lists, and which entries of the source are in it."""
-    states = [list_state(connection, name) for name in plan.lists]
-    return {state.id: (state.version, state.accepted.get(plan.id)) for state in states}
+def _states(connection: Connection, names: Iterable[ListId]) -> dict[ListId, ListState]:
+    return {name: list_state(connection, name) for name in names}
 
 
-def _both_differ(one: tuple[object, object], other: tuple[object, object]) -> bool:
-    return one[0] != other[0] and one[1] != other[1]
+def _has_taken(source: SourceId, entries: Sha256, before: ListState, after: ListState) -> bool:
+    """Whether a new version of the list has these entries of the source, and the version before had others."""
+    is_new = after.version != before.version
+    return is_new and after.accepted.get(source) == entries != before.accepted.get(source)
 
 
 def _as_decided(connection: Connection, result: Result) -> Result:
@@ -217,8 +219,3 @@ def _as_decided(connection: Connection, result: Result) -> Result:
             return Result(Outcome.FAILED, f"candidate {result.candidate} was rejected")
         case _:
             return result
-
-
-def _live_versions(connection: Connection, names: Iterable[ListId]) -> dict[ListId, Version]:
-    states = [list_state(connection, name) for name in names]
-    return {state.id: state.live.version if state.live else Version(0) for state in states}

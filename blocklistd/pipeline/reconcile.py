@@ -12,6 +12,7 @@ from blocklistd.errors import told, without_text
 from blocklistd.model import ChangeKind, ListId, Outcome
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.release import Releases, Result
+from blocklistd.pipeline.situation import Situation
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import source_state
 
@@ -19,7 +20,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class Reconciling:
-    """Settles again what the store knows, without a pull. Releases nothing that is held."""
+    """Settles again, without a pull, what the sources said last. Never releases a held candidate."""
 
     def __init__(self, releases: Releases, database: Database) -> None:
         self._releases = releases
@@ -37,35 +38,39 @@ class Reconciling:
     async def _reconcile(self, list_id: ListId) -> None:
         await self.judge_again(list_id)
         async with self._releases.settling(list_id):
-            plan = self._releases.lists.get(list_id)  # here: a reload may have changed it while this waited
-            if plan is None:
-                return
-            situation = await self._database.reading(lambda connection: self._releases.situation(connection, plan))
-            if situation.state.live is not None:
-                result = await self._releases.settle(plan, situation, situation.policy_change())
+            situation = await self._read(list_id)
+            if situation is not None and situation.state.live is not None:
+                result = await self._releases.settle(situation.plan, situation, situation.policy_change())
                 if result.outcome is not Outcome.UNCHANGED:
-                    log.info("list %s: policy change: %s %s", plan.id, result.outcome, result.reason or "")
+                    log.info("list %s: policy change: %s %s", list_id, result.outcome, result.reason or "")
 
     async def judge_again(self, list_id: ListId) -> None:
         """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
         async with self._releases.settling(list_id):
-            plan = self._releases.lists.get(list_id)
-            if plan is None:
+            situation = await self._read(list_id)
+            if situation is None:
                 return
-            situation = await self._database.reading(lambda connection: self._releases.situation(connection, plan))
             for case in situation.cases:
                 change = case.candidate.change
-                wanted = change.kind == ChangeKind.SOURCE and change.cause in plan.sources
-                if wanted:
+                if change.kind == ChangeKind.SOURCE and change.cause in situation.plan.sources:
                     again = situation.asked_again(change)
-                    await self._releases.settle(plan, situation, again, hold_all=True)
+                    await self._releases.settle(situation.plan, situation, again, hold_all=True)
+
+    async def _read(self, list_id: ListId) -> Situation | None:
+        """The list under today's plan, which a reload may have changed while its lock was waited for. None for a list
+        that is not configured."""
+        plan = self._releases.lists.get(list_id)
+        if plan is None:
+            return None
+        return await self._database.reading(lambda connection: self._releases.situation(connection, plan))
 
     async def _offer_current(self, list_id: ListId, source: SourcePlan) -> Result:
-        """Offers the newest entries of a source, unless they were read with other settings than today's."""
+        """Offers the newest entries of a source, unless it is in quarantine or they were read with other settings than
+        today's."""
         state = await self._database.reading(
             functools.partial(source_state, source=source.id, settings=source.settings)
         )
-        if state.report is None or not state.current:
+        if source.quarantine or state.report is None or not state.current:
             return Result(Outcome.UNCHANGED)
         return await self._releases.offer(list_id, source.id)
 
@@ -84,15 +89,8 @@ class Reconciling:
         if result is not None and result.outcome is not Outcome.UNCHANGED:
             log.info("%s: %s %s", what, result.outcome, result.reason or "")
 
-    async def offer_awaited(self, waiting: set[ListId]) -> None:
-        """Offers again to lists that waited for a source's first pull, now that it has ended, successfully or not."""
-        for source in [source for source in self._releases.sources.values() if waiting & set(source.lists)]:
-            for name in sorted(waiting & set(source.lists)):
-                await self._guarded(f"source {source.id}", self._offer_current(name, source))
-
     async def offer_all(self, list_id: ListId) -> None:
         """Offers the newest entries of all sources to a list. After an approval, what they say beyond the released
         delta is another change."""
         for source in [source for source in self._releases.sources.values() if list_id in source.lists]:
-            if not source.quarantine:
-                await self._guarded(f"source {source.id}", self._offer_current(list_id, source))
+            await self._guarded(f"source {source.id}", self._offer_current(list_id, source))

@@ -65,7 +65,7 @@ def _advance(
     made: ZoneFiles | None = None
     delta: RulesDelta | None = None
     if last is not None and deltas is not None:
-        with suppress(DamagedError):  # then the list's snapshot is what the zone is made from
+        with suppress(DamagedError):  # the zone is then made from the list's snapshot
             made, delta = _follow(files, verified, plan, last, deltas, state.secret)
     if made is None:
         made, delta = _make(files, verified, plan, last, live, state.secret)

@@ -52,8 +52,7 @@ class Verified:
 
     @contextmanager
     def reading(self, digests: Iterable[Sha256]) -> Iterator[None]:
-        """Verifies the files that the block reads, and after it that none was written meanwhile. Raises
-        DamagedError."""
+        """Verifies these files before the block and again after it. The block may read them. Raises DamagedError."""
         digests = list(digests)
         self.require(*digests)
         try:
