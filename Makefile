@@ -5,6 +5,7 @@
 # make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
 # make soak     a thousand versions: does anything grow?
 # make fuzz     every property with twenty times as many examples, in some ten minutes
+# make docs     docs/cli.md from the commands
 # make clean    everything that these made, away
 # Each sets up what it needs in .venv; on Debian, packages that are missing are installed where that is allowed.
 
@@ -13,7 +14,7 @@ VENV := .venv
 BESIDE ?= $(shell expr 2 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check bench scaling soak fuzz clean
+.PHONY: help run test check bench scaling soak fuzz docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -43,6 +44,9 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	@HYPOTHESIS_PROFILE=fuzz $(VENV)/bin/pytest -q -m hypothesis tests/unit tests/property
+
+docs: $(STAMP)
+	@$(VENV)/bin/python -m blocklistd.cli.reference > docs/cli.md
 
 # The lock file names every package with its version and hashes; the project itself is installed in place.
 $(STAMP): requirements.lock setup.cfg pyproject.toml

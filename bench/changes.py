@@ -109,7 +109,7 @@ class Round:
         deadline = time.monotonic() + WAIT
         asked = False
         while self._live["version"] == live:
-            held = self._daemon.ask("GET", "/candidates").json
+            held = self._daemon.ask("candidate list").json
             if held:
                 self.held.add(what)
                 assert self._daemon.approve(held[0]["id"])["released"]
@@ -121,9 +121,9 @@ class Round:
 
     def _idle(self) -> bool:
         """Whether the reload has led to nothing for a second."""
-        before = self._live["version"], self._daemon.ask("GET", "/candidates").json
+        before = self._live["version"], self._daemon.ask("candidate list").json
         time.sleep(1)
-        return before == (self._live["version"], self._daemon.ask("GET", "/candidates").json) and not before[1]
+        return before == (self._live["version"], self._daemon.ask("candidate list").json) and not before[1]
 
     @property
     def _live(self) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Scene:
 
     def status(self) -> float:
         def work() -> None:
-            assert self.daemon.ask("GET", "/status").status == 200
+            assert self.daemon.ask("status").status == 200
 
         return seconds(work) * 1000
 
@@ -102,7 +102,7 @@ class Scene:
         candidate = self._candidate()
 
         def work() -> None:
-            answer = self.daemon.ask("POST", f"/candidates/{candidate}/reject", {"why": "a measurement"})
+            answer = self.daemon.ask("candidate reject", candidate=candidate, why="a measurement")
             assert answer.status == 200, answer.body
 
         return seconds(work) * 1000

@@ -194,8 +194,8 @@ class Ours:
         self.write(names)
         self.daemon.start()
         self.daemon.wait_for(lambda: self.records > 0, within=WAIT)
-        made = self.daemon.ask("POST", "/subscribers", {"id": "isp", "zones": [ZONE]}).json["tsig"]
-        self.daemon.ask("POST", "/subscribers", {"id": "resolver", "zones": [ZONE], "address": ["127.0.0.0/8"]})
+        made = self.daemon.ask("subscriber add", id="isp", zones=[ZONE]).json["tsig"]
+        self.daemon.ask("subscriber add", id="resolver", zones=[ZONE], address=["127.0.0.0/8"])
         self.key = dns.tsig.Key(made["name"], base64.b64decode(made["secret"]), made["algorithm"])
 
     def write(self, names: list[bytes]) -> None:
@@ -203,7 +203,7 @@ class Ours:
 
     @property
     def records(self) -> int:
-        zones = self.daemon.ask("GET", "/status").json["zones"]
+        zones = self.daemon.ask("status").json["zones"]
         return int(zones[ZONE]["records"]) if ZONE in zones else 0
 
     @property

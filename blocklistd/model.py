@@ -68,6 +68,20 @@ class Outcome(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """What was asked for, as the audit names it: the command, and the user and uid of who asked. The uid is None, and
+    the user `auto`, for what the daemon does by itself."""
+
+    action: str
+    user: str
+    uid: int | None
+
+
+AUTO = Act("release", "auto", None)
+"""A version that no guard holds is released by the daemon itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Validators:
     """Validators of a conditional GET: the ETag and Last-Modified of the last body that was taken over."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -13,37 +14,81 @@ from blocklistd import __version__
 from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.errors import BlocklistError, ConfigError
 
-COMMANDS: Final = {
+LOCAL: Final = {
     "serve": ("serve", "Run the daemon in the foreground."),
     "demo": ("demo", "Run the whole system on this machine, with data of its own."),
     "check-config": ("checkconfig", "Print every error in the configuration."),
-    "status": ("status", "Lists, sources, held candidates and subscribers."),
-    "source": ("source", "What the hotlines said, and pulls by hand."),
-    "candidate": ("candidate", "What is held, and the decision on it."),
-    "list": ("lists", "Versions of a list, and their differences."),
-    "subscriber": ("subscriber", "Who may have which lists."),
-    "keys": ("keys", "Make the keys, and show them."),
+    "keys init": ("keys", "Make the keys."),
     "sync": ("sync", "Follow a list, as a subscriber does."),
 }
-"""Name → (module, short help)."""
+"""Commands that need no daemon: name → (module, short help)."""
+
+GROUPS: Final = {
+    "status": "Lists, sources, held candidates and subscribers.",
+    "source": "What the hotlines said, and pulls by hand.",
+    "candidate": "What is held, and the decision on it.",
+    "list": "Versions of a list, and their differences.",
+    "subscriber": "Who may have which lists.",
+    "keys": "Make the keys, and show them.",
+    "audit": "Who did what, when.",
+}
+"""The first words of the other commands (daemon/commands), and their short helps."""
+
+FIRST_WORDS: Final = {
+    name: LOCAL[name][1] if name in LOCAL else GROUPS[name]
+    for name in ("serve", "demo", "check-config", *GROUPS, "sync")
+}
 
 
 class LazyGroup(click.Group):
-    """Knows the names and the short helps of its commands, and imports one when it is called."""
+    """Knows the first words of its commands and their short helps, and imports a command when it is called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(FIRST_WORDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"blocklistd.cli.{COMMANDS[name][0]}")
-        command: click.Command = module.command
-        return command
+        if name in LOCAL:
+            return _local(name)
+        return _group(name) if name in GROUPS else None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+            formatter.write_dl(list(FIRST_WORDS.items()))
+
+
+def _local(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"blocklistd.cli.{LOCAL[name][0]}").command
+    return command
+
+
+def _group(word: str) -> click.Command:
+    """All commands that begin with this word; the one that is this word alone, too."""
+    from blocklistd.cli.commanded import command_of
+    from blocklistd.daemon.commands import COMMANDS
+
+    parts = {name: command_of(command) for name, command in COMMANDS.items() if name.split()[0] == word}
+    parts |= {name: _local(name) for name in LOCAL if name.startswith(f"{word} ")}
+    itself = parts.pop(word, None)
+    if itself is not None and not parts:
+        return itself
+    group = click.Group(word, help=GROUPS[word])
+    if itself is not None:
+        group = click.Group(
+            word, help=GROUPS[word], callback=_unless_more(itself), params=itself.params, invoke_without_command=True
+        )
+    for name, command in parts.items():
+        group.add_command(command, name.split()[-1])
+    return group
+
+
+def _unless_more(command: click.Command) -> Callable[..., object]:
+    """The command of a group's own name: called unless another word follows."""
+
+    @click.pass_context
+    def called(context: click.Context, /, **values: object) -> object:
+        return None if context.invoked_subcommand else context.invoke(command, **values)
+
+    return called
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -5,26 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
-from urllib.parse import quote
+from typing import Any, Final
 
 from blocklistd.cli.failures import Failed, Unreachable
+from blocklistd.daemon.commands.command import Command
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
-
-
-def path_of(*names: str) -> str:
-    """The path of a resource: each name is one part of it, whatever is in it."""
-    return "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
-
-
-class Out(Protocol):
-    """Where an answer is copied to."""
-
-    def write(self, data: bytes, /) -> object: ...
 
 
 class Control:
@@ -33,25 +22,27 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The document that the daemon answers."""
-        with self._send(method, path, body) as response:
+    def ask(self, command: Command, arguments: Mapping[str, Any]) -> Any:
+        """The document that a command answers."""
+        with self._send(command.path, arguments) as response:
             return json.loads(_taken(response))
 
-    def stream(self, path: str, out: Out) -> None:
-        """Copies an answer that is no document."""
-        with self._send("GET", path, None) as response:
+    def copy(
+        self, command: Command, arguments: Mapping[str, Any], take: Callable[[http.client.HTTPResponse], None]
+    ) -> None:
+        """Hands over an answer that is no document."""
+        with self._send(command.path, arguments) as response:
             if response.status != 200:
                 _taken(response)
-            shutil.copyfileobj(response, out)
+            take(response)
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None) -> http.client.HTTPResponse:
+    def _send(self, path: str, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("localhost")
         try:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.settimeout(ANSWER_WITHIN)
             connection.sock.connect(str(self._path))
-            connection.request(method, path, None if body is None else json.dumps(body))
+            connection.request("POST", path, json.dumps(arguments))
             return connection.getresponse()
         except PermissionError:
             raise Unreachable(

@@ -1,4 +1,4 @@
-"""`keys init | show`."""
+"""`keys init`: needs no daemon."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from typing import Any
 
 import click
 
-from blocklistd.cli.common import Session, common, table
+from blocklistd.cli.common import Session, common
 
 
-@click.group("keys")
-def command() -> None:
-    """Make the keys, and show them."""
-
-
-@command.command("init")
+@click.command("init")
 @click.option(
     "--root-out", required=True, type=click.Path(file_okay=False, path_type=Path), help="For root keys and root.json."
 )
@@ -24,7 +19,7 @@ def command() -> None:
     "--threshold", default=1, show_default=True, type=click.IntRange(1, 32), help="How many must sign a root."
 )
 @common
-def init(session: Session, root_out: Path, root_keys: int, threshold: int) -> None:
+def command(session: Session, root_out: Path, root_keys: int, threshold: int) -> None:
     """Write the online key where the configuration says, root keys and root.json into --root-out; no daemon needed."""
     from blocklistd.signing.keys import init as make
     from blocklistd.times import rfc3339, utc_now
@@ -45,17 +40,4 @@ def _said(made: dict[str, Any]) -> None:
         f"online key, for the daemon: {made['online']}\n"
         f"root keys, to be taken off this host now:\n{keys}\n"
         f"trusted root, for subscribers: {made['root']} (expires {made['expires']})"
-    )
-
-
-@command.command("show")
-@common
-def show(session: Session) -> None:
-    """The root's version and expiry, and the online key's id."""
-    session.answer(
-        session.ask("GET", "keys"),
-        lambda keys: table(
-            ("", ""),
-            [(f"{role} {name}", value) for role, parts in keys.items() for name, value in parts.items()],
-        ),
     )

@@ -24,8 +24,16 @@ from aiohttp import web
 
 from blocklistd.config import Config, load
 from blocklistd.daemon import plans
+from blocklistd.daemon.commands import COMMANDS
+from blocklistd.daemon.control import Control, control_socket
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.operations import Operations
+from blocklistd.daemon.operations.candidates import CandidateOperations
+from blocklistd.daemon.operations.free_text import FreeText
+from blocklistd.daemon.operations.lists import ListOperations
+from blocklistd.daemon.operations.overview import Overview
+from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.daemon.readiness import missing
 from blocklistd.daemon.start import bind_all, fixed_changes, open_store
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, told, without_text
@@ -33,7 +41,6 @@ from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
 from blocklistd.model import ListId, Sha256, SourceId
 from blocklistd.ops import logs, loop, systemd
-from blocklistd.ops.control import Control, control_socket
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import Health
 from blocklistd.ops.metrics import Metrics
@@ -106,7 +113,7 @@ class Application:
             self._assemble(store, await asyncio.to_thread(load_trust, config))
             await self._take_plans(config, await asyncio.to_thread(plans.source_plans, config))
             await self._serve_lists()
-            await self.operations.reload_subscribers()
+            await self.subscribers.admit_known()
             # before the listeners: fed until they have drained
             for watching in (
                 loop.watch(self.metrics.late),
@@ -146,18 +153,14 @@ class Application:
             store, database, jobs, clock, metrics.observe_pull, metrics, releases, reconciling, repair
         )
         decisions = Decisions(releases, reconciling, database, clock)
+        sources = SourceOperations(self._running, database, pipeline, clock)
+        self.subscribers = SubscriberOperations(self._running, database, self.access, self._admit, zones, clock)
         self.operations = Operations(
-            config,
-            database,
-            pipeline,
-            decisions,
-            publisher,
-            self.catalogue,
-            self.access,
-            self.renderings,
-            zones,
-            self._admit,
-            clock,
+            Overview(database, self.catalogue, zones, sources, publisher, clock),
+            sources,
+            CandidateOperations(database, decisions, FreeText(database, store.sealed)),
+            ListOperations(database, self.catalogue, self.renderings),
+            self.subscribers,
         )
         self.housekeeping = Housekeeping(
             config,
@@ -198,7 +201,7 @@ class Application:
         for source in sources.values():
             if source.key is None:
                 log.warning("source %s: verify: none: what it says is taken without a proof of its origin", source.id)
-        self.config = self.operations.config = self.housekeeping.config = config
+        self.config = self.housekeeping.config = config
 
     async def _serve_lists(self) -> None:
         """Every list that is whole is served before the daemon is ready; a damaged one is made again first."""
@@ -212,7 +215,7 @@ class Application:
         feed = Feed(self.catalogue, self.access, self.renderings)
         self._feed = Listener(feed.answer, self._observe_request)
         self._ops = Listener(Health(self._not_ready, self._metrics_text).answer)
-        self._control = Listener(Control(self.operations).answer)
+        self._control = Listener(Control(COMMANDS.values(), self.operations, self._roles).answer)
         stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
         stack.push_async_callback(lambda: asyncio.gather(self._feed.stop(), self._control.stop()))
         for listener, bound, tls in (
@@ -252,6 +255,12 @@ class Application:
         if digest not in self._repairing:
             task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
             task.add_done_callback(lambda _: self._repairing.pop(digest, None))
+
+    def _running(self) -> Config:
+        return self.config
+
+    def _roles(self, user: str) -> frozenset[str]:
+        return frozenset(self.config.control.operators.get(user, ()))
 
     def _admit(self, known: Iterable[Subscriber]) -> None:
         """Who may have which zones, from now on."""

@@ -25,6 +25,7 @@ from dns.tsig import Key
 
 from blocklistd.cli.control import Control
 from blocklistd.cli.failures import Unreachable
+from blocklistd.daemon.commands import COMMANDS
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
 from blocklistd.demo.place import LIST, ZONE, DemoFailed, configure, place
@@ -126,7 +127,7 @@ class _Demo:
 
         secondary = DemoSecondary(ZONE, arrived)
         wish = {"id": SUBSCRIBER, "lists": [LIST], "zones": [ZONE], "notify": [secondary.address]}
-        added = await self._ask(client, "POST", "/subscribers", wish)
+        added = await self._ask(client, "subscriber add", **wish)
         token = self._folder / "token"
         token.write_text(added["token"] + "\n")
         token.chmod(0o600)
@@ -165,7 +166,7 @@ class _Demo:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDARY_WITHIN):
                 while True:
-                    zone = (await self._ask(client, "GET", "/status", None))["zones"].get(ZONE)
+                    zone = (await self._ask(client, "status"))["zones"].get(ZONE)
                     if zone and zone["version"] >= version and zone["serial"] in self._serials:
                         serial, before = zone["serial"], self._told
                         self._told = serial
@@ -223,15 +224,15 @@ class _Demo:
         deadline = time.monotonic() + START
         while time.monotonic() < deadline:
             with contextlib.suppress(Unreachable):
-                document = await self._ask(client, "GET", "/status", None)
+                document = await self._ask(client, "status")
                 if document["lists"][LIST]["version"]:
                     return
             await asyncio.sleep(0.1)
         log = (self._folder / "daemon.log").read_text(errors="replace")
         raise DemoFailed(f"the daemon was not ready within {START:g} s; its log:\n{log}")
 
-    async def _ask(self, client: Control, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        return await asyncio.to_thread(client.ask, method, path, body)
+    async def _ask(self, client: Control, command: str, /, **arguments: Any) -> Any:
+        return await asyncio.to_thread(client.ask, COMMANDS[command], arguments)
 
     async def _watch(self, stack: AsyncExitStack, feed: int) -> None:
         process = await self._start(stack, [*self._sync(feed, self._folder / "isp"), "--watch", "--json"], "sync.log")
@@ -243,7 +244,7 @@ class _Demo:
             async for line in lines:
                 done = json.loads(line)
                 took = time.monotonic() - self._changed
-                versions = await self._ask(client, "GET", f"/lists/{LIST}/versions", None)
+                versions = await self._ask(client, "list versions", list=LIST)
                 made = next(v for v in versions if v["version"] == done["version"])
                 change = f"+{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
                 way = f"{done['how']:<8} {done['bytes']:>8} bytes"
@@ -265,7 +266,7 @@ class _Demo:
         """Whether the change became a version; while it is held, says so once and waits for a reviewer."""
         said = None
         while not self._seen.is_set():
-            held = await self._ask(client, "GET", "/candidates", None)
+            held = await self._ask(client, "candidate list")
             if held and said != held[0]["id"]:
                 said = held[0]["id"]
                 reasons = "; ".join(f"{r['guard']}: {r['found']}, limit {r['limit']}" for r in held[0]["reasons"])
@@ -277,7 +278,7 @@ class _Demo:
                     f"                {program} candidate approve {said} -c {config}"
                 )
             elif said and not held:
-                case = await self._ask(client, "GET", f"/candidates/{said}", None)
+                case = await self._ask(client, "candidate show", candidate=said)
                 if case["state"] == "rejected":
                     self._say(f"REJECTED      {case['why']}: the hotline takes it back")
                     return False

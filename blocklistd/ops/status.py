@@ -5,7 +5,6 @@ Nothing here holds an entry: candidates are figures, versions are counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -166,19 +165,3 @@ def _on_the_wire(serial: int | None) -> int | None:
 
 def subscribers(connection: Connection, zones: ZonePublisher) -> Document:
     return {who.id: subscriber(who, connection, zones) for who in load(connection).values()}
-
-
-def whole(
-    catalogue: Catalogue,
-    zones: ZonePublisher,
-    connection: Connection,
-    sources: Iterable[tuple[SourceId, Callable[[Connection], Document]]],
-) -> Document:
-    """The document of `status`."""
-    return {
-        "lists": lists(catalogue),
-        "zones": zones.status(connection),
-        "sources": {name: describe(connection) for name, describe in sources},
-        "candidates": held(connection),
-        "subscribers": subscribers(connection, zones),
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from dataclasses import dataclass
 from typing import Final
@@ -9,13 +10,13 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import RefusedError
-from blocklistd.model import Candidate, CandidateId, ChangeKind, Outcome, Version
+from blocklistd.model import Act, Candidate, CandidateId, ChangeKind, Outcome, Version
 from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
-from blocklistd.pipeline.settle import ListPlan
+from blocklistd.pipeline.settle import ListPlan, Settled
 from blocklistd.pipeline.situation import Situation
-from blocklistd.store import candidates
+from blocklistd.store import audit, candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import record_decision
@@ -42,7 +43,7 @@ class Decisions:
         self._database = database
         self._clock = clock
 
-    async def approve(self, candidate: CandidateId, uid: int, user: str) -> Approval:
+    async def approve(self, candidate: CandidateId, act: Act) -> Approval:
         """Releases the delta of a held candidate that a reviewer approves, and no other delta. Raises RefusedError.
 
         If the live version is no longer the candidate's base, the change is composed again. If that gives another
@@ -50,7 +51,6 @@ class Decisions:
         """
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
         async with self._releases.settling(found.candidate.list):
-            decision = Decision(uid, user, self._clock(), approve=True)
 
             def look(connection: Connection) -> tuple[Candidate, ListPlan, Situation]:
                 case = candidates.held_case(connection, candidate).candidate
@@ -60,37 +60,50 @@ class Decisions:
             case, plan, situation = await self._database.reading(look)
             await self._releases.mend(plan)
             change = situation.asked_again(case.change)
-            settled = await self._releases.run(plan, situation, change, approved=case, decision=decision)
+            settled = await self._releases.run(plan, situation, change, approved=case, act=act)
             if settled.rejected is not None:
                 why = (
                     f"nothing is released: on version {situation.state.version} the change comes to the delta of "
                     f"candidate {settled.rejected}, which was rejected"
                 )
                 await self._releases.no_longer_held(plan.id, case.change)
-                await self._database.writing(lambda connection: record_decision(connection, case, Outcome.FAILED, why))
+                await self._database.writing(functools.partial(self._not_released, case, act, settled, why))
                 raise RefusedError(why)
             if settled.candidate is not None:
-                await self._database.writing(lambda connection: candidates.decide(connection, candidate, decision))
+                await self._database.writing(functools.partial(self._not_released, case, act, settled, None))
                 await self._releases.hold(settled.candidate, None)
                 return Approval(case.id, None, settled.candidate.id)
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, case, outcome, None))
             self._releases.in_background(self._reconciling.offer_all(plan.id))  # waits for the lock
-            await self._releases.publish_made(plan, settled, user)
+            await self._releases.publish_made(plan, settled, act.user)
         return Approval(case.id, settled.made, None)
 
-    async def reject(self, candidate: CandidateId, uid: int, user: str, why: str) -> None:
+    def _not_released(
+        self, case: Candidate, act: Act, settled: Settled, why: str | None, connection: Connection
+    ) -> None:
+        """Records an approval that came to another delta: to a rejected one (`why`), or to one that is held now."""
+        now = self._clock()
+        if why is not None:
+            record_decision(connection, case, Outcome.FAILED, why)
+        else:
+            candidates.decide(connection, case.id, Decision.of(act, now, approve=True))
+        instead = settled.candidate.id if settled.candidate else settled.rejected
+        audit.append(connection, act, case.id, now=now, detail={"released": False, "list": case.list, "now": instead})
+
+    async def reject(self, candidate: CandidateId, act: Act, why: str) -> None:
         """Rejects a held candidate: its delta is never published. Raises RefusedError."""
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
         async with self._releases.locks[found.candidate.list]:
-            decision = Decision(uid, user, self._clock(), approve=False)
+            now = self._clock()
 
             def record(connection: Connection) -> None:
-                case = candidates.decide(connection, candidate, decision, why)
+                case = candidates.decide(connection, candidate, Decision.of(act, now, approve=False), why)
                 record_decision(connection, case.candidate, Outcome.FAILED, f"candidate {candidate} was rejected")
+                audit.append(connection, act, candidate, now=now, detail={"list": case.candidate.list, "why": why})
 
             await self._database.writing(record)
-        log.warning("candidate %s was rejected by %s", candidate, user)
+        log.warning("candidate %s was rejected by %s", candidate, act.user)
 
     def _plan_of(self, candidate: Candidate) -> ListPlan:
         plan, change = self._releases.lists.get(candidate.list), candidate.change

@@ -21,13 +21,13 @@ from sqlalchemy import Connection
 from blocklistd.errors import BlocklistError, RefusedError, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import MAX_CONCURRENT_PULLS
-from blocklistd.model import CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.model import Act, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
 from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.receive import Received, Reception, SourcePlan
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
-from blocklistd.store import candidates
+from blocklistd.store import audit, candidates
 from blocklistd.store.database import Database
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.pulls import record_pull
@@ -79,8 +79,9 @@ class Pipeline:
 
     # -- pull ------------------------------------------------------------------------------------------------------
 
-    async def pull(self, source_id: SourceId) -> Pull:
-        """Pulls a source; waits for a pull of it that is running. Errors of hotline or disk become `Pull.reason`.
+    async def pull(self, source_id: SourceId, act: Act | None = None) -> Pull:
+        """Pulls a source; waits for a pull of it that is running. Errors of hotline or disk become `Pull.reason`. `act`
+        is the command by which somebody asked for it.
 
         Raises RefusedError for a source that is not configured.
         """
@@ -106,7 +107,7 @@ class Pipeline:
             except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
                 log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
-            pull = await self._conclude(plan, result, began, report, validators)
+            pull = await self._conclude(plan, result, began, report, validators, act)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
             for name in sorted(waiting):  # they waited for this source's first pull, which has ended, well or badly
@@ -158,6 +159,7 @@ class Pipeline:
         began: datetime,
         report: IntakeReport | None,
         validators: Validators | None,
+        act: Act | None,
     ) -> Pull:
         ended = self._clock()
 
@@ -175,6 +177,9 @@ class Pipeline:
                 validators=validators,
                 settings=plan.settings,
             )
+            if act is not None:
+                detail = {"outcome": known.outcome.value, "candidate": known.candidate}
+                audit.append(connection, act, plan.id, now=ended, detail=detail)
 
         versions: dict[ListId, Version] = {}
         try:

@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from blocklistd.errors import BlocklistError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.model import Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
+from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
 from blocklistd.pipeline import mending
 from blocklistd.pipeline.publish import Clock, Publisher
 from blocklistd.pipeline.receive import SourcePlan
@@ -32,7 +32,6 @@ from blocklistd.pipeline.situation import Situation
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates
 from blocklistd.store.asserted import bases
-from blocklistd.store.candidates import Decision
 from blocklistd.store.database import Database
 from blocklistd.store.lists import list_state
 from blocklistd.store.pulls import record_decision, take_the_place
@@ -157,7 +156,7 @@ class Releases:
         held: Candidate | None = None,
         hold_all: bool = False,
         approved: Candidate | None = None,
-        decision: Decision | None = None,
+        act: Act | None = None,
     ) -> Settled:
         """Runs the job `settle`. It gets the known fingerprints of the files that it reads, and answers those of the
         files that it verified or wrote."""
@@ -170,7 +169,7 @@ class Releases:
             now=self._clock(),
             fingerprints=self.verified.of(read),
             approved=approved,
-            decision=decision,
+            act=act,
             held=held,
             hold_all=hold_all,
             compare=bool(situation.cases or situation.refusals),

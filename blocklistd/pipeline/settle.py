@@ -15,9 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from blocklistd.compose.guard import Figures, Hold, judge
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import (
+    AUTO,
+    Act,
     Candidate,
     CandidateId,
     Change,
@@ -30,7 +34,7 @@ from blocklistd.model import (
     Version,
 )
 from blocklistd.pipeline.composing import Composed, apply_delta, compose_change, suffixes_of
-from blocklistd.store import candidates
+from blocklistd.store import audit, candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, NewVersion, list_state, release
@@ -63,8 +67,8 @@ class ListPlan:
 class Settlement:
     """What the job is asked to do with a change.
 
-    `candidate`: the id to use if the change is held. `approved`: the held candidate that `decision` approves: its delta
-    is released, and no other. `held`: the candidate that is held of the same cause, or for a first version; the same
+    `candidate`: the id to use if the change is held. `approved`: the held candidate that `act` approves: its delta is
+    released, and no other. `held`: the candidate that is held of the same cause, or for a first version; the same
     delta stays held, even if no guard holds it any more. `hold_all`: judge only, release nothing. `compare`: a first
     version needs its delta, since candidates of the list are held or were rejected.
     """
@@ -75,7 +79,7 @@ class Settlement:
     now: datetime
     fingerprints: Fingerprints
     approved: Candidate | None = None
-    decision: Decision | None = None
+    act: Act | None = None
     held: Candidate | None = None
     hold_all: bool = False
     compare: bool = False
@@ -143,8 +147,8 @@ def settle(store: Store, wanted: Settlement) -> Settled:
             return replace(found, candidate=_candidate(files, state, wanted, composed, reasons))
         made = _new_version(files, verified, state, composed) if composed.alters or state.live is None else None
         with database.write() as connection:
-            if approved is not None and wanted.decision is not None:
-                candidates.decide(connection, approved.id, wanted.decision)
+            if approved is not None and wanted.act is not None:
+                candidates.decide(connection, approved.id, Decision.of(wanted.act, wanted.now, approve=True))
             live = release(
                 connection,
                 state,
@@ -152,13 +156,25 @@ def settle(store: Store, wanted: Settlement) -> Settled:
                 made,
                 now=wanted.now,
                 canonicaliser=CANONICALISER,
-                released_by=wanted.decision.user if wanted.decision else "auto",
+                released_by=(wanted.act or AUTO).user,
                 candidate=approved.id if approved else None,
             )
+            _write_audit(connection, wanted, live, made)
         if made is None:
             return replace(found, unchanged=True)
         before = state.live.sha256 if state.live else None
         return replace(found, made=live, superseded=before)
+
+
+def _write_audit(connection: Connection, wanted: Settlement, version: Version, made: NewVersion | None) -> None:
+    figures = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
+    detail = {"list": wanted.plan.id, "version": version if made else None, **figures}
+    if wanted.act is not None and wanted.approved is not None:
+        audit.append(connection, wanted.act, wanted.approved.id, now=wanted.now, detail={"released": True, **detail})
+    elif made is not None:
+        change = wanted.change
+        cause = {"kind": change.kind.value, "cause": change.cause}
+        audit.append(connection, AUTO, f"{wanted.plan.id} {version}", now=wanted.now, detail={**cause, **figures})
 
 
 def _holds(state: ListState, wanted: Settlement, composed: Composed) -> tuple[Reason, ...]:

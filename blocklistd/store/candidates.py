@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from blocklistd.errors import RefusedError
-from blocklistd.model import Candidate, CandidateId, Change, ChangeKind, ListId, Policy, Reason, Sha256
+from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Policy, Reason, Sha256
 from blocklistd.store.schema import candidates, decisions, versions
 
 
@@ -27,6 +27,11 @@ class Decision:
     user: str
     time: datetime
     approve: bool
+
+    @classmethod
+    def of(cls, act: Act, time: datetime, *, approve: bool) -> Decision:
+        assert act.uid is not None, "a decision is a person's"
+        return cls(act.uid, act.user, time, approve)
 
 
 @dataclass(frozen=True, slots=True)

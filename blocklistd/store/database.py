@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +22,14 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from blocklistd.errors import FencedError, StoreError
 from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.store import schema
+from blocklistd.store.audit import AUDITED, HeadFile
 from blocklistd.telemetry import Stations
 
 T = TypeVar("T")
 
-HEAD: Final = "0001"
+log: Final = logging.getLogger(__name__)
+
+HEAD: Final = "0002"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 
@@ -36,6 +40,7 @@ class Database:
         self.path = path
         self.epoch = epoch
         self.engine = _engine(path)
+        self.head_file = HeadFile(path.parent / "audit-head")
         self.stations = Stations()
 
     def close(self) -> None:
@@ -59,6 +64,9 @@ class Database:
             with transaction:
                 self._check_epoch(connection)
                 yield connection
+            audited = connection.info.pop(AUDITED, False)
+        if audited:
+            self.keep_head()
 
     async def reading(self, query: Callable[[Connection], T]) -> T:
         """`query` in a `read` of its own, in a thread: no database call holds the event loop."""
@@ -78,6 +86,14 @@ class Database:
 
         with self.stations.timed("database", "write"):
             return await asyncio.to_thread(run)
+
+    def keep_head(self) -> None:
+        """The newest line of the audit is kept outside the database, too."""
+        try:
+            with self.read() as connection:
+                self.head_file.advance(connection)
+        except StoreError as error:  # what was done is done: the next line takes it over
+            log.error("the head of the audit could not be kept: %s", error)
 
     def _check_epoch(self, connection: Connection) -> None:
         current = _epoch(connection)

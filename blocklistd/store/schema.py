@@ -33,10 +33,15 @@ class Time(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return None if value is None else written(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromisoformat(value)
+
+
+def written(time: datetime) -> str:
+    """As it stands in the database."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 metadata = MetaData()
@@ -170,6 +175,19 @@ decisions = Table(
     Column("user", Text, nullable=False),
     Column("time", Time, nullable=False),
     Column("approve", Integer, nullable=False, comment="1 approved, 0 rejected"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Serial, primary_key=True, comment="from 1, without a gap", autoincrement=False),
+    Column("time", Time, nullable=False),
+    Column("actor", Text, nullable=False, comment="the user; auto: the daemon by itself"),
+    Column("uid", BigInteger, comment="of the user; null: the daemon by itself"),
+    Column("action", String(64), nullable=False, comment="the command, or release"),
+    Column("object", Text, nullable=False, comment="an id; never an entry"),
+    Column("detail", Text, nullable=False, comment="canonical JSON, ids and figures only"),
+    Column("hash", Digest, nullable=False, comment="of this line and of the hash of the line before (store/audit.py)"),
 )
 
 daily_figures = Table(

@@ -198,7 +198,7 @@ def test_kdig_transfers_with_tsig(scene: Scene, algorithm: str) -> None:
     assert f"a.example.{ZONE}." in whole
     assert ";; ERROR" not in whole
     assert "WARNING" not in whole
-    before = scene.daemon.ask("GET", "/status").json["zones"][ZONE]["serial"]
+    before = scene.daemon.ask("status").json["zones"][ZONE]["serial"]
     scene.publish("b.example", hosts=("host.example",))
     step = kdig(f"IXFR={before}")
     assert ";; ERROR" not in step

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from blocklistd.errors import BlocklistError, RefusedError
 from blocklistd.lines.delta import ENTRIES, parse
-from blocklistd.model import ListId, Sha256, SourceId, Version
+from blocklistd.model import Act, ListId, Sha256, SourceId, Version
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
@@ -126,7 +126,7 @@ class World(RuleBasedStateMachine):
             shown = self.names(delta[:])
         self.approved[candidate.list].add(shown)
         with self.ignored():
-            self.run(self.decisions.approve(candidate.id, 1000, "alice"))
+            self.run(self.decisions.approve(candidate.id, Act("candidate approve", "alice", 1000)))
 
     @precondition(lambda self: self.held())
     @rule(choice=st.integers(0, 5), source=st.sampled_from(SOURCES), number=st.integers(0, 11))
@@ -141,14 +141,14 @@ class World(RuleBasedStateMachine):
         name = names[number % len(names)]
         self.pull(source, self.said[source] ^ {name} or frozenset([name]))
         with self.ignored():
-            self.run(self.decisions.approve(candidate.id, 1000, "alice"))
+            self.run(self.decisions.approve(candidate.id, Act("candidate approve", "alice", 1000)))
 
     @precondition(lambda self: self.held())
     @rule(choice=st.integers(0, 5))
     def reject(self, choice: int) -> None:
         held = self.held()
         candidate = held[choice % len(held)].candidate
-        self.run(self.decisions.reject(candidate.id, 1000, "alice", "a mistake"))
+        self.run(self.decisions.reject(candidate.id, Act("candidate reject", "alice", 1000), "a mistake"))
 
     @rule(added=shares, removed=shares)
     def reload(self, added: float, removed: float) -> None:

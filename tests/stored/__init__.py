@@ -63,12 +63,12 @@ def make(folder: Path, dns_port: int) -> dict[str, Any]:
             assert one.pull("hotline")["outcome"] == "published"
         write(folder, REJECTED)
         refused = one.pull("hotline")["candidate"]
-        assert one.ask("POST", f"/candidates/{refused}/reject", {"why": "a faulty list"}).status == 200
+        assert one.ask("candidate reject", candidate=refused, why="a faulty list").status == 200
         write(folder, HELD)
         held = one.pull("hotline")["candidate"]
         token = one.subscriber("isp", LIST)
-        secondary = one.ask("POST", "/subscribers", {"id": "resolver", "zones": [ZONE]}).json
-        one.wait_for(lambda: one.ask("GET", "/status").json["zones"].get(ZONE, {}).get("serial") == 3)
+        secondary = one.ask("subscriber add", id="resolver", zones=[ZONE]).json
+        one.wait_for(lambda: one.ask("status").json["zones"].get(ZONE, {}).get("serial") == 3)
         return {
             "token": token,
             "tsig": secondary["tsig"],
@@ -76,7 +76,7 @@ def make(folder: Path, dns_port: int) -> dict[str, Any]:
             "snapshot": hashlib.sha256(one.snapshot(LIST, token)).hexdigest(),
             "diff": hashlib.sha256(one.get(f"/v1/lists/{LIST}/diffs/1-3", token).body).hexdigest(),
             "rejected": refused,
-            "held": one.ask("GET", f"/candidates/{held}").json,
+            "held": one.ask("candidate show", candidate=held).json,
         }
 
 

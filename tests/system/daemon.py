@@ -188,33 +188,33 @@ class Daemon:
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
-        """One request on the control socket."""
+    def ask(self, command: str, /, **arguments: Any) -> Answer:
+        """One command on the control socket."""
         connection = http.client.HTTPConnection("localhost", timeout=ANSWER_WITHIN)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(ANSWER_WITHIN)
         connection.sock.connect(str(self.folder / "c.sock"))
-        return _exchange(connection, method, path, {}, None if body is None else json.dumps(body).encode())
+        return _exchange(connection, "POST", "/" + command.replace(" ", "/"), {}, json.dumps(arguments).encode())
 
     def first_pull(self, source: str) -> None:
         """Waits for the pull that a daemon makes by itself of a source that it never pulled."""
-        self.wait_for(lambda: self.ask("GET", f"/sources/{source}").json["last_pull"] is not None)
+        self.wait_for(lambda: self.ask("source show", source=source).json["last_pull"] is not None)
 
     def pull(self, source: str) -> dict[str, Any]:
-        answer = self.ask("POST", f"/sources/{source}/pull", {})
+        answer = self.ask("source pull", source=source)
         assert answer.status == 200, answer.body
         outcome: dict[str, Any] = answer.json
         return outcome
 
     def approve(self, candidate: str) -> dict[str, Any]:
-        answer = self.ask("POST", f"/candidates/{candidate}/approve", {})
+        answer = self.ask("candidate approve", candidate=candidate)
         assert answer.status == 200, answer.body
         released: dict[str, Any] = answer.json
         return released
 
     def subscriber(self, name: str, *lists: str) -> str:
         """A new subscriber's token."""
-        answer = self.ask("POST", "/subscribers", {"id": name, "lists": list(lists)})
+        answer = self.ask("subscriber add", id=name, lists=list(lists))
         assert answer.status == 200, answer.body
         return str(answer.json["token"])
 

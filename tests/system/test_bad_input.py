@@ -91,7 +91,7 @@ def test_what_a_hotline_gets_wrong(tmp_path: Path, hotline: HotlineThread) -> No
             assert _matches(says, pulled["reason"]), (fault, pulled)
             assert "\n" not in pulled["reason"]
             assert daemon.snapshot("national", token) == live, fault
-            shown = daemon.ask("GET", "/status").json["sources"]["hotline"]
+            shown = daemon.ask("status").json["sources"]["hotline"]
             assert (shown["outcome"], shown["reason"]) == (outcome, pulled["reason"])
             hotline.fault = None
             hotline.publish([*names, "after.example"])
@@ -167,7 +167,7 @@ def test_records_that_are_none(tmp_path: Path, hotline: HotlineThread, bad: byte
         token = daemon.subscriber("isp", "national")
         live = daemon.snapshot("national", token)
         assert live.count(b"\n") == len(NAMES) + 1
-        assert sum(daemon.ask("GET", "/sources/hotline").json["rejected"].values()) == 1
+        assert sum(daemon.ask("source show", source="hotline").json["rejected"].values()) == 1
         hotline.publish(body + (bad + b"\n") * 20)
         held = daemon.pull("hotline")
         assert held["outcome"] == "held"
@@ -194,7 +194,7 @@ def test_what_was_held_for_refused_records_goes_on_without_them(tmp_path: Path, 
         assert (second["outcome"], "(20 of 1521)" in second["reason"]) == ("held", True)
         hotline.publish(body)
         assert daemon.pull("hotline")["versions"] == {"national": 2}
-        assert daemon.ask("GET", "/candidates").json == []
+        assert daemon.ask("candidate list").json == []
 
 
 def test_a_rejected_body_stays_rejected(tmp_path: Path, hotline: HotlineThread) -> None:
@@ -203,14 +203,14 @@ def test_a_rejected_body_stays_rejected(tmp_path: Path, hotline: HotlineThread) 
         hotline.publish(NAMES[:700])
         held = daemon.pull("hotline")
         assert daemon.pull("hotline") == held, "a 304 while one is held answers held"
-        rejected = daemon.ask("POST", f"/candidates/{held['candidate']}/reject", {"why": "a mistake"})
+        rejected = daemon.ask("candidate reject", candidate=held["candidate"], why="a mistake")
         assert rejected.status == 200
         assert daemon.pull("hotline")["outcome"] == "failed"
         hotline.publish(list(reversed(NAMES[:700])))  # signed again and in another order: the same content
         again = daemon.pull("hotline")
         assert again["outcome"] == "failed"
         assert "rejected" in again["reason"]
-        assert daemon.ask("POST", f"/candidates/{held['candidate']}/approve", {}).status == 409
+        assert daemon.ask("candidate approve", candidate=held["candidate"]).status == 409
         hotline.publish([*NAMES, "new.example"])
         assert daemon.pull("hotline")["versions"] == {"national": 2}
 
@@ -222,9 +222,9 @@ def test_a_newer_body_supersedes_what_is_held(tmp_path: Path, hotline: HotlineTh
         first = daemon.pull("hotline")["candidate"]
         hotline.publish(NAMES[:600])
         second = daemon.pull("hotline")["candidate"]
-        assert [c["id"] for c in daemon.ask("GET", "/candidates").json] == [second]
-        assert daemon.ask("GET", f"/candidates/{first}").json["state"] == "superseded"
-        assert daemon.ask("POST", f"/candidates/{first}/approve", {}).status == 409
+        assert [c["id"] for c in daemon.ask("candidate list").json] == [second]
+        assert daemon.ask("candidate show", candidate=first).json["state"] == "superseded"
+        assert daemon.ask("candidate approve", candidate=first).status == 409
         assert daemon.approve(second)["version"] == 2
         assert daemon.pull("hotline")["outcome"] == "unchanged"
 

@@ -97,7 +97,7 @@ def test_what_was_rejected_stays_so_where_all_of_the_body_is_read_again(tmp_path
         scene.write(*NAMES[20:])
         held = daemon.pull("hotline")
         assert held["outcome"] == "held"
-        assert daemon.ask("POST", f"/candidates/{held['candidate']}/reject", {"why": "a faulty list"}).status == 200
+        assert daemon.ask("candidate reject", candidate=held["candidate"], why="a faulty list").status == 200
         assert "was rejected" in daemon.pull("hotline")["reason"]
     named(tmp_path / "state", "SELECT notes FROM sources").unlink()  # it is not synced: a power cut may take it
     with scene.daemon as daemon:

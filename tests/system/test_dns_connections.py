@@ -23,7 +23,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     with made.daemon:
         made.daemon.first_pull("hotline")
-        made.daemon.wait_for(lambda: ZONE in made.daemon.ask("GET", "/status").json["zones"])
+        made.daemon.wait_for(lambda: ZONE in made.daemon.ask("status").json["zones"])
         yield made
 
 

@@ -115,7 +115,7 @@ def test_304_says_the_same_whether_the_connection_stays_or_not(feed: Feed, token
 def test_a_revoked_token_is_unknown(feed: Feed) -> None:
     token = feed.daemon.subscriber("leaver", "national")
     assert feed.daemon.get("/v1/lists/national", token).status == 200
-    assert feed.daemon.ask("POST", "/subscribers/leaver/revoke", {}).status == 200
+    assert feed.daemon.ask("subscriber revoke", id="leaver").status == 200
     assert feed.daemon.get("/v1/lists/national", token).status == 401
 
 
@@ -417,6 +417,6 @@ def test_a_list_that_waits_may_take_the_client_away(feed: Feed, token: str) -> N
         target=lambda: answers.append(feed.daemon.get("/v1/lists/national?wait=2", token, If_None_Match=etag))
     )
     waiting.start()
-    feed.daemon.ask("POST", "/subscribers/waiter/revoke", {})
+    feed.daemon.ask("subscriber revoke", id="waiter")
     waiting.join()
     assert answers[0].status == 401

@@ -42,7 +42,7 @@ class Store:
             daemon.first_pull("hotline")
             self.token = daemon.subscriber("isp", "national")
             self.key = self.scene.key(self.scene.subscriber("secondary"))
-            daemon.wait_for(lambda: ZONE in daemon.ask("GET", "/status").json["zones"])
+            daemon.wait_for(lambda: ZONE in daemon.ask("status").json["zones"])
             self.followers = {1: self.whole()}
             self.scene.publish(*SECOND)
             self.followers[2] = self.whole()

@@ -118,7 +118,7 @@ def test_killed_at_random_moments(tmp_path: Path, target: str) -> None:
 def _pull_and_ignore(daemon: Daemon) -> None:
     """The answer may never come: that is what is tried."""
     try:
-        daemon.ask("POST", "/sources/hotline/pull", {})
+        daemon.ask("source pull", source="hotline")
     except (OSError, AssertionError, Exception):
         return
 

@@ -51,10 +51,10 @@ def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
 def test_a_body_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
     with Daemon(tmp_path, configuration(tmp_path)) as daemon:
         daemon.first_pull("hotline")
-        answer = daemon.ask("POST", "/subscribers", {"id": "x" * 70_000})
+        answer = daemon.ask("subscriber add", id="x" * 70_000)
         assert answer.status == 413
-        assert daemon.ask("POST", "/subscribers", {"id": "UPPER", "lists": ["national"]}).status == 409
-        assert daemon.ask("GET", "/nothing").status == 404
+        assert daemon.ask("subscriber add", id="UPPER", lists=["national"]).status == 409
+        assert daemon.ask("nothing").status == 404
 
 
 def test_who_asks_on_and_reads_nothing_is_cut_off(tmp_path: Path) -> None:

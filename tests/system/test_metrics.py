@@ -108,7 +108,7 @@ def test_what_is_under_way_and_what_is_held(tmp_path: Path) -> None:
         assert found['blocklistd_held_total{guard="max_added",list="national"}'] == 1
         assert found['blocklistd_pulls_total{outcome="held",source="hotline"}'] == 1
         assert found['blocklistd_publish_seconds_count{list="national"}'] == 1
-        daemon.approve(daemon.ask("GET", "/candidates").json[0]["id"])
+        daemon.approve(daemon.ask("candidate list").json[0]["id"])
         poll.join(60)
         assert not poll.is_alive()
         found = scrape(scene)

@@ -92,9 +92,9 @@ def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_pat
     two.config["lists"]["national"]["sources"] = ["second"]
     two.write_config()
     reload(two)
-    two.wait_for(lambda: bool(two.ask("GET", "/candidates").json))
+    two.wait_for(lambda: bool(two.ask("candidate list").json))
     assert two.snapshot("national", token) == before, "half of the list would go: somebody has to look"
-    held = two.ask("GET", "/candidates").json[0]
+    held = two.ask("candidate list").json[0]
     assert held["removed"] == 50
     two.approve(held["id"])
     assert values(two.snapshot("national", token)) == {*NAMES[50:], "only.example"}
@@ -106,7 +106,7 @@ def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Da
     first = two.pull("first")["candidate"]
 
     def limits() -> list[str]:
-        return [reason["limit"] for held in two.ask("GET", "/candidates").json for reason in held["reasons"]]
+        return [reason["limit"] for held in two.ask("candidate list").json for reason in held["reasons"]]
 
     for limit, expected in (("10%", "10%"), ("30%", "30%"), ("50%", "a person's")):  # 40 of 101 would go
         two.config["lists"]["national"]["guards"] = {"max_removed": limit}
@@ -129,18 +129,18 @@ def test_what_is_held_for_a_list_that_is_gone_can_only_be_rejected(two: Daemon, 
     del two.config["lists"]["national"]
     two.write_config()
     reload(two)
-    refused = two.ask("POST", f"/candidates/{held}/approve", {})
+    refused = two.ask("candidate approve", candidate=held)
     assert (refused.status, "list national no longer takes source first" in refused.json["detail"]) == (409, True)
-    assert two.ask("GET", "/candidates").json[0]["approvals"] == [], "nobody's word counts for what was not done"
-    assert two.ask("POST", f"/candidates/{held}/reject", {"why": "gone"}).status == 200
-    assert two.ask("GET", "/candidates").json == []
+    assert two.ask("candidate list").json[0]["approvals"] == [], "nobody's word counts for what was not done"
+    assert two.ask("candidate reject", candidate=held, why="gone").status == 200
+    assert two.ask("candidate list").json == []
 
 
 def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     two.config["lists"]["second-list"] = {"sources": ["second"]}
     two.write_config()
     reload(two)
-    two.wait_for(lambda: two.ask("GET", "/status").json["lists"].get("second-list", {}).get("version") == 1)
+    two.wait_for(lambda: two.ask("status").json["lists"].get("second-list", {}).get("version") == 1)
     token = two.subscriber("isp", "second-list")
     assert values(two.snapshot("second-list", token)) == {*NAMES[50:], "only.example"}
 
@@ -179,7 +179,7 @@ def test_a_source_in_quarantine_is_counted_and_contributes_nothing(tmp_path: Pat
             daemon.first_pull(name)
         token = daemon.subscriber("isp", "national")
         assert values(daemon.snapshot("national", token)) == set(NAMES)
-        shown = daemon.ask("GET", "/sources/new").json
+        shown = daemon.ask("source show", source="new").json
         assert (shown["quarantine"], shown["entries"], shown["outcome"]) == (True, 1, "unchanged")
         daemon.config["sources"]["new"]["quarantine"] = False
         daemon.write_config()
@@ -200,14 +200,14 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
             held = daemon.pull("first")
             assert held["outcome"] == "held"
             assert daemon.approve(held["candidate"])["version"] == version
-            assert daemon.ask("GET", "/status").json["sources"]["first"]["outcome"] == "published"
-        made = daemon.ask("GET", "/lists/national/versions").json
+            assert daemon.ask("status").json["sources"]["first"]["outcome"] == "published"
+        made = daemon.ask("list versions", list="national").json
         assert [one["released_by"] for one in made] == [USER, USER]
 
 
 def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> None:
     two.first_pull("first")
-    assert two.ask("GET", "/status").json["sources"]["first"]["verify"] == "none"
+    assert two.ask("status").json["sources"]["first"]["verify"] == "none"
     assert "source first: verify: none: what it says is taken without a proof of its origin" in two.log
     assert "source first (verify: none): " in two.log
     before = two.log.count("without a proof")
@@ -262,7 +262,7 @@ def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_p
         daemon.first_pull("mixed")
         (tmp_path / "mixed.txt").write_text("v,t\na.example,host\nb.example,host\n" + others)
         assert daemon.pull("mixed")["versions"] == {"names": 2}
-        shown = daemon.ask("GET", "/sources/mixed").json
+        shown = daemon.ask("source show", source="mixed").json
         assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
@@ -277,29 +277,29 @@ def test_roles_follow_the_uid(tmp_path: Path) -> None:
     ask = (
         "import http.client, socket, sys\n"
         "c = http.client.HTTPConnection('localhost'); c.sock = socket.socket(socket.AF_UNIX)\n"
-        f"c.sock.connect('{folder}/c.sock'); c.request(*sys.argv[1:3], body='{{}}')\n"
+        f"c.sock.connect('{folder}/c.sock'); c.request('POST', *sys.argv[1:])\n"
         "r = c.getresponse(); print(r.status, r.read().decode())"
     )
 
-    def by_nobody(method: str, path: str) -> str:
+    def by_nobody(path: str) -> str:
         done = subprocess.run(
-            ["/usr/bin/python3", "-c", ask, method, path], user="nobody", capture_output=True, text=True, check=True
+            ["/usr/bin/python3", "-c", ask, path], user="nobody", capture_output=True, text=True, check=True
         )
         return done.stdout
 
     with Daemon(folder, config) as daemon:
         daemon.first_pull("first")
-        assert by_nobody("GET", "/status").startswith("200")
-        for method, path in (("POST", "/sources/first/pull"), ("GET", "/candidates"), ("POST", "/subscribers")):
-            refused = by_nobody(method, path)
+        assert by_nobody("/status").startswith("200")
+        for path in ("/source/pull", "/candidate/list", "/subscriber/add"):
+            refused = by_nobody(path)
             assert refused.startswith("403")
             assert "nobody" in refused
         daemon.config["control"]["operators"]["nobody"] = ["reviewer"]
         daemon.write_config()
         reload(daemon)
-        assert by_nobody("GET", "/candidates").startswith("200")
-        assert by_nobody("POST", "/sources/first/pull").startswith("403"), "a reviewer is no editor"
-        assert by_nobody("GET", "/keys").startswith("403"), "keys are the admin's"
+        assert by_nobody("/candidate/list").startswith("200")
+        assert by_nobody("/source/pull").startswith("403"), "a reviewer is no editor"
+        assert by_nobody("/keys/show").startswith("403"), "keys are the admin's"
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
@@ -319,7 +319,7 @@ def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp
     assert second.process is not None
     assert second.process.wait(60) == 1
     assert "another daemon answers there" in second.log
-    assert two.ask("GET", "/status").status == 200
+    assert two.ask("status").status == 200
     two.kill()
     two.start()  # the socket that it left is nobody's
     two.stop()
@@ -364,7 +364,9 @@ def test_while_it_stops_it_is_not_ready_and_a_request_has_ten_seconds(tmp_path: 
             assert daemon.process is not None
             with socket.socket(socket.AF_UNIX) as asking:
                 asking.connect(str(tmp_path / "c.sock"))
-                asking.sendall(b"POST /sources/late/pull HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+                body = b'{"source":"late"}'
+                head = f"POST /source/pull HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+                asking.sendall(head.encode() + body)
                 with silent.accept()[0]:  # it is at work
                     daemon.process.send_signal(signal.SIGTERM)
                     daemon.wait_for(lambda: daemon.ops("/readyz").body == b"stopping\n")
@@ -464,17 +466,17 @@ def test_a_pull_that_is_due_is_made_at_start(tmp_path: Path) -> None:
     }
     with Daemon(tmp_path, config) as daemon:
         daemon.first_pull("first")
-        first = daemon.ask("GET", "/sources/first").json
+        first = daemon.ask("source show", source="first").json
         daemon.stop()
         daemon.start()
-        assert len(daemon.ask("GET", "/sources/first").json["history"]) == len(first["history"]), (
+        assert len(daemon.ask("source show", source="first").json["history"]) == len(first["history"]), (
             "its time has not come"
         )
         daemon.stop()
         daemon.config["sources"]["first"]["schedule"] = "every 1s"
         daemon.write_config()
         daemon.start()
-        daemon.wait_for(lambda: len(daemon.ask("GET", "/sources/first").json["history"]) > len(first["history"]))
+        daemon.wait_for(lambda: len(daemon.ask("source show", source="first").json["history"]) > len(first["history"]))
 
 
 def test_diffs_start_at_what_is_kept(tmp_path: Path) -> None:

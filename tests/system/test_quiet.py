@@ -120,6 +120,8 @@ def test_no_entry_is_told(tmp_path: Path) -> None:
                     ("list", "versions", "national"),
                     ("subscriber", "show", "isp"),
                     ("candidate", "approve", held["candidate"]),
+                    ("audit",),
+                    ("audit", "verify"),
                 ):
                     for form in ((), ("--json",)):
                         said += _run([sys.executable, "-m", "blocklistd", *command, *base, *form])

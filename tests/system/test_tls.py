@@ -43,7 +43,7 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
         daemon.write_config()
         with daemon:
             daemon.first_pull("hotline")
-            answer = daemon.ask("POST", "/subscribers", {"id": "isp", "lists": ["national"]})
+            answer = daemon.ask("subscriber add", id="isp", lists=["national"])
             (tmp_path / "token").write_text(answer.json["token"])
 
             def options(ca: Path) -> Options:

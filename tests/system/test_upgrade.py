@@ -39,7 +39,7 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
         write(tmp_path, HELD)
         held = daemon.pull("hotline")
         assert held["outcome"] == "held"
-        shown = daemon.ask("GET", f"/candidates/{held['candidate']}").json
+        shown = daemon.ask("candidate show", candidate=held["candidate"]).json
         assert {shown[key] == right["held"][key] for key in ("delta", "added", "removed", "reasons")} == {True}
         # and it goes on
         assert daemon.approve(held["candidate"])["released"]

@@ -20,12 +20,12 @@ def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     made = Scene(tmp_path, **getattr(request, "param", {}))
     with made.daemon:
         made.daemon.first_pull("hotline")
-        made.daemon.wait_for(lambda: ZONE in made.daemon.ask("GET", "/status").json["zones"])
+        made.daemon.wait_for(lambda: ZONE in made.daemon.ask("status").json["zones"])
         yield made
 
 
 def serial_of(scene: Scene) -> int:
-    serial: int = scene.daemon.ask("GET", "/status").json["zones"][ZONE]["serial"]
+    serial: int = scene.daemon.ask("status").json["zones"][ZONE]["serial"]
     return serial
 
 
@@ -102,7 +102,7 @@ def test_a_serial_goes_on_past_the_end_of_its_circle(scene: Scene) -> None:
         assert is_incremental(scene.port, secondary)
         assert secondary.refresh() == expected
         secondary.refresh()
-        held = scene.daemon.ask("GET", "/subscribers/isp").json["zones"][ZONE]
+        held = scene.daemon.ask("subscriber show", id="isp").json["zones"][ZONE]
         assert (held["serial"], held["lag"]) == (expected, 0.0)
     assert secondary.zone == fresh(scene, secondary)
 

@@ -96,7 +96,7 @@ class Scene:
         assert self.daemon.pull("hotline")["outcome"] == "published"
 
     def subscriber(self, name: str, **more: Any) -> dict[str, Any]:
-        answer = self.daemon.ask("POST", "/subscribers", {"id": name, "zones": [ZONE], **more})
+        answer = self.daemon.ask("subscriber add", id=name, zones=[ZONE], **more)
         assert answer.status == 200, answer.body
         made: dict[str, Any] = answer.json
         return made
@@ -111,7 +111,7 @@ class Scene:
 
     def held(self, name: str) -> int | None:
         """The serial that a subscriber's secondary last asked from."""
-        serial: int | None = self.daemon.ask("GET", f"/subscribers/{name}").json["zones"][ZONE]["serial"]
+        serial: int | None = self.daemon.ask("subscriber show", id=name).json["zones"][ZONE]["serial"]
         return serial
 
     def ask(self, query: dns.message.Message, *, tcp: bool = False) -> dns.message.Message:
@@ -124,7 +124,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     with made.daemon:
         made.daemon.first_pull("hotline")
-        made.daemon.wait_for(lambda: made.daemon.ask("GET", "/status").json["zones"].get(ZONE) is not None)
+        made.daemon.wait_for(lambda: made.daemon.ask("status").json["zones"].get(ZONE) is not None)
         yield made
 
 
@@ -136,7 +136,7 @@ def test_transfers_lead_to_the_rules_of_the_list(scene: Scene, algorithm: str) -
     scene.publish("a.example", "b.example", hosts=("h.example", "x.a.example"))
     assert secondary.refresh() == 2
     assert secondary.rules == {"a.example", "*.a.example", "b.example", "*.b.example", "h.example"}
-    status = scene.daemon.ask("GET", "/status").json["zones"][ZONE]
+    status = scene.daemon.ask("status").json["zones"][ZONE]
     assert (status["serial"], status["records"], status["covered"], status["omitted"]) == (2, 5, 1, 0)
     scene.publish("b.example", hosts=("h.example", "x.a.example"))  # what a.example covered comes back
     assert secondary.refresh() == 3
@@ -170,7 +170,7 @@ def test_from_any_kept_serial_also_after_a_restart(scene: Scene) -> None:
 def test_a_serial_rises_with_rules_and_rendering_only(scene: Scene) -> None:
     secondary = scene.secondary("isp")
     scene.publish("a.example", hosts=("x.a.example",))  # covered: no rule shows it
-    assert scene.daemon.ask("GET", "/status").json["lists"]["national"]["version"] == 2
+    assert scene.daemon.ask("status").json["lists"]["national"]["version"] == 2
     assert secondary.refresh("AXFR") == 1
     scene.daemon.config["zones"][ZONE]["ttl"] = 120
     scene.daemon.write_config()
@@ -197,7 +197,7 @@ def test_a_zone_that_is_given_another_list_shows_that(scene: Scene) -> None:
     scene.daemon.write_config()
     reload(scene.daemon)
     scene.daemon.first_pull("other")
-    assert scene.daemon.ask("GET", "/status").json["lists"]["other"]["version"] == 1
+    assert scene.daemon.ask("status").json["lists"]["other"]["version"] == 1
     assert secondary.refresh() == 2
     assert secondary.rules == {"other.example"}
 
@@ -233,7 +233,7 @@ def test_before_version_1_nothing_is_answered(tmp_path: Path) -> None:
 
 def test_who_may_have_it(scene: Scene) -> None:
     entitled = scene.key(scene.subscriber("isp"))
-    other = scene.daemon.ask("POST", "/subscribers", {"id": "other", "lists": ["national"]}).json
+    other = scene.daemon.ask("subscriber add", id="other", lists=["national"]).json
     for key, name, rcode in (
         (entitled, ORIGIN, dns.rcode.NOERROR),
         (None, ORIGIN, dns.rcode.REFUSED),
@@ -254,7 +254,7 @@ def test_who_may_have_it(scene: Scene) -> None:
 def test_by_address_unsigned(scene: Scene) -> None:
     secondary = scene.secondary("unbound", address=["127.0.0.0/8"])
     assert secondary.refresh("AXFR") == 1
-    scene.daemon.ask("POST", "/subscribers/unbound/revoke", {})
+    scene.daemon.ask("subscriber revoke", id="unbound")
     with pytest.raises(dns.xfr.TransferError):
         secondary.refresh("AXFR")
 
@@ -348,7 +348,7 @@ def test_status_shows_who_has_what(scene: Scene) -> None:
     secondary.refresh("AXFR")
 
     def seen() -> dict[str, Any]:
-        found: dict[str, Any] = scene.daemon.ask("GET", "/subscribers/isp").json["zones"][ZONE]
+        found: dict[str, Any] = scene.daemon.ask("subscriber show", id="isp").json["zones"][ZONE]
         return found
 
     assert seen()["serial"] is None, "it was sent; that it holds it, it has not said"

@@ -120,7 +120,7 @@ def begin(daemon: Daemon, scene: Scene, name: str = "slow") -> tuple[socket.sock
 def test_a_transfer_ends_on_the_version_on_which_it_began(large: Scene) -> None:
     with large.daemon as daemon:
         daemon.first_pull("hotline")
-        daemon.wait_for(lambda: ZONE in daemon.ask("GET", "/status").json["zones"])
+        daemon.wait_for(lambda: ZONE in daemon.ask("status").json["zones"])
         stream, query, key = begin(daemon, large)
         first = read_exactly(stream, 2)
         for number in range(3):
@@ -156,7 +156,7 @@ def test_a_transfer_ends_on_the_version_on_which_it_began(large: Scene) -> None:
 def test_a_slow_secondary_holds_nobody_else(large: Scene) -> None:
     with large.daemon as daemon:
         daemon.first_pull("hotline")
-        daemon.wait_for(lambda: ZONE in daemon.ask("GET", "/status").json["zones"])
+        daemon.wait_for(lambda: ZONE in daemon.ask("status").json["zones"])
         streams = [begin(daemon, large)[0]]
         key = large.key(large.subscriber("fast"))
         waits = []

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from blocklistd.cli.lists import Array
+from blocklistd.daemon.commands.lists import Array
 from tests.unprivileged import UNPRIVILEGED
 
-Answers = dict[tuple[str, str], tuple[int, Any]]
+Answers = dict[str, tuple[int, Any]]
 CANDIDATE = {
     "id": "c-1",
     "list": "national",
@@ -43,7 +43,7 @@ class FakeDaemon(ThreadingMixIn, UnixStreamServer):
 
     def __init__(self, path: Path) -> None:
         self.answers: Answers = {}
-        self.asked: list[tuple[str, str, Any]] = []
+        self.asked: list[tuple[str, Any]] = []
         super().__init__(str(path), _Handler)
 
 
@@ -59,15 +59,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
-        self.server.asked.append((self.command, self.path, body))
-        status, document = self.server.answers.get((self.command, self.path), (404, {"detail": "no such command"}))
+        self.server.asked.append((self.path, body))
+        status, document = self.server.answers.get(self.path, (404, {"detail": "no such command"}))
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
 
-    do_GET = do_POST = _answer
+    do_POST = _answer
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome:
         "candidate": "c-1" if outcome == "held" else None,
         "versions": {"national": 3},
     }
-    daemon.answers["POST", "/sources/hotline/pull"] = (200, document)
+    daemon.answers["/source/pull"] = (200, document)
     text, machine = cli("source", "pull", "hotline"), cli("source", "pull", "hotline", "--json")
     assert (text.returncode, machine.returncode) == (code, code)
     assert json.loads(machine.stdout) == document, "the document is printed for every exit code"
@@ -126,45 +126,46 @@ def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome:
     ("arguments", "path"),
     [
         (("status",), "/status"),
-        (("source", "list"), "/sources"),
-        (("candidate", "list"), "/candidates"),
-        (("subscriber", "list"), "/subscribers"),
+        (("source", "list"), "/source/list"),
+        (("candidate", "list"), "/candidate/list"),
+        (("subscriber", "list"), "/subscriber/list"),
+        (("audit",), "/audit"),
     ],
 )
 def test_the_document_is_the_daemons(daemon: FakeDaemon, cli: Cli, arguments: tuple[str, ...], path: str) -> None:
-    document: Any = [] if path == "/candidates" else {}
+    document: Any = [] if path in ("/candidate/list", "/audit") else {}
     if path == "/status":
         document = {"lists": {}, "zones": {}, "sources": {}, "candidates": [], "subscribers": {}}
-    daemon.answers["GET", path] = (200, document)
+    daemon.answers[path] = (200, document)
     assert json.loads(cli(*arguments, "--json").stdout) == document
     assert cli(*arguments).returncode == 0
 
 
 def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
-    daemon.answers["GET", "/candidates"] = (200, [CANDIDATE])
+    daemon.answers["/candidate/list"] = (200, [CANDIDATE])
     assert "70.0% (700 of 1000)" in cli("candidate", "list").stdout
     full = {**CANDIDATE, "suffixes": {"example": 705}, "decisions": [], "why": None, "version": None, "kind": "source"}
     full |= {"base": 7, "withheld": {"allow_ip": 2}}
-    daemon.answers["GET", "/candidates/c-1"] = (200, full)
+    daemon.answers["/candidate/show"] = (200, full)
     assert ".example: 705" in cli("candidate", "show", "c-1").stdout
     assert "allow_ip: 2" in cli("candidate", "show", "c-1").stdout
     released = {"id": "c-1", "released": True, "version": 8, "candidate": None}
-    daemon.answers["POST", "/candidates/c-1/approve"] = (200, released)
+    daemon.answers["/candidate/approve"] = (200, released)
     assert "version 8" in cli("candidate", "approve", "c-1").stdout
     another = {"id": "c-1", "released": False, "version": None, "candidate": "c-2"}
-    daemon.answers["POST", "/candidates/c-1/approve"] = (200, another)
+    daemon.answers["/candidate/approve"] = (200, another)
     refused = cli("candidate", "approve", "c-1", "--json")
     assert (refused.returncode, json.loads(refused.stdout)) == (4, another)
     assert "`blocklistd candidate show c-2`" in refused.stderr
     assert cli("candidate", "reject", "c-1").returncode == 2, "--why is required"
-    daemon.answers["POST", "/candidates/c-1/reject"] = (200, {"id": "c-1"})
+    daemon.answers["/candidate/reject"] = (200, {"id": "c-1"})
     assert cli("candidate", "reject", "c-1", "--why", "a mistake").returncode == 0
-    assert daemon.asked[-1] == ("POST", "/candidates/c-1/reject", {"why": "a mistake"})
+    assert daemon.asked[-1] == ("/candidate/reject", {"candidate": "c-1", "why": "a mistake"})
 
 
 @pytest.mark.parametrize("status", [403, 404, 409, 500])
 def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status: int) -> None:
-    daemon.answers["POST", "/candidates/c-1/approve"] = (status, {"detail": "it is superseded", "status": status})
+    daemon.answers["/candidate/approve"] = (status, {"detail": "it is superseded", "status": status})
     refused = cli("candidate", "approve", "c-1", "--json")
     assert refused.returncode == 1
     assert refused.stderr == "blocklistd: it is superseded\n"
@@ -174,17 +175,17 @@ def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status
 def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
     made: dict[str, Any] = {"id": "isp", "token": "the-token", "tsig": tsig, "config": {"bind": "key ...;"}}
-    daemon.answers["POST", "/subscribers"] = (200, made)
+    daemon.answers["/subscriber/add"] = (200, made)
     shown = cli("subscriber", "add", "isp", "--list", "national", "--list", "hashes")
     assert shown.stdout.startswith("the-token\n")
-    assert daemon.asked[-1][2] == {
+    assert daemon.asked[-1][1] == {
         **{"id": "isp", "lists": ["national", "hashes"], "zones": [], "notify": [], "address": []},
         **{"algorithm": "hmac-sha256"},
     }
     zone = cli("subscriber", "add", "isp", "--zone", "rpz.example", "--notify", "192.0.2.1:53", "--software", "bind")
     assert "key ...;" in zone.stdout
     assert "hmac-sha256:isp-1:c2VjcmV0" in zone.stdout
-    assert daemon.asked[-1][2]["notify"] == ["192.0.2.1:53"]
+    assert daemon.asked[-1][1]["notify"] == ["192.0.2.1:53"]
 
 
 def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli) -> None:
@@ -196,9 +197,9 @@ def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli)
         "keys": ["isp-1", "isp-2"],
         **made,
     }
-    daemon.answers["GET", "/subscribers"] = (200, {"isp": one})
+    daemon.answers["/subscriber/list"] = (200, {"isp": one})
     assert cli("subscriber", "list").stdout == "isp\tnational\trpz.example\t2026-11-20T00:00:00Z\talice\t\n"
-    daemon.answers["GET", "/subscribers/isp"] = (200, {"id": "isp", **one})
+    daemon.answers["/subscriber/show"] = (200, {"id": "isp", **one})
     shown = cli("subscriber", "show", "isp").stdout
     assert "lists\tnational\nkeys\tisp-1, isp-2\n" in shown
     assert "zone\trpz.example at 7\nsecondary\t192.0.2.1 at 6, 70 s behind, seen 2026-11-20\n" in shown
@@ -207,27 +208,27 @@ def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli)
 def test_the_commands_for_a_new_subscriber_name_where_the_feed_is(daemon: FakeDaemon, cli: Cli) -> None:
     tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
     made = {"id": "isp", "token": "t", "tsig": tsig, "config": {}, "url": "http://127.0.0.1:1"}
-    daemon.answers["POST", "/subscribers"] = (200, made)
+    daemon.answers["/subscriber/add"] = (200, made)
     assert "sync http://127.0.0.1:1 national" in cli("subscriber", "add", "isp", "--list", "national").stdout
 
 
 def test_a_diff_is_written_to_a_pipe(daemon: FakeDaemon, cli: Cli) -> None:
-    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, b'{"add":{}}\n')
+    daemon.answers["/list/diff"] = (200, b'{"add":{}}\n')
     assert cli("list", "diff", "national", "1", "2").stdout == '{"add":{}}\n'
 
 
 @pytest.mark.parametrize("lines", [[], [{"add": {"type": "host"}}], [{"remove": {}}, {"add": {"value": "a,\\n"}}]])
 def test_a_diff_is_one_document_for_machines(daemon: FakeDaemon, cli: Cli, lines: list[Any]) -> None:
     body = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
-    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, body)
+    daemon.answers["/list/diff"] = (200, body)
     assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == lines
-    daemon.answers["GET", "/lists/national/diff/1/2"] = (409, {"detail": "too old"})
+    daemon.answers["/list/diff"] = (409, {"detail": "too old"})
     assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == {"error": "too old"}
 
 
 def test_a_disk_that_is_full_is_a_line(daemon: FakeDaemon, cli: Cli) -> None:
-    daemon.answers["GET", "/lists/national/diff/1/2"] = (200, b'{"add":{}}\n')
-    daemon.answers["GET", "/candidates"] = (200, [])
+    daemon.answers["/list/diff"] = (200, b'{"add":{}}\n')
+    daemon.answers["/candidate/list"] = (200, [])
     for command in (["list", "diff", "national", "1", "2"], ["candidate", "list", "--json"]):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
@@ -252,18 +253,41 @@ def test_lines_become_an_array_wherever_they_are_cut() -> None:
         assert json.loads(out.getvalue()) == [{"a": 1}, {"b": 2}, {"c": 3}]
 
 
-@pytest.mark.parametrize(
-    ("name", "path"),
-    [("", "/sources/"), ("a/pull", "/sources/a%2Fpull"), ("../keys", "/sources/..%2Fkeys"), ("\udcff", "/sources/%FF")],
-)
-def test_a_name_is_one_part_of_what_is_asked(daemon: FakeDaemon, cli: Cli, name: str, path: str) -> None:
+@pytest.mark.parametrize("name", ["", "a/pull", "../keys", "-"])
+def test_a_name_is_nothing_but_an_argument(daemon: FakeDaemon, cli: Cli, name: str) -> None:
     assert cli("source", "show", name).returncode == 1
-    assert daemon.asked == [("GET", path, None)]
+    assert daemon.asked == [("/source/show", {"source": name})]
+
+
+def test_a_name_that_is_no_text_is_wrong_usage(daemon: FakeDaemon, cli: Cli) -> None:
+    refused = cli("source", "show", "\udcff")
+    assert (refused.returncode, daemon.asked) == (2, [])
+    assert "expected a text in UTF-8" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("why", "expected"),
+    [("", "one line"), (" ", "one line"), ("a\nb", "one line"), ("\x1b[2J", "one line"), ("x" * 501, "at most 500")],
+)
+def test_free_text_is_one_line_and_short(daemon: FakeDaemon, cli: Cli, why: str, expected: str) -> None:
+    refused = cli("candidate", "reject", "c-1", "--why", why)
+    assert (refused.returncode, daemon.asked) == (2, [])
+    assert expected in refused.stderr
+
+
+def test_an_audit_that_was_changed_is_an_error(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["/audit/verify"] = (200, {"lines": 3, "hash": "ab", "wrong": None})
+    assert cli("audit", "verify").stdout.startswith("3 lines, each follows from the one before")
+    found = {"lines": 3, "hash": "ab", "wrong": "line 2 is missing"}
+    daemon.answers["/audit/verify"] = (200, found)
+    refused = cli("audit", "verify", "--json")
+    assert (refused.returncode, json.loads(refused.stdout)) == (1, found)
+    assert refused.stderr == "blocklistd: the audit was changed: line 2 is missing\n"
 
 
 def test_a_file_that_became_wrong_stands_in_nobodys_way_while_the_daemon_runs(daemon: FakeDaemon, cli: Cli) -> None:
     """A refused reload keeps the running configuration, and whoever asks need not be able to read all of the files."""
-    daemon.answers["GET", "/candidates"] = (200, [])
+    daemon.answers["/candidate/list"] = (200, [])
     with open(cli.folder / "c.yaml", "a") as file:
         file.write("nonsense: 1\n")
     assert cli("candidate", "list").returncode == 0
@@ -289,7 +313,7 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
 
 def test_ids_stay_whole_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> None:
     name = "c-0123456789ab"
-    daemon.answers["GET", "/candidates"] = (200, [CANDIDATE | {"id": name}])
+    daemon.answers["/candidate/list"] = (200, [CANDIDATE | {"id": name}])
     master, terminal = os.openpty()
     subprocess.run(
         [sys.executable, "-m", "blocklistd", "candidate", "list", "-c", str(cli.folder / "c.yaml")],
@@ -310,7 +334,7 @@ def test_a_subscriber_is_shown_in_words(daemon: FakeDaemon, cli: Cli) -> None:
     behind: dict[str, Any] = {"serial": 7, "lag": 90.0, "secondaries": [seen]}
     zones = {"rpz.example": behind, "new.example": {"serial": None, "lag": None, "secondaries": []}}
     one = {"id": "isp", "lists": {"national": {"version": None, "lag": None}}, "zones": zones, "notify": ["a", "b"]}
-    daemon.answers["GET", "/subscribers/isp"] = (200, one)
+    daemon.answers["/subscriber/show"] = (200, one)
     assert cli("subscriber", "show", "isp").stdout.splitlines() == [
         "id\tisp",
         "lists\tnational",
@@ -358,7 +382,7 @@ def test_wrong_usage_and_configuration(tmp_path: Path) -> None:
 
 
 def test_the_configuration_may_stand_before_the_command_or_in_the_environment(daemon: FakeDaemon, cli: Cli) -> None:
-    daemon.answers["GET", "/candidates"] = (200, [])
+    daemon.answers["/candidate/list"] = (200, [])
     path = str(cli.folder / "c.yaml")
     assert cli("-c", path, "candidate", "list", config=False).returncode == 0
     done = subprocess.run(
@@ -371,11 +395,11 @@ def test_the_configuration_may_stand_before_the_command_or_in_the_environment(da
 
 
 def test_help_names_every_command(cli: Cli) -> None:
-    from blocklistd.cli import COMMANDS
+    from blocklistd.cli import FIRST_WORDS
 
     shown = cli("--help", config=False)
     assert shown.returncode == 0
-    for name in COMMANDS:
+    for name in FIRST_WORDS:
         assert name in shown.stdout
         assert cli(name, "--help", config=False).returncode == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from blocklistd.cli import COMMANDS, program
+from blocklistd.cli import FIRST_WORDS, program
 from blocklistd.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_commands_exist_with_their_options(document: Path) -> None:
     for words in commands(document.read_text()):
         if words[0].startswith("-"):
             continue
-        assert words[0] in COMMANDS, words
+        assert words[0] in FIRST_WORDS, words
         context = click.Context(program)
         command = program.get_command(context, words[0])
         rest = words[1:]
@@ -105,3 +105,9 @@ def test_every_module_has_a_docstring_and_a_size_that_can_be_read() -> None:
         if text.strip() and "migrations" not in path.parts:
             assert text.startswith('"""'), path
         assert text.count("\n") <= 450, path
+
+
+def test_the_reference_of_commands_is_theirs() -> None:
+    from blocklistd.cli import reference
+
+    assert (ROOT / "docs" / "cli.md").read_text() == reference.document(), "`make docs` writes it"

@@ -14,7 +14,7 @@ import pytest
 
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.model import ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.model import Act, ListId, Outcome, Sha256, SourceId, Validators, Version
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
@@ -164,7 +164,7 @@ async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> No
         candidates.hold(connection, held)
     releases.lists = {LIST: replace(versions.plan, sources=(SourceId("another"),))}
     with pytest.raises(RefusedError, match="no longer takes source hotline"):
-        await decisions_of(versions, releases).approve(held.id, 1000, "alice")
+        await decisions_of(versions, releases).approve(held.id, Act("candidate approve", "alice", 1000))
     with versions.database.read() as connection:
         assert candidates.case(connection, held.id).decisions == ()
     versions.close()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from blocklistd.errors import RefusedError
-from blocklistd.model import CandidateId, Outcome, SourceId, Version
+from blocklistd.model import Act, CandidateId, Outcome, SourceId, Version
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Result
 from blocklistd.store import candidates
@@ -54,13 +54,13 @@ class Scene:
 
     async def approve(self, candidate: CandidateId | None) -> Version | None:
         assert candidate is not None
-        approval = await self.decisions.approve(candidate, 1000, "alice")
+        approval = await self.decisions.approve(candidate, Act("candidate approve", "alice", 1000))
         await self.settled()
         return approval.version
 
     async def reject(self, candidate: CandidateId | None) -> None:
         assert candidate is not None
-        await self.decisions.reject(candidate, 1000, "alice", "a mistake")
+        await self.decisions.reject(candidate, Act("candidate reject", "alice", 1000), "a mistake")
 
     def records(self, source: str, result: Result) -> None:
         """As a pull does it at its end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blocklistd.lines.delta import ENTRIES, parse, render
-from blocklistd.model import Candidate, Sha256, SourceId
+from blocklistd.model import Act, Candidate, Sha256, SourceId
 from blocklistd.pipeline.composing import count_suffixes
 from blocklistd.pipeline.settle import Settled
 from blocklistd.pipeline.situation import Situation
@@ -52,7 +52,7 @@ def approve(versions: Versions, candidate: Candidate) -> Settled:
     change = situation.asked_again(candidate.change)
     cause, asked = candidate.change.cause, change.sources[SourceId(candidate.change.cause)]
     assert versions.change(asked, cause).sources == change.sources
-    return versions.settle(asked, cause, approved=candidate, decision=Decision(1000, "alice", NOW, approve=True))
+    return versions.settle(asked, cause, approved=candidate, act=Act("candidate approve", "alice", 1000))
 
 
 def test_an_approval_releases_the_delta_that_was_shown_and_nothing_else(tmp_path: Path) -> None:

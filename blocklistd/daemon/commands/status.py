@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from blocklistd.cli.common import Session, age, common, table
+from blocklistd.daemon.commands.command import ANYBODY, Command, Document, Values
+from blocklistd.daemon.commands.text import age, table
 
 
-@click.command("status")
-@common
-def command(session: Session) -> None:
-    """Lists, sources and their age, held candidates, subscribers."""
-    session.answer(session.ask("GET", "status"), _show)
-
-
-def _show(status: dict[str, Any]) -> None:
+def _show(status: Document, values: Values) -> None:
     table(
         ("LIST", "VERSION", "ENTRIES", "PUBLISHED"),
         [(name, one["version"], one["entries"], one["published"]) for name, one in status["lists"].items()],
@@ -30,16 +24,7 @@ def _show(status: dict[str, Any]) -> None:
     click.echo()
     table(
         ("SOURCE", "OUTCOME", "ACCEPTED", "VERIFY", "REASON"),
-        [
-            (
-                name,
-                one["outcome"],
-                age(one["age"]) + (" OVERDUE" if one["overdue"] else ""),
-                one["verify"] + (", quarantine" if one["quarantine"] else ""),
-                one["reason"],
-            )
-            for name, one in status["sources"].items()
-        ],
+        [_source(name, one) for name, one in status["sources"].items()],
     )
     if status["candidates"]:
         click.echo()
@@ -63,9 +48,26 @@ def _show(status: dict[str, Any]) -> None:
         click.secho(f"\n{alarm}", fg="red", err=True)
 
 
+def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
+    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "")
+    verify = one["verify"] + (", quarantine" if one["quarantine"] else "")
+    return name, one["outcome"], accepted, verify, one["reason"]
+
+
 def _zones(subscriber: dict[str, Any]) -> str:
     """Each zone with the serial of its secondary that is furthest behind; unsigned ones are the weaker."""
     shown = [
         f"{name} at {'?' if zone['serial'] is None else zone['serial']}" for name, zone in subscriber["zones"].items()
     ]
     return " ".join([*shown, *(["(weaker: unsigned by address)"] if subscriber.get("unsigned") else [])])
+
+
+COMMANDS: Final = (
+    Command(
+        "status",
+        "Lists, sources and their age, held candidates, subscribers.",
+        ANYBODY,
+        lambda daemon, call: daemon.overview.status(),
+        _show,
+    ),
+)

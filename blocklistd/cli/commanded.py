@@ -1,0 +1,70 @@
+"""The daemon's commands (daemon/commands) on the command line: what is typed is sent, and the answer is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from blocklistd.cli.common import Session, common
+from blocklistd.cli.failures import Failed
+from blocklistd.daemon.commands.command import Argument, Command
+from blocklistd.errors import RefusedError
+
+
+def command_of(command: Command) -> click.Command:
+    """The click command of the last word of its name."""
+
+    @common
+    def called(session: Session, **values: Any) -> None:
+        _end(command.check(values))
+        sent = {a.name: values[a.name] for a in command.arguments if not a.here and values[a.name] is not None}
+        with session.daemon() as daemon:
+            if command.copied:
+                daemon.copy(command, sent, lambda found: command.show(found, values | {"json": session.json}))
+                return
+            document = daemon.ask(command, sent)
+        session.answer(document, lambda found: command.show(found, values))
+        _end(command.end(document, values))
+
+    made = click.command(command.name.split()[-1], help=command.summary)(called)
+    made.params = [*map(_parameter, command.arguments), *made.params]
+    return made
+
+
+def _end(ending: tuple[int, str] | None) -> None:
+    if ending is not None:
+        code, text = ending
+        raise Failed(text, code)
+
+
+class _Read(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
+    """As the argument itself reads it: what is wrong with it is known before the daemon is asked."""
+
+    name = "value"
+
+    def __init__(self, argument: Argument) -> None:
+        self._argument = argument
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        try:
+            return self._argument.read(value)
+        except RefusedError as error:
+            self.fail(str(error), parameter, context)
+
+
+def _parameter(argument: Argument) -> click.Parameter:
+    if not argument.option:
+        return click.Argument([argument.name], metavar=argument.metavar or None, type=_Read(argument))
+    if argument.flag:
+        return click.Option([argument.option, argument.name], help=argument.help, is_flag=True)
+    default = {"default": argument.default} if argument.default is not None else {}  # None would be one, to click
+    return click.Option(
+        [argument.option, argument.name],
+        help=argument.help,
+        metavar=argument.metavar or "TEXT",
+        multiple=argument.many,
+        required=argument.required,
+        type=_Read(argument),
+        **default,
+    )

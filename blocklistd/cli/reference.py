@@ -1,0 +1,71 @@
+"""docs/cli.md, from the commands themselves: `python -m blocklistd.cli.reference > docs/cli.md` (`make docs`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+
+from blocklistd.cli import FIRST_WORDS, program
+from blocklistd.daemon.commands import COMMANDS
+
+HEAD = """\
+# The command line
+
+Made by `make docs` from the commands themselves. Every command takes `-c FILE` (the configuration) and `--json` (one
+JSON document on stdout). Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the daemon is not
+reachable, 4 held for review.
+
+A role is one of `control.operators`; who has any of those that are named may give the command. *Audited* commands write
+a line that `blocklistd audit` shows.
+"""
+
+
+def document() -> str:
+    """The whole page."""
+    return "\n".join([HEAD, *(_section(name, command) for name, command in _commands())])
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(program)
+    for word in FIRST_WORDS:
+        command = program.get_command(context, word)
+        assert command is not None
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield word, command
+        if isinstance(command, click.Group):
+            yield from ((f"{word} {name}", part) for name, part in command.commands.items())
+
+
+def _section(name: str, command: click.Command) -> str:
+    parameters = [p for p in command.params if p.name not in ("config", "as_json")]
+    places = " ".join(p.make_metavar(click.Context(command)) for p in parameters if isinstance(p, click.Argument))
+    summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "")
+    lines = [f"## `{' '.join(filter(None, [name, places]))}`", "", summary, "", _who(name), ""]
+    options = [p for p in parameters if isinstance(p, click.Option)]
+    if options:
+        lines += ["| option | meaning |", "|---|---|", *map(_option, options), ""]
+    return "\n".join(lines)
+
+
+def _who(name: str) -> str:
+    if name not in COMMANDS:
+        return "Needs no daemon."
+    command = COMMANDS[name]
+    roles = ", ".join(sorted(command.role - {"admin"}, key=["reviewer", "editor"].index))
+    who = "Everybody may." if not command.role else f"Roles: {roles + ', ' if roles else ''}admin."
+    return f"{who} Audited." if command.changes else who
+
+
+def _option(option: click.Option) -> str:
+    takes = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('x')))}"
+    marks = [mark for mark, true in (("required", option.required), ("may be repeated", option.multiple)) if true]
+    text = (option.help or "").replace("|", "\\|")
+    if marks and not all(mark in text for mark in marks):
+        text += f" ({', '.join(marks)})"
+    return f"| `{option.opts[0]}{takes}` | {text} |"
+
+
+if __name__ == "__main__":
+    click.echo(document(), nl=False)

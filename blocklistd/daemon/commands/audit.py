@@ -1,0 +1,51 @@
+"""`audit`, `audit verify`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Ending, Values, number
+from blocklistd.daemon.commands.text import table
+
+SHOWN: Final = 1000  # lines, if --last does not say
+
+
+def _show(lines: Document, values: Values) -> None:
+    table(
+        ("TIME", "ACTOR", "ACTION", "OBJECT", "DETAIL"),
+        [(line["time"], line["actor"], line["action"], line["object"], line["detail"]) for line in lines],
+    )
+
+
+def _verified(found: Document, values: Values) -> None:
+    if found["wrong"] is None:
+        click.echo(f"{found['lines']} lines, each follows from the one before; the last has the hash {found['hash']}")
+
+
+def _verify_ending(found: Document, values: Values) -> Ending | None:
+    return None if found["wrong"] is None else Ending(1, f"the audit was changed: {found['wrong']}")
+
+
+COMMANDS: Final = (
+    Command(
+        "audit",
+        "Who did what, when; oldest first.",
+        OPERATOR,
+        lambda daemon, call: daemon.overview.audit(call["last"], call["before"]),
+        _show,
+        (
+            Argument("last", f"So many lines [{SHOWN}].", "--last", "N", number, default=SHOWN),
+            Argument("before", "Only lines before line N.", "--before", "N", number),
+        ),
+    ),
+    Command(
+        "audit verify",
+        "Whether a line was altered, moved, taken out or cut off (exit 1).",
+        OPERATOR,
+        lambda daemon, call: daemon.overview.verify_audit(),
+        _verified,
+        end=_verify_ending,
+    ),
+)

@@ -1,0 +1,103 @@
+"""`candidate list | show | approve | reject`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from blocklistd.daemon.commands.command import (
+    OPERATOR,
+    REVIEWER,
+    Argument,
+    Command,
+    Document,
+    Ending,
+    Values,
+    free_text,
+    word,
+)
+from blocklistd.daemon.commands.text import table
+
+CANDIDATE: Final = Argument("candidate", metavar="ID", read=word)
+WHY: Final = Argument(
+    "why", "For the record: one line that names no listed entry.", option="--why", read=free_text, required=True
+)
+
+
+def _list(held: Document, values: Values) -> None:
+    table(
+        ("CANDIDATE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
+        [(c["id"], c["list"], c["source"], c["created"], c["added"], c["removed"], _because(c)) for c in held],
+    )
+
+
+def _because(candidate: dict[str, Any]) -> str:
+    return "; ".join(f"{r['guard']} {r['found']}" for r in candidate["reasons"])
+
+
+def _show(one: Document, values: Values) -> None:
+    figures = ("entries", "added", "removed", "changed")
+    plain = ("id", "state", "list", "kind", "source", "created", "base", *figures, "why", "version")
+    rows = [(key, one[key]) for key in plain if one[key] is not None]
+    rows += [("held by", f"{r['guard']}: found {r['found']}, limit {r['limit']}") for r in one["reasons"]]
+    rows += [("withheld", f"{rule}: {count}") for rule, count in one["withheld"].items()]
+    rows += [("under", f".{suffix.removeprefix('.')}: {count}") for suffix, count in one["suffixes"].items()]
+    for decision in one["decisions"]:
+        rows.append(("approved" if decision["approve"] else "rejected", f"{decision['user']} {decision['time']}"))
+    table(("", ""), rows)
+
+
+def _approved(done: Document, values: Values) -> None:
+    if done["candidate"] is None:
+        what = f"released as version {done['version']}" if done["released"] else "approved; nothing in the list changed"
+        click.echo(f"{done['id']}: {what}")
+
+
+def _approve_ending(done: Document, values: Values) -> Ending | None:
+    if done["candidate"] is None:
+        return None
+    new = done["candidate"]
+    return Ending(
+        4,
+        f"{done['id']} was not released: the list has moved on, and it comes to another difference now, which is held "
+        f"as {new}: see `blocklistd candidate show {new}`",
+    )
+
+
+COMMANDS: Final = (
+    Command(
+        "candidate list",
+        "What waits for a reviewer.",
+        OPERATOR,
+        lambda daemon, call: daemon.candidates.list(),
+        _list,
+    ),
+    Command(
+        "candidate show",
+        "Which guard, which figures, what would change by last label, and who decided what.",
+        OPERATOR,
+        lambda daemon, call: daemon.candidates.show(call["candidate"]),
+        _show,
+        (CANDIDATE,),
+    ),
+    Command(
+        "candidate approve",
+        "Release a held candidate: exactly the difference that was shown (exit 4: it comes to another one by now).",
+        REVIEWER,
+        lambda daemon, call: daemon.candidates.approve(call["candidate"], call.act),
+        _approved,
+        (CANDIDATE,),
+        changes=True,
+        end=_approve_ending,
+    ),
+    Command(
+        "candidate reject",
+        "Refuse a held candidate: this content is never published.",
+        REVIEWER,
+        lambda daemon, call: daemon.candidates.reject(call["candidate"], call["why"], call.act),
+        lambda done, values: click.echo(f"{done['id']}: rejected"),
+        (CANDIDATE, WHY),
+        changes=True,
+    ),
+)

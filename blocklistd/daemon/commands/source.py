@@ -1,0 +1,74 @@
+"""`source list | show | pull`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Ending, Values, word
+from blocklistd.daemon.commands.text import age, table
+
+SOURCE: Final = Argument("source", metavar="ID", read=word)
+EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
+
+
+def _list(sources: Document, values: Values) -> None:
+    table(
+        ("SOURCE", "OUTCOME", "ACCEPTED", "ENTRIES", "REJECTED", "REASON"),
+        [
+            (name, s["outcome"], age(s["age"]), s["entries"], sum(s["rejected"].values()), s["reason"])
+            for name, s in sources.items()
+        ],
+    )
+
+
+def _show(source: Document, values: Values) -> None:
+    history = source.pop("history")
+    table(("", ""), [(key, value) for key, value in source.items() if value not in (None, {})])
+    click.echo()
+    table(
+        ("TIME", "SECONDS", "OUTCOME", "RECORDS", "REASON"),
+        [(p["time"], p["seconds"], p["outcome"], p["records"], p["reason"]) for p in history],
+    )
+
+
+def _pulled(done: Document, values: Values) -> None:
+    versions = ", ".join(f"{name} {version}" for name, version in done["versions"].items())
+    click.echo(f"{done['source']}: {done['outcome']} ({versions})")
+
+
+def _pull_ending(done: Document, values: Values) -> Ending | None:
+    if not (code := EXIT[done["outcome"]]):
+        return None
+    what = f"`blocklistd candidate show {done['candidate']}`: " if done["outcome"] == "held" else ""
+    return Ending(code, f"{done['source']} {done['outcome']}: {what}{done['reason']}")
+
+
+COMMANDS: Final = (
+    Command(
+        "source list",
+        "Each source's last pull.",
+        OPERATOR,
+        lambda daemon, call: daemon.sources.list(),
+        _list,
+    ),
+    Command(
+        "source show",
+        "One source: its counts, and its last pulls.",
+        OPERATOR,
+        lambda daemon, call: daemon.sources.show(call["source"]),
+        _show,
+        (SOURCE,),
+    ),
+    Command(
+        "source pull",
+        "Pull now, and wait for the outcome: published, unchanged, held (exit 4) or failed (exit 1).",
+        EDITOR,
+        lambda daemon, call: daemon.sources.pull(call["source"], call.act),
+        _pulled,
+        (SOURCE,),
+        changes=True,
+        end=_pull_ending,
+    ),
+)

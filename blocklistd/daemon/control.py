@@ -1,0 +1,120 @@
+"""The control socket: what the command line asks, over HTTP with JSON. The kernel says who asks (SO_PEERCRED).
+
+A command is POST /its/name with its arguments as a JSON object. A caller is a uid; its roles come from the
+configuration's `control.operators`. Who has none may ask for `status`.
+"""
+
+from __future__ import annotations
+
+import errno
+import pwd
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from blocklistd.daemon.commands.command import Call, Caller, Command
+from blocklistd.daemon.operations import Operations
+from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
+from blocklistd.limits import MAX_REQUEST_BODY
+from blocklistd.serve.http.problems import Problem
+
+
+class Control:
+    """The handler of one request on the control socket. `roles` answers those of a user."""
+
+    def __init__(
+        self, commands: Iterable[Command], operations: Operations, roles: Callable[[str], frozenset[str]]
+    ) -> None:
+        self._commands = {command.path: command for command in commands}
+        self._operations = operations
+        self._roles = roles
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Raises Problem for what is refused."""
+        command = self._commands.get(request.path)
+        if command is None or request.method != "POST":
+            raise Problem(
+                HTTPStatus.NOT_FOUND, "the daemon has no such command: are its version and the CLI's the same?"
+            )
+        caller = self._caller(request)
+        if command.role and not caller.roles & command.role:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"user {caller.user} (uid {caller.uid}) may not do this: it needs one of the roles "
+                f"{', '.join(sorted(command.role))} in control.operators",
+            )
+        given = await _body(request)
+        try:
+            values = {argument.name: argument.take(given) for argument in command.arguments if not argument.here}
+        except RefusedError as error:
+            raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
+        try:
+            answer = await command.effect(self._operations, Call(command, values, caller))
+        except (RefusedError, SubscriberError) as error:
+            raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+        except BlocklistError as error:
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from None
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        return web.Response(body=orjson.dumps(answer), content_type="application/json")
+
+    def _caller(self, request: web.BaseRequest) -> Caller:
+        assert request.transport is not None
+        connection: socket.socket = request.transport.get_extra_info("socket")
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, _ = struct.unpack("3i", credentials)
+        try:
+            user = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            user = f"uid-{uid}"
+        return Caller(uid, user, self._roles(user))
+
+
+async def _body(request: web.BaseRequest) -> dict[str, Any]:
+    raw = await request.content.read(MAX_REQUEST_BODY + 1)
+    if len(raw) > MAX_REQUEST_BODY:
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")
+    try:
+        body = orjson.loads(raw or b"{}")
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict):
+        raise Problem(HTTPStatus.BAD_REQUEST, "expected a JSON object")
+    return body
+
+
+def control_socket(path: Path) -> socket.socket:
+    """Open to every local user: what each may ask is decided by its uid."""
+    with store_errors(path):
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o755)  # the umask would keep operators of other uids out
+        _make_way(path)
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            bound.bind(str(path))
+            path.chmod(0o666)
+        except BaseException:
+            bound.close()
+            raise
+    bound.setblocking(False)
+    return bound
+
+
+def _make_way(path: Path) -> None:
+    """Removes the socket that an earlier daemon left. Raises StoreError where it is another's, or no socket at all."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise StoreError(f"{path} is no socket: remove it, or name another control.socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: somebody listens, and is behind
+            raise StoreError(f"{path}: another daemon answers there: stop it, or name another control.socket")
+    path.unlink()

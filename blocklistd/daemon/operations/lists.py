@@ -1,0 +1,43 @@
+"""What commands do with lists."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from blocklistd.daemon.commands.command import Document
+from blocklistd.errors import RefusedError
+from blocklistd.model import ListId, Version
+from blocklistd.ops import status
+from blocklistd.serve.http import bodies
+from blocklistd.serve.http.catalogue import Catalogue, ListView
+from blocklistd.serve.http.renderings import StoredRenderings
+from blocklistd.store.database import Database
+from blocklistd.store.diffs import Reach, reach
+from blocklistd.store.lists import version_rows
+
+
+class ListOperations:
+    def __init__(self, database: Database, catalogue: Catalogue, renderings: StoredRenderings) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._renderings = renderings
+
+    async def versions(self, list_id: ListId) -> Document:
+        self._known(list_id)
+        return await self._database.reading(lambda c: [status.version(made) for made in version_rows(c, list_id)])
+
+    async def diff(self, list_id: ListId, start: Version, end: Version) -> web.StreamResponse:
+        view = self._known(list_id)
+        match reach(view.version, view.oldest_diff, start, end):
+            case Reach.NEVER:
+                raise RefusedError(f"list {list_id} has versions 1 to {view.version}")
+            case Reach.TOO_OLD:
+                raise RefusedError(f"list {list_id}: diffs are kept from version {view.oldest_diff} on")
+        return bodies.whole(await self._renderings.open_diff(view, start, end, "identity"))
+
+    def _known(self, list_id: ListId) -> ListView:
+        view = self._catalogue.get(list_id)
+        if view is None:
+            names = ", ".join(view.id for view in self._catalogue) or "none"
+            raise RefusedError(f"there is no such list: there is {names}")
+        return view

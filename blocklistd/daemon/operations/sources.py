@@ -1,0 +1,64 @@
+"""What commands do with sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from blocklistd.config import Config
+from blocklistd.daemon.commands.command import Document
+from blocklistd.errors import RefusedError
+from blocklistd.model import Act, SourceId
+from blocklistd.ops import status
+from blocklistd.pipeline.publish import Clock
+from blocklistd.pipeline.pull import Pipeline
+from blocklistd.store.database import Database
+from blocklistd.store.pulls import source_state
+
+
+class SourceOperations:
+    def __init__(self, config: Callable[[], Config], database: Database, pipeline: Pipeline, clock: Clock) -> None:
+        self._config = config
+        self._database = database
+        self._pipeline = pipeline
+        self._clock = clock
+
+    def described(self, connection: Connection) -> dict[SourceId, dict[str, Any]]:
+        """Every source of the configuration, as `status` tells of it."""
+        return {name: self._described(connection, name) for name in self._config().sources}
+
+    def _described(self, connection: Connection, source: SourceId) -> dict[str, Any]:
+        found = self._config().sources[source]
+        state = source_state(connection, source)
+        max_age = found.max_age.total_seconds()
+        return status.source(state, found.verify.method, found.quarantine, max_age, self._clock())
+
+    async def list(self) -> Document:
+        return await self._database.reading(self.described)
+
+    async def show(self, source: SourceId) -> Document:
+        self._known(source)
+
+        def show(connection: Connection) -> dict[str, Any]:
+            described = self._described(connection, source)
+            return {"id": source} | described | {"history": status.history(connection, source)}
+
+        return await self._database.reading(show)
+
+    async def pull(self, source: SourceId, act: Act) -> Document:
+        self._known(source)
+        pull = await self._pipeline.pull(source, act)
+        return {
+            "source": pull.source,
+            "outcome": pull.outcome.value,
+            "reason": pull.reason,
+            "candidate": pull.candidate,
+            "versions": pull.versions,
+        }
+
+    def _known(self, source: SourceId) -> None:
+        if source not in self._config().sources:
+            names = ", ".join(self._config().sources) or "none"
+            raise RefusedError(f"there is no such source: the configuration has {names}")

@@ -1,0 +1,149 @@
+"""What commands do with subscribers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from blocklistd.config import Config
+from blocklistd.daemon import resolvers
+from blocklistd.daemon.commands.command import Document, Values
+from blocklistd.errors import RefusedError, StoreError, SubscriberError
+from blocklistd.model import Act, SubscriberId
+from blocklistd.ops import status
+from blocklistd.pipeline.publish import Clock
+from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.serve.http.access import Access
+from blocklistd.store import audit, subscribers
+from blocklistd.store.database import Database
+from blocklistd.store.subscribers import Subscriber, Wish
+
+log: Final = logging.getLogger(__name__)
+
+Admit = Callable[[Iterable[Subscriber]], None]
+"""Tells the name server who may have which zones, from now on."""
+
+
+class SubscriberOperations:
+    """Who may have what: `admit_known` takes it from the database into the feed and the name server.
+
+    A revocation takes effect before it is written: on a full disk, too. Until it is written, it is tried again with
+    each `record_revocations`, and is lost with the process.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        database: Database,
+        access: Access,
+        admit: Admit,
+        zones: ZonePublisher,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._access = access
+        self._admit = admit
+        self._zones = zones
+        self._clock = clock
+        self._admitting = asyncio.Lock()
+        self._known: dict[str, Subscriber] = {}
+        self._unrecorded: dict[SubscriberId, Act] = {}
+
+    async def admit_known(self) -> None:
+        async with self._admitting:  # else an older load could replace a newer one, and a revoked token come back
+            self._known = await self._database.reading(subscribers.load)
+            self._admit_all()
+
+    def _admit_all(self) -> None:
+        known = {token: who for token, who in self._known.items() if who.id not in self._unrecorded}
+        self._access.replace(known)
+        self._admit(known.values())
+
+    async def add(self, given: Values, act: Act) -> Document:
+        zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
+        lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
+        wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"])
+        config, now = self._config(), self._clock()
+
+        def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
+            made = subscribers.add(
+                connection,
+                wish,
+                lists=config.lists,
+                zones=[zone.name for zone in config.zones.values()],
+                now=now,
+                created_by=act.user,
+            )
+            detail = {"lists": wish.lists, "zones": wish.zones, "notify": wish.notify, "address": wish.addresses}
+            audit.append(connection, act, wish.id, now=now, detail=detail)
+            return made
+
+        token, key = await self._database.writing(register)
+        await self.admit_known()
+        secret = base64.b64encode(key.secret).decode()
+        tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
+        pasted = self._resolver_configuration(wish, tsig)
+        return {"id": wish.id, "token": token, "tsig": tsig, "config": pasted, "url": config.feed.url}
+
+    def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
+        """What to paste into a resolver, by software."""
+        config = self._config()
+        dns = config.serves_dns
+        if not wish.zones or dns is None:
+            return {}
+        zones = [zone for zone in config.zones.values() if zone.name in wish.zones]
+        return {"bind": resolvers.bind(zones, dns.listen[0], tsig, signed=not wish.addresses)}
+
+    async def list(self) -> Document:
+        return await self._database.reading(self.described)
+
+    def described(self, connection: Connection) -> dict[str, Any]:
+        return status.subscribers(connection, self._zones)
+
+    async def show(self, subscriber: SubscriberId) -> Document:
+        found = (await self._database.reading(self.described)).get(subscriber)
+        if found is None:
+            raise RefusedError("there is no such subscriber: see `blocklistd subscriber list`")
+        return {"id": subscriber, **found}
+
+    async def revoke(self, subscriber: SubscriberId, act: Act) -> Document:
+        if not any(who.id == subscriber and who.revoked is None for who in self._known.values()):
+            raise SubscriberError("there is no such subscriber that could be revoked: see `subscriber list`")
+        self._unrecorded[subscriber] = act
+        self._admit_all()
+        try:
+            await self._record(subscriber, act)
+        except StoreError as error:
+            raise StoreError(
+                f"{subscriber} is refused from now on, but that could not be written, and would be forgotten by a "
+                f"restart: it is tried again each minute ({error})"
+            ) from None
+        return {"id": subscriber, "revoked": True}
+
+    async def record_revocations(self) -> None:
+        """Writes those that could not be written when they were asked for."""
+        for subscriber, act in list(self._unrecorded.items()):
+            try:
+                await self._record(subscriber, act)
+            except StoreError as error:
+                log.error("the revocation of %s is still not written: %s", subscriber, error)
+
+    async def _record(self, subscriber: SubscriberId, act: Act) -> None:
+        now = self._clock()
+
+        def record(connection: Connection) -> None:
+            subscribers.revoke(connection, subscriber, now=now, revoked_by=act.user)
+            audit.append(connection, act, subscriber, now=now)
+
+        try:
+            await self._database.writing(record)
+        except SubscriberError:  # another call has just written it
+            log.debug("%s was revoked already", subscriber)
+        await self.admit_known()
+        self._unrecorded.pop(subscriber, None)

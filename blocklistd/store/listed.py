@@ -1,0 +1,64 @@
+"""Whether something that a person wrote is listed: in a live version, in what a source offers, or in what is held.
+
+Asked for free text of operators alone, which must not name an entry; never for a subscriber.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+
+from sqlalchemy import Connection, select
+
+from blocklistd.errors import StoreError
+from blocklistd.lines.delta import ENTRIES
+from blocklistd.lines.keys import Buffer
+from blocklistd.lines.snapshot import position
+from blocklistd.model import Sha256
+from blocklistd.store.asserted import opened
+from blocklistd.store.files import SealedFiles
+from blocklistd.store.lists import version_rows
+from blocklistd.store.schema import candidates, lists, sources
+
+
+def files_to_search(connection: Connection) -> tuple[set[Sha256], set[Sha256]]:
+    """The sealed files of lines, and those of deltas, in which an entry is that is listed, offered or held."""
+    snapshots = {
+        version.sha256
+        for list_id in connection.execute(select(lists.c.id)).scalars()
+        for version in version_rows(connection, list_id, newest=1)
+    }
+    offered = set(connection.execute(select(sources.c.offered).where(sources.c.offered.is_not(None))).scalars())
+    held = set(connection.execute(select(candidates.c.delta).where(candidates.c.state == "held")).scalars())
+    return snapshots | offered, held
+
+
+def is_listed(files: SealedFiles, beginnings: Collection[bytes], where: tuple[set[Sha256], set[Sha256]]) -> bool:
+    """Whether a line begins with one of these (kinds.mentions). A file that is missing or damaged is passed over."""
+    lines, deltas = where
+    for digest in lines:
+        with suppress(StoreError, ValueError), opened(files, digest) as (_, overlay):
+            added = tuple(overlay.adds.values())
+            if any(_begins(overlay.base, wanted) or _one_begins(added, wanted) for wanted in beginnings):
+                return True
+    for digest in deltas:
+        with suppress(StoreError, ValueError), files.map(digest) as delta:
+            if any(_item_begins(delta, wanted) for wanted in beginnings):
+                return True
+    return False
+
+
+def _begins(lines: Buffer, wanted: bytes) -> bool:
+    start = position(lines, wanted)
+    return lines[start : start + len(wanted)] == wanted
+
+
+def _one_begins(lines: Collection[bytes], wanted: bytes) -> bool:
+    return any(line.startswith(wanted) for line in lines)
+
+
+def _item_begins(delta: Buffer, wanted: bytes) -> bool:
+    boundary = wanted.removesuffix(b'"')  # keys have no closing quote
+    start = position(delta, boundary, key=lambda line: ENTRIES.keys([ENTRIES.item(line)])[0])
+    line = delta[start : delta.find(b"\n", start)] if start < len(delta) else b""
+    return bool(line) and ENTRIES.item(line).startswith(wanted)

@@ -1,0 +1,40 @@
+"""The audit."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit",
+        sa.Column(
+            "number",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            autoincrement=False,
+            comment="from 1, without a gap",
+        ),
+        sa.Column("time", sa.String(27), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False, comment="the user; auto: the daemon by itself"),
+        sa.Column("uid", sa.BigInteger(), nullable=True, comment="of the user; null: the daemon by itself"),
+        sa.Column("action", sa.String(64), nullable=False, comment="the command, or release"),
+        sa.Column("object", sa.Text(), nullable=False, comment="an id; never an entry"),
+        sa.Column("detail", sa.Text(), nullable=False, comment="canonical JSON, ids and figures only"),
+        sa.Column(
+            "hash",
+            sa.String(64),
+            nullable=False,
+            comment="of this line and of the hash of the line before (store/audit.py)",
+        ),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    for what in ("UPDATE", "DELETE"):
+        op.execute(
+            f"CREATE TRIGGER audit_no_{what.lower()} BEFORE {what} ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        )

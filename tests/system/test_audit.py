@@ -1,0 +1,196 @@
+"""Who did what stands in the audit, with ids only; whatever is done to the audit shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocklistd.daemon.commands import COMMANDS
+from tests.peers import peer, unchecked
+from tests.system.daemon import USER, Daemon
+from tests.system.test_operations import NAMES, source, write
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    write(tmp_path, "hotline", NAMES)
+    guards = {"min_change": 0, "max_removed": "10%", "max_added": "100%"}
+    lists = {"national": {"sources": ["hotline"], "guards": guards}}
+    return Daemon(tmp_path, {"sources": {"hotline": source(tmp_path, "hotline")}, "lists": lists})
+
+
+def audit(daemon: Daemon, **arguments: int) -> list[dict[str, Any]]:
+    answer = daemon.ask("audit", **arguments)
+    assert answer.status == 200, answer.body
+    lines: list[dict[str, Any]] = answer.json
+    return lines
+
+
+def held(daemon: Daemon, names: list[str]) -> str:
+    write(daemon.folder, "hotline", names)
+    return str(daemon.pull("hotline")["candidate"])
+
+
+def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> None:
+    with daemon:
+        daemon.first_pull("hotline")
+        refused, approved = held(daemon, NAMES[:50]), held(daemon, NAMES[:60])
+        assert daemon.ask("candidate reject", candidate=approved, why="a mistake of theirs").status == 200
+        refused, approved = approved, held(daemon, NAMES[:70])
+        assert daemon.approve(approved)["version"] == 2
+        daemon.subscriber("isp", "national")
+        assert daemon.ask("subscriber revoke", id="isp").status == 200
+        lines = audit(daemon)
+        said = [(line["action"], line["object"], line["actor"], line["uid"]) for line in lines]
+        me = (USER, os.getuid())
+        assert said == [
+            ("release", "national 1", "auto", None),
+            ("source pull", "hotline", *me),
+            ("source pull", "hotline", *me),
+            ("candidate reject", refused, *me),
+            ("source pull", "hotline", *me),
+            ("candidate approve", approved, *me),
+            ("subscriber add", "isp", *me),
+            ("subscriber revoke", "isp", *me),
+        ]
+        changing = {name for name, command in COMMANDS.items() if command.changes}
+        assert {line["action"] for line in lines} == changing | {"release"}
+        by_action = {line["action"]: line["detail"] for line in lines}
+        assert by_action["candidate approve"] == {
+            **{"released": True, "list": "national", "version": 2},
+            **{"added": 0, "removed": 30, "changed": 0},
+        }
+        assert by_action["candidate reject"] == {"list": "national", "why": "a mistake of theirs"}
+        assert by_action["source pull"] == {"outcome": "held", "candidate": approved}
+        assert by_action["subscriber add"]["lists"] == ["national"]
+        # what changes nothing has none, and what is refused has none
+        for name in (
+            "status",
+            "source list",
+            "candidate list",
+            "subscriber list",
+            "keys show",
+            "audit",
+            "audit verify",
+        ):
+            assert daemon.ask(name).status == 200
+        assert daemon.ask("candidate approve", candidate=approved).status == 409
+        assert daemon.ask("subscriber add", id="isp", lists=["national"]).status == 409
+        assert audit(daemon) == lines
+        assert audit(daemon, last=2) == lines[-2:]
+        assert audit(daemon, last=2, before=3) == lines[:2]
+    shown = daemon.log
+    assert "Traceback" not in shown
+
+
+TAMPERED = [
+    ("UPDATE audit SET actor = 'bob' WHERE number = 3", "line 3 is not what was written there: its hash is another"),
+    ("DELETE FROM audit WHERE number = 2", "line 2 is missing"),
+    (
+        "UPDATE audit SET number = -number WHERE number IN (2, 3); "
+        "UPDATE audit SET number = 5 + number WHERE number < 0",
+        "line 2 is not what was written there: its hash is another",
+    ),
+    ("DELETE FROM audit WHERE number > 3", "lines 4 to 5 are missing at the end: the head file has line 5"),
+]
+"""Altered, dropped, reordered, truncated."""
+
+
+def test_what_was_done_to_the_audit_shows(daemon: Daemon) -> None:
+    with daemon:
+        daemon.first_pull("hotline")
+        for number in range(4):
+            daemon.subscriber(f"isp-{number}", "national")
+        fine = daemon.cli("audit", "verify", "-c", str(daemon.path))
+        assert fine.stdout.startswith(b"5 lines, each follows from the one before")
+        daemon.kill()  # kill -9 loses no line, and makes none
+        daemon.start()
+        assert daemon.cli("audit", "verify", "-c", str(daemon.path)).stdout == fine.stdout
+        with contextlib.closing(sqlite3.connect(daemon.folder / "state" / "blocklistd.sqlite")) as database:
+            database.executescript(
+                "DROP TRIGGER audit_no_update; DROP TRIGGER audit_no_delete; CREATE TABLE saved AS SELECT * FROM audit"
+            )
+            for done, found in TAMPERED:
+                database.executescript(done)
+                refused = daemon.cli("audit", "verify", "-c", str(daemon.path), check=False)
+                assert (refused.returncode, refused.stderr.decode()) == (
+                    1,
+                    f"blocklistd: the audit was changed: {found}\n",
+                )
+                assert daemon.ask("status").status == 200, "everything else goes on"
+                database.executescript("DELETE FROM audit; INSERT INTO audit SELECT * FROM saved")
+        assert daemon.cli("audit", "verify", "-c", str(daemon.path)).stdout == fine.stdout
+
+
+NAMING = [
+    "n7.example is a customer of ours",
+    "see N7.EXAMPLE.",
+    "what is (n7[.]example) doing there",
+    "mail to abuse@n7.example",
+    "it is below: www.n7.example",
+    "n150.example, which is held",
+    "https://tracker.example/ticket/7",
+    "hxxps://tracker[.]example/7",
+    "tracker.example/ticket/7",
+]
+
+
+def test_the_reason_of_a_decision_names_no_entry(daemon: Daemon) -> None:
+    with daemon:
+        daemon.first_pull("hotline")
+        candidate = held(daemon, [f"n{number}.example" for number in range(100, 200)])
+        for why in NAMING:
+            refused = daemon.ask("candidate reject", candidate=candidate, why=why)
+            assert refused.status == 409, why
+            assert "--why: " in refused.json["detail"]
+            assert "example" not in refused.json["detail"]
+            assert daemon.ask("candidate show", candidate=candidate).json["state"] == "held"
+        assert all(line["action"] != "candidate reject" for line in audit(daemon))
+        fine = "ticket 7 at tracker.example; e-0123 and 1.2.3 and/or their mistake"
+        assert daemon.ask("candidate reject", candidate=candidate, why=fine).status == 200
+        assert audit(daemon)[-1]["detail"]["why"] == fine
+    assert not [why for why in NAMING if why in daemon.log]
+
+
+def test_a_revocation_takes_effect_on_a_full_disk_and_is_written_when_there_is_room(daemon: Daemon) -> None:
+    peer("mount", "mount")
+    state = daemon.folder / "state"
+    state.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(state)], check=False).returncode:
+        unchecked("a tmpfs can't be mounted here")
+    try:
+        with daemon:
+            daemon.first_pull("hotline")
+            token, other = daemon.subscriber("leaver", "national"), daemon.subscriber("stays", "national")
+            fill(state)
+            refused = daemon.ask("subscriber revoke", id="leaver")
+            assert refused.status == 500
+            assert "leaver is refused from now on" in refused.json["detail"]
+            assert daemon.get("/v1/lists/national", token).status == 401
+            assert daemon.get("/v1/lists/national", other).status == 200
+            (state / "ballast").unlink()
+            assert daemon.ask("subscriber revoke", id="leaver").status == 200
+            assert audit(daemon)[-1]["action"] == "subscriber revoke"
+            assert daemon.ask("subscriber show", id="leaver").json["revoked"] is not None
+            daemon.kill()
+            daemon.start()
+            assert daemon.get("/v1/lists/national", token).status == 401
+            assert daemon.cli("audit", "verify", "-c", str(daemon.path)).returncode == 0
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def fill(folder: Path) -> None:
+    with open(folder / "ballast", "ab", buffering=0) as ballast:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while ballast.write(b"x" * size):
+                    pass
+            except OSError:
+                continue

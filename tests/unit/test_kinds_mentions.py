@@ -1,0 +1,73 @@
+"""What a person's text names: found however it is written, and nothing in ordinary words."""
+
+from __future__ import annotations
+
+import pytest
+
+from blocklistd.kinds.mentions import has_url, mentions
+from blocklistd.model import Entry
+
+
+def names(text: str, kind: str, value: str) -> bool:
+    line = Entry(kind, value).line()
+    return any(line.startswith(beginning) for beginning in mentions(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see https://a.example/b",
+        "HTTP://A.EXAMPLE",
+        "hxxps://a[.]example/b",
+        "ftp://a.example",
+        "https:\\\\a.example",
+        "at a.example/b it says",
+        "a.example:8080/b",
+        "a(dot)example/b",
+    ],
+)
+def test_urls(text: str) -> None:
+    assert has_url(text)
+
+
+@pytest.mark.parametrize("text", ["and/or", "1/2", "ticket 7: done", "a.example", "it ended. / Then", "24/7 e-0123abc"])
+def test_no_urls(text: str) -> None:
+    assert not has_url(text)
+
+
+@pytest.mark.parametrize("kind", ["host", "domain"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example",
+        "(A.Example)",
+        "of a.example.",
+        "x@a.example",
+        "a[.]example, b",
+        "a.example:443",
+        "'a.example'",
+        "host=a.example",
+    ],
+)
+def test_names(text: str, kind: str) -> None:
+    assert names(text, kind, "a.example")
+
+
+def test_names_are_seen_through_their_other_spellings() -> None:
+    assert names("bücher.example", "host", "xn--bcher-kva.example")
+    assert names("www.a.example", "domain", "a.example"), "a domain covers what is below it"
+    assert not names("www.a.example", "host", "a.example"), "a host covers itself alone"
+    assert not names("xa.example", "domain", "a.example")
+
+
+def test_hosts_of_urls_and_addresses() -> None:
+    assert names("a.example", "url", "https://a.example/x")
+    assert names("a.example", "url", "http://a.example:8080/x")
+    assert not names("a.example", "url", "https://a.example.test/x")
+    assert names("192.0.2.1", "url", "http://192.0.2.1/x")
+    assert names("2001:DB8::1", "url", "http://[2001:db8::1]/x")
+
+
+@pytest.mark.parametrize(("kind", "digits"), [("md5", 32), ("sha1", 40), ("sha256", 64)])
+def test_hashes(kind: str, digits: int) -> None:
+    assert names(f"file {'AB' * (digits // 2)}.", kind, "ab" * (digits // 2))

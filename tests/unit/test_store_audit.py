@@ -1,0 +1,166 @@
+"""The audit shows whatever was done to it: lines altered, dropped, reordered, cut off, or written anew."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from blocklistd.errors import StoreError
+from blocklistd.model import Act
+from blocklistd.store import audit
+from blocklistd.store.database import Database
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ALICE = Act("candidate approve", "alice", 1000)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(tmp_path / "db")
+    made.migrate()
+    made.take_over()
+    yield made
+    made.close()
+
+
+def act(database: Database, count: int) -> None:
+    for number in range(count):
+        with database.write() as connection:
+            audit.append(
+                connection, ALICE, f"c-{number}", now=NOW + timedelta(seconds=number), detail={"version": number}
+            )
+
+
+def wrong(database: Database) -> str | None:
+    with database.read() as connection:
+        return audit.check(connection, database.head_file.read())
+
+
+def tamper(database: Database, *statements: str) -> None:
+    """As somebody who has the file of the database, and takes its triggers away."""
+    with database.engine.connect().execution_options(writes=True) as connection, connection.begin():
+        for trigger in ("audit_no_update", "audit_no_delete"):
+            connection.execute(text(f"DROP TRIGGER {trigger}"))
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_lines_are_chained_and_the_newest_is_kept_outside(database: Database) -> None:
+    assert wrong(database) is None, "an empty audit is whole"
+    act(database, 3)
+    with database.read() as connection:
+        lines = audit.newest(connection, 10)
+        assert audit.newest(connection, 1, before=3) == lines[1:2]
+    assert [(line.number, line.object, line.detail) for line in lines] == [
+        (1, "c-0", {"version": 0}),
+        (2, "c-1", {"version": 1}),
+        (3, "c-2", {"version": 2}),
+    ]
+    assert {(line.actor, line.uid, line.action) for line in lines} == {("alice", 1000, "candidate approve")}
+    assert database.head_file.read() == audit.Head(3, lines[-1].hash)
+    assert wrong(database) is None
+
+
+@pytest.mark.parametrize("statement", ["UPDATE audit SET actor = 'bob'", "DELETE FROM audit"])
+def test_lines_are_only_appended(database: Database, statement: str) -> None:
+    act(database, 1)
+    with pytest.raises(StoreError, match="append-only"), database.write() as connection:
+        connection.execute(text(statement))
+    assert wrong(database) is None
+
+
+ALTERED = "is not what was written there"
+
+
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        (["UPDATE audit SET actor = 'bob' WHERE number = 2"], f"line 2 {ALTERED}"),
+        (["UPDATE audit SET uid = NULL WHERE number = 5"], f"line 5 {ALTERED}"),
+        (["UPDATE audit SET time = '2026-11-20T11:00:00.000000Z' WHERE number = 1"], f"line 1 {ALTERED}"),
+        (["UPDATE audit SET detail = '{}' WHERE number = 3"], f"line 3 {ALTERED}"),
+        (["UPDATE audit SET hash = (SELECT hash FROM audit WHERE number = 1) WHERE number = 3"], f"line 3 {ALTERED}"),
+        (["DELETE FROM audit WHERE number = 1"], "line 1 is missing"),
+        (["DELETE FROM audit WHERE number IN (2, 3)"], "lines 2 to 3 are missing"),
+        (["DELETE FROM audit WHERE number = 2", "UPDATE audit SET number = number - 1 WHERE number > 2"], "line 2 is"),
+        (
+            [f"UPDATE audit SET number = {new} WHERE number = {old}" for old, new in ((2, 99), (3, 2), (99, 3))],
+            f"line 2 {ALTERED}",
+        ),
+        (["DELETE FROM audit WHERE number > 3"], "lines 4 to 5 are missing at the end"),
+        (["DELETE FROM audit"], "lines 1 to 5 are missing at the end"),
+    ],
+)
+def test_what_was_done_to_it_shows(database: Database, statements: list[str], found: str) -> None:
+    act(database, 5)
+    assert wrong(database) is None
+    tamper(database, *statements)
+    shown = wrong(database)
+    assert shown is not None
+    assert found in shown
+
+
+def test_an_audit_that_was_cut_off_does_not_grow_over_the_cut(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    act(database, 5)
+    kept = database.head_file.read()
+    tamper(database, "DELETE FROM audit WHERE number > 3")
+    act(database, 6)
+    assert database.head_file.read() == kept, "the head file is not led astray"
+    assert "does not continue" in caplog.text
+    assert wrong(database) == "line 5 was written anew: the head file has another hash for it"
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        (lambda path: path.unlink(), "there is no head file"),
+        (lambda path: path.write_text("nothing that we wrote\n"), "can't be read"),
+        (lambda path: path.write_text(f"{'7'.zfill(20)} {'ab' * 32}\n"), "lines 3 to 7 are missing at the end"),
+    ],
+)
+def test_a_head_file_that_is_harmed_shows(database: Database, harm: Callable[[Path], object], found: str) -> None:
+    act(database, 2)
+    harm(database.head_file.path)
+    shown = wrong(database)
+    assert shown is not None
+    assert found in shown
+
+
+def test_what_is_not_committed_leaves_no_line(database: Database) -> None:
+    act(database, 1)
+    with contextlib.suppress(RuntimeError), database.write() as connection:
+        audit.append(connection, ALICE, "c-9", now=NOW)
+        raise RuntimeError
+    act(database, 1)
+    with database.read() as connection:
+        assert [line.object for line in audit.newest(connection, 9)] == ["c-0", "c-0"]
+    assert wrong(database) is None
+
+
+def test_a_head_file_that_was_left_behind_is_caught_up(database: Database) -> None:
+    act(database, 2)
+    behind = database.head_file.path.read_text()
+    act(database, 2)
+    database.head_file.path.write_text(behind)  # as after a power cut between the commit and the file
+    assert wrong(database) is None
+    database.keep_head()
+    head = database.head_file.read()
+    assert head is not None
+    assert head.number == 4
+
+
+def test_the_head_file_on_a_full_disk_holds_nothing_up(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.head_file.path = tmp_path / "not" / "there"
+    act(database, 1)
+    assert "could not be kept" in caplog.text
+    with database.read() as connection:
+        assert audit.head(connection).number == 1
