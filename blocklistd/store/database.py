@@ -25,7 +25,7 @@ from blocklistd.telemetry import Stations
 
 T = TypeVar("T")
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 
