@@ -107,7 +107,7 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
 
 def rules_of(state: ListState, policy: Policy) -> Rules:
     """What composing a list under that policy goes by."""
-    return Rules(state.secret, policy.types, policy.allow_public_suffix, policy.allow_ip)
+    return Rules(state.ids, policy.types, policy.allow_public_suffix, policy.allow_ip)
 
 
 def _touched(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from blocklistd.errors import DamagedError
 from blocklistd.lines.delta import ENTRIES, parse
+from blocklistd.lines.ids import Ids
 from blocklistd.model import Sha256, Version, VersionInfo
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between, net_delta
@@ -66,9 +67,9 @@ def _advance(
     delta: RulesDelta | None = None
     if last is not None and deltas is not None:
         with suppress(DamagedError):  # the zone is then made from the list's snapshot
-            made, delta = _follow(files, verified, plan, last, deltas, state.secret)
+            made, delta = _follow(files, verified, plan, last, deltas, state.ids)
     if made is None:
-        made, delta = _make(files, verified, plan, last, live, state.secret)
+        made, delta = _make(files, verified, plan, last, live, state.ids)
     values = {
         "list": plan.list,
         "session": state.session,
@@ -127,7 +128,7 @@ def _deltas(
 
 
 def _follow(
-    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial, deltas: list[Sha256], secret: bytes
+    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial, deltas: list[Sha256], ids: Ids
 ) -> tuple[ZoneFiles, RulesDelta]:
     """The zone from its last files and the list's deltas since. Raises DamagedError if one of these is damaged."""
     before = last.files
@@ -140,7 +141,7 @@ def _follow(
                 gone, come = parse(ENTRIES, part.data)
                 removes += gone
                 adds += come
-        made, change = follow(files, plan.ruling, before, removes, adds, secret)
+        made, change = follow(files, plan.ruling, before, removes, adds, ids)
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
     if not change.data:
@@ -151,12 +152,12 @@ def _follow(
 
 
 def _make(
-    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial | None, live: VersionInfo, secret: bytes
+    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial | None, live: VersionInfo, ids: Ids
 ) -> tuple[ZoneFiles, RulesDelta | None]:
     """The zone from the list's snapshot, and the delta from its last rules: None if the records say something else
     since, or the last rules are damaged. Raises DamagedError if the snapshot is."""
     with verified.reading([live.sha256]):
-        made = make(files, plan.ruling, live.sha256, secret)
+        made = make(files, plan.ruling, live.sha256, ids)
     for digest in (made.names, made.rules, made.wire):
         verified.wrote(digest)
     if last is None or last.plan.ruling.action != plan.ruling.action:

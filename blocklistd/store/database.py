@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from blocklistd.errors import StoreError
+from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import (
     CandidateId,
     Change,
@@ -33,7 +34,7 @@ class ListState:
 
     id: ListId
     session: str
-    secret: bytes
+    ids: Ids
     policy: Policy | None
     live: VersionInfo | None
     accepted: dict[SourceId, Sha256]
@@ -51,7 +52,9 @@ def ensure_list(connection: Connection, list_id: ListId, now: datetime) -> None:
     """Makes the list with its session and secret, unless it is there."""
     if connection.execute(select(lists.c.id).where(lists.c.id == list_id)).first() is None:
         connection.execute(
-            lists.insert().values(id=list_id, session=str(uuid.uuid4()), secret=secrets.token_bytes(32), created=now)
+            lists.insert().values(
+                id=list_id, session=str(uuid.uuid4()), secret=secrets.token_bytes(32), ids=BLAKE2B, created=now
+            )
         )
 
 
@@ -66,7 +69,7 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
     accepted = {row.source: row.accepted for row in rows}
     live = next(version_rows(connection, list_id, newest=1), None)
     policy = Policy.from_json(row.policy) if row.policy else None
-    return ListState(list_id, row.session, row.secret, policy, live, accepted)
+    return ListState(list_id, row.session, Ids(row.ids, row.secret), policy, live, accepted)
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:

@@ -60,10 +60,11 @@ lists = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("session", String(36), nullable=False),
-    Column("secret", LargeBinary, nullable=False, comment="key of the HMAC that makes the ids of entries"),
+    Column("secret", LargeBinary, nullable=False, comment="key of the hash that makes the ids of entries"),
     Column("created", Time, nullable=False),
     Column("policy", JSON, comment="what the live version was composed under (model.Policy); null before the first"),
     Column("first_asserted", Digest, comment="sealed file: when entries were first asserted that no kept delta adds"),
+    Column("ids", String(16), nullable=False, comment="method that makes the ids of entries (lines/ids.py)"),
 )
 
 versions = Table(

@@ -18,10 +18,10 @@ from heapq import merge
 from pathlib import Path
 from typing import Final
 
-from blocklistd.compose.compose import identifier
 from blocklistd.errors import DamagedError, store_errors
 from blocklistd.jobs.spread import in_processes
 from blocklistd.lines.delta import RULES, Part, between, render
+from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines, splice
 from blocklistd.model import Sha256
 from blocklistd.rpz.rules import entries_of, names, revise, rules_in_blocks
@@ -62,8 +62,8 @@ class RulesDelta:
     added: int
 
 
-def make(files: SealedFiles, ruling: Ruling, snapshot: Sha256, secret: bytes) -> ZoneFiles:
-    """Makes all files from the list's snapshot; `secret` is the list's, for ids.
+def make(files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids) -> ZoneFiles:
+    """Makes all files from the list's snapshot; `ids` are the list's.
 
     The names are sorted in memory; rules and messages are written while they are made.
     """
@@ -94,7 +94,7 @@ def make(files: SealedFiles, ruling: Ruling, snapshot: Sha256, secret: bytes) ->
         wire=wire_draft.sealed,
         records=records,
         covered=covered,
-        omitted=_ids(omitted, secret),
+        omitted=_ids(omitted, ids),
     )
 
 
@@ -104,7 +104,7 @@ def follow(
     before: ZoneFiles,
     removes: Iterable[bytes],
     adds: Iterable[bytes],
-    secret: bytes,
+    ids: Ids,
 ) -> tuple[ZoneFiles, Part]:
     """Makes the files from those of the serial before and the entries removed and added since; the rules' delta too.
 
@@ -121,8 +121,8 @@ def follow(
         found = revise(old_names, stack.enter_context(files.map(now)), [*gone, *come], ruling.zone)
         removed, added = sorted(found.removes), sorted(found.adds)
         omitted = Counter(before.omitted)
-        omitted.update(_ids(found.omitted, secret))
-        omitted.subtract(_ids(found.unomitted, secret))
+        omitted.update(_ids(found.omitted, ids))
+        omitted.subtract(_ids(found.unomitted, ids))
         rules, wire = before.rules, before.wire
         if removed or added:
             old_rules, compiled = (stack.enter_context(files.map(digest)) for digest in (rules, wire))
@@ -160,8 +160,8 @@ def seal_delta(files: SealedFiles, parts: Iterable[Part]) -> RulesDelta:
     return RulesDelta(draft.sealed, removed, added)
 
 
-def _ids(omitted: list[bytes], secret: bytes) -> list[str]:
-    return sorted(identifier(kind, value, secret) for kind, value in entries_of(omitted))
+def _ids(omitted: list[bytes], ids: Ids) -> list[str]:
+    return sorted(ids.of(kind, value) for kind, value in entries_of(omitted))
 
 
 def _block(found: list[bytes]) -> bytes:

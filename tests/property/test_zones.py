@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.compose.compose import with_id
+from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
 from blocklistd.rpz.rules import Rules, entries_of, name_of, names, revise, rule_of, rules, rules_in_blocks
@@ -38,6 +39,7 @@ PLAN = ZonePlan(
     ZONE, ListId("l"), (), ".", 60, Apex(ZONE, "localhost", "h.invalid", 60, 30, 600, 60, ("localhost",)), 1
 )
 KEY = Key(wire_name("isp"), "hmac-sha256", b"k" * 32)
+IDS = Ids(BLAKE2B, b"s" * 32)
 
 label = st.sampled_from(["a", "b", "c", "a-", "_x", "zz", "0"])
 some_names = st.lists(label, min_size=1, max_size=5).map(".".join)
@@ -171,8 +173,7 @@ def test_files_that_follow_changes_are_those_of_the_whole_list(
 
     def sealed(entries: dict[str, str]) -> tuple[list[bytes], Sha256]:
         found = sorted(
-            with_id(Entry(kind, name, {"category": name[0].upper()}).line(), b"secret")
-            for name, kind in entries.items()
+            with_id(Entry(kind, name, {"category": name[0].upper()}).line(), IDS) for name, kind in entries.items()
         )
         with files.create() as draft:
             draft.write(file(found))
@@ -180,14 +181,14 @@ def test_files_that_follow_changes_are_those_of_the_whole_list(
         return found, draft.sealed
 
     before, snapshot = sealed(versions[0])
-    made = zone_files.make(files, ruling, snapshot, b"secret")
+    made = zone_files.make(files, ruling, snapshot, IDS)
     for entries in versions[1:]:
         after, snapshot = sealed(entries)
         removes = [line for line in before if line not in after]
         adds = [line for line in after if line not in before]
         was = made.rules
-        made, delta = zone_files.follow(files, ruling, made, removes, adds, b"secret")
-        assert made == zone_files.make(files, ruling, snapshot, b"secret")
+        made, delta = zone_files.follow(files, ruling, made, removes, adds, IDS)
+        assert made == zone_files.make(files, ruling, snapshot, IDS)
         with zone_files.rules_between(files, was, made.rules) as parts:
             assert b"".join(part.data for part in parts) == delta.data
         before = after

@@ -41,7 +41,7 @@ def expected(versions: Versions, lines: list[str]) -> bytes:
     from blocklistd.compose.compose import with_id
 
     asserted = sorted(f'{{"type":"domain","value":"{name}"}}'.encode() for name in lines)
-    return b"".join(with_id(line, versions.state.secret) + b"\n" for line in asserted)
+    return b"".join(with_id(line, versions.state.ids) + b"\n" for line in asserted)
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["refused", "power-cut"])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import dns.tsig
 import pytest
 
+from blocklistd.lines.delta import ENTRIES
+from blocklistd.store.migrations import versions
 from tests import stored
 from tests.stored import FIRST, HELD, LIST, REJECTED, write
 from tests.system.daemon import free_port
@@ -28,8 +32,10 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
     with daemon:
         status = daemon.get(f"/v1/lists/{LIST}", token).json
         assert {**status, "expires": None} == {**right["status"], "expires": None}
-        assert hashlib.sha256(daemon.snapshot(LIST, token)).hexdigest() == right["snapshot"]
-        assert hashlib.sha256(daemon.get(f"/v1/lists/{LIST}/diffs/1-3", token).body).hexdigest() == right["diff"]
+        snapshot = daemon.snapshot(LIST, token)
+        assert hashlib.sha256(snapshot).hexdigest() == right["snapshot"]
+        diff = daemon.get(f"/v1/lists/{LIST}/diffs/1-3", token).body
+        assert hashlib.sha256(diff).hexdigest() == right["diff"]
         daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
         assert secondary.refresh("AXFR") == 3
         # what was decided, and what waits for a decision
@@ -43,15 +49,26 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
         assert {shown[key] == right["held"][key] for key in ("delta", "added", "removed", "reasons")} == {True}
         # and it goes on
         assert daemon.approve(held["candidate"])["released"]
-        listed = {json.loads(line)["value"] for line in daemon.snapshot(LIST, token).splitlines()}
-        assert listed == set(HELD) < set(FIRST)
+        now = ids(daemon.snapshot(LIST, token).splitlines())
+        assert now.keys() == set(HELD) < set(FIRST)
+        removed = [line[len(ENTRIES.remove) : -1] for line in diff.splitlines() if line.startswith(ENTRIES.remove)]
+        assert now.items() <= (ids(snapshot.splitlines()) | ids(removed)).items(), "also of what had left"
         assert secondary.refresh() == 4
         assert secondary.rules == {rule for name in HELD for rule in (name, f"*.{name}")}
         assert daemon.get(f"/v1/lists/{LIST}", token).json["session"] == right["status"]["session"]
     daemon.cli("check-config", "-c", str(daemon.path))
 
 
+def ids(lines: Iterable[bytes]) -> dict[str, str]:
+    """The id of each value."""
+    return {entry["value"]: entry["id"] for entry in map(json.loads, lines)}
+
+
 def test_every_schema_has_a_stored_state() -> None:
-    """A migration comes with the state of the version before it: what is on somebody's disk by then."""
-    migrations = Path(stored.HERE.parents[1] / "blocklistd" / "versions" / "migrations" / "versions")
-    assert len(list(stored.HERE.glob("*.tar.xz"))) >= len(list(migrations.glob("m*.py")))
+    """Each version that changed the schema, but for the newest, has left its state: it is on somebody's disk by now."""
+    migrations = sorted(Path(versions.__path__[0]).glob("m*.py"))
+    of = [re.findall(r"of version ([\d.]+\d)", path.read_text().splitlines()[0]) for path in migrations]
+    assert all(of), "a migration's first line says of which version it is"
+    released = {version for found in of[:-1] for version in found if version != of[-1][0]}
+    assert released
+    assert released <= {path.stem for path in stored.HERE.glob("*.json")}

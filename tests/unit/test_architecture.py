@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "blocklistd"
 # A part may import what stands above it, and itself.
 LAYERS: list[set[str]] = [
     {"model", "errors", "limits", "telemetry", "times", "__init__"},
-    {"lines", "kinds", "keyed"},
+    {"lines", "kinds"},
     {"compose", "rpz", "outputs"},
     {"jobs"},
     {"sources", "store"},
@@ -31,7 +31,6 @@ CLIENT = {"model", "errors", "limits", "lines", "outputs", "client", "__init__"}
 PURE = [
     *(
         "model.py",
-        "keyed.py",
         "kinds",
         "outputs",
         "signing/roles.py",

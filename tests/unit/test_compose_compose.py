@@ -8,8 +8,10 @@ import pytest
 
 from blocklistd.compose.compose import Rules, compose, compose_all, with_id, withheld
 from blocklistd.lines.delta import ENTRIES, apply, render
+from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import Entry
 
+IDS = Ids(BLAKE2B, b"s" * 32)
 HOSTS = ["192.0.2.1", "[2001:db8::1]", "0a.example", "9.example", "a.example", "zz.test", "-x.example"]
 EVERY = sorted(
     [
@@ -26,11 +28,11 @@ EVERY = sorted(
 @pytest.mark.parametrize("allow_ip", [False, True])
 @pytest.mark.parametrize("types", [("url", "domain", "host", "sha256", "md5"), ("domain", "md5"), ("url",)])
 def test_many_lines_come_out_as_each_does(types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool) -> None:
-    rules = Rules(b"s" * 32, types, allow_public_suffix, allow_ip)
+    rules = Rules(IDS, types, allow_public_suffix, allow_ip)
     source = b"".join(line + b"\n" for line in EVERY)
     pieces = list(compose_all([source], rules))
     taken = [line for line in EVERY if withheld(line, rules) is None]
-    assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, rules.secret) + b"\n" for line in taken)
+    assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, rules.ids) + b"\n" for line in taken)
     assert sum(piece.entries for piece in pieces) == len(taken)
     counts: dict[str, int] = {}
     for line in EVERY:
@@ -41,10 +43,19 @@ def test_many_lines_come_out_as_each_does(types: tuple[str, ...], allow_ip: bool
         assert counts["allow_ip"] == 8
 
 
+def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:
+    lines = [
+        Entry("domain", f"n{number:03}.example", {"category": "A"} if number in (0, 40, 41, 199) else {}).line()
+        for number in range(200)
+    ]
+    pieces = compose_all([b"".join(line + b"\n" for line in lines)], Rules(IDS, ("domain",), True, False))
+    assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, IDS) + b"\n" for line in lines)
+
+
 def test_an_edit_for_each_key_that_changes() -> None:
-    rules = Rules(b"s" * 32, ("domain",), allow_public_suffix=True, allow_ip=False)
+    rules = Rules(IDS, ("domain",), allow_public_suffix=True, allow_ip=False)
     before = [Entry("domain", name).line() for name in ("a.example", "b.example", "c.example")]
-    live = b"".join(with_id(line, rules.secret) + b"\n" for line in before)
+    live = b"".join(with_id(line, rules.ids) + b"\n" for line in before)
     changed = Entry("domain", "b.example", {"category": "B"}).line()
     now = [changed, before[2], Entry("domain", "d.example").line()]
 
@@ -55,4 +66,4 @@ def test_an_edit_for_each_key_that_changes() -> None:
     delta = render(ENTRIES, found.removes, found.adds)
     assert (delta.added, delta.removed, delta.changed) == (1, 1, 1)
     after = b"".join(apply(ENTRIES, live, delta.data))
-    assert after == b"".join(with_id(line, rules.secret) + b"\n" for line in now)
+    assert after == b"".join(with_id(line, rules.ids) + b"\n" for line in now)

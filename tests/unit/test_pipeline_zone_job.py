@@ -59,7 +59,7 @@ def read(versions: Versions, digest: Sha256 | None) -> bytes:
 def is_made_of_the_list(versions: Versions, serial: ZoneSerial) -> bool:
     state = versions.state
     assert state.live is not None
-    made = zone_files.make(versions.store.sealed, PLAN.ruling, state.live.sha256, state.secret)
+    made = zone_files.make(versions.store.sealed, PLAN.ruling, state.live.sha256, state.ids)
     return made == serial.files and serial.version == state.live.version
 
 

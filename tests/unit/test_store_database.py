@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from blocklistd.errors import StoreError
+from blocklistd.lines.ids import BLAKE2B, HMAC_SHA256, Ids
+from blocklistd.model import ListId
 from blocklistd.store import database as module
 from blocklistd.store.database import HEAD, Database
+from blocklistd.store.lists import ensure_list, list_state
 from blocklistd.store.schema import metadata
 
 
@@ -37,9 +41,17 @@ def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> Non
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
         connection.execute(text("INSERT INTO meta VALUES ('epoch', '41')"))
+        connection.execute(
+            text("INSERT INTO lists (id, session, secret, created) VALUES ('old', 's', :secret, :created)"),
+            {"secret": b"s" * 32, "created": "2026-11-28T00:00:00.000000Z"},
+        )
     database.migrate()
     database.take_over()
     assert database.epoch == 42
+    with database.write() as connection:
+        ensure_list(connection, ListId("new"), datetime(2026, 11, 29, tzinfo=UTC))
+        assert list_state(connection, ListId("old")).ids == Ids(HMAC_SHA256, b"s" * 32)
+        assert list_state(connection, ListId("new")).ids.method == BLAKE2B
     database.close()
 
 

@@ -10,7 +10,6 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
-from blocklistd.keyed import Keyed
 from blocklistd.rpz.wire import wire_name
 
 ALGORITHMS: Final = {"hmac-sha256": "sha256", "hmac-sha512": "sha512"}
@@ -96,7 +95,7 @@ class Signer:
 
     def __init__(self, key: Key, request_mac: bytes = b"") -> None:
         self._key = key
-        self._keyed = Keyed(key.secret, ALGORITHMS[key.algorithm])
+        self._begin = hmac.new(key.secret, digestmod=ALGORITHMS[key.algorithm]).copy
         self._mac = request_mac
         self._first = True
 
@@ -113,7 +112,7 @@ class Signer:
         self, message: bytes | bytearray | memoryview, now: int, error: int = NOERROR, other: bytes = b""
     ) -> bytes:
         """The TSIG record for a message that is not counted in its header yet (RFC 8945 5.1)."""
-        digest = self._keyed.begin()
+        digest = self._begin()
         if self._mac:
             digest.update(_U16(len(self._mac)) + self._mac)
         digest.update(message)
@@ -122,7 +121,7 @@ class Signer:
             self._first = False
         else:
             digest.update(_TIMERS(now >> 32, now & 0xFFFFFFFF, FUDGE))
-        self._mac = self._keyed.end(digest).digest()
+        self._mac = digest.digest()
         return _record(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
 
 

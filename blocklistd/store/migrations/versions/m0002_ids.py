@@ -1,0 +1,22 @@
+"""How each list makes the ids of its entries, of version 0.3.0. Lists that exist keep HMAC-SHA-256: their ids stay."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "lists",
+        sa.Column(
+            "ids",
+            sa.String(length=16),
+            nullable=False,
+            server_default="hmac-sha256",
+            comment="method that makes the ids of entries (lines/ids.py)",
+        ),
+    )
