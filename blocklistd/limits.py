@@ -28,6 +28,7 @@ MAX_ATTRIBUTE: Final = 256  # characters of one attribute
 
 # -- jobs ----------------------------------------------------------------------------------------------------------
 INTAKE_MEMORY: Final = 2560 * MIB  # RLIMIT_DATA of the job that reads hostile bytes
+FETCH_MEMORY: Final = 512 * MIB  # RLIMIT_DATA of a transport in a process of its own
 MAX_NOTES: Final = 16 * MIB  # bytes of what is noted of a body, so that a change of it is not read whole
 OVERLAY_SHARE: Final = 64  # what a source asserts is written anew when one line in so many has changed
 JOB_START: Final = 120.0  # seconds until a job has a process; the first waits for the imports of their server

@@ -34,6 +34,8 @@ from blocklistd.errors import ConfigError
 from blocklistd.limits import MIB
 from blocklistd.model import UNBUILT_TYPES, ListId, SourceId
 from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.proofs import PROOFS
+from blocklistd.sources.transports import transport_of
 
 __all__ = ["Address", "Config", "Schedule", "Secret", "control_socket", "load"]
 
@@ -114,10 +116,10 @@ _auth: Final = one_of({"bearer": _bearer, "basic": _basic, "client_cert": _clien
 
 @keyed
 class Verify:
-    """How a body proves its origin. With `minisign` there is a `key`; `{url}` in `signature` is the body's."""
+    """How a body proves its origin. Some methods have a `key`; `{url}` in `signature` is the body's."""
 
-    method: str = setting(choice("minisign", "none", unbuilt=("openpgp", "tuf", "pinned-tls")))
-    key: Path | None = setting(optional(values.minisign_key), default=None)
+    method: str = setting(choice(*PROOFS, unbuilt=("openpgp", "tuf")))
+    key: Path | None = setting(optional(values.file), default=None)
     signature: str = setting(values.text, default="{url}.minisig")
 
 
@@ -153,23 +155,18 @@ class Source:
     quarantine: bool = setting(values.boolean, default=False)
 
     @property
-    def path(self) -> Path | None:
-        """The file or drop folder of a file: URL, absolute; None for what is fetched over the network."""
-        return self._local(self.url)
+    def location(self) -> str:
+        """Its URL, absolute."""
+        return transport_of(self.url).absolute(self.url, self.folder)
 
     @property
-    def signature_url(self) -> str:
-        """Where the signature is."""
-        return self.verify.signature.replace("{url}", self.url)
-
-    @property
-    def signature_path(self) -> Path | None:
-        """The signature's file, absolute; None where it is fetched over the network."""
-        return self._local(self.signature_url)
-
-    def _local(self, where: str) -> Path | None:
-        local = net.file_path(where) if where[:5].lower() == "file:" else None
-        return self.folder / local if local else None
+    def signature(self) -> str | None:
+        """Where the signature is, or a template for it: of a drop folder it is known once a file was taken from it.
+        None where the body has none."""
+        written = self.verify.signature
+        if not PROOFS[self.verify.method].needs_signature:
+            return None
+        return written if "{url}" in written else transport_of(written).absolute(written, self.folder)
 
 
 @keyed

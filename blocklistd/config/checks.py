@@ -7,23 +7,43 @@ order of the contract: keys and sources come before lists.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.page import Wrong
 from blocklistd.config.reader import Part
 from blocklistd.config.values import written
+from blocklistd.errors import VerifyError
 from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.proofs import PROOFS
+from blocklistd.sources.transports import TRANSPORTS
+from blocklistd.sources.transports.transport import Transport, scheme_of
+
+if TYPE_CHECKING:
+    from blocklistd.config import Verify
 
 
 def verify(part: Part) -> None:
     """A method and what belongs to it."""
     method = part.values.get("method")
-    if method == "minisign" and part.has("key") and part.values["key"] is None:
-        part.report("key", "a file with a minisign public key")
-    if method == "none":
-        for name in ("key", "signature"):
-            if part.written(name):
-                part.report(name, "no such key with the method `none`")
+    if method is None:
+        return
+    proof = PROOFS[method]
+    for name, known in (("key", proof.key is not None), ("signature", proof.needs_signature)):
+        if not known and part.written(name):
+            part.report(name, f"no such key with the method `{method}`")
+    if proof.key is None or not part.has("key"):
+        return
+    path = part.values["key"]
+    if path is None:
+        part.report("key", proof.key)
+        return
+    try:
+        proof.read_key(path.read_bytes())
+    except OSError as error:
+        part.report("key", proof.key, f"{path}: {error.strerror}")
+    except VerifyError:
+        part.report("key", proof.key, f"{path}, which is none")
 
 
 def source(part: Part) -> None:
@@ -38,10 +58,23 @@ def source(part: Part) -> None:
         for name, field in values.get("fields", {}).items():
             if not form.field.fullmatch(field):
                 part.report(f"fields.{name}", form.field_expected)
-    if part.has("url", "verify") and values["verify"].method != "none":
+    if part.has("url", "verify"):
+        _origin(part, TRANSPORTS[scheme_of(values["url"])], values["verify"])
+
+
+def _origin(part: Part, transport: Transport, verify: Verify) -> None:
+    """The transport can do what the proof needs."""
+    proof = PROOFS[verify.method]
+    if proof.needs_pinned_tls and not transport.uses_tls:
+        part.report("verify.method", f"another method: `{verify.method}` needs a URL over TLS")
+    elif proof.needs_pinned_tls and not part.written("ca") and not part.written("auth.client_cert"):
+        part.report("verify.method", f"`ca` or `auth.client_cert` beside it: `{verify.method}` needs one of them")
+    if proof.needs_signature:
         try:
-            source_url(values["verify"].signature.replace("{url}", values["url"]))
+            where = source_url(verify.signature.replace("{url}", part.values["url"]))
         except Wrong:
+            where = ""
+        if not where or not TRANSPORTS[scheme_of(where)].fetches_signatures:
             part.report("verify.signature", "a URL, or {url} and an ending")
 
 

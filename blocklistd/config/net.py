@@ -6,11 +6,13 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from blocklistd.config.page import Reader, Spot, Wrong
-from blocklistd.config.reader import NOT_BUILT
+from blocklistd.config.reader import NOT_BUILT, either
 from blocklistd.config.values import match
+from blocklistd.sources.transports import TRANSPORTS, web
+from blocklistd.sources.transports.transport import scheme_of
+from blocklistd.sources.transports.web import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     def clashes(self, other: Address) -> bool:
         """Whether not both can be listened on."""
@@ -35,13 +37,6 @@ class Address:
         if len(hosts) == 1 or "::" in hosts:
             return True
         return "0.0.0.0" in hosts and not any(":" in host for host in hosts)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _address(spot: Spot) -> Address:
@@ -58,62 +53,40 @@ def _address(spot: Spot) -> Address:
 address: Final = Reader("an address and a port like 127.0.0.1:9153 or [::]:8443", _address)
 
 
-def _web(text: str) -> str:
-    """An https URL, or an http one to this machine. Raises Wrong."""
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise Wrong from None
-    if "@" in parts.netloc:
-        raise Wrong("a URL without user and password: they belong into `auth`")
-    if parts.scheme not in ("https", "http") or not host or port == 0 or parts.fragment:
-        raise Wrong
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise Wrong("https: plain http goes to loopback only (127.0.0.1, [::1], localhost)")
-    return text
-
-
 def source_url(text: str) -> str:
-    """The URL of a source as it is written: https, http to loopback, or file. Raises Wrong."""
+    """The URL of a source as it is written, of a transport's scheme. Raises Wrong."""
     if any(character.isspace() for character in text):
         raise Wrong("a URL without spaces")
-    scheme = text.partition(":")[0].lower()
-    if scheme in ("axfr", "tuf+https"):
+    scheme = scheme_of(text)
+    if scheme in UNBUILT:
         raise Wrong(f"{SOURCE_URL}: {NOT_BUILT}")
-    if scheme != "file":
-        return _web(text)
-    if not file_path(text):
-        raise Wrong("a path after `file:` (file:/srv/drop, file:///srv/drop, file:drop)")
+    if scheme not in TRANSPORTS:
+        raise Wrong
+    return _checked(TRANSPORTS[scheme].check, text)
+
+
+def _checked(check: Callable[[str], None], text: str) -> str:
+    try:
+        check(text)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
     return text
-
-
-def file_path(url: str) -> str | None:
-    """The path in a file URL, relative where it does not start with a slash; None where there is none.
-
-    RFC 8089 has no relative file URLs; here `file:drop` is the folder next to the configuration file.
-    """
-    path = url[len("file:") :]
-    if path.startswith("//"):
-        host, slash, path = path[2:].partition("/")
-        if host not in ("", "localhost"):
-            return None
-        path = slash + path
-    path = unquote(path)
-    return path if path.isprintable() else None
 
 
 def _public(spot: Spot) -> str:
     text = spot.text()
     if any(mark in text for mark in "? "):
         raise Wrong
-    return _web(text).rstrip("/")
+    return _checked(web.check, text).rstrip("/")
 
 
 def _of_text(take: Callable[[str], str]) -> Callable[[Spot], str]:
     return lambda spot: take(spot.text())
 
 
-SOURCE_URL: Final = "an https: or file: URL (http: to loopback only)"
+UNBUILT: Final = ("axfr", "tuf+https")
+"""Schemes of the contract whose transport does not exist yet."""
+_notes: Final = "; ".join(f"{scheme}: {transport.note}" for scheme, transport in TRANSPORTS.items() if transport.note)
+SOURCE_URL: Final = f"a URL with {either(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
 url: Final = Reader(SOURCE_URL, _of_text(source_url))
 public_url: Final = Reader("an https: URL without a query", _public)

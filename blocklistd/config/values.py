@@ -144,22 +144,9 @@ def _pem(spot: Spot) -> Path:
     return made
 
 
-def _minisign_key(spot: Spot) -> Path:
-    import minisign
-
-    made = _file(spot)
-    try:
-        minisign.PublicKey.from_file(made)
-    except OSError as error:
-        raise Wrong(found=f"{made}: {error.strerror}") from None
-    except (minisign.Error, ValueError):
-        raise Wrong(found=f"{made}, which is none") from None
-    return made
-
-
 socket_path: Final = Reader("a path", _socket_path)
 certificates: Final = Reader("a file with certificates in PEM", _pem)
-minisign_key: Final = Reader("a file with a minisign public key", _minisign_key)
+file: Final = Reader("a file", _file)
 
 
 # -- schedules -----------------------------------------------------------------------------------------------------

@@ -199,8 +199,9 @@ class Application:
         await self.zones.configure(zones)
         self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
         for source in sources.values():
-            if source.key is None:
-                log.warning("source %s: verify: none: what it says is taken without a proof of its origin", source.id)
+            if not source.proves_origin:
+                unproven = "source %s: verify: %s: what it says is taken without a proof of its origin"
+                log.warning(unproven, source.id, source.proof)
         self.config = self.housekeeping.config = config
 
     async def _serve_lists(self) -> None:

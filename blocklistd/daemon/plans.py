@@ -18,8 +18,9 @@ from blocklistd.pipeline.settle import ListPlan
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.serve.dns.zones import Peer
-from blocklistd.sources.intake.job import public_key
-from blocklistd.sources.transports.fetch import Request
+from blocklistd.sources.proofs import PROOFS
+from blocklistd.sources.transports import transport_of
+from blocklistd.sources.transports.transport import Request
 from blocklistd.store.subscribers import Subscriber, endpoint, network
 from blocklistd.store.zones import ZonePlan
 from blocklistd.tls import load_certificate
@@ -84,13 +85,14 @@ def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
 
 def _source_plan(found: Source, config: Config) -> SourcePlan:
     verify = found.verify
-    key = public_key(verify.key.read_bytes()) if verify.key is not None else None
+    key = PROOFS[verify.method].read_key(verify.key.read_bytes()) if verify.key is not None else None
     return SourcePlan(
         id=found.id,
         request=_request(found),
         format=found.format,
         fields=dict(found.fields),
         defaults=dict(found.defaults),
+        proof=verify.method,
         key=key,
         lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),
         quarantine=found.quarantine,
@@ -99,32 +101,27 @@ def _source_plan(found: Source, config: Config) -> SourcePlan:
 
 def _request(found: Source) -> Callable[[Validators], Request]:
     headers, context, elsewhere = _authorization(found.auth), None, None
-    if found.path is None and not found.url.startswith("http:"):
+    transport = transport_of(found.url)
+    if transport.uses_tls and not transport.in_own_process:
         context = _tls(found)
         # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
-        elsewhere = None if found.ca is not None else ssl.create_default_context()
+        pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls
+        elsewhere = None if pinned else ssl.create_default_context()
 
     def request(validators: Validators) -> Request:
         return Request(
-            url=found.url if found.path is None else found.path.as_uri(),
-            signature=_signature(found),
+            url=found.location,
+            signature=found.signature,
             timeout=found.timeout.total_seconds(),
             max_bytes=found.max_bytes,
             validators=validators,
             headers=headers,
+            ca=found.ca,
             ssl=context,
             ssl_elsewhere=elsewhere,
         )
 
     return request
-
-
-def _signature(found: Source) -> str | None:
-    """The signature's URL, or a template for it: of a drop folder it is known once a file was taken from it."""
-    if found.verify.method != "minisign":
-        return None
-    template = found.verify.signature
-    return template if "{url}" in template or found.signature_path is None else found.signature_path.as_uri()
 
 
 def _authorization(auth: Auth | None) -> dict[str, str]:

@@ -36,6 +36,7 @@ from blocklistd.telemetry import Stations
 log: Final = logging.getLogger(__name__)
 
 PRELOAD: Final = [
+    "minisign",
     "blocklistd.sources.intake.job",
     "blocklistd.sources.intake.bulk",
     "blocklistd.pipeline.settle",

@@ -1,8 +1,8 @@
 """What a job may do: resource limits for every job, and for hostile bytes a system call filter that fails closed.
 
 The filter is entered after everything that the job needs has been imported and opened. From then on the process can
-read and write what it has open and compute; it can't open a file (so no key, no database), a socket or an io_uring,
-start or trace a process, or signal one. A forbidden call kills it, which its parent sees as SIGSYS.
+read and write what it has open and compute; it can't open a file (so no key, no database), a socket (unless it fetches)
+or an io_uring, start or trace a process, or signal one. A forbidden call kills it, which its parent sees as SIGSYS.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 from dataclasses import dataclass
 from typing import Final
 
 from blocklistd import limits
 from blocklistd.errors import JobError
 
+NETWORK: Final = ("socket", "socketpair", "connect", "bind", "sendto", "sendmsg", "sendmmsg")
 FORBIDDEN: Final = (
-    # the network
-    *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg"),
+    # the network, from outside
+    *("listen", "accept", "accept4"),
     # a second way to every other call
     *("io_uring_setup", "io_uring_enter", "io_uring_register"),
     # other processes
@@ -42,6 +44,8 @@ REFUSED: Final = ("open", "openat")
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 CLONE_THREAD: Final = 0x10000
+FAMILIES: Final = 64
+"""More than the kernel has address families."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class JobLimits:
 
 
 INTAKE: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.INTAKE_MEMORY, cpu=limits.INTAKE_CPU)
+FETCH: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.FETCH_MEMORY, cpu=limits.INTAKE_CPU)
+"""A transport in a process of its own; each request sets its own `wall` and `file`."""
 COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
 
 
@@ -91,8 +97,12 @@ def close_inherited(keep: int) -> None:
                 os.close(int(name))
 
 
-def enter_filter() -> None:
-    """No way back. Raises JobError where the kernel or libseccomp can't do it: such a job must not run at all."""
+def enter_filter(*, network: bool = False) -> None:
+    """No way back. `network`: sockets to other machines are left, over IP only: no socket of this machine, such as the
+    control socket's, can be connected to.
+
+    Raises JobError where the kernel or libseccomp can't do it: such a job must not run at all.
+    """
     try:
         import errno
 
@@ -102,10 +112,16 @@ def enter_filter() -> None:
     try:
         _prctl(PR_SET_DUMPABLE, 0)
         rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-        for name in FORBIDDEN:
+        for name in FORBIDDEN if network else (*FORBIDDEN, *NETWORK):
             _add(rules, pyseccomp.KILL_PROCESS, name)
+        denied = pyseccomp.ERRNO(errno.EACCES)
         for name in REFUSED:
-            _add(rules, pyseccomp.ERRNO(errno.EACCES), name)
+            _add(rules, denied, name)
+        if network:
+            # refused, not killed: the C library asks for others, and goes on without
+            for family in set(range(FAMILIES)) - {socket.AF_INET, socket.AF_INET6}:
+                rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+            rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.GE, FAMILIES))
         # a process by clone(2): its first argument has no CLONE_THREAD. What clone3(2) is asked for a filter can't see,
         # and the C library goes on with clone(2) where that is missing.
         rules.add_rule(pyseccomp.KILL_PROCESS, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0))

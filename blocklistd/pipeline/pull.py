@@ -198,7 +198,7 @@ class Pipeline:
             report=report,
         )
         level = logging.WARNING if pull.outcome is Outcome.FAILED else logging.INFO
-        unproven = " (verify: none)" if plan.key is None else ""
+        unproven = "" if plan.proves_origin else f" (verify: {plan.proof})"
         log.log(level, "source %s%s: %s%s", plan.id, unproven, pull.outcome, f": {pull.reason}" if pull.reason else "")
         self._observe(pull)
         return pull

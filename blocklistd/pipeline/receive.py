@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +19,15 @@ from blocklistd.errors import DamagedError, ParseError, StaleError, StoreError, 
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.kinds import CANONICALISER
+from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
 from blocklistd.pipeline.publish import Clock
 from blocklistd.sources.intake.job import Earlier, Findings, Left, Order, intake
-from blocklistd.sources.transports.fetch import Request, fetch
+from blocklistd.sources.intake.prove import Origin, candidates, prove
+from blocklistd.sources.proofs import PROOFS
+from blocklistd.sources.proofs.proof import Proven
+from blocklistd.sources.transports.fetch import fetch
+from blocklistd.sources.transports.transport import Request
 from blocklistd.store import asserted, evidence
 from blocklistd.store.database import Database
 from blocklistd.store.files import uncache
@@ -36,22 +41,30 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """A source's configuration as the pipeline needs it; `lists` are those that it contributes to, in any order."""
+    """A source's configuration as the pipeline needs it. `proof` is one of PROOFS, `key` what it made of its key file;
+    `lists` are those that the source contributes to, in any order."""
 
     id: SourceId
     request: Callable[[Validators], Request]
     format: str
     fields: dict[str, str]
     defaults: dict[str, str]
+    proof: str
     key: str | None
     lists: tuple[ListId, ...]
     quarantine: bool
 
     @property
+    def proves_origin(self) -> bool:
+        """Whether a body of this source proves where it comes from."""
+        return PROOFS[self.proof].proves_origin
+
+    @property
     def settings(self) -> str:
         """What a body was asked for and read with: with other settings, what was read before says nothing."""
         url = self.request(Validators()).url
-        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), self.key, CANONICALISER)
+        proof = self.key or (self.proof if self.proves_origin else None)
+        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), proof, CANONICALISER)
         return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
 
 
@@ -97,7 +110,7 @@ class Reception:
         except StaleError:
             raise
         except VerifyError:
-            if plan.key is None:
+            if not PROOFS[plan.proof].needs_signature:
                 raise
         again = await self._fetch(plan, Validators(), work)
         assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
@@ -105,7 +118,7 @@ class Reception:
 
     async def _fetch(self, plan: SourcePlan, validators: Validators, work: Path) -> Fetched | NotModified:
         with self._stations.timed("fetch", plan.id):
-            body = await fetch(plan.request(validators), work)
+            body = await fetch(plan.request(validators), work, self._jobs)
         if isinstance(body, Fetched):
             self._stations.handled("fetched_bytes", plan.id, body.length)
         return body
@@ -114,26 +127,32 @@ class Reception:
         self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
     ) -> Received:
         """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
-        folder = work / secrets.token_hex(8)
-        folder.mkdir(mode=0o700)
+        folder = self._folder(work)
         known = await self._database.reading(lambda connection: superseded(connection, plan.id))
+        origin = Origin(
+            proof=plan.proof,
+            key=plan.key,
+            signature=body.signature,
+            now=self._clock(),
+            last_signature=state.signature,
+            last_signed_at=state.signed_at,
+            superseded=tuple(known),
+        )
         order = Order(
             body=body.body,
             work=folder,
             encoding=body.encoding,
-            signature=body.signature,
+            origin=origin,
             format=plan.format,
             fields=plan.fields,
             defaults=plan.defaults,
             max_bytes=plan.request(Validators()).max_bytes,
-            key=plan.key,
-            last_signature=state.signature,
-            last_signed_at=state.signed_at,
-            superseded=tuple(known),
             may_be_empty=may_be_empty,
             earlier=await asyncio.to_thread(self._earlier, state),
         )
         try:
+            if PROOFS[plan.proof].in_own_process:
+                order = await self._proven(order, origin, self._folder(work))
             with self._stations.timed("intake", plan.id):
                 findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
         except (VerifyError, ParseError):
@@ -141,6 +160,20 @@ class Reception:
             raise
         self._stations.handled("records", plan.id, findings.records)
         return Received(body, order, findings, state)
+
+    async def _proven(self, order: Order, origin: Origin, folder: Path) -> Order:
+        """The order for the list that was in the body, which a process of its own has verified. The next one gets
+        neither the key nor what the list was wrapped in."""
+        bound = order.max_bytes * DECOMPRESSED_FACTOR
+        answer = await self._jobs.run(prove, order.body, folder, order.encoding, bound, origin, limits=INTAKE)
+        listed = candidates(order.body, folder)[answer.pop("listed")]
+        return replace(order, body=listed, encoding="identity", origin=Proven(**answer))
+
+    @staticmethod
+    def _folder(work: Path) -> Path:
+        folder = work / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        return folder
 
     def _earlier(self, state: SourceState) -> Earlier | None:
         """What the next body is compared with, if it was read with the same settings and is on the disk as it was."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-import pytest
-
-import blocklistd
 from tests.system.daemon import Daemon
+from tests.system.package import Package
 
 FORMAT = """
 import json
@@ -25,32 +22,16 @@ def records(body, options):
 
 FORMAT = Format(records)
 """
-TABLE = '"text": text.FORMAT,'
 COUNT = 60_000
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the package with the file and the line in the table."""
-    assert blocklistd.__file__
-    package = tmp_path / "tree" / "blocklistd"
-    shutil.copytree(Path(blocklistd.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    formats = package / "sources" / "formats"
-    (formats / "document.py").write_text(FORMAT)
-    table = (formats / "__init__.py").read_text()
-    assert TABLE in table
-    table = table.replace(TABLE, TABLE + ' "document": document.FORMAT,').replace(
-        "import csv,", "import csv, document,"
-    )
-    (formats / "__init__.py").write_text(table)
-    return package.parent
-
-
-def test_a_document_is_read_as_a_whole_each_time(tmp_path: Path, tree: Path) -> None:
+def test_a_document_is_read_as_a_whole_each_time(tmp_path: Path) -> None:
+    package = Package(tmp_path)
+    package.add("formats", "document", FORMAT, "document", "FORMAT")
     body = tmp_path / "list.json"
     source = {"url": f"file:{body}", "format": "document", "schedule": "every 1d", "verify": {"method": "none"}}
     daemon = Daemon(tmp_path, {"sources": {"hotline": source}, "lists": {"national": {"sources": ["hotline"]}}})
-    daemon.tree = tree
+    daemon.tree = package.root
 
     def write(count: int) -> set[str]:
         names = [f"n{number}.{'long' * 10}.example" for number in range(count)]

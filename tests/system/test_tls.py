@@ -77,16 +77,21 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
             failed = daemon.pull("hotline")
             assert failed["outcome"] == "failed"
             assert "certificate" in failed["reason"]
+            daemon.config["sources"]["hotline"] |= {"ca": str(hotline_cert), "verify": {"method": "pinned-tls"}}
+            daemon.write_config()
+            reload(daemon)
+            assert daemon.pull("hotline")["outcome"] == "published"
+            assert "without a proof of its origin" not in daemon.log
             shutil.copy(hotline_key, feed_key)  # a key of another certificate: the running one stays
             reload(daemon, "reload refused")
-            assert sync_once(options(new_cert), lambda text: None).version == 2
+            assert sync_once(options(new_cert), lambda text: None).version == 3
             shutil.copy(new_key, feed_key)
 
             make_certificate(tmp_path, "feed")  # a pair that would do, in a file that is refused for something else
             daemon.config["sources"]["hotline"]["auth"] = {"bearer": {"env": "NOT_THERE"}}
             daemon.write_config()
             reload(daemon, "reload refused")
-            assert sync_once(options(new_cert), lambda text: None).version == 2
+            assert sync_once(options(new_cert), lambda text: None).version == 3
             del daemon.config["feed"]["tls"], daemon.config["sources"]["hotline"]["auth"]
             daemon.write_config()
             reload(daemon, "feed.tls (that there is any) can only be changed by a restart")

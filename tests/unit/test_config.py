@@ -25,7 +25,7 @@ EXAMPLE = Path(__file__).parents[2] / "config" / "blocklistd.yaml"
 
 def test_the_example_starts_as_it_is() -> None:
     config = load(EXAMPLE)
-    assert config.sources["drop"].path == EXAMPLE.parent / "drop"  # type: ignore[index]
+    assert config.sources["drop"].location == (EXAMPLE.parent / "drop").as_uri()  # type: ignore[index]
     assert all(address.is_loopback for address in (*config.feed.listen, *config.ops.listen))
     assert config.control.operators == {"root": (Role.ADMIN,)}
 
@@ -91,11 +91,11 @@ def test_every_key_of_a_source(tmp_path: Path) -> None:
     assert made.fields["value"] == "url"
     assert made.schedule.cron == "15 */2 * * mon,tue,wed,thu,fri"
     assert made.verify.key == tmp_path / "a.pub"
-    assert made.signature_url == "https://hotline.example/sig"
+    assert made.signature == "https://hotline.example/sig"
     assert made.ca == tmp_path / "ca.pem"
     assert isinstance(made.auth, Bearer)
     assert made.auth.token.read() == "secret"
-    assert (made.max_bytes, made.quarantine, made.path, made.signature_path) == (2048 * MIB, True, None, None)
+    assert (made.max_bytes, made.quarantine, made.location) == (2048 * MIB, True, made.url)
 
 
 def test_other_ways_to_authenticate(tmp_path: Path) -> None:
@@ -113,8 +113,11 @@ def test_a_drop_folder_next_to_the_file(tmp_path: Path) -> None:
     made = next(
         iter(read(tmp_path, source(url="file:drop/in", verify="{method: minisign, key: a.pub}")).sources.values())
     )
-    assert (made.url, made.path) == ("file:drop/in", tmp_path / "drop/in")
-    assert made.signature_path == tmp_path / "drop/in.minisig"
+    assert (made.url, made.location) == ("file:drop/in", (tmp_path / "drop/in").as_uri())
+    assert made.signature == "{url}.minisig"
+    beside = "{method: minisign, key: a.pub, signature: file:drop/in.sig}"
+    made = next(iter(read(tmp_path, source(url="file:drop/in", verify=beside)).sources.values()))
+    assert made.signature == (tmp_path / "drop/in.sig").as_uri()
 
 
 def test_the_online_key_as_a_credential(tmp_path: Path) -> None:
@@ -177,7 +180,7 @@ feed: {}
     ]
     said = "\n".join(map(str, found))
     assert "hunter2" not in said
-    assert "found 'openpgp', expected `minisign` or `none`: not built in this version" in said
+    assert "found 'openpgp', expected `minisign`, `pinned-tls` or `none`: not built in this version" in said
     assert "found the unknown key 'retentoin', expected `retention`" in said
     assert "found 'no', expected a whole number from 0 up" in said
 
@@ -241,7 +244,7 @@ def test_one_wrong_key_of_a_list(tmp_path: Path, line: str, key: str) -> None:
         ("url: axfr://server.example/zone.example", "url"),
         ("url: tuf+https://feed.example", "url"),
         ("format: rpz", "format"),
-        ("verify: {method: pinned-tls}", "verify.method"),
+        ("verify: {method: tuf}", "verify.method"),
         ("verify: {}", "verify.method"),
         ("verify:", "verify"),
         ("defaults: {type: photodna}", "defaults.type"),

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from yaml.nodes import ScalarNode
 
-from blocklistd.config.net import Address, address, file_path, public_url, source_url
+from blocklistd.config.net import Address, address, public_url, source_url
 from blocklistd.config.page import Page, Reader, Spot, Wrong
+from blocklistd.sources.transports.file import path_in
 
 
 def read(reader: Reader[Any], text: str) -> Any:
@@ -145,7 +146,7 @@ def test_no_source_url(text: str, expected: str) -> None:
     ],
 )
 def test_the_path_of_a_file_url(text: str, path: str | None) -> None:
-    assert file_path(text) == path
+    assert path_in(text) == path
 
 
 def test_a_public_url_has_no_slash_at_its_end() -> None:

@@ -133,13 +133,16 @@ def test_files_that_have_to_be_there(tmp_path: Path) -> None:
     make_minisign_key(tmp_path / "a.pub")
     make_certificate(tmp_path / "a.pem")
     (tmp_path / "folder").mkdir()
-    assert read(values.minisign_key, "a.pub", tmp_path) == tmp_path / "a.pub"
+    assert read(values.file, "a.pub", tmp_path) == tmp_path / "a.pub"
     assert read(values.certificates, "a.pem", tmp_path) == tmp_path / "a.pem"
-    for reader, wrong in ((values.minisign_key, "a.pem"), (values.certificates, "a.pub")):
-        for name, found in ((wrong, "none"), ("nowhere", "does not exist"), ("folder", "which is no file")):
+    for reader in (values.file, values.certificates):
+        for name, found in (("nowhere", "does not exist"), ("folder", "which is no file")):
             with pytest.raises(Wrong) as caught:
                 read(reader, name, tmp_path)
             assert found in caught.value.found
+    with pytest.raises(Wrong) as caught:
+        read(values.certificates, "a.pub", tmp_path)
+    assert "which holds none" in caught.value.found
 
 
 def test_a_socket_path_fits_into_an_address() -> None:

@@ -94,6 +94,30 @@ def open_socket() -> None:
     socket.socket()
 
 
+def listen() -> None:
+    enter_filter(network=True)
+    socket.socket().listen()
+
+
+def speak(port: int, path: str) -> list[str]:
+    """What a transport does in a process of its own, and what it may not do."""
+    enter_filter(network=True)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"hello")
+    said = []
+    for family in (socket.AF_UNIX, socket.AF_NETLINK, socket.AF_PACKET, 63, 64, 2**31 - 1):
+        try:
+            socket.socket(family)
+        except OSError as error:
+            said.append(f"{family}: {error.strerror}")
+    try:
+        with open(path) as file:
+            said.append(file.read())
+    except OSError as error:
+        said.append(f"file: {error.strerror}")
+    return said
+
+
 def open_file(path: str) -> str:
     enter_filter()
     try:
@@ -177,6 +201,7 @@ async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: 
         (open_socket, (), TIGHT, "SIGSYS", "forbidden"),
         (start_process, (), TIGHT, "SIGSYS", "forbidden"),
         (io_uring, (), TIGHT, "SIGSYS", "forbidden"),
+        (listen, (), TIGHT, "SIGSYS", "forbidden"),
     ],
 )
 async def test_what_a_job_does_to_itself(
@@ -204,6 +229,17 @@ async def test_in_the_sandbox_no_file_opens_and_no_process_is_signalled(jobs: Jo
     assert await jobs.run(open_file, str(tmp_path / "online.pem"), limits=TIGHT) == "refused: Permission denied"
     with pytest.raises(JobError, match="SIGSYS"):
         await jobs.run(signal_parent, os.getpid(), limits=TIGHT)
+
+
+async def test_a_job_that_fetches_has_the_network_and_nothing_of_this_machine(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "online.pem").write_text("a key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        said = await jobs.run(speak, server.getsockname()[1], str(tmp_path / "online.pem"), limits=TIGHT)
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(5) == b"hello"
+    assert len(said) == 7
+    assert {line.partition(": ")[2] for line in said} == {"Permission denied"}
 
 
 async def test_in_the_sandbox_bytes_can_be_read_and_written(jobs: Jobs, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.sources.transports.fetch import Request
+from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates
 from blocklistd.store.pulls import take_over
 from blocklistd.store.verified import Verified
@@ -64,6 +64,7 @@ def hotline(name: str, url: str = "file:/nowhere") -> SourcePlan:
         format="text",
         fields={},
         defaults={"type": "domain"},
+        proof="none",
         key=None,
         lists=(LIST,),
         quarantine=False,

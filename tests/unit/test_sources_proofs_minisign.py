@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from blocklistd.errors import StaleError, VerifyError
 from blocklistd.model import Sha256
-from blocklistd.sources.proofs.minisign import Proof, check_replay, verify_minisign
+from blocklistd.sources.proofs.minisign import verify_minisign
+from blocklistd.sources.proofs.proof import Proven, check_replay
 from tests.peers import peer
 
 BODY = b"one.example\ntwo.example\n"
@@ -27,7 +28,7 @@ def signed(body: bytes = BODY, comment: str = "timestamp:1700000000\tfile:list",
     return bytes(KEYS.secret_key.sign(body, prehash=prehash, trusted_comment=comment)) + b"\n"
 
 
-def verified(body: bytes, signature: bytes) -> Proof:
+def verified(body: bytes, signature: bytes) -> Proven:
     return verify_minisign(io.BytesIO(body), signature, KEYS.public_key)
 
 
@@ -263,14 +264,14 @@ def test_times_may_be_missing() -> None:
 def test_without_a_signature_nothing_is_a_replay() -> None:
     superseded = {digest("2")}
     with pytest.raises(StaleError):
-        check_replay(Proof(digest("2"), None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
-    check_replay(Proof(None, None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
+        check_replay(Proven(digest("2"), None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
+    check_replay(Proven(None, None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
 
 
 @given(st.integers(0, 10), st.integers(0, 10))
 def test_exactly_older_times_are_refused(last: int, now: int) -> None:
     try:
-        check_replay(Proof(digest("a"), now), last_signature=digest("b"), last_signed_at=last, superseded=())
+        check_replay(Proven(digest("a"), now), last_signature=digest("b"), last_signed_at=last, superseded=())
         refused = False
     except StaleError:
         refused = True

@@ -27,15 +27,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from blocklistd.errors import FetchError, StoreError
+from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import CHUNK, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import Fetched, NotModified, Validators
-from blocklistd.sources.proofs.minisign import Proof, verify_minisign
-from blocklistd.sources.transports import fetch as module
-from blocklistd.sources.transports.fetch import Request, fetch, signature_url
+from blocklistd.sources.proofs.minisign import verify_minisign
+from blocklistd.sources.proofs.proof import Proven
+from blocklistd.sources.transports import fetch as fetching
+from blocklistd.sources.transports.fetch import signature_url
+from blocklistd.sources.transports.sink import Sink
+from blocklistd.sources.transports.transport import Request
 from tests.sim.hotline import Fault, HotlineSimulator, HotlineThread
 
 LINES = [f"host-{number}.example" for number in range(100)]
 MINISIG = "{url}.minisig"
+NO_JOBS = Jobs()
 SECRET = {"Authorization": "Bearer 0000"}
 
 
@@ -57,6 +62,10 @@ def request(url: str, **changes: Any) -> Request:
     return Request(**{"url": url, "signature": MINISIG, "timeout": 10.0, "max_bytes": 1 << 20, **changes})
 
 
+async def fetch(asked: Request, folder: Path) -> Fetched | NotModified:
+    return await fetching.fetch(asked, folder, NO_JOBS)
+
+
 async def fetched(asked: Request, folder: Path) -> Fetched:
     found = await fetch(asked, folder)
     assert isinstance(found, Fetched)
@@ -69,7 +78,7 @@ def left(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-def verified(found: Fetched, public_key: str) -> Proof:
+def verified(found: Fetched, public_key: str) -> Proven:
     assert found.signature is not None
     with open(found.body, "rb") as body:
         return verify_minisign(body, found.signature, minisign.PublicKey.from_bytes(public_key.encode()))
@@ -221,15 +230,15 @@ async def test_a_cancelled_pull_leaves_nothing_behind_in_a_thread(
     hotline: HotlineSimulator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, released, ended = threading.Event(), threading.Event(), threading.Event()
-    write = module._Sink._write
+    write = Sink._write
 
-    def late(sink: module._Sink, data: bytes) -> None:
+    def late(sink: Sink, data: bytes) -> None:
         started.set()
         assert released.wait(10)
         write(sink, data)
         ended.set()
 
-    monkeypatch.setattr(module._Sink, "_write", late)
+    monkeypatch.setattr(Sink, "_write", late)
     pull = asyncio.create_task(fetch(request(hotline.url), folder))
     assert await asyncio.to_thread(started.wait, 10)
     pull.cancel()
@@ -347,7 +356,7 @@ async def test_a_full_disk_is_the_administrators(
     def full(sink: object, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module._Sink, "_write", full)
+    monkeypatch.setattr(Sink, "_write", full)
     with pytest.raises(StoreError, match=f"{folder}: No space left on device"):
         await fetch(request(hotline.url), folder)
     assert left(folder) == []
@@ -612,13 +621,13 @@ async def test_a_file_that_changes_while_it_is_read(
 ) -> None:
     path = drops / "list"
     drop(path, b"one.example\n", 1000)
-    write = module._Sink.write
+    write = Sink.write
 
-    async def change(sink: module._Sink, data: bytes) -> None:
+    async def change(sink: Sink, data: bytes) -> None:
         drop(path, body, 2000)
         await write(sink, data)
 
-    monkeypatch.setattr(module._Sink, "write", change)
+    monkeypatch.setattr(Sink, "write", change)
     await refused(request(f"file:{path}", signature=None), folder, "list: changed while it was read")
 
 

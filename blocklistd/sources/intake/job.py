@@ -6,7 +6,6 @@ no keys and no network; the worst that a body can do is to fail its own pull.
 
 from __future__ import annotations
 
-import base64
 import enum
 import functools
 import mmap
@@ -18,9 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import minisign
-
-from blocklistd.errors import ParseError, VerifyError, store_errors
+from blocklistd.errors import ParseError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.jobs.spread import Answer, processes, spread
 from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES, OVERLAY_SHARE, SMALL_DIFF
@@ -30,10 +27,10 @@ from blocklistd.model import Sha256
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, opening
 from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, together, write
-from blocklistd.sources.intake.decode import decode, sniff
+from blocklistd.sources.intake.prove import Origin, candidates, load, proven
 from blocklistd.sources.intake.revise import Base, Revised, revise
 from blocklistd.sources.intake.stretches import STRETCH, Reader, cuts, is_bulk, reader
-from blocklistd.sources.proofs.minisign import Proof, check_replay, verify_minisign
+from blocklistd.sources.proofs.proof import Proven
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +53,19 @@ class Earlier:
 class Order:
     """What to do with a body. Paths are the job's own; `work` is a folder that is removed after it.
 
-    `key` is the text of a minisign public key, or None for the method `none`. `last_signature`, `last_signed_at` and
-    `superseded` are what was accepted before (sources.proofs.minisign.check_replay). `may_be_empty`: a body without a
-    record is a list with nothing in it, and not a failure, because every list that uses it says `min_entries: 0`.
+    `origin` is how the body proves its origin, or what the process of its proof has found. `may_be_empty`: a body
+    without a record is a list with nothing in it, and not a failure, because every list that uses it says
+    `min_entries: 0`.
     """
 
     body: Path
     work: Path
     encoding: str
-    signature: bytes | None
+    origin: Origin | Proven
     format: str
     fields: dict[str, str]
     defaults: dict[str, str]
     max_bytes: int
-    key: str | None
-    last_signature: Sha256 | None
-    last_signed_at: int | None
-    superseded: tuple[Sha256, ...]
     may_be_empty: bool
     earlier: Earlier | None = None
 
@@ -92,9 +85,9 @@ class Order:
         return self.work / "notes"
 
     @property
-    def candidates(self) -> tuple[Path, Path, Path]:
-        """Where the list can be: in the body as it came, under its content coding, or under a coding of its own."""
-        return self.body, self.work / "decoded", self.work / "unpacked"
+    def candidates(self) -> tuple[Path, Path, Path, Path]:
+        """Where the list can be."""
+        return candidates(self.body, self.work)
 
 
 class Left(enum.StrEnum):
@@ -125,6 +118,7 @@ class Findings:
 def intake(order: Order) -> dict[str, Any]:
     """The job; the fields of Findings. Raises VerifyError, StaleError or ParseError."""
     options = FormatOptions(order.fields, order.defaults)
+    load(order.origin)
     with store_errors(order.work), ExitStack() as stack:
         files: list[BinaryIO] = [stack.enter_context(open(order.body, "rb"))]
         files += [stack.enter_context(open(path, "x+b")) for path in order.candidates[1:]]
@@ -135,7 +129,7 @@ def intake(order: Order) -> dict[str, Any]:
         several = processes() if files[0].seek(0, os.SEEK_END) > STRETCH else 1  # now: the filter lets none be made
         read_stretches = stack.enter_context(spread(_Stretches(files, order.format, options), several, enter_filter))
         enter_filter()
-        listed, proof = _verified(files, order)
+        listed, found = proven(files, order.encoding, order.max_bytes * DECOMPRESSED_FACTOR, order.origin)
         body = _mapped(listed)
         if not body and not order.may_be_empty:
             raise ParseError(f"an empty body: expected a list in the format {order.format}")
@@ -165,49 +159,10 @@ def intake(order: Order) -> dict[str, Any]:
             rejected=dict(made.rejected),
             first_rejected=made.first_rejected,
             dropped_attributes=made.dropped_attributes,
-            signature=proof.signature,
-            signed_at=proof.signed_at,
+            signature=found.signature,
+            signed_at=found.signed_at,
         )
     )
-
-
-# -- the list in the body ----------------------------------------------------------------------------------------------
-
-
-def _verified(files: list[BinaryIO], order: Order) -> tuple[BinaryIO, Proof]:
-    """Which of the files has the list. What a content coding wraps is verified, and then what it may wrap itself."""
-    bound = order.max_bytes * DECOMPRESSED_FACTOR
-    signed = _unpacked(files[0], order.encoding, files[1], bound)
-    proof = _verify(signed, order)
-    signed.seek(0)
-    return _unpacked(signed, sniff(signed.read(4)), files[2], bound), proof
-
-
-def _unpacked(packed: BinaryIO, coding: str, out: BinaryIO, bound: int) -> BinaryIO:
-    """The bytes under a content coding, from their beginning; `out` takes what has to be decoded."""
-    packed.seek(0)
-    if coding == "identity":
-        return packed
-    decode(packed, coding, out, bound)
-    out.seek(0)
-    return out
-
-
-def _verify(body: BinaryIO, order: Order) -> Proof:
-    """Before one byte is parsed: the origin, then whether it is the newest that this origin said."""
-    if order.key is None:
-        return Proof(None, None)
-    if order.signature is None:
-        raise VerifyError("no signature arrived: expected a minisign signature")
-    body.seek(0)
-    proof = verify_minisign(body, order.signature, minisign.PublicKey.from_base64(order.key))
-    check_replay(
-        proof,
-        last_signature=order.last_signature,
-        last_signed_at=order.last_signed_at,
-        superseded=order.superseded,
-    )
-    return proof
 
 
 def _mapped(file: BinaryIO) -> Buffer:
@@ -322,11 +277,3 @@ class _Stretches:
 
 def _most(rejected: dict[str, int]) -> str:
     return ", ".join(f"{code}: {count}" for code, count in sorted(rejected.items(), key=lambda item: -item[1])[:3])
-
-
-def public_key(text: bytes) -> str:
-    """The base64 of a minisign public key file; raises VerifyError where it is none."""
-    try:
-        return base64.b64encode(base64.b64decode(minisign.PublicKey.from_bytes(text).to_base64())).decode()
-    except (minisign.Error, ValueError) as error:
-        raise VerifyError(f"not a minisign public key ({error}): expected the two lines of a .pub file") from None

@@ -1,1 +1,18 @@
-"""How a body proves its origin."""
+"""How a body proves its origin: a file a proof, each with its `PROOF` (proof.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from blocklistd.sources.proofs import minisign, none, pinned_tls
+from blocklistd.sources.proofs.proof import Proof
+
+__all__ = ["PROOFS"]
+
+PROOFS: Final[Mapping[str, Proof]] = {
+    "minisign": minisign.PROOF,
+    "pinned-tls": pinned_tls.PROOF,
+    "none": none.PROOF,
+}
+"""By the method's name in the configuration."""

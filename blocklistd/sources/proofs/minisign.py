@@ -1,6 +1,6 @@
-"""Does a body prove its origin, and is it the newest that this origin said? Pure: no clock, and no file but the given.
+"""minisign: a signature beside the body. Pure: no clock, and no file but the given.
 
-minisign's format: an Ed25519 signature of the body (of its BLAKE2b-512 when prehashed, of the body itself in the legacy
+Its format: an Ed25519 signature of the body (of its BLAKE2b-512 when prehashed, of the body itself in the legacy
 form), and a second one, over the first and the trusted comment, which usually holds the time of signing.
 """
 
@@ -11,37 +11,25 @@ import hashlib
 import io
 import mmap
 import re
-from collections.abc import Container
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-import minisign
-
-from blocklistd.errors import StaleError, VerifyError
+from blocklistd.errors import VerifyError
 from blocklistd.model import Sha256
-from blocklistd.times import rfc3339
+from blocklistd.sources.proofs.proof import Claim, Proof, Proven
+
+if TYPE_CHECKING:
+    import minisign
 
 KEY_ID: Final = slice(2, 10)  # of the decoded second line, after the algorithm, in signatures and public keys alike
 SIGNATURE: Final = slice(10, 74)
 TIMESTAMP: Final = re.compile(r"timestamp:([0-9]{1,11})")  # Unix seconds; more digits are another unit, or no time
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What a verified signature is remembered by; both None for the method `none`.
-
-    `signature` is the SHA-256 of the two signatures proper: whitespace, the untrusted comment and the slack bits of
-    base64 do not make another one. `signed_at` is in Unix seconds, None where the trusted comment says none.
-    """
-
-    signature: Sha256 | None
-    signed_at: int | None
-
-
-def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -> Proof:
+def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -> Proven:
     """Checks the whole of `body`, from its start, against the bytes of a .minisig file. Raises VerifyError."""
+    import minisign
+
     try:
         parsed = minisign.Signature.from_bytes(signature)
     except minisign.Error:
@@ -63,27 +51,7 @@ def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -
     # Ed25519 signatures are not malleable here: the library refuses an S of L or more (RFC 8032 section 5.1.7), so
     # nobody but the key's owner makes another digest. The algorithm's two bytes are signed by nobody: left out.
     digest = hashlib.sha256(proper[SIGNATURE] + base64.b64decode(second)).hexdigest()
-    return Proof(Sha256(digest), _timestamp(parsed.trusted_comment))
-
-
-def check_replay(
-    proof: Proof, *, last_signature: Sha256 | None, last_signed_at: int | None, superseded: Container[Sha256]
-) -> None:
-    """Raises StaleError for what was said before something newer was accepted.
-
-    The last accepted signature may come again. So may an old body with a new signature: taking a change back is the
-    hotline's right. A signature without a time is refused only when it was accepted, and superseded, before; and where
-    a hotline signs without any time, an old body signed again has its old signature, and is refused.
-    """
-    if proof.signature is None or proof.signature == last_signature:
-        return
-    if proof.signature in superseded:
-        raise StaleError("this signature was accepted before, and a newer one after it: an old body is served again")
-    if proof.signed_at is not None and last_signed_at is not None and proof.signed_at < last_signed_at:
-        raise StaleError(
-            f"signed at {_written(proof.signed_at)}, expected no earlier than the last accepted one, "
-            f"{_written(last_signed_at)}: an old body is served again"
-        )
+    return Proven(Sha256(digest), _timestamp(parsed.trusted_comment))
 
 
 class _Whole:
@@ -120,5 +88,29 @@ def _timestamp(comment: str) -> int | None:
     return None
 
 
-def _written(seconds: int) -> str:
-    return rfc3339(datetime.fromtimestamp(seconds, UTC))
+def public_key(text: bytes) -> str:
+    """The base64 of a minisign public key file; raises VerifyError where it is none."""
+    import minisign
+
+    try:
+        return base64.b64encode(base64.b64decode(minisign.PublicKey.from_bytes(text).to_base64())).decode()
+    except (minisign.Error, ValueError) as error:
+        raise VerifyError(f"not a minisign public key ({error}): expected the two lines of a .pub file") from None
+
+
+def _verify(body: BinaryIO, claim: Claim) -> Proven:
+    import minisign
+
+    assert claim.key is not None
+    assert claim.signature is not None
+    return verify_minisign(body, claim.signature, minisign.PublicKey.from_base64(claim.key))
+
+
+PROOF: Final = Proof(
+    _verify,
+    key="a file with a minisign public key",
+    read_key=public_key,
+    needs_signature=True,
+    imports=("minisign",),
+)
+"""The signature is fetched beside the body."""

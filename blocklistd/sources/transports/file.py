@@ -1,4 +1,4 @@
-"""The file behind a file: URL, which may be a drop folder; blocking, so called in a thread."""
+"""The file behind a file: URL, or the newest file of the drop folder there. What blocks is called in a thread."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import unquote
 
 from blocklistd.errors import FetchError
+from blocklistd.limits import MAX_SIGNATURE_BYTES, PIECE
+from blocklistd.model import NotModified, Validators
+from blocklistd.sources.transports.transport import Arrived, Connection, Transport
+
+if TYPE_CHECKING:
+    from blocklistd.sources.transports.sink import Sink
 
 NOT_BODIES: Final = (".minisig", ".tmp", ".part")
 
@@ -110,3 +116,65 @@ def _open(path: Path, flags: int = 0) -> Taken:
         file.close()
         raise FetchError(f"{named(path)}: not a regular file")
     return Taken(path, file, found.st_size)
+
+
+class FileConnection(Connection):
+    """Reads what is there at the moment."""
+
+    async def body(self, sink: Sink) -> Arrived | NotModified:
+        import asyncio
+
+        found = await asyncio.to_thread(take, self.request.url)
+        try:
+            tag = found.tag()
+            if tag == self.request.validators.etag:
+                return NotModified()
+            sink.expect(found.size)
+            while data := await asyncio.to_thread(found.read, PIECE):
+                await sink.write(data)
+            if found.tag() != tag or sink.length != found.size:
+                raise FetchError(
+                    f"{named(found.path)}: changed while it was read: expected whole files, moved into place"
+                )
+        finally:
+            await asyncio.to_thread(found.close)
+        return Arrived(found.path.as_uri(), "identity", Validators(etag=tag))
+
+    async def signature(self, url: str) -> bytes:
+        import asyncio
+
+        return await asyncio.to_thread(read_beside, url, MAX_SIGNATURE_BYTES + 1)
+
+
+def check(url: str) -> None:
+    """Raises ValueError for a URL without a path."""
+    if not path_in(url):
+        raise ValueError("a path after `file:` (file:/srv/drop, file:///srv/drop, file:drop)")
+
+
+def path_in(url: str) -> str | None:
+    """The path in a file URL as the configuration has it, relative where it does not start with a slash; None where
+    there is none.
+
+    RFC 8089 has no relative file URLs; here `file:drop` is the folder next to the configuration file.
+    """
+    path = url[len("file:") :]
+    if path.startswith("//"):
+        host, slash, path = path[2:].partition("/")
+        if host not in ("", "localhost"):
+            return None
+        path = slash + path
+    path = unquote(path)
+    return path if path.isprintable() else None
+
+
+def absolute(url: str, folder: Path) -> str:
+    """The URL, of a path that may be relative to `folder`."""
+    path = path_in(url)
+    return (folder / path).as_uri() if path else url
+
+
+TRANSPORT: Final = Transport(
+    FileConnection, check=check, absolute=absolute, fetches_signatures=True, in_own_process=False
+)
+"""A file or a drop folder; it streams to a file, so the serving process does it."""

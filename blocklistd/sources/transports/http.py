@@ -1,0 +1,243 @@
+"""A connection over https, or http to loopback: which redirects are followed, and where credentials go.
+
+A body is neither decoded, verified nor parsed here. A hotline's own words (reason phrases, header values, targets of
+redirects) get into no error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from blocklistd.errors import FetchError
+from blocklistd.limits import CHUNK, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
+from blocklistd.model import NotModified, Validators
+from blocklistd.sources.transports.sink import Sink
+from blocklistd.sources.transports.transport import ETAG, LAST_MODIFIED, Arrived, Connection, scheme_of, shown
+from blocklistd.sources.transports.web import is_loopback
+
+CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
+HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
+REDIRECTS: Final = (301, 302, 303, 307, 308)
+EXPECTED: Final = "expected https:, or http: to loopback"
+
+
+class HttpConnection(Connection):
+    """Body and signature over one session."""
+
+    async def __aenter__(self) -> HttpConnection:
+        self._session = await _session().__aenter__()
+        try:
+            request = self.request
+            self._web = Web(self._session, request.url, request.headers, request.ssl, request.ssl_elsewhere)
+        except BaseException:
+            await self._session.close()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._session.close()
+
+    async def body(self, sink: Sink) -> Arrived | NotModified:
+        request, known = self.request, self.request.validators
+        headers = {"Accept-Encoding": "gzip, zstd"}
+        if known.etag:
+            headers["If-None-Match"] = known.etag
+        if known.last_modified:
+            headers["If-Modified-Since"] = known.last_modified
+        async with self._web.answer(request.url, headers) as (response, where, redirected):
+            if response.status == 304:
+                if known.etag or (known.last_modified and not redirected):
+                    return NotModified()
+                raise FetchError(
+                    f"{where}: status 304, not modified, to an unconditional request: expected 200 and a body"
+                )
+            _expect_ok(response, where, "url")
+            encoding = _coding(response)
+            if encoding is None:
+                raise FetchError(f"{where}: a content coding that was not asked for: expected identity, gzip or zstd")
+            # RFC 9112 section 6.3, rule 8: such a body ends where the connection does; a signature tells if too early
+            chunked = response.headers.getall("Transfer-Encoding", [""])[-1].lower().endswith("chunked")
+            framed = chunked or "Content-Length" in response.headers
+            if not framed and request.signature is None:
+                raise FetchError(f"{where}: no length and not chunked: expected a body that can be told from a cut one")
+            sink.expect(response.content_length or 0)
+            async for data in response.content.iter_any():
+                await sink.write(data)
+            return Arrived(request.url, encoding, _validators(response, redirected))
+
+    async def signature(self, url: str) -> bytes:
+        signature = b""
+        async with self._web.answer(url, {"Accept-Encoding": "identity"}) as (response, where, _):
+            _expect_ok(response, where, "signature")
+            if _coding(response) != "identity":
+                raise FetchError(f"{where}: a signature with a content coding: expected none")
+            async for data in response.content.iter_chunked(MAX_SIGNATURE_BYTES):
+                signature += data
+                if len(signature) > MAX_SIGNATURE_BYTES:
+                    break
+        return signature
+
+
+class Web:
+    """Makes requests with one session. `headers` and `trust` are for the origin of `home` alone.
+
+    `trust` None: the system's authorities, everywhere. Else other https origins are refused without `trust_elsewhere`.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        home: str,
+        headers: Mapping[str, str],
+        trust: ssl.SSLContext | None,
+        trust_elsewhere: ssl.SSLContext | None,
+    ) -> None:
+        self._session = session
+        self._home = _parse(home).origin() if scheme_of(home) in ("https", "http") else None
+        self._headers = headers
+        self._trust = trust
+        self._trust_elsewhere = trust_elsewhere
+
+    @asynccontextmanager
+    async def answer(
+        self, start: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, str, bool]]:
+        """The answer after at most MAX_REDIRECTS redirects, how errors name it, and whether there were any.
+
+        Raises FetchError, also for what goes wrong with the connection while the answer is read.
+        """
+        url, where = _parse(start), shown(start)
+        seen = [url]
+        sent = dict(headers)
+        try:
+            while True:
+                async with self._get(url, sent, where) as response:
+                    if response.status not in REDIRECTS:
+                        yield response, where, len(seen) > 1
+                        return
+                    url = _redirected(url, response.headers.get("Location"), seen, where)
+                seen.append(url)
+                where = f"{shown(start)} (redirected)"
+                sent.pop("If-Modified-Since", None)  # the date of another file says nothing about this one
+        except (aiohttp.ClientError, OSError) as error:
+            raise FetchError(f"{where}: {_reason(error)}") from None
+
+    @asynccontextmanager
+    async def _get(self, url: URL, headers: Mapping[str, str], where: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        own, trust = self._headers, self._trust
+        if url.origin() != self._home:
+            own, trust = {}, self._trust_elsewhere
+            if url.scheme == "https" and self._trust is not None and trust is None:
+                raise FetchError(f"{where}: another origin, which the `ca` of this source says nothing about: refused")
+        async with self._session.get(
+            url, headers={**own, **headers}, allow_redirects=False, ssl=True if trust is None else trust
+        ) as response:
+            yield response
+
+
+def _parse(text: str) -> URL:
+    try:
+        url = URL(text).with_fragment(None)
+    except ValueError:
+        raise FetchError(f"{shown(text)}: not a URL: {EXPECTED}") from None
+    return _allowed(url, shown(text))
+
+
+def _allowed(url: URL, where: str) -> URL:
+    if url.scheme not in ("https", "http") or not url.host:
+        raise FetchError(f"{where}: not a URL that can be fetched: {EXPECTED}")
+    if url.scheme == "http" and not is_loopback(url.host):
+        raise FetchError(f"{where}: http: to another machine: {EXPECTED}")
+    if url.user is not None or url.password is not None:
+        raise FetchError(f"{where}: a user or password in the URL: expected them in `auth`")
+    return url
+
+
+def _redirected(url: URL, location: str | None, seen: list[URL], where: str) -> URL:
+    """The next stop (RFC 9110 section 15.4), where it may be gone to."""
+    if not location:
+        raise FetchError(f"{where}: redirects without saying where: expected a Location, or the list")
+    try:
+        target = url.join(URL(location)).with_fragment(None)
+    except ValueError:
+        raise FetchError(f"{where}: redirects to what is no URL: {EXPECTED}") from None
+    if url.scheme == "https" and target.scheme != "https":
+        raise FetchError(f"{where}: redirects from https to something else: expected https:, check `url`")
+    if target in seen:
+        raise FetchError(f"{where}: redirects in a circle: expected the list, check `url`")
+    if len(seen) > MAX_REDIRECTS:
+        raise FetchError(f"{where}: redirects more than {MAX_REDIRECTS} times: expected the list, check `url`")
+    return _allowed(target, f"{where}, its redirect")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in words that hold neither a library's internals nor the other side's bytes."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve: check `url`, and the resolver of this machine"
+    cause: Exception = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        found = cause.verify_message.partition(",")[0]
+        return (
+            f"its certificate is not trusted: {found}: expected one for this host by `ca` or the system's authorities"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {(cause.reason or 'no reason given').replace('_', ' ').lower()}: expected TLS 1.2 or newer"
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
+        return f"{os.strerror(cause.errno)}: expected an answer, check `url` and the way there"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed without an answer: expected HTTP, check `url`"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the body was cut short: expected as much as was announced"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "not an HTTP answer: expected HTTP/1.1 with headers of at most 8 KiB, check `url`"
+    return "the connection broke: expected a whole answer"
+
+
+def _session() -> aiohttp.ClientSession:
+    """Bytes as they are sent; no cookies; no proxies or passwords from the environment; `fetch` has the one timeout."""
+    return aiohttp.ClientSession(
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "blocklistd"},
+        read_bufsize=CHUNK,
+        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+        trust_env=False,
+    )
+
+
+def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
+    """`key` is the one of the source's configuration that says where the answer comes from."""
+    if response.status != 200:
+        hint = HINTS.get(response.status, "the next pull tries again").format(key)
+        raise FetchError(f"{where}: status {response.status}: expected 200, {hint}")
+
+
+def _coding(response: aiohttp.ClientResponse) -> str | None:
+    """None for one that was not asked for, several of them included."""
+    return CODINGS.get(",".join(response.headers.getall("Content-Encoding", [])).strip().lower())
+
+
+def _validators(response: aiohttp.ClientResponse, redirected: bool) -> Validators:
+    """The answer's own, where they are bytes that can be kept and sent back.
+
+    After a redirect the date is left out: that of another file, behind the next redirect, may be older and yet new.
+    """
+
+    def header(name: str, pattern: re.Pattern[str]) -> str | None:
+        value = response.headers.get(name, "")
+        return value if pattern.fullmatch(value) else None
+
+    return Validators(header("ETag", ETAG), None if redirected else header("Last-Modified", LAST_MODIFIED))

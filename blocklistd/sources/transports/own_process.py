@@ -1,0 +1,70 @@
+"""A transport in a process of its own: it has its one request, sockets, and the file that it writes; nothing else.
+
+Body and signature are fetched by a job each. What a job answers is checked, and the body that it wrote is hashed again:
+the process may have been taken over by what it spoke to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from blocklistd.errors import FetchError
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import FETCH, enter_filter
+from blocklistd.model import NotModified
+from blocklistd.sources.transports import transport_of
+from blocklistd.sources.transports.sink import Sink
+from blocklistd.sources.transports.transport import Arrived, Connection, Request
+
+
+class InOwnProcess(Connection):
+    """Runs the calls of the transport's own connection elsewhere."""
+
+    def __init__(self, request: Request, jobs: Jobs) -> None:
+        super().__init__(replace(request, ssl=None, ssl_elsewhere=None))
+        self._jobs = jobs
+        self._limits = replace(FETCH, wall=request.timeout, file=request.max_bytes)
+
+    async def body(self, sink: Sink) -> Arrived | NotModified:
+        answer = await self._jobs.run(fetch_body, self.request, sink.path, limits=self._limits)
+        if answer is None:
+            return NotModified()
+        await sink.adopt()
+        return Arrived.from_json(answer)
+
+    async def signature(self, url: str) -> bytes:
+        answer = await self._jobs.run(fetch_signature, self.request, url, limits=self._limits)
+        try:
+            return bytes.fromhex(answer)
+        except (TypeError, ValueError):
+            raise FetchError("the process that fetched the signature answered something else") from None
+
+
+def fetch_body(request: Request, path: Path) -> dict[str, Any] | None:
+    """The job: the body as the new file `path`; the fields of Arrived, or None where the validators hold."""
+
+    async def run() -> Arrived | NotModified:
+        sink = Sink(path, request)
+        async with transport_of(request.url).open(request) as connection:
+            await sink.create()
+            enter_filter(network=True)
+            arrived = await connection.body(sink)
+            await sink.finish()
+            return arrived
+
+    arrived = asyncio.run(run())
+    return None if isinstance(arrived, NotModified) else arrived.to_json()
+
+
+def fetch_signature(request: Request, url: str) -> str:
+    """The job: the signature at `url`, in hex."""
+
+    async def run() -> bytes:
+        async with transport_of(url).open(request) as connection:
+            enter_filter(network=True)
+            return await connection.signature(url)
+
+    return asyncio.run(run()).hex()

@@ -1,0 +1,36 @@
+"""What the pipeline is given: where a source's credentials and authorities go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from blocklistd.daemon.plans import source_plans
+from blocklistd.model import SourceId, Validators
+from blocklistd.sources.transports.transport import Request
+from tests.certificates import make_certificate
+
+from .configuring import read, source
+
+
+def request(folder: Path, **keys: str) -> Request:
+    plans = source_plans(read(folder, source(**keys)))
+    return plans[SourceId("hotline-a")].request(Validators())
+
+
+@pytest.mark.parametrize(
+    ("method", "ca", "elsewhere"),
+    [("none", False, True), ("none", True, False), ("pinned-tls", False, False), ("pinned-tls", True, False)],
+)
+def test_what_is_pinned_is_pinned_for_every_origin(tmp_path: Path, method: str, ca: bool, elsewhere: bool) -> None:
+    make_certificate(tmp_path, "ours")
+    keys = {"auth": "{client_cert: {cert: ours.pem, key: {file: ours.key}}}", "ca": "ours.pem" if ca else ""}
+    asked = request(tmp_path, verify=f"{{method: {method}}}", **keys)
+    assert asked.ssl is not None
+    assert (asked.ssl_elsewhere is not None) is elsewhere
+
+
+def test_tls_is_for_what_uses_it(tmp_path: Path) -> None:
+    assert request(tmp_path, url="http://127.0.0.1/").ssl is None
+    assert request(tmp_path, url="file:drop").url == (tmp_path / "drop").as_uri()
