@@ -36,6 +36,9 @@ class Stations:
     def went_live(self, list_id: str, seconds: float) -> None:
         """A version went live so long after the pull that brought it began."""
 
+    def transferred(self, kind: str, seconds: float) -> None:
+        """A zone transfer, AXFR or IXFR, was sent to its end."""
+
     @contextmanager
     def pulling(self) -> Iterator[None]:
         """What goes live in the block was brought by one pull."""
@@ -61,3 +64,7 @@ class Stations:
             failed = False
         finally:
             self.took(station, subject, time.perf_counter() - began, failed=failed)
+
+
+UNHEARD: Final = Stations()
+"""For who is given nobody to tell."""

@@ -41,6 +41,7 @@ from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
 from blocklistd.model import ListId, Sha256, SourceId
 from blocklistd.ops import logs, loop, systemd
+from blocklistd.ops.collectors import ListCollector, ServingCollector, StoredCollector, ZoneCollector
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import Health
 from blocklistd.ops.metrics import Metrics
@@ -102,11 +103,9 @@ class Application:
                 self._tls = server_context(config.feed.tls.cert, config.feed.tls.key)
             stack.enter_context(Store(config.state_dir).locked())
             store = await asyncio.to_thread(open_store, config.state_dir)
-            self.database = Database(store.database, store.epoch)
-            self.database.stations = self.metrics
+            self.database = Database(store.database, store.epoch, self.metrics)
             stack.callback(self.database.close)
-            self.jobs = Jobs()
-            self.jobs.stations = self.metrics
+            self.jobs = Jobs(self.metrics)
             stack.callback(self.jobs.close)
             warming = asyncio.ensure_future(self.jobs.warm())
             stack.callback(warming.cancel)
@@ -172,7 +171,6 @@ class Application:
             zones,
             self.renderings,
             self.scheduler,
-            metrics,
             clock,
             repair,
         )
@@ -215,8 +213,15 @@ class Application:
     async def _listen(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         feed = Feed(self.catalogue, self.access, self.renderings)
         self._feed = Listener(feed.answer, self._observe_request)
-        self._ops = Listener(Health(self._not_ready, self._metrics_text).answer)
+        self._ops = Listener(Health(self._not_ready, self.metrics.text).answer)
         self._control = Listener(Control(COMMANDS.values(), self.operations, self._roles).answer)
+        for collector in (
+            ListCollector(self.catalogue, self.publisher.signed, self.publisher.trust, self.clock),
+            ZoneCollector(self.served_zones, self.zones, lambda: self.config),
+            StoredCollector(self.database, self.zones.secondaries, self.clock, lambda: self.config),
+            ServingCollector(self.jobs, self._feed, self.catalogue, self._not_ready, self.store.state_dir),
+        ):
+            self.metrics.registry.register(collector)
         stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
         stack.push_async_callback(lambda: asyncio.gather(self._feed.stop(), self._control.stop()))
         for listener, bound, tls in (
@@ -235,8 +240,8 @@ class Application:
                 usable=self.zones.usable,
                 retry=retry,
                 give_up=give_up,
+                stations=self.metrics,
             )
-            self._dns.transferred = self.metrics.transferred
             await self._dns.start(sockets["dns"], sockets["datagrams"])
             self.metrics.registry.register(DnsCollector(self._dns))
             stack.push_async_callback(self._dns.stop)
@@ -337,16 +342,6 @@ class Application:
             return ["stopping"]
         found = missing(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
         return [*([] if self._ready else ["starting"]), *found]
-
-    async def _metrics_text(self) -> bytes:
-        for view in self.catalogue:
-            self.metrics.set_list(view)
-        self.metrics.set_serving(self.jobs, self._feed, self.catalogue)
-        self.metrics.set_signatures(self.publisher.signed, self.clock())
-        self.metrics.set_zones(self.served_zones, self.zones.behind)
-        self.metrics.ready.set(not self._not_ready())
-        self.metrics.root_expires.set(self.publisher.trust.expires.timestamp())
-        return await self.metrics.text()
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string

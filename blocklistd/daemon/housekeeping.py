@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from blocklistd.config import Config
+from blocklistd.config import Config, Source
 from blocklistd.config.values import written
 from blocklistd.daemon import plans
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS, RESIGN_PARTS, SWEEP_MINUTES, SWEEP_SPARES, UPKEEP_MINUTES
-from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.renderings import StoredRenderings
-from blocklistd.store import candidates, upkeep
+from blocklistd.store import upkeep
 from blocklistd.store.database import Database
-from blocklistd.store.pulls import source_state
+from blocklistd.store.pulls import SourceState, source_states
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.times import rfc3339
@@ -45,7 +43,6 @@ class Housekeeping:
         zones: ZonePublisher,
         renderings: StoredRenderings,
         scheduler: Scheduler,
-        metrics: Metrics,
         clock: Callable[[], datetime],
         repair: Repair,
     ) -> None:
@@ -59,16 +56,14 @@ class Housekeeping:
         self._zones = zones
         self._renderings = renderings
         self._scheduler = scheduler
-        self._metrics = metrics
         self._clock = clock
         self._repair = repair
 
     async def schedule(self) -> None:
         now = self._clock()
-        for name, source in self.config.sources.items():
-            last = (await self._database.reading(functools.partial(source_state, source=name))).last_pull
-            work = functools.partial(self._pipeline.pull, name)
-            self._scheduler.pull(f"pull {name}", plans.trigger(source), work, last, now)
+        for source, state in await self._sources():
+            work = functools.partial(self._pipeline.pull, source.id)
+            self._scheduler.pull(f"pull {source.id}", plans.trigger(source), work, state.last_pull, now)
         shortest = min([self.config.keys.timestamp_expires, *(found.expires for found in self.config.lists.values())])
         # twice as often as something can be due, so that what is due is at most half a turn late
         period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
@@ -92,25 +87,23 @@ class Housekeeping:
         now = self._clock()
         if self._zones.behind:
             await self.advance_zones()
-        self._metrics.held.set(await self._database.reading(candidates.count_held))
-        zones = [zone.name for zone in self.config.zones.values()]
-        furthest = self._zones.secondaries.furthest
-        for zone, seconds in (await self._database.reading(lambda connection: furthest(connection, zones))).items():
-            self._metrics.secondary_lag.labels(zone).set(seconds)
-        disk = await asyncio.to_thread(shutil.disk_usage, self._store.state_dir)
-        self._metrics.set_state(disk.total, disk.free)
         alarm = self._publisher.trust.alarm(now)
         if alarm:
             log.warning("%s", alarm)
         if self.certificate_until is not None and self.certificate_until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
             log.warning("feed.tls.cert is good until %s only: renew it, then reload", rfc3339(self.certificate_until))
-        for name, source in self.config.sources.items():
-            state = await self._database.reading(functools.partial(source_state, source=name))
-            overdue = state.last_accepted is None or now - state.last_accepted > source.max_age
-            self._metrics.set_source(name, state.last_accepted, overdue)
-            if overdue and state.last_pull is not None:
+        for source, state in await self._sources():
+            if state.last_pull is not None and state.is_overdue(source.max_age, now):
                 last = f"the last was {rfc3339(state.last_accepted)}" if state.last_accepted else "there was none yet"
-                log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(source.max_age), last)
+                log.warning(
+                    "source %s: no accepted pull for max_age (%s): %s", source.id, written(source.max_age), last
+                )
+
+    async def _sources(self) -> list[tuple[Source, SourceState]]:
+        """Each source of the configuration, and what the store has of it."""
+        sources = self.config.sources
+        states = await self._database.reading(functools.partial(source_states, names=sources))
+        return [(sources[name], state) for name, state in states.items()]
 
     async def sweep(self) -> None:
         """Stops nobody: files that a job may be about to name are spared."""

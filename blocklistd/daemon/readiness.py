@@ -27,5 +27,5 @@ def missing(
             for plan in plans.zone_plans(config).values():
                 if plan.list == view.id and served.get(wire_name(plan.name)) is None:
                     yield f"zone {plan.name} has no serial yet"
-    for zone, reason in zones.damaged.items():
+    for zone, reason in zones.damaged.copy().items():
         yield f"zone {zone}: {reason}"

@@ -31,7 +31,7 @@ from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import JOB_START, MAX_JOB_REPORT, MAX_JOBS
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import UNHEARD, Stations
 
 log: Final = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGN
 class Jobs:
     """The forkserver and the threads that wait for its children."""
 
-    def __init__(self) -> None:
+    def __init__(self, stations: Stations = UNHEARD) -> None:
+        self._stations = stations
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a server that forks has no other threads
@@ -61,7 +62,6 @@ class Jobs:
         self._closed = False
         self.asked = 0
         """Jobs that run or wait."""
-        self.stations = Stations()
 
     async def warm(self) -> None:
         """Starts the server and imports everything, so that the first pull does not wait for it. Where that fails, the
@@ -82,10 +82,10 @@ class Jobs:
         began = time.perf_counter()
         try:
             value, peak = await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
-            self.stations.worked(work.__name__.strip("_").removeprefix("job_"), time.perf_counter() - began, peak)
+            self._stations.worked(work.__name__.strip("_").removeprefix("job_"), time.perf_counter() - began, peak)
             return value
         except JobError as error:
-            self.stations.died(error.cause)
+            self._stations.died(error.cause)
             raise
         finally:
             self.asked -= 1

@@ -59,6 +59,15 @@ class Terminal(logging.Formatter):
         return f"\x1b[{_COLOUR.get(record.levelno, '0')}m{text}\x1b[0m" if self._colours else text
 
 
+LIBRARIES: Final = {
+    "apscheduler": logging.ERROR,  # its warnings repeat ours
+    "apscheduler.executors": logging.CRITICAL,  # its tracebacks hold what was worked on
+    "asyncio": logging.ERROR,  # in debug mode it warns of slow calls, with their arguments
+    "aiohttp.server": logging.CRITICAL,  # its tracebacks hold what a stranger sent
+}
+"""From which level on some are heard."""
+
+
 def formatter(wanted: str, stream: TextIO) -> logging.Formatter:
     """`auto`: the journal under systemd, text on a terminal, else JSON."""
     if wanted == "auto":
@@ -86,6 +95,5 @@ def configure(level: str, wanted: str, stream: TextIO | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("blocklistd").setLevel(level.upper())
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # its warnings repeat ours
-    logging.getLogger("asyncio").setLevel(logging.ERROR)  # in debug mode it warns of slow calls, with their arguments
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # its tracebacks hold what a stranger sent
+    for name, lowest in LIBRARIES.items():
+        logging.getLogger(name).setLevel(lowest)

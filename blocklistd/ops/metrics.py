@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Set
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import (
@@ -17,14 +16,10 @@ from prometheus_client import (
 )
 from prometheus_client.metrics import MetricWrapperBase
 
-from blocklistd.jobs.runner import CAUSES, Jobs
-from blocklistd.model import ListId, Outcome
+from blocklistd.jobs.runner import CAUSES
+from blocklistd.model import Outcome
 from blocklistd.ops.process import Process
 from blocklistd.pipeline.pull import Pull
-from blocklistd.serve.dns.zones import Zones
-from blocklistd.serve.http.catalogue import Catalogue, ListView
-from blocklistd.serve.http.listener import Listener
-from blocklistd.store.metadata import SignedRole
 from blocklistd.telemetry import Stations
 
 HANDLED: Final = {
@@ -49,7 +44,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a line for each co
 
 
 class Metrics(Stations):
-    """One registry a process; the figures of lists and sources are set when it is scraped."""
+    """One registry a process: what events count. What is state is collected when it is scraped (ops/collectors.py)."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -63,26 +58,6 @@ class Metrics(Stations):
         )
         self.rejected = Gauge(
             "blocklistd_source_rejected", "Records refused in the newest body", ["source"], registry=registry
-        )
-        self.accepted = Gauge(
-            "blocklistd_source_accepted_timestamp_seconds", "When a pull last succeeded", ["source"], registry=registry
-        )
-        self.overdue = Gauge(
-            "blocklistd_source_overdue", "1: no accepted pull for max_age", ["source"], registry=registry
-        )
-        self.version = Gauge("blocklistd_list_version", "The live version", ["list"], registry=registry)
-        self.entries = Gauge("blocklistd_list_entries", "Entries of the live version", ["list"], registry=registry)
-        self.published = Gauge(
-            "blocklistd_list_published_timestamp_seconds", "When the live version was made", ["list"], registry=registry
-        )
-        self.expires = Gauge(
-            "blocklistd_list_expires_timestamp_seconds", "When the list's targets expire", ["list"], registry=registry
-        )
-        self.zone_serial = Gauge("blocklistd_zone_serial", "The serial that is served", ["zone"], registry=registry)
-        self.zone_records = Gauge("blocklistd_zone_records", "Rules without the apex", ["zone"], registry=registry)
-        self.held = Gauge("blocklistd_candidates_held", "Candidates that wait for a reviewer", registry=registry)
-        self.root_expires = Gauge(
-            "blocklistd_root_expires_timestamp_seconds", "When root.json expires", registry=registry
         )
         self.requests = Counter(
             "blocklistd_feed_requests",
@@ -112,8 +87,6 @@ class Metrics(Stations):
         self._handled = {
             what: Counter(name, text, [label], registry=registry) for what, (name, text, label) in HANDLED.items()
         }
-        self.jobs_running = Gauge("blocklistd_jobs_running", "Jobs that have a process", registry=registry)
-        self.jobs_waiting = Gauge("blocklistd_jobs_waiting", "Jobs that wait for one", registry=registry)
         self.loop_lag = Histogram(
             "blocklistd_loop_lag_seconds",
             "How late the event loop was",
@@ -123,23 +96,9 @@ class Metrics(Stations):
         self.loop_lag_max = Gauge(
             "blocklistd_loop_lag_max_seconds", "The latest that it was since the last scrape", registry=registry
         )
+        self.loop_lag_max.set_function(self._take_latest)
         self._latest = 0.0
         self.sent_bytes = Counter("blocklistd_feed_sent_bytes", "Bytes of the feed's answers", registry=registry)
-        self.connections = Gauge("blocklistd_feed_connections", "Open connections", registry=registry)
-        self.waiting = Gauge("blocklistd_feed_waiting", "Long polls under way", registry=registry)
-        self.ready = Gauge("blocklistd_ready", "1: /readyz says so", registry=registry)
-        self.zone_behind = Gauge(
-            "blocklistd_zone_behind",
-            "1: the zone could not be brought to its list's version",
-            ["zone"],
-            registry=registry,
-        )
-        self.secondary_lag = Gauge(
-            "blocklistd_zone_secondary_lag_seconds",
-            "How long the secondary that is furthest behind has lacked a serial",
-            ["zone"],
-            registry=registry,
-        )
         self.publish_seconds = Histogram(
             "blocklistd_publish_seconds",
             "From the beginning of a pull until its version was served",
@@ -149,18 +108,6 @@ class Metrics(Stations):
         )
         self.held_by = Counter(
             "blocklistd_held", "Candidates that a guard holds, by guard", ["list", "guard"], registry=registry
-        )
-        self.signatures_expire = Gauge(
-            "blocklistd_list_signatures_expire_timestamp_seconds",
-            "When the first of the list's signatures expires",
-            ["list"],
-            registry=registry,
-        )
-        self.signatures_left = Gauge(
-            "blocklistd_list_signatures_left_ratio",
-            "The share of its life that the list's oldest signature has left",
-            ["list"],
-            registry=registry,
         )
         self.job_seconds = Histogram(
             "blocklistd_job_seconds",
@@ -186,10 +133,6 @@ class Metrics(Stations):
             ["kind"],
             buckets=_STATION_BUCKETS,
             registry=registry,
-        )
-        self.state_free = Gauge("blocklistd_state_free_bytes", "What is free where the state_dir is", registry=registry)
-        self.state_size = Gauge(
-            "blocklistd_state_size_bytes", "The size of the file system where it is", registry=registry
         )
         self._scraping = asyncio.Lock()
         self._known: dict[str, set[str]] = {"source": set(), "list": set(), "zone": set()}
@@ -225,12 +168,9 @@ class Metrics(Stations):
     @property
     def _about(self) -> dict[str, tuple[MetricWrapperBase, ...]]:
         return {
-            "source": (self.rejected, self.accepted, self.overdue, self.pulls, self.pull_seconds),
-            "list": (
-                *(self.version, self.entries, self.published, self.expires),
-                *(self.signatures_expire, self.signatures_left, self.publish_seconds, self.held_by),
-            ),
-            "zone": (self.zone_serial, self.zone_records, self.zone_behind, self.secondary_lag),
+            "source": (self.rejected, self.pulls, self.pull_seconds),
+            "list": (self.publish_seconds, self.held_by),
+            "zone": (),
         }
 
     # -- stations --------------------------------------------------------------------------------------------------
@@ -264,6 +204,10 @@ class Metrics(Stations):
         self.loop_lag.observe(seconds)
         self._latest = max(self._latest, seconds)
 
+    def _take_latest(self) -> float:
+        latest, self._latest = self._latest, 0.0
+        return latest
+
     # -- what was asked of us --------------------------------------------------------------------------------------
 
     def observe_request(self, status: int, path: str, waited: bool, seconds: float, length: int) -> None:
@@ -286,46 +230,6 @@ class Metrics(Stations):
         self.pull_seconds.labels(pull.source).observe(pull.seconds)
         if pull.report is not None:
             self.rejected.labels(pull.source).set(pull.report.rejects)
-
-    def set_list(self, view: ListView) -> None:
-        self.version.labels(view.id).set(view.version)
-        self.entries.labels(view.id).set(view.live.entries if view.live else 0)
-        self.published.labels(view.id).set(view.live.time.timestamp() if view.live else 0)
-        self.expires.labels(view.id).set(view.expires.timestamp())
-
-    def set_source(self, source: str, last_accepted: datetime | None, overdue: bool) -> None:
-        self.accepted.labels(source).set(last_accepted.timestamp() if last_accepted else 0)
-        self.overdue.labels(source).set(int(overdue))
-
-    # -- what is so now --------------------------------------------------------------------------------------------
-
-    def set_serving(self, jobs: Jobs, feed: Listener, catalogue: Catalogue) -> None:
-        self.jobs_running.set(jobs.running)
-        self.jobs_waiting.set(max(0, jobs.asked - jobs.running))
-        self.connections.set(feed.connections)
-        self.waiting.set(catalogue.waiting)
-        self.loop_lag_max.set(self._latest)
-        self._latest = 0.0
-
-    def set_zones(self, zones: Zones, behind: Set[str]) -> None:
-        """A zone that never had a serial can be behind as well."""
-        for zone in zones.views().values():
-            if zone is not None:
-                self.zone_serial.labels(zone.plan.name).set(zone.serial % 2**32)
-                self.zone_records.labels(zone.plan.name).set(zone.records)
-        for name in self._known["zone"]:
-            self.zone_behind.labels(name).set(int(name in behind))
-
-    def set_signatures(self, signed: Mapping[ListId, Mapping[str, SignedRole]], now: datetime) -> None:
-        for list_id, roles in dict(signed).items():
-            self.signatures_expire.labels(list_id).set(min(role.expires for role in roles.values()).timestamp())
-            left = min((role.expires - now) / (role.expires - role.signed) for role in roles.values())
-            self.signatures_left.labels(list_id).set(left)
-
-    def set_state(self, size: int, free: int) -> None:
-        """Bytes of the file system of the state_dir."""
-        self.state_size.set(size)
-        self.state_free.set(free)
 
     async def text(self) -> bytes:
         """For Prometheus; one at a time, and off the loop: a hundred sources and lists are 10,000 lines."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
@@ -18,7 +19,6 @@ from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
-SOON: Final = timedelta(milliseconds=50)
 CLOCK_LOOK: Final = 10.0  # seconds between two looks at the clock
 
 
@@ -42,6 +42,7 @@ class Scheduler:
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
+        self._scheduler.add_listener(_failed, EVENT_JOB_ERROR)
 
     def start(self) -> None:
         self._scheduler.start()
@@ -51,8 +52,8 @@ class Scheduler:
             self._scheduler.shutdown(wait=False)
 
     async def watch(self, clock: Callable[[], datetime], interval: float = CLOCK_LOOK) -> None:
-        """Ends when it is cancelled. What is due is due by the wall clock: where that is set back, all of it would wait
-        until the old time comes again."""
+        """Ends when it is cancelled. APScheduler waits for times of the wall clock: where that is set back, all work
+        would wait until the old time comes again."""
         last = clock()
         while True:
             await asyncio.sleep(interval)
@@ -60,49 +61,25 @@ class Scheduler:
             if now < last:
                 log.warning("the clock was set back by %s: what is due is reckoned anew", last - now)
                 for job in self._scheduler.get_jobs():
-                    job.modify(next_run_time=next_time(job.trigger, now, now))
+                    job.modify(next_run_time=job.trigger.get_next_fire_time(now, now))
             last = now
 
     def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
-        """At once if it never ran or its time has passed while nobody was there, else when it is due."""
-        due = next_time(trigger, last, now)
-        self._scheduler.add_job(
-            _ending_quietly(work), trigger, id=name, next_run_time=max(due, now + SOON), replace_existing=True
-        )
+        """At once if it never ran or its time has passed while nobody was there, else when it is due after `last`."""
+        due = trigger.get_next_fire_time(min(last, now), now) if last else now
+        # not before now: APScheduler would go through every run that was missed, to make one of them
+        self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
     def every(self, name: str, period: timedelta, work: Work) -> None:
-        self._scheduler.add_job(
-            _ending_quietly(work),
-            IntervalTrigger(seconds=period.total_seconds(), timezone=UTC),
-            id=name,
-            replace_existing=True,
-        )
+        trigger = IntervalTrigger(seconds=period.total_seconds(), timezone=UTC)
+        self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
     def drop(self, name: str) -> None:
         if self._scheduler.get_job(name):
             self._scheduler.remove_job(name)
 
 
-def _ending_quietly(work: Work) -> Work:
-    """APScheduler reports whatever leaves its work, a stop among it, with all that the traceback holds."""
-
-    async def run() -> None:
-        try:
-            await work()
-        except asyncio.CancelledError:
-            log.debug("stopped in the middle of its work")
-        except Exception as error:
-            log.error("scheduled work failed: %s", told(error))
-
-    return run
-
-
-def next_time(trigger: BaseTrigger, last: datetime | None, now: datetime) -> datetime:
-    """When a trigger that last ran at `last` is due; never later than one turn from now."""
-    if last is None:
-        return now
-    if isinstance(trigger, IntervalTrigger):
-        turn: timedelta = trigger.interval
-        return min(last, now) + turn
-    due: datetime | None = trigger.get_next_fire_time(None, last + timedelta(seconds=1))
-    return due if due is not None else now
+def _failed(event: JobExecutionEvent) -> None:
+    """Of APScheduler's own report only this is logged (ops.logs): it holds all that the traceback does."""
+    if not isinstance(event.exception, asyncio.CancelledError):  # a stop
+        log.error("scheduled work failed: %s", told(event.exception))

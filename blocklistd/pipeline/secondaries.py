@@ -64,9 +64,9 @@ class Secondaries:
             entitled = {peer.subscriber for peer in self._zones.peers if name in peer.zones}
             serials = {
                 sighting.serial
-                for (subscriber, of), known in self.sightings.items()
+                for (subscriber, of), known in self.sightings.copy().items()
                 if of == name and subscriber in entitled
-                for sighting in known.values()
+                for sighting in known.copy().values()
                 if sighting.serial is not None and now - sighting.seen < timedelta(days=1)
             }
             since = time_after(connection, zone, min(serials), skipped=1) if serials else None

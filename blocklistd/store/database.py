@@ -23,7 +23,7 @@ from blocklistd.errors import FencedError, StoreError
 from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.store import schema
 from blocklistd.store.audit import AUDITED, HeadFile
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import UNHEARD, Stations
 
 T = TypeVar("T")
 
@@ -36,12 +36,12 @@ HEAD: Final = "0003"
 class Database:
     """One process's way to the state. Transactions are short; no call may be made on the event loop."""
 
-    def __init__(self, path: Path, epoch: int = 0) -> None:
+    def __init__(self, path: Path, epoch: int = 0, stations: Stations = UNHEARD) -> None:
         self.path = path
         self.epoch = epoch
         self.engine = _engine(path)
         self.head_file = HeadFile(path.parent / "audit-head")
-        self.stations = Stations()
+        self._stations = stations
 
     def close(self) -> None:
         self.engine.dispose()
@@ -59,7 +59,7 @@ class Database:
         Raises FencedError if another daemon took over, StoreError if the database can't be written.
         """
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
-            with self.stations.timed("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
+            with self._stations.timed("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
                 transaction = connection.begin()
             with transaction:
                 self._check_epoch(connection)
@@ -84,7 +84,7 @@ class Database:
             with self.write() as connection:
                 return change(connection)
 
-        with self.stations.timed("database", "write"):
+        with self._stations.timed("database", "write"):
             return await asyncio.to_thread(run)
 
     def keep_head(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, select, update
@@ -42,12 +42,23 @@ class SourceState:
     reason: str | None = None
     candidate: CandidateId | None = None
 
+    def is_overdue(self, max_age: timedelta, now: datetime) -> bool:
+        """Whether no pull was accepted for `max_age`."""
+        return self.last_accepted is None or now - self.last_accepted > max_age
+
 
 def source_state(connection: Connection, source: SourceId, settings: str = "") -> SourceState:
     """`settings` are the source's present ones (its URL, format, key …): what was read with others is not `current`,
     and its validators are not used."""
     row = connection.execute(select(sources).where(sources.c.id == source)).first()
     return SourceState(source) if row is None else _state(row, settings)
+
+
+def source_states(connection: Connection, names: Iterable[SourceId]) -> dict[SourceId, SourceState]:
+    """Each of the sources, whatever settings it was read with."""
+    names = list(names)
+    rows = {row.id: row for row in connection.execute(select(sources).where(sources.c.id.in_(names)))}
+    return {name: _state(rows[name], "") if name in rows else SourceState(name) for name in names}
 
 
 def _state(row: Row[Any], settings: str) -> SourceState:

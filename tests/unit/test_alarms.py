@@ -9,36 +9,26 @@ from pathlib import Path
 
 import yaml
 
-from blocklistd.ops.dns_metrics import DnsCollector
-from blocklistd.ops.metrics import Metrics
-from blocklistd.serve.dns.server import DnsServer
-from blocklistd.serve.dns.zones import Zones
 from tests.peers import peer
+from tests.unit.test_ops_collectors import scraped
 
 RULES = Path(__file__).parents[2] / "config" / "prometheus" / "blocklistd.rules.yml"
 
 
-def known() -> set[str]:
+def known(folder: Path) -> set[str]:
     """Every name that a scrape can have."""
-
-    async def nothing(*_: object) -> None:
-        return None
-
-    metrics = Metrics()
-    server = DnsServer(Zones(), nothing, lambda seen: None, usable=nothing, retry=1, give_up=1)
-    metrics.registry.register(DnsCollector(server))
     found = set()
-    for family in metrics.registry.collect():
+    for family in scraped(folder).collect():
         if family.type == "histogram":
             found |= {f"{family.name}{suffix}" for suffix in ("_bucket", "_count", "_sum")}
         found.add(f"{family.name}_total" if family.type == "counter" else family.name)
     return found
 
 
-def test_the_rules_name_metrics_that_there_are() -> None:
+def test_the_rules_name_metrics_that_there_are(tmp_path: Path) -> None:
     named = set(re.findall(r"\bblocklistd_[a-z_]+", RULES.read_text()))
     assert len(named) > 10
-    assert named <= known()
+    assert named <= known(tmp_path)
 
 
 def test_each_alarm_says_how_bad_it_is_and_what_to_do() -> None:

@@ -137,3 +137,24 @@ def test_what_is_pure_does_no_io_and_reads_no_clock(name: str) -> None:
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 assert called not in CLOCKS, f"{path.name}:{node.lineno} reads a clock"
                 assert called != "open", f"{path.name}:{node.lineno} opens a file"
+
+
+def test_nothing_private_of_aiohttp_is_used() -> None:
+    """Only what `aiohttp` and `aiohttp.web` export, and no name with an underscore: nor in a subclass of theirs."""
+    for path in modules():
+        names = [name for name in imports(path) if name.split(".")[0] == "aiohttp"]
+        if not names:
+            continue
+        assert {name.rpartition(".")[0] or name for name in names} <= {"aiohttp", "aiohttp.web"}, path
+        tree = ast.parse(path.read_text())
+        assert {owner for owner, _ in underscored(tree)} <= {"self"}, path
+        for kind in ast.walk(tree):
+            if isinstance(kind, ast.ClassDef) and any(ast.unparse(base).startswith("web.") for base in kind.bases):
+                assert not list(underscored(kind)), f"{path}: {kind.name}"
+
+
+def underscored(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """(owner, name) of each attribute that begins with one underscore."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            yield ast.unparse(node.value), node.attr

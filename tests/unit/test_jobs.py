@@ -30,8 +30,13 @@ TIGHT = JobLimits(wall=30.0, memory=256 * MIB, cpu=2, file=1 * MIB)
 
 
 @pytest.fixture
-async def jobs() -> AsyncIterator[Jobs]:
-    pool = Jobs()
+def counted() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def jobs(counted: Metrics) -> AsyncIterator[Jobs]:
+    pool = Jobs(counted)
     yield pool
     await asyncio.to_thread(pool.close)
 
@@ -160,8 +165,7 @@ def hold_memory() -> int:
     return len(bytearray(b"x" * (200 * MIB)))
 
 
-async def test_what_a_job_took_is_counted(jobs: Jobs) -> None:
-    jobs.stations = counted = Metrics()
+async def test_what_a_job_took_is_counted(jobs: Jobs, counted: Metrics) -> None:
     await jobs.run(hold_memory, limits=ROOMY)
     peak = counted.registry.get_sample_value("blocklistd_job_peak_memory_bytes", {"job": "hold_memory"})
     assert peak is not None
@@ -169,8 +173,7 @@ async def test_what_a_job_took_is_counted(jobs: Jobs) -> None:
     assert counted.registry.get_sample_value("blocklistd_job_seconds_count", {"job": "hold_memory"}) == 1
 
 
-async def test_an_errors_kind_that_the_product_knows_is_no_death(jobs: Jobs) -> None:
-    jobs.stations = counted = Metrics()
+async def test_an_errors_kind_that_the_product_knows_is_no_death(jobs: Jobs, counted: Metrics) -> None:
     with pytest.raises(VerifyError):
         await jobs.run(refuse, limits=ROOMY)
     assert not counted.registry.get_sample_value("blocklistd_job_deaths_total", {"cause": "failed"})
@@ -205,9 +208,14 @@ async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: 
     ],
 )
 async def test_what_a_job_does_to_itself(
-    jobs: Jobs, work: object, arguments: tuple[object, ...], limits: JobLimits, says: str, cause: str
+    jobs: Jobs,
+    counted: Metrics,
+    work: object,
+    arguments: tuple[object, ...],
+    limits: JobLimits,
+    says: str,
+    cause: str,
 ) -> None:
-    jobs.stations = counted = Metrics()
     with pytest.raises(JobError, match=says):
         await jobs.run(work, *arguments, limits=limits)  # type: ignore[arg-type]
     deaths = {

@@ -23,6 +23,7 @@ from blocklistd.serve.dns.transfer import Sequence as Parts
 from blocklistd.serve.dns.transfer import Stream, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
 from blocklistd.serve.dns.zones import Zones, ZoneView
+from blocklistd.telemetry import UNHEARD, Stations
 
 log: Final = logging.getLogger(__name__)
 
@@ -50,11 +51,13 @@ class DnsServer:
         usable: Usable,
         retry: float,
         give_up: float,
+        stations: Stations = UNHEARD,
     ) -> None:
         self._zones = zones
         self._difference = difference
         self._usable = usable
         self._seen = seen
+        self._stations = stations
         self._servers: list[asyncio.Server] = []
         self._datagrams: list[socket.socket] = []
         self._connections: set[asyncio.Task[None]] = set()
@@ -72,8 +75,6 @@ class DnsServer:
         """Of transfers."""
         self.under_way: Counter[str] = Counter()
         """Transfers now, by what was asked for."""
-        self.transferred: Callable[[str, float], None] = lambda kind, seconds: None
-        """Hears of each transfer that was sent to its end, and how long that took."""
 
     @property
     def told(self) -> Counter[str]:
@@ -208,7 +209,7 @@ class DnsServer:
         finally:
             self.under_way[asked] -= 1
         self.transfers[kind] += 1
-        self.transferred(kind, time.perf_counter() - began)
+        self._stations.transferred(kind, time.perf_counter() - began)
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
         """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, once the

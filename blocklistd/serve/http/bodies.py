@@ -12,9 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from aiohttp import HttpVersion11, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.helpers import rfc822_formatted_time
+from aiohttp import web
 
 from blocklistd.limits import CHUNK
 from blocklistd.serve.http.catalogue import Document
@@ -45,32 +43,13 @@ def matches(request: web.BaseRequest, etag: str) -> bool:
 def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.StreamResponse:
     """A document of JSON, or 304."""
     if matches(request, what.etag):
-        return Unchanged({"ETag": what.etag, **cache})
+        return unchanged({"ETag": what.etag, **cache})
     return web.Response(body=what.body, content_type=JSON, headers={"ETag": what.etag, **cache})
 
 
-class Unchanged(web.StreamResponse):
-    """304: nothing but headers (RFC 9110 15.4.5). What most requests are answered with, so it is written in one go,
-    without what aiohttp has to think of for other answers."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__(status=HTTPStatus.NOT_MODIFIED)
-        self._said = headers
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if request.version != HttpVersion11 or not request.keep_alive:
-            self.headers.update(self._said)
-            return await super().prepare(request)
-        self._keep_alive = True
-        self._eof_sent = True
-        head = "".join([f"{name}: {value}\r\n" for name, value in self._said.items()])
-        written = f"HTTP/1.1 304 Not Modified\r\n{head}Date: {rfc822_formatted_time()}\r\n\r\n".encode("latin-1")
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client went away")
-        transport.write(written)
-        await request.protocol._drain_helper()
-        return None
+def unchanged(headers: Mapping[str, str]) -> web.Response:
+    """304: nothing but headers (RFC 9110 15.4.5)."""
+    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
 class Accepted(NamedTuple):
@@ -128,10 +107,10 @@ async def file(request: web.BaseRequest, name: str, open_file: Open) -> web.Stre
     if not ranged:
         coding, identity = accepted(",".join(request.headers.getall("Accept-Encoding", ())))
     if matches(request, etag := _etag(name, coding)):
-        return Unchanged(_headers(etag))
+        return unchanged(_headers(etag))
     with await open_file(coding, not identity) as source:
         if source.coding != coding and matches(request, etag := _etag(name, source.coding)):
-            return Unchanged(_headers(etag))
+            return unchanged(_headers(etag))
         headers = _headers(etag)
         if source.coding != "identity":
             headers["Content-Encoding"] = source.coding

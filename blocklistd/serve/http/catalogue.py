@@ -108,7 +108,7 @@ class Catalogue:
         """Long polls under way."""
 
     def __iter__(self) -> Iterator[ListView]:
-        return iter(self._views.values())
+        return iter(tuple(self._views.values()))  # also for a thread, while the loop adds one
 
     def get(self, list_id: str) -> ListView | None:
         return self._views.get(ListId(list_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import logging
 import resource
 import socket
@@ -13,7 +14,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from blocklistd.config import Address
 from blocklistd.errors import StoreError, without_text
@@ -31,32 +31,56 @@ def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: f
     """The operators' own requests are not counted with the subscribers'."""
 
 
-class Connection(RequestHandler):
-    """aiohttp's, which lets a reader take for ever, goes on waiting for a client that left, and quotes in plain text
-    what is no request."""
+class Connection(web.RequestHandler):
+    """A connection with the bounds that aiohttp lacks: how many there are, the time to the first request, the time that
+    a slow reader may take. Ends a long poll when its client leaves; answers a malformed request without quoting it.
+    """
 
-    waiting: asyncio.Future[None] | None = None
-    _stalled: asyncio.TimerHandle | None = None
+    def __init__(self, server: web.Server, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self.server = server
+        self.asked = False
+        """Whether a first request has come."""
+        self.waiting: asyncio.Future[None] | None = None
+        """What ends with the connection."""
+        self.stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self.server.connections) > MAX_CONNECTIONS:
+            self.abort()
+        else:
+            asyncio.get_running_loop().call_later(FIRST_REQUEST, self.abort_if_silent)
+
+    def abort_if_silent(self) -> None:
+        if not self.asked:
+            self.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.transport is not None and self.peername:  # none on the control socket: an operator may page through it
-            self._stalled = self._loop.call_later(WRITE_STALL, self.transport.abort)
+        if self.peername:  # none on the control socket: an operator may page through it
+            self.stalled = asyncio.get_running_loop().call_later(WRITE_STALL, self.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._moving()
+        self.moving()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._moving()
+        self.moving()
         if self.waiting is not None:
             self.waiting.cancel()
         super().connection_lost(exc)
 
-    def _moving(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
+    def moving(self) -> None:
+        """What was written leaves, or nobody waits for that any more."""
+        if self.stalled is not None:
+            self.stalled.cancel()
+            self.stalled = None
+
+    def abort(self) -> None:
+        """Drops the connection with all that was not sent yet."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self,
@@ -90,30 +114,14 @@ async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, No
         connection.waiting = None
 
 
-class BoundedServer(web.Server):
-    """aiohttp's server with two bounds that it lacks: the number of connections, and the time to the first request."""
-
-    def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self._connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
-        asyncio.get_running_loop().call_later(FIRST_REQUEST, self._close_if_silent, handler, transport)
-
-    def _close_if_silent(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        if handler in self._connections and not handler._request_count:
-            transport.abort()
-
-
 def answering(handler: Handler, observe: Observer) -> Handler:
     """The handler with every error made into an answer; only the product's own texts go out or into the log."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if isinstance(request.protocol, Connection):
+            request.protocol.asked = True
         try:
             response = await handler(request)
         except Problem as problem:
@@ -137,7 +145,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
 
 def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
     """After the first byte of an answer there is no other way to say that it failed than to cut it short."""
-    if request.transport is not None and request._payload_writer.output_size:
+    if request.transport is not None and request.writer.output_size:
         request.transport.abort()
     return Problem(status, detail).response()
 
@@ -146,34 +154,33 @@ class Listener:
     """One HTTP service on its sockets."""
 
     def __init__(self, handler: Handler, observe: Observer = _unobserved) -> None:
-        self._runner = web.ServerRunner(
-            BoundedServer(
-                answering(handler, observe),
-                access_log=None,
-                keepalive_timeout=KEEPALIVE,
-                max_line_size=8190,
-                max_field_size=8190,
-            ),
-            shutdown_timeout=DRAIN / 2,  # aiohttp waits for so long twice: before it cancels, and after
-        )
+        self._server = web.Server(answering(handler, observe))
+        # aiohttp waits for so long twice: before it cancels, and after
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN / 2)
+        self._sockets: list[asyncio.Server] = []
         self.addresses: list[Address] = []
 
     @property
     def connections(self) -> int:
         """Open ones."""
-        server = self._runner.server
-        return len(server.connections) if server is not None else 0
+        return len(self._server.connections)
 
     async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        settings: dict[str, Any] = {"access_log": None, "keepalive_timeout": KEEPALIVE}
+        settings |= {"max_line_size": 8190, "max_field_size": 8190}
+        connection = functools.partial(Connection, self._server, loop=loop, **settings)
         await self._runner.setup()
         for bound in sockets:
-            await web.SockSite(self._runner, bound, ssl_context=tls, backlog=1024).start()
+            self._sockets.append(await loop.create_server(connection, sock=bound, ssl=tls, backlog=1024))
             if bound.family != socket.AF_UNIX:
                 host, port = bound.getsockname()[:2]
                 self.addresses.append(Address(host, port))
 
     async def stop(self) -> None:
         """Takes no more connections, and lets those under way end (DRAIN seconds)."""
+        for listening in self._sockets:
+            listening.close()
         await self._runner.cleanup()
 
 

@@ -1,0 +1,167 @@
+"""The bounds of a connection, on sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from blocklistd.config import Address
+from blocklistd.serve.http import listener
+from blocklistd.serve.http.listener import Listener, bind, while_connected
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: feed.example\r\n\r\n"
+WITHIN = 30.0  # seconds for everything
+
+Serve = Callable[[Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]], Awaitable[Listener]]
+Connect = Callable[[Listener], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+async def hello(request: web.BaseRequest) -> web.StreamResponse:
+    return web.Response(text="hello")
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    started = []
+
+    async def start(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> Listener:
+        made = Listener(handler)
+        started.append(made)
+        await made.start([bind(Address("127.0.0.1", 0), "feed.listen")], None)
+        return made
+
+    async with asyncio.timeout(WITHIN):
+        yield start
+        for made in started:
+            await made.stop()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    writers = []
+
+    async def open_(to: Listener) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", to.addresses[0].port)
+        writers.append(writer)
+        return reader, writer
+
+    yield open_
+    for writer in writers:
+        writer.close()
+
+
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The body of one answer."""
+    writer.write(REQUEST)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    return await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+
+
+async def end(reader: asyncio.StreamReader) -> bytes:
+    """What arrives until the server ends the connection."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def test_who_sends_no_whole_request_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, connect: Connect
+) -> None:
+    monkeypatch.setattr(listener, "FIRST_REQUEST", 0.5)
+    served = await serve(hello)
+    speaks, silent, slow = [await connect(served) for _ in range(3)]
+    slow[1].write(REQUEST[:-2])
+    assert await answer(*speaks) == b"hello"
+    assert (await end(silent[0]), await end(slow[0])) == (b"", b"")
+    assert await answer(*speaks) == b"hello", "it was there before them, and has asked"
+
+
+async def test_no_more_connections_than_there_may_be(
+    monkeypatch: pytest.MonkeyPatch, serve: Serve, connect: Connect
+) -> None:
+    monkeypatch.setattr(listener, "MAX_CONNECTIONS", 2)
+    served = await serve(hello)
+    first, second = await connect(served), await connect(served)
+    assert [await answer(*first), await answer(*second)] == [b"hello", b"hello"]
+    third = await connect(served)
+    assert await end(third[0]) == b""
+    assert served.connections == 2
+    assert await answer(*first) == b"hello"
+
+
+async def test_a_wait_ends_with_its_connection(serve: Serve, connect: Connect) -> None:
+    waits, ended = asyncio.Event(), asyncio.Event()
+
+    async def forever() -> None:
+        waits.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await while_connected(request, forever())
+        raise AssertionError
+
+    _, writer = await connect(await serve(handler))
+    writer.write(REQUEST)
+    await waits.wait()
+    writer.close()
+    await ended.wait()
+
+
+async def test_a_malformed_request_is_not_quoted(
+    caplog: pytest.LogCaptureFixture, serve: Serve, connect: Connect
+) -> None:
+    reader, writer = await connect(await serve(hello))
+    writer.write(b"secret.example is no request\r\n\r\n")
+    said = await end(reader)
+    assert b" 400 Bad Request\r\n" in said
+    assert b"application/problem+json" in said
+    assert b"secret" not in said
+    assert "secret" not in caplog.text
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_but_for_the_operator(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(listener, "WRITE_STALL", 0.3)
+    large = bytes(2**24)
+    failed = asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(large)
+        await response.prepare(request)
+        try:
+            for start in range(0, len(large), 2**18):
+                await response.write(large[start : start + 2**18])
+        except ConnectionError:
+            failed.set()
+            raise
+        return response
+
+    local = socket.socket(socket.AF_UNIX)
+    local.bind(str(tmp_path / "s"))
+    local.setblocking(False)
+    made = Listener(handler)
+    async with asyncio.timeout(WITHIN):
+        await made.start([local, bind(Address("127.0.0.1", 0), "feed.listen")], None)
+        operator = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        operator[1].write(REQUEST)
+        stranger = await asyncio.open_connection("127.0.0.1", made.addresses[0].port)
+        stranger[1].write(REQUEST)
+        await failed.wait()
+        head = await operator[0].readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await operator[0].readexactly(len(large)) == large
+        for _, writer in (operator, stranger):
+            writer.close()
+        await made.stop()
