@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -30,6 +32,13 @@ def audit(daemon: Daemon, **arguments: int) -> list[dict[str, Any]]:
     assert answer.status == 200, answer.body
     lines: list[dict[str, Any]] = answer.json
     return lines
+
+
+def hash_of(before: str, line: dict[str, Any]) -> str:
+    """As docs/adr/0011-commands-and-audit.md says."""
+    detail = json.dumps(line["detail"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    fields = [before, *(line[name] for name in ("number", "time", "actor", "uid", "action", "object")), detail]
+    return hashlib.sha256(json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
 
 
 def held(daemon: Daemon, names: list[str]) -> str:
@@ -84,6 +93,10 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert daemon.ask("subscriber add", id="isp", lists=["national"]).status == 409
         assert audit(daemon) == lines
         assert audit(daemon, last=2) == lines[-2:]
+        before = "0" * 64
+        for line in lines:  # anybody can follow the chain
+            assert line["hash"] == hash_of(before, line)
+            before = line["hash"]
         assert audit(daemon, last=2, before=3) == lines[:2]
     shown = daemon.log
     assert "Traceback" not in shown

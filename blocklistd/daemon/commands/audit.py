@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -15,8 +15,18 @@ SHOWN: Final = 1000  # lines, if --last does not say
 def _show(lines: Document, values: Values) -> None:
     table(
         ("TIME", "ACTOR", "ACTION", "OBJECT", "DETAIL"),
-        [(line["time"], line["actor"], line["action"], line["object"], line["detail"]) for line in lines],
+        [(_seconds(line["time"]), line["actor"], line["action"], line["object"], _detail(line)) for line in lines],
     )
+
+
+def _seconds(time: str) -> str:
+    return f"{time.partition('.')[0]}Z"
+
+
+def _detail(line: dict[str, Any]) -> dict[str, Any]:
+    """What says nothing is left out; a person's words come last."""
+    said = [name for name, value in line["detail"].items() if value not in (None, "")]
+    return {name: line["detail"][name] for name in sorted(said, key=lambda name: name == "why")}
 
 
 def _verified(found: Document, values: Values) -> None:

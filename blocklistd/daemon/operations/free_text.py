@@ -21,10 +21,10 @@ class FreeText:
     async def check(self, what: str, text: str) -> None:
         """Raises RefusedError for a text with a URL or a listed entry in it; the error repeats neither."""
         if has_url(text):
-            raise RefusedError(f"{what}: there is a URL in it: it is kept for ever, and may not name what is listed")
+            raise RefusedError(f"{what}: it holds a URL: it is kept for ever, and must not hold one")
         named = list(mentions(text))
         where = await self._database.reading(files_to_search)
         if await asyncio.to_thread(is_listed, self._files, named, where):
             raise RefusedError(
-                f"{what}: it names something that is listed, offered by a source or held: name it by its id (e-…)"
+                f"{what}: it names what is listed, offered by a source or held: name an entry by its id (e-…)"
             )

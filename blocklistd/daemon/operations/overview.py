@@ -16,6 +16,7 @@ from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store import audit
 from blocklistd.store.database import Database
+from blocklistd.store.schema import written
 from blocklistd.times import rfc3339
 
 
@@ -63,13 +64,13 @@ class Overview:
         }
 
     async def audit(self, last: int, before: int | None) -> Document:
-        """The newest lines, oldest first."""
+        """The newest lines, oldest first; each with all that its hash is made of."""
         count = min(last, MAX_AUDIT_LINES)
         lines = await self._database.reading(lambda connection: audit.newest(connection, count, before))
         return [
             {
                 "number": line.number,
-                "time": rfc3339(line.time),
+                "time": written(line.time),
                 "actor": line.actor,
                 "uid": line.uid,
                 "action": line.action,

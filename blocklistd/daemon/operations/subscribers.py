@@ -80,7 +80,8 @@ class SubscriberOperations:
                 now=now,
                 created_by=act.user,
             )
-            detail = {"lists": wish.lists, "zones": wish.zones, "notify": wish.notify, "address": wish.addresses}
+            given = {"lists": wish.lists, "zones": wish.zones, "notify": wish.notify, "address": wish.addresses}
+            detail = {what: values for what, values in given.items() if values}
             audit.append(connection, act, wish.id, now=now, detail=detail)
             return made
 
