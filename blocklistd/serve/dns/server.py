@@ -76,6 +76,11 @@ class DnsServer:
         """Hears of each transfer that was sent to its end, and how long that took."""
 
     @property
+    def listening(self) -> bool:
+        """Whether it was started."""
+        return bool(self._servers)
+
+    @property
     def told(self) -> Counter[str]:
         """NOTIFYs that were sent, acknowledged, given up."""
         return self._notifier.told
