@@ -23,8 +23,8 @@ from sqlalchemy import Connection
 from blocklistd.errors import BlocklistError
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
-from blocklistd.pipeline import mending
 from blocklistd.pipeline.publish import Publisher
+from blocklistd.pipeline.rebuild import rebuild
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.settle import ListPlan, Settled, Settlement, digests_of, job_settle
@@ -241,7 +241,7 @@ class Releases:
                 log.error("list %s: the file of version %d is missing or damaged", plan.id, live.version)
         if broken:
             answer = await self._jobs.run(
-                mending.rebuild, self._store, plan.id, sorted(broken), self._verified.fingerprints, limits=COMMIT
+                rebuild, self._store, plan.id, sorted(broken), self._verified.fingerprints, limits=COMMIT
             )
             self._verified.learn(answer["verified"])
             broken = {digest for digest in broken if not await asyncio.to_thread(self._verified.check, digest)}
