@@ -84,7 +84,7 @@ class Pipeline:
             began = self._clock()
             report, validators = None, None
             try:
-                await self._mend_what_changed(source_id)
+                await self._repair_what_changed(source_id)
                 with self._verified.sealing(), self._reception.work_folder() as work, self._stations.pulling():
                     received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
@@ -116,7 +116,7 @@ class Pipeline:
         """Reads every sealed file that a row names, and makes the damaged ones again."""
         await self.repair(await self._repair.scrub())
 
-    async def _mend_what_changed(self, pulled: SourceId) -> None:
+    async def _repair_what_changed(self, pulled: SourceId) -> None:
         """Makes files again that another program has changed, before this pull compares anything with them."""
         suspects = await self._repair.suspects()
         for source in await self._repair.repair(suspects) if suspects else []:
