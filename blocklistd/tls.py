@@ -7,7 +7,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from blocklistd.config import Secret
+from blocklistd.config import FeedTls, Secret
 from blocklistd.errors import SigningError
 
 
@@ -41,6 +41,22 @@ def server_context(cert: Path, key: Secret) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     load_certificate(context, cert, key)
     return context
+
+
+class ServedCertificate:
+    """The certificate that a listener shows, which `load` replaces for new connections. `context` and `good_until`,
+    when the chain's first certificate expires, are None where it speaks plain HTTP."""
+
+    def __init__(self, tls: FeedTls | None) -> None:
+        """Raises SigningError."""
+        self.context = server_context(tls.cert, tls.key) if tls is not None else None
+        self.good_until = good_until(tls.cert) if tls is not None else None
+
+    def load(self, tls: FeedTls | None) -> None:
+        """Raises SigningError, and goes on with what it had."""
+        if self.context is not None and tls is not None:
+            load_certificate(self.context, tls.cert, tls.key)
+            self.good_until = good_until(tls.cert)
 
 
 def good_until(cert: Path) -> datetime:

@@ -21,6 +21,7 @@ from blocklistd.store.files import Disk
 from blocklistd.store.lists import ListState, ensure_list, list_state
 from blocklistd.store.render import diff_path, write_diff
 from blocklistd.store.store import Store
+from blocklistd.store.verified import Verified
 
 LIST = ListId("national")
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -63,6 +64,7 @@ class Versions:
         self.database.take_over()
         self.store = Store(state_dir, self.database.epoch, disk or Disk())
         self.store.sealed.prepare()
+        self.verified = Verified(self.store.sealed)
         with self.database.write() as connection:
             ensure_list(connection, LIST, NOW)
 

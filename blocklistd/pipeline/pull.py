@@ -19,20 +19,16 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import BlocklistError, RefusedError, without_text
-from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import Act, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
-from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.receive import Received, Reception, SourcePlan
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
+from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit, candidates
-from blocklistd.store.database import Database
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.pulls import record_pull
-from blocklistd.store.store import Store
-from blocklistd.telemetry import Stations
 
 log: Final = logging.getLogger(__name__)
 
@@ -51,28 +47,25 @@ class Pull:
 
 
 class Pipeline:
-    """Pulls the sources in `releases.sources`, which a reload replaces."""
+    """Pulls the sources in `releases.sources`, which a reload replaces. `observe` hears of each pull."""
 
     def __init__(
         self,
-        store: Store,
-        database: Database,
-        jobs: Jobs,
-        clock: Clock,
-        observe: Callable[[Pull], None],
-        stations: Stations,
+        resources: Resources,
         releases: Releases,
         reconciling: Reconciling,
         repair: Repair,
+        observe: Callable[[Pull], None],
     ) -> None:
-        self._database = database
-        self._clock = clock
-        self._observe = observe
-        self._stations = stations
+        self._database = resources.database
+        self._verified = resources.verified
+        self._clock = resources.clock
+        self._stations = resources.stations
         self._releases = releases
         self._reconciling = reconciling
         self._repair = repair
-        self._reception = Reception(store, database, jobs, clock, stations, releases.verified)
+        self._observe = observe
+        self._reception = Reception(resources)
         self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self._tasks: set[asyncio.Future[Pull]] = set()
@@ -92,8 +85,8 @@ class Pipeline:
             began = self._clock()
             report, validators = None, None
             try:
-                await self._mend_what_changed(source_id)
-                with self._releases.verified.sealing(), self._reception.work_folder() as work, self._stations.pulling():
+                await self._repair_what_changed(source_id)
+                with self._verified.sealing(), self._reception.work_folder() as work, self._stations.pulling():
                     received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
                         report, result = await self._take_in(plan, received)
@@ -120,7 +113,11 @@ class Pipeline:
             if source in self._releases.sources:
                 await self.pull(source)
 
-    async def _mend_what_changed(self, pulled: SourceId) -> None:
+    async def scrub(self) -> None:
+        """Reads every sealed file that a row names, and makes the damaged ones again."""
+        await self.repair(await self._repair.scrub())
+
+    async def _repair_what_changed(self, pulled: SourceId) -> None:
         """Makes files again that another program has changed, before this pull compares anything with them."""
         suspects = await self._repair.suspects()
         for source in await self._repair.repair(suspects) if suspects else []:

@@ -16,12 +16,11 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import DamagedError, ParseError, StaleError, StoreError, VerifyError
-from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
-from blocklistd.pipeline.publish import Clock
+from blocklistd.pipeline.resources import Resources
 from blocklistd.sources.intake.job import Earlier, Findings, Left, Order, intake
 from blocklistd.sources.intake.prove import Origin, candidates, prove
 from blocklistd.sources.proofs import PROOFS
@@ -29,12 +28,8 @@ from blocklistd.sources.proofs.proof import Proven
 from blocklistd.sources.transports.fetch import fetch
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import asserted, evidence
-from blocklistd.store.database import Database
 from blocklistd.store.files import uncache
 from blocklistd.store.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
-from blocklistd.store.store import Store
-from blocklistd.store.verified import Verified
-from blocklistd.telemetry import Stations
 
 log: Final = logging.getLogger(__name__)
 
@@ -82,15 +77,13 @@ class Received:
 class Reception:
     """Runs the first stations for one source at a time."""
 
-    def __init__(
-        self, store: Store, database: Database, jobs: Jobs, clock: Clock, stations: Stations, verified: Verified
-    ) -> None:
-        self._store = store
-        self._database = database
-        self._jobs = jobs
-        self._clock = clock
-        self._stations = stations
-        self._verified = verified
+    def __init__(self, resources: Resources) -> None:
+        self._store = resources.store
+        self._database = resources.database
+        self._jobs = resources.jobs
+        self._clock = resources.clock
+        self._stations = resources.stations
+        self._verified = resources.verified
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
         """What the source says now; its state, if that is what it said before. Raises BlocklistError.

@@ -21,23 +21,19 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import BlocklistError
-from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
-from blocklistd.pipeline import mending
-from blocklistd.pipeline.publish import Clock, Publisher
+from blocklistd.pipeline.publish import Publisher
+from blocklistd.pipeline.rebuild import rebuild
 from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.settle import ListPlan, Settled, Settlement, digests_of, job_settle
 from blocklistd.pipeline.situation import Situation
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates
 from blocklistd.store.asserted import bases
-from blocklistd.store.database import Database
 from blocklistd.store.lists import list_state
 from blocklistd.store.pulls import record_decision, take_the_place
-from blocklistd.store.store import Store
-from blocklistd.store.verified import Verified
-from blocklistd.telemetry import Stations
 
 log: Final = logging.getLogger(__name__)
 
@@ -55,33 +51,26 @@ class Result:
 
 
 class Releases:
-    """Settles the changes of all lists. A reload replaces `sources` and `lists`."""
+    """Settles the changes of all lists. `sources` and `lists` are those of the newest `configure`."""
 
-    def __init__(
-        self,
-        store: Store,
-        database: Database,
-        jobs: Jobs,
-        publisher: Publisher,
-        clock: Clock,
-        zones: ZonePublisher,
-        stations: Stations,
-        verified: Verified,
-        render: Render,
-    ) -> None:
+    def __init__(self, resources: Resources, publisher: Publisher, zones: ZonePublisher, render: Render) -> None:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
-        self.verified = verified
         self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._store = store
-        self._database = database
-        self._jobs = jobs
+        self._store = resources.store
+        self._database = resources.database
+        self._jobs = resources.jobs
+        self._verified = resources.verified
+        self._clock = resources.clock
+        self._stations = resources.stations
         self._publisher = publisher
-        self._clock = clock
         self._zones = zones
-        self._stations = stations
         self._render = render
         self.tasks: set[asyncio.Future[None]] = set()
+
+    def configure(self, lists: dict[ListId, ListPlan], sources: dict[SourceId, SourcePlan]) -> None:
+        """From now on, at a start or a reload. A change that is being settled ends as it began."""
+        self.lists, self.sources = lists, sources
 
     # -- compose, guard, release -----------------------------------------------------------------------------------
 
@@ -167,7 +156,7 @@ class Releases:
             change=change,
             candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
             now=self._clock(),
-            fingerprints=self.verified.of(read),
+            fingerprints=self._verified.of(read),
             approved=approved,
             act=act,
             held=held,
@@ -177,7 +166,7 @@ class Releases:
         with self._stations.timed("settle", plan.id):
             answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
         settled = Settled.from_json(answer)
-        self.verified.learn(settled.verified)
+        self._verified.learn(settled.verified)
         return settled
 
     async def publish_made(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
@@ -193,7 +182,7 @@ class Releases:
     async def settling(self, list_id: ListId) -> AsyncIterator[None]:
         """Holds the list's lock. The sweep removes no file that is sealed in this block."""
         async with self.locks[list_id]:
-            with self.verified.sealing():
+            with self._verified.sealing():
                 yield
 
     async def hold(self, candidate: Candidate, held: Candidate | None) -> Result:
@@ -244,17 +233,17 @@ class Releases:
         has the list's lock."""
         live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).live
         broken = set(damaged)
-        if live is not None and not await asyncio.to_thread(self.verified.check, live.sha256):
+        if live is not None and not await asyncio.to_thread(self._verified.check, live.sha256):
             broken.add(live.sha256)
             if plan.id not in self._publisher.damaged:
                 self._publisher.damaged.add(plan.id)
                 log.error("list %s: the file of version %d is missing or damaged", plan.id, live.version)
         if broken:
             answer = await self._jobs.run(
-                mending.rebuild, self._store, plan.id, sorted(broken), self.verified.fingerprints, limits=COMMIT
+                rebuild, self._store, plan.id, sorted(broken), self._verified.fingerprints, limits=COMMIT
             )
-            self.verified.learn(answer["verified"])
-            broken = {digest for digest in broken if not await asyncio.to_thread(self.verified.check, digest)}
+            self._verified.learn(answer["verified"])
+            broken = {digest for digest in broken if not await asyncio.to_thread(self._verified.check, digest)}
             if answer["rebuilt"]:
                 log.warning("list %s: sealed files made again: %s", plan.id, ", ".join(answer["rebuilt"]))
             if answer["lost"]:

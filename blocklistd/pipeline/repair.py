@@ -17,17 +17,15 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import BlocklistError, told
-from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Sha256, SourceId
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
+from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.settle import ListPlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates, upkeep
-from blocklistd.store.database import Database
 from blocklistd.store.lists import files_of_versions
-from blocklistd.store.store import Store
 
 log: Final = logging.getLogger(__name__)
 
@@ -36,21 +34,15 @@ class Repair:
     """Makes damaged files again. One repair runs at a time."""
 
     def __init__(
-        self,
-        store: Store,
-        database: Database,
-        jobs: Jobs,
-        releases: Releases,
-        reconciling: Reconciling,
-        zones: ZonePublisher,
+        self, resources: Resources, releases: Releases, reconciling: Reconciling, zones: ZonePublisher
     ) -> None:
-        self._store = store
-        self._database = database
-        self._jobs = jobs
+        self._store = resources.store
+        self._database = resources.database
+        self._jobs = resources.jobs
+        self._verified = resources.verified
         self._releases = releases
         self._reconciling = reconciling
         self._zones = zones
-        self._verified = releases.verified
         self._one = asyncio.Lock()
 
     async def suspects(self) -> list[Sha256]:

@@ -18,22 +18,17 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import DamagedError, StoreError, told
-from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
-from blocklistd.pipeline.publish import Clock
+from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.pipeline.zone_job import advance, digests_read
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
-from blocklistd.store.database import Database
 from blocklistd.store.ixfr import Way, ixfr_path, read_ixfr, way_from, write_ixfr
-from blocklistd.store.store import Store
-from blocklistd.store.verified import Verified
 from blocklistd.store.zone_files import CompiledFile
 from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr
-from blocklistd.telemetry import Stations
 
 log: Final = logging.getLogger(__name__)
 
@@ -43,23 +38,15 @@ FEW_DELTAS: Final = 64  # deltas that are netted in a thread; more go to a job
 class ZonePublisher:
     """Keeps the zones at their lists' live versions; `announce` hears of each new serial."""
 
-    def __init__(
-        self,
-        store: Store,
-        database: Database,
-        jobs: Jobs,
-        zones: Zones,
-        clock: Clock,
-        stations: Stations,
-        verified: Verified,
-    ) -> None:
-        self._store = store
-        self._database = database
-        self._jobs = jobs
+    def __init__(self, resources: Resources, zones: Zones, announce: Callable[[ZoneView], None]) -> None:
+        self._store = resources.store
+        self._database = resources.database
+        self._jobs = resources.jobs
+        self._clock = resources.clock
+        self._stations = resources.stations
+        self._verified = resources.verified
         self._zones = zones
-        self._clock = clock
-        self._stations = stations
-        self._verified = verified
+        self._announce = announce
         self._plans: dict[str, ZonePlan] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By zone: held while its next serial, or its files, are made."""
@@ -67,11 +54,10 @@ class ZonePublisher:
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self._renderings: dict[tuple[str, int, int], str | None] = {}
         """Fingerprints of the IXFR files that this process wrote; None for a difference larger than the zone."""
-        self.secondaries = Secondaries(zones, clock)
+        self.secondaries = Secondaries(zones, resources.clock)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
         """Zones with a damaged file, and what is known of it."""
-        self.announce: Callable[[ZoneView], None] = lambda view: None
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Serves what the store has of these zones, and no others; a zone that can't be served is `behind`."""
@@ -180,7 +166,7 @@ class ZonePublisher:
         if changed:
             for key in [key for key in self._renderings if key[0] == plan.name and key[2] != view.serial]:
                 del self._renderings[key]
-            self.announce(view)
+            self._announce(view)
         return changed
 
     def _open(self, digest: Sha256) -> CompiledFile:

@@ -28,11 +28,9 @@ from blocklistd.pipeline.release import Releases
 from blocklistd.store import candidates
 from blocklistd.store.lists import ensure_list, list_state, version_rows
 from blocklistd.store.pulls import take_over
-from blocklistd.store.verified import Verified
-from blocklistd.telemetry import Stations
 from tests.examples import examples
 from tests.sim.disk import FaultyDisk, PowerCut
-from tests.unit.test_pipeline_pull import InlineJobs, NoPublisher, NoZones, hotline, render_nothing
+from tests.unit.test_pipeline_pull import NoPublisher, NoZones, hotline, render_nothing, resources_of
 from tests.versions_of import NOW, Versions, report
 
 T = TypeVar("T")
@@ -61,17 +59,7 @@ class World(RuleBasedStateMachine):
         with self.versions.database.write() as connection:
             ensure_list(connection, LISTS[1], NOW)
         self.sources = {SourceId(name): replace(hotline(name), lists=LISTS) for name in SOURCES}
-        self.releases = Releases(
-            self.versions.store,
-            self.versions.database,
-            InlineJobs(),
-            NoPublisher(),
-            lambda: NOW,
-            NoZones(),
-            Stations(),
-            Verified(self.versions.store.sealed),
-            render_nothing,
-        )
+        self.releases = Releases(resources_of(self.versions), NoPublisher(), NoZones(), render_nothing)
         self.reconciling = Reconciling(self.releases, self.versions.database)
         self.decisions = Decisions(self.releases, self.reconciling, self.versions.database, lambda: NOW)
         self.releases.sources = dict(self.sources)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import minisign
+
 from tests.system.daemon import Daemon
 from tests.system.package import Package
 
@@ -47,13 +49,22 @@ class SerialConnection(Connection):
         finally:
             writer.close()
 
+    async def signature(self, url):
+        asked = urlsplit(url)
+        reader, writer = await asyncio.open_connection(asked.hostname, asked.port)
+        writer.write(b"signature\\n")
+        try:
+            return await reader.read()
+        finally:
+            writer.close()
+
 
 def check(url):
     if not urlsplit(url).port:
         raise ValueError("an address and a port after `serial://`")
 
 
-TRANSPORT = Transport(SerialConnection, check=check)
+TRANSPORT = Transport(SerialConnection, check=check, fetches_signatures=True)
 '''
 PROOF = '''
 """A list that arrives encrypted to us, under a shared key (a toy)."""
@@ -92,9 +103,11 @@ def encrypted(names: list[str], key: bytes = KEY) -> bytes:
 
 
 class Primary:
-    """Answers each connection with `answer` if it is set, else with the serial and the body, or that it is the same."""
+    """Answers each connection with `answer` if it is set, else with the serial and the body, or that it is the same;
+    or with the body's signature."""
 
     def __init__(self) -> None:
+        self.keys = minisign.KeyPair.generate()
         self.serial, self.body, self.answer = 1, b"", ""
         self.asked: list[str] = []
 
@@ -106,7 +119,9 @@ class Primary:
             def handle(self) -> None:
                 known = self.rfile.readline().decode().strip()
                 primary.asked.append(known)
-                if primary.answer:
+                if known == "signature":
+                    self.wfile.write(bytes(primary.keys.secret_key.sign(primary.body)) + b"\n")
+                elif primary.answer:
                     self.wfile.write(f"{primary.answer}\n".encode())
                 elif known == str(primary.serial):
                     self.wfile.write(b"same\n")
@@ -140,8 +155,9 @@ def test_a_transport_has_the_network_and_nothing_else(tmp_path: Path) -> None:
             "defaults": {"type": "domain"},
             "schedule": "every 1d",
             "max_bytes": 1000,
-            "verify": {"method": "none"},
+            "verify": {"method": "minisign", "key": "hotline.pub", "signature": "{url}"},
         }
+        (tmp_path / "hotline.pub").write_bytes(bytes(primary.keys.public_key) + b"\n")
         daemon = Daemon(tmp_path, {"sources": {"hotline": source}, "lists": LISTS})
         daemon.tree = package.root
         with daemon:
@@ -149,11 +165,11 @@ def test_a_transport_has_the_network_and_nothing_else(tmp_path: Path) -> None:
             token = daemon.subscriber("isp", "national")
             assert live(daemon, token) == {"one.example", "two.example"}
             assert daemon.pull("hotline")["outcome"] == "unchanged"
-            assert primary.asked == ["0", "1"], "its own validators come back to it"
+            assert primary.asked == ["0", "signature", "1"], "its own validators come back to it"
             primary.serial, primary.body = 2, b"one.example\nthree.example\n"
             assert daemon.pull("hotline")["outcome"] == "published"
             assert live(daemon, token) == {"one.example", "three.example"}
-            assert jobs_run(daemon, "fetch_body") == 3
+            assert (jobs_run(daemon, "fetch_body"), jobs_run(daemon, "fetch_signature")) == (3, 2)
 
             primary.serial, primary.body = 3, b"x" * 1001
             assert "expected at most 1000, see `max_bytes`" in daemon.pull("hotline")["reason"]

@@ -22,11 +22,11 @@ from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
+from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates
 from blocklistd.store.pulls import take_over
-from blocklistd.store.verified import Verified
 from blocklistd.telemetry import Stations
 from tests.versions_of import LIST, NOW, Versions, report
 
@@ -75,29 +75,22 @@ async def render_nothing(list_id: ListId) -> None:
     return None
 
 
+def resources_of(versions: Versions, jobs: Jobs | None = None) -> Resources:
+    store, database, verified = versions.store, versions.database, versions.verified
+    return Resources(store, database, jobs or InlineJobs(), verified, lambda: NOW, Stations())
+
+
 def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:
-    releases = Releases(
-        versions.store,
-        versions.database,
-        InlineJobs(),
-        NoPublisher(),
-        lambda: NOW,
-        NoZones(),
-        Stations(),
-        Verified(versions.store.sealed),
-        render_nothing,
-    )
-    releases.sources, releases.lists = {source.id: source for source in sources}, {LIST: versions.plan}
+    releases = Releases(resources_of(versions), NoPublisher(), NoZones(), render_nothing)
+    releases.configure({LIST: versions.plan}, {source.id: source for source in sources})
     return releases
 
 
 def pipeline_of(versions: Versions, releases: Releases, jobs: Jobs | None = None) -> Pipeline:
-    jobs, stations = jobs or InlineJobs(), Stations()
+    resources = resources_of(versions, jobs)
     again = Reconciling(releases, versions.database)
-    repair = Repair(versions.store, versions.database, jobs, releases, again, NoZones())
-    return Pipeline(
-        versions.store, versions.database, jobs, lambda: NOW, lambda pull: None, stations, releases, again, repair
-    )
+    repair = Repair(resources, releases, again, NoZones())
+    return Pipeline(resources, releases, again, repair, lambda pull: None)
 
 
 def decisions_of(versions: Versions, releases: Releases) -> Decisions:

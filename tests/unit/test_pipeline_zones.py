@@ -22,6 +22,7 @@ from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import MAX_SECONDARIES
 from blocklistd.model import ListId
+from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zone_job import advance
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import Apex, wire_name
@@ -44,7 +45,8 @@ EVERYTHING = dataclasses.replace(PLAN, categories=())
 
 def publisher_of(versions: Versions, jobs: Jobs, zones: Zones) -> ZonePublisher:
     verified = Verified(versions.store.sealed)
-    return ZonePublisher(versions.store, versions.database, jobs, zones, lambda: NOW, Stations(), verified)
+    resources = Resources(versions.store, versions.database, jobs, verified, lambda: NOW, Stations())
+    return ZonePublisher(resources, zones, lambda view: None)
 
 
 @pytest.mark.parametrize(

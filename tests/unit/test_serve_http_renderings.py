@@ -82,9 +82,8 @@ class Scene:
         self.database = Database(self.store.database)
         self.jobs = JobsInThreads()
         self.verified = Verified(self.store.sealed)
-        self.renderings = StoredRenderings(self.store, self.database, self.jobs, self.verified)
         self.damaged: list[Sha256] = []
-        self.renderings.damaged = self.damaged.append
+        self.renderings = StoredRenderings(self.store, self.database, self.jobs, self.verified, self.damaged.append)
         self.contents = [b"", *map(snapshot, contents)]
         self.snapshots: list[Sha256 | None] = [None]
         self.deltas: list[Sha256 | None] = [None]

@@ -77,6 +77,11 @@ class DnsServer:
         """Transfers now, by what was asked for."""
 
     @property
+    def listening(self) -> bool:
+        """Whether it was started."""
+        return bool(self._servers)
+
+    @property
     def told(self) -> Counter[str]:
         """NOTIFYs that were sent, acknowledged, given up."""
         return self._notifier.told

@@ -48,8 +48,10 @@ class StoredRenderings:
     `damaged` is called with the digest of each sealed file that is found missing or damaged: it starts the repair.
     """
 
-    def __init__(self, store: Store, database: Database, jobs: Jobs, verified: Verified) -> None:
-        self.damaged: Callable[[Sha256], None] = lambda digest: None
+    def __init__(
+        self, store: Store, database: Database, jobs: Jobs, verified: Verified, damaged: Callable[[Sha256], None]
+    ) -> None:
+        self._damaged = damaged
         self._store = store
         self._database = database
         self._jobs = jobs
@@ -120,7 +122,7 @@ class StoredRenderings:
 
     def _is_damaged(self, error: DamagedError) -> DamagedError:
         log.error("sealed file %s is missing or damaged: it is not sent", error.digest)
-        self.damaged(Sha256(error.digest))
+        self._damaged(Sha256(error.digest))
         return error
 
     # -- renderings ------------------------------------------------------------------------------------------------

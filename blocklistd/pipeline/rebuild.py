@@ -1,4 +1,4 @@
-"""Makes the damaged files of a list again from what is right: its snapshots, and the deltas between them."""
+"""The job that makes the damaged files of a list again, from its intact snapshots and the deltas between them."""
 
 from __future__ import annotations
 

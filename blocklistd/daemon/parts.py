@@ -1,0 +1,180 @@
+"""A daemon's parts, put together. Nothing here listens or runs by itself: app.py starts them, in order.
+
+`configure` hands out the configuration's sections: at the start, and at each reload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from blocklistd.config import Config, Dns
+from blocklistd.daemon import plans
+from blocklistd.daemon.alarms import Alarms
+from blocklistd.daemon.housekeeping import Housekeeping
+from blocklistd.daemon.operations import Operations
+from blocklistd.daemon.operations.candidates import CandidateOperations
+from blocklistd.daemon.operations.free_text import FreeText
+from blocklistd.daemon.operations.lists import ListOperations
+from blocklistd.daemon.operations.overview import Overview
+from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.subscribers import SubscriberOperations
+from blocklistd.daemon.readiness import missing
+from blocklistd.daemon.upkeep import Upkeep
+from blocklistd.errors import told
+from blocklistd.model import ListId, Sha256, SourceId
+from blocklistd.ops.metrics import Metrics
+from blocklistd.ops.scheduler import Scheduler
+from blocklistd.pipeline.decide import Decisions
+from blocklistd.pipeline.publish import Publisher
+from blocklistd.pipeline.pull import Pipeline
+from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.reconcile import Reconciling
+from blocklistd.pipeline.release import Releases
+from blocklistd.pipeline.repair import Repair
+from blocklistd.pipeline.resources import Resources
+from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.dns.zones import Zones, ZoneView
+from blocklistd.serve.http.access import Access
+from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.serve.http.renderings import StoredRenderings
+from blocklistd.signing.keys import Trust
+from blocklistd.store.lists import ensure_list
+from blocklistd.store.subscribers import Subscriber
+from blocklistd.tls import ServedCertificate
+
+log: Final = logging.getLogger(__name__)
+
+
+class Parts:
+    """`config` is what runs now. `trust` signs, `certificate` is the feed's."""
+
+    def __init__(
+        self, config: Config, resources: Resources, metrics: Metrics, trust: Trust, certificate: ServedCertificate
+    ) -> None:
+        store, database, clock = resources.store, resources.database, resources.clock
+        self.config = config
+        self.resources = resources
+        self.metrics = metrics
+        self.certificate = certificate
+        self.catalogue = Catalogue()
+        self.access = Access()
+        self.served_zones = Zones()
+        self.scheduler = Scheduler()
+        self._repairing: dict[Sha256, asyncio.Future[None]] = {}
+        # what is made of a list
+        self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._damaged)
+        self.publisher = Publisher(database, self.catalogue, trust, clock, metrics)
+        self.zones = ZonePublisher(resources, self.served_zones, self._announce)
+        self.dns = self._dns(config.serves_dns)
+        # what changes one
+        self.releases = Releases(resources, self.publisher, self.zones, self._render)
+        self.reconciling = Reconciling(self.releases, database)
+        repair = Repair(resources, self.releases, self.reconciling, self.zones)
+        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, metrics.observe_pull)
+        decisions = Decisions(self.releases, self.reconciling, database, clock)
+        # what operators ask for, and what is done by itself
+        sources = SourceOperations(self._config, database, self.pipeline, clock)
+        subscribers = SubscriberOperations(self._config, database, self.access, self._admit, self.zones, clock)
+        self.operations = Operations(
+            Overview(database, self.catalogue, self.zones, sources, self.publisher, clock),
+            sources,
+            CandidateOperations(database, decisions, FreeText(database, store.sealed)),
+            ListOperations(database, self.catalogue, self.renderings),
+            subscribers,
+        )
+        self.upkeep = Upkeep(
+            resources, self.publisher, self.zones, self.renderings, subscribers.record_revocations, self._config
+        )
+        self.alarms = Alarms(resources, trust, certificate, self._config)
+        self.housekeeping = Housekeeping(
+            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self._config
+        )
+
+    def _config(self) -> Config:
+        return self.config
+
+    def _dns(self, dns: Dns | None) -> DnsServer | None:
+        if dns is None:
+            return None
+        return DnsServer(
+            self.served_zones,
+            self.zones.difference,
+            self.zones.secondaries.saw,
+            usable=self.zones.usable,
+            retry=dns.notify.retry.total_seconds(),
+            give_up=dns.notify.give_up.total_seconds(),
+            stations=self.metrics,
+        )
+
+    # -- configure -------------------------------------------------------------------------------------------------
+
+    async def configure(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
+        """Hands the sections to the parts. `sources` are `plans.source_plans(config)`."""
+        await asyncio.to_thread(self._ensure_lists, config.lists)
+        self.certificate.load(config.feed.tls)  # here, behind what may refuse the configuration
+        self.releases.configure(plans.list_plans(config), sources)
+        for name, wanted in config.lists.items():
+            self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
+        for gone in self.config.lists.keys() - config.lists.keys():
+            self.publisher.forget(gone)
+        zones = plans.zone_plans(config).values()
+        await self.zones.configure(zones)
+        self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
+        for source in sources.values():
+            if not source.proves_origin:
+                unproven = "source %s: verify: %s: what it says is taken without a proof of its origin"
+                log.warning(unproven, source.id, source.proof)
+        for removed in self.config.sources.keys() - config.sources.keys():
+            self.scheduler.drop(f"pull {removed}")
+        self.config = config
+
+    def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
+        now = self.resources.clock()
+        with self.resources.database.write() as connection:
+            for name in lists:
+                ensure_list(connection, name, now)
+
+    async def serve_lists(self) -> None:
+        """Every list that is verified is served; a damaged one is made again first."""
+        for name, plan in self.releases.lists.items():
+            try:
+                await self.releases.serve(plan)
+            except Exception as error:  # one list's trouble keeps no other from being served
+                log.critical("list %s can't be served: %s", name, told(error))
+
+    def missing(self) -> list[str]:
+        """What keeps the daemon from being ready once it has started."""
+        return list(missing(self.config, self.catalogue, self.publisher, self.served_zones, self.zones))
+
+    def roles(self, user: str) -> frozenset[str]:
+        """Those of `control.operators`."""
+        return frozenset(self.config.control.operators.get(user, ()))
+
+    # -- what the parts tell each other ----------------------------------------------------------------------------
+
+    async def _render(self, list_id: ListId) -> None:
+        """Makes what nobody waits for, once a version is live."""
+        view = self.catalogue.get(list_id)
+        if view is not None and view.live is not None:
+            await self.renderings.prepare(view.live.sha256)
+
+    def _damaged(self, digest: Sha256) -> None:
+        """A file that somebody asked for is damaged: it is made again."""
+        if digest not in self._repairing:
+            task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
+            task.add_done_callback(lambda _: self._repairing.pop(digest, None))
+
+    def _announce(self, view: ZoneView) -> None:
+        """A zone has a new serial."""
+        if self.dns is not None and self.dns.listening:
+            self.dns.announce(view)
+
+    def _admit(self, known: Iterable[Subscriber]) -> None:
+        """Who may have which zones, from now on."""
+        self.served_zones.admit(plans.peer(who) for who in known if who.revoked is None)
+        if self.dns is not None and self.dns.listening:
+            self.dns.entitled()

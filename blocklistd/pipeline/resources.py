@@ -1,0 +1,25 @@
+"""What the stages of the pipeline work with, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blocklistd.jobs.runner import Jobs
+from blocklistd.pipeline.publish import Clock
+from blocklistd.store.database import Database
+from blocklistd.store.store import Store
+from blocklistd.store.verified import Verified
+from blocklistd.telemetry import Stations
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The state on the disk (`verified`: which of the store's sealed files are known to be intact), the processes that
+    work on it, the time, and where figures are told."""
+
+    store: Store
+    database: Database
+    jobs: Jobs
+    verified: Verified
+    clock: Clock
+    stations: Stations
