@@ -1,6 +1,13 @@
-"""Hypothesis looks at 100 examples of each property, and with HYPOTHESIS_PROFILE=fuzz (`make fuzz`) at 2,000."""
+"""Hypothesis looks at 100 examples of each property, and with HYPOTHESIS_PROFILE=fuzz (`make fuzz`) at 2,000.
+
+Temporary files are in memory where /dev/shm has room: a store has 256 folders, and a busy disk makes 1,000 a second.
+"""
 
 from __future__ import annotations
+
+import os
+import tempfile
+from typing import Final
 
 from hypothesis import settings
 
@@ -8,3 +15,17 @@ from tests.examples import PROFILE, examples
 
 settings.register_profile("fuzz", max_examples=examples(100), deadline=None)
 settings.load_profile(PROFILE)
+
+MEMORY: Final = "/dev/shm"
+ROOM: Final = 4 * 2**30  # bytes
+
+
+def _in_memory() -> bool:
+    if "TMPDIR" in os.environ or not os.path.isdir(MEMORY):
+        return False
+    found = os.statvfs(MEMORY)
+    return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
+
+
+if _in_memory():
+    os.environ["TMPDIR"] = tempfile.tempdir = MEMORY

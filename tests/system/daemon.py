@@ -25,6 +25,8 @@ from typing import Any
 
 import yaml
 
+from tests.system import forks
+
 READY_WITHIN = 60.0  # seconds
 ANSWER_WITHIN = 120.0
 
@@ -87,6 +89,8 @@ class Daemon:
         """A command that runs the daemon's."""
         self.tree: Path | None = None
         """A folder with another copy of the package, which is run instead."""
+        self.as_command = False
+        """Whether it is run as an operator runs it, as a command, and not in a fork (`tests.system.forks`)."""
         self.write_config()
 
     @property
@@ -101,14 +105,7 @@ class Daemon:
         self.path.write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     def cli(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            [sys.executable, "-m", "blocklistd", *arguments],
-            input=stdin,
-            capture_output=True,
-            timeout=ANSWER_WITHIN,
-            check=False,
-            cwd=self.tree,
-        )
+        done = forks.run(arguments, stdin=stdin, timeout=ANSWER_WITHIN)
         if check:
             assert done.returncode == 0, done.stderr.decode()
         return done
@@ -126,16 +123,20 @@ class Daemon:
 
     def launch(self, **environment: str) -> None:
         """Starts without waiting."""
+        arguments, env = ["serve", "-c", str(self.path)], {**os.environ, **environment}
         with open(self.folder / "daemon.log", "ab") as log:
-            self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "blocklistd", "serve", "-c", str(self.path)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **environment},
-                cwd=self.tree,
-                start_new_session=True,
-            )
+            if self.as_command or self.prefix or self.tree is not None:
+                self.process = subprocess.Popen(
+                    [*self.prefix, sys.executable, "-m", "blocklistd", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=env,
+                    cwd=self.tree,
+                    start_new_session=True,
+                )
+            else:
+                self.process = forks.Fork(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 
     def start(self) -> Daemon:
         self._copy_keys()
