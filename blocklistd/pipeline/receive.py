@@ -21,7 +21,8 @@ from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
 from blocklistd.pipeline.publish import Clock
-from blocklistd.sources.intake.job import Earlier, Findings, Left, Order, intake
+from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.job import Earlier, Findings, Order, intake
 from blocklistd.sources.transports.fetch import Request, fetch
 from blocklistd.store import asserted, evidence
 from blocklistd.store.database import Database
