@@ -18,13 +18,12 @@ from heapq import merge
 from itertools import islice
 from typing import Final
 
-import orjson
-
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, type_and_value
 from blocklistd.lines.snapshot import blocks, find, lines, searching
+from blocklistd.model import Entry
 
 BLOCK: Final = 1 << 18  # bytes composed at a time
 _MANY: Final = 1 << 14  # lines composed at a time where several sources are merged
@@ -64,9 +63,9 @@ class Piece:
 
 def with_id(line: bytes, ids: Ids) -> bytes:
     """The line as subscribers get it."""
-    record = orjson.loads(line)
-    first = {"type": record.pop("type"), "value": record.pop("value")}
-    return orjson.dumps(first | dict(sorted((record | {"id": ids.of(*type_and_value(line))}).items())))
+    entry = Entry.from_line(line)
+    entry.attributes["id"] = ids.of(entry.type.encode(), entry.value.encode())
+    return entry.line()
 
 
 def withheld(line: bytes, rules: Rules) -> str | None:

@@ -21,7 +21,8 @@ from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
 from blocklistd.pipeline.resources import Resources
-from blocklistd.sources.intake.job import Earlier, Findings, Left, Order, intake
+from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.job import Earlier, Findings, Order, intake
 from blocklistd.sources.intake.prove import Origin, candidates, prove
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.proofs.proof import Proven

@@ -24,8 +24,8 @@ from blocklistd.serve.dns.notify import Notifier, Target
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
 from blocklistd.sources.intake.canonical import write
+from blocklistd.sources.intake.chunks import reader
 from blocklistd.sources.intake.decode import decode, sniff
-from blocklistd.sources.intake.stretches import reader
 from tests.examples import examples
 
 OPTIONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -9,9 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocklistd.lines import delta
-from blocklistd.lines.delta import ENTRIES, RULES, Form, apply, between, net, parse, render
+from blocklistd.lines.delta import ENTRIES, RULES, Form, Part, parse
 from blocklistd.model import Entry
+from tests import reference
 from tests.examples import examples
+from tests.reference import Deltas
+
+FAST: Deltas = delta
+PLAIN: Deltas = reference
 
 # `!` sorts before the quote that ends a value; an id makes an entry plain, a category does not
 values = st.text("a!.", min_size=1, max_size=4)
@@ -35,19 +41,26 @@ def file_of(content: dict[str, dict[str, str]] | frozenset[str]) -> bytes:
     return b"".join(item + b"\n" for item in sorted(items))
 
 
+def made(parts: Iterable[Part]) -> Part:
+    """The parts as one."""
+    found = list(parts)
+    counts = (sum(getattr(part, name) for part in found) for name in ("removed", "added", "changed"))
+    return Part(b"".join(part.data for part in found), *counts)
+
+
 def laws(form: Form, versions: list[bytes]) -> None:
     deltas = []
     for old, new in pairwise(versions):
-        made = b"".join(part.data for part in between(form, old, new))
-        was, now = set(old.splitlines()), set(new.splitlines())
-        assert made == render(form, sorted(was - now), sorted(now - was)).data
-        assert b"".join(apply(form, old, made)) == new
-        deltas.append(made)
-    whole = b"".join(part.data for part in between(form, versions[0], versions[-1]))
-    assert b"".join(part.data for part in net(form, deltas)) == whole
-    back = b"".join(part.data for part in between(form, versions[-1], versions[0]))
-    assert b"".join(part.data for part in net(form, deltas, reverse=True)) == back
-    removes, adds = parse(form, whole)
+        change = made(FAST.between(form, old, new))
+        assert change == made(PLAIN.between(form, old, new))
+        assert b"".join(FAST.apply(form, old, change.data)) == b"".join(PLAIN.apply(form, old, change.data)) == new
+        deltas.append(change.data)
+    first, last = versions[0], versions[-1]
+    for reverse, (old, new) in enumerate([(first, last), (last, first)]):
+        whole = made(PLAIN.net(form, deltas, reverse=bool(reverse)))
+        assert whole == made(FAST.between(form, old, new))
+        assert made(FAST.net(form, deltas, reverse=bool(reverse))).data == whole.data
+    removes, adds = parse(form, whole.data)
     keys = [*map(form.keys, ([item] for item in removes))]
     assert keys == sorted(keys)
     assert not set(removes) & set(adds)
@@ -71,11 +84,11 @@ def test_a_delta_that_does_not_fit_is_refused(
     one: dict[str, dict[str, str]], two: dict[str, dict[str, str]], other: dict[str, dict[str, str]]
 ) -> None:
     old, new, another = map(file_of, (one, two, other))
-    made = b"".join(part.data for part in between(ENTRIES, old, new))
-    removes, adds = (set(items) for items in parse(ENTRIES, made))
-    there = set(another.splitlines())
-    if removes <= there and not adds & there:
-        assert set(b"".join(apply(ENTRIES, another, made)).splitlines()) == (there - removes) | adds
-    else:
+    change = made(FAST.between(ENTRIES, old, new)).data
+    try:
+        expected = b"".join(PLAIN.apply(ENTRIES, another, change))
+    except ValueError:
         with pytest.raises(ValueError, match="a line to"):
-            b"".join(apply(ENTRIES, another, made))
+            b"".join(FAST.apply(ENTRIES, another, change))
+    else:
+        assert b"".join(FAST.apply(ENTRIES, another, change)) == expected

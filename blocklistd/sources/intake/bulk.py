@@ -14,7 +14,7 @@ from blocklistd.kinds import DIGITS
 from blocklistd.lines.keys import Buffer
 from blocklistd.sources.formats.records import FormatOptions, default_attributes
 from blocklistd.sources.intake.canonical import Canonical, Notes, line_of
-from blocklistd.sources.intake.stretches import reader
+from blocklistd.sources.intake.chunks import reader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -119,7 +119,7 @@ def read(records: Iterable[Record | Reject]) -> Reading:
 
 
 def together(readings: Iterable[Reading]) -> Reading:
-    """What several stretches of a body say; their line numbers are those of the body already."""
+    """What several chunks of a body say; their line numbers are those of the body already."""
     readings = list(readings)
     kinds = {reading.kind for reading in readings if reading.lines}
     whole = Reading(kind=kinds.pop() if len(kinds) == 1 else None)

@@ -1,4 +1,4 @@
-"""Where two bodies differ, as stretches of whole lines. Pure: nothing is parsed, and no order is assumed.
+"""Where two bodies differ, as ranges of whole lines. Pure: nothing is parsed, and no order is assumed.
 
 Bodies mostly come in the order of the last one. So they are compared at the same place, and behind each difference a
 place is looked for from which they go on alike.

@@ -6,12 +6,9 @@ no keys and no network; the worst that a body can do is to fail its own pull.
 
 from __future__ import annotations
 
-import enum
-import functools
 import mmap
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +16,17 @@ from typing import Any, BinaryIO
 
 from blocklistd.errors import ParseError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
-from blocklistd.jobs.spread import Answer, processes, spread
-from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES, OVERLAY_SHARE, SMALL_DIFF
+from blocklistd.jobs.spread import processes, spread
+from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
-from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, opening
-from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, together, write
+from blocklistd.sources.intake.canonical import Notes
+from blocklistd.sources.intake.chunks import CHUNK
+from blocklistd.sources.intake.entries import ChunkWork, Left, leave, read_entries
 from blocklistd.sources.intake.prove import Origin, candidates, load, proven
-from blocklistd.sources.intake.revise import Base, Revised, revise
-from blocklistd.sources.intake.stretches import STRETCH, Reader, cuts, is_bulk, reader
+from blocklistd.sources.intake.revise import Base
 from blocklistd.sources.proofs.proof import Proven
 
 
@@ -90,14 +87,6 @@ class Order:
         return candidates(self.body, self.work)
 
 
-class Left(enum.StrEnum):
-    """Which file says what the body asserts."""
-
-    SAME = "same"
-    OVERLAY = "overlay"
-    CANONICAL = "canonical"
-
-
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What the job answers: the fields of an IntakeReport that it can know, which of `Order.candidates` is the list,
@@ -126,21 +115,20 @@ def intake(order: Order) -> dict[str, Any]:
             stack.enter_context(open(path, "xb")) for path in (order.canonical, order.overlay, order.notes)
         )
         earlier = _opened(order.earlier, stack)
-        several = processes() if files[0].seek(0, os.SEEK_END) > STRETCH else 1  # now: the filter lets none be made
-        read_stretches = stack.enter_context(spread(_Stretches(files, order.format, options), several, enter_filter))
+        several = processes() if files[0].seek(0, os.SEEK_END) > CHUNK else 1  # now: the filter lets none be made
+        work = ChunkWork(lambda: _list_of(files), order.format, options)
+        read_chunks = stack.enter_context(spread(work, several, enter_filter))
         enter_filter()
-        listed, found = proven(files, order.encoding, order.max_bytes * DECOMPRESSED_FACTOR, order.origin)
+        listed, proof = proven(files, order.encoding, order.max_bytes * DECOMPRESSED_FACTOR, order.origin)
         body = _mapped(listed)
         if not body and not order.may_be_empty:
             raise ParseError(f"an empty body: expected a list in the format {order.format}")
         opening(body, order.format)
-        left = Left.CANONICAL
-        revised = _revised(earlier, body, order.format, options)
-        if revised is None:
-            made = _canonical(body, order.format, options, read_stretches, out)
-        else:
-            made = revised.canonical
-            left = _leave(revised, order, changed, out)
+        found = read_entries(body, order.format, options, _base(earlier), out, read_chunks)
+        made, left = found.canonical, Left.CANONICAL
+        if found.asserted is not None:
+            assert order.earlier is not None
+            left = leave(found, order.earlier.base_digest, changed, out)
         noted = made.notes.to_bytes()
         if len(noted) <= MAX_NOTES:
             notes.write(noted)
@@ -159,10 +147,15 @@ def intake(order: Order) -> dict[str, Any]:
             rejected=dict(made.rejected),
             first_rejected=made.first_rejected,
             dropped_attributes=made.dropped_attributes,
-            signature=found.signature,
-            signed_at=found.signed_at,
+            signature=proof.signature,
+            signed_at=proof.signed_at,
         )
     )
+
+
+def _list_of(files: list[BinaryIO]) -> Buffer:
+    """The list, once it is unpacked: the last file that has any bytes."""
+    return next(body for file in reversed(files) if (body := _mapped(file)))
 
 
 def _mapped(file: BinaryIO) -> Buffer:
@@ -184,95 +177,19 @@ def _opened(earlier: Earlier | None, stack: ExitStack) -> tuple[Earlier, list[Bu
     return earlier, [_mapped(stack.enter_context(open(path, "rb"))) for path in paths]
 
 
-def _revised(
-    opened: tuple[Earlier, list[Buffer]] | None, body: Buffer, format: str, options: FormatOptions
-) -> Revised | None:
-    """What follows from the differences to the last body; None where all of this one has to be read."""
+def _base(opened: tuple[Earlier, list[Buffer]] | None) -> Base | None:
+    """The last body and what it asserted. Raises ValueError for files that are damaged."""
     if opened is None:
         return None
     earlier, (listed, notes, asserted, *overlay) = opened
-    before, now = opening(listed, format), opening(body, format)
-    first_before, first = FORMATS[format].heading(listed, before), FORMATS[format].heading(body, now)
-    if first_before is None or first is None or listed[before:first_before] != body[now:first]:
-        return None
-    base = Base(
+    return Base(
         body=listed,
-        start=first_before,
         asserted=Overlay.read(asserted, overlay[0][:]) if overlay else Overlay(asserted),
         notes=Notes.from_bytes(notes[:]),
         records=earlier.records,
         types=Counter(earlier.types),
         dropped_attributes=earlier.dropped_attributes,
     )
-    return revise(base, body, first, reader(format, options, body[now:first]))
-
-
-def _leave(revised: Revised, order: Order, changed: BinaryIO, out: BinaryIO) -> Left:
-    """Writes what the body asserts: in as few bytes as there are changes, until an overlay has become too large."""
-    assert order.earlier is not None
-    if not revised.changes:
-        return Left.SAME
-    if len(revised.asserted) <= revised.canonical.entries // OVERLAY_SHARE + SMALL_DIFF:
-        changed.writelines(revised.asserted.write(order.earlier.base_digest))
-        return Left.OVERLAY
-    out.writelines(revised.asserted.pieces())
-    return Left.CANONICAL
-
-
-def _canonical(
-    body: Buffer,
-    format: str,
-    options: FormatOptions,
-    read_stretches: Callable[[int], Iterator[Answer]],
-    out: BinaryIO,
-) -> Canonical:
-    """Reads all of the body."""
-    if is_bulk(format, options):
-        from blocklistd.sources.intake import bulk
-
-        return bulk.canonicalise(body, opening(body, format), format, options, out)
-    start = opening(body, format)
-    first = FORMATS[format].heading(body, start)
-    if first is None:
-        return write(reader(format, options)(body[start:]), out)
-    stretches = len(cuts(body, first)) - 1
-    if not stretches:
-        return write(reader(format, options, body[start:first])(b""), out)
-    found: list[Reading] = []
-    above = body[:first].count(b"\n")
-    for figures, lines in read_stretches(stretches):
-        reading = Reading(lines.decode().split("\n") if lines else [], **figures["reading"])
-        reading.rejects = [(number + above, code) for number, code in reading.rejects]
-        found.append(reading)
-        above += figures["newlines"]
-    return write(together(found), out)
-
-
-class _Stretches:
-    """Reads one of the stretches of the list, by its number; perhaps in a process of its own. The list is looked for
-    when the first is asked for: by then it is unpacked."""
-
-    def __init__(self, files: list[BinaryIO], format: str, options: FormatOptions) -> None:
-        self._files = files
-        self._format = format
-        self._options = options
-
-    @functools.cached_property
-    def _layout(self) -> tuple[Buffer, list[int], Reader]:
-        body = next(body for file in reversed(self._files) if (body := _mapped(file)))
-        start = opening(body, self._format)
-        first = FORMATS[self._format].heading(body, start)
-        assert first is not None
-        return body, cuts(body, first), reader(self._format, self._options, body[start:first])
-
-    def __call__(self, part: int) -> Answer:
-        body, edges, read = self._layout
-        stretch = body[edges[part] : edges[part + 1]]
-        reading = read(stretch)
-        reading.lines.sort()
-        lines, reading.lines = reading.lines, []
-        rest = {name: value for name, value in asdict(reading).items() if name != "lines"}
-        return {"reading": rest, "newlines": stretch.count(b"\n")}, "\n".join(lines).encode()
 
 
 def _most(rejected: dict[str, int]) -> str:

@@ -14,7 +14,7 @@ from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.overlay import Overlay
 from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, by_key
 from blocklistd.sources.intake.changes import Hunk, hunks, unordered
-from blocklistd.sources.intake.stretches import Reader
+from blocklistd.sources.intake.chunks import Reader
 
 MANY_SHARE: Final = 8  # of the records: if more lines differ, all of the body is read
 FEW: Final = 10_000  # lines that are always followed one by one
@@ -23,11 +23,9 @@ _SCAN: Final = 1 << 20  # bytes counted at a time
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The last body that was read, and what it was found to assert. `types` counts entries, `start` is where its lines
-    begin that can be read each for itself."""
+    """The last body that was read, and what it was found to assert. `types` counts entries."""
 
     body: Buffer
-    start: int
     asserted: Overlay
     notes: Notes
     records: int
@@ -44,16 +42,17 @@ class Revised:
     changes: int
 
 
-def revise(base: Base, body: Buffer, start: int, read: Reader) -> Revised | None:
-    """None where what the new body asserts can't be known from the differences."""
-    found = hunks(base.body, body, base.start, start)
+def revise(base: Base, base_start: int, body: Buffer, start: int, read: Reader) -> Revised | None:
+    """None where what the new body asserts can't be known from the differences. `base_start` and `start`: offsets at
+    which the lines begin that can be read each for itself."""
+    found = hunks(base.body, body, base_start, start)
     rejects: list[tuple[int, str]] | None
     if found is not None:
         gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found)).whole()
         come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found)).whole()
-        rejects = _renumbered(base, body, start, found, gone, come)
+        rejects = _renumbered(base, base_start, body, start, found, gone, come)
     else:
-        apart = unordered(base.body, body, base.start, start)
+        apart = unordered(base.body, body, base_start, start)
         if apart is None or base.notes.rejects:
             return None
         if sum(map(len, apart)) > base.records // MANY_SHARE + FEW:
@@ -109,7 +108,7 @@ def _follow(
 
 
 def _renumbered(
-    base: Base, body: Buffer, start: int, found: list[Hunk], gone: Reading, come: Reading
+    base: Base, base_start: int, body: Buffer, start: int, found: list[Hunk], gone: Reading, come: Reading
 ) -> list[tuple[int, str]] | None:
     """(line number, reason) of the refused records of the new body; None where those of the last body do not fit."""
     if not (base.notes.rejects or come.rejects):
@@ -117,7 +116,7 @@ def _renumbered(
     known, arriving = deque(sorted(base.notes.rejects)), deque(sorted(come.rejects))
     rejects: list[tuple[int, str]] = []
     lost = 0
-    i, j = base.start, start
+    i, j = base_start, start
     old, new = _count(base.body, 0, i), _count(body, 0, j)  # lines above
     told = 0  # lines of the hunks above, as `come` numbers them
     end = Hunk(len(base.body), len(base.body), len(body), len(body))

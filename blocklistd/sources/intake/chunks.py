@@ -1,4 +1,4 @@
-"""A body by stretches of whole lines: read for themselves, several at a time, or only those that changed."""
+"""A body by chunks of whole lines: each read for itself, several at a time, or only those that changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, default_attributes
 from blocklistd.sources.intake.canonical import Reading, read
 
-STRETCH: Final = 4 << 20  # bytes read at a time
+CHUNK: Final = 4 << 20  # bytes read at a time
 
 Reader = Callable[[bytes], Reading]
 
@@ -24,33 +24,33 @@ def is_bulk(format: str, options: FormatOptions) -> bool:
     return FORMATS[format].one_value_a_line and options.defaults.get("type") in DIGITS
 
 
-def cuts(body: Buffer, start: int) -> list[int]:
-    """Where the stretches of a body begin, the first at `start`, and where the last one ends."""
-    return blocks(body, STRETCH, start)
+def offsets(body: Buffer, start: int) -> list[int]:
+    """Where the chunks of a body begin, the first at `start`, and where the last one ends."""
+    return blocks(body, CHUNK, start)
 
 
 def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
-    """Reads stretches. `head` is put before each of them (a CSV's header); its lines are not counted: line numbers are
-    from 1 within the stretch."""
+    """Reads chunks. `head` is put before each of them (a CSV's header); its lines are not counted: line numbers are
+    from 1 within the chunk."""
     kind = options.defaults.get("type", "")
     if FORMATS[format].one_value_a_line and kind in PLAIN and not default_attributes(options):
-        return lambda stretch: _plain(stretch, kind, format, options) or _any(stretch, format, options, b"")
-    return lambda stretch: _any(stretch, format, options, head)
+        return lambda chunk: _plain(chunk, kind, format, options) or _any(chunk, format, options, b"")
+    return lambda chunk: _any(chunk, format, options, head)
 
 
-def _any(stretch: bytes, format: str, options: FormatOptions, head: bytes) -> Reading:
-    reading = read(FORMATS[format].records(io.BytesIO(head + stretch), options))
+def _any(chunk: bytes, format: str, options: FormatOptions, head: bytes) -> Reading:
+    reading = read(FORMATS[format].records(io.BytesIO(head + chunk), options))
     above = head.count(b"\n")
     if above:
         reading.rejects = [(number - above, code) for number, code in reading.rejects]
     return reading
 
 
-def _plain(stretch: bytes, kind: str, format: str, options: FormatOptions) -> Reading | None:
+def _plain(chunk: bytes, kind: str, format: str, options: FormatOptions) -> Reading | None:
     """Values that are canonical as they stand, found many at a time, at half the cost; what else there is of
     lines is read as any. None where that is not to be had."""
     try:
-        text = stretch.decode()
+        text = chunk.decode()
     except UnicodeDecodeError:
         return None
     values = text.replace("\r\n", "\n").split("\n")

@@ -1,0 +1,146 @@
+"""The interfaces of the fast machinery, and a plain implementation of each: read everything, a dictionary, sort.
+
+The modules `sources/intake/entries.py`, `lines/delta.py` and `compose/compose.py` have these interfaces, and so has
+this one. mypy holds the signatures; the property tests run random histories through both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO, Protocol
+
+import orjson
+
+from blocklistd.compose.compose import Piece, Rules, withheld
+from blocklistd.kinds import KINDS, Refused
+from blocklistd.lines.delta import Form, Part
+from blocklistd.lines.keys import Buffer
+from blocklistd.model import Entry
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.records import FormatOptions, Reject, opening
+from blocklistd.sources.intake.canonical import Canonical, Notes
+from blocklistd.sources.intake.entries import Entries
+from blocklistd.sources.intake.revise import Base
+
+
+class Bodies(Protocol):
+    """From a body, and the last one, to what it asserts."""
+
+    def read_entries(
+        self, body: Buffer, format: str, options: FormatOptions, base: Base | None, out: BinaryIO
+    ) -> Entries: ...
+
+
+class Deltas(Protocol):
+    """The algebra of sorted files of items and their deltas."""
+
+    def between(self, form: Form, old: Buffer, new: Buffer) -> Iterable[Part]: ...
+
+    def apply(self, form: Form, old: Buffer, delta: Buffer) -> Iterable[bytes | memoryview]: ...
+
+    def net(self, form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Iterable[Part]: ...
+
+
+class Composing(Protocol):
+    """From what the sources assert, in order of precedence, to the snapshot of a list."""
+
+    def compose_all(self, sources: Sequence[Buffer], rules: Rules) -> Iterable[Piece]: ...
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------------
+
+
+def read_entries(body: Buffer, format: str, options: FormatOptions, base: Base | None, out: BinaryIO) -> Entries:
+    """All of the body, whatever the last one was."""
+    records = FORMATS[format].records(io.BytesIO(body[opening(body, format) :]), options)
+    lines: dict[tuple[str, str], list[str]] = {}
+    rejects = []
+    dropped = 0
+    for record in records:
+        if isinstance(record, Reject):
+            rejects.append((record.number, record.code))
+            continue
+        try:
+            value = KINDS[record.type](record.value)
+        except Refused as refused:
+            rejects.append((record.number, refused.code))
+            continue
+        line = Entry(record.type, value, record.attributes).line().decode()
+        lines.setdefault((record.type, value), []).append(line)
+        dropped += record.dropped
+    out.writelines(sorted(f"{min(found)}\n".encode() for found in lines.values()))
+    return Entries(
+        Canonical(
+            records=sum(map(len, lines.values())) + len(rejects),
+            types=Counter(kind for kind, _ in lines),
+            dropped_attributes=dropped,
+            notes=Notes(sorted(line for found in lines.values() if len(found) > 1 for line in found), sorted(rejects)),
+        )
+    )
+
+
+# -- deltas ------------------------------------------------------------------------------------------------------------
+
+
+def between(form: Form, old: Buffer, new: Buffer) -> Iterator[Part]:
+    was, now = set(_lines(old)), set(_lines(new))
+    return _delta(form, was - now, now - was)
+
+
+def apply(form: Form, old: Buffer, delta: Buffer) -> Iterator[bytes]:
+    items = set(_lines(old))
+    for is_added, item in _changes(form, delta):
+        if (item in items) == is_added:
+            raise ValueError("a line to add is there already" if is_added else "a line to remove is not there")
+        items ^= {item}
+    yield b"".join(item + b"\n" for item in sorted(items))
+
+
+def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Iterator[Part]:
+    balance: Counter[bytes] = Counter()
+    for delta in deltas:
+        for is_added, item in _changes(form, delta):
+            balance[item] += 1 if is_added else -1
+    removes, adds = ({item for item, count in balance.items() if count == sign} for sign in (-1, 1))
+    return _delta(form, adds, removes) if reverse else _delta(form, removes, adds)
+
+
+def _delta(form: Form, removes: set[bytes], adds: set[bytes]) -> Iterator[Part]:
+    gone, come = ({form.keys([item])[0]: item for item in items} for items in (removes, adds))
+    changes = [(key, 0, form.remove + item) for key, item in gone.items()]
+    changes += [(key, 1, form.add + item) for key, item in come.items()]
+    both = len(gone.keys() & come.keys())
+    data = b"".join(line + form.end + b"\n" for _, _, line in sorted(changes))
+    yield Part(data, removed=len(gone) - both, added=len(come) - both, changed=both)
+
+
+def _changes(form: Form, delta: Buffer) -> Iterator[tuple[bool, bytes]]:
+    return ((line.startswith(form.add), form.item(line)) for line in _lines(delta))
+
+
+def _lines(buffer: Buffer) -> list[bytes]:
+    return buffer[:].split(b"\n")[:-1]
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+def compose_all(sources: Sequence[Buffer], rules: Rules) -> Iterator[Piece]:
+    asserted: dict[tuple[str, str], dict[str, str | int]] = {}
+    for source in reversed(sources):  # the first that asserts an entry gives its attributes
+        for line in _lines(source):
+            attributes = orjson.loads(line)
+            asserted[attributes.pop("type"), attributes.pop("value")] = attributes
+    lines = []
+    counts: Counter[str] = Counter()
+    for (kind, value), attributes in asserted.items():
+        reason = withheld(Entry(kind, value, attributes).line(), rules)
+        if reason is not None:
+            counts[reason] += 1
+            continue
+        digest = hashlib.blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=rules.ids.secret)
+        lines.append(Entry(kind, value, attributes | {"id": f"e-{digest.hexdigest()}"}).line() + b"\n")
+    yield Piece(b"".join(sorted(lines)), len(lines), dict(counts))
