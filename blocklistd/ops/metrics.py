@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable
 from typing import Final
 
@@ -48,91 +49,66 @@ class Metrics(Stations):
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.pulls = Counter("blocklistd_pulls", "Pulls by outcome", ["source", "outcome"], registry=registry)
-        self.pull_seconds = Histogram(
-            "blocklistd_pull_seconds",
-            "Time of a pull to its outcome",
-            ["source"],
-            buckets=_PULL_BUCKETS,
-            registry=registry,
+        Process(registry=registry)
+        counter = functools.partial(Counter, registry=registry)
+        gauge = functools.partial(Gauge, registry=registry)
+        histogram = functools.partial(Histogram, registry=registry)
+        self.pulls = counter("blocklistd_pulls", "Pulls by outcome", ["source", "outcome"])
+        self.pull_seconds = histogram(
+            "blocklistd_pull_seconds", "Time of a pull to its outcome", ["source"], buckets=_PULL_BUCKETS
         )
-        self.rejected = Gauge(
-            "blocklistd_source_rejected", "Records refused in the newest body", ["source"], registry=registry
-        )
-        self.requests = Counter(
-            "blocklistd_feed_requests",
-            "Answers of the feed by status and by what was asked for",
-            ["code", "resource"],
-            registry=registry,
+        self.rejected = gauge("blocklistd_source_rejected", "Records refused in the newest body", ["source"])
+        self.requests = counter(
+            "blocklistd_feed_requests", "Answers of the feed by status and by what was asked for", ["code", "resource"]
         )
         self._answers: dict[tuple[int, str], tuple[Counter, Histogram]] = {}
-        self.request_seconds = Histogram(
+        self.request_seconds = histogram(
             "blocklistd_feed_request_seconds",
             "Time of an answer, long polls apart",
             ["resource"],
             buckets=_REQUEST_BUCKETS,
-            registry=registry,
         )
-        Process(registry=registry)
-        self.station_seconds = Histogram(
+        self.station_seconds = histogram(
             "blocklistd_station_seconds",
             "Time of each station: fetch, intake, seal, keep, settle, sign, zone, database",
             ["station", "subject"],
             buckets=_STATION_BUCKETS,
-            registry=registry,
         )
-        self.station_failures = Counter(
-            "blocklistd_station_failures", "Stations that ended in an error", ["station", "subject"], registry=registry
+        self.station_failures = counter(
+            "blocklistd_station_failures", "Stations that ended in an error", ["station", "subject"]
         )
-        self._handled = {
-            what: Counter(name, text, [label], registry=registry) for what, (name, text, label) in HANDLED.items()
-        }
-        self.loop_lag = Histogram(
-            "blocklistd_loop_lag_seconds",
-            "How late the event loop was",
-            buckets=_LAG_BUCKETS,
-            registry=registry,
-        )
-        self.loop_lag_max = Gauge(
-            "blocklistd_loop_lag_max_seconds", "The latest that it was since the last scrape", registry=registry
-        )
+        self._handled = {what: counter(name, text, [label]) for what, (name, text, label) in HANDLED.items()}
+        self.loop_lag = histogram("blocklistd_loop_lag_seconds", "How late the event loop was", buckets=_LAG_BUCKETS)
+        self.loop_lag_max = gauge("blocklistd_loop_lag_max_seconds", "The latest that it was since the last scrape")
         self.loop_lag_max.set_function(self._take_latest)
         self._latest = 0.0
-        self.sent_bytes = Counter("blocklistd_feed_sent_bytes", "Bytes of the feed's answers", registry=registry)
-        self.publish_seconds = Histogram(
+        self.sent_bytes = counter("blocklistd_feed_sent_bytes", "Bytes of the feed's answers")
+        self.publish_seconds = histogram(
             "blocklistd_publish_seconds",
             "From the beginning of a pull until its version was served",
             ["list"],
             buckets=_PULL_BUCKETS,
-            registry=registry,
         )
-        self.held_by = Counter(
-            "blocklistd_held", "Candidates that a guard holds, by guard", ["list", "guard"], registry=registry
-        )
-        self.job_seconds = Histogram(
+        self.held_by = counter("blocklistd_held", "Candidates that a guard holds, by guard", ["list", "guard"])
+        self.job_seconds = histogram(
             "blocklistd_job_seconds",
             "Time of a job that answered, its queue included",
             ["job"],
             buckets=_STATION_BUCKETS,
-            registry=registry,
         )
-        self.job_memory = Gauge(
+        self.job_memory = gauge(
             "blocklistd_job_peak_memory_bytes",
             "What the newest job had resident at most, shared pages included",
             ["job"],
-            registry=registry,
         )
-        self.job_deaths = Counter(
-            "blocklistd_job_deaths", "Jobs that ended without an answer", ["cause"], registry=registry
-        )
+        self.job_deaths = counter("blocklistd_job_deaths", "Jobs that ended without an answer", ["cause"])
         for cause in CAUSES:  # a counter that appears at 1 has not risen, for Prometheus
             self.job_deaths.labels(cause)
-        self.transfer_seconds = Histogram(
+        self.transfer_seconds = histogram(
             "blocklistd_dns_transfer_seconds",
             "Time of a transfer that was sent to its end",
             ["kind"],
             buckets=_STATION_BUCKETS,
-            registry=registry,
         )
         self._scraping = asyncio.Lock()
         self._known: dict[str, set[str]] = {"source": set(), "list": set(), "zone": set()}
