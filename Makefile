@@ -24,7 +24,8 @@ run: $(STAMP)
 
 test: check
 	@tests/install-peers
-	$(VENV)/bin/pytest -n $(BESIDE) --dist worksteal
+	@# whatever the environment says, a module is compiled once and not at each start
+	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check
@@ -58,3 +59,4 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find blocklistd tests bench -name __pycache__ -prune -exec rm -r {} +

@@ -9,12 +9,19 @@ import os
 import tempfile
 from typing import Final
 
+import pytest
 from hypothesis import settings
 
 from tests.examples import PROFILE, examples
 
 settings.register_profile("fuzz", max_examples=examples(100), deadline=None)
 settings.load_profile(PROFILE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: the last of them would otherwise run alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 MEMORY: Final = "/dev/shm"
 ROOM: Final = 4 * 2**30  # bytes

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -226,7 +227,7 @@ class World(RuleBasedStateMachine):
         return suppress(RefusedError, BlocklistError)
 
 
-TestReleases = World.TestCase
+TestReleases = pytest.mark.slow(World.TestCase)  # 16 histories of 20 steps, with restarts and kills in most of them
 TestReleases.settings = settings(
     max_examples=examples(16),
     stateful_step_count=20,

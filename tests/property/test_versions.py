@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def read(snapshot: bytes) -> Asserted:
     return {entry["value"]: entry.get("category", "") for entry in entries}
 
 
+@pytest.mark.slow  # 40 histories of up to eight publications, and a difference for each pair
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(["first", "second"]), said, types), min_size=1, max_size=8))
 def test_every_pair_of_versions(history: list[tuple[str, Asserted, tuple[str, ...]]]) -> None:

@@ -68,6 +68,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow  # 17 faults, each between two publications; one of them is to be slow for 3 s
 def test_what_a_hotline_gets_wrong(tmp_path: Path, hotline: HotlineThread) -> None:
     hotline.bomb_bytes = 256 * MIB
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:

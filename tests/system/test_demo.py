@@ -81,6 +81,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     one.ends()
 
 
+@pytest.mark.slow  # the demo changes its list every four seconds, and a guard holds the fourth
 def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
     line = demo.until(r"^version +1 .*").group()
     assert re.search(r"\+\d+ +-0 .* in \d+\.\d\d s, serial 1 at the secondary in \d+\.\d\d s", line), line
@@ -105,6 +106,7 @@ def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
         peer(program, package)  # what was not there was not tried
 
 
+@pytest.mark.slow  # as above: the fourth change is the one to reject
 def test_it_goes_on_after_a_rejection(demo: Demo) -> None:
     held = demo.until(r"^HELD .*\n.*\n.*\n +(.*) candidate approve (.*)")
     rejecting = f"{held[1]} candidate reject {held[2]} --why 'a mistake'"
@@ -131,6 +133,7 @@ def test_no_process_outlives_a_kill(demo: Demo) -> None:
     assert demo.ends() == -signal.SIGKILL
 
 
+@pytest.mark.slow  # two demos, each until its third line or its first version
 def test_it_ends_where_nobody_reads_it_or_a_part_of_it_ends(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m blocklistd demo | head -3", shell=True, capture_output=True, timeout=WITHIN, check=False

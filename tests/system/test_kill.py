@@ -52,6 +52,7 @@ class Ledger:
         return int(version)
 
 
+@pytest.mark.slow  # 18 kills of each, each followed by a start, pulls and a sync
 @pytest.mark.parametrize("target", ["daemon", "jobs"])
 def test_killed_at_random_moments(tmp_path: Path, target: str) -> None:
     chance = random.Random(f"{target} 2026")

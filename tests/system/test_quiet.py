@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.sim.hotline import Fault, HotlineThread
 from tests.system.daemon import Daemon
 
@@ -48,6 +50,7 @@ class Watcher:
                     continue
 
 
+@pytest.mark.slow  # every command once as a process of its own, whose argument list is read
 def test_no_entry_is_told(tmp_path: Path) -> None:
     said: list[bytes] = []
     with HotlineThread() as hotline:
