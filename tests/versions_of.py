@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from blocklistd.model import CandidateId, Change, ChangeKind, IntakeReport, ListId, Sha256, SourceId, Version
@@ -17,7 +18,10 @@ from blocklistd.pipeline import settle as commit
 from blocklistd.pipeline.settle import ListPlan
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions
-from blocklistd.sources.intake.canonical import canonicalise
+from blocklistd.sources.intake.canonical import Canonical, canonicalise
+from blocklistd.sources.intake.entries import Left, leave, read_entries
+from blocklistd.sources.intake.revise import Base
+from blocklistd.store.asserted import adopt, opened
 from blocklistd.store.database import Database
 from blocklistd.store.files import Disk
 from blocklistd.store.lists import ListState, ensure_list, list_state
@@ -72,6 +76,7 @@ class Versions:
     def __init__(self, state_dir: Path, *sources: str, disk: Disk | None = None) -> None:
         self.plan = plan(*(sources or ("hotline",)))
         state_dir.mkdir(parents=True, exist_ok=True)
+        self._offered: dict[str, tuple[bytes, Sha256, Canonical]] = {}
         path = Store(state_dir).database
         if not path.exists():
             path.write_bytes(_migrated())
@@ -95,6 +100,29 @@ class Versions:
             canonicalise(FORMATS[format_].records(body, options), draft)  # type: ignore[arg-type]
         assert draft.sealed is not None
         return draft.sealed
+
+    def offer(self, body: bytes, format: str, options: FormatOptions, source: str = "hotline") -> Sha256:
+        """What a pull seals of a body: all lines, or an overlay where they follow from the source's last body."""
+        files = self.store.sealed
+        last_body, before, last = self._offered.get(source, (b"", None, None))
+        with opened(files, before) as (digest, overlay), TemporaryDirectory() as folder:
+            base = None
+            if last is not None:
+                base = Base(last_body, overlay, last.notes, last.records, last.types, last.dropped_attributes)
+            out, changed = Path(folder) / "canonical", Path(folder) / "overlay"
+            with open(out, "xb") as lines, open(changed, "xb") as changes:
+                found = read_entries(body, format, options, base, lines)
+                left = Left.CANONICAL
+                if found.asserted is not None:
+                    assert digest is not None
+                    left = leave(found, digest, changes, lines)
+            if left == Left.CANONICAL:
+                offered = adopt(files, out)
+            else:
+                assert before is not None
+                offered = adopt(files, changed, before) if left == Left.OVERLAY else before
+        self._offered[source] = (body, offered, found.canonical)
+        return offered
 
     def change(self, asserted: Sha256, source: str = "hotline", rejected: int = 0) -> Change:
         """The source asserts this from now on, under the configured policy."""

@@ -22,7 +22,7 @@ from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, type_and_value
-from blocklistd.lines.snapshot import blocks, find, lines, searching
+from blocklistd.lines.snapshot import blocks, find, lines
 from blocklistd.model import Entry
 
 BLOCK: Final = 1 << 18  # bytes composed at a time
@@ -88,9 +88,8 @@ def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rul
     """
     found = Composition([], [], {})
     keys = sorted({key_of(line) for line in touched})
-    search = searching(live, len(keys))
     for key in keys:
-        before = find(live, key, search)
+        before = find(live, key)
         asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
         if asserted is not None:

@@ -12,7 +12,7 @@ import orjson
 
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.lines.keys import Buffer, key_of
-from blocklistd.lines.snapshot import Search, edits, find, searching, splice
+from blocklistd.lines.snapshot import edits, find, splice
 
 
 @dataclass(slots=True)
@@ -23,7 +23,6 @@ class Overlay:
     removes: set[bytes] = field(default_factory=set)
     adds: dict[bytes, bytes] = field(default_factory=dict)
     """By key (lines.key_of)."""
-    search: Search | None = field(default=None, compare=False)
 
     @classmethod
     def read(cls, base: Buffer, written: bytes) -> Overlay:
@@ -38,16 +37,12 @@ class Overlay:
             for line in sorted(lines):
                 yield head + line + ENTRIES.end + b"\n"
 
-    def expect(self, times: int) -> None:
-        """`find` will be asked so often."""
-        self.search = searching(self.base, times)
-
     def find(self, key: bytes) -> bytes | None:
         """The line with this key, or None."""
         added = self.adds.get(key)
         if added is not None:
             return added
-        line = find(self.base, key, self.search)
+        line = find(self.base, key)
         return None if line is None or line in self.removes else line
 
     def revised(self, removes: Iterable[bytes], adds: Iterable[bytes]) -> Overlay:

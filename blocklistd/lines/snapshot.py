@@ -5,8 +5,6 @@ The cost of a change follows the change: what lies between two changed lines is 
 
 from __future__ import annotations
 
-import functools
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Final, NamedTuple
@@ -15,8 +13,6 @@ from blocklistd.lines.keys import Buffer
 
 _FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
 _LARGEST: Final = 1 << 20
-_APART: Final = 1 << 16  # bytes between two lines that are at hand where there are many searches
-_STEPS: Final = 8  # how many lines can be had at hand for what they save one search
 _SMALL: Final = 1 << 16  # bytes up to which a stretch is gathered with others
 _BLOCK: Final = 1 << 16  # bytes split into lines at once
 
@@ -41,19 +37,13 @@ def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
     return found
 
 
-def position(
-    buffer: Buffer,
-    wanted: bytes,
-    low: int = 0,
-    high: int | None = None,
-    key: Callable[[bytes], bytes] | None = None,
-) -> int:
-    """Where the first line from the one at `low` on begins that is not below `wanted`; `high`, where a line begins, or
-    the buffer's length, if none is that is before it. `key` is what the lines are sorted by, if not as they are.
+def position(buffer: Buffer, wanted: bytes, low: int = 0, key: Callable[[bytes], bytes] | None = None) -> int:
+    """Where the first line from the one at `low` on begins that is not below `wanted`; the buffer's length, if none is.
+    `key` is what the lines are sorted by, if not as they are.
 
     Raises ValueError where the last line is cut short: no file of ours ends so.
     """
-    high = len(buffer) if high is None else high
+    high = len(buffer)
     while low < high:
         middle = buffer.rfind(b"\n", low, (low + high) // 2) + 1 or low
         end = buffer.find(b"\n", middle)
@@ -69,32 +59,9 @@ def position(
     return low
 
 
-Search = Callable[[bytes, int], int]
-"""`position` in one buffer: the line that is wanted, and where to begin."""
-
-
-def searching(buffer: Buffer, times: int) -> Search:
-    """For so many searches: where they are many, with some of the lines at hand, so that each is half the steps."""
-    if times * _STEPS < len(buffer) // _APART:
-        return functools.partial(position, buffer)
-    starts, samples = [], []
-    at = 0
-    while at < len(buffer):
-        starts.append(at)
-        samples.append(buffer[at : buffer.find(b"\n", at)])
-        at = buffer.find(b"\n", at + _APART) + 1 or len(buffer)
-    starts.append(len(buffer))
-
-    def search(wanted: bytes, low: int) -> int:
-        behind = bisect_left(samples, wanted)
-        return position(buffer, wanted, max(low, starts[max(behind - 1, 0)]), starts[behind])
-
-    return search
-
-
-def find(buffer: Buffer, key: bytes, search: Search | None = None) -> bytes | None:
+def find(buffer: Buffer, key: bytes) -> bytes | None:
     """The line with this key (lines.key_of), or None."""
-    start = search(key, 0) if search is not None else position(buffer, key)
+    start = position(buffer, key)
     return buffer[start : buffer.find(b"\n", start)] if buffer[start : start + len(key)] == key else None
 
 
@@ -113,11 +80,10 @@ def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[
     """
     _check_order(removes)
     _check_order(adds)
-    search = searching(old, len(removes) + len(adds))
     found: list[Edit] = []
     at = 0
     for line, adding in sorted([*((line, 0) for line in removes), *((line, 1) for line in adds)]):
-        at = search(line, at)
+        at = position(old, line, at)
         there = old[at : at + len(line) + 1] == line + b"\n"
         if there == bool(adding):
             raise ValueError("a line to add is there already" if adding else "a line to remove is not there")

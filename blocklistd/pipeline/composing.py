@@ -97,8 +97,6 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
         )
         if touched is None:
             return _compose_all(files, verified, state, now, rules)
-        for _, entries in now.values():
-            entries.expect(len(touched))
         found = compose(old, touched, [entries.find for _, entries in now.values()], rules)
         part = render(ENTRIES, found.removes, found.adds)
     sealed = seal_delta(files, verified, [part]) if part.data else Composed(None, 0, 0, 0, {})

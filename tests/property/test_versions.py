@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocklistd.lines.delta import ENTRIES, apply
+from blocklistd.compose.compose import Rules
+from blocklistd.lines.delta import ENTRIES
+from blocklistd.sources.formats.records import FormatOptions
+from tests import reference
 from tests.examples import examples
 from tests.versions_of import Versions
 
@@ -25,56 +31,54 @@ def body(asserted: Asserted) -> list[str]:
     return [json.dumps({"v": name, "c": category}) for name, category in asserted.items()]
 
 
-def expected(*sources: Asserted) -> Asserted:
-    """The plain model: the first source that asserts a name gives its attributes."""
-    return {name: category for source in reversed(sources) for name, category in source.items()}
-
-
-def read(snapshot: bytes) -> Asserted:
-    entries = map(json.loads, snapshot.splitlines())
-    return {entry["value"]: entry.get("category", "") for entry in entries}
+NDJSON = FormatOptions({"value": "/v", "category": "/c"}, {"type": "domain"})
+# several raw lines can be one entry, with attributes that differ
+raw = st.lists(st.tuples(st.sampled_from([*NAMES, *map(str.upper, NAMES[:3])]), st.sampled_from("AB")), max_size=12)
 
 
 @pytest.mark.slow  # 40 histories of up to eight publications, and a difference for each pair
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.sampled_from(["first", "second"]), said, types), min_size=1, max_size=8))
-def test_every_pair_of_versions(history: list[tuple[str, Asserted, tuple[str, ...]]]) -> None:
-    """Two sources say what they say, in turn, and the list takes other types than before; each live snapshot is what
-    the model has, each diff leads exactly on."""
-    with tempfile.TemporaryDirectory() as folder:
+@given(
+    history=st.lists(st.tuples(st.sampled_from(["first", "second"]), raw, types), min_size=1, max_size=6),
+    overlay=st.sampled_from([0, 4, 1000]),
+    few=st.sampled_from([0, 2000]),
+)
+def test_every_pair_of_versions(
+    history: list[tuple[str, list[tuple[str, str]], tuple[str, ...]]], overlay: int, few: int
+) -> None:
+    """Two sources say what they say, in turn, and the list takes other types than before; each live snapshot, and the
+    diff of each pair of versions, are what the plain implementation makes, whichever way is taken: lines or overlays,
+    key by key or all of it."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("blocklistd.sources.intake.entries.SMALL_DIFF", overlay)
+        patch.setattr("blocklistd.pipeline.composing.FEW", few)
         versions = Versions(Path(folder), "first", "second")
-        latest: dict[str, Asserted] = {"first": {}, "second": {}}
+        latest: dict[str, bytes] = {}
         snapshots: dict[int, bytes] = {}
         try:
-            for source, asserted, taken in history:
+            for source, lines, taken in history:
                 before = versions.state.live
-                latest[source] = asserted
+                said = b"".join(orjson.dumps({"v": name, "c": category}) + b"\n" for name, category in lines)
+                out = io.BytesIO()
+                reference.read_entries(said, "ndjson", NDJSON, None, out)
+                latest[source] = out.getvalue()
                 versions.plan = replace(versions.plan, types=taken)
-                number = versions.publish(versions.seal(body(asserted), "ndjson", value="/v", category="/c"), source)
-                live = versions.live
-                assert read(live) == (expected(latest["first"], latest["second"]) if "domain" in taken else {})
-                assert live.splitlines() == sorted(live.splitlines())
+                number = versions.publish(versions.offer(said, "ndjson", NDJSON, source), source)
+                rules = Rules(versions.state.ids, taken, versions.plan.allow_public_suffix, versions.plan.allow_ip)
+                sources = [latest[name] for name in ("first", "second") if name in latest]
+                assert versions.live == b"".join(piece.data for piece in reference.compose_all(sources, rules))
                 if number is None:
                     assert before is not None
-                    assert snapshots[before.version] == live, "no new version, and yet another content"
+                    assert snapshots[before.version] == versions.live, "no new version, and yet another content"
                 else:
                     assert number == len(snapshots) + 1, "numbers rise by one"
-                    snapshots[number] = live
-            for start, old in snapshots.items():
-                for end, new in snapshots.items():
-                    difference = versions.diff(start, end)
-                    assert b"".join(apply(ENTRIES, old, difference)) == new
-                    keys = [_order(line) for line in difference.splitlines()]
-                    assert keys == sorted(keys)
-                    assert len(set(keys)) == len(keys)
+                    snapshots[number] = versions.live
+            for (start, old), (end, new) in itertools.product(snapshots.items(), repeat=2):
+                difference = versions.diff(start, end)
+                assert difference == b"".join(part.data for part in reference.between(ENTRIES, old, new))
+                assert b"".join(reference.apply(ENTRIES, old, difference)) == new
         finally:
             versions.close()
-
-
-def _order(line: bytes) -> tuple[str, str, bool]:
-    """(type, value), remove before add."""
-    (op, entry), *_ = json.loads(line).items()
-    return entry["type"], entry["value"], op == "add"
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,11 +6,16 @@ from itertools import product
 
 import pytest
 
+from blocklistd.compose import compose as compose_module
 from blocklistd.compose.compose import Rules, compose, compose_all, with_id, withheld
 from blocklistd.lines.delta import ENTRIES, apply, render
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import Entry
+from tests import reference
+from tests.reference import Composing
 
+FAST: Composing = compose_module
+PLAIN: Composing = reference
 IDS = Ids(BLAKE2B, b"s" * 32)
 HOSTS = ["192.0.2.1", "[2001:db8::1]", "0a.example", "9.example", "a.example", "zz.test", "-x.example"]
 EVERY = sorted(
@@ -30,7 +35,9 @@ EVERY = sorted(
 def test_many_lines_come_out_as_each_does(types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool) -> None:
     rules = Rules(IDS, types, allow_public_suffix, allow_ip)
     source = b"".join(line + b"\n" for line in EVERY)
-    pieces = list(compose_all([source], rules))
+    pieces = list(FAST.compose_all([source], rules))
+    (plain,) = PLAIN.compose_all([source], rules)
+    assert b"".join(piece.data for piece in pieces) == plain.data
     taken = [line for line in EVERY if withheld(line, rules) is None]
     assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, rules.ids) + b"\n" for line in taken)
     assert sum(piece.entries for piece in pieces) == len(taken)

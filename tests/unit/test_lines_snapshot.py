@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.lines.keys import key_of
-from blocklistd.lines.snapshot import changed_lines, find, lines, position, searching, splice
+from blocklistd.lines.snapshot import changed_lines, find, lines, position, splice
 from blocklistd.model import Entry
 
 
@@ -55,17 +55,16 @@ def test_each_line_is_found_by_its_key_and_no_other() -> None:
     assert find(b"", key_of(A)) is None
 
 
-@pytest.mark.parametrize("apart", [1, 40, 200, 100_000])
-def test_many_searches_find_what_one_finds(apart: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blocklistd.lines.snapshot._APART", apart)
-    chance = random.Random(apart)
+def test_a_search_finds_the_first_line_that_is_not_below() -> None:
+    chance = random.Random(1)
     every = [line(f"https://{number:04}.example/{'x' * chance.randrange(30)}") for number in range(60)]
-    buffer = joined(*every[::2])
-    search = searching(buffer, 1000)
+    there = every[::2]
+    buffer = joined(*there)
     begins = [0, *(at + 1 for at, octet in enumerate(buffer) if octet == 10)]
     for wanted in [*every, b"", b"~", every[7][:-1], every[8] + b"~"]:
-        assert [search(wanted, low) for low in begins] == [position(buffer, wanted, low) for low in begins]
-    assert searching(b"", 1000)(b"a", 0) == 0
+        expected = begins[sum(found < wanted for found in there)]
+        assert [position(buffer, wanted, low) for low in begins] == [max(low, expected) for low in begins]
+        assert position(buffer, wanted[::-1], key=lambda found: found) == begins[sum(f < wanted[::-1] for f in there)]
 
 
 def test_splicing_removes_and_adds_anywhere() -> None:

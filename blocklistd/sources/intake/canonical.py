@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from operator import eq
 from typing import BinaryIO, Final
@@ -22,15 +22,14 @@ from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
 
 _CHUNK: Final = 8192  # lines written at once
-_TAIL: Final = '"}'
-_HEADS: Final = {kind: f'{{"type":"{kind}","value":"' for kind in KINDS}
+TAIL: Final = '"}'
+HEADS: Final = {kind: f'{{"type":"{kind}","value":"' for kind in KINDS}
 
 
 @dataclass(slots=True)
 class Reading:
     """What some lines of a body say: the canonical line of each record that is an entry, in any order, and (line
     number, reason) of each that was refused. `plain`: no line has more than a type and a value, or an escape in it.
-    `kind`: all are of this kind and plain, and stand without what is the same in all; their values sort as they do.
 
     Lines are texts, not bytes: UTF-8 sorts as its code points do, and Python sorts texts faster.
     """
@@ -39,14 +38,6 @@ class Reading:
     rejects: list[tuple[int, str]] = field(default_factory=list)
     dropped: int = 0
     plain: bool = True
-    kind: str | None = None
-
-    def whole(self) -> Reading:
-        """The same with whole lines; this one, if it has them."""
-        if self.kind is None:
-            return self
-        head = _HEADS[self.kind]
-        return replace(self, lines=[f"{head}{value}{_TAIL}" for value in self.lines], kind=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +111,9 @@ def read(records: Iterable[Record | Reject]) -> Reading:
 
 def together(readings: Iterable[Reading]) -> Reading:
     """What several chunks of a body say; their line numbers are those of the body already."""
-    readings = list(readings)
-    kinds = {reading.kind for reading in readings if reading.lines}
-    whole = Reading(kind=kinds.pop() if len(kinds) == 1 else None)
+    whole = Reading()
     for reading in readings:
-        whole.lines += reading.lines if reading.kind == whole.kind else reading.whole().lines
+        whole.lines += reading.lines
         whole.rejects += reading.rejects
         whole.dropped += reading.dropped
         whole.plain = whole.plain and reading.plain
@@ -134,23 +123,19 @@ def together(readings: Iterable[Reading]) -> Reading:
 def write(reading: Reading, out: BinaryIO) -> Canonical:
     """Writes the lines of a whole body, each with its newline, to `out`. Sorts the reading's own lines."""
     reading.lines.sort()
-    if reading.kind is not None and _repeated(reading.lines):
-        reading = reading.whole()
-    lines, kind = reading.lines, reading.kind
+    lines = reading.lines
     records = len(lines) + len(reading.rejects)
     multiples = _drop_duplicates(lines, reading.plain)
-    head, end = (_HEADS[kind], f"{_TAIL}\n") if kind is not None else ("", "\n")
     for start in range(0, len(lines), _CHUNK):
-        out.write(f"{head}{f'{end}{head}'.join(lines[start : start + _CHUNK])}{end}".encode())
-    types = _types(lines) if kind is None else Counter({kind: len(lines)} if lines else {})
-    return Canonical(records, types, reading.dropped, Notes(multiples, sorted(reading.rejects)))
+        out.write(("\n".join(lines[start : start + _CHUNK]) + "\n").encode())
+    return Canonical(records, _types(lines), reading.dropped, Notes(multiples, sorted(reading.rejects)))
 
 
 def line_of(kind: str, value: str, attributes: dict[str, str | int]) -> str:
     """`Entry.line()` as a text; at a quarter of its cost where there is nothing to escape and nothing to sort."""
     if attributes or '"' in value or "\\" in value or not (value.isascii() and value.isprintable()):
         return Entry(kind, value, attributes).line().decode()
-    return f"{_HEADS[kind]}{value}{_TAIL}"
+    return f"{HEADS[kind]}{value}{TAIL}"
 
 
 def by_key(lines: Iterable[str]) -> dict[bytes, list[str]]:
@@ -163,8 +148,8 @@ def by_key(lines: Iterable[str]) -> dict[bytes, list[str]]:
 
 def _types(lines: list[str]) -> Counter[str]:
     """How many sorted lines there are of each type."""
-    edges = {kind: bisect_left(lines, head) for kind, head in _HEADS.items()}
-    ends = {kind: bisect_left(lines, head + "\U0010ffff") for kind, head in _HEADS.items()}
+    edges = {kind: bisect_left(lines, head) for kind, head in HEADS.items()}
+    ends = {kind: bisect_left(lines, head + "\U0010ffff") for kind, head in HEADS.items()}
     return Counter({kind: ends[kind] - edge for kind, edge in edges.items() if ends[kind] > edge})
 
 

@@ -12,7 +12,7 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import blocks
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, default_attributes
-from blocklistd.sources.intake.canonical import Reading, read
+from blocklistd.sources.intake.canonical import HEADS, TAIL, Reading, read
 
 CHUNK: Final = 4 << 20  # bytes read at a time
 
@@ -67,10 +67,6 @@ def _plain(chunk: bytes, kind: str, format: str, options: FormatOptions) -> Read
     if others:
         skipped = set(others)
         values = [value for number, value in enumerate(values) if number not in skipped]
-    found = Reading(values, rest.rejects, rest.dropped, kind=kind)
-    # of the characters of such values `!` alone is below the quote that ends one, and so below the end of a shorter one
-    if rest.lines or "!" in text:
-        found = found.whole()
-        found.lines += rest.lines
-        found.plain = rest.plain
-    return found
+    head = HEADS[kind]
+    rest.lines += [f"{head}{value}{TAIL}" for value in values]
+    return rest

@@ -48,8 +48,8 @@ def revise(base: Base, base_start: int, body: Buffer, start: int, read: Reader) 
     found = hunks(base.body, body, base_start, start)
     rejects: list[tuple[int, str]] | None
     if found is not None:
-        gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found)).whole()
-        come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found)).whole()
+        gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found))
+        come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found))
         rejects = _renumbered(base, base_start, body, start, found, gone, come)
     else:
         apart = unordered(base.body, body, base_start, start)
@@ -57,7 +57,7 @@ def revise(base: Base, base_start: int, body: Buffer, start: int, read: Reader) 
             return None
         if sum(map(len, apart)) > base.records // MANY_SHARE + FEW:
             return None  # most of it is another: following each line would cost more than reading all of it
-        gone, come = (read(b"\n".join(lines)).whole() for lines in apart)
+        gone, come = (read(b"\n".join(lines)) for lines in apart)
         rejects = None if come.rejects else []
     if rejects is None:
         return None
@@ -83,7 +83,6 @@ def _follow(
     removes: list[bytes] = []
     adds: list[bytes] = []
     types = Counter(base.types)
-    base.asserted.expect(len(leaving) + len(coming))
     for key in leaving.keys() | coming.keys():
         standing = base.asserted.find(key)
         before = multiples.pop(key, [standing.decode()] if standing is not None else [])
