@@ -24,10 +24,10 @@ from urllib.parse import urlsplit
 
 from blocklistd.errors import FetchError
 from blocklistd.model import NotModified, Validators
-from blocklistd.sources.transports.transport import Arrived, Connection, Transport
+from blocklistd.sources.transports.transport import Arrived, Download, Transport
 
 
-class SerialConnection(Connection):
+class SerialDownload(Download):
     async def body(self, sink):
         asked = urlsplit(self.request.url)
         reader, writer = await asyncio.open_connection(asked.hostname, asked.port)
@@ -64,7 +64,7 @@ def check(url):
         raise ValueError("an address and a port after `serial://`")
 
 
-TRANSPORT = Transport(SerialConnection, check=check, fetches_signatures=True)
+TRANSPORT = Transport(SerialDownload, check=check, fetches_signatures=True)
 '''
 PROOF = '''
 """A list that arrives encrypted to us, under a shared key (a toy)."""

@@ -17,7 +17,7 @@ from blocklistd.model import Fetched, NotModified
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.own_process import InOwnProcess
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import Connection, Request, shown
+from blocklistd.sources.transports.transport import Download, Request, shown
 
 
 def signature_url(url: str, template: str) -> str:
@@ -34,8 +34,8 @@ async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModi
     sink = Sink(folder / secrets.token_hex(8), request)
     try:
         async with asyncio.timeout(request.timeout), AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(_connect(request.url, request, jobs))
-            arrived = await connection.body(sink)
+            download = await stack.enter_async_context(_download(request.url, request, jobs))
+            arrived = await download.body(sink)
             if isinstance(arrived, NotModified):
                 return arrived
             await sink.finish()
@@ -43,8 +43,8 @@ async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModi
             if signature is None and request.signature is not None:
                 url = signature_url(arrived.url, request.signature)
                 if transport_of(url) is not transport_of(request.url):
-                    connection = await stack.enter_async_context(_connect(url, request, jobs))
-                signature = await connection.signature(url)
+                    download = await stack.enter_async_context(_download(url, request, jobs))
+                signature = await download.signature(url)
                 if len(signature) > MAX_SIGNATURE_BYTES:
                     raise FetchError(f"{shown(url)}: more than {MAX_SIGNATURE_BYTES} bytes: expected a signature")
     except TimeoutError:  # ours: any other was given its own words where it happened
@@ -59,7 +59,7 @@ async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModi
     return Fetched(sink.path, sink.length, sink.sha256, arrived.encoding, signature, arrived.validators)
 
 
-def _connect(url: str, request: Request, jobs: Jobs) -> Connection:
-    """To where `url` is, which is that of the request or of its signature. Raises FetchError."""
+def _download(url: str, request: Request, jobs: Jobs) -> Download:
+    """A download by the transport of `url`, which is that of the request or of its signature. Raises FetchError."""
     transport = transport_of(url)
     return InOwnProcess(request, jobs) if transport.in_own_process else transport.open(request)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from blocklistd.errors import FetchError
 from blocklistd.limits import MAX_SIGNATURE_BYTES, PIECE
 from blocklistd.model import NotModified, Validators
-from blocklistd.sources.transports.transport import Arrived, Connection, Transport
+from blocklistd.sources.transports.transport import Arrived, Download, Transport
 
 if TYPE_CHECKING:
     from blocklistd.sources.transports.sink import Sink
@@ -118,7 +118,7 @@ def _open(path: Path, flags: int = 0) -> Taken:
     return Taken(path, file, found.st_size)
 
 
-class FileConnection(Connection):
+class FileDownload(Download):
     """Reads what is there at the moment."""
 
     async def body(self, sink: Sink) -> Arrived | NotModified:
@@ -175,6 +175,6 @@ def absolute(url: str, folder: Path) -> str:
 
 
 TRANSPORT: Final = Transport(
-    FileConnection, check=check, absolute=absolute, fetches_signatures=True, in_own_process=False
+    FileDownload, check=check, absolute=absolute, fetches_signatures=True, in_own_process=False
 )
 """A file or a drop folder; it streams to a file, so the serving process does it."""

@@ -1,4 +1,4 @@
-"""A connection over https, or http to loopback: which redirects are followed, and where credentials go.
+"""A download over https, or http to loopback: which redirects are followed, and where credentials go.
 
 A body is neither decoded, verified nor parsed here. A hotline's own words (reason phrases, header values, targets of
 redirects) get into no error.
@@ -21,7 +21,7 @@ from blocklistd.errors import FetchError
 from blocklistd.limits import CHUNK, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import NotModified, Validators
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import ETAG, LAST_MODIFIED, Arrived, Connection, scheme_of, shown
+from blocklistd.sources.transports.transport import ETAG, LAST_MODIFIED, Arrived, Download, scheme_of, shown
 from blocklistd.sources.transports.web import is_loopback
 
 CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
@@ -30,10 +30,10 @@ REDIRECTS: Final = (301, 302, 303, 307, 308)
 EXPECTED: Final = "expected https:, or http: to loopback"
 
 
-class HttpConnection(Connection):
+class HttpDownload(Download):
     """Body and signature over one session."""
 
-    async def __aenter__(self) -> HttpConnection:
+    async def __aenter__(self) -> HttpDownload:
         self._session = await _session().__aenter__()
         try:
             request = self.request

@@ -17,11 +17,11 @@ from blocklistd.jobs.sandbox import FETCH, enter_filter
 from blocklistd.model import NotModified
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import Arrived, Connection, Request
+from blocklistd.sources.transports.transport import Arrived, Download, Request
 
 
-class InOwnProcess(Connection):
-    """Runs the calls of the transport's own connection elsewhere."""
+class InOwnProcess(Download):
+    """Runs the calls of the transport's own download elsewhere."""
 
     def __init__(self, request: Request, jobs: Jobs) -> None:
         super().__init__(replace(request, ssl=None, ssl_elsewhere=None))
@@ -48,10 +48,10 @@ def fetch_body(request: Request, path: Path) -> dict[str, Any] | None:
 
     async def run() -> Arrived | NotModified:
         sink = Sink(path, request)
-        async with transport_of(request.url).open(request) as connection:
+        async with transport_of(request.url).open(request) as download:
             await sink.create()
             enter_filter(network=True)
-            arrived = await connection.body(sink)
+            arrived = await download.body(sink)
             await sink.finish()
             return arrived
 
@@ -63,8 +63,8 @@ def fetch_signature(request: Request, url: str) -> str:
     """The job: the signature at `url`, in hex."""
 
     async def run() -> bytes:
-        async with transport_of(url).open(request) as connection:
+        async with transport_of(url).open(request) as download:
             enter_filter(network=True)
-            return await connection.signature(url)
+            return await download.signature(url)
 
     return asyncio.run(run()).hex()

@@ -100,7 +100,7 @@ class Arrived:
             ) from None
 
 
-class Connection(AbstractAsyncContextManager["Connection"], abc.ABC):
+class Download(AbstractAsyncContextManager["Download"], abc.ABC):
     """One pull over a transport. Order of calls: `__aenter__`, `body`, perhaps `signature`, `__aexit__`.
 
     In a process of its own, `__aenter__` is the last moment to open a file, import a module or resolve a name: after it
@@ -138,7 +138,7 @@ class Transport:
     """How bodies come from the URLs of a scheme. Only `open` has to be given: the rest defaults to what is safe for
     every transport, a process of its own that can open no file and has only this request."""
 
-    open: Callable[[Request], Connection]
+    open: Callable[[Request], Download]
     check: Callable[[str], None] = any_url
     """Raises ValueError, with what is expected instead, for a URL of the scheme that can't be fetched."""
     absolute: Callable[[str, Path], str] = as_written

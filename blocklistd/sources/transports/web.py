@@ -1,4 +1,4 @@
-"""Bodies over https, and over http from this machine. The connection is in http.py."""
+"""Bodies over https, and over http from this machine. The download is in http.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from blocklistd.sources.transports.transport import Connection, Request, Transport
+from blocklistd.sources.transports.transport import Download, Request, Transport
 
 
 def check(url: str) -> None:
@@ -33,10 +33,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _open(request: Request) -> Connection:
-    from blocklistd.sources.transports.http import HttpConnection
+def _open(request: Request) -> Download:
+    from blocklistd.sources.transports.http import HttpDownload
 
-    return HttpConnection(request)
+    return HttpDownload(request)
 
 
 TRANSPORT: Final = Transport(_open, check=check, uses_tls=True, fetches_signatures=True, in_own_process=False)
