@@ -13,9 +13,12 @@ import pytest
 from hypothesis import settings
 
 from tests.examples import PROFILE, examples
+from tests.system.daemon import Daemon
 
 settings.register_profile("fuzz", max_examples=examples(100), deadline=None)
 settings.load_profile(PROFILE)
+
+Daemon.in_forks = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

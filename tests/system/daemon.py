@@ -71,6 +71,10 @@ class Answer:
 class Daemon:
     """`start` returns once the daemon said READY=1; `ask` speaks to the control socket, `get` to the feed."""
 
+    in_forks = False
+    """Whether blocklistd runs in forks (`tests.system.forks`), as in the tests, or as the command, which the bench
+    measures."""
+
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         self.folder = folder
         self.path = folder / "blocklistd.yaml"
@@ -89,8 +93,6 @@ class Daemon:
         """A command that runs the daemon's."""
         self.tree: Path | None = None
         """A folder with another copy of the package, which is run instead."""
-        self.as_command = False
-        """Whether it is run as an operator runs it, as a command, and not in a fork (`tests.system.forks`)."""
         self.write_config()
 
     @property
@@ -105,7 +107,17 @@ class Daemon:
         self.path.write_text(yaml.safe_dump(self.config, sort_keys=False))
 
     def cli(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
-        done = forks.run(arguments, stdin=stdin, timeout=ANSWER_WITHIN)
+        if self.in_forks and self.tree is None:
+            done = forks.run(arguments, stdin=stdin, timeout=ANSWER_WITHIN)
+        else:
+            done = subprocess.run(
+                [sys.executable, "-m", "blocklistd", *arguments],
+                input=stdin,
+                capture_output=True,
+                timeout=ANSWER_WITHIN,
+                check=False,
+                cwd=self.tree,
+            )
         if check:
             assert done.returncode == 0, done.stderr.decode()
         return done
@@ -125,7 +137,9 @@ class Daemon:
         """Starts without waiting."""
         arguments, env = ["serve", "-c", str(self.path)], {**os.environ, **environment}
         with open(self.folder / "daemon.log", "ab") as log:
-            if self.as_command or self.prefix or self.tree is not None:
+            if self.in_forks and not self.prefix and self.tree is None:
+                self.process = forks.Fork(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+            else:
                 self.process = subprocess.Popen(
                     [*self.prefix, sys.executable, "-m", "blocklistd", *arguments],
                     stdin=subprocess.DEVNULL,
@@ -135,8 +149,6 @@ class Daemon:
                     cwd=self.tree,
                     start_new_session=True,
                 )
-            else:
-                self.process = forks.Fork(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
 
     def start(self) -> Daemon:
         self._copy_keys()

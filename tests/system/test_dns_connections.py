@@ -15,7 +15,7 @@ import pytest
 
 from blocklistd.limits import DNS_CONNECTIONS
 from tests.system.test_zones import ORIGIN, ZONE, Scene
-from tests.system.test_zones_hard import begin, read_exactly
+from tests.system.test_zones_hard import LARGE, begin, long_names, read_exactly
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 def fill(scene: Scene, count: int) -> None:
     """A zone of more bytes than the sockets between two processes hold."""
-    scene.publish(*(f"{'x' * 50}{number}.{'y' * 50}.example" for number in range(count)))
+    scene.publish(*long_names(count))
 
 
 def ask(stream: socket.socket) -> int:
@@ -62,7 +62,7 @@ def test_connections_that_only_wait_keep_nobody_out(scene: Scene) -> None:
 
 def test_a_transfer_ends_for_who_has_ended_its_own_half(scene: Scene) -> None:
     for number in range(6):  # whether the end fits the kernel's buffers is a matter of its size
-        fill(scene, 60_000 - 130 * number)
+        fill(scene, LARGE - 80 * number)
         stream, _, _ = begin(scene.daemon, scene, f"half{number}")
         with stream:
             stream.shutdown(socket.SHUT_WR)
@@ -70,7 +70,7 @@ def test_a_transfer_ends_for_who_has_ended_its_own_half(scene: Scene) -> None:
 
 
 def test_a_transfer_under_way_ends_before_the_daemon_does(scene: Scene) -> None:
-    fill(scene, 60_000)
+    fill(scene, LARGE)
     stream, _, _ = begin(scene.daemon, scene)
     with stream:
         first = read_exactly(stream, 2)

@@ -19,11 +19,12 @@ from tests.damage import flip_a_bit
 from tests.system.daemon import Answer
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
 
-FIRST = tuple(f"n{number}.example" for number in range(2_500))
+FIRST = tuple(f"n{number}.example" for number in range(1_200))
 SECOND = (*FIRST[1:], "second.example")
 THIRD = (*FIRST[1:], "second.example", "third.example")
-HELD = tuple(f"held{number}.example" for number in range(2_500))
-"""So many that the whole list is composed, and a snapshot written for the candidate."""
+HELD = tuple(f"held{number}.example" for number in range(1_200))
+"""So many that the whole list is composed (more changes than 2,000 and a sixteenth of the list), and a snapshot written
+for the candidate."""
 
 
 class Store:

@@ -83,7 +83,7 @@ def test_no_entry_is_told(tmp_path: Path) -> None:
                 "lists": {"national": {"sources": ["hotline", "urls"]}},
             },
         )
-        daemon.as_command = True  # its argument list is read
+        daemon.in_forks = False  # its argument list is read
         with daemon:
             assert daemon.process is not None
             with Watcher(daemon.process.pid) as watcher:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from blocklistd.daemon.commands.lists import Array
+from tests.system import forks
 from tests.unprivileged import UNPRIVILEGED
 
 Answers = dict[str, tuple[int, Any]]
@@ -89,14 +90,12 @@ class Cli:
         self, *arguments: str, config: bool = True, prefix: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
         where = ["-c", str(self.folder / "c.yaml")] if config else []
-        return subprocess.run(
-            [*prefix, sys.executable, "-m", "blocklistd", *arguments, *where],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            env={key: value for key, value in os.environ.items() if key != "BLOCKLISTD_CONFIG"},
-        )
+        env = {key: value for key, value in os.environ.items() if key != "BLOCKLISTD_CONFIG"}
+        if prefix:
+            command = [*prefix, sys.executable, "-m", "blocklistd", *arguments, *where]
+            return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=env)
+        done = forks.run([*arguments, *where], timeout=30, env=env)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 @pytest.fixture
