@@ -47,9 +47,9 @@ def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) ->
     return web.Response(body=what.body, content_type=JSON, headers={"ETag": what.etag, **cache})
 
 
-def unchanged(headers: Mapping[str, str]) -> web.Response:
-    """304: nothing but headers (RFC 9110 15.4.5)."""
-    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+def unchanged(headers: Mapping[str, str]) -> web.StreamResponse:
+    """304: nothing but headers (RFC 9110 15.4.5). A Response would look for a body first."""
+    return web.StreamResponse(status=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
 class Accepted(NamedTuple):
