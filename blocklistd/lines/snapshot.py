@@ -1,6 +1,6 @@
 """A snapshot: sorted lines, each ending in a newline (`LC_ALL=C sort -c` accepts it). Pure functions on buffers.
 
-The cost of a change follows the change: what lies between two changed lines is copied, or compared, as one stretch.
+The cost of a change follows the change: what lies between two changed lines is copied, or compared, as one range.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from blocklistd.lines.keys import Buffer
 
 _FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
 _LARGEST: Final = 1 << 20
-_SMALL: Final = 1 << 16  # bytes up to which a stretch is gathered with others
 _BLOCK: Final = 1 << 16  # bytes split into lines at once
 
 
@@ -100,36 +99,19 @@ def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iter
     return edited(old, edits(old, removes, adds))
 
 
-def edited(old: Buffer, changes: Sequence[Edit]) -> Iterator[bytes | memoryview]:
-    """The buffer with its edits, in pieces; long ones are views of it, so that nothing is copied before it is used."""
-    pending: list[bytes | memoryview] = []
-    size = 0
-    for piece in replaced(old, changes, 0, len(old)):
-        if len(piece) <= _SMALL:
-            pending.append(piece)
-            size += len(piece)
-        if size >= _LARGEST or (pending and len(piece) > _SMALL):
-            yield b"".join(pending)
-            pending, size = [], 0
-        if len(piece) > _SMALL:
-            yield piece
-    yield b"".join(pending)
-
-
-def replaced(old: Buffer, changes: Iterable[Edit], start: int, end: int) -> Iterator[bytes | memoryview]:
-    """What is between two places once it is edited, where an edit may have begun before them and may end behind."""
+def edited(old: Buffer, changes: Iterable[Edit]) -> Iterator[bytes | memoryview]:
+    """The buffer with its edits, in pieces; unchanged ones are views of it, so that nothing is copied before it is
+    used."""
     view = memoryview(old)
-    at = start
+    at = 0
     for change in changes:
-        if change.start >= start:
-            yield from _stretch(view, at, change.start)
-            yield change.by
-        at = max(at, change.end)
-    yield from _stretch(view, at, end)
+        yield from _unchanged(view, at, change.start)
+        yield change.by
+        at = change.end
+    yield from _unchanged(view, at, len(old))
 
 
-def _stretch(view: memoryview, start: int, end: int) -> Iterator[memoryview]:
-    """What lies between two changes."""
+def _unchanged(view: memoryview, start: int, end: int) -> Iterator[memoryview]:
     for at in range(start, end, _LARGEST):
         yield view[at : min(at + _LARGEST, end)]
 
@@ -155,7 +137,7 @@ def few_changed_lines(
     """`changed_lines`, or None if they are more than `limit`; also as soon as they are more than `early` and most of
     what was read until then.
 
-    Equal stretches are compared in blocks that grow as long as they agree, so 1,000,000 lines with few changes cost
+    Equal ranges are compared in blocks that grow as long as they agree, so 1,000,000 lines with few changes cost
     little more than reading them.
     """
     removed: list[bytes] = []

@@ -40,7 +40,7 @@ PURE = [
     "lines",
     "compose",
     "rpz",
-    *("sources/intake/canonical.py", "sources/proofs", "serve/http/catalogue.py"),
+    *("sources/intake/canonical.py", "sources/intake/entries.py", "sources/proofs", "serve/http/catalogue.py"),
     *("serve/dns/tsig.py", "serve/dns/message.py", "serve/dns/query.py", "serve/dns/notify.py", "serve/dns/zones.py"),
 ]
 IMPURE = {
