@@ -5,7 +5,7 @@ Nothing here holds an entry: candidates are figures, versions are counts.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -37,7 +37,7 @@ def lists(catalogue: Catalogue) -> Document:
     }
 
 
-def source(state: SourceState, method: str, quarantine: bool, max_age: float, now: datetime) -> Document:
+def source(state: SourceState, method: str, quarantine: bool, max_age: timedelta, now: datetime) -> Document:
     """A source's last pull; `age` is the time since the last accepted one, in seconds."""
     age = (now - state.last_accepted).total_seconds() if state.last_accepted else None
     report = state.report
@@ -48,7 +48,7 @@ def source(state: SourceState, method: str, quarantine: bool, max_age: float, no
         "last_pull": rfc3339(state.last_pull) if state.last_pull else None,
         "last_accepted": rfc3339(state.last_accepted) if state.last_accepted else None,
         "age": round(age, 3) if age is not None else None,
-        "overdue": age is None or age > max_age,
+        "overdue": state.is_overdue(max_age, now),
         "verify": method,
         "quarantine": quarantine,
         "entries": report.entries if report else None,

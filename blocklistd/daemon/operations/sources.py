@@ -32,8 +32,7 @@ class SourceOperations:
     def _described(self, connection: Connection, source: SourceId) -> dict[str, Any]:
         found = self._config().sources[source]
         state = source_state(connection, source)
-        max_age = found.max_age.total_seconds()
-        return status.source(state, found.verify.method, found.quarantine, max_age, self._clock())
+        return status.source(state, found.verify.method, found.quarantine, found.max_age, self._clock())
 
     async def list(self) -> Document:
         return await self._database.reading(self.described)
