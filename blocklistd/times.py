@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+"""Answers the time, with its zone."""
 
 
 def rfc3339(time: datetime) -> str:

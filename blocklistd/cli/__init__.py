@@ -1,4 +1,6 @@
-"""The command line: a file a command group, no logic. A command's module is imported when it is called, not before."""
+"""The command line. Commands that need no daemon have a module each; those of the daemon come from daemon/commands
+(commanded.py). A module is imported when its command is called.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,11 @@ def _unless_more(command: click.Command) -> Callable[..., object]:
 
     @click.pass_context
     def called(context: click.Context, /, **values: object) -> object:
-        return None if context.invoked_subcommand else context.invoke(command, **values)
+        if not context.invoked_subcommand:
+            return context.invoke(command, **values)
+        if any(context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT for name in values):
+            raise click.UsageError(f"options stand behind the last word: `{context.info_name} … --option`", context)
+        return None
 
     return called
 

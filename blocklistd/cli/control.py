@@ -6,7 +6,8 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,14 +25,14 @@ class Control:
 
     def ask(self, command: Command, arguments: Mapping[str, Any]) -> Any:
         """The document that a command answers."""
-        with self._send(command.path, arguments) as response:
+        with self._send(command.path, arguments) as response, _whole():
             return json.loads(_taken(response))
 
     def copy(
         self, command: Command, arguments: Mapping[str, Any], take: Callable[[http.client.HTTPResponse], None]
     ) -> None:
         """Hands over an answer that is no document."""
-        with self._send(command.path, arguments) as response:
+        with self._send(command.path, arguments) as response, _whole():
             if response.status != 200:
                 _taken(response)
             take(response)
@@ -54,6 +55,14 @@ class Control:
             raise Unreachable(
                 f"the daemon does not answer on {self._path} ({reason}): is it running? `systemctl status blocklistd`"
             ) from None
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    try:
+        yield
+    except (http.client.HTTPException, ConnectionError):
+        raise Failed("the daemon broke off its answer: what was printed is not complete") from None
 
 
 def _taken(response: http.client.HTTPResponse) -> bytes:

@@ -14,9 +14,16 @@ from blocklistd.cli.common import Session, common
 @click.option(
     "--root-out", required=True, type=click.Path(file_okay=False, path_type=Path), help="For root keys and root.json."
 )
-@click.option("--root-keys", default=1, show_default=True, type=click.IntRange(1, 32), help="How many root keys.")
 @click.option(
-    "--threshold", default=1, show_default=True, type=click.IntRange(1, 32), help="How many must sign a root."
+    "--root-keys", default=1, show_default=True, metavar="N", type=click.IntRange(1, 32), help="How many root keys."
+)
+@click.option(
+    "--threshold",
+    default=1,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, 32),
+    help="How many must sign a root.",
 )
 @common
 def command(session: Session, root_out: Path, root_keys: int, threshold: int) -> None:

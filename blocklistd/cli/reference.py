@@ -17,8 +17,8 @@ Made by `make docs` from the commands themselves. Every command takes `-c FILE` 
 JSON document on stdout). Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the daemon is not
 reachable, 4 held for review.
 
-A role is one of `control.operators`; who has any of those that are named may give the command. *Audited* commands write
-a line that `blocklistd audit` shows.
+A role is one of `control.operators`: a caller who has one of those that are named may run the command. An *audited*
+command writes a line that `blocklistd audit` shows.
 """
 
 
@@ -59,8 +59,9 @@ def _who(name: str) -> str:
 
 
 def _option(option: click.Option) -> str:
-    takes = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('x')))}"
-    marks = [mark for mark, true in (("required", option.required), ("may be repeated", option.multiple)) if true]
+    takes = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('x')))}".replace("|", "\\|")
+    marks = [f"default: {option.default}"] if option.show_default else []
+    marks += [mark for mark, true in (("required", option.required), ("may be repeated", option.multiple)) if true]
     text = (option.help or "").replace("|", "\\|")
     if marks and not all(mark in text for mark in marks):
         text += f" ({', '.join(marks)})"

@@ -2,6 +2,9 @@
 
 A guard trips on strictly more than its share of the live entries before. Nobody's mistake, at a hotline or on the way,
 makes thousands of names vanish or appear without a person having looked at the figures.
+
+`pipeline/settle.py` asks, and holds for two more reasons: an approved change with another delta (`base`), and a held
+one that no guard holds any more (`decision`).
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
 
 
 class Role(enum.StrEnum):
-    """What an operator may do: candidates and explain; corrections and sources; everything."""
+    """What an operator may do. reviewer: decide on candidates. editor: pull sources, manage subscribers. admin: all."""
 
     REVIEWER = "reviewer"
     EDITOR = "editor"

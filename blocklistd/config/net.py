@@ -58,10 +58,8 @@ def source_url(text: str) -> str:
     if any(character.isspace() for character in text):
         raise Wrong("a URL without spaces")
     scheme = scheme_of(text)
-    if scheme in UNBUILT:
-        raise Wrong(f"{SOURCE_URL}: {NOT_BUILT}")
     if scheme not in TRANSPORTS:
-        raise Wrong
+        raise Wrong(f"{SOURCE_URL}: {NOT_BUILT}") if scheme in UNBUILT else Wrong
     return _checked(TRANSPORTS[scheme].check, text)
 
 

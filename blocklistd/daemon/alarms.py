@@ -42,7 +42,9 @@ class Alarms:
             log.warning("%s", alarm)
         until = self._certificate.good_until
         if until is not None and until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
-            log.warning("feed.tls.cert is good until %s only: renew it, then reload", rfc3339(until))
+            ends = "expires" if until > now else "expired"
+            cure = "renew the certificate, then run `systemctl reload blocklistd`"
+            log.warning("feed.tls.cert %s on %s: %s", ends, rfc3339(until), cure)
         await self._sources(now)
 
     async def _sources(self, now: datetime) -> None:

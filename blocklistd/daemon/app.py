@@ -95,6 +95,7 @@ class Application:
         store = await asyncio.to_thread(open_store, self._first.state_dir)
         database = Database(store.database, store.epoch, metrics)
         stack.callback(database.close)
+        await asyncio.to_thread(database.keep_head)  # a job that was killed has perhaps written a line
         jobs = Jobs(metrics)
         stack.callback(jobs.close)
         return Resources(store, database, jobs, Verified(store.sealed), self._clock, metrics)

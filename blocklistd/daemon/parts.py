@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.config import Config, Dns
@@ -15,8 +15,10 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.alarms import Alarms
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.operations import Operations
+from blocklistd.daemon.operations.audit import AuditOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
 from blocklistd.daemon.operations.free_text import FreeText
+from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.sources import SourceOperations
@@ -78,17 +80,18 @@ class Parts:
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
         sources = SourceOperations(self._config, database, self.pipeline, clock)
-        subscribers = SubscriberOperations(self._config, database, self.access, self._admit, self.zones, clock)
+        free_text = FreeText(database, store.sealed)
+        subscribers = SubscriberOperations(self._config, database, self._admit, self.zones, free_text, clock)
         self.operations = Operations(
             Overview(database, self.catalogue, self.zones, sources, self.publisher, clock),
             sources,
-            CandidateOperations(database, decisions, FreeText(database, store.sealed)),
+            CandidateOperations(database, decisions, free_text),
             ListOperations(database, self.catalogue, self.renderings),
             subscribers,
+            KeyOperations(trust, clock),
+            AuditOperations(database),
         )
-        self.upkeep = Upkeep(
-            resources, self.publisher, self.zones, self.renderings, subscribers.record_revocations, self._config
-        )
+        self.upkeep = Upkeep(resources, self.publisher, self.zones, self.renderings, subscribers.catch_up, self._config)
         self.alarms = Alarms(resources, trust, certificate, self._config)
         self.housekeeping = Housekeeping(
             resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self._config
@@ -173,8 +176,9 @@ class Parts:
         if self.dns is not None and self.dns.listening:
             self.dns.announce(view)
 
-    def _admit(self, known: Iterable[Subscriber]) -> None:
-        """Who may have which zones, from now on."""
-        self.served_zones.admit(plans.peer(who) for who in known if who.revoked is None)
+    def _admit(self, known: Mapping[str, Subscriber]) -> None:
+        """Who may have which lists and zones, from now on."""
+        self.access.replace(known)
+        self.served_zones.admit(plans.peer(who) for who in known.values() if who.revoked is None)
         if self.dns is not None and self.dns.listening:
             self.dns.entitled()

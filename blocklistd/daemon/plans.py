@@ -102,7 +102,7 @@ def _source_plan(found: Source, config: Config) -> SourcePlan:
 def _request(found: Source) -> Callable[[Validators], Request]:
     headers, context, elsewhere = _authorization(found.auth), None, None
     transport = transport_of(found.url)
-    if transport.uses_tls and not transport.in_own_process:
+    if not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
         # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
         pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls

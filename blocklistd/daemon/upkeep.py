@@ -24,14 +24,14 @@ class Upkeep:
         publisher: Publisher,
         zones: ZonePublisher,
         renderings: StoredRenderings,
-        record_revocations: Callable[[], Awaitable[None]],
+        catch_up_subscribers: Callable[[], Awaitable[None]],
         config: Callable[[], Config],
     ) -> None:
         self._resources = resources
         self._publisher = publisher
         self._zones = zones
         self._renderings = renderings
-        self._record_revocations = record_revocations
+        self._catch_up_subscribers = catch_up_subscribers
         self._config = config
 
     async def sign(self) -> None:
@@ -57,6 +57,6 @@ class Upkeep:
 
     async def catch_up(self) -> None:
         """Tries again what failed: to write a revocation, to bring a zone to its list's version."""
-        await self._record_revocations()
+        await self._catch_up_subscribers()
         if self._zones.behind:
             await self._zones.advance()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,9 +17,11 @@ _DEFANGED: Final = re.compile(r"[\[({](?:\.|dot)[\])}]", re.I)
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:[/\\]", re.I)
 _PATH: Final = re.compile(r"\.[a-z0-9-]+(?::[0-9]+)?[/\\][^\s/\\]", re.I)
 """A name with a dot, then a path: a URL without its scheme."""
-_WORDS: Final = re.compile(r"[\s,;<>()\"'`|]+")
-_PARTS: Final = re.compile(r"[/\\=@]|:(?=[0-9]+\Z)")
-_AROUND: Final = ".:!?*[]{}"
+_APART: Final = re.compile(r"[^\w.\-:\[\]@/\\=*]+")
+"""What stands between words: all that can be no part of a name, an address or a hash, also typographic marks."""
+_PARTS: Final = re.compile(r"[/\\=@:]")
+_DOTS: Final = re.compile("[\u3002\uff0e\uff61]")  # which UTS 46 takes for a dot
+_AROUND: Final = ".:*[]-"
 
 
 def has_url(text: str) -> bool:
@@ -31,13 +34,14 @@ def has_url(text: str) -> bool:
 def mentions(text: str) -> Iterator[bytes]:
     """How the canonical lines begin (lines.keys) of all entries that a word of the text names: as a host, a domain or
     one above it, the host of a URL, or a hash."""
-    for word in _WORDS.split(_plain(text)):
+    for word in _APART.split(_plain(text)):
         for part in {word, *_PARTS.split(word)}:
-            yield from _beginnings(part.strip(_AROUND))
+            for spelt in {part.strip(_AROUND), part.strip(f"{_AROUND}_")}:
+                yield from _beginnings(spelt)
 
 
 def _plain(text: str) -> str:
-    return _DEFANGED.sub(".", text)
+    return _DOTS.sub(".", _DEFANGED.sub(".", unicodedata.normalize("NFC", text)))
 
 
 def _beginnings(word: str) -> Iterator[bytes]:

@@ -31,11 +31,11 @@ from blocklistd.store.candidates import count_held
 from blocklistd.store.database import Database
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import SourceState, source_states
+from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Clock = Callable[[], datetime]
 Configured = Callable[[], Config]
 """The configuration in force."""
 

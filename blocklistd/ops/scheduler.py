@@ -71,6 +71,10 @@ class Scheduler:
         self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
     def every(self, name: str, period: timedelta, work: Work) -> None:
+        """Work that has this period already keeps its next time: who reloads often would else put it off for ever."""
+        known = self._scheduler.get_job(name)
+        if known is not None and known.trigger.interval == period:
+            return
         trigger = IntervalTrigger(seconds=period.total_seconds(), timezone=UTC)
         self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
@@ -80,6 +84,7 @@ class Scheduler:
 
 
 def _failed(event: JobExecutionEvent) -> None:
-    """Of APScheduler's own report only this is logged (ops.logs): it holds all that the traceback does."""
+    """Logs that scheduled work failed. APScheduler's own report is not logged (ops/logs.py): its traceback holds what
+    was worked on."""
     if not isinstance(event.exception, asyncio.CancelledError):  # a stop
-        log.error("scheduled work failed: %s", told(event.exception))
+        log.error("scheduled work failed: %s: %s", event.job_id, told(event.exception))

@@ -11,15 +11,15 @@ from sqlalchemy import Connection
 
 from blocklistd.errors import RefusedError
 from blocklistd.model import Act, Candidate, CandidateId, ChangeKind, Outcome, Version
-from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
-from blocklistd.pipeline.settle import ListPlan, Settled
+from blocklistd.pipeline.settle import ListPlan
 from blocklistd.pipeline.situation import Situation
 from blocklistd.store import audit, candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import record_decision
+from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
 
@@ -66,12 +66,11 @@ class Decisions:
                     f"nothing is released: on version {situation.state.version} the change comes to the delta of "
                     f"candidate {settled.rejected}, which was rejected"
                 )
-                await self._releases.no_longer_held(plan.id, case.change)
-                await self._database.writing(functools.partial(self._not_released, case, act, settled, why))
+                await self._database.writing(functools.partial(self._record_refusal, case, act, settled.rejected, why))
                 raise RefusedError(why)
             if settled.candidate is not None:
-                await self._database.writing(functools.partial(self._not_released, case, act, settled, None))
-                await self._releases.hold(settled.candidate, None)
+                also = functools.partial(self._record_approval, case, act, settled.candidate.id)
+                await self._releases.hold(settled.candidate, None, also)
                 return Approval(case.id, None, settled.candidate.id)
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, case, outcome, None))
@@ -79,17 +78,23 @@ class Decisions:
             await self._releases.publish_made(plan, settled, act.user)
         return Approval(case.id, settled.made, None)
 
-    def _not_released(
-        self, case: Candidate, act: Act, settled: Settled, why: str | None, connection: Connection
+    def _record_refusal(
+        self, case: Candidate, act: Act, rejected: CandidateId, why: str, connection: Connection
     ) -> None:
-        """Records an approval that came to another delta: to a rejected one (`why`), or to one that is held now."""
-        now = self._clock()
-        if why is not None:
-            record_decision(connection, case, Outcome.FAILED, why)
-        else:
-            candidates.decide(connection, case.id, Decision.of(act, now, approve=True))
-        instead = settled.candidate.id if settled.candidate else settled.rejected
-        audit.append(connection, act, case.id, now=now, detail={"released": False, "list": case.list, "now": instead})
+        """An approval came to a delta that was rejected: nothing of this cause is held any more."""
+        now, change = self._clock(), case.change
+        candidates.supersede(connection, case.list, change.kind, change.cause, now)
+        record_decision(connection, case, Outcome.FAILED, why)
+        self._audit(connection, case, act, rejected)
+
+    def _record_approval(self, case: Candidate, act: Act, instead: CandidateId, connection: Connection) -> None:
+        """An approval came to another delta, which is held in the same transaction."""
+        candidates.decide(connection, case.id, Decision.of(act, self._clock(), approve=True))
+        self._audit(connection, case, act, instead)
+
+    def _audit(self, connection: Connection, case: Candidate, act: Act, instead: CandidateId) -> None:
+        detail = {"released": False, "list": case.list, "instead": instead}
+        audit.append(connection, act, case.id, now=self._clock(), detail=detail)
 
     async def reject(self, candidate: CandidateId, act: Act, why: str) -> None:
         """Rejects a held candidate: its delta is never published. Raises RefusedError."""

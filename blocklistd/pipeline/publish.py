@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from blocklistd.errors import told
@@ -24,10 +23,9 @@ from blocklistd.store.database import Database
 from blocklistd.store.lists import list_state, oldest_diff, version_rows
 from blocklistd.store.metadata import SignedRole, load_roles, save_roles
 from blocklistd.telemetry import Stations
+from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
-
-Clock = Callable[[], datetime]
 
 
 class Publisher:

@@ -1,6 +1,6 @@
 """The pipeline, from a hotline to the subscribers:
 
-    pull → intake (verify → parse → canonicalise) → Change → settle (compose → guard → version) → sign → publish
+    pull → intake (verify → parse → canonicalise: kinds/) → Change → settle (compose → guard → version) → sign → publish
 
 `pull` runs all of it. From the Change on it calls `release.Releases`, as approvals (decide.py), starts and reloads
 (reconcile.py) do. Nothing skips a stage, and a failure at any stage leaves the live version as it is.
@@ -160,7 +160,7 @@ class Pipeline:
     ) -> Pull:
         ended = self._clock()
 
-        def record(connection: Connection) -> None:
+        def record(connection: Connection) -> Result:
             known = _as_decided(connection, result)
             record_pull(
                 connection,
@@ -177,14 +177,17 @@ class Pipeline:
             if act is not None:
                 detail = {"outcome": known.outcome.value, "candidate": known.candidate}
                 audit.append(connection, act, plan.id, now=ended, detail=detail)
+            return known
 
         versions: dict[ListId, Version] = {}
         try:
-            await self._database.writing(record)
+            result = await self._database.writing(record)
             states = await self._database.reading(lambda connection: _states(connection, plan.lists))
             versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
+            if act is not None:  # a command is done once its line is written
+                raise
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,

@@ -165,6 +165,7 @@ class Releases:
         )
         with self._stations.timed("settle", plan.id):
             answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
+        await asyncio.to_thread(self._database.keep_head)  # of the line that the job has written
         settled = Settled.from_json(answer)
         self._verified.learn(settled.verified)
         return settled
@@ -185,14 +186,19 @@ class Releases:
             with self._verified.sealing():
                 yield
 
-    async def hold(self, candidate: Candidate, held: Candidate | None) -> Result:
-        """Records a held candidate. If its delta is held already, that candidate keeps its id and its decisions."""
+    async def hold(
+        self, candidate: Candidate, held: Candidate | None, also: Callable[[Connection], None] | None = None
+    ) -> Result:
+        """Records a held candidate, and what `also` records, in one transaction. If its delta is held already, that
+        candidate keeps its id and its decisions."""
         if held is not None and held.id == candidate.id:
             if held != candidate:
                 await self._database.writing(lambda connection: candidates.renew(connection, candidate))
             return Result(Outcome.HELD, _reasons(candidate), candidate.id)
 
         def record(connection: Connection) -> None:
+            if also is not None:
+                also(connection)
             candidates.hold(connection, candidate)
             take_the_place(connection, candidate, _reasons(candidate))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blocklistd.jobs.runner import Jobs
-from blocklistd.pipeline.publish import Clock
 from blocklistd.store.database import Database
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.telemetry import Stations
+from blocklistd.times import Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from blocklistd.limits import MAX_SECONDARIES
-from blocklistd.pipeline.publish import Clock
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.query import Seen
 from blocklistd.serve.dns.transfer import counted
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.zones import time_after
+from blocklistd.times import Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,9 @@ def _write_audit(connection: Connection, wanted: Settlement, version: Version, m
     figures = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
     detail = {"list": wanted.plan.id, "version": version if made else None, **figures}
     if wanted.act is not None and wanted.approved is not None:
-        audit.append(connection, wanted.act, wanted.approved.id, now=wanted.now, detail={"released": True, **detail})
+        audit.append(
+            connection, wanted.act, wanted.approved.id, now=wanted.now, detail={"released": made is not None, **detail}
+        )
     elif made is not None:
         change = wanted.change
         cause = {"kind": change.kind.value, "cause": change.cause}

@@ -61,7 +61,7 @@ UNREADABLE: Final = Head(0, "")
 def append(
     connection: Connection, act: Act, object: str, *, now: datetime, detail: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes a line in the caller's transaction: what is acted on has its line, or neither is there.
+    """Appends a line in the caller's transaction, so that the change and its line are committed together.
 
     `object` is an id: of a candidate, source, subscriber, or a list and its version.
     """
@@ -163,12 +163,13 @@ class HeadFile:
 
     def advance(self, connection: Connection) -> None:
         """Takes over the head of the database, if that continues what the file has; else the file stays as it is, for
-        `audit verify` to show what is missing. Raises StoreError where the file can't be written."""
-        newest = head(connection)
+        `audit verify` to show what is missing. `connection` has read nothing yet: what it reads is what is there once
+        this has the lock. Raises StoreError where the file can't be written."""
         with store_errors(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # a job and the serving process may come at the same time
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                newest = head(connection)  # behind the lock: no other can have read a later one and written it
                 kept = self.read() or NONE
                 if not _has(connection, kept):
                     log.critical("the audit does not continue %s: see `blocklistd audit verify`", self.path)

@@ -29,18 +29,19 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-HEAD: Final = "0003"
+NEWEST_MIGRATION: Final = "0003"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 
 class Database:
     """One process's way to the state. Transactions are short; no call may be made on the event loop."""
 
-    def __init__(self, path: Path, epoch: int = 0, stations: Stations = UNHEARD) -> None:
+    def __init__(self, path: Path, epoch: int = 0, stations: Stations = UNHEARD, *, keeps_head: bool = True) -> None:
         self.path = path
         self.epoch = epoch
         self.engine = _engine(path)
         self.head_file = HeadFile(path.parent / "audit-head")
+        self._keeps_head = keeps_head
         self._stations = stations
 
     def close(self) -> None:
@@ -65,7 +66,7 @@ class Database:
                 self._check_epoch(connection)
                 yield connection
             audited = connection.info.pop(AUDITED, False)
-        if audited:
+        if audited and self._keeps_head:
             self.keep_head()
 
     async def reading(self, query: Callable[[Connection], T]) -> T:
@@ -117,14 +118,14 @@ class Database:
             connection.execute(schema.meta.insert().values(key="epoch", value=str(self.epoch)))
 
     def migrate(self) -> None:
-        """Brings the schema to HEAD, or raises StoreError if it is newer than this program."""
+        """Brings the schema to NEWEST_MIGRATION, or raises StoreError if it is newer than this program."""
         found = self._revision()
-        if found == HEAD:
+        if found == NEWEST_MIGRATION:
             return
-        if found is not None and found > HEAD:
+        if found is not None and found > NEWEST_MIGRATION:
             raise StoreError(
-                f"{self.path}: its schema is {found}, this program knows up to {HEAD}: it was written by a newer "
-                f"blocklistd; install that version again"
+                f"{self.path}: its schema is {found}, this program knows up to {NEWEST_MIGRATION}: it was written by a "
+                f"newer blocklistd; install that version again"
             )
         from alembic import command
         from alembic.config import Config

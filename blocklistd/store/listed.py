@@ -5,8 +5,8 @@ Asked for free text of operators alone, which must not name an entry; never for 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import Connection, select
 
@@ -34,18 +34,29 @@ def files_to_search(connection: Connection) -> tuple[set[Sha256], set[Sha256]]:
 
 
 def is_listed(files: SealedFiles, beginnings: Collection[bytes], where: tuple[set[Sha256], set[Sha256]]) -> bool:
-    """Whether a line begins with one of these (kinds.mentions). A file that is missing or damaged is passed over."""
+    """Whether a line begins with one of these (kinds.mentions).
+
+    Raises StoreError where a file is missing or damaged.
+    """
     lines, deltas = where
     for digest in lines:
-        with suppress(StoreError, ValueError), opened(files, digest) as (_, overlay):
+        with _readable(files, digest), opened(files, digest) as (_, overlay):
             added = tuple(overlay.adds.values())
             if any(_begins(overlay.base, wanted) or _one_begins(added, wanted) for wanted in beginnings):
                 return True
     for digest in deltas:
-        with suppress(StoreError, ValueError), files.map(digest) as delta:
+        with _readable(files, digest), files.map(digest) as delta:
             if any(_item_begins(delta, wanted) for wanted in beginnings):
                 return True
     return False
+
+
+@contextmanager
+def _readable(files: SealedFiles, digest: Sha256) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:
+        raise StoreError(f"{files.path(digest)}: the sealed file is damaged") from None
 
 
 def _begins(lines: Buffer, wanted: bytes) -> bool:

@@ -83,7 +83,7 @@ class Store:
     @contextmanager
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:
         """The database and the sealed files, for the length of one job."""
-        database = Database(self.database, self.epoch)
+        database = Database(self.database, self.epoch, keeps_head=False)  # nobody hears what a job logs
         try:
             yield database, self.sealed
         finally:

@@ -81,7 +81,8 @@ def test_what_a_source_asserted_is_read_again(scene: Scene, what: str, damage) -
     damage(asserted if what == "overlay" else asserted.parents[1] / below[:2] / below)
     with scene.daemon as daemon:
         token = daemon.subscriber("isp", "national")
-        scene.publish(*NAMES, "another.example")
+        scene.write(*NAMES, "another.example")
+        daemon.pull("hotline")  # unless the pull that repairs has brought it already
         listed = {json.loads(line)["value"] for line in daemon.snapshot("national", token).splitlines()}
         assert listed == {*NAMES, "another.example"}
 

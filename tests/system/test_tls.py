@@ -119,10 +119,10 @@ def test_a_certificate_that_has_expired_is_said(tmp_path: Path) -> None:
     daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
     daemon.write_config()
     with daemon:
-        daemon.wait_for(lambda: "feed.tls.cert is good until" in daemon.log)
+        daemon.wait_for(lambda: "feed.tls.cert expire" in daemon.log)
         make_certificate(tmp_path, "feed")
         reload(daemon)
-        assert daemon.log.count("feed.tls.cert is good until") == 1
+        assert daemon.log.count("feed.tls.cert expire") == 1
 
 
 def test_a_key_that_is_none_is_a_line(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class FakeDaemon(ThreadingMixIn, UnixStreamServer):
     def __init__(self, path: Path) -> None:
         self.answers: Answers = {}
         self.asked: list[tuple[str, Any]] = []
+        self.cut = False
         super().__init__(str(path), _Handler)
 
 
@@ -66,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
-        self.wfile.write(raw)
+        self.wfile.write(raw[: len(raw) // 2] if self.server.cut else raw)
 
     do_POST = _answer
 
@@ -272,6 +273,23 @@ def test_free_text_is_one_line_and_short(daemon: FakeDaemon, cli: Cli, why: str,
     refused = cli("candidate", "reject", "c-1", "--why", why)
     assert (refused.returncode, daemon.asked) == (2, [])
     assert expected in refused.stderr
+
+
+@pytest.mark.parametrize("option", [("--json",), ("--last", "3"), ("-c", "other.yaml")])
+def test_an_option_before_the_last_word_is_not_lost(daemon: FakeDaemon, cli: Cli, option: tuple[str, ...]) -> None:
+    refused = cli("audit", *option, "verify")
+    assert (refused.returncode, daemon.asked) == (2, [])
+    assert "options stand behind the last word" in refused.stderr
+
+
+def test_a_daemon_that_stops_in_the_middle_of_an_answer(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.cut = True
+    daemon.answers["/list/diff"] = (200, b'{"add":{}}\n' * 1000)
+    daemon.answers["/candidate/list"] = (200, [CANDIDATE])
+    for command in (("list", "diff", "national", "1", "2"), ("candidate", "list")):
+        broken = cli(*command)
+        assert broken.returncode == 1
+        assert broken.stderr == "blocklistd: the daemon broke off its answer: what was printed is not complete\n"
 
 
 def test_an_audit_that_was_changed_is_an_error(daemon: FakeDaemon, cli: Cli) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from blocklistd.cli import FIRST_WORDS, program
 from blocklistd.config import load
+from blocklistd.daemon.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -112,3 +113,5 @@ def test_the_reference_of_commands_is_theirs() -> None:
     from blocklistd.cli import reference
 
     assert (ROOT / "docs" / "cli.md").read_text() == reference.document(), "`make docs` writes it"
+    for name in COMMANDS:
+        assert f"## `{name}" in reference.document(), "its first word is in GROUPS"

@@ -47,6 +47,20 @@ def test_no_urls(text: str) -> None:
         "a.example:443",
         "'a.example'",
         "host=a.example",
+        "host:a.example",
+        "http:a.example",
+        "“a.example”",
+        "„a.example“",
+        "a.example…",
+        "a.example–b",
+        "a.example?page=2",
+        "#a.example",
+        "_a.example_",
+        "$a.example",
+        "a.example%20",
+        "*.a.example",
+        "a。example",
+        "-a.example-",
     ],
 )
 def test_names(text: str, kind: str) -> None:
@@ -70,4 +84,5 @@ def test_hosts_of_urls_and_addresses() -> None:
 
 @pytest.mark.parametrize(("kind", "digits"), [("md5", 32), ("sha1", 40), ("sha256", 64)])
 def test_hashes(kind: str, digits: int) -> None:
-    assert names(f"file {'AB' * (digits // 2)}.", kind, "ab" * (digits // 2))
+    for spelt in ("file %s.", "sha256:%s", "“%s”", "(%s)", "_%s_"):
+        assert names(spelt % ("AB" * (digits // 2)), kind, "ab" * (digits // 2))

@@ -131,3 +131,15 @@ async def test_a_stop_in_the_middle_of_work_is_no_failure(quiet: pytest.LogCaptu
 
     await until_it_ended(work, began)
     assert quiet.text == ""
+
+
+async def test_a_reload_puts_nothing_off() -> None:
+    scheduler = Scheduler()
+    scheduler.start()
+    scheduler.every("scrub", timedelta(days=1), nothing)
+    due = scheduler._scheduler.get_job("scrub").next_run_time
+    scheduler.every("scrub", timedelta(days=1), nothing)
+    assert scheduler._scheduler.get_job("scrub").next_run_time == due
+    scheduler.every("scrub", timedelta(hours=1), nothing)
+    assert scheduler._scheduler.get_job("scrub").next_run_time < due, "another period counts from now on"
+    scheduler.stop()

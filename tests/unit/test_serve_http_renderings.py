@@ -89,7 +89,9 @@ class Scene:
         self.deltas: list[Sha256 | None] = [None]
         metadata.create_all(self.database.engine)
         with self.database.write() as connection:
-            connection.execute(lists.insert().values(id=LIST, session=SESSION, secret=b"s" * 32, created=NOW))
+            connection.execute(
+                lists.insert().values(id=LIST, session=SESSION, secret=b"s" * 32, created=NOW, ids="blake2b")
+            )
             for number in range(1, len(self.contents)):
                 self._publish(connection, Version(number))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -164,3 +165,22 @@ def test_the_head_file_on_a_full_disk_holds_nothing_up(
     assert "could not be kept" in caplog.text
     with database.read() as connection:
         assert audit.head(connection).number == 1
+
+
+def test_lines_written_at_the_same_time_are_kept_in_order(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """Each commits, then takes the newest line over: no older one replaces it, and none is called wrong."""
+
+    def write(number: int) -> None:
+        beside = Database(database.path, database.epoch)
+        for _ in range(10):
+            with beside.write() as connection:
+                audit.append(connection, ALICE, f"c-{number}", now=NOW)
+        beside.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert caplog.text == ""
+    head = database.head_file.read()
+    assert head is not None
+    assert head.number == 40
+    assert wrong(database) is None

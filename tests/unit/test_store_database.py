@@ -16,7 +16,7 @@ from blocklistd.errors import StoreError
 from blocklistd.lines.ids import BLAKE2B, HMAC_SHA256, Ids
 from blocklistd.model import ListId
 from blocklistd.store import database as module
-from blocklistd.store.database import HEAD, Database
+from blocklistd.store.database import NEWEST_MIGRATION, Database
 from blocklistd.store.lists import ensure_list, list_state
 from blocklistd.store.schema import metadata
 
@@ -27,7 +27,7 @@ def test_migrations_make_the_schema(tmp_path: Path) -> None:
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == HEAD
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == NEWEST_MIGRATION
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
     database.close()

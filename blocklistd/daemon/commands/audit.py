@@ -8,6 +8,7 @@ import click
 
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Ending, Values, number
 from blocklistd.daemon.commands.text import table
+from blocklistd.limits import MAX_AUDIT_LINES
 
 SHOWN: Final = 1000  # lines, if --last does not say
 
@@ -43,10 +44,12 @@ COMMANDS: Final = (
         "audit",
         "Who did what, when; oldest first.",
         OPERATOR,
-        lambda daemon, call: daemon.overview.audit(call["last"], call["before"]),
+        lambda daemon, call: daemon.audit.show(call["last"], call["before"]),
         _show,
         (
-            Argument("last", f"So many lines [{SHOWN}].", "--last", "N", number, default=SHOWN),
+            Argument(
+                "last", f"How many lines, at most {MAX_AUDIT_LINES} [{SHOWN}].", "--last", "N", number, default=SHOWN
+            ),
             Argument("before", "Only lines before line N.", "--before", "N", number),
         ),
     ),
@@ -54,7 +57,7 @@ COMMANDS: Final = (
         "audit verify",
         "Whether a line was altered, moved, taken out or cut off (exit 1).",
         OPERATOR,
-        lambda daemon, call: daemon.overview.verify_audit(),
+        lambda daemon, call: daemon.audit.verify(),
         _verified,
         end=_verify_ending,
     ),

@@ -83,7 +83,8 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate approve",
-        "Release a held candidate: exactly the difference that was shown (exit 4: it comes to another one by now).",
+        "Release a held candidate, exactly the delta that was shown. Exit 4: on the live version the change gives "
+        "another delta, which is held as a new candidate.",
         REVIEWER,
         lambda daemon, call: daemon.candidates.approve(call["candidate"], call.act),
         _approved,

@@ -24,13 +24,13 @@ Document = Any
 Values = Mapping[str, Any]
 """A command's arguments by their names."""
 
-Role = frozenset[str]
-"""Which of `control.operators`' roles may give a command; any of them is enough. Empty: everybody may."""
-ANYBODY: Final[Role] = frozenset()
-ADMIN: Final[Role] = frozenset({"admin"})
-REVIEWER: Final[Role] = ADMIN | {"reviewer"}
-EDITOR: Final[Role] = ADMIN | {"editor"}
-OPERATOR: Final[Role] = REVIEWER | EDITOR
+Roles = frozenset[str]
+"""Roles of `control.operators`, any of which allows a command. Empty: everybody may give it."""
+ANYBODY: Final[Roles] = frozenset()
+ADMIN: Final[Roles] = frozenset({"admin"})
+REVIEWER: Final[Roles] = ADMIN | {"reviewer"}
+EDITOR: Final[Roles] = ADMIN | {"editor"}
+OPERATOR: Final[Roles] = REVIEWER | EDITOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Call:
 
 
 class Ending(NamedTuple):
-    """How the command line ends, beside exit code 0: the code, and a line for stderr."""
+    """An exit code that is not 0, and a line for stderr."""
 
     code: int
     text: str
@@ -149,7 +149,7 @@ class Command:
 
     name: str
     summary: str
-    role: Role
+    role: Roles
     effect: Callable[[Operations, Call], Awaitable[Document | web.StreamResponse]]
     show: Callable[[Document, Values], None]
     arguments: tuple[Argument, ...] = ()
@@ -157,7 +157,7 @@ class Command:
     copied: bool = False
     end: Callable[[Document, Values], Ending | None] = _no_ending
     check: Callable[[Values], Ending | None] = lambda values: None
-    """Asked by the command line before the daemon is: why it ends at once."""
+    """Called by the command line before it connects to the daemon; an Ending stops the command."""
 
     @property
     def path(self) -> str:

@@ -17,7 +17,7 @@ COMMANDS: Final = (
         "keys show",
         "The root's version and expiry, and the online key's id.",
         ADMIN,
-        lambda daemon, call: daemon.overview.keys(),
+        lambda daemon, call: daemon.keys.show(),
         _show,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Command, Document, Values
-from blocklistd.daemon.commands.text import age, table
+from blocklistd.daemon.commands.text import age, serial, table
 
 
 def _show(status: Document, values: Values) -> None:
@@ -56,9 +56,7 @@ def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
 
 def _zones(subscriber: dict[str, Any]) -> str:
     """Each zone with the serial of its secondary that is furthest behind; unsigned ones are the weaker."""
-    shown = [
-        f"{name} at {'?' if zone['serial'] is None else zone['serial']}" for name, zone in subscriber["zones"].items()
-    ]
+    shown = [f"{name} at {serial(zone['serial'])}" for name, zone in subscriber["zones"].items()]
     return " ".join([*shown, *(["(weaker: unsigned by address)"] if subscriber.get("unsigned") else [])])
 
 

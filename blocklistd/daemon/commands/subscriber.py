@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Values, choice, word
-from blocklistd.daemon.commands.text import age, table
+from blocklistd.daemon.commands.text import age, serial, table
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
@@ -43,9 +43,9 @@ def _show(one: Document, values: Values) -> None:
     zones = one.pop("zones")
     rows = [(key, " ".join(v) if key == "lists" else v) for key, v in one.items() if v not in (None, {}, [])]
     for name, zone in zones.items():
-        rows.append(("zone", f"{name} at {zone['serial'] or '?'}"))
+        rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
-            where, lag = f"{found['address']} at {found['serial'] or '?'}", found["lag"]
+            where, lag = f"{found['address']} at {serial(found['serial'])}", found["lag"]
             rows.append(("secondary", f"{where}{f', {age(lag)} behind' if lag else ''}, seen {found['seen']}"))
     table(("", ""), rows)
 

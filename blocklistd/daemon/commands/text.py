@@ -53,6 +53,11 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def serial(value: int | None) -> str:
+    """A zone's serial; `?` where none is known."""
+    return "?" if value is None else str(value)
+
+
 def age(seconds: float | None) -> str:
     """A time span as a person says it."""
     if seconds is None:

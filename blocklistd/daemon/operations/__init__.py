@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blocklistd.daemon.operations.audit import AuditOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
+from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.sources import SourceOperations
@@ -20,3 +22,5 @@ class Operations:
     candidates: CandidateOperations
     lists: ListOperations
     subscribers: SubscriberOperations
+    keys: KeyOperations
+    audit: AuditOperations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from blocklistd.errors import RefusedError
+from blocklistd.errors import RefusedError, StoreError
 from blocklistd.kinds.mentions import has_url, mentions
 from blocklistd.store.database import Database
 from blocklistd.store.files import SealedFiles
@@ -21,10 +21,14 @@ class FreeText:
     async def check(self, what: str, text: str) -> None:
         """Raises RefusedError for a text with a URL or a listed entry in it; the error repeats neither."""
         if has_url(text):
-            raise RefusedError(f"{what}: it holds a URL: it is kept for ever, and must not hold one")
+            raise RefusedError(f"{what}: it holds a URL. The text is kept for ever: name an entry by its id (e-…)")
         named = list(mentions(text))
         where = await self._database.reading(files_to_search)
-        if await asyncio.to_thread(is_listed, self._files, named, where):
+        try:
+            found = await asyncio.to_thread(is_listed, self._files, named, where)
+        except StoreError as error:
+            raise RefusedError(f"{what}: whether it names an entry can't be looked up now: {error}") from None
+        if found:
             raise RefusedError(
                 f"{what}: it names what is listed, offered by a source or held: name an entry by its id (e-…)"
             )

@@ -12,10 +12,10 @@ from blocklistd.daemon.commands.command import Document
 from blocklistd.errors import RefusedError
 from blocklistd.model import Act, SourceId
 from blocklistd.ops import status
-from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import source_state
+from blocklistd.times import Clock
 
 
 class SourceOperations:

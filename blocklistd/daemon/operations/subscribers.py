@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -13,62 +13,71 @@ from sqlalchemy import Connection
 from blocklistd.config import Config
 from blocklistd.daemon import resolvers
 from blocklistd.daemon.commands.command import Document, Values
+from blocklistd.daemon.operations.free_text import FreeText
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
 from blocklistd.model import Act, SubscriberId
 from blocklistd.ops import status
-from blocklistd.pipeline.publish import Clock
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.serve.http.access import Access
 from blocklistd.store import audit, subscribers
 from blocklistd.store.database import Database
 from blocklistd.store.subscribers import Subscriber, Wish
+from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
 
-Admit = Callable[[Iterable[Subscriber]], None]
-"""Tells the name server who may have which zones, from now on."""
+Admit = Callable[[Mapping[str, Subscriber]], None]
+"""Tells the feed and the name server who may have what from now on: subscribers by the digest of their token."""
 
 
 class SubscriberOperations:
     """Who may have what: `admit_known` takes it from the database into the feed and the name server.
 
-    A revocation takes effect before it is written: on a full disk, too. Until it is written, it is tried again with
-    each `record_revocations`, and is lost with the process.
+    A revocation takes effect before it is written: on a full disk, too. Until it is written, each `catch_up` tries
+    again; a restart forgets it.
     """
 
     def __init__(
         self,
         config: Callable[[], Config],
         database: Database,
-        access: Access,
         admit: Admit,
         zones: ZonePublisher,
+        free_text: FreeText,
         clock: Clock,
     ) -> None:
         self._config = config
         self._database = database
-        self._access = access
         self._admit = admit
         self._zones = zones
+        self._free_text = free_text
         self._clock = clock
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
+        self._behind = False
 
     async def admit_known(self) -> None:
         async with self._admitting:  # else an older load could replace a newer one, and a revoked token come back
+            self._behind = True
             self._known = await self._database.reading(subscribers.load)
+            self._behind = False
             self._admit_all()
 
     def _admit_all(self) -> None:
-        known = {token: who for token, who in self._known.items() if who.id not in self._unrecorded}
-        self._access.replace(known)
-        self._admit(known.values())
+        self._admit({token: who for token, who in self._known.items() if who.id not in self._unrecorded})
+
+    async def _admit_or_later(self) -> None:
+        """What was asked for is written: an error of reading it again must not say that it was not."""
+        try:
+            await self.admit_known()
+        except StoreError as error:
+            log.error("the subscribers could not be read again yet: it is tried again each minute: %s", error)
 
     async def add(self, given: Values, act: Act) -> Document:
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
         lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
         wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"])
+        await self._free_text.check("the id", wish.id)
         config, now = self._config(), self._clock()
 
         def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
@@ -86,7 +95,7 @@ class SubscriberOperations:
             return made
 
         token, key = await self._database.writing(register)
-        await self.admit_known()
+        await self._admit_or_later()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
         pasted = self._resolver_configuration(wish, tsig)
@@ -127,8 +136,11 @@ class SubscriberOperations:
             ) from None
         return {"id": subscriber, "revoked": True}
 
-    async def record_revocations(self) -> None:
-        """Writes those that could not be written when they were asked for."""
+    async def catch_up(self) -> None:
+        """Writes the revocations that could not be written when they were asked for, and reads what could not be
+        read."""
+        if self._behind:
+            await self._admit_or_later()
         for subscriber, act in list(self._unrecorded.items()):
             try:
                 await self._record(subscriber, act)
@@ -146,5 +158,5 @@ class SubscriberOperations:
             await self._database.writing(record)
         except SubscriberError:  # another call has just written it
             log.debug("%s was revoked already", subscriber)
-        await self.admit_known()
         self._unrecorded.pop(subscriber, None)
+        await self._admit_or_later()

@@ -120,7 +120,10 @@ class Download(AbstractAsyncContextManager["Download"], abc.ABC):
         does not arrive whole."""
 
     async def signature(self, url: str) -> bytes:
-        """The signature at `url`, at most MAX_SIGNATURE_BYTES. Raises FetchError."""
+        """The signature at `url`. Reads little more than MAX_SIGNATURE_BYTES: `fetch` refuses more.
+
+        Raises FetchError.
+        """
         raise FetchError("this transport fetches no signatures: check `verify.signature`")
 
 

@@ -1,0 +1,46 @@
+"""What commands tell of the audit (store/audit.py)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import Connection
+
+from blocklistd.daemon.commands.command import Document
+from blocklistd.limits import MAX_AUDIT_LINES
+from blocklistd.store import audit
+from blocklistd.store.database import Database
+from blocklistd.store.schema import written
+
+
+class AuditOperations:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def show(self, last: int, before: int | None) -> Document:
+        """The newest lines, oldest first; each with all that its hash is made of."""
+        count = min(last, MAX_AUDIT_LINES)
+        lines = await self._database.reading(lambda connection: audit.newest(connection, count, before))
+        return [
+            {
+                "number": line.number,
+                "time": written(line.time),
+                "actor": line.actor,
+                "uid": line.uid,
+                "action": line.action,
+                "object": line.object,
+                "detail": line.detail,
+                "hash": line.hash,
+            }
+            for line in lines
+        ]
+
+    async def verify(self) -> Document:
+        """What is wrong with the audit, if anything is."""
+        kept = await asyncio.to_thread(self._database.head_file.read)  # first: it is never ahead of the database
+
+        def check(connection: Connection) -> Document:
+            head = audit.head(connection)
+            return {"lines": head.number, "hash": head.hash, "wrong": audit.check(connection, kept)}
+
+        return await self._database.reading(check)

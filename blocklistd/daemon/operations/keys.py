@@ -1,0 +1,26 @@
+"""What commands tell of the keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from blocklistd.daemon.commands.command import Document
+from blocklistd.signing.keys import Trust
+from blocklistd.times import Clock, rfc3339
+
+
+class KeyOperations:
+    def __init__(self, trust: Trust, clock: Clock) -> None:
+        self._trust = trust
+        self._clock = clock
+
+    async def show(self) -> Document:
+        trust = self._trust
+        return {
+            "root": {
+                "version": max(trust.roots),
+                "expires": rfc3339(trust.expires),
+                "days_left": (trust.expires - self._clock()) // timedelta(days=1),
+            },
+            "online": {"keyid": trust.online.public_key.keyid, "scheme": trust.online.public_key.scheme},
+        }
