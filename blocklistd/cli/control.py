@@ -36,6 +36,8 @@ class Control:
             if response.status != 200:
                 _taken(response)
             take(response)
+            if response.length:  # what is left: read() with a size ends there without an error
+                raise http.client.IncompleteRead(b"", response.length)
 
     def _send(self, path: str, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("localhost")

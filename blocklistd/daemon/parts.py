@@ -80,12 +80,11 @@ class Parts:
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
         sources = SourceOperations(self._config, database, self.pipeline, clock)
-        free_text = FreeText(database, store.sealed)
-        subscribers = SubscriberOperations(self._config, database, self._admit, self.zones, free_text, clock)
+        subscribers = SubscriberOperations(self._config, database, self._admit, self.zones, clock)
         self.operations = Operations(
             Overview(database, self.catalogue, self.zones, sources, self.publisher, clock),
             sources,
-            CandidateOperations(database, decisions, free_text),
+            CandidateOperations(database, decisions, FreeText(database, store.sealed)),
             ListOperations(database, self.catalogue, self.renderings),
             subscribers,
             KeyOperations(trust, clock),

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, select, update
 
 from blocklistd.errors import SubscriberError
+from blocklistd.kinds.hash import DIGITS
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.store.schema import (
     subscriber_addresses,
@@ -26,6 +27,7 @@ from blocklistd.store.schema import (
 
 LONGEST_ID: Final = 54  # with what is put behind it, its key's name is a label of 63 octets (RFC 1035 2.3.4)
 ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_ID - 1}}}")
+HEX: Final = re.compile(r"[0-9a-f]+")
 TOKEN_BYTES: Final = 32
 ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
 
@@ -111,6 +113,8 @@ def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
     if not ID.fullmatch(wish.id):
         expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
         raise SubscriberError(f"the subscriber: {expected}")
+    if len(wish.id) in DIGITS.values() and HEX.fullmatch(wish.id):  # it stands in logs and in the audit for ever
+        raise SubscriberError("the subscriber: expected an id that can't be taken for the hash of a file")
     if not wish.lists and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
     for what, wanted, known in (("list", wish.lists, lists), ("zone", wish.zones, zones)):

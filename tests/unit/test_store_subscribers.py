@@ -58,3 +58,10 @@ def test_a_prefix_of_mapped_addresses_is_one_of_ipv4(text: str, meant: str) -> N
 def test_no_prefix(text: str) -> None:
     with pytest.raises(SubscriberError, match="--address"):
         subscribers.network(text)
+
+
+@pytest.mark.parametrize("digits", [32, 40])
+def test_an_id_is_no_hash(versions: Versions, digits: int) -> None:
+    with pytest.raises(SubscriberError, match="taken for the hash of a file"):
+        add(versions, "ab" * (digits // 2))
+    add(versions, "abc")

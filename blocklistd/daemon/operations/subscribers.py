@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from blocklistd.config import Config
 from blocklistd.daemon import resolvers
 from blocklistd.daemon.commands.command import Document, Values
-from blocklistd.daemon.operations.free_text import FreeText
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
 from blocklistd.model import Act, SubscriberId
 from blocklistd.ops import status
@@ -42,14 +41,12 @@ class SubscriberOperations:
         database: Database,
         admit: Admit,
         zones: ZonePublisher,
-        free_text: FreeText,
         clock: Clock,
     ) -> None:
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
-        self._free_text = free_text
         self._clock = clock
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
@@ -77,7 +74,6 @@ class SubscriberOperations:
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
         lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
         wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"])
-        await self._free_text.check("the id", wish.id)
         config, now = self._config(), self._clock()
 
         def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
