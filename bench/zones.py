@@ -195,7 +195,7 @@ class Ours:
         self.daemon.start()
         self.daemon.wait_for(lambda: self.records > 0, within=WAIT)
         made = self.daemon.ask("subscriber add", id="isp", zones=[ZONE]).json["tsig"]
-        self.daemon.ask("subscriber add", id="resolver", zones=[ZONE], address=["127.0.0.0/8"])
+        self.daemon.ask("subscriber add", id="resolver", zones=[ZONE], address=["127.0.0.0/24"])
         self.key = dns.tsig.Key(made["name"], base64.b64decode(made["secret"]), made["algorithm"])
 
     def write(self, names: list[bytes]) -> None:

@@ -76,6 +76,7 @@ ROOT_ALARM_DAYS: Final = 60
 
 # -- client --------------------------------------------------------------------------------------------------------
 CLIENT_TIMEOUT: Final = 60.0  # seconds without a byte
+CLIENT_METADATA: Final = 60.0  # seconds until a metadata file has arrived whole
 CLIENT_BODY: Final = 3600.0  # seconds until a body has arrived whole
 CLIENT_BACKOFF_MAX: Final = 60.0  # seconds between two tries of `sync --watch`
 CLIENT_POLL: Final = 10.0  # seconds between two polls of a feed that does not hold its answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--ca", type=_FILE, help="Trust this authority instead of the system's.")
 @click.option("--format", "rendering", type=click.Choice(["ndjson", *OUTPUTS]), help="Also keep a rendering.")
 @click.option("--exec", "command_", metavar="CMD", help="Run after each change.")
+@click.option("--group", metavar="GROUP", help="Who may read what is kept, beside its owner.")
 @click.option("--watch", is_flag=True, help="Stay, and wait for changes.")
 @common
 def command(
@@ -43,6 +45,7 @@ def command(
     ca: Path | None,
     rendering: str | None,
     command_: str | None,
+    group: str | None,
     watch: bool,
 ) -> None:
     """Follow a list, verified: first the snapshot, then differences."""
@@ -50,7 +53,15 @@ def command(
     from blocklistd.client.sync import watch as watch_list
 
     options = Options(
-        url=url, list=name, root=root, dir=directory, token_file=token_file, ca=ca, format=rendering, exec=command_
+        url=url,
+        list=name,
+        root=root,
+        dir=directory,
+        token_file=token_file,
+        ca=ca,
+        format=rendering,
+        exec=command_,
+        group=group,
     )
 
     def say(text: str) -> None:
@@ -60,6 +71,7 @@ def command(
         session.answer(asdict(result), _line)
 
     if not watch:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what --exec has started, too
         done(sync_once(options, say))
         return
     stop = threading.Event()

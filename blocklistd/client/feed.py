@@ -21,7 +21,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from blocklistd import __version__
 from blocklistd.errors import SyncError
-from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_TIMEOUT
+from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_METADATA, CLIENT_TIMEOUT
 
 HINTS: Final = {
     301: "it has moved: give the new address",
@@ -115,16 +115,17 @@ class Feed:
         except urllib3.exceptions.HTTPError as error:
             raise SyncError(f"{self.base}: {_reason(error)}") from None
 
-    def pieces(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-        """The body as it came, undecoded."""
-        end = time.monotonic() + CLIENT_BODY
+    def pieces(self, response: urllib3.BaseHTTPResponse, within: float | None = None) -> Iterator[bytes]:
+        """The body as it came, undecoded; in so many seconds at most, CLIENT_BODY if it is not said."""
+        within = CLIENT_BODY if within is None else within
+        end = time.monotonic() + within
         try:
             # read() waits until a chunk is full, however slowly it fills: no look at the clock in between
             while piece := response.read1(CHUNK, decode_content=False):
                 if self._stop.is_set():
                     raise SyncError(f"{self.base}: stopped while the answer arrived")
                 if time.monotonic() > end:
-                    raise SyncError(f"{self.base}: the answer did not end within {CLIENT_BODY:g} s")
+                    raise SyncError(f"{self.base}: the answer did not end within {within:g} s")
                 self.received += len(piece)
                 yield piece
         except urllib3.exceptions.HTTPError as error:
@@ -212,7 +213,7 @@ class TufFetcher(FetcherInterface):
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         try:
-            yield from self._feed.pieces(response)
+            yield from self._feed.pieces(response, CLIENT_METADATA)
         except SyncError as error:
             raise DownloadError(str(error)) from error
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import orjson
 
@@ -32,21 +32,29 @@ class State:
     rendered: dict[str, str] = field(default_factory=dict)
 
 
-class Folder:
-    """Raises SyncError where the file system refuses; what was there then stays."""
+FILE: Final = 0o640
+FOLDER: Final = 0o750
 
-    def __init__(self, path: Path, list_name: str) -> None:
+
+class Folder:
+    """Raises SyncError where the file system refuses; what was there then stays. What is in it may be read by `group`,
+    a gid: of who applies the list. None: the group that files get by themselves."""
+
+    def __init__(self, path: Path, list_name: str, group: int | None = None) -> None:
         self.path = path
         self.snapshot = path / f"{list_name}.ndjson"
         self.metadata = path / "metadata"
         self._state = path / "state.json"
         self._list = list_name
+        self._group = group
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One sync a folder."""
         with _errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.mkdir(parents=True)
+                self._open_to_group(self.path, FOLDER)
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
@@ -89,9 +97,22 @@ class Folder:
         with _errors(self.path):
             try:
                 with open(path, "xb") as file:
+                    self._open_to_group(path, FILE)
                     yield file, path
             finally:
                 path.unlink(missing_ok=True)
+
+    def share_metadata(self) -> None:
+        """The trusted metadata are for the group to read, as all else is."""
+        with _errors(self.metadata):
+            for path in (self.metadata, *self.metadata.rglob("*")):
+                if not path.is_symlink():
+                    self._open_to_group(path, FOLDER if path.is_dir() else FILE)
+
+    def _open_to_group(self, path: Path, mode: int) -> None:
+        if self._group is not None:
+            os.chown(path, -1, self._group)
+        path.chmod(mode)
 
     def put(self, draft: Path, state: State, rendering: str | None) -> State:
         """The snapshot, then its rendering, then the state."""

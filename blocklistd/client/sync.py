@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import mmap
 import os
@@ -34,7 +35,8 @@ DIFF_SLACK = MIB  # bytes that a diff may have beyond all that could leave and c
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to follow, and where to keep it. `format`: a rendering of outputs.OUTPUTS beside the snapshot."""
+    """What to follow, and where to keep it. `format`: a rendering of outputs.OUTPUTS beside the snapshot. `group`: may
+    read it."""
 
     url: str
     list: str
@@ -44,6 +46,7 @@ class Options:
     ca: Path | None = None
     format: str | None = None
     exec: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None)
     if options.format not in (None, "ndjson", *OUTPUTS):
         raise SyncError(f"there is no format {options.format}: expected ndjson, {', '.join(OUTPUTS)}")
     feed = Feed(options.url, options.list, _token(options), options.ca, stop)
-    folder = Folder(options.dir, options.list)
+    folder = Folder(options.dir, options.list, _group(options.group))
     try:
         with folder.locked():
             return _sync(options, feed, folder, emit, stop or threading.Event())
@@ -77,6 +80,7 @@ def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None)
 def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit, stop: threading.Event) -> Result:
     have = folder.state()
     signed = signed_version(feed, options.list, _read(options.root), folder.metadata)
+    folder.share_metadata()
     if signed is None:
         raise SyncError(f"{feed.base}: the list has no version yet: try again later")
     if have is not None and have.session == signed.session and signed.version < have.version:
@@ -287,6 +291,13 @@ def _status(feed: Feed, pieces: Iterator[bytes]) -> dict[str, Any]:
     if not isinstance(status, dict):
         raise SyncError(f"{feed.base}: the answer is no status: is this the address of a feed?")
     return status
+
+
+def _group(name: str | None) -> int | None:
+    try:
+        return None if name is None else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise SyncError(f"--group {name}: there is no such group: expected one of /etc/group") from None
 
 
 def _token(options: Options) -> str | None:

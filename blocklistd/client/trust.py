@@ -1,7 +1,13 @@
-"""What the publisher signed: the list's current version, by TUF from one trusted root (python-tuf's ngclient)."""
+"""What the publisher signed: the list's current version, by TUF from one trusted root (python-tuf's ngclient).
+
+An answer is verified in a copy of the trusted metadata. The copy takes their place once the list that was asked for is
+the one that is signed. python-tuf keeps what it has verified: if a proxy leads to another list once, whose numbers are
+higher than ours, all later answers of ours would be refused as older.
+"""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +34,19 @@ class Signed:
 def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> Signed | None:
     """The newest version that can be verified; None before the list's first. Raises SyncError.
 
-    The trusted metadata in `metadata` only ever moves forward: an older one than was seen is refused, for ever.
+    The trusted metadata in `metadata` only ever moves forward: an older one than was accepted is refused, for ever.
     """
     try:
-        metadata.mkdir(mode=0o700, parents=True, exist_ok=True)
-        updater = _updater(feed, root, metadata)
+        staging = _staging(metadata)
+        updater = _updater(feed, root, staging)
         updater.refresh()
         target = updater.get_targetinfo(f"{list_name}.ndjson")
+        if target is None:
+            _refuse_foreign(updater, list_name, feed)
+            signed = None
+        else:
+            signed = _read(target.custom, list_name, target.length, target.hashes, feed)
+        _adopt(staging, metadata)
     except ExpiredMetadataError as error:
         raise SyncError(
             f"{feed.base}: all that can be had is expired ({error}): what is here stays in place; call the publisher"
@@ -47,10 +59,35 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
         raise SyncError(f"{feed.base}: the metadata can't be verified: {error}: what is here stays in place") from None
     except (OSError, ValueError) as error:
         raise SyncError(f"{metadata}: {error}") from None
-    if target is None:
-        _refuse_foreign(updater, list_name, feed)
-        return None
-    return _read(target.custom, list_name, target.length, target.hashes, feed)
+    return signed
+
+
+def _staging(metadata: Path) -> Path:
+    """A copy of the trusted metadata, beside them. Makes good first what a sync left that was killed while adopting."""
+    staging, before = _beside(metadata)
+    if before.exists() and not metadata.exists():
+        before.rename(metadata)
+    for left in (staging, before):
+        shutil.rmtree(left, ignore_errors=True)
+    metadata.parent.mkdir(parents=True, exist_ok=True)
+    if metadata.exists():
+        shutil.copytree(metadata, staging, symlinks=True)
+    else:
+        staging.mkdir()
+    return staging
+
+
+def _adopt(staging: Path, metadata: Path) -> None:
+    """The copy takes the place of the trusted metadata, which are at one of two places at any moment."""
+    _, before = _beside(metadata)
+    if metadata.exists():
+        metadata.rename(before)
+    staging.rename(metadata)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _beside(metadata: Path) -> tuple[Path, Path]:
+    return metadata.with_name(f"{metadata.name}.new"), metadata.with_name(f"{metadata.name}.old")
 
 
 def _updater(feed: Feed, root: bytes, metadata: Path) -> Updater:

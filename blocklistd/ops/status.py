@@ -17,7 +17,7 @@ from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.pulls import SourceState, newest_pulls
-from blocklistd.store.subscribers import Subscriber, load
+from blocklistd.store.subscribers import Subscriber, is_wide, load
 from blocklistd.times import rfc3339
 
 Document = dict[str, Any]
@@ -132,6 +132,7 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) ->
         "zones": {name: _zone(who, name, connection, zones) for name in sorted(who.zones)},
         "nodes": [],
         "unsigned": list(who.addresses),
+        "wide": [prefix for prefix in who.addresses if is_wide(prefix)],
         "notify": list(who.notify),
         "keys": [key.name for key in who.keys],
         "created": rfc3339(who.created),

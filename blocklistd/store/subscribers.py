@@ -29,6 +29,7 @@ LONGEST_ID: Final = 54  # with what is put behind it, its key's name is a label 
 ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_ID - 1}}}")
 HEX: Final = re.compile(r"[0-9a-f]+")
 TOKEN_BYTES: Final = 32
+WIDE: Final = {4: 24, 6: 48}  # bits: a shorter prefix, by version of IP, is wide
 ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
 
 
@@ -43,7 +44,8 @@ class TsigKey:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a new subscriber is to have. `notify` are ADDRESS:PORT, `addresses` prefixes that may ask unsigned."""
+    """What a new subscriber is to have. `notify` are ADDRESS:PORT, `addresses` prefixes that may ask unsigned. `wide`:
+    they may be shorter than a network of one subscriber is (WIDE)."""
 
     id: str
     lists: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class Wish:
     notify: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     algorithm: str = "hmac-sha256"
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,11 @@ def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
     for text in wish.notify:
         endpoint(text)
     for text in wish.addresses:
-        network(text)
+        if is_wide(text) and not wish.wide:
+            raise SubscriberError(
+                f"--address {text}: everybody there could take the zone without a key: expected a prefix of at least "
+                f"/{WIDE[4]} (IPv6: /{WIDE[6]}), or --wide as well"
+            )
 
 
 def endpoint(text: str) -> tuple[str, int]:
@@ -160,6 +167,12 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise SubscriberError(
             "--address: expected an address, or a prefix with no bits set below it, like 192.0.2.0/24"
         ) from None
+
+
+def is_wide(prefix: str) -> bool:
+    """Whether it holds more addresses than one subscriber's resolvers have. Raises SubscriberError."""
+    found = network(prefix)
+    return found.prefixlen < WIDE[found.version]
 
 
 def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by: str) -> None:

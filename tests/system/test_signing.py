@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +77,35 @@ def test_a_generic_client_takes_a_list_with_root_and_url(tmp_path: Path) -> None
             "canonicaliser": status["canonicaliser"],
         }
         assert Path(client.download_target(target)).read_bytes() == daemon.snapshot("one", token)
+
+
+def test_the_guides_client_does_what_the_guide_says(tmp_path: Path) -> None:
+    """Pasted as it is, with the address of this daemon; another list's metadata leave what it trusts as they were."""
+    guide = (Path(__file__).parents[2] / "docs" / "https-client.md").read_text()
+    code = textwrap.dedent(re.search(r"(^    import pathlib\n(?:    .*\n|\n)+)", guide, re.M)[0])  # type: ignore[index]
+    with daemon_of(tmp_path) as daemon:
+        for source in ("one", "two"):
+            daemon.first_pull(source)
+        for name in ("metadata", "targets"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "token").write_text(daemon.subscriber("isp", "one", "two"))
+        shutil.copy(daemon.root, tmp_path / "root.json")
+        code = code.replace("https://feed.blocklist.example", f"http://127.0.0.1:{daemon.feed_port}")
+
+        def run(at: str) -> subprocess.CompletedProcess[str]:
+            here = code.replace("/lists/national/", f"/lists/{at}/").replace("national", "one")
+            return subprocess.run(
+                [sys.executable, "-c", here], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+
+        done = run("one")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / done.stdout.strip()).read_bytes().endswith(b"}\n")
+        trusted = {path.name: path.read_bytes() for path in (tmp_path / "metadata").glob("*.json")}
+        assert "timestamp.json" in trusted
+        assert run("two").returncode != 0
+        assert {path.name: path.read_bytes() for path in (tmp_path / "metadata").glob("*.json")} == trusted
+        assert run("one").returncode == 0
 
 
 def test_another_lists_metadata_does_not_pass(tmp_path: Path) -> None:

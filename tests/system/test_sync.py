@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -302,3 +303,25 @@ def test_the_command(scene: Scene) -> None:
     assert len(failed.stderr.splitlines()) == 1
     assert "token" in failed.stderr
     assert "token" in json.loads(failed.stdout)["error"]
+
+
+def test_sigterm_ends_what_exec_has_started(scene: Scene) -> None:
+    started = scene.folder / "started"
+    command = f"trap '' TERM; sleep 60 & echo $! > {started}.new; mv {started}.new {started}; wait"
+    arguments = [
+        *(sys.executable, "-m", "blocklistd", "sync", scene.feed.url, "national", "--exec", command),
+        *("--root", str(scene.daemon.root), "--token-file", str(scene.folder / "token")),
+        *("--dir", str(scene.folder / "isp")),
+    ]
+    running = subprocess.Popen(arguments)
+    scene.daemon.wait_for(started.exists)
+    child = Path("/proc", started.read_text().strip(), "stat")
+    running.terminate()
+    assert running.wait(20) == 128 + signal.SIGTERM
+    scene.daemon.wait_for(lambda: not child.exists() or child.read_text().split()[2] == "Z")
+    assert json.loads((scene.folder / "isp" / "state.json").read_text())["pending"], "it is run again next time"
+
+
+def test_a_group_that_is_not_there(scene: Scene) -> None:
+    with pytest.raises(SyncError, match="--group nobody-of-ours: there is no such group"):
+        scene.sync(group="nobody-of-ours")

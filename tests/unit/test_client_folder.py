@@ -144,3 +144,22 @@ def test_a_snapshot_that_a_rendering_can_not_say(folder: Folder) -> None:
         put(folder, b'{"value":"a.example"}\n', rendering="plain")
     assert "a.example" not in str(failed.value)
     assert folder.state() is None
+
+
+def test_who_may_read_what_is_kept(tmp_path: Path) -> None:
+    group = os.getgid()
+    folder = Folder(tmp_path / "new", LIST, group)
+    with folder.locked():
+        put(folder, rendering="plain")
+        (folder.metadata / "root_history").mkdir(parents=True)
+        (folder.metadata / "timestamp.json").touch(0o600)
+        folder.share_metadata()
+    modes = {
+        path.relative_to(folder.path).as_posix(): oct(path.stat().st_mode & 0o777) for path in folder.path.rglob("*")
+    }
+    assert modes.pop(".lock") == "0o600"
+    assert {name for name, mode in modes.items() if mode == "0o750"} == {"metadata", "metadata/root_history"}
+    assert {modes[name] for name in (f"{LIST}.ndjson", f"{LIST}.plain", "state.json")} == {"0o640"}
+    assert modes["metadata/timestamp.json"] == "0o640"
+    assert oct(folder.path.stat().st_mode & 0o777) == "0o750"
+    assert {path.stat().st_gid for path in (folder.snapshot, folder.metadata)} == {group}

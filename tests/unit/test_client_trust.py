@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from blocklistd.client import feed as feed_module
 from blocklistd.client.feed import Feed
 from blocklistd.client.trust import Signed, signed_version
 from blocklistd.errors import SyncError
@@ -120,6 +121,64 @@ def test_metadata_that_never_end(simulator: FeedSimulator, client: Client) -> No
     simulator.change = on("timestamp.json", body=b" " * 1_000_000)
     with pytest.raises(SyncError, match=r"[Dd]ownload"):
         client.look()
+
+
+def test_metadata_that_drip(simulator: FeedSimulator, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "CLIENT_METADATA", 0.2)
+    simulator.change = on("timestamp.json", slow=True)
+    with pytest.raises(SyncError, match=r"did not end within 0\.2 s"):
+        client.look()
+
+
+@pytest.mark.parametrize("foreign", ["metadata", "custom"])
+def test_one_wrong_answer_does_not_shut_the_right_ones_out(
+    simulator: FeedSimulator, client: Client, foreign: str
+) -> None:
+    """A proxy leads to another list for a moment, whose numbers are far above ours."""
+    simulator.publish("a.example")
+    ours = client.look()
+    right = dict(simulator.metadata)
+    if foreign == "metadata":
+        simulator.signed_list = "other"
+    else:
+        simulator.custom = {"list": "other"}
+    for number in range(5):
+        simulator.publish(f"{number}.example")
+    with pytest.raises(SyncError, match="another list than national"):
+        client.look()
+    simulator.metadata = right
+    assert client.look() == ours
+
+
+@pytest.mark.parametrize("killed_at", [1, 2])
+def test_a_sync_that_is_killed_while_it_adopts_loses_nothing(
+    simulator: FeedSimulator, client: Client, killed_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator.publish("a.example")
+    recorded = dict(simulator.metadata)
+    client.look()
+    simulator.publish("b.example")
+    newest = client.look()
+    steps = 0
+    rename = Path.rename
+
+    def stopped(path: Path, to: Path) -> Path:
+        nonlocal steps
+        steps += 1
+        if steps == killed_at:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            client.look()
+    newer, simulator.metadata = simulator.metadata, recorded
+    with pytest.raises(SyncError, match="can't be verified"):
+        client.look()  # what was accepted is still known
+    simulator.metadata = newer
+    assert client.look() == newest
+    assert sorted(path.name for path in client.folder.parent.glob("metadata*")) == ["metadata"]
 
 
 def test_metadata_that_are_cut_short(simulator: FeedSimulator, client: Client) -> None:

@@ -65,3 +65,19 @@ def test_an_id_is_no_hash(versions: Versions, digits: int) -> None:
     with pytest.raises(SubscriberError, match="taken for the hash of a file"):
         add(versions, "ab" * (digits // 2))
     add(versions, "abc")
+
+
+@pytest.mark.parametrize("prefix", ["0.0.0.0/0", "192.0.0.0/23", "::/0", "2001:db8::/47", "::ffff:192.0.0.0/119"])
+def test_a_prefix_for_many_has_to_be_meant(versions: Versions, prefix: str) -> None:
+    zone = "rpz.blocklist.example"
+
+    def register(name: str, *, prefix: str, wide: bool = False) -> None:
+        wish = Wish(name, zones=(zone,), addresses=(prefix,), wide=wide)
+        with versions.database.write() as connection:
+            subscribers.add(connection, wish, lists=[], zones=[zone], now=NOW, created_by="alice")
+
+    with pytest.raises(SubscriberError, match=r"--address .*everybody there .*or --wide"):
+        register("isp", prefix=prefix)
+    register("isp", prefix=prefix, wide=True)
+    for number, narrow in enumerate(("192.0.2.0/24", "2001:db8::/48", "192.0.2.1", "::ffff:192.0.2.0/120")):
+        register(f"narrow-{number}", prefix=narrow)

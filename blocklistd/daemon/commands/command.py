@@ -103,6 +103,13 @@ def number(value: object) -> int:
     return int(text)
 
 
+def yes_or_no(value: object) -> bool:
+    """Of a flag."""
+    if not isinstance(value, bool):
+        raise RefusedError("expected true or false")
+    return value
+
+
 def free_text(value: object) -> str:
     """One line for the record. The daemon also looks that it names no entry (operations/free_text.py)."""
     text = word(value).strip()

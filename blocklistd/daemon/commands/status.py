@@ -57,7 +57,11 @@ def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
 def _zones(subscriber: dict[str, Any]) -> str:
     """Each zone with the serial of its secondary that is furthest behind; unsigned ones are the weaker."""
     shown = [f"{name} at {serial(zone['serial'])}" for name, zone in subscriber["zones"].items()]
-    return " ".join([*shown, *(["(weaker: unsigned by address)"] if subscriber.get("unsigned") else [])])
+    if wide := subscriber["wide"]:
+        shown.append(f"(WIDE: unsigned by anybody in {', '.join(wide)})")
+    elif subscriber["unsigned"]:
+        shown.append("(weaker: unsigned by address)")
+    return " ".join(shown)
 
 
 COMMANDS: Final = (

@@ -6,7 +6,17 @@ from typing import Final
 
 import click
 
-from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Values, choice, word
+from blocklistd.daemon.commands.command import (
+    EDITOR,
+    OPERATOR,
+    Argument,
+    Command,
+    Document,
+    Values,
+    choice,
+    word,
+    yes_or_no,
+)
 from blocklistd.daemon.commands.text import age, serial, table
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
@@ -69,6 +79,14 @@ COMMANDS: Final = (
                 "PREFIX",
                 word,
                 many=True,
+            ),
+            Argument(
+                "wide",
+                "An --address may be shorter than /24 (IPv6: /48).",
+                "--wide",
+                read=yes_or_no,
+                flag=True,
+                default=False,
             ),
             Argument(
                 "algorithm",

@@ -73,7 +73,7 @@ class SubscriberOperations:
     async def add(self, given: Values, act: Act) -> Document:
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
         lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
-        wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"])
+        wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"])
         config, now = self._config(), self._clock()
 
         def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
