@@ -180,7 +180,7 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     assert shown.stdout.startswith("the-token\n")
     assert daemon.asked[-1][1] == {
         **{"id": "isp", "lists": ["national", "hashes"], "zones": [], "notify": [], "address": []},
-        **{"algorithm": "hmac-sha256"},
+        **{"algorithm": "hmac-sha256", "wide": False},
     }
     zone = cli("subscriber", "add", "isp", "--zone", "rpz.example", "--notify", "192.0.2.1:53", "--software", "bind")
     assert "key ...;" in zone.stdout
