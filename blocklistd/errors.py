@@ -9,6 +9,7 @@
     │   ├── ParseError         it is not a list in the configured format
     │   └── JobError           the job that read it crashed, looped or ran into its limits
     ├── StoreError             the administrator: disk, database, state_dir
+    │   ├── BehindError        a number is lower than one that was shown before
     │   ├── DamagedError       a sealed file is missing, or not what its name says
     │   └── FencedError        another daemon has taken the state_dir over
     ├── SigningError           the administrator: keys, root.json
@@ -85,6 +86,10 @@ class JobError(SourceError):
 
 class StoreError(BlocklistError):
     """The database or a sealed file can't be read or written, or is not what it should be."""
+
+
+class BehindError(StoreError):
+    """A version or serial is lower than one that was shown before: it could stand for another content."""
 
 
 class DamagedError(StoreError):

@@ -23,6 +23,10 @@ UNBUILT_TYPES = ("ip", "pdq", "photodna")
 """Types that hotlines list and `kinds` does not have: their records are left out, and don't count as rejected."""
 LEFT_OUT = "type-not-built"
 """The reason counted for a record of these types."""
+FRAGMENT = "fragment"
+"""The reason counted for a URL that has nothing but a fragment: without it, all of the host's front page is listed."""
+WITHHELD = (LEFT_OUT, FRAGMENT)
+"""Reasons of records that are understood and withheld: nothing is wrong with the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
 """Attributes of a record beside type and value, sorted by name. `id` sorts between `expires` and `ref`."""
@@ -120,7 +124,9 @@ class IntakeReport:
     `body_sha256` is of the body as it arrived, `asserted` of its canonical lines (sorted, without ids); `types` counts
     the entries by type; `rejected` counts, by reason, the records that are not entries, and `first_rejected` gives the
     line number (from 1) of the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is
-    the time in the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
+    the time in the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself. `key`
+    is a fingerprint of the key that made the source's newest signature, `since` (RFC 3339) when the source first
+    asserted these lines; both are None in the reports of earlier versions.
     """
 
     body_sha256: Sha256
@@ -133,6 +139,8 @@ class IntakeReport:
     dropped_attributes: int = 0
     signature: Sha256 | None = None
     signed_at: int | None = None
+    key: Sha256 | None = None
+    since: str | None = None
 
     @property
     def entries(self) -> int:
@@ -140,8 +148,13 @@ class IntakeReport:
 
     @property
     def rejects(self) -> int:
-        """Rejected records, without those of types that are left out (LEFT_OUT)."""
-        return sum(count for reason, count in self.rejected.items() if reason != LEFT_OUT)
+        """Rejected records, without those that are WITHHELD."""
+        return sum(count for reason, count in self.rejected.items() if reason not in WITHHELD)
+
+    @property
+    def withheld(self) -> dict[str, int]:
+        """Records that are WITHHELD, by reason."""
+        return {reason: count for reason, count in self.rejected.items() if reason in WITHHELD}
 
 
 @dataclass(frozen=True, slots=True)

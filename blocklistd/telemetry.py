@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
+
+log: Final = logging.getLogger(__name__)
 
 _PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
 """When the pull that this task works for began (time.perf_counter); None outside one."""
@@ -68,3 +71,49 @@ class Stations:
 
 UNHEARD: Final = Stations()
 """For who is given nobody to tell."""
+
+
+ALARMS: Final = (
+    *("ahead", "certificate", "clock", "database", "frozen"),
+    *("high-water", "housekeeping", "read-only", "root", "source"),
+)
+"""The kinds of alarms, by what somebody has to look after."""
+
+
+class Standing:
+    """The alarms that stand: each is said once in the log until it is over. `status`, /readyz and the metrics have
+    them."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[str, str], str] = {}
+
+    def stand(self, kind: str, subject: str = "", text: str | None = None) -> None:
+        """From now on this is wrong; without a text it is over. `kind` is one of ALARMS, `subject` an id within it."""
+        assert kind in ALARMS, kind
+        if text is None:
+            if self._texts.pop((kind, subject), None) is not None:
+                log.info("over: the alarm %s", " ".join(filter(None, (kind, subject))))
+        elif self._texts.get((kind, subject)) != text:
+            self._texts[kind, subject] = text
+            log.warning("%s", text)
+
+    def end(self, kind: str) -> None:
+        """All of a kind are over."""
+        for subject in self.subjects(kind):
+            self.stand(kind, subject)
+
+    def ahead(self, subject: str, knows: str, ours: int) -> None:
+        """Somebody who has proved who he is knows a number that was never made here: said once."""
+        if subject not in self.subjects("ahead"):
+            text = (
+                f"{knows}, and ours is {ours}: it is another publisher's, or an older state was put back here; if that "
+                f"was so, `blocklistd start-above N`"
+            )
+            self.stand("ahead", subject, text)
+
+    def subjects(self, kind: str) -> set[str]:
+        """Of the alarms of a kind."""
+        return {subject for found, subject in self._texts.copy() if found == kind}
+
+    def texts(self) -> list[str]:
+        return list(self._texts.copy().values())

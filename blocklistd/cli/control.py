@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from blocklistd.cli.failures import Failed, Unreachable
+from blocklistd.config import status_socket_of
 from blocklistd.daemon.commands.command import Command
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
@@ -25,38 +26,55 @@ class Control:
 
     def ask(self, command: Command, arguments: Mapping[str, Any]) -> Any:
         """The document that a command answers."""
-        with self._send(command.path, arguments) as response, _whole():
+        with self._send(command, arguments) as response, _whole():
             return json.loads(_taken(response))
 
     def copy(
         self, command: Command, arguments: Mapping[str, Any], take: Callable[[http.client.HTTPResponse], None]
     ) -> None:
         """Hands over an answer that is no document."""
-        with self._send(command.path, arguments) as response, _whole():
+        with self._send(command, arguments) as response, _whole():
             if response.status != 200:
                 _taken(response)
             take(response)
             if response.length:  # what is left: read() with a size ends there without an error
                 raise http.client.IncompleteRead(b"", response.length)
 
-    def _send(self, path: str, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("localhost")
+    def _send(self, command: Command, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
         try:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(ANSWER_WITHIN)
-            connection.sock.connect(str(self._path))
-            connection.request("POST", path, json.dumps(arguments))
-            return connection.getresponse()
+            return _post(self._path, command.path, arguments)
+        except PermissionError:
+            if command.role:
+                raise Failed(
+                    f"uid {os.geteuid()} may not open {self._path}: only operators may, who are in its group "
+                    f"(control.group); `status` is for everybody"
+                ) from None
+        status = status_socket_of(self._path)
+        try:
+            return _post(status, command.path, arguments)
         except PermissionError:
             raise Unreachable(
-                f"{self._path}: uid {os.geteuid()} may not open it: expected a folder that all may enter (0755), and a "
-                f"socket that all may open (0666)"
+                f"{self._path}: uid {os.geteuid()} may not open it: expected a folder that all may enter (0755), and "
+                f"{status.name} in it, which all may open (0666)"
             ) from None
-        except (OSError, http.client.HTTPException) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"
-            raise Unreachable(
-                f"the daemon does not answer on {self._path} ({reason}): is it running? `systemctl status blocklistd`"
-            ) from None
+
+
+def _post(path: Path, command: str, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
+    """Raises PermissionError where the socket is not open to us, Unreachable where nobody answers on it."""
+    connection = http.client.HTTPConnection("localhost")
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(ANSWER_WITHIN)
+        connection.sock.connect(str(path))
+        connection.request("POST", command, json.dumps(arguments))
+        return connection.getresponse()
+    except PermissionError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"
+        raise Unreachable(
+            f"the daemon does not answer on {path} ({reason}): is it running? `systemctl status blocklistd`"
+        ) from None
 
 
 @contextmanager

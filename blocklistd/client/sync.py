@@ -122,9 +122,11 @@ def _by_diff(
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
-        if response.status in (404, 410):
-            return None
-        raise feed.refusal(response.status)
+        if response.status >= 500:  # the snapshot needs less of the server: it may be there all the same
+            emit(f"the difference can't be had ({feed.refusal(response.status)}): taking the snapshot")
+        elif response.status not in (404, 410):
+            raise feed.refusal(response.status)
+        return None
     try:
         old = _mapped(folder.snapshot)
         pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))

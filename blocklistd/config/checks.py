@@ -6,13 +6,15 @@ order of the contract: keys and sources come before lists.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.page import Wrong
 from blocklistd.config.reader import Part
-from blocklistd.config.values import written
+from blocklistd.config.values import UNIX_PATH, written
 from blocklistd.errors import VerifyError
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.proofs import PROOFS
@@ -22,6 +24,8 @@ from blocklistd.sources.transports.transport import Transport, scheme_of
 if TYPE_CHECKING:
     from blocklistd.config import Verify
 
+STATUS_SOCKET: Final = "status.sock"
+
 
 def verify(part: Part) -> None:
     """A method and what belongs to it."""
@@ -29,7 +33,8 @@ def verify(part: Part) -> None:
     if method is None:
         return
     proof = PROOFS[method]
-    for name, known in (("key", proof.key is not None), ("signature", proof.needs_signature)):
+    signed = proof.needs_signature
+    for name, known in (("key", proof.key is not None), ("signature", signed), ("max_future", signed)):
         if not known and part.written(name):
             part.report(name, f"no such key with the method `{method}`")
     if proof.key is None or not part.has("key"):
@@ -100,6 +105,16 @@ def zone(part: Part) -> None:
     if name is not None and f"lists.{name}" not in part.page.spots:
         known = [key.partition(".")[2] for key in part.page.spots if key.startswith("lists.") and key.count(".") == 1]
         part.report("list", f"a list: {', '.join(known) or 'there are none'}", f"{name!r}")
+
+
+def control(part: Part) -> None:
+    """Everybody's socket has room beside the operators'."""
+    if part.has("socket"):
+        path: Path = part.values["socket"]
+        if path.name == STATUS_SOCKET:
+            part.report("socket", f"another name: {STATUS_SOCKET} beside it is everybody's")
+        elif len(os.fsencode(path.with_name(STATUS_SOCKET))) > UNIX_PATH:
+            part.report("socket", f"a folder in which {STATUS_SOCKET} is a path of at most {UNIX_PATH} bytes")
 
 
 def feed(part: Part) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from blocklistd.config import names
 from blocklistd.config.page import Reader, Spot, Wrong
 from blocklistd.config.reader import NOT_BUILT, either
 from blocklistd.config.values import match
@@ -50,7 +51,27 @@ def _address(spot: Spot) -> Address:
     return Address(str(host), int(found[3]))
 
 
+def _network(spot: Spot) -> Network:
+    try:
+        return ipaddress.ip_network(spot.text())
+    except ValueError:
+        raise Wrong from None
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+network: Final = Reader("an address, or a prefix like 192.0.2.0/24", _network)
 address: Final = Reader("an address and a port like 127.0.0.1:9153 or [::]:8443", _address)
+
+
+def _host(spot: Spot) -> str:
+    text = spot.text().removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return names.name.convert(spot)
+
+
+host: Final = Reader("a host: a name in the DNS (A-labels) or an address", _host)
 
 
 def source_url(text: str) -> str:

@@ -185,6 +185,16 @@ def optional(reader: Reader[T]) -> Reader[T | None]:
     return Reader(reader.expected, reader.convert, nothing=True)
 
 
+def unless_off(reader: Reader[T]) -> Reader[T | None]:
+    """As `reader`, or None for the word `off`."""
+
+    def convert(spot: Spot) -> T | None:
+        is_off = spot.node is not None and spot.node.id == "scalar" and spot.node.value == "off"
+        return None if is_off else reader.convert(spot)
+
+    return Reader(f"`off` or {reader.expected}", convert, reader.nothing, reader.whole)
+
+
 def choice(*options: S, unbuilt: Iterable[str] = ()) -> Reader[S]:
     """One of some words. The `unbuilt` ones are words of the contract whose feature does not exist yet."""
     words = {str(option): option for option in options}

@@ -18,7 +18,7 @@ Str = TypeVar("Str", bound=str)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SUN_FIRST: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_UNIX_PATH: Final = 107  # bytes, sun_path without its zero
+UNIX_PATH: Final = 107  # bytes, sun_path without its zero
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
@@ -66,6 +66,9 @@ def _share(spot: Spot) -> float:
 
 
 duration: Final = Reader("a duration like 30s, 15m, 6h or 14d", lambda spot: _duration(spot.text()))
+duration_or_off: Final[Reader[timedelta | None]] = Reader(
+    f"`off`, or {duration.expected}", lambda spot: None if spot.text() == "off" else _duration(spot.text())
+)
 size: Final = Reader("a size like 64MiB, 2GiB or a number of bytes", _size)
 share: Final = Reader("a share like 10%", _share)
 boolean: Final = Reader("`true` or `false`", lambda spot: match("true|false", spot.text())[0] == "true")
@@ -104,6 +107,18 @@ def _user(spot: Spot) -> str:
 user: Final = Reader("the name of a user of this machine", _user)
 
 
+def _group(spot: Spot) -> str:
+    import grp
+
+    try:
+        return grp.getgrnam(spot.text()).gr_name
+    except KeyError:
+        raise Wrong from None
+
+
+group: Final = Reader("the name of a group of this machine", _group)
+
+
 # -- paths and files -----------------------------------------------------------------------------------------------
 def _path(spot: Spot) -> Path:
     if not spot.text():  # it would be the folder of the configuration itself
@@ -116,8 +131,8 @@ path: Final = Reader("a path", _path)
 
 def _socket_path(spot: Spot) -> Path:
     made = path.convert(spot)
-    if len(os.fsencode(made)) > _UNIX_PATH:
-        raise Wrong(f"a path of at most {_UNIX_PATH} bytes, as a Unix socket's is", f"{len(os.fsencode(made))} bytes")
+    if len(os.fsencode(made)) > UNIX_PATH:
+        raise Wrong(f"a path of at most {UNIX_PATH} bytes, as a Unix socket's is", f"{len(os.fsencode(made))} bytes")
     return made
 
 

@@ -7,14 +7,12 @@ SIGTERM → drain
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import logging
 import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import datetime
 from typing import Final
 
 from blocklistd.config import Config, load
@@ -31,9 +29,12 @@ from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import load_trust
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
+from blocklistd.store.high_water import HighWater, loss
+from blocklistd.store.numbers import newest_time
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
-from blocklistd.times import utc_now
+from blocklistd.telemetry import Standing
+from blocklistd.times import CheckedClock, utc_now
 from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ log: Final = logging.getLogger(__name__)
 class Application:
     """One daemon on one state_dir."""
 
-    def __init__(self, config: Config, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, config: Config) -> None:
         self._first = config
-        self._clock = clock
+        self._clock = CheckedClock()
         self._stopping = asyncio.Event()
         self._ready = False
         self._reloading = asyncio.Lock()
@@ -57,32 +58,34 @@ class Application:
         async with AsyncExitStack() as stack:
             sockets = bind_all(config, stack)
             certificate = ServedCertificate(config.feed.tls)
-            stack.enter_context(Store(config.state_dir).locked())
+            stack.enter_context(Store.found(config.state_dir).locked())
             metrics = Metrics()
-            resources = await self._open(metrics, stack)
+            resources, lost = await self._open(metrics, stack)
             warming = asyncio.ensure_future(resources.jobs.warm())
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
-            self._parts = parts = Parts(config, resources, metrics, trust, certificate)
-            await parts.configure(config, await asyncio.to_thread(plans.source_plans, config))
-            await parts.serve_lists()
-            await parts.operations.subscribers.admit_known()
+            self._parts = parts = Parts(config, resources, self._clock, metrics, trust, certificate)
+            parts.alarms.look_at_clock()
+            if lost is not None:
+                parts.halt(lost)
+            else:
+                await parts.start()
             # before the listeners: fed until they have drained
             for watching in (
                 loop.watch(metrics.late),
                 loop.feed(systemd.watchdog_interval()),
-                parts.scheduler.watch(self._clock),
+                parts.scheduler.watch(utc_now, stepped=parts.stepped),
             ):
                 stack.callback(asyncio.ensure_future(watching).cancel)
-            listeners = Listeners(parts, self._not_ready)
+            listeners = Listeners(parts, self._look)
             await listeners.start(stack, sockets)
             self._handle_signals()
             self._ready = True
-            systemd.notify("READY=1\nSTATUS=serving")
+            systemd.notify(f"READY=1\nSTATUS={lost or 'serving'}")
             log.info("ready: feed on %s", ", ".join(map(str, listeners.addresses)))
             settling = asyncio.ensure_future(self._settle_and_schedule(warming))
             stack.callback(settling.cancel)
-            await self._until_stopped(settling)
+            await self._stopping.wait()
             systemd.notify("STOPPING=1")
             log.info("stopping: requests under way may end")
             parts.scheduler.stop()
@@ -90,15 +93,25 @@ class Application:
 
     # -- start -----------------------------------------------------------------------------------------------------
 
-    async def _open(self, metrics: Metrics, stack: AsyncExitStack) -> Resources:
-        """The state and the jobs, closed with `stack`."""
+    async def _open(self, metrics: Metrics, stack: AsyncExitStack) -> tuple[Resources, str | None]:
+        """The state and the jobs, closed with `stack`; and what shows that the state is not the newest."""
         store = await asyncio.to_thread(open_store, self._first.state_dir)
-        database = Database(store.database, store.epoch, metrics)
+        database = Database(store.database, store.epoch, metrics, read_only=store.read_only)
         stack.callback(database.close)
         await asyncio.to_thread(database.keep_head)  # a job that was killed has perhaps written a line
         jobs = Jobs(metrics)
         stack.callback(jobs.close)
-        return Resources(store, database, jobs, Verified(store.sealed), self._clock, metrics)
+        alarms = Standing()
+        high_water = HighWater(self._first.high_water or store.state_dir / "high-water", alarms)
+        await asyncio.to_thread(high_water.open)
+        try:
+            lost = await database.reading(lambda connection: loss(connection, high_water.marks))
+            self._clock.begin(await database.reading(newest_time))
+        except StoreError as error:  # a damaged page: what can be read is served
+            log.error("whether the state is the newest is not known: %s", error)
+            lost = None
+        verified = Verified(store.sealed)
+        return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water), lost
 
     def _handle_signals(self) -> None:
         running = asyncio.get_running_loop()
@@ -107,31 +120,34 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
     async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """What a crash left between two stages is made good; whatever fails of it, what is served stays served."""
+        """What a crash left between two stages is made good; whatever fails of it, what is served stays served, and it
+        is tried again."""
 
         async def warm() -> None:
             await warming
 
         parts = self._parts
-        scrub, sweep, advance = parts.pipeline.scrub, parts.upkeep.sweep, parts.zones.advance
-        await loop.in_turn(warm, scrub, sweep, advance, parts.reconciling.reconcile, parts.alarms.raise_alarms)
-        await asyncio.to_thread(upkeep.reserve, parts.resources.store)
-        await parts.housekeeping.schedule()
+        await loop.in_turn(warm)  # a job that has no process yet starts one
+        await parts.resumed.wait()
+        for name, work in (
+            ("scrub", parts.pipeline.scrub),
+            ("sweep", parts.upkeep.sweep),
+            ("zones", parts.zones.advance),
+            ("reconcile", parts.reconciling.reconcile),
+            ("alarms", parts.alarms.raise_alarms),
+            ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
+            ("schedule", parts.housekeeping.schedule),
+        ):
+            await parts.duties.do(name, work)
         parts.scheduler.start()
+        await parts.duties.do("check database", parts.upkeep.check_database)
 
-    async def _until_stopped(self, settling: asyncio.Future[None]) -> None:
-        """Waits for the end, or for an error that nobody else hears of."""
-        while not self._stopping.is_set():
-            if settling.done() and settling.exception() is not None:
-                raise settling.exception()  # type: ignore[misc]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(5.0):
-                    await self._stopping.wait()
-
-    def _not_ready(self) -> list[str]:
+    def _look(self) -> tuple[list[str], list[str]]:
+        """What /readyz says."""
         if self._stopping.is_set():
-            return ["stopping"]
-        return [*([] if self._ready else ["starting"]), *self._parts.missing()]
+            return ["stopping"], []
+        found = self._parts.readiness()
+        return [*([] if self._ready else ["starting"]), *found.down], found.wrong
 
     # -- reload ----------------------------------------------------------------------------------------------------
 
@@ -147,6 +163,7 @@ class Application:
         """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
+            parts.resources.database.require()
             new = await asyncio.to_thread(load, parts.config.path)
             if changed := fixed_changes(parts.config, new):
                 raise StoreError(f"{', '.join(changed)} can only be changed by a restart")

@@ -1,19 +1,23 @@
-"""The control socket: what the command line asks, over HTTP with JSON. The kernel says who asks (SO_PEERCRED).
+"""The operators' control socket and everybody's status socket: what the command line asks, over HTTP with JSON. The
+kernel says who asks (SO_PEERCRED).
 
 A command is POST /its/name with its arguments as a JSON object. A caller is a uid; its roles come from the
-configuration's `control.operators`. Who has none may ask for `status`.
+configuration's `control.operators`. Who has none may ask for `status`. The sockets are two so that nobody who may open
+the one can use up what the other has; on both, connections are counted per uid.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import grp
+import os
 import pwd
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -21,8 +25,11 @@ from aiohttp import web
 from blocklistd.daemon.commands.command import Call, Caller, Command
 from blocklistd.daemon.operations import Operations
 from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
-from blocklistd.limits import MAX_REQUEST_BODY
+from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY
+from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
+
+DEFAULT_GROUP: Final = "blocklistd"
 
 
 class Control:
@@ -65,10 +72,7 @@ class Control:
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
     def _caller(self, request: web.BaseRequest) -> Caller:
-        assert request.transport is not None
-        connection: socket.socket = request.transport.get_extra_info("socket")
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        _, uid, _ = struct.unpack("3i", credentials)
+        uid = accepted_of(request).uid
         try:
             user = pwd.getpwuid(uid).pw_name
         except KeyError:
@@ -77,7 +81,8 @@ class Control:
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    raw = await request.content.read(MAX_REQUEST_BODY + 1)
+    async with asyncio.timeout(FIRST_REQUEST):  # else a connection is never idle, and makes room for nobody
+        raw = await request.content.read(MAX_REQUEST_BODY + 1)
     if len(raw) > MAX_REQUEST_BODY:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")
     try:
@@ -89,8 +94,17 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
     return body
 
 
-def control_socket(path: Path) -> socket.socket:
-    """Open to every local user: what each may ask is decided by its uid."""
+def operators_socket(path: Path, group: str | None) -> socket.socket:
+    """Open to root, the daemon's own user and a group: None is `blocklistd`, where the system has it and lets us."""
+    return _bind(path, 0o660, group or DEFAULT_GROUP, needed=group is not None)
+
+
+def everybodys_socket(path: Path) -> socket.socket:
+    """Open to every local user; only the status is answered on it."""
+    return _bind(path, 0o666)
+
+
+def _bind(path: Path, mode: int, group: str = "", *, needed: bool = False) -> socket.socket:
     with store_errors(path):
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
@@ -99,12 +113,25 @@ def control_socket(path: Path) -> socket.socket:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             bound.bind(str(path))
-            path.chmod(0o666)
+            if group:
+                _give(path, group, needed)
+            path.chmod(mode)
         except BaseException:
             bound.close()
             raise
     bound.setblocking(False)
     return bound
+
+
+def _give(path: Path, group: str, needed: bool) -> None:
+    """Gives the socket to the group. Raises StoreError where that is needed and not allowed."""
+    try:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    except (KeyError, PermissionError):
+        if needed:
+            raise StoreError(
+                f"control.group: {path} can't be given to {group}: the daemon's user must be in it"
+            ) from None
 
 
 def _make_way(path: Path) -> None:

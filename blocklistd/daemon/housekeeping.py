@@ -11,10 +11,12 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.alarms import Alarms
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
+from blocklistd.ops.duties import Duties
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store.pulls import source_states
+from blocklistd.times import utc_now
 
 
 class Housekeeping:
@@ -27,6 +29,7 @@ class Housekeeping:
         pipeline: Pipeline,
         upkeep: Upkeep,
         alarms: Alarms,
+        duties: Duties,
         config: Callable[[], Config],
     ) -> None:
         self._resources = resources
@@ -34,20 +37,30 @@ class Housekeeping:
         self._pipeline = pipeline
         self._upkeep = upkeep
         self._alarms = alarms
+        self._duties = duties
         self._config = config
 
     async def schedule(self) -> None:
-        config, now = self._config(), self._resources.clock()
+        """What asks nothing of the database comes first: signatures are renewed, whatever is wrong with it."""
+        config = self._config()
+        shortest = min([config.keys.timestamp_expires, *(found.expires for found in config.lists.values())])
+        # twice as often as something can be due, so that what is due is at most half a turn late
+        period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
+        for name, every, work in (
+            ("sign", period, self._upkeep.sign),
+            ("retain", timedelta(minutes=UPKEEP_MINUTES), self._upkeep.retain),
+            ("sweep", timedelta(minutes=SWEEP_MINUTES), self._upkeep.sweep),
+            ("scrub", timedelta(days=1), self._pipeline.scrub),
+            ("check database", timedelta(days=1), self._upkeep.check_database),
+            ("catch up", timedelta(minutes=1), self._upkeep.catch_up),
+            ("alarms", timedelta(minutes=1), self._alarms.raise_alarms),
+        ):
+            self._scheduler.every(name, every, self._duties.duty(name, work))
+        await self._duties.do("schedule pulls", self._schedule_pulls)
+
+    async def _schedule_pulls(self) -> None:
+        config, now = self._config(), utc_now()  # the scheduler's own clock, right or wrong
         states = await self._resources.database.reading(functools.partial(source_states, names=config.sources))
         for name, state in states.items():
             work = functools.partial(self._pipeline.pull, name)
             self._scheduler.pull(f"pull {name}", plans.trigger(config.sources[name]), work, state.last_pull, now)
-        shortest = min([config.keys.timestamp_expires, *(found.expires for found in config.lists.values())])
-        # twice as often as something can be due, so that what is due is at most half a turn late
-        period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
-        self._scheduler.every("sign", period, self._upkeep.sign)
-        self._scheduler.every("retain", timedelta(minutes=UPKEEP_MINUTES), self._upkeep.retain)
-        self._scheduler.every("sweep", timedelta(minutes=SWEEP_MINUTES), self._upkeep.sweep)
-        self._scheduler.every("scrub", timedelta(days=1), self._pipeline.scrub)
-        self._scheduler.every("catch up", timedelta(minutes=1), self._upkeep.catch_up)
-        self._scheduler.every("alarms", timedelta(minutes=1), self._alarms.raise_alarms)

@@ -22,22 +22,25 @@ from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.state import StateOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
-from blocklistd.daemon.readiness import missing
+from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.errors import told
 from blocklistd.model import ListId, Sha256, SourceId
+from blocklistd.ops.duties import Duties
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
-from blocklistd.pipeline.pull import Pipeline
+from blocklistd.pipeline.pull import Pipeline, Pull
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
@@ -46,16 +49,23 @@ from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.signing.keys import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
+from blocklistd.times import CheckedClock
 from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """`config` is what runs now. `trust` signs, `certificate` is the feed's."""
+    """`config` is what runs now. `checked` is the clock of `resources`, `trust` signs, `certificate` is the feed's."""
 
     def __init__(
-        self, config: Config, resources: Resources, metrics: Metrics, trust: Trust, certificate: ServedCertificate
+        self,
+        config: Config,
+        resources: Resources,
+        checked: CheckedClock,
+        metrics: Metrics,
+        trust: Trust,
+        certificate: ServedCertificate,
     ) -> None:
         store, database, clock = resources.store, resources.database, resources.clock
         self.config = config
@@ -63,37 +73,56 @@ class Parts:
         self.metrics = metrics
         self.certificate = certificate
         self.catalogue = Catalogue()
-        self.access = Access()
+        self.connections = Connections(config.feed.connections), Connections()
+        """Of the feed, and of DNS."""
+        self.access = Access(self.connections[0])
         self.served_zones = Zones()
         self.scheduler = Scheduler()
+        self.duties = Duties(resources.alarms)
         self._repairing: dict[Sha256, asyncio.Future[None]] = {}
+        self.halted: str | None = None
+        """Why nothing is served and nothing is made."""
+        self.resumed = asyncio.Event()
+        """Set unless it is halted."""
         # what is made of a list
         self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._damaged)
-        self.publisher = Publisher(database, self.catalogue, trust, clock, metrics)
+        self.publisher = Publisher(
+            database, self.catalogue, trust, clock, metrics, resources.high_water, checked.latest
+        )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
         self.dns = self._dns(config.serves_dns)
         # what changes one
         self.releases = Releases(resources, self.publisher, self.zones, self._render)
         self.reconciling = Reconciling(self.releases, database)
         repair = Repair(resources, self.releases, self.reconciling, self.zones)
-        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, metrics.observe_pull)
+        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._pulled)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
         sources = SourceOperations(self._config, database, self.pipeline, clock)
         subscribers = SubscriberOperations(self._config, database, self._admit, self.zones, clock)
         self.operations = Operations(
-            Overview(database, self.catalogue, self.zones, sources, self.publisher, clock),
+            Overview(database, self.catalogue, self.zones, sources, self.publisher, clock, self._wrong),
             sources,
             CandidateOperations(database, decisions, FreeText(database, store.sealed)),
             ListOperations(database, self.catalogue, self.renderings),
             subscribers,
             KeyOperations(trust, clock),
             AuditOperations(database),
+            StateOperations(resources, checked, self.resume),
         )
-        self.upkeep = Upkeep(resources, self.publisher, self.zones, self.renderings, subscribers.catch_up, self._config)
-        self.alarms = Alarms(resources, trust, certificate, self._config)
+        self.upkeep = Upkeep(
+            resources,
+            self.publisher,
+            self.zones,
+            self.renderings,
+            self.duties,
+            self.serve_missing,
+            subscribers.catch_up,
+            self._config,
+        )
+        self.alarms = Alarms(resources, trust, certificate, checked, self._config)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self._config
+            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.duties, self._config
         )
 
     def _config(self) -> Config:
@@ -107,9 +136,11 @@ class Parts:
             self.zones.difference,
             self.zones.secondaries.saw,
             usable=self.zones.usable,
+            connections=self.connections[1],
             retry=dns.notify.retry.total_seconds(),
             give_up=dns.notify.give_up.total_seconds(),
             stations=self.metrics,
+            clock=lambda: self.resources.clock().timestamp(),
         )
 
     # -- configure -------------------------------------------------------------------------------------------------
@@ -118,6 +149,9 @@ class Parts:
         """Hands the sections to the parts. `sources` are `plans.source_plans(config)`."""
         await asyncio.to_thread(self._ensure_lists, config.lists)
         self.certificate.load(config.feed.tls)  # here, behind what may refuse the configuration
+        self.connections[0].bounds = config.feed.connections
+        self.connections[1].bounds = (config.serves_dns or Dns()).connections
+        self.access.trusted_proxies = config.feed.trusted_proxies
         self.releases.configure(plans.list_plans(config), sources)
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -135,22 +169,76 @@ class Parts:
         self.config = config
 
     def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
+        if self.resources.store.read_only:
+            return  # those that are there are served
         now = self.resources.clock()
         with self.resources.database.write() as connection:
             for name in lists:
                 ensure_list(connection, name, now)
 
+    async def start(self) -> None:
+        """Serves what the store has."""
+        await self.configure(self.config, await asyncio.to_thread(plans.source_plans, self.config))
+        await self.serve_lists()
+        await self.operations.subscribers.admit_known()
+        self.resumed.set()
+
+    def halt(self, reason: str) -> None:
+        """Serves nothing and makes nothing, from the start on: 503 and SERVFAIL to everybody. The control socket
+        answers."""
+        log.critical("%s", reason)
+        self.certificate.load(self.config.feed.tls)
+        self.halted = self.access.halted = self.resources.database.halted = reason
+        self.served_zones.halted = True
+
+    async def resume(self) -> None:
+        """All numbers begin anew above those that were shown: serves what the store has under them."""
+        self.resources.alarms.end("ahead")
+        if self.halted is None:
+            await self.serve_lists()
+            await self.zones.advance()
+            return
+        await self.start()
+        self.halted = self.access.halted = None
+        self.served_zones.halted = False
+
+    async def stepped(self) -> None:
+        """The clock was set: what it has to do with signatures is right at once."""
+        self.alarms.look_at_clock()
+        if self.halted is None:
+            await self.duties.do("sign", self.upkeep.sign)
+
     async def serve_lists(self) -> None:
         """Every list that is verified is served; a damaged one is made again first."""
-        for name, plan in self.releases.lists.items():
-            try:
-                await self.releases.serve(plan)
-            except Exception as error:  # one list's trouble keeps no other from being served
-                log.critical("list %s can't be served: %s", name, told(error))
+        for name in list(self.releases.lists):
+            await self._serve(name)
 
-    def missing(self) -> list[str]:
-        """What keeps the daemon from being ready once it has started."""
-        return list(missing(self.config, self.catalogue, self.publisher, self.served_zones, self.zones))
+    async def serve_missing(self) -> None:
+        """The lists of which the newest version is not served, tried again."""
+        for name in list(self.releases.lists):
+            view, stored = self.catalogue.get(name), self.publisher.stored.get(name)
+            if view is None or (stored is not None and stored > view.version):
+                await self._serve(name)
+                await self.zones.advance(name)
+
+    async def _serve(self, name: ListId) -> None:
+        try:
+            await self.releases.serve(self.releases.lists[name])
+        except Exception as error:  # one list's trouble keeps no other from being served
+            log.critical("list %s can't be served: %s", name, told(error))
+
+    def readiness(self) -> Readiness:
+        """What is not served, and what else is wrong."""
+        if self.halted is not None:
+            return Readiness([self.halted], self.resources.alarms.texts())
+        found = readiness(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
+        found.wrong.extend(self.resources.alarms.texts())
+        return found
+
+    def _wrong(self) -> list[str]:
+        """For `status`: all of it."""
+        found = self.readiness()
+        return [*found.down, *found.wrong]
 
     def roles(self, user: str) -> frozenset[str]:
         """Those of `control.operators`."""
@@ -163,6 +251,11 @@ class Parts:
         view = self.catalogue.get(list_id)
         if view is not None and view.live is not None:
             await self.renderings.prepare(view.live.sha256)
+
+    def _pulled(self, pull: Pull) -> None:
+        """A pull has ended, well or badly."""
+        self.metrics.observe_pull(pull)
+        self.releases.in_background(self.upkeep.sweep_where_short())
 
     def _damaged(self, digest: Sha256) -> None:
         """A file that somebody asked for is damaged: it is made again."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from apscheduler.triggers.base import BaseTrigger
 
+from blocklistd.compose.guard import DailyLimits
 from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
@@ -21,6 +22,7 @@ from blocklistd.serve.dns.zones import Peer
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.transport import Request
+from blocklistd.store.evidence import Bound
 from blocklistd.store.subscribers import Subscriber, endpoint, network
 from blocklistd.store.zones import ZonePlan
 from blocklistd.tls import load_certificate
@@ -40,6 +42,7 @@ def _list_plan(found: BlockList, sources: Mapping[SourceId, Source]) -> ListPlan
         allow_ip=guards.allow_ip,
         max_added=guards.max_added,
         max_removed=guards.max_removed,
+        daily=DailyLimits(guards.daily.max_added, guards.daily.max_removed) if guards.daily else None,
         min_change=guards.min_change,
         min_entries=guards.min_entries,
         max_rejected=guards.max_rejected,
@@ -96,7 +99,14 @@ def _source_plan(found: Source, config: Config) -> SourcePlan:
         key=key,
         lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),
         quarantine=found.quarantine,
+        evidence=evidence_bound(found),
+        max_future=verify.max_future,
+        max_age=found.max_age,
     )
+
+
+def evidence_bound(found: Source) -> Bound:
+    return Bound(found.evidence.keep, found.evidence.max_bytes)
 
 
 def _request(found: Source) -> Callable[[Validators], Request]:
@@ -116,6 +126,7 @@ def _request(found: Source) -> Callable[[Validators], Request]:
             max_bytes=found.max_bytes,
             validators=validators,
             headers=headers,
+            redirects=frozenset(found.redirects),
             ca=found.ca,
             ssl=context,
             ssl_elsewhere=elsewhere,

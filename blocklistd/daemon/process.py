@@ -15,7 +15,7 @@ from blocklistd.config import Config
 from blocklistd.daemon.app import Application
 from blocklistd.errors import BlocklistError, ConfigError, without_text
 from blocklistd.ops import logs, systemd
-from blocklistd.serve.http.listener import allow_connections
+from blocklistd.serve.accept import allow_connections
 
 log: Final = logging.getLogger(__name__)
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import functools
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import Address, Config
+from blocklistd.config import Address, Config, ConnectionBounds, Dns
 from blocklistd.errors import store_errors
 from blocklistd.serve.http.listener import bind
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
 from blocklistd.store.store import Store
 
-FIXED: Final = ("state_dir", "database", "control.socket", "feed.listen", "ops.listen", "keys.online")
+FIXED: Final = (
+    "state_dir",
+    "database",
+    "high_water",
+    "control.socket",
+    "control.group",
+    "feed.listen",
+    "ops.listen",
+    "keys.online",
+)
 """Keys that a reload can't change: the daemon has them open."""
 
 
@@ -38,28 +48,34 @@ def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.soc
 
 
 def open_store(state_dir: Path) -> Store:
-    """Clears what an earlier daemon left unfinished, migrates, begins a new epoch."""
-    store = Store(state_dir)
-    with store_errors(state_dir):
-        store.sealed.prepare()
-        upkeep.clear_work(store)
-    database = Database(store.database)
+    """Clears what an earlier daemon left unfinished, migrates, begins a new epoch; does none of it where nothing can be
+    written."""
+    store = Store.found(state_dir)
+    if not store.read_only:
+        with store_errors(state_dir):
+            store.sealed.prepare()
+            upkeep.clear_work(store)
+    database = Database(store.database, read_only=store.read_only)
     try:
-        database.migrate()
+        database.migrate(beside_files=any(store.sealed.root.glob("??/[!.]*")))
         database.take_over()
     finally:
         database.close()
-    return Store(state_dir, database.epoch)
+    return Store(state_dir, database.epoch, read_only=store.read_only)
 
 
 def fixed_changes(old: Config, new: Config) -> list[str]:
     """The keys that differ and that only a restart can change."""
     changed = [key for key in FIXED if _value(new, key) != _value(old, key)]
-    if new.serves_dns != old.serves_dns:
+    if _without_bounds(new.serves_dns) != _without_bounds(old.serves_dns):
         changed.append("dns (opened with the first zone, closed with the last)")
     if (new.feed.tls is None) != (old.feed.tls is None):
         changed.append("feed.tls (that there is any)")
     return changed
+
+
+def _without_bounds(dns: Dns | None) -> Dns | None:
+    return replace(dns, connections=ConnectionBounds()) if dns is not None else None
 
 
 def _value(config: Config, key: str) -> object:

@@ -15,8 +15,9 @@ from blocklistd.kinds.url import PLAIN_UNDOTTED, url
 
 __all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused", "plain"]
 
-CANONICALISER: Final = 1
-"""Raised whenever an existing canonical form changes; each published list says which made it."""
+CANONICALISER: Final = 2
+"""Raised whenever an existing canonical form changes; each published list says which made it. With 2, a URL whose
+fragment carries the path is withheld (url.py); with 1 it became the front page of its host."""
 
 KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "url": url,

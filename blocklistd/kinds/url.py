@@ -8,9 +8,10 @@ from typing import Final
 
 import can_ada
 
-from blocklistd.kinds.name import PLAIN_NAME, checked, is_address
+from blocklistd.kinds.name import MAX_INPUT, PLAIN_NAME, checked, is_address
 from blocklistd.kinds.refused import Refused
-from blocklistd.limits import MAX_URL
+from blocklistd.limits import MAX_URL, MAX_URL_INPUT
+from blocklistd.model import FRAGMENT
 
 # What is canonical as it stands and needs no parser, which halves the cost: no A-label, port, `%` or dot-segment.
 _HOST: Final = "https?://" + PLAIN_NAME.format(end="/")
@@ -20,7 +21,8 @@ PLAIN: Final = re.compile(rf"{_HOST}{_SEGMENT}(?:/{_SEGMENT})*+{_QUERY}")
 # the same at three quarters of the cost for who has seen that there is no `/.`, and so no dot-segment
 PLAIN_UNDOTTED: Final = re.compile(rf"{_HOST}[A-Za-z0-9._~!$&'()*+,;=:@/-]*+{_QUERY}")
 
-_PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#.*)?")
+_PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#(.*))?")
+_AUTHORITY: Final = re.compile(r"[^:/?#\\]*:[/\\\t\n\r]*([^/?#\\]*)")  # of a text that was not parsed yet
 _ADDRESS: Final = re.compile(r"https?://(?:\[|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+[:/])")
 
 _TRIPLET: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -43,7 +45,7 @@ def url(value: str) -> str:
 
     The host is an address, or a name as `name.checked` has it. As the standard says, tabs and newlines are dropped
     wherever they stand; other control characters are percent-encoded, or make it no URL. Refused: not-a-url, scheme,
-    url-too-long, and what `checked` refuses.
+    url-too-long, fragment (there is nothing else behind the host: it may carry the path), and what `checked` refuses.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:
@@ -52,17 +54,28 @@ def url(value: str) -> str:
 
 
 def parsed_url(value: str) -> str:
-    """What `url` answers where it can't see at once that the value is canonical; the length is not looked at."""
+    """What `url` answers where it can't see at once that the value is canonical; the length is looked at only where
+    the work would grow with it."""
+    if len(value) > MAX_INPUT:
+        if len(value) > MAX_URL_INPUT:
+            raise Refused("url-too-long")
+        authority = _AUTHORITY.match(value)
+        if authority is not None and len(authority[1].rpartition("@")[2]) > MAX_INPUT:
+            raise Refused("name-too-long")
     href = _href(value)
     if href is None:
         raise Refused("not-a-url")
+    if len(href) > MAX_URL_INPUT:
+        raise Refused("url-too-long")
     # As the parser wrote it: user info, where there is any, ends in the only `@` before the path.
     parts = _PARTS.fullmatch(href)
     if parts is None:
         raise Refused("scheme")
-    scheme, host, port, rest = parts.groups(default="")
+    scheme, host, port, rest, fragment = parts.groups(default="")
     if not is_address(host):
         host = checked(host)
+    if fragment and rest in ("/", "/?"):
+        raise Refused(FRAGMENT)
     return f"{scheme}{host}{port}{_normal_percents(rest)}"
 
 

@@ -31,6 +31,7 @@ from blocklistd.store.candidates import count_held
 from blocklistd.store.database import Database
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import SourceState, source_states
+from blocklistd.telemetry import ALARMS, Standing
 from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
@@ -147,8 +148,13 @@ class StoredCollector(Collector):
             ("accepted_timestamp_seconds", "When a pull last succeeded", lambda found: _unix(found[1].last_accepted)),
             (
                 "overdue",
-                "1: no accepted pull for max_age",
+                "1: what it says is older than max_age",
                 lambda found: int(found[1].is_overdue(found[0].max_age, now)),
+            ),
+            (
+                "frozen",
+                "1: it has said the same for longer than max_unchanged",
+                lambda found: int(found[1].is_frozen(found[0].max_unchanged, now)),
             ),
         )
         furthest = "How long the secondary that is furthest behind has lacked a serial"
@@ -177,6 +183,17 @@ class ServingCollector(Collector):
             ("state_size_bytes", "The size of the file system where it is", disk.total),
         ):
             yield GaugeMetricFamily(f"blocklistd_{name}", text, value)
+
+
+@dataclass(eq=False)
+class AlarmCollector(Collector):
+    """The alarms that stand, by kind."""
+
+    alarms: Standing
+
+    def collect(self) -> Iterator[Metric]:
+        kinds = [(kind, len(self.alarms.subjects(kind))) for kind in ALARMS]
+        yield from _gauges("alarm", kinds, ("standing", "Alarms of this kind that stand: `status` says which", float))
 
 
 def _gauges(

@@ -16,10 +16,12 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from blocklistd.errors import told
 from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
+from blocklistd.times import passed
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
 CLOCK_LOOK: Final = 10.0  # seconds between two looks at the clock
+CLOCK_STEP: Final = 5.0  # seconds by which it was set rather than kept right
 
 
 def interval_of(every: timedelta) -> IntervalTrigger:
@@ -51,18 +53,23 @@ class Scheduler:
         if self._scheduler.running:  # a stop may come before the first start has settled
             self._scheduler.shutdown(wait=False)
 
-    async def watch(self, clock: Callable[[], datetime], interval: float = CLOCK_LOOK) -> None:
+    async def watch(
+        self, clock: Callable[[], datetime], interval: float = CLOCK_LOOK, stepped: Work | None = None
+    ) -> None:
         """Ends when it is cancelled. APScheduler waits for times of the wall clock: where that is set back, all work
-        would wait until the old time comes again."""
-        last = clock()
+        would wait until the old time comes again. `stepped` is called when the clock was set."""
+        last, began = clock(), passed()
         while True:
             await asyncio.sleep(interval)
-            now = clock()
+            now, ended = clock(), passed()
+            off = (now - last).total_seconds() - (ended - began)
             if now < last:
                 log.warning("the clock was set back by %s: what is due is reckoned anew", last - now)
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=job.trigger.get_next_fire_time(now, now))
-            last = now
+            if abs(off) > CLOCK_STEP and stepped is not None:
+                await stepped()
+            last, began = now, ended
 
     def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
         """At once if it never ran or its time has passed while nobody was there, else when it is due after `last`."""

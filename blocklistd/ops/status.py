@@ -5,11 +5,12 @@ Nothing here holds an entry: candidates are figures, versions are counts.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from blocklistd.config import Source
 from blocklistd.model import SourceId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
@@ -37,9 +38,9 @@ def lists(catalogue: Catalogue) -> Document:
     }
 
 
-def source(state: SourceState, method: str, quarantine: bool, max_age: timedelta, now: datetime) -> Document:
-    """A source's last pull; `age` is the time since the last accepted one, in seconds."""
-    age = (now - state.last_accepted).total_seconds() if state.last_accepted else None
+def source(state: SourceState, found: Source, now: datetime) -> Document:
+    """A source's last pull; `age` (in seconds) is that of what it says now (SourceState.said)."""
+    age = (now - state.said).total_seconds() if state.said else None
     report = state.report
     return {
         "outcome": state.outcome.value if state.outcome else None,
@@ -48,12 +49,16 @@ def source(state: SourceState, method: str, quarantine: bool, max_age: timedelta
         "last_pull": rfc3339(state.last_pull) if state.last_pull else None,
         "last_accepted": rfc3339(state.last_accepted) if state.last_accepted else None,
         "age": round(age, 3) if age is not None else None,
-        "overdue": state.is_overdue(max_age, now),
-        "verify": method,
-        "quarantine": quarantine,
+        "signed": rfc3339(state.signed) if state.signed else None,
+        "overdue": state.is_overdue(found.max_age, now),
+        "unchanged_since": rfc3339(state.unchanged_since) if state.unchanged_since else None,
+        "frozen": state.is_frozen(found.max_unchanged, now),
+        "verify": found.verify.method,
+        "quarantine": found.quarantine,
         "entries": report.entries if report else None,
         "types": report.types if report else {},
         "rejected": report.rejected if report else {},
+        "withheld": report.withheld if report else {},
         "first_rejected": report.first_rejected if report else {},
         "dropped_attributes": report.dropped_attributes if report else 0,
     }

@@ -14,6 +14,7 @@ from blocklistd.serve.dns.query import Seen
 from blocklistd.serve.dns.transfer import counted
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.zones import time_after
+from blocklistd.telemetry import Standing
 from blocklistd.times import Clock
 
 
@@ -28,9 +29,10 @@ class Sighting:
 class Secondaries:
     """The name servers that ask for the zones in `zones`. In memory: after a restart they are seen anew."""
 
-    def __init__(self, zones: Zones, clock: Clock) -> None:
+    def __init__(self, zones: Zones, clock: Clock, alarms: Standing | None = None) -> None:
         self._zones = zones
         self._clock = clock
+        self._alarms = alarms or Standing()
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
         """By subscriber and zone (in wire format): by address."""
 
@@ -41,6 +43,9 @@ class Secondaries:
         serial = before.serial if before else None
         if seen.serial is not None and view is not None:
             serial = counted(seen.serial, view.serial)
+            if serial > view.serial:
+                knows = f"a secondary of {seen.peer.subscriber} has serial {seen.serial} of zone {view.plan.name}"
+                self._alarms.ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)
         known[seen.address] = Sighting(serial, self._clock())
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]

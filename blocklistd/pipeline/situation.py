@@ -110,5 +110,7 @@ class Situation:
 
 
 def _asks_for(change: Change) -> tuple[object, ...]:
+    """A newer canonicaliser asks for nothing else by itself: what it changes is in the entries."""
+    policy = replace(change.policy, canonicaliser=0)
     asked = change.sources.get(SourceId(change.cause)) if change.kind == ChangeKind.SOURCE else None
-    return change.kind, change.cause, change.policy, asked
+    return change.kind, change.cause, policy, asked

@@ -27,6 +27,7 @@ from blocklistd.pipeline.zone_job import advance, digests_read
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.store.ixfr import Way, ixfr_path, read_ixfr, way_from, write_ixfr
+from blocklistd.store.numbers import above
 from blocklistd.store.zone_files import CompiledFile
 from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr
 
@@ -45,6 +46,7 @@ class ZonePublisher:
         self._clock = resources.clock
         self._stations = resources.stations
         self._verified = resources.verified
+        self._high_water = resources.high_water
         self._zones = zones
         self._announce = announce
         self._plans: dict[str, ZonePlan] = {}
@@ -54,10 +56,12 @@ class ZonePublisher:
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self._renderings: dict[tuple[str, int, int], str | None] = {}
         """Fingerprints of the IXFR files that this process wrote; None for a difference larger than the zone."""
-        self.secondaries = Secondaries(zones, resources.clock)
+        self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
         """Zones with a damaged file, and what is known of it."""
+        self.unloaded: dict[str, str] = {}
+        """Zones that have a serial in the store and could not be loaded, and why."""
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Serves what the store has of these zones, and no others; a zone that can't be served is `behind`."""
@@ -65,13 +69,17 @@ class ZonePublisher:
         self._zones.configure(self._plans.values())
         self.behind &= self._plans.keys()
         self.damaged = {name: reason for name, reason in self.damaged.items() if name in self._plans}
+        self.unloaded = {name: reason for name, reason in self.unloaded.items() if name in self._plans}
         for plan in self._plans.values():
             try:
-                await asyncio.to_thread(self._verify, plan)
+                await asyncio.to_thread(self._verify, plan, served=True)
                 await self._load(plan)
+                await asyncio.to_thread(self._verify, plan, served=False)
             except Exception as error:
                 log.error("zone %s could not be loaded, its files are made again: %s", plan.name, told(error))
                 self.behind.add(plan.name)
+                if self._zones.get(wire_name(plan.name)) is None:
+                    self.unloaded[plan.name] = told(error)
                 if isinstance(error, DamagedError):
                     self.damaged[plan.name] = str(error)
 
@@ -134,21 +142,24 @@ class ZonePublisher:
                         self.behind.add(name)
                         log.error("zone %s keeps its last serial: %s", name, told(error))
 
-    def _verify(self, plan: ZonePlan) -> None:
-        """Raises DamagedError unless the files of the newest serial are what their names say."""
+    def _verify(self, plan: ZonePlan, *, served: bool) -> None:
+        """Raises DamagedError unless the file of the newest serial that is sent, or all of them, are what their names
+        say."""
         with self._database.read() as connection:
             found = newest_serial(connection, plan.name)
         if found is not None:
-            self._verified.require(*found.digests)
+            self._verified.require(*((found.wire,) if served else found.digests))
 
     async def _load(self, plan: ZonePlan) -> bool:
         """Serves the newest serial; whether it is another than was served. Raises DamagedError."""
 
-        def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None]:
-            return newest_serial(connection, plan.name), oldest_ixfr(connection, plan.name)
+        def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None, int]:
+            return newest_serial(connection, plan.name), oldest_ixfr(connection, plan.name), above(connection)
 
-        found, oldest = await self._database.reading(newest)
+        found, oldest, lowest = await self._database.reading(newest)
         if found is None or oldest is None or plan.name not in self._plans:  # a reload may have taken it away
+            return False
+        if found.serial <= lowest:  # of before a loss of state: its next one is made
             return False
         file = await asyncio.to_thread(self._open, found.wire)
         view = ZoneView(
@@ -162,7 +173,11 @@ class ZonePublisher:
             compiled=file.content,
             file=file,
         )
+        served = self._zones.get(view.name)
+        replaces = served is not None and served.serial != view.serial
+        await asyncio.to_thread(self._high_water.show_zone, plan.name, view.serial, replaces=replaces)
         changed = self._zones.publish(view)
+        self.unloaded.pop(plan.name, None)
         if changed:
             for key in [key for key in self._renderings if key[0] == plan.name and key[2] != view.serial]:
                 del self._renderings[key]

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from blocklistd.errors import StoreError
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import (
+    AUTO,
     CandidateId,
     Change,
     ChangeKind,
@@ -24,6 +25,7 @@ from blocklistd.model import (
     Version,
     VersionInfo,
 )
+from blocklistd.store.numbers import above
 from blocklistd.store.schema import candidates, list_sources, lists, versions
 
 
@@ -113,6 +115,18 @@ def oldest_diff(connection: Connection, list_id: ListId) -> Version:
     return Version(connection.execute(rows.where(versions.c.delta.is_(None))).scalar() or 0)
 
 
+def changed_without_a_person(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
+    """The entries added and removed by the versions after `since` that no person released, without the first one."""
+    here = versions.c.list == list_id
+    first = select(func.min(versions.c.version)).where(here).scalar_subquery()
+    added, removed = connection.execute(
+        select(func.sum(versions.c.added), func.sum(versions.c.removed)).where(
+            here, versions.c.time > since, versions.c.released_by == AUTO.user, versions.c.version > first
+        )
+    ).one()
+    return int(added or 0), int(removed or 0)
+
+
 def files_of_versions(connection: Connection, list_id: ListId) -> set[Sha256]:
     """The snapshots and deltas of all versions, whether they are kept or not."""
     rows = connection.execute(select(versions.c.sha256, versions.c.delta).where(versions.c.list == list_id)).all()
@@ -168,7 +182,7 @@ def release(
         raise StoreError(f"list {state.id} has version {current} by now, released meanwhile; pull again")
     live = Version(current)
     if made is not None:
-        live = Version(current + 1)
+        live = Version(max(current, above(connection)) + 1)
         connection.execute(
             versions.insert().values(
                 list=state.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, select, update
@@ -42,9 +42,38 @@ class SourceState:
     reason: str | None = None
     candidate: CandidateId | None = None
 
+    @property
+    def signed(self) -> datetime | None:
+        """When the body was signed that the source offers now; None where its proof has no time."""
+        if self.report is None or self.report.signed_at is None:
+            return None
+        return datetime.fromtimestamp(self.report.signed_at, UTC)
+
+    @property
+    def said(self) -> datetime | None:
+        """When the source said what it offers now: when that was signed, else when a pull was last accepted. A hotline
+        that answers 304 or the same signed body for ever says nothing new."""
+        return min(filter(None, (self.last_accepted, self.signed)), default=None) if self.last_accepted else None
+
+    @property
+    def unchanged_since(self) -> datetime | None:
+        """Since when the source asserts what it does."""
+        return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
+
     def is_overdue(self, max_age: timedelta, now: datetime) -> bool:
-        """Whether no pull was accepted for `max_age`."""
-        return self.last_accepted is None or now - self.last_accepted > max_age
+        """Whether what the source says is older than `max_age`."""
+        return self.said is None or now - self.said > max_age
+
+    def is_frozen(self, max_unchanged: timedelta | None, now: datetime) -> bool:
+        """Whether the source has asserted the same for longer than `max_unchanged`."""
+        since = self.unchanged_since
+        return max_unchanged is not None and since is not None and now - since > max_unchanged
+
+    def is_of_key(self, key: Sha256 | None) -> bool:
+        """Whether the remembered signatures are those of the key; so are those of earlier versions, which did not keep
+        whose they are."""
+        known = self.report.key if self.report else None
+        return known is None or known == key
 
 
 def source_state(connection: Connection, source: SourceId, settings: str = "") -> SourceState:
@@ -126,11 +155,17 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
     # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
     values: dict[str, Any] = {"offered": report.asserted, "report": asdict(report), "settings": settings}
     values |= {"etag": None, "last_modified": None, "body": None, "notes": None}
+    known = (row.report or {}).get("key")
+    last: Sha256 | None = row.signature
+    if report.key is not None and known not in (None, report.key):  # what another key has signed says nothing of this
+        connection.execute(delete(superseded_signatures).where(superseded_signatures.c.source == source))
+        values |= {"signed_at": None}
+        last = None
     if report.signature is not None:
-        if row.signature not in (None, report.signature):
+        if last not in (None, report.signature):
             connection.execute(
                 superseded_signatures.insert().values(
-                    source=source, signature=row.signature, signed_at=(row.report or {}).get("signed_at")
+                    source=source, signature=last, signed_at=(row.report or {}).get("signed_at")
                 )
             )
         values["signature"] = report.signature

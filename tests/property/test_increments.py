@@ -133,6 +133,30 @@ def is_followed(base: Base, body: bytes, format: str, made: Canonical) -> bool:
     return hunks(base.body, body, before, now) is not None or not (base.notes.rejects or made.notes.rejects)
 
 
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [
+        *(("names", b"a.example"), ("names with a category", b"A.example"), ("pages", b"https://a.example/%41")),
+        *(("hashes", b"0" * 32), ("hashes", b"A" * 32), ("hosts", b"0.0.0.0 a.example"), ("csv", b"a.example,A")),
+        ("ndjson", b'{"v":"a.example"}'),
+    ],
+)
+def test_every_way_of_reading_is_bound_before_it_builds(format: str, line: bytes) -> None:
+    """In one chunk and in many, and in bulk: too many doubles are not noted, too many records no list."""
+    _, head, (name, options) = FORMATS[format]
+    body = head + b"\n".join([line] * 400)
+    for chunk in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("blocklistd.sources.intake.chunks.CHUNK", chunk)
+            plain = FAST.read_entries(body, name, options, None, io.BytesIO())
+            for module in ("canonical", "bulk"):
+                patch.setattr(f"blocklistd.sources.intake.{module}.MAX_NOTES", 1000)
+            out = io.BytesIO()
+            bound = FAST.read_entries(body, name, options, None, out).canonical
+            assert bound.notes.to_bytes() == b""
+            assert (bound.records, bound.types) == (plain.canonical.records, plain.canonical.types)
+
+
 @given(data=st.data(), size=st.integers(1, 9))
 def test_hunks_lead_from_one_body_to_the_other(data: st.DataObject, size: int) -> None:
     chance = random.Random(size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -109,7 +111,7 @@ def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Da
         return [reason["limit"] for held in two.ask("candidate list").json for reason in held["reasons"]]
 
     for limit, expected in (("10%", "10%"), ("30%", "30%"), ("50%", "a person's")):  # 40 of 101 would go
-        two.config["lists"]["national"]["guards"] = {"max_removed": limit}
+        two.config["lists"]["national"]["guards"] = {"max_removed": limit, "daily": "off"}
         two.write_config()
         reload(two)
         two.wait_for(lambda: limits() == [expected])  # noqa: B023
@@ -266,40 +268,69 @@ def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_p
         assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
+def test_a_url_that_is_a_fragment_alone_is_withheld_and_not_held_against_the_rest(tmp_path: Path) -> None:
+    """Without its fragment it would list the front page of its host."""
+    alone = [f"https://{number}.example/#/spa/page" for number in range(10)]
+    write(tmp_path, "pages", ["https://a.example/x#part", *alone])
+    pages = source(tmp_path, "pages", defaults={"type": "url"})
+    with Daemon(tmp_path, {"sources": {"pages": pages}, "lists": {"urls": {"sources": ["pages"]}}}) as daemon:
+        daemon.first_pull("pages")
+        write(tmp_path, "pages", ["https://a.example/x#part", *alone, "https://ok.example/"])
+        assert daemon.pull("pages")["versions"] == {"urls": 2}
+        assert values(daemon.snapshot("urls", daemon.subscriber("isp", "urls"))) == {
+            "https://a.example/x",
+            "https://ok.example/",
+        }
+        shown = daemon.ask("source show", source="pages").json
+        assert (shown["withheld"], shown["first_rejected"]) == ({"fragment": 10}, {"fragment": 2})
+
+
 def test_roles_follow_the_uid(tmp_path: Path) -> None:
-    """Who is no operator may ask for the status, whatever user it says it is."""
+    """The operators' socket is open to their group, and there each may do what the roles of its uid say. Everybody's
+    socket answers the status and nothing else, whatever user asks."""
     if os.geteuid() != 0:
         unchecked("needs root, to become another user")
     folder = Path(tempfile.mkdtemp(prefix="blocklistd-test-"))
     folder.chmod(0o755)
     write(folder, "first", NAMES)
-    config = {"sources": {"first": source(folder, "first")}, "lists": {"national": {"sources": ["first"]}}}
+    config: dict[str, Any] = {
+        "sources": {"first": source(folder, "first")},
+        "lists": {"national": {"sources": ["first"]}},
+    }
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    config["control"] = {"socket": "c.sock", "group": group, "operators": {USER: ["admin"], "nobody": ["reviewer"]}}
     ask = (
         "import http.client, socket, sys\n"
         "c = http.client.HTTPConnection('localhost'); c.sock = socket.socket(socket.AF_UNIX)\n"
-        f"c.sock.connect('{folder}/c.sock'); c.request('POST', *sys.argv[1:])\n"
+        f"c.sock.connect('{folder}/' + sys.argv[1]); c.request('POST', sys.argv[2])\n"
         "r = c.getresponse(); print(r.status, r.read().decode())"
     )
 
-    def by_nobody(path: str) -> str:
+    def by(user: str, where: str, path: str) -> str:
         done = subprocess.run(
-            ["/usr/bin/python3", "-c", ask, path], user="nobody", capture_output=True, text=True, check=True
-        )
-        return done.stdout
+            ["/usr/bin/python3", "-c", ask, where, path], user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout or done.stderr.splitlines()[-1]
 
     with Daemon(folder, config) as daemon:
         daemon.first_pull("first")
-        assert by_nobody("/status").startswith("200")
-        for path in ("/source/pull", "/candidate/list", "/subscriber/add"):
-            refused = by_nobody(path)
-            assert refused.startswith("403")
-            assert "nobody" in refused
-        daemon.config["control"]["operators"]["nobody"] = ["reviewer"]
+        modes = [stat.S_IMODE((folder / name).stat().st_mode) for name in ("c.sock", "status.sock")]
+        assert modes == [0o660, 0o666]
+        for user in ("nobody", "daemon"):
+            assert by(user, "status.sock", "/status").startswith("200")
+            for path in ("/source/pull", "/candidate/list", "/subscriber/add", "/keys/show"):
+                assert by(user, "status.sock", path).startswith("404")
+        assert by("daemon", "c.sock", "/status").startswith("PermissionError")
+        assert by("nobody", "c.sock", "/candidate/list").startswith("200")
+        for path, why in (("/source/pull", "a reviewer is no editor"), ("/keys/show", "keys are the admin's")):
+            assert by("nobody", "c.sock", path).startswith("403"), why
+        del daemon.config["control"]["operators"]["nobody"]
         daemon.write_config()
         reload(daemon)
-        assert by_nobody("/candidate/list").startswith("200")
-        assert by_nobody("/source/pull").startswith("403"), "a reviewer is no editor"
-        assert by_nobody("/keys/show").startswith("403"), "keys are the admin's"
+        refused = by("nobody", "c.sock", "/candidate/list")
+        assert refused.startswith("403")
+        assert "nobody" in refused
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
@@ -577,6 +608,26 @@ def test_a_damaged_list_that_cannot_be_made_again_is_not_sent(two: Daemon, tmp_p
         two.pull(name)
     two.wait_for(lambda: two.ops("/readyz").status == 200)
     assert two.snapshot("national", token) == before
+
+
+def test_what_is_wrong_and_drains_no_node_stands_in_the_body_and_in_status(tmp_path: Path) -> None:
+    """A source that says nothing: the last good version is served, so a balancer leaves the node where it is."""
+    write(tmp_path, "hotline", NAMES)
+    config = {
+        "sources": {"hotline": source(tmp_path, "hotline"), "gone": source(tmp_path, "gone", max_age="1s")},
+        "lists": {"national": {"sources": ["hotline"]}, "empty": {"sources": ["gone"]}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("gone")
+        daemon.stop()
+        daemon.start()
+        text = "source gone: nothing newer than max_age (1s): no pull was accepted yet"
+        daemon.wait_for(lambda: text in daemon.ask("status").json["alarms"])
+        ready = daemon.ops("/readyz")
+        assert (ready.status, ready.body.decode().splitlines()) == (200, ["ready", text])
+        metrics = daemon.ops("/metrics").body.decode()
+        assert 'blocklistd_alarm_standing{alarm="source"} 1.0' in metrics
+        assert "blocklistd_ready 1.0" in metrics
 
 
 def test_a_stop_is_heard_while_the_jobs_get_ready(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from blocklistd.kinds import Refused
 from blocklistd.kinds.url import is_address_url, url
-from blocklistd.limits import MAX_URL
+from blocklistd.limits import MAX_URL, MAX_URL_INPUT
 
 
 def refusal(value: str) -> str:
@@ -58,6 +60,9 @@ def test_canonical_urls_stay_as_they_are(value: str) -> None:
         ("https://a.example/x#part", "https://a.example/x"),
         ("https://a.example/x#", "https://a.example/x"),
         ("https://a.example/?x#a?b#c@d", "https://a.example/?x"),
+        ("https://a.example/#", "https://a.example/"),
+        ("https://a.example/x#/spa/page", "https://a.example/x"),
+        ("https://a.example/?x#part", "https://a.example/?x"),
         ("https://a.example/b/../c/./d", "https://a.example/c/d"),
         ("https://a.example/b/%2e%2E/c/%2e/d", "https://a.example/c/d"),
         ("https://a.example/b/.%2e", "https://a.example/"),
@@ -124,8 +129,17 @@ def test_percent_encoding_is_normal_and_means_the_same(rest: str, canonical: str
         ("https://a.example../", "empty-label"),
         (f"https://{'l' * 64}.example/", "label-too-long"),
         (f"https://{'l.' * 124}example/", "name-too-long"),
+        ("https://a.example/#/spa/page", "fragment"),
+        ("https://a.example#x", "fragment"),
+        ("https://a.example/?#x", "fragment"),
+        ("https://a.example/b/..#x", "fragment"),
+        ("http://192.0.2.1:8080/#!/x", "fragment"),
         ("https://a.example/" + "x" * (MAX_URL - 17), "url-too-long"),
         ("https://a.example/" + "é" * (MAX_URL // 6), "url-too-long"),
+        ("https://a.example/#" + "x" * MAX_URL_INPUT, "url-too-long"),
+        ("https://" + "\ufdfa" * 1013 + "/", "name-too-long"),
+        ("https://a@" + "\ufdfa" * 1013, "name-too-long"),
+        ("http:\t/" + "\ufdfa" * 1013 + "?a@b", "name-too-long"),
     ],
 )
 def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
@@ -146,3 +160,31 @@ def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
 def test_urls_of_addresses_are_told_from_urls_of_names(value: str, is_address: bool) -> None:
     assert url(value) == value
     assert is_address_url(value) is is_address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://" + "\ufdfa" * 21_000,
+        "https://" + "a\u0301\u0327" * 13_000 + "/",
+        "https://" + "a." * 32_000,
+        "https://a.example/" + "é" * 32_000,
+        "https://a.example/" + "%41" * 21_000,
+        "https://a.example/?" + "'" * 65_000,
+        "http:" + "/" * 60_000 + "\ufdfa" * 1_000,
+    ],
+)
+def test_a_url_as_long_as_a_line_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Its parts are expanded, normalised and decoded, at up to 5 µs a byte."""
+
+    def parsed(value: str) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(sys.modules["blocklistd.kinds.url"], "_href", parsed)
+    assert refusal(text) in ("url-too-long", "name-too-long")
+
+
+def test_a_long_url_whose_canonical_form_is_short_is_read() -> None:
+    assert url("https://a.example/" + "%41" * 2000) == "https://a.example/" + "A" * 2000
+    assert url("https://a.example/" + "b/../" * 4000) == "https://a.example/"
+    assert url("https://" + "u" * 2000 + "@a.example/x") == "https://a.example/x"

@@ -270,3 +270,65 @@ async def test_a_source_names_the_candidate_that_took_the_place_of_its_own(scene
     assert scene.state("first").candidate == case.candidate.id
     assert await scene.approve(case.candidate.id) == 3
     assert (scene.state("first").outcome, scene.state("first").candidate) == (Outcome.PUBLISHED, None)
+
+
+# -- a canonicaliser that was raised -------------------------------------------------------------------------------
+
+
+def upgraded(scene: Scene, monkeypatch: pytest.MonkeyPatch, canonicaliser: int) -> None:
+    for module in ("settle", "receive"):
+        monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", canonicaliser)
+
+
+async def test_a_raised_canonicaliser_changes_nothing_by_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No version, nothing held, no list emptied; what waits goes on waiting, and what was rejected stays so."""
+    upgraded(scene, monkeypatch, 1)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.reject((await scene.pull("first", *HUNDRED[:50])).candidate)
+    held = await scene.pull("second", *FIFTY[:10])
+    assert held.outcome is Outcome.HELD
+    before = scene.versions.state
+    upgraded(scene, monkeypatch, 2)
+    await scene.configure()
+    after = scene.versions.state
+    assert after.policy is not None
+    assert after.policy.canonicaliser == 2
+    assert (after.version, after.live, after.accepted) == (before.version, before.live, before.accepted)
+    assert [case.candidate.id for case in scene.held] == [held.candidate]
+    assert (await scene.pull("first", *HUNDRED[:50])).outcome is Outcome.FAILED, "rejected before the upgrade"
+    assert (await scene.pull("second", *FIFTY[:10])).candidate == held.candidate
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.UNCHANGED
+    assert scene.version == before.version
+    assert await scene.approve(held.candidate) == before.version + 1
+    assert scene.live == {*HUNDRED, *FIFTY[:10]}
+
+
+async def test_what_was_rejected_on_an_older_version_stays_rejected_by_a_raised_canonicaliser(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgraded(scene, monkeypatch, 1)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(review=True)
+    await scene.reject((await scene.pull("first", *HUNDRED, "new.example")).candidate)
+    await scene.configure(review=False)
+    assert (await scene.pull("second", *FIFTY, "more.example")).outcome is Outcome.PUBLISHED
+    upgraded(scene, monkeypatch, 2)
+    await scene.configure()
+    assert (await scene.pull("first", *HUNDRED, "new.example")).outcome is Outcome.FAILED
+    assert "new.example" not in scene.live
+
+
+async def test_a_list_under_review_is_not_held_for_a_raised_canonicaliser(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgraded(scene, monkeypatch, 1)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(review=True)
+    upgraded(scene, monkeypatch, 2)
+    await scene.configure()
+    assert (scene.version, scene.held) == (1, [])
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.UNCHANGED
+    assert scene.held == []

@@ -298,16 +298,20 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
     assert bytes(scene.view.compiled) == right
 
 
-async def test_a_damaged_file_at_the_start_is_made_again_before_it_is_served(scene: Scene) -> None:
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_damaged_file_at_the_start_is_made_again_before_it_is_served(scene: Scene, sent: bool) -> None:
+    """What is only built upon keeps nothing from being served that is sent from another file."""
     before = await scene.publish(*NAMES)
-    flip_a_bit(scene.versions.store.sealed.path(before.rules))
+    flip_a_bit(scene.versions.store.sealed.path(before.wire if sent else before.rules))
     zones = Zones()
     publisher = publisher_of(scene.versions, scene.jobs, zones)
     await publisher.configure([EVERYTHING])
-    assert zones.get(NAME) is None
+    assert (zones.get(NAME) is None) == sent
     assert list(publisher.damaged) == [ZONE]
+    assert list(publisher.unloaded) == ([ZONE] if sent else [])
     await publisher.advance()
     assert not publisher.damaged
+    assert not publisher.unloaded
     assert zones.get(NAME) is not None
     assert scene.serial == before
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import io
 
 import pytest
 
 from blocklistd.errors import ParseError
-from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
+from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE, MAX_REREAD
+from blocklistd.sources.formats import csv
 from blocklistd.sources.formats.csv import records
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
 
@@ -190,4 +192,38 @@ def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on() -> None:
         Reject(5, "too-long"),
         Reject(6, "too-long"),
         url(7, A),
+    ]
+
+
+@pytest.mark.parametrize("line", [b'a","\n', b'"\n', b'a,"\n', b'"a"b\n', b'"a,\n'])
+@pytest.mark.parametrize("count", [1_000, 20_000, 80_000])
+def test_quotes_that_do_not_close_are_read_in_work_that_grows_as_the_body_does(
+    monkeypatch: pytest.MonkeyPatch, line: bytes, count: int
+) -> None:
+    asked = 0
+    plain = csv._Feed.__next__
+
+    def counting(feed: csv._Feed) -> str:
+        nonlocal asked
+        asked += 1
+        return plain(feed)
+
+    monkeypatch.setattr(csv._Feed, "__next__", counting)
+    with contextlib.suppress(ParseError):
+        read(b"url\n" + line * count)
+    assert asked <= (csv._REREAD + 2) * count + MAX_REREAD + MAX_LINE
+
+
+def test_too_many_quotes_that_do_not_close_are_no_csv() -> None:
+    with pytest.raises(ParseError, match="quotes that do not close"):
+        read(b"url\n" + b'a","\n' * 32_000)
+
+
+def test_a_few_quotes_that_do_not_close_cost_their_own_rows() -> None:
+    rows = [f"https://{number}.example/" for number in range(10_000)]
+    wrong = set(range(50, 10_000, 400))
+    found = read("url\n" + "".join(f'"{row}\n' if n in wrong else f"{row}\n" for n, row in enumerate(rows)))
+    assert [one.number - 2 for one in found if isinstance(one, Reject)] == sorted(wrong)
+    assert [one.value for one in found if isinstance(one, Record)] == [
+        row for n, row in enumerate(rows) if n not in wrong
     ]

@@ -6,6 +6,7 @@ import base64
 import io
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import minisign
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from blocklistd.errors import StaleError, VerifyError
 from blocklistd.model import Sha256
 from blocklistd.sources.proofs.minisign import verify_minisign
-from blocklistd.sources.proofs.proof import Proven, check_replay
+from blocklistd.sources.proofs.proof import Proven, check_replay, check_time
 from tests.peers import peer
 
 BODY = b"one.example\ntwo.example\n"
@@ -160,6 +161,19 @@ def test_no_error_holds_the_bodys_text() -> None:
 
 
 # -- what a proof is remembered by ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ahead", "is_refused"), [(-10, False), (3600, False), (3601, True), (10**11 - 1, True)])
+def test_a_signature_from_the_future_is_refused(ahead: int, is_refused: bool) -> None:
+    now = datetime.fromtimestamp(1_700_000_000, UTC)
+    proof = Proven(Sha256("0" * 64), 1_700_000_000 + ahead if ahead < 10**10 else ahead)
+    if not is_refused:
+        check_time(proof, now, timedelta(hours=1))
+        return
+    with pytest.raises(VerifyError, match="max_future") as error:
+        check_time(proof, now, timedelta(hours=1))
+    assert not isinstance(error.value, StaleError), "it is fetched once more"
+    check_time(Proven(Sha256("0" * 64), None), now, timedelta())
 
 
 @pytest.mark.parametrize(

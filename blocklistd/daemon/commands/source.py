@@ -16,11 +16,13 @@ EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
 def _list(sources: Document, values: Values) -> None:
     table(
         ("SOURCE", "OUTCOME", "ACCEPTED", "ENTRIES", "REJECTED", "REASON"),
-        [
-            (name, s["outcome"], age(s["age"]), s["entries"], sum(s["rejected"].values()), s["reason"])
-            for name, s in sources.items()
-        ],
+        [(name, s["outcome"], age(s["age"]), s["entries"], _rejected(s), s["reason"]) for name, s in sources.items()],
     )
+
+
+def _rejected(source: Document) -> int:
+    """Without what is withheld."""
+    return sum(count for reason, count in source["rejected"].items() if reason not in source["withheld"])
 
 
 def _show(source: Document, values: Values) -> None:

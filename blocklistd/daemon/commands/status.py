@@ -49,7 +49,7 @@ def _show(status: Document, values: Values) -> None:
 
 
 def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
-    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "")
+    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "") + (" FROZEN" if one["frozen"] else "")
     verify = one["verify"] + (", quarantine" if one["quarantine"] else "")
     return name, one["outcome"], accepted, verify, one["reason"]
 

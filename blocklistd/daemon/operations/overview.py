@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection
 
 from blocklistd.daemon.commands.command import Document
 from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.errors import StoreError
 from blocklistd.ops import status
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.zones import ZonePublisher
@@ -23,6 +26,7 @@ class Overview:
         sources: SourceOperations,
         publisher: Publisher,
         clock: Clock,
+        wrong: Callable[[], list[str]],
     ) -> None:
         self._database = database
         self._catalogue = catalogue
@@ -30,18 +34,24 @@ class Overview:
         self._sources = sources
         self._publisher = publisher
         self._clock = clock
+        self._wrong = wrong
 
     async def status(self) -> Document:
-        alarm = self._publisher.trust.alarm(self._clock())
+        """What can't be read of it is empty, and an alarm: the rest is told all the same."""
+        alarms = self._wrong()
 
-        def read(connection: Connection) -> Document:
-            return {
-                "lists": status.lists(self._catalogue),
-                "zones": self._zones.status(connection),
-                "sources": self._sources.described(connection),
-                "candidates": status.held(connection),
-                "subscribers": status.subscribers(connection, self._zones),
-                "alarms": [alarm] if alarm else [],
-            }
+        async def part(name: str, read: Callable[[Connection], Document], empty: Document) -> Document:
+            try:
+                return await self._database.reading(read)
+            except StoreError as error:
+                alarms.append(f"the {name} can't be read: {error}")
+                return empty
 
-        return await self._database.reading(read)
+        return {
+            "lists": status.lists(self._catalogue),
+            "zones": await part("zones", self._zones.status, {}),
+            "sources": await part("sources", self._sources.described, {}),
+            "candidates": await part("candidates", status.held, []),
+            "subscribers": await part("subscribers", lambda c: status.subscribers(c, self._zones), {}),
+            "alarms": alarms,
+        }

@@ -32,7 +32,7 @@ class SourceOperations:
     def _described(self, connection: Connection, source: SourceId) -> dict[str, Any]:
         found = self._config().sources[source]
         state = source_state(connection, source)
-        return status.source(state, found.verify.method, found.quarantine, found.max_age, self._clock())
+        return status.source(state, found, self._clock())
 
     async def list(self) -> Document:
         return await self._database.reading(self.described)
@@ -48,6 +48,7 @@ class SourceOperations:
 
     async def pull(self, source: SourceId, act: Act) -> Document:
         self._known(source)
+        self._database.require()
         pull = await self._pipeline.pull(source, act)
         return {
             "source": pull.source,

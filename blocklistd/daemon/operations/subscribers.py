@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -61,7 +62,13 @@ class SubscriberOperations:
             self._admit_all()
 
     def _admit_all(self) -> None:
-        self._admit({token: who for token, who in self._known.items() if who.id not in self._unrecorded})
+        now = self._clock()
+        self._admit(
+            {
+                token: replace(who, revoked=now) if who.id in self._unrecorded else who
+                for token, who in self._known.items()
+            }
+        )
 
     async def _admit_or_later(self) -> None:
         """What was asked for is written: an error of reading it again must not say that it was not."""

@@ -1,71 +1,134 @@
-"""Who asks: a subscriber by its bearer token (RFC 6750), and how much it may ask at once."""
+"""Who asks: a subscriber by its bearer token (RFC 6750), from which address, and whether it has a place."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
-from blocklistd.limits import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SUBSCRIBER
+from aiohttp import web
+
+from blocklistd.config import Network
+from blocklistd.limits import KNOWN_HEADERS
 from blocklistd.model import ListId, SubscriberId
+from blocklistd.serve.accept import Accepted
+from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in
 from blocklistd.serve.http.catalogue import Catalogue, ListView
+from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.refusals import Refusals
 from blocklistd.store.subscribers import Subscriber, digest
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
 
 
-class Access:
-    """The subscribers by the digest of their token, in memory: a request asks neither database nor disk."""
+class Unauthorized(Problem):
+    """Problem 401; `reason` is for the log, `subscriber` whose token it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str, subscriber: str = "") -> None:
+        super().__init__(
+            HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` and a subscriber's token", CHALLENGE
+        )
+        self.reason = reason
+        self.subscriber = subscriber
+
+
+class Access:
+    """The subscribers by the digest of their token, in memory: a request asks neither database nor disk.
+
+    `connections` are the feed's. Behind `trusted_proxies` the address is the one that they name.
+    """
+
+    def __init__(self, connections: Connections | None = None) -> None:
+        self.connections = connections if connections is not None else Connections()
+        self.trusted_proxies: tuple[Network, ...] = ()
+        self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
+        self._revoked: Mapping[str, SubscriberId] = {}
         self._by_header: dict[str, Subscriber] = {}
-        self._under_way: defaultdict[SubscriberId, int] = defaultdict(int)
+        self.halted: str | None = None
+        """Why nothing is served to anybody: who may have what is not known for sure."""
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
         """Takes over who is known from now on; requests under way go on to their end."""
         self._by_token = {token: who for token, who in by_token.items() if who.revoked is None}
+        self._revoked = {token: who.id for token, who in by_token.items() if who.revoked is not None}
         self._by_header = {}
 
     def subscriber(self, authorization: str | None) -> Subscriber:
-        """Raises Problem 401. Tokens are compared as hashes in a dict: what its timing tells leads to no token.
+        """Raises Unauthorized, or Problem 503 while nothing is served. Tokens are compared as hashes in a dict: what
+        its timing tells leads to no token.
 
         A header that was right is known as it stands the next time, until the subscribers change; by its own hash,
         which is keyed anew in every process.
         """
+        if self.halted is not None:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "nothing is served until an operator has looked after the state: keep what you have",
+                {"Retry-After": "60"},
+            )
         known = self._by_header.get(authorization or "")
         if known is not None:
             return known
         scheme, _, token = (authorization or "").partition(" ")
-        found = self._by_token.get(digest(token.strip())) if scheme.lower() == "bearer" else None
+        if scheme.lower() != "bearer":
+            raise Unauthorized("it sent no token")
+        hashed = digest(token.strip())
+        found = self._by_token.get(hashed)
+        if found is None and hashed in self._revoked:
+            raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
         if found is None:
-            raise Problem(
-                HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` and a subscriber's token", CHALLENGE
-            )
-        if authorization is not None and len(self._by_header) < MAX_CONNECTIONS:
+            raise Unauthorized("its token is nobody's")
+        if authorization is not None and len(self._by_header) < KNOWN_HEADERS:
             self._by_header[authorization] = found
         return found
 
-    def enter(self, subscriber: Subscriber) -> None:
-        """One more of the requests that a subscriber may have under way; raises Problem 429 when there is none left.
-        `leave` ends it."""
-        if self._under_way[subscriber.id] >= MAX_CONNECTIONS_PER_SUBSCRIBER:
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"{MAX_CONNECTIONS_PER_SUBSCRIBER} requests of this subscriber are under way: wait for one to end",
-                {"Retry-After": "1"},
-            )
-        self._under_way[subscriber.id] += 1
+    def whose(self, accepted: Accepted) -> tuple[Holder, int]:
+        """The holder of a new connection, and its bound. A trusted proxy's is counted once it asks for somebody."""
+        if is_in(accepted.address, self.trusted_proxies):
+            return Holder("proxy", accepted.address), NO_BOUND
+        return address_holder(accepted.address), self.connections.bounds.per_address
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """The request has its answer, or never will."""
-        left = self._under_way[subscriber.id] - 1
-        if left:
-            self._under_way[subscriber.id] = left
-        else:
-            del self._under_way[subscriber.id]
+    def enter(self, request: web.BaseRequest) -> Subscriber:
+        """Who asks; the connection is the subscriber's from now on.
+
+        Raises Unauthorized, and Problem 429 where the subscriber, or the address behind a proxy, has no place left.
+        """
+        connection = accepted_of(request)
+        address = connection.address
+        if self.trusted_proxies and is_in(address, self.trusted_proxies):
+            address = self._forwarded(request.headers.getall("X-Forwarded-For", ())) or address
+            if address != connection.address:
+                _place(connection, address_holder(address), self.connections.bounds.per_address, "address")
+        try:
+            found = self.subscriber(request.headers.get("Authorization"))
+        except Unauthorized as refused:
+            self._refusals.tell(address, refused.subscriber, refused.reason)
+            raise
+        _place(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
+        return found
+
+    def _forwarded(self, headers: Sequence[str]) -> str | None:
+        """The last address that is no trusted proxy's: what stands before it, anybody may have written."""
+        for part in reversed(",".join(headers).split(",")):
+            try:
+                address = str(ipaddress.ip_address(part.strip().removeprefix("[").removesuffix("]")))
+            except ValueError:
+                return None
+            if not is_in(address, self.trusted_proxies):
+                return address
+        return None
+
+
+def _place(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
+    if not connection.move(holder, bound):
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"{bound} requests of this {what} are under way: wait for one to end",
+            {"Retry-After": "1"},
+        )
 
 
 def entitled(catalogue: Catalogue, subscriber: Subscriber, list_id: str) -> ListView:

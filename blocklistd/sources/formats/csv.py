@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from blocklistd.errors import ParseError
-from blocklistd.limits import MAX_LINE
+from blocklistd.limits import MAX_LINE, MAX_REREAD
 from blocklistd.lines.keys import Buffer
 from blocklistd.model import ATTRIBUTES
 from blocklistd.sources.formats.format import Format
@@ -75,6 +75,9 @@ def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+_REREAD: Final = 8  # times that each line may be read again, on average
+
+
 class _TooLong(Exception):
     """A row has more than MAX_LINE bytes, or one line of it has."""
 
@@ -83,7 +86,8 @@ class _Feed:
     """The lines that csv.reader asks for, able to give those of a row that can't be read once more.
 
     One quote too many would swallow the rows up to the next quote, or the end. So of a bad row only its first line is
-    given up and the reader begins again with the second. What is held is bounded by MAX_LINE.
+    given up and the reader begins again with the second. What is held is bounded by MAX_LINE, and what is read again by
+    MAX_REREAD and the lines of the body: else a quote in each line would make the work quadratic.
     """
 
     def __init__(self, body: BinaryIO) -> None:
@@ -91,12 +95,17 @@ class _Feed:
         self._again: list[tuple[int, bytes | None]] = []
         self._row: list[tuple[int, bytes | None]] = []
         self._size = 0
+        self._may_reread = MAX_REREAD  # lines
 
     def __iter__(self) -> _Feed:
         return self
 
     def __next__(self) -> str:
-        numbered = self._again.pop() if self._again else next(self._fresh)
+        if self._again:
+            numbered = self._again.pop()
+        else:
+            numbered = next(self._fresh)
+            self._may_reread += _REREAD
         self._row.append(numbered)
         line = numbered[1]
         if line is None:
@@ -112,7 +121,10 @@ class _Feed:
         self._size = 0
 
     def give_up(self) -> None:
-        """The row can't be read: all but its first line come again."""
+        """The row can't be read: all but its first line come again. Raises ParseError where too many did."""
+        self._may_reread -= len(self._row) - 1
+        if self._may_reread < 0:
+            raise ParseError("too many quotes that do not close: expected CSV with fields quoted as in RFC 4180")
         self._again.extend(reversed(self._row[1:]))
 
     @property

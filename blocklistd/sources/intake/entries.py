@@ -20,7 +20,7 @@ from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, opening
-from blocklistd.sources.intake.canonical import Canonical, Reading, together, write
+from blocklistd.sources.intake.canonical import Canonical, Reading, Room, write
 from blocklistd.sources.intake.chunks import Reader, is_bulk, offsets, reader
 from blocklistd.sources.intake.revise import Base, revise
 
@@ -65,14 +65,15 @@ def read_entries(
         return Entries(write(reader(format, options)(body[start:]), out))
     chunks = len(offsets(body, first)) - 1
     answers = read_chunks(chunks) if read_chunks else map(ChunkWork(lambda: body, format, options), range(chunks))
-    found_in_chunks = []
+    whole, room = Reading(), Room()
     above = body[:first].count(b"\n")
     for figures, lines in answers:
+        room.take(lines.count(b"\n") + 1, len(lines), len(figures["reading"]["rejects"]))
         reading = Reading(lines.decode().split("\n") if lines else [], **figures["reading"])
         reading.rejects = [(number + above, code) for number, code in reading.rejects]
-        found_in_chunks.append(reading)
+        whole.add(reading)
         above += figures["newlines"]
-    return Entries(write(together(found_in_chunks), out))
+    return Entries(write(whole, out))
 
 
 class ChunkWork:

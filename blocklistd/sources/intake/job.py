@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from blocklistd.errors import ParseError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.jobs.spread import processes, spread
-from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES
+from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
@@ -129,9 +129,7 @@ def intake(order: Order) -> dict[str, Any]:
         if found.asserted is not None:
             assert order.earlier is not None
             left = leave(found, order.earlier.base_digest, changed, out)
-        noted = made.notes.to_bytes()
-        if len(noted) <= MAX_NOTES:
-            notes.write(noted)
+        notes.write(made.notes.to_bytes())
     if made.records and not made.entries:
         raise ParseError(
             f"none of {made.records} records could be read as {order.format}"

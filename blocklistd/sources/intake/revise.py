@@ -78,6 +78,8 @@ def _follow(
     base: Base, gone: Reading, come: Reading
 ) -> tuple[list[bytes], list[bytes], Counter[str], list[str]] | None:
     """The asserted lines that go and come, the entries by type after it, and the keys of several records."""
+    if base.notes.multiples is None:
+        return None
     multiples = by_key(base.notes.multiples)
     leaving, coming = by_key(gone.lines), by_key(come.lines)
     removes: list[bytes] = []

@@ -1,0 +1,166 @@
+"""Who holds how many connections, and whose is closed to make room. Pure: no socket, no clock.
+
+A connection is entered for its address when it is accepted, before TLS, and moved to a subscriber once a request of it
+has proved whose it is. It is idle unless a request of it is under way; one that waits for a version is under way. At a
+bound the connection that has been idle longest is closed: of the holder whose bound it is, or, at the bound of all, of
+the holder with the most connections. Where none is idle, the new connection has no place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from typing import Final, NamedTuple, Protocol
+
+from blocklistd.config import ConnectionBounds, Network
+
+
+class Connected(Protocol):
+    """A connection, of whatever kind."""
+
+    def abort(self) -> None:
+        """Ends it at once; whoever calls this has forgotten it already."""
+
+
+class Holder(NamedTuple):
+    """Whose connections are counted together: those of an address, a subscriber, a local user."""
+
+    kind: str
+    name: str
+
+
+def address_holder(address: str) -> Holder:
+    """The holder before authentication: an IPv4 address, or the /64 of an IPv6 one, since a host has all of a /64."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return Holder("address", str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64))))
+        found = found.ipv4_mapped
+    return Holder("address", str(found))
+
+
+def is_in(address: str, networks: tuple[Network, ...]) -> bool:
+    """Whether one of the networks has the address; an IPv4 address in IPv6's notation is an IPv4 address."""
+    if not networks:
+        return False
+    found = ipaddress.ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in networks)
+
+
+NO_BOUND: Final = 1 << 32
+
+
+class Connections:
+    """The connections of one listener. `bounds` may be replaced; what is above a new bound stays until it ends."""
+
+    def __init__(self, bounds: ConnectionBounds | None = None) -> None:
+        self.bounds = bounds or ConnectionBounds()
+        self._holders: dict[Connected, Holder] = {}
+        self._sizes: Counter[Holder] = Counter()
+        self._idle: dict[Holder, dict[Connected, None]] = {}
+        """The idle connections of each holder that has some, the longest idle first."""
+        self._by_size: dict[int, dict[Holder, None]] = {}
+        """The holders that have idle connections, by how many connections they have."""
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    def __contains__(self, connection: Connected) -> bool:
+        return connection in self._holders
+
+    def of(self, holder: Holder) -> int:
+        """How many it holds."""
+        return self._sizes[holder]
+
+    def enter(self, connection: Connected, holder: Holder, bound: int) -> bool:
+        """Takes a new connection, which is idle, in; whether it has a place."""
+        if self._sizes[holder] >= bound and not self._close_idle_of(holder):
+            return False
+        if len(self._holders) >= self.bounds.total and not self.make_room():
+            return False
+        self._add(connection, holder, idle=True)
+        return True
+
+    def move(self, connection: Connected, holder: Holder, bound: int) -> bool:
+        """Counts a connection with a request under way for another holder; whether that has a place for it."""
+        if self._holders.get(connection) in (holder, None):
+            return True
+        if self._sizes[holder] >= bound and not self._close_idle_of(holder):
+            return False
+        self.leave(connection)
+        self._add(connection, holder, idle=False)
+        return True
+
+    def leave(self, connection: Connected) -> None:
+        """The connection has ended; again does no harm."""
+        holder = self._holders.pop(connection, None)
+        if holder is not None:
+            self._busy(connection, holder)
+            self._resize(holder, -1)
+
+    def begin(self, connection: Connected) -> None:
+        """A request of it is under way."""
+        holder = self._holders.get(connection)
+        if holder is not None:
+            self._busy(connection, holder)
+
+    def end(self, connection: Connected) -> None:
+        """No request of it is under way any more."""
+        holder = self._holders.get(connection)
+        if holder is None:
+            return
+        idle = self._idle.get(holder)
+        if idle is None:
+            self._idle[holder] = {connection: None}
+            self._list(holder)
+        else:
+            idle.setdefault(connection)
+
+    def make_room(self) -> bool:
+        """Closes the connection that has been idle longest of the holder with the most; whether there was one."""
+        if not self._by_size:
+            return False
+        return self._close_idle_of(next(iter(self._by_size[max(self._by_size)])))
+
+    def _close_idle_of(self, holder: Holder) -> bool:
+        idle = self._idle.get(holder)
+        if not idle:
+            return False
+        longest = next(iter(idle))
+        self.leave(longest)
+        longest.abort()
+        return True
+
+    def _add(self, connection: Connected, holder: Holder, *, idle: bool) -> None:
+        self._holders[connection] = holder
+        self._resize(holder, 1)
+        if idle:
+            self.end(connection)
+
+    def _busy(self, connection: Connected, holder: Holder) -> None:
+        idle = self._idle.get(holder)
+        if idle is not None and connection in idle:
+            del idle[connection]
+            if not idle:
+                del self._idle[holder]
+                self._unlist(holder)
+
+    def _resize(self, holder: Holder, by: int) -> None:
+        listed = holder in self._idle
+        if listed:
+            self._unlist(holder)
+        self._sizes[holder] += by
+        if not self._sizes[holder]:
+            del self._sizes[holder]
+        if listed:
+            self._list(holder)
+
+    def _list(self, holder: Holder) -> None:
+        self._by_size.setdefault(self._sizes[holder], {})[holder] = None
+
+    def _unlist(self, holder: Holder) -> None:
+        size = self._sizes[holder]
+        del self._by_size[size][holder]
+        if not self._by_size[size]:
+            del self._by_size[size]

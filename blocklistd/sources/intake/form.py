@@ -1,0 +1,166 @@
+"""Whether a file of canonical lines is one: sorted, a line for each (type, value), each as it would be written. Pure.
+
+A file is looked at in blocks of whole lines. One expression goes through most lines of a block at once; where it stops,
+the line is parsed and made canonical again.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from functools import cache, lru_cache
+from itertools import islice
+from operator import eq, lt
+from typing import Final
+
+import orjson
+
+from blocklistd.kinds import DIGITS, KINDS, Refused
+from blocklistd.kinds.name import MAX_NAME
+from blocklistd.limits import MAX_URL
+from blocklistd.model import ATTRIBUTES, Entry
+from blocklistd.sources.formats.records import fitting
+from blocklistd.sources.intake.canonical import HEADS
+
+_LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
+
+# What is canonical as it stands.
+_NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
+_PATH: Final = r"[-A-Za-z0-9._~!$&'()*+,;=:@]"
+_QUERY: Final = r"[A-Za-z0-9._~!$&()*+,;=:@/?-]"
+_TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # none that stands for an unreserved one
+_NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
+_IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
+_TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
+_NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
+_ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_NUMBER if name == "verifiers" else _TEXT})?' for name in ATTRIBUTES)
+
+
+def count(block: bytes) -> Counter[str]:
+    """The entries by type. Raises ValueError for what are no whole canonical lines in their order."""
+    if not block:
+        return Counter()
+    kind = _parts(block[: block.find(b"\n")])[0]
+    hashes = _count_hashes(kind, block) if kind in DIGITS else 0
+    if hashes:
+        return Counter({kind: hashes})
+    lines = block.split(b"\n")
+    if lines.pop():
+        raise ValueError("the last line is cut short")
+    if not all(map(lt, lines, islice(lines, 1, None))):
+        raise ValueError("lines are out of order, or there twice")
+    found: Counter[str] = Counter()
+    at = 0
+    while at < len(lines):
+        kind = _parts(lines[at])[0]
+        head = HEADS.get(kind, "").encode()
+        end = bisect_left(lines, head + b"\xff", at)
+        some = lines if end - at == len(lines) else lines[at:end]
+        _check(head, kind, some, block if some is lines else b"\n".join([*some, b""]))
+        found[kind] = end - at
+        at = end
+    return found
+
+
+def join(last: bytes, first: bytes) -> None:
+    """Raises ValueError where a block that begins with the line `first` does not go on behind one that ends with
+    `last`."""
+    if not (last < first and _parts(last)[:2] != _parts(first)[:2]):
+        raise ValueError("lines are out of order, or there twice")
+
+
+def check_line(line: bytes) -> str:
+    """The type of the entry. Raises ValueError for what is no canonical line."""
+    kind, written, tail = _parts(line)
+    value = orjson.loads(b'"%b"' % written) if b"\\" in written else written.decode()
+    try:
+        canonical = KINDS[kind](value)
+    except (KeyError, Refused):
+        raise ValueError("no entry") from None
+    if Entry(kind, canonical).line() != b'{"type":"%b","value":"%b"}' % (kind.encode(), written):
+        raise ValueError("a value is not canonical, or written otherwise")
+    _check_tail(tail)
+    return kind
+
+
+def _count_hashes(kind: str, block: bytes) -> int:
+    """How many lines, where all are hashes of one type with the same attributes; else 0: they are looked at one by one.
+    Raises ValueError as `count`."""
+    import numpy as np  # in the memory of the jobs alone
+
+    width, digits, head = block.index(b"\n") + 1, DIGITS[kind], len(HEADS[kind])
+    if len(block) % width:
+        return 0
+    rows = np.frombuffer(block, np.uint8).reshape(-1, width)
+    if not ((rows[:, :head] == rows[0, :head]).all() and (rows[:, head + digits :] == rows[0, head + digits :]).all()):
+        return 0
+    values = rows[:, head : head + digits].tobytes()
+    if values.translate(None, b"0123456789abcdef"):
+        return 0
+    check_line(block[: width - 1])
+    leading = np.frombuffer(values, f">u8,V{digits - 8}")["f0"]
+    for at in np.flatnonzero(leading[1:] <= leading[:-1]).tolist():
+        if not values[at * digits : (at + 1) * digits] < values[(at + 1) * digits : (at + 2) * digits]:
+            raise ValueError("lines are out of order, or there twice")
+    return len(rows)
+
+
+def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
+    """Raises ValueError where one of the lines, all of one type, is not canonical, or where a value is there twice."""
+    long = max(map(len, lines)) > MAX_NAME
+    marks = tuple(mark in block for mark in (b"xn--", b"%", b"/."))
+    plain = _plain(kind, False, long, *marks) if head else None
+    at, size = 0, len(block)
+    if plain is not None:
+        found = plain.match(block)
+        if found is not None and found.end() == size:
+            return
+        plain = _plain(kind, True, long, *marks)
+    while at < size:
+        found = plain.match(block, at) if plain is not None else None
+        at = found.end() if found is not None else at
+        if at < size:
+            end = block.index(b"\n", at)
+            check_line(block[at:end])
+            at = end + 1
+    keys = [line[: line.index(b'"', len(head))] for line in lines]
+    if any(map(eq, keys, islice(keys, 1, None))):
+        raise ValueError("an entry is there twice")
+
+
+@cache
+def _plain(kind: str, attributes: bool, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
+    """As many lines as there are that are canonical as they stand. The others say what may be in them: attributes, more
+    characters than a name may have, the beginning of an A-label, percent-encoding, segments that begin with a dot."""
+    if kind in DIGITS:
+        value = f"[0-9a-f]{{{DIGITS[kind]}}}"
+    else:
+        path, query = ((rf"(?:{one}++|{_TRIPLET})*+" if percents else f"{one}*+") for one in (_PATH, _QUERY))
+        path = rf"(?:/(?!\.){path})++" if dots or percents else f"/{_PATH[:-1]}/]*+"
+        value = rf"https?://{_NAME}{path}(?:\?{query})?" if kind == "url" else _NAME
+        value = (_NO_A_LABEL if a_labels else "") + value
+        value = (_IN_BOUNDS.get(kind, rf'(?=[^"\n]{{1,{MAX_NAME}}}+")') if long else "") + value
+    end = rf'"(?:\}}|{_ATTRIBUTES}\}})' if attributes else r'"\}'
+    return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
+
+
+def _parts(line: bytes) -> tuple[str, bytes, bytes]:
+    """Type, value as it is written, and what follows behind the value."""
+    found = _LINE.match(line)
+    if found is None:
+        raise ValueError("no canonical line")
+    return found[1].decode(), found[2], line[found.end() :]
+
+
+@lru_cache(maxsize=4096)
+def _check_tail(tail: bytes) -> None:
+    """What follows a value: attributes that are known, sorted, fit, and are written as they would be."""
+    if tail == b"}":
+        return
+    written = b"{" + tail[1:]
+    attributes = orjson.loads(written)
+    fits, _ = fitting(attributes.items())
+    as_they_are = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
+    if not as_they_are or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
+        raise ValueError("attributes that do not fit, or are written otherwise")

@@ -1,0 +1,172 @@
+"""The high-water file: the highest numbers that were ever shown, and their sessions, outside the database.
+
+It is written and synced after the commit that makes a number and before the number is served, and only rises. A
+database that was put back, or lost a part, is behind it: then nothing is served and no number is made, since each could
+stand for another content by now.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from blocklistd.errors import BehindError, StoreError, store_errors
+from blocklistd.model import ListId, Version
+from blocklistd.store.numbers import Numbers, numbers
+from blocklistd.telemetry import Standing
+
+
+@dataclass(slots=True)
+class Marks:
+    """By list: its session, `version` and the versions of its signed roles; by zone: its serial, counted on past
+    2^32."""
+
+    lists: dict[str, dict[str, Any]] = field(default_factory=dict)
+    zones: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def highest(self) -> int:
+        """Of all numbers; 0 where there is none."""
+        of_lists = [number for marks in self.lists.values() for number in marks.values() if isinstance(number, int)]
+        return max([*of_lists, *self.zones.values()], default=0)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Marks:
+        """Raises ValueError for what is no such file."""
+        found = orjson.loads(body)
+        try:
+            lists, zones = found["lists"], found["zones"]
+            numbers = [number for marks in lists.values() for name, number in marks.items() if name != "session"]
+            if any(type(number) is not int for number in [*numbers, *zones.values()]):
+                raise ValueError("a number is none")
+            return cls({name: dict(marks) for name, marks in lists.items()}, dict(zones))
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("not the marks of lists and zones") from None
+
+
+class HighWater:
+    """The file at `path`, which one process writes. Without a path nothing is kept beyond the process.
+
+    A file that can't be written is an alarm. Nothing new is served meanwhile in the place of something older; what is
+    served as it was, or only signed again, goes on.
+    """
+
+    def __init__(self, path: Path | None = None, alarms: Standing | None = None) -> None:
+        self._path = path
+        self._alarms = alarms or Standing()
+        self._lock = threading.Lock()
+        self.marks = Marks()
+
+    def open(self) -> None:
+        """Reads the file. What is none is put aside and begun anew, which is an alarm.
+
+        Raises StoreError where the file is there and can't be opened.
+        """
+        if self._path is None:
+            return
+        with store_errors(self._path):
+            try:
+                self.marks = Marks.parse(self._path.read_bytes())
+            except FileNotFoundError:
+                return
+            except ValueError:
+                aside = self._path.with_name(f"{self._path.name}.damaged")
+                self._path.replace(aside)
+                text = f"{aside} is no high-water file, and another was begun: nothing shows whether a number was lost"
+                self._alarms.stand("high-water", "damaged", text)
+
+    def show_list(
+        self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
+    ) -> None:
+        """These numbers are about to be served; `replaces`: in the place of another version.
+
+        Raises BehindError where one is behind what was shown, and StoreError where what replaces another can't be
+        written down: then they must not be served.
+        """
+        new: dict[str, Any] = {"session": session, "version": version, **roles}
+        with self._lock:
+            old = self.marks.lists.get(list_id, {})
+            for name, number in old.items():
+                if name != "session" and number > new.get(name, number):
+                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was shown before")
+            if {**old, **new} != old:
+                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces)
+
+    def show_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
+        """As `show_list`."""
+        with self._lock:
+            old = self.marks.zones.get(zone, serial)
+            if old > serial:
+                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was shown before")
+            if self.marks.zones.get(zone) != serial:
+                self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces)
+
+    def _keep(self, marks: Marks, replaces: bool) -> None:
+        try:
+            if self._path is not None:
+                body = orjson.dumps({"lists": marks.lists, "zones": marks.zones}, option=orjson.OPT_INDENT_2)
+                _replace(self._path, body + b"\n")
+        except StoreError as error:
+            self._alarms.stand("high-water", "write", f"the high-water file can't be written: {error}")
+            if replaces:
+                raise
+        else:
+            self._alarms.stand("high-water", "write")
+        self.marks = marks
+
+
+def _replace(path: Path, body: bytes) -> None:
+    """Either the old content is there or the new one, whenever the power goes. Raises StoreError."""
+    new = path.with_name(f".{path.name}.new")
+    with store_errors(path):
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(descriptor)
+        new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def loss(connection: Connection, marks: Marks) -> str | None:
+    """What shows that the database is not the newest one, with what to do about it; None where nothing does."""
+    found = numbers(connection)
+    if found.lost:
+        what = "the database is gone, and files that it named are there"
+    else:
+        behind = [*_behind(found, marks)]
+        if not behind:
+            return None
+        more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
+        what = f"the database is older than what was shown: {behind[0]}{more}"
+    least = max(marks.highest, found.highest)
+    above = f"N from {least}" if least else "N above every version and serial that was ever shown"
+    return (
+        f"{what}. Nothing is served and no number is made. Stop the daemon and put the newest database back; or, where "
+        f"there is none newer than this or a backup, `blocklistd start-above N`, {above}: a new session, all numbers "
+        f"above N"
+    )
+
+
+def _behind(found: Numbers, marks: Marks) -> list[str]:
+    """A line for each number of the database that is lower than it was."""
+    lines = []
+    for name, known in marks.lists.items():
+        for what, number in known.items():
+            if what != "session" and max(found.lists.get(name, {}).get(what, 0), found.above) < number:
+                lines.append(f"list {name} has {what} {found.lists.get(name, {}).get(what, 0)}, and had {number}")
+    for name, serial in marks.zones.items():
+        if max(found.zones.get(name, 0), found.above) < serial:
+            lines.append(f"zone {name} has serial {found.zones.get(name, 0)}, and had {serial}")
+    return lines

@@ -1,0 +1,60 @@
+"""Housekeeping that fails ends nothing that is served: it is an alarm, and is tried again."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.system.daemon import Daemon
+from tests.system.test_zones import ZONE, Scene, Secondary
+
+
+def damage_table(database: Path, table: str) -> None:
+    """Overwrites the root page of a table, of a database that nobody has open."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    with open(database, "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+
+
+@pytest.mark.parametrize("table", ["sources", "candidates", "pulls", "audit"])
+def test_a_damaged_page_of_one_table_ends_nothing_that_is_served(tmp_path: Path, table: str) -> None:
+    scene = Scene(tmp_path)
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        secondary = scene.secondary("resolver")
+        daemon.wait_for(lambda: daemon.ask("status").json["zones"].get(ZONE) is not None)
+        assert secondary.refresh("AXFR") == 1
+        before = daemon.snapshot("national", token)
+    damage_table(tmp_path / "state" / "blocklistd.sqlite", table)
+    with scene.daemon as daemon:
+
+        def alarms() -> list[str]:
+            answer = daemon.ask("status")
+            assert answer.status == 200, answer.body
+            found: list[str] = answer.json["alarms"]
+            return found
+
+        daemon.wait_for(lambda: any("the database is damaged" in text for text in alarms()))
+        daemon.wait_for(lambda: "schedule pulls" in str(alarms()) or table != "sources")
+        assert daemon.snapshot("national", token) == before
+        assert Secondary(scene.port, secondary.key).refresh("AXFR") == 1
+        ready = daemon.ops("/readyz")
+        assert ready.status == 200
+        assert b"the database is damaged" in ready.body
+        assert 'blocklistd_alarm_standing{alarm="database"} 1.0' in daemon.ops("/metrics").body.decode()
+        assert daemon.process is not None
+        assert daemon.process.poll() is None
+
+
+def test_a_database_in_order_is_no_alarm(tmp_path: Path) -> None:
+    with Daemon(tmp_path, {}) as daemon:
+        daemon.wait_for(lambda: "blocklistd_alarm_standing" in daemon.ops("/metrics").body.decode())
+        assert daemon.ask("status").json["alarms"] == []
