@@ -79,8 +79,8 @@ class Parts:
         self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, metrics.observe_pull)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
-        sources = SourceOperations(self._config, database, self.pipeline, clock)
-        subscribers = SubscriberOperations(self._config, database, self._admit, self.zones, clock)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock)
+        subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
         self.operations = Operations(
             Overview(database, self.catalogue, self.zones, sources, self.publisher, clock),
             sources,
@@ -90,13 +90,16 @@ class Parts:
             KeyOperations(trust, clock),
             AuditOperations(database),
         )
-        self.upkeep = Upkeep(resources, self.publisher, self.zones, self.renderings, subscribers.catch_up, self._config)
-        self.alarms = Alarms(resources, trust, certificate, self._config)
+        self.upkeep = Upkeep(
+            resources, self.publisher, self.zones, self.renderings, subscribers.catch_up, self.configured
+        )
+        self.alarms = Alarms(resources, trust, certificate, self.configured)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self._config
+            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.configured
         )
 
-    def _config(self) -> Config:
+    def configured(self) -> Config:
+        """The configuration that runs now: for those who outlive a reload."""
         return self.config
 
     def _dns(self, dns: Dns | None) -> DnsServer | None:
