@@ -205,3 +205,27 @@ async def test_a_pull_that_waited_is_of_the_source_as_it_is_now(tmp_path: Path) 
     with pytest.raises(RefusedError, match="no such source"):
         await waiting
     versions.close()
+
+
+async def test_a_version_of_a_job_that_was_taken_for_dead_is_served(tmp_path: Path) -> None:
+    """The server of the jobs dies when the job has begun: the pull has failed, and the job goes on and releases. The
+    next pull looks at the list before that, and settles after it: nothing is left to alter, and much to serve."""
+    versions, source = Versions(tmp_path), hotline("hotline")
+    releases = releases_of(versions, source)
+    new = versions.seal(["a.example", "b.example"])
+    versions.publish(versions.seal(["a.example"]))
+    say(versions, source, new)
+    run, served = releases.run, list[Version]()
+
+    async def run_after_the_other(*arguments: Any, **more: Any) -> Any:
+        versions.publish(new)
+        return await run(*arguments, **more)
+
+    async def publish(list_id: ListId, version: Version) -> None:
+        served.append(version)
+
+    releases.run = run_after_the_other  # type: ignore[method-assign]
+    releases._publish = publish  # type: ignore[method-assign]
+    assert (await releases.offer(LIST, source.id)).outcome is Outcome.UNCHANGED
+    assert served == [2]
+    versions.close()
