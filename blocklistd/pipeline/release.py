@@ -171,8 +171,11 @@ class Releases:
         return settled
 
     async def publish_made(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
-        """Publishes the new version. Where there is none, the live one is published, if it is not served yet: a job that
-        was taken for dead, since its server had died, may have gone on and released it."""
+        """Publishes the new version.
+
+        Where there is none, the live one is published if it is not served yet: a job that was taken for dead, since its
+        server had died, may have gone on and released it.
+        """
         if settled.made is None:
             live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).version
             if live:
