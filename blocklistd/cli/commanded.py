@@ -1,4 +1,4 @@
-"""The daemon's commands (daemon/commands) on the command line: what is typed is sent, and the answer is shown."""
+"""The daemon's commands (daemon/commands) as click commands: the arguments go to the daemon, its answer is printed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _end(ending: tuple[int, str] | None) -> None:
 
 
 class _Read(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
-    """As the argument itself reads it: what is wrong with it is known before the daemon is asked."""
+    """Checks a value with the argument's own `read`, so that a wrong value is an error before the daemon is asked."""
 
     name = "value"
 

@@ -37,7 +37,7 @@ class Control:
             if response.status != 200:
                 _taken(response)
             take(response)
-            if response.length:  # what is left: read() with a size ends there without an error
+            if response.length:  # bytes that did not arrive: read(size) raises nothing for them
                 raise http.client.IncompleteRead(b"", response.length)
 
     def _send(self, command: Command, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:

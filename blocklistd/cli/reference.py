@@ -17,8 +17,8 @@ Made by `make docs` from the commands themselves. Every command takes `-c FILE` 
 JSON document on stdout). Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the daemon is not
 reachable, 4 held for review.
 
-A role is one of `control.operators`: a caller who has one of those that are named may run the command. An *audited*
-command writes a line that `blocklistd audit` shows.
+`control.operators` gives users their roles. A caller with any of the roles that a command names may run it. An
+*audited* command writes a line that `blocklistd audit` shows.
 """
 
 

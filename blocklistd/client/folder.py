@@ -37,8 +37,10 @@ FOLDER: Final = 0o750
 
 
 class Folder:
-    """Raises SyncError where the file system refuses; what was there then stays. What is in it may be read by `group`,
-    a gid: of who applies the list. None: the group that files get by themselves."""
+    """Raises SyncError where the file system refuses; the files that were there then stay.
+
+    `group` is the gid of those who apply the list: they may read all files in it. None: the group that new files get.
+    """
 
     def __init__(self, path: Path, list_name: str, group: int | None = None) -> None:
         self.path = path

@@ -63,7 +63,8 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
 
 
 def _staging(metadata: Path) -> Path:
-    """A copy of the trusted metadata, beside them. Makes good first what a sync left that was killed while adopting."""
+    """Copies the trusted metadata to a folder beside them. Puts them back first if a sync was killed between the two
+    renames of `_adopt`."""
     staging, before = _beside(metadata)
     if before.exists() and not metadata.exists():
         before.rename(metadata)

@@ -68,7 +68,7 @@ def source(part: Part) -> None:
 
 
 def _origin(part: Part, transport: Transport, verify: Verify) -> None:
-    """The transport can do what the proof needs."""
+    """A proof may need TLS with a pinned authority, or a URL from which a signature can be fetched."""
     proof = PROOFS[verify.method]
     if proof.needs_pinned_tls and not transport.uses_tls:
         part.report("verify.method", f"another method: `{verify.method}` needs a URL over TLS")

@@ -120,8 +120,8 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
     async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """What a crash left between two stages is made good; whatever fails of it, what is served stays served, and it
-        is tried again."""
+        """Finishes what a crash interrupted between two stages. Whatever of it fails is tried again; what is served stays
+        served."""
 
         async def warm() -> None:
             await warming

@@ -54,10 +54,8 @@ class Listeners:
 
         for collector in (
             ListCollector(parts.catalogue, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
-            ZoneCollector(parts.served_zones, parts.zones, lambda: parts.config),
-            StoredCollector(
-                parts.resources.database, parts.zones.secondaries, parts.resources.clock, lambda: parts.config
-            ),
+            ZoneCollector(parts.served_zones, parts.zones, parts.configured),
+            StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
                 parts.resources.jobs, self._feed, parts.catalogue, lambda: look()[0], parts.resources.store.state_dir
             ),

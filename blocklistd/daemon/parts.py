@@ -98,8 +98,8 @@ class Parts:
         self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._pulled)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
-        sources = SourceOperations(self._config, database, self.pipeline, clock)
-        subscribers = SubscriberOperations(self._config, database, self._admit, self.zones, clock)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock)
+        subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
         self.operations = Operations(
             Overview(database, self.catalogue, self.zones, sources, self.publisher, clock, self._wrong),
             sources,
@@ -118,14 +118,15 @@ class Parts:
             self.duties,
             self.serve_missing,
             subscribers.catch_up,
-            self._config,
+            self.configured,
         )
-        self.alarms = Alarms(resources, trust, certificate, checked, self._config)
+        self.alarms = Alarms(resources, trust, certificate, checked, self.configured)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.duties, self._config
+            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.duties, self.configured
         )
 
-    def _config(self) -> Config:
+    def configured(self) -> Config:
+        """The configuration that runs now: for those who outlive a reload."""
         return self.config
 
     def _dns(self, dns: Dns | None) -> DnsServer | None:

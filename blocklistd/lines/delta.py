@@ -203,7 +203,7 @@ def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> I
         removes, adds = parse(form, delta[:])
         yield from edited(old, edits(old, sorted(removes), sorted(adds)))
         return
-    cuts = _cuts(form, (old, delta), (_place_of_item, _place_of_change))
+    cuts = _cuts(form, (old, delta), (_place_of_item, place_of_change))
 
     def work(number: int) -> Part:
         a, b = (file[at[number] : at[number + 1]] for file, at in zip((old, delta), cuts, strict=True))
@@ -292,7 +292,7 @@ def _place_of_item(form: Form, file: Buffer, boundary: bytes, low: int) -> int:
     return position(file, boundary, low)
 
 
-def _place_of_change(form: Form, delta: Buffer, boundary: bytes, low: int) -> int:
+def place_of_change(form: Form, delta: Buffer, boundary: bytes, low: int = 0) -> int:
     """Where the first line of a delta begins whose key is not below the boundary."""
     return position(delta, boundary, low, key=lambda line: form.keys([form.item(line)])[0])
 
@@ -302,7 +302,7 @@ def cuts_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> list[list
     some `size` bytes in sum."""
     largest = max(map(len, deltas), default=0)
     share = max(_LEAST, size * largest // max(1, sum(map(len, deltas))))
-    return _cuts(form, deltas, [_place_of_change] * len(deltas), share)
+    return _cuts(form, deltas, [place_of_change] * len(deltas), share)
 
 
 def _cuts(form: Form, files: Sequence[Buffer], places: Sequence[Place], size: int = PART) -> list[list[int]]:

@@ -30,7 +30,7 @@ class Ids:
         return f"e-{self.digits(kind, [value])[0]}"
 
     def digits(self, kind: bytes, values: Iterable[bytes]) -> list[str]:
-        """The 32 hex digits of each value's id,; all are of one kind."""
+        """The 32 hex digits of each value's id; all are of one kind."""
         prefix = kind + b"\0"
         found = []
         if self.method == BLAKE2B:

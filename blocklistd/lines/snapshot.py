@@ -59,7 +59,7 @@ def position(buffer: Buffer, wanted: bytes, low: int = 0, key: Callable[[bytes],
 
 
 def find(buffer: Buffer, key: bytes) -> bytes | None:
-    """The line with this key (lines.key_of), or None."""
+    """The line with this key (lines.key_of), or None; for the beginning of keys, the first line that begins so."""
     start = position(buffer, key)
     return buffer[start : buffer.find(b"\n", start)] if buffer[start : start + len(key)] == key else None
 

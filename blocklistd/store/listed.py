@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, select
 
 from blocklistd.errors import StoreError
-from blocklistd.lines.delta import ENTRIES
+from blocklistd.lines.delta import ENTRIES, place_of_change
 from blocklistd.lines.keys import Buffer
-from blocklistd.lines.snapshot import position
+from blocklistd.lines.snapshot import find
 from blocklistd.model import Sha256
 from blocklistd.store.asserted import opened
 from blocklistd.store.files import SealedFiles
@@ -41,8 +41,9 @@ def is_listed(files: SealedFiles, beginnings: Collection[bytes], where: tuple[se
     lines, deltas = where
     for digest in lines:
         with _readable(files, digest), opened(files, digest) as (_, overlay):
-            added = tuple(overlay.adds.values())
-            if any(_begins(overlay.base, wanted) or _one_begins(added, wanted) for wanted in beginnings):
+            if any(find(overlay.base, wanted) is not None for wanted in beginnings):
+                return True
+            if any(line.startswith(tuple(beginnings)) for line in overlay.adds.values()):
                 return True
     for digest in deltas:
         with _readable(files, digest), files.map(digest) as delta:
@@ -59,17 +60,8 @@ def _readable(files: SealedFiles, digest: Sha256) -> Iterator[None]:
         raise StoreError(f"{files.path(digest)}: the sealed file is damaged") from None
 
 
-def _begins(lines: Buffer, wanted: bytes) -> bool:
-    start = position(lines, wanted)
-    return lines[start : start + len(wanted)] == wanted
-
-
-def _one_begins(lines: Collection[bytes], wanted: bytes) -> bool:
-    return any(line.startswith(wanted) for line in lines)
-
-
 def _item_begins(delta: Buffer, wanted: bytes) -> bool:
     boundary = wanted.removesuffix(b'"')  # keys have no closing quote
-    start = position(delta, boundary, key=lambda line: ENTRIES.keys([ENTRIES.item(line)])[0])
+    start = place_of_change(ENTRIES, delta, boundary)
     line = delta[start : delta.find(b"\n", start)] if start < len(delta) else b""
     return bool(line) and ENTRIES.item(line).startswith(wanted)

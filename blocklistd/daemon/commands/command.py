@@ -1,4 +1,4 @@
-"""A command as a value: its name, who may give it, its arguments, what it does, and how its answer is shown.
+"""A command as a value: its name, the roles that may run it, its arguments, its effect, how its answer is printed.
 
 The control socket (daemon/control.py), the command line (cli/commanded.py) and docs/cli.md follow from these values.
 This module and those of the commands import nothing heavy: the command line loads them at each call.
@@ -78,7 +78,7 @@ class Argument:
 
 
 def word(value: object) -> str:
-    """A text; what is no id is refused by who looks it up."""
+    """A text in UTF-8. Whether it is the id of anything is checked where it is looked up."""
     if not isinstance(value, str) or value.encode(errors="replace").decode() != value:
         raise RefusedError("expected a text in UTF-8")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 
 from sqlalchemy import Connection
 
@@ -21,19 +22,7 @@ class AuditOperations:
         """The newest lines, oldest first; each with all that its hash is made of."""
         count = min(last, MAX_AUDIT_LINES)
         lines = await self._database.reading(lambda connection: audit.newest(connection, count, before))
-        return [
-            {
-                "number": line.number,
-                "time": written(line.time),
-                "actor": line.actor,
-                "uid": line.uid,
-                "action": line.action,
-                "object": line.object,
-                "detail": line.detail,
-                "hash": line.hash,
-            }
-            for line in lines
-        ]
+        return [asdict(line) | {"time": written(line.time)} for line in lines]
 
     async def verify(self) -> Document:
         """What is wrong with the audit, if anything is."""
