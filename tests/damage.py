@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -14,3 +15,14 @@ def flip_a_bit(path: Path, before_end: int | None = None) -> None:
         octet = file.read(1)[0]
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([octet ^ 1]))
+
+
+def fill(folder: Path, but: int = 0) -> None:
+    """The disk of the folder is full, but for so many bytes. A writer that goes on meanwhile meets it too, so
+    what is free at last is known."""
+    with open(folder / "ballast", "ab", buffering=0) as ballast:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while ballast.write(b"x" * size):
+                    pass
+        ballast.truncate(ballast.tell() - but)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from blocklistd.daemon.commands import COMMANDS
+from tests.damage import fill
 from tests.peers import peer, unchecked
 from tests.system.daemon import USER, Daemon
 from tests.system.test_operations import NAMES, source, write
@@ -199,13 +200,3 @@ def test_a_revocation_takes_effect_on_a_full_disk_and_is_written_when_there_is_r
             assert daemon.cli("audit", "verify", "-c", str(daemon.path)).returncode == 0
     finally:
         subprocess.run(["umount", "-l", str(state)], check=True)
-
-
-def fill(folder: Path) -> None:
-    with open(folder / "ballast", "ab", buffering=0) as ballast:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while ballast.write(b"x" * size):
-                    pass
-            except OSError:
-                continue

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 
 from blocklistd.client.sync import Options, sync_once
 from blocklistd.limits import MIB
+from tests.damage import fill
 from tests.peers import peer, unchecked
 from tests.sim.hotline import Fault, HotlineThread
 from tests.system.daemon import Daemon
@@ -245,17 +246,14 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
             daemon.pull("hotline")
             token = daemon.subscriber("isp", "national")
             live = daemon.snapshot("national", token)
-            free = shutil.disk_usage(state).free
-            (state / "ballast").write_bytes(b"x" * (free - 64 * 1024))
+            fill(state, but=64 << 10)
             hotline.publish([*NAMES, "new.example"])
             failed = daemon.pull("hotline")
             assert failed["outcome"] == "failed"
             assert _matches("disk is full|No space left|full", failed["reason"]), failed
             assert daemon.snapshot("national", token) == live
             daemon.stop()
-            with contextlib.suppress(OSError), open(state / "ballast", "ab", buffering=0) as ballast:
-                while ballast.write(b"x" * 4096):
-                    pass
+            fill(state)
             daemon.start()  # what can be made again makes room for it
             assert daemon.snapshot("national", token) == live
             (state / "ballast").unlink()
