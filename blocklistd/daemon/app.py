@@ -120,8 +120,7 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
 
     async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes what a crash interrupted between two stages. Whatever of it fails is tried again; what is served stays
-        served."""
+        """Finishes what a crash interrupted between two stages. What fails is tried again, behind what is served."""
 
         async def warm() -> None:
             await warming
