@@ -146,6 +146,7 @@ def enter_filter(*, network: bool = False) -> None:
         import pyseccomp  # noqa: F401
     except (ImportError, OSError, RuntimeError):
         raise JobError("the sandbox needs libseccomp: install the package libseccomp2") from None
+    "".encode("idna")  # what looks a host up needs the codec, which is imported at its first use
     try:
         _prctl(PR_SET_DUMPABLE, 0)
         rules(network=network).load()

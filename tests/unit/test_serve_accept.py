@@ -8,7 +8,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,21 @@ async def connect() -> AsyncIterator[Connect]:
     yield open_
     for writer in writers:
         writer.close()
+
+
+@pytest.fixture
+def without_gaps() -> Iterator[Callable[[], int]]:
+    """Takes the free descriptors below the highest one; answers the next, from which on all are free."""
+    with contextlib.ExitStack() as taken:
+
+        def take() -> int:
+            highest = max(map(int, os.listdir("/proc/self/fd")))
+            while (lowest := os.dup(0)) < highest:
+                taken.callback(os.close, lowest)
+            os.close(lowest)
+            return lowest
+
+        yield take
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -160,11 +175,15 @@ async def test_whatever_clients_do_to_a_handshake_is_no_error(
 
 
 async def test_the_last_descriptors_are_the_operators(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, serve: Serve, connect: Connect
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    serve: Serve,
+    connect: Connect,
+    without_gaps: Callable[[], int],
 ) -> None:
     operators, _ = await serve(reserved=True)
-    os.close(lowest := os.dup(0))
     monkeypatch.setattr(accept, "file_ceiling", lambda: lowest + 4)
+    lowest = without_gaps()
     served, connections = await serve()
     first = await connect(served, "127.0.0.2")
     assert await answer(*first) == b"hello"
