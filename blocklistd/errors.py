@@ -88,6 +88,10 @@ class StoreError(BlocklistError):
     """The database or a sealed file can't be read or written, or is not what it should be."""
 
 
+class DatabaseDamagedError(StoreError):
+    """A page of the database can't be read, or the file is no database."""
+
+
 class BehindError(StoreError):
     """A version or serial is lower than one that was shown before: it could stand for another content."""
 

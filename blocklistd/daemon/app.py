@@ -20,7 +20,7 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
 from blocklistd.daemon.start import bind_all, fixed_changes, open_store
-from blocklistd.errors import BlocklistError, ConfigError, StoreError, told, without_text
+from blocklistd.errors import BlocklistError, ConfigError, DatabaseDamagedError, StoreError, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
 from blocklistd.ops import logs, loop, systemd
@@ -38,6 +38,11 @@ from blocklistd.times import CheckedClock, utc_now
 from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
+
+DAMAGED: Final = (
+    "Nothing is served and nothing is changed. Stop the daemon and put the newest database back; or, where there is no "
+    "copy of it, move this one and its -wal and -shm away, start, and follow what is said then"
+)
 
 
 class Application:
@@ -66,10 +71,13 @@ class Application:
             trust = await asyncio.to_thread(load_trust, config)
             self._parts = parts = Parts(config, resources, self._clock, metrics, trust, certificate)
             parts.alarms.look_at_clock()
+            if lost is None:
+                try:
+                    await parts.start()
+                except DatabaseDamagedError as error:
+                    lost = f"{error}. {DAMAGED}"
             if lost is not None:
                 parts.halt(lost)
-            else:
-                await parts.start()
             # before the listeners: fed until they have drained
             for watching in (
                 loop.watch(metrics.late),

@@ -153,6 +153,7 @@ class Parts:
         self.connections[0].bounds = config.feed.connections
         self.connections[1].bounds = (config.serves_dns or Dns()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
+        self.catalogue.configure(config.lists)
         self.releases.configure(plans.list_plans(config), sources)
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)

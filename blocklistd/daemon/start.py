@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import Address, Config, ConnectionBounds, Dns
-from blocklistd.errors import store_errors
+from blocklistd.errors import DatabaseDamagedError, store_errors
 from blocklistd.serve.http.listener import bind
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
@@ -49,16 +49,20 @@ def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.soc
 
 def open_store(state_dir: Path) -> Store:
     """Clears what an earlier daemon left unfinished, migrates, begins a new epoch; does none of it where nothing can be
-    written."""
+    written. Where the database of what was served is damaged, the epoch is 0 and nothing can be read."""
     store = Store.found(state_dir)
     if not store.read_only:
         with store_errors(state_dir):
             store.sealed.prepare()
             upkeep.clear_work(store)
     database = Database(store.database, read_only=store.read_only)
+    has_files = any(store.sealed.root.glob("??/[!.]*"))
     try:
-        database.migrate(beside_files=any(store.sealed.root.glob("??/[!.]*")))
+        database.migrate(beside_files=has_files)
         database.take_over()
+    except DatabaseDamagedError:
+        if not has_files:
+            raise  # it served nothing
     finally:
         database.close()
     return Store(state_dir, database.epoch, read_only=store.read_only)

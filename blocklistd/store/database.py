@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 import logging
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from blocklistd.errors import FencedError, StoreError
+from blocklistd.errors import DatabaseDamagedError, FencedError, StoreError
 from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.store import schema
 from blocklistd.store.audit import AUDITED, HeadFile
@@ -138,7 +137,9 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
+            # SQLite's own codes NOTADB and CORRUPT have no class of their own in Python
+            kind = DatabaseDamagedError if type(error) is DatabaseError else StoreError
+            raise kind(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
 
     def take_over(self) -> None:
         """Begins a new epoch: from here on nothing that an earlier daemon started can write. Where nothing can be
@@ -182,17 +183,10 @@ class Database:
                 mark_lost(connection)
 
     def _revision(self) -> str | None:
-        try:
-            with self.engine.connect() as connection:
-                if not inspect(connection).has_table("alembic_version"):
-                    return None
-                return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
-        except OperationalError as error:
-            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
-        except DatabaseError as error:
-            raise StoreError(
-                f"{self.path}: {error.orig}: no database of blocklistd's, or not one for uid {os.geteuid()}"
-            ) from None
+        with self._errors(), self.engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def _epoch(connection: Connection) -> int:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 
+import dns.message
+import dns.rcode
 import pytest
 
 from tests.system.daemon import Daemon
 from tests.system.test_zones import ZONE, Scene, Secondary
+
+DAMAGE = re.compile(rb"put the newest\s+database\s+back|the database is damaged")
 
 
 def damage_table(database: Path, table: str) -> None:
@@ -58,3 +63,33 @@ def test_a_database_in_order_is_no_alarm(tmp_path: Path) -> None:
     with Daemon(tmp_path, {}) as daemon:
         daemon.wait_for(lambda: "blocklistd_alarm_standing" in daemon.ops("/metrics").body.decode())
         assert daemon.ask("status").json["alarms"] == []
+
+
+def test_a_database_that_nothing_can_be_served_from_is_said_to_everybody_until_it_is_put_back(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        daemon.wait_for(lambda: daemon.ask("status").json["zones"].get(ZONE) is not None)
+        before = daemon.snapshot("national", token)
+    database = tmp_path / "state" / "blocklistd.sqlite"
+    for what in ("subscribers", "lists", "meta", "the header"):
+        good = database.read_bytes()
+        if what == "the header":
+            database.write_bytes(b"\xa5" * 100 + good[100:])
+        else:
+            damage_table(database, what)
+        with scene.daemon as daemon:
+            assert daemon.get("/v1/lists/national", token).status == 503, what
+            halted = scene.ask(dns.message.make_query(ZONE, "SOA")).rcode() == dns.rcode.SERVFAIL
+            assert halted or what == "lists", "without the lists, the zones are served"
+            assert daemon.ops("/readyz").status == 503
+            daemon.wait_for(lambda: DAMAGE.search(daemon.ops("/readyz").body) is not None)
+            status = daemon.cli("status", "-c", str(daemon.path), check=False)
+            assert DAMAGE.search(status.stdout + status.stderr), what
+            assert daemon.ask("source pull", source="hotline").status == 500
+        for path in database.parent.glob("blocklistd.sqlite*"):
+            path.unlink()
+        database.write_bytes(good)
+        with scene.daemon as daemon:
+            assert daemon.snapshot("national", token) == before

@@ -132,8 +132,13 @@ def _place(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
 
 
 def entitled(catalogue: Catalogue, subscriber: Subscriber, list_id: str) -> ListView:
-    """Raises the same Problem 404 for a list that is not the subscriber's as for one that does not exist."""
+    """Raises the same Problem 404 for a list that is not the subscriber's as for one that does not exist, and 503 for
+    one of the subscriber's that can't be served."""
     found = catalogue.get(list_id) if ListId(list_id) in subscriber.lists else None
+    if found is None and ListId(list_id) in subscriber.lists and catalogue.is_missing(list_id):
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "the list can't be served now: keep what you have", {"Retry-After": "60"}
+        )
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "no such list for this subscriber")
     return found
