@@ -137,9 +137,11 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            # SQLite's own codes NOTADB and CORRUPT have no class of their own in Python
-            kind = DatabaseDamagedError if type(error) is DatabaseError else StoreError
-            raise kind(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
+            if type(error) is DatabaseError:  # SQLite's NOTADB and CORRUPT, which have no class of their own in Python
+                raise DatabaseDamagedError(
+                    f"{self.path}: {error.orig}: expected a database of blocklistd's, in order: check the disk"
+                ) from None
+            raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
 
     def take_over(self) -> None:
         """Begins a new epoch: from here on nothing that an earlier daemon started can write. Where nothing can be

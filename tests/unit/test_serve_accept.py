@@ -182,8 +182,8 @@ async def test_the_last_descriptors_are_the_operators(
     without_gaps: Callable[[], int],
 ) -> None:
     operators, _ = await serve(reserved=True)
-    monkeypatch.setattr(accept, "file_ceiling", lambda: lowest + 4)
     lowest = without_gaps()
+    monkeypatch.setattr(accept, "file_ceiling", lambda: lowest + 4)
     served, connections = await serve()
     first = await connect(served, "127.0.0.2")
     assert await answer(*first) == b"hello"
