@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import string
 from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -134,3 +136,42 @@ def test_a_value_passes_if_it_is_its_own_canonical_form(entry: tuple[str, str]) 
     except ValueError:
         passes = False
     assert passes == canonical
+
+
+def one_by_one(block: bytes) -> Counter[str]:
+    """What `count` says, plainly."""
+    if block and not block.endswith(b"\n"):
+        raise ValueError("cut short")
+    lines = block.split(b"\n")[:-1]
+    for last, first in pairwise(lines):
+        join(last, first)
+    return Counter(map(check_line, lines))
+
+
+NAMES = st.builds("{}{}".format, st.text("ab", min_size=1, max_size=30), st.sampled_from([".example", ".b.example"]))
+SOME = st.one_of(
+    NAMES.map(lambda name: ("domain", name)),
+    st.builds("https://{}/{}".format, NAMES, st.text("ab!~'", max_size=30)).map(lambda url: ("url", url)),
+)
+ATTRIBUTES = st.sampled_from([{}, {}, {"category": "A"}, {"category": "B"}, {"category": "A", "ref": "7"}])
+LINES = st.builds(lambda entry, attributes: line(*entry, **attributes), SOME, ATTRIBUTES)
+
+
+@given(
+    st.lists(LINES, max_size=8), st.booleans(), st.lists(st.tuples(st.integers(0, 999), st.sampled_from(b'"}\n,{a!\\')))
+)
+def test_a_block_passes_if_each_line_and_each_step_does(
+    lines: list[bytes], in_order: bool, damage: list[tuple[int, int]]
+) -> None:
+    block = bytearray(b"".join(sorted(lines) if in_order else lines))
+    for at, octet in damage[:2]:
+        if at < len(block):
+            block[at] = octet
+
+    def judged(look: Callable[[bytes], Counter[str]]) -> Counter[str] | None:
+        try:
+            return look(bytes(block))
+        except ValueError:
+            return None
+
+    assert judged(count) == judged(one_by_one)

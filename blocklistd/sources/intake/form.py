@@ -33,21 +33,32 @@ _TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  
 _NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
 _IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
 _TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
+_MARKS: Final = (b"xn--", b"%", b"/.")
+"""What most blocks have nowhere: then a simpler expression does."""
+_LEADING: Final = 24
+"""Bytes by which most values are told apart, a multiple of 8; a line has more, with the head of the next one."""
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
 _ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_NUMBER if name == "verifiers" else _TEXT})?' for name in ATTRIBUTES)
+# What follows a value.
+_NOTHING: Final = r'"\}'
+_ANYTHING: Final = r'"[^\n]*+'
+_PLAIN_ATTRIBUTES: Final = rf'"(?:\}}|{_ATTRIBUTES}\}})'
 
 
 def count(block: bytes) -> Counter[str]:
     """The entries by type. Raises ValueError for what are no whole canonical lines in their order."""
     if not block:
         return Counter()
-    kind = _parts(block[: block.find(b"\n")])[0]
-    hashes = _count_hashes(kind, block) if kind in DIGITS else 0
-    if hashes:
-        return Counter({kind: hashes})
-    lines = block.split(b"\n")
-    if lines.pop():
+    if not block.endswith(b"\n"):
         raise ValueError("the last line is cut short")
+    kind = _parts(block[: block.find(b"\n")])[0]
+    plain = 0
+    if kind in HEADS:
+        plain = _count_hashes(kind, block) if kind in DIGITS else _count_plain(kind, block)
+    if plain:
+        return Counter({kind: plain})
+    lines = block.split(b"\n")
+    lines.pop()
     if not all(map(lt, lines, islice(lines, 1, None))):
         raise ValueError("lines are out of order, or there twice")
     found: Counter[str] = Counter()
@@ -106,17 +117,51 @@ def _count_hashes(kind: str, block: bytes) -> int:
     return len(rows)
 
 
+def _count_plain(kind: str, block: bytes) -> int:
+    """How many lines, where all are of one type and canonical as they stand; else 0: they are looked at one by one.
+    Raises ValueError as `count`."""
+    import numpy as np
+
+    rows = np.frombuffer(block + bytes(_LEADING), np.uint8)
+    ends = np.flatnonzero(rows == ord("\n"))
+    starts = np.concatenate(([0], ends[:-1] + 1)) + len(HEADS[kind])
+    properties = bool((ends - starts).max() > MAX_NAME), *(mark in block for mark in _MARKS)
+    bare = _matches(_plain(kind, _NOTHING, *properties), block)
+    if not bare and not _matches(_plain(kind, _ANYTHING, *properties), block):
+        return 0
+    leading = rows[starts[:, None] + np.arange(_LEADING)]
+    words = leading.view(">u8").astype(np.uint64)
+    lower = np.zeros(len(ends) - 1, bool)
+    for word in reversed(range(_LEADING // 8)):
+        before, after = words[:-1, word], words[1:, word]
+        lower = (before < after) | ((before == after) & lower)
+    if not bare:
+        quotes = np.flatnonzero(rows == ord('"'))
+        quotes = quotes[np.searchsorted(quotes, starts)]
+        tails = {block[at + 1 : end] for at, end in zip(quotes.tolist(), ends.tolist(), strict=True)}
+        if len(tails) < len(ends) // 8 or not _matches(_plain(kind, _PLAIN_ATTRIBUTES, *properties), block):
+            for tail in tails:
+                _check_tail(tail)
+        # the values themselves have to be others
+        values = np.where(np.arange(_LEADING) < (quotes - starts)[:, None], leading, 0).view(np.uint64)
+        lower &= (values[:-1] != values[1:]).any(axis=1)
+    for at in np.flatnonzero(~lower).tolist():
+        one, other = block[starts[at] : ends[at]], block[starts[at + 1] : ends[at + 1]]
+        if not one < other or one[: one.index(b'"') + 1] == other[: one.index(b'"') + 1]:
+            raise ValueError("lines are out of order, or there twice")
+    return len(ends)
+
+
+def _matches(plain: re.Pattern[bytes], block: bytes) -> bool:
+    found = plain.match(block)
+    return found is not None and found.end() == len(block)
+
+
 def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
     """Raises ValueError where one of the lines, all of one type, is not canonical, or where a value is there twice."""
     long = max(map(len, lines)) > MAX_NAME
-    marks = tuple(mark in block for mark in (b"xn--", b"%", b"/."))
-    plain = _plain(kind, False, long, *marks) if head else None
+    plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(mark in block for mark in _MARKS)) if head else None
     at, size = 0, len(block)
-    if plain is not None:
-        found = plain.match(block)
-        if found is not None and found.end() == size:
-            return
-        plain = _plain(kind, True, long, *marks)
     while at < size:
         found = plain.match(block, at) if plain is not None else None
         at = found.end() if found is not None else at
@@ -130,9 +175,10 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
 
 
 @cache
-def _plain(kind: str, attributes: bool, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
-    """As many lines as there are that are canonical as they stand. The others say what may be in them: attributes, more
-    characters than a name may have, the beginning of an A-label, percent-encoding, segments that begin with a dot."""
+def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
+    """As many lines as there are that are canonical as they stand, with `end` behind the value. The others say what may
+    be in them: more characters than a name may have, the beginning of an A-label, percent-encoding, segments that begin
+    with a dot."""
     if kind in DIGITS:
         value = f"[0-9a-f]{{{DIGITS[kind]}}}"
     else:
@@ -141,7 +187,6 @@ def _plain(kind: str, attributes: bool, long: bool, a_labels: bool, percents: bo
         value = rf"https?://{_NAME}{path}(?:\?{query})?" if kind == "url" else _NAME
         value = (_NO_A_LABEL if a_labels else "") + value
         value = (_IN_BOUNDS.get(kind, rf'(?=[^"\n]{{1,{MAX_NAME}}}+")') if long else "") + value
-    end = rf'"(?:\}}|{_ATTRIBUTES}\}})' if attributes else r'"\}'
     return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
 
 
