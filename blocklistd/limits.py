@@ -80,6 +80,7 @@ OPERATOR_CONNECTIONS: Final = 256  # of one uid, and twice as many in all: on th
 STATUS_CONNECTIONS: Final = 32  # of one uid on everybody's status socket, and eight times as many in all
 REFUSALS_PERIOD: Final = 60.0  # seconds until the log tells of the same refused client again
 REFUSALS_AT_ONCE: Final = 20  # different ones that it tells of in that time
+MAX_HEAD: Final = 16 * KIB  # bytes of a request line and its headers, and of what is sent before the answer
 MAX_REQUEST_BODY: Final = 64 * KIB
 MAX_FREE_TEXT: Final = 500  # characters that an operator writes for the record
 MAX_AUDIT_LINES: Final = 100_000  # that one answer has

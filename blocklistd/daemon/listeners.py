@@ -47,10 +47,11 @@ class Listeners:
             control.answer,
             connections=_bounded(OPERATOR_CONNECTIONS, 2),
             reserved=True,
+            bodies=True,
         )
         anybody = (command for command in COMMANDS.values() if not command.role)
         status = Control(anybody, parts.operations, parts.roles)
-        self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8))
+        self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
             ListCollector(parts.catalogue, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),

@@ -15,6 +15,7 @@ from blocklistd.config import Address
 from blocklistd.serve.accept import Accepted
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http import listener
+from blocklistd.serve.http.access import Unauthorized
 from blocklistd.serve.http.listener import Connection, Listener, bind, while_connected
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: feed.example\r\n\r\n"
@@ -184,3 +185,65 @@ async def test_a_connection_that_is_lost_when_it_is_made_is_no_error(caplog: pyt
     gc.collect()
     assert not caplog.records
     assert not server.connections
+
+
+async def test_what_stands_behind_a_request_is_read_when_that_was_answered(serve: Serve, connect: Connect) -> None:
+    asked, first, go_on = 0, asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        first.set()
+        await go_on.wait()
+        return await hello(request)
+
+    reader, writer = await connect(await serve(handler))
+    for piece in (REQUEST[:9], REQUEST[9:-3], REQUEST[-3:] + REQUEST + REQUEST[:-2]):
+        writer.write(piece)
+        await asyncio.sleep(0)
+    await first.wait()
+    writer.write(REQUEST[-2:])
+    assert asked == 1
+    go_on.set()
+    for _ in range(3):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await reader.readexactly(5) == b"hello"
+    assert asked == 3
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        REQUEST * 100,
+        b"POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000,
+        b"POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9999\r\n\r\n" + b"a" * 9999,
+    ],
+    ids=["requests", "chunks", "a body"],
+)
+async def test_nothing_is_read_behind_a_request_that_ends_its_connection(
+    serve: Serve, connect: Connect, sent: bytes
+) -> None:
+    asked = 0
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        raise Unauthorized("it sent no token")
+
+    reader, writer = await connect(await serve(handler))
+    writer.write(sent)
+    answered = await end(reader)
+    assert answered.count(b"HTTP/1.1 401") == 1
+    assert asked == 1
+
+
+@pytest.mark.parametrize("sent", [REQUEST * 1000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9000, b"\0" * 100_000])
+async def test_more_than_a_head_has_is_the_end_of_the_connection(serve: Serve, connect: Connect, sent: bytes) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    reader, writer = await connect(await serve(handler))
+    writer.write(sent)
+    assert (await end(reader))[:12] in (b"", b"HTTP/1.1 400")

@@ -24,7 +24,10 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
 
 
 class Unauthorized(Problem):
-    """Problem 401; `reason` is for the log, `subscriber` whose token it was."""
+    """Problem 401; `reason` is for the log, `subscriber` whose token it was. Who asks again makes another connection:
+    what else was sent on this one is not read."""
+
+    ends_connection = True
 
     def __init__(self, reason: str, subscriber: str = "") -> None:
         super().__init__(

@@ -16,12 +16,13 @@ from aiohttp import web
 
 from blocklistd.config import Address
 from blocklistd.errors import StoreError, without_text
-from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, WRITE_STALL
+from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_HEAD, MAX_REQUEST_BODY, WRITE_STALL
 from blocklistd.serve.accept import Accepted, Acceptor, Whose
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http.problems import Problem
 
 log: Final = logging.getLogger(__name__)
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
@@ -33,13 +34,24 @@ def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: f
 
 
 class Connection(web.RequestHandler):
-    """A connection with the bounds that aiohttp lacks: whose it is, the time to the first request, the time that a slow
-    reader may take. Ends a long poll when its client leaves; answers a malformed request without quoting it.
+    """A connection with the bounds that aiohttp lacks: whose it is, the time to the first request, the bytes of a
+    request, the time that a slow reader may take. Ends a long poll when its client leaves; answers a malformed request
+    without quoting it.
+
+    The parser gets one head at a time, so that what a stranger sends behind a request that is refused costs nothing.
+    With `bodies` it gets all that comes.
     """
 
-    def __init__(self, server: web.Server, accepted: Accepted, **settings: Any) -> None:
+    def __init__(self, server: web.Server, accepted: Accepted, bodies: bool = False, **settings: Any) -> None:
         super().__init__(server, **settings)
         self.accepted = accepted
+        self.bodies = bodies
+        self.most = MAX_HEAD + MAX_REQUEST_BODY if bodies else MAX_HEAD
+        self.parsed = b""
+        """What the parser has of the head that has not come to its end; all of a request with `bodies`."""
+        self.held = b""
+        """What came behind a head that is not answered yet."""
+        self.answering = False
         self.asked = False
         """Whether a first request has come."""
         self.waiting: asyncio.Future[None] | None = None
@@ -54,6 +66,33 @@ class Connection(web.RequestHandler):
     async def start(self) -> None:
         if self.transport is not None:  # lost before its first turn: nobody asks anything
             await super().start()
+
+    def data_received(self, data: bytes) -> None:
+        if len(self.parsed) + len(self.held) + len(data) > self.most:
+            self.abort()
+        elif self.bodies or not data:
+            self.parsed += data
+            super().data_received(data)
+        else:
+            self.held += data
+            self.parse_head()
+
+    def parse_head(self) -> None:
+        """Hands the parser what there is of the next head."""
+        if self.answering or not self.held:
+            return
+        known = len(self.parsed)
+        head, end, self.held = (self.parsed + self.held).partition(_END_OF_HEAD)
+        self.parsed, self.answering = (b"", True) if end else (head, False)
+        super().data_received((head + end)[known:])
+
+    def answered(self) -> None:
+        """The request is over, and the next may begin, in a turn of its own."""
+        self.answering = False
+        if self.bodies:
+            self.parsed = b""
+        elif self.held:
+            asyncio.get_running_loop().call_soon(self.parse_head)
 
     def abort_if_silent(self) -> None:
         if not self.asked:
@@ -153,6 +192,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
             response = _broken(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the server's own")
         finally:
             accepted.end()
+            connection.answered()
         observe(request, response, loop.time() - began)
         return response
 
@@ -180,7 +220,8 @@ def _without_server(
 
 
 class Listener:
-    """One HTTP service on its sockets. `name` is for the log; `whose` and `reserved` are the Acceptor's."""
+    """One HTTP service on its sockets. `name` is for the log, `bodies` says whether requests have any; `whose` and
+    `reserved` are the Acceptor's."""
 
     def __init__(
         self,
@@ -191,6 +232,7 @@ class Listener:
         connections: Connections | None = None,
         whose: Whose | None = None,
         reserved: bool = False,
+        bodies: bool = False,
     ) -> None:
         self._name = name
         self._server = web.Server(answering(handler, observe), request_factory=_request)
@@ -199,6 +241,7 @@ class Listener:
         self._connections = connections if connections is not None else Connections()
         self._whose = whose
         self._reserved = reserved
+        self._bodies = bodies
         self._acceptor: Acceptor | None = None
         self.addresses: list[Address] = []
 
@@ -210,8 +253,8 @@ class Listener:
     async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
         settings: dict[str, Any] = {"loop": asyncio.get_running_loop(), "access_log": None}
         settings |= {"keepalive_timeout": KEEPALIVE, "tcp_keepalive": False}  # the Acceptor sets that
-        settings |= {"max_line_size": 8190, "max_field_size": 8190}
-        connection = functools.partial(Connection, self._server, **settings)
+        settings |= {"max_line_size": 8190, "max_field_size": 8190, "lingering_time": 0}
+        connection = functools.partial(Connection, self._server, bodies=self._bodies, **settings)
         await self._runner.setup()
         self._acceptor = Acceptor(
             self._name, self._connections, connection, whose=self._whose, tls=tls, reserved=self._reserved

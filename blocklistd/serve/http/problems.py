@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import ClassVar
 
 import orjson
 from aiohttp import web
@@ -10,6 +11,8 @@ from aiohttp import web
 
 class Problem(Exception):
     """Raised anywhere below a request's handler; becomes its answer."""
+
+    ends_connection: ClassVar = False
 
     def __init__(self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -24,9 +27,12 @@ class Problem(Exception):
             "status": self.status.value,
             "detail": self.detail,
         }
-        return web.Response(
+        response = web.Response(
             status=self.status.value,
             body=orjson.dumps(body),
             content_type="application/problem+json",
             headers=self.headers,
         )
+        if self.ends_connection:
+            response.force_close()
+        return response
