@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 TOLERANCE: Final = timedelta(minutes=1)  # that clocks may differ by
 FURTHEST: Final = timedelta(days=365)  # that a clock may be ahead of all that was recorded
-STEP: Final = timedelta(hours=1)  # forward at once: it may be taken back
+STEPS: Final = 64  # forward at once, that are remembered: each may be taken back
 
 Clock = Callable[[], datetime]
 """Answers the time, with its zone."""
@@ -42,27 +43,29 @@ class CheckedClock:
         self._passed = passed
         self._lock = threading.Lock()
         self._believed = wall(), passed()
-        self._before = self._believed
-        """What was believed before the last step forward."""
+        self._steps: deque[tuple[datetime, float]] = deque(maxlen=STEPS)
+        """What was believed before each step forward."""
         self.wrong: str | None = None
 
     def begin(self, recorded: datetime | None) -> None:
         """`recorded` is the newest time of the state; None where there is none."""
         if recorded is not None:
-            self._believed = self._before = recorded, self._passed()
+            self._believed = recorded, self._passed()
         self()
-        self._before = self._believed
+        self._steps.clear()
 
     def believe(self) -> None:
         """A person says that the clock is right."""
-        self._believed = self._before = self._wall(), self._passed()
+        self._believed = self._wall(), self._passed()
+        self._steps.clear()
         self.wrong = None
 
     def __call__(self) -> datetime:
         with self._lock:
             now, line = self._wall(), self._line(self._believed)
-            if now < line - TOLERANCE and abs(now - self._line(self._before)) > TOLERANCE:
-                self._say(f"behind the newest time that was recorded, {rfc3339(line)}: put it right", now)
+            if now < line - TOLERANCE and not self._takes_back(now):
+                text = f"behind the newest time that was recorded, {rfc3339(line)}: put it right"
+                self._say(f"{text}; or, if it is right, `blocklistd start-above N`", now)
                 return line
             if now > line + FURTHEST:
                 text = (
@@ -70,12 +73,21 @@ class CheckedClock:
                 )
                 self._say(f"{text}is right and this state is that old, `blocklistd start-above N`", now)
                 return line
-            if now > line + STEP:
-                self._before = self._believed
+            if now > line + TOLERANCE:
+                self._steps.append(self._believed)
             if now > line or now < line - TOLERANCE:
                 self._believed = now, self._passed()
             self.wrong = None
             return now
+
+    def _takes_back(self, now: datetime) -> bool:
+        """Whether a step forward that was believed, and all after it, were taken back."""
+        for number, before in enumerate(self._steps):
+            if abs(now - self._line(before)) <= TOLERANCE:
+                while len(self._steps) > number:
+                    self._steps.pop()
+                return True
+        return False
 
     def latest(self) -> datetime:
         """The latest that it can be now: what is made to last has to last beyond it."""

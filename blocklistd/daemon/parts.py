@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -141,7 +142,7 @@ class Parts:
             retry=dns.notify.retry.total_seconds(),
             give_up=dns.notify.give_up.total_seconds(),
             stations=self.metrics,
-            clock=lambda: self.resources.clock().timestamp(),
+            clocks=lambda: (int(self.resources.clock().timestamp()), int(time.time())),
         )
 
     # -- configure -------------------------------------------------------------------------------------------------
@@ -196,11 +197,13 @@ class Parts:
     async def resume(self) -> None:
         """All numbers begin anew above those that were shown: serves what the store has under them."""
         self.resources.alarms.end("ahead")
+        self.alarms.look_at_clock()
         if self.halted is None:
             await self.serve_lists()
             await self.zones.advance()
             return
         await self.start()
+        await self.zones.advance()  # a zone that has no serial yet is not there for its secondaries
         self.halted = self.access.halted = None
         self.served_zones.halted = False
 

@@ -17,6 +17,7 @@ from blocklistd.store.schema import audit, lists, meta, sources, tuf_metadata, v
 
 _ABOVE: Final = "above"
 _LOST: Final = "lost"
+_BELIEVED: Final = "clock believed behind line"
 FURTHEST: Final = 2**31 - 1
 """So far a zone's serial may rise at once, for secondaries to take it as higher (RFC 1982 3.2)."""
 
@@ -53,8 +54,22 @@ def numbers(connection: Connection) -> Numbers:
     return Numbers(of_lists, zones, above(connection), lost)
 
 
+def believe_clock(connection: Connection) -> None:
+    """What was recorded before says nothing of the time any more: a person has found the clock right."""
+    newest = connection.execute(select(func.max(audit.c.number))).scalar() or 0
+    connection.execute(delete(meta).where(meta.c.key == _BELIEVED))
+    connection.execute(meta.insert().values(key=_BELIEVED, value=str(newest)))
+
+
 def newest_time(connection: Connection) -> datetime | None:
-    """Of all that was recorded: versions, signatures, pulls, the audit."""
+    """Of all that was recorded: versions, signatures, pulls, the audit. After `believe_clock`, of the audit since then,
+    whose lines alone are known to be later."""
+    believed = connection.execute(select(meta.c.value).where(meta.c.key == _BELIEVED)).scalar()
+    if believed is not None:
+        found: datetime | None = connection.execute(
+            select(func.max(audit.c.time)).where(audit.c.number > int(believed))
+        ).scalar()
+        return found
     columns = (versions.c.time, tuf_metadata.c.signed, sources.c.last_pull, audit.c.time, zone_serials.c.time)
     times = [connection.execute(select(func.max(column))).scalar() for column in columns]
     return max((time for time in times if time is not None), default=None)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.system.daemon import Daemon
 from tests.system.test_signing import Fetcher, daemon_of, updater
+from tests.system.test_zones import ZONE, Scene
 
 TIMES = {
     "versions": ("time",),
@@ -81,3 +82,27 @@ def test_a_clock_that_is_wrong_is_an_alarm_and_nothing_expires_by_it(tmp_path: P
             lambda: abs(expires(daemon, token) - datetime.now(UTC) - timedelta(days=1)) < timedelta(hours=1)
         )
         assert daemon.ask("status").json["alarms"] == []
+
+
+def test_times_of_a_clock_that_was_ahead_keep_no_secondary_out_and_end_with_start_above(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    says = "if it is right, `blocklistd start-above N`"
+    with scene.daemon as daemon:
+        daemon.first_pull("hotline")
+        secondary = scene.secondary("resolver")
+        daemon.wait_for(lambda: daemon.ask("status").json["zones"].get(ZONE) is not None)
+        assert secondary.refresh("AXFR") == 1
+    shift(tmp_path / "state", timedelta(days=30))
+    with scene.daemon as daemon:
+        assert says in str(daemon.ask("status").json["alarms"])
+        assert secondary.refresh() == 1
+        assert scene.secondary("another").refresh("AXFR") == 1
+        daemon.cli("start-above", "1000", "-c", str(daemon.path))
+        assert daemon.ask("status").json["alarms"] == []
+        assert secondary.refresh() == 1001
+    with scene.daemon as daemon:
+        assert daemon.ask("status").json["alarms"] == []
+        assert secondary.refresh() == 1001
+    shift(tmp_path / "state", timedelta(days=30))
+    with scene.daemon as daemon:
+        assert says in str(daemon.ask("status").json["alarms"]), "what was recorded since then counts"

@@ -107,3 +107,18 @@ def test_a_second_back_is_no_alarm(machine: Machine) -> None:
     machine.off = -SECOND
     assert machine.clock() == machine.now - SECOND
     assert machine.clock.wrong is None
+
+
+def test_steps_forward_that_are_taken_back(machine: Machine) -> None:
+    machine.clock.begin(NOW - DAY)
+    for off in (10 * DAY, 10 * DAY + 2 * HOUR, 10 * DAY + 2 * HOUR + 50 * TOLERANCE):
+        machine.now += HOUR
+        machine.off = off
+        assert (machine.clock(), machine.clock.wrong) == (machine.now + off, None)
+    for off in (10 * DAY, timedelta()):
+        machine.now += HOUR
+        machine.off = off
+        assert (machine.clock(), machine.clock.wrong) == (machine.now + off, None)
+    machine.off = -2 * HOUR
+    machine.clock()
+    assert machine.clock.wrong is not None, "nothing was stepped over there"

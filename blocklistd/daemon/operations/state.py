@@ -10,7 +10,7 @@ from blocklistd.daemon.commands.command import Document
 from blocklistd.model import Act
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit
-from blocklistd.store.numbers import start_above
+from blocklistd.store.numbers import believe_clock, start_above
 from blocklistd.times import CheckedClock
 
 
@@ -31,6 +31,7 @@ class StateOperations:
 
         def begin(connection: Connection) -> None:
             start_above(connection, number, known, now, act.user)
+            believe_clock(connection)
             audit.append(connection, act, str(number), now=now)
 
         halted, database.halted = database.halted, None

@@ -70,16 +70,16 @@ class Seen:
 
 
 def respond(
-    wire: bytes, zones: Zones, address: str, now: int, *, tcp: bool
+    wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool
 ) -> tuple[Reply | Transfer | None, Seen | None]:
-    """The answer (None: silence) and who was seen. Never raises, whatever the bytes."""
+    """The answer (None: silence) and who was seen. Never raises, whatever the bytes. `clocks`: as `time_for`."""
     try:
         query = dm.parse(wire)
     except Malformed as malformed:
         return (Reply(malformed.answer) if malformed.answer else None), None
     if zones.halted:  # never an answer that a secondary could take for the end of a key or a zone
         return Reply(dm.answer(query, dm.SERVFAIL), _asked(query), dm.SERVFAIL), None
-    key = None
+    key, now = None, time_for(query, clocks)
     if query.tsig is not None:
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
@@ -96,6 +96,15 @@ def respond(
         signed = sign(query, key, dm.truncated(query), now)
     rcode = dm.BADVERS if query.edns else plain[3] & 15
     return Reply(signed, _asked(query), rcode, why, _who(query, zones) if why else ""), seen
+
+
+def time_for(query: Query, clocks: tuple[int, ...]) -> int:
+    """The time of the exchange, in Unix seconds: of ours, the nearest to that by which the request was signed. Where
+    they differ, one is wrong, and who asks may know which."""
+    if query.tsig is None:
+        return clocks[0]
+    signed = query.tsig.time
+    return min(clocks, key=lambda ours: abs(ours - signed))
 
 
 def _who(query: Query, zones: Zones) -> str:

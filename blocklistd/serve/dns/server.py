@@ -21,7 +21,7 @@ from blocklistd.serve.accept import Accepted, Acceptor
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.notify import Notifier, Target
-from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign
+from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.transfer import Sequence as Parts
 from blocklistd.serve.dns.transfer import Stream, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
@@ -44,7 +44,8 @@ _PKTINFO4: Final = 8  # IP_PKTINFO of Linux; the socket module names it from Pyt
 
 
 class DnsServer:
-    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks."""
+    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks. `clocks` answers Unix seconds:
+    the time that is believed, and, where it may differ, the system's."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class DnsServer:
         retry: float,
         give_up: float,
         stations: Stations = UNHEARD,
-        clock: Callable[[], float] = time.time,
+        clocks: Callable[[], tuple[int, ...]] = lambda: (int(time.time()),),
     ) -> None:
         self._zones = zones
         self._difference = difference
@@ -66,7 +67,7 @@ class DnsServer:
         self._stations = stations
         self._refusals = Refusals("dns")
         self._acceptor: Acceptor | None = None
-        self._clock = clock
+        self._clocks = clocks
         self._datagrams: list[socket.socket] = []
         self._connections = connections if connections is not None else Connections()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,7 +143,7 @@ class DnsServer:
         except OSError:
             return
         address = source[0].partition("%")[0]
-        answer, seen = respond(wire, self._zones, address, int(self._clock()), tcp=False)
+        answer, seen = respond(wire, self._zones, address, *self._clocks(), tcp=False)
         if isinstance(answer, Reply):
             self._count("udp", address, answer)
             with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
@@ -196,7 +197,7 @@ class DnsServer:
                 return
             finally:
                 self._idle.discard(writer)
-            answer, seen = respond(wire, self._zones, accepted.address, int(self._clock()), tcp=True)
+            answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True)
             if answer is None:
                 return
             if seen is not None and not self._has_place(accepted, seen.peer):
@@ -230,7 +231,7 @@ class DnsServer:
         try:
             view = await self._usable(transfer.view)
             if view is None:
-                failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), int(self._clock()))
+                failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
                 self.answered["tcp", asked, dm.SERVFAIL] += 1
                 await _send(writer, struct.pack("!H", len(failure)) + failure)
                 return
@@ -251,7 +252,7 @@ class DnsServer:
         stream = Stream(query, parts, signer)
         while True:
             await self._verify(view, kind)  # a file that was cut short can't be read at all
-            chunk = stream.take(int(self._clock()))
+            chunk = stream.take(time_for(query, self._clocks()))
             if not chunk:
                 break
             await self._verify(view, kind)
@@ -311,7 +312,7 @@ class DnsServer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for (host, port), wire in self._notifier.due(loop.time(), int(self._clock())):
+        for (host, port), wire in self._notifier.due(loop.time(), self._clocks()[0]):
             sender = self._senders.get(socket.AF_INET6 if ":" in host else socket.AF_INET)
             if sender is not None:
                 with contextlib.suppress(OSError):
