@@ -19,7 +19,17 @@ from blocklistd.config.page import BAD, Page, Reader, Spot, Wrong, compose
 from blocklistd.config.reader import choice, given, keyed, mapping, one_of, only, optional, section, sequence, setting
 from blocklistd.config.secrets import Secret, credential
 from blocklistd.config.serving import ConnectionBounds, Dns, Feed, FeedTls, Ops
-from blocklistd.config.sources import Auth, Basic, Bearer, ClientCert, Evidence, Source, Verify, entry_type
+from blocklistd.config.sources import (
+    Auth,
+    Basic,
+    Bearer,
+    ClientCert,
+    Evidence,
+    Source,
+    SourceOptions,
+    Verify,
+    entry_type,
+)
 from blocklistd.config.values import Schedule, duration, integer, text
 from blocklistd.errors import ConfigError
 from blocklistd.model import ListId, SourceId
@@ -39,6 +49,7 @@ __all__ = [
     "Schedule",
     "Secret",
     "Source",
+    "SourceOptions",
     "Verify",
     "control_socket",
     "load",

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Final
 
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.page import Wrong
-from blocklistd.config.reader import Part
+from blocklistd.config.reader import Part, either
 from blocklistd.config.values import UNIX_PATH, written
 from blocklistd.errors import VerifyError
+from blocklistd.kinds import DIGITS
 from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.format import Format
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.transports import TRANSPORTS
 from blocklistd.sources.transports.transport import Transport, scheme_of
 
 if TYPE_CHECKING:
     from blocklistd.config import Verify
+    from blocklistd.config.sources import SourceOptions
 
 STATUS_SOCKET: Final = "status.sock"
 
@@ -63,8 +66,24 @@ def source(part: Part) -> None:
         for name, field in values.get("fields", {}).items():
             if not form.field.fullmatch(field):
                 part.report(f"fields.{name}", form.field_expected)
+    if form is not None and part.has("options"):
+        _options(part, form, values["options"])
     if part.has("url", "verify"):
         _origin(part, TRANSPORTS[scheme_of(values["url"])], values["verify"])
+
+
+def _options(part: Part, form: Format, options: SourceOptions) -> None:
+    """What the format knows of them, and what they name."""
+    for name in ("delimiter", "columns", "comment", "wildcards"):
+        if name not in form.options and part.written(f"options.{name}"):
+            known = either(sorted(form.options)) if form.options else "none"
+            part.report(f"options.{name}", f"an option of the format {part.values['format']}: {known}")
+    if options.columns:
+        for name, column in part.values.get("fields", {}).items():
+            if column not in options.columns:
+                part.report(f"fields.{name}", f"one of options.columns: {', '.join(options.columns)}", repr(column))
+    if options.wildcards == "domain" and part.values.get("defaults", {}).get("type") in DIGITS:
+        part.report("options.wildcards", "`refuse`: a hash has no wildcards")
 
 
 def _origin(part: Part, transport: Transport, verify: Verify) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from blocklistd.config import checks, net, values
 from blocklistd.config.page import Reader
-from blocklistd.config.reader import choice, given, keyed, one_of, optional, section, sequence, setting, table
+from blocklistd.config.reader import choice, given, keyed, one_of, only, optional, section, sequence, setting, table
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import Schedule, duration
 from blocklistd.limits import EVIDENCE_BYTES, EVIDENCE_DAYS, MAX_FUTURE, MIB
@@ -71,6 +71,19 @@ class Evidence:
     max_bytes: int = setting(values.size, default=EVIDENCE_BYTES)
 
 
+@keyed
+class SourceOptions:
+    """How a format reads; `Format.options` says which it knows."""
+
+    delimiter: str = setting(values.delimiter, default=",")
+    columns: tuple[str, ...] = setting(sequence(values.text), default=())
+    comment: str | None = setting(optional(values.comment), default=None)
+    records: None = setting(only(None, None), default=None)
+    where: Mapping[str, str] = setting(only({}, {}), default_factory=dict)
+    wildcards: str = setting(choice("refuse", "domain"), default="refuse")
+    timezone: str = setting(only("UTC", "UTC"), default="UTC")
+
+
 _FIELDS: Final = ("value", "type", "ref", "category", "verified_at", "verifiers", "expires")
 _verifiers: Final = Reader(values.integer(1).expected, lambda spot: str(values.integer(1).convert(spot)))
 _DEFAULTS: Final = {
@@ -90,7 +103,8 @@ class Source:
     id: SourceId = given(lambda spot: SourceId(spot.name))
     folder: Path = given(lambda spot: spot.page.folder)
     url: str = setting(net.url)
-    format: str = setting(choice(*FORMATS, unbuilt=("json", "xml-pages", "rpz")))
+    format: str = setting(choice(*FORMATS, unbuilt=("json", "xml", "xml-pages", "rpz", "action-log")))
+    options: SourceOptions = setting(section(SourceOptions), default_factory=SourceOptions)
     fields: Mapping[str, str] = setting(table(dict.fromkeys(_FIELDS, values.text)), default_factory=dict)
     defaults: Mapping[str, str] = setting(table(_DEFAULTS), default_factory=dict)
     schedule: Schedule = setting(values.schedule, default=Schedule(every=timedelta(minutes=30)))

@@ -75,6 +75,16 @@ boolean: Final = Reader("`true` or `false`", lambda spot: match("true|false", sp
 text: Final = Reader("a text", Spot.text)
 
 
+def _delimiter(spot: Spot) -> str:
+    return "\t" if spot.text() == "tab" else match(r'[^"\r\n\0]', spot.text())[0]
+
+
+delimiter: Final = Reader("one character but a quote, or `tab`", _delimiter)
+comment: Final = Reader(
+    "how a comment begins, without blanks, like `#`", lambda spot: match(r"[^\s\0]{1,16}", spot.text())[0]
+)
+
+
 def _moment(spot: Spot) -> str:
     try:
         moment = datetime.fromisoformat(spot.text())

@@ -95,6 +95,12 @@ def _source_plan(found: Source, config: Config) -> SourcePlan:
         format=found.format,
         fields=dict(found.fields),
         defaults=dict(found.defaults),
+        options={
+            "delimiter": found.options.delimiter,
+            "columns": found.options.columns,
+            "comment": found.options.comment,
+            "wildcards": found.options.wildcards == "domain",
+        },
         proof=verify.method,
         key=key,
         lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),

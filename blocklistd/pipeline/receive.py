@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -59,6 +59,7 @@ class SourcePlan:
     evidence: Bound = field(default_factory=Bound)
     max_future: timedelta = MAX_FUTURE
     max_age: timedelta = timedelta.max
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def proves_origin(self) -> bool:
@@ -75,8 +76,9 @@ class SourcePlan:
         """What a body was asked for and read with: with other settings, what was read before says nothing."""
         url = self.request(Validators()).url
         proof = self.key or (self.proof if self.proves_origin else None)
-        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), proof, CANONICALISER)
-        return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
+        read_with = (self.format, *(sorted(part.items()) for part in (self.fields, self.defaults, self.options)))
+        parts = (url, *read_with, proof, CANONICALISER)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()  # a URL's query may hold a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class Reception:
             format=plan.format,
             fields=plan.fields,
             defaults=plan.defaults,
+            options=plan.options,
             max_bytes=plan.request(Validators()).max_bytes,
             may_be_empty=may_be_empty,
             earlier=await asyncio.to_thread(self._earlier, state),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.errors import BlocklistError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
+from blocklistd.sources.intake.recognise import HINTS
 
 _TOKENS: Final = {
     "N": "[0-9]{1,20}",
@@ -38,7 +39,12 @@ INTAKE: Final = (
     "more than N CODING streams in one body: expected fewer, larger ones",
     "an empty body: expected a list in the format OURS",
     "this is HTML or XML, not a list in the format OURS; is the URL right, or does the hotline show an error page?",
-    "none of N records could be read as OURS (REJECTS): is the URL right, and the format?",
+    "no record in it: expected a list in the format OURS",
+    "this is UTF-16, not a list in the format OURS: expected UTF-8; convert it, for example with "
+    "`iconv -f UTF-16 -t UTF-8`",
+    "its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`",
+    "this is one JSON array over many lines: expected a document a line, as `jq -c '.[]'` makes",
+    *(f"none of N records could be read as OURS (REJECTS): {hint}" for hint in HINTS),
     "its records need more than N bytes of memory: expected fewer in one body",
     "more than N lines: expected fewer hashes in one body",
     "more than N records can't be read: is the format right?",
@@ -46,7 +52,7 @@ INTAKE: Final = (
     "no pointer is configured for the value: expected fields.value",
     "the first row is not CSV (CODE): expected a header with the column OURS",
     "the header has no column OURS (fields.value) among its N: expected a first row of column names, separated by "
-    "commas",
+    "commas or by `options.delimiter`; where there is no such row, `options.columns` has the names",
     "too many quotes that do not close: expected CSV with fields quoted as in RFC 4180",
 )
 """What the intake job and the job `prove` may say. OURS are words of the configuration, CODE and REJECTS are of the

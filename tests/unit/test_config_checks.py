@@ -26,6 +26,39 @@ HOTLINE = "sources.hotline-a"
             {"format": "ndjson", "fields": "{value: url, ref: /a~2, type: ''}"},
             [(7, f"fields.{n}") for n in ("value", "type", "ref")],
         ),
+        ({"format": "text", "options": "{comment: ';', wildcards: domain}", "defaults": "{type: host}"}, []),
+        ({"format": "hosts", "options": "{wildcards: domain}", "defaults": "{type: host}"}, []),
+        (
+            {
+                "format": "csv",
+                "fields": "{value: url}",
+                "options": "{delimiter: tab, columns: [serial, url], comment: '#', timezone: UTC, where: {}}",
+            },
+            [],
+        ),
+        (
+            {"format": "text", "options": "{delimiter: ';', columns: [url]}"},
+            [(7, "options.delimiter"), (7, "options.columns")],
+        ),
+        ({"format": "hosts", "options": "{comment: ';'}"}, [(7, "options.comment")]),
+        (
+            {"format": "ndjson", "fields": "{value: /url}", "options": "{wildcards: refuse}"},
+            [(8, "options.wildcards")],
+        ),
+        (
+            {"format": "csv", "fields": "{value: url, ref: id}", "options": "{columns: [serial, url]}"},
+            [(7, "fields.ref")],
+        ),
+        (
+            {"format": "csv", "fields": "{value: url}", "options": "{delimiter: ', ', comment: '', columns: [a, a]}"},
+            [(8, "options.delimiter"), (8, "options.columns"), (8, "options.comment")],
+        ),
+        ({"format": "csv", "fields": "{value: url}", "options": "{delimiter: '\"'}"}, [(8, "options.delimiter")]),
+        ({"options": "{wildcards: domain}", "defaults": "{type: sha256}"}, [(7, "options.wildcards")]),
+        (
+            {"options": "{wildcard: domain, records: /data, where: {DeleteDate: }, timezone: Europe/Rome}"},
+            [(7, f"options.{n}") for n in ("wildcard", "records", "where", "timezone")],
+        ),
         ({"verify": "{method: minisign}"}, [(6, "verify.key")]),
         ({"verify": "{method: minisign, key: }"}, [(6, "verify.key")]),
         ({"verify": "{method: minisign, key: ca.pem}"}, [(6, "verify.key")]),

@@ -90,6 +90,59 @@ def test_without_a_configured_value_nothing_can_be_read() -> None:
         read("url\n", FormatOptions({"type": "kind"}))
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (f"1,{A},story,4711.html,A\n", [Reject(2, "long-row")]),
+        (f"1,{A},B,,\n", [url(2, A)]),
+        (f"1,{A},B, ,\t\n", [url(2, A)]),
+        (f'1,"{A},story",B\n', [url(2, f"{A},story")]),
+        (f"1,{A},B,C\n2,{B},B\n", [Reject(2, "long-row"), url(3, B)]),
+        (f'1,{A},B,"\n"\n2,{B},B\n', [url(2, A), url(4, B)]),
+    ],
+)
+def test_a_row_with_more_cells_than_the_header_is_rejected_since_its_value_may_be_cut(
+    rows: str, expected: list[Record | Reject]
+) -> None:
+    assert read(f"id,url,class\n{rows}") == expected
+
+
+def test_a_header_with_empty_names_is_as_wide_as_its_cells() -> None:
+    assert read(f"url,,\n{A},x,y\n{B},x,y,z\n") == [url(2, A), Reject(3, "long-row")]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", "¦"])
+def test_cells_are_separated_by_the_delimiter_of_the_source(delimiter: str) -> None:
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"}, delimiter=delimiter)
+    body = f'id,url,class\n1,"{A}x;y|z",B\n2,{B}?a,b,\n'.replace(",", delimiter)
+    assert read(body, options)[0] == Record(2, "url", f"{A}x;y|z", {"ref": "1"})
+
+
+def test_columns_stand_for_a_header_row_that_is_not_there() -> None:
+    options = FormatOptions({"value": "url", "ref": "serial"}, {"type": "url"}, columns=("serial", "url"))
+    assert read(f"1,{A}\n\n2,{B},\n3,{B},x\n4\n", options) == [
+        Record(1, "url", A, {"ref": "1"}),
+        Record(3, "url", B, {"ref": "2"}),
+        Reject(4, "long-row"),
+        Reject(5, "short-row"),
+    ]
+    with pytest.raises(ParseError, match="no column 'link'"):
+        read(f"1,{A}\n", FormatOptions({"value": "link"}, {"type": "url"}, columns=("serial", "url")))
+
+
+def test_lines_that_begin_with_the_comment_are_skipped_and_counted_as_lines() -> None:
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"}, comment="#")
+    body = f'# a "list\n  # of URLs\nurl,id\n#,x\n{A},"1\n#2"\n#{A},2\n{B},#3\n# the end'
+    assert read(body, options) == [
+        Record(5, "url", A, {}, dropped=1),
+        Record(8, "url", B, {"ref": "#3"}),
+    ]
+
+
+def test_without_a_comment_every_line_is_a_row() -> None:
+    assert read(f"url\n#{A}\n") == [url(2, f"#{A}")]
+
+
 def test_a_header_alone_is_an_empty_list() -> None:
     assert read("url,kind\n") == []
     assert read("") == []

@@ -29,6 +29,7 @@ from blocklistd.sources.intake.entries import Left
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven
 from blocklistd.sources.intake.job import Earlier, Findings, Order
 from blocklistd.sources.intake.prove import Origin
+from blocklistd.sources.intake.recognise import HINTS
 from blocklistd.sources.reasons import FETCH, INTAKE, Reasons
 
 SOURCES = Path(str(blocklistd.sources.__file__)).parent
@@ -123,6 +124,8 @@ def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
         VerifyError("the signature is of another body, or the body (or the signature's trusted comment) was changed"),
         VerifyError("signed by key 0123456789ABCDEF, expected key 0123456789ABCDEF: did the hotline change its key?"),
         ParseError("none of 9 records could be read as csv (wildcard: 5, empty: 4): is the URL right, and the format?"),
+        ParseError("no record in it: expected a list in the format csv"),
+        *(ParseError(f"none of 9 records could be read as csv (empty: 9): {hint}") for hint in HINTS),
         ParseError("the first row is not CSV (malformed): expected a header with the column 'url'"),
         StoreError("/state/work: the disk is full: free space there; nothing live changed"),
         StoreError("/state/work: No space left on device"),
@@ -175,7 +178,7 @@ def test_a_transport_says_where_it_is_and_reasons_of_its_own() -> None:
 
 
 SAMPLES = (
-    *("5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign"),
+    *("is the URL right, and the format?", "5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign"),
     *("0123456789ABCDEF", "2026-01-01T00:00:00Z"),
 )
 ELSEWHERE = ("not a minisign public key", "fields: ")

@@ -14,6 +14,10 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.model import ATTRIBUTES, LEFT_OUT, UNBUILT_TYPES
 
 _BOM: Final = b"\xef\xbb\xbf"
+_UTF_16: Final = re.compile(rb"(?:\0\0)?(?:\xff\xfe|\xfe\xff).{,256}\0|(?:[\x01-\x7f]\0){3}|(?:\0[\x01-\x7f]){3}", re.S)
+"""Its mark, which UTF-32 has too, and a zero soon; or ASCII with a zero beside each character."""
+_ARRAY: Final = re.compile(rb"\[(?:.*,)?[ \t\r]*")  # its first line, where there are more
+_CR: Final = re.compile(rb"\r[^\r\n]")
 _INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -43,25 +47,46 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FormatOptions:
-    """A source's `fields` (where a record's parts are) and `defaults` (for what a record does not say)."""
+    """A source's `fields` (where a record's parts are), `defaults` (for what a record does not say) and `options`.
+
+    `columns` are those of a table without a header row. Lines that begin with `comment` are skipped; None is the
+    format's own. `wildcards`: `*.name` is the domain, and not refused.
+    """
 
     fields: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str = ","
+    columns: tuple[str, ...] = ()
+    comment: str | None = None
+    wildcards: bool = False
 
 
 def opening(body: Buffer, format: str) -> int:
     """Where the first line begins: behind the byte order mark, if there is one.
 
-    Raises ParseError where the body begins with `<`: hotlines answer with their error page and status 200 more often
-    than one would think.
+    Raises ParseError for what can be no list at all: UTF-16, lines that end in CR alone, a JSON array as NDJSON, and
+    what begins with `<`: hotlines answer with their error page and status 200 more often than one would think.
     """
+    if _UTF_16.match(body[:512]):
+        raise ParseError(
+            f"this is UTF-16, not a list in the format {format}: expected UTF-8;"
+            " convert it, for example with `iconv -f UTF-16 -t UTF-8`"
+        )
     start = len(_BOM) if body[: len(_BOM)] == _BOM else 0
     first = _INK.search(body, start)
-    if first is not None and first[0] == b"<":
+    if first is None:
+        return start
+    if first[0] == b"<":
         raise ParseError(
             f"this is HTML or XML, not a list in the format {format};"
             " is the URL right, or does the hotline show an error page?"
         )
+    end = body.find(b"\n", first.start())
+    if end < 0 or end == len(body) - 1:  # one line
+        if _CR.search(body, first.start()):
+            raise ParseError("its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`")
+    elif format == "ndjson" and _ARRAY.fullmatch(body[first.start() : end]):
+        raise ParseError("this is one JSON array over many lines: expected a document a line, as `jq -c '.[]'` makes")
     return start
 
 

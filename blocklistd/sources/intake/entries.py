@@ -49,10 +49,10 @@ def read_entries(
     """The entries of a body. Writes their canonical lines to `out`, sorted, one for each (type, value), unless they can
     be said as changes of `base`, the last body that was read with the same settings. Raises ParseError."""
     start = opening(body, format)
-    first = FORMATS[format].heading(body, start)
+    first = FORMATS[format].heading(body, start, options)
     if base is not None and first is not None:
         base_start = opening(base.body, format)
-        base_first = FORMATS[format].heading(base.body, base_start)
+        base_first = FORMATS[format].heading(base.body, base_start, options)
         if base_first is not None and base.body[base_start:base_first] == body[start:first]:
             found = revise(base, base_first, body, first, reader(format, options, body[start:first]))
             if found is not None:
@@ -89,7 +89,7 @@ class ChunkWork:
     def _layout(self) -> tuple[Buffer, list[int], Reader]:
         body = self._locate()
         start = opening(body, self._format)
-        first = FORMATS[self._format].heading(body, start)
+        first = FORMATS[self._format].heading(body, start, self._options)
         assert first is not None
         return body, offsets(body, first), reader(self._format, self._options, body[start:first])
 

@@ -20,10 +20,10 @@ REJECTS: Final = frozenset(
     (
         # of the formats
         *("too-long", "not-utf8", "not-json", "no-value", "no-type", "unknown-type", "short-row", "malformed"),
-        *("no-address", "no-name", LEFT_OUT),
+        *("long-row", "duplicate-key", "no-address", "no-name", LEFT_OUT),
         # of the kinds
         *("empty", "character", "address", "wildcard", "rpz-label", "not-a-name", "not-a-url", "scheme", "empty-label"),
-        *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment"),
+        *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
     )
 )
 """Why a record is no entry."""

@@ -27,6 +27,7 @@ _LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.
 
 # What is canonical as it stands.
 _NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
+_HOST: Final = _NAME.replace("*+", "++", 1)
 _PATH: Final = r"[-A-Za-z0-9._~!$&'()*+,;=:@]"
 _QUERY: Final = r"[A-Za-z0-9._~!$&()*+,;=:@/?-]"
 _TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # none that stands for an unreserved one
@@ -184,7 +185,7 @@ def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots
     else:
         path, query = ((rf"(?:{one}++|{_TRIPLET})*+" if percents else f"{one}*+") for one in (_PATH, _QUERY))
         path = rf"(?:/(?!\.){path})++" if dots or percents else f"/{_PATH[:-1]}/]*+"
-        value = rf"https?://{_NAME}{path}(?:\?{query})?" if kind == "url" else _NAME
+        value = rf"https?://{_HOST}{path}(?:\?{query})?" if kind == "url" else _NAME
         value = (_NO_A_LABEL if a_labels else "") + value
         value = (_IN_BOUNDS.get(kind, rf'(?=[^"\n]{{1,{MAX_NAME}}}+")') if long else "") + value
     return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
