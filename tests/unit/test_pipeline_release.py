@@ -145,6 +145,34 @@ async def test_a_first_version_without_entries_is_held_and_can_be_approved(scene
     assert scene.live == set()
 
 
+async def test_one_readable_line_of_a_thousand_is_no_first_version(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),))
+    found = await scene.pull("first", "a.example", records=1000, rejected={"character": 999})
+    assert (found.outcome, scene.version) == (Outcome.HELD, 0)
+    assert found.reason == "max_rejected: 99.9% (999 of 1000), limit 1%"
+    assert (await scene.pull("first", *HUNDRED, records=100)).outcome is Outcome.PUBLISHED, "a body that can be read"
+
+
+async def test_a_first_version_is_judged_by_its_least_readable_source(scene: Scene) -> None:
+    await scene.pull("first", "a.example", records=1000, rejected={"character": 999})
+    found = await scene.pull("second", *HUNDRED, records=100_000)
+    assert (found.outcome, scene.version) == (Outcome.HELD, 0)
+    assert found.reason == "max_rejected: 99.9% (999 of 1000), limit 1%"
+    assert await scene.approve(found.candidate) == 1
+
+
+async def test_a_list_that_became_empty_is_filled_again_by_an_approval(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),), min_entries=0, max_removed=1.0, daily=None)
+    await scene.pull("first", *HUNDRED)
+    await scene.pull("first")
+    found = await scene.pull("first", *HUNDRED, "another.example")
+    assert (found.outcome, scene.live) == (Outcome.HELD, set())
+    assert found.reason is not None
+    assert "approving one that fills the list ends this" in found.reason
+    await scene.approve(found.candidate)
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.PUBLISHED
+
+
 async def test_an_approval_of_a_first_version_under_another_policy_is_another_delta(scene: Scene) -> None:
     await scene.configure(review=True, sources=(SourceId("first"),))
     found = await scene.pull("first", *HUNDRED)
