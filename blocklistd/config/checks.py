@@ -63,6 +63,9 @@ def source(part: Part) -> None:
         for name, field in values.get("fields", {}).items():
             if not form.field.fullmatch(field):
                 part.report(f"fields.{name}", form.field_expected)
+    transport = TRANSPORTS[scheme_of(values["url"])] if part.has("url") else None
+    if transport is not None and not transport.has_folders and part.written("pattern"):
+        part.report("pattern", "no such key: the URL names no drop folder")
     if part.has("url", "verify"):
         _origin(part, TRANSPORTS[scheme_of(values["url"])], values["verify"])
 

@@ -90,6 +90,7 @@ class Source:
     id: SourceId = given(lambda spot: SourceId(spot.name))
     folder: Path = given(lambda spot: spot.page.folder)
     url: str = setting(net.url)
+    pattern: str = setting(net.pattern, default="*")
     format: str = setting(choice(*FORMATS, unbuilt=("json", "xml-pages", "rpz")))
     fields: Mapping[str, str] = setting(table(dict.fromkeys(_FIELDS, values.text)), default_factory=dict)
     defaults: Mapping[str, str] = setting(table(_DEFAULTS), default_factory=dict)
