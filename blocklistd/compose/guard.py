@@ -21,8 +21,8 @@ WINDOW: Final = timedelta(days=1)
 
 
 FROM_EMPTY: Final = (
-    "compared with an empty list: no share can be computed, so a person releases each change above min_change; approving "
-    "one that fills the list ends this"
+    "compared with an empty list: no share can be computed, so a person releases each change above min_change; "
+    "approving one that fills the list ends this"
 )
 """Found by the guards of shares where no entry was live before."""
 
