@@ -257,6 +257,7 @@ class Parts:
         """A pull has ended, well or badly."""
         self.metrics.observe_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
+        self.releases.in_background(self.housekeeping.look_for_alarms())
 
     def _damaged(self, digest: Sha256) -> None:
         """A file that somebody asked for is damaged: it is made again."""

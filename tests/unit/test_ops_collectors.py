@@ -121,7 +121,11 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
 
     name = SourceId("hotline-a")
     max_age = state.config.sources[name].max_age
+    assert pulled(Outcome.FAILED, max_age) == (0, 0), "it has so long since its first pull"
+    assert pulled(Outcome.FAILED, timedelta()) == (0, 0)
+    state.now += timedelta(seconds=1)
     assert pulled(Outcome.FAILED, timedelta()) == (0, 1)
+    state.now -= timedelta(seconds=1)
     assert pulled(Outcome.UNCHANGED, max_age + timedelta(seconds=1)) == ((NOW - max_age).timestamp() - 1, 1)
     assert pulled(Outcome.UNCHANGED, max_age) == ((NOW - max_age).timestamp(), 0)
     assert pulled(Outcome.FAILED, timedelta()) == ((NOW - max_age).timestamp(), 0)
