@@ -101,7 +101,7 @@ class Parts:
         sources = SourceOperations(self.configured, database, self.pipeline, clock)
         subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
         self.operations = Operations(
-            Overview(database, self.catalogue, self.zones, sources, self.publisher, clock, self._wrong),
+            Overview(database, self.catalogue, self.zones, sources, self._wrong, self.configured),
             sources,
             CandidateOperations(database, decisions, FreeText(database, store.sealed)),
             ListOperations(database, self.catalogue, self.renderings),

@@ -134,6 +134,12 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
     assert state("source_overdue", source=name) is None
 
 
+def test_what_a_list_leaves_out_by_rule(state: State) -> None:
+    assert state("list_withheld", list=LIST, rule="public_suffix") is None
+    state.versions.publish(state.versions.seal(["com", "co.uk", "ok.example"]))
+    assert state("list_withheld", list=LIST, rule="public_suffix") == 2
+
+
 def test_a_zone_that_never_had_a_serial_is_behind(state: State) -> None:
     assert state("zone_behind", zone="rpz.example") == 1
     assert state("zone_serial", zone="rpz.example") is None

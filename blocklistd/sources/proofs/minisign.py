@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from blocklistd.errors import VerifyError
 from blocklistd.model import Sha256
@@ -71,7 +71,8 @@ def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -
     body.seek(0)
     try:
         if PREHASHED[proper[ALGORITHM]]:
-            verify(proper[SIGNATURE], hashlib.file_digest(body, hashlib.blake2b).digest())
+            digest = hashlib.file_digest(body, hashlib.blake2b)  # type: ignore[arg-type]  # it has readinto
+            verify(proper[SIGNATURE], digest.digest())
         else:
             with _whole(body) as data:
                 verify(proper[SIGNATURE], data)
@@ -82,12 +83,12 @@ def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -
         ) from None
     # Ed25519 signatures are not malleable here: the library refuses an S of L or more (RFC 8032 section 5.1.7), so
     # nobody but the key's owner makes another digest. The algorithm's two bytes are signed by nobody: left out.
-    digest = hashlib.sha256(proper[SIGNATURE] + parsed.second).hexdigest()
-    return Proven(Sha256(digest), _timestamp(parsed.comment.decode("latin-1")))
+    remembered = hashlib.sha256(proper[SIGNATURE] + parsed.second).hexdigest()
+    return Proven(Sha256(remembered), _timestamp(parsed.comment.decode("latin-1")))
 
 
 @contextmanager
-def _whole(body: BinaryIO) -> Iterator[bytes | mmap.mmap]:
+def _whole(body: BinaryIO) -> Iterator[Any]:
     """All of a body, mapped rather than read: a legacy signature is checked in one call.
 
     A mapping of a file counts neither as the job's data (RLIMIT_DATA) nor as its own memory.
