@@ -148,8 +148,13 @@ class IntakeReport:
 
     @property
     def rejects(self) -> int:
-        """Rejected records, without those that are WITHHELD."""
-        return sum(count for reason, count in self.rejected.items() if reason not in WITHHELD)
+        """How many records are `refused`."""
+        return sum(self.refused.values())
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Rejected records, by reason, without those that are WITHHELD."""
+        return {reason: count for reason, count in self.rejected.items() if reason not in WITHHELD}
 
     @property
     def withheld(self) -> dict[str, int]:
@@ -220,9 +225,9 @@ class Candidate:
     """A change that was composed: a sealed delta against the live version `base` (0: there was none).
 
     A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
-    list has once it is released. `withheld` counts, by rule, what the list does not take of the entries that the change
-    touches; `suffixes` counts the changes by last label. `snapshot` is the snapshot of the version that the delta leads
-    to, if composing has written one: an approval then need not write it again.
+    list has once it is released. `withheld` counts, by rule, the asserted entries that the list then leaves out;
+    `suffixes` counts the changes by last label. `snapshot` is the snapshot of the version that the delta leads to, if
+    composing has written one: an approval then need not write it again.
     """
 
     id: CandidateId

@@ -20,6 +20,13 @@ WINDOW: Final = timedelta(days=1)
 """The daily guards add up the changes of this time, and `min_change` is granted once in it."""
 
 
+FROM_EMPTY: Final = (
+    "compared with an empty list: no share can be computed, so a person releases each change above min_change; "
+    "approving one that fills the list ends this"
+)
+"""Found by the guards of shares where no entry was live before."""
+
+
 @dataclass(frozen=True, slots=True)
 class DailyLimits:
     """Shares of the entries that would be live without the changes of WINDOW that no person released."""
@@ -81,22 +88,17 @@ class Hold:
 def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
     """`review` is a list whose every version needs a person.
 
-    A first version has nothing to be compared with, so only `min_entries` and `review` apply to it.
+    A first version has nothing to be compared with, so only `max_rejected`, `min_entries` and `review` apply to it.
     """
     reasons = []
     if figures.live is not None:
         reasons += _changes(figures, figures.live, limits)
-        reasons += refused(figures.records, figures.rejected, limits)
+    reasons += _share("max_rejected", figures.rejected, figures.records, limits.max_rejected)
     if figures.entries < limits.min_entries:
         reasons.append(Reason("min_entries", str(limits.min_entries), f"{figures.entries} entries"))
     if review:
         reasons.append(Reason("release", "review", "every version of this list is released by a reviewer"))
     return Hold(tuple(reasons)) if reasons else Accept()
-
-
-def refused(records: int, rejected: int, limits: Limits) -> list[Reason]:
-    """The reason that follows from a body alone, and not from what it would change in the list."""
-    return _share("max_rejected", rejected, records, limits.max_rejected)
 
 
 def _changes(figures: Figures, live: int, limits: Limits) -> list[Reason]:
@@ -122,5 +124,5 @@ def _share(guard: str, count: int, of: int, limit: float, when: str = "") -> lis
     # in whole millionths: 0.29 * 100 is a little less than 29, and a share that is met exactly is not exceeded
     if count * 1_000_000 <= round(limit * 1_000_000) * of:
         return []
-    found = f"{count / of:.1%} ({count} of {of}{when})" if of else f"{count} of {of}{when}"
+    found = f"{count / of:.1%} ({count} of {of}{when})" if of else f"{count}{when}, {FROM_EMPTY}"
     return [Reason(guard, f"{limit * 100:.6g}%", found)]

@@ -168,6 +168,14 @@ class Config:
         return status_socket_of(self.control.socket)
 
     @property
+    def taken(self) -> dict[ListId, tuple[SourceId, ...]]:
+        """The sources that each list takes: its `sources` without those in quarantine."""
+        return {
+            name: tuple(one for one in found.sources if one in self.sources and not self.sources[one].quarantine)
+            for name, found in self.lists.items()
+        }
+
+    @property
     def serves_dns(self) -> Dns | None:
         """The DNS side, where there is anything for it to serve."""
         return (self.dns or Dns()) if self.zones else None

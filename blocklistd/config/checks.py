@@ -68,6 +68,9 @@ def source(part: Part) -> None:
                 part.report(f"fields.{name}", form.field_expected)
     if form is not None and part.has("options"):
         _options(part, form, values["options"])
+    transport = TRANSPORTS[scheme_of(values["url"])] if part.has("url") else None
+    if transport is not None and not transport.has_folders and part.written("pattern"):
+        part.report("pattern", "no such key: the URL names no drop folder")
     if part.has("url", "verify"):
         _origin(part, TRANSPORTS[scheme_of(values["url"])], values["verify"])
 

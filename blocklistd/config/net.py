@@ -12,6 +12,7 @@ from blocklistd.config.page import Reader, Spot, Wrong
 from blocklistd.config.reader import NOT_BUILT, either
 from blocklistd.config.values import match
 from blocklistd.sources.transports import TRANSPORTS, web
+from blocklistd.sources.transports.file import NOT_BODIES
 from blocklistd.sources.transports.transport import scheme_of
 from blocklistd.sources.transports.web import is_loopback
 
@@ -92,6 +93,13 @@ def _checked(check: Callable[[str], None], text: str) -> str:
     return text
 
 
+def _pattern(spot: Spot) -> str:
+    text = spot.text()
+    if not text or "/" in text or text.startswith(".") or text.lower().endswith(NOT_BODIES):
+        raise Wrong
+    return text
+
+
 def _public(spot: Spot) -> str:
     text = spot.text()
     if any(mark in text for mark in "? "):
@@ -108,4 +116,5 @@ UNBUILT: Final = ("axfr", "tuf+https")
 _notes: Final = "; ".join(f"{scheme}: {transport.note}" for scheme, transport in TRANSPORTS.items() if transport.note)
 SOURCE_URL: Final = f"a URL with {either(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
 url: Final = Reader(SOURCE_URL, _of_text(source_url))
+pattern: Final = Reader("a pattern for the names of whole files, like '*.csv' (in quotes)", _pattern)
 public_url: Final = Reader("an https: URL without a query", _public)

@@ -103,6 +103,7 @@ class Source:
     id: SourceId = given(lambda spot: SourceId(spot.name))
     folder: Path = given(lambda spot: spot.page.folder)
     url: str = setting(net.url)
+    pattern: str = setting(net.pattern, default="*")
     format: str = setting(choice(*FORMATS, unbuilt=("json", "xml", "xml-pages", "rpz", "action-log")))
     options: SourceOptions = setting(section(SourceOptions), default_factory=SourceOptions)
     fields: Mapping[str, str] = setting(table(dict.fromkeys(_FIELDS, values.text)), default_factory=dict)

@@ -35,6 +35,8 @@ class Alarms:
         self._trust = trust
         self._certificate = certificate
         self._config = config
+        self.due: datetime | None = None
+        """When the next source becomes overdue or frozen, as the last look found it."""
 
     def look_at_clock(self) -> None:
         self._clock()
@@ -69,17 +71,21 @@ class Alarms:
         for kind in ("source", "frozen"):
             for gone in alarms.subjects(kind) - states.keys():
                 alarms.stand(kind, gone)
+        due = []
         for name, state in states.items():
             max_age, max_unchanged = sources[name].max_age, sources[name].max_unchanged
             overdue = frozen = None
-            if state.last_pull is not None and state.is_overdue(max_age, now):
+            due += [state.overdue_after(max_age), state.frozen_after(max_unchanged)]
+            if state.is_overdue(max_age, now):
                 last = "no pull was accepted yet"
-                if state.last_accepted is not None:
-                    last = f"the last accepted pull was {rfc3339(state.last_accepted)}"
-                    last += f", of a body signed {rfc3339(state.signed)}" if state.signed else ""
+                if state.said is not None and state.said == state.last_accepted:
+                    last = f"the last accepted pull was {rfc3339(state.said)}"
+                elif state.said is not None:  # nothing that each further pull of the same body would make another text
+                    last = f"its body was signed {rfc3339(state.said)}"
                 overdue = f"source {name}: nothing newer than max_age ({written(max_age)}): {last}"
             if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
                 since = rfc3339(state.unchanged_since)
                 frozen = f"source {name}: the same for max_unchanged ({written(max_unchanged)}): since {since}"
             alarms.stand("source", name, overdue)
             alarms.stand("frozen", name, frozen)
+        self.due = min((time for time in due if time is not None and time >= now), default=None)

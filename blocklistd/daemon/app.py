@@ -141,7 +141,7 @@ class Application:
             ("sweep", parts.upkeep.sweep),
             ("zones", parts.zones.advance),
             ("reconcile", parts.reconciling.reconcile),
-            ("alarms", parts.alarms.raise_alarms),
+            ("alarms", parts.housekeeping.look_for_alarms),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
             ("schedule", parts.housekeeping.schedule),
         ):
@@ -182,7 +182,7 @@ class Application:
         else:
             logs.configure(new.ops.log.level, new.ops.log.format)
             await loop.in_turn(
-                parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.alarms.raise_alarms
+                parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.look_for_alarms
             )
             log.info("reloaded %s", new.path)
             await parts.reconciling.reconcile()

@@ -11,6 +11,7 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.alarms import Alarms
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
+from blocklistd.model import Outcome
 from blocklistd.ops.duties import Duties
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.pull import Pipeline
@@ -39,6 +40,7 @@ class Housekeeping:
         self._alarms = alarms
         self._duties = duties
         self._config = config
+        self._is_start = True
 
     async def schedule(self) -> None:
         """What asks nothing of the database comes first: signatures are renewed, whatever is wrong with it."""
@@ -53,14 +55,27 @@ class Housekeeping:
             ("scrub", timedelta(days=1), self._pipeline.scrub),
             ("check database", timedelta(days=1), self._upkeep.check_database),
             ("catch up", timedelta(minutes=1), self._upkeep.catch_up),
-            ("alarms", timedelta(minutes=1), self._alarms.raise_alarms),
+            ("alarms", timedelta(minutes=1), self._raise_alarms),
         ):
             self._scheduler.every(name, every, self._duties.duty(name, work))
         await self._duties.do("schedule pulls", self._schedule_pulls)
 
+    async def _raise_alarms(self) -> None:
+        await self._alarms.raise_alarms()
+        if self._alarms.due is not None:  # by our clock, which is perhaps not the scheduler's
+            wait = max(self._alarms.due - self._resources.clock(), timedelta(seconds=1)) + timedelta(milliseconds=1)
+            self._scheduler.once("alarms due", utc_now() + wait, self.look_for_alarms)
+
+    async def look_for_alarms(self) -> None:
+        """Once in a minute, after a pull, and when an alarm becomes true. Never raises."""
+        await self._duties.do("alarms", self._raise_alarms)
+
     async def _schedule_pulls(self) -> None:
+        """At a start, a source whose last pull failed is pulled again at once: what was mended may have been ours."""
         config, now = self._config(), utc_now()  # the scheduler's own clock, right or wrong
         states = await self._resources.database.reading(functools.partial(source_states, names=config.sources))
         for name, state in states.items():
             work = functools.partial(self._pipeline.pull, name)
-            self._scheduler.pull(f"pull {name}", plans.trigger(config.sources[name]), work, state.last_pull, now)
+            last = None if self._is_start and state.outcome is Outcome.FAILED else state.last_pull
+            self._scheduler.pull(f"pull {name}", plans.trigger(config.sources[name]), work, last, now)
+        self._is_start = False

@@ -102,7 +102,7 @@ class Parts:
         sources = SourceOperations(self.configured, database, self.pipeline, clock)
         subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
         self.operations = Operations(
-            Overview(database, self.catalogue, self.zones, sources, self.publisher, clock, self._wrong),
+            Overview(database, self.catalogue, self.zones, sources, self._wrong, self.configured),
             sources,
             CandidateOperations(database, decisions, FreeText(database, store.sealed)),
             ListOperations(database, self.catalogue, self.renderings),
@@ -261,6 +261,7 @@ class Parts:
         """A pull has ended, well or badly."""
         self.metrics.observe_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
+        self.releases.in_background(self.housekeeping.look_for_alarms())
 
     def _damaged(self, digest: Sha256) -> None:
         """A file that somebody asked for is damaged: it is made again."""

@@ -130,6 +130,7 @@ def _request(found: Source) -> Callable[[Validators], Request]:
             signature=found.signature,
             timeout=found.timeout.total_seconds(),
             max_bytes=found.max_bytes,
+            pattern=found.pattern,
             validators=validators,
             headers=headers,
             redirects=frozenset(found.redirects),

@@ -31,6 +31,7 @@ from blocklistd.store.candidates import count_held
 from blocklistd.store.database import Database
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import SourceState, source_states
+from blocklistd.store.withheld import of_lists
 from blocklistd.telemetry import ALARMS, Standing
 from blocklistd.times import Clock
 
@@ -110,9 +111,10 @@ class Stored(NamedTuple):
     held: int
     states: dict[SourceId, SourceState]
     lag: dict[str, float]
+    withheld: dict[ListId, dict[str, int]]
 
 
-NEVER_READ: Final = Stored(0, {}, {})
+NEVER_READ: Final = Stored(0, {}, {}, {})
 
 
 @dataclass(eq=False)
@@ -132,7 +134,8 @@ class StoredCollector(Collector):
         zones = [zone.name for zone in config.zones.values()]
         with self.database.read() as connection:
             lag = self.secondaries.furthest(connection, zones)
-            return Stored(count_held(connection), source_states(connection, config.sources), lag)
+            states = source_states(connection, config.sources)
+            return Stored(count_held(connection), states, lag, of_lists(connection, config.taken))
 
     def collect(self) -> Iterator[Metric]:
         config, now = self.configured(), self.clock()
@@ -140,7 +143,7 @@ class StoredCollector(Collector):
             self.last = self._read(config)
         except StoreError as error:
             log.error("the metrics of the database are old: %s", error)
-        held, states, lag = self.last
+        held, states, lag, withheld = self.last
         yield GaugeMetricFamily("blocklistd_candidates_held", "Candidates that wait for a reviewer", held)
         yield from _gauges(
             "source",
@@ -157,6 +160,12 @@ class StoredCollector(Collector):
                 lambda found: int(found[1].is_frozen(found[0].max_unchanged, now)),
             ),
         )
+        left_out = "Entries of its sources that the list leaves out, by rule"
+        family = GaugeMetricFamily("blocklistd_list_withheld", left_out, labels=["list", "rule"])
+        for name, counts in withheld.items():
+            for rule, count in counts.items():
+                family.add_metric([name, rule], count)
+        yield family
         furthest = "How long the secondary that is furthest behind has lacked a serial"
         yield from _gauges("zone", lag.items(), ("secondary_lag_seconds", furthest, float))
 

@@ -12,6 +12,7 @@ from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from blocklistd.errors import told
@@ -84,6 +85,10 @@ class Scheduler:
             return
         trigger = IntervalTrigger(seconds=period.total_seconds(), timezone=UTC)
         self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
+
+    def once(self, name: str, when: datetime, work: Work) -> None:
+        """At that time, or at once where it has passed; instead of what had this name."""
+        self._scheduler.add_job(work, DateTrigger(when, UTC), id=name, replace_existing=True)
 
     def drop(self, name: str) -> None:
         if self._scheduler.get_job(name):

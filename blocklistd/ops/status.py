@@ -5,13 +5,14 @@ Nothing here holds an entry: candidates are figures, versions are counts.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from blocklistd.config import Source
-from blocklistd.model import SourceId, VersionInfo
+from blocklistd.config import Config, Source
+from blocklistd.model import ListId, SourceId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.http.catalogue import Catalogue
@@ -19,6 +20,7 @@ from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.pulls import SourceState, newest_pulls
 from blocklistd.store.subscribers import Subscriber, is_wide, load
+from blocklistd.store.withheld import of_candidate, of_lists
 from blocklistd.times import rfc3339
 
 Document = dict[str, Any]
@@ -36,6 +38,11 @@ def lists(catalogue: Catalogue) -> Document:
         }
         for view in catalogue
     }
+
+
+def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
+    """What the live versions of these lists leave out, by rule."""
+    return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
 
 
 def source(state: SourceState, found: Source, now: datetime) -> Document:
@@ -98,11 +105,11 @@ def candidate(case: Case) -> Document:
     }
 
 
-def candidate_in_full(case: Case) -> Document:
+def candidate_in_full(connection: Connection, case: Case) -> Document:
     found = case.candidate
     return candidate(case) | {
         "suffixes": found.suffixes,
-        "withheld": found.withheld,
+        "withheld": of_candidate(connection, found),
         "decisions": [
             {"user": d.user, "uid": d.uid, "time": rfc3339(d.time), "approve": d.approve} for d in case.decisions
         ],

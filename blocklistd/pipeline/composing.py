@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
-from blocklistd.compose.compose import Piece, Rules, compose, compose_all
+from blocklistd.compose.compose import Find, Piece, Rules, compose, compose_all
 from blocklistd.errors import DamagedError
 from blocklistd.jobs.spread import in_processes, processes, spread
 from blocklistd.lines.delta import ENTRIES, Part, apply, between, render
@@ -50,7 +50,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A change that was composed. `delta` is the sealed delta from the live version, None if there is no live version
-    or nothing changes. `snapshot` is the version that it leads to, where composing has written it."""
+    or nothing changes. `snapshot` is the version that it leads to, where composing has written it. `withheld` counts,
+    by rule, all asserted entries that this version leaves out."""
 
     delta: Sha256 | None
     added: int
@@ -92,15 +93,29 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
             if source in change.sources
         }
         old = stack.enter_context(files.map(live))
-        touched = (
-            _touched(files, verified, state, change, now) if state.live and state.policy == change.policy else None
-        )
-        if touched is None:
+        touched = None
+        if state.live and state.policy == change.policy and state.withheld is not None:
+            touched = _touched(files, verified, state, change, now, stack)
+        if touched is None or state.withheld is None:
             return _compose_all(files, verified, state, now, rules)
-        found = compose(old, touched, [entries.find for _, entries in now.values()], rules)
+        finders = [entries.find for _, entries in now.values()]
+        found = compose(old, touched.lines, finders, rules, touched.accepted)
         part = render(ENTRIES, found.removes, found.adds)
     sealed = seal_delta(files, verified, [part]) if part.data else Composed(None, 0, 0, 0, {})
-    return replace(sealed, withheld=found.withheld)
+    return replace(sealed, withheld=_sum(state.withheld, found.withheld))
+
+
+def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    counts = {rule: before.get(rule, 0) + more.get(rule, 0) for rule in sorted({*before, *more})}
+    return {rule: count for rule, count in counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The lines in which what the sources assert differs; `accepted` find a line in what each asserted before."""
+
+    lines: list[bytes]
+    accepted: list[Find]
 
 
 def rules_of(state: ListState, policy: Policy) -> Rules:
@@ -109,28 +124,36 @@ def rules_of(state: ListState, policy: Policy) -> Rules:
 
 
 def _touched(
-    files: SealedFiles, verified: Verified, state: ListState, change: Change, now: dict[SourceId, Opened]
-) -> list[bytes] | None:
-    """The lines in which what the sources assert differs; None where they are many, or what a source was accepted with
-    is damaged or gone."""
+    files: SealedFiles,
+    verified: Verified,
+    state: ListState,
+    change: Change,
+    now: dict[SourceId, Opened],
+    stack: ExitStack,
+) -> Touched | None:
+    """None where the lines are many, or what a source was accepted with is damaged or gone. Files stay open as long as
+    the stack."""
     assert state.live is not None
     size = max([state.live.entries, *(len(entries.base) // LINE for _, entries in now.values())])
     limit = size // SHARE + FEW
     touched: list[bytes] = []
+    finders: list[Find] = []
     for source in {*state.accepted, *change.sources}:
         accepted = state.accepted.get(source)
         if accepted == change.sources.get(source):
+            finders += [now[source][1].find] if source in now else []
             continue
         try:
             verified.require(*files_of(files, accepted))
-            with opened(files, accepted) as before:
-                found = differing(before, now.get(source, (None, Overlay(b""))), limit - len(touched))
+            before = stack.enter_context(opened(files, accepted))
+            found = differing(before, now.get(source, (None, Overlay(b""))), limit - len(touched))
         except (DamagedError, ValueError):
             return None
         if found is None:
             return None
         touched += found
-    return touched
+        finders.append(before[1].find)
+    return Touched(touched, finders)
 
 
 def _compose_all(

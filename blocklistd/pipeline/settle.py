@@ -128,11 +128,12 @@ def settle(store: Store, wanted: Settlement) -> Settled:
             state = list_state(connection, wanted.plan.id)
             day = changed_without_a_person(connection, state.id, wanted.now - WINDOW)
         approved = wanted.approved
-        if (
+        is_as_approved = (
             approved is not None
             and approved.comes_from(wanted.change, state.version)
             and verified.check(approved.delta)
-        ):
+        )
+        if approved is not None and is_as_approved:
             composed = Composed.of(files, verified, approved)
         else:
             composed = compose_change(files, verified, state, wanted.change)
@@ -160,6 +161,7 @@ def settle(store: Store, wanted: Settlement) -> Settled:
                 canonicaliser=CANONICALISER,
                 released_by=(wanted.act or AUTO).user,
                 candidate=approved.id if approved else None,
+                withheld=None if is_as_approved and state.live and state.withheld is None else composed.withheld,
             )
             _write_audit(connection, wanted, live, made)
         if made is None:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-NEWEST_MIGRATION: Final = "0003"
+NEWEST_MIGRATION: Final = "0004"
 """The newest migration; an older database is upgraded at start, a newer one is refused."""
 
 

@@ -32,7 +32,8 @@ from blocklistd.store.schema import candidates, list_sources, lists, versions
 @dataclass(frozen=True, slots=True)
 class ListState:
     """A list as the store has it. `policy` and `accepted` (the sealed entries of each source) are what the live version
-    was composed from; the policy is None before the first version."""
+    was composed from; the policy is None before the first version. `withheld` counts, by rule, the asserted entries
+    that it leaves out; None until a version has counted them."""
 
     id: ListId
     session: str
@@ -40,6 +41,7 @@ class ListState:
     policy: Policy | None
     live: VersionInfo | None
     accepted: dict[SourceId, Sha256]
+    withheld: dict[str, int] | None = None
 
     @property
     def version(self) -> Version:
@@ -71,7 +73,7 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
     accepted = {row.source: row.accepted for row in rows}
     live = next(version_rows(connection, list_id, newest=1), None)
     policy = Policy.from_json(row.policy) if row.policy else None
-    return ListState(list_id, row.session, Ids(row.ids, row.secret), policy, live, accepted)
+    return ListState(list_id, row.session, Ids(row.ids, row.secret), policy, live, accepted, row.withheld)
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
@@ -170,11 +172,13 @@ def release(
     canonicaliser: int,
     released_by: str,
     candidate: CandidateId | None,
+    withheld: dict[str, int] | None = None,
 ) -> Version:
     """Names the version after `state.live` and takes the change over, in the caller's transaction; the live version
     then. Without `made` nothing in the list changed, and there is no new version.
 
-    `candidate` is the held candidate that is released by this. Raises StoreError if the list has moved on since `state`
+    `candidate` is the held candidate that is released by this. `withheld` is what the list leaves out then; None: not
+    counted. Raises StoreError if the list has moved on since `state`
     was read.
     """
     current = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
@@ -201,7 +205,9 @@ def release(
                 released_by=released_by,
             )
         )
-    connection.execute(update(lists).where(lists.c.id == state.id).values(policy=change.policy.to_json()))
+    connection.execute(
+        update(lists).where(lists.c.id == state.id).values(policy=change.policy.to_json(), withheld=withheld)
+    )
     connection.execute(list_sources.delete().where(list_sources.c.list == state.id))
     for source, accepted in change.sources.items():
         connection.execute(list_sources.insert().values(list=state.id, source=source, accepted=accepted, time=now))

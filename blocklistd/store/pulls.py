@@ -41,6 +41,7 @@ class SourceState:
     outcome: Outcome | None = None
     reason: str | None = None
     candidate: CandidateId | None = None
+    first_pull: datetime | None = None
 
     @property
     def signed(self) -> datetime | None:
@@ -60,14 +61,26 @@ class SourceState:
         """Since when the source asserts what it does."""
         return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
 
+    def overdue_after(self, max_age: timedelta) -> datetime | None:
+        """When what the source says becomes older than `max_age`. One that has said nothing yet has so long from its
+        first pull on; None until that has ended."""
+        since = self.said or self.first_pull
+        return since + max_age if since else None
+
     def is_overdue(self, max_age: timedelta, now: datetime) -> bool:
         """Whether what the source says is older than `max_age`."""
-        return self.said is None or now - self.said > max_age
+        until = self.overdue_after(max_age)
+        return until is not None and now > until
+
+    def frozen_after(self, max_unchanged: timedelta | None) -> datetime | None:
+        """When the source will have asserted the same for `max_unchanged`."""
+        since = self.unchanged_since
+        return since + max_unchanged if max_unchanged is not None and since is not None else None
 
     def is_frozen(self, max_unchanged: timedelta | None, now: datetime) -> bool:
         """Whether the source has asserted the same for longer than `max_unchanged`."""
-        since = self.unchanged_since
-        return max_unchanged is not None and since is not None and now - since > max_unchanged
+        until = self.frozen_after(max_unchanged)
+        return until is not None and now > until
 
     def is_of_key(self, key: Sha256 | None) -> bool:
         """Whether the remembered signatures are those of the key; so are those of earlier versions, which did not keep
@@ -105,6 +118,7 @@ def _state(row: Row[Any], settings: str) -> SourceState:
         outcome=Outcome(row.outcome) if row.outcome else None,
         reason=row.reason,
         candidate=row.candidate,
+        first_pull=row.first_pull,
     )
 
 
@@ -199,6 +213,7 @@ def record_pull(
 ) -> None:
     """How a pull ended; `validators` only once every list has dealt with the body, else the next pull asks for all."""
     _ensure(connection, source)
+    known = connection.execute(select(sources.c.first_pull).where(sources.c.id == source)).one()
     values: dict[str, Any] = {
         "last_pull": ended,
         "outcome": outcome.value,
@@ -207,6 +222,8 @@ def record_pull(
     }
     if outcome is not Outcome.FAILED:
         values["last_accepted"] = ended
+    if known.first_pull is None:
+        values["first_pull"] = ended
     if validators is not None:
         values |= {"etag": validators.etag, "last_modified": validators.last_modified, "settings": settings}
     connection.execute(update(sources).where(sources.c.id == source).values(**values))

@@ -121,6 +121,7 @@ def test_what_is_under_way_and_what_is_held(tmp_path: Path) -> None:
 def test_what_is_no_longer_configured_raises_no_alarm(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.daemon.config["sources"]["gone"] = {**scene.daemon.config["sources"]["hotline"], "url": f"file:{tmp_path}/no"}
+    scene.daemon.config["sources"]["gone"]["max_age"] = "1s"
     scene.daemon.write_config()
     overdue = 'blocklistd_source_overdue{source="gone"}'
     with scene.daemon as daemon:

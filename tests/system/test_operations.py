@@ -268,6 +268,33 @@ def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_p
         assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
+def test_what_a_list_withholds_is_said_wherever_somebody_looks(tmp_path: Path) -> None:
+    """255 of 29,498 real names vanished, and nothing said so."""
+    (tmp_path / "names.txt").write_text("com\nco.uk\ngov.uk\nok.example\n")
+    config = {
+        "sources": {"names": source(tmp_path, "names")},
+        "lists": {"national": {"sources": ["names"], "release": "review"}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("names")
+        told = daemon.pull("names")
+        left_out = {"public_suffix": 3}
+        assert (told["records"], told["entries"], told["rejected"]) == (4, 4, {})
+        assert told["withheld"] == {"national": left_out}
+        shown = daemon.ask("candidate show", candidate=told["candidate"]).json
+        assert (shown["added"], shown["withheld"]) == (1, left_out)
+        daemon.approve(told["candidate"])
+        assert daemon.pull("names")["withheld"] == {"national": left_out}
+        assert daemon.ask("status").json["lists"]["national"]["withheld"] == left_out
+        assert daemon.ask("source show", source="names").json["lists"] == {"national": {"withheld": left_out}}
+        metrics = daemon.ops("/metrics").body.decode()
+        assert 'blocklistd_list_withheld{list="national",rule="public_suffix"} 3.0' in metrics
+        for command in (("source", "pull", "names"), ("source", "show", "names"), ("status",)):
+            said = daemon.cli(*command, "-c", str(daemon.path)).stdout.decode()
+            assert "3 (public_suffix 3)" in said, command
+        assert b"public_suffix: 3" in daemon.cli("candidate", "show", told["candidate"], "-c", str(daemon.path)).stdout
+
+
 def test_a_url_that_is_a_fragment_alone_is_withheld_and_not_held_against_the_rest(tmp_path: Path) -> None:
     """Without its fragment it would list the front page of its host."""
     alone = [f"https://{number}.example/#/spa/page" for number in range(10)]

@@ -122,6 +122,18 @@ def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome:
         assert len(text.stderr.splitlines()) == 1
 
 
+def test_a_pull_says_what_it_read_what_it_refused_and_what_the_lists_leave_out(daemon: FakeDaemon, cli: Cli) -> None:
+    document: dict[str, Any] = {"source": "hotline", "outcome": "published", "reason": None, "candidate": None}
+    document |= {"versions": {"a": 1}, "withheld": {"a": {"public_suffix": 3}, "b": {}}}
+    document |= {"records": 9, "entries": 4, "rejected": {"character": 4, "wildcard": 1}}
+    daemon.answers["/source/pull"] = (200, document)
+    assert cli("source", "pull", "hotline").stdout.splitlines() == [
+        "hotline: published (a 1)",
+        "records 9, entries 4, rejected 5 (character 4, wildcard 1)",
+        "withheld from a: 3 (public_suffix 3)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
@@ -145,10 +157,10 @@ def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/candidate/list"] = (200, [CANDIDATE])
     assert "70.0% (700 of 1000)" in cli("candidate", "list").stdout
     full = {**CANDIDATE, "suffixes": {"example": 705}, "decisions": [], "why": None, "version": None, "kind": "source"}
-    full |= {"base": 7, "withheld": {"allow_ip": 2}}
+    full |= {"base": 7, "withheld": {"ip": 2}}
     daemon.answers["/candidate/show"] = (200, full)
     assert ".example: 705" in cli("candidate", "show", "c-1").stdout
-    assert "allow_ip: 2" in cli("candidate", "show", "c-1").stdout
+    assert "ip: 2" in cli("candidate", "show", "c-1").stdout
     released = {"id": "c-1", "released": True, "version": 8, "candidate": None}
     daemon.answers["/candidate/approve"] = (200, released)
     assert "version 8" in cli("candidate", "approve", "c-1").stdout

@@ -44,7 +44,8 @@ def tripped(figures: Figures, guards: Guards | None = None, *, review: bool = Fa
         (replace(LIVE, removed=1000), ["max_removed", "min_entries"]),
         (Figures(live=20, added=10, removed=10, records=20, rejected=0), []),  # so many may always change
         (Figures(live=20, added=11, removed=0, records=31, rejected=0), ["max_added"]),
-        (Figures(live=None, added=10**6, removed=0, records=10**6, rejected=10**5), []),  # nothing to compare with
+        (Figures(live=None, added=10**6, removed=0, records=10**6, rejected=10**4), []),  # nothing to compare with
+        (Figures(live=None, added=1, removed=0, records=1000, rejected=999), ["max_rejected"]),
         (Figures(live=None, added=0, removed=0, records=0, rejected=0), ["min_entries"]),
     ],
 )
@@ -101,6 +102,26 @@ def test_a_reason_has_its_limit_and_its_figures() -> None:
     verdict = judge(replace(LIVE, live=1200, added=210, day_added=200), Guards(), review=False)
     assert isinstance(verdict, Hold)
     assert list(map(str, verdict.reasons)) == ["daily.max_added: 41.0% (410 of 1000 in 24 h), limit 40%"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "found"),
+    [
+        (Figures(live=0, added=6000, removed=0, records=6000, rejected=0), ["max_added: 6000, compared"]),
+        (
+            Figures(live=5, added=6, removed=0, records=11, rejected=0, day_added=5),
+            ["max_added: 120.0% (6 of 5)", "daily.max_added: 11 in 24 h, compared"],
+        ),
+    ],
+)
+def test_where_the_list_was_empty_the_reason_says_so_and_how_to_go_on(figures: Figures, found: list[str]) -> None:
+    verdict = judge(figures, Guards(), review=False)
+    assert isinstance(verdict, Hold)
+    said = list(map(str, verdict.reasons))
+    assert [text[: len(start)] for text, start in zip(said, found, strict=True)] == found
+    assert "with an empty list" in said[-1]
+    assert "approving one that fills the list ends this" in said[-1]
+    assert "of 0" not in said[-1]
 
 
 def test_a_list_under_review_is_always_held() -> None:

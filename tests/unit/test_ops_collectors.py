@@ -121,13 +121,23 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
 
     name = SourceId("hotline-a")
     max_age = state.config.sources[name].max_age
+    assert pulled(Outcome.FAILED, max_age) == (0, 0), "it has so long since its first pull"
+    assert pulled(Outcome.FAILED, timedelta()) == (0, 0)
+    state.now += timedelta(seconds=1)
     assert pulled(Outcome.FAILED, timedelta()) == (0, 1)
+    state.now -= timedelta(seconds=1)
     assert pulled(Outcome.UNCHANGED, max_age + timedelta(seconds=1)) == ((NOW - max_age).timestamp() - 1, 1)
     assert pulled(Outcome.UNCHANGED, max_age) == ((NOW - max_age).timestamp(), 0)
     assert pulled(Outcome.FAILED, timedelta()) == ((NOW - max_age).timestamp(), 0)
     assert state("candidates_held") == 0
     state.config = replace(state.config, sources={})
     assert state("source_overdue", source=name) is None
+
+
+def test_what_a_list_leaves_out_by_rule(state: State) -> None:
+    assert state("list_withheld", list=LIST, rule="public_suffix") is None
+    state.versions.publish(state.versions.seal(["com", "co.uk", "ok.example"]))
+    assert state("list_withheld", list=LIST, rule="public_suffix") == 2
 
 
 def test_a_zone_that_never_had_a_serial_is_behind(state: State) -> None:

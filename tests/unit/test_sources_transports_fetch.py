@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -678,6 +679,29 @@ async def test_the_newest_of_a_drop_folder_is_taken(folder: Path, drops: Path) -
     drop(drops / "50% #1?.csv.minisig", b"of new", 4000)
     newest = await fetched(again, folder)
     assert (newest.body.read_bytes(), newest.signature) == (b"new", b"of new")
+
+
+@pytest.mark.parametrize(
+    "ending", [".part", ".partial", ".filepart", ".crdownload", ".tmp", ".swp", ".bak", "~", ".minisig", ".FilePart"]
+)
+async def test_half_an_upload_and_a_backup_are_never_the_list(folder: Path, drops: Path, ending: str) -> None:
+    drop(drops / f"list.txt{ending}", b"half", 2000)
+    drop(drops / f".list.txt.{ending.strip('.')}", b"half", 2000)
+    await refused(request(drops.as_uri(), signature=None), folder, r"no file in this drop folder: .*\.bak")
+    drop(drops / "list.txt", b"whole", 1000)
+    for pattern in ("*", "list*"):
+        found = await fetched(request(drops.as_uri(), signature=None, pattern=pattern), folder)
+        assert found.body.read_bytes() == b"whole"
+
+
+async def test_only_files_that_match_the_pattern_are_the_list(folder: Path, drops: Path) -> None:
+    for name, mtime in [("list-1.csv", 1000), ("list-2.csv", 2000), ("README.md", 3000), ("list-3.CSV", 3000)]:
+        drop(drops / name, name.encode(), mtime)
+    asked = request(drops.as_uri(), signature=None, pattern="list-?.csv")
+    found = await fetched(asked, folder)
+    assert found.body.read_bytes() == b"list-2.csv"
+    found.body.unlink()
+    await refused(replace(asked, pattern="*.txt"), folder, r"expected one whose name matches `pattern` \(\*\.txt\)")
 
 
 async def test_files_that_are_not_taken(folder: Path, drops: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,9 +81,26 @@ def test_max_age_measures_the_signed_time_where_there_is_one(
     assert accepted(age, signed).is_overdue(2 * HOUR, NOW) is is_overdue
 
 
-def test_a_source_that_was_never_heard_is_overdue() -> None:
-    assert SourceState(HOTLINE).is_overdue(2 * HOUR, NOW)
-    assert SourceState(HOTLINE, report=said("a", int(NOW.timestamp()))).is_overdue(2 * HOUR, NOW)
+def test_a_source_that_was_never_heard_is_overdue_max_age_after_its_first_pull() -> None:
+    """Not at once: a first start would begin with an alarm."""
+    assert not SourceState(HOTLINE).is_overdue(2 * HOUR, NOW)
+    for report in (None, said("a", int(NOW.timestamp()))):
+        state = SourceState(HOTLINE, report=report, first_pull=NOW - 2 * HOUR)
+        assert not state.is_overdue(2 * HOUR, NOW)
+        assert state.is_overdue(2 * HOUR, NOW + timedelta(seconds=1))
+
+
+def test_the_first_pull_is_remembered_however_it_ended(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    found: list[datetime | None] = []
+    with versions.database.write() as connection:
+        for hours, outcome in enumerate((Outcome.FAILED, Outcome.FAILED, Outcome.UNCHANGED)):
+            now = NOW + hours * HOUR
+            times: dict[str, Any] = {"began": now, "ended": now, "report": None, "validators": None, "settings": ""}
+            record_pull(connection, HOTLINE, outcome=outcome, reason=None, candidate=None, **times)
+            found.append(source_state(connection, HOTLINE).first_pull)
+    versions.close()
+    assert found == [NOW] * 3
 
 
 def test_the_same_entries_for_max_unchanged_are_an_alarm() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Ending, Values, word
-from blocklistd.daemon.commands.text import age, table
+from blocklistd.daemon.commands.text import age, counted, table
 
 SOURCE: Final = Argument("source", metavar="ID", read=word)
 EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
@@ -26,8 +26,10 @@ def _rejected(source: Document) -> int:
 
 
 def _show(source: Document, values: Values) -> None:
-    history = source.pop("history")
-    table(("", ""), [(key, value) for key, value in source.items() if value not in (None, {})])
+    history, lists = source.pop("history"), source.pop("lists", {})
+    rows = [(key, value) for key, value in source.items() if value not in (None, {})]
+    rows += [(f"withheld from {name}", counted(one["withheld"])) for name, one in lists.items()]
+    table(("", ""), rows)
     click.echo()
     table(
         ("TIME", "SECONDS", "OUTCOME", "RECORDS", "REASON"),
@@ -38,6 +40,11 @@ def _show(source: Document, values: Values) -> None:
 def _pulled(done: Document, values: Values) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in done["versions"].items())
     click.echo(f"{done['source']}: {done['outcome']} ({versions})")
+    if done.get("records") is not None:
+        click.echo(f"records {done['records']}, entries {done['entries']}, rejected {counted(done['rejected'])}")
+    for name, rules in done.get("withheld", {}).items():
+        if rules:
+            click.echo(f"withheld from {name}: {counted(rules)}")
 
 
 def _pull_ending(done: Document, values: Values) -> Ending | None:

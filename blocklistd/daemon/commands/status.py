@@ -7,13 +7,16 @@ from typing import Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Command, Document, Values
-from blocklistd.daemon.commands.text import age, serial, table
+from blocklistd.daemon.commands.text import age, counted, serial, table
 
 
 def _show(status: Document, values: Values) -> None:
     table(
-        ("LIST", "VERSION", "ENTRIES", "PUBLISHED"),
-        [(name, one["version"], one["entries"], one["published"]) for name, one in status["lists"].items()],
+        ("LIST", "VERSION", "ENTRIES", "PUBLISHED", "WITHHELD"),
+        [
+            (name, one["version"], one["entries"], one["published"], counted(one.get("withheld", {})))
+            for name, one in status["lists"].items()
+        ],
     )
     if status["zones"]:
         click.echo()

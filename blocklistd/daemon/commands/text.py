@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import click
@@ -51,6 +51,12 @@ def _cell(value: object) -> str:
         case list():
             return ", ".join(map(_cell, value))
     return str(value)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts by what was counted: `12 (public_suffix 3, type ip 9)`, `0` where there are none."""
+    by_name = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"{sum(counts.values())} ({by_name})" if by_name else "0"
 
 
 def serial(value: int | None) -> str:

@@ -21,7 +21,7 @@ class CandidateOperations:
         return await self._database.reading(status.held)
 
     async def show(self, candidate: CandidateId) -> Document:
-        return await self._database.reading(lambda c: status.candidate_in_full(candidates.case(c, candidate)))
+        return await self._database.reading(lambda c: status.candidate_in_full(c, candidates.case(c, candidate)))
 
     async def approve(self, candidate: CandidateId, act: Act) -> Document:
         self._database.require()

@@ -6,15 +6,14 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from blocklistd.config import Config
 from blocklistd.daemon.commands.command import Document
 from blocklistd.daemon.operations.sources import SourceOperations
 from blocklistd.errors import StoreError
 from blocklistd.ops import status
-from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store.database import Database
-from blocklistd.times import Clock
 
 
 class Overview:
@@ -24,17 +23,19 @@ class Overview:
         catalogue: Catalogue,
         zones: ZonePublisher,
         sources: SourceOperations,
-        publisher: Publisher,
-        clock: Clock,
         wrong: Callable[[], list[str]],
+        config: Callable[[], Config],
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._zones = zones
         self._sources = sources
-        self._publisher = publisher
-        self._clock = clock
         self._wrong = wrong
+        self._config = config
+
+    def _withheld(self, connection: Connection) -> Document:
+        config = self._config()
+        return dict(status.withheld(connection, config, config.lists))
 
     async def status(self) -> Document:
         """What can't be read of it is empty, and an alarm: the rest is told all the same."""
@@ -47,8 +48,12 @@ class Overview:
                 alarms.append(f"the {name} can't be read: {error}")
                 return empty
 
+        lists = status.lists(self._catalogue)
+        withheld = await part("withheld entries", self._withheld, {})
+        for name, found in lists.items():
+            found["withheld"] = withheld.get(name, {})
         return {
-            "lists": status.lists(self._catalogue),
+            "lists": lists,
             "zones": await part("zones", self._zones.status, {}),
             "sources": await part("sources", self._sources.described, {}),
             "candidates": await part("candidates", status.held, []),

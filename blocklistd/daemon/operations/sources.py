@@ -42,7 +42,11 @@ class SourceOperations:
 
         def show(connection: Connection) -> dict[str, Any]:
             described = self._described(connection, source)
-            return {"id": source} | described | {"history": status.history(connection, source)}
+            config = self._config()
+            names = {name for name, found in config.lists.items() if source in found.sources}
+            left_out = status.withheld(connection, config, names)
+            lists = {name: {"withheld": counts} for name, counts in left_out.items()}
+            return {"id": source} | described | {"lists": lists, "history": status.history(connection, source)}
 
         return await self._database.reading(show)
 
@@ -56,6 +60,10 @@ class SourceOperations:
             "reason": pull.reason,
             "candidate": pull.candidate,
             "versions": pull.versions,
+            "records": pull.said.records if pull.said else None,
+            "entries": pull.said.entries if pull.said else None,
+            "rejected": pull.said.refused if pull.said else {},
+            "withheld": pull.withheld,
         }
 
     def _known(self, source: SourceId) -> None:
