@@ -136,6 +136,7 @@ class Parts:
             self.served_zones,
             self.zones.difference,
             self.zones.secondaries.saw,
+            self.zones.secondaries.sent,
             usable=self.zones.usable,
             connections=self.connections[1],
             retry=dns.notify.retry.total_seconds(),

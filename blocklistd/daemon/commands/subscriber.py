@@ -55,9 +55,19 @@ def _show(one: Document, values: Values) -> None:
     for name, zone in zones.items():
         rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
-            where, lag = f"{found['address']} at {serial(found['serial'])}", found["lag"]
-            rows.append(("secondary", f"{where}{f', {age(lag)} behind' if lag else ''}, seen {found['seen']}"))
+            rows.append(("secondary", _secondary(found)))
     table(("", ""), rows)
+
+
+def _secondary(found: Document) -> str:
+    """What it holds; and what it was sent, where it has not shown yet that it holds that."""
+    held, sent, lag = found["serial"], found.get("sent"), found["lag"]
+    parts = [f"{found['address']} at {serial(held)}"]
+    if sent not in (None, held):
+        parts.append(f"sent {sent}")
+    if lag:
+        parts.append(f"{age(lag)} behind")
+    return ", ".join([*parts, f"seen {found['seen']}"])
 
 
 COMMANDS: Final = (
