@@ -68,8 +68,7 @@ class Secondaries:
             self._keep(seen, replace(before, seen=now, polled=now if first else before.polled))
             return
         if seen.serial is not None:
-            asked: int | None = counted(seen.serial, seen.current)
-            self._look_ahead(seen, asked)
+            asked = self._counted(seen, seen.serial)
         elif before.pending == seen.current:  # it asks for all of what it was sent: a poll before this confirms nothing
             asked = before.asked
         else:
@@ -94,11 +93,13 @@ class Secondaries:
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
 
-    def _look_ahead(self, seen: Seen, asked: int) -> None:
-        view = self._zones.get(seen.zone)
+    def _counted(self, seen: Seen, serial: int) -> int | None:
+        """What it asks from, counted on past 2^32; an alarm where that was never made here."""
+        asked, view = counted(serial, seen.current), self._zones.get(seen.zone)
         if view is not None and asked > view.serial:
-            knows = f"a secondary of {seen.peer.subscriber} has serial {seen.serial} of zone {view.plan.name}"
+            knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
             self._alarms.ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)
+        return asked
 
     def known(self, subscriber: str, zone: str) -> dict[str, Sighting]:
         """A subscriber's secondaries by address."""

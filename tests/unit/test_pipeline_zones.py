@@ -134,8 +134,13 @@ class Scene:
         self.sent: list[int] = []
         """The serials that were sent to their end."""
         self.server = DnsServer(
-            *(self.zones, self.publisher.difference, lambda seen: None, lambda seen, serial: self.sent.append(serial)),
-            **{"usable": self.publisher.usable, "retry": 1, "give_up": 1},
+            self.zones,
+            self.publisher.difference,
+            lambda seen: None,
+            lambda seen, serial: self.sent.append(serial),
+            usable=self.publisher.usable,
+            retry=1,
+            give_up=1,
         )
         self.port = 0
 
