@@ -113,4 +113,6 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS
 MAX_DNS_REQUEST: Final = 4 * KIB  # octets: the longest names, OPT with padding and TSIG are less than 3 KiB
 DNS_IDLE: Final = 20.0  # seconds until the next whole request on a connection (RFC 7766 6.2.3)
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered, by zone: those that asked last
+SECONDARY_KNOWN: Final = 86400.0  # seconds since it asked: an address that is silent for longer is a secondary no more
+POLL_FOLLOWED: Final = 5.0  # seconds within which a secondary asks for the transfer that its poll showed it to need
 OMITTED_SHOWN: Final = 100  # ids of omitted entries in a status

@@ -6,6 +6,7 @@ import ssl
 import tempfile
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from blocklistd.config import FeedTls, Secret
 from blocklistd.errors import SigningError
@@ -64,3 +65,26 @@ def good_until(cert: Path) -> datetime:
     from cryptography.x509 import load_pem_x509_certificate
 
     return load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+
+
+_NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_… of a chain that leads to no authority that is known here
+
+
+def is_private(serving: ssl.SSLContext) -> bool:
+    """Whether the authorities that this host knows do not vouch for what a listener shows, so that a client needs the
+    certificate of its authority. Another fault of the certificate is not looked at."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname = False
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server)
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client):  # hello, the certificate, its verification
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_code in _NOT_TRUSTED
+        except ssl.SSLError:
+            break
+    return False

@@ -51,7 +51,7 @@ from blocklistd.signing.keys import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import CheckedClock
-from blocklistd.tls import ServedCertificate
+from blocklistd.tls import ServedCertificate, is_private
 
 log: Final = logging.getLogger(__name__)
 
@@ -100,7 +100,10 @@ class Parts:
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
         sources = SourceOperations(self.configured, database, self.pipeline, clock)
-        subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
+        subscribers = SubscriberOperations(
+            *(self.configured, database, self._admit, self.zones, clock),
+            private_ca=lambda: certificate.context is not None and is_private(certificate.context),
+        )
         self.operations = Operations(
             Overview(database, self.catalogue, self.zones, sources, self._wrong, self.configured),
             sources,
@@ -137,6 +140,7 @@ class Parts:
             self.served_zones,
             self.zones.difference,
             self.zones.secondaries.saw,
+            self.zones.secondaries.sent,
             usable=self.zones.usable,
             connections=self.connections[1],
             retry=dns.notify.retry.total_seconds(),

@@ -294,12 +294,12 @@ class _Demo:
         commands = [
             f"{program} status -c {config}",
             f"{program} list versions {LIST} -c {config}",
-            f"curl -s {token} {url}",
-            f"curl -s {token} {url}/diffs/1-2",
+            f"curl -sS {token} {url}",
+            f"curl -sS {token} {url}/diffs/1-2",
             f"{program} {shlex.join(self._sync(feed, self._folder / 'my-copy'))}",
             f"{dig} SOA +short",
             f"{dig} IXFR=1",
-            f"curl -s http://127.0.0.1:{ops}/metrics",
+            f"curl -sS http://127.0.0.1:{ops}/metrics",
         ]
         self._say(
             f"blocklistd demo: a hotline, the daemon and a subscriber, all on loopback, in {self._folder}\n\n"

@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from blocklistd.config import Config, Source
 from blocklistd.model import ListId, SourceId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
@@ -154,20 +153,23 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) ->
 
 
 def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
-    known = zones.secondaries.sightings.get((who.id, wire_name(name)), {})
-    secondaries: list[Document] = [
-        {
-            "address": address,
-            "serial": _on_the_wire(sighting.serial),
-            "lag": zones.secondaries.lag(connection, name, sighting.serial),
-            "seen": rfc3339(sighting.seen),
-        }
-        for address, sighting in sorted(known.items())
-    ]
-    lowest = min((seen.serial for seen in known.values() if seen.serial is not None), default=None)
+    held = zones.secondaries
+    secondaries: list[Document] = []
+    for address, sighting in sorted(held.known(who.id, name).items()):
+        serial = held.confirmed(sighting)
+        secondaries.append(
+            {
+                "address": address,
+                "serial": _on_the_wire(serial),
+                "sent": _on_the_wire(sighting.sent),
+                "lag": held.lag(connection, name, serial),
+                "seen": rfc3339(sighting.seen),
+            }
+        )
+    lowest = held.lowest(who.id, name)
     return {
         "serial": _on_the_wire(lowest),
-        "lag": zones.secondaries.lag(connection, name, lowest),
+        "lag": held.lag(connection, name, lowest),
         "secondaries": secondaries,
     }
 

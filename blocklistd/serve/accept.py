@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from blocklistd.errors import without_text
 from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
-from blocklistd.serve.connections import Connections, Holder, address_holder
+from blocklistd.serve.connections import Connections, Holder, address_holder, plain
 
 log: Final = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class Acceptor:
             if bound.family == socket.AF_UNIX:
                 self._take(connection, Accepted(self._connections, "", _uid(connection)))
             else:
-                self._take(connection, Accepted(self._connections, str(peer[0]).partition("%")[0]))
+                self._take(connection, Accepted(self._connections, plain(str(peer[0]))))
 
     def _take(self, connection: socket.socket, accepted: Accepted) -> None:
         if not self._has_descriptor(connection, accepted) or not self._connections.enter(

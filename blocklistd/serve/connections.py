@@ -31,20 +31,24 @@ class Holder(NamedTuple):
 
 def address_holder(address: str) -> Holder:
     """The holder before authentication: an IPv4 address, or the /64 of an IPv6 one, since a host has all of a /64."""
-    found = ipaddress.ip_address(address)
+    found = ipaddress.ip_address(plain(address))
     if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is None:
-            return Holder("address", str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64))))
-        found = found.ipv4_mapped
+        return Holder("address", str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64))))
     return Holder("address", str(found))
+
+
+def plain(address: str) -> str:
+    """A socket's address as people write it: an IPv4 address in IPv6's notation (RFC 4291 2.5.5.2) is an IPv4 address,
+    and there is no zone index."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def is_in(address: str, networks: tuple[Network, ...]) -> bool:
     """Whether one of the networks has the address; an IPv4 address in IPv6's notation is an IPv4 address."""
     if not networks:
         return False
-    found = ipaddress.ip_address(address)
-    found = getattr(found, "ipv4_mapped", None) or found
+    found = ipaddress.ip_address(plain(address))
     return any(found in network for network in networks)
 
 

@@ -101,11 +101,12 @@ def add(
             name=key.name, subscriber=wish.id, algorithm=key.algorithm, secret=key.secret, created=now
         )
     )
+    notify = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in map(endpoint, wish.notify)]
     for table, column, values in (
         (subscriber_lists, "list", wish.lists),
         (subscriber_zones, "zone", wish.zones),
-        (subscriber_notify, "address", wish.notify),
-        (subscriber_addresses, "prefix", wish.addresses),
+        (subscriber_notify, "address", notify),
+        (subscriber_addresses, "prefix", map(_plain, wish.addresses)),
     ):
         for value in dict.fromkeys(values):
             connection.execute(table.insert().values({"subscriber": wish.id, column: value}))
@@ -153,7 +154,7 @@ def endpoint(text: str) -> tuple[str, int]:
             raise ValueError
     except ValueError:
         raise SubscriberError("--notify: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53") from None
-    return str(address), int(port)
+    return str(getattr(address, "ipv4_mapped", None) or address), int(port)
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -167,6 +168,12 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise SubscriberError(
             "--address: expected an address, or a prefix with no bits set below it, like 192.0.2.0/24"
         ) from None
+
+
+def _plain(prefix: str) -> str:
+    """As people write it: an address of its own without its length, a mapped one as the IPv4 address that it is."""
+    found = network(prefix)
+    return str(found.network_address if found.prefixlen == found.max_prefixlen else found)
 
 
 def is_wide(prefix: str) -> bool:

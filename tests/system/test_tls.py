@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from blocklistd.client.sync import Options, sync_once
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
+from tests.peers import peer
 from tests.sim.hotline import HotlineThread
 from tests.system.daemon import Daemon
 from tests.system.test_operations import reload
@@ -95,6 +98,38 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
             del daemon.config["feed"]["tls"], daemon.config["sources"]["hotline"]["auth"]
             daemon.write_config()
             reload(daemon, "feed.tls (that there is any) can only be changed by a restart")
+
+
+def test_what_is_printed_for_a_subscriber_works_behind_a_private_authority(tmp_path: Path) -> None:
+    """The commands for each list, as they stand there."""
+    certificate, _ = make_certificate(tmp_path, "feed")
+    (tmp_path / "list.txt").write_text("a.example\n")
+    source = {
+        **{"url": f"file:{tmp_path}/list.txt", "format": "text", "defaults": {"type": "domain"}},
+        **{"schedule": "every 1d", "verify": {"method": "none"}},
+    }
+    lists = {name: {"sources": ["hotline"]} for name in ("national", "second")}
+    daemon = Daemon(tmp_path, {"sources": {"hotline": source}, "lists": lists})
+    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+    with daemon:
+        daemon.first_pull("hotline")
+        add = ("subscriber", "add", "isp", "--list", "national", "--list", "second", "-c", str(daemon.path))
+        printed = daemon.cli(*add).stdout.decode()
+        at_isp = tmp_path / "isp"
+        at_isp.mkdir()
+        (at_isp / "token").write_text(printed.splitlines()[0] + "\n")
+        shutil.copy(daemon.root, at_isp / "root.json")
+        shutil.copy(certificate, at_isp / "ca.pem")
+        commands = [line for line in printed.splitlines() if line.startswith("  ")]
+        assert len(commands) == 4
+        program = f"{sys.executable} -m blocklistd"
+        peer("curl", "curl")
+        for command in commands:
+            shell = ["sh", "-c", command.replace("blocklistd", program, 1)]
+            done = subprocess.run(shell, cwd=at_isp, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, (command, done.stderr)
+            assert done.stdout, command
+        assert (at_isp / "second" / "second.ndjson").exists()
 
 
 def _refuses_old_tls(port: int) -> None:

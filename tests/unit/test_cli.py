@@ -187,6 +187,7 @@ def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status
 def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
     made: dict[str, Any] = {"id": "isp", "token": "the-token", "tsig": tsig, "config": {"bind": "key ...;"}}
+    made["url"] = "https://feed.example"
     daemon.answers["/subscriber/add"] = (200, made)
     shown = cli("subscriber", "add", "isp", "--list", "national", "--list", "hashes")
     assert shown.stdout.startswith("the-token\n")

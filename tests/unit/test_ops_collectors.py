@@ -69,7 +69,9 @@ class State:
             StoredCollector(self.versions.database, Secondaries(self.zones, clock), clock, lambda: self.config),
             ServingCollector(jobs, feed, self.catalogue, lambda: self.missing, self.state_dir),
             AlarmCollector(self.alarms),
-            DnsCollector(DnsServer(self.zones, nothing, lambda seen: None, usable=nothing, retry=1, give_up=1)),
+            DnsCollector(
+                DnsServer(self.zones, nothing, lambda *_: None, lambda *_: None, usable=nothing, retry=1, give_up=1)
+            ),
         ):
             self.registry.register(collector)
 

@@ -43,12 +43,15 @@ class SubscriberOperations:
         admit: Admit,
         zones: ZonePublisher,
         clock: Clock,
+        private_ca: Callable[[], bool],
     ) -> None:
+        """`private_ca`: whether subscribers have to be given the certificate of the feed's authority."""
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
         self._clock = clock
+        self._private_ca = private_ca
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
@@ -97,12 +100,15 @@ class SubscriberOperations:
             audit.append(connection, act, wish.id, now=now, detail=detail)
             return made
 
+        private = await asyncio.to_thread(self._private_ca)  # before: what fails behind it would lose the token
         token, key = await self._database.writing(register)
         await self._admit_or_later()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
-        pasted = self._resolver_configuration(wish, tsig)
-        return {"id": wish.id, "token": token, "tsig": tsig, "config": pasted, "url": config.feed.url}
+        return {
+            **{"id": wish.id, "token": token, "tsig": tsig, "config": self._resolver_configuration(wish, tsig)},
+            **{"url": config.feed.url, "private_ca": private},
+        }
 
     def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
         """What to paste into a resolver, by software."""
@@ -111,7 +117,7 @@ class SubscriberOperations:
         if not wish.zones or dns is None:
             return {}
         zones = [zone for zone in config.zones.values() if zone.name in wish.zones]
-        return {"bind": resolvers.bind(zones, dns.listen[0], tsig, signed=not wish.addresses)}
+        return resolvers.printed(zones, dns.listen[0], None if wish.addresses else tsig)
 
     async def list(self) -> Document:
         return await self._database.reading(self.described)

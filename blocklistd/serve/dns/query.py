@@ -61,12 +61,15 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A secondary that asked from `serial` (None: it has nothing, or did not say)."""
+    """A secondary that asked while the zone was at `current`: for a transfer from `serial` (None: it has nothing, or
+    did not say), or, as a `poll`, for the SOA."""
 
     peer: Peer
     zone: bytes
     address: str
     serial: int | None
+    current: int
+    poll: bool = False
 
 
 def respond(
@@ -158,7 +161,8 @@ def _decide(
     view = zones.get(query.name)
     if view is None:  # an empty zone would unblock everything on a secondary that is taken over
         return dm.answer(query, dm.SERVFAIL), None
-    seen = Seen(peer, query.name, address, query.serial if query.type == dm.IXFR else None)
+    serial = query.serial if query.type == dm.IXFR else None
+    seen = Seen(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
     if query.type == dm.IXFR and query.serial is None:
         return dm.answer(query, dm.FORMERR), None
     if query.type == dm.AXFR and not tcp:

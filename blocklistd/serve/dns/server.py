@@ -18,8 +18,9 @@ from blocklistd.errors import BlocklistError, StoreError, without_text
 from blocklistd.limits import DNS_IDLE, DRAIN, WRITE_STALL
 from blocklistd.rpz.wire import Apex
 from blocklistd.serve.accept import Accepted, Acceptor
-from blocklistd.serve.connections import Connections, Holder
+from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
+from blocklistd.serve.dns.datagrams import asked_address, keep_address
 from blocklistd.serve.dns.notify import Notifier, Target
 from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.transfer import Sequence as Parts
@@ -39,19 +40,19 @@ Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
 """The view to send, its file verified: the newest if that one is damaged. None while the zone's files are damaged."""
 
 _DATAGRAM: Final = 4096
-_PKTINFO: Final = socket.IPV6_PKTINFO
-_PKTINFO4: Final = 8  # IP_PKTINFO of Linux; the socket module names it from Python 3.12 on
 
 
 class DnsServer:
-    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks. `clocks` answers Unix seconds:
-    the time that is believed, and, where it may differ, the system's."""
+    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks, `sent` of each one to which a
+    serial was sent to its end. `clocks` answers Unix seconds: the time that is believed, and, where it may differ, the
+    system's."""
 
     def __init__(
         self,
         zones: Zones,
         difference: Difference,
         seen: Callable[[Seen], None],
+        sent: Callable[[Seen, int], None],
         *,
         usable: Usable,
         connections: Connections | None = None,
@@ -64,6 +65,7 @@ class DnsServer:
         self._difference = difference
         self._usable = usable
         self._seen = seen
+        self._sent = sent
         self._stations = stations
         self._refusals = Refusals("dns")
         self._acceptor: Acceptor | None = None
@@ -102,10 +104,7 @@ class DnsServer:
         self._acceptor = Acceptor("dns", self._connections, self._protocol)
         self._acceptor.start(streams)
         for bound in datagrams:
-            if bound.family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                bound.setsockopt(socket.IPPROTO_IP, _PKTINFO4, 1)
+            keep_address(bound)
             loop.add_reader(bound, self._received, bound)
             self._datagrams.append(bound)
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -142,13 +141,14 @@ class DnsServer:
             wire, ancillary, _, source = bound.recvmsg(_DATAGRAM, 256)
         except OSError:
             return
-        address = source[0].partition("%")[0]
+        address = plain(source[0])
         answer, seen = respond(wire, self._zones, address, *self._clocks(), tcp=False)
         if isinstance(answer, Reply):
             self._count("udp", address, answer)
             with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
-                bound.sendmsg([answer.wire], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
-        self._notice(seen)
+                bound.sendmsg([answer.wire], asked_address(ancillary), 0, source)
+        if seen is not None:
+            self._seen(seen)
 
     # -- TCP -------------------------------------------------------------------------------------------------------
 
@@ -200,15 +200,18 @@ class DnsServer:
             answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True)
             if answer is None:
                 return
-            if seen is not None and not self._has_place(accepted, seen.peer):
-                return  # whoever is refused stays idle: a stranger that reads no answers makes room as well
+            if seen is not None:
+                if not self._has_place(accepted, seen.peer):
+                    return  # whoever is refused stays idle: a stranger that reads no answers makes room as well
+                self._seen(seen)
             if isinstance(answer, Reply):
                 self._count("tcp", accepted.address, answer)
                 await _send(writer, struct.pack("!H", len(answer.wire)) + answer.wire)
                 await asyncio.sleep(0)  # what was sent ahead is there already: the others have their turn here
             else:
-                await self._transfer(answer, writer)
-            self._notice(seen)
+                serial = await self._transfer(answer, writer)
+                if seen is not None and serial is not None:
+                    self._sent(seen, serial)
 
     def _has_place(self, accepted: Accepted, peer: Peer) -> bool:
         """Counts the connection as the subscriber's from now on, unless that has no place left."""
@@ -223,7 +226,8 @@ class DnsServer:
         if answer.refused:
             self._refusals.tell(address, answer.who, answer.refused)
 
-    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
+    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
+        """The serial that was sent to its end; None where the zone's files are damaged."""
         query = transfer.query
         asked = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
@@ -234,12 +238,14 @@ class DnsServer:
                 failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
                 self.answered["tcp", asked, dm.SERVFAIL] += 1
                 await _send(writer, struct.pack("!H", len(failure)) + failure)
-                return
+                return None
             kind = await self._send_all(replace(transfer, view=view), writer)
+            await _flushed(writer)
         finally:
             self.under_way[asked] -= 1
         self.transfers[kind] += 1
         self._stations.transferred(kind, time.perf_counter() - began)
+        return view.serial
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
         """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, once the
@@ -284,10 +290,6 @@ class DnsServer:
                 return "IXFR", ixfr(view.soa(), old.soa(transfer.since), goes, comes, *changed)
         return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
 
-    def _notice(self, seen: Seen | None) -> None:
-        if seen is not None:
-            self._seen(seen)
-
     # -- NOTIFY ----------------------------------------------------------------------------------------------------
 
     def announce(self, view: ZoneView) -> None:
@@ -327,21 +329,20 @@ class DnsServer:
             self._notifier.receive(wire, (source[0], source[1]))
 
 
-def _is_pktinfo(item: tuple[int, int, bytes]) -> bool:
-    return item[:2] in ((socket.IPPROTO_IPV6, _PKTINFO), (socket.IPPROTO_IP, _PKTINFO4))
-
-
-def _back(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
-    """The address that was asked, as the one to answer from (ip(7): ipi_spec_dst; the interface is left open)."""
-    level, kind, data = item
-    if level == socket.IPPROTO_IPV6:
-        return level, kind, data[:16] + struct.pack("@i", 0)
-    return level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4)
-
-
 async def _send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
     if writer.is_closing():  # uvloop raises RuntimeError for what is written then
         raise ConnectionResetError("the client went away")
     writer.write(data)
     async with asyncio.timeout(WRITE_STALL):
         await writer.drain()
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    """Waits until the kernel has all of it. Raises OSError, TimeoutError."""
+    transport = writer.transport
+    low, high = transport.get_write_buffer_limits()
+    transport.set_write_buffer_limits(0)
+    await _send(writer, b"")
+    transport.set_write_buffer_limits(high, low)
+    if writer.is_closing():
+        raise ConnectionResetError("the client went away")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -13,7 +12,7 @@ from blocklistd.config import Network
 from blocklistd.limits import KNOWN_HEADERS
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import Accepted
-from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in
+from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
 from blocklistd.serve.http.catalogue import Catalogue, ListView
 from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
@@ -117,7 +116,7 @@ class Access:
         """The last address that is no trusted proxy's: what stands before it, anybody may have written."""
         for part in reversed(",".join(headers).split(",")):
             try:
-                address = str(ipaddress.ip_address(part.strip().removeprefix("[").removesuffix("]")))
+                address = plain(part.strip().removeprefix("[").removesuffix("]"))
             except ValueError:
                 return None
             if not is_in(address, self.trusted_proxies):
