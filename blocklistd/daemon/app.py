@@ -1,6 +1,6 @@
 """The daemon: starts the parts in order, reloads them, and stops them in reverse.
 
-ports → lock → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule.
+owner → lock → ports → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule.
 SIGTERM → drain
 """
 
@@ -19,7 +19,7 @@ from blocklistd.config import Config, load
 from blocklistd.daemon import plans
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
-from blocklistd.daemon.start import bind_all, fixed_changes, open_store
+from blocklistd.daemon.start import bind_all, check_writable, fixed_changes, open_store, refuse_strangers
 from blocklistd.errors import BlocklistError, ConfigError, StoreError, told, without_text
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
@@ -56,9 +56,12 @@ class Application:
         asyncio.get_running_loop().set_exception_handler(loop.unheard)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
+            refuse_strangers(config.state_dir)
+            found = Store.found(config.state_dir)
+            stack.enter_context(found.locked())  # before the ports, which another daemon of this state_dir has as well
+            check_writable(found)
             sockets = bind_all(config, stack)
             certificate = ServedCertificate(config.feed.tls)
-            stack.enter_context(Store.found(config.state_dir).locked())
             metrics = Metrics()
             resources, lost = await self._open(metrics, stack)
             warming = asyncio.ensure_future(resources.jobs.warm())
@@ -104,6 +107,8 @@ class Application:
         alarms = Standing()
         high_water = HighWater(self._first.high_water or store.state_dir / "high-water", alarms)
         await asyncio.to_thread(high_water.open)
+        if self._first.high_water is not None:
+            await asyncio.to_thread(high_water.check_writable)
         try:
             lost = await database.reading(lambda connection: loss(connection, high_water.marks))
             self._clock.begin(await database.reading(newest_time))
