@@ -98,6 +98,7 @@ class SubscriberOperations:
             return made
 
         token, key = await self._database.writing(register)
+        self._zones.secondaries.forget(wish.id)
         await self._admit_or_later()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
