@@ -44,6 +44,16 @@ class ConfigProblem:
     found: str
     expected: str
 
+    def document(self) -> dict[str, str | int]:
+        """As `--json` has it."""
+        return {
+            "file": str(self.file),
+            "line": self.line,
+            "key": self.key,
+            "found": self.found,
+            "expected": self.expected,
+        }
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.key}: found {self.found}, expected {self.expected}"
 

@@ -96,7 +96,7 @@ SMALL_DIFF: Final = 2000  # changes that are rendered in a thread; more go to a 
 # -- signing -------------------------------------------------------------------------------------------------------
 RESIGN_SLACK: Final = 60.0  # seconds that a signature may be of the future: clocks differ
 RESIGN_PARTS: Final = 4  # roles are signed again after this part of their life
-CERTIFICATE_ALARM_DAYS: Final = 7  # before the feed's certificate expires
+CERTIFICATE_ALARM_DAYS: Final = 14  # before a certificate expires
 ROOT_ALARM_DAYS: Final = 60
 
 # -- client --------------------------------------------------------------------------------------------------------

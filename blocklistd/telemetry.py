@@ -74,7 +74,7 @@ UNHEARD: Final = Stations()
 
 
 ALARMS: Final = (
-    *("ahead", "certificate", "clock", "database", "frozen"),
+    *("ahead", "certificate", "clock", "configuration", "database", "frozen"),
     *("high-water", "housekeeping", "read-only", "root", "source"),
 )
 """The kinds of alarms, by what somebody has to look after."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from blocklistd.config import Secret
+from blocklistd.tls import load_certificate, server_context
+
+
+def context_of(cert: Path, key: Path) -> ssl.SSLContext:
+    """As the feed has it."""
+    context = server_context()
+    load_certificate(context, cert, Secret("file", str(key)))
+    return context
 
 
 def make_certificate(folder: Path, name: str, good_for: timedelta = timedelta(days=30)) -> tuple[Path, Path]:

@@ -31,6 +31,7 @@ GROUPS: Final = {
     "candidate": "What is held, and the decision on it.",
     "list": "Versions of a list, and their differences.",
     "subscriber": "Who may have which lists.",
+    "reload": "Read the configuration again.",
     "start-above": "After a loss of state: all numbers above one.",
     "keys": "Make the keys, and show them.",
     "audit": "Who did what, when.",

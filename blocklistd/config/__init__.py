@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import checks, names, values
+from blocklistd.config import checks, files, names, values
 from blocklistd.config.guards import Guards
 from blocklistd.config.net import Address, Network
-from blocklistd.config.page import BAD, Page, Reader, Spot, Wrong, compose
+from blocklistd.config.page import BAD, NamedFile, Page, Reader, Spot, Wrong, compose
 from blocklistd.config.reader import choice, given, keyed, mapping, one_of, only, optional, section, sequence, setting
 from blocklistd.config.secrets import Secret, credential
 from blocklistd.config.serving import ConnectionBounds, Dns, Feed, FeedTls, Ops
@@ -31,7 +32,7 @@ from blocklistd.config.sources import (
     entry_type,
 )
 from blocklistd.config.values import Schedule, duration, integer, text
-from blocklistd.errors import ConfigError
+from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Auth",
     "Basic",
     "Bearer",
+    "Checked",
     "ClientCert",
     "Config",
     "ConnectionBounds",
@@ -51,6 +53,7 @@ __all__ = [
     "Source",
     "SourceOptions",
     "Verify",
+    "check",
     "control_socket",
     "load",
     "status_socket_of",
@@ -85,7 +88,15 @@ def _signer(spot: Spot) -> Path | Secret | str:
     return _signer_file.convert(spot)
 
 
-_signer_file: Final[Reader[Path | Secret]] = one_of({"file": values.path, "credential": credential})
+def _online_key(spot: Spot) -> Path:
+    made = values.path.convert(spot)
+    spot.page.files.append(NamedFile(spot.key, spot.line, made, private=True))  # `keys init` makes it, perhaps later
+    return made
+
+
+_signer_file: Final[Reader[Path | Secret]] = one_of(
+    {"file": Reader(values.path.expected, _online_key), "credential": credential}
+)
 signer: Final = Reader("{file: PATH}, {credential: NAME} or a signer URI", _signer)
 
 
@@ -184,13 +195,39 @@ class Config:
 _whole: Final = section(Config, checks.document)
 
 
-def load(path: Path) -> Config:
-    """Reads and checks a configuration file. Raises ConfigError with everything that is wrong in it, by line."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A configuration that was read. A check and a reload refuse it for its `problems`, mostly those of the files that
+    it names; a start alarms, and serves what it can. `warnings` are no errors. `contents` are fingerprints of the files
+    that it names, `lines` the lines of what is written, both by key."""
+
+    config: Config
+    problems: tuple[ConfigProblem, ...]
+    warnings: tuple[ConfigProblem, ...]
+    contents: Mapping[str, str]
+    lines: Mapping[str, int]
+
+    def require(self) -> Config:
+        """Raises ConfigError where there is any problem."""
+        if self.problems:
+            raise ConfigError(list(self.problems))
+        return self.config
+
+
+def check(path: Path) -> Checked:
+    """Reads and checks a configuration file. Raises ConfigError with everything that is wrong, by line, where it is not
+    only what a start can do without."""
     page = Page(path)
     config = _document(page).read(_whole)
     if page.problems or config is BAD:
         raise _wrong(page)
-    return config
+    lines = {key: spot.line for key, spot in page.spots.items()}
+    return Checked(config, _sorted(page.tolerable), _sorted(page.warnings), files.contents(page), lines)
+
+
+def load(path: Path) -> Config:
+    """As `check`, of a configuration in which nothing is wrong. Raises ConfigError."""
+    return check(path).require()
 
 
 def control_socket(path: Path) -> Path:
@@ -198,7 +235,7 @@ def control_socket(path: Path) -> Path:
 
     The daemon goes on with what it read before. Raises ConfigError.
     """
-    page = Page(path)
+    page = Page(path, looks=False)
     _document(page).read(_whole)
     socket = page.parts.get("control", {}).get("socket")
     if not isinstance(socket, Path):
@@ -216,4 +253,8 @@ def _document(page: Page) -> Spot:
 
 
 def _wrong(page: Page) -> ConfigError:
-    return ConfigError(sorted(page.problems, key=lambda problem: problem.line))
+    return ConfigError(list(_sorted([*page.problems, *page.tolerable])))
+
+
+def _sorted(problems: list[ConfigProblem]) -> tuple[ConfigProblem, ...]:
+    return tuple(sorted(problems, key=lambda problem: problem.line))

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from blocklistd.config import files
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.page import Wrong
 from blocklistd.config.reader import Part, either
@@ -47,11 +48,12 @@ def verify(part: Part) -> None:
         part.report("key", proof.key)
         return
     try:
-        proof.read_key(path.read_bytes())
-    except OSError as error:
-        part.report("key", proof.key, f"{path}: {error.strerror}")
+        if path.is_file():
+            proof.read_key(path.read_bytes())
+    except OSError:  # closed to us: whether it is closed to the daemon is looked at later
+        pass
     except VerifyError:
-        part.report("key", proof.key, f"{path}, which is none")
+        part.tolerate("key", proof.key, f"{path}, which is none")
 
 
 def source(part: Part) -> None:
@@ -71,6 +73,7 @@ def source(part: Part) -> None:
     transport = TRANSPORTS[scheme_of(values["url"])] if part.has("url") else None
     if transport is not None and not transport.has_folders and part.written("pattern"):
         part.report("pattern", "no such key: the URL names no drop folder")
+    files.authority(part)
     if part.has("url", "verify"):
         _origin(part, TRANSPORTS[scheme_of(values["url"])], values["verify"])
 
@@ -148,7 +151,8 @@ def feed(part: Part) -> None:
 
 
 def document(part: Part) -> None:
-    """No two listeners want the same address."""
+    """No two listeners want the same address, and the files that were named are what they should be."""
+    files.look_at(part)
     taken: list[tuple[str, Address]] = []
     for section in ("feed", "dns", "ops"):
         for address in dict.fromkeys(part.page.parts.get(section, {}).get("listen", ())):

@@ -41,7 +41,13 @@ class Part:
         return [(node.value, node.start_mark.line + 1) for node in nodes if node.id == "scalar"]
 
     def report(self, name: str, expected: str, found: str = "", line: int = 0) -> None:
-        self.page.report(f"{self.key}.{name}" if self.key else name, expected, found, line)
+        self.page.report(self.dotted(name), expected, found, line)
+
+    def tolerate(self, name: str, expected: str, found: str) -> None:
+        self.page.tolerate(self.dotted(name), expected, found)
+
+    def dotted(self, name: str) -> str:
+        return f"{self.key}.{name}" if self.key else name
 
 
 def setting(reader: Reader[T], *, default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING) -> T:

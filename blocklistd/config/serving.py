@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from blocklistd.config import net, values
+from blocklistd.config import files, net, values
 from blocklistd.config.net import Address, Network
 from blocklistd.config.reader import choice, keyed, only, optional, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
@@ -58,7 +58,7 @@ class Feed:
     """The HTTPS feed for subscribers; without TLS only on loopback."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("::", 8443),))
-    tls: FeedTls | None = setting(optional(section(FeedTls)), default=None)
+    tls: FeedTls | None = setting(optional(section(FeedTls, files.pair)), default=None)
     public_url: str | None = setting(optional(net.public_url), default=None)
     public_dir: None = setting(only("off", None), default=None)
     rate_limit: None = setting(only("off", None), default=None)

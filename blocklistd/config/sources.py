@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import checks, net, values
+from blocklistd.config import checks, files, net, values
 from blocklistd.config.page import Reader
 from blocklistd.config.reader import choice, given, keyed, one_of, only, optional, section, sequence, setting, table
 from blocklistd.config.secrets import Secret, secret
@@ -49,7 +49,7 @@ class ClientCert:
 Auth = Bearer | Basic | ClientCert
 _bearer: Final[Reader[Auth]] = Reader(secret.expected, lambda spot: Bearer(token=secret.convert(spot)))
 _basic: Final[Reader[Auth]] = section(Basic)
-_client_cert: Final[Reader[Auth]] = section(ClientCert)
+_client_cert: Final[Reader[Auth]] = section(ClientCert, files.pair)
 _auth: Final = one_of({"bearer": _bearer, "basic": _basic, "client_cert": _client_cert})
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from blocklistd.config.page import Reader, Spot, Wrong
+from blocklistd.config.page import Reader, Spot, Wrong, shown
 from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
 
 Str = TypeVar("Str", bound=str)
@@ -62,7 +62,10 @@ def _size(spot: Spot) -> int:
 
 
 def _share(spot: Spot) -> float:
-    return float(match(r"([0-9]{1,6}(?:\.[0-9]{1,4})?)%", spot.text())[1]) / 100
+    percent = float(match(r"([0-9]{1,6}(?:\.[0-9]{1,4})?)%", spot.text())[1])
+    if percent > 100:
+        spot.page.tolerate(spot.key, "a share up to 100%", shown(spot.node), spot.line)
+    return min(percent, 100.0) / 100
 
 
 duration: Final = Reader("a duration like 30s, 15m, 6h or 14d", lambda spot: _duration(spot.text()))
@@ -148,24 +151,22 @@ def _socket_path(spot: Spot) -> Path:
 
 def _file(spot: Spot) -> Path:
     made = path.convert(spot)
-    try:
-        if not made.is_file():
-            raise Wrong(found=f"{made}, " + ("which is no file" if made.exists() else "which does not exist"))
-    except OSError as error:
-        raise Wrong(found=f"{made}: {error.strerror}") from None
+    spot.names(made, "a file")
     return made
 
 
 def _pem(spot: Spot) -> Path:
     import ssl
 
-    made = _file(spot)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
-    except ssl.SSLError:
-        raise Wrong(found=f"{made}, which holds none") from None
-    except OSError as error:
-        raise Wrong(found=f"{made}: {error.strerror}") from None
+    made = path.convert(spot)
+    expected = "a file with certificates in PEM"
+    if spot.names(made, expected):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
+        except ssl.SSLError:
+            spot.page.tolerate(spot.key, expected, f"{made}, which holds none", spot.line)
+        except OSError:  # closed to us: whether it is closed to the daemon is looked at later
+            pass
     return made
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from blocklistd.config import Config
+from blocklistd.config.files import RENEW
 from blocklistd.config.values import written
+from blocklistd.errors import ConfigProblem
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import Trust
 from blocklistd.store.files import is_read_only
 from blocklistd.store.pulls import source_states
 from blocklistd.times import CheckedClock, rfc3339
-from blocklistd.tls import ServedCertificate
 
 
 class Alarms:
@@ -26,17 +27,30 @@ class Alarms:
         self,
         resources: Resources,
         trust: Trust,
-        certificate: ServedCertificate,
         clock: CheckedClock,
         config: Callable[[], Config],
     ) -> None:
         self._clock = clock
         self._resources = resources
         self._trust = trust
-        self._certificate = certificate
         self._config = config
         self.due: datetime | None = None
         """When the next source becomes overdue or frozen, as the last look found it."""
+        self.certificates: Mapping[str, datetime] = {}
+        """When each certificate that is used expires, by its key."""
+
+    def found_at_start(self, problems: Iterable[ConfigProblem]) -> None:
+        """What a reload would refuse: the daemon serves what it can without."""
+        texts: dict[str, list[str]] = {}
+        for problem in problems:
+            texts.setdefault(problem.key, []).append(str(problem))
+        for key, found in texts.items():
+            cure = "mend it, then run `blocklistd reload`"
+            self._resources.alarms.stand("configuration", key, f"{'; '.join(found)}: {cure}")
+
+    def mended(self) -> None:
+        """A configuration in which nothing is wrong runs."""
+        self._resources.alarms.end("configuration")
 
     def look_at_clock(self) -> None:
         self._clock()
@@ -47,13 +61,18 @@ class Alarms:
         now, alarms = self._resources.clock(), self._resources.alarms
         self._look_at_disk()
         alarms.stand("root", text=self._trust.alarm(now))
-        until, text = self._certificate.good_until, None
-        if until is not None and until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
-            ends = "expires" if until > now else "expired"
-            cure = "renew the certificate, then run `systemctl reload blocklistd`"
-            text = f"feed.tls.cert {ends} on {rfc3339(until)}: {cure}"
-        alarms.stand("certificate", text=text)
+        self._look_at_certificates(now)
         await self._sources(now)
+
+    def _look_at_certificates(self, now: datetime) -> None:
+        alarms = self._resources.alarms
+        for gone in alarms.subjects("certificate") - self.certificates.keys():
+            alarms.stand("certificate", gone)
+        for key, until in self.certificates.items():
+            text = None
+            if until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
+                text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
+            alarms.stand("certificate", key, text)
 
     def _look_at_disk(self) -> None:
         store, text = self._resources.store, None

@@ -1,6 +1,6 @@
 """The daemon: starts the parts in order, reloads them, and stops them in reverse.
 
-ports → lock → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule.
+owner → lock → ports → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule.
 SIGTERM → drain
 """
 
@@ -10,20 +10,19 @@ import asyncio
 import functools
 import logging
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final
 
-from blocklistd.config import Config, load
-from blocklistd.daemon import plans
+from blocklistd.config import Checked
+from blocklistd.daemon import reloading
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
-from blocklistd.daemon.start import bind_all, fixed_changes, open_store
-from blocklistd.errors import BlocklistError, ConfigError, DatabaseDamagedError, StoreError, told, without_text
+from blocklistd.daemon.start import bind_all, check_writable, open_store, refuse_strangers
+from blocklistd.errors import DatabaseDamagedError, StoreError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
-from blocklistd.ops import logs, loop, systemd
+from blocklistd.ops import loop, systemd
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import load_trust
@@ -48,12 +47,12 @@ DAMAGED: Final = (
 class Application:
     """One daemon on one state_dir."""
 
-    def __init__(self, config: Config) -> None:
-        self._first = config
+    def __init__(self, read: Checked) -> None:
+        self._read = read
+        self._first = read.config
         self._clock = CheckedClock()
         self._stopping = asyncio.Event()
         self._ready = False
-        self._reloading = asyncio.Lock()
 
     async def run(self) -> None:
         """Starts, serves until SIGTERM or SIGINT, drains. Raises BlocklistError where it can't start."""
@@ -61,16 +60,21 @@ class Application:
         asyncio.get_running_loop().set_exception_handler(loop.unheard)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
+            refuse_strangers(config.state_dir)
+            found = Store.found(config.state_dir)
+            stack.enter_context(found.locked())  # before the ports, which another daemon of this state_dir has as well
+            check_writable(found)
             sockets = bind_all(config, stack)
             certificate = ServedCertificate(config.feed.tls)
-            stack.enter_context(Store.found(config.state_dir).locked())
             metrics = Metrics()
             resources, lost = await self._open(metrics, stack)
             warming = asyncio.ensure_future(resources.jobs.warm())
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
-            self._parts = parts = Parts(config, resources, self._clock, metrics, trust, certificate)
+            self._parts = parts = Parts(self._read, resources, self._clock, metrics, trust, certificate)
             parts.alarms.look_at_clock()
+            parts.alarms.found_at_start(self._read.problems)
+            reloading.warn(self._read)
             if lost is None:
                 try:
                     await parts.start()
@@ -112,6 +116,8 @@ class Application:
         alarms = Standing()
         high_water = HighWater(self._first.high_water or store.state_dir / "high-water", alarms)
         await asyncio.to_thread(high_water.open)
+        if self._first.high_water is not None:
+            await asyncio.to_thread(high_water.check_writable)
         try:
             lost = await database.reading(lambda connection: loss(connection, high_water.marks))
             self._clock.begin(await database.reading(newest_time))
@@ -125,7 +131,7 @@ class Application:
         running = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             running.add_signal_handler(name, self._stopping.set)
-        running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self.reload()))
+        running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
     async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
         """Finishes what a crash interrupted between two stages. What fails is tried again, behind what is served."""
@@ -155,36 +161,3 @@ class Application:
             return ["stopping"], []
         found = self._parts.readiness()
         return [*([] if self._ready else ["starting"]), *found.down], found.wrong
-
-    # -- reload ----------------------------------------------------------------------------------------------------
-
-    async def reload(self) -> None:
-        """One reload after the other. Never raises: nobody would hear of it."""
-        async with self._reloading:
-            try:
-                await self._reload(self._parts)
-            except Exception as error:
-                log.error("the reload did not come to its end: %s", told(error), exc_info=without_text(error))
-
-    async def _reload(self, parts: Parts) -> None:
-        """SIGHUP: all of the new configuration, or, with every error in the log, none of it."""
-        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            parts.resources.database.require()
-            new = await asyncio.to_thread(load, parts.config.path)
-            if changed := fixed_changes(parts.config, new):
-                raise StoreError(f"{', '.join(changed)} can only be changed by a restart")
-            await parts.configure(new, await asyncio.to_thread(plans.source_plans, new))
-        except (BlocklistError, OSError) as error:
-            problems = error.problems if isinstance(error, ConfigError) else [error]
-            for problem in problems:
-                log.error("reload refused, the running configuration stays: %s", problem)
-        else:
-            logs.configure(new.ops.log.level, new.ops.log.format)
-            await loop.in_turn(
-                parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.look_for_alarms
-            )
-            log.info("reloaded %s", new.path)
-            await parts.reconciling.reconcile()
-        finally:
-            systemd.notify("READY=1")

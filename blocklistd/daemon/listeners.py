@@ -60,7 +60,7 @@ class Listeners:
             ServingCollector(
                 parts.resources.jobs, self._feed, parts.catalogue, lambda: look()[0], parts.resources.store.state_dir
             ),
-            AlarmCollector(parts.resources.alarms),
+            AlarmCollector(parts.resources.alarms, lambda: parts.alarms.certificates),
         ):
             parts.metrics.registry.register(collector)
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Mapping
 from typing import Final
 
-from blocklistd.config import Config, Dns
+from blocklistd.config import Checked, Config, Dns
 from blocklistd.daemon import plans
 from blocklistd.daemon.alarms import Alarms
 from blocklistd.daemon.housekeeping import Housekeeping
@@ -26,6 +27,7 @@ from blocklistd.daemon.operations.sources import SourceOperations
 from blocklistd.daemon.operations.state import StateOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.daemon.readiness import Readiness, readiness
+from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.errors import told
 from blocklistd.model import ListId, Sha256, SourceId
@@ -57,11 +59,12 @@ log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """`config` is what runs now. `checked` is the clock of `resources`, `trust` signs, `certificate` is the feed's."""
+    """`config` is what runs now, `read` the first one. `checked` is the clock of `resources`, `trust` signs,
+    `certificate` is the feed's."""
 
     def __init__(
         self,
-        config: Config,
+        read: Checked,
         resources: Resources,
         checked: CheckedClock,
         metrics: Metrics,
@@ -69,7 +72,7 @@ class Parts:
         certificate: ServedCertificate,
     ) -> None:
         store, database, clock = resources.store, resources.database, resources.clock
-        self.config = config
+        config = self.config = read.config
         self.resources = resources
         self.metrics = metrics
         self.certificate = certificate
@@ -98,6 +101,7 @@ class Parts:
         repair = Repair(resources, self.releases, self.reconciling, self.zones)
         self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._pulled)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
+        self.reloading = Reloading(self, read)
         # what operators ask for, and what is done by itself
         sources = SourceOperations(self.configured, database, self.pipeline, clock)
         subscribers = SubscriberOperations(
@@ -112,7 +116,7 @@ class Parts:
             subscribers,
             KeyOperations(trust, clock),
             AuditOperations(database),
-            StateOperations(resources, checked, self.resume),
+            StateOperations(resources, checked, self.resume, self.reloading.run),
         )
         self.upkeep = Upkeep(
             resources,
@@ -124,7 +128,7 @@ class Parts:
             subscribers.catch_up,
             self.configured,
         )
-        self.alarms = Alarms(resources, trust, certificate, checked, self.configured)
+        self.alarms = Alarms(resources, trust, checked, self.configured)
         self.housekeeping = Housekeeping(
             resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.duties, self.configured
         )
@@ -151,10 +155,13 @@ class Parts:
 
     # -- configure -------------------------------------------------------------------------------------------------
 
-    async def configure(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
-        """Hands the sections to the parts. `sources` are `plans.source_plans(config)`."""
+    async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
+        """Hands the sections to the parts. `sources` are `plans.source_plans(config)`. Raises BlocklistError, and
+        changes nothing, where the certificate can't be loaded; a start goes on without."""
         await asyncio.to_thread(self._ensure_lists, config.lists)
-        self.certificate.load(config.feed.tls)  # here, behind what may refuse the configuration
+        if not starting:
+            self.certificate.load(config.feed.tls)  # here, behind what may refuse the configuration
+        self.alarms.certificates = await asyncio.to_thread(plans.certificates, config)
         self.connections[0].bounds = config.feed.connections
         self.connections[1].bounds = (config.serves_dns or Dns()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
@@ -185,7 +192,8 @@ class Parts:
 
     async def start(self) -> None:
         """Serves what the store has."""
-        await self.configure(self.config, await asyncio.to_thread(plans.source_plans, self.config))
+        made = await asyncio.to_thread(functools.partial(plans.source_plans, self.config, starting=True))
+        await self.configure(self.config, made, starting=True)
         await self.serve_lists()
         await self.operations.subscribers.admit_known()
         self.resumed.set()
@@ -194,7 +202,6 @@ class Parts:
         """Serves nothing and makes nothing, from the start on: 503 and SERVFAIL to everybody. The control socket
         answers."""
         log.critical("%s", reason)
-        self.certificate.load(self.config.feed.tls)
         self.halted = self.access.halted = self.resources.database.halted = reason
         self.served_zones.halted = True
 
@@ -241,6 +248,8 @@ class Parts:
         if self.halted is not None:
             return Readiness([self.halted], self.resources.alarms.texts())
         found = readiness(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
+        if self.certificate.unusable is not None:
+            found.down.append(self.certificate.unusable)
         found.wrong.extend(self.resources.alarms.texts())
         return found
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from apscheduler.triggers.base import BaseTrigger
 
 from blocklistd.compose.guard import DailyLimits
-from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
-from blocklistd.errors import ConfigError, ConfigProblem
+from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone, files
+from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.pipeline.receive import SourcePlan
@@ -72,26 +72,40 @@ def peer(found: Subscriber) -> Peer:
     )
 
 
-def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
-    """Raises VerifyError where a key can't be read, and ConfigError with all the secrets that can't."""
+def source_plans(config: Config, *, starting: bool = False) -> dict[SourceId, SourcePlan]:
+    """Raises ConfigError with all the secrets that can't be read, and BlocklistError or OSError for another file. At a
+    start nothing is raised: each pull of such a source fails, with this as its reason."""
     made: dict[SourceId, SourcePlan] = {}
     problems: list[ConfigProblem] = []
     for name, found in config.sources.items():
         try:
             made[name] = _source_plan(found, config)
-        except ConfigError as error:
-            problems += error.problems
+        except (BlocklistError, OSError) as error:
+            if starting:
+                made[name] = _source_plan(found, config, _reason(error))
+            elif isinstance(error, ConfigError):
+                problems += error.problems
+            else:
+                raise
     if problems:
         raise ConfigError(problems)
     return made
 
 
-def _source_plan(found: Source, config: Config) -> SourcePlan:
+def _reason(error: BlocklistError | OSError) -> str:
+    text = f"{error.filename or 'TLS'}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return f"{text}; mend it, then run `blocklistd reload`"
+
+
+def _source_plan(found: Source, config: Config, unusable: str = "") -> SourcePlan:
     verify = found.verify
-    key = PROOFS[verify.method].read_key(verify.key.read_bytes()) if verify.key is not None else None
+    key = None
+    if verify.key is not None and not unusable:
+        key = PROOFS[verify.method].read_key(verify.key.read_bytes())
     return SourcePlan(
         id=found.id,
-        request=_request(found),
+        unusable=unusable,
+        request=_request(found, usable=not unusable),
         format=found.format,
         fields=dict(found.fields),
         defaults=dict(found.defaults),
@@ -115,10 +129,10 @@ def evidence_bound(found: Source) -> Bound:
     return Bound(found.evidence.keep, found.evidence.max_bytes)
 
 
-def _request(found: Source) -> Callable[[Validators], Request]:
-    headers, context, elsewhere = _authorization(found.auth), None, None
+def _request(found: Source, *, usable: bool = True) -> Callable[[Validators], Request]:
+    headers, context, elsewhere = _authorization(found.auth if usable else None), None, None
     transport = transport_of(found.url)
-    if not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
+    if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
         # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
         pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls
@@ -160,6 +174,21 @@ def _tls(found: Source) -> ssl.SSLContext:
     if isinstance(found.auth, ClientCert):
         load_certificate(context, found.auth.cert, found.auth.key)
     return context
+
+
+def certificates(config: Config) -> dict[str, datetime]:
+    """When each certificate that is used ends, by key: the first of a chain, the last of a source's authorities."""
+    chains = {"feed.tls.cert": config.feed.tls.cert} if config.feed.tls else {}
+    found = {}
+    for name, source in config.sources.items():
+        if isinstance(source.auth, ClientCert):
+            chains[f"sources.{name}.auth.client_cert.cert"] = source.auth.cert
+        if source.ca is not None and (pinned := files.chain(source.ca)):
+            found[f"sources.{name}.ca"] = max(ends for _, ends in pinned)
+    for key, path in chains.items():
+        if chain := files.chain(path):
+            found[key] = min(ends for _, ends in chain)
+    return found
 
 
 def trigger(found: Source) -> BaseTrigger:

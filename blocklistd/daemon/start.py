@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import pwd
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import Address, Config, ConnectionBounds, Dns
-from blocklistd.errors import DatabaseDamagedError, store_errors
+from blocklistd.errors import DatabaseDamagedError, StoreError, store_errors
 from blocklistd.serve.http.listener import bind
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
@@ -29,8 +31,75 @@ FIXED: Final = (
 """Keys that a reload can't change: the daemon has them open."""
 
 
+def refuse_strangers(state_dir: Path) -> None:
+    """Nobody but the owner of the state_dir runs its daemon: what another user makes there is closed to the owner's.
+
+    Raises StoreError, before anything there is touched.
+    """
+    try:
+        owner = state_dir.stat().st_uid
+    except OSError:  # not there yet, or closed to us: whoever opens it says so
+        return
+    if owner != os.geteuid():
+        its, ours = _user(owner), _user(os.geteuid())
+        raise StoreError(
+            f"{state_dir} belongs to {its}, and this is {ours}: expected the owner of the state_dir. Start it by "
+            f"`systemctl start blocklistd` or `runuser -u {its} -- blocklistd serve`, or give this daemon a state_dir "
+            f"of its own"
+        )
+
+
+def check_writable(store: Store) -> None:
+    """Looks whether the daemon can read what is in the state_dir, and write where it will. Raises StoreError."""
+    if store.read_only:
+        return
+    found: list[str] = []
+    with store_errors(store.state_dir):
+        _look_at(store.state_dir, found)
+    if found:
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        ours = _user(os.geteuid())
+        raise StoreError(
+            f"{found[0]}{more}: expected files and folders that {ours}, who runs the daemon, can read and write: "
+            f"`chown -R {ours}: {store.state_dir}`, and give back modes that were taken away (folders 0700, files 0600)"
+        )
+
+
+def _look_at(folder: Path, found: list[str]) -> None:
+    """Adds a text for each file and folder in there which is not as the daemon made it."""
+    if text := _closed(folder, os.R_OK | os.W_OK | os.X_OK):
+        found.append(text)
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _look_at(Path(entry.path), found)
+            elif text := _closed(Path(entry.path), os.R_OK):
+                found.append(text)
+
+
+def _closed(path: Path, wanted: int) -> str | None:
+    """What keeps the daemon from it; None where nothing does, and where it is gone meanwhile."""
+    try:
+        owner = path.stat().st_uid
+    except FileNotFoundError:
+        return None
+    if owner != os.geteuid():
+        return f"{path} belongs to {_user(owner)}"
+    if not os.access(path, wanted):
+        return f"{path} has the mode {path.stat().st_mode & 0o7777:04o}"
+    return None
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
 def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
-    """All ports before anything else: a port that is taken is known before the state is touched."""
+    """All ports before the database is opened: a port that is taken is known before the state is touched."""
     feed, ops = config.feed, config.ops
     sockets = {
         "feed": [bind(address, "feed.listen") for address in feed.listen],

@@ -196,11 +196,14 @@ class ServingCollector(Collector):
 
 @dataclass(eq=False)
 class AlarmCollector(Collector):
-    """The alarms that stand, by kind."""
+    """The alarms that stand, by kind; and when certificates expire, by the key that names them."""
 
     alarms: Standing
+    certificates: Callable[[], Mapping[str, datetime]]
 
     def collect(self) -> Iterator[Metric]:
+        ends = "When the certificate that this key of the configuration names expires"
+        yield from _gauges("certificate", self.certificates().items(), ("expires_timestamp_seconds", ends, _unix))
         kinds = [(kind, len(self.alarms.subjects(kind))) for kind in ALARMS]
         yield from _gauges("alarm", kinds, ("standing", "Alarms of this kind that stand: `status` says which", float))
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import DamagedError, JobError, ParseError, StaleError, StoreError, VerifyError
+from blocklistd.errors import DamagedError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
 from blocklistd.jobs.sandbox import INTAKE, JobLimits
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import DECOMPRESSED_FACTOR, INTAKE_FILE, MAX_FUTURE
@@ -45,7 +45,8 @@ log: Final = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
     """A source's configuration as the pipeline needs it. `proof` is one of PROOFS, `key` what it made of its key file;
-    `lists` are those that the source contributes to, in any order."""
+    `lists` are those that the source contributes to, in any order. `unusable`: why each pull fails, where a file
+    that the source needs can't be read."""
 
     id: SourceId
     request: Callable[[Validators], Request]
@@ -60,6 +61,7 @@ class SourcePlan:
     max_future: timedelta = MAX_FUTURE
     max_age: timedelta = timedelta.max
     options: dict[str, Any] = field(default_factory=dict)
+    unusable: str = ""
 
     @property
     def proves_origin(self) -> bool:
@@ -118,6 +120,9 @@ class Reception:
 
         Body and signature are two requests, and a hotline may publish between them: on a mismatch, once more.
         """
+
+        if plan.unusable:
+            raise FetchError(plan.unusable)
 
         def known(connection: Connection) -> SourceState:
             return source_state(connection, plan.id, plan.settings)

@@ -115,6 +115,11 @@ class Secondaries:
         """The serial that the secondary holds now."""
         return sighting.confirmed(self._clock())
 
+    def forget(self, subscriber: str) -> None:
+        """The id is another subscriber's from now on."""
+        for known in [known for known in self.sightings if known[0] == subscriber]:
+            del self.sightings[known]
+
     def lag(self, connection: Connection, zone: str, serial: int | None) -> float | None:
         """Seconds since there is something newer than this serial; None where it is not known."""
         if serial is None:

@@ -8,6 +8,7 @@ stand for another content by now.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,16 @@ class HighWater:
                 self._path.replace(aside)
                 text = f"{aside} is no high-water file, and another was begun: nothing shows whether a number was lost"
                 self._alarms.stand("high-water", "damaged", text)
+
+    def check_writable(self) -> None:
+        """At a start, before there is anything to write: an alarm where a new file could not be made."""
+        if self._path is None:
+            return
+        try:
+            with store_errors(self._path.parent), tempfile.TemporaryFile(dir=self._path.parent):
+                pass
+        except StoreError as error:
+            self._alarms.stand("high-water", "write", f"the high-water file can't be written: {error}")
 
     def show_list(
         self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
 from blocklistd.errors import SubscriberError
 from blocklistd.kinds.hash import DIGITS
@@ -87,11 +87,17 @@ def add(
 ) -> tuple[str, TsigKey]:
     """Registers a subscriber; its token, which is not kept, and its key. `lists` and `zones` are those that exist.
 
+    The id of a revoked subscriber can be given anew: its row and its keys make way, and the audit says who had it.
     Raises SubscriberError with what is wrong.
     """
     _check(wish, lists, zones)
-    if connection.execute(select(subscribers.c.id).where(subscribers.c.id == wish.id)).first():
-        raise SubscriberError(f"subscriber {wish.id} exists already: choose another id (a revoked one stays taken)")
+    before = connection.execute(select(subscribers.c.revoked).where(subscribers.c.id == wish.id)).first()
+    if before is not None and before.revoked is None:
+        raise SubscriberError(
+            f"subscriber {wish.id} exists already: choose another id, or `blocklistd subscriber revoke {wish.id}` first"
+        )
+    if before is not None:
+        _forget(connection, wish.id)
     token = secrets.token_urlsafe(TOKEN_BYTES)
     name = f"{wish.id}-{secrets.token_hex(4)}"
     key = TsigKey(name, wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
@@ -111,6 +117,13 @@ def add(
         for value in dict.fromkeys(values):
             connection.execute(table.insert().values({"subscriber": wish.id, column: value}))
     return token, key
+
+
+def _forget(connection: Connection, subscriber: str) -> None:
+    """Removes a revoked subscriber, so that nothing it had or could sign with is the next one's."""
+    for table in (tsig_keys, subscriber_lists, subscriber_zones, subscriber_notify, subscriber_addresses):
+        connection.execute(delete(table).where(table.c.subscriber == subscriber))
+    connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
 
 
 def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:

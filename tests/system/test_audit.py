@@ -56,6 +56,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert daemon.approve(approved)["version"] == 2
         daemon.subscriber("isp", "national")
         assert daemon.ask("subscriber revoke", id="isp").status == 200
+        assert daemon.ask("reload").status == 200
         assert daemon.ask("start-above", number=1000).status == 200
         lines = audit(daemon)
         said = [(line["action"], line["object"], line["actor"], line["uid"]) for line in lines]
@@ -69,6 +70,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
             ("candidate approve", approved, *me),
             ("subscriber add", "isp", *me),
             ("subscriber revoke", "isp", *me),
+            ("reload", "configuration", *me),
             ("start-above", "1000", *me),
         ]
         changing = {name for name, command in COMMANDS.items() if command.changes}

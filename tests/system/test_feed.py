@@ -119,6 +119,15 @@ def test_a_revoked_token_is_unknown(feed: Feed) -> None:
     assert feed.daemon.get("/v1/lists/national", token).status == 401
 
 
+def test_after_a_revoke_its_id_can_be_given_anew_and_the_old_token_stays_unknown(feed: Feed) -> None:
+    old = feed.daemon.subscriber("comes-back", "national")
+    assert feed.daemon.ask("subscriber revoke", id="comes-back").status == 200
+    new = feed.daemon.subscriber("comes-back", "national")
+    assert feed.daemon.get("/v1/lists/national", old).status == 401
+    assert feed.daemon.get("/v1/lists/national", new).status == 200
+    assert feed.daemon.ask("subscriber show", id="comes-back").json["revoked"] is None
+
+
 def test_before_its_first_version_a_list_is_empty_and_has_no_target(feed: Feed, token: str) -> None:
     status = feed.daemon.get("/v1/lists/empty", token).json
     assert (status["version"], status["entries"]) == (0, 0)

@@ -156,7 +156,7 @@ def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
         (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         (
             right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
-            "feed.tls (that there is any) can",
+            "feed.tls (that there is any): found another value than the one that runs",
         ),
         ("{", "reload refused"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -177,6 +178,14 @@ def test_keys_that_root_makes_belong_to_the_daemons_user(tmp_path: Path) -> None
     for path in (tmp_path / "keys", tmp_path / "keys/online.pem", tmp_path / "state/root/1.root.json"):
         assert path.stat().st_uid == nobody, path
     assert (tmp_path / "root").stat().st_uid == 0, "what is taken off the host stays root's"
+
+
+def test_keys_show_prints_the_root_that_subscribers_start_from(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        shown = daemon.cli("keys", "show", "--root", "-c", str(daemon.path))
+        assert shown.stdout == daemon.root.read_bytes()
+        as_json = daemon.cli("keys", "show", "--root", "--json", "-c", str(daemon.path))
+        assert json.loads(as_json.stdout) == json.loads(daemon.root.read_bytes())
 
 
 def test_keys_init_where_one_may_not_look_is_a_line(tmp_path: Path) -> None:

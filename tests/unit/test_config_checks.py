@@ -135,7 +135,6 @@ def test_a_timestamp_lives_no_longer_than_a_list(
 
 def test_the_feed_is_plain_on_loopback_only(tmp_path: Path) -> None:
     make_certificate(tmp_path / "feed.pem")
-    (tmp_path / "feed.key").write_text("key")
     assert read(tmp_path, "feed: {listen: ['127.0.0.1:1', '[::1]:1']}").feed.tls is None
     (problem,) = problems(tmp_path, "feed:\n  listen: ['127.0.0.1:1', '192.0.2.1:1']\n  tls:\n")
     assert (problem.line, problem.key) == (3, "feed.tls")

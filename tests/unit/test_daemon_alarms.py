@@ -58,10 +58,9 @@ class Scene:
         checked: Any = clock
         checked.wrong = None
         trust: Any = SimpleNamespace(alarm=lambda now: None)
-        certificate: Any = SimpleNamespace(good_until=None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = print
-        self.alarms = Alarms(resources, trust, certificate, checked, lambda: self.config)
+        self.alarms = Alarms(resources, trust, checked, lambda: self.config)
         self.housekeeping = Housekeeping(
             resources, self.scheduler, nobody, nobody, self.alarms, Duties(self.standing), lambda: self.config
         )

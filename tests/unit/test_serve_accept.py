@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from blocklistd.config import Address, ConnectionBounds, Secret
+from blocklistd.config import Address, ConnectionBounds
 from blocklistd.serve import accept
 from blocklistd.serve.accept import file_ceiling
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.http.listener import Listener, accepted_of, bind, while_connected
-from blocklistd.tls import server_context
-from tests.certificates import make_certificate
+from tests.certificates import context_of, make_certificate
 from tests.unit.test_serve_http_listener import REQUEST, WITHIN, answer, end, hello
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -88,7 +87,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def tls(tmp_path: Path) -> ssl.SSLContext:
     cert, key = make_certificate(tmp_path, "feed")
-    return server_context(cert, Secret("file", str(key)))
+    return context_of(cert, key)
 
 
 async def test_an_address_that_has_all_its_connections_loses_the_longest_idle(serve: Serve, connect: Connect) -> None:

@@ -69,6 +69,25 @@ def test_quoted_fields_hold_commas_quotes_and_newlines_and_numbers_are_those_of_
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        *(
+            (text, True)
+            for text in ("2026-11-20", "2026-11-20T10:20:30Z", "2026-11-20 10:20", "2026-11-20T10:20:30.5+01:00")
+        ),
+        *((text, False) for text in ("notadate", "2026-13-01", "2026-02-30", "20.11.2026", "1700000000", "2026")),
+        *((text, False) for text in ("2026-11-20T25:00", "2026-11-20 at noon", "2026-W47-5")),
+    ],
+)
+def test_an_attribute_that_should_be_a_date_and_is_none_is_left_out_and_counted(text: str, kept: bool) -> None:
+    for key in ("verified_at", "expires"):
+        options = FormatOptions({"value": "url", key: "date"}, {"type": "url"})
+        (record,) = read(f"url,date\n{A},{text}\n", options)
+        assert isinstance(record, Record)
+        assert (record.attributes, record.dropped) == (({key: text}, 0) if kept else ({}, 1))
+
+
+@pytest.mark.parametrize(
     ("header", "problem"),
     [
         ("link,kind", "no column 'url' .* among its 2"),

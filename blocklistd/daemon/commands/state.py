@@ -1,19 +1,46 @@
-"""`start-above`."""
+"""`reload`, `start-above`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import click
 
-from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Values, number
+from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Ending, Values, number
+from blocklistd.errors import ConfigProblem
 
 
 def _show(document: Document, values: Values) -> None:
     click.echo(f"a new session has begun; every version and serial is above {document['above']} from now on")
 
 
+def _reloaded(document: Document, values: Values) -> None:
+    if document["errors"]:
+        return
+    for one in document["changed"]:
+        click.echo(f"{one['key']}: {one['change']}")
+    if not document["changed"]:
+        click.echo("read again: nothing changed")
+
+
+def _reload_ending(document: Document, values: Values) -> Ending | None:
+    if not document["errors"]:
+        return None
+    lines = [str(ConfigProblem(**one | {"file": Path(one["file"])})) for one in document["errors"]]
+    return Ending(2, "\n".join(["the reload is refused, the running configuration stays:", *lines]))
+
+
 COMMANDS: Final = (
+    Command(
+        "reload",
+        "Read the configuration again, and print what changed; or every error, with exit 2: then nothing changed.",
+        ADMIN,
+        lambda daemon, call: daemon.state.reload(call.act),
+        _reloaded,
+        changes=True,
+        end=_reload_ending,
+    ),
     Command(
         "start-above",
         "After a loss of state: a new session, all numbers above N.",

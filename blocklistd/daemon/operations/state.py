@@ -1,26 +1,57 @@
-"""What a command does with all of the state: begins it anew above a number."""
+"""What a command does with all of the daemon: the configuration read again, all numbers begun anew."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from sqlalchemy import Connection
 
 from blocklistd.daemon.commands.command import Document
+from blocklistd.errors import ConfigError, StoreError
 from blocklistd.model import Act
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit
 from blocklistd.store.numbers import believe_clock, start_above
 from blocklistd.times import CheckedClock
 
+log: Final = logging.getLogger(__name__)
+
 
 class StateOperations:
-    """`resume` serves what the store has, as a start does."""
+    """`resume` serves what the store has, as a start does. `reload` answers what changed."""
 
-    def __init__(self, resources: Resources, clock: CheckedClock, resume: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        clock: CheckedClock,
+        resume: Callable[[], Awaitable[None]],
+        reload: Callable[[], Awaitable[Sequence[tuple[str, str]]]],
+    ) -> None:
         self._resources = resources
         self._clock = clock
         self._resume = resume
+        self._reload = reload
+
+    async def reload(self, act: Act) -> Document:
+        """Reads the configuration again: what changed, or every error. Raises StoreError where a part of the state
+        keeps it from running."""
+        try:
+            changed = await self._reload()
+        except ConfigError as error:
+            return {"errors": [problem.document() for problem in error.problems], "changed": []}
+        except OSError as error:
+            raise StoreError(f"the running configuration stays: {error.filename}: {error.strerror}") from None
+        detail = {"changed": [key for key, _ in changed]}
+        now = self._resources.clock()
+        try:
+            await self._resources.database.writing(
+                lambda connection: audit.append(connection, act, "configuration", now=now, detail=detail)
+            )
+        except StoreError as error:
+            log.error("the reload is done, but could not be written into the audit: %s", error)
+        return {"errors": [], "changed": [{"key": key, "change": change} for key, change in changed]}
 
     async def start_above(self, number: int, act: Act) -> Document:
         """Whoever begins anew has looked at the clock as well. Raises RefusedError for a number that is too low or too

@@ -102,6 +102,7 @@ class SubscriberOperations:
 
         private = await asyncio.to_thread(self._private_ca)  # before: what fails behind it would lose the token
         token, key = await self._database.writing(register)
+        self._zones.secondaries.forget(wish.id)
         await self._admit_or_later()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}

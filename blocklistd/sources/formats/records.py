@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO, Final, NamedTuple
 
 from blocklistd.errors import ParseError
@@ -21,6 +22,9 @@ _CR: Final = re.compile(rb"\r[^\r\n]")
 _INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ]|\Z)")
+DATES: Final = ("expires", "verified_at")
+"""Attributes that are a date, with or without a time."""
 WHITESPACE: Final = " \t\n\r\v\f"  # what bytes.strip takes away, and is trimmed from a value: ASCII's only
 
 
@@ -119,7 +123,7 @@ def fitting(found: Iterable[tuple[str, object]]) -> tuple[dict[str, str | int], 
     """The attributes that are known and fit, and how many did not; an empty one is absent, and nothing was dropped.
 
     A text fits that has at most MAX_ATTRIBUTE characters and none that controls a terminal or a line; `verifiers`
-    is a whole number from 0.
+    is a whole number from 0, and those of DATES are dates, with or without a time (ISO 8601).
     """
     attributes: dict[str, str | int] = {}
     dropped = 0
@@ -139,12 +143,25 @@ def default_attributes(options: FormatOptions) -> dict[str, str | int]:
     return fitting((key, options.defaults.get(key)) for key in ATTRIBUTES)[0]
 
 
+def _is_date(text: str) -> bool:
+    """Whether this is a date, or a date and a time, by ISO 8601."""
+    if not _DATE.match(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _fit(key: str, raw: object) -> str | int | None:
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = str(raw)
     if not isinstance(raw, str):
         return None
     text = raw.strip()
+    if key in DATES and text and not _is_date(text):
+        return None
     if key == "verifiers" and text:
         return int(text) if _COUNT.fullmatch(text) else None
     return text if len(text) <= MAX_ATTRIBUTE and not _CONTROL.search(text) else None

@@ -49,7 +49,7 @@ _OF_TYPE: Final = {
 
 def recognised(body: Buffer, start: int, format: str, options: FormatOptions) -> str:
     """One of HINTS for a body whose first line begins at `start`, of which every record was refused."""
-    sample: bytes = body[start : start + _SAMPLE]
+    sample = bytes(body[start : start + _SAMPLE])
     if _PAGE.search(sample):
         return _HTML
     if _LONE_CR.search(sample):
