@@ -221,8 +221,9 @@ class Candidate:
 
     A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
     list has once it is released. `withheld` counts, by rule, what the list does not take of the entries that the change
-    touches; `suffixes` counts the changes by last label. `snapshot` is the snapshot of the version that the delta leads
-    to, if composing has written one: an approval then need not write it again.
+    touches; `suffixes` counts what is added, removed and changed, by last label (in a candidate of version 0.3: the sum
+    alone). `snapshot` is the snapshot of the version that the delta leads to, if composing has written one: an approval
+    then need not write it again.
     """
 
     id: CandidateId
@@ -237,7 +238,7 @@ class Candidate:
     entries: int
     reasons: tuple[Reason, ...] = ()
     withheld: dict[str, int] = field(default_factory=dict)
-    suffixes: dict[str, int] = field(default_factory=dict)
+    suffixes: dict[str, Any] = field(default_factory=dict)
     snapshot: Sha256 | None = None
 
     def comes_from(self, change: Change, base: Version) -> bool:

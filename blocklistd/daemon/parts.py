@@ -98,7 +98,7 @@ class Parts:
         self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._pulled)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         # what operators ask for, and what is done by itself
-        sources = SourceOperations(self.configured, database, self.pipeline, clock)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
         subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
         self.operations = Operations(
             Overview(database, self.catalogue, self.zones, sources, self.publisher, clock, self._wrong),

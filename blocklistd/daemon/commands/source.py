@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import click
 
 from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Ending, Values, word
-from blocklistd.daemon.commands.text import age, table
+from blocklistd.daemon.commands.text import age, table, took, until
 
 SOURCE: Final = Argument("source", metavar="ID", read=word)
 EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
@@ -15,9 +16,16 @@ EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
 
 def _list(sources: Document, values: Values) -> None:
     table(
-        ("SOURCE", "OUTCOME", "ACCEPTED", "ENTRIES", "REJECTED", "REASON"),
-        [(name, s["outcome"], age(s["age"]), s["entries"], _rejected(s), s["reason"]) for name, s in sources.items()],
+        ("SOURCE", "OUTCOME", "ACCEPTED", "NEXT", "ENTRIES", "REJECTED", "REASON"),
+        [_line(name, one) for name, one in sources.items()],
+        least=("NEXT", "REJECTED", "ENTRIES"),
+        coloured=("OUTCOME", "ACCEPTED"),
     )
+
+
+def _line(name: str, one: dict[str, Any]) -> tuple[object, ...]:
+    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "")
+    return name, one["outcome"], accepted, until(one.get("next_in")), one["entries"], _rejected(one), one["reason"]
 
 
 def _rejected(source: Document) -> int:
@@ -26,13 +34,23 @@ def _rejected(source: Document) -> int:
 
 
 def _show(source: Document, values: Values) -> None:
-    history = source.pop("history")
-    table(("", ""), [(key, value) for key, value in source.items() if value not in (None, {})])
+    rows = [(key, value) for key, value in source.items() if key != "history" and value not in (None, {})]
+    table(("", ""), [(key.replace("_", " "), _SPANS.get(key, _as_it_is)(value)) for key, value in rows], coloured=("",))
     click.echo()
     table(
-        ("TIME", "SECONDS", "OUTCOME", "RECORDS", "REASON"),
-        [(p["time"], p["seconds"], p["outcome"], p["records"], p["reason"]) for p in history],
+        ("TIME", "TOOK", "OUTCOME", "RECORDS", "REASON"),
+        [(p["time"], took(p["seconds"]), p["outcome"], p["records"], p["reason"]) for p in source["history"]],
+        least=("TOOK", "RECORDS"),
+        coloured=("OUTCOME",),
     )
+
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+_SPANS: Final[dict[str, Callable[[Any], object]]] = {"age": age, "next_in": until}
+"""Values that are seconds."""
 
 
 def _pulled(done: Document, values: Values) -> None:
