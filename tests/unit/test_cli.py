@@ -451,7 +451,7 @@ def test_times_are_shown_with_their_units(daemon: FakeDaemon, cli: Cli) -> None:
         assert "\t2 h OVERDUE\tin 13 min\t" in cli(*command).stdout
     shown = cli("source", "show", "a").stdout
     assert "age\t2 h\n" in shown
-    assert "next pull\t2026-11-20T12:30:00Z\nnext in\tin 13 min\n" in shown
+    assert "next pull\t2026-11-20T12:30:00Z (in 13 min)\n" in shown
     assert "\t0.50 s\tfailed\t" in shown
 
 

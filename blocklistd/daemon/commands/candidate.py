@@ -27,9 +27,9 @@ WHY: Final = Argument(
 
 def _list(held: Document, values: Values) -> None:
     table(
-        ("CANDIDATE", "FOR", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
+        ("CANDIDATE", "AGE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
         [_line(one) for one in held],
-        least=("CREATED", "SOURCE", "FOR"),
+        least=("CREATED", "SOURCE", "AGE"),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -34,8 +33,13 @@ def _rejected(source: Document) -> int:
 
 
 def _show(source: Document, values: Values) -> None:
-    rows = [(key, value) for key, value in source.items() if key != "history" and value not in (None, {})]
-    table(("", ""), [(key.replace("_", " "), _SPANS.get(key, _as_it_is)(value)) for key, value in rows], coloured=("",))
+    plain = {
+        key: value for key, value in source.items() if key not in ("history", "next_in") and value not in (None, {})
+    }
+    plain["age"] = age(source["age"])
+    if due := source.get("next_pull"):
+        plain["next_pull"] = f"{due} ({until(source['next_in'])})"
+    table(("", ""), [(key.replace("_", " "), value) for key, value in plain.items()], coloured=("",))
     click.echo()
     table(
         ("TIME", "TOOK", "OUTCOME", "RECORDS", "REASON"),
@@ -43,14 +47,6 @@ def _show(source: Document, values: Values) -> None:
         least=("TOOK", "RECORDS"),
         coloured=("OUTCOME",),
     )
-
-
-def _as_it_is(value: object) -> object:
-    return value
-
-
-_SPANS: Final[dict[str, Callable[[Any], object]]] = {"age": age, "next_in": until}
-"""Values that are seconds."""
 
 
 def _pulled(done: Document, values: Values) -> None:

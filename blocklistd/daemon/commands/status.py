@@ -33,9 +33,9 @@ def _show(status: Document, values: Values) -> None:
     if status["candidates"]:
         click.echo()
         table(
-            ("HELD", "FOR", "LIST", "ADDED", "REMOVED", "BECAUSE"),
+            ("HELD", "AGE", "LIST", "ADDED", "REMOVED", "BECAUSE"),
             [_held(one) for one in status["candidates"]],
-            least=("FOR",),
+            least=("AGE",),
             coloured=("HELD",),
         )
     if status["subscribers"]:
