@@ -15,6 +15,27 @@ _PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
 """When the pull that this task works for began (time.perf_counter); None outside one."""
 
 
+class Progress:
+    """What a command's work is at: `stage` is the station that began last and has not ended, with its subject."""
+
+    def __init__(self) -> None:
+        self.stage: tuple[str, str] | None = None
+
+
+_PROGRESS: Final[ContextVar[Progress | None]] = ContextVar("progress", default=None)
+"""Of the command that this task works for."""
+
+
+@contextmanager
+def followed(progress: Progress) -> Iterator[None]:
+    """The stations of the block are told to `progress`, and those of the tasks that it starts."""
+    token = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(token)
+
+
 class Stations:
     """Hears of them. This one keeps nothing; ops.metrics counts.
 
@@ -62,10 +83,15 @@ class Stations:
         """The block is a station's work."""
         began = time.perf_counter()
         failed = True
+        progress = _PROGRESS.get() if station != "database" else None  # which is a part of every other
+        if progress is not None:
+            before, progress.stage = progress.stage, (station, subject)
         try:
             yield
             failed = False
         finally:
+            if progress is not None:
+                progress.stage = before
             self.took(station, subject, time.perf_counter() - began, failed=failed)
 
 

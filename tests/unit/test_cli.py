@@ -51,6 +51,9 @@ class FakeDaemon(ThreadingMixIn, UnixStreamServer):
         self.answers: Answers = {}
         self.asked: list[tuple[str, Any]] = []
         self.cut = False
+        self.holds: dict[str, threading.Event] = {}
+        self.stages: list[tuple[str | None, str | None]] = []
+        self.calls: list[tuple[str, str | None]] = []
         super().__init__(str(path), _Handler)
 
 
@@ -66,7 +69,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
-        self.server.asked.append((self.path, body))
+        self.server.calls.append((self.path, self.headers.get("Blocklistd-Call")))
+        if self.path == "/stage":
+            stage, subject = self.server.stages.pop(0) if self.server.stages else ("sign", "national")
+            self.server.answers["/stage"] = (200, {"stage": stage, "subject": subject})
+            if not self.server.stages:
+                for held in self.server.holds.values():
+                    held.set()
+        else:
+            self.server.asked.append((self.path, body))
+        if (waiting := self.server.holds.get(self.path)) is not None:
+            waiting.wait(20)
         status, document = self.server.answers.get(self.path, (404, {"detail": "no such command"}))
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
@@ -433,6 +446,39 @@ def test_a_pipe_has_every_column_under_its_header(daemon: FakeDaemon, cli: Cli, 
         assert {row.count("\t") for row in rows} == {header.count("\t")}, "a cell for each column"
         if command[1:2] != ("show",):
             assert header == header.upper()
+
+
+PULLED = {"source": "hotline", "outcome": "published", "reason": None, "candidate": None, "versions": {"national": 3}}
+RELEASED = {"id": "c-1", "released": True, "version": 8, "candidate": None}
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"), [(("source", "pull", "hotline"), PULLED), (("candidate", "approve", "c-1"), RELEASED)]
+)
+def test_what_takes_longer_than_a_second_shows_its_stage_on_a_terminal(
+    daemon: FakeDaemon, cli: Cli, command: tuple[str, ...], answer: Any
+) -> None:
+    path = "/" + "/".join(command[:2])
+    daemon.answers[path] = (200, answer)
+    daemon.holds[path] = threading.Event()
+    daemon.stages = [(None, None), ("fetch", "hotline"), ("settle", "national-" * 20)]
+    shown = on_a_terminal(cli, *command)
+    in_turn = "waiting for its turn … 1 s", r"fetching from hotline … \d s", "composing and judging the change of "
+    assert re.search(r"\r" + r"\x1b\[K\r".join(in_turn), shown), shown
+    *stages, last = shown.split("\r\x1b[K")
+    assert max(len(line) for line in "".join(stages).replace("\x1b[K", "").split("\r")) < 80
+    assert ("version 8" in last) or ("published" in last), "and the answer stands alone"
+    named = {call for asked, call in daemon.calls if asked in (path, "/stage")}
+    assert len(named) == 1
+    assert None not in named
+
+
+def test_nobody_is_shown_a_stage_in_a_pipe_or_of_what_is_quick(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["/source/pull"] = (200, PULLED)
+    assert "\x1b[K" not in on_a_terminal(cli, "source", "pull", "hotline")
+    assert cli("source", "pull", "hotline").stderr == ""
+    on_a_terminal(cli, "source", "pull", "hotline", "--json")
+    assert "/stage" not in [asked for asked, _ in daemon.calls]
 
 
 def test_what_needs_somebody_is_in_colour(daemon: FakeDaemon, cli: Cli) -> None:

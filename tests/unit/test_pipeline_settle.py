@@ -55,7 +55,7 @@ def test_what_is_added_removed_and_changed_is_counted_apart(tmp_path: Path) -> N
             with files.create() as draft:
                 draft.write(delta)
             assert draft.sealed is not None
-            assert suffixes_of(files, draft.sealed.digest) == {
+            assert suffixes_of(files, draft.sealed) == {
                 "test": {"added": 0, "removed": 40, "changed": 19},
                 "example": {"added": 30, "removed": 0, "changed": 21},
             }, block

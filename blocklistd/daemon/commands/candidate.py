@@ -89,7 +89,7 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate show",
-        "Which guard, which figures, what would change by last label, and who decided what.",
+        "Which guard, which figures, what would be added and removed by last label, and who decided what.",
         OPERATOR,
         lambda daemon, call: daemon.candidates.show(call["candidate"]),
         _show,
