@@ -16,10 +16,15 @@ _PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
 
 
 class Progress:
-    """What a command's work is at: `stage` is the station that began last and has not ended, with its subject."""
+    """What a command's work is at: its stations that have not ended, in the order in which they began."""
 
     def __init__(self) -> None:
-        self.stage: tuple[str, str] | None = None
+        self.under_way: list[tuple[str, str]] = []
+
+    @property
+    def stage(self) -> tuple[str, str] | None:
+        """The station that began last, with its subject."""
+        return self.under_way[-1] if self.under_way else None
 
 
 _PROGRESS: Final[ContextVar[Progress | None]] = ContextVar("progress", default=None)
@@ -85,13 +90,13 @@ class Stations:
         failed = True
         progress = _PROGRESS.get() if station != "database" else None  # which is a part of every other
         if progress is not None:
-            before, progress.stage = progress.stage, (station, subject)
+            progress.under_way.append((station, subject))
         try:
             yield
             failed = False
         finally:
             if progress is not None:
-                progress.stage = before
+                progress.under_way.remove((station, subject))  # perhaps not the last: some run beside each other
             self.took(station, subject, time.perf_counter() - began, failed=failed)
 
 

@@ -27,9 +27,13 @@ from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_METADATA, CLIENT_TIMEOU
 HINTS: Final = {
     301: "it has moved: give the new address",
     401: "the token is wrong or was revoked: ask the publisher",
+    403: "the feed itself never answers so: what stands between refuses it, or this is another server",
     404: "there is no such list for this token",
     410: "it is no longer kept",
     429: "too many requests of this subscriber are under way",
+    502: "what stands before the feed does not reach it: try again later",
+    503: "the publisher is starting, or has to repair something: try again later",
+    504: "what stands before the feed does not reach it: try again later",
 }
 _ZSTD_STEP: Final = 4096  # bytes decompressed at once: what one step can grow to stays small
 _ZSTD_WINDOW: Final = 1 << 27  # bytes, as much as the zstd tool takes without being asked
