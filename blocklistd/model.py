@@ -226,8 +226,9 @@ class Candidate:
 
     A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
     list has once it is released. `withheld` counts, by rule, the asserted entries that the list then leaves out;
-    `suffixes` counts the changes by last label. `snapshot` is the snapshot of the version that the delta leads to, if
-    composing has written one: an approval then need not write it again.
+    `suffixes` counts what is added, removed and changed, by last label (in a candidate of version 0.2: their sum alone).
+    `snapshot` is the snapshot of the version that the delta leads to, if composing has written one: an approval then
+    need not write it again.
     """
 
     id: CandidateId
@@ -242,7 +243,7 @@ class Candidate:
     entries: int
     reasons: tuple[Reason, ...] = ()
     withheld: dict[str, int] = field(default_factory=dict)
-    suffixes: dict[str, int] = field(default_factory=dict)
+    suffixes: dict[str, Any] = field(default_factory=dict)
     snapshot: Sha256 | None = None
 
     def comes_from(self, change: Change, base: Version) -> bool:

@@ -15,6 +15,32 @@ _PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
 """When the pull that this task works for began (time.perf_counter); None outside one."""
 
 
+class Progress:
+    """What a command's work is at: its stations that have not ended, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self.under_way: list[tuple[str, str]] = []
+
+    @property
+    def stage(self) -> tuple[str, str] | None:
+        """The station that began last, with its subject."""
+        return self.under_way[-1] if self.under_way else None
+
+
+_PROGRESS: Final[ContextVar[Progress | None]] = ContextVar("progress", default=None)
+"""Of the command that this task works for."""
+
+
+@contextmanager
+def followed(progress: Progress) -> Iterator[None]:
+    """The stations of the block are told to `progress`, and those of the tasks that it starts."""
+    token = _PROGRESS.set(progress)
+    try:
+        yield
+    finally:
+        _PROGRESS.reset(token)
+
+
 class Stations:
     """Hears of them. This one keeps nothing; ops.metrics counts.
 
@@ -62,10 +88,15 @@ class Stations:
         """The block is a station's work."""
         began = time.perf_counter()
         failed = True
+        progress = _PROGRESS.get() if station != "database" else None  # which is a part of every other
+        if progress is not None:
+            progress.under_way.append((station, subject))
         try:
             yield
             failed = False
         finally:
+            if progress is not None:
+                progress.under_way.remove((station, subject))  # perhaps not the last: some run beside each other
             self.took(station, subject, time.perf_counter() - began, failed=failed)
 
 

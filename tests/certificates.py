@@ -22,8 +22,14 @@ def context_of(cert: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def make_certificate(folder: Path, name: str, good_for: timedelta = timedelta(days=30)) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key."""
+def make_certificate(
+    folder: Path,
+    name: str,
+    good_for: timedelta = timedelta(days=30),
+    *,
+    begins: timedelta = timedelta(days=-2),
+) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key; times are from now on."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)
@@ -33,7 +39,7 @@ def make_certificate(folder: Path, name: str, good_for: timedelta = timedelta(da
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
+        .not_valid_before(now + begins)
         .not_valid_after(now + good_for)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -137,6 +137,12 @@ def run(arguments: list[str]) -> int:
     except BlocklistError as error:
         click.echo(f"blocklistd: {error}", err=True)
         return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "blocklistd").split(".")[0] == "blocklistd":
+            raise
+        rest = "`blocklistd sync` needs no more, all else what requirements.lock names"
+        click.echo(f"blocklistd: {error.name} is not installed here: {rest}", err=True)
+        return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1

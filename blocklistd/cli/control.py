@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.config import status_socket_of
-from blocklistd.daemon.commands.command import Command
+from blocklistd.daemon.commands.command import CALL, STAGE, Command
 
 ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
 
@@ -24,10 +24,19 @@ class Control:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def ask(self, command: Command, arguments: Mapping[str, Any]) -> Any:
-        """The document that a command answers."""
-        with self._send(command, arguments) as response, _whole():
+    def ask(self, command: Command, arguments: Mapping[str, Any], call: str = "") -> Any:
+        """The document that a command answers. `call` names this call for `stage`."""
+        with self._send(command, arguments, call) as response, _whole():
             return json.loads(_taken(response))
+
+    def stage(self, call: str) -> tuple[str | None, str | None]:
+        """The station that a call is at, and its subject; None where it is at none, or the daemon does not say."""
+        try:
+            with _post(self._path, STAGE, {}, call) as response:
+                found = json.loads(response.read())
+            return found.get("stage"), found.get("subject")
+        except (OSError, ValueError, AttributeError, Unreachable, http.client.HTTPException):
+            return None, None
 
     def copy(
         self, command: Command, arguments: Mapping[str, Any], take: Callable[[http.client.HTTPResponse], None]
@@ -40,9 +49,9 @@ class Control:
             if response.length:  # bytes that did not arrive: read(size) raises nothing for them
                 raise http.client.IncompleteRead(b"", response.length)
 
-    def _send(self, command: Command, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
+    def _send(self, command: Command, arguments: Mapping[str, Any], call: str = "") -> http.client.HTTPResponse:
         try:
-            return _post(self._path, command.path, arguments)
+            return _post(self._path, command.path, arguments, call)
         except PermissionError:
             if command.role:
                 raise Failed(
@@ -59,14 +68,15 @@ class Control:
             ) from None
 
 
-def _post(path: Path, command: str, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
+def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = "") -> http.client.HTTPResponse:
     """Raises PermissionError where the socket is not open to us, Unreachable where nobody answers on it."""
     connection = http.client.HTTPConnection("localhost")
     try:
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(ANSWER_WITHIN)
         connection.sock.connect(str(path))
-        connection.request("POST", command, json.dumps(arguments))
+        headers = {"Connection": "close"} | ({CALL: call} if call else {})
+        connection.request("POST", command, json.dumps(arguments), headers)
         return connection.getresponse()
     except PermissionError:
         raise

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Final
 
+from blocklistd import __version__
 from blocklistd.config import Checked
 from blocklistd.daemon import reloading
 from blocklistd.daemon.listeners import Listeners
@@ -94,7 +95,7 @@ class Application:
             self._handle_signals()
             self._ready = True
             systemd.notify(f"READY=1\nSTATUS={lost or 'serving'}")
-            log.info("ready: feed on %s", ", ".join(map(str, listeners.addresses)))
+            log.info("ready: version %s, configuration %s; %s", __version__, config.path, listeners)
             settling = asyncio.ensure_future(self._settle_and_schedule(warming))
             stack.callback(settling.cancel)
             await self._stopping.wait()

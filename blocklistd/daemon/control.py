@@ -14,7 +14,8 @@ import grp
 import os
 import pwd
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +23,13 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from blocklistd.daemon.commands.command import Call, Caller, Command
+from blocklistd.daemon.commands.command import CALL, STAGE, Call, Caller, Command
 from blocklistd.daemon.operations import Operations
 from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
 from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY
 from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
+from blocklistd.telemetry import Progress, followed
 
 DEFAULT_GROUP: Final = "blocklistd"
 
@@ -41,9 +43,13 @@ class Control:
         self._commands = {command.path: command for command in commands}
         self._operations = operations
         self._roles = roles
+        self._under_way: dict[tuple[int, str], Progress] = {}
+        """What the commands of a uid are at, by the name that the caller gave to its call."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Raises Problem for what is refused."""
+        if request.path == STAGE:
+            return self._stage(request)
         command = self._commands.get(request.path)
         if command is None or request.method != "POST":
             raise Problem(
@@ -62,7 +68,8 @@ class Control:
         except RefusedError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
-            answer = await command.effect(self._operations, Call(command, values, caller))
+            with self._followed(request, caller):
+                answer = await command.effect(self._operations, Call(command, values, caller))
         except (RefusedError, SubscriberError) as error:
             raise Problem(HTTPStatus.CONFLICT, str(error)) from None
         except BlocklistError as error:
@@ -70,6 +77,22 @@ class Control:
         if isinstance(answer, web.StreamResponse):
             return answer
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
+
+    @contextmanager
+    def _followed(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
+        """While the block runs, the caller may ask what it is at."""
+        call = caller.uid, request.headers.get(CALL, "")
+        with followed(self._under_way.setdefault(call, Progress())):
+            try:
+                yield
+            finally:
+                self._under_way.pop(call, None)
+
+    def _stage(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What a call of the same uid is at: the station and its subject, an id of the configuration."""
+        progress = self._under_way.get((accepted_of(request).uid, request.headers.get(CALL, "")))
+        stage, subject = progress.stage if progress is not None and progress.stage is not None else (None, None)
+        return web.Response(body=orjson.dumps({"stage": stage, "subject": subject}), content_type="application/json")
 
     def _caller(self, request: web.BaseRequest) -> Caller:
         uid = accepted_of(request).uid

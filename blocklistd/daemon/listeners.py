@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from aiohttp import web
 
@@ -35,6 +37,7 @@ class Listeners:
 
     def __init__(self, parts: Parts, look: Look) -> None:
         self._parts = parts
+        self._dns: list[Address] = []
         feed = Feed(parts.catalogue, parts.access, parts.renderings, parts.resources.alarms)
         self._feed = Listener(
             "feed", feed.answer, self._observe_request, connections=parts.connections[0], whose=parts.access.whose
@@ -64,10 +67,15 @@ class Listeners:
         ):
             parts.metrics.registry.register(collector)
 
-    @property
-    def addresses(self) -> list[Address]:
-        """Where the feed is served."""
-        return self._feed.addresses
+    def __str__(self) -> str:
+        """Every listener and where it is bound, once they are started."""
+        return "; ".join(f"{name} on {', '.join(map(str, where))}" for name, where in self._bound().items() if where)
+
+    def _bound(self) -> dict[str, Sequence[Address | Path]]:
+        config = self._parts.config
+        feed = "feed (https)" if config.feed.tls else "feed (http)"
+        sockets = {"control": [config.control.socket], "status": [config.status_socket]}
+        return {feed: self._feed.addresses, "dns": self._dns, "ops": self._ops.addresses, **sockets}
 
     async def start(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         """Serves from now on, until `stack` is left: then requests under way may end."""
@@ -89,6 +97,7 @@ class Listeners:
 
     async def _start_dns(self, dns: DnsServer, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         await dns.start(sockets["dns"], sockets["datagrams"])
+        self._dns = [Address(*bound.getsockname()[:2]) for bound in sockets["dns"]]
         self._parts.metrics.registry.register(DnsCollector(dns))
         stack.push_async_callback(dns.stop)
         for view in self._parts.served_zones.views().values():

@@ -103,7 +103,7 @@ class Parts:
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         self.reloading = Reloading(self, read)
         # what operators ask for, and what is done by itself
-        sources = SourceOperations(self.configured, database, self.pipeline, clock)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
         subscribers = SubscriberOperations(
             *(self.configured, database, self._admit, self.zones, clock),
             private_ca=lambda: certificate.context is not None and is_private(certificate.context),

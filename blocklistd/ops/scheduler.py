@@ -78,6 +78,11 @@ class Scheduler:
         # not before now: APScheduler would go through every run that was missed, to make one of them
         self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
+    def due(self, name: str) -> datetime | None:
+        """When this work is done next; None where it is not scheduled."""
+        job = self._scheduler.get_job(name)
+        return None if job is None else getattr(job, "next_run_time", None)  # a scheduler that has not begun gives none
+
     def every(self, name: str, period: timedelta, work: Work) -> None:
         """Work that has this period already keeps its next time: who reloads often would else put it off for ever."""
         known = self._scheduler.get_job(name)

@@ -44,8 +44,9 @@ def withheld(connection: Connection, config: Config, names: Collection[ListId]) 
     return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
 
 
-def source(state: SourceState, found: Source, now: datetime) -> Document:
-    """A source's last pull; `age` (in seconds) is that of what it says now (SourceState.said)."""
+def source(state: SourceState, found: Source, now: datetime, due: datetime | None = None) -> Document:
+    """A source's last pull, and when the next is `due`; `age` (in seconds) is that of what it says now
+    (SourceState.said)."""
     age = (now - state.said).total_seconds() if state.said else None
     report = state.report
     return {
@@ -54,6 +55,8 @@ def source(state: SourceState, found: Source, now: datetime) -> Document:
         "candidate": state.candidate,
         "last_pull": rfc3339(state.last_pull) if state.last_pull else None,
         "last_accepted": rfc3339(state.last_accepted) if state.last_accepted else None,
+        "next_pull": rfc3339(due) if due else None,
+        "next_in": round(max(0.0, (due - now).total_seconds()), 3) if due else None,
         "age": round(age, 3) if age is not None else None,
         "signed": rfc3339(state.signed) if state.signed else None,
         "overdue": state.is_overdue(found.max_age, now),

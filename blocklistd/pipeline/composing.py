@@ -36,6 +36,11 @@ _HOSTS: Final = {
     b"url": re.compile(rb'"value":"https?://(\[[^\]]*\]|[^/:"]*)[^\n]*\n'),
 }
 """Find the hosts in whole lines of a type."""
+_REMOVED: Final = re.compile(rb'(?m)^{"remove":[^\n]*\n')
+_ADDED: Final = re.compile(rb'(?m)^{"add":[^\n]*\n')
+_CHANGED: Final = re.compile(rb'(?m)^{"remove":({"type":"[^"]*","value":"[^"]*")[^\n]*\n({"add":\1[^\n]*\n)')
+"""The two lines of an entry whose attributes change, which have the same key and follow each other."""
+_MOVED: Final = ("added", "removed", "changed")
 _BLOCK: Final = 1 << 20  # bytes of a delta whose suffixes are counted at a time
 
 
@@ -224,31 +229,47 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) ->
     return Composed(draft.sealed, added, removed, changed, {})
 
 
-def suffixes_of(files: SealedFiles, delta: Sha256) -> dict[str, int]:
-    """How many changes of a delta are under each last label: enough to see that a country was hit by mistake.
+def suffixes_of(files: SealedFiles, delta: Sha256) -> dict[str, dict[str, int]]:
+    """How many entries a delta adds, removes and changes under each last label: enough to see that a country was hit by
+    mistake.
 
     Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
     """
     with files.map(delta) as content:
         edges = blocks(content, _BLOCK)
+        for number in range(1, len(edges) - 1):  # both lines of a changed entry are in one block
+            if pair := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
+                edges[number] = max(edges[number], pair.end())
 
         def count(number: int) -> tuple[dict[str, Any], bytes]:
-            return dict(count_suffixes(content[edges[number] : edges[number + 1]])), b""
+            found = count_suffixes(content[edges[number] : edges[number + 1]])
+            return {what: dict(figures) for what, figures in found.items()}, b""
 
-        total: Counter[str] = Counter()
+        total: dict[str, Counter[str]] = {what: Counter() for what in _MOVED}
         parts = len(edges) - 1
         with spread(count, min(parts, processes())) as answers:
             for figures, _ in answers(parts):
-                total.update(figures)
+                for what, found in figures.items():
+                    total[what].update(found)
         drop_page_cache(content)
-    return dict(total.most_common(SUFFIXES))
+    most = sum(total.values(), Counter[str]()).most_common(SUFFIXES)
+    return {suffix: {what: total[what][suffix] for what in _MOVED} for suffix, _ in most}
 
 
-def count_suffixes(delta: bytes) -> Counter[str]:
-    """The lines of a delta by the last label of their host; other kinds by their type, addresses as `address`.
+def count_suffixes(delta: bytes) -> dict[str, Counter[str]]:
+    """The entries that a delta adds, removes and changes, each by the last label of their host; other kinds by their
+    type, addresses as `address`.
 
     Expressions over many lines at once: a reviewer waits for a million of them.
     """
+    changed = b"".join(pair[2] for pair in _CHANGED.finditer(delta))
+    rest = _CHANGED.sub(b"", delta) if changed else delta
+    removed = b"".join(_REMOVED.findall(rest))
+    added = rest if not removed else b"".join(_ADDED.findall(rest)) if len(removed) < len(rest) else b""
+    return {what: _count(lines) for what, lines in zip(_MOVED, (added, removed, changed), strict=True)}
+
+
+def _count(delta: bytes) -> Counter[str]:
     count: Counter[str] = Counter()
     for kind, lines in _by_type(delta):
         if kind not in _HOSTS:

@@ -91,6 +91,14 @@ class Publisher:
         view = self._catalogue.get(list_id)
         return view is not None and view.version == version
 
+    def counts(self, list_id: ListId, version: Version) -> str:
+        """What a version that is served came to, for the log; nothing where another is served."""
+        view = self._catalogue.get(list_id)
+        made = view.live if view is not None else None
+        if made is None or made.version != version:
+            return ""
+        return f": {made.added} added, {made.removed} removed, {made.changed} changed, {made.entries} entries"
+
     def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
         now, latest = self._clock(), self._latest()
         state, roles, kept, oldest, lowest = self._load(list_id)

@@ -184,7 +184,8 @@ class Releases:
         for figure in ("added", "removed", "changed"):
             self._stations.handled(figure, plan.id, getattr(settled, figure))
         await self._publish(plan.id, settled.made)
-        log.info("list %s: version %d is live, released by %s", plan.id, settled.made, released_by)
+        what = self._publisher.counts(plan.id, settled.made)
+        log.info("list %s: version %d is live%s, released by %s", plan.id, settled.made, what, released_by)
 
     @asynccontextmanager
     async def settling(self, list_id: ListId) -> AsyncIterator[None]:

@@ -111,7 +111,9 @@ class ZonePublisher:
                 serial = answer["serial"]
                 changed = serial is not None and await self._load(plan)
             if changed:
-                log.info("zone %s: serial %d is live", name, serial % 2**32)
+                view = self._zones.get(wire_name(name))
+                records = f": {view.records} records" if view is not None else ""
+                log.info("zone %s: serial %d is live%s", name, serial % 2**32, records)
             if self.damaged.pop(name, None) is not None:
                 log.warning("zone %s: its files were made again", name)
             self.behind.discard(name)

@@ -13,14 +13,19 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import minisign
 import pytest
 
+from blocklistd import __version__
+from blocklistd.cli.control import Control
+from blocklistd.daemon.commands import COMMANDS
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.store import upkeep
 from blocklistd.store.pulls import superseded, take_over
@@ -76,6 +81,65 @@ def two(tmp_path: Path) -> Iterator[Daemon]:
         for name in ("first", "second"):
             daemon.first_pull(name)
         yield daemon
+
+
+def test_a_command_that_waits_says_at_which_stage_it_is(tmp_path: Path) -> None:
+    """To who gave it, and to nobody else."""
+    goes_on, asked = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Hotline(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.release()
+            assert goes_on.acquire(timeout=60)
+            body = b"a.example\n"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hotline) as hotline:
+        threading.Thread(target=hotline.serve_forever, daemon=True).start()
+        first = source(tmp_path, "first", url=f"http://127.0.0.1:{hotline.server_port}/list.txt")
+        daemon = Daemon(tmp_path, {"sources": {"first": first}, "lists": {"national": {"sources": ["first"]}}})
+        with daemon:
+            control = Control(tmp_path / "c.sock")
+            assert asked.acquire(timeout=60), "its own first pull"
+            done: list[Any] = []
+
+            def pull() -> None:
+                done.append(control.ask(COMMANDS["source pull"], {"source": "first"}, "mine"))
+
+            pulling = threading.Thread(target=pull)
+            pulling.start()
+            assert control.stage("mine") == (None, None), "it waits for the pull that runs"
+            goes_on.release()
+            assert asked.acquire(timeout=60)
+            assert control.stage("mine") == ("fetch", "first")
+            assert control.stage("another's") == (None, None)
+            goes_on.release()
+            pulling.join(60)
+            assert [pulled["outcome"] for pulled in done] == ["unchanged"]
+            assert control.stage("mine") == (None, None)
+        hotline.shutdown()
+
+
+def test_the_log_says_what_runs_where_it_listens_and_what_a_version_came_to(two: Daemon, tmp_path: Path) -> None:
+    said = [json.loads(line)["message"] for line in two.log.splitlines()]
+    assert (
+        f"ready: version {__version__}, configuration {two.path}; feed (http) on 127.0.0.1:{two.feed_port}; "
+        f"ops on 127.0.0.1:{two.ops_port}; control on {tmp_path}/c.sock; status on {tmp_path}/status.sock"
+    ) in said
+    assert "list national: version 1 is live: 101 added, 0 removed, 0 changed, 101 entries, released by auto" in said
+    write(tmp_path, "second", [*NAMES[50:], "other.example"])
+    two.pull("second")
+    assert "list national: version 2 is live: 1 added, 1 removed, 0 changed, 101 entries, released by auto" in two.log
+    shown = two.ask("source show", source="first").json
+    due = datetime.fromisoformat(shown["next_pull"]) - datetime.now(UTC)
+    assert timedelta(hours=20) < due < timedelta(hours=28), "a day, and its jitter"
+    assert abs(due.total_seconds() - shown["next_in"]) < 60
 
 
 def test_an_entry_lives_while_one_source_asserts_it(two: Daemon, tmp_path: Path) -> None:

@@ -446,6 +446,9 @@ def test_watching_goes_on_after_errors_that_are_told(scene: Scene) -> None:
         scene.feed.change = lambda path, answer: answer
         watched.until(lambda: len(watched.results) == 2)
     assert scene.here == scene.feed.live
+    failed = len(watched.said) - 1
+    well = f"{scene.feed.url}, list {LIST}: all is well again, version 2 is here, after {failed} attempts that failed"
+    assert watched.said[-1].startswith(well), "once, when the server is back"
 
 
 def test_watching_survives_the_loss_of_its_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

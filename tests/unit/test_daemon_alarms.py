@@ -31,13 +31,13 @@ class Recorded(Scheduler):
     def __init__(self) -> None:
         super().__init__()
         self.pulls: dict[str, datetime | None] = {}
-        self.due: list[datetime] = []
+        self.looks: list[datetime] = []
 
     def pull(self, name: str, trigger: object, work: object, last: datetime | None, now: datetime) -> None:
         self.pulls[name] = last
 
     def once(self, name: str, when: datetime, work: Callable[[], Awaitable[object]]) -> None:
-        self.due.append(when)
+        self.looks.append(when)
 
 
 class Scene:
@@ -90,7 +90,7 @@ async def test_no_accepted_pull_is_an_alarm_when_max_age_has_passed_and_once(
     assert (await scene.look(), scene.alarms.due) == ([], None), "a first start"
     scene.pulled(Outcome.FAILED)
     assert (await scene.look(), scene.alarms.due) == ([], NOW + scene.max_age)
-    assert len(scene.scheduler.due) == 1, "looked for when it becomes true, not a minute later"
+    assert len(scene.scheduler.looks) == 1, "looked for when it becomes true, not a minute later"
     scene.now += scene.max_age
     scene.pulled(Outcome.FAILED)
     assert await scene.look() == []

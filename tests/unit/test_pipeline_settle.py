@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from blocklistd.compose.guard import WINDOW, Figures, Hold, judge
 from blocklistd.lines.delta import ENTRIES, parse, render
 from blocklistd.model import Act, Candidate, Sha256, SourceId
-from blocklistd.pipeline.composing import count_suffixes
+from blocklistd.pipeline import composing
+from blocklistd.pipeline.composing import count_suffixes, suffixes_of
 from blocklistd.pipeline.settle import Settled
 from blocklistd.pipeline.situation import Situation
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Decision
+from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import NewVersion, changed_without_a_person, release
 from blocklistd.store.pulls import take_over
 from tests import churn
@@ -30,7 +34,31 @@ def test_changes_are_counted_by_last_label_and_never_by_a_whole_name() -> None:
     }
     lines = [f'{{"type":"{kind}","value":"{value}"}}'.encode() for kind, all in values.items() for value in all]
     delta = render(ENTRIES, lines[::2], lines[1::2]).data
-    assert count_suffixes(delta) == {"example": 3, ".": 3, "address": 2, "test": 1, "md5": 1}
+    found = count_suffixes(delta)
+    assert found["added"] + found["removed"] == {"example": 3, ".": 3, "address": 2, "test": 1, "md5": 1}
+    assert not found["changed"]
+
+
+def test_what_is_added_removed_and_changed_is_counted_apart(tmp_path: Path) -> None:
+    """Also where the two lines of a changed entry would come into two blocks."""
+    lines = [
+        f'{{"type":"url","value":"https://a.{end}/{n}"}}'.encode() for end in ("test", "example") for n in range(99)
+    ]
+    removes = lines[:40] + [line[:-1] + b',"ref":"1"}' for line in lines[80:120]]
+    adds = lines[120:150] + [line[:-1] + b',"ref":"2"}' for line in lines[80:120]]
+    delta = render(ENTRIES, removes, adds).data
+    for block in (1, 100, 333, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(composing, "_BLOCK", block)
+            files = SealedFiles(tmp_path / f"{block}")
+            files.prepare()
+            with files.create() as draft:
+                draft.write(delta)
+            assert draft.sealed is not None
+            assert suffixes_of(files, draft.sealed) == {
+                "test": {"added": 0, "removed": 40, "changed": 19},
+                "example": {"added": 30, "removed": 0, "changed": 21},
+            }, block
 
 
 def newest(versions: Versions, source: str, asserted: Sha256) -> None:

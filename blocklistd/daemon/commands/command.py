@@ -24,6 +24,10 @@ Document = Any
 Values = Mapping[str, Any]
 """A command's arguments by their names."""
 
+CALL: Final = "Blocklistd-Call"
+"""The header by which a caller names a call, to ask at STAGE what it is at."""
+STAGE: Final = "/stage"
+
 Roles = frozenset[str]
 """Roles of `control.operators`, any of which allows a command. Empty: everybody may give it."""
 ANYBODY: Final[Roles] = frozenset()

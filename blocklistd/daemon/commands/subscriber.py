@@ -95,11 +95,13 @@ def _show_zones(done: Document, values: Values) -> None:
 
 def _list(found: Document, values: Values) -> None:
     table(
-        ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
+        ("SUBSCRIBER", "CREATED", "BY", "REVOKED", "LISTS", "ZONES"),
         [
-            (name, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
+            (name, s["created"], s["created_by"], s["revoked"], " ".join(s["lists"]), " ".join(s["zones"]))
             for name, s in found.items()
         ],
+        least=("BY", "CREATED"),
+        folded=("LISTS",),
     )
 
 

@@ -6,6 +6,7 @@ A guess, for the message alone: nothing is read by it. Pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.lines.keys import Buffer
@@ -40,7 +41,7 @@ _LINES: Final = (
     (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
 )
 """What most lines look like, whatever was expected."""
-_OF_TYPE: Final = {
+_OF_TYPE: Final[Mapping[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
     "domain": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
