@@ -226,7 +226,7 @@ class Candidate:
 
     A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
     list has once it is released. `withheld` counts, by rule, the asserted entries that the list then leaves out;
-    `suffixes` counts what is added, removed and changed, by last label (in a candidate of version 0.2: their sum alone).
+    `suffixes` counts what is added, removed and changed, by last label (in a candidate of 0.2: their sum alone).
     `snapshot` is the snapshot of the version that the delta leads to, if composing has written one: an approval then
     need not write it again.
     """
