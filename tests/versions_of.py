@@ -61,6 +61,7 @@ ANYTHING: Any = {
     "max_added": 1e9,
     "max_removed": 1.0,
     "daily": None,
+    "min_change": 10**9,
     "max_rejected": 1.0,
     "min_entries": 0,
     "review": False,
