@@ -41,9 +41,9 @@ def _show(status: Document, values: Values) -> None:
     if status["subscribers"]:
         click.echo()
         table(
-            ("SUBSCRIBER", "LISTS", "ZONES", "REVOKED"),
+            ("SUBSCRIBER", "LISTS", "ZONES", "REVOKED", "SEEN"),
             [
-                (name, " ".join(one["lists"]), _zones(one), one["revoked"])
+                (name, " ".join(one["lists"]), _zones(one), one["revoked"], one.get("seen"))
                 for name, one in status["subscribers"].items()
             ],
         )

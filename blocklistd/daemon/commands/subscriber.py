@@ -41,9 +41,17 @@ def _added(done: Document, values: Values) -> None:
 
 def _list(found: Document, values: Values) -> None:
     table(
-        ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
+        ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED", "SEEN"),
         [
-            (name, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
+            (
+                name,
+                " ".join(s["lists"]),
+                " ".join(s["zones"]),
+                s["created"],
+                s["created_by"],
+                s["revoked"],
+                s.get("seen"),
+            )
             for name, s in found.items()
         ],
     )

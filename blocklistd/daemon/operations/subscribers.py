@@ -43,12 +43,14 @@ class SubscriberOperations:
         admit: Admit,
         zones: ZonePublisher,
         clock: Clock,
+        asked: status.Seen,
     ) -> None:
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
         self._clock = clock
+        self._asked = asked
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
@@ -117,7 +119,7 @@ class SubscriberOperations:
         return await self._database.reading(self.described)
 
     def described(self, connection: Connection) -> dict[str, Any]:
-        return status.subscribers(connection, self._zones)
+        return status.subscribers(connection, self._zones, self._asked)
 
     async def show(self, subscriber: SubscriberId) -> Document:
         found = (await self._database.reading(self.described)).get(subscriber)
