@@ -79,7 +79,7 @@ class Parts:
         self.catalogue = Catalogue()
         self.connections = Connections(config.feed.connections), Connections()
         """Of the feed, and of DNS."""
-        self.access = Access(self.connections[0])
+        self.access = Access(self.connections[0], clock)
         self.served_zones = Zones()
         self.scheduler = Scheduler()
         self.duties = Duties(resources.alarms)
@@ -105,11 +105,11 @@ class Parts:
         # what operators ask for, and what is done by itself
         sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
         subscribers = SubscriberOperations(
-            *(self.configured, database, self._admit, self.zones, clock),
+            *(self.configured, database, self._admit, self.zones, clock, self.access.seen),
             private_ca=lambda: certificate.context is not None and is_private(certificate.context),
         )
         self.operations = Operations(
-            Overview(database, self.catalogue, self.zones, sources, self._wrong, self.configured),
+            Overview(database, self.catalogue, self.zones, sources, subscribers, self._wrong, self.configured),
             sources,
             CandidateOperations(database, decisions, FreeText(database, store.sealed)),
             ListOperations(database, self.catalogue, self.renderings),

@@ -5,14 +5,14 @@ Nothing here holds an entry: candidates are figures, versions are counts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from blocklistd.config import Config, Source
-from blocklistd.model import ListId, SourceId, VersionInfo
+from blocklistd.model import ListId, SourceId, SubscriberId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store import candidates
@@ -138,10 +138,18 @@ def version(made: VersionInfo) -> Document:
     }
 
 
-def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) -> Document:
+Seen = Mapping[SubscriberId, datetime]
+"""When each subscriber last asked the feed for anything."""
+
+
+def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
     """A list's version and lag come with receipts; until one arrives they are not known. A zone's are those of the
-    secondary that is furthest behind."""
+    secondary that is furthest behind. `seen`: its last request to the feed, or of a secondary; None: none yet."""
+    known = (zones.secondaries.sightings.get((who.id, wire_name(name)), {}) for name in who.zones)
+    times = [sighting.seen for secondaries in known for sighting in secondaries.copy().values()]
+    seen = max(filter(None, [asked.get(who.id), *times]), default=None)
     return {
+        "seen": rfc3339(seen) if seen else None,
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
         "zones": {name: _zone(who, name, connection, zones) for name in sorted(who.zones)},
         "nodes": [],
@@ -181,5 +189,5 @@ def _on_the_wire(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
-def subscribers(connection: Connection, zones: ZonePublisher) -> Document:
-    return {who.id: subscriber(who, connection, zones) for who in load(connection).values()}
+def subscribers(connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
+    return {who.id: subscriber(who, connection, zones, asked) for who in load(connection).values()}

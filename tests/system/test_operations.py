@@ -359,6 +359,25 @@ def test_what_a_list_withholds_is_said_wherever_somebody_looks(tmp_path: Path) -
         assert b"public_suffix: 3" in daemon.cli("candidate", "show", told["candidate"], "-c", str(daemon.path)).stdout
 
 
+def test_a_subscriber_of_the_feed_is_seen_by_its_own_requests(two: Daemon) -> None:
+    token = two.subscriber("isp", "national")
+    two.subscriber("silent", "national")
+
+    def seen(name: str) -> str | None:
+        found: str | None = two.ask("status").json["subscribers"][name]["seen"]
+        assert found == two.ask("subscriber show", id=name).json["seen"]
+        return found
+
+    assert (seen("isp"), seen("silent")) == (None, None)
+    etag = two.get("/v1/lists/national", token).headers["etag"]
+    first = seen("isp")
+    assert first is not None
+    two.wait_for(
+        lambda: two.get("/v1/lists/national", token, If_None_Match=etag).status == 304 and seen("isp") != first
+    )
+    assert seen("silent") is None
+
+
 def test_a_url_that_is_a_fragment_alone_is_withheld_and_not_held_against_the_rest(tmp_path: Path) -> None:
     """Without its fragment it would list the front page of its host."""
     alone = [f"https://{number}.example/#/spa/page" for number in range(10)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -72,6 +72,20 @@ def test_a_subscriber_has_so_many_requests_under_way(access: Access) -> None:
     with pytest.raises(Problem) as refused:
         ask(access, connect(access, "198.51.100.9"))
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1"})
+
+
+def test_a_subscriber_was_seen_when_it_last_asked(access: Access) -> None:
+    now = [CREATED]
+    access._clock = lambda: now[0]
+    assert access.seen == {}
+    for token in ("old", "nobody's"):
+        with pytest.raises(Unauthorized):
+            ask(access, connect(access, "198.51.100.7"), token=token)
+    assert access.seen == {}
+    for _ in range(2):
+        now[0] += timedelta(minutes=1)
+        ask(access, connect(access, "198.51.100.7"))
+        assert access.seen == {"isp": now[0]}
 
 
 def test_behind_a_trusted_proxy_the_address_is_the_one_it_names(access: Access) -> None:

@@ -44,11 +44,12 @@ def _show(status: Document, values: Values) -> None:
     if status["subscribers"]:
         click.echo()
         table(
-            ("SUBSCRIBER", "REVOKED", "LISTS", "ZONES"),
+            ("SUBSCRIBER", "REVOKED", "SEEN", "LISTS", "ZONES"),
             [
-                (name, one["revoked"], " ".join(one["lists"]), _zones(one))
+                (name, one["revoked"], _seen(one), " ".join(one["lists"]), _zones(one))
                 for name, one in status["subscribers"].items()
             ],
+            least=("SEEN",),
             folded=("LISTS",),
             coloured=("ZONES",),
         )
@@ -65,6 +66,10 @@ def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
     accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "") + (" FROZEN" if one["frozen"] else "")
     verify = one["verify"] + (", quarantine" if one["quarantine"] else "")
     return name, one["outcome"], accepted, until(one.get("next_in")), verify, one["reason"]
+
+
+def _seen(subscriber: dict[str, Any]) -> str:
+    return since(subscriber["seen"]) if subscriber.get("seen") else ""
 
 
 def _zones(subscriber: dict[str, Any]) -> str:

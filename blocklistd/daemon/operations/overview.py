@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from blocklistd.config import Config
 from blocklistd.daemon.commands.command import Document
 from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.errors import StoreError
 from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
@@ -23,6 +24,7 @@ class Overview:
         catalogue: Catalogue,
         zones: ZonePublisher,
         sources: SourceOperations,
+        subscribers: SubscriberOperations,
         wrong: Callable[[], list[str]],
         config: Callable[[], Config],
     ) -> None:
@@ -30,6 +32,7 @@ class Overview:
         self._catalogue = catalogue
         self._zones = zones
         self._sources = sources
+        self._subscribers = subscribers
         self._wrong = wrong
         self._config = config
 
@@ -57,6 +60,6 @@ class Overview:
             "zones": await part("zones", self._zones.status, {}),
             "sources": await part("sources", self._sources.described, {}),
             "candidates": await part("candidates", status.held, []),
-            "subscribers": await part("subscribers", lambda c: status.subscribers(c, self._zones), {}),
+            "subscribers": await part("subscribers", self._subscribers.described, {}),
             "alarms": alarms,
         }

@@ -43,6 +43,7 @@ class SubscriberOperations:
         admit: Admit,
         zones: ZonePublisher,
         clock: Clock,
+        asked: status.Seen,
         private_ca: Callable[[], bool],
     ) -> None:
         """`private_ca`: whether subscribers have to be given the certificate of the feed's authority."""
@@ -52,6 +53,7 @@ class SubscriberOperations:
         self._zones = zones
         self._clock = clock
         self._private_ca = private_ca
+        self._asked = asked
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
@@ -124,7 +126,7 @@ class SubscriberOperations:
         return await self._database.reading(self.described)
 
     def described(self, connection: Connection) -> dict[str, Any]:
-        return status.subscribers(connection, self._zones)
+        return status.subscribers(connection, self._zones, self._asked)
 
     async def show(self, subscriber: SubscriberId) -> Document:
         found = (await self._database.reading(self.described)).get(subscriber)

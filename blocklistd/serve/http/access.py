@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -18,6 +19,7 @@ from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.refusals import Refusals
 from blocklistd.store.subscribers import Subscriber, digest
+from blocklistd.times import Clock, utc_now
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
 
@@ -42,8 +44,11 @@ class Access:
     `connections` are the feed's. Behind `trusted_proxies` the address is the one that they name.
     """
 
-    def __init__(self, connections: Connections | None = None) -> None:
+    def __init__(self, connections: Connections | None = None, clock: Clock = utc_now) -> None:
         self.connections = connections if connections is not None else Connections()
+        self._clock = clock
+        self.seen: dict[SubscriberId, datetime] = {}
+        """When each subscriber last asked for anything, with a valid token. In memory: after a restart seen anew."""
         self.trusted_proxies: tuple[Network, ...] = ()
         self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
@@ -109,6 +114,7 @@ class Access:
         except Unauthorized as refused:
             self._refusals.tell(address, refused.subscriber, refused.reason)
             raise
+        self.seen[found.id] = self._clock()
         _place(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
         return found
 
