@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -70,17 +71,19 @@ def mark_lost(connection: Connection) -> None:
     connection.execute(meta.insert().values(key=_LOST, value="1"))
 
 
-def start_above(connection: Connection, number: int, known: int, now: datetime, user: str) -> None:
+def start_above(
+    connection: Connection, number: int, known: int, now: datetime, user: str, serials: Collection[int] = ()
+) -> None:
     """Begins a new session of every list, with all numbers above this one. What is live stays so, under a new number.
 
-    `known` is the highest number that was ever shown, as far as it is known. Raises RefusedError where `number` is
-    lower, or so high that secondaries would take a serial for an older one.
+    `known` is the highest number that was ever shown, `serials` are those of the zones, as far as they are known.
+    Raises RefusedError where `number` is lower, or so high that secondaries would take a serial for an older one.
     """
     found = numbers(connection)
     least = max(known, found.highest)
     if number < least:
         raise RefusedError(f"expected N of at least {least}, the highest number that is known to have been shown")
-    lowest = min(found.zones.values(), default=number)
+    lowest = min([*found.zones.values(), *serials], default=0)
     if number + 1 - lowest > FURTHEST:
         raise RefusedError(
             f"expected N of at most {lowest + FURTHEST - 1}: secondaries would take serials for older ones"

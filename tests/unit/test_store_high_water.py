@@ -149,6 +149,21 @@ def test_a_number_that_is_too_low_is_refused(versions: Versions, number: int, kn
     versions.close()
 
 
+@pytest.mark.parametrize(
+    ("shown", "most"), [([], 2**31 - 2), ([2], 2**31), ([2, 2**32 + 5], 2**31), ([2**32 + 5], 2**32 + 2**31 + 3)]
+)
+def test_no_serial_rises_too_far_for_secondaries_also_of_a_zone_that_is_lost(
+    tmp_path: Path, shown: list[int], most: int
+) -> None:
+    """With the database gone, the high-water file knows the serials; where nothing does, they are any from 0 on."""
+    versions = Versions(tmp_path)
+    with pytest.raises(RefusedError, match=f"at most {most}:"), versions.database.write() as connection:
+        start_above(connection, most + 1, max(shown, default=0), NOW, "me", shown)
+    with versions.database.write() as connection:
+        start_above(connection, most, 0, NOW, "me", shown)
+    versions.close()
+
+
 def test_a_list_without_rows_has_no_numbers(versions: Versions) -> None:
     with versions.database.write() as connection:
         connection.execute(delete(table))

@@ -27,10 +27,10 @@ class StateOperations:
         high."""
         self._clock.believe()
         database, now = self._resources.database, self._resources.clock()
-        known = self._resources.high_water.marks.highest
+        marks = self._resources.high_water.marks
 
         def begin(connection: Connection) -> None:
-            start_above(connection, number, known, now, act.user)
+            start_above(connection, number, marks.highest, now, act.user, marks.zones.values())
             audit.append(connection, act, str(number), now=now)
 
         halted, database.halted = database.halted, None
