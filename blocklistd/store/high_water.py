@@ -93,6 +93,8 @@ class HighWater:
         new: dict[str, Any] = {"session": session, "version": version, **roles}
         with self._lock:
             old = self.marks.lists.get(list_id, {})
+            if not version and old.get("session", session) != session:  # begun anew, and nothing of it yet
+                new = dict(roles)
             for name, number in old.items():
                 if name != "session" and number > new.get(name, number):
                     raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was shown before")

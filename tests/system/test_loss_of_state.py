@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -140,8 +141,13 @@ def test_sealed_files_without_their_database_are_not_served(lost: Lost, high_wat
         daemon.start()
         lost.check_that_nothing_is_served()
         assert sealed <= {path for path in (lost.state / "sealed").rglob("*") if path.is_file()}, "nothing is swept"
+        hotline = lost.daemon.folder / "list.ndjson"
+        hotline.rename(hotline.with_name("away"))
         daemon.cli("start-above", "1000", "-c", str(daemon.path))
-        daemon.first_pull("hotline")
+        roles = json.loads((lost.state / "high-water").read_bytes())["lists"]["national"]
+        assert {roles[name] for name in ("targets", "snapshot", "timestamp")} == {1001}, "what is served is in the file"
+        hotline.with_name("away").rename(hotline)
+        daemon.pull("hotline")
         token = daemon.subscriber("isp", "national")
         (lost.daemon.folder / "token").write_text(token)
         assert lost.sync() == 1001

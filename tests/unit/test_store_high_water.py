@@ -52,6 +52,23 @@ def test_no_number_goes_back(tmp_path: Path) -> None:
         file.show_zone("rpz.example", 6, replaces=False)
 
 
+def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path) -> None:
+    """After start-above without a database the list has no version until the first pull, and is signed all the same."""
+    file = HighWater(tmp_path / "high-water")
+    show(file, 2)
+    new = dict.fromkeys(ROLES, 101)
+    for timestamp in (101, 102):
+        file.show_list(LIST, "new", Version(0), new | {"timestamp": timestamp}, replaces=False)
+        kept = {"session": "s", "version": 2, **new, "timestamp": timestamp}
+        assert json.loads((tmp_path / "high-water").read_bytes())["lists"] == {LIST: kept}
+    with pytest.raises(BehindError, match="timestamp 101 is behind 102"):
+        file.show_list(LIST, "new", Version(0), new, replaces=False)
+    with pytest.raises(BehindError, match="version 0 is behind 2"):
+        file.show_list(LIST, "s", Version(0), new | {"timestamp": 103}, replaces=False)
+    file.show_list(LIST, "new", Version(101), new | {"timestamp": 103}, replaces=True)
+    assert file.marks.lists[LIST] == {"session": "new", "version": 101, **new, "timestamp": 103}
+
+
 def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_path: Path) -> None:
     alarms = Standing()
     file = HighWater(tmp_path / "gone" / "high-water", alarms)
