@@ -13,7 +13,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Final
 
-from blocklistd.errors import StoreError, told
+from blocklistd.errors import BehindError, StoreError, told
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version, VersionInfo
@@ -78,7 +78,7 @@ class Publisher:
                 with self._stations.timed("sign", list_id):
                     made, signed = await asyncio.to_thread(self._sign, list_id, lives)
             except StoreError as error:
-                if self._catalogue.get(list_id) is not None:
+                if self._catalogue.get(list_id) is not None or isinstance(error, BehindError):
                     raise
                 log.critical("list %s is served as it was signed: a signature can't be written: %s", list_id, error)
                 made, signed = await asyncio.to_thread(self._as_signed, list_id)
@@ -112,8 +112,13 @@ class Publisher:
         return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), newest(roles)
 
     def _as_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """The newest version that is signed. Raises StoreError if there is none."""
+        """The newest version that is signed, and none after that which was shown last. Raises StoreError if there is
+        none."""
         state, roles, kept, oldest, _ = self._load(list_id)
+        shown = self._high_water.marks.lists.get(list_id)
+        if shown is not None:
+            here = shown.get("session") == state.session
+            roles = [role for role in roles if here and role.target <= shown.get("version", 0)]
         signed = newest(roles)
         target = signed["targets"].target if "targets" in signed else 0
         kept = [version for version in kept if version.version <= target]

@@ -85,7 +85,8 @@ class HighWater:
     def show_list(
         self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
     ) -> None:
-        """These numbers are about to be served; `replaces`: in the place of another version.
+        """These numbers are about to be served; `replaces`: in the place of another version, which is served now. The
+        version that was shown last is replaced by any other, also by the first one after a start.
 
         Raises BehindError where one is behind what was shown, and StoreError where what replaces another can't be
         written down: then they must not be served.
@@ -93,22 +94,23 @@ class HighWater:
         new: dict[str, Any] = {"session": session, "version": version, **roles}
         with self._lock:
             old = self.marks.lists.get(list_id, {})
+            another = bool(old) and (old.get("session"), old.get("version")) != (session, version)
             if not version and old.get("session", session) != session:  # begun anew, and nothing of it yet
                 new = dict(roles)
             for name, number in old.items():
                 if name != "session" and number > new.get(name, number):
                     raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was shown before")
             if {**old, **new} != old:
-                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces)
+                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or another)
 
     def show_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
         """As `show_list`."""
         with self._lock:
-            old = self.marks.zones.get(zone, serial)
-            if old > serial:
+            old = self.marks.zones.get(zone)
+            if old is not None and old > serial:
                 raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was shown before")
-            if self.marks.zones.get(zone) != serial:
-                self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces)
+            if old != serial:
+                self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces or old is not None)
 
     def _keep(self, marks: Marks, replaces: bool) -> None:
         try:

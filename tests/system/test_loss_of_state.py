@@ -154,6 +154,28 @@ def test_sealed_files_without_their_database_are_not_served(lost: Lost, high_wat
         daemon.wait_for(lambda: daemon.ask("status").json["zones"].get(ZONE, {}).get("serial") == 1001)
 
 
+def test_what_can_not_be_written_to_the_high_water_file_is_not_served_after_a_restart_either(lost: Lost) -> None:
+    with lost.daemon as daemon:
+        daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
+        marks = (lost.state / "high-water").read_bytes()
+        (lost.state / ".high-water.new").mkdir()
+        lost.scene.write("d.example")
+        daemon.pull("hotline")
+        for restarts in range(3):
+            if restarts:
+                daemon.kill()
+                daemon.start()
+            assert daemon.get("/v1/lists/national", lost.token).json["version"] == 3
+            assert lost.sync() == 3
+            assert lost.secondary.refresh() == 3
+            assert any("high-water file can't be written" in text for text in daemon.ask("status").json["alarms"])
+        assert (lost.state / "high-water").read_bytes() == marks
+        (lost.state / ".high-water.new").rmdir()
+        daemon.kill()
+        daemon.start()
+        assert daemon.get("/v1/lists/national", lost.token).json["version"] == 4
+
+
 def test_who_knows_a_number_above_ours_is_an_alarm_once(lost: Lost) -> None:
     put_database_back(lost.state)
     (lost.state / "high-water").unlink()  # nothing here shows it; those who have the numbers do

@@ -84,6 +84,25 @@ def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_p
     assert alarms.texts() == []
 
 
+def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_path: Path) -> None:
+    before = HighWater(tmp_path / "high-water")
+    show(before, 2)
+    before.show_zone("rpz.example", 7, replaces=False)
+    (tmp_path / ".high-water.new").mkdir()
+    file = HighWater(tmp_path / "high-water")
+    file.open()
+    with pytest.raises(StoreError):
+        show(file, 3, replaces=False)
+    with pytest.raises(StoreError):
+        file.show_zone("rpz.example", 8, replaces=False)
+    show(file, 2, timestamp=10, replaces=False)
+    file.show_zone("rpz.example", 7, replaces=False)
+    assert json.loads((tmp_path / "high-water").read_bytes()) == {
+        "lists": {LIST: {"session": "s", "version": 2, **ROLES}},
+        "zones": {"rpz.example": 7},
+    }
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"[]", b"{}", b'{"lists":{},"zones":{"z":"7"}}', b'{"lists":{"l":{"version":true}},"zones":{}}', b"\xff"],
