@@ -113,7 +113,8 @@ class Application:
         high_water = HighWater(self._first.high_water or store.state_dir / "high-water", alarms)
         await asyncio.to_thread(high_water.open)
         try:
-            lost = await database.reading(lambda connection: loss(connection, high_water.marks))
+            head = await asyncio.to_thread(database.head_file.read)
+            lost = await database.reading(lambda connection: loss(connection, high_water.marks, head))
             self._clock.begin(await database.reading(newest_time))
         except StoreError as error:  # a damaged page: what can be read is served
             log.error("whether the state is the newest is not known: %s", error)

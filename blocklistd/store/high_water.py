@@ -19,6 +19,8 @@ from sqlalchemy import Connection
 
 from blocklistd.errors import BehindError, StoreError, store_errors
 from blocklistd.model import ListId, Version
+from blocklistd.store import audit
+from blocklistd.store.audit import Head
 from blocklistd.store.numbers import Numbers, numbers
 from blocklistd.telemetry import Standing
 
@@ -143,13 +145,17 @@ def _replace(path: Path, body: bytes) -> None:
             os.close(folder)
 
 
-def loss(connection: Connection, marks: Marks) -> str | None:
-    """What shows that the database is not the newest one, with what to do about it; None where nothing does."""
+def loss(connection: Connection, marks: Marks, head: Head | None = None) -> str | None:
+    """What shows that the database is not the newest one, with what to do about it; None where nothing does. `head` is
+    what the head file of the audit has."""
     found = numbers(connection)
     if found.lost:
         what = "the database is gone, and files that it named are there"
     else:
-        behind = [*_behind(found, marks)]
+        behind = _behind(found, marks)
+        newest = audit.head(connection).number
+        if head is not None and head.number > newest:
+            behind.append(f"the audit has line {newest}, and had {head.number}")
         if not behind:
             return None
         more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""

@@ -128,6 +128,30 @@ def test_an_older_state_is_not_served_and_begins_anew_above(lost: Lost, back: Ca
         assert lost.sync() == 1002
 
 
+def test_a_log_of_the_database_that_is_lost_with_a_revocation_is_known_by_the_audit(lost: Lost) -> None:
+    """No number is lost with it."""
+    with lost.daemon as daemon:
+        new = daemon.subscriber("another", "national")
+        assert daemon.ask("subscriber revoke", id="isp").status == 200
+        daemon.kill()
+        for name in ("-wal", "-shm"):
+            (lost.state / f"blocklistd.sqlite{name}").unlink()
+        daemon.start()
+        for token in (lost.token, new):
+            assert daemon.get("/v1/lists", token).status == 503
+        lost.check_that_nothing_is_served()
+        assert b"the audit has line " in daemon.ops("/readyz").body
+        daemon.cli("start-above", "1000", "-c", str(daemon.path))
+        assert daemon.ask("subscriber revoke", id="isp").status == 200
+        for _ in range(2):
+            daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
+            assert daemon.get("/v1/lists", lost.token).status == 401
+            assert daemon.ask("audit verify").json["wrong"] is None
+            assert daemon.log.count("the audit does not continue") == 1, "before it began anew"
+            daemon.kill()
+            daemon.start()
+
+
 @pytest.mark.parametrize("high_water", [True, False], ids=["with the file", "without"])
 def test_sealed_files_without_their_database_are_not_served(lost: Lost, high_water: bool) -> None:
     for name in ("", "-wal", "-shm"):
@@ -177,8 +201,8 @@ def test_what_can_not_be_written_to_the_high_water_file_is_not_served_after_a_re
 
 
 def test_who_knows_a_number_above_ours_is_an_alarm_once(lost: Lost) -> None:
-    put_database_back(lost.state)
-    (lost.state / "high-water").unlink()  # nothing here shows it; those who have the numbers do
+    shutil.rmtree(lost.state)
+    shutil.copytree(lost.state.parent / "older", lost.state)  # nothing here shows it; those who have the numbers do
     with lost.daemon as daemon:
         for _ in range(2):
             assert daemon.get("/v1/lists/national/diffs/3-4", lost.token).status == 404

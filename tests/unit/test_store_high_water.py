@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete
 
 from blocklistd.errors import BehindError, RefusedError, StoreError
 from blocklistd.model import Version
+from blocklistd.store.audit import NONE, Head
 from blocklistd.store.high_water import HighWater, Marks, loss
 from blocklistd.store.lists import list_state
 from blocklistd.store.numbers import above, mark_lost, numbers, start_above
@@ -141,6 +142,10 @@ def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
     ):
         assert "the database is older than what was shown" in (told(versions, marks) or "")
         assert "start-above N" in (told(versions, marks) or "")
+    with versions.database.read() as connection:
+        assert loss(connection, Marks(), NONE) is None
+        found = loss(connection, Marks(), Head(7, "ab" * 32))
+    assert "the audit has line 0, and had 7" in (found or "")
     with versions.database.write() as connection:
         mark_lost(connection)
     assert "the database is gone" in (told(versions, Marks()) or "")
@@ -186,7 +191,7 @@ def test_a_number_that_is_too_low_is_refused(versions: Versions, number: int, kn
 
 
 @pytest.mark.parametrize(
-    ("shown", "most"), [([], 2**31 - 2), ([2], 2**31), ([2, 2**32 + 5], 2**31), ([2**32 + 5], 2**32 + 2**31 + 3)]
+    ("shown", "most"), [([], 2**31 - 2), ([2], 2**31), ([9, 2], 2**31), ([2**32 + 5], 2**32 + 2**31 + 3)]
 )
 def test_no_serial_rises_too_far_for_secondaries_also_of_a_zone_that_is_lost(
     tmp_path: Path, shown: list[int], most: int

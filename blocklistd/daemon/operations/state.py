@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy import Connection
@@ -28,10 +29,11 @@ class StateOperations:
         self._clock.believe()
         database, now = self._resources.database, self._resources.clock()
         marks = self._resources.high_water.marks
+        kept = await asyncio.to_thread(database.head_file.read)
 
         def begin(connection: Connection) -> None:
             start_above(connection, number, marks.highest, now, act.user, marks.zones.values())
-            audit.append(connection, act, str(number), now=now)
+            audit.append(connection, act, str(number), now=now, detail=audit.leave(connection, kept))
 
         halted, database.halted = database.halted, None
         try:
