@@ -24,7 +24,7 @@ from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater
 from blocklistd.store.lists import ListState, list_state, oldest_diff, version_rows
 from blocklistd.store.metadata import SignedRole, load_roles, save_roles
-from blocklistd.store.numbers import above
+from blocklistd.store.numbers import above, note_high_water
 from blocklistd.telemetry import Stations
 from blocklistd.times import Clock
 
@@ -99,6 +99,8 @@ class Publisher:
         if new:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
+                if self._high_water.written is not None:
+                    note_high_water(connection, str(self._high_water.written))
             log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
         roles += new
         served = self._catalogue.get(list_id)

@@ -178,6 +178,37 @@ def test_sealed_files_without_their_database_are_not_served(lost: Lost, high_wat
         daemon.wait_for(lambda: daemon.ask("status").json["zones"].get(ZONE, {}).get("serial") == 1001)
 
 
+def test_a_high_water_file_that_is_gone_is_a_loss_and_one_that_was_moved_is_none(lost: Lost) -> None:
+    disk = lost.state.parent / "disk"
+    disk.mkdir()
+    (lost.state / "high-water").rename(disk / "high-water")
+    with lost.daemon as daemon:
+        lost.check_that_nothing_is_served()
+        assert f"{lost.state / 'high-water'} is gone" in daemon.ask("status").json["alarms"][0]
+        daemon.stop()
+        daemon.config["high_water"] = str(disk / "high-water")
+        daemon.write_config()
+        daemon.start()
+        assert daemon.get("/v1/lists/national", lost.token).json["version"] == 3
+        lost.scene.publish("d.example")
+        daemon.stop()
+        (disk / "high-water").rename(disk / "unmounted")
+        shutil.rmtree(lost.state)
+        shutil.copytree(lost.state.parent / "older", lost.state)
+        daemon.start()
+        lost.check_that_nothing_is_served()
+        daemon.kill()
+        daemon.start()
+        lost.check_that_nothing_is_served()
+        daemon.stop()
+        (disk / "unmounted").rename(disk / "high-water")
+        daemon.start()
+        lost.check_that_nothing_is_served()
+        assert "the database is older" in daemon.ask("status").json["alarms"][0]
+        daemon.cli("start-above", "1000", "-c", str(daemon.path))
+        assert lost.sync() == 1001
+
+
 def test_what_can_not_be_written_to_the_high_water_file_is_not_served_after_a_restart_either(lost: Lost) -> None:
     with lost.daemon as daemon:
         daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)

@@ -13,7 +13,7 @@ from blocklistd.model import Version
 from blocklistd.store.audit import NONE, Head
 from blocklistd.store.high_water import HighWater, Marks, loss
 from blocklistd.store.lists import list_state
-from blocklistd.store.numbers import above, mark_lost, numbers, start_above
+from blocklistd.store.numbers import above, mark_lost, note_high_water, numbers, start_above
 from blocklistd.store.schema import versions as table
 from blocklistd.telemetry import Standing
 from tests.versions_of import LIST, NOW, Versions
@@ -106,7 +106,15 @@ def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_pa
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"lists":{},"zones":{"z":"7"}}', b'{"lists":{"l":{"version":true}},"zones":{}}', b"\xff"],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"lists":{},"zones":{"z":"7"}}',
+        b'{"lists":{"l":{"version":true}},"zones":{}}',
+        b'{"lists":{"l":{"version":-5}},"zones":{}}',
+        b"\xff",
+    ],
 )
 def test_what_is_no_such_file_is_put_aside(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "high-water").write_bytes(body)
@@ -149,6 +157,42 @@ def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
     with versions.database.write() as connection:
         mark_lost(connection)
     assert "the database is gone" in (told(versions, Marks()) or "")
+    versions.close()
+
+
+@pytest.mark.parametrize("body", [None, b'{"lists":{},"zones":{}}'])
+def test_a_file_that_was_written_and_is_gone_is_known(versions: Versions, tmp_path: Path, body: bytes | None) -> None:
+    path = tmp_path / "disk" / "high-water"
+    path.parent.mkdir()
+    if body is not None:
+        path.write_bytes(body)
+
+    def opened() -> HighWater:
+        file = HighWater(path)
+        file.open()
+        return file
+
+    def found(file: HighWater) -> str | None:
+        with versions.database.read() as connection:
+            return loss(connection, file.marks, None, file.missing)
+
+    first = opened()
+    assert first.missing == path
+    assert first.written is None
+    assert found(first) is None, "a first start, or one after an upgrade"
+    show(first, 3)
+    assert first.written == path
+    with versions.database.write() as connection:
+        note_high_water(connection, str(first.written))
+    assert opened().missing is None
+    path.unlink()
+    gone = found(opened())
+    assert gone is not None
+    assert f"{path} is gone" in gone
+    assert "start-above N" in gone
+    with versions.database.write() as connection:
+        start_above(connection, 1000, 0, NOW, "me")
+    assert found(opened()) is None
     versions.close()
 
 
