@@ -120,7 +120,10 @@ class Application:
         if self._first.high_water is not None:
             await asyncio.to_thread(high_water.check_writable)
         try:
-            lost = await database.reading(lambda connection: loss(connection, high_water.marks))
+            head = await asyncio.to_thread(database.head_file.read)
+            lost = await database.reading(
+                lambda connection: loss(connection, high_water.marks, head, high_water.missing)
+            )
             self._clock.begin(await database.reading(newest_time))
         except StoreError as error:  # a damaged page: what can be read is served
             log.error("whether the state is the newest is not known: %s", error)

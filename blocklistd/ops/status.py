@@ -145,8 +145,8 @@ Seen = Mapping[SubscriberId, datetime]
 def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
     """A list's version and lag come with receipts; until one arrives they are not known. A zone's are those of the
     secondary that is furthest behind. `seen`: its last request to the feed, or of a secondary; None: none yet."""
-    known = (zones.secondaries.sightings.get((who.id, wire_name(name)), {}) for name in who.zones)
-    times = [sighting.seen for secondaries in known for sighting in secondaries.copy().values()]
+    known = (zones.secondaries.known(who.id, name) for name in who.zones)
+    times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
     seen = max(filter(None, [asked.get(who.id), *times]), default=None)
     return {
         "seen": rfc3339(seen) if seen else None,

@@ -13,7 +13,7 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Final
 
-from blocklistd.errors import StoreError, told
+from blocklistd.errors import BehindError, StoreError, told
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version, VersionInfo
@@ -24,7 +24,7 @@ from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater
 from blocklistd.store.lists import ListState, list_state, oldest_diff, version_rows
 from blocklistd.store.metadata import SignedRole, load_roles, save_roles
-from blocklistd.store.numbers import above
+from blocklistd.store.numbers import above, note_high_water
 from blocklistd.telemetry import Stations
 from blocklistd.times import Clock
 
@@ -78,7 +78,7 @@ class Publisher:
                 with self._stations.timed("sign", list_id):
                     made, signed = await asyncio.to_thread(self._sign, list_id, lives)
             except StoreError as error:
-                if self._catalogue.get(list_id) is not None:
+                if self._catalogue.get(list_id) is not None or isinstance(error, BehindError):
                     raise
                 log.critical("list %s is served as it was signed: a signature can't be written: %s", list_id, error)
                 made, signed = await asyncio.to_thread(self._as_signed, list_id)
@@ -107,6 +107,8 @@ class Publisher:
         if new:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
+                if self._high_water.written is not None:
+                    note_high_water(connection, str(self._high_water.written))
             log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
         roles += new
         served = self._catalogue.get(list_id)
@@ -120,8 +122,13 @@ class Publisher:
         return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), newest(roles)
 
     def _as_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """The newest version that is signed. Raises StoreError if there is none."""
+        """The newest version that is signed, and none after that which was shown last. Raises StoreError if there is
+        none."""
         state, roles, kept, oldest, _ = self._load(list_id)
+        shown = self._high_water.marks.lists.get(list_id)
+        if shown is not None:
+            here = shown.get("session") == state.session
+            roles = [role for role in roles if here and role.target <= shown.get("version", 0)]
         signed = newest(roles)
         target = signed["targets"].target if "targets" in signed else 0
         kept = [version for version in kept if version.version <= target]

@@ -9,6 +9,7 @@ the next try makes all of its files again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections import defaultdict
@@ -29,7 +30,7 @@ from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.store.ixfr import Way, ixfr_path, read_ixfr, way_from, write_ixfr
 from blocklistd.store.numbers import above
 from blocklistd.store.zone_files import CompiledFile
-from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr
+from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr, zone_at
 
 log: Final = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class ZonePublisher:
             except Exception as error:
                 log.error("zone %s could not be loaded, its files are made again: %s", plan.name, told(error))
                 self.behind.add(plan.name)
-                if self._zones.get(wire_name(plan.name)) is None:
+                if self._zones.get(wire_name(plan.name)) is None and not await self._load_last_shown(plan):
                     self.unloaded[plan.name] = told(error)
                 if isinstance(error, DamagedError):
                     self.damaged[plan.name] = str(error)
@@ -152,11 +153,20 @@ class ZonePublisher:
         if found is not None:
             self._verified.require(*((found.wire,) if served else found.digests))
 
-    async def _load(self, plan: ZonePlan) -> bool:
-        """Serves the newest serial; whether it is another than was served. Raises DamagedError."""
+    async def _load_last_shown(self, plan: ZonePlan) -> bool:
+        """Serves the serial that was shown last, where its file is still there: a newer one can't be."""
+        serial = self._high_water.marks.zones.get(plan.name)
+        with contextlib.suppress(StoreError, DamagedError):
+            return serial is not None and await self._load(plan, serial)
+        return False
+
+    async def _load(self, plan: ZonePlan, serial: int | None = None) -> bool:
+        """Serves this serial, or the newest; whether it is another than was served. Raises DamagedError."""
 
         def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None, int]:
-            return newest_serial(connection, plan.name), oldest_ixfr(connection, plan.name), above(connection)
+            name = plan.name
+            found = newest_serial(connection, name) if serial is None else zone_at(connection, name, serial)
+            return found, oldest_ixfr(connection, name), above(connection)
 
         found, oldest, lowest = await self._database.reading(newest)
         if found is None or oldest is None or plan.name not in self._plans:  # a reload may have taken it away
@@ -171,7 +181,7 @@ class ZonePublisher:
             records=found.records,
             covered=found.covered,
             omitted=len(found.omitted),
-            oldest=oldest,
+            oldest=min(oldest, found.serial),
             compiled=file.content,
             file=file,
         )

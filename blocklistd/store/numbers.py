@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -18,6 +19,7 @@ from blocklistd.store.schema import audit, lists, meta, sources, tuf_metadata, v
 _ABOVE: Final = "above"
 _LOST: Final = "lost"
 _BELIEVED: Final = "clock believed behind line"
+_HIGH_WATER: Final = "high-water"
 FURTHEST: Final = 2**31 - 1
 """So far a zone's serial may rise at once, for secondaries to take it as higher (RFC 1982 3.2)."""
 
@@ -85,22 +87,37 @@ def mark_lost(connection: Connection) -> None:
     connection.execute(meta.insert().values(key=_LOST, value="1"))
 
 
-def start_above(connection: Connection, number: int, known: int, now: datetime, user: str) -> None:
+def high_water_path(connection: Connection) -> str | None:
+    """Where the high-water file was written last; None where it never was."""
+    path: str | None = connection.execute(select(meta.c.value).where(meta.c.key == _HIGH_WATER)).scalar()
+    return path
+
+
+def note_high_water(connection: Connection, path: str) -> None:
+    """The file has numbers: from now on a start without it is a loss."""
+    if high_water_path(connection) != path:
+        connection.execute(delete(meta).where(meta.c.key == _HIGH_WATER))
+        connection.execute(meta.insert().values(key=_HIGH_WATER, value=path))
+
+
+def start_above(
+    connection: Connection, number: int, known: int, now: datetime, user: str, serials: Collection[int] = ()
+) -> None:
     """Begins a new session of every list, with all numbers above this one. What is live stays so, under a new number.
 
-    `known` is the highest number that was ever shown, as far as it is known. Raises RefusedError where `number` is
-    lower, or so high that secondaries would take a serial for an older one.
+    `known` is the highest number that was ever shown, `serials` are those of the zones, as far as they are known.
+    Raises RefusedError where `number` is lower, or so high that secondaries would take a serial for an older one.
     """
     found = numbers(connection)
     least = max(known, found.highest)
     if number < least:
         raise RefusedError(f"expected N of at least {least}, the highest number that is known to have been shown")
-    lowest = min(found.zones.values(), default=number)
+    lowest = min([*found.zones.values(), *serials], default=0)
     if number + 1 - lowest > FURTHEST:
         raise RefusedError(
             f"expected N of at most {lowest + FURTHEST - 1}: secondaries would take serials for older ones"
         )
-    connection.execute(delete(meta).where(meta.c.key.in_((_ABOVE, _LOST))))
+    connection.execute(delete(meta).where(meta.c.key.in_((_ABOVE, _LOST, _HIGH_WATER))))
     connection.execute(meta.insert().values(key=_ABOVE, value=str(number)))
     for name in connection.execute(select(lists.c.id)).scalars().all():
         connection.execute(update(lists).where(lists.c.id == name).values(session=str(uuid.uuid4())))

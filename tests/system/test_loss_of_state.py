@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -127,6 +128,30 @@ def test_an_older_state_is_not_served_and_begins_anew_above(lost: Lost, back: Ca
         assert lost.sync() == 1002
 
 
+def test_a_log_of_the_database_that_is_lost_with_a_revocation_is_known_by_the_audit(lost: Lost) -> None:
+    """No number is lost with it."""
+    with lost.daemon as daemon:
+        new = daemon.subscriber("another", "national")
+        assert daemon.ask("subscriber revoke", id="isp").status == 200
+        daemon.kill()
+        for name in ("-wal", "-shm"):
+            (lost.state / f"blocklistd.sqlite{name}").unlink()
+        daemon.start()
+        for token in (lost.token, new):
+            assert daemon.get("/v1/lists", token).status == 503
+        lost.check_that_nothing_is_served()
+        assert b"the audit has line " in daemon.ops("/readyz").body
+        daemon.cli("start-above", "1000", "-c", str(daemon.path))
+        assert daemon.ask("subscriber revoke", id="isp").status == 200
+        for _ in range(2):
+            daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
+            assert daemon.get("/v1/lists", lost.token).status == 401
+            assert daemon.ask("audit verify").json["wrong"] is None
+            assert daemon.log.count("the audit does not continue") == 1, "before it began anew"
+            daemon.kill()
+            daemon.start()
+
+
 @pytest.mark.parametrize("high_water", [True, False], ids=["with the file", "without"])
 def test_sealed_files_without_their_database_are_not_served(lost: Lost, high_water: bool) -> None:
     for name in ("", "-wal", "-shm"):
@@ -140,17 +165,75 @@ def test_sealed_files_without_their_database_are_not_served(lost: Lost, high_wat
         daemon.start()
         lost.check_that_nothing_is_served()
         assert sealed <= {path for path in (lost.state / "sealed").rglob("*") if path.is_file()}, "nothing is swept"
+        hotline = lost.daemon.folder / "list.ndjson"
+        hotline.rename(hotline.with_name("away"))
         daemon.cli("start-above", "1000", "-c", str(daemon.path))
-        daemon.first_pull("hotline")
+        roles = json.loads((lost.state / "high-water").read_bytes())["lists"]["national"]
+        assert {roles[name] for name in ("targets", "snapshot", "timestamp")} == {1001}, "what is served is in the file"
+        hotline.with_name("away").rename(hotline)
+        daemon.pull("hotline")
         token = daemon.subscriber("isp", "national")
         (lost.daemon.folder / "token").write_text(token)
         assert lost.sync() == 1001
         daemon.wait_for(lambda: daemon.ask("status").json["zones"].get(ZONE, {}).get("serial") == 1001)
 
 
+def test_a_high_water_file_that_is_gone_is_a_loss_and_one_that_was_moved_is_none(lost: Lost) -> None:
+    disk = lost.state.parent / "disk"
+    disk.mkdir()
+    (lost.state / "high-water").rename(disk / "high-water")
+    with lost.daemon as daemon:
+        lost.check_that_nothing_is_served()
+        assert f"{lost.state / 'high-water'} is gone" in daemon.ask("status").json["alarms"][0]
+        daemon.stop()
+        daemon.config["high_water"] = str(disk / "high-water")
+        daemon.write_config()
+        daemon.start()
+        assert daemon.get("/v1/lists/national", lost.token).json["version"] == 3
+        lost.scene.publish("d.example")
+        daemon.stop()
+        (disk / "high-water").rename(disk / "unmounted")
+        shutil.rmtree(lost.state)
+        shutil.copytree(lost.state.parent / "older", lost.state)
+        daemon.start()
+        lost.check_that_nothing_is_served()
+        daemon.kill()
+        daemon.start()
+        lost.check_that_nothing_is_served()
+        daemon.stop()
+        (disk / "unmounted").rename(disk / "high-water")
+        daemon.start()
+        lost.check_that_nothing_is_served()
+        assert "the database is older" in daemon.ask("status").json["alarms"][0]
+        daemon.cli("start-above", "1000", "-c", str(daemon.path))
+        assert lost.sync() == 1001
+
+
+def test_what_can_not_be_written_to_the_high_water_file_is_not_served_after_a_restart_either(lost: Lost) -> None:
+    with lost.daemon as daemon:
+        daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
+        marks = (lost.state / "high-water").read_bytes()
+        (lost.state / ".high-water.new").mkdir()
+        lost.scene.write("d.example")
+        daemon.pull("hotline")
+        for restarts in range(3):
+            if restarts:
+                daemon.kill()
+                daemon.start()
+            assert daemon.get("/v1/lists/national", lost.token).json["version"] == 3
+            assert lost.sync() == 3
+            assert lost.secondary.refresh() == 3
+            assert any("high-water file can't be written" in text for text in daemon.ask("status").json["alarms"])
+        assert (lost.state / "high-water").read_bytes() == marks
+        (lost.state / ".high-water.new").rmdir()
+        daemon.kill()
+        daemon.start()
+        assert daemon.get("/v1/lists/national", lost.token).json["version"] == 4
+
+
 def test_who_knows_a_number_above_ours_is_an_alarm_once(lost: Lost) -> None:
-    put_database_back(lost.state)
-    (lost.state / "high-water").unlink()  # nothing here shows it; those who have the numbers do
+    shutil.rmtree(lost.state)
+    shutil.copytree(lost.state.parent / "older", lost.state)  # nothing here shows it; those who have the numbers do
     with lost.daemon as daemon:
         for _ in range(2):
             assert daemon.get("/v1/lists/national/diffs/3-4", lost.token).status == 404

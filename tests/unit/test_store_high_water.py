@@ -10,9 +10,10 @@ from sqlalchemy import Connection, delete
 
 from blocklistd.errors import BehindError, RefusedError, StoreError
 from blocklistd.model import Version
+from blocklistd.store.audit import NONE, Head
 from blocklistd.store.high_water import HighWater, Marks, loss
 from blocklistd.store.lists import list_state
-from blocklistd.store.numbers import above, mark_lost, numbers, start_above
+from blocklistd.store.numbers import above, mark_lost, note_high_water, numbers, start_above
 from blocklistd.store.schema import versions as table
 from blocklistd.telemetry import Standing
 from tests.versions_of import LIST, NOW, Versions
@@ -52,6 +53,23 @@ def test_no_number_goes_back(tmp_path: Path) -> None:
         file.show_zone("rpz.example", 6, replaces=False)
 
 
+def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path) -> None:
+    """After start-above without a database the list has no version until the first pull, and is signed all the same."""
+    file = HighWater(tmp_path / "high-water")
+    show(file, 2)
+    new = dict.fromkeys(ROLES, 101)
+    for timestamp in (101, 102):
+        file.show_list(LIST, "new", Version(0), new | {"timestamp": timestamp}, replaces=False)
+        kept = {"session": "s", "version": 2, **new, "timestamp": timestamp}
+        assert json.loads((tmp_path / "high-water").read_bytes())["lists"] == {LIST: kept}
+    with pytest.raises(BehindError, match="timestamp 101 is behind 102"):
+        file.show_list(LIST, "new", Version(0), new, replaces=False)
+    with pytest.raises(BehindError, match="version 0 is behind 2"):
+        file.show_list(LIST, "s", Version(0), new | {"timestamp": 103}, replaces=False)
+    file.show_list(LIST, "new", Version(101), new | {"timestamp": 103}, replaces=True)
+    assert file.marks.lists[LIST] == {"session": "new", "version": 101, **new, "timestamp": 103}
+
+
 def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_path: Path) -> None:
     alarms = Standing()
     file = HighWater(tmp_path / "gone" / "high-water", alarms)
@@ -67,9 +85,36 @@ def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_p
     assert alarms.texts() == []
 
 
+def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_path: Path) -> None:
+    before = HighWater(tmp_path / "high-water")
+    show(before, 2)
+    before.show_zone("rpz.example", 7, replaces=False)
+    (tmp_path / ".high-water.new").mkdir()
+    file = HighWater(tmp_path / "high-water")
+    file.open()
+    with pytest.raises(StoreError):
+        show(file, 3, replaces=False)
+    with pytest.raises(StoreError):
+        file.show_zone("rpz.example", 8, replaces=False)
+    show(file, 2, timestamp=10, replaces=False)
+    file.show_zone("rpz.example", 7, replaces=False)
+    assert json.loads((tmp_path / "high-water").read_bytes()) == {
+        "lists": {LIST: {"session": "s", "version": 2, **ROLES}},
+        "zones": {"rpz.example": 7},
+    }
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"lists":{},"zones":{"z":"7"}}', b'{"lists":{"l":{"version":true}},"zones":{}}', b"\xff"],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"lists":{},"zones":{"z":"7"}}',
+        b'{"lists":{"l":{"version":true}},"zones":{}}',
+        b'{"lists":{"l":{"version":-5}},"zones":{}}',
+        b"\xff",
+    ],
 )
 def test_what_is_no_such_file_is_put_aside(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "high-water").write_bytes(body)
@@ -105,9 +150,49 @@ def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
     ):
         assert "the database is older than what was shown" in (told(versions, marks) or "")
         assert "start-above N" in (told(versions, marks) or "")
+    with versions.database.read() as connection:
+        assert loss(connection, Marks(), NONE) is None
+        found = loss(connection, Marks(), Head(7, "ab" * 32))
+    assert "the audit has line 0, and had 7" in (found or "")
     with versions.database.write() as connection:
         mark_lost(connection)
     assert "the database is gone" in (told(versions, Marks()) or "")
+    versions.close()
+
+
+@pytest.mark.parametrize("body", [None, b'{"lists":{},"zones":{}}'])
+def test_a_file_that_was_written_and_is_gone_is_known(versions: Versions, tmp_path: Path, body: bytes | None) -> None:
+    path = tmp_path / "disk" / "high-water"
+    path.parent.mkdir()
+    if body is not None:
+        path.write_bytes(body)
+
+    def opened() -> HighWater:
+        file = HighWater(path)
+        file.open()
+        return file
+
+    def found(file: HighWater) -> str | None:
+        with versions.database.read() as connection:
+            return loss(connection, file.marks, None, file.missing)
+
+    first = opened()
+    assert first.missing == path
+    assert first.written is None
+    assert found(first) is None, "a first start, or one after an upgrade"
+    show(first, 3)
+    assert first.written == path
+    with versions.database.write() as connection:
+        note_high_water(connection, str(first.written))
+    assert opened().missing is None
+    path.unlink()
+    gone = found(opened())
+    assert gone is not None
+    assert f"{path} is gone" in gone
+    assert "start-above N" in gone
+    with versions.database.write() as connection:
+        start_above(connection, 1000, 0, NOW, "me")
+    assert found(opened()) is None
     versions.close()
 
 
@@ -146,6 +231,21 @@ def test_a_number_that_is_too_low_is_refused(versions: Versions, number: int, kn
     with pytest.raises(RefusedError, match="at least"), versions.database.write() as connection:
         begin(connection)
     assert versions.state.version == 3
+    versions.close()
+
+
+@pytest.mark.parametrize(
+    ("shown", "most"), [([], 2**31 - 2), ([2], 2**31), ([9, 2], 2**31), ([2**32 + 5], 2**32 + 2**31 + 3)]
+)
+def test_no_serial_rises_too_far_for_secondaries_also_of_a_zone_that_is_lost(
+    tmp_path: Path, shown: list[int], most: int
+) -> None:
+    """With the database gone, the high-water file knows the serials; where nothing does, they are any from 0 on."""
+    versions = Versions(tmp_path)
+    with pytest.raises(RefusedError, match=f"at most {most}:"), versions.database.write() as connection:
+        start_above(connection, most + 1, max(shown, default=0), NOW, "me", shown)
+    with versions.database.write() as connection:
+        start_above(connection, most, 0, NOW, "me", shown)
     versions.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -58,12 +59,13 @@ class StateOperations:
         high."""
         self._clock.believe()
         database, now = self._resources.database, self._resources.clock()
-        known = self._resources.high_water.marks.highest
+        marks = self._resources.high_water.marks
+        kept = await asyncio.to_thread(database.head_file.read)
 
         def begin(connection: Connection) -> None:
-            start_above(connection, number, known, now, act.user)
+            start_above(connection, number, marks.highest, now, act.user, marks.zones.values())
             believe_clock(connection)
-            audit.append(connection, act, str(number), now=now)
+            audit.append(connection, act, str(number), now=now, detail=audit.leave(connection, kept))
 
         halted, database.halted = database.halted, None
         try:
