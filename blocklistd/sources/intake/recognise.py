@@ -33,14 +33,14 @@ _PAGE: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re
 _LONE_CR: Final = re.compile(rb"\r[^\r\n]")
 _DOCUMENT: Final = re.compile(rb"\s*[\[{]\s*[\n\r\"{}\[]")
 _NAME: Final = rb"[\w-]+(?:\.[\w-]+)+\.?"
-_LINES: Final = (
+_LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
     (_CHECKSUMS, re.compile(rb"\\?(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})[ \t]+\S.*", re.I)),
     (_ADBLOCK, re.compile(rb"!.*|\[adblock.*|(?:@@)?\|.*|.*#@?\??#.*|.*\^(?:\$.*)?", re.I)),
     (_WILDCARDS, re.compile(rb"(?:\S+[ \t]+)?\*\.[^/\s]+")),
     (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
 )
 """What most lines look like, whatever was expected."""
-_OF_TYPE: Final = {
+_OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
     "domain": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
