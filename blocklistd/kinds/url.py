@@ -64,7 +64,8 @@ def parsed_url(value: str) -> str:
     value = value.strip(_AROUND)
     if len(value) > MAX_URL_INPUT:
         raise Refused("url-too-long")
-    if (" " in value or not value.isprintable()) and _NOT_ONE.search(value):
+    may_be_two = " " in value and ("#" in value or ":/" in value[8:] or ":\\" in value[8:])
+    if (may_be_two or not value.isprintable()) and _NOT_ONE.search(value):
         raise Refused("character")
     if len(value) > MAX_NAME and _host_length(value) > MAX_NAME + 1:
         raise Refused("name-too-long")

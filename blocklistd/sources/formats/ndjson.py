@@ -113,8 +113,10 @@ def _is_too_large(number: bytes | None) -> bool:
 
 
 def _may_repeat(line: bytes, document: object) -> bool:
-    """Whether an object in the line may have a key twice. False where the line has as many keys as the document, and
-    nothing in it that could be taken for one or keep one from being counted."""
+    """Whether an object in the line may have a key twice. False where the line has no more commas than are between the
+    keys that are left, or as many keys as the document and nothing in it that could be taken for one or hide one."""
+    if isinstance(document, dict) and line.count(b",") == len(document) - 1:
+        return False
     if b'\\"' in line or b"\\u0022" in line or b'" ' in line or b'"\t' in line or b'"\r' in line:
         return True
     flat = isinstance(document, dict) and line.count(b"{") == 1

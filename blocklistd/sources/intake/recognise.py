@@ -6,7 +6,6 @@ A guess, for the message alone: nothing is read by it. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.lines.keys import Buffer
@@ -34,14 +33,14 @@ _PAGE: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re
 _LONE_CR: Final = re.compile(rb"\r[^\r\n]")
 _DOCUMENT: Final = re.compile(rb"\s*[\[{]\s*[\n\r\"{}\[]")
 _NAME: Final = rb"[\w-]+(?:\.[\w-]+)+\.?"
-_LINES: Final = (
+_LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
     (_CHECKSUMS, re.compile(rb"\\?(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})[ \t]+\S.*", re.I)),
     (_ADBLOCK, re.compile(rb"!.*|\[adblock.*|(?:@@)?\|.*|.*#@?\??#.*|.*\^(?:\$.*)?", re.I)),
     (_WILDCARDS, re.compile(rb"(?:\S+[ \t]+)?\*\.[^/\s]+")),
     (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
 )
 """What most lines look like, whatever was expected."""
-_OF_TYPE: Final[Mapping[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
+_OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
     "domain": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
@@ -50,7 +49,7 @@ _OF_TYPE: Final[Mapping[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
 
 def recognised(body: Buffer, start: int, format: str, options: FormatOptions) -> str:
     """One of HINTS for a body whose first line begins at `start`, of which every record was refused."""
-    sample = bytes(body[start : start + _SAMPLE])
+    sample: bytes = body[start : start + _SAMPLE]
     if _PAGE.search(sample):
         return _HTML
     if _LONE_CR.search(sample):
