@@ -41,17 +41,9 @@ def _added(done: Document, values: Values) -> None:
 
 def _list(found: Document, values: Values) -> None:
     table(
-        ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED", "SEEN"),
+        ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
         [
-            (
-                name,
-                " ".join(s["lists"]),
-                " ".join(s["zones"]),
-                s["created"],
-                s["created_by"],
-                s["revoked"],
-                s.get("seen"),
-            )
+            (name, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
             for name, s in found.items()
         ],
     )
