@@ -78,13 +78,13 @@ def test_a_subscriber_was_seen_when_it_last_asked(access: Access) -> None:
     now = [CREATED]
     access._clock = lambda: now[0]
     assert access.seen == {}
-    for token in ("old", "nobody's"):
+    for number, token in enumerate(("old", "nobody's")):
         with pytest.raises(Unauthorized):
-            ask(access, connect(access, "198.51.100.7"), token=token)
+            ask(access, connect(access, f"198.51.100.{number}"), token=token)
     assert access.seen == {}
-    for _ in range(2):
+    for number in range(2):
         now[0] += timedelta(minutes=1)
-        ask(access, connect(access, "198.51.100.7"))
+        ask(access, connect(access, f"198.51.100.{number}"))
         assert access.seen == {"isp": now[0]}
 
 

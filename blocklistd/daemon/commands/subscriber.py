@@ -95,20 +95,12 @@ def _show_zones(done: Document, values: Values) -> None:
 
 def _list(found: Document, values: Values) -> None:
     table(
-        ("SUBSCRIBER", "CREATED", "BY", "REVOKED", "SEEN", "LISTS", "ZONES"),
+        ("SUBSCRIBER", "CREATED", "BY", "REVOKED", "LISTS", "ZONES"),
         [
-            (
-                name,
-                s["created"],
-                s["created_by"],
-                s["revoked"],
-                s.get("seen"),
-                " ".join(s["lists"]),
-                " ".join(s["zones"]),
-            )
+            (name, s["created"], s["created_by"], s["revoked"], " ".join(s["lists"]), " ".join(s["zones"]))
             for name, s in found.items()
         ],
-        least=("BY", "CREATED", "SEEN"),
+        least=("BY", "CREATED"),
         folded=("LISTS",),
     )
 
