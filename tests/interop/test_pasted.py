@@ -137,3 +137,43 @@ def test_a_distribution_secondary_is_no_oracle_and_serves_its_own(scene: Scene, 
         assert refuses(ZONE, "SOA")
         assert refuses(ZONE, "AXFR")
         assert asked(port, ZONE, "SOA", OWN).answer, "its own secondaries poll"
+
+
+def test_an_unbound_with_a_broken_copy_says_so_as_the_guide_does(scene: Scene, stub: Stub) -> None:
+    port = free_port()
+    text = pasted(scene, "unbound", port)
+    file = scene.folder / "unbound" / f"{ZONE}.zone"
+    with unbound(scene.folder, stub.port, port, text) as resolver:
+        resolver.wait(lambda: resolver.blocked("a.example"))
+    file.write_text("half of a li")
+    with unbound(scene.folder, stub.port, port, text) as resolver:
+        for said in ("error parsing zonefile", "auth_zones could not be setup"):
+            assert f"`{said}`" in GUIDE.read_text()
+            resolver.wait(lambda said=said: said in resolver.log.read_text())  # type: ignore[misc]
+    file.unlink()
+    with unbound(scene.folder, stub.port, port, text) as resolver:
+        resolver.wait(lambda: resolver.blocked("a.example"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_recursor_without_its_copy_says_so_as_the_guide_does(scene: Scene, stub: Stub, damage: str) -> None:
+    port = free_port()
+    text = pasted(scene, "powerdns", port).replace("refresh = 60", "refresh = 1")
+    file = scene.folder / "powerdns" / f"{ZONE}.zone"
+    with recursor(scene.folder, stub.port, port, text) as resolver:
+        resolver.wait(lambda: resolver.blocked("a.example"))
+    scene.daemon.stop()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:40])
+    guide = GUIDE.read_text()
+    with recursor(scene.folder, stub.port, port, text) as resolver:
+        for said in ("Exception while pre-loadin RPZ zone", "Unable to load RPZ zone, will retry"):
+            assert f"`{said}`" in guide
+            resolver.wait(lambda said=said: said in resolver.log.read_text())  # type: ignore[misc]
+        resolver.wait(lambda: not resolver.blocked("a.example"))
+        scene.daemon.start()
+        resolver.wait(lambda: resolver.blocked("a.example"))
+        assert "`RPZ load completed`" in guide
+        assert "RPZ load completed" in resolver.log.read_text()
