@@ -20,7 +20,7 @@ from blocklistd.serve import accept
 from blocklistd.serve.accept import file_ceiling
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.http.listener import Listener, accepted_of, bind, while_connected
-from blocklistd.tls import server_context
+from blocklistd.tls import load_certificate, server_context
 from tests.certificates import make_certificate
 from tests.unit.test_serve_http_listener import REQUEST, WITHIN, answer, end, hello
 
@@ -73,7 +73,9 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def tls(tmp_path: Path) -> ssl.SSLContext:
     cert, key = make_certificate(tmp_path, "feed")
-    return server_context(cert, Secret("file", str(key)))
+    context = server_context()
+    load_certificate(context, cert, Secret("file", str(key)))
+    return context
 
 
 async def test_an_address_that_has_all_its_connections_loses_the_longest_idle(serve: Serve, connect: Connect) -> None:

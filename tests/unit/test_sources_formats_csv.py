@@ -83,6 +83,7 @@ def test_an_attribute_that_should_be_a_date_and_is_none_is_left_out_and_counted(
     for key in ("verified_at", "expires"):
         options = FormatOptions({"value": "url", key: "date"}, {"type": "url"})
         (record,) = read(f"url,date\n{A},{text}\n", options)
+        assert isinstance(record, Record)
         assert (record.attributes, record.dropped) == (({key: text}, 0) if kept else ({}, 1))
 
 

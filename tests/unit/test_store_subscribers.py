@@ -101,5 +101,6 @@ def test_the_id_of_a_revoked_subscriber_can_be_given_anew_and_nothing_of_the_old
     with versions.database.read() as connection:
         ((token, new),) = subscribers.load(connection).items()
     assert token != old
-    assert (new.lists, new.zones, new.revoked, new.created_by) == (frozenset(), {"rpz.example"}, None, "bob")
+    assert (set(new.lists), set(new.zones)) == (set(), {"rpz.example"})
+    assert (new.revoked, new.created_by) == (None, "bob")
     assert len(new.keys) == 1
