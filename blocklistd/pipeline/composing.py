@@ -36,8 +36,11 @@ _HOSTS: Final = {
     b"url": re.compile(rb'"value":"https?://(\[[^\]]*\]|[^/:"]*)[^\n]*\n'),
 }
 """Find the hosts in whole lines of a type."""
-_REMOVED: Final = re.compile(rb'(?m)^{"remove":[^\n]*\n')
-_ADDED: Final = re.compile(rb'(?m)^{"add":[^\n]*\n')
+_REMOVE: Final = b'{"remove":'
+_REMOVED_HOSTS: Final = {
+    kind: re.compile(rb'%b{"type":"%b",%b' % (_REMOVE, kind, hosts.pattern)) for kind, hosts in _HOSTS.items()
+}
+"""The same in lines that remove, among others."""
 _CHANGED: Final = re.compile(rb'(?m)^{"remove":({"type":"[^"]*","value":"[^"]*")[^\n]*\n({"add":\1[^\n]*\n)')
 """The two lines of an entry whose attributes change, which have the same key and follow each other."""
 _MOVED: Final = ("added", "removed", "changed")
@@ -229,20 +232,20 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) ->
     return Composed(draft.sealed, added, removed, changed, {})
 
 
-def suffixes_of(files: SealedFiles, delta: Sha256) -> dict[str, dict[str, int]]:
+def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) -> dict[str, dict[str, int]]:
     """How many entries a delta adds, removes and changes under each last label: enough to see that a country was hit by
-    mistake.
+    mistake. `has_changes`: some entry may be changed.
 
     Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
     """
     with files.map(delta) as content:
         edges = blocks(content, _BLOCK)
-        for number in range(1, len(edges) - 1):  # both lines of a changed entry are in one block
+        for number in range(1, len(edges) - 1) if has_changes else ():  # both lines of a changed entry are in one block
             if pair := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
                 edges[number] = max(edges[number], pair.end())
 
         def count(number: int) -> tuple[dict[str, Any], bytes]:
-            found = count_suffixes(content[edges[number] : edges[number + 1]])
+            found = count_suffixes(content[edges[number] : edges[number + 1]], has_changes=has_changes)
             return {what: dict(figures) for what, figures in found.items()}, b""
 
         total: dict[str, Counter[str]] = {what: Counter() for what in _MOVED}
@@ -256,27 +259,29 @@ def suffixes_of(files: SealedFiles, delta: Sha256) -> dict[str, dict[str, int]]:
     return {suffix: {what: total[what][suffix] for what in _MOVED} for suffix, _ in most}
 
 
-def count_suffixes(delta: bytes) -> dict[str, Counter[str]]:
+def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:
     """The entries that a delta adds, removes and changes, each by the last label of their host; other kinds by their
-    type, addresses as `address`.
+    type, addresses as `address`. `has_changes`: some entry may be changed.
 
     Expressions over many lines at once: a reviewer waits for a million of them.
     """
-    changed = b"".join(pair[2] for pair in _CHANGED.finditer(delta))
-    rest = _CHANGED.sub(b"", delta) if changed else delta
-    removed = b"".join(_REMOVED.findall(rest))
-    added = rest if not removed else b"".join(_ADDED.findall(rest)) if len(removed) < len(rest) else b""
-    return {what: _count(lines) for what, lines in zip(_MOVED, (added, removed, changed), strict=True)}
+    total, lines, removes = _count(delta, _HOSTS), delta.count(b"\n"), delta.count(_REMOVE)
+    removed = total if removes == lines else _count(delta, _REMOVED_HOSTS) if removes else Counter[str]()
+    changed = Counter[str]()
+    if has_changes and 0 < removes < lines:
+        changed = _count(b"".join([pair[2] for pair in _CHANGED.finditer(delta)]), _HOSTS)
+    return {"added": total - removed - changed, "removed": removed - changed, "changed": changed}
 
 
-def _count(delta: bytes) -> Counter[str]:
+def _count(delta: bytes, hosts_of: Mapping[bytes, re.Pattern[bytes]]) -> Counter[str]:
+    """The lines of which `hosts_of` finds the hosts: all of a delta, or those that remove."""
     count: Counter[str] = Counter()
     for kind, lines in _by_type(delta):
-        if kind not in _HOSTS:
-            count[kind.decode()] += lines.count(b"\n")
+        if kind not in hosts_of:
+            count[kind.decode()] += lines.count(b"\n" if hosts_of is _HOSTS else _REMOVE)
             continue
         # with its dot, which tells a label below the root from the last of several
-        ends = Counter([host[host.rfind(b".") :] for host in _HOSTS[kind].findall(lines)])
+        ends = Counter([host[host.rfind(b".") :] for host in hosts_of[kind].findall(lines)])
         for end, hosts in ends.items():
             if end[1:].isdigit() or end.endswith(b"]"):  # of the canonical names none ends in digits only
                 count["address"] += hosts

@@ -225,7 +225,10 @@ def _candidate(
 ) -> Candidate:
     assert composed.delta is not None
     same = wanted.held is not None and wanted.held.delta == composed.delta
-    suffixes = wanted.held.suffixes if wanted.held is not None and same else suffixes_of(files, composed.delta)
+    if wanted.held is not None and same:
+        suffixes = wanted.held.suffixes
+    else:
+        suffixes = suffixes_of(files, composed.delta, has_changes=composed.changed > 0)
     return Candidate(
         id=wanted.held.id if wanted.held is not None and same else wanted.candidate,
         list=state.id,
