@@ -153,7 +153,7 @@ def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
     with versions.database.read() as connection:
         assert loss(connection, Marks(), NONE) is None
         found = loss(connection, Marks(), Head(7, "ab" * 32))
-    assert "the audit has line 0, and had 7" in (found or "")
+    assert "the audit has line 3, and had 7" in (found or "")
     with versions.database.write() as connection:
         mark_lost(connection)
     assert "the database is gone" in (told(versions, Marks()) or "")
