@@ -48,6 +48,9 @@ class NoPublisher(Publisher):
     def serves(self, list_id: ListId, version: Version) -> bool:
         return True
 
+    def counts(self, list_id: ListId, version: Version) -> str:
+        return ""
+
 
 class NoZones(ZonePublisher):
     def __init__(self) -> None:
