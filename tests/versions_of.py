@@ -61,7 +61,6 @@ ANYTHING: Any = {
     "max_added": 1e9,
     "max_removed": 1.0,
     "daily": None,
-    "min_change": 1 << 40,
     "max_rejected": 1.0,
     "min_entries": 0,
     "review": False,
