@@ -297,7 +297,7 @@ class ZonePublisher:
                     "records": view.records,
                     "covered": view.covered,
                     "omitted": view.omitted,
-                    "omitted_ids": list(found.omitted)[:OMITTED_SHOWN] if found else [],
+                    "omitted_ids": list(dict.fromkeys(found.omitted))[:OMITTED_SHOWN] if found else [],
                     "list": view.plan.list,
                     "damaged": self.damaged.get(view.plan.name),
                 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
+import json
 import logging
 import os
 import socket
@@ -96,6 +97,20 @@ def test_who_changes_its_address_is_not_remembered_for_ever(tmp_path: Path) -> N
     assert len(seen) == MAX_SECONDARIES
     assert "192.0.2.1" in seen
     assert "2001:db8::0" not in seen
+    versions.close()
+
+
+def test_an_entry_without_any_rule_is_omitted_once_for_each_and_named_once(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    long = ".".join(["x" * 62] * 3 + ["y" * 50, "example"])
+    versions.publish(versions.seal(["a.example", long]))
+    (one,) = [entry["id"] for entry in map(json.loads, versions.live.splitlines()) if entry["value"] == long]
+    advance(versions.store, EVERYTHING, NOW, False, {})
+    zones = publisher_of(versions, NoJobs(), Zones())
+    asyncio.run(zones.configure([EVERYTHING]))
+    with versions.database.read() as connection:
+        shown = zones.status(connection)[ZONE]
+    assert (shown["omitted"], shown["omitted_ids"]) == (2, [one])
     versions.close()
 
 
