@@ -121,7 +121,11 @@ def test_a_public_key_is_its_line_of_base64_whatever_stands_above_it(first: byte
     assert public_key(first + line) == public_key(first + line + b"\r\n\n") == line.decode()
 
 
-@pytest.mark.parametrize("text", [b"", b"untrusted comment: key\n", b"RWQ=", b"a\nb\n" + KEYS.public_key.to_base64()])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"untrusted comment: key\n", b"RWQ=", b"a\nb\n" + KEYS.public_key.to_base64()],
+    ids=["nothing", "a comment alone", "cut short", "on the third line"],
+)
 def test_what_is_no_public_key_is_told_what_is_missing(text: bytes) -> None:
     with pytest.raises(VerifyError, match=r"two lines of a \.pub file, or its second line alone"):
         public_key(text)
