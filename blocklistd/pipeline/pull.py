@@ -195,8 +195,8 @@ class Pipeline:
             versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
-            if act is not None:  # a command is done once its line is written
-                raise
+            if act is not None and result.outcome is not Outcome.FAILED:
+                raise  # what somebody did is done once its line is written
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,14 +111,18 @@ def recursor(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolv
     """PowerDNS Recursor."""
     program = peer("/usr/sbin/pdns_recursor", "pdns-recursor")
     folder = made(folder, "powerdns")
+    sockets = tempfile.mkdtemp()  # a short one: the path of a socket has at most 107 characters
     (folder / "rpz.lua").write_text(pasted.replace("/var/lib/pdns-recursor", str(folder)))
     (folder / "recursor.conf").write_text(
-        f"local-address=127.0.0.1\nlocal-port={port}\nsocket-dir={folder}\nlua-config-file={folder}/rpz.lua\n"
+        f"local-address=127.0.0.1\nlocal-port={port}\nsocket-dir={sockets}\nlua-config-file={folder}/rpz.lua\n"
         f"forward-zones-recurse=.=127.0.0.1:{stub}\ndisable-packetcache=yes\nsecurity-poll-suffix=\ndnssec=off\n"
         f"daemon=no\nloglevel=6\n"
     )
-    with running([program, f"--config-dir={folder}"], folder / "log"):
-        yield Resolver(port, folder / "log")
+    try:
+        with running([program, f"--config-dir={folder}"], folder / "log"):
+            yield Resolver(port, folder / "log")
+    finally:
+        shutil.rmtree(sockets)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import minisign
 
 from tests.peers import unchecked
 from tests.system.daemon import Daemon
+from tests.unprivileged import open_to_all
 
 
 def source(folder: Path, name: str, **more: Any) -> dict[str, Any]:
@@ -109,8 +110,7 @@ def test_files_that_the_daemons_user_can_not_read_are_errors_and_private_ones_th
 ) -> None:
     if os.geteuid() != 0:
         unchecked("needs root, to look with the eyes of another user")
-    for path in (tmp_path, *list(tmp_path.parents)[:2]):
-        path.chmod(0o755)
+    open_to_all(tmp_path)
     daemon = daemon_of(tmp_path, auth={"bearer": {"file": "token"}})
     (tmp_path / "state").mkdir()
     (tmp_path / "token").write_text("secret\n")

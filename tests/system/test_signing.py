@@ -23,7 +23,7 @@ from blocklistd.client.sync import Options, sync_once
 from blocklistd.errors import SyncError
 from tests.peers import unchecked
 from tests.system.daemon import Daemon
-from tests.unprivileged import UNPRIVILEGED
+from tests.unprivileged import UNPRIVILEGED, open_to_all
 
 
 class Fetcher(FetcherInterface):
@@ -172,6 +172,8 @@ def test_keys_that_root_makes_belong_to_the_daemons_user(tmp_path: Path) -> None
         unchecked("needs root, to make keys for another user")
     daemon = daemon_of(tmp_path)
     (tmp_path / "state").mkdir()
+    open_to_all(tmp_path)
+    daemon.path.chmod(0o644)
     nobody = pwd.getpwnam("nobody").pw_uid
     os.chown(tmp_path / "state", nobody, -1)
     daemon.init_keys()
@@ -199,7 +201,8 @@ def test_keys_init_where_one_may_not_look_is_a_line(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (
-        1,
-        f"blocklistd: {tmp_path}/keys/online.pem: Permission denied: no key was made\n",
+        2,
+        f"{daemon.path}:9: keys.online.file: found {tmp_path}/keys/online.pem: Permission denied, expected a file that "
+        "root, who runs the daemon, can read\n",
     )
     assert not list(tmp_path.glob("root/*"))

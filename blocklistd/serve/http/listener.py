@@ -19,10 +19,13 @@ from blocklistd.errors import StoreError, without_text
 from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_HEAD, MAX_REQUEST_BODY, WRITE_STALL
 from blocklistd.serve.accept import Accepted, Acceptor, Whose
 from blocklistd.serve.connections import Connections
-from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.problems import PROBLEM, Problem
 
 log: Final = logging.getLogger(__name__)
 _END_OF_HEAD: Final = b"\r\n\r\n"
+_TOO_LARGE: Final = Problem(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected a request line and headers of at most {MAX_HEAD} bytes"
+)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
@@ -69,13 +72,25 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         if len(self.parsed) + len(self.held) + len(data) > self.most:
-            self.abort()
+            self.refuse_size()
         elif self.bodies or not data:
             self.parsed += data
             super().data_received(data)
         else:
             self.held += data
             self.parse_head()
+
+    def refuse_size(self) -> None:
+        """Says so, unless that would stand in the middle of another answer."""
+        if self.transport is not None and not (self.answering or self.bodies):
+            head = f"HTTP/1.1 {_TOO_LARGE.status} {_TOO_LARGE.status.phrase}\r\nConnection: close\r\n"
+            body = _TOO_LARGE.body()
+            self.transport.write(
+                f"{head}Content-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+            )
+            self.transport.close()
+        else:
+            self.abort()
 
     def parse_head(self) -> None:
         """Hands the parser what there is of the next head."""

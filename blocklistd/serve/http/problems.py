@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import orjson
 from aiohttp import web
+
+PROBLEM: Final = "application/problem+json"
 
 
 class Problem(Exception):
@@ -20,19 +22,18 @@ class Problem(Exception):
         self.detail = detail
         self.headers = headers or {}
 
-    def response(self) -> web.Response:
-        body = {
-            "type": "about:blank",
-            "title": self.status.phrase,
-            "status": self.status.value,
-            "detail": self.detail,
-        }
-        response = web.Response(
-            status=self.status.value,
-            body=orjson.dumps(body),
-            content_type="application/problem+json",
-            headers=self.headers,
+    def body(self) -> bytes:
+        return orjson.dumps(
+            {
+                "type": "about:blank",
+                "title": self.status.phrase,
+                "status": self.status.value,
+                "detail": self.detail,
+            }
         )
+
+    def response(self) -> web.Response:
+        response = web.Response(status=self.status.value, body=self.body(), content_type=PROBLEM, headers=self.headers)
         if self.ends_connection:
             response.force_close()
         return response
