@@ -17,13 +17,13 @@ MAX_DURATION_DAYS: Final = 36500  # so that a time added to now is still a date
 DECOMPRESSED_FACTOR: Final = 8  # a body may grow to so many times max_bytes when it is decompressed
 MAX_REDIRECTS: Final = 5
 MAX_INTERIM: Final = 8  # answers 1xx before the answer
-MAX_FUTURE: Final = timedelta(hours=1)  # that a signed time may be ahead, where `verify.max_future` says nothing else
+MAX_FUTURE: Final = timedelta(hours=1)  # the most that a signed time may be ahead: the default of `verify.max_future`
 MAX_SIGNATURE_BYTES: Final = 16 * KIB  # a minisign signature has at most 8 KiB of comment
 PULL_JITTER: Final = 0.1  # share of the interval that a scheduled pull may come later, at most PULL_JITTER_MAX
 PULL_JITTER_MAX: Final = 60.0  # seconds
 MAX_CONCURRENT_PULLS: Final = 4
-EVIDENCE_DAYS: Final = 90  # that a refused body is kept, where `evidence` says nothing else
-EVIDENCE_BYTES: Final = 10 * GIB  # of a source's refused bodies and signatures, where it says nothing else
+EVIDENCE_DAYS: Final = 90  # that a refused body is kept: the default of `evidence.keep`
+EVIDENCE_BYTES: Final = 10 * GIB  # of a source's refused bodies and signatures: the default of `evidence.max_bytes`
 EVIDENCE_BODIES: Final = 1000  # refused bodies of a source, however small
 
 # -- records -------------------------------------------------------------------------------------------------------
@@ -36,15 +36,15 @@ MAX_ATTRIBUTE: Final = 256  # characters of one attribute
 INTAKE_MEMORY: Final = 2560 * MIB  # RLIMIT_DATA of the job that reads hostile bytes
 INTAKE_FILE: Final = 4 * GIB  # bytes that each file of that job may grow to; more where a body may unpack to more
 FETCH_MEMORY: Final = 512 * MIB  # RLIMIT_DATA of a transport in a process of its own
-MAX_READING: Final = 2200 * MIB  # of it for the lines that a body is read into, before the first is written
+MAX_READING: Final = 2200 * MIB  # of INTAKE_MEMORY, for the lines of a body, which are all read before one is written
 MAX_REJECTS: Final = 4_000_000  # records of a body that are no entries
 MAX_HASHES: Final = 30_000_000  # lines of a body of hashes: some 70 bytes each
-MAX_REREAD: Final = 100_000  # lines of a CSV that are read again for quotes that do not close, beside 8 for each line
+MAX_REREAD: Final = 100_000  # lines of a CSV read again because a quote does not close; and 8 more for each line
 MAX_STREAMS: Final = 100_000  # gzip members or zstd frames of a body
-FETCH_THREADS: Final = 4  # of such a process, beside its first
+FETCH_THREADS: Final = 4  # of a transport in a process of its own, beside its first thread
 JOB_DESCRIPTORS: Final = 1024  # that a job which reads hostile bytes may have open
-MAX_NOTES: Final = 16 * MIB  # bytes of what is noted of a body, so that a change of it is not read whole
-OVERLAY_SHARE: Final = 64  # what a source asserts is written anew when one line in so many has changed
+MAX_NOTES: Final = 16 * MIB  # bytes of the notes on a body, which let the next pull read only its changes
+OVERLAY_SHARE: Final = 64  # a source's canonical file is written anew once one line in so many has changed
 JOB_START: Final = 120.0  # seconds until a job has a process; the first waits for the imports of their server
 INTAKE_CPU: Final = 600  # seconds, RLIMIT_CPU
 INTAKE_WALL: Final = 900.0  # seconds
@@ -71,15 +71,15 @@ KEPT_METADATA: Final = 16  # versions of each signed role that stay downloadable
 
 # -- feed ----------------------------------------------------------------------------------------------------------
 OPEN_FILES: Final = 16384  # connections of every listener, each with a file that is sent, and all else; as in the unit
-RESERVED_FILES: Final = 1024  # of these, for operators, pulls and files; at most a quarter of what the system gives
+RESERVED_FILES: Final = 1024  # of these, for operators, pulls and files; at most a quarter of the system's limit
 ACCEPT_PAUSE: Final = 0.25  # seconds until connections are accepted again where there was no descriptor left
-SHORTAGE_OVER: Final = 60.0  # seconds without a shortage of descriptors until it is over
+SHORTAGE_OVER: Final = 60.0  # seconds with enough descriptors until the log says that the shortage is over
 TLS_HANDSHAKE: Final = 10.0  # seconds
-KNOWN_HEADERS: Final = 4096  # tokens that are known as they stand in a header
+KNOWN_HEADERS: Final = 4096  # Authorization headers that are recognised without hashing their token
 OPERATOR_CONNECTIONS: Final = 256  # of one uid, and twice as many in all: on the control socket, and for metrics
 STATUS_CONNECTIONS: Final = 32  # of one uid on everybody's status socket, and eight times as many in all
-REFUSALS_PERIOD: Final = 60.0  # seconds until the log tells of the same refused client again
-REFUSALS_AT_ONCE: Final = 20  # different ones that it tells of in that time
+REFUSALS_PERIOD: Final = 60.0  # seconds until the same refusal is logged again
+REFUSALS_AT_ONCE: Final = 20  # different refusals that are logged in that time
 MAX_HEAD: Final = 16 * KIB  # bytes of a request line and its headers, and of what is sent before the answer
 MAX_REQUEST_BODY: Final = 64 * KIB
 MAX_FREE_TEXT: Final = 500  # characters that an operator writes for the record
@@ -94,7 +94,7 @@ DRAIN: Final = 10.0  # seconds that SIGTERM gives to requests under way
 SMALL_DIFF: Final = 2000  # changes that are rendered in a thread; more go to a job
 
 # -- signing -------------------------------------------------------------------------------------------------------
-RESIGN_SLACK: Final = 60.0  # seconds that a signature may be of the future: clocks differ
+RESIGN_SLACK: Final = 60.0  # seconds that the time of a signature may be ahead of now: clocks differ
 RESIGN_PARTS: Final = 4  # roles are signed again after this part of their life
 CERTIFICATE_ALARM_DAYS: Final = 14  # before a certificate expires
 ROOT_ALARM_DAYS: Final = 60
@@ -113,6 +113,6 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS
 MAX_DNS_REQUEST: Final = 4 * KIB  # octets: the longest names, OPT with padding and TSIG are less than 3 KiB
 DNS_IDLE: Final = 20.0  # seconds until the next whole request on a connection (RFC 7766 6.2.3)
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered, by zone: those that asked last
-SECONDARY_KNOWN: Final = 86400.0  # seconds since it asked: an address that is silent for longer is a secondary no more
-POLL_FOLLOWED: Final = 5.0  # seconds within which a secondary asks for the transfer that its poll showed it to need
+SECONDARY_KNOWN: Final = 86400.0  # seconds without a request after which an address no longer counts as a secondary
+POLL_FOLLOWED: Final = 5.0  # seconds after a poll within which a secondary asks for the transfer that it needs
 OMITTED_SHOWN: Final = 100  # ids of omitted entries in a status

@@ -24,9 +24,9 @@ UNBUILT_TYPES = ("ip", "pdq", "photodna")
 LEFT_OUT = "type-not-built"
 """The reason counted for a record of these types."""
 FRAGMENT = "fragment"
-"""The reason counted for a URL that has nothing but a fragment: without it, all of the host's front page is listed."""
+"""The reason for a URL with a fragment and neither path nor query: without the fragment it is the host's front page."""
 WITHHELD = (LEFT_OUT, FRAGMENT)
-"""Reasons of records that are understood and withheld: nothing is wrong with the body."""
+"""The reasons for records that are valid and withheld: they count as no fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
 """Attributes of a record beside type and value, sorted by name. `id` sorts between `expires` and `ref`."""

@@ -1,4 +1,8 @@
-"""What the stations tell of themselves: how long each took and how much it handled, never what an entry is."""
+"""Telemetry: how long each stage takes and how much it handles, which stage a command is in, and the standing alarms.
+No entry is in any of it.
+
+A station is a stage of the pipeline that is timed (ops.metrics.STATIONS).
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from typing import Final
 log: Final = logging.getLogger(__name__)
 
 _PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
-"""When the pull that this task works for began (time.perf_counter); None outside one."""
+"""When the pull of this task began (time.perf_counter); None where the task is of no pull."""
 
 
 class Progress:
-    """What a command's work is at: its stations that have not ended, in the order in which they began."""
+    """The stations of one command that are under way, each with its subject, in the order in which they began."""
 
     def __init__(self) -> None:
         self.under_way: list[tuple[str, str]] = []
@@ -28,12 +32,12 @@ class Progress:
 
 
 _PROGRESS: Final[ContextVar[Progress | None]] = ContextVar("progress", default=None)
-"""Of the command that this task works for."""
+"""The Progress of the command that this task works for."""
 
 
 @contextmanager
 def followed(progress: Progress) -> Iterator[None]:
-    """The stations of the block are told to `progress`, and those of the tasks that it starts."""
+    """Stations that begin in the block, and in the tasks that it starts, are added to `progress`."""
     token = _PROGRESS.set(progress)
     try:
         yield
@@ -42,35 +46,35 @@ def followed(progress: Progress) -> Iterator[None]:
 
 
 class Stations:
-    """Hears of them. This one keeps nothing; ops.metrics counts.
+    """Receives what the stations report. This class keeps nothing; ops.metrics counts.
 
     `subject` is an id of the configuration: a source, a list, a zone.
     """
 
     def took(self, station: str, subject: str, seconds: float, *, failed: bool) -> None:
-        """A station has ended, well or with an exception."""
+        """A station has ended; `failed`: with an exception."""
 
     def handled(self, what: str, subject: str, count: int) -> None:
-        """So many bytes, records, changes went through (ops.metrics.HANDLED)."""
+        """`count` bytes, records or changes were handled (`what` is one of ops.metrics.HANDLED)."""
 
     def guarded(self, list_id: str, guard: str) -> None:
         """A guard holds a candidate of the list."""
 
     def worked(self, job: str, seconds: float, peak: int) -> None:
-        """A job has answered: in so many seconds, its queue among them, with at most so many bytes resident."""
+        """A job has answered. `seconds` include its time in the queue; `peak` is its largest resident size in bytes."""
 
     def died(self, cause: str) -> None:
-        """A job ended without an answer that can be used (jobs.runner.CAUSES)."""
+        """A job ended without a usable answer; `cause` is one of jobs.runner.CAUSES."""
 
     def went_live(self, list_id: str, seconds: float) -> None:
-        """A version went live so long after the pull that brought it began."""
+        """A version went live, `seconds` after the beginning of the pull that brought it."""
 
     def transferred(self, kind: str, seconds: float) -> None:
-        """A zone transfer, AXFR or IXFR, was sent to its end."""
+        """A zone transfer (`kind`: AXFR or IXFR) was sent completely."""
 
     @contextmanager
     def pulling(self) -> Iterator[None]:
-        """What goes live in the block was brought by one pull."""
+        """The block is one pull: `live` measures from its beginning."""
         token = _PULL.set(time.perf_counter())
         try:
             yield
@@ -78,17 +82,17 @@ class Stations:
             _PULL.reset(token)
 
     def live(self, list_id: str) -> None:
-        """A version of the list is served. One that a person has released did not come with a pull."""
+        """A version of the list is served. Outside of `pulling`, as after an approval, nothing is measured."""
         began = _PULL.get()
         if began is not None:
             self.went_live(list_id, time.perf_counter() - began)
 
     @contextmanager
     def timed(self, station: str, subject: str) -> Iterator[None]:
-        """The block is a station's work."""
+        """The block is the work of a station."""
         began = time.perf_counter()
         failed = True
-        progress = _PROGRESS.get() if station != "database" else None  # which is a part of every other
+        progress = _PROGRESS.get() if station != "database" else None  # every other station uses the database
         if progress is not None:
             progress.under_way.append((station, subject))
         try:
@@ -96,54 +100,55 @@ class Stations:
             failed = False
         finally:
             if progress is not None:
-                progress.under_way.remove((station, subject))  # perhaps not the last: some run beside each other
+                progress.under_way.remove((station, subject))  # perhaps not the last: some run at the same time
             self.took(station, subject, time.perf_counter() - began, failed=failed)
 
 
 UNHEARD: Final = Stations()
-"""For who is given nobody to tell."""
+"""The default, where nobody listens."""
 
 
 ALARMS: Final = (
     *("ahead", "certificate", "clock", "configuration", "database", "frozen"),
     *("high-water", "housekeeping", "read-only", "root", "source"),
 )
-"""The kinds of alarms, by what somebody has to look after."""
+"""The kinds of alarms, named after what somebody has to look at."""
 
 
 class Standing:
-    """The alarms that stand: each is said once in the log until it is over. `status`, /readyz and the metrics have
+    """The standing alarms. Each is logged once when it begins, changes or ends; `status`, /readyz and metrics have
     them."""
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str], str] = {}
 
     def stand(self, kind: str, subject: str = "", text: str | None = None) -> None:
-        """From now on this is wrong; without a text it is over. `kind` is one of ALARMS, `subject` an id within it."""
+        """Raises an alarm with this text, or, without a text, ends it. `kind` is one of ALARMS, `subject` an id within
+        that kind."""
         assert kind in ALARMS, kind
         if text is None:
             if self._texts.pop((kind, subject), None) is not None:
-                log.info("over: the alarm %s", " ".join(filter(None, (kind, subject))))
+                log.info("the alarm is over: %s", " ".join(filter(None, (kind, subject))))
         elif self._texts.get((kind, subject)) != text:
             self._texts[kind, subject] = text
             log.warning("%s", text)
 
     def end(self, kind: str) -> None:
-        """All of a kind are over."""
+        """Ends all alarms of a kind."""
         for subject in self.subjects(kind):
             self.stand(kind, subject)
 
     def ahead(self, subject: str, knows: str, ours: int) -> None:
-        """Somebody who has proved who he is knows a number that was never made here: said once."""
+        """Raises an alarm, once by subject: an authenticated client knows a number above `ours`, the newest here."""
         if subject not in self.subjects("ahead"):
             text = (
-                f"{knows}, and ours is {ours}: it is another publisher's, or an older state was put back here; if that "
-                f"was so, `blocklistd start-above N`"
+                f"{knows}, but the newest here is {ours}: another publisher gave that number, or an older state was "
+                f"put back here: then run `blocklistd start-above N`"
             )
             self.stand("ahead", subject, text)
 
     def subjects(self, kind: str) -> set[str]:
-        """Of the alarms of a kind."""
+        """The subjects of the standing alarms of a kind."""
         return {subject for found, subject in self._texts.copy() if found == kind}
 
     def texts(self) -> list[str]:

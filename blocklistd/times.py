@@ -1,4 +1,4 @@
-"""Times: how they are written, RFC 3339 in UTC and whole seconds, and a clock that is believed within bounds."""
+"""Times are written by RFC 3339, in UTC and whole seconds. A CheckedClock rejects a system clock that is far off."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-TOLERANCE: Final = timedelta(minutes=1)  # that clocks may differ by
-FURTHEST: Final = timedelta(days=365)  # that a clock may be ahead of all that was recorded
-STEPS: Final = 64  # forward at once, that are remembered: each may be taken back
+TOLERANCE: Final = timedelta(minutes=1)  # the most by which right clocks differ
+FURTHEST: Final = timedelta(days=365)  # the most that a right clock is ahead of the newest recorded time
+STEPS: Final = 64  # steps forward that are remembered: each may be taken back
 
 Clock = Callable[[], datetime]
-"""Answers the time, with its zone."""
+"""Answers the time, as an aware datetime."""
 
 
 def rfc3339(time: datetime) -> str:
@@ -22,20 +22,20 @@ def rfc3339(time: datetime) -> str:
 
 
 def utc_now() -> datetime:
-    """The clock of the shells; pure code is given the time."""
+    """The system's clock, for code that does I/O; pure code is given the time."""
     return datetime.now(UTC)
 
 
 def passed() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Seconds of a monotonic clock that also counts while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class CheckedClock:
-    """The system's clock, unless it is behind the newest time that was recorded, or a year ahead of it.
+    """The system's clock, unless it is behind the newest recorded time or more than a year ahead of it.
 
-    Then `wrong` says so, and time goes on from the last that was believed, as time passes: nothing that has a time
-    expires, comes again or goes back by a clock that is wrong.
+    Then `wrong` says so, and the time is the last believed one plus the time that has passed since: so a wrong clock
+    lets nothing expire, and makes no time go back. Call `begin` first.
     """
 
     def __init__(self, wall: Callable[[], datetime] = utc_now, passed: Callable[[], float] = passed) -> None:
@@ -44,18 +44,18 @@ class CheckedClock:
         self._lock = threading.Lock()
         self._believed = wall(), passed()
         self._steps: deque[tuple[datetime, float]] = deque(maxlen=STEPS)
-        """What was believed before each step forward."""
+        """The pair (time, `passed`) that was believed before each step forward."""
         self.wrong: str | None = None
 
     def begin(self, recorded: datetime | None) -> None:
-        """`recorded` is the newest time of the state; None where there is none."""
+        """Starts from `recorded`, the newest time in the database; None where there is none."""
         if recorded is not None:
             self._believed = recorded, self._passed()
         self()
         self._steps.clear()
 
     def believe(self) -> None:
-        """A person says that the clock is right."""
+        """Believes the system's clock as it is now: a person found it right."""
         self._believed = self._wall(), self._passed()
         self._steps.clear()
         self.wrong = None
@@ -81,7 +81,7 @@ class CheckedClock:
             return now
 
     def _takes_back(self, now: datetime) -> bool:
-        """Whether a step forward that was believed, and all after it, were taken back."""
+        """Whether the clock is where it would be without one of the steps forward and all later ones."""
         for number, before in enumerate(self._steps):
             if abs(now - self._line(before)) <= TOLERANCE:
                 while len(self._steps) > number:
@@ -90,13 +90,13 @@ class CheckedClock:
         return False
 
     def latest(self) -> datetime:
-        """The latest that it can be now: what is made to last has to last beyond it."""
+        """The later of the believed time and the system's: a new signature must not expire before either."""
         return max(self(), self._wall())
 
     def _line(self, since: tuple[datetime, float]) -> datetime:
         return since[0] + timedelta(seconds=self._passed() - since[1])
 
     def _say(self, text: str, now: datetime) -> None:
-        """Once, until it is over: the same words each time."""
+        """Sets `wrong`, which then stays the same until the clock is believed again."""
         if self.wrong is None:
             self.wrong = f"the clock says {rfc3339(now)}, {text}. Meanwhile time goes on from what was recorded"

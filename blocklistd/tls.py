@@ -12,9 +12,9 @@ from blocklistd.errors import ConfigError, SigningError
 
 
 def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
-    """Loads a chain and its key; raises SigningError where they can't be read or don't belong together.
+    """Loads a chain and its key. Raises SigningError where they can't be read or don't belong together.
 
-    Tried on a context of its own first: a pair that does not fit would leave a live one without any key.
+    They are tried on a separate context first: a pair that does not match would leave a live context without a key.
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
     _load(context, cert, key)
@@ -43,8 +43,8 @@ def server_context() -> ssl.SSLContext:
 
 
 class ServedCertificate:
-    """The certificate that a listener shows, which `load` replaces for new connections. `context` is None where it
-    speaks plain HTTP. `unusable`: why there is no certificate; until one is loaded, each handshake fails."""
+    """The certificate of a listener; `load` replaces it for new connections. `context` is None for plain HTTP.
+    `unusable` says why no certificate is loaded: until one is, every handshake fails."""
 
     def __init__(self, tls: FeedTls | None) -> None:
         self.context = server_context() if tls is not None else None
@@ -52,21 +52,22 @@ class ServedCertificate:
         try:
             self.load(tls)
         except (ConfigError, SigningError) as error:
-            self.unusable = f"the feed is not served, for it has no certificate: {error}"
+            self.unusable = f"the feed is not served: it has no usable certificate: {error}"
 
     def load(self, tls: FeedTls | None) -> None:
-        """Raises SigningError, or ConfigError for a secret that is not there, and goes on with what it had."""
+        """Loads the certificate. Raises SigningError, or ConfigError for a secret that does not exist; then the one
+        loaded before stays."""
         if self.context is not None and tls is not None:
             load_certificate(self.context, tls.cert, tls.key)
             self.unusable = None
 
 
-_NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_… of a chain that leads to no authority that is known here
+_NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_… for a chain that ends in no authority this host trusts
 
 
 def is_private(serving: ssl.SSLContext) -> bool:
-    """Whether the authorities that this host knows do not vouch for what a listener shows, so that a client needs the
-    certificate of its authority. Another fault of the certificate is not looked at."""
+    """Whether a listener's certificate is of an authority that this host does not trust, so that clients need that
+    authority's certificate. Other faults of the certificate count as no."""
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()

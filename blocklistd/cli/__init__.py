@@ -32,7 +32,7 @@ GROUPS: Final = {
     "list": "Versions of a list, and their differences.",
     "subscriber": "Who may have which lists.",
     "reload": "Read the configuration again.",
-    "start-above": "After a loss of state: all numbers above one.",
+    "start-above": "After a loss of state: begin all numbers above N.",
     "keys": "Make the keys, and show them.",
     "audit": "Who did what, when.",
 }
@@ -140,7 +140,7 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "blocklistd").split(".")[0] == "blocklistd":
             raise
-        rest = "`blocklistd sync` needs no more, all else what requirements.lock names"
+        rest = "for `blocklistd sync` install requirements-client.lock, for every other command requirements.lock"
         click.echo(f"blocklistd: {error.name} is not installed here: {rest}", err=True)
         return 1
     except BrokenPipeError:

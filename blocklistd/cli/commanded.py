@@ -38,7 +38,7 @@ def command_of(command: Command) -> click.Command:
 
 
 def _asked(daemon: Control, command: Command, sent: dict[str, Any], *, told: bool) -> Any:
-    """The daemon's answer. `told`: the caller is shown what it is at meanwhile."""
+    """The daemon's answer. `told`: the stage is shown on the terminal meanwhile."""
     if not told:
         return daemon.ask(command, sent)
     call = secrets.token_hex(8)

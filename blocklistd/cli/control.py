@@ -30,7 +30,7 @@ class Control:
             return json.loads(_taken(response))
 
     def stage(self, call: str) -> tuple[str | None, str | None]:
-        """The station that a call is at, and its subject; None where it is at none, or the daemon does not say."""
+        """The station that a call is at, and its subject; None for both where it is at none, or nothing is known."""
         try:
             with _post(self._path, STAGE, {}, call) as response:
                 found = json.loads(response.read())
@@ -55,21 +55,21 @@ class Control:
         except PermissionError:
             if command.role:
                 raise Failed(
-                    f"uid {os.geteuid()} may not open {self._path}: only operators may, who are in its group "
-                    f"(control.group); `status` is for everybody"
+                    f"uid {os.geteuid()} may not open {self._path}: only operators may, as users of its group "
+                    f"(control.group); `blocklistd status` is for everybody"
                 ) from None
         status = status_socket_of(self._path)
         try:
             return _post(status, command.path, arguments)
         except PermissionError:
             raise Unreachable(
-                f"{self._path}: uid {os.geteuid()} may not open it: expected a folder that all may enter (0755), and "
-                f"{status.name} in it, which all may open (0666)"
+                f"{self._path}: uid {os.geteuid()} may not open it: expected a folder that everybody may enter (0755), "
+                f"and in it {status.name}, which everybody may open (0666)"
             ) from None
 
 
 def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = "") -> http.client.HTTPResponse:
-    """Raises PermissionError where the socket is not open to us, Unreachable where nobody answers on it."""
+    """Sends a request. Raises PermissionError where we may not open the socket, Unreachable where nobody answers."""
     connection = http.client.HTTPConnection("localhost")
     try:
         connection.sock = socket.socket(socket.AF_UNIX)

@@ -1,4 +1,4 @@
-"""What the daemon is at, while a command waits for it: a line on a terminal's stderr, which goes again."""
+"""Shows on a terminal's stderr, while a command waits, which stage the daemon is in; the line is erased at the end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-AFTER: Final = 1.0  # seconds that a command may take without a word
-EVERY: Final = 0.5  # seconds
+AFTER: Final = 1.0  # seconds until the line appears
+EVERY: Final = 0.5  # seconds between two updates of the line
 
 WORDS: Final = {
     "fetch": "fetching from",
@@ -23,12 +23,15 @@ WORDS: Final = {
     "sign": "signing",
     "zone": "making zone",
 }
-"""Of each station (ops.metrics.STATIONS), before its subject."""
+"""The words for each stage (ops.metrics.STATIONS); its subject follows them."""
 
 
 @contextmanager
 def shown(stage: Callable[[], tuple[str | None, str | None]]) -> Iterator[None]:
-    """Shows the stage of what the block waits for, once that has taken a second, where a person looks on."""
+    """While the block runs, shows what `stage` answers, from AFTER seconds on; nothing where stderr is no terminal.
+
+    `stage` answers the stage and its subject; None for both: the command waits for its turn.
+    """
     if not os.isatty(2) or os.environ.get("TERM", "dumb") == "dumb":
         yield
         return
@@ -54,7 +57,7 @@ def _show(stage: Callable[[], tuple[str | None, str | None]], ended: threading.E
 
 
 def line_of(stage: str | None, subject: str | None) -> str:
-    """What is said of a stage."""
+    """The text for a stage and its subject."""
     return f"{WORDS.get(stage, stage)} {subject or ''}".rstrip() if stage else "waiting for its turn"
 
 

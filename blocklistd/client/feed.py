@@ -27,13 +27,13 @@ from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_METADATA, CLIENT_TIMEOU
 HINTS: Final = {
     301: "it has moved: give the new address",
     401: "the token is wrong or was revoked: ask the publisher",
-    403: "the feed itself never answers so: what stands between refuses it, or this is another server",
+    403: "not an answer of blocklistd: a proxy in between refused the request, or this is another server",
     404: "there is no such list for this token",
     410: "it is no longer kept",
     429: "too many requests of this subscriber are under way",
-    502: "what stands before the feed does not reach it: try again later",
-    503: "the publisher is starting, or has to repair something: try again later",
-    504: "what stands before the feed does not reach it: try again later",
+    502: "the proxy before the feed does not reach it: try again later",
+    503: "the publisher is starting or repairing its state: try again later",
+    504: "the proxy before the feed does not reach it: try again later",
 }
 _ZSTD_STEP: Final = 4096  # bytes decompressed at once: what one step can grow to stays small
 _ZSTD_WINDOW: Final = 1 << 27  # bytes, as much as the zstd tool takes without being asked
@@ -227,7 +227,7 @@ class TufFetcher(FetcherInterface):
 
 
 def _reason(error: BaseException) -> str:
-    """What a person needs of urllib3's nested errors: the likelier causes, and what to look at."""
+    """The likely cause of one of urllib3's nested errors, and what to check, for a person."""
     cause = getattr(error, "reason", None) or error
     match cause:
         case urllib3.exceptions.NameResolutionError():
@@ -237,7 +237,7 @@ def _reason(error: BaseException) -> str:
         case urllib3.exceptions.SSLError():
             return _unproven(cause)
         case urllib3.exceptions.ConnectTimeoutError():
-            return "no connection in time: is the address right, and does a firewall let this host out to that port?"
+            return "no connection in time: is the address right, and does a firewall allow connections to that port?"
         case urllib3.exceptions.TimeoutError():
             return "no answer in time"
         case urllib3.exceptions.LocationValueError():
@@ -250,17 +250,17 @@ def _reason(error: BaseException) -> str:
 
 def _unreached(cause: BaseException | None) -> str:
     if isinstance(cause, ConnectionRefusedError):
-        return "it refuses connections: the host is there, and nothing listens on that port: is the port right?"
+        return "it refuses connections: the host answers, but nothing listens on that port: is the port right?"
     if isinstance(cause, OSError) and cause.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return "there is no way to it from this host: look at its network (`ip route`)"
-    return "it can't be reached: is the address right, and the publisher up?"
+        return "there is no route to it from this host: check this host's network (`ip route`)"
+    return "it can't be reached: is the address right, and is the publisher running?"
 
 
 def _unproven(error: BaseException) -> str:
-    """Why its certificate is not believed. OpenSSL's codes: x509_vfy.h."""
+    """Why the feed's certificate is refused. OpenSSL's codes: x509_vfy.h."""
     refused = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error.__cause__
     if not isinstance(refused, ssl.SSLCertVerificationError):
-        return f"it speaks no TLS that this host takes ({refused or error}): is it the feed's port, and https:?"
+        return f"no TLS connection can be made ({refused or error}): is it the feed's port, and does it use https:?"
     match refused.verify_code:
         case 9:
             return f"its certificate is not valid yet, by the clock of this host: {clock()}. Is that right?"
@@ -279,5 +279,5 @@ def _unproven(error: BaseException) -> str:
 
 
 def clock() -> str:
-    """The time of this host, for a person who may find that it is wrong."""
+    """The time of this host, for a message to a person who can see whether it is wrong."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())

@@ -122,7 +122,7 @@ def _by_diff(
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
-        if response.status >= 500:  # the snapshot needs less of the server: it may be there all the same
+        if response.status >= 500:  # the snapshot costs the server less: it may still be served
             emit(f"the difference can't be had ({feed.refusal(response.status)}): taking the snapshot")
         elif response.status not in (404, 410):
             raise feed.refusal(response.status)
@@ -240,7 +240,7 @@ def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[R
 
 
 class _Trouble:
-    """Attempts in a row that failed: each is told, and so is the one that ends them."""
+    """Prints each failed attempt, and the first successful one after failures."""
 
     def __init__(self, options: Options, emit: Emit) -> None:
         self._where = f"{options.url.rstrip('/')}, list {options.list}"

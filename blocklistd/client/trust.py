@@ -49,7 +49,7 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
         _adopt(staging, metadata)
     except ExpiredMetadataError as error:
         raise SyncError(
-            f"{feed.base}: all that can be had is expired ({error}), by the clock of this host: {clock()}: what is "
+            f"{feed.base}: the newest metadata has expired ({error}), by the clock of this host: {clock()}: what is "
             f"here stays in place; if the clock is right, call the publisher"
         ) from None
     except DownloadHTTPError as error:

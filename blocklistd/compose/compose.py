@@ -44,8 +44,8 @@ class Rules:
 
 @dataclass(slots=True)
 class Composition:
-    """A difference from the live version: lines to remove and to add, each sorted. `withheld` counts, by rule, how many
-    more of the asserted entries than before are left out; fewer are a negative number."""
+    """A difference from the live version: lines to remove and to add, each sorted. `withheld`: by rule, how many more
+    asserted entries are withheld than before; negative where it is fewer."""
 
     removes: list[bytes]
     adds: list[bytes]
@@ -69,8 +69,8 @@ def with_id(line: bytes, ids: Ids) -> bytes:
 
 
 def withheld(line: bytes, rules: Rules) -> str | None:
-    """The rule that keeps an asserted entry out of the list, by its type and value alone, or None. Never a reason to
-    hold all the others."""
+    """The rule that withholds an asserted entry, by its type and value alone; None where no rule does. It never holds
+    the other entries of the change."""
     kind = _kind(line)
     if kind not in rules.types:
         return f"type {kind}"

@@ -1,8 +1,8 @@
 """Whether a candidate may be published as it is. Pure: figures in, `Accept` or `Hold` out.
 
-A guard trips on strictly more than its share of the live entries before. Nobody's mistake, at a hotline or on the way,
-makes thousands of names vanish or appear without a person having looked at the figures: neither at once, nor in many
-steps of which none is large. The daily guards therefore add up all that was released within WINDOW without a person.
+A guard trips on strictly more than its share of the entries that were live before. No mistake, at a hotline or on the
+way, may add or remove thousands of names before a person has looked at the figures, in one step or in many small ones.
+The daily guards therefore add up all changes that were released within WINDOW without a person.
 
 `pipeline/settle.py` asks, and holds for two more reasons: an approved change with another delta (`base`), and a held
 one that no guard holds any more (`decision`).
@@ -17,14 +17,14 @@ from typing import Final, Protocol
 from blocklistd.model import Reason
 
 WINDOW: Final = timedelta(days=1)
-"""The daily guards add up the changes of this time, and `min_change` is granted once in it."""
+"""The time over which the daily guards add up changes, and in which `min_change` is granted once."""
 
 
 FROM_EMPTY: Final = (
-    "compared with an empty list: no share can be computed, so a person releases each change above min_change; "
-    "approving one that fills the list ends this"
+    "compared with an empty list: no share can be computed, so each change above min_change is held until a person "
+    "approves one that fills the list"
 )
-"""Found by the guards of shares where no entry was live before."""
+"""What the guards of shares say where no entry was live before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A candidate in numbers: `live` entries before (None: the list has no version yet), and what would change.
+    """The figures of a candidate: `live` entries before (None: the list has no version yet), and what would change.
 
     `day_added` and `day_removed`: entries that versions within WINDOW added and removed, without those that a person
     released and without the list's first.
@@ -75,18 +75,18 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Nothing stands against publishing."""
+    """No guard holds the candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A person has to look; each reason has its figures."""
+    """A person has to decide; each reason has its figures."""
 
     reasons: tuple[Reason, ...]
 
 
 def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
-    """`review` is a list whose every version needs a person.
+    """Whether a candidate may be released. `review`: every version of the list needs a person.
 
     A first version has nothing to be compared with, so only `max_rejected`, `min_entries` and `review` apply to it.
     """
@@ -102,7 +102,7 @@ def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
 
 
 def _changes(figures: Figures, live: int, limits: Limits) -> list[Reason]:
-    """What the share of the added and that of the removed trip, each by itself and summed over WINDOW."""
+    """The guards of added and of removed entries that trip: of this change alone, and of all within WINDOW."""
     before = max(0, live - figures.day_added + figures.day_removed)
     daily = limits.daily
     reasons = []

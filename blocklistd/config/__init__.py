@@ -70,8 +70,8 @@ class Role(enum.StrEnum):
 
 @keyed
 class Control:
-    """The operators' socket, open to `group` (None: `blocklistd`, where the system has it and lets us), and who may do
-    what over it, by user name."""
+    """The operators' socket, the group that may open it (None: `blocklistd`, if it exists and the daemon's user is in
+    it), and the roles of users, by user name."""
 
     socket: Path = setting(values.socket_path, default=Path("/run/blocklistd/control.sock"))
     group: str | None = setting(values.group, default=None)
@@ -90,7 +90,9 @@ def _signer(spot: Spot) -> Path | Secret | str:
 
 def _online_key(spot: Spot) -> Path:
     made = values.path.convert(spot)
-    spot.page.files.append(NamedFile(spot.key, spot.line, made, private=True))  # `keys init` makes it, perhaps later
+    spot.page.files.append(
+        NamedFile(spot.key, spot.line, made, private=True)
+    )  # it may not exist yet: `keys init` makes it
     return made
 
 
@@ -175,7 +177,7 @@ class Config:
 
     @property
     def status_socket(self) -> Path:
-        """Everybody's."""
+        """The socket on which everybody on the host may ask for the status."""
         return status_socket_of(self.control.socket)
 
     @property
@@ -197,9 +199,9 @@ _whole: Final = section(Config, checks.document)
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A configuration that was read. A check and a reload refuse it for its `problems`, mostly those of the files that
-    it names; a start alarms, and serves what it can. `warnings` are no errors. `contents` are fingerprints of the files
-    that it names, `lines` the lines of what is written, both by key."""
+    """A configuration that was read. For `problems`, mostly of the files that it names, a check and a reload refuse it;
+    a start raises alarms and serves what it can. `warnings` refuse nothing. By key: `contents` has the SHA-256 of each
+    named file, `lines` the line of each key."""
 
     config: Config
     problems: tuple[ConfigProblem, ...]
@@ -208,15 +210,15 @@ class Checked:
     lines: Mapping[str, int]
 
     def require(self) -> Config:
-        """Raises ConfigError where there is any problem."""
+        """The configuration. Raises ConfigError where there is any problem."""
         if self.problems:
             raise ConfigError(list(self.problems))
         return self.config
 
 
 def check(path: Path) -> Checked:
-    """Reads and checks a configuration file. Raises ConfigError with everything that is wrong, by line, where it is not
-    only what a start can do without."""
+    """Reads and checks a configuration file. Raises ConfigError with every error, by line, unless all of them are such
+    as a start tolerates."""
     page = Page(path)
     config = _document(page).read(_whole)
     if page.problems or config is BAD:
@@ -226,7 +228,7 @@ def check(path: Path) -> Checked:
 
 
 def load(path: Path) -> Config:
-    """As `check`, of a configuration in which nothing is wrong. Raises ConfigError."""
+    """Reads a configuration file. Raises ConfigError with every error, those included that a start tolerates."""
     return check(path).require()
 
 
@@ -244,7 +246,7 @@ def control_socket(path: Path) -> Path:
 
 
 def status_socket_of(control: Path) -> Path:
-    """The socket beside the operators', on which everybody on the host may ask for the status."""
+    """The path of everybody's status socket: in the folder of the control socket."""
     return control.with_name(checks.STATUS_SOCKET)
 
 

@@ -50,7 +50,7 @@ def verify(part: Part) -> None:
     try:
         if path.is_file():
             proof.read_key(path.read_bytes())
-    except OSError:  # closed to us: whether it is closed to the daemon is looked at later
+    except OSError:  # we may not read it; files.look_at checks whether the daemon may
         pass
     except VerifyError:
         part.tolerate("key", proof.key, f"{path}, which is none")
@@ -79,7 +79,7 @@ def source(part: Part) -> None:
 
 
 def _options(part: Part, form: Format, options: SourceOptions) -> None:
-    """What the format knows of them, and what they name."""
+    """Reports options that the format does not have, and fields that name none of `options.columns`."""
     for name in ("delimiter", "columns", "comment", "wildcards"):
         if name not in form.options and part.written(f"options.{name}"):
             known = either(sorted(form.options)) if form.options else "none"
@@ -133,7 +133,7 @@ def zone(part: Part) -> None:
 
 
 def control(part: Part) -> None:
-    """Everybody's socket has room beside the operators'."""
+    """Reports a control socket beside which the status socket can't be made."""
     if part.has("socket"):
         path: Path = part.values["socket"]
         if path.name == STATUS_SOCKET:

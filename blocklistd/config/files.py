@@ -1,8 +1,8 @@
-"""What the files are that a configuration names: whether the daemon's user can read them and nobody else the private
-ones, whether certificates are valid and go with their keys.
+"""Checks the files that a configuration names: the daemon's user can read them, nobody else can read the private ones,
+certificates are valid now and belong to their keys.
 
-The daemon's user is the owner of the state_dir. Root can look with that user's eyes; any other user can't know, and
-says nothing of files that are closed to it.
+The daemon's user is the owner of the state_dir. Root checks with that user's rights. Any other user can't check access
+and reports nothing about it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOBODY: Final = 65534
 RENEW: Final = "renew the certificate, then run `blocklistd reload`"
 
 
-# -- who can read them -------------------------------------------------------------------------------------------------
+# -- access ------------------------------------------------------------------------------------------------------------
 def look_at(part: Part) -> None:
     """Reports the files that the daemon's user can't read, and the private ones that others can."""
     state_dir = part.values.get("state_dir")
@@ -49,7 +49,8 @@ def look_at(part: Part) -> None:
 
 
 def daemon_user(state_dir: Path) -> int | None:
-    """The uid that the daemon has, or would have; None where this can't be known or taken on."""
+    """The uid that runs the daemon: the owner of the state_dir, or our own uid where there is no state_dir yet. None
+    where that is another user and we are not root."""
     try:
         owner = state_dir.stat().st_uid
     except OSError:
@@ -66,7 +67,7 @@ def user_name(uid: int) -> str:
 
 @contextmanager
 def _as_user(uid: int) -> Iterator[None]:
-    """Looks at files with this user's rights; only root can become another."""
+    """The block has this user's rights. Only root may name a user other than itself."""
     if uid == os.geteuid():
         yield
         return
@@ -83,7 +84,7 @@ def _as_user(uid: int) -> Iterator[None]:
 
 
 def _groups(uid: int) -> Sequence[int]:
-    """The user's groups, its own first."""
+    """The ids of the user's groups, its primary group first."""
     if uid == os.geteuid():
         return [os.getegid(), *os.getgroups()]
     try:
@@ -94,7 +95,7 @@ def _groups(uid: int) -> Sequence[int]:
 
 
 def _closed(path: Path) -> str | None:
-    """Why it can't be read; None where it can, and where it is not there, which is said elsewhere."""
+    """Why the file can't be read; None where it can be, and where it does not exist, which another check reports."""
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
@@ -121,7 +122,7 @@ def _others(path: Path, uid: int) -> str | None:
 
 
 def contents(page: Page) -> dict[str, str]:
-    """A fingerprint of each file that is named and can be read, by key: whether a reload finds another content."""
+    """The SHA-256 of each named file that can be read, by key. A reload compares them to find changed files."""
     found = {}
     for file in page.files:
         with suppress(OSError):
@@ -131,7 +132,7 @@ def contents(page: Page) -> dict[str, str]:
 
 # -- certificates ------------------------------------------------------------------------------------------------------
 def pair(part: Part) -> None:
-    """`cert` and `key` of a section belong together, and each certificate of the chain is valid now."""
+    """Checks that `cert` and `key` of a section belong together, and that every certificate of the chain is valid."""
     import ssl
 
     if not part.has("cert", "key") or not part.page.looks:
@@ -148,12 +149,12 @@ def pair(part: Part) -> None:
         other = error.reason == "KEY_VALUES_MISMATCH"
         found = "the key of another certificate" if other else "which is no private key in PEM without a passphrase"
         part.tolerate("key", f"the private key of {cert} in PEM", f"{path}, {found}")
-    except OSError:  # not there, or closed to us: said elsewhere
+    except OSError:  # it does not exist, or we may not read it: other checks report this
         pass
 
 
 def authority(part: Part) -> None:
-    """At least one of the certificates that a source pins is valid now."""
+    """Checks that at least one of the certificates that a source pins is valid now."""
     ca = part.values.get("ca")
     found = chain(ca) if ca is not None and part.page.looks else []
     if found and not any(begins <= utc_now() < ends for begins, ends in found):
@@ -176,7 +177,7 @@ def _valid(part: Part, name: str, certificates: Sequence[tuple[datetime, datetim
 
 
 def chain(path: Path) -> list[tuple[datetime, datetime]]:
-    """From when until when each certificate in a file is valid; empty where none can be read."""
+    """The first and the last moment of validity of each certificate in a file; empty where none can be read."""
     from cryptography.x509 import load_pem_x509_certificates
 
     try:

@@ -1,4 +1,4 @@
-"""The guards of a list, as its configuration has them."""
+"""The configuration of a list's guards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blocklistd.config.reader import keyed, only, section, setting, unless_off
 
 @keyed
 class Daily:
-    """What holds a candidate together with the changes of 24 h before it that no person released."""
+    """Limits for a candidate and all changes of the 24 h before it that no person released, added up."""
 
     max_added: float = setting(values.share, default=0.4)
     max_removed: float = setting(values.share, default=0.2)
@@ -18,7 +18,7 @@ class Daily:
 
 @keyed
 class Guards:
-    """What holds a candidate for review; shares are fractions of the live entries (0.2 is 20 %)."""
+    """Limits above which a candidate is held for review; shares are fractions of the live entries (0.2 is 20 %)."""
 
     max_added: float = setting(values.share, default=0.2)
     max_removed: float = setting(values.share, default=0.1)

@@ -77,13 +77,13 @@ class NamedFile:
 class Page:
     """A configuration file while it is read.
 
-    `spots` has every key that was come by, `parts` the usable values of every section, both by dotted key, `files` the
-    files that were named. `problems` is what is wrong so far. `tolerable` is wrong too, mostly with a file that is
-    named: the value can be used as far as it goes, so that a start can serve everything else. `warnings` are no errors.
+    `spots` has every key that was read, `parts` the usable values of every section, both by dotted key; `files` has the
+    named files. `problems` are errors. `tolerable` are errors too, mostly of a named file, with which a start can serve
+    everything else: the value is used as far as possible. `warnings` are no errors.
     """
 
     def __init__(self, file: Path, *, looks: bool = True) -> None:
-        """`looks`: whether the files that are named are looked at."""
+        """`looks`: whether the named files are checked."""
         self.file = file
         self.looks = looks
         self.folder = file.absolute().parent
@@ -99,11 +99,11 @@ class Page:
         self.problems.append(self._problem(key, expected, found, line))
 
     def tolerate(self, key: str, expected: str, found: str, line: int = 0) -> None:
-        """As `report`, of what a start can do without."""
+        """As `report`, for an error that a start tolerates."""
         self.tolerable.append(self._problem(key, expected, found, line))
 
     def warn(self, key: str, expected: str, found: str, line: int = 0) -> None:
-        """As `report`, of what is no error."""
+        """As `report`, for a warning."""
         self.warnings.append(self._problem(key, expected, found, line))
 
     def _problem(self, key: str, expected: str, found: str, line: int) -> ConfigProblem:
@@ -142,7 +142,8 @@ class Spot:
         return BAD
 
     def names(self, path: Path, expected: str, *, private: bool = False) -> bool:
-        """Notes that the value is a file. False, after this was reported, where there is none."""
+        """Adds the value to the named files. True where it is a file; False where it is none, which is reported, and
+        where that can't be checked."""
         self.page.files.append(NamedFile(self.key, self.line, path, private))
         if not self.page.looks:
             return False
@@ -150,7 +151,7 @@ class Spot:
             if path.is_file():
                 return True
             found = f"{path}, " + ("which is no file" if path.exists() else "which does not exist")
-        except PermissionError:  # closed to us: whether it is closed to the daemon is looked at later
+        except PermissionError:  # we may not read it; files.look_at checks whether the daemon may
             return False
         except OSError as error:
             found = f"{path}: {error.strerror}"

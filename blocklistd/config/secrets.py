@@ -69,7 +69,7 @@ def _secret_file(spot: Spot) -> Secret:
         try:
             if not made.read_bytes().strip(b"\r\n"):
                 spot.page.tolerate(spot.key, expected, f"{made}, which is empty", spot.line)
-        except OSError:  # closed to us: whether it is closed to the daemon is looked at later
+        except OSError:  # we may not read it; files.look_at checks whether the daemon may
             pass
     return Secret("file", str(made), spot.page.file, spot.line, spot.key)
 

@@ -1,4 +1,4 @@
-"""The configuration of what is served: the feed, DNS, and what the operators of the host see."""
+"""The configuration of the feed, of DNS, and of metrics, health and log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from blocklistd.config.values import duration, integer
 
 @keyed
 class ConnectionBounds:
-    """How many connections a listener has: of an address (IPv6: of a /64) before authentication, of a subscriber after
-    it, in all."""
+    """The most connections that a listener accepts: from one address (IPv6: one /64) before authentication, of one
+    subscriber after it, and in total."""
 
     per_address: int = setting(integer(1), default=128)
     per_subscriber: int = setting(integer(1), default=256)
@@ -27,7 +27,8 @@ _bounds = section(ConnectionBounds)
 
 @keyed
 class Notify:
-    """How secondaries are told: the first pause, doubled each time, and when a target is left to its refresh."""
+    """How NOTIFY is repeated: `retry` is the first pause, which doubles each time; after `give_up` no more is sent, and
+    the secondary finds the change by its own refresh."""
 
     retry: timedelta = setting(duration, default=timedelta(seconds=5))
     give_up: timedelta = setting(duration, default=timedelta(minutes=10))
@@ -35,7 +36,7 @@ class Notify:
 
 @keyed
 class Dns:
-    """Where secondaries ask, over UDP and TCP."""
+    """The addresses on which secondaries ask, over UDP and TCP."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("::", 53),))
     tls: None = setting(only(None, None), default=None)
@@ -67,7 +68,7 @@ class Feed:
 
     @property
     def url(self) -> str:
-        """Where subscribers find it, as far as this is known."""
+        """The feed's address for subscribers; FEED stands for the host where that is not configured."""
         first = self.listen[0]
         where = f"FEED:{first.port}" if first.host in ("::", "0.0.0.0") else str(first)
         return self.public_url or f"{'https' if self.tls else 'http'}://{where}"

@@ -73,7 +73,7 @@ class Evidence:
 
 @keyed
 class SourceOptions:
-    """How a format reads; `Format.options` says which it knows."""
+    """Options of a format; `Format.options` names those that it has."""
 
     delimiter: str = setting(values.delimiter, default=",")
     columns: tuple[str, ...] = setting(sequence(values.text), default=())
@@ -127,8 +127,8 @@ class Source:
 
     @property
     def signature(self) -> str | None:
-        """Where the signature is, or a template for it: of a drop folder it is known once a file was taken from it.
-        None where the body has none."""
+        """The signature's URL, or a template of it with `{url}`: in a drop folder the name of the body is not known
+        before a file is taken. None where the method has no signature."""
         written = self.verify.signature
         if not PROOFS[self.verify.method].needs_signature:
             return None

@@ -84,7 +84,7 @@ def _delimiter(spot: Spot) -> str:
 
 delimiter: Final = Reader("one character but a quote, or `tab`", _delimiter)
 comment: Final = Reader(
-    "how a comment begins, without blanks, like `#`", lambda spot: match(r"[^\s\0]{1,16}", spot.text())[0]
+    "the beginning of a comment line, without blanks, like `#`", lambda spot: match(r"[^\s\0]{1,16}", spot.text())[0]
 )
 
 
@@ -165,7 +165,7 @@ def _pem(spot: Spot) -> Path:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
         except ssl.SSLError:
             spot.page.tolerate(spot.key, expected, f"{made}, which holds none", spot.line)
-        except OSError:  # closed to us: whether it is closed to the daemon is looked at later
+        except OSError:  # we may not read it; files.look_at checks whether the daemon may
             pass
     return made
 

@@ -1,5 +1,4 @@
-"""What an operator has to look after: a disk that can't be written, a source that says nothing, a key or a certificate
-that ends soon."""
+"""Alarms about the clock, the disk, certificates, root.json, and sources that are overdue or frozen."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from blocklistd.times import CheckedClock, rfc3339
 
 
 class Alarms:
-    """Looks for them, and has them stand (telemetry.Standing) until it is over. `config` is what runs now."""
+    """Looks for what is wrong, and raises and ends alarms (telemetry.Standing). `config` answers the running one."""
 
     def __init__(
         self,
@@ -35,12 +34,12 @@ class Alarms:
         self._trust = trust
         self._config = config
         self.due: datetime | None = None
-        """When the next source becomes overdue or frozen, as the last look found it."""
+        """When the next source becomes overdue or frozen, as of the last look."""
         self.certificates: Mapping[str, datetime] = {}
-        """When each certificate that is used expires, by its key."""
+        """When each certificate in use expires, by the configuration's key that names it."""
 
     def found_at_start(self, problems: Iterable[ConfigProblem]) -> None:
-        """What a reload would refuse: the daemon serves what it can without."""
+        """Raises an alarm for each key with problems that a reload would refuse, and a start tolerates."""
         texts: dict[str, list[str]] = {}
         for problem in problems:
             texts.setdefault(problem.key, []).append(str(problem))
@@ -49,7 +48,7 @@ class Alarms:
             self._resources.alarms.stand("configuration", key, f"{'; '.join(found)}: {cure}")
 
     def mended(self) -> None:
-        """A configuration in which nothing is wrong runs."""
+        """Ends these alarms: a configuration without problems runs now."""
         self._resources.alarms.end("configuration")
 
     def look_at_clock(self) -> None:
@@ -99,12 +98,12 @@ class Alarms:
                 last = "no pull was accepted yet"
                 if state.said is not None and state.said == state.last_accepted:
                     last = f"the last accepted pull was {rfc3339(state.said)}"
-                elif state.said is not None:  # nothing that each further pull of the same body would make another text
+                elif state.said is not None:  # not the time of the last pull: the alarm would be logged anew after each
                     last = f"its body was signed {rfc3339(state.said)}"
                 overdue = f"source {name}: nothing newer than max_age ({written(max_age)}): {last}"
             if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
                 since = rfc3339(state.unchanged_since)
-                frozen = f"source {name}: the same for max_unchanged ({written(max_unchanged)}): since {since}"
+                frozen = f"source {name}: nothing changed for max_unchanged ({written(max_unchanged)}): since {since}"
             alarms.stand("source", name, overdue)
             alarms.stand("frozen", name, frozen)
         self.due = min((time for time in due if time is not None and time >= now), default=None)

@@ -40,8 +40,8 @@ from blocklistd.tls import ServedCertificate
 log: Final = logging.getLogger(__name__)
 
 DAMAGED: Final = (
-    "Nothing is served and nothing is changed. Stop the daemon and put the newest database back; or, where there is no "
-    "copy of it, move this one and its -wal and -shm away, start, and follow what is said then"
+    "Nothing is served and nothing is changed. Stop the daemon and put the newest database back; or, if there is no "
+    "copy of it, move this one away together with its -wal and -shm, start the daemon, and do what it then says"
 )
 
 
@@ -107,7 +107,7 @@ class Application:
     # -- start -----------------------------------------------------------------------------------------------------
 
     async def _open(self, metrics: Metrics, stack: AsyncExitStack) -> tuple[Resources, str | None]:
-        """The state and the jobs, closed with `stack`; and what shows that the state is not the newest."""
+        """The state and the jobs, closed with `stack`; and why the state may not be the newest (high_water.loss)."""
         store = await asyncio.to_thread(open_store, self._first.state_dir)
         database = Database(store.database, store.epoch, metrics, read_only=store.read_only)
         stack.callback(database.close)
@@ -126,7 +126,7 @@ class Application:
             )
             self._clock.begin(await database.reading(newest_time))
         except StoreError as error:  # a damaged page: what can be read is served
-            log.error("whether the state is the newest is not known: %s", error)
+            log.error("can't check whether the state is the newest: %s", error)
             lost = None
         verified = Verified(store.sealed)
         return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water), lost
@@ -138,7 +138,7 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
     async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes what a crash interrupted between two stages. What fails is tried again, behind what is served."""
+        """Finishes what a crash interrupted between two stages, then starts the schedule. What fails is tried again."""
 
         async def warm() -> None:
             await warming
@@ -160,7 +160,7 @@ class Application:
         await parts.duties.do("check database", parts.upkeep.check_database)
 
     def _look(self) -> tuple[list[str], list[str]]:
-        """What /readyz says."""
+        """The lines of /readyz (ops.health.Look)."""
         if self._stopping.is_set():
             return ["stopping"], []
         found = self._parts.readiness()

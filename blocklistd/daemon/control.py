@@ -1,9 +1,9 @@
-"""The operators' control socket and everybody's status socket: what the command line asks, over HTTP with JSON. The
-kernel says who asks (SO_PEERCRED).
+"""The operators' control socket and everybody's status socket, for the command line: HTTP with JSON.
 
-A command is POST /its/name with its arguments as a JSON object. A caller is a uid; its roles come from the
-configuration's `control.operators`. Who has none may ask for `status`. The sockets are two so that nobody who may open
-the one can use up what the other has; on both, connections are counted per uid.
+A command is POST /its/name with its arguments as a JSON object. The kernel names the caller's uid (SO_PEERCRED), and
+the configuration's `control.operators` gives its user roles. A caller without a role may ask for `status`. That has a
+socket of its own, so that no other user can use up the connections of the operators; on both sockets connections are
+counted per uid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DEFAULT_GROUP: Final = "blocklistd"
 
 
 class Control:
-    """The handler of one request on the control socket. `roles` answers those of a user."""
+    """Handles the requests on one of the sockets. `roles` answers the roles of a user name."""
 
     def __init__(
         self, commands: Iterable[Command], operations: Operations, roles: Callable[[str], frozenset[str]]
@@ -44,10 +44,10 @@ class Control:
         self._operations = operations
         self._roles = roles
         self._under_way: dict[tuple[int, str], Progress] = {}
-        """What the commands of a uid are at, by the name that the caller gave to its call."""
+        """The progress of commands under way, by uid and by the name that the caller gave to the call (CALL)."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Raises Problem for what is refused."""
+        """Answers one request. Raises Problem for one that is refused."""
         if request.path == STAGE:
             return self._stage(request)
         command = self._commands.get(request.path)
@@ -80,7 +80,7 @@ class Control:
 
     @contextmanager
     def _followed(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
-        """While the block runs, the caller may ask what it is at."""
+        """While the block runs, the caller may ask for its progress at STAGE."""
         call = caller.uid, request.headers.get(CALL, "")
         with followed(self._under_way.setdefault(call, Progress())):
             try:
@@ -89,7 +89,7 @@ class Control:
                 self._under_way.pop(call, None)
 
     def _stage(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What a call of the same uid is at: the station and its subject, an id of the configuration."""
+        """The station that a call of the same uid is at, and its subject; null for both where it is at none."""
         progress = self._under_way.get((accepted_of(request).uid, request.headers.get(CALL, "")))
         stage, subject = progress.stage if progress is not None and progress.stage is not None else (None, None)
         return web.Response(body=orjson.dumps({"stage": stage, "subject": subject}), content_type="application/json")
@@ -104,7 +104,7 @@ class Control:
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    async with asyncio.timeout(FIRST_REQUEST):  # else a connection is never idle, and makes room for nobody
+    async with asyncio.timeout(FIRST_REQUEST):  # else the connection would never become idle and be closed for another
         raw = await request.content.read(MAX_REQUEST_BODY + 1)
     if len(raw) > MAX_REQUEST_BODY:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")
@@ -118,12 +118,13 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
 
 
 def operators_socket(path: Path, group: str | None) -> socket.socket:
-    """Open to root, the daemon's own user and a group: None is `blocklistd`, where the system has it and lets us."""
+    """Binds the socket for root, the daemon's user and a group. None: the group `blocklistd`, if it exists and the
+    daemon's user is in it."""
     return _bind(path, 0o660, group or DEFAULT_GROUP, needed=group is not None)
 
 
 def everybodys_socket(path: Path) -> socket.socket:
-    """Open to every local user; only the status is answered on it."""
+    """Binds the socket for every local user, on which only `status` is answered."""
     return _bind(path, 0o666)
 
 
@@ -147,7 +148,7 @@ def _bind(path: Path, mode: int, group: str = "", *, needed: bool = False) -> so
 
 
 def _give(path: Path, group: str, needed: bool) -> None:
-    """Gives the socket to the group. Raises StoreError where that is needed and not allowed."""
+    """Gives the socket to the group. Where that is not possible, raises StoreError if it is `needed`."""
     try:
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
     except (KeyError, PermissionError):
@@ -158,13 +159,14 @@ def _give(path: Path, group: str, needed: bool) -> None:
 
 
 def _make_way(path: Path) -> None:
-    """Removes the socket that an earlier daemon left. Raises StoreError where it is another's, or no socket at all."""
+    """Removes the socket that an earlier daemon left. Raises StoreError where another daemon answers on it, or where it
+    is no socket."""
     if not path.exists():
         return
     if not path.is_socket():
         raise StoreError(f"{path} is no socket: remove it, or name another control.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: somebody listens, and is behind
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: its backlog is full
             raise StoreError(f"{path}: another daemon answers there: stop it, or name another control.socket")
     path.unlink()

@@ -1,4 +1,4 @@
-"""When the daemon does what by itself: pulls, signatures, retention, the sweep, the scrub, and alarms."""
+"""Schedules the daemon's recurring work: pulls, signatures, retention, the sweep, the scrub, and alarms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from blocklistd.times import utc_now
 
 
 class Housekeeping:
-    """`config` is what runs now: a reload calls `schedule` again."""
+    """Schedules the work. `config` answers the running configuration. A start and each reload call `schedule`."""
 
     def __init__(
         self,
@@ -43,7 +43,8 @@ class Housekeeping:
         self._is_start = True
 
     async def schedule(self) -> None:
-        """What asks nothing of the database comes first: signatures are renewed, whatever is wrong with it."""
+        """Schedules everything. What needs nothing from the database comes first, so that a damaged one does not keep
+        signatures from being renewed."""
         config = self._config()
         shortest = min([config.keys.timestamp_expires, *(found.expires for found in config.lists.values())])
         # twice as often as something can be due, so that what is due is at most half a turn late
@@ -62,16 +63,18 @@ class Housekeeping:
 
     async def _raise_alarms(self) -> None:
         await self._alarms.raise_alarms()
-        if self._alarms.due is not None:  # by our clock, which is perhaps not the scheduler's
+        if self._alarms.due is not None:  # by the checked clock, which may differ from the scheduler's
             wait = max(self._alarms.due - self._resources.clock(), timedelta(seconds=1)) + timedelta(milliseconds=1)
             self._scheduler.once("alarms due", utc_now() + wait, self.look_for_alarms)
 
     async def look_for_alarms(self) -> None:
-        """Once in a minute, after a pull, and when an alarm becomes true. Never raises."""
+        """Raises and ends alarms: every minute, after each pull, and when a source becomes overdue or frozen. Never
+        raises an error."""
         await self._duties.do("alarms", self._raise_alarms)
 
     async def _schedule_pulls(self) -> None:
-        """At a start, a source whose last pull failed is pulled again at once: what was mended may have been ours."""
+        """Schedules the pulls. At a start, a source whose last pull failed is pulled at once: the cause may have been
+        removed with the restart."""
         config, now = self._config(), utc_now()  # the scheduler's own clock, right or wrong
         states = await self._resources.database.reading(functools.partial(source_states, names=config.sources))
         for name, state in states.items():

@@ -1,5 +1,5 @@
-"""What the daemon listens on: the feed, DNS, the operators' two (ops over HTTP, the control socket), and everybody's
-status socket."""
+"""The daemon's listeners: the feed, DNS, `ops` over HTTP, the operators' control socket and everybody's status
+socket."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from blocklistd.serve.http.listener import Listener
 
 
 class Listeners:
-    """`look` says what /readyz does."""
+    """Makes, starts and stops the listeners. `look` answers the lines of /readyz (ops.health.Look)."""
 
     def __init__(self, parts: Parts, look: Look) -> None:
         self._parts = parts
@@ -68,7 +68,7 @@ class Listeners:
             parts.metrics.registry.register(collector)
 
     def __str__(self) -> str:
-        """Every listener and where it is bound, once they are started."""
+        """Every listener and its addresses, for the log; call it after `start`."""
         return "; ".join(f"{name} on {', '.join(map(str, where))}" for name, where in self._bound().items() if where)
 
     def _bound(self) -> dict[str, Sequence[Address | Path]]:
@@ -78,9 +78,9 @@ class Listeners:
         return {feed: self._feed.addresses, "dns": self._dns, "ops": self._ops.addresses, **sockets}
 
     async def start(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
-        """Serves from now on, until `stack` is left: then requests under way may end."""
+        """Starts serving. When `stack` is left, the listeners stop, and requests under way may end."""
         config = self._parts.config
-        stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
+        stack.push_async_callback(self._ops.stop)  # stops last: until then /readyz says that the daemon is stopping
         stack.push_async_callback(
             lambda: asyncio.gather(*(one.stop() for one in (self._feed, self._control, self._status)))
         )
@@ -101,7 +101,7 @@ class Listeners:
         self._parts.metrics.registry.register(DnsCollector(dns))
         stack.push_async_callback(dns.stop)
         for view in self._parts.served_zones.views().values():
-            if view is not None:  # who missed the last one while we were away hears of it now
+            if view is not None:  # a secondary may have missed the NOTIFY of this serial while we were away
                 dns.announce(view)
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
@@ -111,5 +111,5 @@ class Listeners:
 
 
 def _bounded(each: int, holders: int) -> Connections:
-    """So many connections of each holder, and of so many that use all of theirs."""
+    """Bounds: `each` connections of one holder, and in total as many as `holders` holders may have."""
     return Connections(ConnectionBounds(per_address=each, per_subscriber=each, total=each * holders))

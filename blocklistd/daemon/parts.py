@@ -1,6 +1,6 @@
-"""A daemon's parts, put together. Nothing here listens or runs by itself: app.py starts them, in order.
+"""Makes the parts of a daemon. Nothing here listens or runs by itself: app.py starts the parts in order.
 
-`configure` hands out the configuration's sections: at the start, and at each reload.
+`configure` gives each part its section of the configuration, at the start and at each reload.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """`config` is what runs now, `read` the first one. `checked` is the clock of `resources`, `trust` signs,
-    `certificate` is the feed's."""
+    """The parts of one daemon. `config` is the running configuration, `read` the first one. `checked` is the clock of
+    `resources`, `trust` has the signing keys, `certificate` is the feed's."""
 
     def __init__(
         self,
@@ -78,14 +78,14 @@ class Parts:
         self.certificate = certificate
         self.catalogue = Catalogue()
         self.connections = Connections(config.feed.connections), Connections()
-        """Of the feed, and of DNS."""
+        """Those of the feed, and those of DNS."""
         self.access = Access(self.connections[0], clock)
         self.served_zones = Zones()
         self.scheduler = Scheduler()
         self.duties = Duties(resources.alarms)
         self._repairing: dict[Sha256, asyncio.Future[None]] = {}
         self.halted: str | None = None
-        """Why nothing is served and nothing is made."""
+        """Why nothing is served and no number is made; None unless the daemon is halted."""
         self.resumed = asyncio.Event()
         """Set unless it is halted."""
         # what is made of a list
@@ -134,7 +134,7 @@ class Parts:
         )
 
     def configured(self) -> Config:
-        """The configuration that runs now: for those who outlive a reload."""
+        """The running configuration, for parts that outlive a reload."""
         return self.config
 
     def _dns(self, dns: Dns | None) -> DnsServer | None:
@@ -156,11 +156,11 @@ class Parts:
     # -- configure -------------------------------------------------------------------------------------------------
 
     async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
-        """Hands the sections to the parts. `sources` are `plans.source_plans(config)`. Raises BlocklistError, and
-        changes nothing, where the certificate can't be loaded; a start goes on without."""
+        """Gives each part its section. `sources` are `plans.source_plans(config)`. Raises BlocklistError, and changes
+        nothing that runs, where the certificate can't be loaded. A start does not load it here."""
         await asyncio.to_thread(self._ensure_lists, config.lists)
         if not starting:
-            self.certificate.load(config.feed.tls)  # here, behind what may refuse the configuration
+            self.certificate.load(config.feed.tls)  # after what else may refuse the configuration
         self.alarms.certificates = await asyncio.to_thread(plans.certificates, config)
         self.connections[0].bounds = config.feed.connections
         self.connections[1].bounds = (config.serves_dns or Dns()).connections
@@ -184,7 +184,7 @@ class Parts:
 
     def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
         if self.resources.store.read_only:
-            return  # those that are there are served
+            return  # lists that the database knows are served
         now = self.resources.clock()
         with self.resources.database.write() as connection:
             for name in lists:
@@ -199,14 +199,14 @@ class Parts:
         self.resumed.set()
 
     def halt(self, reason: str) -> None:
-        """Serves nothing and makes nothing, from the start on: 503 and SERVFAIL to everybody. The control socket
-        answers."""
+        """For a start with a state that is not the newest, or damaged: the daemon answers 503 and SERVFAIL to everybody
+        and makes no number. The control socket answers."""
         log.critical("%s", reason)
         self.halted = self.access.halted = self.resources.database.halted = reason
         self.served_zones.halted = True
 
     async def resume(self) -> None:
-        """All numbers begin anew above those that were shown: serves what the store has under them."""
+        """After `start-above`: ends the halt, if there is one, and serves what the store has, under the new numbers."""
         self.resources.alarms.end("ahead")
         self.alarms.look_at_clock()
         if self.halted is None:
@@ -214,23 +214,23 @@ class Parts:
             await self.zones.advance()
             return
         await self.start()
-        await self.zones.advance()  # a zone that has no serial yet is not there for its secondaries
+        await self.zones.advance()  # before the halt ends: a zone without a serial would be refused to its secondaries
         self.halted = self.access.halted = None
         self.served_zones.halted = False
 
     async def stepped(self) -> None:
-        """The clock was set: what it has to do with signatures is right at once."""
+        """The clock was set: signs again at once what is due by the new time."""
         self.alarms.look_at_clock()
         if self.halted is None:
             await self.duties.do("sign", self.upkeep.sign)
 
     async def serve_lists(self) -> None:
-        """Every list that is verified is served; a damaged one is made again first."""
+        """Serves every list. A damaged one is made again first."""
         for name in list(self.releases.lists):
             await self._serve(name)
 
     async def serve_missing(self) -> None:
-        """The lists of which the newest version is not served, tried again."""
+        """Tries again to serve the lists of which the newest version is not served."""
         for name in list(self.releases.lists):
             view, stored = self.catalogue.get(name), self.publisher.stored.get(name)
             if view is None or (stored is not None and stored > view.version):
@@ -240,11 +240,11 @@ class Parts:
     async def _serve(self, name: ListId) -> None:
         try:
             await self.releases.serve(self.releases.lists[name])
-        except Exception as error:  # one list's trouble keeps no other from being served
+        except Exception as error:  # the other lists must be served all the same
             log.critical("list %s can't be served: %s", name, told(error))
 
     def readiness(self) -> Readiness:
-        """What is not served, and what else is wrong."""
+        """The readiness of the daemon, alarms included."""
         if self.halted is not None:
             return Readiness([self.halted], self.resources.alarms.texts())
         found = readiness(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
@@ -254,7 +254,7 @@ class Parts:
         return found
 
     def _wrong(self) -> list[str]:
-        """For `status`: all of it."""
+        """All lines of `readiness`, for `status`."""
         found = self.readiness()
         return [*found.down, *found.wrong]
 

@@ -1,4 +1,4 @@
-"""From the configuration to what each station is given: no station reads the configuration itself."""
+"""Makes the plans that the stages are given from the configuration: no stage reads the configuration itself."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def peer(found: Subscriber) -> Peer:
 
 
 def source_plans(config: Config, *, starting: bool = False) -> dict[SourceId, SourcePlan]:
-    """Raises ConfigError with all the secrets that can't be read, and BlocklistError or OSError for another file. At a
-    start nothing is raised: each pull of such a source fails, with this as its reason."""
+    """The plan of each source. Raises ConfigError with every secret that can't be read, and another BlocklistError or
+    an OSError for the first other file. With `starting` it raises neither: the plan of such a source has the reason as
+    `unusable`, and its pulls fail with it."""
     made: dict[SourceId, SourcePlan] = {}
     problems: list[ConfigProblem] = []
     for name, found in config.sources.items():
@@ -134,7 +135,7 @@ def _request(found: Source, *, usable: bool = True) -> Callable[[Validators], Re
     transport = transport_of(found.url)
     if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
-        # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
+        # a pinned authority holds for the whole pull; a client certificate is sent to the origin of `url` only
         pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls
         elsewhere = None if pinned else ssl.create_default_context()
 
@@ -168,7 +169,7 @@ def _authorization(auth: Auth | None) -> dict[str, str]:
 
 
 def _tls(found: Source) -> ssl.SSLContext:
-    """The system's authorities, or the pinned one; with the client's certificate where the hotline wants one."""
+    """Trusts the system's authorities or the pinned one, and has the client certificate if one is configured."""
     context = ssl.create_default_context(cafile=found.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if isinstance(found.auth, ClientCert):
@@ -177,7 +178,8 @@ def _tls(found: Source) -> ssl.SSLContext:
 
 
 def certificates(config: Config) -> dict[str, datetime]:
-    """When each certificate that is used ends, by key: the first of a chain, the last of a source's authorities."""
+    """When each certificate in use expires, by the key that names it. Of a chain the first to expire counts, of a
+    source's pinned authorities the last."""
     chains = {"feed.tls.cert": config.feed.tls.cert} if config.feed.tls else {}
     found = {}
     for name, source in config.sources.items():

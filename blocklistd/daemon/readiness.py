@@ -1,4 +1,4 @@
-"""What /readyz says of the lists and zones once the daemon has started."""
+"""The readiness of lists and zones, for /readyz and `status`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from blocklistd.store.zones import ZonePlan
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Lines for people. `down`: what has a version and is not served, for which a balancer turns elsewhere. `wrong`:
-    everything else that somebody has to look after; what is served is right all the same."""
+    """Lines for people. `down`: what has a version and is not served; /readyz then is 503, and a balancer uses another
+    node. `wrong`: other faults, with which everything that is served is still right."""
 
     down: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Readiness:
 def readiness(
     config: Config, catalogue: Catalogue, publisher: Publisher, served: Zones, zones: ZonePublisher
 ) -> Readiness:
-    """Of every list and zone of the configuration. Costs no more than a stat for each zone that is damaged."""
+    """The readiness of every configured list and zone. Costs at most a stat(2) for each damaged zone."""
     found = Readiness()
     for name in config.lists:
         view, stored = catalogue.get(name), publisher.stored.get(name)

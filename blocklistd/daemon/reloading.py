@@ -1,5 +1,5 @@
-"""A reload: all of the new configuration, or none of it. `blocklistd reload` answers with what changed or with every
-error; a SIGHUP has the same in the log."""
+"""A reload applies all of the new configuration or none of it. `blocklistd reload` prints the changed keys or every
+error; after a SIGHUP the log has the same."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 Change = tuple[str, str]
-"""A key of the configuration, and what became of it: `added`, `removed`, `changed`, or `read again` where the file that
-it names has another content."""
+"""A key of the configuration, and how it changed: `added`, `removed`, `changed`, or `read again` where the key is the
+same and the file that it names has other content."""
 
 
 class Reloading:
-    """One reload after the other. `running` is the configuration in force, as it was read."""
+    """Runs reloads, one at a time. `running` is the configuration in force."""
 
     def __init__(self, parts: Parts, running: Checked) -> None:
         self._parts = parts
@@ -35,7 +35,8 @@ class Reloading:
         self._lock = asyncio.Lock()
 
     async def run(self) -> list[Change]:
-        """What changed. Raises BlocklistError or OSError with every error; then the running configuration stays."""
+        """Reloads; returns what changed. Raises ConfigError with every error in the configuration, or another
+        BlocklistError or OSError; then the running configuration stays."""
         async with self._lock:
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
@@ -48,13 +49,13 @@ class Reloading:
                 systemd.notify("READY=1")
 
     async def run_quietly(self) -> None:
-        """Never raises: nobody would hear of it."""
+        """Reloads after a SIGHUP. Never raises: errors are in the log."""
         try:
             await self.run()
         except (BlocklistError, OSError):
-            return  # in the log
+            return  # `run` has logged it
         except Exception as error:
-            log.error("the reload did not come to its end: %s", told(error), exc_info=without_text(error))
+            log.error("the reload failed half-way: %s", told(error), exc_info=without_text(error))
 
     async def _run(self) -> list[Change]:
         parts = self._parts
@@ -79,7 +80,7 @@ class Reloading:
 
 
 def warn(read: Checked) -> None:
-    """What is no error stands in the log."""
+    """Logs the warnings of a configuration."""
     for warning in read.warnings:
         log.warning("%s", warning)
 
@@ -98,11 +99,15 @@ def _needs_restart(read: Checked, key: str) -> ConfigProblem:
 
 
 def differences(old: Checked, new: Checked) -> Iterator[Change]:
-    """The keys that differ, in the order of the contract, then the files of which the content does."""
+    """The keys that differ, in the order of the configuration's sections, then the files with other content."""
     changed = list(_differences("", old.config, new.config))
     yield from changed
     for key, content in new.contents.items():
-        if key in old.contents and old.contents[key] != content and not any(key.startswith(one) for one, _ in changed):
+        if (
+            key in old.contents
+            and old.contents[key] != content
+            and not any(f"{key}.".startswith(f"{one}.") for one, _ in changed)
+        ):
             yield key, "read again"
 
 
@@ -123,5 +128,5 @@ def _differences(key: str, old: Any, new: Any) -> Iterator[Change]:
 
 
 def _keys(section: Any) -> list[str]:
-    """The keys of a section of the configuration; empty for a value."""
+    """The names of a section's keys; empty for a value such as an address."""
     return [one.name for one in dataclasses.fields(section) if "reader" in one.metadata]

@@ -1,7 +1,8 @@
-"""Configurations to paste into programs that take zones from here; tests try each with Debian 12's version.
+"""Configurations to paste into the name servers of subscribers; tests try each with Debian 12's version.
 
-Every one keeps blocking over its own restart while the publisher is away, answers transfers to its own secondaries,
-and no other query: whoever may ask could ask whether a name is listed. docs/dns.md has the same texts.
+With each of them the server keeps blocking when it restarts while the publisher is away. It answers nobody's queries
+for the zone, since these would tell whether a name is listed; Knot and NSD answer their own secondaries. docs/dns.md
+has the same texts.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from typing import Final
 
 from blocklistd.config import Address, Zone
 
-POLICIES: Final = 64  # policy zones that BIND takes
+POLICIES: Final = 64  # the most policy zones that BIND takes
 OWN_SECONDARY: Final = "192.0.2.60"
-"""Stands for the secondaries of the one that is configured; a documentation address, which nobody has (RFC 5737)."""
+"""Placeholder for the addresses of the server's own secondaries: a documentation address (RFC 5737)."""
 
 PORT: Final = 53
-"""Of DNS: left out where it is this one."""
+"""The port of DNS; a configuration that uses it need not name it."""
 
 Tsig = Mapping[str, str]
-"""The key that is signed with: `name`, `algorithm`, `secret` (base64)."""
+"""A TSIG key: `name`, `algorithm`, `secret` (base64)."""
 
 _BIND_KEY: Final = """\
 key "{name}" {{
@@ -157,7 +158,7 @@ def unbound(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
 
 
 def powerdns(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
-    """For PowerDNS Recursor: for its `lua-config-file`. Before 5.1 it takes no NOTIFY: `refresh` is the zone's."""
+    """For the `lua-config-file` of PowerDNS Recursor, which takes no NOTIFY before 5.1: it polls by `soa.refresh`."""
     key = _POWERDNS_KEY.format(**tsig) if tsig else ""
     address = primary.host if primary.port == PORT else str(primary)
     return "".join(
@@ -202,7 +203,8 @@ _COMMENT: Final = {"bind": "//", "powerdns": "--"}
 
 
 def printed(zones: Iterable[Zone], listen: Address, tsig: Tsig | None) -> dict[str, str]:
-    """What to paste, by program: all that can take these zones with this key, or, without one, by their address."""
+    """The text to paste, by program. With a key the programs that can't sign are left out; without one the publisher
+    knows the secondary by its address."""
     zones = list(zones)
     anywhere = listen.host in ("::", "0.0.0.0")
     primary = Address("127.0.0.1", listen.port) if anywhere else listen

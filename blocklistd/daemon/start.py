@@ -1,4 +1,4 @@
-"""The first steps of a start, which need nothing but the configuration; and what of it a reload can't change."""
+"""The first steps of a start, which need nothing but the configuration; and the keys that a reload can't change."""
 
 from __future__ import annotations
 
@@ -28,17 +28,15 @@ FIXED: Final = (
     "ops.listen",
     "keys.online",
 )
-"""Keys that a reload can't change: the daemon has them open."""
+"""Keys that a reload can't change: the daemon has opened what they name."""
 
 
 def refuse_strangers(state_dir: Path) -> None:
-    """Nobody but the owner of the state_dir runs its daemon: what another user makes there is closed to the owner's.
-
-    Raises StoreError, before anything there is touched.
-    """
+    """Raises StoreError where another user owns the state_dir, before anything in it is touched: that user's daemon
+    could not read what we would make there."""
     try:
         owner = state_dir.stat().st_uid
-    except OSError:  # not there yet, or closed to us: whoever opens it says so
+    except OSError:  # it does not exist yet, or we may not read it: the next step raises this
         return
     if owner != os.geteuid():
         its, ours = _user(owner), _user(os.geteuid())
@@ -50,7 +48,7 @@ def refuse_strangers(state_dir: Path) -> None:
 
 
 def check_writable(store: Store) -> None:
-    """Looks whether the daemon can read what is in the state_dir, and write where it will. Raises StoreError."""
+    """Raises StoreError unless the daemon can read every file in the state_dir and write in every folder."""
     if store.read_only:
         return
     found: list[str] = []
@@ -66,7 +64,7 @@ def check_writable(store: Store) -> None:
 
 
 def _look_at(folder: Path, found: list[str]) -> None:
-    """Adds a text for each file and folder in there which is not as the daemon made it."""
+    """Adds a text to `found` for each file that can't be read and each folder that can't be written."""
     if text := _closed(folder, os.R_OK | os.W_OK | os.X_OK):
         found.append(text)
         return
@@ -79,7 +77,7 @@ def _look_at(folder: Path, found: list[str]) -> None:
 
 
 def _closed(path: Path, wanted: int) -> str | None:
-    """What keeps the daemon from it; None where nothing does, and where it is gone meanwhile."""
+    """Why the daemon can't access the path (`wanted`: as for os.access); None where it can, or the path is gone."""
     try:
         owner = path.stat().st_uid
     except FileNotFoundError:
@@ -99,7 +97,7 @@ def _user(uid: int) -> str:
 
 
 def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
-    """All ports before the database is opened: a port that is taken is known before the state is touched."""
+    """Binds all ports, before the database is opened: a port in use is then reported before the state is touched."""
     feed, ops = config.feed, config.ops
     sockets = {
         "feed": [bind(address, "feed.listen") for address in feed.listen],
@@ -117,8 +115,8 @@ def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.soc
 
 
 def open_store(state_dir: Path) -> Store:
-    """Clears what an earlier daemon left unfinished, migrates, begins a new epoch; does none of it where nothing can be
-    written. Where the database of what was served is damaged, the epoch is 0 and nothing can be read."""
+    """Clears what an earlier daemon left unfinished, migrates the database and begins a new epoch; does none of these
+    on a read-only file system. Where the database is damaged and sealed files exist, the store has the epoch 0."""
     store = Store.found(state_dir)
     if not store.read_only:
         with store_errors(state_dir):
@@ -131,19 +129,19 @@ def open_store(state_dir: Path) -> Store:
         database.take_over()
     except DatabaseDamagedError:
         if not has_files:
-            raise  # it served nothing
+            raise  # nothing was ever served from it
     finally:
         database.close()
     return Store(state_dir, database.epoch, read_only=store.read_only)
 
 
 def fixed_changes(old: Config, new: Config) -> list[str]:
-    """The keys that differ and that only a restart can change."""
+    """The keys of FIXED, and of `dns` and `feed.tls`, that differ: only a restart can change them."""
     changed = [key for key in FIXED if _value(new, key) != _value(old, key)]
     if _without_bounds(new.serves_dns) != _without_bounds(old.serves_dns):
         changed.append("dns (opened with the first zone, closed with the last)")
     if (new.feed.tls is None) != (old.feed.tls is None):
-        changed.append("feed.tls (that there is any)")
+        changed.append("feed.tls (set or not set)")
     return changed
 
 

@@ -1,4 +1,4 @@
-"""What keeps the state good without a change of a list: signatures, retention, the sweep, zones that fell behind."""
+"""Recurring work on the state that changes no list: signatures, retention, the sweep, zones that are behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """`config` is what runs now."""
+    """`config` answers the running configuration."""
 
     def __init__(
         self,
@@ -51,43 +51,44 @@ class Upkeep:
         await self._publisher.sign_again()
 
     async def retain(self) -> None:
-        """Drops the deltas, diffs and evidence that are older than their retention. A diff that is asked for in between
-        is refused, never made of half a log."""
+        """Drops deltas, diffs and evidence past their retention. A diff that is requested meanwhile is refused: it is
+        never made from a part of its deltas."""
         now = self._resources.clock()
         for name, wanted in self._config().lists.items():
             prune = functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
             await self._duties.do(f"retain {name}", functools.partial(self._resources.database.writing, prune))
-        await self._publisher.sign_again()  # from now on it is said which differences are left
+        await self._publisher.sign_again()  # publishes the new `oldest_diff`
         await asyncio.to_thread(self._renderings.trim)
         bounds = {name: plans.evidence_bound(found) for name, found in self._config().sources.items()}
         await asyncio.to_thread(evidence.expire, self._resources.store, bounds, now)
 
     async def sweep(self, spares: float = SWEEP_SPARES) -> None:
-        """Removes the sealed files that nothing names. Stops nobody: files that a job may be about to name are spared,
-        and those of the last `spares` seconds before."""
+        """Removes the sealed files that no row names. Files are kept that are younger than the oldest work under way,
+        plus `spares` seconds: a job may be about to name them."""
         async with self._sweeping:
             young = self._resources.verified.sealing_for() + spares
             await asyncio.to_thread(upkeep.sweep, self._resources.store, self._resources.database, young)
 
     async def sweep_where_short(self) -> None:
-        """After a pull: what it superseded does not wait for its turn where the disk is short. Raises nothing."""
+        """Sweeps at once where the disk is short, for the end of a pull. Raises no StoreError: it is logged."""
         if self._sweeping.locked():
             return
         try:
             if await asyncio.to_thread(upkeep.is_short, self._resources.store):
                 await self.sweep(SHORT_SPARES)
         except StoreError as error:
-            log.error("what was superseded could not be swept: %s", error)
+            log.error("superseded files could not be removed: %s", error)
 
     async def check_database(self) -> None:
-        """Has SQLite read all of the database. What it finds is an alarm: what is served is in memory and in files."""
+        """Has SQLite check all of the database, and raises or ends the alarm. What is served does not depend on it: it
+        is in memory and in files."""
         found = await asyncio.to_thread(self._resources.database.damage)
         text = f"the database is damaged ({found}): what is served is right; restore a backup of the state_dir"
         self._resources.alarms.stand("database", text=text if found else None)
 
     async def catch_up(self) -> None:
-        """Tries again what failed: to write a revocation, to serve a list, to bring a zone to its list's version, and
-        every other duty. Looks whether the disk is short."""
+        """Tries again what failed: to record a revocation, to serve a list, to bring a zone to its list's version, and
+        other duties. Sweeps where the disk is short."""
         await self._duties.do("record revocations", self._catch_up_subscribers)
         await self._duties.do("serve lists", self._serve_missing)
         await self.sweep_where_short()

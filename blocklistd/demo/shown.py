@@ -1,4 +1,4 @@
-"""What the demo prints: lines of at most 80 columns, unless a folder's name is long."""
+"""The texts that the demo prints, at most 80 columns wide unless a folder's name is longer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HEADERS: Final = (
 
 
 def version(made: Mapping[str, Any], done: Mapping[str, Any], took: float, secondary: tuple[int | None, str]) -> str:
-    """A version that has arrived, under HEADERS. `made`: as `list versions` tells of it; `done`: as `sync` does;
-    `secondary`: its serial, and when it had it."""
+    """The line, under HEADERS, of a version that has arrived. `made`: its row of `list versions --json`; `done`: what
+    `sync --json` printed; `took`: seconds; `secondary`: its serial, and after how long it had that."""
     serial, when = secondary
     counts = f"{'+' + str(made['added']):>7} {'-' + str(made['removed']):>7} {done['entries']:>7}"
     taken = f"{done['how']:<8} {done['bytes']:>8}"
@@ -27,7 +27,7 @@ def version(made: Mapping[str, Any], done: Mapping[str, Any], took: float, secon
 
 
 def held(candidate: Mapping[str, Any]) -> str:
-    """What a guard holds, and what to do with it."""
+    """The lines about a held candidate: its figures, and the commands that decide it."""
     reasons = "".join(f"  {r['guard']}: {r['found']}, limit {r['limit']}\n" for r in candidate["reasons"])
     return (
         f"HELD        {'+' + str(candidate['added']):>7} {'-' + str(candidate['removed']):>7} by a guard\n{reasons}"
@@ -39,7 +39,7 @@ def held(candidate: Mapping[str, Any]) -> str:
 
 
 def commands(folder: Path, feed: int, dns: int, ops: int) -> list[str]:
-    """For one shell, in this order: the first two say where everything is."""
+    """Commands to try, in this order in one shell: the first two set the folder and the environment."""
     url, answers = f"http://127.0.0.1:{feed}", f"dig @127.0.0.1 -p {dns} -k tsig.key {ZONE}"
     return [
         f"cd {shlex.quote(str(folder))}",
@@ -56,7 +56,7 @@ def commands(folder: Path, feed: int, dns: int, ops: int) -> list[str]:
 
 
 def _path() -> str:
-    """What makes `blocklistd` this program, if it is another's name or nobody's."""
+    """The end of the `export` line that puts this program on PATH; empty where `blocklistd` is this program already."""
     ours = shutil.which("blocklistd", path=str(Path(sys.executable).parent))
     if ours is None or shutil.which("blocklistd") == ours:
         return ""
@@ -64,7 +64,7 @@ def _path() -> str:
 
 
 def greeting(folder: Path, commands: list[str]) -> str:
-    """What to try."""
+    """The first text of the demo: where it is, and the commands to try."""
     dig = "" if shutil.which("dig") else "dig is missing here; it is in Debian's package bind9-dnsutils.\n\n"
     return (
         f"blocklistd demo: a hotline, the daemon and a subscriber, all on loopback, in\n{folder}\n\n"

@@ -1,5 +1,7 @@
-"""The server of the jobs begins anew without the daemon's environment, and a job is a fork of it: the daemon can have
-secrets there (`env:` in the configuration), and no job is to have them in its memory. The server imports this first.
+"""Clears the environment of the server that forks the jobs. The server imports this module first.
+
+The daemon's environment can hold secrets (`env:` in the configuration), and no job may have them in its memory. So the
+server executes itself again with the few variables in KEPT.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ _SERVER: Final = "from multiprocessing.forkserver import main"
 
 
 def environment(daemons: Mapping[str, str]) -> dict[str, str]:
-    """What the server has of the daemon's environment. numpy starts no threads: what forks has one."""
+    """The server's environment, from the daemon's. numpy starts no threads in it: a process that forks must have one
+    thread."""
     return {"OPENBLAS_NUM_THREADS": "1"} | {name: daemons[name] for name in KEPT if name in daemons}
 
 

@@ -29,7 +29,7 @@ ALLOWED: Final = (
     *("read", "readv", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "fsync", "fdatasync", "close"),
     # memory, beside `mmap` and its like below
     *("brk", "munmap", "futex"),
-    # itself: its end, its own signals, its children's end, its clocks, its numbers
+    # the process: exit, its own signals, waiting for its children, clocks, ids
     *("exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "wait4"),
     *("clock_gettime", "gettimeofday", "time", "clock_nanosleep", "nanosleep", "restart_syscall", "sched_yield"),
     *("getpid", "gettid", "getuid", "geteuid", "getrusage", "times", "getrandom"),
@@ -47,7 +47,7 @@ PR_SET_DUMPABLE: Final = 4
 FAMILIES: Final = 64
 """More than the kernel has address families."""
 CPU_GRACE: Final = 10
-"""Seconds between the soft limit of processor time, whose signal says what it was, and the hard one."""
+"""Seconds from the soft limit of processor time, whose signal (SIGXCPU) names the cause, to the hard limit."""
 
 # Numbers of Linux that Python does not name, the same on every architecture but the socket levels' options.
 _MAP_ANONYMOUS: Final = 0x20
@@ -119,7 +119,7 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
 
 
 def give_way(nice: int) -> None:
-    """Lowers the priority, where that may be done: a filter of the service manager's can be against it."""
+    """Lowers the priority. Does nothing where the service manager's system call filter forbids it."""
     with contextlib.suppress(PermissionError):
         os.nice(nice)
 
@@ -137,8 +137,8 @@ def close_inherited(keep: int) -> None:
 
 
 def enter_filter(*, network: bool = False) -> None:
-    """No way back, for this thread and for all others of the process. `network`: sockets to other machines are left,
-    over IP only: no socket of this machine, such as the control socket's, can be connected to.
+    """Enters the filter, for good and for all threads of the process. `network`: IP sockets stay allowed; no Unix
+    socket, such as the control socket, can be connected to.
 
     Raises JobError where the kernel or libseccomp can't do it: such a job must not run at all.
     """
@@ -146,7 +146,7 @@ def enter_filter(*, network: bool = False) -> None:
         import pyseccomp  # noqa: F401
     except (ImportError, OSError, RuntimeError):
         raise JobError("the sandbox needs libseccomp: install the package libseccomp2") from None
-    "".encode("idna")  # what looks a host up needs the codec, which is imported at its first use
+    "".encode("idna")  # looking a host up needs this codec, which Python imports at its first use
     try:
         _prctl(PR_SET_DUMPABLE, 0)
         rules(network=network).load()
@@ -161,12 +161,12 @@ def rules(*, network: bool) -> SyscallFilter:
     from pyseccomp import ALLOW, EQ, ERRNO, GE, KILL_PROCESS, MASKED_EQ, Arg, Attr, SyscallFilter
 
     def only(bits: int) -> int:
-        """The mask that finds any bit but these, in the upper half of a register too."""
+        """The mask of all bits but these, in 64 bits: the upper half of a register counts too."""
         return ~bits & (2**64 - 1)
 
     found = SyscallFilter(KILL_PROCESS)
     found.set_attr(Attr.ACT_BADARCH, KILL_PROCESS)
-    found.set_attr(Attr.CTL_TSYNC, 1)  # a thread that was there before is in it as well
+    found.set_attr(Attr.CTL_TSYNC, 1)  # existing threads enter the filter too
     for name in (*ALLOWED, *ALLOWED_TO_FETCH) if network else ALLOWED:
         _add(found, ALLOW, name)
     for name in (*REFUSED, *REFUSED_LINKS):

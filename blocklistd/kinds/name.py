@@ -1,9 +1,9 @@
 """Names: of hosts and domains, as they stand in the DNS and in the host of a URL.
 
 Canonical is what the WHATWG URL standard makes of a host: UTS 46 nontransitional to lower-case A-labels, with
-CheckHyphens false. Added to it: VerifyDnsLength (RFC 1035 section 2.3.4), no trailing dot, labels of letters, digits,
-`-` and `_` alone (real lists hold `r3---x` and `_dmarc`), and what would mean something else in a policy zone is
-refused. An A-label of a newer Unicode than the library's stands as it is.
+CheckHyphens false. Added to it: VerifyDnsLength (RFC 1035 section 2.3.4), no trailing dot, and labels of letters,
+digits, `-` and `_` alone (real lists hold `r3---x` and `_dmarc`). A name that would mean something else in a policy
+zone is refused. An A-label of a newer Unicode than the library's is kept as it is.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MAX_LABEL: Final = 63  # octets
 PLAIN_NAME: Final = (
     r"(?=[a-z0-9._-]{{1,253}}+{end})(?:[a-z0-9_-]{{1,63}}+\.){dots}+(?!rpz-)[a-z][a-z0-9_-]{{0,62}}+{end}"
 )
-"""A pattern, before some `end`, of names that are canonical as they stand unless `xn--` is in them; `dots` is `*` or
-`+`. A last label that begins with a letter is never a number, so the name is no IPv4 address."""
+"""A template of a pattern for names that are canonical, unless they contain `xn--`. `end` is what follows the name,
+`dots` is `*` or `+`. A last label that begins with a letter is never a number, so the name is no IPv4 address."""
 
 PLAIN: Final = re.compile(PLAIN_NAME.format(end=r"\Z", dots="*"))
 _FOREIGN: Final = re.compile(
@@ -37,7 +37,7 @@ _LABELS: Final = re.compile(r"[a-z0-9._-]*")
 _A_LABEL: Final = re.compile(
     r"(?<![^.\u3002\uff0e\uff61])xn--([a-z0-9-]{1,59})(?![^.\u3002\uff0e\uff61:])", re.I | re.A
 )
-_STAND_IN: Final = "xn!!"  # the library takes it for letters, and it is in no name
+_STAND_IN: Final = "xn!!"  # the library accepts it as an ordinary label, and no name contains it
 
 
 def name(value: str) -> str:
@@ -108,8 +108,8 @@ def is_public_suffix(name: str) -> bool:
 
 
 def disguised(host: str) -> str:
-    """A host, perhaps with a port, before it is parsed: its A-labels that are newer than the library's table are
-    written so that it takes them as they are. Empty where there is none."""
+    """A host, perhaps with a port, to be parsed by the library: the `xn--` of each A-label that is newer than its table
+    is replaced by _STAND_IN, so that it keeps the label. "" where there is none."""
     if _STAND_IN in host.lower():
         return ""
     found = _A_LABEL.sub(lambda label: (_STAND_IN if _is_newer(label[1].lower()) else label[0][:4]) + label[1], host)
@@ -117,7 +117,7 @@ def disguised(host: str) -> str:
 
 
 def revealed(host: str, disguised: str) -> str:
-    """A disguised host, once it is parsed, with these labels as they were."""
+    """A disguised host after it was parsed, with the A-labels as they were."""
     as_many = host.count(_STAND_IN) == disguised.count(_STAND_IN)  # others may have been percent-encoded
     return host.replace(_STAND_IN, "xn--") if as_many else host
 
@@ -129,7 +129,8 @@ def _newer_host(value: str) -> str | None:
 
 
 def _is_newer(encoded: str) -> bool:
-    """Whether a label, Punycode behind `xn--`, has characters that the library does not know, and is right without."""
+    """Whether an A-label (its Punycode, without `xn--`) has characters that the library does not know, and is valid
+    with a known letter in the place of each."""
     try:
         text = encoded.encode("ascii").decode("punycode")
         if text.encode("punycode").decode("ascii") != encoded:

@@ -26,7 +26,7 @@ _AUTHORITY: Final = re.compile(r"([^:/?#\\]*:[/\\]*(?:[^/?#\\]*@)?)([^/?#\\]*)")
 _BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"  # these have no width
 _AROUND: Final = _BLANKS + "".join(map(chr, range(0x20)))  # which the standard drops, too
 _NOT_ONE: Final = re.compile(rf"[\0-\x1f\x7f-\x9f]|[{_BLANKS}](?:#|[\"'<(\[{{]*https?:[/\\])", re.I)
-"""What is in no text that is one URL: a control character, or a blank before a note or before another URL."""
+"""Shows that a text is not one URL: a control character, or a blank before a note or another URL."""
 _ADDRESS: Final = re.compile(r"https?://(?:\[|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+[:/])")
 
 _TRIPLET: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -47,9 +47,9 @@ _NORMAL_BESIDE_STRAY: Final = _normal_triplets("".join(set(_UNRESERVED) - set(st
 def url(value: str) -> str:
     """The canonical form of an http or https URL: no user info, no fragment, no default port, normal percent-encoding.
 
-    The host is an address, or a name of two labels or more as `name.checked` has it. Blanks around the URL are dropped.
-    Refused: not-a-url, scheme, character (more than one URL, or a control character in it: the standard would drop a
-    tab or a newline), one-label, url-too-long, fragment (there is nothing else behind the host: it may carry the path),
+    The host is an address, or a name of two labels or more in the form of `name.checked`. Blanks around the URL are
+    dropped. Refused: not-a-url, scheme, character (more than one URL, or a control character: the standard would drop a
+    tab or a newline), one-label, url-too-long, fragment (nothing else follows the host, so it may stand for the path),
     and what `checked` refuses.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
@@ -59,8 +59,7 @@ def url(value: str) -> str:
 
 
 def parsed_url(value: str) -> str:
-    """What `url` answers where it can't see at once that the value is canonical; the length is looked at only where
-    the work would grow with it."""
+    """`url` for a value that is not obviously canonical. Lengths are checked before work that grows with them."""
     value = value.strip(_AROUND)
     if len(value) > MAX_URL_INPUT:
         raise Refused("url-too-long")
@@ -94,14 +93,14 @@ def is_address_url(value: str) -> bool:
 
 
 def _host_length(value: str) -> int:
-    """Characters of the host, each percent-encoded octet as one, before the URL is parsed."""
+    """The length of the host before the URL is parsed; a percent-encoded octet counts as one character."""
     authority = _AUTHORITY.match(value)
     host = authority[2].partition(":")[0] if authority is not None else ""
     return len(_TRIPLET.sub("x", host))
 
 
 def _href_disguised(value: str) -> str | None:
-    """What the parser makes of a URL whose host has A-labels that are newer than its table."""
+    """The parsed URL where its host has A-labels that are newer than the parser's table; else None."""
     authority = _AUTHORITY.match(value)
     hidden = disguised(authority[2]) if authority is not None else ""
     if authority is None or not hidden:

@@ -196,7 +196,7 @@ class ServingCollector(Collector):
 
 @dataclass(eq=False)
 class AlarmCollector(Collector):
-    """The alarms that stand, by kind; and when certificates expire, by the key that names them."""
+    """The number of standing alarms by kind; and when certificates expire, by the key that names them."""
 
     alarms: Standing
     certificates: Callable[[], Mapping[str, datetime]]

@@ -1,4 +1,4 @@
-"""What is done by itself: an error in it ends nothing that is served, is an alarm, and is tried again."""
+"""Runs the daemon's recurring work: an error stops nothing else, raises an alarm, and is followed by another try."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blocklistd.telemetry import Standing
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
-LONGEST_PAUSE: Final = 64  # turns of `again` that are left out at most, between two tries of the same
+LONGEST_PAUSE: Final = 64  # the most turns of `again` that are skipped between two tries of the same work
 
 
 @dataclass(slots=True)
@@ -24,14 +24,15 @@ class _Failed:
 
 
 class Duties:
-    """Work by name. `again` tries what has failed since it was last done, after 1, 2, 4 … turns."""
+    """Runs work by name, and keeps what failed. Each call of `again` is a turn: it tries failed work after 1, 2, 4 …
+    turns."""
 
     def __init__(self, alarms: Standing) -> None:
         self._alarms = alarms
         self._failed: dict[str, _Failed] = {}
 
     async def do(self, name: str, work: Work) -> None:
-        """Never raises, but where the task is cancelled."""
+        """Runs the work. Raises nothing but CancelledError."""
         try:
             await work()
         except Exception as error:
@@ -52,11 +53,11 @@ class Duties:
         self._alarms.stand("housekeeping", name, f"{name}: {told(error)}: it is tried again")
 
     def duty(self, name: str, work: Work) -> Work:
-        """The same, to be called later."""
+        """`do` with these arguments, as a callable."""
         return functools.partial(self.do, name, work)
 
     async def again(self) -> None:
-        """One turn."""
+        """Tries the failed work whose pause is over."""
         for name, failed in list(self._failed.items()):
             if failed.pause:
                 failed.pause -= 1

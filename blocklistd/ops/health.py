@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from blocklistd.serve.http.problems import Problem
 
 Look = Callable[[], tuple[list[str], list[str]]]
-"""Lines for people: what has a version and is not served, and whatever else is wrong."""
+"""Answers two lists of lines for people: what has a version and is not served; and other faults (Readiness)."""
 
 
 class Health:

@@ -22,7 +22,7 @@ from blocklistd.times import passed
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
 CLOCK_LOOK: Final = 10.0  # seconds between two looks at the clock
-CLOCK_STEP: Final = 5.0  # seconds by which it was set rather than kept right
+CLOCK_STEP: Final = 5.0  # seconds: a larger difference means that the clock was set; a smaller one is its correction
 
 
 def interval_of(every: timedelta) -> IntervalTrigger:
@@ -79,9 +79,9 @@ class Scheduler:
         self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
     def due(self, name: str) -> datetime | None:
-        """When this work is done next; None where it is not scheduled."""
+        """When the work of this name runs next; None where it is not scheduled."""
         job = self._scheduler.get_job(name)
-        return None if job is None else getattr(job, "next_run_time", None)  # a scheduler that has not begun gives none
+        return None if job is None else getattr(job, "next_run_time", None)  # not there before the scheduler starts
 
     def every(self, name: str, period: timedelta, work: Work) -> None:
         """Work that has this period already keeps its next time: who reloads often would else put it off for ever."""
@@ -92,7 +92,7 @@ class Scheduler:
         self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
     def once(self, name: str, when: datetime, work: Work) -> None:
-        """At that time, or at once where it has passed; instead of what had this name."""
+        """Runs the work at that time, or at once where it has passed. Replaces earlier work of this name."""
         self._scheduler.add_job(work, DateTrigger(when, UTC), id=name, replace_existing=True)
 
     def drop(self, name: str) -> None:

@@ -40,7 +40,7 @@ def lists(catalogue: Catalogue) -> Document:
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
-    """What the live versions of these lists leave out, by rule."""
+    """By list: the counts, by rule, of what its live version withholds."""
     return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
 
 
@@ -139,7 +139,7 @@ def version(made: VersionInfo) -> Document:
 
 
 Seen = Mapping[SubscriberId, datetime]
-"""When each subscriber last asked the feed for anything."""
+"""When each subscriber last made a request to the feed."""
 
 
 def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:

@@ -40,9 +40,9 @@ _REMOVE: Final = b'{"remove":'
 _REMOVED_HOSTS: Final = {
     kind: re.compile(rb'%b{"type":"%b",%b' % (_REMOVE, kind, hosts.pattern)) for kind, hosts in _HOSTS.items()
 }
-"""The same in lines that remove, among others."""
+"""The same for the lines of a delta that remove, among others."""
 _CHANGED: Final = re.compile(rb'(?m)^{"remove":({"type":"[^"]*","value":"[^"]*")[^\n]*\n({"add":\1[^\n]*\n)')
-"""The two lines of an entry whose attributes change, which have the same key and follow each other."""
+"""The two lines of an entry whose attributes change: they have the same key and follow each other."""
 _MOVED: Final = ("added", "removed", "changed")
 _BLOCK: Final = 1 << 20  # bytes of a delta whose suffixes are counted at a time
 
@@ -120,7 +120,8 @@ def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The lines in which what the sources assert differs; `accepted` find a line in what each asserted before."""
+    """The lines that sources assert and did not before, or the reverse. `accepted` finds a line in what each source
+    asserted before."""
 
     lines: list[bytes]
     accepted: list[Find]
@@ -139,8 +140,8 @@ def _touched(
     now: dict[SourceId, Opened],
     stack: ExitStack,
 ) -> Touched | None:
-    """None where the lines are many, or what a source was accepted with is damaged or gone. Files stay open as long as
-    the stack."""
+    """The touched lines; None where they are too many, or where a file of what a source asserted before is damaged or
+    gone. The files stay open until `stack` is left."""
     assert state.live is not None
     size = max([state.live.entries, *(len(entries.base) // LINE for _, entries in now.values())])
     limit = size // SHARE + FEW
@@ -234,7 +235,7 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) ->
 
 def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) -> dict[str, dict[str, int]]:
     """How many entries a delta adds, removes and changes under each last label: enough to see that a country was hit by
-    mistake. `has_changes`: some entry may be changed.
+    mistake. Without `has_changes` no entry in it has changed attributes.
 
     Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
     """
@@ -261,7 +262,7 @@ def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) 
 
 def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:
     """The entries that a delta adds, removes and changes, each by the last label of their host; other kinds by their
-    type, addresses as `address`. `has_changes`: some entry may be changed.
+    type, addresses as `address`. Without `has_changes` no entry in it has changed attributes.
 
     Expressions over many lines at once: a reviewer waits for a million of them.
     """
@@ -274,7 +275,7 @@ def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Count
 
 
 def _count(delta: bytes, hosts_of: Mapping[bytes, re.Pattern[bytes]]) -> Counter[str]:
-    """The lines of which `hosts_of` finds the hosts: all of a delta, or those that remove."""
+    """Counts lines by last label: with _HOSTS all lines of a delta, with _REMOVED_HOSTS those that remove."""
     count: Counter[str] = Counter()
     for kind, lines in _by_type(delta):
         if kind not in hosts_of:

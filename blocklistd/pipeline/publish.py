@@ -1,8 +1,7 @@
 """Sign and publish: from a version in the store to what subscribers see.
 
 The signed metadata is saved first, in one transaction; its numbers go into the high-water file; then the view in memory
-is replaced. A crash in between is made good at the next start: what is in the store and not signed yet is signed then,
-and only then served.
+is replaced. After a crash in between, the next start signs what is in the store and not signed yet, and then serves it.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Publisher:
         self.damaged: set[ListId] = set()
         """Lists whose live snapshot is damaged: signed as ever, but the file is not sent until it is made again."""
         self.stored: dict[ListId, Version] = {}
-        """Each list's newest version in the store, when it was last signed or tried to be."""
+        """Each list's newest version in the store, as of the last attempt to sign it."""
         self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
@@ -66,7 +65,7 @@ class Publisher:
 
     async def publish(self, list_id: ListId) -> None:
         """Signs what is due for the list's newest version, and serves it, unless the list is forgotten meanwhile. Where
-        that can't be written and nothing of the list is served yet, its newest version that is signed is served.
+        the signatures can't be written and the list is not served yet, its newest signed version is served instead.
 
         Raises SigningError, and StoreError where nothing new can be served.
         """
@@ -80,7 +79,9 @@ class Publisher:
             except StoreError as error:
                 if self._catalogue.get(list_id) is not None or isinstance(error, BehindError):
                     raise
-                log.critical("list %s is served as it was signed: a signature can't be written: %s", list_id, error)
+                log.critical(
+                    "list %s: a signature can't be written, the last signed version is served: %s", list_id, error
+                )
                 made, signed = await asyncio.to_thread(self._as_signed, list_id)
             if list_id in self._lives:
                 self.signed[list_id] = signed
@@ -92,7 +93,7 @@ class Publisher:
         return view is not None and view.version == version
 
     def counts(self, list_id: ListId, version: Version) -> str:
-        """What a version that is served came to, for the log; nothing where another is served."""
+        """The figures of the served version, for the log; "" where another version is served."""
         view = self._catalogue.get(list_id)
         made = view.live if view is not None else None
         if made is None or made.version != version:
@@ -122,8 +123,8 @@ class Publisher:
         return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), newest(roles)
 
     def _as_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """The newest version that is signed, and none after that which was shown last. Raises StoreError if there is
-        none."""
+        """The newest signed version that is not newer than the last one in the high-water file. Raises StoreError where
+        there is none."""
         state, roles, kept, oldest, _ = self._load(list_id)
         shown = self._high_water.marks.lists.get(list_id)
         if shown is not None:

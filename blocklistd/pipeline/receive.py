@@ -70,7 +70,7 @@ class SourcePlan:
 
     @property
     def key_fingerprint(self) -> Sha256 | None:
-        """What the memory of accepted signatures belongs to; None where the proof has no key."""
+        """A fingerprint of the key, which remembered signatures belong to; None where the proof has no key."""
         return Sha256(hashlib.sha256(self.key.encode()).hexdigest()) if self.key is not None else None
 
     @property
@@ -99,7 +99,7 @@ def _limits(order: Order) -> JobLimits:
 
 
 def _reasons(order: Order, proof: str, folder: Path) -> Reasons:
-    """What a job that reads the body may say."""
+    """The texts that the errors of a job that reads the body can have."""
     ours = (order.format, proof, *map(repr, order.fields.values()))
     return Reasons((*INTAKE_REASONS, *PROOFS[proof].reasons), ours, folder, REJECTS)
 
@@ -128,7 +128,7 @@ class Reception:
             return source_state(connection, plan.id, plan.settings)
 
         state = await self._database.reading(known)
-        # an old body may have a new signature, which only a pull of both shows
+        # the hotline may have signed the same body again: only an unconditional request gets the new signature
         is_old = state.signed is not None and self._clock() - state.signed > plan.max_age / 2
         body = await self._fetch(plan, Validators() if is_old else state.validators, work)
         if isinstance(body, NotModified):
@@ -186,7 +186,7 @@ class Reception:
                 order = await self._proven(order, origin, self._folder(work))
             with self._stations.timed("intake", plan.id):
                 findings = await self._found(order, plan.proof)
-            # again, here: a job that a body has taken over may claim any time
+            # the job has checked it too, but one that was taken over may claim any time
             check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
         except (VerifyError, ParseError):
             await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
@@ -206,7 +206,7 @@ class Reception:
         return replace(order, body=candidates(order.body, folder)[listed], encoding="identity", origin=proven)
 
     async def _found(self, order: Order, proof: str) -> Findings:
-        """What the intake job finds, once another job has checked the files that it left."""
+        """Runs the intake job, and another job that checks the files which it left. Raises SourceError."""
         with _reasons(order, proof, order.work).kept():
             answer = await self._jobs.run(intake, order, limits=_limits(order))
             with self._fits():
@@ -219,7 +219,7 @@ class Reception:
 
     @contextmanager
     def _fits(self) -> Iterator[None]:
-        """Counts an answer that does not fit as a death of its job."""
+        """Counts a job whose answer was refused in the block as dead (Stations.died)."""
         try:
             yield
         except JobError as error:

@@ -1,8 +1,9 @@
-"""Which secondary has which serial, as far as it can be known: from what each asks for, and what it was sent.
+"""Tracks which serial each secondary holds, from its requests and from what it was sent.
 
-A secondary holds a serial, and that is confirmed, when it asks for a difference from it. One that polls the SOA never
-says its serial; it holds the zone's once it was sent that to the end, polled after it, and asked for no transfer
-within POLL_FOLLOWED seconds. A poll confirms nothing else: TCP may be blocked.
+A serial is confirmed in two ways. A secondary that asks for a difference (IXFR) names the serial that it holds. One
+that polls the SOA names none: it holds the current serial if that was sent to it completely, if it polled after that,
+and if it asked for no transfer within POLL_FOLLOWED seconds of the poll. A poll alone confirms nothing: UDP may pass
+where TCP is blocked.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _KNOWN: Final = timedelta(seconds=SECONDARY_KNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A secondary. Serials are counted on past 2^32; None: none is known.
+    """What is known of a secondary. Serials are unwrapped (they go on past 2^32); None: not known.
 
-    `asked` is the last that it was known to hold when it asked for a transfer, `sent` the highest that it was sent to
-    the end. `pending` is that one while no transfer was asked for since, `polled` the first poll meanwhile that was
-    answered with it.
+    `asked`: the serial that it was last known to hold when it asked for a transfer. `sent`: the highest that was sent
+    to it completely. `pending`: `sent`, until it asks for another transfer. `polled`: its first poll since then that
+    was answered with `pending`.
     """
 
     seen: datetime
@@ -43,21 +44,21 @@ class Sighting:
     polled: datetime | None = None
 
     def confirmed(self, now: datetime) -> int | None:
-        """The serial that it holds."""
+        """The serial that it holds at `now`; None: not known."""
         if self.polled is not None and now - self.polled >= _FOLLOWED:
             return self.pending
         return self.asked
 
 
 class Secondaries:
-    """The name servers that ask for the zones in `zones`. In memory: after a restart they are seen anew."""
+    """The secondaries of the zones in `zones`. In memory: empty after a restart."""
 
     def __init__(self, zones: Zones, clock: Clock, alarms: Standing | None = None) -> None:
         self._zones = zones
         self._clock = clock
         self._alarms = alarms or Standing()
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
-        """By subscriber and zone (in wire format): by address."""
+        """By subscriber and zone (in wire format), then by address."""
 
     def saw(self, seen: Seen) -> None:
         """A secondary polls, or asks for a transfer."""
@@ -69,14 +70,16 @@ class Secondaries:
             return
         if seen.serial is not None:
             asked = self._counted(seen, seen.serial)
-        elif before.pending == seen.current:  # it asks for all of what it was sent: a poll before this confirms nothing
+        elif (
+            before.pending == seen.current
+        ):  # an AXFR of the serial that was sent: so an earlier poll confirmed nothing
             asked = before.asked
         else:
             asked = before.confirmed(now)
         self._keep(seen, Sighting(now, asked, before.sent))
 
     def sent(self, seen: Seen, serial: int) -> None:
-        """The zone at `serial` was sent to its end to a secondary that asked for it."""
+        """The zone at `serial` was sent completely to the secondary that asked."""
         now = self._clock()
         before = self._before(seen, now)
         newest = max(serial, before.sent or serial)
@@ -88,13 +91,13 @@ class Secondaries:
 
     def _keep(self, seen: Seen, sighting: Sighting) -> None:
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
-        known.pop(seen.address, None)  # behind all that asked before it
+        known.pop(seen.address, None)  # so that it becomes the last, and the first is the one silent longest
         known[seen.address] = sighting
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
 
     def _counted(self, seen: Seen, serial: int) -> int | None:
-        """What it asks from, counted on past 2^32; an alarm where that was never made here."""
+        """The unwrapped serial that the secondary names. Raises an alarm where that was never made here."""
         asked, view = counted(serial, seen.current), self._zones.get(seen.zone)
         if view is not None and asked > view.serial:
             knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
@@ -116,19 +119,19 @@ class Secondaries:
         return sighting.confirmed(self._clock())
 
     def forget(self, subscriber: str) -> None:
-        """The id is another subscriber's from now on."""
+        """Forgets a subscriber's secondaries: its id is given to another subscriber."""
         for known in [known for known in self.sightings if known[0] == subscriber]:
             del self.sightings[known]
 
     def lag(self, connection: Connection, zone: str, serial: int | None) -> float | None:
-        """Seconds since there is something newer than this serial; None where it is not known."""
+        """Seconds since the zone has had a newer serial than this; 0.0 where it has none, None where `serial` is."""
         if serial is None:
             return None
         since = time_after(connection, zone, serial)
         return round((self._clock() - since).total_seconds(), 3) if since else 0.0
 
     def furthest(self, connection: Connection, zones: Iterable[str]) -> dict[str, float]:
-        """By zone, the lag of the subscriber that is furthest behind; 0.0 where none is known to be."""
+        """By zone, the lag of the secondary that is furthest behind; 0.0 where none is known to be behind."""
         found = {}
         for zone in zones:
             name = wire_name(zone)

@@ -184,8 +184,8 @@ def _write_audit(connection: Connection, wanted: Settlement, version: Version, m
 
 
 def _holds(state: ListState, wanted: Settlement, composed: Composed, day: tuple[int, int]) -> tuple[Reason, ...]:
-    """Why the change waits for a person; nothing where it may be released. What alters nothing is not held. `day`:
-    entries added and removed within WINDOW without a person."""
+    """Why the change is held; empty where it may be released, and where it changes nothing. `day`: entries added and
+    removed within WINDOW by versions that no person released."""
     if not composed.alters and state.live is not None:
         return ()
     approved = wanted.approved

@@ -70,7 +70,8 @@ class Situation:
         )
 
     def _least_readable(self, sources: Iterable[SourceId]) -> Offer | None:
-        """The offer with the largest share of rejected records: a first version takes all, and a sum would hide it."""
+        """The offer with the largest share of rejected records. A first version takes all offers, and in their sum one
+        bad offer would be hidden."""
         found = [self.offers[name] for name in sources if name in self.offers]
         return max(found, key=lambda offer: offer.rejected / max(1, offer.records), default=None)
 
@@ -116,7 +117,7 @@ class Situation:
 
 
 def _asks_for(change: Change) -> tuple[object, ...]:
-    """A newer canonicaliser asks for nothing else by itself: what it changes is in the entries."""
+    """What identifies a change. The canonicaliser is left out: what a newer one changes is in the entries."""
     policy = replace(change.policy, canonicaliser=0)
     asked = change.sources.get(SourceId(change.cause)) if change.kind == ChangeKind.SOURCE else None
     return change.kind, change.cause, policy, asked

@@ -60,7 +60,9 @@ def _advance(
         live, lowest = state.live, above(connection)
         if live is None:
             return None
-        begins_anew = last is not None and last.serial <= lowest  # what it was may be another zone elsewhere
+        begins_anew = (
+            last is not None and last.serial <= lowest
+        )  # made before `start-above`: secondaries may have other content under it
         here = (state.session, live.version, plan.record_settings, plan.apex_settings)
         if (
             last

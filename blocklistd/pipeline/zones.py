@@ -62,7 +62,7 @@ class ZonePublisher:
         self.damaged: dict[str, str] = {}
         """Zones with a damaged file, and what is known of it."""
         self.unloaded: dict[str, str] = {}
-        """Zones that have a serial in the store and could not be loaded, and why."""
+        """Zones whose newest serial could not be loaded from the store, with the reason."""
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Serves what the store has of these zones, and no others; a zone that can't be served is `behind`."""
@@ -146,22 +146,24 @@ class ZonePublisher:
                         log.error("zone %s keeps its last serial: %s", name, told(error))
 
     def _verify(self, plan: ZonePlan, *, served: bool) -> None:
-        """Raises DamagedError unless the file of the newest serial that is sent, or all of them, are what their names
-        say."""
+        """Verifies the files of the newest serial: with `served` the one that is sent, else all.
+
+        Raises DamagedError.
+        """
         with self._database.read() as connection:
             found = newest_serial(connection, plan.name)
         if found is not None:
             self._verified.require(*((found.wire,) if served else found.digests))
 
     async def _load_last_shown(self, plan: ZonePlan) -> bool:
-        """Serves the serial that was shown last, where its file is still there: a newer one can't be."""
+        """Serves the last serial in the high-water file, where its file is still there. False where it is not."""
         serial = self._high_water.marks.zones.get(plan.name)
         with contextlib.suppress(StoreError, DamagedError):
             return serial is not None and await self._load(plan, serial)
         return False
 
     async def _load(self, plan: ZonePlan, serial: int | None = None) -> bool:
-        """Serves this serial, or the newest; whether it is another than was served. Raises DamagedError."""
+        """Serves this serial, or the newest. True where the served serial changed. Raises DamagedError."""
 
         def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None, int]:
             name = plan.name
@@ -171,7 +173,7 @@ class ZonePublisher:
         found, oldest, lowest = await self._database.reading(newest)
         if found is None or oldest is None or plan.name not in self._plans:  # a reload may have taken it away
             return False
-        if found.serial <= lowest:  # of before a loss of state: its next one is made
+        if found.serial <= lowest:  # made before `start-above`: a new one is made
             return False
         file = await asyncio.to_thread(self._open, found.wire)
         view = ZoneView(

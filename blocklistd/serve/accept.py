@@ -1,7 +1,7 @@
-"""Accepts connections, counted from accept() on: TLS handshakes too. One Acceptor for the sockets of a listener.
+"""Accepts connections, and counts them from accept() on, so that TLS handshakes are bounded too.
 
-asyncio's servers show a TLS connection only once its handshake is done, and close themselves or drop everybody where
-there are no descriptors left.
+One Acceptor serves the sockets of a listener. asyncio's servers do not suffice: they show a TLS connection only after
+its handshake, and where no descriptor is left they close themselves or drop every new connection.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ log: Final = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 _AT_ONCE: Final = 16
-"""Connections that are accepted between two turns of the loop."""
+"""The most connections that are accepted in one turn of the loop."""
 _SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Accepted:
-    """A connection from accept() on: from an address, or, on a Unix socket, of a local user (-1: of none). Its protocol
+    """An accepted connection. `address` is "" on a Unix socket, `uid` is -1 on any other. The connection's protocol
     sets `transport`, and calls `ended`."""
 
     def __init__(self, connections: Connections, address: str, uid: int = -1) -> None:
@@ -50,7 +50,8 @@ class Accepted:
             self.connecting.cancel()
 
     def move(self, holder: Holder, bound: int) -> bool:
-        """Counts it for another holder while a request of it is under way; whether that has a place."""
+        """Counts the connection for another holder; False where that is at its bound. Only while a request is under
+        way."""
         return self.connections.move(self, holder, bound)
 
     def begin(self) -> None:
@@ -58,11 +59,11 @@ class Accepted:
         self.connections.begin(self)
 
     def end(self) -> None:
-        """It was answered."""
+        """The request was answered."""
         self.connections.end(self)
 
     def ended(self) -> None:
-        """It is no connection any more."""
+        """The connection was closed, or never established."""
         self.connections.leave(self)
 
 
@@ -71,8 +72,8 @@ Whose = Callable[[Accepted], tuple[Holder, int]]
 
 
 class Acceptor:
-    """`protocol` makes the protocol of each connection. `reserved`: the connections are operators', who may use the
-    descriptors that are kept from all others."""
+    """Accepts on the sockets of one listener. `protocol` makes the protocol of each connection. `reserved`: these
+    connections may use the descriptors that are reserved for operators."""
 
     def __init__(
         self,
@@ -93,9 +94,9 @@ class Acceptor:
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._above: deque[Accepted] = deque()
-        """Connections that were given a descriptor of the reserve; some may have ended."""
+        """Connections whose descriptor is in the reserve, the oldest first; some may have ended."""
         self._short_at: float | None = None
-        """When there was last no descriptor for a connection; None once that is over."""
+        """When a connection last found no descriptor (the loop's time); None once the shortage is over."""
 
     def _by_origin(self, accepted: Accepted) -> tuple[Holder, int]:
         holder = address_holder(accepted.address) if accepted.address else Holder("uid", str(accepted.uid))
@@ -112,7 +113,7 @@ class Acceptor:
             self._resume(bound)
 
     def stop(self) -> None:
-        """Takes no more connections; those under way go on, but for handshakes."""
+        """Accepts no more connections and cancels handshakes; established connections go on."""
         loop = asyncio.get_running_loop()
         for bound in self._sockets:
             loop.remove_reader(bound)
@@ -130,7 +131,7 @@ class Acceptor:
                 connection, peer = bound.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # accept(2): it was gone at once, or the network has a problem
+            except OSError as error:  # accept(2): the client has left already, or the network has a problem
                 if error.errno in _SHORT:
                     self._pause(bound)
                     return
@@ -154,8 +155,8 @@ class Acceptor:
         connecting.add_done_callback(functools.partial(self._connected, accepted, connection))
 
     def _has_descriptor(self, connection: socket.socket, accepted: Accepted) -> bool:
-        """Whether a connection leaves the reserve alone, or another made room for it. As long as connections have
-        descriptors of the reserve, each new one has to: those that are closed for it give back lower ones."""
+        """Whether a new connection may stay. While any connection has a descriptor of the reserve, each new one needs
+        another to be closed for it: so lower descriptors become free."""
         while self._above and self._above[0] not in self._connections:
             self._above.popleft()
         if self._ceiling is not None and connection.fileno() >= self._ceiling:
@@ -186,13 +187,14 @@ class Acceptor:
         accepted.connecting = None
         if connecting.cancelled():
             accepted.ended()
-            with contextlib.suppress(OSError):  # where it was ended before it began, nobody else closes it
+            with contextlib.suppress(OSError):  # a task that was cancelled before its first step closes nothing
                 connection.close()
 
     # -- no descriptors left ---------------------------------------------------------------------------------------
 
     def _pause(self, bound: socket.socket) -> None:
-        """The system has no descriptor: a turn is left to who ends, since the listener stays ready meanwhile."""
+        """The system has no descriptor: stops accepting for ACCEPT_PAUSE. Else the listener, which stays ready, would
+        take every turn of the loop."""
         self._tell_short()
         self._connections.make_room()
         loop = asyncio.get_running_loop()
@@ -215,14 +217,14 @@ class Acceptor:
 
 
 def _uid(connection: socket.socket) -> int:
-    """Whose process connected, as the kernel says."""
+    """The uid of the process at the other end of a Unix socket (SO_PEERCRED)."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     return int(uid)
 
 
 def allow_connections() -> None:
-    """As many open files as the bounds of connections take, if the system lets us: 1024 is what a shell gives."""
+    """Raises the soft limit of open files to OPEN_FILES, or as far as the hard limit allows: a shell gives 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -230,8 +232,8 @@ def allow_connections() -> None:
 
 
 def file_ceiling() -> int:
-    """The first descriptor that is kept for operators, pulls and files. The kernel gives the lowest that is free, so
-    a connection that got this one found all below it taken."""
+    """The first descriptor of the reserve for operators, pulls and files. The kernel gives the lowest free descriptor,
+    so a connection gets this one only when all below it are taken."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = OPEN_FILES if soft == resource.RLIM_INFINITY else soft
     return limit - min(RESERVED_FILES, limit // 4)

@@ -1,9 +1,9 @@
-"""Who holds how many connections, and whose is closed to make room. Pure: no socket, no clock.
+"""Counts connections by holder, and chooses which one is closed to make room. Pure: no socket, no clock.
 
-A connection is entered for its address when it is accepted, before TLS, and moved to a subscriber once a request of it
-has proved whose it is. It is idle unless a request of it is under way; one that waits for a version is under way. At a
-bound the connection that has been idle longest is closed: of the holder whose bound it is, or, at the bound of all, of
-the holder with the most connections. Where none is idle, the new connection has no place.
+A connection is counted for its address when it is accepted, before TLS, and moves to a subscriber when a request on it
+is authenticated. It is idle unless a request is under way; a long poll is a request under way. At a holder's bound the
+holder's longest idle connection is closed for the new one. At the total bound it is the longest idle connection of the
+holder with the most connections among those that have idle ones. Where none is idle, the new connection is refused.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from blocklistd.config import ConnectionBounds, Network
 
 
 class Connected(Protocol):
-    """A connection, of whatever kind."""
+    """What Connections needs of a connection."""
 
     def abort(self) -> None:
-        """Ends it at once; whoever calls this has forgotten it already."""
+        """Closes the connection at once. Connections has removed it from its counts before."""
 
 
 class Holder(NamedTuple):
-    """Whose connections are counted together: those of an address, a subscriber, a local user."""
+    """Who connections are counted for: an address, a proxy, a subscriber or a local user (`kind` "uid")."""
 
     kind: str
     name: str
@@ -38,14 +38,14 @@ def address_holder(address: str) -> Holder:
 
 
 def plain(address: str) -> str:
-    """A socket's address as people write it: an IPv4 address in IPv6's notation (RFC 4291 2.5.5.2) is an IPv4 address,
-    and there is no zone index."""
+    """An address in its usual form: an IPv4-mapped IPv6 address (RFC 4291 2.5.5.2) becomes the IPv4 address, and the
+    zone index is removed. Raises ValueError."""
     found = ipaddress.ip_address(address.partition("%")[0])
     return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def is_in(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether one of the networks has the address; an IPv4 address in IPv6's notation is an IPv4 address."""
+    """Whether the address, in the form of `plain`, is in one of the networks."""
     if not networks:
         return False
     found = ipaddress.ip_address(plain(address))
@@ -56,16 +56,16 @@ NO_BOUND: Final = 1 << 32
 
 
 class Connections:
-    """The connections of one listener. `bounds` may be replaced; what is above a new bound stays until it ends."""
+    """The connections of one listener. `bounds` may be replaced: connections above a new bound stay until they end."""
 
     def __init__(self, bounds: ConnectionBounds | None = None) -> None:
         self.bounds = bounds or ConnectionBounds()
         self._holders: dict[Connected, Holder] = {}
         self._sizes: Counter[Holder] = Counter()
         self._idle: dict[Holder, dict[Connected, None]] = {}
-        """The idle connections of each holder that has some, the longest idle first."""
+        """Idle connections by holder, the longest idle first. A holder without any has no key."""
         self._by_size: dict[int, dict[Holder, None]] = {}
-        """The holders that have idle connections, by how many connections they have."""
+        """The holders that have idle connections, by the number of all their connections."""
 
     def __len__(self) -> int:
         return len(self._holders)
@@ -74,11 +74,11 @@ class Connections:
         return connection in self._holders
 
     def of(self, holder: Holder) -> int:
-        """How many it holds."""
+        """The number of the holder's connections."""
         return self._sizes[holder]
 
     def enter(self, connection: Connected, holder: Holder, bound: int) -> bool:
-        """Takes a new connection, which is idle, in; whether it has a place."""
+        """Counts a new connection, as idle. False where it has no place."""
         if self._sizes[holder] >= bound and not self._close_idle_of(holder):
             return False
         if len(self._holders) >= self.bounds.total and not self.make_room():
@@ -87,7 +87,7 @@ class Connections:
         return True
 
     def move(self, connection: Connected, holder: Holder, bound: int) -> bool:
-        """Counts a connection with a request under way for another holder; whether that has a place for it."""
+        """Counts a connection, which has a request under way, for another holder. False where that is at its bound."""
         if self._holders.get(connection) in (holder, None):
             return True
         if self._sizes[holder] >= bound and not self._close_idle_of(holder):
@@ -97,20 +97,20 @@ class Connections:
         return True
 
     def leave(self, connection: Connected) -> None:
-        """The connection has ended; again does no harm."""
+        """The connection has ended. A second call does nothing."""
         holder = self._holders.pop(connection, None)
         if holder is not None:
             self._busy(connection, holder)
             self._resize(holder, -1)
 
     def begin(self, connection: Connected) -> None:
-        """A request of it is under way."""
+        """A request on the connection is under way."""
         holder = self._holders.get(connection)
         if holder is not None:
             self._busy(connection, holder)
 
     def end(self, connection: Connected) -> None:
-        """No request of it is under way any more."""
+        """The request on the connection is over."""
         holder = self._holders.get(connection)
         if holder is None:
             return
@@ -122,7 +122,7 @@ class Connections:
             idle.setdefault(connection)
 
     def make_room(self) -> bool:
-        """Closes the connection that has been idle longest of the holder with the most; whether there was one."""
+        """Closes the longest idle connection of the holder with the most connections. False where none is idle."""
         if not self._by_size:
             return False
         return self._close_idle_of(next(iter(self._by_size[max(self._by_size)])))

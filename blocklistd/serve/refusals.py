@@ -1,4 +1,4 @@
-"""Refused clients in the log: one line each, limited in rate, so that strangers fill no disk."""
+"""Logs refused clients, limited in rate so that strangers can't fill the disk."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ log: Final = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Tells of a refused client: where it asks from, as whom, and why. The same thing once in REFUSALS_PERIOD seconds,
-    and at most REFUSALS_AT_ONCE different ones; those that were left out are counted in the next line.
+    """Logs the address, the identity and the reason of a refused client. Within REFUSALS_PERIOD seconds the same line
+    comes once, and at most REFUSALS_AT_ONCE different lines; the next line counts those that were left out.
 
-    `clock` answers seconds of any monotonic clock.
+    `clock` answers the seconds of any monotonic clock.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._clock = clock
         self._told: dict[tuple[str, str, str], float] = {}
-        """When each was last told of, the oldest first."""
+        """When each line was last logged, the oldest first."""
         self._left_out = 0
 
     def tell(self, address: str, who: str, reason: str) -> None:
-        """`who` is a subscriber or the name of a key, "" where there is none. What a client wrote must be made fit for
-        a log before."""
+        """Logs a refusal, or counts it. `who` is a subscriber or the name of a key, "" where neither is known. The
+        caller has removed control characters from what the client wrote."""
         now = self._clock()
         while self._told and now - self._told[oldest := next(iter(self._told))] >= REFUSALS_PERIOD:
             del self._told[oldest]

@@ -40,8 +40,8 @@ def newest(roles: Iterable[SignedRole]) -> dict[str, SignedRole]:
 def is_due(role: SignedRole, life: timedelta, now: datetime, latest: datetime) -> bool:
     """Whether a role has used up a part of its life: signed again so many times, no missed turn lets it expire.
 
-    A role that was signed in the future, or for longer than it shall live, is due as well: by a clock that was wrong.
-    `latest` is the latest that it can be now: the same as `now`, unless clocks disagree.
+    A role that a wrong clock has signed, ahead of now or for longer than `life`, is due too. `latest` is the later of
+    the believed and the system's time (CheckedClock.latest).
     """
     slack = timedelta(seconds=RESIGN_SLACK)
     if role.signed > now + slack or role.expires > latest + life + 2 * slack:

@@ -1,6 +1,6 @@
-"""Why a sandboxed job failed, in words of a fixed set: a process that was taken over could put an entry into its error.
+"""Reduces the errors of a sandboxed job to a fixed set of texts: a job that was taken over could put an entry into one.
 
-What such a job says is compared with the table. Anything else is replaced by what its kind of error means.
+A text of the set passes. Any other is replaced by a general text for the error's class.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ INTAKE: Final = (
     "commas or by `options.delimiter`; where there is no such row, `options.columns` has the names",
     "too many quotes that do not close: expected CSV with fields quoted as in RFC 4180",
 )
-"""What the intake job and the job `prove` may say. OURS are words of the configuration, CODE and REJECTS are of the
-reasons for which a record is refused."""
+"""The texts of the intake job and of the job `prove`. Placeholders: those of _TOKENS; OURS, a word of the
+configuration; CODE, a reason for which a record is refused; REJECTS, up to three of these with their counts."""
 FETCH: Final = (
     "OURS: N bytes or more: expected at most N, see `max_bytes`",
     "OURS: more than N bytes: expected a signature",
     "this transport fetches no signatures: check `verify.signature`",
 )
-"""What a transport in a process of its own may say, beside its own `Transport.reasons`."""
+"""The texts of every transport in a process of its own, beside its own `Transport.reasons`."""
 _JOB: Final = (
     "the job could not be started (OURS): its server died or hung, or there is no room for another process",
     "a process of the job died: perhaps no memory was left",
@@ -88,8 +88,8 @@ _GENERAL: Final[dict[type[BlocklistError], str]] = {
 
 
 class Reasons:
-    """The fixed set for one job. `ours`: words of the configuration that can stand in them; `codes`: those of refused
-    records; `folder`: where its files are."""
+    """The fixed set for one job: `reasons` and those of any job. `ours` and `codes` are the values of OURS and CODE;
+    `folder` is where the job's files are."""
 
     def __init__(
         self, reasons: Iterable[str], ours: Iterable[str], folder: Path, codes: Iterable[str] = ("too-long",)
@@ -111,17 +111,18 @@ class Reasons:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """An error in the block is one of these kinds, and has a text of the set."""
+        """A BlocklistError that leaves the block has a text of the set, and a class of _GENERAL."""
         try:
             yield
         except BlocklistError as error:
             if isinstance(error, JobError) and error.cause != "failed":
-                raise  # what the job died of is said outside of it
+                raise  # the daemon wrote this text, not the job
             kind = type(error) if type(error) in _GENERAL else JobError
             raise kind(self.fixed(kind, str(error))) from None
 
     def fixed(self, kind: type[BlocklistError], text: str) -> str:
-        """The text itself, if it is of the set."""
+        """The text if it is in the set, else the general one of this class. An unexpected error keeps its class and its
+        place, if these are known names."""
         if kind is StoreError:
             what = text.removeprefix(f"{self._folder}: ").removesuffix(": the body of a pull can't be kept")
             fits = what in _STORE or what in {os.strerror(number) for number in errno.errorcode}
@@ -138,5 +139,5 @@ class Reasons:
 
 
 def _modules() -> set[str]:
-    """The names of the files of all modules that are loaded."""
+    """The file names of all loaded modules."""
     return {os.path.basename(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}

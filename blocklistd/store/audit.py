@@ -86,8 +86,8 @@ def head(connection: Connection) -> Head:
 
 
 def leave(connection: Connection, kept: Head | None) -> dict[str, Any]:
-    """The lines up to this head are lost, where they are: the head file begins anew with the line that tells of it,
-    whose detail is returned. In the caller's transaction."""
+    """Lets the head file begin anew where the lines up to its head `kept` are lost; else does nothing. Returns the
+    detail for the audit line that records this. In the caller's transaction."""
     if kept in (None, UNREADABLE) or _has(connection, kept):
         return {}
     connection.execute(delete(meta).where(meta.c.key == _LEFT))
@@ -155,8 +155,8 @@ def _line(row: Row[Any]) -> Line:
 
 
 class HeadFile:
-    """The head, outside the database. It only moves forward, and only to a head of the same chain, or from one that was
-    left."""
+    """The head, outside the database. It only moves forward, and only to a head of the same chain, unless `leave` has
+    recorded that the chain's lines are lost."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -197,7 +197,7 @@ def _written(head: Head) -> str:
 
 
 def _has(connection: Connection, kept: Head) -> bool:
-    """Whether the line is there, or was left (`leave`)."""
+    """Whether the database has the line, or `leave` has recorded it as lost."""
     if kept == NONE:
         return True
     if connection.execute(select(meta.c.value).where(meta.c.key == _LEFT)).scalar() == _written(kept):

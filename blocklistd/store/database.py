@@ -53,7 +53,7 @@ class Database:
         self.head_file = HeadFile(path.parent / "audit-head")
         self._keeps_head = keeps_head
         self.halted: str | None = None
-        """Why this process may write nothing."""
+        """Why this process may write nothing; None unless it is halted."""
         self._stations = stations
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class Database:
             log.error("the head of the audit could not be kept: %s", error)
 
     def damage(self) -> str | None:
-        """What SQLite finds wrong in the file (PRAGMA quick_check), None where nothing is. Reads all of it."""
+        """The first fault that SQLite finds in the file (PRAGMA quick_check), or None. Reads all of the file."""
         try:
             with self._errors(), self.engine.connect() as connection:
                 found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
@@ -139,13 +139,13 @@ class Database:
         except DBAPIError as error:
             if type(error) is DatabaseError:  # SQLite's NOTADB and CORRUPT, which have no class of their own in Python
                 raise DatabaseDamagedError(
-                    f"{self.path}: {error.orig}: expected a database of blocklistd's, in order: check the disk"
+                    f"{self.path}: {error.orig}: expected an undamaged database of blocklistd: check the disk"
                 ) from None
             raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
 
     def take_over(self) -> None:
-        """Begins a new epoch: from here on nothing that an earlier daemon started can write. Where nothing can be
-        written anyway, the epoch stays."""
+        """Begins a new epoch: from now on nothing that an earlier daemon started can write. On a read-only file system
+        the epoch stays."""
         if self.read_only:
             with self.read() as found:
                 self.epoch = _epoch(found)
@@ -158,7 +158,7 @@ class Database:
     def migrate(self, *, beside_files: bool = False) -> None:
         """Brings the schema to NEWEST_MIGRATION, or raises StoreError if it is newer than this program.
 
-        `beside_files`: where there is no schema yet, the files of a database that is gone are there (numbers.lost).
+        `beside_files`: sealed files exist, so that a missing schema means a lost database (Numbers.lost).
         """
         found = self._revision()
         if found == NEWEST_MIGRATION:
@@ -198,7 +198,7 @@ def _epoch(connection: Connection) -> int:
 def _url(path: Path, read_only: bool) -> str:
     if not read_only:
         return f"sqlite:///{path}"
-    # a log that a crash left is read with the database; without one SQLite would want to make its files, unless told
+    # a log that a crash left must be read; without one, SQLite would try to make its files, unless told by `immutable`
     # that nobody writes
     wal = path.with_name(f"{path.name}-wal")
     immutable = "" if wal.exists() and wal.stat().st_size else "&immutable=1"

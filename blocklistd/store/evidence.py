@@ -1,6 +1,7 @@
-"""Refused bodies, kept for the operator and the hotline to look at; nothing reads them again.
+"""Refused bodies, kept for the operator and the hotline to look at; blocklistd does not read them again.
 
-They are bound in bytes, age and number, for each source: what a hotline sends can't fill the disk. The oldest go first.
+They are bounded in bytes, age and number for each source, so that a hotline can't fill the disk. The oldest are dropped
+first.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ _TIME: Final = "%Y%m%dT%H%M%S"  # in UTC: names sort by time
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Of one source's evidence: how long it is kept, and in how many bytes, signatures included."""
+    """The bound of one source's evidence: how long it is kept, and in how many bytes, signatures included."""
 
     keep: timedelta = timedelta(days=EVIDENCE_DAYS)
     max_bytes: int = EVIDENCE_BYTES
 
 
 def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bound) -> Path | None:
-    """Moves a body and its signature into the source's folder of evidence, once there is room within the bound; None
-    where they alone are more than it. Raises StoreError."""
+    """Moves a body and its signature into the source's folder of evidence, after making room within the bound. None,
+    and nothing kept, where they alone exceed it. Raises StoreError."""
     folder = store.evidence / source
     signature = body.signature or b""
     room = bound.max_bytes - body.length - len(signature)
@@ -53,8 +54,8 @@ def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bo
 
 
 def expire(store: Store, bounds: Mapping[SourceId, Bound], now: datetime) -> None:
-    """Drops what is past the bound of its source; a source that is not configured any more has the default. Raises
-    StoreError."""
+    """Drops the evidence that exceeds the bound of its source; for a source that is no longer configured the default
+    holds. Raises StoreError."""
     with store_errors(store.evidence):
         for folder in store.evidence.iterdir() if store.evidence.is_dir() else ():
             bound = bounds.get(SourceId(folder.name), Bound())
@@ -62,7 +63,7 @@ def expire(store: Store, bounds: Mapping[SourceId, Bound], now: datetime) -> Non
 
 
 def _drop(folder: Path, oldest: datetime, max_bytes: int, count: int) -> None:
-    """Leaves the newest `count` bodies, of at most `max_bytes` in all, that are not older than `oldest`."""
+    """Keeps the newest `count` bodies, of at most `max_bytes` in total and not older than `oldest`; drops the rest."""
     found: dict[str, list[Path]] = {}
     for path in folder.iterdir():
         found.setdefault(path.stem, []).append(path)

@@ -272,9 +272,9 @@ class SealedFiles:
             return False
 
     def sweep(self, named: Collection[Sha256], young: float = YOUNG, began: float | None = None) -> int:
-        """Removes what no row names; how many files. Files that were written or named anew less than `young` seconds
-        before `began` stay: that is when `named` was asked for, by default now. A file that is sealed again meanwhile
-        is young by then, and the lock keeps that from happening between the look and the removal."""
+        """Removes the files that no row names; returns how many. `began` is when `named` was read, by default now.
+        Files written or sealed again less than `young` seconds before it stay. A file that is sealed again meanwhile is
+        young, and the lock keeps that from happening between the check and the removal."""
         began = time.time() if began is None else began
         removed = 0
         with store_errors(self.root):

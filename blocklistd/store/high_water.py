@@ -1,8 +1,8 @@
-"""The high-water file: the highest numbers that were ever shown, and their sessions, outside the database.
+"""The high-water file: the highest numbers that were ever served, and their sessions, outside the database.
 
-It is written and synced after the commit that makes a number and before the number is served, and only rises. A
-database that was put back, or lost a part, is behind it: then nothing is served and no number is made, since each could
-stand for another content by now.
+A number is written to it and synced after the commit that makes the number, and before the number is served. Numbers in
+it only rise. A database that is older than the file, or lost a part, is detected at a start: then nothing is served and
+no number is made, since a number could stand for two contents.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from blocklistd.telemetry import Standing
 
 _STOPPED: Final = "Nothing is served and no number is made"
 _UNKNOWN: Final = "N above every version and serial that was ever shown"
-_ANEW: Final = "a new session, all numbers above N"
+_ANEW: Final = "this begins a new session with all numbers above N"
 
 
 @dataclass(slots=True)
 class Marks:
-    """By list: its session, `version` and the versions of its signed roles; by zone: its serial, counted on past
-    2^32."""
+    """`lists`: for each list its `session`, its `version` and the version of each signed role. `zones`: each zone's
+    unwrapped serial, which goes on past 2^32."""
 
     lists: dict[str, dict[str, Any]] = field(default_factory=dict)
     zones: dict[str, int] = field(default_factory=dict)
 
     @property
     def highest(self) -> int:
-        """Of all numbers; 0 where there is none."""
+        """The highest of all numbers; 0 where there is none."""
         of_lists = [number for marks in self.lists.values() for number in marks.values() if isinstance(number, int)]
         return max([*of_lists, *self.zones.values()], default=0)
 
     @classmethod
     def parse(cls, body: bytes) -> Marks:
-        """Raises ValueError for what is no such file."""
+        """Reads the content of a high-water file. Raises ValueError for any other content."""
         found = orjson.loads(body)
         try:
             lists, zones = found["lists"], found["zones"]
             numbers = [number for marks in lists.values() for name, number in marks.items() if name != "session"]
             if any(type(number) is not int or number < 0 for number in [*numbers, *zones.values()]):
-                raise ValueError("a number is none")
+                raise ValueError("not a number")
             return cls({name: dict(marks) for name, marks in lists.items()}, dict(zones))
         except (KeyError, TypeError, AttributeError):
             raise ValueError("not the marks of lists and zones") from None
 
 
 class HighWater:
-    """The file at `path`, which one process writes. Without a path nothing is kept beyond the process.
+    """The high-water file at `path`, which one process writes. Without a path the numbers are in memory alone.
 
-    A file that can't be written is an alarm. Nothing new is served meanwhile in the place of something older; what is
-    served as it was, or only signed again, goes on.
+    Call `open` first. A file that can't be written raises an alarm. Until it can be, no version or serial replaces
+    another; what is served goes on, and is signed again.
     """
 
     def __init__(self, path: Path | None = None, alarms: Standing | None = None) -> None:
@@ -71,14 +71,14 @@ class HighWater:
         self._lock = threading.Lock()
         self.marks = Marks()
         self.written: Path | None = None
-        """The path, once the file is known to have numbers of a list."""
+        """The path, once the file holds a list's numbers."""
         self.missing: Path | None = None
-        """The path, where `open` found no file, or none with numbers of a list."""
+        """The path, where `open` found no file, or no list's numbers in it."""
 
     def open(self) -> None:
-        """Reads the file. What is none is put aside and begun anew, which is an alarm.
+        """Reads the file. A damaged one is renamed to `.damaged`, and a new one begun, with an alarm.
 
-        Raises StoreError where the file is there and can't be opened.
+        Raises StoreError where the file exists and can't be read.
         """
         if self._path is None:
             return
@@ -90,13 +90,13 @@ class HighWater:
             except ValueError:
                 aside = self._path.with_name(f"{self._path.name}.damaged")
                 self._path.replace(aside)
-                text = f"{aside} is no high-water file, and another was begun: nothing shows whether a number was lost"
+                text = f"{aside} is damaged, and a new high-water file was begun: the highest numbers are not known"
                 self._alarms.stand("high-water", "damaged", text)
             else:
                 self.written, self.missing = (self._path, None) if self.marks.lists else (None, self._path)
 
     def check_writable(self) -> None:
-        """At a start, before there is anything to write: an alarm where a new file could not be made."""
+        """Raises an alarm where no file can be made in the folder. For a start, which has no number to write yet."""
         if self._path is None:
             return
         try:
@@ -108,17 +108,17 @@ class HighWater:
     def show_list(
         self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
     ) -> None:
-        """These numbers are about to be served; `replaces`: in the place of another version, which is served now. The
-        version that was shown last is replaced by any other, also by the first one after a start.
+        """Call before these numbers are served. `replaces`: another version of the list is served now. After a start,
+        a version other than the last in the file counts as replacing too.
 
-        Raises BehindError where one is behind what was shown, and StoreError where what replaces another can't be
-        written down: then they must not be served.
+        Raises BehindError where a number is lower than the file's, and StoreError where a replacing version can't be
+        written to the file: the numbers must then not be served.
         """
         new: dict[str, Any] = {"session": session, "version": version, **roles}
         with self._lock:
             old = self.marks.lists.get(list_id, {})
             another = bool(old) and (old.get("session"), old.get("version")) != (session, version)
-            if not version and old.get("session", session) != session:  # begun anew, and nothing of it yet
+            if not version and old.get("session", session) != session:  # a new session that has no version yet
                 new = dict(roles)
             for name, number in old.items():
                 if name != "session" and number > new.get(name, number):
@@ -127,7 +127,7 @@ class HighWater:
                 self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or another)
 
     def show_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
-        """As `show_list`."""
+        """As `show_list`, for the unwrapped serial of a zone."""
         with self._lock:
             old = self.marks.zones.get(zone)
             if old is not None and old > serial:
@@ -151,7 +151,7 @@ class HighWater:
 
 
 def _replace(path: Path, body: bytes) -> None:
-    """Either the old content is there or the new one, whenever the power goes. Raises StoreError."""
+    """Replaces the file atomically: after a power cut it has the old or the new content. Raises StoreError."""
     new = path.with_name(f".{path.name}.new")
     with store_errors(path):
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -168,17 +168,17 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def loss(connection: Connection, marks: Marks, head: Head | None = None, missing: Path | None = None) -> str | None:
-    """What shows that the database is not the newest one, or hides whether it is, with what to do about it; None where
-    nothing does. `head` is what the head file of the audit has, `missing` as in HighWater."""
+    """Why the database can't be trusted to be the newest one, and what to do; None where it can. `head`: content of the
+    audit's head file; `missing`: as in HighWater."""
     found = numbers(connection)
     before = high_water_path(connection)
     if found.lost:
         what = "the database is gone, and files that it named are there"
     elif missing is not None and before is not None:
         return (
-            f"the high-water file {missing} is gone, or has no numbers; it was last written as {before}: whether the "
-            f"database is the newest can't be known. {_STOPPED}. Mount its disk, or put the file there, then restart; "
-            f"or, where it is lost, `blocklistd start-above N`, {_UNKNOWN}: {_ANEW}"
+            f"the high-water file {missing} is gone, or has no numbers; it was last written as {before}. Without it, "
+            f"nothing shows whether the database is the newest. {_STOPPED}. Mount its disk, or put the file back, then "
+            f"restart; or, if it is lost, run `blocklistd start-above N` with {_UNKNOWN}: {_ANEW}"
         )
     else:
         behind = _behind(found, marks)
@@ -190,15 +190,15 @@ def loss(connection: Connection, marks: Marks, head: Head | None = None, missing
         more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
         what = f"the database is older than what was shown: {behind[0]}{more}"
     least = max(marks.highest, found.highest)
-    above = f"N from {least}" if least else _UNKNOWN
+    above = f"N at least {least}" if least else _UNKNOWN
     return (
-        f"{what}. {_STOPPED}. Stop the daemon and put the newest database back; or, where there is none newer than "
-        f"this or a backup, `blocklistd start-above N`, {above}: {_ANEW}"
+        f"{what}. {_STOPPED}. Stop the daemon and put the newest database back; or, if none newer than "
+        f"this one is left, run `blocklistd start-above N` with {above}: {_ANEW}"
     )
 
 
 def _behind(found: Numbers, marks: Marks) -> list[str]:
-    """A line for each number of the database that is lower than it was."""
+    """A line for each number of the database that is lower than in the file."""
     lines = []
     for name, known in marks.lists.items():
         for what, number in known.items():

@@ -118,7 +118,8 @@ def oldest_diff(connection: Connection, list_id: ListId) -> Version:
 
 
 def changed_without_a_person(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
-    """The entries added and removed by the versions after `since` that no person released, without the first one."""
+    """The entries added and removed by the versions after `since` that no person released. The list's first version
+    does not count."""
     here = versions.c.list == list_id
     first = select(func.min(versions.c.version)).where(here).scalar_subquery()
     added, removed = connection.execute(

@@ -1,6 +1,6 @@
-"""All numbers that the database has given, and how they begin anew above others after a loss of state.
+"""The numbers in the database: versions, TUF versions and serials; and how all begin above a number after a loss.
 
-`above` is kept in the table `meta`: every version, TUF version and serial that is made from then on is higher.
+The table `meta` has that number as `above`: every version, TUF version and serial that is made later is higher.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LOST: Final = "lost"
 _BELIEVED: Final = "clock believed behind line"
 _HIGH_WATER: Final = "high-water"
 FURTHEST: Final = 2**31 - 1
-"""So far a zone's serial may rise at once, for secondaries to take it as higher (RFC 1982 3.2)."""
+"""The most by which a serial may rise at once: secondaries take a larger step as a step back (RFC 1982 3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """By list: `version` and those of its signed roles; by zone: its serial. `lost`: this database was begun beside the
-    files of another."""
+    """`lists`: for each list its newest `version` and that of each signed role. `zones`: each zone's newest serial.
+    `above`: as in the module. `lost`: this database was begun where sealed files of a lost one were found."""
 
     lists: dict[str, dict[str, int]]
     zones: dict[str, int]
@@ -36,13 +36,13 @@ class Numbers:
 
     @property
     def highest(self) -> int:
-        """Of all of them; 0 where there is none."""
+        """The highest of all numbers; 0 where there is none."""
         of_lists = [number for each in self.lists.values() for number in each.values()]
         return max([*of_lists, *self.zones.values(), self.above], default=0)
 
 
 def numbers(connection: Connection) -> Numbers:
-    """The highest of each."""
+    """Reads the highest number of each list, role and zone."""
     of_lists: dict[str, dict[str, int]] = {name: {} for name in connection.execute(select(lists.c.id)).scalars()}
     newest = select(versions.c.list, func.max(versions.c.version)).group_by(versions.c.list)
     for name, version in connection.execute(newest):
@@ -57,15 +57,15 @@ def numbers(connection: Connection) -> Numbers:
 
 
 def believe_clock(connection: Connection) -> None:
-    """What was recorded before says nothing of the time any more: a person has found the clock right."""
+    """Notes that a person found the clock right: `newest_time` then ignores all times recorded before."""
     newest = connection.execute(select(func.max(audit.c.number))).scalar() or 0
     connection.execute(delete(meta).where(meta.c.key == _BELIEVED))
     connection.execute(meta.insert().values(key=_BELIEVED, value=str(newest)))
 
 
 def newest_time(connection: Connection) -> datetime | None:
-    """Of all that was recorded: versions, signatures, pulls, the audit. After `believe_clock`, of the audit since then,
-    whose lines alone are known to be later."""
+    """The newest time in the database: of versions, signatures, pulls, audit and serials. After `believe_clock` only
+    that of later audit lines: no other row shows that it is later."""
     believed = connection.execute(select(meta.c.value).where(meta.c.key == _BELIEVED)).scalar()
     if believed is not None:
         found: datetime | None = connection.execute(
@@ -78,23 +78,23 @@ def newest_time(connection: Connection) -> datetime | None:
 
 
 def above(connection: Connection) -> int:
-    """Every number that is made is higher than this."""
+    """The number above which every new number is made; 0 where `start_above` never ran."""
     return int(connection.execute(select(meta.c.value).where(meta.c.key == _ABOVE)).scalar() or 0)
 
 
 def mark_lost(connection: Connection) -> None:
-    """Says of a database that was just begun that the files of another were there."""
+    """Notes that this new database was begun where sealed files of a lost one were found."""
     connection.execute(meta.insert().values(key=_LOST, value="1"))
 
 
 def high_water_path(connection: Connection) -> str | None:
-    """Where the high-water file was written last; None where it never was."""
+    """The path to which the high-water file was last written; None where it never was."""
     path: str | None = connection.execute(select(meta.c.value).where(meta.c.key == _HIGH_WATER)).scalar()
     return path
 
 
 def note_high_water(connection: Connection, path: str) -> None:
-    """The file has numbers: from now on a start without it is a loss."""
+    """Notes that the high-water file at `path` has numbers: a start that does not find it is then a loss."""
     if high_water_path(connection) != path:
         connection.execute(delete(meta).where(meta.c.key == _HIGH_WATER))
         connection.execute(meta.insert().values(key=_HIGH_WATER, value=path))
@@ -103,10 +103,11 @@ def note_high_water(connection: Connection, path: str) -> None:
 def start_above(
     connection: Connection, number: int, known: int, now: datetime, user: str, serials: Collection[int] = ()
 ) -> None:
-    """Begins a new session of every list, with all numbers above this one. What is live stays so, under a new number.
+    """Begins a new session of every list, with all numbers above `number`. Each live version stays, as a new version.
 
-    `known` is the highest number that was ever shown, `serials` are those of the zones, as far as they are known.
-    Raises RefusedError where `number` is lower, or so high that secondaries would take a serial for an older one.
+    `known` is the highest number that is known to have been served, `serials` the known serials of the zones. Raises
+    RefusedError where `number` is lower than these, or so high that secondaries would take a new serial for an older
+    one (FURTHEST).
     """
     found = numbers(connection)
     least = max(known, found.highest)
@@ -124,7 +125,7 @@ def start_above(
         query = select(versions).where(versions.c.list == name).order_by(versions.c.version.desc()).limit(1)
         live = connection.execute(query).first()
         if live is not None:
-            # no delta leads here: a version below may have been another one elsewhere
+            # no delta leads to it: a lower version here may differ from the one that subscribers have
             again = {"time": max(now, live.time), "released_by": user, "added": 0, "removed": 0, "changed": 0}
             values = live._asdict() | again | {"version": number + 1, "delta": None}
             connection.execute(versions.insert().values(values))

@@ -45,35 +45,35 @@ class SourceState:
 
     @property
     def signed(self) -> datetime | None:
-        """When the body was signed that the source offers now; None where its proof has no time."""
+        """The signed time of the body that the source offers now; None where its proof has no time."""
         if self.report is None or self.report.signed_at is None:
             return None
         return datetime.fromtimestamp(self.report.signed_at, UTC)
 
     @property
     def said(self) -> datetime | None:
-        """When the source said what it offers now: when that was signed, else when a pull was last accepted. A hotline
-        that answers 304 or the same signed body for ever says nothing new."""
+        """The time from which the age of the source's offer counts: when it was signed, else when a pull was last
+        accepted. So the same signed body, or a 304, does not make the source look fresh."""
         return min(filter(None, (self.last_accepted, self.signed)), default=None) if self.last_accepted else None
 
     @property
     def unchanged_since(self) -> datetime | None:
-        """Since when the source asserts what it does."""
+        """Since when the source has asserted the same entries; None where that is not known."""
         return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
 
     def overdue_after(self, max_age: timedelta) -> datetime | None:
-        """When what the source says becomes older than `max_age`. One that has said nothing yet has so long from its
-        first pull on; None until that has ended."""
+        """When the source becomes overdue: `max_age` after `said`. A source without an accepted pull becomes so
+        `max_age` after the end of its first pull; None before that."""
         since = self.said or self.first_pull
         return since + max_age if since else None
 
     def is_overdue(self, max_age: timedelta, now: datetime) -> bool:
-        """Whether what the source says is older than `max_age`."""
+        """Whether the source is overdue."""
         until = self.overdue_after(max_age)
         return until is not None and now > until
 
     def frozen_after(self, max_unchanged: timedelta | None) -> datetime | None:
-        """When the source will have asserted the same for `max_unchanged`."""
+        """When the source becomes frozen: `max_unchanged` after `unchanged_since`. None: never."""
         since = self.unchanged_since
         return since + max_unchanged if max_unchanged is not None and since is not None else None
 
@@ -83,8 +83,8 @@ class SourceState:
         return until is not None and now > until
 
     def is_of_key(self, key: Sha256 | None) -> bool:
-        """Whether the remembered signatures are those of the key; so are those of earlier versions, which did not keep
-        whose they are."""
+        """Whether the remembered signatures are of this key. Those that earlier versions recorded, without a key, count
+        as such."""
         known = self.report.key if self.report else None
         return known is None or known == key
 

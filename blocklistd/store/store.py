@@ -17,8 +17,8 @@ from blocklistd.store.files import Disk, SealedFiles, is_read_only
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py). `read_only`: its file system could not
-    be written when the daemon started; nothing is, until the next start."""
+    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py). `read_only`: its file system was
+    read-only when the daemon started; nothing is written until the next start."""
 
     state_dir: Path
     epoch: int = 0
@@ -27,10 +27,10 @@ class Store:
 
     @classmethod
     def found(cls, state_dir: Path) -> Store:
-        """The state_dir as it is now; a store without an epoch."""
+        """A store without an epoch, which finds out whether the state_dir is read-only."""
         try:
             return cls(state_dir, read_only=is_read_only(state_dir))
-        except OSError:  # not there yet, or not ours: who opens it says so
+        except OSError:  # it does not exist yet, or is not ours: the next step raises this
             return cls(state_dir)
 
     @property
@@ -70,7 +70,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One daemon a state_dir. Raises StoreError where another has it, or it can't be opened."""
+        """Locks the state_dir for this daemon. Raises StoreError where another has it, or it can't be opened."""
         if self.read_only:
             flags = os.O_RDONLY
             if not self.database.exists():

@@ -87,7 +87,7 @@ def add(
 ) -> tuple[str, TsigKey]:
     """Registers a subscriber; its token, which is not kept, and its key. `lists` and `zones` are those that exist.
 
-    The id of a revoked subscriber can be given anew: its row and its keys make way, and the audit says who had it.
+    The id of a revoked subscriber can be given again: its rows and keys are removed; the audit still has its history.
     Raises SubscriberError with what is wrong.
     """
     _check(wish, lists, zones)
@@ -120,7 +120,7 @@ def add(
 
 
 def _forget(connection: Connection, subscriber: str) -> None:
-    """Removes a revoked subscriber, so that nothing it had or could sign with is the next one's."""
+    """Removes a revoked subscriber with its keys and entitlements, so that the next owner of the id gets none."""
     for table in (tsig_keys, subscriber_lists, subscriber_zones, subscriber_notify, subscriber_addresses):
         connection.execute(delete(table).where(table.c.subscriber == subscriber))
     connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
@@ -184,7 +184,7 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 def _plain(prefix: str) -> str:
-    """As people write it: an address of its own without its length, a mapped one as the IPv4 address that it is."""
+    """A prefix in its usual form: without the length where it is one address, IPv4 where it is IPv4-mapped."""
     found = network(prefix)
     return str(found.network_address if found.prefixlen == found.max_prefixlen else found)
 

@@ -95,9 +95,10 @@ class Verified:
             del self._sealing[key]
 
     def sealing_for(self) -> float:
-        """Seconds since the oldest such block began that has not ended; 0.0 if there is none.
+        """Seconds since the oldest of these blocks began that has not ended; 0.0 if there is none.
 
-        Files have times of the wall clock: by how much that was set meanwhile is added, in either direction.
+        Files have times of the wall clock, so the seconds by which that was set meanwhile, in either direction, are
+        added.
         """
         if not self._sealing:
             return 0.0

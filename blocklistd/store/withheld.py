@@ -1,7 +1,7 @@
-"""What a list leaves out of what its sources say, counted by rule: nothing vanishes unsaid.
+"""Counts, by rule, the entries of its sources that a list withholds.
 
-Two counts add up. A version counts the asserted entries that the list's own rules keep out (compose.withheld). Intake
-counts the records that no list can have (model.WITHHELD); they come with the report of each source's newest body.
+The count is a sum of two. Each version counts the asserted entries that the list's rules withhold (compose.withheld).
+Intake counts the records that no list can hold (model.WITHHELD), in the report on each source's newest body.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from blocklistd.store.pulls import SourceState, source_states
 from blocklistd.store.schema import lists
 
 Counts = dict[str, int]
-"""By rule."""
+"""Withheld entries by rule."""
 
 
 def of_lists(connection: Connection, sources: Mapping[ListId, Iterable[SourceId]]) -> dict[ListId, Counts]:
-    """Of the live version of each list, given the sources that it takes."""
+    """What the live version of each list withholds. `sources`: the sources that each list takes."""
     taken = {name: list(found) for name, found in sources.items()}
     states = source_states(connection, {source for found in taken.values() for source in found})
     rows = connection.execute(select(lists.c.id, lists.c.withheld).where(lists.c.id.in_(list(taken))))
@@ -30,7 +30,8 @@ def of_lists(connection: Connection, sources: Mapping[ListId, Iterable[SourceId]
 
 
 def of_candidate(connection: Connection, candidate: Candidate) -> Counts:
-    """Of the version that the candidate leads to; what intake counts, as long as the source says what was offered."""
+    """What the version would withhold that the candidate leads to. The count of intake is included for a source that
+    still offers the body which the candidate was made from."""
     offered = candidate.change.sources
     states = source_states(connection, offered)
     return _sum(candidate.withheld, (states[name] for name, said in offered.items() if states[name].offered == said))
@@ -39,7 +40,8 @@ def of_candidate(connection: Connection, candidate: Candidate) -> Counts:
 def of_pull(
     connection: Connection, source: SourceId, sources: Mapping[ListId, Iterable[SourceId]]
 ) -> dict[ListId, Counts]:
-    """Of the lists of a source, after its pull: of what is held of it, else of the live version."""
+    """What each list of a source withholds after its pull: in the candidate that the pull caused, else in the live
+    version."""
     found = of_lists(connection, sources)
     for name in sources:
         for case in held(connection, name):

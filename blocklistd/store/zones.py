@@ -149,7 +149,7 @@ def keep_serial(connection: Connection, zone: str, serial: int, values: dict[str
 
 
 def time_after(connection: Connection, zone: str, serial: int) -> datetime | None:
-    """When the zone had its first serial after this one. None where there is none yet."""
+    """When the zone got its first serial after this one. None where there is none yet."""
     rows = select(zone_serials.c.time).where(zone_serials.c.zone == zone, zone_serials.c.serial > serial)
     made: datetime | None = connection.execute(rows.order_by(zone_serials.c.serial).limit(1)).scalar()
     return made

@@ -220,7 +220,7 @@ def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
         (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         (
             right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
-            "feed.tls (that there is any): found another value than the one that runs",
+            "feed.tls (set or not set): found another value than the one that runs",
         ),
         ("{", "reload refused"),
     ):

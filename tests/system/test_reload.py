@@ -38,7 +38,7 @@ def daemon_of(folder: Path, **more: Any) -> Daemon:
 def test_a_reload_answers_with_what_changed(tmp_path: Path) -> None:
     with daemon_of(tmp_path) as daemon:
         arguments = ["reload", "-c", str(daemon.path)]
-        assert daemon.cli(*arguments).stdout == b"read again: nothing changed\n"
+        assert daemon.cli(*arguments).stdout == b"reloaded: nothing changed\n"
         daemon.config["sources"]["one"]["schedule"] = "every 2h"
         daemon.config["sources"]["three"] = source(tmp_path, "three")
         del daemon.config["lists"]["two"]

@@ -194,7 +194,7 @@ def test_a_refused_client_is_one_line_in_the_log(tmp_path: Path) -> None:
         lines = [json.loads(line)["message"] for line in daemon.log.splitlines() if "was refused" in line]
         assert [line.partition(" (")[0] for line in lines] == [
             "feed: 127.0.0.1 as leaver was refused: the subscriber was revoked",
-            "feed: 127.0.0.1 was refused: its token is nobody's",
+            "feed: 127.0.0.1 was refused: its token is unknown",
             "feed: 127.0.0.1 was refused: it sent no token",
             "dns: 127.0.0.1 was refused: it is not entitled to the zone",
             "dns: 127.0.0.1 was refused: there is no such zone",

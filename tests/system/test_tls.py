@@ -97,7 +97,7 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
             assert sync_once(options(new_cert), lambda text: None).version == 3
             del daemon.config["feed"]["tls"], daemon.config["sources"]["hotline"]["auth"]
             daemon.write_config()
-            reload(daemon, "feed.tls (that there is any): found another value")
+            reload(daemon, "feed.tls (set or not set): found another value")
 
 
 def test_what_is_printed_for_a_subscriber_works_behind_a_private_authority(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_feed_without_a_usable_certificate_is_an_alarm_and_all_else_is_served(
         assert daemon.ask("status").json["lists"]["national"]["version"] == 1
         ready = daemon.ops("/readyz")
         assert ready.status == 503
-        assert b"the feed is not served, for it has no certificate" in ready.body
+        assert b"the feed is not served: it has no usable certificate" in ready.body
         cert.write_bytes(right)
         assert daemon.ask("reload").json == {
             "errors": [],
@@ -221,4 +221,4 @@ def test_a_reload_makes_no_plain_feed_a_secured_one(tmp_path: Path) -> None:
     with daemon:
         daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
         daemon.write_config()
-        reload(daemon, "feed.tls (that there is any): found another value")
+        reload(daemon, "feed.tls (set or not set): found another value")

@@ -557,7 +557,8 @@ def test_a_socket_that_one_may_not_open(tmp_path: Path) -> None:
     refused = Cli(tmp_path)("status", prefix=UNPRIVILEGED)
     assert refused.returncode == 3
     assert (
-        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that all may enter" in refused.stderr
+        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that everybody may enter"
+        in refused.stderr
     )
 
 

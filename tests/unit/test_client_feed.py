@@ -120,7 +120,7 @@ def why(url: str, ca: Path | None = None) -> str:
 def test_a_port_on_which_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    assert why(f"http://127.0.0.1:{port}").startswith("it refuses connections: the host is there")
+    assert why(f"http://127.0.0.1:{port}").startswith("it refuses connections: the host answers")
 
 
 def test_a_name_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_a_name_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENETUNREACH, "Network is unreachable"), "there is no way to it from this host"),
-        (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no way to it from this host"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "there is no route to it from this host"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no route to it from this host"),
         (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "it can't be reached"),
         (TimeoutError(), "no connection in time: is the address right, and does a firewall"),
     ],
@@ -149,7 +149,7 @@ def test_a_host_that_is_not_reached(error: OSError, said: str, monkeypatch: pyte
 
 
 def test_tls_that_is_none(simulator: FeedSimulator) -> None:
-    assert why(simulator.url.replace("http:", "https:")).startswith("it speaks no TLS that this host takes (")
+    assert why(simulator.url.replace("http:", "https:")).startswith("no TLS connection can be made (")
 
 
 @contextmanager

@@ -120,7 +120,7 @@ def test_where_the_list_was_empty_the_reason_says_so_and_how_to_go_on(figures: F
     said = list(map(str, verdict.reasons))
     assert [text[: len(start)] for text, start in zip(said, found, strict=True)] == found
     assert "with an empty list" in said[-1]
-    assert "approving one that fills the list ends this" in said[-1]
+    assert "until a person approves one that fills the list" in said[-1]
     assert "of 0" not in said[-1]
 
 

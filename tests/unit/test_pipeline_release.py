@@ -210,7 +210,7 @@ async def test_a_list_that_became_empty_is_filled_again_by_an_approval(scene: Sc
     found = await scene.pull("first", *HUNDRED, "another.example")
     assert (found.outcome, scene.live) == (Outcome.HELD, set())
     assert found.reason is not None
-    assert "approving one that fills the list ends this" in found.reason
+    assert "until a person approves one that fills the list" in found.reason
     await scene.approve(found.candidate)
     assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.PUBLISHED
 

@@ -125,7 +125,7 @@ def test_a_401_is_one_line_in_the_log(access: Access, caplog: pytest.LogCaptureF
         access.enter(cast(web.BaseRequest, Asking(connect(access, "2001:db8::7"))))
     assert caplog.messages == [
         "feed: 198.51.100.1 as gone was refused: the subscriber was revoked",
-        "feed: 198.51.100.2 was refused: its token is nobody's (2 more were refused since the last such line)",
+        "feed: 198.51.100.2 was refused: its token is unknown (2 more were refused since the last such line)",
         "feed: 2001:db8::7 was refused: it sent no token (2 more were refused since the last such line)",
     ]
     assert "wrong" not in caplog.text

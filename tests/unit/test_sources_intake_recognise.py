@@ -41,6 +41,7 @@ def named(body: str, format: str, options: FormatOptions) -> str:
         ("a.example\nb_c.example.\n", "text", URLS, "defaults.type: host"),
         ("some words\nand others\n", "text", NAMES, UNKNOWN),
         ("\ufeff\nsome words\n", "csv", POINTER, UNKNOWN),
+        ("# a list\n# and its date\n", "ndjson", POINTER, UNKNOWN),
     ],
 )
 def test_what_a_body_looks_like_is_said(body: str, format: str, options: FormatOptions, says: str) -> None:

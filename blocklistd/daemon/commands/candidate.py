@@ -55,7 +55,7 @@ def _show(one: Document, values: Values) -> None:
 
 
 def _moved(count: int | dict[str, int]) -> str:
-    """What comes and goes; one that was held before this was counted apart has the sum alone."""
+    """The counts of one label. A candidate of version 0.2 has their sum alone."""
     if isinstance(count, int):
         return str(count)
     changed = f", {count['changed']} changed" if count.get("changed") else ""

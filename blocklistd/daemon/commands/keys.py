@@ -21,7 +21,7 @@ def _show(keys: Document, values: Values) -> None:
 COMMANDS: Final = (
     Command(
         "keys show",
-        "The root's version and expiry, and the online key's id; or root.json itself.",
+        "The root's version and expiry, and the online key's id; with --root, root.json itself.",
         ADMIN,
         lambda daemon, call: daemon.keys.root() if call["root"] else daemon.keys.show(),
         _show,

@@ -28,7 +28,7 @@ def _line(name: str, one: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _rejected(source: Document) -> int:
-    """Without what is withheld."""
+    """The number of rejected records, without those that are withheld."""
     return sum(count for reason, count in source["rejected"].items() if reason not in source["withheld"])
 
 

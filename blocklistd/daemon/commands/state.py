@@ -12,7 +12,7 @@ from blocklistd.errors import ConfigProblem
 
 
 def _show(document: Document, values: Values) -> None:
-    click.echo(f"a new session has begun; every version and serial is above {document['above']} from now on")
+    click.echo(f"a new session has begun: from now on every version and serial is above {document['above']}")
 
 
 def _reloaded(document: Document, values: Values) -> None:
@@ -21,7 +21,7 @@ def _reloaded(document: Document, values: Values) -> None:
     for one in document["changed"]:
         click.echo(f"{one['key']}: {one['change']}")
     if not document["changed"]:
-        click.echo("read again: nothing changed")
+        click.echo("reloaded: nothing changed")
 
 
 def _reload_ending(document: Document, values: Values) -> Ending | None:
@@ -34,7 +34,7 @@ def _reload_ending(document: Document, values: Values) -> Ending | None:
 COMMANDS: Final = (
     Command(
         "reload",
-        "Read the configuration again, and print what changed; or every error, with exit 2: then nothing changed.",
+        "Read the configuration again and print the changed keys; or, if it is refused, print every error and exit 2.",
         ADMIN,
         lambda daemon, call: daemon.state.reload(call.act),
         _reloaded,
@@ -43,7 +43,7 @@ COMMANDS: Final = (
     ),
     Command(
         "start-above",
-        "After a loss of state: a new session, all numbers above N.",
+        "After a loss of state: begin a new session with all numbers above N.",
         ADMIN,
         lambda daemon, call: daemon.state.start_above(call["number"], call.act),
         _show,

@@ -26,12 +26,12 @@ SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
 
 SOFTWARE: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
-"""Programs whose configuration is printed (daemon/resolvers.py), each with the version that tests have run."""
+"""Programs whose configuration is printed (daemon/resolvers.py), each with the version that it was tested with."""
 _COMMENT: Final = {"bind": "//", "powerdns": "--"}
 
 
 def _software(value: object) -> str:
-    """NAME or NAME:VERSION."""
+    """Reads NAME or NAME:VERSION. Raises RefusedError."""
     name, colon, version = word(value).partition(":")
     if name not in SOFTWARE or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
         raise RefusedError(f"expected one of {', '.join(SOFTWARE)}, or with a version, like bind:9.18")
@@ -39,7 +39,7 @@ def _software(value: object) -> str:
 
 
 def _check_software(values: Values) -> Ending | None:
-    """Before anybody is registered."""
+    """Refuses an option --software that does not fit the others, before the subscriber is registered."""
     software = values["software"]
     if software and not values["zones"]:
         return Ending(2, "--software is for zones: expected a --zone as well")
@@ -49,8 +49,8 @@ def _check_software(values: Values) -> Ending | None:
 
 
 def _added(done: Document, values: Values) -> None:
-    """What this subscriber needs: its token for lists; for zones its key, or the address that it is known by, and its
-    program's configuration."""
+    """Prints what the subscriber needs: its token for lists; for zones its key, or the address that it is known by, and
+    the configuration of its program."""
     if values["lists"]:
         _show_lists(done, values["lists"])
     if values["lists"] and values["zones"]:
@@ -116,7 +116,7 @@ def _show(one: Document, values: Values) -> None:
 
 
 def _secondary(found: Document) -> str:
-    """What it holds; and what it was sent, where it has not shown yet that it holds that."""
+    """A secondary in a line: the serial that it holds, and the one that it was sent, where that is another."""
     held, sent, lag = found["serial"], found.get("sent"), found["lag"]
     parts = [f"{found['address']} at {serial(held)}"]
     if sent not in (None, held):

@@ -12,8 +12,8 @@ import click
 if TYPE_CHECKING:
     from rich.text import Text
 
-FOLDED: Final = 24  # characters for which the last column, and one that may be folded, takes the place of others
-SHORTEST: Final = 12  # characters that it has at least
+FOLDED: Final = 24  # characters of a folded column below which columns of `least` are left out instead
+SHORTEST: Final = 12  # the fewest characters of a folded column
 GAP: Final = 1  # characters between two columns
 COLOURS: Final = {
     "failed": "bold red",
@@ -24,7 +24,7 @@ COLOURS: Final = {
     "FROZEN": "bold yellow",
     "quarantine": "yellow",
 }
-"""Of words in the cells of a column that is `coloured`; the column HELD is so as a whole."""
+"""Styles of words in the cells of `coloured` columns; every cell of the column HELD has its style."""
 
 Cells = Sequence[str]
 
@@ -37,11 +37,11 @@ def table(
     folded: Cells = (),
     coloured: Cells = (),
 ) -> None:
-    """A table on a terminal; in a pipe, lines with columns apart by tabs, all of them, below their headers.
+    """Prints a table on a terminal; in a pipe, a line of headers and lines of all columns, separated by tabs.
 
-    Where the terminal is narrow, the columns of `least` go, the first of them first, until the others fit. The last
-    column and those of `folded` are folded; the others stay whole, so that an id can be copied. Rows of keys and values
-    have no headers.
+    On a narrow terminal columns of `least` are left out, the first of them first, until the others fit. The last column
+    and those of `folded` are folded; the others are not, so that an id can be copied. Rows of keys and values have no
+    headers.
     """
     shown = [[_cell(value) for value in row] for row in rows]
     if not os.isatty(1):
@@ -73,7 +73,7 @@ def table(
 
 
 def _fitting(widths: Sequence[int], folds: Collection[int], least: Iterable[int], width: int) -> list[int]:
-    """The numbers of the columns that are shown."""
+    """The indexes of the columns that are shown at this width."""
     kept = list(range(len(widths)))
     for number in least:
         if _needed(kept, widths, folds, FOLDED) > width:
@@ -82,7 +82,7 @@ def _fitting(widths: Sequence[int], folds: Collection[int], least: Iterable[int]
 
 
 def _needed(kept: Sequence[int], widths: Sequence[int], folds: Collection[int], least: int) -> int:
-    """Characters of a line in which a column that is folded has `least`, or all that it needs."""
+    """The width of a line in which each folded column has `least` characters, or fewer if it needs fewer."""
     return sum((min(widths[n], least) if n in folds else widths[n]) + GAP for n in kept) - GAP
 
 
@@ -109,12 +109,12 @@ def _cell(value: object) -> str:
 
 
 def counts(figures: Mapping[str, object]) -> str:
-    """Figures by their names, in a line."""
+    """Names and figures in one line: `public_suffix 3, type ip 9`."""
     return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in figures.items())
 
 
 def counted(figures: Mapping[str, int]) -> str:
-    """Their sum, and they: `12 (public_suffix 3, type ip 9)`, `0` where there are none."""
+    """The sum of the figures, then each: `12 (public_suffix 3, type ip 9)`; `0` where there are none."""
     return f"{sum(figures.values())} ({counts(figures)})" if figures else "0"
 
 
@@ -134,7 +134,7 @@ def age(seconds: float | None) -> str:
 
 
 def until(seconds: float | None) -> str:
-    """When something is due, in so many seconds."""
+    """A time that is `seconds` ahead: `in 5 min`, or `now`; "" for None."""
     if seconds is None:
         return ""
     return "now" if seconds < 1 else f"in {age(seconds)}"
@@ -146,5 +146,5 @@ def took(seconds: float) -> str:
 
 
 def since(time: str) -> str:
-    """How long ago a time of a document (RFC 3339) was."""
+    """The time span since a time in RFC 3339."""
     return age(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()))

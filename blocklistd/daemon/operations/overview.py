@@ -41,7 +41,7 @@ class Overview:
         return dict(status.withheld(connection, config, config.lists))
 
     async def status(self) -> Document:
-        """What can't be read of it is empty, and an alarm: the rest is told all the same."""
+        """The document of `status`. A part that can't be read is empty, and a line in `alarms` says so."""
         alarms = self._wrong()
 
         async def part(name: str, read: Callable[[Connection], Document], empty: Document) -> Document:

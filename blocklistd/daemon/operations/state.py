@@ -1,4 +1,4 @@
-"""What a command does with all of the daemon: the configuration read again, all numbers begun anew."""
+"""The operations on the daemon as a whole: `reload` and `start-above`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class StateOperations:
-    """`resume` serves what the store has, as a start does. `reload` answers what changed."""
+    """`resume` serves what the store has, as a start does. `reload` reloads, and returns the changes."""
 
     def __init__(
         self,
@@ -36,8 +36,8 @@ class StateOperations:
         self._reload = reload
 
     async def reload(self, act: Act) -> Document:
-        """Reads the configuration again: what changed, or every error. Raises StoreError where a part of the state
-        keeps it from running."""
+        """Reloads; returns the changes, or every error of the configuration. Raises StoreError where a file can't be
+        read, or where the daemon is halted."""
         try:
             changed = await self._reload()
         except ConfigError as error:
@@ -55,8 +55,8 @@ class StateOperations:
         return {"errors": [], "changed": [{"key": key, "change": change} for key, change in changed]}
 
     async def start_above(self, number: int, act: Act) -> Document:
-        """Whoever begins anew has looked at the clock as well. Raises RefusedError for a number that is too low or too
-        high."""
+        """Begins a new session with all numbers above `number`, and believes the clock: who runs this has checked it.
+        Raises RefusedError for a number that is too low or too high."""
         self._clock.believe()
         database, now = self._resources.database, self._resources.clock()
         marks = self._resources.high_water.marks

@@ -1,4 +1,4 @@
-"""UDP answers leave from the address that was asked (ip(7), ipv6(7)), whatever the addresses of the host."""
+"""Sends each UDP answer from the address that the request was sent to (ip(7), ipv6(7)): a host may have several."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ancillary = tuple[int, int, bytes]
 
 
 def keep_address(bound: socket.socket) -> None:
-    """From now on each datagram comes with the address that it was sent to."""
+    """Makes the kernel add the destination address to each datagram that arrives, as ancillary data."""
     if bound.family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
@@ -23,7 +23,7 @@ def keep_address(bound: socket.socket) -> None:
 
 
 def asked_address(ancillary: Iterable[Ancillary]) -> list[Ancillary]:
-    """The ancillary data of an answer to a datagram that came with these."""
+    """The ancillary data to send an answer with, from those of the request."""
     return [_back(item) for item in ancillary if _is_pktinfo(item)]
 
 
@@ -32,7 +32,7 @@ def _is_pktinfo(item: Ancillary) -> bool:
 
 
 def _back(item: Ancillary) -> Ancillary:
-    """The address that was asked, as the one to answer from (ip(7): ipi_spec_dst; the interface is left open)."""
+    """Turns the destination of a request into the source of its answer (ip(7): ipi_spec_dst); no interface is set."""
     level, kind, data = item
     if level == socket.IPPROTO_IPV6:
         return level, kind, data[:16] + struct.pack("@i", 0)

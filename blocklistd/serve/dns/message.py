@@ -36,7 +36,8 @@ LABEL: Final = 63  # octets of a label, and of a name on the wire (RFC 1035 2.3.
 NAME: Final = 255
 POINTER: Final = 0xC0
 RECORDS: Final = 1, 1, 2
-"""Records that a request can need behind its question: an answer (NOTIFY's SOA), an IXFR's SOA, OPT and TSIG."""
+"""The most records of a request in its answer (NOTIFY's SOA), authority (IXFR's SOA) and additional (OPT, TSIG)
+sections."""
 
 
 class Malformed(Exception):
@@ -67,10 +68,10 @@ class Query:
 
 
 def parse(wire: bytes) -> Query:
-    """Reads a request; raises Malformed. Never anything else, whatever the bytes.
+    """Parses a request. Raises Malformed and nothing else, whatever the bytes.
 
-    A stranger's message costs a bounded time: its size and the counts in its header are looked at before any name, and
-    names that nobody needs are skipped.
+    The time is bounded: the size and the counts in the header are checked before any name is read, and names that are
+    not needed are skipped.
     """
     if len(wire) < HEADER:
         raise Malformed
@@ -114,7 +115,7 @@ def _parse(wire: bytes, ident: int, flags: int, opcode: int, counts: list[int]) 
                 payload = min(max(rclass, LEAST_PAYLOAD), PAYLOAD)
             elif rtype == TSIG:
                 if section != 2 or index != count - 1 or rclass != ANY or ttl:
-                    raise ValueError  # RFC 8945 4.2, 5.1: so and last, or the message is malformed
+                    raise ValueError  # RFC 8945 4.2, 5.1: TSIG is the last record, of class ANY, with TTL 0
                 tsig = _tsig(wire, start, data, at)
     if at != len(wire):
         raise ValueError
@@ -136,7 +137,7 @@ def _tsig(wire: bytes, start: int, data: int, end: int) -> Record:
 
 
 def _skip(wire: bytes, at: int) -> int:
-    """Where the name that begins at `at` ends. Pointers are not followed. Raises ValueError, IndexError."""
+    """The offset after the name that begins at `at`. Pointers are not followed. Raises ValueError, IndexError."""
     start = at
     while length := wire[at]:
         if length >= POINTER:
@@ -148,9 +149,10 @@ def _skip(wire: bytes, at: int) -> int:
 
 
 def _name(wire: bytes, at: int) -> tuple[bytes, int]:
-    """A name in lower case without compression, and where it ends (RFC 1035 4.1.4). Raises ValueError, IndexError.
+    """A name in lower case, uncompressed, and the offset after it (RFC 1035 4.1.4). Raises ValueError, IndexError.
 
-    A pointer leads back, and to a label: a chain of pointers, which nobody writes, could be as long as the message.
+    A pointer must lead back, to a label. A pointer to a pointer is refused: a chain of them could be as long as the
+    message, and no software writes one.
     """
     end = _skip(wire, at)
     labels, size = [], 1

@@ -32,8 +32,8 @@ _NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One message; `asked` is what for, of a few words, `rcode` what it says, with OPT's bits (RFC 6891 6.1.3).
-    `refused` is why a client is refused, for the log, and `who` its subscriber or the name of its key."""
+    """One answer. `asked`: the kind of query, of a small set for metrics; `rcode`: with OPT's bits (RFC 6891 6.1.3);
+    `refused`: why the client is refused, for the log ("" where it is not); `who`: its subscriber or its key's name."""
 
     wire: bytes
     asked: str = "malformed"
@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """REFUSED; `why` is for the log, for a client hears the same whatever the reason."""
+    """The answer REFUSED. `why` is for the log; the client gets the same answer whatever the reason."""
 
     why: str
 
@@ -61,8 +61,8 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A secondary that asked while the zone was at `current`: for a transfer from `serial` (None: it has nothing, or
-    did not say), or, as a `poll`, for the SOA."""
+    """A request of an entitled secondary while the zone was at `current`: for a transfer from `serial` (None: it named
+    none), or, with `poll`, for the SOA."""
 
     peer: Peer
     zone: bytes
@@ -75,12 +75,13 @@ class Seen:
 def respond(
     wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool
 ) -> tuple[Reply | Transfer | None, Seen | None]:
-    """The answer (None: silence) and who was seen. Never raises, whatever the bytes. `clocks`: as `time_for`."""
+    """The answer (None: send nothing), and the secondary that asked, if it is entitled. Never raises, whatever the
+    bytes. `clocks` as in `time_for`."""
     try:
         query = dm.parse(wire)
     except Malformed as malformed:
         return (Reply(malformed.answer) if malformed.answer else None), None
-    if zones.halted:  # never an answer that a secondary could take for the end of a key or a zone
+    if zones.halted:  # REFUSED or NOTAUTH could make a secondary give up its zone
         return Reply(dm.answer(query, dm.SERVFAIL), _asked(query), dm.SERVFAIL), None
     key, now = None, time_for(query, clocks)
     if query.tsig is not None:
@@ -102,8 +103,8 @@ def respond(
 
 
 def time_for(query: Query, clocks: tuple[int, ...]) -> int:
-    """The time of the exchange, in Unix seconds: of ours, the nearest to that by which the request was signed. Where
-    they differ, one is wrong, and who asks may know which."""
+    """The time by which to check and sign, in Unix seconds: that of our clocks which is nearest to the request's. Where
+    our clocks differ, one of them is wrong, and the signed time of the request shows which."""
     if query.tsig is None:
         return clocks[0]
     signed = query.tsig.time
@@ -111,7 +112,7 @@ def time_for(query: Query, clocks: tuple[int, ...]) -> int:
 
 
 def _who(query: Query, zones: Zones) -> str:
-    """The subscriber whose key a request names, or what it names instead, made fit for a log."""
+    """The subscriber whose key a request names, or the unknown name of the key, with unsafe characters replaced."""
     if query.tsig is None:
         return ""
     subscriber = zones.subscriber(query.tsig.name)

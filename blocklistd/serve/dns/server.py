@@ -43,9 +43,8 @@ _DATAGRAM: Final = 4096
 
 
 class DnsServer:
-    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks, `sent` of each one to which a
-    serial was sent to its end. `clocks` answers Unix seconds: the time that is believed, and, where it may differ, the
-    system's."""
+    """Listens, answers, notifies. `seen` is called for each request of an entitled secondary, `sent` after each
+    complete transfer. `clocks` answers Unix seconds: the believed time, and the system's where that may differ."""
 
     def __init__(
         self,
@@ -73,7 +72,7 @@ class DnsServer:
         self._datagrams: list[socket.socket] = []
         self._connections = connections if connections is not None else Connections()
         self._tasks: set[asyncio.Task[None]] = set()
-        """One for each connection."""
+        """The task of each connection."""
         self._idle: set[asyncio.StreamWriter] = set()
         """Connections that wait for a request."""
         self._stopping = False
@@ -160,7 +159,9 @@ class DnsServer:
     def _connected(
         self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[None, None, None]:
-        accepted.transport = writer.transport  # before its task's first turn, so that it can be aborted
+        accepted.transport = (
+            writer.transport
+        )  # here, so that the connection can be aborted before its task's first step
         return self._serve(accepted, reader, writer)
 
     async def _serve(self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,7 +203,7 @@ class DnsServer:
                 return
             if seen is not None:
                 if not self._has_place(accepted, seen.peer):
-                    return  # whoever is refused stays idle: a stranger that reads no answers makes room as well
+                    return  # a refused client's connection stays idle, so that it can be closed for another
                 self._seen(seen)
             if isinstance(answer, Reply):
                 self._count("tcp", accepted.address, answer)
@@ -214,7 +215,7 @@ class DnsServer:
                     self._sent(seen, serial)
 
     def _has_place(self, accepted: Accepted, peer: Peer) -> bool:
-        """Counts the connection as the subscriber's from now on, unless that has no place left."""
+        """Counts the connection for the subscriber from now on. False where the subscriber is at its bound."""
         accepted.begin()
         if accepted.move(Holder("subscriber", peer.subscriber), self._connections.bounds.per_subscriber):
             return True
@@ -227,7 +228,7 @@ class DnsServer:
             self._refusals.tell(address, answer.who, answer.refused)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
-        """The serial that was sent to its end; None where the zone's files are damaged."""
+        """Sends the zone or a difference. The serial that was sent completely; None where the files are damaged."""
         query = transfer.query
         asked = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
@@ -330,7 +331,7 @@ class DnsServer:
 
 
 async def _send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
-    if writer.is_closing():  # uvloop raises RuntimeError for what is written then
+    if writer.is_closing():  # uvloop raises RuntimeError for a write to a closing transport
         raise ConnectionResetError("the client went away")
     writer.write(data)
     async with asyncio.timeout(WRITE_STALL):
@@ -338,7 +339,7 @@ async def _send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
 
 
 async def _flushed(writer: asyncio.StreamWriter) -> None:
-    """Waits until the kernel has all of it. Raises OSError, TimeoutError."""
+    """Waits until the kernel has taken all bytes. Raises OSError, TimeoutError."""
     transport = writer.transport
     low, high = transport.get_write_buffer_limits()
     transport.set_write_buffer_limits(0)

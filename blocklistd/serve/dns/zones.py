@@ -59,11 +59,11 @@ class Zones:
         self._views: dict[bytes, ZoneView | None] = {}
         self._keys: dict[bytes, tuple[Key, Peer]] = {}
         self._networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
-        """The peers of each network, by IP version and prefix length, the longest first: a stranger's question costs a
-        look-up for each length, and not one for each subscriber."""
+        """The peers by network, by IP version and prefix length, the longest first: an unsigned query costs one look-up
+        for each length instead of one for each subscriber."""
         self.peers: tuple[Peer, ...] = ()
         self.halted = False
-        """Nothing is served to anybody: who may have what is not known for sure."""
+        """Whether every query is answered SERVFAIL, since the state is not the newest or is damaged."""
 
     def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Which zones there are; one that is new has no version yet."""
@@ -102,7 +102,7 @@ class Zones:
         return found[0] if found else None
 
     def subscriber(self, name: bytes) -> str | None:
-        """Whose key has this name."""
+        """The subscriber whose key has this name."""
         found = self._keys.get(name)
         return found[1].subscriber if found else None
 

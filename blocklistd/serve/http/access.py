@@ -1,4 +1,4 @@
-"""Who asks: a subscriber by its bearer token (RFC 6750), from which address, and whether it has a place."""
+"""Authenticates a request by its bearer token (RFC 6750), and counts its connection for the subscriber."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
 
 
 class Unauthorized(Problem):
-    """Problem 401; `reason` is for the log, `subscriber` whose token it was. Who asks again makes another connection:
-    what else was sent on this one is not read."""
+    """Problem 401, which closes the connection: nothing else that was sent on it is read. `reason` is for the log;
+    `subscriber` is the owner of a revoked token."""
 
     ends_connection = True
 
@@ -39,41 +39,41 @@ class Unauthorized(Problem):
 
 
 class Access:
-    """The subscribers by the digest of their token, in memory: a request asks neither database nor disk.
+    """The subscribers by the digest of their token, in memory: a request needs neither database nor disk.
 
-    `connections` are the feed's. Behind `trusted_proxies` the address is the one that they name.
+    `connections` are the feed's. For a connection from `trusted_proxies` the client's address is the one in its
+    X-Forwarded-For.
     """
 
     def __init__(self, connections: Connections | None = None, clock: Clock = utc_now) -> None:
         self.connections = connections if connections is not None else Connections()
         self._clock = clock
         self.seen: dict[SubscriberId, datetime] = {}
-        """When each subscriber last asked for anything, with a valid token. In memory: after a restart seen anew."""
+        """When each subscriber last made a request with a valid token. In memory: empty after a restart."""
         self.trusted_proxies: tuple[Network, ...] = ()
         self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
         self._revoked: Mapping[str, SubscriberId] = {}
         self._by_header: dict[str, Subscriber] = {}
         self.halted: str | None = None
-        """Why nothing is served to anybody: who may have what is not known for sure."""
+        """Why every request is answered 503, valid token or not; None unless the daemon is halted."""
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
-        """Takes over who is known from now on; requests under way go on to their end."""
+        """Replaces the known subscribers. Requests under way go on to their end."""
         self._by_token = {token: who for token, who in by_token.items() if who.revoked is None}
         self._revoked = {token: who.id for token, who in by_token.items() if who.revoked is not None}
         self._by_header = {}
 
     def subscriber(self, authorization: str | None) -> Subscriber:
-        """Raises Unauthorized, or Problem 503 while nothing is served. Tokens are compared as hashes in a dict: what
-        its timing tells leads to no token.
+        """The subscriber of an Authorization header. Raises Unauthorized, or Problem 503 while nothing is served.
 
-        A header that was right is known as it stands the next time, until the subscribers change; by its own hash,
-        which is keyed anew in every process.
+        Tokens are looked up by their hash, so timing reveals no token. A valid header is recognised again without
+        hashing its token, until the subscribers change; Python's own hash of it has another key in every process.
         """
         if self.halted is not None:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "nothing is served until an operator has looked after the state: keep what you have",
+                "nothing is served until an operator has repaired the publisher's state: keep what you have",
                 {"Retry-After": "60"},
             )
         known = self._by_header.get(authorization or "")
@@ -87,19 +87,20 @@ class Access:
         if found is None and hashed in self._revoked:
             raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
         if found is None:
-            raise Unauthorized("its token is nobody's")
+            raise Unauthorized("its token is unknown")
         if authorization is not None and len(self._by_header) < KNOWN_HEADERS:
             self._by_header[authorization] = found
         return found
 
     def whose(self, accepted: Accepted) -> tuple[Holder, int]:
-        """The holder of a new connection, and its bound. A trusted proxy's is counted once it asks for somebody."""
+        """The holder of a new connection, and its bound. One from a trusted proxy has no bound until its first
+        request, which names the client's address."""
         if is_in(accepted.address, self.trusted_proxies):
             return Holder("proxy", accepted.address), NO_BOUND
         return address_holder(accepted.address), self.connections.bounds.per_address
 
     def enter(self, request: web.BaseRequest) -> Subscriber:
-        """Who asks; the connection is the subscriber's from now on.
+        """The subscriber of a request, for whom the connection is counted from now on.
 
         Raises Unauthorized, and Problem 429 where the subscriber, or the address behind a proxy, has no place left.
         """
@@ -119,7 +120,7 @@ class Access:
         return found
 
     def _forwarded(self, headers: Sequence[str]) -> str | None:
-        """The last address that is no trusted proxy's: what stands before it, anybody may have written."""
+        """The last address in X-Forwarded-For that is no trusted proxy's; any client can write those before it."""
         for part in reversed(",".join(headers).split(",")):
             try:
                 address = plain(part.strip().removeprefix("[").removesuffix("]"))

@@ -115,11 +115,11 @@ class Catalogue:
         return self._views.get(ListId(list_id))
 
     def configure(self, lists: Iterable[str]) -> None:
-        """These are the lists that there are, whether they can be served or not."""
+        """Sets the names of all configured lists, whether they can be served or not."""
         self._configured = frozenset(lists)
 
     def is_missing(self, list_id: str) -> bool:
-        """Whether there is such a list, and it can't be served."""
+        """Whether the list is configured and can't be served."""
         return list_id in self._configured and ListId(list_id) not in self._views
 
     def publish(self, new: ListView) -> None:

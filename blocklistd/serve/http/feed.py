@@ -138,7 +138,7 @@ class Feed:
         return await _file(request, f"{view.session}-{start}-{end}", open_file)
 
     def _look_ahead(self, request: web.BaseRequest, view: ListView, what: str, number: int, ours: int) -> None:
-        """Who asks for a number above ours has it from somewhere."""
+        """Raises an alarm where a subscriber asks for a number above ours: it must have been given it before."""
         if number > ours:
             who = self._access.subscriber(request.headers.get("Authorization")).id
             self._alarms.ahead(f"list {view.id}", f"subscriber {who} asks for {what} {number} of list {view.id}", ours)

@@ -37,12 +37,12 @@ def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: f
 
 
 class Connection(web.RequestHandler):
-    """A connection with the bounds that aiohttp lacks: whose it is, the time to the first request, the bytes of a
-    request, the time that a slow reader may take. Ends a long poll when its client leaves; answers a malformed request
-    without quoting it.
+    """A connection with the bounds that aiohttp lacks: of connections by holder, of the time to the first request, of
+    the bytes of a request, of the time that a slow reader may take. Ends a long poll when its client leaves; answers a
+    malformed request without quoting it.
 
-    The parser gets one head at a time, so that what a stranger sends behind a request that is refused costs nothing.
-    With `bodies` it gets all that comes.
+    The parser gets one head at a time: bytes that follow a refused request are never parsed. With `bodies` it gets
+    everything as it arrives.
     """
 
     def __init__(self, server: web.Server, accepted: Accepted, bodies: bool = False, **settings: Any) -> None:
@@ -51,9 +51,9 @@ class Connection(web.RequestHandler):
         self.bodies = bodies
         self.most = MAX_HEAD + MAX_REQUEST_BODY if bodies else MAX_HEAD
         self.parsed = b""
-        """What the parser has of the head that has not come to its end; all of a request with `bodies`."""
+        """What the parser has of an incomplete head; with `bodies`, all that it has of a request."""
         self.held = b""
-        """What came behind a head that is not answered yet."""
+        """Bytes that arrived after a head which is not answered yet."""
         self.answering = False
         self.asked = False
         """Whether a first request has come."""
@@ -67,7 +67,7 @@ class Connection(web.RequestHandler):
         asyncio.get_running_loop().call_later(FIRST_REQUEST, self.abort_if_silent)
 
     async def start(self) -> None:
-        if self.transport is not None:  # lost before its first turn: nobody asks anything
+        if self.transport is not None:  # None: the connection was lost before this task's first step
             await super().start()
 
     def data_received(self, data: bytes) -> None:
@@ -93,7 +93,7 @@ class Connection(web.RequestHandler):
             self.abort()
 
     def parse_head(self) -> None:
-        """Hands the parser what there is of the next head."""
+        """Gives the parser what has arrived of the next head."""
         if self.answering or not self.held:
             return
         known = len(self.parsed)
@@ -102,7 +102,7 @@ class Connection(web.RequestHandler):
         super().data_received((head + end)[known:])
 
     def answered(self) -> None:
-        """The request is over, and the next may begin, in a turn of its own."""
+        """The request is over. The next one begins in another turn of the loop."""
         self.answering = False
         if self.bodies:
             self.parsed = b""
@@ -155,7 +155,7 @@ class Connection(web.RequestHandler):
 
 
 def accepted_of(request: web.BaseRequest) -> Accepted:
-    """The connection that a request came on."""
+    """The connection on which a request arrived."""
     connection = request.protocol
     assert isinstance(connection, Connection)
     return connection.accepted

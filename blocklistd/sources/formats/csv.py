@@ -1,5 +1,5 @@
-"""CSV (RFC 4180) with a header row, or `options.columns` in its place: `fields` names the columns, quoted fields may
-hold commas and newlines."""
+"""CSV (RFC 4180). `fields` names columns of the header row, or of `options.columns` where there is none. Quoted fields
+may hold commas and newlines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
     """Rejects: too-long, malformed (quotes), short-row (a configured column is cut off), long-row (more cells than the
-    header has, and not only empty ones: a delimiter in a value has cut it in two), not-utf8, no-value, no-type,
+    header, not all of them empty: an unquoted delimiter may have split a value), not-utf8, no-value, no-type,
     unknown-type. A configured column that the header does not have is as one that is empty everywhere, except the
     value's: without it this raises ParseError.
     """
@@ -135,7 +135,7 @@ class _Feed:
         self._size = 0
 
     def give_up(self) -> None:
-        """The row can't be read: all but its first line come again. Raises ParseError where too many did."""
+        """The row can't be read: all its lines but the first are read again. Raises ParseError where too many were."""
         self._may_reread -= len(self._row) - 1
         if self._may_reread < 0:
             raise ParseError("too many quotes that do not close: expected CSV with fields quoted as in RFC 4180")

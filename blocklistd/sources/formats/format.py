@@ -45,4 +45,4 @@ class Format:
     field_expected: str = ""
     """What to write instead, for the error where one does not match."""
     options: frozenset[str] = frozenset()
-    """Which of the source's `options` it knows."""
+    """The names of the source's `options` that the format has."""

@@ -15,14 +15,14 @@ from blocklistd.sources.formats.records import FormatOptions, Record, Reject, de
 
 _COMMENT: Final = re.compile(rb"#|;|//")
 _LOCAL: Final = frozenset({"localdomain", "localdomain4", "localdomain6", "localhost", "local"})
-"""Last labels of names that only a machine or its own network knows (RFC 6761, RFC 6762). Such files hold them, and
-names of one label, so that they can replace /etc/hosts: never an entry."""
+"""The last labels of local names (RFC 6761, RFC 6762). Lists hold such names, and names of one label, so that they can
+replace /etc/hosts; neither is an entry."""
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, no-address, no-name, no-type, unknown-type, and what is no name (kinds/name.py): one
-    such field, and the line is refused as a whole, for its other fields may be parts of that name. `#`, `;` and `//`
-    begin a comment anywhere."""
+    """Rejects: too-long, not-utf8, no-address, no-name, no-type, unknown-type, and the reasons of kinds/name.py. One
+    field that is no name refuses the whole line: its other fields may be parts of that name. `#`, `;` and `//` begin a
+    comment anywhere."""
     type = options.defaults.get("type", "")
     refusal = type_refusal(type)
     attributes = default_attributes(options)
@@ -55,7 +55,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 
 def _entry(field: str, type: str, options: FormatOptions) -> tuple[str, str] | None:
-    """The type and the name that a field means; None for a local name. Raises Refused where it is no name."""
+    """The type and the name of a field; None for a local name, or `0.0.0.0`. Raises Refused where it is no name."""
     if field == "0.0.0.0":  # `0.0.0.0 0.0.0.0` is in lists that many copy
         return None
     if options.wildcards and field.startswith("*."):
@@ -63,7 +63,7 @@ def _entry(field: str, type: str, options: FormatOptions) -> tuple[str, str] | N
     canonical = name(field)
     dot = canonical.rfind(".")
     if dot < 0 and field.endswith("."):
-        raise Refused("not-a-name")  # what a blank has cut off, as in `www. a.example`
+        raise Refused("not-a-name")  # part of a name that has a blank in it, as in `www. a.example`
     return None if dot < 0 or canonical[dot + 1 :] in _LOCAL else (type, canonical)
 
 

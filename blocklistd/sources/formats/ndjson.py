@@ -22,12 +22,12 @@ _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
 _NUMBER: Final = re.compile(_STRING + rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
 _KEY: Final = re.compile(rb"(" + _STRING + rb")[ \t\r\n]*(:)?|([{}])")
-_LARGEST: Final = b"1e308"  # for what is larger; no attribute takes it
+_LARGEST: Final = b"1e308"  # stands for every larger number: no attribute accepts either
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, not-json, duplicate-key (in one object: which value is meant?), no-value (absent,
-    empty or not a text), no-type, unknown-type."""
+    """Rejects: too-long, not-utf8, not-json, duplicate-key (twice in one object), no-value (absent, empty or not a
+    text), no-type, unknown-type."""
     pointers = _pointers(options)
     value_pointer = pointers["value"]
     type_pointer = pointers.get("type")
@@ -98,7 +98,8 @@ def _pointers(options: FormatOptions) -> dict[str, Pointer]:
 
 
 def _document(line: bytes) -> object:
-    """What the line says (RFC 8259); raises JSONDecodeError. A number that a double cannot hold is JSON, too."""
+    """Parses a line (RFC 8259). Numbers too large for a double, which orjson refuses, are valid. Raises
+    JSONDecodeError."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -113,8 +114,8 @@ def _is_too_large(number: bytes | None) -> bool:
 
 
 def _may_repeat(line: bytes, document: object) -> bool:
-    """Whether an object in the line may have a key twice. False where the line has no more commas than are between the
-    keys that are left, or as many keys as the document and nothing in it that could be taken for one or hide one."""
+    """Whether an object in the line may have a key twice; a fast test before `_repeats`. False where the line has only
+    as many commas as the parsed object needs, or only as many `":` and nothing that could hide or imitate one."""
     if isinstance(document, dict) and line.count(b",") == len(document) - 1:
         return False
     if b'\\"' in line or b"\\u0022" in line or b'" ' in line or b'"\t' in line or b'"\r' in line:
@@ -124,7 +125,7 @@ def _may_repeat(line: bytes, document: object) -> bool:
 
 
 def _repeats(line: bytes) -> bool:
-    """Whether an object in the line, which is JSON, has a key twice."""
+    """Whether an object in the line has a key twice. The line is valid JSON."""
     objects: list[set[str]] = []
     for text, colon, brace in _KEY.findall(line):
         if colon:

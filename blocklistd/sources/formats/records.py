@@ -16,7 +16,7 @@ from blocklistd.model import ATTRIBUTES, LEFT_OUT, UNBUILT_TYPES
 
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = re.compile(rb"(?:\0\0)?(?:\xff\xfe|\xfe\xff).{,256}\0|(?:[\x01-\x7f]\0){3}|(?:\0[\x01-\x7f]){3}", re.S)
-"""Its mark, which UTF-32 has too, and a zero soon; or ASCII with a zero beside each character."""
+"""The byte order mark of UTF-16 or UTF-32 with a zero soon after it; or ASCII with a zero beside each character."""
 _ARRAY: Final = re.compile(rb"\[(?:.*,)?[ \t\r]*")  # its first line, where there are more
 _CR: Final = re.compile(rb"\r[^\r\n]")
 _INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
@@ -24,7 +24,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ]|\Z)")
 DATES: Final = ("expires", "verified_at")
-"""Attributes that are a date, with or without a time."""
+"""The attributes that are dates, with or without a time."""
 WHITESPACE: Final = " \t\n\r\v\f"  # what bytes.strip takes away, and is trimmed from a value: ASCII's only
 
 
@@ -51,10 +51,10 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FormatOptions:
-    """A source's `fields` (where a record's parts are), `defaults` (for what a record does not say) and `options`.
+    """A source's `fields` (where a record's parts are), `defaults` (for parts that a record lacks) and `options`.
 
-    `columns` are those of a table without a header row. Lines that begin with `comment` are skipped; None is the
-    format's own. `wildcards`: `*.name` is the domain, and not refused.
+    `columns`: the columns of a table without a header row. Lines that begin with `comment` are skipped; None: the
+    format's default. `wildcards`: `*.name` is read as the domain `name` instead of being refused.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -68,8 +68,8 @@ class FormatOptions:
 def opening(body: Buffer, format: str) -> int:
     """Where the first line begins: behind the byte order mark, if there is one.
 
-    Raises ParseError for what can be no list at all: UTF-16, lines that end in CR alone, a JSON array as NDJSON, and
-    what begins with `<`: hotlines answer with their error page and status 200 more often than one would think.
+    Raises ParseError for what is certainly no list: UTF-16, lines that end in CR alone, a JSON array as NDJSON, and a
+    body that begins with `<`: hotlines often send their error page with status 200.
     """
     if _UTF_16.match(body[:512]):
         raise ParseError(

@@ -57,7 +57,7 @@ def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, 
 
 
 def _lines(octets: Octets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each line begins and ends, its newline not in it. Raises ParseError for more than MAX_HASHES."""
+    """The offsets of each line's beginning and end, without its newline. Raises ParseError for more than MAX_HASHES."""
     found: list[NDArray[np.int64]] = []
     for at in range(0, len(octets), _SCAN):
         found.append(np.flatnonzero(octets[at : at + _SCAN] == 10) + at)
@@ -94,7 +94,7 @@ def _sorted(octets: Octets, rows: NDArray[np.int64], width: int) -> tuple[NDArra
     del order
     same = numbers[1:] == numbers[:-1]
     tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
-    if len(tied):  # as far as the leading digits tell
+    if len(tied):  # rows whose leading digits are equal are sorted by all digits
         some = rows[tied]
         keys = [_numbers(octets, some, at) for at in range(width - _LEADING, 0, -_LEADING)]  # the last digits first
         keys.append(numbers[tied])

@@ -24,7 +24,7 @@ from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
 
 _CHUNK: Final = 8192  # lines written at once
-_LINE: Final = 66  # bytes of a text beside its characters, and of its place in a list that grows
+_LINE: Final = 66  # bytes that a str needs beside its characters, and for its place in a growing list
 _REJECT: Final = 20  # bytes of a refused record in the notes
 TAIL: Final = '"}'
 HEADS: Final = {kind: f'{{"type":"{kind}","value":"' for kind in KINDS}
@@ -44,7 +44,7 @@ class Reading:
     plain: bool = True
 
     def add(self, chunk: Reading) -> None:
-        """Takes over what the next chunk of the same body says; its line numbers are those of the body already."""
+        """Adds the reading of the body's next chunk, whose line numbers count from the beginning of the body."""
         self.lines += chunk.lines
         self.rejects += chunk.rejects
         self.dropped += chunk.dropped
@@ -53,15 +53,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a canonical file does not say of the body behind it: all lines of those keys that several records have (None
-    where these are more than MAX_NOTES), and (line number, reason) of the refused. With them a change of the body can
-    be followed without reading all of it."""
+    """What a canonical file does not show of its body: all lines of the keys that several records have (None where
+    these exceed MAX_NOTES), and the line number and reason of each refused record. With the notes the next pull needs
+    to read only what changed in the body."""
 
     multiples: list[str] | None
     rejects: list[tuple[int, str]]
 
     def to_bytes(self) -> bytes:
-        """Nothing where it would be more than MAX_NOTES: that is known before it is built."""
+        """The notes as JSON; empty where they would exceed MAX_NOTES, which is estimated before they are built."""
         if self.multiples is None or sum(map(len, self.multiples)) + _REJECT * len(self.rejects) > MAX_NOTES:
             return b""
         noted = orjson.dumps([self.multiples, self.rejects])
@@ -75,14 +75,15 @@ class Notes:
 
 @dataclass(slots=True)
 class Room:
-    """What may still be held in memory of a body. `take` comes before it is built: out of memory, a library may crash
-    instead of raising."""
+    """The memory that is left for a body's lines. Call `take` before they are built: a library that runs out of memory
+    may crash instead of raising."""
 
     bytes: int = MAX_READING
     rejects: int = MAX_REJECTS
 
     def take(self, lines: int, characters: int, rejects: int) -> None:
-        """Raises ParseError for more lines, of so many characters together, or rejects than there is room for."""
+        """Takes room for `lines` lines with `characters` characters in total, and for rejects. Raises ParseError where
+        there is too little."""
         self.bytes -= characters + _LINE * lines
         self.rejects -= rejects
         if self.bytes < 0:

@@ -1,7 +1,7 @@
-"""The job that checks the files of the intake job, after that has ended and in a sandbox of its own.
+"""The job that checks the files of the intake job, in a sandbox of its own, after the intake job has ended.
 
-A process that was taken over by a body can write anything. What has passed here has its form: canonical lines in their
-order, an overlay that fits what the source asserted before, notes that can be read again.
+A process that was taken over by a body can write anything. After this check the files have the right form: canonical
+lines in order, an overlay that fits what the source asserted before, notes that can be read again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from blocklistd.sources.intake.job import Findings, Order
 
 
 def check(order: Order, findings: Findings) -> dict[str, Any]:
-    """The job: `fits` says whether the files have their form, and the entries and rejects that the findings count."""
+    """The job. Answers `{"fits": bool}`: whether the files have the right form, and hold as many entries by type and
+    rejects by reason as the findings say."""
     with ExitStack() as stack:
 
         def opened(path: Path) -> Buffer:
@@ -67,7 +68,7 @@ def check(order: Order, findings: Findings) -> dict[str, Any]:
 
 
 def _fitting(look: Callable[[], Counter[str] | None]) -> Counter[str] | None:
-    """None for what has another form than it should."""
+    """The counts, or None where the file has not the right form."""
     try:
         return look()
     except (ValueError, TypeError, RecursionError):
@@ -75,7 +76,7 @@ def _fitting(look: Callable[[], Counter[str] | None]) -> Counter[str] | None:
 
 
 def _block(block: bytes) -> Answer:
-    """The entries by type, and the first and the last line."""
+    """For one block: the entries by type (None: not the right form), and its first and last line."""
     types = _fitting(lambda: count(block))
     last = block.rfind(b"\n", 0, -1) + 1
     return {"types": types}, block[: block.find(b"\n") + 1] + block[last:-1]
@@ -96,7 +97,8 @@ def _canonical(answers: Iterable[Answer]) -> Counter[str]:
 
 
 def _changed(before: Overlay, written: bytes, base: str, known: Counter[str]) -> Counter[str]:
-    """The entries by type once an overlay, which is to fit what there was before, is in its place."""
+    """The entries by type after the overlay `written` replaces `before`; `known`: those before. Raises ValueError where
+    it does not fit the same base, or is not written as Overlay writes it."""
     after = Overlay.read(before.base, written)
     if base_of(written) != base or b"".join(after.write(base)) != written:
         raise ValueError("another base, or another way to write it")
@@ -110,12 +112,13 @@ def _changed(before: Overlay, written: bytes, base: str, known: Counter[str]) ->
 
 
 def _types(lines: Iterable[bytes]) -> Counter[str]:
-    """Of lines that were checked before."""
+    """Counts lines by type. The lines were checked before."""
     return Counter(type_and_value(line)[0].decode() for line in lines)
 
 
 def _check_notes(written: bytes, findings: Findings) -> Counter[str]:
-    """Notes of the rejects that were counted, and of entries."""
+    """The rejects by reason that the notes name. Raises ValueError where these are not those of the findings, or the
+    notes have another form."""
     if not written:
         return Counter()  # too much to note
     notes = Notes.from_bytes(written)

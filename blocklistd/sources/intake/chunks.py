@@ -17,7 +17,7 @@ from blocklistd.sources.intake.canonical import HEADS, TAIL, Reading, read
 
 CHUNK: Final = 4 << 20  # bytes read at a time
 
-_VALUE: Final = re.compile("[a-z0-9_-]")  # how those begin that are canonical as they stand
+_VALUE: Final = re.compile("[a-z0-9_-]")  # the first character of a canonical value
 
 Reader = Callable[[bytes], Reading]
 
@@ -28,7 +28,7 @@ def is_bulk(format: str, options: FormatOptions) -> bool:
 
 
 def _values_stand(format: str, options: FormatOptions) -> bool:
-    """Whether a line that is a value is that value: no comment begins like one."""
+    """Whether every line that looks like a value is one: the format has one a line, and no comment begins like it."""
     return FORMATS[format].one_value_a_line and not _VALUE.match(options.comment or "#")
 
 

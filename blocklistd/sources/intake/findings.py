@@ -1,6 +1,6 @@
-"""What the jobs that read hostile bytes answer, validated outside of them: such a process may have been taken over.
+"""Validates the answers of the jobs that read hostile bytes, in the daemon: the job may have been taken over.
 
-An answer that does not fit is the job's fault, a JobError of the cause `answer`, and the pull is not used.
+An answer of another form raises a JobError with the cause `answer`, and the pull fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REJECTS: Final = frozenset(
         *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
     )
 )
-"""Why a record is no entry."""
+"""All reasons for which a record is refused."""
 _MOST: Final = 2**53  # of any count: more is exact in no JSON
 _LAST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that can be written
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -63,8 +63,7 @@ def read_findings(answer: object, order: Order) -> Findings:
 
 
 def read_proven(answer: object) -> tuple[int, Proven]:
-    """The answer of the job `prove`: which of the candidates is the list, and what it is remembered by. Raises
-    JobError."""
+    """The answer of the job `prove`: the index of the candidate that is the list, and its proof. Raises JobError."""
     if not isinstance(answer, dict) or answer.keys() != {"listed", "signature", "signed_at"}:
         raise unfit()
     proven = Proven(_or_none(_digest, answer["signature"]), _or_none(_time, answer["signed_at"]))

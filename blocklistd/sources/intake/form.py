@@ -1,7 +1,7 @@
-"""Whether a file of canonical lines is one: sorted, a line for each (type, value), each as it would be written. Pure.
+"""Checks that a file holds canonical lines: sorted, one for each (type, value), each as intake writes it. Pure.
 
-A file is looked at in blocks of whole lines. One expression goes through most lines of a block at once; where it stops,
-the line is parsed and made canonical again.
+A file is checked in blocks of complete lines. One regular expression matches most lines of a block at once. A line
+where it stops is parsed and canonicalised again, and compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from blocklistd.sources.intake.canonical import HEADS
 
 _LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
 
-# What is canonical as it stands.
+# Patterns of values that are canonical; what they do not match is checked by `check_line`.
 _NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
 _HOST: Final = _NAME.replace("*+", "++", 1)
 _PATH: Final = r"[-A-Za-z0-9._~!$&'()*+,;=:@]"
@@ -35,19 +35,19 @@ _NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
 _IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
 _TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
 _MARKS: Final = (b"xn--", b"%", b"/.")
-"""What most blocks have nowhere: then a simpler expression does."""
+"""Most blocks have none of these anywhere; a simpler expression is then enough."""
 _LEADING: Final = 24
-"""Bytes by which most values are told apart, a multiple of 8; a line has more, with the head of the next one."""
+"""Leading bytes of values that are compared as numbers, a multiple of 8. They may reach into the next line."""
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
 _ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_NUMBER if name == "verifiers" else _TEXT})?' for name in ATTRIBUTES)
-# What follows a value.
+# Patterns for the rest of a line after its value.
 _NOTHING: Final = r'"\}'
 _ANYTHING: Final = r'"[^\n]*+'
 _PLAIN_ATTRIBUTES: Final = rf'"(?:\}}|{_ATTRIBUTES}\}})'
 
 
 def count(block: bytes) -> Counter[str]:
-    """The entries by type. Raises ValueError for what are no whole canonical lines in their order."""
+    """The entries by type. Raises ValueError unless the block is complete canonical lines in order."""
     if not block:
         return Counter()
     if not block.endswith(b"\n"):
@@ -76,14 +76,13 @@ def count(block: bytes) -> Counter[str]:
 
 
 def join(last: bytes, first: bytes) -> None:
-    """Raises ValueError where a block that begins with the line `first` does not go on behind one that ends with
-    `last`."""
+    """Raises ValueError unless the line `first` of a block may follow the line `last` of the block before."""
     if not (last < first and _parts(last)[:2] != _parts(first)[:2]):
         raise ValueError("lines are out of order, or there twice")
 
 
 def check_line(line: bytes) -> str:
-    """The type of the entry. Raises ValueError for what is no canonical line."""
+    """The type of the entry in a line, which has no newline. Raises ValueError unless the line is canonical."""
     kind, written, tail = _parts(line)
     value = orjson.loads(b'"%b"' % written) if b"\\" in written else written.decode()
     try:
@@ -97,9 +96,9 @@ def check_line(line: bytes) -> str:
 
 
 def _count_hashes(kind: str, block: bytes) -> int:
-    """How many lines, where all are hashes of one type with the same attributes; else 0: they are looked at one by one.
-    Raises ValueError as `count`."""
-    import numpy as np  # in the memory of the jobs alone
+    """The number of lines where all are hashes of one type with the same attributes; else 0: `count` then checks them
+    one by one. Raises ValueError as `count`."""
+    import numpy as np  # here, so that the daemon does not load it
 
     width, digits, head = block.index(b"\n") + 1, DIGITS[kind], len(HEADS[kind])
     if len(block) % width:
@@ -119,8 +118,8 @@ def _count_hashes(kind: str, block: bytes) -> int:
 
 
 def _count_plain(kind: str, block: bytes) -> int:
-    """How many lines, where all are of one type and canonical as they stand; else 0: they are looked at one by one.
-    Raises ValueError as `count`."""
+    """The number of lines where all are of one type and match the patterns above; else 0: `count` then checks them one
+    by one. Raises ValueError as `count`."""
     import numpy as np
 
     rows = np.frombuffer(block + bytes(_LEADING), np.uint8)
@@ -143,7 +142,7 @@ def _count_plain(kind: str, block: bytes) -> int:
         if len(tails) < len(ends) // 8 or not _matches(_plain(kind, _PLAIN_ATTRIBUTES, *properties), block):
             for tail in tails:
                 _check_tail(tail)
-        # the values themselves have to be others
+        # attributes may have decided the order: the values must differ as well
         values = np.where(np.arange(_LEADING) < (quotes - starts)[:, None], leading, 0).view(np.uint64)
         lower &= (values[:-1] != values[1:]).any(axis=1)
     for at in np.flatnonzero(~lower).tolist():
@@ -159,7 +158,7 @@ def _matches(plain: re.Pattern[bytes], block: bytes) -> bool:
 
 
 def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
-    """Raises ValueError where one of the lines, all of one type, is not canonical, or where a value is there twice."""
+    """Raises ValueError where one of these lines, all of one type, is not canonical, or a value occurs twice."""
     long = max(map(len, lines)) > MAX_NAME
     plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(mark in block for mark in _MARKS)) if head else None
     at, size = 0, len(block)
@@ -177,9 +176,8 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
 
 @cache
 def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
-    """As many lines as there are that are canonical as they stand, with `end` behind the value. The others say what may
-    be in them: more characters than a name may have, the beginning of an A-label, percent-encoding, segments that begin
-    with a dot."""
+    """The pattern of as many canonical lines as follow each other, with `end` after the value. The other arguments say
+    what a line may have: more characters than a name, an A-label, percent-encoding, segments that begin with a dot."""
     if kind in DIGITS:
         value = f"[0-9a-f]{{{DIGITS[kind]}}}"
     else:
@@ -192,7 +190,7 @@ def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots
 
 
 def _parts(line: bytes) -> tuple[str, bytes, bytes]:
-    """Type, value as it is written, and what follows behind the value."""
+    """Type, value as it is written, and the rest after the value. Raises ValueError."""
     found = _LINE.match(line)
     if found is None:
         raise ValueError("no canonical line")
@@ -201,7 +199,8 @@ def _parts(line: bytes) -> tuple[str, bytes, bytes]:
 
 @lru_cache(maxsize=4096)
 def _check_tail(tail: bytes) -> None:
-    """What follows a value: attributes that are known, sorted, fit, and are written as they would be."""
+    """Checks the rest of a line after its value: known attributes, sorted, valid, written as intake writes them. Raises
+    ValueError."""
     if tail == b"}":
         return
     written = b"{" + tail[1:]

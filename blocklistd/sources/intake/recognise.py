@@ -1,6 +1,6 @@
-"""What a body is of which no record could be read: files that people take for a list, named with what to do.
+"""Guesses what a body is when every record of it was refused, so that the error can say what to do. Pure.
 
-A guess, for the message alone: nothing is read by it. Pure.
+The guess is used in the message alone; it never decides how a body is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _URLS: Final = "these are URLs: expected `defaults.type: url`"
 _NAMES: Final = "these are names: expected `defaults.type: host` or `domain`"
 _POINTER: Final = "there is no value where `fields.value` points to"
 HINTS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
-"""All that `recognised` may answer."""
+"""Every text that `recognised` can return."""
 
 _PAGE: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
 _LONE_CR: Final = re.compile(rb"\r[^\r\n]")
@@ -39,7 +39,7 @@ _LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
     (_WILDCARDS, re.compile(rb"(?:\S+[ \t]+)?\*\.[^/\s]+")),
     (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
 )
-"""What most lines look like, whatever was expected."""
+"""A hint for bodies of which most lines match the pattern, whatever type was expected."""
 _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
@@ -55,7 +55,7 @@ def recognised(body: Buffer, start: int, format: str, options: FormatOptions) ->
     if _LONE_CR.search(sample):
         return _CR
     lines = [line for text in sample.split(b"\n") if (line := text.strip()) and not line.startswith(b"#")]
-    if format == "ndjson" and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+    if format == "ndjson" and lines and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
         return _POINTER
     if _DOCUMENT.match(sample):
         return _JSON

@@ -1,9 +1,9 @@
 """minisign: a signature beside the body. Pure: no clock, and no file but the given.
 
 Its format: an Ed25519 signature of the body (of its BLAKE2b-512 when prehashed, of the body itself in the legacy
-form), and a second one, over the first and the trusted comment, which usually holds the time of signing. What
-`minisign -V` takes is taken: its lines end in LF, perhaps behind a CR, comments are any bytes, nothing after the last
-line counts, and the first line of a public key may say anything.
+form), and a second one, over the first and the trusted comment, which usually holds the time of signing. Everything
+that `minisign -V` accepts is accepted: lines end in LF or CR LF, comments are any bytes, what follows the last line is
+ignored, and the first line of a public key may be anything.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Signature:
 
     @classmethod
     def parse(cls, text: bytes) -> Signature:
-        """Raises ValueError where it is none."""
+        """Parses a .minisig file. Raises ValueError where it is none."""
         untrusted, first, trusted, second = _lines(text, 4)
         if not (untrusted.startswith(b"untrusted comment: ") and trusted.startswith(b"trusted comment: ")):
             raise ValueError("no comments")
@@ -89,7 +89,7 @@ def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -
 
 @contextmanager
 def _whole(body: BinaryIO) -> Iterator[Any]:
-    """All of a body, mapped rather than read: a legacy signature is checked in one call.
+    """The whole body, mapped into memory rather than read: a legacy signature is checked in one call.
 
     A mapping of a file counts neither as the job's data (RLIMIT_DATA) nor as its own memory.
     """
@@ -111,7 +111,7 @@ def _lines(text: bytes, count: int) -> list[bytes]:
 
 
 def _decoded(line: bytes, length: int) -> bytes:
-    """Raises ValueError for what is no base64 of so many bytes."""
+    """Decodes base64. Raises ValueError unless that gives `length` bytes."""
     found = base64.b64decode(line, validate=True)
     if len(found) != length:
         raise ValueError("another length")

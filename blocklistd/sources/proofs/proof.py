@@ -67,14 +67,14 @@ class Proof:
     in_own_process: bool = False
     """True where `key` is a secret: no process that parses has it."""
     reasons: tuple[str, ...] = ()
-    """What errors of `verify` say: another text is replaced by a general one (sources/reasons.py)."""
+    """The texts of the errors of `verify`. Any other text is replaced by a general one (sources/reasons.py)."""
     imports: tuple[str, ...] = ()
     """Modules that `verify` imports: where it runs, no file can be opened any more."""
 
 
 def check_time(proven: Proven, now: datetime, max_future: timedelta) -> None:
-    """Raises VerifyError for what was signed further ahead of `now` than `max_future`: once accepted, it would make a
-    replay of all that is signed until then."""
+    """Raises VerifyError where the signed time is ahead of `now` by more than `max_future`: once accepted, everything
+    signed before that time would count as a replay."""
     if proven.signed_at is not None and proven.signed_at > (now + max_future).timestamp():
         raise VerifyError(
             f"signed at {_written(proven.signed_at)}, ahead of now by more than `verify.max_future`: is the clock of "

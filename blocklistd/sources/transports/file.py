@@ -24,7 +24,7 @@ NOT_BODIES: Final = (
     *(".part", ".partial", ".filepart", ".crdownload", ".tmp"),  # half of an upload
     *(".swp", ".bak", "~"),  # an editor's
 )
-"""No file of a drop folder whose name ends so, in any case, is a list."""
+"""A file in a drop folder whose name ends in one of these, in upper or lower case, is never a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def path_of(url: str) -> Path:
 
 
 def _complete(folder: Path, pattern: str) -> Iterator[tuple[int, str]]:
-    """The modification time (ns) and the name of each regular file that may be a list."""
+    """The modification time (ns) and the name of each regular file that may be the list."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name

@@ -35,12 +35,12 @@ EXPECTED: Final = "expected https:, or http: to loopback"
 
 
 class _TooManyInterim(aiohttp.ClientError):
-    """More answers 1xx than MAX_INTERIM."""
+    """The server sent more than MAX_INTERIM interim answers."""
 
 
 class _Answer(aiohttp.ClientResponse):
-    """An answer after at most MAX_INTERIM interim ones (RFC 9110 section 15.2). The library would take any number of
-    them, one after another, without a turn for any other task."""
+    """An answer after at most MAX_INTERIM interim ones (RFC 9110 section 15.2). aiohttp itself reads any number of
+    them, without giving another task a turn."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         protocol = connection.protocol
@@ -240,7 +240,7 @@ def _reason(error: Exception) -> str:
 def _session() -> aiohttp.ClientSession:
     """Bytes as they are sent; no cookies; no proxies or passwords from the environment; `fetch` has the one timeout.
 
-    A connection is for one request: what a hotline sends on one that is kept open would be read without anybody asking.
+    Each request has its own connection: bytes that a hotline sends on an idle one would be read without bound.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),
@@ -264,13 +264,13 @@ def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
 
 
 def _transfer_codings(response: aiohttp.ClientResponse) -> list[str]:
-    """In the order in which they were applied (RFC 9112 section 6.1)."""
+    """The transfer codings in the order in which they were applied (RFC 9112 section 6.1)."""
     said = ",".join(response.headers.getall("Transfer-Encoding", []))
     return [coding.strip(" \t").lower() for coding in said.split(",")] if said else []
 
 
 def _is_framed(response: aiohttp.ClientResponse) -> bool:
-    """Whether a body that was cut can be told from a complete one. HTTP/1.0 knows no chunks (RFC 9112 section 6.1)."""
+    """Whether a truncated body can be told from a complete one. HTTP/1.0 has no chunks (RFC 9112 section 6.1)."""
     codings = _transfer_codings(response)
     if not codings:
         return "Content-Length" in response.headers

@@ -84,8 +84,8 @@ def fetch_signature(request: Request, url: str) -> str:
 
 
 def _in_loop(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """What `asyncio.run` does, in a process that starts no thread once it is in the filter, and ends after its answer:
-    all threads of the loop are started before, and none is waited for."""
+    """As `asyncio.run`, for a process that may start no thread once it is in the filter: all threads of the loop are
+    started first. None is joined at the end, since the process ends with its answer."""
     loop = asyncio.new_event_loop()
     threads = ThreadPoolExecutor(FETCH_THREADS)
     started = threading.Barrier(FETCH_THREADS)

@@ -157,8 +157,9 @@ class Transport:
     fetches_signatures: bool = False
     """Whether a signature can be fetched from such a URL."""
     has_folders: bool = False
-    """Whether a URL may name a folder, in which `pattern` says which files may be the list."""
+    """Whether a URL may name a folder; `pattern` then says which of its files may be the list."""
     reasons: tuple[str, ...] = ()
-    """What its errors say in a process of its own: another text is replaced by a general one (sources/reasons.py)."""
+    """The texts of its errors in a process of its own. Any other text is replaced by a general one
+    (sources/reasons.py)."""
     in_own_process: bool = True
     """Whether each request runs in a process of its own. False only for what streams bytes without reading them."""
