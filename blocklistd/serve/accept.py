@@ -15,7 +15,6 @@ import resource
 import socket
 import ssl
 import struct
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -93,8 +92,8 @@ class Acceptor:
         self._ceiling = None if reserved else file_ceiling()
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._above: deque[Accepted] = deque()
-        """Connections whose descriptor is in the reserve, the oldest first; some may have ended."""
+        self._above: list[Accepted] = []
+        """Connections whose descriptor is in the reserve; some may have ended since the last one was accepted."""
         self._short_at: float | None = None
         """When a connection last found no descriptor (the loop's time); None once the shortage is over."""
 
@@ -157,8 +156,7 @@ class Acceptor:
     def _has_descriptor(self, connection: socket.socket, accepted: Accepted) -> bool:
         """Whether a new connection may stay. While any connection has a descriptor of the reserve, each new one needs
         another to be closed for it: so lower descriptors become free."""
-        while self._above and self._above[0] not in self._connections:
-            self._above.popleft()
+        self._above = [one for one in self._above if one in self._connections]
         if self._ceiling is not None and connection.fileno() >= self._ceiling:
             self._above.append(accepted)
         if self._above:

@@ -106,6 +106,22 @@ def test_behind_a_trusted_proxy_the_address_is_the_one_it_names(access: Access) 
     assert access.connections.of(Holder("proxy", PROXY)) == 5, "those that named nobody, and who found no place"
 
 
+@pytest.mark.parametrize(
+    ("named", "address"),
+    [
+        ("198.51.100.7:1234", "198.51.100.7"),
+        ("[2001:db8:1::7]:1234", "2001:db8:1::7"),
+        ("[2001:db8:1::7]", "2001:db8:1::7"),
+        ("2001:db8:1::7", "2001:db8:1::7"),
+    ],
+)
+def test_a_proxy_may_name_the_port_too(access: Access, named: str, address: str) -> None:
+    access.trusted_proxies = (ipaddress.ip_network("192.0.2.0/24"),)
+    with pytest.raises(Unauthorized):
+        ask(access, connect(access, PROXY), ("X-Forwarded-For", named), token="wrong")
+    assert access.connections.of(address_holder(address)) == 1
+
+
 def test_nobody_else_says_where_it_asks_from(access: Access) -> None:
     made = connect(access, "198.51.100.7")
     with pytest.raises(Unauthorized):

@@ -123,12 +123,19 @@ class Access:
         """The last address in X-Forwarded-For that is no trusted proxy's; any client can write those before it."""
         for part in reversed(",".join(headers).split(",")):
             try:
-                address = plain(part.strip().removeprefix("[").removesuffix("]"))
+                address = plain(_without_port(part.strip()))
             except ValueError:
                 return None
             if not is_in(address, self.trusted_proxies):
                 return address
         return None
+
+
+def _without_port(text: str) -> str:
+    """An address as proxies write it: `192.0.2.1:1234` and `[2001:db8::1]:1234` too."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def _place(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
