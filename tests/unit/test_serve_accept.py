@@ -21,7 +21,7 @@ from blocklistd.serve.accept import file_ceiling
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.http.listener import Listener, accepted_of, bind, while_connected
 from tests.certificates import context_of, make_certificate
-from tests.unit.test_serve_http_listener import REQUEST, WITHIN, answer, end, hello
+from tests.unit.test_serve_http_listener import REQUEST, WITHIN, answer, end, hello, said
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Made = tuple[Listener, Connections]
@@ -170,7 +170,7 @@ async def test_whatever_clients_do_to_a_handshake_is_no_error(
         writer.write(sent)
         writer.transport.abort()
     await until(lambda: len(connections) == 0)
-    assert not caplog.records
+    assert not said(caplog)
 
 
 async def test_the_last_descriptors_are_the_operators(
@@ -192,7 +192,7 @@ async def test_the_last_descriptors_are_the_operators(
     assert await end(first[0]) == b""
     assert len(connections) < 5, "the bound of connections was not reached"
     assert await answer(*await connect(operators)) == b"hello"
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert said(caplog) == ["ERROR"]
     assert "LimitNOFILE" in caplog.text
 
 
@@ -217,7 +217,7 @@ async def test_running_out_of_descriptors_is_told_once_and_recovered_from(
     late = await connect(served)
     assert await answer(*late) == b"hello"
     assert await end(idle[0]) == b"", "it made room"
-    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert said(caplog) == ["ERROR", "INFO"]
 
 
 def test_a_quarter_of_few_descriptors_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
