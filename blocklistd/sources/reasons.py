@@ -21,7 +21,7 @@ from blocklistd.sources.intake.recognise import HINTS
 _TOKENS: Final = {
     "N": "[0-9]{1,20}",
     "TIME": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
-    "KEY": "[0-9A-F]{16}",
+    "KEY": "[0-9A-F]{1,16}",  # written without leading zeros
     "CODING": "(?:gzip|zstd)",
 }
 INTAKE: Final = (

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from blocklistd.client.sync import Options, sync_once
-from blocklistd.limits import MIB
+from blocklistd.limits import MIB, RESERVE
+from blocklistd.store.upkeep import RESERVED
 from tests.damage import fill
 from tests.peers import peer, unchecked
 from tests.sim.hotline import Fault, HotlineThread
@@ -246,6 +247,7 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
             daemon.pull("hotline")
             token = daemon.subscriber("isp", "national")
             live = daemon.snapshot("national", token)
+            daemon.wait_for(lambda: (state / RESERVED).exists() and (state / RESERVED).stat().st_size == RESERVE)
             fill(state, but=64 << 10)
             hotline.publish([*NAMES, "new.example"])
             failed = daemon.pull("hotline")
@@ -389,7 +391,8 @@ def test_a_read_only_state_dir_is_served_from(tmp_path: Path, hotline: HotlineTh
         synced = sync_once(client, lambda text: None)
         assert (synced.how, synced.version) == ("snapshot", 3)
         hotline.publish([*NAMES, "n4.new.example"])
-        assert b"read-only" in daemon.ask("source pull", source="hotline").body
+        failed = daemon.pull("hotline")
+        assert (failed["outcome"], "ead-only file system" in failed["reason"]) == ("failed", True)
         revoked = daemon.ask("subscriber revoke", id="leaver")
         assert revoked.status != 200
         assert b"is refused from now on" in revoked.body
