@@ -223,7 +223,7 @@ async def test_a_version_of_a_job_that_was_taken_for_dead_is_served(tmp_path: Pa
         versions.publish(new)
         return await run(*arguments, **more)
 
-    async def publish(list_id: ListId, version: Version) -> None:
+    async def publish(list_id: ListId, version: Version, *, new: bool = False) -> None:
         served.append(version)
 
     releases.run = run_after_the_other  # type: ignore[method-assign]
