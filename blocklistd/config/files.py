@@ -157,8 +157,9 @@ def authority(part: Part) -> None:
     """Checks that at least one of the certificates that a source pins is valid now."""
     ca = part.values.get("ca")
     found = chain(ca) if ca is not None and part.page.looks else []
-    valid = [(begins, ends) for begins, ends in found if begins <= utc_now() < ends]
-    _valid(part, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
+    if found:
+        valid = [(begins, ends) for begins, ends in found if begins <= utc_now() < ends]
+        _valid(part, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
 
 
 def _valid(part: Part, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:
