@@ -49,11 +49,12 @@ fuzz: $(STAMP)
 docs: $(STAMP)
 	@$(VENV)/bin/python -m blocklistd.cli.reference > docs/cli.md
 
-# The lock file names every package with its version and hashes; the project itself is installed in place.
-$(STAMP): requirements.lock setup.cfg pyproject.toml
+# The lock files name every package with its version and hashes: requirements.lock what production installs,
+# requirements-dev.lock that and the tests' own. The project itself is installed in place.
+$(STAMP): requirements.lock requirements-dev.lock setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tests/install-packages python3-venv
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

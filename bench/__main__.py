@@ -7,7 +7,21 @@ import sys
 
 from bench.compare import HEAD, Row
 
-BENCHES = ("lists", "changes", "diffs", "locks", "zones", "zone_changes", "polls", "latency", "memory", "start")
+BENCHES = (
+    *(
+        "lists",
+        "changes",
+        "diffs",
+        "locks",
+        "zones",
+        "zone_changes",
+        "polls",
+        "latency",
+        "memory",
+        "start",
+        "strangers",
+    ),
+)
 
 
 def main() -> int:

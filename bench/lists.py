@@ -106,13 +106,13 @@ class Took(NamedTuple):
 
 
 class Scene:
-    """A daemon with one list of one file, and a folder for the shell. No change of up to `free` entries is held."""
+    """A daemon with one list of one file, and a folder for the shell. No change is held."""
 
-    def __init__(self, folder: Path, type: str, free: int = 1_000_000) -> None:
+    def __init__(self, folder: Path, type: str) -> None:
         self.body = folder / "body"
         self.shell = folder.parent / "shell"
         self.shell.mkdir(exist_ok=True)
-        guards = {"min_entries": 0, "min_change": free}
+        guards = {"min_entries": 0, "min_change": 999_999_999}
         source = {
             "url": f"file:{self.body}",
             "format": "text",

@@ -52,7 +52,7 @@ class Scene:
                 "verify": {"method": "none"},
             }
 
-        free = {"min_entries": 0, "min_change": 2 * entries}
+        free = {"min_entries": 0, "min_change": 999_999_999}
         (folder / "daemon").mkdir(parents=True)
         self.daemon = Daemon(
             folder / "daemon",

@@ -178,7 +178,7 @@ class Ours:
             "max_bytes": "4GiB",
             "verify": {"method": "none"},
         }
-        guards = {"min_entries": 0, "min_change": 1_000_000}
+        guards = {"min_entries": 0, "min_change": 999_999_999}
         self.daemon = Daemon(
             self.folder,
             {

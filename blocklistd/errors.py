@@ -1,14 +1,16 @@
-"""Every error that blocklistd raises on purpose, cut by who must act.
+"""Every error that blocklistd raises on purpose, divided by who must act.
 
     BlocklistError
     ├── ConfigError            the administrator: the configuration file
     ├── SourceError            the hotline (or the way to it); the last good version stays live
-    │   ├── FetchError         nothing whole arrived
+    │   ├── FetchError         no complete body arrived
     │   ├── VerifyError        it does not prove its origin
     │   │   └── StaleError     it proves its origin, and is older than what was accepted
     │   ├── ParseError         it is not a list in the configured format
     │   └── JobError           the job that read it crashed, looped or ran into its limits
     ├── StoreError             the administrator: disk, database, state_dir
+    │   ├── DatabaseDamagedError   the database can't be read, or is none
+    │   ├── BehindError        a number is lower than one that was shown before
     │   ├── DamagedError       a sealed file is missing, or not what its name says
     │   └── FencedError        another daemon has taken the state_dir over
     ├── SigningError           the administrator: keys, root.json
@@ -43,6 +45,16 @@ class ConfigProblem:
     found: str
     expected: str
 
+    def document(self) -> dict[str, str | int]:
+        """As `--json` has it."""
+        return {
+            "file": str(self.file),
+            "line": self.line,
+            "key": self.key,
+            "found": self.found,
+            "expected": self.expected,
+        }
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.key}: found {self.found}, expected {self.expected}"
 
@@ -60,7 +72,7 @@ class SourceError(BlocklistError):
 
 
 class FetchError(SourceError):
-    """The body did not arrive whole within its limits."""
+    """No complete body arrived within the limits."""
 
 
 class VerifyError(SourceError):
@@ -85,6 +97,14 @@ class JobError(SourceError):
 
 class StoreError(BlocklistError):
     """The database or a sealed file can't be read or written, or is not what it should be."""
+
+
+class DatabaseDamagedError(StoreError):
+    """A page of the database can't be read, or the file is no database."""
+
+
+class BehindError(StoreError):
+    """A version or serial is lower than one that was shown before: it could stand for another content."""
 
 
 class DamagedError(StoreError):
@@ -118,18 +138,18 @@ class RefusedError(BlocklistError):
 
 
 def told(error: BaseException) -> str:
-    """What may be said of any error: one of ours in its words, another by its type alone, as `without_text`."""
+    """A safe message for any error: the text of a BlocklistError, of any other error its class name alone."""
     return str(error) if isinstance(error, BlocklistError) else type(error).__name__
 
 
 def without_text(error: BaseException) -> BaseException:
-    """An unexpected error's type and places, for a traceback; its message could hold what was being read."""
+    """A copy of an unexpected error for a traceback, without its message, which could hold what was being read."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
 @contextmanager
 def store_errors(place: Path) -> Iterator[None]:
-    """An OSError as a StoreError that says what to do."""
+    """Raises an OSError of the block as a StoreError that names `place` and says what to do."""
     try:
         yield
     except OSError as error:

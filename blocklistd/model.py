@@ -23,6 +23,10 @@ UNBUILT_TYPES = ("ip", "pdq", "photodna")
 """Types that hotlines list and `kinds` does not have: their records are left out, and don't count as rejected."""
 LEFT_OUT = "type-not-built"
 """The reason counted for a record of these types."""
+FRAGMENT = "fragment"
+"""The reason for a URL with a fragment and neither path nor query: without the fragment it is the host's front page."""
+WITHHELD = (LEFT_OUT, FRAGMENT)
+"""The reasons for records that are valid and withheld: they count as no fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
 """Attributes of a record beside type and value, sorted by name. `id` sorts between `expires` and `ref`."""
@@ -120,7 +124,9 @@ class IntakeReport:
     `body_sha256` is of the body as it arrived, `asserted` of its canonical lines (sorted, without ids); `types` counts
     the entries by type; `rejected` counts, by reason, the records that are not entries, and `first_rejected` gives the
     line number (from 1) of the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is
-    the time in the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself.
+    the time in the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself. `key`
+    is a fingerprint of the key that made the source's newest signature, `since` (RFC 3339) when the source first
+    asserted these lines; both are None in the reports of earlier versions.
     """
 
     body_sha256: Sha256
@@ -133,6 +139,8 @@ class IntakeReport:
     dropped_attributes: int = 0
     signature: Sha256 | None = None
     signed_at: int | None = None
+    key: Sha256 | None = None
+    since: str | None = None
 
     @property
     def entries(self) -> int:
@@ -140,8 +148,18 @@ class IntakeReport:
 
     @property
     def rejects(self) -> int:
-        """Rejected records, without those of types that are left out (LEFT_OUT)."""
-        return sum(count for reason, count in self.rejected.items() if reason != LEFT_OUT)
+        """How many records are `refused`."""
+        return sum(self.refused.values())
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Rejected records, by reason, without those that are WITHHELD."""
+        return {reason: count for reason, count in self.rejected.items() if reason not in WITHHELD}
+
+    @property
+    def withheld(self) -> dict[str, int]:
+        """Records that are WITHHELD, by reason."""
+        return {reason: count for reason, count in self.rejected.items() if reason in WITHHELD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +225,10 @@ class Candidate:
     """A change that was composed: a sealed delta against the live version `base` (0: there was none).
 
     A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
-    list has once it is released. `withheld` counts, by rule, what the list does not take of the entries that the change
-    touches; `suffixes` counts the changes by last label. `snapshot` is the snapshot of the version that the delta leads
-    to, if composing has written one: an approval then need not write it again.
+    list has once it is released. `withheld` counts, by rule, the asserted entries that the list then leaves out;
+    `suffixes` counts what is added, removed and changed, by last label (in a candidate of 0.2: their sum alone).
+    `snapshot` is the snapshot of the version that the delta leads to, if composing has written one: an approval then
+    need not write it again.
     """
 
     id: CandidateId
@@ -224,7 +243,7 @@ class Candidate:
     entries: int
     reasons: tuple[Reason, ...] = ()
     withheld: dict[str, int] = field(default_factory=dict)
-    suffixes: dict[str, int] = field(default_factory=dict)
+    suffixes: dict[str, Any] = field(default_factory=dict)
     snapshot: Sha256 | None = None
 
     def comes_from(self, change: Change, base: Version) -> bool:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from blocklistd.config import FeedTls, Secret
-from blocklistd.errors import SigningError
+from blocklistd.errors import ConfigError, SigningError
 
 
 def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
-    """Loads a chain and its key; raises SigningError where they can't be read or don't belong together.
+    """Loads a chain and its key. Raises SigningError where they can't be read or don't belong together.
 
-    Tried on a context of its own first: a pair that does not fit would leave a live one without any key.
+    They are tried on a separate context first: a pair that does not match would leave a live context without a key.
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
     _load(context, cert, key)
@@ -23,44 +23,63 @@ def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
 def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
     try:
         if key.path is not None:
-            context.load_cert_chain(cert, key.path)
+            context.load_cert_chain(cert, key.path, password=lambda: b"")  # else OpenSSL asks on the terminal
             return
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # OpenSSL reads files only; this one is 0600
             file.write(key.read())
             file.flush()
-            context.load_cert_chain(cert, file.name)
+            context.load_cert_chain(cert, file.name, password=lambda: b"")
     except OSError as error:  # ssl.SSLError is one
         reason = (error.reason or "not PEM") if isinstance(error, ssl.SSLError) else error.strerror
         raise SigningError(f"{cert} and its key: {reason}: expected a certificate and its own key in PEM") from error
 
 
-def server_context(cert: Path, key: Secret) -> ssl.SSLContext:
-    """TLS 1.2 and up for the feed. Raises SigningError."""
+def server_context() -> ssl.SSLContext:
+    """TLS 1.2 and up for the feed, without a certificate yet."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    load_certificate(context, cert, key)
     return context
 
 
 class ServedCertificate:
-    """The certificate that a listener shows, which `load` replaces for new connections. `context` and `good_until`,
-    when the chain's first certificate expires, are None where it speaks plain HTTP."""
+    """The certificate of a listener; `load` replaces it for new connections. `context` is None for plain HTTP.
+    `unusable` says why no certificate is loaded: until one is, every handshake fails."""
 
     def __init__(self, tls: FeedTls | None) -> None:
-        """Raises SigningError."""
-        self.context = server_context(tls.cert, tls.key) if tls is not None else None
-        self.good_until = good_until(tls.cert) if tls is not None else None
+        self.context = server_context() if tls is not None else None
+        self.unusable: str | None = None
+        try:
+            self.load(tls)
+        except (ConfigError, SigningError) as error:
+            self.unusable = f"the feed is not served: it has no usable certificate: {error}"
 
     def load(self, tls: FeedTls | None) -> None:
-        """Raises SigningError, and goes on with what it had."""
+        """Loads the certificate. Raises SigningError, or ConfigError for a secret that does not exist; then the one
+        loaded before stays."""
         if self.context is not None and tls is not None:
             load_certificate(self.context, tls.cert, tls.key)
-            self.good_until = good_until(tls.cert)
+            self.unusable = None
 
 
-def good_until(cert: Path) -> datetime:
-    """When the first certificate of a chain that was loaded expires."""
-    from cryptography.x509 import load_pem_x509_certificate
+_NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_… for a chain that ends in no authority this host trusts
 
-    return load_pem_x509_certificate(cert.read_bytes()).not_valid_after_utc
+
+def is_private(serving: ssl.SSLContext) -> bool:
+    """Whether a listener's certificate is of an authority that this host does not trust, so that clients need that
+    authority's certificate. Other faults of the certificate count as no."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname = False
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server)
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client):  # hello, the certificate, its verification
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_code in _NOT_TRUSTED
+        except ssl.SSLError:
+            break
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,9 +11,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from blocklistd.config import Secret
+from blocklistd.tls import load_certificate, server_context
 
-def make_certificate(folder: Path, name: str, good_for: timedelta = timedelta(days=30)) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key."""
+
+def context_of(cert: Path, key: Path) -> ssl.SSLContext:
+    """As the feed has it."""
+    context = server_context()
+    load_certificate(context, cert, Secret("file", str(key)))
+    return context
+
+
+def make_certificate(
+    folder: Path,
+    name: str,
+    good_for: timedelta = timedelta(days=30),
+    *,
+    begins: timedelta = timedelta(days=-2),
+) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key; times are from now on."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)
@@ -22,7 +39,7 @@ def make_certificate(folder: Path, name: str, good_for: timedelta = timedelta(da
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=2))
+        .not_valid_before(now + begins)
         .not_valid_after(now + good_for)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from blocklistd.demo.generator import Churn
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data" / "churn"
 HELD = {9, 21, 59, 69, 75, 81}
@@ -26,11 +31,37 @@ def versions() -> Iterator[tuple[int, set[str]]]:
                     names.remove(line[1:])
             yield number, set(names)
     else:
-        from blocklistd.demo.generator import Churn
-
         churn = Churn(seed=2022, size=20_000, steps=STEPS)
         names = set(churn.base)
         yield 0, set(names)
         for step in churn:
             names = (names - set(step.removed)) | set(step.added)
             yield step.number, set(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A step in numbers; `entries` are those after it."""
+
+    number: int
+    time: datetime
+    entries: int
+    added: int
+    removed: int
+
+
+def published() -> Iterator[Published]:
+    """The base and each step after it; the generator's come twice a day, as the recorded ones did on average."""
+    if RECORDED.is_dir():
+        with open(RECORDED / "versions.tsv", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                figures = (int(row[name]) for name in ("entries", "added", "removed"))
+                yield Published(int(row["version"]), datetime.fromisoformat(row["time"]), *figures)
+    else:
+        churn = Churn(seed=2022, size=20_000, steps=STEPS)
+        entries, start = len(churn.base), datetime(2026, 1, 1, tzinfo=UTC)
+        yield Published(0, start, entries, entries, 0)
+        for step in churn:
+            entries += len(step.added) - len(step.removed)
+            time = start + step.number * timedelta(hours=12)
+            yield Published(step.number, time, entries, len(step.added), len(step.removed))

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from blocklistd.compose.guard import DailyLimits
 from blocklistd.model import CandidateId, Change, ChangeKind, IntakeReport, ListId, Sha256, SourceId, Version
 from blocklistd.pipeline import settle as commit
 from blocklistd.pipeline.settle import ListPlan
@@ -43,6 +44,7 @@ def plan(*sources: str) -> ListPlan:
         allow_ip=False,
         max_added=0.2,
         max_removed=0.1,
+        daily=DailyLimits(0.4, 0.2),
         min_change=10,
         min_entries=1,
         max_rejected=0.01,
@@ -55,7 +57,14 @@ def report(asserted: Sha256) -> IntakeReport:
     return IntakeReport(Sha256("0" * 64), asserted, 1, 1, {"domain": 1}, {}, {})
 
 
-ANYTHING: Any = {"max_added": 1e9, "max_removed": 1.0, "max_rejected": 1.0, "min_entries": 0, "review": False}
+ANYTHING: Any = {
+    "max_added": 1e9,
+    "max_removed": 1.0,
+    "daily": None,
+    "max_rejected": 1.0,
+    "min_entries": 0,
+    "review": False,
+}
 """Guards that hold nothing."""
 
 
@@ -133,7 +142,7 @@ class Versions:
 
     def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
         """Releases it, whatever the guards say."""
-        plan, self.plan = self.plan, replace(self.plan, **ANYTHING)
+        plan, self.plan = self.plan, replace(self.plan, **ANYTHING, min_change=10**9)
         try:
             settled = self.settle(asserted, source)
         finally:
@@ -141,10 +150,12 @@ class Versions:
         assert settled.candidate is None, settled.candidate
         return settled.made
 
-    def settle(self, asserted: Sha256, source: str = "hotline", rejected: int = 0, **wanted: Any) -> commit.Settled:
+    def settle(
+        self, asserted: Sha256, source: str = "hotline", rejected: int = 0, now: datetime = NOW, **wanted: Any
+    ) -> commit.Settled:
         """As a pull does it."""
         change = self.change(asserted, source, rejected)
-        order = commit.Settlement(self.plan, change, CandidateId(f"c-{secrets.token_hex(3)}"), NOW, {}, **wanted)
+        order = commit.Settlement(self.plan, change, CandidateId(f"c-{secrets.token_hex(3)}"), now, {}, **wanted)
         return commit.settle(self.store, order)
 
     @property

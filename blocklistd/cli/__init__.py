@@ -31,6 +31,8 @@ GROUPS: Final = {
     "candidate": "What is held, and the decision on it.",
     "list": "Versions of a list, and their differences.",
     "subscriber": "Who may have which lists.",
+    "reload": "Read the configuration again.",
+    "start-above": "After a loss of state: begin all numbers above N.",
     "keys": "Make the keys, and show them.",
     "audit": "Who did what, when.",
 }
@@ -134,6 +136,12 @@ def run(arguments: list[str]) -> int:
         return error.code
     except BlocklistError as error:
         click.echo(f"blocklistd: {error}", err=True)
+        return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "blocklistd").split(".")[0] == "blocklistd":
+            raise
+        rest = "for `blocklistd sync` install requirements-client.lock, for every other command requirements.lock"
+        click.echo(f"blocklistd: {error.name} is not installed here: {rest}", err=True)
         return 1
     except BrokenPipeError:
         sys.stderr.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from blocklistd.cli.common import Session, common
@@ -15,11 +13,18 @@ from blocklistd.errors import ConfigError
 @common
 def command(session: Session) -> None:
     """Print every error in the configuration at once; exit 2 if there is any."""
+    from blocklistd.config import check
+
     try:
-        session.config()
+        read = check(session.path)
+        if not session.json:
+            for warning in read.warnings:
+                click.echo(f"warning: {warning}", err=True)
+        read.require()
     except ConfigError as error:
         if session.json:
-            session.document({"errors": [asdict(p) | {"file": str(p.file)} for p in error.problems]})
+            session.document({"errors": [problem.document() for problem in error.problems]})
             raise Failed(code=2) from None
         raise
-    session.answer({"errors": []}, lambda _: click.echo(f"{session.path}: ok"))
+    document = {"errors": [], "warnings": [warning.document() for warning in read.warnings]}
+    session.answer(document, lambda _: click.echo(f"{session.path}: ok"))

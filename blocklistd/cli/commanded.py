@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed
+from blocklistd.cli.stages import shown
 from blocklistd.daemon.commands.command import Argument, Command
 from blocklistd.errors import RefusedError
+
+if TYPE_CHECKING:
+    from blocklistd.cli.control import Control
 
 
 def command_of(command: Command) -> click.Command:
@@ -23,13 +28,22 @@ def command_of(command: Command) -> click.Command:
             if command.copied:
                 daemon.copy(command, sent, lambda found: command.show(found, values | {"json": session.json}))
                 return
-            document = daemon.ask(command, sent)
+            document = _asked(daemon, command, sent, told=command.changes and not session.json)
         session.answer(document, lambda found: command.show(found, values))
         _end(command.end(document, values))
 
     made = click.command(command.name.split()[-1], help=command.summary)(called)
     made.params = [*map(_parameter, command.arguments), *made.params]
     return made
+
+
+def _asked(daemon: Control, command: Command, sent: dict[str, Any], *, told: bool) -> Any:
+    """The daemon's answer. `told`: the stage is shown on the terminal meanwhile."""
+    if not told:
+        return daemon.ask(command, sent)
+    call = secrets.token_hex(8)
+    with shown(lambda: daemon.stage(call)):
+        return daemon.ask(command, sent, call)
 
 
 def _end(ending: tuple[int, str] | None) -> None:

@@ -41,12 +41,12 @@ class Session:
     def daemon(self) -> Iterator[Control]:
         """The daemon of this configuration. Raises ConfigError, Unreachable, Failed with its refusal."""
         from blocklistd.cli.control import Control
-        from blocklistd.config import control_socket
+        from blocklistd.config import check, control_socket
 
         try:
             yield Control(control_socket(self.path))
         except Unreachable:
-            self.config()  # what is wrong there may be why it does not run
+            check(self.path)  # what is wrong there may be why it does not run
             raise
 
     def document(self, value: Any) -> None:

@@ -11,6 +11,7 @@ from blocklistd.cli.common import Session, common
 @common
 def command(session: Session) -> int:
     """Run the daemon in the foreground. SIGHUP reloads the configuration, SIGTERM drains and ends."""
+    from blocklistd.config import check
     from blocklistd.daemon.process import serve
 
-    return serve(session.config())
+    return serve(check(session.path))

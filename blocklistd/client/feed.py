@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import ssl
@@ -26,9 +27,13 @@ from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_METADATA, CLIENT_TIMEOU
 HINTS: Final = {
     301: "it has moved: give the new address",
     401: "the token is wrong or was revoked: ask the publisher",
+    403: "not an answer of blocklistd: a proxy in between refused the request, or this is another server",
     404: "there is no such list for this token",
     410: "it is no longer kept",
     429: "too many requests of this subscriber are under way",
+    502: "the proxy before the feed does not reach it: try again later",
+    503: "the publisher is starting or repairing its state: try again later",
+    504: "the proxy before the feed does not reach it: try again later",
 }
 _ZSTD_STEP: Final = 4096  # bytes decompressed at once: what one step can grow to stays small
 _ZSTD_WINDOW: Final = 1 << 27  # bytes, as much as the zstd tool takes without being asked
@@ -135,7 +140,10 @@ class Feed:
 
     def refusal(self, status: int) -> SyncError:
         """What a status other than the one that was wanted means."""
-        return SyncError(f"{self.base}: the feed answered {status}: {HINTS.get(status, 'try again later')}")
+        hint = HINTS.get(status, "try again later")
+        if status == 401 and "Authorization" not in self._pool.headers:
+            hint = "no token was sent: name the file that holds it with --token-file"
+        return SyncError(f"{self.base}: the feed answered {status}: {hint}")
 
 
 def _check_address(url: str) -> None:
@@ -218,14 +226,18 @@ class TufFetcher(FetcherInterface):
             raise DownloadError(str(error)) from error
 
 
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    """What a person needs of urllib3's nested errors."""
+def _reason(error: BaseException) -> str:
+    """The likely cause of one of urllib3's nested errors, and what to check, for a person."""
     cause = getattr(error, "reason", None) or error
     match cause:
+        case urllib3.exceptions.NameResolutionError():
+            return "its name is not found: is it written right, and does this host's DNS work (`getent hosts NAME`)?"
         case urllib3.exceptions.NewConnectionError():
-            return "it can't be reached: is the address right, and the publisher up?"
+            return _unreached(cause.__cause__)
         case urllib3.exceptions.SSLError():
-            return f"its certificate can't be verified ({cause}): is --ca needed?"
+            return _unproven(cause)
+        case urllib3.exceptions.ConnectTimeoutError():
+            return "no connection in time: is the address right, and does a firewall allow connections to that port?"
         case urllib3.exceptions.TimeoutError():
             return "no answer in time"
         case urllib3.exceptions.LocationValueError():
@@ -234,3 +246,38 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
             return "it closed the connection, or speaks no HTTP: is it the feed's port, and https: or http: as it is?"
         case _:
             return type(cause).__name__
+
+
+def _unreached(cause: BaseException | None) -> str:
+    if isinstance(cause, ConnectionRefusedError):
+        return "it refuses connections: the host answers, but nothing listens on that port: is the port right?"
+    if isinstance(cause, OSError) and cause.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return "there is no route to it from this host: check this host's network (`ip route`)"
+    return "it can't be reached: is the address right, and is the publisher running?"
+
+
+def _unproven(error: BaseException) -> str:
+    """Why the feed's certificate is refused. OpenSSL's codes: x509_vfy.h."""
+    refused = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error.__cause__
+    if not isinstance(refused, ssl.SSLCertVerificationError):
+        return f"no TLS connection can be made ({refused or error}): is it the feed's port, and does it use https:?"
+    match refused.verify_code:
+        case 9:
+            return f"its certificate is not valid yet, by the clock of this host: {clock()}. Is that right?"
+        case 10:
+            return (
+                f"its certificate has expired, by the clock of this host: {clock()}. If that is right, ask the "
+                f"publisher to renew it"
+            )
+        case 62 | 64:
+            return "its certificate is for another name: use the address that the publisher gave you"
+        case _:
+            return (
+                f"its certificate can't be verified ({refused.verify_message}): where the publisher has an authority "
+                f"of its own, --ca FILE names it"
+            )
+
+
+def clock() -> str:
+    """The time of this host, for a message to a person who can see whether it is wrong."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())

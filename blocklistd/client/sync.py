@@ -122,9 +122,11 @@ def _by_diff(
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
-        if response.status in (404, 410):
-            return None
-        raise feed.refusal(response.status)
+        if response.status >= 500:  # the snapshot costs the server less: it may still be served
+            emit(f"the difference can't be had ({feed.refusal(response.status)}): taking the snapshot")
+        elif response.status not in (404, 410):
+            raise feed.refusal(response.status)
+        return None
     try:
         old = _mapped(folder.snapshot)
         pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))
@@ -215,11 +217,13 @@ def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[R
     """Syncs, waits for the next version, and so on until `stop`; errors are told, and tried again with back-off."""
     seen: tuple[str, int] | None = None
     fruitless = 0  # rounds in a row that brought nothing and ended early, whoever is to blame
+    trouble = _Trouble(options, emit)
     while not stop.is_set():
         began = time.monotonic()
         news = failed = False
         try:
             result = sync_once(options, emit, stop)
+            trouble.over(result)
             news = (result.session, result.version) != seen
             if news:
                 done(result)
@@ -228,11 +232,35 @@ def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[R
         except SyncError as error:
             failed = True
             if not stop.is_set():
-                emit(str(error))
+                trouble.tell(error)
         quiet = time.monotonic() - began > CLIENT_BACKOFF_MAX
         fruitless = int(failed) if news or quiet else fruitless + 1
         if fruitless:
             stop.wait(min(CLIENT_BACKOFF_MAX, 2.0 ** min(fruitless, 8) / 2) * random.uniform(0.5, 1.0))
+
+
+class _Trouble:
+    """Prints each failed attempt, and the first successful one after failures."""
+
+    def __init__(self, options: Options, emit: Emit) -> None:
+        self._where = f"{options.url.rstrip('/')}, list {options.list}"
+        self._emit = emit
+        self._failed = 0
+        self._began = 0.0
+
+    def tell(self, error: SyncError) -> None:
+        if not self._failed:
+            self._began = time.monotonic()
+        self._failed += 1
+        self._emit(str(error))
+
+    def over(self, result: Result) -> None:
+        if self._failed:
+            spent = time.monotonic() - self._began
+            lasted = f"{spent / 60:.0f} min" if spent >= 120 else f"{spent:.0f} s"
+            attempts = f"{self._failed} attempt{'s' * (self._failed > 1)} that failed, in {lasted}"
+            self._emit(f"{self._where}: all is well again, version {result.version} is here, after {attempts}")
+        self._failed = 0
 
 
 def _wait_for_change(options: Options, result: Result, stop: threading.Event) -> None:
@@ -313,4 +341,6 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SyncError(f"{path}: {error.strerror}") from error
+        raise SyncError(
+            f"{path}: {error.strerror}: expected what the publisher gave you, readable to this user"
+        ) from error

@@ -15,7 +15,7 @@ from typing import Any
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater
 
-from blocklistd.client.feed import Feed, TufFetcher
+from blocklistd.client.feed import Feed, TufFetcher, clock
 from blocklistd.errors import SyncError
 
 
@@ -49,7 +49,8 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
         _adopt(staging, metadata)
     except ExpiredMetadataError as error:
         raise SyncError(
-            f"{feed.base}: all that can be had is expired ({error}): what is here stays in place; call the publisher"
+            f"{feed.base}: the newest metadata has expired ({error}), by the clock of this host: {clock()}: what is "
+            f"here stays in place; if the clock is right, call the publisher"
         ) from None
     except DownloadHTTPError as error:
         raise feed.refusal(error.status_code) from None

@@ -44,8 +44,8 @@ class Rules:
 
 @dataclass(slots=True)
 class Composition:
-    """A difference from the live version: lines to remove and to add, each sorted. `withheld` counts, by rule, what was
-    asserted and is left out."""
+    """A difference from the live version: lines to remove and to add, each sorted. `withheld`: by rule, how many more
+    asserted entries are withheld than before; negative where it is fewer."""
 
     removes: list[bytes]
     adds: list[bytes]
@@ -69,35 +69,36 @@ def with_id(line: bytes, ids: Ids) -> bytes:
 
 
 def withheld(line: bytes, rules: Rules) -> str | None:
-    """The rule that keeps an asserted entry out of the list, or None. Never a reason to hold all the others."""
+    """The rule that withholds an asserted entry, by its type and value alone; None where no rule does. It never holds
+    the other entries of the change."""
     kind = _kind(line)
     if kind not in rules.types:
         return f"type {kind}"
     if not rules.allow_ip and kind == "url" and is_address_url(type_and_value(line)[1].decode()):
-        return "allow_ip"
+        return "ip"
     if not rules.allow_public_suffix and kind == "domain" and is_public_suffix(type_and_value(line)[1].decode()):
-        return "allow_public_suffix"
+        return "public_suffix"
     return None
 
 
-def compose(live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: Rules) -> Composition:
+def compose(
+    live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: Rules, accepted: Sequence[Find] = ()
+) -> Composition:
     """The change that follows where only the keys of the `touched` lines may have another answer than before.
 
     `sources` find the line of a key in what each source asserts now, in order of precedence: the first that asserts a
-    key gives its attributes.
+    key gives its attributes. `accepted` find it in what the live version was composed from, in any order.
     """
     found = Composition([], [], {})
-    keys = sorted({key_of(line) for line in touched})
-    for key in keys:
+    for key, either in sorted({key_of(line): line for line in touched}.items()):
         before = find(live, key)
         asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
-        if asserted is not None:
-            reason = withheld(asserted, rules)
-            if reason is None:
-                after = with_id(asserted, rules.ids)
-            else:
-                found.withheld[reason] = found.withheld.get(reason, 0) + 1
+        if (reason := withheld(either, rules)) is not None:
+            was_withheld = before is None and any(find_in(key) is not None for find_in in accepted)
+            found.withheld[reason] = found.withheld.get(reason, 0) + (asserted is not None) - was_withheld
+        elif asserted is not None:
+            after = with_id(asserted, rules.ids)
         if before != after:
             if before is not None:
                 found.removes.append(before)

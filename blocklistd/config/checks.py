@@ -6,21 +6,29 @@ order of the contract: keys and sources come before lists.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from blocklistd.config import files
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.page import Wrong
-from blocklistd.config.reader import Part
-from blocklistd.config.values import written
+from blocklistd.config.reader import Part, either
+from blocklistd.config.values import UNIX_PATH, written
 from blocklistd.errors import VerifyError
+from blocklistd.kinds import DIGITS
 from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.format import Format
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.transports import TRANSPORTS
 from blocklistd.sources.transports.transport import Transport, scheme_of
 
 if TYPE_CHECKING:
     from blocklistd.config import Verify
+    from blocklistd.config.sources import SourceOptions
+
+STATUS_SOCKET: Final = "status.sock"
 
 
 def verify(part: Part) -> None:
@@ -29,7 +37,8 @@ def verify(part: Part) -> None:
     if method is None:
         return
     proof = PROOFS[method]
-    for name, known in (("key", proof.key is not None), ("signature", proof.needs_signature)):
+    signed = proof.needs_signature
+    for name, known in (("key", proof.key is not None), ("signature", signed), ("max_future", signed)):
         if not known and part.written(name):
             part.report(name, f"no such key with the method `{method}`")
     if proof.key is None or not part.has("key"):
@@ -39,11 +48,12 @@ def verify(part: Part) -> None:
         part.report("key", proof.key)
         return
     try:
-        proof.read_key(path.read_bytes())
-    except OSError as error:
-        part.report("key", proof.key, f"{path}: {error.strerror}")
+        if path.is_file():
+            proof.read_key(path.read_bytes())
+    except OSError:  # we may not read it; files.look_at checks whether the daemon may
+        pass
     except VerifyError:
-        part.report("key", proof.key, f"{path}, which is none")
+        part.tolerate("key", proof.key, f"{path}, which is none")
 
 
 def source(part: Part) -> None:
@@ -58,8 +68,28 @@ def source(part: Part) -> None:
         for name, field in values.get("fields", {}).items():
             if not form.field.fullmatch(field):
                 part.report(f"fields.{name}", form.field_expected)
+    if form is not None and part.has("options"):
+        _options(part, form, values["options"])
+    transport = TRANSPORTS[scheme_of(values["url"])] if part.has("url") else None
+    if transport is not None and not transport.has_folders and part.written("pattern"):
+        part.report("pattern", "no such key: the URL names no drop folder")
+    files.authority(part)
     if part.has("url", "verify"):
         _origin(part, TRANSPORTS[scheme_of(values["url"])], values["verify"])
+
+
+def _options(part: Part, form: Format, options: SourceOptions) -> None:
+    """Reports options that the format does not have, and fields that name none of `options.columns`."""
+    for name in ("delimiter", "columns", "comment", "wildcards"):
+        if name not in form.options and part.written(f"options.{name}"):
+            known = either(sorted(form.options)) if form.options else "none"
+            part.report(f"options.{name}", f"an option of the format {part.values['format']}: {known}")
+    if options.columns:
+        for name, column in part.values.get("fields", {}).items():
+            if column not in options.columns:
+                part.report(f"fields.{name}", f"one of options.columns: {', '.join(options.columns)}", repr(column))
+    if options.wildcards == "domain" and part.values.get("defaults", {}).get("type") in DIGITS:
+        part.report("options.wildcards", "`refuse`: a hash has no wildcards")
 
 
 def _origin(part: Part, transport: Transport, verify: Verify) -> None:
@@ -102,6 +132,16 @@ def zone(part: Part) -> None:
         part.report("list", f"a list: {', '.join(known) or 'there are none'}", f"{name!r}")
 
 
+def control(part: Part) -> None:
+    """Reports a control socket beside which the status socket can't be made."""
+    if part.has("socket"):
+        path: Path = part.values["socket"]
+        if path.name == STATUS_SOCKET:
+            part.report("socket", f"another name: {STATUS_SOCKET} beside it is everybody's")
+        elif len(os.fsencode(path.with_name(STATUS_SOCKET))) > UNIX_PATH:
+            part.report("socket", f"a folder in which {STATUS_SOCKET} is a path of at most {UNIX_PATH} bytes")
+
+
 def feed(part: Part) -> None:
     """Plain HTTP stays on this machine."""
     if part.has("listen", "tls") and part.values["tls"] is None:
@@ -111,7 +151,8 @@ def feed(part: Part) -> None:
 
 
 def document(part: Part) -> None:
-    """No two listeners want the same address."""
+    """No two listeners want the same address, and the files that were named are what they should be."""
+    files.look_at(part)
     taken: list[tuple[str, Address]] = []
     for section in ("feed", "dns", "ops"):
         for address in dict.fromkeys(part.page.parts.get(section, {}).get("listen", ())):

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from blocklistd.config import names
 from blocklistd.config.page import Reader, Spot, Wrong
 from blocklistd.config.reader import NOT_BUILT, either
 from blocklistd.config.values import match
 from blocklistd.sources.transports import TRANSPORTS, web
+from blocklistd.sources.transports.file import NOT_BODIES
 from blocklistd.sources.transports.transport import scheme_of
 from blocklistd.sources.transports.web import is_loopback
 
@@ -50,7 +52,27 @@ def _address(spot: Spot) -> Address:
     return Address(str(host), int(found[3]))
 
 
+def _network(spot: Spot) -> Network:
+    try:
+        return ipaddress.ip_network(spot.text())
+    except ValueError:
+        raise Wrong from None
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+network: Final = Reader("an address, or a prefix like 192.0.2.0/24", _network)
 address: Final = Reader("an address and a port like 127.0.0.1:9153 or [::]:8443", _address)
+
+
+def _host(spot: Spot) -> str:
+    text = spot.text().removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return names.name.convert(spot)
+
+
+host: Final = Reader("a host: a name in the DNS (A-labels) or an address", _host)
 
 
 def source_url(text: str) -> str:
@@ -71,6 +93,13 @@ def _checked(check: Callable[[str], None], text: str) -> str:
     return text
 
 
+def _pattern(spot: Spot) -> str:
+    text = spot.text()
+    if not text or "/" in text or text.startswith(".") or text.lower().endswith(NOT_BODIES):
+        raise Wrong
+    return text
+
+
 def _public(spot: Spot) -> str:
     text = spot.text()
     if any(mark in text for mark in "? "):
@@ -87,4 +116,5 @@ UNBUILT: Final = ("axfr", "tuf+https")
 _notes: Final = "; ".join(f"{scheme}: {transport.note}" for scheme, transport in TRANSPORTS.items() if transport.note)
 SOURCE_URL: Final = f"a URL with {either(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
 url: Final = Reader(SOURCE_URL, _of_text(source_url))
+pattern: Final = Reader("a pattern for the names of whole files, like '*.csv' (in quotes)", _pattern)
 public_url: Final = Reader("an https: URL without a query", _public)

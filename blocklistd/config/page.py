@@ -64,28 +64,55 @@ class _Bad(enum.Enum):
 BAD: Final = _Bad.BAD
 
 
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that the configuration names. `private`: nobody but the daemon may read it."""
+
+    key: str
+    line: int
+    path: Path
+    private: bool
+
+
 class Page:
     """A configuration file while it is read.
 
-    `spots` has every key that was come by, `parts` the usable values of every section, both by dotted key;
-    `problems` is what is wrong so far.
+    `spots` has every key that was read, `parts` the usable values of every section, both by dotted key; `files` has the
+    named files. `problems` are errors. `tolerable` are errors too, mostly of a named file, with which a start can serve
+    everything else: the value is used as far as possible. `warnings` are no errors.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, looks: bool = True) -> None:
+        """`looks`: whether the named files are checked."""
         self.file = file
+        self.looks = looks
         self.folder = file.absolute().parent
         self.problems: list[ConfigProblem] = []
+        self.tolerable: list[ConfigProblem] = []
+        self.warnings: list[ConfigProblem] = []
+        self.files: list[NamedFile] = []
         self.spots: dict[str, Spot] = {}
         self.parts: dict[str, Mapping[str, Any]] = {}
 
     def report(self, key: str, expected: str, found: str = "", line: int = 0) -> None:
         """Notes a problem; its line is that of the key, or of the nearest section around a key that is not there."""
+        self.problems.append(self._problem(key, expected, found, line))
+
+    def tolerate(self, key: str, expected: str, found: str, line: int = 0) -> None:
+        """As `report`, for an error that a start tolerates."""
+        self.tolerable.append(self._problem(key, expected, found, line))
+
+    def warn(self, key: str, expected: str, found: str, line: int = 0) -> None:
+        """As `report`, for a warning."""
+        self.warnings.append(self._problem(key, expected, found, line))
+
+    def _problem(self, key: str, expected: str, found: str, line: int) -> ConfigProblem:
         spot, around = self.spots.get(key), key
         while around and around not in self.spots:
             around = around.rpartition(".")[0]
         line = line or (self.spots[around].line if around else 1)
         found = found or (shown(spot.node) if spot else "nothing")
-        self.problems.append(ConfigProblem(self.file, line, key or DOCUMENT, found, expected))
+        return ConfigProblem(self.file, line, key or DOCUMENT, found, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +140,23 @@ class Spot:
         except Spoiled:
             pass
         return BAD
+
+    def names(self, path: Path, expected: str, *, private: bool = False) -> bool:
+        """Adds the value to the named files. True where it is a file; False where it is none, which is reported, and
+        where that can't be checked."""
+        self.page.files.append(NamedFile(self.key, self.line, path, private))
+        if not self.page.looks:
+            return False
+        try:
+            if path.is_file():
+                return True
+            found = f"{path}, " + ("which is no file" if path.exists() else "which does not exist")
+        except PermissionError:  # we may not read it; files.look_at checks whether the daemon may
+            return False
+        except OSError as error:
+            found = f"{path}: {error.strerror}"
+        self.page.tolerate(self.key, expected, found, self.line)
+        return False
 
     def text(self) -> str:
         """The scalar as it is written. Raises Wrong for anything else, for nothing, and for control characters."""

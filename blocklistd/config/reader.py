@@ -41,7 +41,13 @@ class Part:
         return [(node.value, node.start_mark.line + 1) for node in nodes if node.id == "scalar"]
 
     def report(self, name: str, expected: str, found: str = "", line: int = 0) -> None:
-        self.page.report(f"{self.key}.{name}" if self.key else name, expected, found, line)
+        self.page.report(self.dotted(name), expected, found, line)
+
+    def tolerate(self, name: str, expected: str, found: str) -> None:
+        self.page.tolerate(self.dotted(name), expected, found)
+
+    def dotted(self, name: str) -> str:
+        return f"{self.key}.{name}" if self.key else name
 
 
 def setting(reader: Reader[T], *, default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING) -> T:
@@ -183,6 +189,16 @@ def sequence(item: Reader[T], *, least: int = 0) -> Reader[tuple[T, ...]]:
 def optional(reader: Reader[T]) -> Reader[T | None]:
     """As `reader`, and a null means None, which is then the default."""
     return Reader(reader.expected, reader.convert, nothing=True)
+
+
+def unless_off(reader: Reader[T]) -> Reader[T | None]:
+    """As `reader`, or None for the word `off`."""
+
+    def convert(spot: Spot) -> T | None:
+        is_off = spot.node is not None and spot.node.id == "scalar" and spot.node.value == "off"
+        return None if is_off else reader.convert(spot)
+
+    return Reader(f"`off` or {reader.expected}", convert, reader.nothing, reader.whole)
 
 
 def choice(*options: S, unbuilt: Iterable[str] = ()) -> Reader[S]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from blocklistd.config.page import Reader, Spot, Wrong
+from blocklistd.config.page import Reader, Spot, Wrong, shown
 from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
 
 Str = TypeVar("Str", bound=str)
@@ -18,7 +18,7 @@ Str = TypeVar("Str", bound=str)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SUN_FIRST: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_UNIX_PATH: Final = 107  # bytes, sun_path without its zero
+UNIX_PATH: Final = 107  # bytes, sun_path without its zero
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
@@ -62,14 +62,30 @@ def _size(spot: Spot) -> int:
 
 
 def _share(spot: Spot) -> float:
-    return float(match(r"([0-9]{1,6}(?:\.[0-9]{1,4})?)%", spot.text())[1]) / 100
+    percent = float(match(r"([0-9]{1,6}(?:\.[0-9]{1,4})?)%", spot.text())[1])
+    if percent > 100:
+        spot.page.tolerate(spot.key, "a share up to 100%", shown(spot.node), spot.line)
+    return min(percent, 100.0) / 100
 
 
 duration: Final = Reader("a duration like 30s, 15m, 6h or 14d", lambda spot: _duration(spot.text()))
+duration_or_off: Final[Reader[timedelta | None]] = Reader(
+    f"`off`, or {duration.expected}", lambda spot: None if spot.text() == "off" else _duration(spot.text())
+)
 size: Final = Reader("a size like 64MiB, 2GiB or a number of bytes", _size)
 share: Final = Reader("a share like 10%", _share)
 boolean: Final = Reader("`true` or `false`", lambda spot: match("true|false", spot.text())[0] == "true")
 text: Final = Reader("a text", Spot.text)
+
+
+def _delimiter(spot: Spot) -> str:
+    return "\t" if spot.text() == "tab" else match(r'[^"\r\n\0]', spot.text())[0]
+
+
+delimiter: Final = Reader("one character but a quote, or `tab`", _delimiter)
+comment: Final = Reader(
+    "the beginning of a comment line, without blanks, like `#`", lambda spot: match(r"[^\s\0]{1,16}", spot.text())[0]
+)
 
 
 def _moment(spot: Spot) -> str:
@@ -104,6 +120,18 @@ def _user(spot: Spot) -> str:
 user: Final = Reader("the name of a user of this machine", _user)
 
 
+def _group(spot: Spot) -> str:
+    import grp
+
+    try:
+        return grp.getgrnam(spot.text()).gr_name
+    except KeyError:
+        raise Wrong from None
+
+
+group: Final = Reader("the name of a group of this machine", _group)
+
+
 # -- paths and files -----------------------------------------------------------------------------------------------
 def _path(spot: Spot) -> Path:
     if not spot.text():  # it would be the folder of the configuration itself
@@ -116,31 +144,29 @@ path: Final = Reader("a path", _path)
 
 def _socket_path(spot: Spot) -> Path:
     made = path.convert(spot)
-    if len(os.fsencode(made)) > _UNIX_PATH:
-        raise Wrong(f"a path of at most {_UNIX_PATH} bytes, as a Unix socket's is", f"{len(os.fsencode(made))} bytes")
+    if len(os.fsencode(made)) > UNIX_PATH:
+        raise Wrong(f"a path of at most {UNIX_PATH} bytes, as a Unix socket's is", f"{len(os.fsencode(made))} bytes")
     return made
 
 
 def _file(spot: Spot) -> Path:
     made = path.convert(spot)
-    try:
-        if not made.is_file():
-            raise Wrong(found=f"{made}, " + ("which is no file" if made.exists() else "which does not exist"))
-    except OSError as error:
-        raise Wrong(found=f"{made}: {error.strerror}") from None
+    spot.names(made, "a file")
     return made
 
 
 def _pem(spot: Spot) -> Path:
     import ssl
 
-    made = _file(spot)
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
-    except ssl.SSLError:
-        raise Wrong(found=f"{made}, which holds none") from None
-    except OSError as error:
-        raise Wrong(found=f"{made}: {error.strerror}") from None
+    made = path.convert(spot)
+    expected = "a file with certificates in PEM"
+    if spot.names(made, expected):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
+        except ssl.SSLError:
+            spot.page.tolerate(spot.key, expected, f"{made}, which holds none", spot.line)
+        except OSError:  # we may not read it; files.look_at checks whether the daemon may
+            pass
     return made
 
 

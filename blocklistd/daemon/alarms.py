@@ -1,57 +1,109 @@
-"""What an operator has to look after: a source that says nothing, a key or a certificate that ends soon."""
+"""Alarms about the clock, the disk, certificates, root.json, and sources that are overdue or frozen."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final
 
 from blocklistd.config import Config
+from blocklistd.config.files import RENEW
 from blocklistd.config.values import written
+from blocklistd.errors import ConfigProblem
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import Trust
+from blocklistd.store.files import is_read_only
 from blocklistd.store.pulls import source_states
-from blocklistd.times import rfc3339
-from blocklistd.tls import ServedCertificate
-
-log: Final = logging.getLogger(__name__)
+from blocklistd.times import CheckedClock, rfc3339
 
 
 class Alarms:
-    """Says them in the log, each time that it looks. `config` is what runs now."""
+    """Looks for what is wrong, and raises and ends alarms (telemetry.Standing). `config` answers the running one."""
 
     def __init__(
         self,
         resources: Resources,
         trust: Trust,
-        certificate: ServedCertificate,
+        clock: CheckedClock,
         config: Callable[[], Config],
     ) -> None:
+        self._clock = clock
         self._resources = resources
         self._trust = trust
-        self._certificate = certificate
         self._config = config
+        self.due: datetime | None = None
+        """When the next source becomes overdue or frozen, as of the last look."""
+        self.certificates: Mapping[str, datetime] = {}
+        """When each certificate in use expires, by the configuration's key that names it."""
+
+    def found_at_start(self, problems: Iterable[ConfigProblem]) -> None:
+        """Raises an alarm for each key with problems that a reload would refuse, and a start tolerates."""
+        texts: dict[str, list[str]] = {}
+        for problem in problems:
+            texts.setdefault(problem.key, []).append(str(problem))
+        for key, found in texts.items():
+            cure = "mend it, then run `blocklistd reload`"
+            self._resources.alarms.stand("configuration", key, f"{'; '.join(found)}: {cure}")
+
+    def mended(self) -> None:
+        """Ends these alarms: a configuration without problems runs now."""
+        self._resources.alarms.end("configuration")
+
+    def look_at_clock(self) -> None:
+        self._clock()
+        self._resources.alarms.stand("clock", text=self._clock.wrong)
 
     async def raise_alarms(self) -> None:
-        now = self._resources.clock()
-        alarm = self._trust.alarm(now)
-        if alarm:
-            log.warning("%s", alarm)
-        until = self._certificate.good_until
-        if until is not None and until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
-            ends = "expires" if until > now else "expired"
-            cure = "renew the certificate, then run `systemctl reload blocklistd`"
-            log.warning("feed.tls.cert %s on %s: %s", ends, rfc3339(until), cure)
+        self.look_at_clock()
+        now, alarms = self._resources.clock(), self._resources.alarms
+        self._look_at_disk()
+        alarms.stand("root", text=self._trust.alarm(now))
+        self._look_at_certificates(now)
         await self._sources(now)
 
+    def _look_at_certificates(self, now: datetime) -> None:
+        alarms = self._resources.alarms
+        for gone in alarms.subjects("certificate") - self.certificates.keys():
+            alarms.stand("certificate", gone)
+        for key, until in self.certificates.items():
+            text = None
+            if until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
+                text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
+            alarms.stand("certificate", key, text)
+
+    def _look_at_disk(self) -> None:
+        store, text = self._resources.store, None
+        with contextlib.suppress(OSError):
+            if store.read_only or is_read_only(store.state_dir):
+                text = (
+                    f"{store.state_dir}: the file system is read-only: what is published is served, nothing new is "
+                    f"published or signed, and what was signed expires: mount it read-write, then restart"
+                )
+        self._resources.alarms.stand("read-only", text=text)
+
     async def _sources(self, now: datetime) -> None:
-        sources = self._config().sources
+        sources, alarms = self._config().sources, self._resources.alarms
         states = await self._resources.database.reading(functools.partial(source_states, names=sources))
+        for kind in ("source", "frozen"):
+            for gone in alarms.subjects(kind) - states.keys():
+                alarms.stand(kind, gone)
+        due = []
         for name, state in states.items():
-            max_age = sources[name].max_age
-            if state.last_pull is not None and state.is_overdue(max_age, now):
-                last = f"the last was {rfc3339(state.last_accepted)}" if state.last_accepted else "there was none yet"
-                log.warning("source %s: no accepted pull for max_age (%s): %s", name, written(max_age), last)
+            max_age, max_unchanged = sources[name].max_age, sources[name].max_unchanged
+            overdue = frozen = None
+            due += [state.overdue_after(max_age), state.frozen_after(max_unchanged)]
+            if state.is_overdue(max_age, now):
+                last = "no pull was accepted yet"
+                if state.said is not None and state.said == state.last_accepted:
+                    last = f"the last accepted pull was {rfc3339(state.said)}"
+                elif state.said is not None:  # not the time of the last pull: the alarm would be logged anew after each
+                    last = f"its body was signed {rfc3339(state.said)}"
+                overdue = f"source {name}: nothing newer than max_age ({written(max_age)}): {last}"
+            if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
+                since = rfc3339(state.unchanged_since)
+                frozen = f"source {name}: nothing changed for max_unchanged ({written(max_unchanged)}): since {since}"
+            alarms.stand("source", name, overdue)
+            alarms.stand("frozen", name, frozen)
+        self.due = min((time for time in due if time is not None and time >= now), default=None)

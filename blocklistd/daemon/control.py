@@ -1,32 +1,41 @@
-"""The control socket: what the command line asks, over HTTP with JSON. The kernel says who asks (SO_PEERCRED).
+"""The operators' control socket and everybody's status socket, for the command line: HTTP with JSON.
 
-A command is POST /its/name with its arguments as a JSON object. A caller is a uid; its roles come from the
-configuration's `control.operators`. Who has none may ask for `status`.
+A command is POST /its/name with its arguments as a JSON object. The kernel names the caller's uid (SO_PEERCRED), and
+the configuration's `control.operators` gives its user roles. A caller without a role may ask for `status`. That has a
+socket of its own, so that no other user can use up the connections of the operators; on both sockets connections are
+counted per uid.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import grp
+import os
 import pwd
 import socket
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
-from blocklistd.daemon.commands.command import Call, Caller, Command
+from blocklistd.daemon.commands.command import CALL, STAGE, Call, Caller, Command
 from blocklistd.daemon.operations import Operations
 from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
-from blocklistd.limits import MAX_REQUEST_BODY
+from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY
+from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
+from blocklistd.telemetry import Progress, followed
+
+DEFAULT_GROUP: Final = "blocklistd"
 
 
 class Control:
-    """The handler of one request on the control socket. `roles` answers those of a user."""
+    """Handles the requests on one of the sockets. `roles` answers the roles of a user name."""
 
     def __init__(
         self, commands: Iterable[Command], operations: Operations, roles: Callable[[str], frozenset[str]]
@@ -34,9 +43,13 @@ class Control:
         self._commands = {command.path: command for command in commands}
         self._operations = operations
         self._roles = roles
+        self._under_way: dict[tuple[int, str], Progress] = {}
+        """The progress of commands under way, by uid and by the name that the caller gave to the call (CALL)."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Raises Problem for what is refused."""
+        """Answers one request. Raises Problem for one that is refused."""
+        if request.path == STAGE:
+            return self._stage(request)
         command = self._commands.get(request.path)
         if command is None or request.method != "POST":
             raise Problem(
@@ -55,7 +68,8 @@ class Control:
         except RefusedError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
-            answer = await command.effect(self._operations, Call(command, values, caller))
+            with self._followed(request, caller):
+                answer = await command.effect(self._operations, Call(command, values, caller))
         except (RefusedError, SubscriberError) as error:
             raise Problem(HTTPStatus.CONFLICT, str(error)) from None
         except BlocklistError as error:
@@ -64,11 +78,24 @@ class Control:
             return answer
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
+    @contextmanager
+    def _followed(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
+        """While the block runs, the caller may ask for its progress at STAGE."""
+        call = caller.uid, request.headers.get(CALL, "")
+        with followed(self._under_way.setdefault(call, Progress())):
+            try:
+                yield
+            finally:
+                self._under_way.pop(call, None)
+
+    def _stage(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The station that a call of the same uid is at, and its subject; null for both where it is at none."""
+        progress = self._under_way.get((accepted_of(request).uid, request.headers.get(CALL, "")))
+        stage, subject = progress.stage if progress is not None and progress.stage is not None else (None, None)
+        return web.Response(body=orjson.dumps({"stage": stage, "subject": subject}), content_type="application/json")
+
     def _caller(self, request: web.BaseRequest) -> Caller:
-        assert request.transport is not None
-        connection: socket.socket = request.transport.get_extra_info("socket")
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        _, uid, _ = struct.unpack("3i", credentials)
+        uid = accepted_of(request).uid
         try:
             user = pwd.getpwuid(uid).pw_name
         except KeyError:
@@ -77,7 +104,8 @@ class Control:
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    raw = await request.content.read(MAX_REQUEST_BODY + 1)
+    async with asyncio.timeout(FIRST_REQUEST):  # else the connection would never become idle and be closed for another
+        raw = await request.content.read(MAX_REQUEST_BODY + 1)
     if len(raw) > MAX_REQUEST_BODY:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")
     try:
@@ -89,8 +117,18 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
     return body
 
 
-def control_socket(path: Path) -> socket.socket:
-    """Open to every local user: what each may ask is decided by its uid."""
+def operators_socket(path: Path, group: str | None) -> socket.socket:
+    """Binds the socket for root, the daemon's user and a group. None: the group `blocklistd`, if it exists and the
+    daemon's user is in it."""
+    return _bind(path, 0o660, group or DEFAULT_GROUP, needed=group is not None)
+
+
+def everybodys_socket(path: Path) -> socket.socket:
+    """Binds the socket for every local user, on which only `status` is answered."""
+    return _bind(path, 0o666)
+
+
+def _bind(path: Path, mode: int, group: str = "", *, needed: bool = False) -> socket.socket:
     with store_errors(path):
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
@@ -99,7 +137,9 @@ def control_socket(path: Path) -> socket.socket:
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             bound.bind(str(path))
-            path.chmod(0o666)
+            if group:
+                _give(path, group, needed)
+            path.chmod(mode)
         except BaseException:
             bound.close()
             raise
@@ -107,14 +147,26 @@ def control_socket(path: Path) -> socket.socket:
     return bound
 
 
+def _give(path: Path, group: str, needed: bool) -> None:
+    """Gives the socket to the group. Where that is not possible, raises StoreError if it is `needed`."""
+    try:
+        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+    except (KeyError, PermissionError):
+        if needed:
+            raise StoreError(
+                f"control.group: {path} can't be given to {group}: the daemon's user must be in it"
+            ) from None
+
+
 def _make_way(path: Path) -> None:
-    """Removes the socket that an earlier daemon left. Raises StoreError where it is another's, or no socket at all."""
+    """Removes the socket that an earlier daemon left. Raises StoreError where another daemon answers on it, or where it
+    is no socket."""
     if not path.exists():
         return
     if not path.is_socket():
         raise StoreError(f"{path} is no socket: remove it, or name another control.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: somebody listens, and is behind
+        if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: its backlog is full
             raise StoreError(f"{path}: another daemon answers there: stop it, or name another control.socket")
     path.unlink()

@@ -1,73 +1,115 @@
-"""What the daemon listens on: the feed, the operators' two (ops over HTTP, the control socket), and DNS."""
+"""The daemon's listeners: the feed, DNS, `ops` over HTTP, the operators' control socket and everybody's status
+socket."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from aiohttp import web
 
-from blocklistd.config import Address
+from blocklistd.config import Address, ConnectionBounds
 from blocklistd.daemon.commands import COMMANDS
-from blocklistd.daemon.control import Control, control_socket
+from blocklistd.daemon.control import Control, everybodys_socket, operators_socket
 from blocklistd.daemon.parts import Parts
-from blocklistd.ops.collectors import ListCollector, ServingCollector, StoredCollector, ZoneCollector
+from blocklistd.limits import OPERATOR_CONNECTIONS, STATUS_CONNECTIONS
+from blocklistd.ops.collectors import (
+    AlarmCollector,
+    ListCollector,
+    ServingCollector,
+    StoredCollector,
+    ZoneCollector,
+)
 from blocklistd.ops.dns_metrics import DnsCollector
-from blocklistd.ops.health import Health
+from blocklistd.ops.health import Health, Look
+from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.http.feed import Feed
 from blocklistd.serve.http.listener import Listener
 
 
 class Listeners:
-    """`not_ready` says what keeps /readyz from being green."""
+    """Makes, starts and stops the listeners. `look` answers the lines of /readyz (ops.health.Look)."""
 
-    def __init__(self, parts: Parts, not_ready: Callable[[], list[str]]) -> None:
+    def __init__(self, parts: Parts, look: Look) -> None:
         self._parts = parts
-        feed = Feed(parts.catalogue, parts.access, parts.renderings)
-        self._feed = Listener(feed.answer, self._observe_request)
-        self._ops = Listener(Health(not_ready, parts.metrics.text).answer)
-        self._control = Listener(Control(COMMANDS.values(), parts.operations, parts.roles).answer)
+        self._dns: list[Address] = []
+        feed = Feed(parts.catalogue, parts.access, parts.renderings, parts.resources.alarms)
+        self._feed = Listener(
+            "feed", feed.answer, self._observe_request, connections=parts.connections[0], whose=parts.access.whose
+        )
+        health = Health(look, parts.metrics.text)
+        self._ops = Listener("ops", health.answer, connections=_bounded(OPERATOR_CONNECTIONS, 2), reserved=True)
+        control = Control(COMMANDS.values(), parts.operations, parts.roles)
+        self._control = Listener(
+            "control",
+            control.answer,
+            connections=_bounded(OPERATOR_CONNECTIONS, 2),
+            reserved=True,
+            bodies=True,
+        )
+        anybody = (command for command in COMMANDS.values() if not command.role)
+        status = Control(anybody, parts.operations, parts.roles)
+        self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
             ListCollector(parts.catalogue, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
-                parts.resources.jobs, self._feed, parts.catalogue, not_ready, parts.resources.store.state_dir
+                parts.resources.jobs, self._feed, parts.catalogue, lambda: look()[0], parts.resources.store.state_dir
             ),
+            AlarmCollector(parts.resources.alarms, lambda: parts.alarms.certificates),
         ):
             parts.metrics.registry.register(collector)
 
-    @property
-    def addresses(self) -> list[Address]:
-        """Where the feed is served."""
-        return self._feed.addresses
+    def __str__(self) -> str:
+        """Every listener and its addresses, for the log; call it after `start`."""
+        return "; ".join(f"{name} on {', '.join(map(str, where))}" for name, where in self._bound().items() if where)
+
+    def _bound(self) -> dict[str, Sequence[Address | Path]]:
+        config = self._parts.config
+        feed = "feed (https)" if config.feed.tls else "feed (http)"
+        sockets = {"control": [config.control.socket], "status": [config.status_socket]}
+        return {feed: self._feed.addresses, "dns": self._dns, "ops": self._ops.addresses, **sockets}
 
     async def start(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
-        """Serves from now on, until `stack` is left: then requests under way may end."""
-        control = self._parts.config.control.socket
-        stack.push_async_callback(self._ops.stop)  # last: till then it says that the others stop
-        stack.push_async_callback(lambda: asyncio.gather(self._feed.stop(), self._control.stop()))
+        """Starts serving. When `stack` is left, the listeners stop, and requests under way may end."""
+        config = self._parts.config
+        stack.push_async_callback(self._ops.stop)  # stops last: until then /readyz says that the daemon is stopping
+        stack.push_async_callback(
+            lambda: asyncio.gather(*(one.stop() for one in (self._feed, self._control, self._status)))
+        )
         await self._feed.start(sockets["feed"], self._parts.certificate.context)
         await self._ops.start(sockets["ops"], None)
-        await self._control.start([control_socket(control)], None)
-        stack.callback(functools.partial(control.unlink, missing_ok=True))
+        control = operators_socket(config.control.socket, config.control.group)
+        stack.callback(functools.partial(config.control.socket.unlink, missing_ok=True))
+        status = everybodys_socket(config.status_socket)
+        stack.callback(functools.partial(config.status_socket.unlink, missing_ok=True))
+        await self._control.start([control], None)
+        await self._status.start([status], None)
         if self._parts.dns is not None:
             await self._start_dns(self._parts.dns, stack, sockets)
 
     async def _start_dns(self, dns: DnsServer, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         await dns.start(sockets["dns"], sockets["datagrams"])
+        self._dns = [Address(*bound.getsockname()[:2]) for bound in sockets["dns"]]
         self._parts.metrics.registry.register(DnsCollector(dns))
         stack.push_async_callback(dns.stop)
         for view in self._parts.served_zones.views().values():
-            if view is not None:  # who missed the last one while we were away hears of it now
+            if view is not None:  # a secondary may have missed the NOTIFY of this serial while we were away
                 dns.announce(view)
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
         self._parts.metrics.observe_request(answer.status, request.path, waited, seconds, length)
+
+
+def _bounded(each: int, holders: int) -> Connections:
+    """Bounds: `each` connections of one holder, and in total as many as `holders` holders may have."""
+    return Connections(ConnectionBounds(per_address=each, per_subscriber=each, total=each * holders))

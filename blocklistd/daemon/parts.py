@@ -1,16 +1,18 @@
-"""A daemon's parts, put together. Nothing here listens or runs by itself: app.py starts them, in order.
+"""Makes the parts of a daemon. Nothing here listens or runs by itself: app.py starts the parts in order.
 
-`configure` hands out the configuration's sections: at the start, and at each reload.
+`configure` gives each part its section of the configuration, at the start and at each reload.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import time
 from collections.abc import Mapping
 from typing import Final
 
-from blocklistd.config import Config, Dns
+from blocklistd.config import Checked, Config, Dns
 from blocklistd.daemon import plans
 from blocklistd.daemon.alarms import Alarms
 from blocklistd.daemon.housekeeping import Housekeeping
@@ -22,22 +24,26 @@ from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.state import StateOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
-from blocklistd.daemon.readiness import missing
+from blocklistd.daemon.readiness import Readiness, readiness
+from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.errors import told
 from blocklistd.model import ListId, Sha256, SourceId
+from blocklistd.ops.duties import Duties
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
-from blocklistd.pipeline.pull import Pipeline
+from blocklistd.pipeline.pull import Pipeline, Pull
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
@@ -46,60 +52,89 @@ from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.signing.keys import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
-from blocklistd.tls import ServedCertificate
+from blocklistd.times import CheckedClock
+from blocklistd.tls import ServedCertificate, is_private
 
 log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """`config` is what runs now. `trust` signs, `certificate` is the feed's."""
+    """The parts of one daemon. `config` is the running configuration, `read` the first one. `checked` is the clock of
+    `resources`, `trust` has the signing keys, `certificate` is the feed's."""
 
     def __init__(
-        self, config: Config, resources: Resources, metrics: Metrics, trust: Trust, certificate: ServedCertificate
+        self,
+        read: Checked,
+        resources: Resources,
+        checked: CheckedClock,
+        metrics: Metrics,
+        trust: Trust,
+        certificate: ServedCertificate,
     ) -> None:
         store, database, clock = resources.store, resources.database, resources.clock
-        self.config = config
+        config = self.config = read.config
         self.resources = resources
         self.metrics = metrics
         self.certificate = certificate
         self.catalogue = Catalogue()
-        self.access = Access()
+        self.connections = Connections(config.feed.connections), Connections()
+        """Those of the feed, and those of DNS."""
+        self.access = Access(self.connections[0], clock)
         self.served_zones = Zones()
         self.scheduler = Scheduler()
+        self.duties = Duties(resources.alarms)
         self._repairing: dict[Sha256, asyncio.Future[None]] = {}
+        self.halted: str | None = None
+        """Why nothing is served and no number is made; None unless the daemon is halted."""
+        self.resumed = asyncio.Event()
+        """Set unless it is halted."""
         # what is made of a list
         self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._damaged)
-        self.publisher = Publisher(database, self.catalogue, trust, clock, metrics)
+        self.publisher = Publisher(
+            database, self.catalogue, trust, clock, metrics, resources.high_water, checked.latest
+        )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
         self.dns = self._dns(config.serves_dns)
         # what changes one
         self.releases = Releases(resources, self.publisher, self.zones, self._render)
         self.reconciling = Reconciling(self.releases, database)
         repair = Repair(resources, self.releases, self.reconciling, self.zones)
-        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, metrics.observe_pull)
+        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._pulled)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
+        self.reloading = Reloading(self, read)
         # what operators ask for, and what is done by itself
-        sources = SourceOperations(self.configured, database, self.pipeline, clock)
-        subscribers = SubscriberOperations(self.configured, database, self._admit, self.zones, clock)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
+        subscribers = SubscriberOperations(
+            *(self.configured, database, self._admit, self.zones, clock, self.access.seen),
+            private_ca=lambda: certificate.context is not None and is_private(certificate.context),
+        )
         self.operations = Operations(
-            Overview(database, self.catalogue, self.zones, sources, self.publisher, clock),
+            Overview(database, self.catalogue, self.zones, sources, subscribers, self._wrong, self.configured),
             sources,
             CandidateOperations(database, decisions, FreeText(database, store.sealed)),
             ListOperations(database, self.catalogue, self.renderings),
             subscribers,
             KeyOperations(trust, clock),
             AuditOperations(database),
+            StateOperations(resources, checked, self.resume, self.reloading.run),
         )
         self.upkeep = Upkeep(
-            resources, self.publisher, self.zones, self.renderings, subscribers.catch_up, self.configured
+            resources,
+            self.publisher,
+            self.zones,
+            self.renderings,
+            self.duties,
+            self.serve_missing,
+            subscribers.catch_up,
+            self.configured,
         )
-        self.alarms = Alarms(resources, trust, certificate, self.configured)
+        self.alarms = Alarms(resources, trust, checked, self.configured)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.configured
+            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.duties, self.configured
         )
 
     def configured(self) -> Config:
-        """The configuration that runs now: for those who outlive a reload."""
+        """The running configuration, for parts that outlive a reload."""
         return self.config
 
     def _dns(self, dns: Dns | None) -> DnsServer | None:
@@ -109,18 +144,28 @@ class Parts:
             self.served_zones,
             self.zones.difference,
             self.zones.secondaries.saw,
+            self.zones.secondaries.sent,
             usable=self.zones.usable,
+            connections=self.connections[1],
             retry=dns.notify.retry.total_seconds(),
             give_up=dns.notify.give_up.total_seconds(),
             stations=self.metrics,
+            clocks=lambda: (int(self.resources.clock().timestamp()), int(time.time())),
         )
 
     # -- configure -------------------------------------------------------------------------------------------------
 
-    async def configure(self, config: Config, sources: dict[SourceId, SourcePlan]) -> None:
-        """Hands the sections to the parts. `sources` are `plans.source_plans(config)`."""
+    async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
+        """Gives each part its section. `sources` are `plans.source_plans(config)`. Raises BlocklistError, and changes
+        nothing that runs, where the certificate can't be loaded. A start does not load it here."""
         await asyncio.to_thread(self._ensure_lists, config.lists)
-        self.certificate.load(config.feed.tls)  # here, behind what may refuse the configuration
+        if not starting:
+            self.certificate.load(config.feed.tls)  # after what else may refuse the configuration
+        self.alarms.certificates = await asyncio.to_thread(plans.certificates, config)
+        self.connections[0].bounds = config.feed.connections
+        self.connections[1].bounds = (config.serves_dns or Dns()).connections
+        self.access.trusted_proxies = config.feed.trusted_proxies
+        self.catalogue.configure(config.lists)
         self.releases.configure(plans.list_plans(config), sources)
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -138,22 +183,80 @@ class Parts:
         self.config = config
 
     def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
+        if self.resources.store.read_only:
+            return  # lists that the database knows are served
         now = self.resources.clock()
         with self.resources.database.write() as connection:
             for name in lists:
                 ensure_list(connection, name, now)
 
-    async def serve_lists(self) -> None:
-        """Every list that is verified is served; a damaged one is made again first."""
-        for name, plan in self.releases.lists.items():
-            try:
-                await self.releases.serve(plan)
-            except Exception as error:  # one list's trouble keeps no other from being served
-                log.critical("list %s can't be served: %s", name, told(error))
+    async def start(self) -> None:
+        """Serves what the store has."""
+        made = await asyncio.to_thread(functools.partial(plans.source_plans, self.config, starting=True))
+        await self.configure(self.config, made, starting=True)
+        await self.serve_lists()
+        await self.operations.subscribers.admit_known()
+        self.resumed.set()
 
-    def missing(self) -> list[str]:
-        """What keeps the daemon from being ready once it has started."""
-        return list(missing(self.config, self.catalogue, self.publisher, self.served_zones, self.zones))
+    def halt(self, reason: str) -> None:
+        """For a start with a state that is not the newest, or damaged: the daemon answers 503 and SERVFAIL to everybody
+        and makes no number. The control socket answers."""
+        log.critical("%s", reason)
+        self.halted = self.access.halted = self.resources.database.halted = reason
+        self.served_zones.halted = True
+
+    async def resume(self) -> None:
+        """After `start-above`: ends the halt, if there is one, and serves what the store has, under the new numbers."""
+        self.resources.alarms.end("ahead")
+        self.alarms.look_at_clock()
+        if self.halted is None:
+            await self.serve_lists()
+            await self.zones.advance()
+            return
+        await self.start()
+        await self.zones.advance()  # before the halt ends: a zone without a serial would be refused to its secondaries
+        self.halted = self.access.halted = None
+        self.served_zones.halted = False
+
+    async def stepped(self) -> None:
+        """The clock was set: signs again at once what is due by the new time."""
+        self.alarms.look_at_clock()
+        if self.halted is None:
+            await self.duties.do("sign", self.upkeep.sign)
+
+    async def serve_lists(self) -> None:
+        """Serves every list. A damaged one is made again first."""
+        for name in list(self.releases.lists):
+            await self._serve(name)
+
+    async def serve_missing(self) -> None:
+        """Tries again to serve the lists of which the newest version is not served."""
+        for name in list(self.releases.lists):
+            view, stored = self.catalogue.get(name), self.publisher.stored.get(name)
+            if view is None or (stored is not None and stored > view.version):
+                await self._serve(name)
+                await self.zones.advance(name)
+
+    async def _serve(self, name: ListId) -> None:
+        try:
+            await self.releases.serve(self.releases.lists[name])
+        except Exception as error:  # the other lists must be served all the same
+            log.critical("list %s can't be served: %s", name, told(error))
+
+    def readiness(self) -> Readiness:
+        """The readiness of the daemon, alarms included."""
+        if self.halted is not None:
+            return Readiness([self.halted], self.resources.alarms.texts())
+        found = readiness(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
+        if self.certificate.unusable is not None:
+            found.down.append(self.certificate.unusable)
+        found.wrong.extend(self.resources.alarms.texts())
+        return found
+
+    def _wrong(self) -> list[str]:
+        """All lines of `readiness`, for `status`."""
+        found = self.readiness()
+        return [*found.down, *found.wrong]
 
     def roles(self, user: str) -> frozenset[str]:
         """Those of `control.operators`."""
@@ -166,6 +269,12 @@ class Parts:
         view = self.catalogue.get(list_id)
         if view is not None and view.live is not None:
             await self.renderings.prepare(view.live.sha256)
+
+    def _pulled(self, pull: Pull) -> None:
+        """A pull has ended, well or badly."""
+        self.metrics.observe_pull(pull)
+        self.releases.in_background(self.upkeep.sweep_where_short())
+        self.releases.in_background(self.housekeeping.look_for_alarms())
 
     def _damaged(self, digest: Sha256) -> None:
         """A file that somebody asked for is damaged: it is made again."""

@@ -1,16 +1,17 @@
-"""From the configuration to what each station is given: no station reads the configuration itself."""
+"""Makes the plans that the stages are given from the configuration: no stage reads the configuration itself."""
 
 from __future__ import annotations
 
 import base64
 import ssl
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from apscheduler.triggers.base import BaseTrigger
 
-from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone
-from blocklistd.errors import ConfigError, ConfigProblem
+from blocklistd.compose.guard import DailyLimits
+from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone, files
+from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.pipeline.receive import SourcePlan
@@ -21,6 +22,7 @@ from blocklistd.serve.dns.zones import Peer
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.transport import Request
+from blocklistd.store.evidence import Bound
 from blocklistd.store.subscribers import Subscriber, endpoint, network
 from blocklistd.store.zones import ZonePlan
 from blocklistd.tls import load_certificate
@@ -40,6 +42,7 @@ def _list_plan(found: BlockList, sources: Mapping[SourceId, Source]) -> ListPlan
         allow_ip=guards.allow_ip,
         max_added=guards.max_added,
         max_removed=guards.max_removed,
+        daily=DailyLimits(guards.daily.max_added, guards.daily.max_removed) if guards.daily else None,
         min_change=guards.min_change,
         min_entries=guards.min_entries,
         max_rejected=guards.max_rejected,
@@ -69,42 +72,70 @@ def peer(found: Subscriber) -> Peer:
     )
 
 
-def source_plans(config: Config) -> dict[SourceId, SourcePlan]:
-    """Raises VerifyError where a key can't be read, and ConfigError with all the secrets that can't."""
+def source_plans(config: Config, *, starting: bool = False) -> dict[SourceId, SourcePlan]:
+    """The plan of each source. Raises ConfigError with every secret that can't be read, and another BlocklistError or
+    an OSError for the first other file. With `starting` it raises neither: the plan of such a source has the reason as
+    `unusable`, and its pulls fail with it."""
     made: dict[SourceId, SourcePlan] = {}
     problems: list[ConfigProblem] = []
     for name, found in config.sources.items():
         try:
             made[name] = _source_plan(found, config)
-        except ConfigError as error:
-            problems += error.problems
+        except (BlocklistError, OSError) as error:
+            if starting:
+                made[name] = _source_plan(found, config, _reason(error))
+            elif isinstance(error, ConfigError):
+                problems += error.problems
+            else:
+                raise
     if problems:
         raise ConfigError(problems)
     return made
 
 
-def _source_plan(found: Source, config: Config) -> SourcePlan:
+def _reason(error: BlocklistError | OSError) -> str:
+    text = f"{error.filename or 'TLS'}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    return f"{text}; mend it, then run `blocklistd reload`"
+
+
+def _source_plan(found: Source, config: Config, unusable: str = "") -> SourcePlan:
     verify = found.verify
-    key = PROOFS[verify.method].read_key(verify.key.read_bytes()) if verify.key is not None else None
+    key = None
+    if verify.key is not None and not unusable:
+        key = PROOFS[verify.method].read_key(verify.key.read_bytes())
     return SourcePlan(
         id=found.id,
-        request=_request(found),
+        unusable=unusable,
+        request=_request(found, usable=not unusable),
         format=found.format,
         fields=dict(found.fields),
         defaults=dict(found.defaults),
+        options={
+            "delimiter": found.options.delimiter,
+            "columns": found.options.columns,
+            "comment": found.options.comment,
+            "wildcards": found.options.wildcards == "domain",
+        },
         proof=verify.method,
         key=key,
         lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),
         quarantine=found.quarantine,
+        evidence=evidence_bound(found),
+        max_future=verify.max_future,
+        max_age=found.max_age,
     )
 
 
-def _request(found: Source) -> Callable[[Validators], Request]:
-    headers, context, elsewhere = _authorization(found.auth), None, None
+def evidence_bound(found: Source) -> Bound:
+    return Bound(found.evidence.keep, found.evidence.max_bytes)
+
+
+def _request(found: Source, *, usable: bool = True) -> Callable[[Validators], Request]:
+    headers, context, elsewhere = _authorization(found.auth if usable else None), None, None
     transport = transport_of(found.url)
-    if not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
+    if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
-        # who pins an authority means it for the whole pull; a client's certificate is for its own origin only
+        # a pinned authority holds for the whole pull; a client certificate is sent to the origin of `url` only
         pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls
         elsewhere = None if pinned else ssl.create_default_context()
 
@@ -114,8 +145,10 @@ def _request(found: Source) -> Callable[[Validators], Request]:
             signature=found.signature,
             timeout=found.timeout.total_seconds(),
             max_bytes=found.max_bytes,
+            pattern=found.pattern,
             validators=validators,
             headers=headers,
+            redirects=frozenset(found.redirects),
             ca=found.ca,
             ssl=context,
             ssl_elsewhere=elsewhere,
@@ -136,12 +169,28 @@ def _authorization(auth: Auth | None) -> dict[str, str]:
 
 
 def _tls(found: Source) -> ssl.SSLContext:
-    """The system's authorities, or the pinned one; with the client's certificate where the hotline wants one."""
+    """Trusts the system's authorities or the pinned one, and has the client certificate if one is configured."""
     context = ssl.create_default_context(cafile=found.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if isinstance(found.auth, ClientCert):
         load_certificate(context, found.auth.cert, found.auth.key)
     return context
+
+
+def certificates(config: Config) -> dict[str, datetime]:
+    """When each certificate in use expires, by the key that names it. Of a chain the first to expire counts, of a
+    source's pinned authorities the last."""
+    chains = {"feed.tls.cert": config.feed.tls.cert} if config.feed.tls else {}
+    found = {}
+    for name, source in config.sources.items():
+        if isinstance(source.auth, ClientCert):
+            chains[f"sources.{name}.auth.client_cert.cert"] = source.auth.cert
+        if source.ca is not None and (pinned := files.chain(source.ca)):
+            found[f"sources.{name}.ca"] = max(ends for _, ends in pinned)
+    for key, path in chains.items():
+        if chain := files.chain(path):
+            found[key] = min(ends for _, ends in chain)
+    return found
 
 
 def trigger(found: Source) -> BaseTrigger:

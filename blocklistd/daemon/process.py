@@ -11,24 +11,25 @@ from typing import Final
 
 import uvloop
 
-from blocklistd.config import Config
+from blocklistd.config import Checked
 from blocklistd.daemon.app import Application
 from blocklistd.errors import BlocklistError, ConfigError, without_text
 from blocklistd.ops import logs, systemd
-from blocklistd.serve.http.listener import allow_connections
+from blocklistd.serve.accept import allow_connections
 
 log: Final = logging.getLogger(__name__)
 
 
-def serve(config: Config) -> int:
+def serve(read: Checked) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
+    config = read.config
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
     allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Application(config).run())
+            runner.run(Application(read).run())
     except BlocklistError as error:
         systemd.notify(f"STATUS={str(error).splitlines()[0]}")
         if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know

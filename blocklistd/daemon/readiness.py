@@ -1,8 +1,8 @@
-"""What keeps /readyz from being green once the daemon has started."""
+"""The readiness of lists and zones, for /readyz and `status`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from blocklistd.config import Config
 from blocklistd.daemon import plans
@@ -11,21 +11,50 @@ from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.store.zones import ZonePlan
 
 
-def missing(
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Lines for people. `down`: what has a version and is not served; /readyz then is 503, and a balancer uses another
+    node. `wrong`: other faults, with which everything that is served is still right."""
+
+    down: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def readiness(
     config: Config, catalogue: Catalogue, publisher: Publisher, served: Zones, zones: ZonePublisher
-) -> Iterator[str]:
-    """A line for each list and zone that is not served, or whose file is damaged."""
+) -> Readiness:
+    """The readiness of every configured list and zone. Costs at most a stat(2) for each damaged zone."""
+    found = Readiness()
     for name in config.lists:
-        if catalogue.get(name) is None:
-            yield f"list {name} has no version that can be served"
-    for view in catalogue:
-        if view.id in publisher.damaged:
-            yield f"list {view.id}: the file of version {view.version} is damaged and is made again"
-        if view.live is not None:
-            for plan in plans.zone_plans(config).values():
-                if plan.list == view.id and served.get(wire_name(plan.name)) is None:
-                    yield f"zone {plan.name} has no serial yet"
-    for zone, reason in zones.damaged.copy().items():
-        yield f"zone {zone}: {reason}"
+        view, stored = catalogue.get(name), publisher.stored.get(name)
+        if view is None and stored != 0:
+            found.down.append(f"list {name} is not served: it can't be read or signed")
+        elif view is None:
+            found.wrong.append(f"list {name} has no version yet, and its metadata can't be signed")
+        elif not view.version and stored:
+            found.down.append(f"list {name}: version {stored} is not served: it can't be signed")
+        elif stored is not None and stored > view.version:
+            found.wrong.append(f"list {name}: version {stored} can't be signed; version {view.version} is served")
+        if view is not None and name in publisher.damaged:
+            found.down.append(f"list {name}: the file of version {view.version} is damaged and is made again")
+    for plan in plans.zone_plans(config).values():
+        _look_at_zone(found, plan, catalogue, served, zones)
+    return found
+
+
+def _look_at_zone(found: Readiness, plan: ZonePlan, catalogue: Catalogue, served: Zones, zones: ZonePublisher) -> None:
+    view, list_view = served.get(wire_name(plan.name)), catalogue.get(plan.list)
+    damage = zones.damaged.get(plan.name)
+    if view is None and plan.name in zones.unloaded:
+        found.down.append(f"zone {plan.name} is not served: {zones.unloaded[plan.name]}")
+    elif view is None:
+        if list_view is not None and list_view.live is not None:
+            found.wrong.append(f"zone {plan.name} has no serial yet")
+    elif damage is not None:
+        sent = view.file is None or view.file.is_unchanged()
+        (found.wrong if sent else found.down).append(f"zone {plan.name}: {damage}")
+    elif plan.name in zones.behind:
+        found.wrong.append(f"zone {plan.name} keeps serial {view.serial % 2**32}: its next one can't be made")

@@ -1,68 +1,216 @@
-"""Configurations to paste into a resolver that takes zones from here."""
+"""Configurations to paste into the name servers of subscribers; tests try each with Debian 12's version.
+
+With each of them the server keeps blocking when it restarts while the publisher is away. It answers nobody's queries
+for the zone, since these would tell whether a name is listed; Knot and NSD answer their own secondaries. docs/dns.md
+has the same texts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from blocklistd.config import Address, Zone
 
-POLICIES: Final = 64  # policy zones that BIND takes
+POLICIES: Final = 64  # the most policy zones that BIND takes
+OWN_SECONDARY: Final = "192.0.2.60"
+"""Placeholder for the addresses of the server's own secondaries: a documentation address (RFC 5737)."""
 
-_KEY: Final = """\
+PORT: Final = 53
+"""The port of DNS; a configuration that uses it need not name it."""
+
+Tsig = Mapping[str, str]
+"""A TSIG key: `name`, `algorithm`, `secret` (base64)."""
+
+_BIND_KEY: Final = """\
 key "{name}" {{
     algorithm {algorithm};
     secret "{secret}";
 }};
 """
 
-_ZONE: Final = """\
+_BIND_ZONE: Final = """\
 zone "{zone}" {{
     type secondary;
-    primaries {{ {address} port {port}{key}; }};
-    file "{zone}.rpz";
+    primaries {{ {host} port {port}{key}; }};
+    file "{zone}.rpz";             // keeps blocking over a restart
     masterfile-format raw;
-    allow-query {{ none; }};       // the policy must not tell what is listed
+    allow-query {{ none; }};         // the policy must not tell what is listed
     allow-transfer {{ none; }};
     notify no;
 {notify}}};
 """
 
-_POLICY: Final = """\
+_BIND_POLICY: Final = """\
 options {{                          // into the options block that is there, if there is one
     response-policy {{ {zones} }}
         break-dnssec yes           // else signed names escape for clients that ask for DNSSEC
         qname-wait-recurse no
-        min-update-interval 5;     // the default of 60 s delays a delisting
+        min-update-interval 1;     // the default of 60 s delays a change
 }};
 """
 
+_UNBOUND: Final = """\
+server:
+  module-config: "respip validator iterator"
+"""
 
-def bind(zones: Iterable[Zone], listen: Address, tsig: dict[str, str], *, signed: bool) -> str:
+_UNBOUND_ZONE: Final = """\
+rpz:
+  name: {zone}
+  zonefile: "/var/lib/unbound/{zone}.zone"  # keeps blocking over a restart
+  primary: {host}{at}
+  allow-notify: {host}
+"""
+
+_POWERDNS: Final = """\
+rpzPrimary("{address}", "{zone}", {{
+{key}  refresh = {refresh},
+  axfrTimeout = 600,
+  seedFile = "/var/lib/pdns-recursor/{zone}.zone",  -- keeps blocking over a restart
+  dumpFile = "/var/lib/pdns-recursor/{zone}.zone"
+}})
+"""
+
+_POWERDNS_KEY: Final = '  tsigname = "{name}", tsigalgo = "{algorithm}", tsigsecret = "{secret}",\n'
+
+_KNOT_KEY: Final = """\
+key:
+  - id: {name}
+    algorithm: {algorithm}
+    secret: {secret}
+"""
+
+_KNOT: Final = """\
+remote:
+  - id: publisher
+    address: {host}{at}
+{remote_key}acl:
+  - id: publisher
+    {notifier}
+    action: notify
+  - id: own-secondaries      # instead of {own}: the addresses of your own secondaries
+    address: {own}
+    action: transfer
+mod-queryacl:
+  - id: own-secondaries      # the same: nobody else may ask, else everybody could ask whether a name is listed
+    address: {own}
+zone:
+"""
+
+_KNOT_ZONE: Final = """\
+  - domain: {zone}
+    master: publisher
+    acl: [publisher, own-secondaries]
+    module: mod-queryacl/own-secondaries
+"""
+
+_NSD_KEY: Final = """\
+key:
+  name: "{name}"
+  algorithm: {algorithm}
+  secret: "{secret}"
+"""
+
+_NSD: Final = """\
+server:
+  zonefiles-write: 10        # seconds: what is not written yet is lost in a restart
+"""
+
+_NSD_ZONE: Final = """\
+zone:
+  name: "{zone}"
+  zonefile: "/var/lib/nsd/{zone}.zone"
+  request-xfr: {host}{at} {key}
+  allow-notify: {host} {key}
+  allow-query: {own} NOKEY   # instead of {own}: your own secondaries; nobody else may ask what is listed
+  provide-xfr: {own} NOKEY
+"""
+
+
+def _at(primary: Address) -> str:
+    return "" if primary.port == PORT else f"@{primary.port}"
+
+
+def bind(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
     """For BIND 9: key, zones, and the policy that uses them."""
     zones = list(zones)
-    beyond = "".join(f"// {zone.name} is left out of it: BIND takes {POLICIES} at most\n" for zone in zones[POLICIES:])
-    anywhere = listen.host in ("::", "0.0.0.0")
-    host = "127.0.0.1" if anywhere else listen.host
-    key = f' key "{tsig["name"]}"' if signed else ""
+    key = f' key "{tsig["name"]}"' if tsig else ""
+    notify = f'    allow-notify {{ key "{tsig["name"]}"; }};\n' if tsig else ""
     names = " ".join(f'zone "{zone.name}";' for zone in zones[:POLICIES])
+    where = {"host": primary.host, "port": primary.port}
     return "".join(
         [
-            "// instead of 127.0.0.1: the address under which this resolver reaches the publisher\n"
-            if anywhere
-            else "",
-            _KEY.format(**tsig) if signed else "",
-            *(
-                _ZONE.format(
-                    zone=zone.name,
-                    address=host,
-                    port=listen.port,
-                    key=key,
-                    notify=f'    allow-notify {{ key "{tsig["name"]}"; }};\n' if signed else "",
-                )
-                for zone in zones
-            ),
-            _POLICY.format(zones=names),
-            beyond,
+            _BIND_KEY.format(**tsig) if tsig else "",
+            *(_BIND_ZONE.format(zone=zone.name, key=key, notify=notify, **where) for zone in zones),
+            _BIND_POLICY.format(zones=names),
+            *(f"// {zone.name} is left out of it: BIND takes {POLICIES} at most\n" for zone in zones[POLICIES:]),
         ]
     )
+
+
+def unbound(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+    """For Unbound, which does not sign."""
+    assert tsig is None
+    return _UNBOUND + "".join(
+        _UNBOUND_ZONE.format(zone=zone.name, host=primary.host, at=_at(primary)) for zone in zones
+    )
+
+
+def powerdns(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+    """For the `lua-config-file` of PowerDNS Recursor, which takes no NOTIFY before 5.1: it polls by `soa.refresh`."""
+    key = _POWERDNS_KEY.format(**tsig) if tsig else ""
+    address = primary.host if primary.port == PORT else str(primary)
+    return "".join(
+        _POWERDNS.format(zone=zone.name, address=address, key=key, refresh=int(zone.soa.refresh.total_seconds()))
+        for zone in zones
+    )
+
+
+def knot(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+    """For Knot DNS, which hands the zones on to secondaries of its own."""
+    head = _KNOT.format(
+        host=primary.host,
+        at=_at(primary),
+        remote_key=f"    key: {tsig['name']}\n" if tsig else "",
+        notifier=f"key: {tsig['name']}" if tsig else f"address: {primary.host}",
+        own=OWN_SECONDARY,
+    )
+    return (_KNOT_KEY.format(**tsig) if tsig else "") + head + "".join(_KNOT_ZONE.format(zone=z.name) for z in zones)
+
+
+def nsd(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+    """For NSD, which hands the zones on to secondaries of its own."""
+    where = {"host": primary.host, "at": _at(primary), "own": OWN_SECONDARY}
+    key = tsig["name"] if tsig else "NOKEY"
+    return (
+        (_NSD_KEY.format(**tsig) if tsig else "")
+        + _NSD
+        + "".join(_NSD_ZONE.format(zone=zone.name, key=key, **where) for zone in zones)
+    )
+
+
+SOFTWARE: Final[Mapping[str, Callable[[Iterable[Zone], Address, Tsig | None], str]]] = {
+    "bind": bind,
+    "knot": knot,
+    "nsd": nsd,
+    "powerdns": powerdns,
+    "unbound": unbound,
+}
+UNSIGNED: Final = {"unbound"}
+"""Programs that can't sign."""
+_COMMENT: Final = {"bind": "//", "powerdns": "--"}
+
+
+def printed(zones: Iterable[Zone], listen: Address, tsig: Tsig | None) -> dict[str, str]:
+    """The text to paste, by program. With a key the programs that can't sign are left out; without one the publisher
+    knows the secondary by its address."""
+    zones = list(zones)
+    anywhere = listen.host in ("::", "0.0.0.0")
+    primary = Address("127.0.0.1", listen.port) if anywhere else listen
+    note = f" instead of {primary.host}: the address under which the publisher is reached\n"
+    return {
+        name: (f"{_COMMENT.get(name, '#')}{note}" if anywhere else "") + made(zones, primary, tsig)
+        for name, made in SOFTWARE.items()
+        if tsig is None or name not in UNSIGNED
+    }

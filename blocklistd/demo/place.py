@@ -36,6 +36,7 @@ sources:
 lists:
   {list}:
     sources: [{source}]
+    guards: {{daily: off}}  # weeks of changes come within minutes
 feed:
   listen: ["127.0.0.1:{feed}"]
 zones:

@@ -11,8 +11,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import shlex
-import shutil
 import signal
 import sys
 import time
@@ -26,6 +24,7 @@ from dns.tsig import Key
 from blocklistd.cli.control import Control
 from blocklistd.cli.failures import Unreachable
 from blocklistd.daemon.commands import COMMANDS
+from blocklistd.demo import shown
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
 from blocklistd.demo.place import LIST, ZONE, DemoFailed, configure, place
@@ -160,8 +159,8 @@ class _Demo:
         self._another_serial.set()
         self._another_serial.clear()
 
-    async def _secondary(self, version: int) -> str:
-        """What to say of the secondary: when it had the serial of this version, or of a later one."""
+    async def _secondary(self, version: int) -> tuple[int | None, str]:
+        """The secondary's serial of this version, or of a later one, and when it had it."""
         client = Control(self._folder / "control.sock")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDARY_WITHIN):
@@ -171,11 +170,11 @@ class _Demo:
                         serial, before = zone["serial"], self._told
                         self._told = serial
                         if serial == before:
-                            return f"serial {serial} stays, no rule changed"
-                        return f"serial {serial} at the secondary in {self._serials[serial]:.2f} s"
+                            return serial, "same"  # no rule changed
+                        return serial, f"{self._serials[serial]:.2f} s"
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._another_serial.wait(), 0.2)
-        return "not yet at the secondary"
+        return None, "not yet"
 
     def _publish(self, names: set[str]) -> None:
         self._seen.clear()
@@ -246,10 +245,7 @@ class _Demo:
                 took = time.monotonic() - self._changed
                 versions = await self._ask(client, "list versions", list=LIST)
                 made = next(v for v in versions if v["version"] == done["version"])
-                change = f"+{made['added']:<6} -{made['removed']:<6} {done['entries']:>7} entries"
-                way = f"{done['how']:<8} {done['bytes']:>8} bytes"
-                arrived = f"from hotline to subscriber in {took:.2f} s, {await self._secondary(done['version'])}"
-                self._say(f"version {done['version']:>3}  {change}  {way}  {arrived}")
+                self._say(shown.version(made, done, took, await self._secondary(done["version"])))
                 self._seen.set()
 
         self._beside(stack, follow())
@@ -269,14 +265,7 @@ class _Demo:
             held = await self._ask(client, "candidate list")
             if held and said != held[0]["id"]:
                 said = held[0]["id"]
-                reasons = "; ".join(f"{r['guard']}: {r['found']}, limit {r['limit']}" for r in held[0]["reasons"])
-                program, config = _installed(), shlex.quote(str(self._config))
-                self._say(
-                    f"HELD          +{held[0]['added']:<6} -{held[0]['removed']:<6} by the guard {reasons}\n"
-                    f"              the last good version stays live until somebody has looked; in another terminal:\n"
-                    f"                {program} candidate show {said} -c {config}\n"
-                    f"                {program} candidate approve {said} -c {config}"
-                )
+                self._say(shown.held(held[0]))
             elif said and not held:
                 case = await self._ask(client, "candidate show", candidate=said)
                 if case["state"] == "rejected":
@@ -287,37 +276,13 @@ class _Demo:
         return True
 
     def _print_commands(self, feed: int, dns: int, ops: int) -> None:
-        program, config = _installed(), shlex.quote(str(self._config))
-        token = f"-H @{shlex.quote(str(self._folder / 'header'))}"
-        url = f"http://127.0.0.1:{feed}/v1/lists/{LIST}"
-        dig = f"dig @127.0.0.1 -p {dns} -k {shlex.quote(str(self._folder / 'tsig.key'))} {ZONE}"
-        commands = [
-            f"{program} status -c {config}",
-            f"{program} list versions {LIST} -c {config}",
-            f"curl -s {token} {url}",
-            f"curl -s {token} {url}/diffs/1-2",
-            f"{program} {shlex.join(self._sync(feed, self._folder / 'my-copy'))}",
-            f"{dig} SOA +short",
-            f"{dig} IXFR=1",
-            f"curl -s http://127.0.0.1:{ops}/metrics",
-        ]
-        self._say(
-            f"blocklistd demo: a hotline, the daemon and a subscriber, all on loopback, in {self._folder}\n\n"
-            "try in another terminal:\n" + "".join(f"  {command}\n" for command in commands)
-        )
-        if shutil.which("dig") is None:
-            self._say("dig is missing here; it is in Debian's package bind9-dnsutils\n")
-        self._say("Ctrl-C stops everything.\n")
+        commands = shown.commands(self._folder, feed, dns, ops)
+        self._say(shown.greeting(self._folder, commands))
         if self._document is not None:
             self._document({"dir": str(self._folder), "config": str(self._config), "commands": commands})
 
     def _say(self, text: str) -> None:
         print(text, file=self._out, flush=True)
-
-
-def _installed() -> str:
-    """The program's name as a shell takes it."""
-    return shlex.quote(shutil.which("blocklistd", path=str(Path(sys.executable).parent)) or "blocklistd")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -27,7 +27,7 @@ from typing import Any, Final
 import orjson
 
 from blocklistd import errors
-from blocklistd.errors import BlocklistError, JobError
+from blocklistd.errors import BlocklistError, ConfigError, JobError
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import JOB_START, MAX_JOB_REPORT, MAX_JOBS
@@ -36,8 +36,10 @@ from blocklistd.telemetry import UNHEARD, Stations
 log: Final = logging.getLogger(__name__)
 
 PRELOAD: Final = [
+    "blocklistd.jobs.bare",
     "minisign",
     "blocklistd.sources.intake.job",
+    "blocklistd.sources.intake.check",
     "blocklistd.sources.intake.bulk",
     "blocklistd.pipeline.settle",
     "blocklistd.pipeline.zone_job",
@@ -55,7 +57,6 @@ class Jobs:
         self._stations = stations
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; a server that forks has no other threads
         self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
         self._starting: set[ForkServerProcess] = set()
         self._running: set[ForkServerProcess] = set()
@@ -171,13 +172,15 @@ def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) 
         raise _death(process.exitcode, limits) from None
     finally:
         timer.cancel()
+    if not isinstance(answer, dict):
+        raise JobError("the job's answer can't be read: it was stopped", "answer")
     if "value" in answer:
         peak = answer.get("peak")
         return answer["value"], min(peak, 2**48) if isinstance(peak, int) and peak > 0 else 0
     if answer.get("error") == "MemoryError":
         raise JobError(f"the job needed more than its {limits.memory} bytes of memory", "memory")
     kind = getattr(errors, str(answer.get("error")), JobError)
-    if not (isinstance(kind, type) and issubclass(kind, BlocklistError)):
+    if not (isinstance(kind, type) and issubclass(kind, BlocklistError)) or kind is ConfigError:
         kind = JobError
     raise kind(str(answer.get("text")))
 
@@ -190,9 +193,7 @@ def _death(exitcode: int | None, limits: JobLimits) -> JobError:
         "SIGSYS": "it made a system call that the sandbox forbids",
         "SIGXCPU": f"it used more than {limits.cpu} s of processor time",
         "SIGXFSZ": f"it wrote a file of more than {limits.file} bytes",
-        "SIGKILL": f"it was killed: more than {limits.cpu} s of processor time, or no memory was left"
-        if limits.cpu
-        else "it was killed: perhaps no memory was left",
+        "SIGKILL": "it was killed: perhaps no memory was left",
     }.get(name, "it crashed")
     return JobError(f"the job died of {name}: {why}", _SIGNALS.get(name, "crashed"))
 

@@ -1,8 +1,9 @@
 """What a job may do: resource limits for every job, and for hostile bytes a system call filter that fails closed.
 
-The filter is entered after everything that the job needs has been imported and opened. From then on the process can
-read and write what it has open and compute; it can't open a file (so no key, no database), a socket (unless it fetches)
-or an io_uring, start or trace a process, or signal one. A forbidden call kills it, which its parent sees as SIGSYS.
+The filter is entered after everything that the job needs has been imported and opened. It is an allow list: from then
+on the process, with all its threads, can read and write what it has open, map memory that counts against its limit, and
+compute. Whatever is not on the list kills it, which its parent sees as SIGSYS: a call that opens a file (so no key, no
+database), makes a socket (unless it fetches), starts a process or a thread, signals anyone, or is newer than this list.
 """
 
 from __future__ import annotations
@@ -14,53 +15,81 @@ import resource
 import signal
 import socket
 from dataclasses import dataclass
-from typing import Final
+from itertools import product
+from typing import TYPE_CHECKING, Final
 
 from blocklistd import limits
 from blocklistd.errors import JobError
 
-NETWORK: Final = ("socket", "socketpair", "connect", "bind", "sendto", "sendmsg", "sendmmsg")
-FORBIDDEN: Final = (
-    # the network, from outside
-    *("listen", "accept", "accept4"),
-    # a second way to every other call
-    *("io_uring_setup", "io_uring_enter", "io_uring_register"),
-    # other processes
-    *("execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "kill", "tkill"),
-    *("pidfd_open", "pidfd_getfd", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo"),
-    # other files and other rights
-    *("creat", "openat2", "open_by_handle_at", "name_to_handle_at", "link", "linkat", "symlink", "symlinkat"),
-    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "mknod", "mknodat", "chmod", "fchmodat", "chown"),
-    *("truncate", "mkdir", "mkdirat", "rmdir", "chdir", "fchdir", "utime", "utimes", "futimesat", "utimensat"),
-    *("lchown", "fchownat", "fchmod", "fchown", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr"),
-    *("setpriority", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr", "setrlimit"),
-    *("memfd_create", "pipe", "pipe2", "inotify_init", "inotify_init1", "fanotify_init", "fallocate"),
-    *("mount", "umount2", "pivot_root", "chroot", "setns", "unshare", "bpf", "userfaultfd", "keyctl", "add_key"),
-    *("perf_event_open", "init_module", "finit_module", "kexec_load", "shmget", "shmat", "msgget", "mq_open"),
+if TYPE_CHECKING:
+    from pyseccomp import SyscallFilter
+
+ALLOWED: Final = (
+    # what is open
+    *("read", "readv", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "fsync", "fdatasync", "close"),
+    # memory, beside `mmap` and its like below
+    *("brk", "munmap", "futex"),
+    # the process: exit, its own signals, waiting for its children, clocks, ids
+    *("exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "wait4"),
+    *("clock_gettime", "gettimeofday", "time", "clock_nanosleep", "nanosleep", "restart_syscall", "sched_yield"),
+    *("getpid", "gettid", "getuid", "geteuid", "getrusage", "times", "getrandom"),
 )
-REFUSED: Final = ("open", "openat")
+ALLOWED_TO_FETCH: Final = (
+    *("connect", "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "shutdown"),
+    *("getsockname", "getpeername", "epoll_ctl", "epoll_wait", "epoll_pwait", "poll", "ppoll", "select", "pselect6"),
+)
+REFUSED: Final = ("open", "openat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2")
+REFUSED_LINKS: Final = ("readlink", "readlinkat", "getcwd")
 """Answered with EACCES instead of a kill: the C library and late imports look for files, and can do without."""
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
-CLONE_THREAD: Final = 0x10000
 FAMILIES: Final = 64
 """More than the kernel has address families."""
+CPU_GRACE: Final = 10
+"""Seconds from the soft limit of processor time, whose signal (SIGXCPU) names the cause, to the hard limit."""
+
+# Numbers of Linux that Python does not name, the same on every architecture but the socket levels' options.
+_MAP_ANONYMOUS: Final = 0x20
+_MAP_HARMLESS: Final = 0x4000 | 0x20000  # MAP_NORESERVE, MAP_STACK
+_MREMAP_MAYMOVE: Final = 1
+_ADVICE: Final = (0, 1, 2, 3, 4, 8, 14, 15)  # NORMAL to DONTNEED, FREE, HUGEPAGE, NOHUGEPAGE
+_COMMANDS: Final = (1, 2, 3, 1030)  # F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC
+_REQUESTS: Final = (0x5421, 0x541B)  # FIONBIO, FIONREAD
+_OPTIONS: Final = (
+    *((socket.SOL_SOCKET, name) for name in (socket.SO_KEEPALIVE, socket.SO_REUSEADDR)),
+    *((socket.IPPROTO_TCP, name) for name in (socket.TCP_NODELAY, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)),
+    *((socket.IPPROTO_TCP, name) for name in (socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)),
+    (socket.IPPROTO_IP, 11),  # IP_RECVERR, for the C library's resolver, as IPV6_RECVERR
+    *((socket.IPPROTO_IPV6, name) for name in (socket.IPV6_V6ONLY, 25)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
     """`memory` in bytes of RLIMIT_DATA (RLIMIT_AS would forbid mapping large files), `cpu` and `wall` in seconds,
-    `file` in bytes that one file may grow to; None leaves it as it is."""
+    `file` in bytes that one file may grow to, `descriptors` open at once; None leaves it as it is."""
 
     wall: float
     memory: int | None = None
     cpu: int | None = None
     file: int | None = None
+    descriptors: int | None = None
 
 
-INTAKE: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.INTAKE_MEMORY, cpu=limits.INTAKE_CPU)
-FETCH: Final = JobLimits(wall=limits.INTAKE_WALL, memory=limits.FETCH_MEMORY, cpu=limits.INTAKE_CPU)
+INTAKE: Final = JobLimits(
+    wall=limits.INTAKE_WALL,
+    memory=limits.INTAKE_MEMORY,
+    cpu=limits.INTAKE_CPU,
+    file=limits.INTAKE_FILE,
+    descriptors=limits.JOB_DESCRIPTORS,
+)
+FETCH: Final = JobLimits(
+    wall=limits.INTAKE_WALL,
+    memory=limits.FETCH_MEMORY,
+    cpu=limits.INTAKE_CPU,
+    descriptors=limits.JOB_DESCRIPTORS,
+)
 """A transport in a process of its own; each request sets its own `wall` and `file`."""
 COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
 
@@ -70,19 +99,29 @@ def confine(job: JobLimits) -> None:
     die_with_parent()  # a job never outlives the daemon that wants its answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to hear
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for which, value in (
-        (resource.RLIMIT_DATA, job.memory),
-        (resource.RLIMIT_CPU, job.cpu),
-        (resource.RLIMIT_FSIZE, job.file),
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it: the write would fail as if the disk had
+    for which, value, more in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_DATA, job.memory, 0),
+        (resource.RLIMIT_CPU, job.cpu, CPU_GRACE),
+        (resource.RLIMIT_FSIZE, job.file, 0),
+        (resource.RLIMIT_NOFILE, job.descriptors, 0),
     ):
         if value is not None:
-            resource.setrlimit(which, (value, value))
+            _, most = resource.getrlimit(which)
+            hard = value + more if most == resource.RLIM_INFINITY else min(value + more, most)
+            resource.setrlimit(which, (min(value, hard), hard))
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
     """From now on this process gets that signal when the one that made it ends."""
     _prctl(PR_SET_PDEATHSIG, number)
+
+
+def give_way(nice: int) -> None:
+    """Lowers the priority. Does nothing where the service manager's system call filter forbids it."""
+    with contextlib.suppress(PermissionError):
+        os.nice(nice)
 
 
 def close_inherited(keep: int) -> None:
@@ -98,48 +137,79 @@ def close_inherited(keep: int) -> None:
 
 
 def enter_filter(*, network: bool = False) -> None:
-    """No way back. `network`: sockets to other machines are left, over IP only: no socket of this machine, such as the
-    control socket's, can be connected to.
+    """Enters the filter, for good and for all threads of the process. `network`: IP sockets stay allowed; no Unix
+    socket, such as the control socket, can be connected to.
 
     Raises JobError where the kernel or libseccomp can't do it: such a job must not run at all.
     """
     try:
-        import errno
-
-        import pyseccomp
+        import pyseccomp  # noqa: F401
     except (ImportError, OSError, RuntimeError):
         raise JobError("the sandbox needs libseccomp: install the package libseccomp2") from None
+    "".encode("idna")  # looking a host up needs this codec, which Python imports at its first use
     try:
         _prctl(PR_SET_DUMPABLE, 0)
-        rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-        for name in FORBIDDEN if network else (*FORBIDDEN, *NETWORK):
-            _add(rules, pyseccomp.KILL_PROCESS, name)
-        denied = pyseccomp.ERRNO(errno.EACCES)
-        for name in REFUSED:
-            _add(rules, denied, name)
-        if network:
-            # refused, not killed: the C library asks for others, and goes on without
-            for family in set(range(FAMILIES)) - {socket.AF_INET, socket.AF_INET6}:
-                rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
-            rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.GE, FAMILIES))
-        # a process by clone(2): its first argument has no CLONE_THREAD. What clone3(2) is asked for a filter can't see,
-        # and the C library goes on with clone(2) where that is missing.
-        rules.add_rule(pyseccomp.KILL_PROCESS, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, CLONE_THREAD, 0))
-        _add(rules, pyseccomp.ERRNO(errno.ENOSYS), "clone3")
-        # another process's threads and limits: the first argument is not this process
-        rules.add_rule(pyseccomp.KILL_PROCESS, "tgkill", pyseccomp.Arg(0, pyseccomp.NE, os.getpid()))
-        rules.add_rule(pyseccomp.KILL_PROCESS, "prlimit64", pyseccomp.Arg(0, pyseccomp.NE, 0))
-        rules.load()
+        rules(network=network).load()
     except (OSError, ValueError, RuntimeError) as error:
         raise JobError(f"the sandbox can't be entered ({error}): no job reads a hotline's bytes without it") from None
 
 
-def _add(rules: object, action: int, name: str) -> None:
+def rules(*, network: bool) -> SyscallFilter:
+    """The filter for this process."""
+    import errno
+
+    from pyseccomp import ALLOW, EQ, ERRNO, GE, KILL_PROCESS, MASKED_EQ, Arg, Attr, SyscallFilter
+
+    def only(bits: int) -> int:
+        """The mask of all bits but these, in 64 bits: the upper half of a register counts too."""
+        return ~bits & (2**64 - 1)
+
+    found = SyscallFilter(KILL_PROCESS)
+    found.set_attr(Attr.ACT_BADARCH, KILL_PROCESS)
+    found.set_attr(Attr.CTL_TSYNC, 1)  # existing threads enter the filter too
+    for name in (*ALLOWED, *ALLOWED_TO_FETCH) if network else ALLOWED:
+        _add(found, ALLOW, name)
+    for name in (*REFUSED, *REFUSED_LINKS):
+        _add(found, ERRNO(errno.EACCES), name)
+    # Memory that counts against RLIMIT_DATA: private, anonymous, no stack that grows. A file may be mapped to be read.
+    # No memory becomes code.
+    data = Arg(2, MASKED_EQ, only(1 | 2), 0)  # PROT_READ, PROT_WRITE
+    _add(found, ALLOW, "mmap", data, Arg(3, MASKED_EQ, only(_MAP_HARMLESS), _MAP_ANONYMOUS | 2))  # MAP_PRIVATE
+    _add(found, ALLOW, "mmap", Arg(2, EQ, 1), Arg(3, EQ, 1))  # PROT_READ, MAP_SHARED
+    _add(found, ALLOW, "mprotect", data)
+    _add(found, ALLOW, "mremap", Arg(3, EQ, _MREMAP_MAYMOVE))
+    for advice in _ADVICE:
+        _add(found, ALLOW, "madvise", Arg(2, EQ, advice))
+    for command in _COMMANDS:
+        _add(found, ALLOW, "fcntl", Arg(1, EQ, command))
+    _add(found, ALLOW, "tgkill", Arg(0, EQ, os.getpid()))  # abort(3)
+    if not network:
+        return found
+    for request in _REQUESTS:
+        _add(found, ALLOW, "ioctl", Arg(1, EQ, request))
+    flags = only(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    for family, kind, protocol in product(
+        (socket.AF_INET, socket.AF_INET6),
+        (socket.SOCK_STREAM, socket.SOCK_DGRAM),
+        (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP),
+    ):
+        _add(found, ALLOW, "socket", Arg(0, EQ, family), Arg(1, MASKED_EQ, flags, kind), Arg(2, EQ, protocol))
+    # refused, not killed: the C library asks for others, and goes on without
+    for other in set(range(FAMILIES)) - {socket.AF_INET, socket.AF_INET6}:
+        _add(found, ERRNO(errno.EACCES), "socket", Arg(0, EQ, other))
+    _add(found, ERRNO(errno.EACCES), "socket", Arg(0, GE, FAMILIES))
+    for level, option in _OPTIONS:
+        _add(found, ALLOW, "setsockopt", Arg(1, EQ, level), Arg(2, EQ, option))
+    for level in (socket.SOL_SOCKET, socket.IPPROTO_TCP):
+        _add(found, ALLOW, "getsockopt", Arg(1, EQ, level))
+    return found
+
+
+def _add(found: SyscallFilter, action: int, name: str, *arguments: object) -> None:
     import pyseccomp
 
-    if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) < -1:
-        return  # this architecture has no such call (arm64 has no fork, open, …): nothing to forbid
-    rules.add_rule(action, name)  # type: ignore[attr-defined]
+    if pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) >= 0:  # arm64 has no open, stat, poll, …
+        found.add_rule(action, name, *arguments)
 
 
 def _prctl(option: int, value: int) -> None:

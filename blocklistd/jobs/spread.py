@@ -19,7 +19,7 @@ import orjson
 
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
-from blocklistd.jobs.sandbox import die_with_parent
+from blocklistd.jobs.sandbox import die_with_parent, give_way
 from blocklistd.lines.delta import Part
 
 Answer = tuple[dict[str, Any], bytes]
@@ -113,7 +113,7 @@ def _live(work: Work, number: int, count: int, told: int, answering: int, prepar
     """The whole life of a forked process. Errors name types and places: a message could hold what it was reading."""
     try:
         die_with_parent()
-        os.nice(NICE)
+        give_way(NICE)
         with contextlib.suppress(OSError):
             fcntl.fcntl(answering, fcntl.F_SETPIPE_SZ, _PIPE)
         prepare()

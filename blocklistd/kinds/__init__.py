@@ -15,8 +15,11 @@ from blocklistd.kinds.url import PLAIN_UNDOTTED, url
 
 __all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused", "plain"]
 
-CANONICALISER: Final = 1
-"""Raised whenever an existing canonical form changes; each published list says which made it."""
+CANONICALISER: Final = 3
+"""Raised whenever an existing canonical form changes; each published list says which made it. With 3, names and hosts
+of URLs have letters, digits, `-` and `_` alone, a URL's host has two labels, a text that is more than one URL is
+refused, and A-labels may be newer than the library. With 2, a URL whose fragment carries the path is withheld; with 1
+it became the front page of its host."""
 
 KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "url": url,

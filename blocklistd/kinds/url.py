@@ -8,19 +8,25 @@ from typing import Final
 
 import can_ada
 
-from blocklistd.kinds.name import PLAIN_NAME, checked, is_address
+from blocklistd.kinds.name import MAX_NAME, PLAIN_NAME, checked, disguised, is_address, revealed
 from blocklistd.kinds.refused import Refused
-from blocklistd.limits import MAX_URL
+from blocklistd.limits import MAX_URL, MAX_URL_INPUT
+from blocklistd.model import FRAGMENT
 
 # What is canonical as it stands and needs no parser, which halves the cost: no A-label, port, `%` or dot-segment.
-_HOST: Final = "https?://" + PLAIN_NAME.format(end="/")
+_HOST: Final = "https?://" + PLAIN_NAME.format(end="/", dots="+")
 _SEGMENT: Final = r"(?!\.\.?(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]*+"
 _QUERY: Final = r"(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?-]*+)?"
 PLAIN: Final = re.compile(rf"{_HOST}{_SEGMENT}(?:/{_SEGMENT})*+{_QUERY}")
 # the same at three quarters of the cost for who has seen that there is no `/.`, and so no dot-segment
 PLAIN_UNDOTTED: Final = re.compile(rf"{_HOST}[A-Za-z0-9._~!$&'()*+,;=:@/-]*+{_QUERY}")
 
-_PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#.*)?")
+_PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#(.*))?")
+_AUTHORITY: Final = re.compile(r"([^:/?#\\]*:[/\\]*(?:[^/?#\\]*@)?)([^/?#\\]*)")  # of a text that was not parsed yet
+_BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"  # these have no width
+_AROUND: Final = _BLANKS + "".join(map(chr, range(0x20)))  # which the standard drops, too
+_NOT_ONE: Final = re.compile(rf"[\0-\x1f\x7f-\x9f]|[{_BLANKS}](?:#|[\"'<(\[{{]*https?:[/\\])", re.I)
+"""Shows that a text is not one URL: a control character, or a blank before a note or another URL."""
 _ADDRESS: Final = re.compile(r"https?://(?:\[|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+[:/])")
 
 _TRIPLET: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -41,9 +47,10 @@ _NORMAL_BESIDE_STRAY: Final = _normal_triplets("".join(set(_UNRESERVED) - set(st
 def url(value: str) -> str:
     """The canonical form of an http or https URL: no user info, no fragment, no default port, normal percent-encoding.
 
-    The host is an address, or a name as `name.checked` has it. As the standard says, tabs and newlines are dropped
-    wherever they stand; other control characters are percent-encoded, or make it no URL. Refused: not-a-url, scheme,
-    url-too-long, and what `checked` refuses.
+    The host is an address, or a name of two labels or more in the form of `name.checked`. Blanks around the URL are
+    dropped. Refused: not-a-url, scheme, character (more than one URL, or a control character: the standard would drop a
+    tab or a newline), one-label, url-too-long, fragment (nothing else follows the host, so it may stand for the path),
+    and what `checked` refuses.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:
@@ -52,23 +59,57 @@ def url(value: str) -> str:
 
 
 def parsed_url(value: str) -> str:
-    """What `url` answers where it can't see at once that the value is canonical; the length is not looked at."""
-    href = _href(value)
+    """`url` for a value that is not obviously canonical. Lengths are checked before work that grows with them."""
+    value = value.strip(_AROUND)
+    if len(value) > MAX_URL_INPUT:
+        raise Refused("url-too-long")
+    may_be_two = " " in value and ("#" in value or ":/" in value[8:] or ":\\" in value[8:])
+    if (may_be_two or not value.isprintable()) and _NOT_ONE.search(value):
+        raise Refused("character")
+    if len(value) > MAX_NAME and _host_length(value) > MAX_NAME + 1:
+        raise Refused("name-too-long")
+    href = _href(value) or _href_disguised(value)
     if href is None:
         raise Refused("not-a-url")
+    if len(href) > MAX_URL_INPUT:
+        raise Refused("url-too-long")
     # As the parser wrote it: user info, where there is any, ends in the only `@` before the path.
     parts = _PARTS.fullmatch(href)
     if parts is None:
         raise Refused("scheme")
-    scheme, host, port, rest = parts.groups(default="")
+    scheme, host, port, rest, fragment = parts.groups(default="")
     if not is_address(host):
         host = checked(host)
+        if "." not in host:
+            raise Refused("one-label")
+    if fragment and rest in ("/", "/?"):
+        raise Refused(FRAGMENT)
     return f"{scheme}{host}{port}{_normal_percents(rest)}"
 
 
 def is_address_url(value: str) -> bool:
     """Whether the host of a canonical URL is an IPv4 or IPv6 address."""
     return _ADDRESS.match(value) is not None
+
+
+def _host_length(value: str) -> int:
+    """The length of the host before the URL is parsed; a percent-encoded octet counts as one character."""
+    authority = _AUTHORITY.match(value)
+    host = authority[2].partition(":")[0] if authority is not None else ""
+    return len(_TRIPLET.sub("x", host))
+
+
+def _href_disguised(value: str) -> str | None:
+    """The parsed URL where its host has A-labels that are newer than the parser's table; else None."""
+    authority = _AUTHORITY.match(value)
+    hidden = disguised(authority[2]) if authority is not None else ""
+    if authority is None or not hidden:
+        return None
+    href = _href(f"{authority[1]}{hidden}{value[authority.end() :]}")
+    parts = _PARTS.fullmatch(href) if href is not None else None
+    if href is None or parts is None:
+        return None
+    return f"{href[: parts.start(2)]}{revealed(parts[2], hidden)}{href[parts.end(2) :]}"
 
 
 def _href(value: str) -> str | None:

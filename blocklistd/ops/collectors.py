@@ -31,6 +31,8 @@ from blocklistd.store.candidates import count_held
 from blocklistd.store.database import Database
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import SourceState, source_states
+from blocklistd.store.withheld import of_lists
+from blocklistd.telemetry import ALARMS, Standing
 from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
@@ -109,9 +111,10 @@ class Stored(NamedTuple):
     held: int
     states: dict[SourceId, SourceState]
     lag: dict[str, float]
+    withheld: dict[ListId, dict[str, int]]
 
 
-NEVER_READ: Final = Stored(0, {}, {})
+NEVER_READ: Final = Stored(0, {}, {}, {})
 
 
 @dataclass(eq=False)
@@ -131,7 +134,8 @@ class StoredCollector(Collector):
         zones = [zone.name for zone in config.zones.values()]
         with self.database.read() as connection:
             lag = self.secondaries.furthest(connection, zones)
-            return Stored(count_held(connection), source_states(connection, config.sources), lag)
+            states = source_states(connection, config.sources)
+            return Stored(count_held(connection), states, lag, of_lists(connection, config.taken))
 
     def collect(self) -> Iterator[Metric]:
         config, now = self.configured(), self.clock()
@@ -139,7 +143,7 @@ class StoredCollector(Collector):
             self.last = self._read(config)
         except StoreError as error:
             log.error("the metrics of the database are old: %s", error)
-        held, states, lag = self.last
+        held, states, lag, withheld = self.last
         yield GaugeMetricFamily("blocklistd_candidates_held", "Candidates that wait for a reviewer", held)
         yield from _gauges(
             "source",
@@ -147,10 +151,21 @@ class StoredCollector(Collector):
             ("accepted_timestamp_seconds", "When a pull last succeeded", lambda found: _unix(found[1].last_accepted)),
             (
                 "overdue",
-                "1: no accepted pull for max_age",
+                "1: what it says is older than max_age",
                 lambda found: int(found[1].is_overdue(found[0].max_age, now)),
             ),
+            (
+                "frozen",
+                "1: it has said the same for longer than max_unchanged",
+                lambda found: int(found[1].is_frozen(found[0].max_unchanged, now)),
+            ),
         )
+        left_out = "Entries of its sources that the list leaves out, by rule"
+        family = GaugeMetricFamily("blocklistd_list_withheld", left_out, labels=["list", "rule"])
+        for name, counts in withheld.items():
+            for rule, count in counts.items():
+                family.add_metric([name, rule], count)
+        yield family
         furthest = "How long the secondary that is furthest behind has lacked a serial"
         yield from _gauges("zone", lag.items(), ("secondary_lag_seconds", furthest, float))
 
@@ -177,6 +192,20 @@ class ServingCollector(Collector):
             ("state_size_bytes", "The size of the file system where it is", disk.total),
         ):
             yield GaugeMetricFamily(f"blocklistd_{name}", text, value)
+
+
+@dataclass(eq=False)
+class AlarmCollector(Collector):
+    """The number of standing alarms by kind; and when certificates expire, by the key that names them."""
+
+    alarms: Standing
+    certificates: Callable[[], Mapping[str, datetime]]
+
+    def collect(self) -> Iterator[Metric]:
+        ends = "When the certificate that this key of the configuration names expires"
+        yield from _gauges("certificate", self.certificates().items(), ("expires_timestamp_seconds", ends, _unix))
+        kinds = [(kind, len(self.alarms.subjects(kind))) for kind in ALARMS]
+        yield from _gauges("alarm", kinds, ("standing", "Alarms of this kind that stand: `status` says which", float))
 
 
 def _gauges(

@@ -10,12 +10,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from blocklistd.serve.http.problems import Problem
 
+Look = Callable[[], tuple[list[str], list[str]]]
+"""Answers two lists of lines for people: what has a version and is not served; and other faults (Readiness)."""
+
 
 class Health:
-    """`not_ready` names what is missing until the daemon can serve everything that it has."""
+    """/readyz is 503 only where something that has a version is not served: a balancer drains no node that serves."""
 
-    def __init__(self, not_ready: Callable[[], list[str]], metrics: Callable[[], Awaitable[bytes]]) -> None:
-        self._not_ready = not_ready
+    def __init__(self, look: Look, metrics: Callable[[], Awaitable[bytes]]) -> None:
+        self._look = look
         self._metrics = metrics
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -25,10 +28,9 @@ class Health:
             case "/healthz":  # that this is answered is the answer: the loop turns
                 return web.Response(text="ok\n")
             case "/readyz":
-                missing = self._not_ready()
-                if missing:
-                    return web.Response(status=503, text="".join(f"{line}\n" for line in missing))
-                return web.Response(text="ready\n")
+                down, wrong = self._look()
+                lines = "".join(f"{line}\n" for line in [*(down or ["ready"]), *wrong])
+                return web.Response(status=503 if down else 200, text=lines)
             case "/metrics":
                 return web.Response(body=await self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
             case _:

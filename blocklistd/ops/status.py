@@ -5,19 +5,21 @@ Nothing here holds an entry: candidates are figures, versions are counts.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from blocklistd.model import SourceId, VersionInfo
+from blocklistd.config import Config, Source
+from blocklistd.model import ListId, SourceId, SubscriberId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.pulls import SourceState, newest_pulls
 from blocklistd.store.subscribers import Subscriber, is_wide, load
+from blocklistd.store.withheld import of_candidate, of_lists
 from blocklistd.times import rfc3339
 
 Document = dict[str, Any]
@@ -37,9 +39,15 @@ def lists(catalogue: Catalogue) -> Document:
     }
 
 
-def source(state: SourceState, method: str, quarantine: bool, max_age: timedelta, now: datetime) -> Document:
-    """A source's last pull; `age` is the time since the last accepted one, in seconds."""
-    age = (now - state.last_accepted).total_seconds() if state.last_accepted else None
+def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
+    """By list: the counts, by rule, of what its live version withholds."""
+    return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
+
+
+def source(state: SourceState, found: Source, now: datetime, due: datetime | None = None) -> Document:
+    """A source's last pull, and when the next is `due`; `age` (in seconds) is that of what it says now
+    (SourceState.said)."""
+    age = (now - state.said).total_seconds() if state.said else None
     report = state.report
     return {
         "outcome": state.outcome.value if state.outcome else None,
@@ -47,13 +55,19 @@ def source(state: SourceState, method: str, quarantine: bool, max_age: timedelta
         "candidate": state.candidate,
         "last_pull": rfc3339(state.last_pull) if state.last_pull else None,
         "last_accepted": rfc3339(state.last_accepted) if state.last_accepted else None,
+        "next_pull": rfc3339(due) if due else None,
+        "next_in": round(max(0.0, (due - now).total_seconds()), 3) if due else None,
         "age": round(age, 3) if age is not None else None,
-        "overdue": state.is_overdue(max_age, now),
-        "verify": method,
-        "quarantine": quarantine,
+        "signed": rfc3339(state.signed) if state.signed else None,
+        "overdue": state.is_overdue(found.max_age, now),
+        "unchanged_since": rfc3339(state.unchanged_since) if state.unchanged_since else None,
+        "frozen": state.is_frozen(found.max_unchanged, now),
+        "verify": found.verify.method,
+        "quarantine": found.quarantine,
         "entries": report.entries if report else None,
         "types": report.types if report else {},
         "rejected": report.rejected if report else {},
+        "withheld": report.withheld if report else {},
         "first_rejected": report.first_rejected if report else {},
         "dropped_attributes": report.dropped_attributes if report else 0,
     }
@@ -93,11 +107,11 @@ def candidate(case: Case) -> Document:
     }
 
 
-def candidate_in_full(case: Case) -> Document:
+def candidate_in_full(connection: Connection, case: Case) -> Document:
     found = case.candidate
     return candidate(case) | {
         "suffixes": found.suffixes,
-        "withheld": found.withheld,
+        "withheld": of_candidate(connection, found),
         "decisions": [
             {"user": d.user, "uid": d.uid, "time": rfc3339(d.time), "approve": d.approve} for d in case.decisions
         ],
@@ -124,10 +138,18 @@ def version(made: VersionInfo) -> Document:
     }
 
 
-def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) -> Document:
+Seen = Mapping[SubscriberId, datetime]
+"""When each subscriber last made a request to the feed."""
+
+
+def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
     """A list's version and lag come with receipts; until one arrives they are not known. A zone's are those of the
-    secondary that is furthest behind."""
+    secondary that is furthest behind. `seen`: its last request to the feed, or of a secondary; None: none yet."""
+    known = (zones.secondaries.known(who.id, name) for name in who.zones)
+    times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
+    seen = max(filter(None, [asked.get(who.id), *times]), default=None)
     return {
+        "seen": rfc3339(seen) if seen else None,
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
         "zones": {name: _zone(who, name, connection, zones) for name in sorted(who.zones)},
         "nodes": [],
@@ -142,20 +164,23 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher) ->
 
 
 def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
-    known = zones.secondaries.sightings.get((who.id, wire_name(name)), {})
-    secondaries: list[Document] = [
-        {
-            "address": address,
-            "serial": _on_the_wire(sighting.serial),
-            "lag": zones.secondaries.lag(connection, name, sighting.serial),
-            "seen": rfc3339(sighting.seen),
-        }
-        for address, sighting in sorted(known.items())
-    ]
-    lowest = min((seen.serial for seen in known.values() if seen.serial is not None), default=None)
+    held = zones.secondaries
+    secondaries: list[Document] = []
+    for address, sighting in sorted(held.known(who.id, name).items()):
+        serial = held.confirmed(sighting)
+        secondaries.append(
+            {
+                "address": address,
+                "serial": _on_the_wire(serial),
+                "sent": _on_the_wire(sighting.sent),
+                "lag": held.lag(connection, name, serial),
+                "seen": rfc3339(sighting.seen),
+            }
+        )
+    lowest = held.lowest(who.id, name)
     return {
         "serial": _on_the_wire(lowest),
-        "lag": zones.secondaries.lag(connection, name, lowest),
+        "lag": held.lag(connection, name, lowest),
         "secondaries": secondaries,
     }
 
@@ -164,5 +189,5 @@ def _on_the_wire(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
-def subscribers(connection: Connection, zones: ZonePublisher) -> Document:
-    return {who.id: subscriber(who, connection, zones) for who in load(connection).values()}
+def subscribers(connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
+    return {who.id: subscriber(who, connection, zones, asked) for who in load(connection).values()}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
-from blocklistd.compose.compose import Piece, Rules, compose, compose_all
+from blocklistd.compose.compose import Find, Piece, Rules, compose, compose_all
 from blocklistd.errors import DamagedError
 from blocklistd.jobs.spread import in_processes, processes, spread
 from blocklistd.lines.delta import ENTRIES, Part, apply, between, render
@@ -36,6 +36,14 @@ _HOSTS: Final = {
     b"url": re.compile(rb'"value":"https?://(\[[^\]]*\]|[^/:"]*)[^\n]*\n'),
 }
 """Find the hosts in whole lines of a type."""
+_REMOVE: Final = b'{"remove":'
+_REMOVED_HOSTS: Final = {
+    kind: re.compile(rb'%b{"type":"%b",%b' % (_REMOVE, kind, hosts.pattern)) for kind, hosts in _HOSTS.items()
+}
+"""The same for the lines of a delta that remove, among others."""
+_CHANGED: Final = re.compile(rb'(?m)^{"remove":({"type":"[^"]*","value":"[^"]*")[^\n]*\n({"add":\1[^\n]*\n)')
+"""The two lines of an entry whose attributes change: they have the same key and follow each other."""
+_MOVED: Final = ("added", "removed", "changed")
 _BLOCK: Final = 1 << 20  # bytes of a delta whose suffixes are counted at a time
 
 
@@ -50,7 +58,8 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A change that was composed. `delta` is the sealed delta from the live version, None if there is no live version
-    or nothing changes. `snapshot` is the version that it leads to, where composing has written it."""
+    or nothing changes. `snapshot` is the version that it leads to, where composing has written it. `withheld` counts,
+    by rule, all asserted entries that this version leaves out."""
 
     delta: Sha256 | None
     added: int
@@ -92,15 +101,30 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
             if source in change.sources
         }
         old = stack.enter_context(files.map(live))
-        touched = (
-            _touched(files, verified, state, change, now) if state.live and state.policy == change.policy else None
-        )
-        if touched is None:
+        touched = None
+        if state.live and state.policy == change.policy and state.withheld is not None:
+            touched = _touched(files, verified, state, change, now, stack)
+        if touched is None or state.withheld is None:
             return _compose_all(files, verified, state, now, rules)
-        found = compose(old, touched, [entries.find for _, entries in now.values()], rules)
+        finders = [entries.find for _, entries in now.values()]
+        found = compose(old, touched.lines, finders, rules, touched.accepted)
         part = render(ENTRIES, found.removes, found.adds)
     sealed = seal_delta(files, verified, [part]) if part.data else Composed(None, 0, 0, 0, {})
-    return replace(sealed, withheld=found.withheld)
+    return replace(sealed, withheld=_sum(state.withheld, found.withheld))
+
+
+def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    counts = {rule: before.get(rule, 0) + more.get(rule, 0) for rule in sorted({*before, *more})}
+    return {rule: count for rule, count in counts.items() if count}
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The lines that sources assert and did not before, or the reverse. `accepted` finds a line in what each source
+    asserted before."""
+
+    lines: list[bytes]
+    accepted: list[Find]
 
 
 def rules_of(state: ListState, policy: Policy) -> Rules:
@@ -109,28 +133,36 @@ def rules_of(state: ListState, policy: Policy) -> Rules:
 
 
 def _touched(
-    files: SealedFiles, verified: Verified, state: ListState, change: Change, now: dict[SourceId, Opened]
-) -> list[bytes] | None:
-    """The lines in which what the sources assert differs; None where they are many, or what a source was accepted with
-    is damaged or gone."""
+    files: SealedFiles,
+    verified: Verified,
+    state: ListState,
+    change: Change,
+    now: dict[SourceId, Opened],
+    stack: ExitStack,
+) -> Touched | None:
+    """The touched lines; None where they are too many, or where a file of what a source asserted before is damaged or
+    gone. The files stay open until `stack` is left."""
     assert state.live is not None
     size = max([state.live.entries, *(len(entries.base) // LINE for _, entries in now.values())])
     limit = size // SHARE + FEW
     touched: list[bytes] = []
+    finders: list[Find] = []
     for source in {*state.accepted, *change.sources}:
         accepted = state.accepted.get(source)
         if accepted == change.sources.get(source):
+            finders += [now[source][1].find] if source in now else []
             continue
         try:
             verified.require(*files_of(files, accepted))
-            with opened(files, accepted) as before:
-                found = differing(before, now.get(source, (None, Overlay(b""))), limit - len(touched))
+            before = stack.enter_context(opened(files, accepted))
+            found = differing(before, now.get(source, (None, Overlay(b""))), limit - len(touched))
         except (DamagedError, ValueError):
             return None
         if found is None:
             return None
         touched += found
-    return touched
+        finders.append(before[1].find)
+    return Touched(touched, finders)
 
 
 def _compose_all(
@@ -201,38 +233,56 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) ->
     return Composed(draft.sealed, added, removed, changed, {})
 
 
-def suffixes_of(files: SealedFiles, delta: Sha256) -> dict[str, int]:
-    """How many changes of a delta are under each last label: enough to see that a country was hit by mistake.
+def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) -> dict[str, dict[str, int]]:
+    """How many entries a delta adds, removes and changes under each last label: enough to see that a country was hit by
+    mistake. Without `has_changes` no entry in it has changed attributes.
 
     Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
     """
     with files.map(delta) as content:
         edges = blocks(content, _BLOCK)
+        for number in range(1, len(edges) - 1) if has_changes else ():  # both lines of a changed entry are in one block
+            if pair := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
+                edges[number] = max(edges[number], pair.end())
 
         def count(number: int) -> tuple[dict[str, Any], bytes]:
-            return dict(count_suffixes(content[edges[number] : edges[number + 1]])), b""
+            found = count_suffixes(content[edges[number] : edges[number + 1]], has_changes=has_changes)
+            return {what: dict(figures) for what, figures in found.items()}, b""
 
-        total: Counter[str] = Counter()
+        total: dict[str, Counter[str]] = {what: Counter() for what in _MOVED}
         parts = len(edges) - 1
         with spread(count, min(parts, processes())) as answers:
             for figures, _ in answers(parts):
-                total.update(figures)
+                for what, found in figures.items():
+                    total[what].update(found)
         drop_page_cache(content)
-    return dict(total.most_common(SUFFIXES))
+    most = sum(total.values(), Counter[str]()).most_common(SUFFIXES)
+    return {suffix: {what: total[what][suffix] for what in _MOVED} for suffix, _ in most}
 
 
-def count_suffixes(delta: bytes) -> Counter[str]:
-    """The lines of a delta by the last label of their host; other kinds by their type, addresses as `address`.
+def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:
+    """The entries that a delta adds, removes and changes, each by the last label of their host; other kinds by their
+    type, addresses as `address`. Without `has_changes` no entry in it has changed attributes.
 
     Expressions over many lines at once: a reviewer waits for a million of them.
     """
+    total, lines, removes = _count(delta, _HOSTS), delta.count(b"\n"), delta.count(_REMOVE)
+    removed = total if removes == lines else _count(delta, _REMOVED_HOSTS) if removes else Counter[str]()
+    changed = Counter[str]()
+    if has_changes and 0 < removes < lines:
+        changed = _count(b"".join([pair[2] for pair in _CHANGED.finditer(delta)]), _HOSTS)
+    return {"added": total - removed - changed, "removed": removed - changed, "changed": changed}
+
+
+def _count(delta: bytes, hosts_of: Mapping[bytes, re.Pattern[bytes]]) -> Counter[str]:
+    """Counts lines by last label: with _HOSTS all lines of a delta, with _REMOVED_HOSTS those that remove."""
     count: Counter[str] = Counter()
     for kind, lines in _by_type(delta):
-        if kind not in _HOSTS:
-            count[kind.decode()] += lines.count(b"\n")
+        if kind not in hosts_of:
+            count[kind.decode()] += lines.count(b"\n" if hosts_of is _HOSTS else _REMOVE)
             continue
         # with its dot, which tells a label below the root from the last of several
-        ends = Counter([host[host.rfind(b".") :] for host in _HOSTS[kind].findall(lines)])
+        ends = Counter([host[host.rfind(b".") :] for host in hosts_of[kind].findall(lines)])
         for end, hosts in ends.items():
             if end[1:].isdigit() or end.endswith(b"]"):  # of the canonical names none ends in digits only
                 count["address"] += hosts

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -26,7 +26,7 @@ from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
-from blocklistd.store import audit, candidates
+from blocklistd.store import audit, candidates, withheld
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.pulls import record_pull
 
@@ -35,7 +35,9 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """The answer to `source pull`. `versions`: the lists' live versions at its end. `seconds`: the duration."""
+    """The answer to `source pull`. `versions`: the lists' live versions at its end; `withheld`: what they leave out, by
+    rule, or what is held of this source does. `seconds`: the duration. `report`: of the body that this pull read,
+    `said`: of the newest body, which an earlier pull may have read (None: this pull read none to its end)."""
 
     source: SourceId
     outcome: Outcome
@@ -44,6 +46,8 @@ class Pull:
     versions: dict[ListId, Version]
     seconds: float
     report: IntakeReport | None
+    said: IntakeReport | None = None
+    withheld: dict[ListId, dict[str, int]] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -83,15 +87,16 @@ class Pipeline:
             if plan is None:
                 raise RefusedError("there is no such source in the configuration")
             began = self._clock()
-            report, validators = None, None
+            report, said, validators = None, None, None
             try:
                 await self._repair_what_changed(source_id)
                 with self._verified.sealing(), self._reception.work_folder() as work, self._stations.pulling():
                     received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
                         report, result = await self._take_in(plan, received)
-                        validators = received.body.validators
+                        said, validators = report, received.body.validators
                     else:
+                        said = received.report
                         result = (
                             await self._releases.offer_to_all(plan) if received.report else Result(Outcome.UNCHANGED)
                         )
@@ -100,7 +105,7 @@ class Pipeline:
             except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
                 log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
-            pull = await self._conclude(plan, result, began, report, validators, act)
+            pull = await self._conclude(plan, result, began, report, said, validators, act)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
             for name in sorted(waiting):  # they waited for this source's first pull, which has ended, well or badly
@@ -155,6 +160,7 @@ class Pipeline:
         result: Result,
         began: datetime,
         report: IntakeReport | None,
+        said: IntakeReport | None,
         validators: Validators | None,
         act: Act | None,
     ) -> Pull:
@@ -180,14 +186,17 @@ class Pipeline:
             return known
 
         versions: dict[ListId, Version] = {}
+        left_out: dict[ListId, dict[str, int]] = {}
+        taking = {name: self._releases.lists[name].sources for name in plan.lists if name in self._releases.lists}
         try:
             result = await self._database.writing(record)
             states = await self._database.reading(lambda connection: _states(connection, plan.lists))
+            left_out = await self._database.reading(lambda connection: withheld.of_pull(connection, plan.id, taking))
             versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:
             log.error("source %s: the pull could not be recorded: %s", plan.id, error)
-            if act is not None:  # a command is done once its line is written
-                raise
+            if act is not None and result.outcome is not Outcome.FAILED:
+                raise  # what somebody did is done once its line is written
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,
@@ -196,6 +205,8 @@ class Pipeline:
             versions=versions,
             seconds=(ended - began).total_seconds(),
             report=report,
+            said=said,
+            withheld=left_out,
         )
         level = logging.WARNING if pull.outcome is Outcome.FAILED else logging.INFO
         unproven = "" if plan.proves_origin else f" (verify: {plan.proof})"

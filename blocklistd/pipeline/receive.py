@@ -9,28 +9,35 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import DamagedError, ParseError, StaleError, StoreError, VerifyError
-from blocklistd.jobs.sandbox import INTAKE
+from blocklistd.errors import DamagedError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
+from blocklistd.jobs.sandbox import INTAKE, JobLimits
 from blocklistd.kinds import CANONICALISER
-from blocklistd.limits import DECOMPRESSED_FACTOR
+from blocklistd.limits import DECOMPRESSED_FACTOR, INTAKE_FILE, MAX_FUTURE
 from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
 from blocklistd.pipeline.resources import Resources
+from blocklistd.sources.intake.check import check
 from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven, unfit
 from blocklistd.sources.intake.job import Earlier, Findings, Order, intake
 from blocklistd.sources.intake.prove import Origin, candidates, prove
 from blocklistd.sources.proofs import PROOFS
-from blocklistd.sources.proofs.proof import Proven
+from blocklistd.sources.proofs.proof import Proven, check_time
+from blocklistd.sources.reasons import INTAKE as INTAKE_REASONS
+from blocklistd.sources.reasons import Reasons
 from blocklistd.sources.transports.fetch import fetch
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import asserted, evidence
+from blocklistd.store.evidence import Bound
 from blocklistd.store.files import uncache
 from blocklistd.store.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
+from blocklistd.times import rfc3339
 
 log: Final = logging.getLogger(__name__)
 
@@ -38,7 +45,8 @@ log: Final = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
     """A source's configuration as the pipeline needs it. `proof` is one of PROOFS, `key` what it made of its key file;
-    `lists` are those that the source contributes to, in any order."""
+    `lists` are those that the source contributes to, in any order. `unusable`: why each pull fails, where a file
+    that the source needs can't be read."""
 
     id: SourceId
     request: Callable[[Validators], Request]
@@ -49,6 +57,11 @@ class SourcePlan:
     key: str | None
     lists: tuple[ListId, ...]
     quarantine: bool
+    evidence: Bound = field(default_factory=Bound)
+    max_future: timedelta = MAX_FUTURE
+    max_age: timedelta = timedelta.max
+    options: dict[str, Any] = field(default_factory=dict)
+    unusable: str = ""
 
     @property
     def proves_origin(self) -> bool:
@@ -56,12 +69,18 @@ class SourcePlan:
         return PROOFS[self.proof].proves_origin
 
     @property
+    def key_fingerprint(self) -> Sha256 | None:
+        """A fingerprint of the key, which remembered signatures belong to; None where the proof has no key."""
+        return Sha256(hashlib.sha256(self.key.encode()).hexdigest()) if self.key is not None else None
+
+    @property
     def settings(self) -> str:
         """What a body was asked for and read with: with other settings, what was read before says nothing."""
         url = self.request(Validators()).url
         proof = self.key or (self.proof if self.proves_origin else None)
-        read_with = (self.format, sorted(self.fields.items()), sorted(self.defaults.items()), proof, CANONICALISER)
-        return hashlib.sha256(repr((url, *read_with)).encode()).hexdigest()  # a URL's query may hold a secret
+        read_with = (self.format, *(sorted(part.items()) for part in (self.fields, self.defaults, self.options)))
+        parts = (url, *read_with, proof, CANONICALISER)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()  # a URL's query may hold a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,16 @@ class Received:
     order: Order
     findings: Findings
     state: SourceState
+
+
+def _limits(order: Order) -> JobLimits:
+    return replace(INTAKE, file=max(INTAKE_FILE, order.max_bytes * DECOMPRESSED_FACTOR))
+
+
+def _reasons(order: Order, proof: str, folder: Path) -> Reasons:
+    """The texts that the errors of a job that reads the body can have."""
+    ours = (order.format, proof, *map(repr, order.fields.values()))
+    return Reasons((*INTAKE_REASONS, *PROOFS[proof].reasons), ours, folder, REJECTS)
 
 
 class Reception:
@@ -92,11 +121,16 @@ class Reception:
         Body and signature are two requests, and a hotline may publish between them: on a mismatch, once more.
         """
 
+        if plan.unusable:
+            raise FetchError(plan.unusable)
+
         def known(connection: Connection) -> SourceState:
             return source_state(connection, plan.id, plan.settings)
 
         state = await self._database.reading(known)
-        body = await self._fetch(plan, state.validators, work)
+        # the hotline may have signed the same body again: only an unconditional request gets the new signature
+        is_old = state.signed is not None and self._clock() - state.signed > plan.max_age / 2
+        body = await self._fetch(plan, Validators() if is_old else state.validators, work)
         if isinstance(body, NotModified):
             return state
         try:
@@ -123,14 +157,16 @@ class Reception:
         """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
         folder = self._folder(work)
         known = await self._database.reading(lambda connection: superseded(connection, plan.id))
+        of_this_key = state.is_of_key(plan.key_fingerprint)
         origin = Origin(
             proof=plan.proof,
             key=plan.key,
             signature=body.signature,
             now=self._clock(),
-            last_signature=state.signature,
-            last_signed_at=state.signed_at,
-            superseded=tuple(known),
+            last_signature=state.signature if of_this_key else None,
+            last_signed_at=state.signed_at if of_this_key else None,
+            superseded=tuple(known) if of_this_key else (),
+            max_future=plan.max_future,
         )
         order = Order(
             body=body.body,
@@ -140,6 +176,7 @@ class Reception:
             format=plan.format,
             fields=plan.fields,
             defaults=plan.defaults,
+            options=plan.options,
             max_bytes=plan.request(Validators()).max_bytes,
             may_be_empty=may_be_empty,
             earlier=await asyncio.to_thread(self._earlier, state),
@@ -148,9 +185,11 @@ class Reception:
             if PROOFS[plan.proof].in_own_process:
                 order = await self._proven(order, origin, self._folder(work))
             with self._stations.timed("intake", plan.id):
-                findings = Findings(**await self._jobs.run(intake, order, limits=INTAKE))
+                findings = await self._found(order, plan.proof)
+            # the job has checked it too, but one that was taken over may claim any time
+            check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
         except (VerifyError, ParseError):
-            await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock())
+            await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
             raise
         self._stations.handled("records", plan.id, findings.records)
         return Received(body, order, findings, state)
@@ -159,9 +198,33 @@ class Reception:
         """The order for the list that was in the body, which a process of its own has verified. The next one gets
         neither the key nor what the list was wrapped in."""
         bound = order.max_bytes * DECOMPRESSED_FACTOR
-        answer = await self._jobs.run(prove, order.body, folder, order.encoding, bound, origin, limits=INTAKE)
-        listed = candidates(order.body, folder)[answer.pop("listed")]
-        return replace(order, body=listed, encoding="identity", origin=Proven(**answer))
+        arguments = (order.body, folder, order.encoding, bound, origin)
+        with _reasons(order, origin.proof, folder).kept():
+            answer = await self._jobs.run(prove, *arguments, limits=_limits(order))
+            with self._fits():
+                listed, proven = read_proven(answer)
+        return replace(order, body=candidates(order.body, folder)[listed], encoding="identity", origin=proven)
+
+    async def _found(self, order: Order, proof: str) -> Findings:
+        """Runs the intake job, and another job that checks the files which it left. Raises SourceError."""
+        with _reasons(order, proof, order.work).kept():
+            answer = await self._jobs.run(intake, order, limits=_limits(order))
+            with self._fits():
+                findings = read_findings(answer, order)
+            checked = await self._jobs.run(check, order, findings, limits=_limits(order))
+            with self._fits():
+                if checked != {"fits": True}:
+                    raise unfit()
+        return findings
+
+    @contextmanager
+    def _fits(self) -> Iterator[None]:
+        """Counts a job whose answer was refused in the block as dead (Stations.died)."""
+        try:
+            yield
+        except JobError as error:
+            self._stations.died(error.cause)
+            raise
 
     @staticmethod
     def _folder(work: Path) -> Path:
@@ -203,6 +266,7 @@ class Reception:
         findings = received.findings
         with self._stations.timed("seal", plan.id):
             said = await asyncio.to_thread(self._asserted, received)
+        before = received.state.report
         report = IntakeReport(
             body_sha256=received.body.sha256,
             asserted=said,
@@ -214,6 +278,8 @@ class Reception:
             dropped_attributes=findings.dropped_attributes,
             signature=findings.signature,
             signed_at=findings.signed_at,
+            key=plan.key_fingerprint if findings.signature else before.key if before else None,
+            since=before.since if before and before.since and before.asserted == said else rfc3339(self._clock()),
         )
         for digest in await asyncio.to_thread(asserted.files_of, self._store.sealed, said):
             if self._verified.fingerprints.get(digest) is None:

@@ -183,8 +183,9 @@ class Releases:
             return
         for figure in ("added", "removed", "changed"):
             self._stations.handled(figure, plan.id, getattr(settled, figure))
-        await self._publish(plan.id, settled.made)
-        log.info("list %s: version %d is live, released by %s", plan.id, settled.made, released_by)
+        await self._publish(plan.id, settled.made, new=True)
+        what = self._publisher.counts(plan.id, settled.made)
+        log.info("list %s: version %d is live%s, released by %s", plan.id, settled.made, what, released_by)
 
     @asynccontextmanager
     async def settling(self, list_id: ListId) -> AsyncIterator[None]:
@@ -231,10 +232,13 @@ class Releases:
             lambda connection: candidates.supersede(connection, list_id, change.kind, change.cause, now)
         )
 
-    async def _publish(self, list_id: ListId, version: Version) -> None:
-        """Signs and serves a version that is in the store, starts its renderings, and brings the list's zones to it."""
-        if not self._publisher.serves(list_id, version):
+    async def _publish(self, list_id: ListId, version: Version, *, new: bool = False) -> None:
+        """Signs and serves a version that is in the store, starts its renderings, and brings its zones to it. A version
+        that was just made may be served already, where the list was signed again meanwhile."""
+        is_served = self._publisher.serves(list_id, version)
+        if not is_served:
             await self._publisher.publish(list_id)
+        if new or not is_served:
             self._stations.live(list_id)
             self.in_background(self._render(list_id))
         await self._zones.advance(list_id, version)

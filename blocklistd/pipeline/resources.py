@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blocklistd.jobs.runner import Jobs
 from blocklistd.store.database import Database
+from blocklistd.store.high_water import HighWater
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import Standing, Stations
 from blocklistd.times import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
     """The state on the disk (`verified`: which of the store's sealed files are known to be intact), the processes that
-    work on it, the time, and where figures are told."""
+    work on it, the time, where figures are told, the alarms that stand, and the numbers that were
+    ever shown."""
 
     store: Store
     database: Database
@@ -23,3 +25,5 @@ class Resources:
     verified: Verified
     clock: Clock
     stations: Stations
+    alarms: Standing = field(default_factory=Standing)
+    high_water: HighWater = field(default_factory=HighWater)

@@ -1,74 +1,141 @@
-"""Which secondary has which serial, as far as it can be known: from what each asks for."""
+"""Tracks which serial each secondary holds, from its requests and from what it was sent.
+
+A serial is confirmed in two ways. A secondary that asks for a difference (IXFR) names the serial that it holds. One
+that polls the SOA names none: it holds the current serial if that was sent to it completely, if it polled after that,
+and if it asked for no transfer within POLL_FOLLOWED seconds of the poll. A poll alone confirms nothing: UDP may pass
+where TCP is blocked.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.limits import MAX_SECONDARIES
+from blocklistd.limits import MAX_SECONDARIES, POLL_FOLLOWED, SECONDARY_KNOWN
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.query import Seen
 from blocklistd.serve.dns.transfer import counted
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.zones import time_after
+from blocklistd.telemetry import Standing
 from blocklistd.times import Clock
+
+_FOLLOWED: Final = timedelta(seconds=POLL_FOLLOWED)
+_KNOWN: Final = timedelta(seconds=SECONDARY_KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A secondary: the serial that it last asked from, counted on past 2^32 (None: it has not said one), and when."""
+    """What is known of a secondary. Serials are unwrapped (they go on past 2^32); None: not known.
 
-    serial: int | None
+    `asked`: the serial that it was last known to hold when it asked for a transfer. `sent`: the highest that was sent
+    to it completely. `pending`: `sent`, until it asks for another transfer. `polled`: its first poll since then that
+    was answered with `pending`.
+    """
+
     seen: datetime
+    asked: int | None = None
+    sent: int | None = None
+    pending: int | None = None
+    polled: datetime | None = None
+
+    def confirmed(self, now: datetime) -> int | None:
+        """The serial that it holds at `now`; None: not known."""
+        if self.polled is not None and now - self.polled >= _FOLLOWED:
+            return self.pending
+        return self.asked
 
 
 class Secondaries:
-    """The name servers that ask for the zones in `zones`. In memory: after a restart they are seen anew."""
+    """The secondaries of the zones in `zones`. In memory: empty after a restart."""
 
-    def __init__(self, zones: Zones, clock: Clock) -> None:
+    def __init__(self, zones: Zones, clock: Clock, alarms: Standing | None = None) -> None:
         self._zones = zones
         self._clock = clock
+        self._alarms = alarms or Standing()
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
-        """By subscriber and zone (in wire format): by address."""
+        """By subscriber and zone (in wire format), then by address."""
 
     def saw(self, seen: Seen) -> None:
-        """A secondary holds a serial when it asks from it, not when it was sent."""
+        """A secondary polls, or asks for a transfer."""
+        now = self._clock()
+        before = self._before(seen, now)
+        if seen.poll:
+            first = before.polled is None and before.pending == seen.current
+            self._keep(seen, replace(before, seen=now, polled=now if first else before.polled))
+            return
+        if seen.serial is not None:
+            asked = self._counted(seen, seen.serial)
+        elif (
+            before.pending == seen.current
+        ):  # an AXFR of the serial that was sent: so an earlier poll confirmed nothing
+            asked = before.asked
+        else:
+            asked = before.confirmed(now)
+        self._keep(seen, Sighting(now, asked, before.sent))
+
+    def sent(self, seen: Seen, serial: int) -> None:
+        """The zone at `serial` was sent completely to the secondary that asked."""
+        now = self._clock()
+        before = self._before(seen, now)
+        newest = max(serial, before.sent or serial)
+        self._keep(seen, Sighting(now, before.asked, newest, newest))
+
+    def _before(self, seen: Seen, now: datetime) -> Sighting:
+        known = self.sightings.get((seen.peer.subscriber, seen.zone), {})
+        return known.get(seen.address) or Sighting(now)
+
+    def _keep(self, seen: Seen, sighting: Sighting) -> None:
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
-        before, view = known.pop(seen.address, None), self._zones.get(seen.zone)  # behind all that asked before it
-        serial = before.serial if before else None
-        if seen.serial is not None and view is not None:
-            serial = counted(seen.serial, view.serial)
-        known[seen.address] = Sighting(serial, self._clock())
+        known.pop(seen.address, None)  # so that it becomes the last, and the first is the one silent longest
+        known[seen.address] = sighting
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
 
+    def _counted(self, seen: Seen, serial: int) -> int | None:
+        """The unwrapped serial that the secondary names. Raises an alarm where that was never made here."""
+        asked, view = counted(serial, seen.current), self._zones.get(seen.zone)
+        if view is not None and asked > view.serial:
+            knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
+            self._alarms.ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)
+        return asked
+
+    def known(self, subscriber: str, zone: str) -> dict[str, Sighting]:
+        """A subscriber's secondaries by address."""
+        return self.sightings.get((subscriber, wire_name(zone)), {}).copy()
+
+    def lowest(self, subscriber: str, zone: str) -> int | None:
+        """The lowest serial that a secondary of the subscriber holds; None where none is known."""
+        now = self._clock()
+        held = [one.confirmed(now) for one in self.known(subscriber, zone).values() if now - one.seen < _KNOWN]
+        return min((serial for serial in held if serial is not None), default=None)
+
+    def confirmed(self, sighting: Sighting) -> int | None:
+        """The serial that the secondary holds now."""
+        return sighting.confirmed(self._clock())
+
+    def forget(self, subscriber: str) -> None:
+        """Forgets a subscriber's secondaries: its id is given to another subscriber."""
+        for known in [known for known in self.sightings if known[0] == subscriber]:
+            del self.sightings[known]
+
     def lag(self, connection: Connection, zone: str, serial: int | None) -> float | None:
-        """Seconds since there is something newer than this serial; None where it is not known."""
+        """Seconds since the zone has had a newer serial than this; 0.0 where it has none, None where `serial` is."""
         if serial is None:
             return None
         since = time_after(connection, zone, serial)
         return round((self._clock() - since).total_seconds(), 3) if since else 0.0
 
     def furthest(self, connection: Connection, zones: Iterable[str]) -> dict[str, float]:
-        """By zone, since when (seconds) a secondary has lacked a serial; 0.0 where none does.
-
-        One that asks with SOA first never says that it has what it was sent last (RFC 1995 2), so only the serial after
-        that is missed for sure. An address that has not asked for a day is a secondary no more.
-        """
-        now, found = self._clock(), {}
+        """By zone, the lag of the secondary that is furthest behind; 0.0 where none is known to be behind."""
+        found = {}
         for zone in zones:
             name = wire_name(zone)
-            entitled = {peer.subscriber for peer in self._zones.peers if name in peer.zones}
-            serials = {
-                sighting.serial
-                for (subscriber, of), known in self.sightings.copy().items()
-                if of == name and subscriber in entitled
-                for sighting in known.copy().values()
-                if sighting.serial is not None and now - sighting.seen < timedelta(days=1)
-            }
-            since = time_after(connection, zone, min(serials), skipped=1) if serials else None
-            found[zone] = (now - since).total_seconds() if since else 0.0
+            serials = {self.lowest(peer.subscriber, zone) for peer in self._zones.peers if name in peer.zones}
+            lowest = min((serial for serial in serials if serial is not None), default=None)
+            found[zone] = self.lag(connection, zone, lowest) or 0.0
         return found

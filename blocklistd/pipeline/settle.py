@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from blocklistd.compose.guard import Figures, Hold, judge
+from blocklistd.compose.guard import WINDOW, DailyLimits, Figures, Hold, judge
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import (
     AUTO,
@@ -37,7 +37,7 @@ from blocklistd.pipeline.composing import Composed, apply_delta, compose_change,
 from blocklistd.store import audit, candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.files import SealedFiles
-from blocklistd.store.lists import ListState, NewVersion, list_state, release
+from blocklistd.store.lists import ListState, NewVersion, changed_without_a_person, list_state, release
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 
@@ -53,6 +53,7 @@ class ListPlan:
     allow_ip: bool
     max_added: float
     max_removed: float
+    daily: DailyLimits | None
     min_change: int
     min_entries: int
     max_rejected: float
@@ -125,16 +126,18 @@ def settle(store: Store, wanted: Settlement) -> Settled:
         verified = Verified(files, wanted.fingerprints)
         with database.read() as connection:
             state = list_state(connection, wanted.plan.id)
+            day = changed_without_a_person(connection, state.id, wanted.now - WINDOW)
         approved = wanted.approved
-        if (
+        is_as_approved = (
             approved is not None
             and approved.comes_from(wanted.change, state.version)
             and verified.check(approved.delta)
-        ):
+        )
+        if approved is not None and is_as_approved:
             composed = Composed.of(files, verified, approved)
         else:
             composed = compose_change(files, verified, state, wanted.change)
-            if state.live is None and (wanted.compare or _holds(state, wanted, composed)):
+            if state.live is None and (wanted.compare or _holds(state, wanted, composed, day)):
                 composed = composed.with_delta(files, verified)
         with database.read() as connection:
             refused = candidates.rejected(connection, state.id, composed.delta) if composed.delta else None
@@ -142,7 +145,7 @@ def settle(store: Store, wanted: Settlement) -> Settled:
         found = Settled(verified.fingerprints, composed.withheld, *counts)
         if refused is not None:
             return replace(found, rejected=refused)
-        reasons = _holds(state, wanted, composed)
+        reasons = _holds(state, wanted, composed, day)
         if reasons:
             return replace(found, candidate=_candidate(files, state, wanted, composed, reasons))
         made = _new_version(files, verified, state, composed) if composed.alters or state.live is None else None
@@ -158,6 +161,7 @@ def settle(store: Store, wanted: Settlement) -> Settled:
                 canonicaliser=CANONICALISER,
                 released_by=(wanted.act or AUTO).user,
                 candidate=approved.id if approved else None,
+                withheld=None if is_as_approved and state.live and state.withheld is None else composed.withheld,
             )
             _write_audit(connection, wanted, live, made)
         if made is None:
@@ -179,8 +183,9 @@ def _write_audit(connection: Connection, wanted: Settlement, version: Version, m
         audit.append(connection, AUTO, f"{wanted.plan.id} {version}", now=wanted.now, detail={**cause, **figures})
 
 
-def _holds(state: ListState, wanted: Settlement, composed: Composed) -> tuple[Reason, ...]:
-    """Why the change waits for a person; nothing where it may be released. What alters nothing is not held."""
+def _holds(state: ListState, wanted: Settlement, composed: Composed, day: tuple[int, int]) -> tuple[Reason, ...]:
+    """Why the change is held; empty where it may be released, and where it changes nothing. `day`: entries added and
+    removed within WINDOW by versions that no person released."""
     if not composed.alters and state.live is not None:
         return ()
     approved = wanted.approved
@@ -192,6 +197,8 @@ def _holds(state: ListState, wanted: Settlement, composed: Composed) -> tuple[Re
         removed=composed.removed,
         records=wanted.change.records,
         rejected=wanted.change.rejected,
+        day_added=day[0],
+        day_removed=day[1],
     )
     verdict = judge(figures, wanted.plan, review=wanted.plan.review)
     reasons = verdict.reasons if isinstance(verdict, Hold) else ()
@@ -218,7 +225,10 @@ def _candidate(
 ) -> Candidate:
     assert composed.delta is not None
     same = wanted.held is not None and wanted.held.delta == composed.delta
-    suffixes = wanted.held.suffixes if wanted.held is not None and same else suffixes_of(files, composed.delta)
+    if wanted.held is not None and same:
+        suffixes = wanted.held.suffixes
+    else:
+        suffixes = suffixes_of(files, composed.delta, has_changes=composed.changed > 0)
     return Candidate(
         id=wanted.held.id if wanted.held is not None and same else wanted.candidate,
         list=state.id,

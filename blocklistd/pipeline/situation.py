@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -59,14 +59,21 @@ class Situation:
                 accepted[source] = offer.entries
         if source not in policy.sources:
             return None
+        worst = self._least_readable(policy.sources) if self.state.live is None else offer
         return Change(
             kind=ChangeKind.SOURCE,
             cause=source,
             policy=policy,
             sources={name: accepted[name] for name in policy.sources if name in accepted},
-            records=offer.records if offer else 0,
-            rejected=offer.rejected if offer else 0,
+            records=worst.records if worst else 0,
+            rejected=worst.rejected if worst else 0,
         )
+
+    def _least_readable(self, sources: Iterable[SourceId]) -> Offer | None:
+        """The offer with the largest share of rejected records. A first version takes all offers, and in their sum one
+        bad offer would be hidden."""
+        found = [self.offers[name] for name in sources if name in self.offers]
+        return max(found, key=lambda offer: offer.rejected / max(1, offer.records), default=None)
 
     def policy_change(self) -> Change:
         """The change from the policy in force to the configured one."""
@@ -110,5 +117,7 @@ class Situation:
 
 
 def _asks_for(change: Change) -> tuple[object, ...]:
+    """What identifies a change. The canonicaliser is left out: what a newer one changes is in the entries."""
+    policy = replace(change.policy, canonicaliser=0)
     asked = change.sources.get(SourceId(change.cause)) if change.kind == ChangeKind.SOURCE else None
-    return change.kind, change.cause, change.policy, asked
+    return change.kind, change.cause, policy, asked

@@ -17,6 +17,7 @@ from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between, net_delta
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, list_state, oldest_diff
+from blocklistd.store.numbers import above
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zone_files import RulesDelta, ZoneFiles, follow, make, rules_between, seal_delta
@@ -56,13 +57,21 @@ def _advance(
 ) -> int | None:
     with database.read() as connection:
         state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
-        live = state.live
+        live, lowest = state.live, above(connection)
         if live is None:
             return None
+        begins_anew = (
+            last is not None and last.serial <= lowest
+        )  # made before `start-above`: secondaries may have other content under it
         here = (state.session, live.version, plan.record_settings, plan.apex_settings)
-        if last and not anew and (last.session, last.version, last.record_settings, last.apex_settings) == here:
+        if (
+            last
+            and not anew
+            and not begins_anew
+            and (last.session, last.version, last.record_settings, last.apex_settings) == here
+        ):
             return last.serial
-        deltas = None if anew else _deltas(connection, plan, state, live, last)
+        deltas = None if anew or begins_anew else _deltas(connection, plan, state, live, last)
     made: ZoneFiles | None = None
     delta: RulesDelta | None = None
     if last is not None and deltas is not None:
@@ -80,6 +89,8 @@ def _advance(
         "covered": made.covered,
         "omitted": made.omitted,
     }
+    if begins_anew:
+        delta = None
     if last is not None and delta == _NO_CHANGE and last.apex_settings == plan.apex_settings:
         with database.write() as connection:  # a version that changes no rule
             keep_serial(connection, plan.name, last.serial, values)
@@ -89,6 +100,7 @@ def _advance(
     serial = plan.serial_start
     if last is not None and not last.serial < serial < last.serial + 2**31:  # 2^31 on is back (RFC 1982 3.2)
         serial = last.serial + 1
+    serial = max(serial, lowest + 1)
     with database.write() as connection:
         add_serial(
             connection,

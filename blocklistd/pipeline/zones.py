@@ -9,6 +9,7 @@ the next try makes all of its files again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections import defaultdict
@@ -27,8 +28,9 @@ from blocklistd.pipeline.zone_job import advance, digests_read
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.store.ixfr import Way, ixfr_path, read_ixfr, way_from, write_ixfr
+from blocklistd.store.numbers import above
 from blocklistd.store.zone_files import CompiledFile
-from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr
+from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr, zone_at
 
 log: Final = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class ZonePublisher:
         self._clock = resources.clock
         self._stations = resources.stations
         self._verified = resources.verified
+        self._high_water = resources.high_water
         self._zones = zones
         self._announce = announce
         self._plans: dict[str, ZonePlan] = {}
@@ -54,10 +57,12 @@ class ZonePublisher:
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self._renderings: dict[tuple[str, int, int], str | None] = {}
         """Fingerprints of the IXFR files that this process wrote; None for a difference larger than the zone."""
-        self.secondaries = Secondaries(zones, resources.clock)
+        self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
         """Zones with a damaged file, and what is known of it."""
+        self.unloaded: dict[str, str] = {}
+        """Zones whose newest serial could not be loaded from the store, with the reason."""
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Serves what the store has of these zones, and no others; a zone that can't be served is `behind`."""
@@ -65,13 +70,17 @@ class ZonePublisher:
         self._zones.configure(self._plans.values())
         self.behind &= self._plans.keys()
         self.damaged = {name: reason for name, reason in self.damaged.items() if name in self._plans}
+        self.unloaded = {name: reason for name, reason in self.unloaded.items() if name in self._plans}
         for plan in self._plans.values():
             try:
-                await asyncio.to_thread(self._verify, plan)
+                await asyncio.to_thread(self._verify, plan, served=True)
                 await self._load(plan)
+                await asyncio.to_thread(self._verify, plan, served=False)
             except Exception as error:
                 log.error("zone %s could not be loaded, its files are made again: %s", plan.name, told(error))
                 self.behind.add(plan.name)
+                if self._zones.get(wire_name(plan.name)) is None and not await self._load_last_shown(plan):
+                    self.unloaded[plan.name] = told(error)
                 if isinstance(error, DamagedError):
                     self.damaged[plan.name] = str(error)
 
@@ -103,7 +112,9 @@ class ZonePublisher:
                 serial = answer["serial"]
                 changed = serial is not None and await self._load(plan)
             if changed:
-                log.info("zone %s: serial %d is live", name, serial % 2**32)
+                view = self._zones.get(wire_name(name))
+                records = f": {view.records} records" if view is not None else ""
+                log.info("zone %s: serial %d is live%s", name, serial % 2**32, records)
             if self.damaged.pop(name, None) is not None:
                 log.warning("zone %s: its files were made again", name)
             self.behind.discard(name)
@@ -134,21 +145,35 @@ class ZonePublisher:
                         self.behind.add(name)
                         log.error("zone %s keeps its last serial: %s", name, told(error))
 
-    def _verify(self, plan: ZonePlan) -> None:
-        """Raises DamagedError unless the files of the newest serial are what their names say."""
+    def _verify(self, plan: ZonePlan, *, served: bool) -> None:
+        """Verifies the files of the newest serial: with `served` the one that is sent, else all.
+
+        Raises DamagedError.
+        """
         with self._database.read() as connection:
             found = newest_serial(connection, plan.name)
         if found is not None:
-            self._verified.require(*found.digests)
+            self._verified.require(*((found.wire,) if served else found.digests))
 
-    async def _load(self, plan: ZonePlan) -> bool:
-        """Serves the newest serial; whether it is another than was served. Raises DamagedError."""
+    async def _load_last_shown(self, plan: ZonePlan) -> bool:
+        """Serves the last serial in the high-water file, where its file is still there. False where it is not."""
+        serial = self._high_water.marks.zones.get(plan.name)
+        with contextlib.suppress(StoreError, DamagedError):
+            return serial is not None and await self._load(plan, serial)
+        return False
 
-        def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None]:
-            return newest_serial(connection, plan.name), oldest_ixfr(connection, plan.name)
+    async def _load(self, plan: ZonePlan, serial: int | None = None) -> bool:
+        """Serves this serial, or the newest. True where the served serial changed. Raises DamagedError."""
 
-        found, oldest = await self._database.reading(newest)
+        def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None, int]:
+            name = plan.name
+            found = newest_serial(connection, name) if serial is None else zone_at(connection, name, serial)
+            return found, oldest_ixfr(connection, name), above(connection)
+
+        found, oldest, lowest = await self._database.reading(newest)
         if found is None or oldest is None or plan.name not in self._plans:  # a reload may have taken it away
+            return False
+        if found.serial <= lowest:  # made before `start-above`: a new one is made
             return False
         file = await asyncio.to_thread(self._open, found.wire)
         view = ZoneView(
@@ -158,11 +183,15 @@ class ZonePublisher:
             records=found.records,
             covered=found.covered,
             omitted=len(found.omitted),
-            oldest=oldest,
+            oldest=min(oldest, found.serial),
             compiled=file.content,
             file=file,
         )
+        served = self._zones.get(view.name)
+        replaces = served is not None and served.serial != view.serial
+        await asyncio.to_thread(self._high_water.show_zone, plan.name, view.serial, replaces=replaces)
         changed = self._zones.publish(view)
+        self.unloaded.pop(plan.name, None)
         if changed:
             for key in [key for key in self._renderings if key[0] == plan.name and key[2] != view.serial]:
                 del self._renderings[key]
@@ -270,7 +299,7 @@ class ZonePublisher:
                     "records": view.records,
                     "covered": view.covered,
                     "omitted": view.omitted,
-                    "omitted_ids": list(found.omitted)[:OMITTED_SHOWN] if found else [],
+                    "omitted_ids": list(dict.fromkeys(found.omitted))[:OMITTED_SHOWN] if found else [],
                     "list": view.plan.list,
                     "damaged": self.damaged.get(view.plan.name),
                 }

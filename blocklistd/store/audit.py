@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, delete, select
 
 from blocklistd.errors import store_errors
 from blocklistd.model import Act
-from blocklistd.store.schema import audit, written
+from blocklistd.store.schema import audit, meta, written
 
 log: Final = logging.getLogger(__name__)
 
 AUDITED: Final = "audited"  # in Connection.info: the transaction has written a line
 AT_ONCE: Final = 1000  # lines that a check reads at once
 _HEAD: Final = "{number:020d} {hash}\n"  # of one length, so that one write replaces it
+_LEFT: Final = "audit-left"
 _LENGTH: Final = 20 + 1 + 64 + 1
 
 
@@ -82,6 +83,16 @@ def append(
 def head(connection: Connection) -> Head:
     row = connection.execute(select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).first()
     return Head(row.number, row.hash) if row is not None else NONE
+
+
+def leave(connection: Connection, kept: Head | None) -> dict[str, Any]:
+    """Lets the head file begin anew where the lines up to its head `kept` are lost; else does nothing. Returns the
+    detail for the audit line that records this. In the caller's transaction."""
+    if kept in (None, UNREADABLE) or _has(connection, kept):
+        return {}
+    connection.execute(delete(meta).where(meta.c.key == _LEFT))
+    connection.execute(meta.insert().values(key=_LEFT, value=_written(kept)))
+    return {"audit_left": kept.number}
 
 
 def newest(connection: Connection, count: int, before: int | None = None) -> list[Line]:
@@ -144,7 +155,8 @@ def _line(row: Row[Any]) -> Line:
 
 
 class HeadFile:
-    """The head, outside the database. It only moves forward, and only to a head of the same chain."""
+    """The head, outside the database. It only moves forward, and only to a head of the same chain, unless `leave` has
+    recorded that the chain's lines are lost."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -173,15 +185,21 @@ class HeadFile:
                 kept = self.read() or NONE
                 if not _has(connection, kept):
                     log.critical("the audit does not continue %s: see `blocklistd audit verify`", self.path)
-                elif newest.number > kept.number:
-                    os.pwrite(descriptor, _HEAD.format(number=newest.number, hash=newest.hash).encode(), 0)
+                elif newest != kept:
+                    os.pwrite(descriptor, _written(newest).encode(), 0)
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 
 
+def _written(head: Head) -> str:
+    return _HEAD.format(number=head.number, hash=head.hash)
+
+
 def _has(connection: Connection, kept: Head) -> bool:
-    """Whether the line is there."""
+    """Whether the database has the line, or `leave` has recorded it as lost."""
     if kept == NONE:
+        return True
+    if connection.execute(select(meta.c.value).where(meta.c.key == _LEFT)).scalar() == _written(kept):
         return True
     return connection.execute(select(audit.c.hash).where(audit.c.number == kept.number)).scalar() == kept.hash

@@ -1,28 +1,75 @@
-"""Refused bodies, kept for the operator and the hotline to look at; nothing reads them again."""
+"""Refused bodies, kept for the operator and the hotline to look at; blocklistd does not read them again.
+
+They are bounded in bytes, age and number for each source, so that a hotline can't fill the disk. The oldest are dropped
+first.
+"""
 
 from __future__ import annotations
 
+import logging
 import secrets
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from blocklistd.errors import store_errors
-from blocklistd.limits import MAX_EVIDENCE_PER_SOURCE
+from blocklistd.limits import EVIDENCE_BODIES, EVIDENCE_BYTES, EVIDENCE_DAYS
 from blocklistd.model import Fetched, SourceId
 from blocklistd.store.store import Store
 
+log: Final = logging.getLogger(__name__)
 
-def keep(store: Store, source: SourceId, body: Fetched, now: datetime) -> Path:
-    """Moves a body and its signature into the source's folder of evidence, and drops the oldest past the limit."""
+BODY: Final = ".body"
+SIGNATURE: Final = ".minisig"
+_TIME: Final = "%Y%m%dT%H%M%S"  # in UTC: names sort by time
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The bound of one source's evidence: how long it is kept, and in how many bytes, signatures included."""
+
+    keep: timedelta = timedelta(days=EVIDENCE_DAYS)
+    max_bytes: int = EVIDENCE_BYTES
+
+
+def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bound) -> Path | None:
+    """Moves a body and its signature into the source's folder of evidence, after making room within the bound. None,
+    and nothing kept, where they alone exceed it. Raises StoreError."""
     folder = store.evidence / source
+    signature = body.signature or b""
+    room = bound.max_bytes - body.length - len(signature)
+    if room < 0:
+        log.warning("source %s: the refused body has %d bytes and is not kept: see `evidence`", source, body.length)
+        return None
     with store_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-        kept = folder / f"{name}.body"
-        if body.signature is not None:
-            (folder / f"{name}.minisig").write_bytes(body.signature)
+        _drop(folder, now - bound.keep, room, EVIDENCE_BODIES - 1)
+        kept = folder / f"{now:{_TIME}}-{secrets.token_hex(4)}{BODY}"
+        if signature:
+            kept.with_suffix(SIGNATURE).write_bytes(signature)
         body.body.replace(kept)
-        for old in sorted(folder.glob("*.body"))[:-MAX_EVIDENCE_PER_SOURCE]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".minisig").unlink(missing_ok=True)
     return kept
+
+
+def expire(store: Store, bounds: Mapping[SourceId, Bound], now: datetime) -> None:
+    """Drops the evidence that exceeds the bound of its source; for a source that is no longer configured the default
+    holds. Raises StoreError."""
+    with store_errors(store.evidence):
+        for folder in store.evidence.iterdir() if store.evidence.is_dir() else ():
+            bound = bounds.get(SourceId(folder.name), Bound())
+            _drop(folder, now - bound.keep, bound.max_bytes, EVIDENCE_BODIES)
+
+
+def _drop(folder: Path, oldest: datetime, max_bytes: int, count: int) -> None:
+    """Keeps the newest `count` bodies, of at most `max_bytes` in total and not older than `oldest`; drops the rest."""
+    found: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        found.setdefault(path.stem, []).append(path)
+    for name in sorted(found, reverse=True):
+        max_bytes -= sum(path.stat().st_size for path in found[name])
+        count -= 1
+        if max_bytes < 0 or count < 0 or name < oldest.strftime(_TIME):
+            for path in found[name]:
+                path.unlink(missing_ok=True)

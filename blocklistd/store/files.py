@@ -160,6 +160,11 @@ def uncache(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def is_read_only(folder: Path) -> bool:
+    """Whether its file system is mounted read-only, on purpose or by the kernel after an error. Raises OSError."""
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
 def fingerprint(path: Path) -> str | None:
     """Inode, size, mtime and ctime: another one as soon as the file is written, replaced or renamed. None where it is
     not there."""
@@ -266,10 +271,11 @@ class SealedFiles:
         except OSError:
             return False
 
-    def sweep(self, named: Collection[Sha256], young: float = YOUNG) -> int:
-        """Removes what no row names; how many files. Files that were written or named anew in the last `young` seconds
-        stay. A file that is sealed again meanwhile is young by then, and the lock keeps that from happening between the
-        look and the removal."""
+    def sweep(self, named: Collection[Sha256], young: float = YOUNG, began: float | None = None) -> int:
+        """Removes the files that no row names; returns how many. `began` is when `named` was read, by default now.
+        Files written or sealed again less than `young` seconds before it stay. A file that is sealed again meanwhile is
+        young, and the lock keeps that from happening between the check and the removal."""
+        began = time.time() if began is None else began
         removed = 0
         with store_errors(self.root):
             for folder, keep in self._folders():
@@ -279,7 +285,8 @@ class SealedFiles:
                     if keep and path.name.partition(".")[0] in named:
                         continue
                     with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
-                        if abs(time.time() - path.stat().st_ctime) >= young:
+                        changed = path.stat().st_ctime
+                        if began - changed >= young or changed - time.time() >= young:  # before the clock was set back
                             self.disk.unlink(path)
                             removed += 1
         return removed

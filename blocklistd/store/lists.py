@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from blocklistd.errors import StoreError
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import (
+    AUTO,
     CandidateId,
     Change,
     ChangeKind,
@@ -24,13 +25,15 @@ from blocklistd.model import (
     Version,
     VersionInfo,
 )
+from blocklistd.store.numbers import above
 from blocklistd.store.schema import candidates, list_sources, lists, versions
 
 
 @dataclass(frozen=True, slots=True)
 class ListState:
     """A list as the store has it. `policy` and `accepted` (the sealed entries of each source) are what the live version
-    was composed from; the policy is None before the first version."""
+    was composed from; the policy is None before the first version. `withheld` counts, by rule, the asserted entries
+    that it leaves out; None until a version has counted them."""
 
     id: ListId
     session: str
@@ -38,6 +41,7 @@ class ListState:
     policy: Policy | None
     live: VersionInfo | None
     accepted: dict[SourceId, Sha256]
+    withheld: dict[str, int] | None = None
 
     @property
     def version(self) -> Version:
@@ -69,7 +73,7 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
     accepted = {row.source: row.accepted for row in rows}
     live = next(version_rows(connection, list_id, newest=1), None)
     policy = Policy.from_json(row.policy) if row.policy else None
-    return ListState(list_id, row.session, Ids(row.ids, row.secret), policy, live, accepted)
+    return ListState(list_id, row.session, Ids(row.ids, row.secret), policy, live, accepted, row.withheld)
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
@@ -111,6 +115,19 @@ def oldest_diff(connection: Connection, list_id: ListId) -> Version:
     """
     rows = select(func.max(versions.c.version)).where(versions.c.list == list_id)
     return Version(connection.execute(rows.where(versions.c.delta.is_(None))).scalar() or 0)
+
+
+def changed_without_a_person(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
+    """The entries added and removed by the versions after `since` that no person released. The list's first version
+    does not count."""
+    here = versions.c.list == list_id
+    first = select(func.min(versions.c.version)).where(here).scalar_subquery()
+    added, removed = connection.execute(
+        select(func.sum(versions.c.added), func.sum(versions.c.removed)).where(
+            here, versions.c.time > since, versions.c.released_by == AUTO.user, versions.c.version > first
+        )
+    ).one()
+    return int(added or 0), int(removed or 0)
 
 
 def files_of_versions(connection: Connection, list_id: ListId) -> set[Sha256]:
@@ -156,11 +173,13 @@ def release(
     canonicaliser: int,
     released_by: str,
     candidate: CandidateId | None,
+    withheld: dict[str, int] | None = None,
 ) -> Version:
     """Names the version after `state.live` and takes the change over, in the caller's transaction; the live version
     then. Without `made` nothing in the list changed, and there is no new version.
 
-    `candidate` is the held candidate that is released by this. Raises StoreError if the list has moved on since `state`
+    `candidate` is the held candidate that is released by this. `withheld` is what the list leaves out then; None: not
+    counted. Raises StoreError if the list has moved on since `state`
     was read.
     """
     current = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
@@ -168,7 +187,7 @@ def release(
         raise StoreError(f"list {state.id} has version {current} by now, released meanwhile; pull again")
     live = Version(current)
     if made is not None:
-        live = Version(current + 1)
+        live = Version(max(current, above(connection)) + 1)
         connection.execute(
             versions.insert().values(
                 list=state.id,
@@ -187,7 +206,9 @@ def release(
                 released_by=released_by,
             )
         )
-    connection.execute(update(lists).where(lists.c.id == state.id).values(policy=change.policy.to_json()))
+    connection.execute(
+        update(lists).where(lists.c.id == state.id).values(policy=change.policy.to_json(), withheld=withheld)
+    )
     connection.execute(list_sources.delete().where(list_sources.c.list == state.id))
     for source, accepted in change.sources.items():
         connection.execute(list_sources.insert().values(list=state.id, source=source, accepted=accepted, time=now))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, select, update
@@ -41,10 +41,52 @@ class SourceState:
     outcome: Outcome | None = None
     reason: str | None = None
     candidate: CandidateId | None = None
+    first_pull: datetime | None = None
+
+    @property
+    def signed(self) -> datetime | None:
+        """The signed time of the body that the source offers now; None where its proof has no time."""
+        if self.report is None or self.report.signed_at is None:
+            return None
+        return datetime.fromtimestamp(self.report.signed_at, UTC)
+
+    @property
+    def said(self) -> datetime | None:
+        """The time from which the age of the source's offer counts: when it was signed, else when a pull was last
+        accepted. So the same signed body, or a 304, does not make the source look fresh."""
+        return min(filter(None, (self.last_accepted, self.signed)), default=None) if self.last_accepted else None
+
+    @property
+    def unchanged_since(self) -> datetime | None:
+        """Since when the source has asserted the same entries; None where that is not known."""
+        return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
+
+    def overdue_after(self, max_age: timedelta) -> datetime | None:
+        """When the source becomes overdue: `max_age` after `said`. A source without an accepted pull becomes so
+        `max_age` after the end of its first pull; None before that."""
+        since = self.said or self.first_pull
+        return since + max_age if since else None
 
     def is_overdue(self, max_age: timedelta, now: datetime) -> bool:
-        """Whether no pull was accepted for `max_age`."""
-        return self.last_accepted is None or now - self.last_accepted > max_age
+        """Whether the source is overdue."""
+        until = self.overdue_after(max_age)
+        return until is not None and now > until
+
+    def frozen_after(self, max_unchanged: timedelta | None) -> datetime | None:
+        """When the source becomes frozen: `max_unchanged` after `unchanged_since`. None: never."""
+        since = self.unchanged_since
+        return since + max_unchanged if max_unchanged is not None and since is not None else None
+
+    def is_frozen(self, max_unchanged: timedelta | None, now: datetime) -> bool:
+        """Whether the source has asserted the same for longer than `max_unchanged`."""
+        until = self.frozen_after(max_unchanged)
+        return until is not None and now > until
+
+    def is_of_key(self, key: Sha256 | None) -> bool:
+        """Whether the remembered signatures are of this key. Those that earlier versions recorded, without a key, count
+        as such."""
+        known = self.report.key if self.report else None
+        return known is None or known == key
 
 
 def source_state(connection: Connection, source: SourceId, settings: str = "") -> SourceState:
@@ -76,6 +118,7 @@ def _state(row: Row[Any], settings: str) -> SourceState:
         outcome=Outcome(row.outcome) if row.outcome else None,
         reason=row.reason,
         candidate=row.candidate,
+        first_pull=row.first_pull,
     )
 
 
@@ -126,11 +169,17 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
     # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
     values: dict[str, Any] = {"offered": report.asserted, "report": asdict(report), "settings": settings}
     values |= {"etag": None, "last_modified": None, "body": None, "notes": None}
+    known = (row.report or {}).get("key")
+    last: Sha256 | None = row.signature
+    if report.key is not None and known not in (None, report.key):  # what another key has signed says nothing of this
+        connection.execute(delete(superseded_signatures).where(superseded_signatures.c.source == source))
+        values |= {"signed_at": None}
+        last = None
     if report.signature is not None:
-        if row.signature not in (None, report.signature):
+        if last not in (None, report.signature):
             connection.execute(
                 superseded_signatures.insert().values(
-                    source=source, signature=row.signature, signed_at=(row.report or {}).get("signed_at")
+                    source=source, signature=last, signed_at=(row.report or {}).get("signed_at")
                 )
             )
         values["signature"] = report.signature
@@ -164,6 +213,7 @@ def record_pull(
 ) -> None:
     """How a pull ended; `validators` only once every list has dealt with the body, else the next pull asks for all."""
     _ensure(connection, source)
+    known = connection.execute(select(sources.c.first_pull).where(sources.c.id == source)).one()
     values: dict[str, Any] = {
         "last_pull": ended,
         "outcome": outcome.value,
@@ -172,6 +222,8 @@ def record_pull(
     }
     if outcome is not Outcome.FAILED:
         values["last_accepted"] = ended
+    if known.first_pull is None:
+        values["first_pull"] = ended
     if validators is not None:
         values |= {"etag": validators.etag, "last_modified": validators.last_modified, "settings": settings}
     connection.execute(update(sources).where(sources.c.id == source).values(**values))

@@ -65,6 +65,9 @@ lists = Table(
     Column("policy", JSON, comment="what the live version was composed under (model.Policy); null before the first"),
     Column("first_asserted", Digest, comment="sealed file: when entries were first asserted that no kept delta adds"),
     Column("ids", String(16), nullable=False, comment="method that makes the ids of entries (lines/ids.py)"),
+    Column(
+        "withheld", JSON, comment="asserted entries that the live version leaves out, by rule; null: not counted yet"
+    ),
 )
 
 versions = Table(
@@ -114,6 +117,7 @@ sources = Table(
     Column("outcome", String(16)),
     Column("reason", Text),
     Column("candidate", String(32)),
+    Column("first_pull", Time, comment="when the first pull ended, well or badly"),
 )
 
 superseded_signatures = Table(

@@ -12,16 +12,26 @@ from pathlib import Path
 
 from blocklistd.errors import StoreError, store_errors
 from blocklistd.store.database import Database
-from blocklistd.store.files import Disk, SealedFiles
+from blocklistd.store.files import Disk, SealedFiles, is_read_only
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py)."""
+    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py). `read_only`: its file system was
+    read-only when the daemon started; nothing is written until the next start."""
 
     state_dir: Path
     epoch: int = 0
+    read_only: bool = field(default=False, kw_only=True)
     disk: Disk = field(default_factory=Disk, compare=False, repr=False)
+
+    @classmethod
+    def found(cls, state_dir: Path) -> Store:
+        """A store without an epoch, which finds out whether the state_dir is read-only."""
+        try:
+            return cls(state_dir, read_only=is_read_only(state_dir))
+        except OSError:  # it does not exist yet, or is not ours: the next step raises this
+            return cls(state_dir)
 
     @property
     def database(self) -> Path:
@@ -60,10 +70,16 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One daemon a state_dir. Raises StoreError where another has it or it can't be written."""
-        self.prepare()
+        """Locks the state_dir for this daemon. Raises StoreError where another has it, or it can't be opened."""
+        if self.read_only:
+            flags = os.O_RDONLY
+            if not self.database.exists():
+                raise StoreError(f"{self.state_dir}: read-only, and nothing in it to serve: mount it read-write")
+        else:
+            self.prepare()
+            flags = os.O_RDWR | os.O_CREAT
         with store_errors(self.state_dir):
-            descriptor = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self.state_dir / "lock", flags | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,9 +89,10 @@ class Store:
                     f"{self.state_dir} is in use by another daemon (pid {holder}): stop it, or give this one its own "
                     f"state_dir"
                 ) from None
-            with store_errors(self.state_dir):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            if not self.read_only:
+                with store_errors(self.state_dir):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)
@@ -83,7 +100,8 @@ class Store:
     @contextmanager
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:
         """The database and the sealed files, for the length of one job."""
-        database = Database(self.database, self.epoch, keeps_head=False)  # nobody hears what a job logs
+        # nobody hears what a job logs
+        database = Database(self.database, self.epoch, keeps_head=False, read_only=self.read_only)
         try:
             yield database, self.sealed
         finally:

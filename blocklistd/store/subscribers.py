@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 
 from blocklistd.errors import SubscriberError
 from blocklistd.kinds.hash import DIGITS
@@ -87,11 +87,17 @@ def add(
 ) -> tuple[str, TsigKey]:
     """Registers a subscriber; its token, which is not kept, and its key. `lists` and `zones` are those that exist.
 
+    The id of a revoked subscriber can be given again: its rows and keys are removed; the audit still has its history.
     Raises SubscriberError with what is wrong.
     """
     _check(wish, lists, zones)
-    if connection.execute(select(subscribers.c.id).where(subscribers.c.id == wish.id)).first():
-        raise SubscriberError(f"subscriber {wish.id} exists already: choose another id (a revoked one stays taken)")
+    before = connection.execute(select(subscribers.c.revoked).where(subscribers.c.id == wish.id)).first()
+    if before is not None and before.revoked is None:
+        raise SubscriberError(
+            f"subscriber {wish.id} exists already: choose another id, or `blocklistd subscriber revoke {wish.id}` first"
+        )
+    if before is not None:
+        _forget(connection, wish.id)
     token = secrets.token_urlsafe(TOKEN_BYTES)
     name = f"{wish.id}-{secrets.token_hex(4)}"
     key = TsigKey(name, wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
@@ -101,15 +107,23 @@ def add(
             name=key.name, subscriber=wish.id, algorithm=key.algorithm, secret=key.secret, created=now
         )
     )
+    notify = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in map(endpoint, wish.notify)]
     for table, column, values in (
         (subscriber_lists, "list", wish.lists),
         (subscriber_zones, "zone", wish.zones),
-        (subscriber_notify, "address", wish.notify),
-        (subscriber_addresses, "prefix", wish.addresses),
+        (subscriber_notify, "address", notify),
+        (subscriber_addresses, "prefix", map(_plain, wish.addresses)),
     ):
         for value in dict.fromkeys(values):
             connection.execute(table.insert().values({"subscriber": wish.id, column: value}))
     return token, key
+
+
+def _forget(connection: Connection, subscriber: str) -> None:
+    """Removes a revoked subscriber with its keys and entitlements, so that the next owner of the id gets none."""
+    for table in (tsig_keys, subscriber_lists, subscriber_zones, subscriber_notify, subscriber_addresses):
+        connection.execute(delete(table).where(table.c.subscriber == subscriber))
+    connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
 
 
 def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
@@ -153,7 +167,7 @@ def endpoint(text: str) -> tuple[str, int]:
             raise ValueError
     except ValueError:
         raise SubscriberError("--notify: expected ADDRESS:PORT, like 192.0.2.1:53 or [2001:db8::1]:53") from None
-    return str(address), int(port)
+    return str(getattr(address, "ipv4_mapped", None) or address), int(port)
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -167,6 +181,12 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise SubscriberError(
             "--address: expected an address, or a prefix with no bits set below it, like 192.0.2.0/24"
         ) from None
+
+
+def _plain(prefix: str) -> str:
+    """A prefix in its usual form: without the length where it is one address, IPv4 where it is IPv4-mapped."""
+    found = network(prefix)
+    return str(found.network_address if found.prefixlen == found.max_prefixlen else found)
 
 
 def is_wide(prefix: str) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
+import time
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, update
 
-from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE
+from blocklistd.errors import store_errors
+from blocklistd.jobs.sandbox import give_way
+from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK
 from blocklistd.model import ListId, Sha256, SourceId, Version
 from blocklistd.store.asserted import bases
 from blocklistd.store.database import Database
@@ -83,18 +85,26 @@ def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
 def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
     """Removes the files that no row names, and returns how many. Files younger than `young` seconds stay: a job may
     be about to name them."""
+    began = time.time()
     with database.read() as connection:
         named = named_files(connection, store.sealed)
-    removed = store.sealed.sweep(named, young)
+    removed = store.sealed.sweep(named, young, began)
     if removed:
         log.info("swept %d files that nothing names any more", removed)
     return removed
 
 
+def is_short(store: Store) -> bool:
+    """Whether less than one part in SHORT_DISK of the disk is free. Raises StoreError."""
+    with store_errors(store.state_dir):
+        disk = shutil.disk_usage(store.state_dir)
+    return disk.free * SHORT_DISK < disk.total
+
+
 def scrub(store: Store) -> dict[str, Any]:
     """The job that reads every sealed file which a row names, at low priority: the fingerprints of those that are
     right, and which are `damaged`."""
-    os.nice(19)
+    give_way(19)
     with store.opened() as (database, files):
         with database.read() as connection:
             named = named_files(connection, files)

@@ -25,7 +25,7 @@ class Verified:
     def __init__(self, files: SealedFiles, fingerprints: Fingerprints | None = None) -> None:
         self._files = files
         self.fingerprints: dict[Sha256, str] = dict(fingerprints or {})
-        self._sealing: dict[object, float] = {}
+        self._sealing: dict[object, tuple[float, float]] = {}
 
     def check(self, digest: Sha256) -> bool:
         """Whether the file is what its name says; it is read only where that is not known."""
@@ -88,12 +88,20 @@ class Verified:
     def sealing(self) -> Iterator[None]:
         """A block in which files are sealed, perhaps by jobs, and then named by rows: the sweep spares them."""
         key = object()
-        self._sealing[key] = time.monotonic()
+        self._sealing[key] = time.monotonic(), time.time()
         try:
             yield
         finally:
             del self._sealing[key]
 
     def sealing_for(self) -> float:
-        """Seconds since the oldest such block began that has not ended; 0.0 if there is none."""
-        return time.monotonic() - min(self._sealing.values()) if self._sealing else 0.0
+        """Seconds since the oldest of these blocks began that has not ended; 0.0 if there is none.
+
+        Files have times of the wall clock, so the seconds by which that was set meanwhile, in either direction, are
+        added.
+        """
+        if not self._sealing:
+            return 0.0
+        began, wall = min(self._sealing.values())
+        took = time.monotonic() - began
+        return took + abs(time.time() - wall - took)

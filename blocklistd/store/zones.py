@@ -148,8 +148,8 @@ def keep_serial(connection: Connection, zone: str, serial: int, values: dict[str
     connection.execute(update(zone_serials).where(*here).values(values))
 
 
-def time_after(connection: Connection, zone: str, serial: int, skipped: int = 0) -> datetime | None:
-    """When the zone had its first serial after this one, or one later by `skipped`. None where there is none yet."""
+def time_after(connection: Connection, zone: str, serial: int) -> datetime | None:
+    """When the zone got its first serial after this one. None where there is none yet."""
     rows = select(zone_serials.c.time).where(zone_serials.c.zone == zone, zone_serials.c.serial > serial)
-    made: datetime | None = connection.execute(rows.order_by(zone_serials.c.serial).offset(skipped).limit(1)).scalar()
+    made: datetime | None = connection.execute(rows.order_by(zone_serials.c.serial).limit(1)).scalar()
     return made

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.interop.programs import Resolver, named, unbound
 from tests.interop.stub import Stub
-from tests.interop.test_resolvers import Resolver, named, unbound
 from tests.property.test_zones import listed, says
 from tests.system.daemon import free_port
 from tests.system.test_zones import Scene
@@ -53,8 +53,8 @@ def test_a_resolver_blocks_exactly_what_the_list_says(tmp_path: Path, software: 
         scene.daemon.first_pull("hotline")
         more = {"address": ["127.0.0.1"]} if software == "unbound" else {}
         made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], **more)
-        started = named(scene, stub, port, made["config"]["bind"]) if software == "bind" else unbound(scene, stub, port)
-        with started as resolver:
+        start = {"bind": named, "unbound": unbound}[software]
+        with start(scene.folder, stub.port, port, made["config"][software]) as resolver:
             rounds = iter(range(100))
 
             @settings(

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
@@ -17,56 +12,11 @@ import dns.rcode
 import dns.zone
 import pytest
 
-from tests.interop.stub import ADDRESS, Stub
+from tests.interop.programs import knot, named, nsd, unbound
+from tests.interop.stub import Stub
 from tests.peers import peer
 from tests.system.daemon import free_port
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
-
-WITHIN = 60.0  # seconds that a resolver may take to follow
-
-
-@contextlib.contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with open(log, "wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-class Resolver:
-    """Asks a resolver under test; waits for what it has to learn."""
-
-    def __init__(self, port: int, log: Path) -> None:
-        self.port = port
-        self.log = log
-
-    def ask(self, name: str) -> dns.message.Message:
-        return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=self.port, timeout=5)
-
-    def blocked(self, name: str) -> bool:
-        """NXDOMAIN, or the stub's answer; anything else is no answer yet."""
-        answer = self.ask(name)
-        if answer.rcode() == dns.rcode.NXDOMAIN:
-            return True
-        assert answer.rcode() == dns.rcode.NOERROR, answer
-        assert answer.answer[0][0].to_text() == ADDRESS
-        return False
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + WITHIN
-        while True:
-            with contextlib.suppress(AssertionError, OSError, dns.exception.DNSException):
-                if condition():
-                    return
-            assert time.monotonic() < deadline, self.log.read_text(errors="replace")[-4000:]
-            threading.Event().wait(0.1)
 
 
 @pytest.fixture
@@ -85,36 +35,10 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
-@contextlib.contextmanager
-def named(scene: Scene, stub: Stub, port: int, printed: str) -> Iterator[Resolver]:
-    """BIND with what was printed, pasted: its options block is where ours is."""
-    program = peer("/usr/sbin/named", "bind9")
-    policy = re.search(r"options \{[^\n]*\n(.*?)\n\};", printed, re.S)
-    assert policy is not None
-    others = printed.replace(policy[0], "")
-    folder = scene.folder / "bind"
-    folder.mkdir()
-    (folder / "named.conf").write_text(
-        f'options {{ directory "{folder}"; pid-file "{folder}/pid"; session-keyfile "{folder}/key";\n'
-        f"  listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion yes;\n"
-        f"  forward only; forwarders {{ 127.0.0.1 port {stub.port}; }}; dnssec-validation no;\n{policy[1]}\n}};\n"
-        f"controls {{ }};\n{others}"
-    )
-    checked = subprocess.run(
-        [peer("/usr/bin/named-checkconf", "bind9-utils"), str(folder / "named.conf")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stdout
-    with running([program, "-g", "-c", str(folder / "named.conf")], folder / "log"):
-        yield Resolver(port, folder / "log")
-
-
 def test_bind_with_the_printed_configuration(scene: Scene, stub: Stub) -> None:
     port = free_port()
     made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"])
-    with named(scene, stub, port, made["config"]["bind"]) as bind:
+    with named(scene.folder, stub.port, port, made["config"]["bind"]) as bind:
         bind.wait(lambda: bind.blocked("a.example"))
         for name in ("deep.er.a.example", "host.example", "b.example", "x.b.example", "y.x.b.example"):
             assert bind.blocked(name), name
@@ -141,7 +65,7 @@ def test_covered_as_a_resolver_sees_it(scene: Scene, stub: Stub) -> None:
     made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"])
     scene.publish("a.example", "d.c.a.example", hosts=("b.a.example",))
     below = ("x.b.a.example", "x.c.a.example", "b.a.example", "d.c.a.example", "y.d.c.a.example")
-    with named(scene, stub, port, made["config"]["bind"]) as bind:
+    with named(scene.folder, stub.port, port, made["config"]["bind"]) as bind:
         bind.wait(lambda: bind.blocked("a.example"))
         assert [name for name in below if not bind.blocked(name)] == []
         scene.publish("d.c.a.example", hosts=("b.a.example",))
@@ -149,28 +73,10 @@ def test_covered_as_a_resolver_sees_it(scene: Scene, stub: Stub) -> None:
         assert [name for name in below if bind.blocked(name)] == ["b.a.example", "d.c.a.example", "y.d.c.a.example"]
 
 
-@contextlib.contextmanager
-def unbound(scene: Scene, stub: Stub, port: int) -> Iterator[Resolver]:
-    """Unbound, which can't sign: it is known by its address."""
-    program = peer("/usr/sbin/unbound", "unbound")
-    folder = scene.folder / "unbound"
-    folder.mkdir()
-    (folder / "unbound.conf").write_text(
-        f'server:\n  directory: "{folder}"\n  chroot: ""\n  username: ""\n  pidfile: "{folder}/pid"\n'
-        f"  interface: 127.0.0.1@{port}\n  do-not-query-localhost: no\n  use-syslog: no\n  verbosity: 2\n"
-        f'  module-config: "respip iterator"\n'
-        f"rpz:\n  name: {ZONE}\n  primary: 127.0.0.1@{scene.port}\n  allow-notify: 127.0.0.1\n"
-        f'forward-zone:\n  name: "."\n  forward-addr: 127.0.0.1@{stub.port}\n'
-        f"remote-control:\n  control-enable: no\n"
-    )
-    with running([program, "-d", "-c", str(folder / "unbound.conf")], folder / "log"):
-        yield Resolver(port, folder / "log")
-
-
 def test_unbound_by_address(scene: Scene, stub: Stub) -> None:
     port = free_port()
-    scene.subscriber("isp", address=["127.0.0.1"], notify=[f"127.0.0.1:{port}"])
-    with unbound(scene, stub, port) as resolver:
+    made = scene.subscriber("isp", address=["127.0.0.1"], notify=[f"127.0.0.1:{port}"])
+    with unbound(scene.folder, stub.port, port, made["config"]["unbound"]) as resolver:
         resolver.wait(lambda: resolver.blocked("a.example"))
         for name in ("deep.er.a.example", "host.example", "b.example", "y.x.b.example"):
             assert resolver.blocked(name), name
@@ -207,41 +113,27 @@ def test_kdig_transfers_with_tsig(scene: Scene, algorithm: str) -> None:
     assert f"a.example.{ZONE}." in step
 
 
-def test_knot_as_a_plain_secondary_ends_with_the_same_content(scene: Scene) -> None:
-    program = peer("/usr/sbin/knotd", "knot")
+@pytest.mark.parametrize(("software", "file"), [("knot", f"{ZONE}.zone"), ("nsd", f"{ZONE}.zone")])
+def test_a_distribution_secondary_ends_with_the_same_content(scene: Scene, software: str, file: str) -> None:
     port = free_port()
     made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"])
-    tsig = made["tsig"]
-    folder = scene.folder / "knot"
-    folder.mkdir()
-    (folder / "knot.conf").write_text(
-        f"server:\n  listen: 127.0.0.1@{port}\n  rundir: {folder}\n"
-        f"log:\n  - target: stderr\n    any: info\n"
-        f"database:\n  storage: {folder}\n"
-        f"key:\n  - id: {tsig['name']}\n    algorithm: {tsig['algorithm']}\n    secret: {tsig['secret']}\n"
-        f"remote:\n  - id: primary\n    address: 127.0.0.1@{scene.port}\n    key: {tsig['name']}\n"
-        f"acl:\n  - id: primary\n    address: 127.0.0.1\n    key: {tsig['name']}\n    action: notify\n"
-        f"zone:\n  - domain: {ZONE}\n    storage: {folder}\n    file: zone.txt\n    master: primary\n    acl: primary\n"
-        f"    zonefile-sync: 0\n    semantic-checks: on\n"
-    )
-    with running([program, "-c", str(folder / "knot.conf")], folder / "log"):
-        knot = Resolver(port, folder / "log")
-
+    start = {"knot": knot, "nsd": nsd}[software]
+    with start(scene.folder, 0, port, made["config"][software]) as secondary:
         judge = Secondary(scene.port, scene.key(made))
 
         def identical() -> bool:
             """Its zone file, record by record, against what dnspython transferred."""
             judge.zone = dns.zone.Zone(ORIGIN, relativize=False)
             judge.refresh("AXFR")
-            text = (folder / "zone.txt").read_text()
+            text = (scene.folder / software / file).read_text()
             return bool(dns.zone.from_text(text, ORIGIN, relativize=False) == judge.zone)
 
-        knot.wait(identical)
+        secondary.wait(identical)
         assert judge.rules == {"a.example", "*.a.example", "b.example", "*.b.example", "host.example"}
         for step in (("b.example",), ("b.example", "c.example"), ()):
             scene.publish(*step)
-            knot.wait(identical)
+            secondary.wait(identical)
             assert judge.rules == {rule for name in step for rule in (name, f"*.{name}")}
-        log = (folder / "log").read_text()
-        assert "IXFR" in log
+        log = secondary.log.read_text()
         assert "malformed" not in log.lower()
+        assert (software == "nsd") or "IXFR" in log

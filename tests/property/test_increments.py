@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from blocklistd.errors import ParseError
 from blocklistd.lines.overlay import Overlay
 from blocklistd.sources import formats
-from blocklistd.sources.formats.records import FormatOptions
+from blocklistd.sources.formats.records import FormatOptions, opening
 from blocklistd.sources.intake import entries
 from blocklistd.sources.intake.canonical import Canonical, Notes
 from blocklistd.sources.intake.changes import hunks, unordered
@@ -37,20 +37,38 @@ TEXT = st.sampled_from(
         b" d.test ",
     ]
 )
-HOSTS = st.sampled_from([b"0.0.0.0 a.example b.example", b"0.0.0.0 A.example # x", b"a.example", b"", b"::1 localhost"])
+HOSTS = st.sampled_from(
+    [
+        *(b"0.0.0.0 a.example b.example", b"0.0.0.0 A.example # x", b"a.example", b"", b"::1 localhost"),
+        *(b"0.0.0.0 c.example ; a.example", b"0.0.0.0 a.example b,c.example", b"0.0.0.0 *.d.example"),
+    ]
+)
 NDJSON = st.sampled_from(
     [
         b'{"v":"a.example","c":"A"}',
         b'{"v":"a.example","c":"B"}',
         b'{"v":"A.EXAMPLE."}',
         b'{"v":"b.example","c":"\\u0000"}',
+        b'{"v":"a.example","v":"b.example"}',
+        b'{"v":"b.example","n":1e400}',
         b'{"v":"\xc3\xa9.example"}',
         b"{",
         b"",
     ]
 )
 CSV = st.sampled_from(
-    [b"a.example,A", b"a.example,B", b"A.example,", b"b.example", b"b.example,A", b"", b"*.example,A"]
+    [
+        b"; x,y",
+        b"a.example,A,",
+        b"a.example,A,B",
+        b"a.example,A",
+        b"a.example,B",
+        b"A.example,",
+        b"b.example",
+        b"b.example,A",
+        b"",
+        b"*.example,A",
+    ]
 )
 HASHES = st.one_of(
     st.sampled_from([b"0" * 32, b"0" * 31 + b"1", b"0" * 16 + b"f" * 16, b"A" * 32, b"a" * 32]),
@@ -67,11 +85,38 @@ FORMATS = {
     "hashes": (HASHES, b"", ("text", FormatOptions(defaults={"type": "md5"}))),
     "hashes with a category": (HASHES, b"", ("text", FormatOptions(defaults={"type": "md5", "category": "A"}))),
     "hosts": (HOSTS, b"", ("hosts", FormatOptions(defaults={"type": "host", "category": "C"}))),
+    "hosts with wildcards": (HOSTS, b"", ("hosts", FormatOptions(defaults={"type": "host"}, wildcards=True))),
+    "names with wildcards": (
+        TEXT,
+        b"",
+        ("text", FormatOptions(defaults={"type": "host"}, wildcards=True, comment="b")),
+    ),
     "ndjson": (NDJSON, b"", ("ndjson", FormatOptions({"value": "/v", "category": "/c"}, {"type": "domain"}))),
     "csv": (
         CSV,
         b"name,category\n",
         ("csv", FormatOptions({"value": "name", "category": "category"}, {"type": "host"})),
+    ),
+    "csv without a header": (
+        CSV,
+        b"",
+        (
+            "csv",
+            FormatOptions(
+                {"value": "name", "category": "category"},
+                {"type": "host"},
+                columns=("name", "category"),
+                comment=";",
+            ),
+        ),
+    ),
+    "csv with comments": (
+        CSV.map(lambda row: row.replace(b",", b"\t")),
+        b"; a list\n\nname\tcategory\n",
+        (
+            "csv",
+            FormatOptions({"value": "name", "category": "category"}, {"type": "host"}, delimiter="\t", comment=";"),
+        ),
     ),
 }
 
@@ -95,7 +140,8 @@ def histories(draw: st.DrawFn, format: str) -> list[bytes]:
         if draw(st.booleans()):
             now = draw(st.permutations(now))
         bodies.append(now)
-    return [head + b"\n".join(body) + draw(st.sampled_from([b"", b"\n"])) for body in bodies]
+    marks, ends = st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from([b"", b"\n"])
+    return [draw(marks) + head + b"\n".join(body) + draw(ends) for body in bodies]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -114,7 +160,7 @@ def test_every_way_of_reading_makes_what_the_plain_one_makes(format: str, chunk:
             assert found.canonical == expected
             if found.asserted is None:
                 assert out.getvalue() == lines
-                assert base is None or not is_followed(base, body, name, expected)
+                assert base is None or not is_followed(base, body, name, options, expected)
                 asserted = Overlay(lines)
             else:
                 assert base is not None
@@ -125,12 +171,36 @@ def test_every_way_of_reading_makes_what_the_plain_one_makes(format: str, chunk:
             base = Base(body, asserted, notes, expected.records, expected.types, expected.dropped_attributes)
 
 
-def is_followed(base: Base, body: bytes, format: str, made: Canonical) -> bool:
+def is_followed(base: Base, body: bytes, format: str, options: FormatOptions, made: Canonical) -> bool:
     """Whether a change has to be followed: it has an order, or nothing in it has a line number."""
-    before, now = (formats.FORMATS[format].heading(text, 0) for text in (base.body, body))
+    before, now = (formats.FORMATS[format].heading(text, opening(text, format), options) for text in (base.body, body))
     assert before is not None
     assert now is not None
     return hunks(base.body, body, before, now) is not None or not (base.notes.rejects or made.notes.rejects)
+
+
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [
+        *(("names", b"a.example"), ("names with a category", b"A.example"), ("pages", b"https://a.example/%41")),
+        *(("hashes", b"0" * 32), ("hashes", b"A" * 32), ("hosts", b"0.0.0.0 a.example"), ("csv", b"a.example,A")),
+        ("ndjson", b'{"v":"a.example"}'),
+    ],
+)
+def test_every_way_of_reading_is_bound_before_it_builds(format: str, line: bytes) -> None:
+    """In one chunk and in many, and in bulk: too many doubles are not noted, too many records no list."""
+    _, head, (name, options) = FORMATS[format]
+    body = head + b"\n".join([line] * 400)
+    for chunk in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("blocklistd.sources.intake.chunks.CHUNK", chunk)
+            plain = FAST.read_entries(body, name, options, None, io.BytesIO())
+            for module in ("canonical", "bulk"):
+                patch.setattr(f"blocklistd.sources.intake.{module}.MAX_NOTES", 1000)
+            out = io.BytesIO()
+            bound = FAST.read_entries(body, name, options, None, out).canonical
+            assert bound.notes.to_bytes() == b""
+            assert (bound.records, bound.types) == (plain.canonical.records, plain.canonical.types)
 
 
 @given(data=st.data(), size=st.integers(1, 9))

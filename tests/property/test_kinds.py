@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import can_ada
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -10,9 +12,27 @@ from blocklistd.kinds import KINDS, Refused, plain
 from blocklistd.kinds.name import name, parsed_name
 from blocklistd.kinds.url import parsed_url, url
 
+NEWER = "xn--k09h"
+"""An A-label that the library does not know."""
 LABELS = st.one_of(
     st.sampled_from(
-        ["", "*", "1", "0x7f", "0x", "08", "127", "256", "rpz-ip", "xn--", "xn--fa-hia", "xn--a", "xn--53h", "XN--A-"]
+        [
+            NEWER,
+            "",
+            "*",
+            "1",
+            "0x7f",
+            "0x",
+            "08",
+            "127",
+            "256",
+            "rpz-ip",
+            "xn--",
+            "xn--fa-hia",
+            "xn--a",
+            "xn--53h",
+            "XN--A-",
+        ]
     ),
     st.text("abxyz019-_", min_size=1, max_size=8),
     st.integers(60, 66).map("l".__mul__),
@@ -60,7 +80,7 @@ def test_a_canonical_name_keeps_every_promise(value: str) -> None:
         assert once.isascii()
         assert once == once.lower()
         assert len(once) <= 253
-        assert all(1 <= len(label) <= 63 and label != "*" for label in labels)
+        assert all(re.fullmatch("[a-z0-9_-]{1,63}", label) for label in labels)
         assert not labels[-1].startswith("rpz-")
         assert not labels[-1].isdigit()
 
@@ -82,7 +102,7 @@ def test_the_short_way_for_plain_names_agrees_with_the_parser(value: str) -> Non
 @given(value=NAMES)
 def test_a_name_is_canonical_as_it_is_in_a_url(value: str) -> None:
     once = canonical("domain", value)
-    if once is not None:
+    if once is not None and "." in once:
         assert url(f"http://{once}/") == f"http://{once}/"
 
 
@@ -94,13 +114,13 @@ def test_a_canonical_url_is_its_own_canonical_form_and_what_the_parser_would_wri
     once = canonical("url", value)
     if once is not None:
         assert url(once) == once
-        assert can_ada.parse(once).href == once
+        assert NEWER in once or can_ada.parse(once).href == once
 
 
 @given(value=URLS)
 def test_a_canonical_url_has_no_user_info_no_fragment_and_the_canonical_host(value: str) -> None:
     once = canonical("url", value)
-    if once is not None:
+    if once is not None and NEWER not in once:
         parsed = can_ada.parse(once)
         assert once.isascii()
         assert once.isprintable()

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from blocklistd.compose.guard import DailyLimits
 from blocklistd.errors import BlocklistError, RefusedError
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.model import Act, ListId, Sha256, SourceId, Version
@@ -48,7 +49,8 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.max_added, self.max_removed = 0.2, 0.2
+        self.max_added, self.max_removed, self.daily = 0.2, 0.2, 0.5
+        self.day: dict[ListId, tuple[int, int]] = dict.fromkeys(LISTS, (0, 0))  # added and removed without a person
         self.approved: dict[ListId, set[tuple[frozenset[str], frozenset[str]]]] = {name: set() for name in LISTS}
         self.said: dict[str, frozenset[str]] = {}
         self.seen: dict[ListId, list[frozenset[str]]] = {name: [] for name in LISTS}
@@ -69,6 +71,7 @@ class World(RuleBasedStateMachine):
     def _configure(self) -> None:
         guards: dict[str, Any] = {"min_change": 0, "min_entries": 0, "max_rejected": 1.0}
         guards |= {"max_added": self.max_added, "max_removed": self.max_removed}
+        guards["daily"] = DailyLimits(self.daily, self.daily)
         plan = replace(self.versions.plan, **guards)
         self.releases.lists = {name: replace(plan, id=name) for name in LISTS}
 
@@ -139,9 +142,9 @@ class World(RuleBasedStateMachine):
         candidate = held[choice % len(held)].candidate
         self.run(self.decisions.reject(candidate.id, Act("candidate reject", "alice", 1000), "a mistake"))
 
-    @rule(added=shares, removed=shares)
-    def reload(self, added: float, removed: float) -> None:
-        self.max_added, self.max_removed = added, removed
+    @rule(added=shares, removed=shares, daily=shares)
+    def reload(self, added: float, removed: float, daily: float) -> None:
+        self.max_added, self.max_removed, self.daily = added, removed, daily
         self._configure()
         self.run(self.reconciling.reconcile())
 
@@ -187,17 +190,25 @@ class World(RuleBasedStateMachine):
                     continue
                 assert row.version == len(self.seen[name]) + 1
                 now = self.snapshot(row.sha256) if row.version == state.version else self.replayed(name, row.delta)
-                self.judge(name, now)
+                self.judge(name, now, row.released_by)
                 self.seen[name].append(now)
 
-    def judge(self, name: ListId, now: frozenset[str]) -> None:
+    def judge(self, name: ListId, now: frozenset[str], released_by: str) -> None:
         if not self.seen[name]:
             return  # a first version has nothing to be compared with
         before = self.seen[name][-1]
         added, removed = now - before, before - now
         assert added or removed, "a version that changes nothing"
-        accepted = len(added) <= self.max_added * len(before) and len(removed) <= self.max_removed * len(before)
-        assert accepted or (frozenset(removed), frozenset(added)) in self.approved[name]
+        if released_by != "auto":
+            assert (frozenset(removed), frozenset(added)) in self.approved[name]
+            return
+        all_added, all_removed = self.day[name]
+        start = max(0, len(before) - all_added + all_removed)
+        all_added, all_removed = self.day[name] = all_added + len(added), all_removed + len(removed)
+        assert len(added) <= self.max_added * len(before)
+        assert len(removed) <= self.max_removed * len(before)
+        assert not added or all_added <= self.daily * start
+        assert not removed or all_removed <= self.daily * start
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 

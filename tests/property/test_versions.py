@@ -66,7 +66,9 @@ def test_every_pair_of_versions(
                 number = versions.publish(versions.offer(said, "ndjson", NDJSON, source), source)
                 rules = Rules(versions.state.ids, taken, versions.plan.allow_public_suffix, versions.plan.allow_ip)
                 sources = [latest[name] for name in ("first", "second") if name in latest]
-                assert versions.live == b"".join(piece.data for piece in reference.compose_all(sources, rules))
+                (whole,) = reference.compose_all(sources, rules)
+                assert versions.live == whole.data
+                assert versions.state.withheld == whole.withheld, "counted by the difference, or all of it"
                 if number is None:
                     assert before is not None
                     assert snapshots[before.version] == versions.live, "no new version, and yet another content"

@@ -40,7 +40,10 @@ def daemon(folder: Path, dns_port: int) -> Daemon:
             "keys": {"online": {"file": "keys/online.pem"}, "root_expires": "36500d"},
             "sources": {"hotline": source},
             "lists": {
-                LIST: {"sources": ["hotline"], "guards": {"min_entries": 0, "min_change": 5, "max_removed": "10%"}}
+                LIST: {
+                    "sources": ["hotline"],
+                    "guards": {"min_entries": 0, "min_change": 5, "max_removed": "10%", "daily": "off"},
+                }
             },
             "zones": {ZONE: {"list": LIST}},
             "dns": {"listen": [f"127.0.0.1:{dns_port}"]},

@@ -32,6 +32,8 @@ from multiprocessing import util
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from blocklistd.jobs import bare
+
 PR_SET_CHILD_SUBREAPER: Final = 36
 LIMITS: Final = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
 MESSAGE: Final = 2**17  # bytes of a request at most
@@ -188,7 +190,7 @@ def _take_places(waiting: list[tuple[int, socket.socket]]) -> None:
             return start(path, args, passfds)
         pid, asking = waiting.pop()
         with asking:
-            request = json.dumps([args[-1], dict(os.environ), list(passfds)])
+            request = json.dumps([args[-1], bare.environment(os.environ), list(passfds)])
             socket.send_fds(asking, [request.encode()], list(passfds))
         return pid
 

@@ -56,6 +56,8 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert daemon.approve(approved)["version"] == 2
         daemon.subscriber("isp", "national")
         assert daemon.ask("subscriber revoke", id="isp").status == 200
+        assert daemon.ask("reload").status == 200
+        assert daemon.ask("start-above", number=1000).status == 200
         lines = audit(daemon)
         said = [(line["action"], line["object"], line["actor"], line["uid"]) for line in lines]
         me = (USER, os.getuid())
@@ -68,6 +70,8 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
             ("candidate approve", approved, *me),
             ("subscriber add", "isp", *me),
             ("subscriber revoke", "isp", *me),
+            ("reload", "configuration", *me),
+            ("start-above", "1000", *me),
         ]
         changing = {name for name, command in COMMANDS.items() if command.changes}
         assert {line["action"] for line in lines} == changing | {"release"}
@@ -91,7 +95,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         ):
             assert daemon.ask(name).status == 200
         assert daemon.ask("candidate approve", candidate=approved).status == 409
-        assert daemon.ask("subscriber add", id="isp", lists=["national"]).status == 409
+        assert daemon.ask("subscriber add", id="isp", lists=["nowhere"]).status == 409
         assert audit(daemon) == lines
         assert audit(daemon, last=2) == lines[-2:]
         before = "0" * 64

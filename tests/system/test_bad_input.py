@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from blocklistd.limits import MIB
+from blocklistd.client.sync import Options, sync_once
+from blocklistd.limits import MIB, RESERVE
+from blocklistd.store.upkeep import RESERVED
 from tests.damage import fill
 from tests.peers import peer, unchecked
 from tests.sim.hotline import Fault, HotlineThread
@@ -244,6 +247,7 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
             daemon.pull("hotline")
             token = daemon.subscriber("isp", "national")
             live = daemon.snapshot("national", token)
+            daemon.wait_for(lambda: (state / RESERVED).exists() and (state / RESERVED).stat().st_size == RESERVE)
             fill(state, but=64 << 10)
             hotline.publish([*NAMES, "new.example"])
             failed = daemon.pull("hotline")
@@ -256,6 +260,30 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
             assert daemon.snapshot("national", token) == live
             (state / "ballast").unlink()
             assert daemon.pull("hotline")["versions"] == {"national": 2}
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+@pytest.mark.slow  # 40 pulls of 20,000 names
+def test_a_short_disk_has_room_for_any_number_of_versions(tmp_path: Path, hotline: HotlineThread) -> None:
+    """What is superseded goes at once: all versions together would take more than the disk has."""
+    peer("mount", "mount")
+    state = tmp_path / "state"
+    state.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(state)], check=False)
+    if mounted.returncode:
+        unchecked("a tmpfs can't be mounted here")
+    try:
+        with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+            names = [f"n{number}.example" for number in range(20_000)]
+            hotline.publish(names)
+            daemon.first_pull("hotline")
+            for version in range(2, 42):
+                hotline.publish([*names, f"m{version}.example"])
+                assert daemon.pull("hotline")["versions"] == {"national": version}
+            with sqlite3.connect(state / "blocklistd.sqlite") as database:
+                (written,) = database.execute("SELECT sum(length) FROM versions").fetchone()
+            assert written > 64 * MIB
     finally:
         subprocess.run(["umount", "-l", str(state)], check=True)
 
@@ -311,18 +339,69 @@ def test_a_state_dir_of_a_newer_schema(tmp_path: Path, hotline: HotlineThread) -
     assert "newer blocklistd" in fails_to_start(daemon)
 
 
-def test_a_read_only_state_dir(tmp_path: Path, hotline: HotlineThread) -> None:
-    state = tmp_path / "state"
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_read_only_state_dir_with_nothing_in_it(tmp_path: Path, hotline: HotlineThread) -> None:
     daemon = Daemon(tmp_path, config(hotline, tmp_path))
     daemon.init_keys()
-    subprocess.run(["mount", "--bind", str(state), str(state)], check=True)
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(state)], check=True)
+    with read_only(tmp_path / "state"):
         assert "read-only" in fails_to_start(daemon)
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)
     with daemon:
         assert daemon.ops("/readyz").status == 200
+
+
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_a_read_only_state_dir_is_served_from(tmp_path: Path, hotline: HotlineThread, end: str) -> None:
+    """Loudly: nothing new can be published. Who is revoked is out all the same."""
+    daemon = Daemon(tmp_path, config(hotline, tmp_path))
+    client = Options(
+        url=f"http://127.0.0.1:{daemon.feed_port}",
+        list="national",
+        root=daemon.root,
+        dir=tmp_path / "client",
+        token_file=tmp_path / "token",
+    )
+    with daemon:
+        daemon.first_pull("hotline")
+        token, leaver = daemon.subscriber("isp", "national"), daemon.subscriber("leaver", "national")
+        (tmp_path / "token").write_text(token)
+        assert sync_once(client, lambda text: None).version == 1
+        for version in (2, 3):
+            hotline.publish([*NAMES, f"n{version}.new.example"])
+            assert daemon.pull("hotline")["versions"] == {"national": version}
+        live = daemon.snapshot("national", token)
+        neighbours = daemon.get("/v1/lists/national/diffs/2-3", token).body
+        if end == "killed":
+            daemon.kill()
+    with read_only(tmp_path / "state"), daemon:
+        daemon.wait_for(lambda: "the file system is read-only" in daemon.log)
+        assert daemon.ops("/readyz").status == 200
+        assert daemon.ask("status").json["lists"]["national"]["version"] == 3
+        assert daemon.snapshot("national", token) == live
+        assert daemon.get("/v1/lists/national/diffs/2-3", token).body == neighbours
+        assert daemon.get("/v1/lists/national/diffs/1-3", token).status == 410
+        synced = sync_once(client, lambda text: None)
+        assert (synced.how, synced.version) == ("snapshot", 3)
+        hotline.publish([*NAMES, "n4.new.example"])
+        failed = daemon.pull("hotline")
+        assert (failed["outcome"], "ead-only file system" in failed["reason"]) == ("failed", True)
+        revoked = daemon.ask("subscriber revoke", id="leaver")
+        assert revoked.status != 200
+        assert b"is refused from now on" in revoked.body
+        assert daemon.get("/v1/lists/national", leaver).status == 401
+        assert daemon.get("/v1/lists/national", token).status == 200
+        assert "Traceback" not in daemon.log
+    with daemon:
+        assert daemon.snapshot("national", token) == live
+        assert daemon.pull("hotline")["versions"] == {"national": 4}
 
 
 def test_a_port_that_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:

@@ -47,6 +47,11 @@ class Demo:
             time.sleep(0.05)
         return found
 
+    def commands(self) -> list[str]:
+        """Those that it prints to try. The first says where everything is, for each of the others."""
+        printed = re.findall(r"^  (\S(?:.*\\\n)*.*)$", self.out.read_text().partition("Ctrl-C")[0], re.M)
+        return [f"{printed[0]}\n{printed[1]}\n", *printed[2:]]
+
     def processes(self) -> list[str]:
         marked = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
@@ -84,18 +89,20 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 @pytest.mark.slow  # the demo changes its list every four seconds, and a guard holds the fourth
 def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
     line = demo.until(r"^version +1 .*").group()
-    assert re.search(r"\+\d+ +-0 .* in \d+\.\d\d s, serial 1 at the secondary in \d+\.\d\d s", line), line
+    assert re.fullmatch(r"version +1 +\+\d+ +-0 +\d+  snapshot +\d+ +\d+\.\d\d s +1 +\d+\.\d\d s", line), line
     demo.until(r"^version +2 ")
-    printed = re.findall(r"^  (\S.*)$", demo.out.read_text(), re.M)
+    where, *printed = demo.commands()
     assert len(printed) == 8
     for command in printed:
         if shutil.which(command.split()[0]) is not None:
-            done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(where + command, shell=True, capture_output=True, text=True, timeout=60, check=False)
             assert (done.returncode, done.stderr) == (0, ""), command
             assert done.stdout, command
-    held = demo.until(r"^HELD .* by the guard max_added: .*\n.*\n +(.* candidate show .*)\n +(.* candidate approve .*)")
+    held = demo.until(
+        r"^HELD .* by a guard\n  max_added: .*\n.*\n.*\n +(.* candidate show .*)\n +(.* candidate approve .*)"
+    )
     for command in held.groups():
-        assert subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
+        assert subprocess.run(where + command, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
     last = int(re.findall(r"^version +(\d+) ", demo.out.read_text(), re.M)[-1])
     demo.until(rf"^version +{last + 2} ")
     demo.process.send_signal(signal.SIGINT)
@@ -108,8 +115,8 @@ def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
 
 @pytest.mark.slow  # as above: the fourth change is the one to reject
 def test_it_goes_on_after_a_rejection(demo: Demo) -> None:
-    held = demo.until(r"^HELD .*\n.*\n.*\n +(.*) candidate approve (.*)")
-    rejecting = f"{held[1]} candidate reject {held[2]} --why 'a mistake'"
+    held = demo.until(r"^HELD (?:.*\n)+? +(.*) candidate approve (.*)")
+    rejecting = f"{demo.commands()[0]}{held[1]} candidate reject {held[2]} --why 'a mistake'"
     assert subprocess.run(rejecting, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
     demo.until(r"^REJECTED +a mistake: .*\nversion ")
 

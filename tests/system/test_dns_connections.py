@@ -13,7 +13,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from blocklistd.limits import DNS_CONNECTIONS
+from blocklistd.config import ConnectionBounds
 from tests.system.test_zones import ORIGIN, ZONE, Scene
 from tests.system.test_zones_hard import LARGE, begin, long_names, read_exactly
 
@@ -52,7 +52,7 @@ def test_connections_that_only_wait_keep_nobody_out(scene: Scene) -> None:
     with socket.create_connection(("127.0.0.1", scene.port), timeout=20) as old:
         assert ask(old) == 5
         with contextlib.ExitStack() as stack:
-            for _ in range(DNS_CONNECTIONS + 50):
+            for _ in range(ConnectionBounds().per_address + 50):
                 last = stack.enter_context(socket.create_connection(("127.0.0.1", scene.port), timeout=20))
             assert scene.secondary("isp").refresh("AXFR") == 1
             assert ask(last) == 5

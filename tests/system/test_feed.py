@@ -119,6 +119,15 @@ def test_a_revoked_token_is_unknown(feed: Feed) -> None:
     assert feed.daemon.get("/v1/lists/national", token).status == 401
 
 
+def test_after_a_revoke_its_id_can_be_given_anew_and_the_old_token_stays_unknown(feed: Feed) -> None:
+    old = feed.daemon.subscriber("comes-back", "national")
+    assert feed.daemon.ask("subscriber revoke", id="comes-back").status == 200
+    new = feed.daemon.subscriber("comes-back", "national")
+    assert feed.daemon.get("/v1/lists/national", old).status == 401
+    assert feed.daemon.get("/v1/lists/national", new).status == 200
+    assert feed.daemon.ask("subscriber show", id="comes-back").json["revoked"] is None
+
+
 def test_before_its_first_version_a_list_is_empty_and_has_no_target(feed: Feed, token: str) -> None:
     status = feed.daemon.get("/v1/lists/empty", token).json
     assert (status["version"], status["entries"]) == (0, 0)
@@ -201,9 +210,11 @@ def test_who_waits_and_goes_away_gives_its_place_back(feed: Feed) -> None:
             line for line in feed.daemon.ops("/metrics").body.decode().splitlines() if line.startswith(GAUGE)
         ).removeprefix(GAUGE)
 
-    streams = [socket.create_connection(("127.0.0.1", feed.daemon.feed_port)) for _ in range(256)]
-    for stream in streams:
-        stream.sendall(f"{asked}\r\n\r\n".encode())
+    streams = []
+    for number in range(256):  # an address may have half as many before it has said whose they are
+        source = f"127.0.1.{1 + number // 100}", 0
+        streams.append(socket.create_connection(("127.0.0.1", feed.daemon.feed_port), source_address=source))
+        streams[-1].sendall(f"{asked}\r\n\r\n".encode())
     feed.daemon.wait_for(lambda: waiting() == "256.0")
     assert feed.daemon.get("/v1/lists", token).status == 429
     for stream in streams:
@@ -401,7 +412,8 @@ def test_what_is_no_request_of_the_feed(feed: Feed, token: str) -> None:
 
 def test_health_readiness_and_metrics(feed: Feed) -> None:
     assert feed.daemon.ops("/healthz").status == 200
-    assert feed.daemon.ops("/readyz").body == b"ready\n"
+    ready = feed.daemon.ops("/readyz")  # with what another test has asked for in its body
+    assert (ready.status, ready.body.splitlines()[0]) == (200, b"ready")
     metrics = feed.daemon.ops("/metrics").body.decode()
     assert 'blocklistd_list_entries{list="national"} 400.0' in metrics
     assert 'blocklistd_pulls_total{outcome="published",source="hotline"}' in metrics

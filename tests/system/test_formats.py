@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.system.daemon import Daemon
 from tests.system.package import Package
 
@@ -51,3 +53,46 @@ def test_a_document_is_read_as_a_whole_each_time(tmp_path: Path) -> None:
         fewer = write(COUNT - 1)
         assert daemon.pull("hotline")["outcome"] == "published"
         assert live(token) == fewer
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"# nothing today\n\n# to block\n", "no record in it"),
+        ("a.example\n".encode("utf-16"), "UTF-16"),
+        (b"a.example\rb.example\r", "CR alone"),
+        (b"[Adblock Plus 2.0]\n||a.example^\n||b.example^\n", "AdBlock"),
+        (b"*.a.example\n*.b.example\n", "options.wildcards"),
+        (b'[{"name":"a.example"}]\n', "JSON"),
+    ],
+)
+def test_a_body_that_is_no_list_fails_and_says_what_it_is(tmp_path: Path, body: bytes, says: str) -> None:
+    file = tmp_path / "list.txt"
+    file.write_bytes(b"a.example\nb.example\n")
+    defaults = {"type": "domain"}
+    source = {"url": f"file:{file}", "format": "text", "defaults": defaults, "schedule": "every 1d"}
+    source["verify"] = {"method": "none"}
+    with Daemon(tmp_path, {"sources": {"hotline": source}, "lists": {"national": {"sources": ["hotline"]}}}) as daemon:
+        daemon.first_pull("hotline")
+        file.write_bytes(body)
+        pulled = daemon.pull("hotline")
+        assert pulled["outcome"] == "failed"
+        assert says in pulled["reason"]
+        assert "a.example" not in pulled["reason"]
+        assert "a.example" not in daemon.log
+
+
+def test_the_options_of_a_source_say_how_its_table_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "list.tsv"
+    file.write_bytes(b"# a list\n1\ta.example\tx\n2\tb.example\ty\tz\n3\tc.example\n")
+    source = {"url": f"file:{file}", "format": "csv", "defaults": {"type": "domain"}, "schedule": "every 1d"}
+    options = {"delimiter": "tab", "columns": ["serial", "name", "note"], "comment": "#"}
+    source |= {"fields": {"value": "name"}, "options": options, "verify": {"method": "none"}}
+    guards = {"max_rejected": "100%"}
+    lists = {"national": {"sources": ["hotline"], "guards": guards}}
+    with Daemon(tmp_path, {"sources": {"hotline": source}, "lists": lists}) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        live = [json.loads(line)["value"] for line in daemon.snapshot("national", token).splitlines()]
+        assert live == ["a.example", "c.example"]
+        assert daemon.ask("source show", source="hotline").json["rejected"] == {"long-row": 1}

@@ -86,8 +86,9 @@ def test_a_small_limit_of_open_files_is_raised(tmp_path: Path) -> None:
         daemon.first_pull("hotline")
         token = daemon.subscriber("isp", "national")
         try:
-            for _ in range(400):
-                streams.append(socket.create_connection(("127.0.0.1", daemon.feed_port)))
+            for number in range(400):
+                source = f"127.0.1.{1 + number // 100}", 0
+                streams.append(socket.create_connection(("127.0.0.1", daemon.feed_port), source_address=source))
             assert daemon.pull("hotline")["outcome"] == "unchanged"
             assert daemon.get("/v1/lists/national", token).status == 200
         finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -11,14 +13,19 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import minisign
 import pytest
 
+from blocklistd import __version__
+from blocklistd.cli.control import Control
+from blocklistd.daemon.commands import COMMANDS
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.store import upkeep
 from blocklistd.store.pulls import superseded, take_over
@@ -76,6 +83,65 @@ def two(tmp_path: Path) -> Iterator[Daemon]:
         yield daemon
 
 
+def test_a_command_that_waits_says_at_which_stage_it_is(tmp_path: Path) -> None:
+    """To who gave it, and to nobody else."""
+    goes_on, asked = threading.Semaphore(0), threading.Semaphore(0)
+
+    class Hotline(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.release()
+            assert goes_on.acquire(timeout=60)
+            body = b"a.example\n"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hotline) as hotline:
+        threading.Thread(target=hotline.serve_forever, daemon=True).start()
+        first = source(tmp_path, "first", url=f"http://127.0.0.1:{hotline.server_port}/list.txt")
+        daemon = Daemon(tmp_path, {"sources": {"first": first}, "lists": {"national": {"sources": ["first"]}}})
+        with daemon:
+            control = Control(tmp_path / "c.sock")
+            assert asked.acquire(timeout=60), "its own first pull"
+            done: list[Any] = []
+
+            def pull() -> None:
+                done.append(control.ask(COMMANDS["source pull"], {"source": "first"}, "mine"))
+
+            pulling = threading.Thread(target=pull)
+            pulling.start()
+            assert control.stage("mine") == (None, None), "it waits for the pull that runs"
+            goes_on.release()
+            assert asked.acquire(timeout=60)
+            assert control.stage("mine") == ("fetch", "first")
+            assert control.stage("another's") == (None, None)
+            goes_on.release()
+            pulling.join(60)
+            assert [pulled["outcome"] for pulled in done] == ["unchanged"]
+            assert control.stage("mine") == (None, None)
+        hotline.shutdown()
+
+
+def test_the_log_says_what_runs_where_it_listens_and_what_a_version_came_to(two: Daemon, tmp_path: Path) -> None:
+    said = [json.loads(line)["message"] for line in two.log.splitlines()]
+    assert (
+        f"ready: version {__version__}, configuration {two.path}; feed (http) on 127.0.0.1:{two.feed_port}; "
+        f"ops on 127.0.0.1:{two.ops_port}; control on {tmp_path}/c.sock; status on {tmp_path}/status.sock"
+    ) in said
+    assert "list national: version 1 is live: 101 added, 0 removed, 0 changed, 101 entries, released by auto" in said
+    write(tmp_path, "second", [*NAMES[50:], "other.example"])
+    two.pull("second")
+    assert "list national: version 2 is live: 1 added, 1 removed, 0 changed, 101 entries, released by auto" in two.log
+    shown = two.ask("source show", source="first").json
+    due = datetime.fromisoformat(shown["next_pull"]) - datetime.now(UTC)
+    assert timedelta(hours=20) < due < timedelta(hours=28), "a day, and its jitter"
+    assert abs(due.total_seconds() - shown["next_in"]) < 60
+
+
 def test_an_entry_lives_while_one_source_asserts_it(two: Daemon, tmp_path: Path) -> None:
     token = two.subscriber("isp", "national")
     assert values(two.snapshot("national", token)) == {*NAMES, "only.example"}
@@ -109,7 +175,7 @@ def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Da
         return [reason["limit"] for held in two.ask("candidate list").json for reason in held["reasons"]]
 
     for limit, expected in (("10%", "10%"), ("30%", "30%"), ("50%", "a person's")):  # 40 of 101 would go
-        two.config["lists"]["national"]["guards"] = {"max_removed": limit}
+        two.config["lists"]["national"]["guards"] = {"max_removed": limit, "daily": "off"}
         two.write_config()
         reload(two)
         two.wait_for(lambda: limits() == [expected])  # noqa: B023
@@ -154,7 +220,7 @@ def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
         (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         (
             right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
-            "feed.tls (that there is any) can",
+            "feed.tls (set or not set): found another value than the one that runs",
         ),
         ("{", "reload refused"),
     ):
@@ -266,40 +332,115 @@ def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_p
         assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
+def test_what_a_list_withholds_is_said_wherever_somebody_looks(tmp_path: Path) -> None:
+    """255 of 29,498 real names vanished, and nothing said so."""
+    (tmp_path / "names.txt").write_text("com\nco.uk\ngov.uk\nok.example\n")
+    config = {
+        "sources": {"names": source(tmp_path, "names")},
+        "lists": {"national": {"sources": ["names"], "release": "review"}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("names")
+        told = daemon.pull("names")
+        left_out = {"public_suffix": 3}
+        assert (told["records"], told["entries"], told["rejected"]) == (4, 4, {})
+        assert told["withheld"] == {"national": left_out}
+        shown = daemon.ask("candidate show", candidate=told["candidate"]).json
+        assert (shown["added"], shown["withheld"]) == (1, left_out)
+        daemon.approve(told["candidate"])
+        assert daemon.pull("names")["withheld"] == {"national": left_out}
+        assert daemon.ask("status").json["lists"]["national"]["withheld"] == left_out
+        assert daemon.ask("source show", source="names").json["lists"] == {"national": {"withheld": left_out}}
+        metrics = daemon.ops("/metrics").body.decode()
+        assert 'blocklistd_list_withheld{list="national",rule="public_suffix"} 3.0' in metrics
+        for command in (("source", "pull", "names"), ("source", "show", "names"), ("status",)):
+            said = daemon.cli(*command, "-c", str(daemon.path)).stdout.decode()
+            assert "3 (public_suffix 3)" in said, command
+        assert b"public_suffix: 3" in daemon.cli("candidate", "show", told["candidate"], "-c", str(daemon.path)).stdout
+
+
+def test_a_subscriber_of_the_feed_is_seen_by_its_own_requests(two: Daemon) -> None:
+    token = two.subscriber("isp", "national")
+    two.subscriber("silent", "national")
+
+    def seen(name: str) -> str | None:
+        found: str | None = two.ask("status").json["subscribers"][name]["seen"]
+        assert found == two.ask("subscriber show", id=name).json["seen"]
+        return found
+
+    assert (seen("isp"), seen("silent")) == (None, None)
+    etag = two.get("/v1/lists/national", token).headers["etag"]
+    first = seen("isp")
+    assert first is not None
+    two.wait_for(
+        lambda: two.get("/v1/lists/national", token, If_None_Match=etag).status == 304 and seen("isp") != first
+    )
+    assert seen("silent") is None
+
+
+def test_a_url_that_is_a_fragment_alone_is_withheld_and_not_held_against_the_rest(tmp_path: Path) -> None:
+    """Without its fragment it would list the front page of its host."""
+    alone = [f"https://{number}.example/#/spa/page" for number in range(10)]
+    write(tmp_path, "pages", ["https://a.example/x#part", *alone])
+    pages = source(tmp_path, "pages", defaults={"type": "url"})
+    with Daemon(tmp_path, {"sources": {"pages": pages}, "lists": {"urls": {"sources": ["pages"]}}}) as daemon:
+        daemon.first_pull("pages")
+        write(tmp_path, "pages", ["https://a.example/x#part", *alone, "https://ok.example/"])
+        assert daemon.pull("pages")["versions"] == {"urls": 2}
+        assert values(daemon.snapshot("urls", daemon.subscriber("isp", "urls"))) == {
+            "https://a.example/x",
+            "https://ok.example/",
+        }
+        shown = daemon.ask("source show", source="pages").json
+        assert (shown["withheld"], shown["first_rejected"]) == ({"fragment": 10}, {"fragment": 2})
+
+
 def test_roles_follow_the_uid(tmp_path: Path) -> None:
-    """Who is no operator may ask for the status, whatever user it says it is."""
+    """The operators' socket is open to their group, and there each may do what the roles of its uid say. Everybody's
+    socket answers the status and nothing else, whatever user asks."""
     if os.geteuid() != 0:
         unchecked("needs root, to become another user")
     folder = Path(tempfile.mkdtemp(prefix="blocklistd-test-"))
     folder.chmod(0o755)
     write(folder, "first", NAMES)
-    config = {"sources": {"first": source(folder, "first")}, "lists": {"national": {"sources": ["first"]}}}
+    config: dict[str, Any] = {
+        "sources": {"first": source(folder, "first")},
+        "lists": {"national": {"sources": ["first"]}},
+    }
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+    config["control"] = {"socket": "c.sock", "group": group, "operators": {USER: ["admin"], "nobody": ["reviewer"]}}
     ask = (
         "import http.client, socket, sys\n"
         "c = http.client.HTTPConnection('localhost'); c.sock = socket.socket(socket.AF_UNIX)\n"
-        f"c.sock.connect('{folder}/c.sock'); c.request('POST', *sys.argv[1:])\n"
+        f"c.sock.connect('{folder}/' + sys.argv[1]); c.request('POST', sys.argv[2])\n"
         "r = c.getresponse(); print(r.status, r.read().decode())"
     )
 
-    def by_nobody(path: str) -> str:
+    def by(user: str, where: str, path: str) -> str:
         done = subprocess.run(
-            ["/usr/bin/python3", "-c", ask, path], user="nobody", capture_output=True, text=True, check=True
-        )
-        return done.stdout
+            ["/usr/bin/python3", "-c", ask, where, path], user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout or done.stderr.splitlines()[-1]
 
     with Daemon(folder, config) as daemon:
         daemon.first_pull("first")
-        assert by_nobody("/status").startswith("200")
-        for path in ("/source/pull", "/candidate/list", "/subscriber/add"):
-            refused = by_nobody(path)
-            assert refused.startswith("403")
-            assert "nobody" in refused
-        daemon.config["control"]["operators"]["nobody"] = ["reviewer"]
+        modes = [stat.S_IMODE((folder / name).stat().st_mode) for name in ("c.sock", "status.sock")]
+        assert modes == [0o660, 0o666]
+        for user in ("nobody", "daemon"):
+            assert by(user, "status.sock", "/status").startswith("200")
+            for path in ("/source/pull", "/candidate/list", "/subscriber/add", "/keys/show"):
+                assert by(user, "status.sock", path).startswith("404")
+        assert by("daemon", "c.sock", "/status").startswith("PermissionError")
+        assert by("nobody", "c.sock", "/candidate/list").startswith("200")
+        for path, why in (("/source/pull", "a reviewer is no editor"), ("/keys/show", "keys are the admin's")):
+            assert by("nobody", "c.sock", path).startswith("403"), why
+        del daemon.config["control"]["operators"]["nobody"]
         daemon.write_config()
         reload(daemon)
-        assert by_nobody("/candidate/list").startswith("200")
-        assert by_nobody("/source/pull").startswith("403"), "a reviewer is no editor"
-        assert by_nobody("/keys/show").startswith("403"), "keys are the admin's"
+        refused = by("nobody", "c.sock", "/candidate/list")
+        assert refused.startswith("403")
+        assert "nobody" in refused
     subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
@@ -577,6 +718,26 @@ def test_a_damaged_list_that_cannot_be_made_again_is_not_sent(two: Daemon, tmp_p
         two.pull(name)
     two.wait_for(lambda: two.ops("/readyz").status == 200)
     assert two.snapshot("national", token) == before
+
+
+def test_what_is_wrong_and_drains_no_node_stands_in_the_body_and_in_status(tmp_path: Path) -> None:
+    """A source that says nothing: the last good version is served, so a balancer leaves the node where it is."""
+    write(tmp_path, "hotline", NAMES)
+    config = {
+        "sources": {"hotline": source(tmp_path, "hotline"), "gone": source(tmp_path, "gone", max_age="1s")},
+        "lists": {"national": {"sources": ["hotline"]}, "empty": {"sources": ["gone"]}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        daemon.first_pull("gone")
+        daemon.stop()
+        daemon.start()
+        text = "source gone: nothing newer than max_age (1s): no pull was accepted yet"
+        daemon.wait_for(lambda: text in daemon.ask("status").json["alarms"])
+        ready = daemon.ops("/readyz")
+        assert (ready.status, ready.body.decode().splitlines()) == (200, ["ready", text])
+        metrics = daemon.ops("/metrics").body.decode()
+        assert 'blocklistd_alarm_standing{alarm="source"} 1.0' in metrics
+        assert "blocklistd_ready 1.0" in metrics
 
 
 def test_a_stop_is_heard_while_the_jobs_get_ready(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ import hmac
 from blocklistd.errors import VerifyError
 from blocklistd.sources.proofs.proof import Proof, Proven
 
+REASON = "encrypted to another key, or changed"
+
 
 def read_key(text):
     if len(text) != 32:
@@ -85,12 +87,12 @@ def verify(body, claim):
     key = bytes.fromhex(claim.key)
     mac, text = body.read(32), body.read()
     if not hmac.compare_digest(mac, hmac.digest(key, text, "sha256")):
-        raise VerifyError("encrypted to another key, or changed")
+        raise VerifyError(REASON)
     claim.content.write(bytes(byte ^ key[place % 32] for place, byte in enumerate(text)))
     return Proven(hashlib.sha256(mac).hexdigest())
 
 
-PROOF = Proof(verify, key="a file of 32 bytes", read_key=read_key, in_own_process=True)
+PROOF = Proof(verify, key="a file of 32 bytes", read_key=read_key, reasons=(REASON,), in_own_process=True)
 '''
 KEY = bytes(range(32))
 LISTS = {"national": {"sources": ["hotline"]}}

@@ -26,7 +26,7 @@ def config(folder: Path, signer: Signer) -> dict[str, object]:
                 "verify": {"method": "minisign", "key": str(signer.public_key)},
             }
         },
-        "lists": {"national": {"sources": ["hotline"]}},
+        "lists": {"national": {"sources": ["hotline"], "guards": {"daily": "off"}}},  # 45 days come within minutes
     }
 
 

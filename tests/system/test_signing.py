@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import re
@@ -22,7 +23,7 @@ from blocklistd.client.sync import Options, sync_once
 from blocklistd.errors import SyncError
 from tests.peers import unchecked
 from tests.system.daemon import Daemon
-from tests.unprivileged import UNPRIVILEGED
+from tests.unprivileged import UNPRIVILEGED, open_to_all
 
 
 class Fetcher(FetcherInterface):
@@ -171,12 +172,22 @@ def test_keys_that_root_makes_belong_to_the_daemons_user(tmp_path: Path) -> None
         unchecked("needs root, to make keys for another user")
     daemon = daemon_of(tmp_path)
     (tmp_path / "state").mkdir()
+    open_to_all(tmp_path)
+    daemon.path.chmod(0o644)
     nobody = pwd.getpwnam("nobody").pw_uid
     os.chown(tmp_path / "state", nobody, -1)
     daemon.init_keys()
     for path in (tmp_path / "keys", tmp_path / "keys/online.pem", tmp_path / "state/root/1.root.json"):
         assert path.stat().st_uid == nobody, path
     assert (tmp_path / "root").stat().st_uid == 0, "what is taken off the host stays root's"
+
+
+def test_keys_show_prints_the_root_that_subscribers_start_from(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        shown = daemon.cli("keys", "show", "--root", "-c", str(daemon.path))
+        assert shown.stdout == daemon.root.read_bytes()
+        as_json = daemon.cli("keys", "show", "--root", "--json", "-c", str(daemon.path))
+        assert json.loads(as_json.stdout) == json.loads(daemon.root.read_bytes())
 
 
 def test_keys_init_where_one_may_not_look_is_a_line(tmp_path: Path) -> None:
@@ -190,7 +201,8 @@ def test_keys_init_where_one_may_not_look_is_a_line(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (
-        1,
-        f"blocklistd: {tmp_path}/keys/online.pem: Permission denied: no key was made\n",
+        2,
+        f"{daemon.path}:9: keys.online.file: found {tmp_path}/keys/online.pem: Permission denied, expected a file that "
+        "root, who runs the daemon, can read\n",
     )
     assert not list(tmp_path.glob("root/*"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from blocklistd.client.sync import Options, sync_once
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
+from tests.peers import peer
 from tests.sim.hotline import HotlineThread
 from tests.system.daemon import Daemon
 from tests.system.test_operations import reload
@@ -94,7 +97,39 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
             assert sync_once(options(new_cert), lambda text: None).version == 3
             del daemon.config["feed"]["tls"], daemon.config["sources"]["hotline"]["auth"]
             daemon.write_config()
-            reload(daemon, "feed.tls (that there is any) can only be changed by a restart")
+            reload(daemon, "feed.tls (set or not set): found another value")
+
+
+def test_what_is_printed_for_a_subscriber_works_behind_a_private_authority(tmp_path: Path) -> None:
+    """The commands for each list, as they stand there."""
+    certificate, _ = make_certificate(tmp_path, "feed")
+    (tmp_path / "list.txt").write_text("a.example\n")
+    source = {
+        **{"url": f"file:{tmp_path}/list.txt", "format": "text", "defaults": {"type": "domain"}},
+        **{"schedule": "every 1d", "verify": {"method": "none"}},
+    }
+    lists = {name: {"sources": ["hotline"]} for name in ("national", "second")}
+    daemon = Daemon(tmp_path, {"sources": {"hotline": source}, "lists": lists})
+    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+    with daemon:
+        daemon.first_pull("hotline")
+        add = ("subscriber", "add", "isp", "--list", "national", "--list", "second", "-c", str(daemon.path))
+        printed = daemon.cli(*add).stdout.decode()
+        at_isp = tmp_path / "isp"
+        at_isp.mkdir()
+        (at_isp / "token").write_text(printed.splitlines()[0] + "\n")
+        shutil.copy(daemon.root, at_isp / "root.json")
+        shutil.copy(certificate, at_isp / "ca.pem")
+        commands = [line for line in printed.splitlines() if line.startswith("  ")]
+        assert len(commands) == 4
+        program = f"{sys.executable} -m blocklistd"
+        peer("curl", "curl")
+        for command in commands:
+            shell = ["sh", "-c", command.replace("blocklistd", program, 1)]
+            done = subprocess.run(shell, cwd=at_isp, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, (command, done.stderr)
+            assert done.stdout, command
+        assert (at_isp / "second" / "second.ndjson").exists()
 
 
 def _refuses_old_tls(port: int) -> None:
@@ -125,14 +160,59 @@ def test_a_certificate_that_has_expired_is_said(tmp_path: Path) -> None:
         assert daemon.log.count("feed.tls.cert expire") == 1
 
 
-def test_a_key_that_is_none_is_a_line(tmp_path: Path) -> None:
-    make_certificate(tmp_path, "feed")
-    daemon = Daemon(tmp_path, {})
-    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "blocklistd.yaml"}}
+def test_a_feed_without_a_usable_certificate_is_an_alarm_and_all_else_is_served(tmp_path: Path) -> None:
+    cert, _ = make_certificate(tmp_path, "feed")
+    other, _ = make_certificate(tmp_path, "other")
+    (tmp_path / "names").write_text("n.example\n")
+    source = {
+        "url": f"file:{tmp_path}/names",
+        "format": "text",
+        "defaults": {"type": "domain"},
+        "verify": {"method": "none"},
+    }
+    daemon = Daemon(tmp_path, {"sources": {"names": source}, "lists": {"national": {"sources": ["names"]}}})
+    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
     daemon.write_config()
-    refused = daemon.cli("serve", "-c", str(daemon.path), check=False)
-    assert refused.returncode == 1
-    assert b"feed.pem and its key: not PEM: expected a certificate and its own key" in refused.stderr
+    right = cert.read_bytes()
+    shutil.copy(other, cert)
+    refused = daemon.cli("check-config", "-c", str(daemon.path), check=False)
+    assert refused.returncode == 2
+    assert b"feed.tls.key" in refused.stderr
+    assert b"feed.key, the key of another certificate, expected the private key of" in refused.stderr
+    with daemon:
+        daemon.first_pull("names")
+        assert daemon.ask("status").json["lists"]["national"]["version"] == 1
+        ready = daemon.ops("/readyz")
+        assert ready.status == 503
+        assert b"the feed is not served: it has no usable certificate" in ready.body
+        cert.write_bytes(right)
+        assert daemon.ask("reload").json == {
+            "errors": [],
+            "changed": [{"key": "feed.tls.cert", "change": "read again"}],
+        }
+        assert daemon.ops("/readyz").status == 200
+        assert b"feed.tls" not in daemon.ops("/readyz").body
+        _refuses_old_tls(daemon.feed_port)
+        metrics = daemon.ops("/metrics").body.decode()
+        assert 'blocklistd_certificate_expires_timestamp_seconds{certificate="feed.tls.cert"}' in metrics
+
+
+@pytest.mark.parametrize("days", [-1, 13])
+def test_a_certificate_that_has_expired_or_soon_will_is_served_at_a_start_and_an_alarm(
+    tmp_path: Path, days: int
+) -> None:
+    make_certificate(tmp_path, "feed", timedelta(days=days))
+    daemon = Daemon(tmp_path, {})
+    daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+    daemon.write_config()
+    checked = daemon.cli("check-config", "-c", str(daemon.path), check=False)
+    assert checked.returncode == (2 if days < 0 else 0)
+    assert b"feed.pem, which expire" in checked.stderr
+    with daemon:
+        daemon.wait_for(lambda: b"feed.tls.cert expire" in daemon.ops("/readyz").body)
+        assert daemon.ops("/readyz").status == 200
+        _refuses_old_tls(daemon.feed_port)
+        assert len(daemon.ask("reload").json["errors"]) == (1 if days < 0 else 0)
 
 
 def test_a_reload_makes_no_plain_feed_a_secured_one(tmp_path: Path) -> None:
@@ -141,4 +221,4 @@ def test_a_reload_makes_no_plain_feed_a_secured_one(tmp_path: Path) -> None:
     with daemon:
         daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
         daemon.write_config()
-        reload(daemon, "feed.tls (that there is any) can only be changed by a restart")
+        reload(daemon, "feed.tls (set or not set): found another value")

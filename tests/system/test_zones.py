@@ -352,12 +352,50 @@ def test_status_shows_who_has_what(scene: Scene) -> None:
         return found
 
     assert seen()["serial"] is None, "it was sent; that it holds it, it has not said"
+    assert seen()["secondaries"][0]["sent"] == 1
     scene.publish("b.example")
     secondary.refresh()
     assert seen()["serial"] == 1
     assert seen()["lag"] > 0
+    assert seen()["secondaries"][0]["sent"] == 2
     secondary.refresh()
     assert (seen()["serial"], seen()["lag"]) == (2, 0.0)
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_a_poll_that_no_transfer_follows_shows_a_healthy_secondary(scene: Scene, tcp: bool) -> None:
+    """One that is told, polls, and transfers says its serial at the next change only."""
+    made = scene.subscriber("isp")
+    secondary = Secondary(scene.port, scene.key(made))
+    poll = dns.message.make_query(ORIGIN, "SOA")
+    poll.use_tsig(secondary.key)
+    scene.ask(poll, tcp=tcp)
+    secondary.refresh("AXFR")
+    assert scene.held("isp") is None
+    scene.ask(poll, tcp=tcp)
+    scene.daemon.wait_for(lambda: scene.held("isp") == 1)
+    found = scene.daemon.ask("subscriber show", id="isp").json["zones"][ZONE]
+    (one,) = found["secondaries"]
+    assert (found["lag"], one["serial"], one["sent"], one["lag"]) == (0.0, 1, 1, 0.0)
+    assert f'blocklistd_zone_secondary_lag_seconds{{zone="{ZONE}"}} 0.0' in scene.daemon.ops("/metrics").body.decode()
+
+
+def test_a_mapped_address_is_shown_plain(tmp_path: Path) -> None:
+    """`[::]` takes IPv4 as well, whose addresses the kernel then writes in IPv6's notation."""
+    scene = Scene(tmp_path)
+    scene.daemon.config["dns"]["listen"] = [f"[::]:{scene.port}"]
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        secondary = scene.secondary("isp", address=["::ffff:127.0.0.1"])
+        secondary.refresh("AXFR")
+        scene.ask(dns.message.make_query(ORIGIN, "SOA"))
+        shown = scene.daemon.ask("subscriber show", id="isp").json
+        assert [one["address"] for one in shown["zones"][ZONE]["secondaries"]] == ["127.0.0.1"]
+        assert shown["unsigned"] == ["127.0.0.1"]
+        for tcp in (True, False):
+            scene.ask(dns.message.make_query("nowhere.example", "SOA"), tcp=tcp)
+        scene.daemon.wait_for(lambda: "127.0.0.1 was refused" in scene.daemon.log)
+        assert "::ffff:" not in scene.daemon.log
 
 
 @pytest.mark.parametrize("wire", [b"", b"x", b"\0" * 11, b"\xff" * 12, b"\0\1\x80" + b"\0" * 9])

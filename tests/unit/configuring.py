@@ -9,7 +9,7 @@ import minisign
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from blocklistd.config import Config, load
@@ -63,8 +63,13 @@ def make_minisign_key(path: Path) -> None:
     path.write_bytes(bytes(minisign.KeyPair.generate().public_key))
 
 
-def make_certificate(path: Path) -> None:
+def make_certificate(
+    path: Path, start: datetime = datetime(2024, 1, 1, tzinfo=UTC), good_for: timedelta = timedelta(days=36500)
+) -> None:
+    """A certificate at `path`, and its key beside it, as NAME.key."""
     key, name = Ed25519PrivateKey.generate(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hotline.example")])
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=1)).sign(key, None)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + good_for).sign(key, None)
     path.write_bytes(made.public_bytes(Encoding.PEM))
+    private = path.with_suffix(".key")
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    private.chmod(0o600)

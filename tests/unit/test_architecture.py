@@ -40,7 +40,8 @@ PURE = [
     "lines",
     "compose",
     "rpz",
-    *("sources/intake/canonical.py", "sources/intake/entries.py", "sources/proofs", "serve/http/catalogue.py"),
+    *("sources/intake/canonical.py", "sources/intake/entries.py", "sources/intake/form.py", "sources/proofs"),
+    *("serve/connections.py", "serve/http/catalogue.py"),
     *("serve/dns/tsig.py", "serve/dns/message.py", "serve/dns/query.py", "serve/dns/notify.py", "serve/dns/zones.py"),
 ]
 IMPURE = {

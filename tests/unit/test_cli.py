@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import re
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -46,6 +51,9 @@ class FakeDaemon(ThreadingMixIn, UnixStreamServer):
         self.answers: Answers = {}
         self.asked: list[tuple[str, Any]] = []
         self.cut = False
+        self.holds: dict[str, threading.Event] = {}
+        self.stages: list[tuple[str | None, str | None]] = []
+        self.calls: list[tuple[str, str | None]] = []
         super().__init__(str(path), _Handler)
 
 
@@ -61,7 +69,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
-        self.server.asked.append((self.path, body))
+        self.server.calls.append((self.path, self.headers.get("Blocklistd-Call")))
+        if self.path == "/stage":
+            stage, subject = self.server.stages.pop(0) if self.server.stages else ("sign", "national")
+            self.server.answers["/stage"] = (200, {"stage": stage, "subject": subject})
+            if not self.server.stages:
+                for held in self.server.holds.values():
+                    held.set()
+        else:
+            self.server.asked.append((self.path, body))
+        if (waiting := self.server.holds.get(self.path)) is not None:
+            waiting.wait(20)
         status, document = self.server.answers.get(self.path, (404, {"detail": "no such command"}))
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
@@ -122,6 +140,18 @@ def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome:
         assert len(text.stderr.splitlines()) == 1
 
 
+def test_a_pull_says_what_it_read_what_it_refused_and_what_the_lists_leave_out(daemon: FakeDaemon, cli: Cli) -> None:
+    document: dict[str, Any] = {"source": "hotline", "outcome": "published", "reason": None, "candidate": None}
+    document |= {"versions": {"a": 1}, "withheld": {"a": {"public_suffix": 3}, "b": {}}}
+    document |= {"records": 9, "entries": 4, "rejected": {"character": 4, "wildcard": 1}}
+    daemon.answers["/source/pull"] = (200, document)
+    assert cli("source", "pull", "hotline").stdout.splitlines() == [
+        "hotline: published (a 1)",
+        "records 9, entries 4, rejected 5 (character 4, wildcard 1)",
+        "withheld from a: 3 (public_suffix 3)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
@@ -144,11 +174,20 @@ def test_the_document_is_the_daemons(daemon: FakeDaemon, cli: Cli, arguments: tu
 def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/candidate/list"] = (200, [CANDIDATE])
     assert "70.0% (700 of 1000)" in cli("candidate", "list").stdout
-    full = {**CANDIDATE, "suffixes": {"example": 705}, "decisions": [], "why": None, "version": None, "kind": "source"}
-    full |= {"base": 7, "withheld": {"allow_ip": 2}}
+    full = {
+        **CANDIDATE,
+        "suffixes": {"example": {"added": 5, "removed": 700}},
+        "decisions": [],
+        "why": None,
+        "version": None,
+        "kind": "source",
+    }
+    full |= {"base": 7, "withheld": {"ip": 2}}
     daemon.answers["/candidate/show"] = (200, full)
-    assert ".example: 705" in cli("candidate", "show", "c-1").stdout
-    assert "allow_ip: 2" in cli("candidate", "show", "c-1").stdout
+    assert "under .example\t+5 -700\n" in cli("candidate", "show", "c-1").stdout
+    daemon.answers["/candidate/show"] = (200, full | {"suffixes": {"example": 705}})
+    assert "under .example\t705\n" in cli("candidate", "show", "c-1").stdout, "held by version 0.2"
+    assert "ip: 2" in cli("candidate", "show", "c-1").stdout
     released = {"id": "c-1", "released": True, "version": 8, "candidate": None}
     daemon.answers["/candidate/approve"] = (200, released)
     assert "version 8" in cli("candidate", "approve", "c-1").stdout
@@ -175,6 +214,7 @@ def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status
 def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     tsig = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
     made: dict[str, Any] = {"id": "isp", "token": "the-token", "tsig": tsig, "config": {"bind": "key ...;"}}
+    made["url"] = "https://feed.example"
     daemon.answers["/subscriber/add"] = (200, made)
     shown = cli("subscriber", "add", "isp", "--list", "national", "--list", "hashes")
     assert shown.stdout.startswith("the-token\n")
@@ -198,7 +238,9 @@ def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli)
         **made,
     }
     daemon.answers["/subscriber/list"] = (200, {"isp": one})
-    assert cli("subscriber", "list").stdout == "isp\tnational\trpz.example\t2026-11-20T00:00:00Z\talice\t\n"
+    assert cli("subscriber", "list").stdout == (
+        "SUBSCRIBER\tCREATED\tBY\tREVOKED\tLISTS\tZONES\nisp\t2026-11-20T00:00:00Z\talice\t\tnational\trpz.example\n"
+    )
     daemon.answers["/subscriber/show"] = (200, {"id": "isp", **one})
     shown = cli("subscriber", "show", "isp").stdout
     assert "lists\tnational\nkeys\tisp-1, isp-2\n" in shown
@@ -328,22 +370,158 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
     assert daemon.asked == []
 
 
+def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, **more: str) -> str:
+    """What a terminal of so many columns gets on stdout and stderr; its colours stay in it."""
+    master, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    running = subprocess.Popen(
+        [sys.executable, "-m", "blocklistd", *arguments, "-c", str(cli.folder / "c.yaml")],
+        stdout=terminal,
+        stderr=terminal,
+        env={**environment, "TERM": "xterm-256color", **more},
+    )
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the last who had it open is gone
+        while got := os.read(master, 65536):
+            shown += got
+    os.close(master)
+    assert running.wait(30) == 0, shown
+    return shown.decode().replace("\r\n", "\n")
+
+
+def plain(shown: str) -> list[str]:
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.splitlines()]
+
+
+SOURCE = {
+    **{"outcome": "failed", "age": 7200.0, "next_pull": "2026-11-20T12:30:00Z", "next_in": 754.2},
+    **{"overdue": True, "frozen": False, "verify": "pinned-tls", "quarantine": True, "entries": 12_000},
+    **{"reason": "the signature is by another key: expected key 0123456789ABCDEF of the configuration" * 2},
+    **{"rejected": {"character": 3, "type-not-built": 2}, "withheld": {"type-not-built": 2}, "types": {"url": 11_995}},
+}
+PULL = {"time": "2026-11-20T12:00:00Z", "seconds": 0.5, "outcome": "failed", "records": 12_000, "reason": "w " * 90}
+ZONED: dict[str, Any] = {
+    **{"lists": {f"list-{number}": {} for number in range(19)}, "created": "2026-11-20T12:00:00Z", "revoked": None},
+    **{"created_by": "alice", "notify": ["192.0.2.1:53"] * 4, "unsigned": [], "wide": []},
+    "zones": {f"rpz{n}.blocklist.example": {"serial": 7, "lag": None, "secondaries": []} for n in range(9)},
+}
+LINE = {
+    **{"time": "2026-11-20T12:00:00.123Z", "actor": "alice", "action": "candidate approve", "object": "c-0123456789ab"},
+    **{"detail": {"why": "the hotline confirmed that this is right, " * 3, "list": "national"}, "hash": "ab"},
+}
+VERSION = {"version": 123, "time": "2026-11-20T12:00:00Z", "entries": 10_000_000, "added": 10_000_000, "removed": 0}
+WIDE: Answers = {
+    "/source/list": (200, {"hotline-of-the-country": SOURCE, "other": SOURCE | {"outcome": "held"}}),
+    "/source/show": (200, {"id": "hotline-of-the-country", **SOURCE, "history": [PULL] * 3}),
+    "/candidate/list": (200, [CANDIDATE | {"id": "c-0123456789ab"}]),
+    "/candidate/show": (
+        200,
+        {**CANDIDATE, "suffixes": {f"tld{n}": {"added": n, "removed": 2} for n in range(20)}, "decisions": []}
+        | {"kind": "source", "base": 7, "withheld": {"allow_ip": 2}, "why": "w " * 90, "version": None},
+    ),
+    "/list/versions": (200, [VERSION | {"released_by": "a-reviewer-" * 5}]),
+    "/subscriber/list": (200, {"an-isp-with-a-long-name": ZONED}),
+    "/subscriber/show": (200, {"id": "an-isp-with-a-long-name", **ZONED}),
+    "/audit": (200, [LINE]),
+    "/status": (
+        200,
+        {
+            "lists": {"national": {"version": 123, "entries": 10_000_000, "published": "2026-11-20T12:00:00Z"}},
+            "zones": {"rpz.blocklist.example": dict.fromkeys(("serial", "records", "covered", "omitted"), 2**31)},
+            "sources": {"hotline-of-the-country": SOURCE},
+            "candidates": [CANDIDATE | {"id": "c-0123456789ab"}],
+            "subscribers": {"an-isp-with-a-long-name": ZONED},
+        },
+    ),
+}
+TABLES = [
+    *(("source", "list"), ("source", "show", "a"), ("candidate", "list"), ("candidate", "show", "c-1")),
+    *(("list", "versions", "a"), ("subscriber", "list"), ("subscriber", "show", "a"), ("audit",), ("status",)),
+]
+
+
+@pytest.mark.parametrize("command", TABLES, ids=" ".join)
+def test_a_table_is_within_80_columns_on_a_terminal(daemon: FakeDaemon, cli: Cli, command: tuple[str, ...]) -> None:
+    daemon.answers = WIDE
+    lines = plain(on_a_terminal(cli, *command))
+    assert max(map(len, lines)) <= 80, "\n".join(lines)
+    assert max(map(len, plain(on_a_terminal(cli, *command, columns=200)))) > 80, "the width of a wider one is used"
+
+
+@pytest.mark.parametrize("command", TABLES, ids=" ".join)
+def test_a_pipe_has_every_column_under_its_header(daemon: FakeDaemon, cli: Cli, command: tuple[str, ...]) -> None:
+    daemon.answers = WIDE
+    for part in cli(*command).stdout.split("\n\n"):
+        header, *rows = part.splitlines()
+        assert rows
+        assert {row.count("\t") for row in rows} == {header.count("\t")}, "a cell for each column"
+        if command[1:2] != ("show",):
+            assert header == header.upper()
+
+
+PULLED = {"source": "hotline", "outcome": "published", "reason": None, "candidate": None, "versions": {"national": 3}}
+RELEASED = {"id": "c-1", "released": True, "version": 8, "candidate": None}
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"), [(("source", "pull", "hotline"), PULLED), (("candidate", "approve", "c-1"), RELEASED)]
+)
+def test_what_takes_longer_than_a_second_shows_its_stage_on_a_terminal(
+    daemon: FakeDaemon, cli: Cli, command: tuple[str, ...], answer: Any
+) -> None:
+    path = "/" + "/".join(command[:2])
+    daemon.answers[path] = (200, answer)
+    daemon.holds[path] = threading.Event()
+    daemon.stages = [(None, None), ("fetch", "hotline"), ("settle", "national-" * 20)]
+    shown = on_a_terminal(cli, *command)
+    in_turn = "waiting for its turn … 1 s", r"fetching from hotline … \d s", "composing and judging the change of "
+    assert re.search(r"\r" + r"\x1b\[K\r".join(in_turn), shown), shown
+    *stages, last = shown.split("\r\x1b[K")
+    assert max(len(line) for line in "".join(stages).replace("\x1b[K", "").split("\r")) < 80
+    assert ("version 8" in last) or ("published" in last), "and the answer stands alone"
+    named = {call for asked, call in daemon.calls if asked in (path, "/stage")}
+    assert len(named) == 1
+    assert None not in named
+
+
+def test_nobody_is_shown_a_stage_in_a_pipe_or_of_what_is_quick(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["/source/pull"] = (200, PULLED)
+    assert "\x1b[K" not in on_a_terminal(cli, "source", "pull", "hotline")
+    assert cli("source", "pull", "hotline").stderr == ""
+    on_a_terminal(cli, "source", "pull", "hotline", "--json")
+    assert "/stage" not in [asked for asked, _ in daemon.calls]
+
+
+def test_what_needs_somebody_is_in_colour(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers = WIDE
+    shown = on_a_terminal(cli, "source", "list")
+    for word, code in (("failed", 31), ("held", 33), ("OVERDUE", 31)):
+        assert f"\x1b[1;{code}m{word}\x1b[0m" in shown, shown
+    assert "\x1b[1;33mc-0123456789ab\x1b[0m" in on_a_terminal(cli, "status")
+    assert "\x1b[1;31mfailed\x1b[0m" in on_a_terminal(cli, "source", "show", "a")
+    assert ";31m" not in on_a_terminal(cli, "status", NO_COLOR="1")
+
+
+def test_times_are_shown_with_their_units(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers = WIDE
+    for command in (("status",), ("source", "list")):
+        assert "\t2 h OVERDUE\tin 13 min\t" in cli(*command).stdout
+    shown = cli("source", "show", "a").stdout
+    assert "age\t2 h\n" in shown
+    assert "next pull\t2026-11-20T12:30:00Z (in 13 min)\n" in shown
+    assert "\t0.50 s\tfailed\t" in shown
+
+
 def test_ids_stay_whole_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> None:
     name = "c-0123456789ab"
     daemon.answers["/candidate/list"] = (200, [CANDIDATE | {"id": name}])
-    master, terminal = os.openpty()
-    subprocess.run(
-        [sys.executable, "-m", "blocklistd", "candidate", "list", "-c", str(cli.folder / "c.yaml")],
-        stdout=terminal,
-        env={**os.environ, "COLUMNS": "30"},
-        timeout=30,
-        check=True,
-    )
-    shown = os.read(master, 65536).decode()
-    os.close(terminal)
-    os.close(master)
-    for whole in (name, "national", CANDIDATE["created"], "REMOVED", "max_removed"):
-        assert str(whole) in shown
+    shown = on_a_terminal(cli, "candidate", "list", columns=30)
+    for whole in (name, "national", "REMOVED", "max_removed"):
+        assert whole in shown
+    assert str(CANDIDATE["created"]) not in shown, "it does not fit, and is the least of it"
+    assert str(CANDIDATE["created"]) in on_a_terminal(cli, "candidate", "list", columns=120)
 
 
 def test_a_subscriber_is_shown_in_words(daemon: FakeDaemon, cli: Cli) -> None:
@@ -379,7 +557,8 @@ def test_a_socket_that_one_may_not_open(tmp_path: Path) -> None:
     refused = Cli(tmp_path)("status", prefix=UNPRIVILEGED)
     assert refused.returncode == 3
     assert (
-        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that all may enter" in refused.stderr
+        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that everybody may enter"
+        in refused.stderr
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -106,20 +108,95 @@ def test_the_connection_serves_on_after_a_refusal_and_after_half_an_answer(
         assert b"".join(feed.pieces(feed.open("/metadata/timestamp.json"))) == simulator.metadata["timestamp.json"]
 
 
-def test_nobody_there() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    feed = Feed(f"http://127.0.0.1:{port}", LIST, TOKEN, None)
-    with pytest.raises(SyncError, match="can't be reached"):
+def why(url: str, ca: Path | None = None) -> str:
+    """What is said where this feed can't be had."""
+    feed = Feed(url, LIST, TOKEN, ca)
+    with pytest.raises(SyncError) as refused:
         feed.open("")
     feed.close()
+    return str(refused.value).removeprefix(f"{feed.base}: ")
+
+
+def test_a_port_on_which_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert why(f"http://127.0.0.1:{port}").startswith("it refuses connections: the host answers")
+
+
+def test_a_name_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    assert why("https://feed.example").startswith("its name is not found: is it written right")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "there is no route to it from this host"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "there is no route to it from this host"),
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "it can't be reached"),
+        (TimeoutError(), "no connection in time: is the address right, and does a firewall"),
+    ],
+)
+def test_a_host_that_is_not_reached(error: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
+    assert why("https://192.0.2.1").startswith(said)
 
 
 def test_tls_that_is_none(simulator: FeedSimulator) -> None:
-    feed = Feed(simulator.url.replace("http:", "https:"), LIST, TOKEN, None)
-    with pytest.raises(SyncError, match="certificate can't be verified"):
-        feed.open("")
-    feed.close()
+    assert why(simulator.url.replace("http:", "https:")).startswith("no TLS connection can be made (")
+
+
+@contextmanager
+def over_tls(certificate: Path, key: Path) -> Iterator[str]:
+    """The address of who shows this certificate to whoever connects."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            stream, _ = server.accept()
+            with suppress(OSError), tls.wrap_socket(stream, server_side=True) as peer:
+                peer.recv(1)
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        yield f"https://127.0.0.1:{server.getsockname()[1]}"
+        serving.join(10)
+        assert not serving.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"),
+    [
+        (-2, 30, ""),
+        (-9, -1, "its certificate has expired, by the clock of this host: 20"),
+        (1, 30, "its certificate is not valid yet, by the clock of this host: 20"),
+    ],
+)
+def test_a_certificate_and_the_clock_of_this_host(tmp_path: Path, begins: int, ends: int, said: str) -> None:
+    certificate, key = make_certificate(tmp_path, "feed", timedelta(days=ends), begins=timedelta(days=begins))
+    with over_tls(certificate, key) as url:
+        assert why(url, certificate).startswith(said)
+
+
+def test_a_certificate_of_an_authority_that_is_not_known(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "feed")
+    with over_tls(certificate, key) as url:
+        assert "can't be verified" in why(url)
+    with over_tls(certificate, key) as url:
+        assert "--ca FILE names it" in why(url)
+
+
+def test_a_certificate_for_another_name(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "feed")
+    with over_tls(certificate, key) as url:
+        assert why(url.replace("127.0.0.1", "localhost"), certificate).startswith("its certificate is for another name")
 
 
 def test_what_is_no_http() -> None:
@@ -139,6 +216,13 @@ def test_what_a_refusal_says(feed: Feed, status: int, hint: str) -> None:
     assert str(status) in said
     assert hint in said
     assert TOKEN not in said
+
+
+def test_a_token_that_was_not_sent(simulator: FeedSimulator) -> None:
+    feed = Feed(simulator.url, LIST, None, None)
+    said = str(feed.refusal(401))
+    feed.close()
+    assert said.endswith("no token was sent: name the file that holds it with --token-file")
 
 
 def test_codings() -> None:

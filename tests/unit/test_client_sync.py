@@ -208,6 +208,26 @@ def test_a_difference_that_is_not_kept(scene: Scene, status: int) -> None:
     assert not scene.said, "nothing is wrong with that"
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 507])
+def test_a_difference_that_the_server_cant_make(scene: Scene, status: int) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.publish(*NAMES, "new.example")
+    scene.feed.change = on("/diffs/", status=status, body=b"{}", headers={})
+    assert scene.sync().how == "snapshot"
+    assert f"answered {status}" in scene.said[0]
+    assert scene.here == scene.feed.live
+
+
+def test_who_is_refused_the_difference_does_not_ask_for_the_snapshot(scene: Scene) -> None:
+    scene.feed.publish(*NAMES)
+    scene.sync()
+    scene.feed.publish(*NAMES, "new.example")
+    for status in (401, 429):
+        scene.feed.change = on("/diffs/", status=status, body=b"{}", headers={})
+        refused(scene, f"answered {status}")
+
+
 def test_a_snapshot_longer_than_signed(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
@@ -426,6 +446,9 @@ def test_watching_goes_on_after_errors_that_are_told(scene: Scene) -> None:
         scene.feed.change = lambda path, answer: answer
         watched.until(lambda: len(watched.results) == 2)
     assert scene.here == scene.feed.live
+    failed = len(watched.said) - 1
+    well = f"{scene.feed.url}, list {LIST}: all is well again, version 2 is here, after {failed} attempts that failed"
+    assert watched.said[-1].startswith(well), "once, when the server is back"
 
 
 def test_watching_survives_the_loss_of_its_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -47,7 +48,7 @@ def test_many_lines_come_out_as_each_does(types: tuple[str, ...], allow_ip: bool
             counts[reason] = counts.get(reason, 0) + 1
     assert {reason: sum(piece.withheld.get(reason, 0) for piece in pieces) for reason in counts} == counts
     if types[0] == "url" and not allow_ip:
-        assert counts["allow_ip"] == 8
+        assert counts["ip"] == 8
 
 
 def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:
@@ -57,6 +58,22 @@ def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:
     ]
     pieces = compose_all([b"".join(line + b"\n" for line in lines)], Rules(IDS, ("domain",), True, False))
     assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, IDS) + b"\n" for line in lines)
+
+
+def test_the_count_of_what_is_withheld_follows_the_difference() -> None:
+    """Of the keys that are touched: asserted by one before, by another now, by both, anew, no more."""
+    rules = Rules(IDS, ("domain",), allow_public_suffix=False, allow_ip=False)
+    com, net, org, uk = (Entry("domain", name).line() for name in ("com", "net", "org", "co.uk"))
+
+    def asserting(*lines: bytes) -> Callable[[bytes], bytes | None]:
+        return lambda key: next((line for line in lines if line.startswith(key)), None)
+
+    touched = [com, net, org, uk, Entry("host", "a.example").line()]
+    before = [asserting(com, net, org), asserting(net)]
+    after = [asserting(net), asserting(com, uk, touched[-1])]
+    found = compose(b"", touched, after, rules, before)
+    assert (found.adds, found.removes) == ([], [])
+    assert found.withheld == {"public_suffix": 0, "type host": 1}, "org goes, co.uk comes"
 
 
 def test_an_edit_for_each_key_that_changes() -> None:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.config import Address, Basic, Bearer, ClientCert, Role, Schedule, Secret, load
+from blocklistd.config.guards import Daily
 from blocklistd.errors import ConfigError, ConfigProblem
-from blocklistd.limits import MIB
+from blocklistd.limits import GIB, MIB
 from tests.examples import examples
 
 from .configuring import RIGHT, make_certificate, make_minisign_key, places, problems, read, source
@@ -50,12 +51,15 @@ def test_defaults(tmp_path: Path) -> None:
     assert (hotline.id, hotline.timeout, hotline.max_bytes) == ("hotline-a", timedelta(seconds=60), 512 * MIB)
     assert hotline.schedule == Schedule(every=timedelta(minutes=30))
     assert (hotline.max_age, hotline.quarantine, hotline.auth, hotline.ca) == (timedelta(days=2), False, None, None)
+    assert (hotline.max_unchanged, hotline.verify.max_future) == (None, timedelta(hours=1))
+    assert (hotline.redirects, hotline.evidence.keep, hotline.evidence.max_bytes) == ((), timedelta(days=90), 10 * GIB)
     national = next(iter(config.lists.values()))
     assert (national.id, national.sources, national.quorum, national.release) == ("national", ("hotline-a",), 1, "auto")
     assert national.types == ("url", "host", "domain")
     assert (national.expires, national.retention) == (timedelta(days=14), timedelta(days=90))
     guards = national.guards
     assert (guards.max_added, guards.max_removed, guards.max_rejected) == (0.2, 0.1, 0.01)
+    assert guards.daily == Daily(max_added=0.4, max_removed=0.2)
     assert (guards.min_change, guards.min_entries, guards.allow_public_suffix, guards.allow_ip) == (10, 1, False, False)
     assert config.ops.listen == (Address("127.0.0.1", 9153),)
     assert (config.ops.log.level, config.ops.log.format) == ("info", "auto")
@@ -70,11 +74,21 @@ def test_the_words_that_mean_off_are_accepted(tmp_path: Path) -> None:
     off = (
         RIGHT.replace(
             "    sources: [hotline-a]\n",
-            "    sources: [hotline-a]\n    quorum: 1\n    guards: {daily: off, never_block: [], shared_hosts: []}\n",
+            "    sources: [hotline-a]\n    quorum: 1\n    guards: {never_block: [], shared_hosts: []}\n",
         )
         + "  public_dir: off\n  rate_limit: off\ndatabase: sqlite\nlanguage: en\nzones: {}\n"
     )
     assert read(tmp_path, off) == read(tmp_path, RIGHT)
+
+
+def test_daily_guards_are_off_or_have_their_own_shares(tmp_path: Path) -> None:
+    for line, daily in (
+        ("off", None),
+        ("{max_added: 9%}", Daily(max_added=0.09, max_removed=0.2)),
+        ("~", Daily(max_added=0.4, max_removed=0.2)),
+    ):
+        text = RIGHT.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n    guards: {{daily: {line}}}\n")
+        assert next(iter(read(tmp_path, text).lists.values())).guards.daily == daily
 
 
 def test_every_key_of_a_source(tmp_path: Path) -> None:
@@ -84,9 +98,10 @@ def test_every_key_of_a_source(tmp_path: Path) -> None:
     more = (
         "fields: {value: url, type: kind, ref: id, category: class, verified_at: at, verifiers: n, expires: until}\n"
         "schedule: 15 */2 * * 1-5\ntimeout: 5s\nmax_bytes: 2GiB\nauth: {bearer: {file: token}}\nca: ca.pem\n"
-        "max_age: 6h\nquarantine: true"
+        "max_age: 6h\nquarantine: true\nredirects: [CDN.example., '[2001:DB8::1]', 192.0.2.1]\n"
+        "evidence: {keep: 7d, max_bytes: 1GiB}\nmax_unchanged: 7d"
     )
-    verify = "{method: minisign, key: a.pub, signature: https://hotline.example/sig}"
+    verify = "{method: minisign, key: a.pub, signature: https://hotline.example/sig, max_future: 5m}"
     made = next(iter(read(tmp_path, source(more, format="csv", verify=verify)).sources.values()))
     assert made.fields["value"] == "url"
     assert made.schedule.cron == "15 */2 * * mon,tue,wed,thu,fri"
@@ -95,6 +110,9 @@ def test_every_key_of_a_source(tmp_path: Path) -> None:
     assert made.ca == tmp_path / "ca.pem"
     assert isinstance(made.auth, Bearer)
     assert made.auth.token.read() == "secret"
+    assert (made.max_unchanged, made.verify.max_future) == (timedelta(days=7), timedelta(minutes=5))
+    assert made.redirects == ("cdn.example", "2001:db8::1", "192.0.2.1")
+    assert (made.evidence.keep, made.evidence.max_bytes) == (timedelta(days=7), 1024 * MIB)
     assert (made.max_bytes, made.quarantine, made.location) == (2048 * MIB, True, made.url)
 
 
@@ -225,8 +243,10 @@ def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
         ("types: url", "types"),
         ("expires: 14", "expires"),
         ("expires: 0d", "expires"),
-        ("guards: {daily: {max_added: 40%}}", "guards.daily"),
         ("guards: {daily: []}", "guards.daily"),
+        ("guards: {daily: no}", "guards.daily"),
+        ("guards: {daily: {max_added: 40}}", "guards.daily.max_added"),
+        ("guards: {daily: {min_change: 4}}", "guards.daily.min_change"),
         ("guards: {never_block: [names.txt]}", "guards.never_block"),
         ("guards: {shared_hosts: [names.txt]}", "guards.shared_hosts"),
         ("guards: {allow_ip: yes}", "guards.allow_ip"),

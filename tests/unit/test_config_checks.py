@@ -19,12 +19,48 @@ HOTLINE = "sources.hotline-a"
         ({"format": "text", "defaults": ""}, [(2, "defaults.type")]),
         ({"format": "hosts", "defaults": "{}"}, [(5, "defaults.type")]),
         ({"format": "csv"}, [(2, "fields.value")]),
+        ({"url": "file:drop", "pattern": "'*.csv'"}, []),
+        ({"pattern": "'*.csv'"}, [(7, "pattern")]),
+        *(({"url": "file:drop", "pattern": f"'{one}'"}, [(7, "pattern")]) for one in ("", "in/*", ".*", "*.BAK", "*~")),
         ({"format": "csv", "fields": "{ref: id}"}, [(7, "fields.value")]),
         ({"format": "csv", "fields": "{value: url}", "defaults": ""}, []),
         ({"format": "ndjson", "fields": "{value: /url, ref: /a~1b/0}"}, []),
         (
             {"format": "ndjson", "fields": "{value: url, ref: /a~2, type: ''}"},
             [(7, f"fields.{n}") for n in ("value", "type", "ref")],
+        ),
+        ({"format": "text", "options": "{comment: ';', wildcards: domain}", "defaults": "{type: host}"}, []),
+        ({"format": "hosts", "options": "{wildcards: domain}", "defaults": "{type: host}"}, []),
+        (
+            {
+                "format": "csv",
+                "fields": "{value: url}",
+                "options": "{delimiter: tab, columns: [serial, url], comment: '#', timezone: UTC, where: {}}",
+            },
+            [],
+        ),
+        (
+            {"format": "text", "options": "{delimiter: ';', columns: [url]}"},
+            [(7, "options.delimiter"), (7, "options.columns")],
+        ),
+        ({"format": "hosts", "options": "{comment: ';'}"}, [(7, "options.comment")]),
+        (
+            {"format": "ndjson", "fields": "{value: /url}", "options": "{wildcards: refuse}"},
+            [(8, "options.wildcards")],
+        ),
+        (
+            {"format": "csv", "fields": "{value: url, ref: id}", "options": "{columns: [serial, url]}"},
+            [(7, "fields.ref")],
+        ),
+        (
+            {"format": "csv", "fields": "{value: url}", "options": "{delimiter: ', ', comment: '', columns: [a, a]}"},
+            [(8, "options.delimiter"), (8, "options.columns"), (8, "options.comment")],
+        ),
+        ({"format": "csv", "fields": "{value: url}", "options": "{delimiter: '\"'}"}, [(8, "options.delimiter")]),
+        ({"options": "{wildcards: domain}", "defaults": "{type: sha256}"}, [(7, "options.wildcards")]),
+        (
+            {"options": "{wildcard: domain, records: /data, where: {DeleteDate: }, timezone: Europe/Rome}"},
+            [(7, f"options.{n}") for n in ("wildcard", "records", "where", "timezone")],
         ),
         ({"verify": "{method: minisign}"}, [(6, "verify.key")]),
         ({"verify": "{method: minisign, key: }"}, [(6, "verify.key")]),
@@ -99,7 +135,6 @@ def test_a_timestamp_lives_no_longer_than_a_list(
 
 def test_the_feed_is_plain_on_loopback_only(tmp_path: Path) -> None:
     make_certificate(tmp_path / "feed.pem")
-    (tmp_path / "feed.key").write_text("key")
     assert read(tmp_path, "feed: {listen: ['127.0.0.1:1', '[::1]:1']}").feed.tls is None
     (problem,) = problems(tmp_path, "feed:\n  listen: ['127.0.0.1:1', '192.0.2.1:1']\n  tls:\n")
     assert (problem.line, problem.key) == (3, "feed.tls")

@@ -20,7 +20,11 @@ from .configuring import make_certificate, make_minisign_key
 
 
 def read(reader: Reader[Any], text: str, folder: Path = Path("/etc/blocklistd")) -> Any:
-    return reader.convert(Spot(Page(folder / "x.yaml"), "key", "key", 1, ScalarNode("tag:yaml.org,2002:str", text)))
+    return reader.convert(spot(text, Page(folder / "x.yaml")))
+
+
+def spot(text: str, page: Page) -> Spot:
+    return Spot(page, "key", "key", 1, ScalarNode("tag:yaml.org,2002:str", text))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def read(reader: Reader[Any], text: str, folder: Path = Path("/etc/blocklistd"))
         (values.share, "0%", 0.0),
         (values.share, "10%", 0.1),
         (values.share, "0.5%", 0.005),
-        (values.share, "250%", 2.5),
+        (values.share, "100%", 1.0),
         (values.integer(), "0", 0),
         (values.boolean, "true", True),
         (values.boolean, "false", False),
@@ -135,14 +139,20 @@ def test_files_that_have_to_be_there(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert read(values.file, "a.pub", tmp_path) == tmp_path / "a.pub"
     assert read(values.certificates, "a.pem", tmp_path) == tmp_path / "a.pem"
-    for reader in (values.file, values.certificates):
-        for name, found in (("nowhere", "does not exist"), ("folder", "which is no file")):
-            with pytest.raises(Wrong) as caught:
-                read(reader, name, tmp_path)
-            assert found in caught.value.found
-    with pytest.raises(Wrong) as caught:
-        read(values.certificates, "a.pub", tmp_path)
-    assert "which holds none" in caught.value.found
+    for reader, name, found in (
+        *((reader, "nowhere", "does not exist") for reader in (values.file, values.certificates)),
+        *((reader, "folder", "which is no file") for reader in (values.file, values.certificates)),
+        (values.certificates, "a.pub", "which holds none"),
+    ):
+        page = Page(tmp_path / "x.yaml")
+        assert reader.convert(spot(name, page)) == tmp_path / name, "a start goes on without"
+        assert [(problem.key, found in problem.found) for problem in page.tolerable] == [("key", True)]
+
+
+def test_a_share_is_at_most_all() -> None:
+    page = Page(Path("x.yaml"))
+    assert values.share.convert(spot("150%", page)) == 1.0, "a start goes on with what it means"
+    assert [(problem.expected, problem.found) for problem in page.tolerable] == [("a share up to 100%", "'150%'")]
 
 
 def test_a_socket_path_fits_into_an_address() -> None:

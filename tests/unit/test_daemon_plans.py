@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.daemon.plans import source_plans
+from blocklistd.errors import ConfigError
 from blocklistd.model import SourceId, Validators
 from blocklistd.sources.transports.transport import Request
 from tests.certificates import make_certificate
@@ -29,6 +30,13 @@ def test_what_is_pinned_is_pinned_for_every_origin(tmp_path: Path, method: str, 
     asked = request(tmp_path, verify=f"{{method: {method}}}", **keys)
     assert asked.ssl is not None
     assert (asked.ssl_elsewhere is not None) is elsewhere
+
+
+@pytest.mark.parametrize("host", ["https://cdn.example/", "cdn.example/x", "*.example", "cdn.example:443", "", "a b"])
+def test_redirects_name_hosts(tmp_path: Path, host: str) -> None:
+    assert request(tmp_path, redirects="[cdn.example]").redirects == {"cdn.example"}
+    with pytest.raises(ConfigError, match="a name in the DNS"):
+        request(tmp_path, redirects=f"['{host}']")
 
 
 def test_tls_is_for_what_uses_it(tmp_path: Path) -> None:

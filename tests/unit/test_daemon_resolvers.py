@@ -1,29 +1,83 @@
-"""Configurations to paste: BIND's own checker takes them."""
+"""Configurations to paste: the programs' own checkers take them, and the guide has the same."""
 
 from __future__ import annotations
 
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from blocklistd.config import Address, Zone
-from blocklistd.daemon.resolvers import POLICIES, bind
+from blocklistd.daemon.commands.subscriber import SOFTWARE as OFFERED
+from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, UNSIGNED, bind, nsd, printed, unbound
 from blocklistd.model import ListId
 from tests.peers import peer
 
 TSIG = {"name": "isp-0a1b2c3d", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
+GUIDE = Path(__file__).parents[2] / "docs" / "dns.md"
+HOSTS = ["192.0.2.1", "2001:db8::1"]
+
+
+def zones(count: int) -> list[Zone]:
+    return [Zone(name=f"z{number}.rpz.example", list=ListId("national")) for number in range(count)]
+
+
+def check(folder: Path, text: str, *command: str) -> tuple[int, str]:
+    (folder / "pasted.conf").write_text(text)
+    done = subprocess.run([*command, str(folder / "pasted.conf")], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("count", [1, POLICIES, POLICIES + 2])
-@pytest.mark.parametrize("signed", [True, False])
-@pytest.mark.parametrize("host", ["::", "192.0.2.1", "2001:db8::1"])
-def test_bind_takes_what_is_printed(tmp_path: Path, count: int, signed: bool, host: str) -> None:
-    zones = [Zone(name=f"z{number}.rpz.example", list=ListId("national")) for number in range(count)]
-    text = bind(zones, Address(host, 53), TSIG, signed=signed)
-    (tmp_path / "named.conf").write_text(text)
-    command = [peer("/usr/bin/named-checkconf", "bind9-utils"), str(tmp_path / "named.conf")]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (checked.returncode, checked.stdout) == (0, "")
-    assert all(f'zone "{zone.name}" {{\n' in text for zone in zones)
+@pytest.mark.parametrize("tsig", [TSIG, None])
+@pytest.mark.parametrize("host", HOSTS)
+def test_bind_takes_what_is_printed(tmp_path: Path, count: int, tsig: dict[str, str] | None, host: str) -> None:
+    text = bind(zones(count), Address(host, 53), tsig)
+    assert check(tmp_path, text, peer("/usr/bin/named-checkconf", "bind9-utils")) == (0, "")
+    assert all(f'zone "{zone.name}" {{\n' in text for zone in zones(count))
     assert text.count("is left out") == max(0, count - POLICIES)
+
+
+@pytest.mark.parametrize("tsig", [TSIG, None])
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("port", [53, 5353])
+def test_nsd_takes_what_is_printed(tmp_path: Path, tsig: dict[str, str] | None, host: str, port: int) -> None:
+    text = nsd(zones(2), Address(host, port), tsig)
+    assert check(tmp_path, text, peer("/usr/sbin/nsd-checkconf", "nsd")) == (0, "")
+
+
+@pytest.mark.parametrize("tsig", [TSIG, None])
+@pytest.mark.parametrize("host", [*HOSTS, "::"])
+@pytest.mark.parametrize("port", [53, 5353])
+def test_knot_takes_what_is_printed(tmp_path: Path, tsig: dict[str, str] | None, host: str, port: int) -> None:
+    text = printed(zones(2), Address(host, port), tsig)["knot"]
+    (tmp_path / "pasted.conf").write_text(text)
+    command = [peer("/usr/sbin/knotc", "knot"), "-c", str(tmp_path / "pasted.conf"), "conf-check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_unbound_takes_what_is_printed(tmp_path: Path, host: str) -> None:
+    text = unbound(zones(2), Address(host, 5353), None).replace("/var/lib/unbound", str(tmp_path))
+    code, said = check(tmp_path, f'server:\n  chroot: ""\n{text}', peer("/usr/sbin/unbound-checkconf", "unbound"))
+    assert code == 0, said
+
+
+def test_the_guide_has_what_is_printed() -> None:
+    """With placeholders that a person replaces; what is pasted from there is what tests have tried."""
+    zone = Zone(name="rpz.blocklist.example", list=ListId("national"))
+    publisher = Address("198.51.100.1", 53)
+    signed = printed([zone], publisher, {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"})
+    unsigned = printed([zone], publisher, None)
+    assert signed.keys() == SOFTWARE.keys() - UNSIGNED
+    assert unsigned.keys() == SOFTWARE.keys() == OFFERED.keys()
+    for name in SOFTWARE:
+        assert f"\n\n{textwrap.indent(signed.get(name) or unsigned[name], ' ' * 4)}\n" in GUIDE.read_text(), name
+
+
+def test_the_address_to_replace_is_said_where_it_is_not_known() -> None:
+    wanted = " instead of 127.0.0.1: the address under which the publisher is reached"
+    for name, text in printed(zones(1), Address("::", 53), None).items():
+        assert text.splitlines()[0].endswith(wanted), name

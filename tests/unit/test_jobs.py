@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import re
@@ -132,6 +133,35 @@ def open_file(path: str) -> str:
         return f"refused: {error.strerror}"
 
 
+def start_thread() -> None:
+    enter_filter()
+    threading.Thread(target=int).start()
+
+
+def look_for(backwards: str) -> list[str]:
+    """Where this process has `SECRET=` and a text: in its environment, or anywhere in its memory. The text itself is
+    never made here."""
+    found = []
+    if backwards.encode() in Path("/proc/self/environ").read_bytes()[::-1]:
+        found.append("the environment it was started with")
+    with open("/proc/self/mem", "rb", 0) as memory:
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            at, rights, *_ = line.split()
+            begin, end = (int(edge, 16) for edge in at.split("-"))
+            if not rights.startswith("rw"):
+                continue
+            memory.seek(begin)
+            with contextlib.suppress(OSError):
+                piece = memory.read(end - begin)
+                ends = [name.end() for name in re.finditer(b"SECRET=", piece)]
+                found += [line for place in ends if piece[place : place + len(backwards)][::-1] == backwards.encode()]
+    return found
+
+
+def environment_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
 def start_process() -> None:
     enter_filter()
     os.fork()
@@ -197,7 +227,8 @@ async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: 
         (leave, (), ROOMY, "without an answer", "exit"),
         (stumble, ("x",), ROOMY, "KeyError", "failed"),
         (eat_memory, (), TIGHT, "more than its 268435456 bytes of memory", "memory"),
-        (loop_for_ever, (), TIGHT, "processor time", "killed|processor"),
+        (loop_for_ever, (), TIGHT, "SIGXCPU: it used more than 2 s of processor time", "processor"),
+        (start_thread, (), TIGHT, "SIGSYS", "forbidden"),
         (sleep_for_ever, (), JobLimits(wall=0.5), "longer than 0.5 s", "time"),
         (begin_to_answer, (), JobLimits(wall=0.5), "longer than 0.5 s", "time"),
         (chatter, (), ROOMY, "can't be read", "answer"),
@@ -226,8 +257,19 @@ async def test_what_a_job_does_to_itself(
     assert await jobs.run(add, 1, 1, limits=ROOMY) == 2, "the next job goes on"
 
 
+async def test_a_job_has_nothing_of_the_daemons_environment(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of the jobs is started by a daemon whose environment holds a secret."""
+    await jobs.run(add, 1, 1, limits=ROOMY)
+    os.kill(server(), signal.SIGKILL)
+    await asyncio.to_thread(os.waitid, os.P_PID, server(), os.WEXITED | os.WNOWAIT)
+    secret = "a-token-of-a-hotline"
+    monkeypatch.setenv("HOTLINE_SECRET", secret)
+    assert await jobs.run(look_for, secret[::-1], limits=ROOMY) == []
+    assert "HOTLINE_SECRET" not in environment_of(server())
+
+
 async def test_a_file_may_not_grow_without_end(jobs: Jobs, tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"SIGXFSZ|OSError"):
+    with pytest.raises(JobError, match="SIGXFSZ: it wrote a file of more than 1048576 bytes"):
         await jobs.run(write_much, str(tmp_path / "out"), limits=TIGHT)
     assert (tmp_path / "out").stat().st_size <= MIB
 

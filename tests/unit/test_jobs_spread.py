@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pyseccomp
 import pytest
 
 from blocklistd.errors import JobError, ParseError
@@ -74,3 +76,19 @@ def test_each_enters_the_sandbox_before_it_is_told_anything(tmp_path: Path) -> N
 
     with spread(look, 2, enter_filter) as answers:
         assert [figures for figures, _ in answers(2)] == [{"refused": "Permission denied"}] * 2
+
+
+def test_work_goes_on_where_nobody_may_lower_a_priority() -> None:
+    """As under a service manager that denies `setpriority`."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+            rules.add_rule(pyseccomp.ERRNO(errno.EPERM), "setpriority")
+            rules.load()
+            with spread(square, 2) as answers:
+                code = 0 if len(list(answers(3))) == 3 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

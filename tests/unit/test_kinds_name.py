@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,74 @@ def test_a_character_that_a_url_would_take_for_something_else_is_refused(pattern
     assert refusal(pattern.format(character)) == "character"
 
 
-def test_a_star_inside_a_label_is_a_character_and_no_wildcard() -> None:
-    assert name("a*b.example") == "a*b.example"
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a.example,malware,2024-01-01",
+        "b.example;",
+        '"c.example"',
+        "$(id).example",
+        "${server}.example",
+        "a&b.example",
+        "a!b.example",
+        "a'b.example",
+        "`id`.example",
+        "a|b.example",
+        "<b>.example",
+        "a+b.example",
+        "a=b.example",
+        "a~b.example",
+        "||a.example^",
+        "a,b.1",
+        "a\uff0cb.example",  # a fullwidth comma
+        "a\uff04b.example",  # a fullwidth dollar
+    ],
+)
+def test_a_label_has_letters_digits_hyphens_and_underscores_alone(value: str) -> None:
+    assert refusal(value) == "character"
+
+
+def test_a_star_inside_a_label_is_a_character_of_no_name_and_no_wildcard() -> None:
+    assert refusal("a*b.example") == "character"
+    assert refusal("ads-*.g.example") == "character"
+
+
+@pytest.mark.parametrize(
+    ("value", "canonical"),
+    [
+        ("xn--k09h.example", "xn--k09h.example"),  # U+1FA89, of Unicode 16
+        ("XN--K09H.Example.", "xn--k09h.example"),
+        ("a.xn--k09h", "a.xn--k09h"),
+        ("xn--fa-hia.xn--k09h\u3002example", "xn--fa-hia.xn--k09h.example"),
+    ],
+)
+def test_an_a_label_that_is_newer_than_the_librarys_table_stands_as_it_is(value: str, canonical: str) -> None:
+    assert name(value) == canonical
+    assert name(canonical) == canonical
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("xn--a.xn--k09h.example", "not-a-name"),  # U+0080
+        ("xn--k09h.1", "not-a-name"),
+        ("xn!!k09h.example", "character"),
+        ("xn!!k09h.xn--k09h.example", "character"),
+        ("xn--k09h." + "l" * 64, "label-too-long"),
+        ("*.xn--k09h.example", "wildcard"),
+    ],
+)
+def test_what_stands_beside_a_newer_a_label_is_looked_at_as_ever(value: str, code: str) -> None:
+    assert refusal(value) == code
+
+
+@pytest.mark.parametrize("value", ["l" * 63 + ".l" * 96, "é." * 128, "\ufdfa" * 255])
+def test_a_name_that_is_too_long_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    def parsed(value: str) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(sys.modules["blocklistd.kinds.name"], "_host", parsed)
+    assert refusal(value) == "name-too-long"
 
 
 def test_rpz_is_only_refused_where_a_policy_zone_looks_for_it() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from blocklistd.kinds import Refused
 from blocklistd.kinds.url import is_address_url, url
-from blocklistd.limits import MAX_URL
+from blocklistd.limits import MAX_URL, MAX_URL_INPUT
 
 
 def refusal(value: str) -> str:
@@ -58,15 +60,22 @@ def test_canonical_urls_stay_as_they_are(value: str) -> None:
         ("https://a.example/x#part", "https://a.example/x"),
         ("https://a.example/x#", "https://a.example/x"),
         ("https://a.example/?x#a?b#c@d", "https://a.example/?x"),
+        ("https://a.example/#", "https://a.example/"),
+        ("https://a.example/x#/spa/page", "https://a.example/x"),
+        ("https://a.example/?x#part", "https://a.example/?x"),
         ("https://a.example/b/../c/./d", "https://a.example/c/d"),
         ("https://a.example/b/%2e%2E/c/%2e/d", "https://a.example/c/d"),
         ("https://a.example/b/.%2e", "https://a.example/"),
         ("https://a.example/..", "https://a.example/"),
         ("https://a.example/.?x", "https://a.example/?x"),
         ("https://a.example/a b", "https://a.example/a%20b"),
-        ("ht\ttps://a.exa\nmple/a\r\nb?c\td", "https://a.example/ab?cd"),
         ("\x01 https://a.example/x\x1f", "https://a.example/x"),
-        ("https://a.example/\0?\x7f", "https://a.example/%00?%7F"),
+        ("\u3000https://a.example/x\u00a0\u2003 ", "https://a.example/x"),
+        ("\ufeffhttps://a.example/x\u200b\t\x85", "https://a.example/x"),
+        ("https://a.example/a\u00a0b", "https://a.example/a%C2%A0b"),
+        ("https://xn--k09h.example", "https://xn--k09h.example/"),  # U+1FA89, of Unicode 16
+        ("https://u:xn--k09h@A.XN--K09H.example:8443/%41?b#c", "https://a.xn--k09h.example:8443/A?b"),
+        ("https://xn--k09h.example/xn!!/?xn--k09h", "https://xn--k09h.example/xn!!/?xn--k09h"),
         ("http://127.1/", "http://127.0.0.1/"),
         ("http://0x7f.1./", "http://127.0.0.1/"),
         ("http://[2001:DB8:0::1]:80/", "http://[2001:db8::1]/"),
@@ -114,8 +123,26 @@ def test_percent_encoding_is_normal_and_means_the_same(rest: str, canonical: str
         ("javascript:0", "scheme"),
         ("blob:https://a.example/x", "scheme"),
         ("a.example:80/x", "scheme"),
-        ("https://a.exa\0mple/", "not-a-url"),
-        ("https://a.exa\x7fmple/", "not-a-url"),
+        ("https://a.exa\0mple/", "character"),
+        ("https://a.exa\x7fmple/", "character"),
+        *((f"https://a.example/x{control}y", "character") for control in "\t\n\r\0\x0b\x1f\x7f\x80\x85\x9f"),
+        ("ht\ttps://a.example/", "character"),
+        ("https://a.example/x\thttps://b.example/y", "character"),
+        ("https://a.example/x # seen on a forum", "character"),
+        ("https://a.example/x\u00a0#note", "character"),
+        ("https://a.example/1 https://b.example/2", "character"),
+        ("https://a.example/1\u2028HTTP://b.example/2", "character"),
+        ('https://a.example/?q=x "http://b.example/', "character"),
+        ("https://&#108;&#46;.example/x", "character"),
+        ("https://a,b.example/", "character"),
+        ("https://$(id).example/", "character"),
+        ("https://%24%28id%29.example/", "character"),
+        ("https://xn!!k09h.example/", "character"),
+        ("https://xn!!k09h.xn--k09h.example/", "not-a-url"),
+        ("https://xn%21%21k09h.xn--k09h.example/", "character"),
+        ("http://http//f.example/x", "one-label"),
+        ("https://localhost/", "one-label"),
+        ("https://com./x", "one-label"),
         ("https://*.a.example/", "wildcard"),
         ("https://%2a.a.example/", "wildcard"),
         ("https://a.rpz-ip/", "rpz-label"),
@@ -124,8 +151,19 @@ def test_percent_encoding_is_normal_and_means_the_same(rest: str, canonical: str
         ("https://a.example../", "empty-label"),
         (f"https://{'l' * 64}.example/", "label-too-long"),
         (f"https://{'l.' * 124}example/", "name-too-long"),
+        ("https://a.example/#/spa/page", "fragment"),
+        ("https://a.example#x", "fragment"),
+        ("https://a.example/?#x", "fragment"),
+        ("https://a.example/b/..#x", "fragment"),
+        ("http://192.0.2.1:8080/#!/x", "fragment"),
         ("https://a.example/" + "x" * (MAX_URL - 17), "url-too-long"),
         ("https://a.example/" + "é" * (MAX_URL // 6), "url-too-long"),
+        ("https://a.example/#" + "x" * MAX_URL_INPUT, "url-too-long"),
+        ("https://" + "\ufdfa" * 1013 + "/", "name-too-long"),
+        ("https://a@" + "\ufdfa" * 1013, "name-too-long"),
+        ("http:/" + "\ufdfa" * 1013 + "?a@b", "name-too-long"),
+        ("https://" + "\ufdfa" * 255 + ":443/", "name-too-long"),
+        ("https://" + "%61" * 255 + "/", "name-too-long"),
     ],
 )
 def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
@@ -146,3 +184,33 @@ def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
 def test_urls_of_addresses_are_told_from_urls_of_names(value: str, is_address: bool) -> None:
     assert url(value) == value
     assert is_address_url(value) is is_address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://" + "\ufdfa" * 21_000,
+        "https://" + "a\u0301\u0327" * 13_000 + "/",
+        "https://" + "a." * 32_000,
+        "https://a.example/" + "é" * 32_000,
+        "https://a.example/" + "%41" * 21_000,
+        "https://a.example/?" + "'" * 65_000,
+        "http:" + "/" * 60_000 + "\ufdfa" * 1_000,
+        "https://" + "\ufdfa" * 255 + "/",
+        "https://" + "l." * 124 + "example/",
+    ],
+)
+def test_a_url_as_long_as_a_line_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Its parts are expanded, normalised and decoded, at up to 5 µs a byte."""
+
+    def parsed(value: str) -> None:
+        raise AssertionError("it was parsed")
+
+    monkeypatch.setattr(sys.modules["blocklistd.kinds.url"], "_href", parsed)
+    assert refusal(text) in ("url-too-long", "name-too-long")
+
+
+def test_a_long_url_whose_canonical_form_is_short_is_read() -> None:
+    assert url("https://a.example/" + "%41" * 2000) == "https://a.example/" + "A" * 2000
+    assert url("https://a.example/" + "b/../" * 4000) == "https://a.example/"
+    assert url("https://" + "u" * 2000 + "@a.example/x") == "https://a.example/x"

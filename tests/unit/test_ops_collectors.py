@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from blocklistd.model import ListId, Outcome, SourceId, Version, VersionInfo
-from blocklistd.ops.collectors import ListCollector, ServingCollector, StoredCollector, ZoneCollector
+from blocklistd.ops.collectors import AlarmCollector, ListCollector, ServingCollector, StoredCollector, ZoneCollector
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.secondaries import Secondaries
@@ -21,6 +21,7 @@ from blocklistd.serve.dns.zones import Zones
 from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import record_pull
+from blocklistd.telemetry import Standing
 from tests.unit.configuring import RIGHT, read
 from tests.versions_of import LIST, NOW, Versions
 
@@ -46,6 +47,7 @@ class State:
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
         self.zones = Zones()
         self.missing: list[str] = []
+        self.alarms = Standing()
         self.config = read(folder, RIGHT + ZONES)
         self.registry = Metrics().registry
 
@@ -66,7 +68,10 @@ class State:
             ZoneCollector(self.zones, publisher, lambda: self.config),
             StoredCollector(self.versions.database, Secondaries(self.zones, clock), clock, lambda: self.config),
             ServingCollector(jobs, feed, self.catalogue, lambda: self.missing, self.state_dir),
-            DnsCollector(DnsServer(self.zones, nothing, lambda seen: None, usable=nothing, retry=1, give_up=1)),
+            AlarmCollector(self.alarms, lambda: {"feed.tls.cert": NOW + DAY}),
+            DnsCollector(
+                DnsServer(self.zones, nothing, lambda *_: None, lambda *_: None, usable=nothing, retry=1, give_up=1)
+            ),
         ):
             self.registry.register(collector)
 
@@ -118,13 +123,23 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
 
     name = SourceId("hotline-a")
     max_age = state.config.sources[name].max_age
+    assert pulled(Outcome.FAILED, max_age) == (0, 0), "it has so long since its first pull"
+    assert pulled(Outcome.FAILED, timedelta()) == (0, 0)
+    state.now += timedelta(seconds=1)
     assert pulled(Outcome.FAILED, timedelta()) == (0, 1)
+    state.now -= timedelta(seconds=1)
     assert pulled(Outcome.UNCHANGED, max_age + timedelta(seconds=1)) == ((NOW - max_age).timestamp() - 1, 1)
     assert pulled(Outcome.UNCHANGED, max_age) == ((NOW - max_age).timestamp(), 0)
     assert pulled(Outcome.FAILED, timedelta()) == ((NOW - max_age).timestamp(), 0)
     assert state("candidates_held") == 0
     state.config = replace(state.config, sources={})
     assert state("source_overdue", source=name) is None
+
+
+def test_what_a_list_leaves_out_by_rule(state: State) -> None:
+    assert state("list_withheld", list=LIST, rule="public_suffix") is None
+    state.versions.publish(state.versions.seal(["com", "co.uk", "ok.example"]))
+    assert state("list_withheld", list=LIST, rule="public_suffix") == 2
 
 
 def test_a_zone_that_never_had_a_serial_is_behind(state: State) -> None:
@@ -141,6 +156,18 @@ def test_the_process(state: State) -> None:
     assert 0 < (state("state_free_bytes") or 0) <= (state("state_size_bytes") or 0)
     state.missing.append("list national has no version that can be served")
     assert state("ready") == 0
+
+
+def test_alarms_that_stand(state: State, caplog: pytest.LogCaptureFixture) -> None:
+    assert state("alarm_standing", alarm="source") == 0
+    for name in ("one", "two"):
+        state.alarms.stand("source", name, f"source {name} is overdue")
+        state.alarms.stand("source", name, f"source {name} is overdue")
+    assert state("alarm_standing", alarm="source") == 2
+    assert state.alarms.texts() == ["source one is overdue", "source two is overdue"]
+    assert caplog.text.count("source one is overdue") == 1, "once until it is over"
+    state.alarms.stand("source", "one")
+    assert state("alarm_standing", alarm="source") == 1
 
 
 def test_a_source_becomes_overdue_while_the_database_can_not_be_read(

@@ -1,4 +1,4 @@
-"""Publishing while a reload takes a list away."""
+"""Publishing while a reload takes a list away, and where nothing can be written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from blocklistd.errors import StoreError
 from blocklistd.model import ListId, Version
+from blocklistd.pipeline import publish
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.signing.keys import Trust
@@ -41,4 +46,51 @@ async def test_a_list_that_is_forgotten_meanwhile_is_not_served(tmp_path: Path) 
     await publishing
     assert catalogue.get(LIST) is None
     assert LIST not in publisher.signed
+    versions.close()
+
+
+async def test_what_is_signed_is_served_where_a_signature_cant_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start on a full or read-only disk, hours later, and with a version that is not signed yet."""
+    versions, now = Versions(tmp_path), NOW
+    trust = cast(Trust, cast(Any, SimpleNamespace(online=CryptoSigner.generate_ed25519(), roots={1: b"{}"})))
+
+    def publisher(catalogue: Catalogue) -> Publisher:
+        made = Publisher(versions.database, catalogue, trust, lambda: now, Stations())
+        made.configure(LIST, timedelta(days=14), timedelta(days=1))
+        return made
+
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    catalogue = Catalogue()
+    running = publisher(catalogue)
+    with monkeypatch.context() as broken:
+        broken.setattr(publish, "save_roles", full)
+        with pytest.raises(StoreError, match="is not signed"):
+            await running.publish(LIST)
+    versions.publish(versions.seal(["a.example"]))
+    await running.publish(LIST)
+    before = catalogue.get(LIST)
+    assert before is not None
+    assert before.version == 1
+    now = NOW + timedelta(hours=7)
+    versions.publish(versions.seal(["b.example"]))
+    monkeypatch.setattr(publish, "save_roles", full)
+    with pytest.raises(StoreError, match="the disk is full"):
+        await running.publish(LIST)
+    assert catalogue.get(LIST) is before, "what runs goes on"
+    started = Catalogue()
+    await publisher(started).publish(LIST)
+    after = started.get(LIST)
+    assert after is not None
+    assert (after.version, after.status) == (1, before.status)
+    assert after.metadata == before.metadata
+    assert list(after.targets) == list(before.targets)
+    monkeypatch.undo()
+    await running.publish(LIST)
+    newest = catalogue.get(LIST)
+    assert newest is not None
+    assert newest.version == 2
     versions.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from blocklistd.errors import RefusedError
 from blocklistd.model import Act, CandidateId, Outcome, SourceId, Version
@@ -18,6 +19,8 @@ from blocklistd.pipeline.release import Result
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.pulls import SourceState, record_pull, source_state, take_over
+from blocklistd.store.schema import lists
+from blocklistd.store.withheld import of_lists, of_pull
 from tests.unit.test_pipeline_pull import decisions_of, hotline, releases_of
 from tests.versions_of import ANYTHING, LIST, NOW, Versions, report
 
@@ -43,12 +46,12 @@ class Scene:
         while self.releases.tasks:
             await next(iter(self.releases.tasks))
 
-    def says(self, source: str, *names: str, **counts: int) -> None:
+    def says(self, source: str, *names: str, **counts: Any) -> None:
         with self.versions.database.write() as connection:
-            told = replace(report(self.versions.seal(sorted(names))), **counts)  # type: ignore[arg-type]
+            told = replace(report(self.versions.seal(sorted(names))), **counts)
             take_over(connection, SourceId(source), told, self.sources[source].settings)
 
-    async def pull(self, source: str, *names: str, **counts: int) -> Result:
+    async def pull(self, source: str, *names: str, **counts: Any) -> Result:
         self.says(source, *names, **counts)
         return await self.releases.offer(LIST, SourceId(source))
 
@@ -145,6 +148,73 @@ async def test_a_first_version_without_entries_is_held_and_can_be_approved(scene
     assert scene.live == set()
 
 
+async def test_one_readable_line_of_a_thousand_is_no_first_version(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),))
+    found = await scene.pull("first", "a.example", records=1000, rejected={"character": 999})
+    assert (found.outcome, scene.version) == (Outcome.HELD, 0)
+    assert found.reason == "max_rejected: 99.9% (999 of 1000), limit 1%"
+    assert (await scene.pull("first", *HUNDRED, records=100)).outcome is Outcome.PUBLISHED, "a body that can be read"
+
+
+async def test_a_first_version_is_judged_by_its_least_readable_source(scene: Scene) -> None:
+    await scene.pull("first", "a.example", records=1000, rejected={"character": 999})
+    found = await scene.pull("second", *HUNDRED, records=100_000)
+    assert (found.outcome, scene.version) == (Outcome.HELD, 0)
+    assert found.reason == "max_rejected: 99.9% (999 of 1000), limit 1%"
+    assert await scene.approve(found.candidate) == 1
+
+
+async def test_what_is_withheld_is_counted_whole_whichever_way_a_change_goes(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),))
+    await scene.pull("first", *HUNDRED, "com", "co.uk")
+    assert scene.versions.state.withheld == {"public_suffix": 2}
+    assert (await scene.pull("first", *HUNDRED, "com", "co.uk", "org")).outcome is Outcome.UNCHANGED
+    assert scene.versions.state.withheld == {"public_suffix": 3}, "though no version came of it"
+    found = await scene.pull("first", *FIFTY, "com")
+    case = scene.case(found.candidate)
+    assert (case.candidate.removed, case.candidate.withheld) == (100, {"public_suffix": 1}), (
+        "of the list as it would be"
+    )
+    assert scene.versions.state.withheld == {"public_suffix": 3}, "what is held changes nothing"
+    await scene.approve(found.candidate)
+    assert scene.versions.state.withheld == {"public_suffix": 1}
+
+
+async def test_a_list_of_an_earlier_version_counts_all_that_it_withholds_with_its_next_change(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),))
+    await scene.pull("first", *HUNDRED, "com", "co.uk")
+    with scene.versions.database.write() as connection:
+        connection.execute(update(lists).values(withheld=None))
+    await scene.pull("first", *HUNDRED, "com", "co.uk", "another.example")
+    assert scene.versions.state.withheld == {"public_suffix": 2}
+
+
+async def test_what_intake_withheld_stands_beside_what_the_list_did(scene: Scene) -> None:
+    await scene.configure(review=True)
+    scene.says("second", "a.example", rejected={"fragment": 3, "character": 1})
+    found = await scene.pull("first", *HUNDRED, "com", rejected={"fragment": 2})
+    taken = {LIST: (SourceId("first"), SourceId("second"))}
+    with scene.versions.database.read() as connection:
+        assert of_pull(connection, SourceId("first"), taken) == {LIST: {"fragment": 5, "public_suffix": 1}}
+        assert of_lists(connection, taken) == {LIST: {"fragment": 5}}
+    await scene.approve(found.candidate)
+    with scene.versions.database.read() as connection:
+        assert of_lists(connection, taken) == {LIST: {"fragment": 5, "public_suffix": 1}}
+        assert of_lists(connection, {LIST: taken[LIST][:1]}) == {LIST: {"fragment": 2, "public_suffix": 1}}
+
+
+async def test_a_list_that_became_empty_is_filled_again_by_an_approval(scene: Scene) -> None:
+    await scene.configure(sources=(SourceId("first"),), min_entries=0, max_removed=1.0, daily=None)
+    await scene.pull("first", *HUNDRED)
+    await scene.pull("first")
+    found = await scene.pull("first", *HUNDRED, "another.example")
+    assert (found.outcome, scene.live) == (Outcome.HELD, set())
+    assert found.reason is not None
+    assert "until a person approves one that fills the list" in found.reason
+    await scene.approve(found.candidate)
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.PUBLISHED
+
+
 async def test_an_approval_of_a_first_version_under_another_policy_is_another_delta(scene: Scene) -> None:
     await scene.configure(review=True, sources=(SourceId("first"),))
     found = await scene.pull("first", *HUNDRED)
@@ -169,7 +239,7 @@ async def test_what_was_held_for_its_rejected_records_alone_is_released_without_
     await scene.configure(sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED)
     names = (*HUNDRED, "another.example")
-    found = await scene.pull("first", *names, records=150, rejected={"not-a-name": 49})  # type: ignore[arg-type]
+    found = await scene.pull("first", *names, records=150, rejected={"not-a-name": 49})
     assert found.outcome is Outcome.HELD
     assert (await scene.pull("first", *names, records=101)).outcome is Outcome.PUBLISHED
 
@@ -270,3 +340,65 @@ async def test_a_source_names_the_candidate_that_took_the_place_of_its_own(scene
     assert scene.state("first").candidate == case.candidate.id
     assert await scene.approve(case.candidate.id) == 3
     assert (scene.state("first").outcome, scene.state("first").candidate) == (Outcome.PUBLISHED, None)
+
+
+# -- a canonicaliser that was raised -------------------------------------------------------------------------------
+
+
+def upgraded(scene: Scene, monkeypatch: pytest.MonkeyPatch, canonicaliser: int) -> None:
+    for module in ("settle", "receive"):
+        monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", canonicaliser)
+
+
+async def test_a_raised_canonicaliser_changes_nothing_by_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No version, nothing held, no list emptied; what waits goes on waiting, and what was rejected stays so."""
+    upgraded(scene, monkeypatch, 1)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.reject((await scene.pull("first", *HUNDRED[:50])).candidate)
+    held = await scene.pull("second", *FIFTY[:10])
+    assert held.outcome is Outcome.HELD
+    before = scene.versions.state
+    upgraded(scene, monkeypatch, 2)
+    await scene.configure()
+    after = scene.versions.state
+    assert after.policy is not None
+    assert after.policy.canonicaliser == 2
+    assert (after.version, after.live, after.accepted) == (before.version, before.live, before.accepted)
+    assert [case.candidate.id for case in scene.held] == [held.candidate]
+    assert (await scene.pull("first", *HUNDRED[:50])).outcome is Outcome.FAILED, "rejected before the upgrade"
+    assert (await scene.pull("second", *FIFTY[:10])).candidate == held.candidate
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.UNCHANGED
+    assert scene.version == before.version
+    assert await scene.approve(held.candidate) == before.version + 1
+    assert scene.live == {*HUNDRED, *FIFTY[:10]}
+
+
+async def test_what_was_rejected_on_an_older_version_stays_rejected_by_a_raised_canonicaliser(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgraded(scene, monkeypatch, 1)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(review=True)
+    await scene.reject((await scene.pull("first", *HUNDRED, "new.example")).candidate)
+    await scene.configure(review=False)
+    assert (await scene.pull("second", *FIFTY, "more.example")).outcome is Outcome.PUBLISHED
+    upgraded(scene, monkeypatch, 2)
+    await scene.configure()
+    assert (await scene.pull("first", *HUNDRED, "new.example")).outcome is Outcome.FAILED
+    assert "new.example" not in scene.live
+
+
+async def test_a_list_under_review_is_not_held_for_a_raised_canonicaliser(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgraded(scene, monkeypatch, 1)
+    scene.says("second", *FIFTY)
+    await scene.pull("first", *HUNDRED)
+    await scene.configure(review=True)
+    upgraded(scene, monkeypatch, 2)
+    await scene.configure()
+    assert (scene.version, scene.held) == (1, [])
+    assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.UNCHANGED
+    assert scene.held == []

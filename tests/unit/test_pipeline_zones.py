@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
+import json
 import logging
 import os
 import socket
@@ -90,12 +91,26 @@ def test_who_changes_its_address_is_not_remembered_for_ever(tmp_path: Path) -> N
     zones = publisher_of(versions, NoJobs(), Zones())
     peer = Peer("isp", frozenset({b"\0"}), (), (), ())
     for number in range(MAX_SECONDARIES + 10):
-        zones.secondaries.saw(Seen(peer, b"\0", "192.0.2.1", 1))  # asks again and again
-        zones.secondaries.saw(Seen(peer, b"\0", f"2001:db8::{number:x}", 1))
+        zones.secondaries.saw(Seen(peer, b"\0", "192.0.2.1", 1, 1))  # asks again and again
+        zones.secondaries.saw(Seen(peer, b"\0", f"2001:db8::{number:x}", 1, 1))
     seen = zones.secondaries.sightings["isp", b"\0"]
     assert len(seen) == MAX_SECONDARIES
     assert "192.0.2.1" in seen
     assert "2001:db8::0" not in seen
+    versions.close()
+
+
+def test_an_entry_without_any_rule_is_omitted_once_for_each_and_named_once(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    long = ".".join(["x" * 62] * 3 + ["y" * 50, "example"])
+    versions.publish(versions.seal(["a.example", long]))
+    (one,) = [entry["id"] for entry in map(json.loads, versions.live.splitlines()) if entry["value"] == long]
+    advance(versions.store, EVERYTHING, NOW, False, {})
+    zones = publisher_of(versions, NoJobs(), Zones())
+    asyncio.run(zones.configure([EVERYTHING]))
+    with versions.database.read() as connection:
+        shown = zones.status(connection)[ZONE]
+    assert (shown["omitted"], shown["omitted_ids"]) == (2, [one])
     versions.close()
 
 
@@ -131,8 +146,16 @@ class Scene:
         self.publisher = publisher_of(self.versions, self.jobs, self.zones)
         peer = Peer("isp", frozenset({NAME}), (), (ipaddress.ip_network("127.0.0.0/8"),), ())
         self.zones.admit([peer])
+        self.sent: list[int] = []
+        """The serials that were sent to their end."""
         self.server = DnsServer(
-            self.zones, self.publisher.difference, lambda seen: None, usable=self.publisher.usable, retry=1, give_up=1
+            self.zones,
+            self.publisher.difference,
+            lambda seen: None,
+            lambda seen, serial: self.sent.append(serial),
+            usable=self.publisher.usable,
+            retry=1,
+            give_up=1,
         )
         self.port = 0
 
@@ -291,6 +314,7 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await receive()
     writer.close()
+    assert scene.sent == []
     assert received
     assert right.startswith(received)
     await scene.until(lambda: not scene.publisher.behind)
@@ -298,16 +322,34 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
     assert bytes(scene.view.compiled) == right
 
 
-async def test_a_damaged_file_at_the_start_is_made_again_before_it_is_served(scene: Scene) -> None:
+async def test_what_a_client_breaks_off_was_not_sent(scene: Scene) -> None:
+    long = ".".join(["y" * 60] * 2)
+    await scene.publish(*(f"n{number}.{'x' * 50}{number}.{long}.example" for number in range(30_000)))
+    reader, writer = await scene.connect()
+    (size,) = struct.unpack("!H", await reader.readexactly(2))
+    await reader.readexactly(size)
+    assert scene.server.under_way["AXFR"] == 1
+    writer.transport.abort()
+    await scene.until(lambda: not scene.server.under_way["AXFR"])
+    assert scene.sent == []
+    await scene.transfer()
+    assert scene.sent == [1]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_damaged_file_at_the_start_is_made_again_before_it_is_served(scene: Scene, sent: bool) -> None:
+    """What is only built upon keeps nothing from being served that is sent from another file."""
     before = await scene.publish(*NAMES)
-    flip_a_bit(scene.versions.store.sealed.path(before.rules))
+    flip_a_bit(scene.versions.store.sealed.path(before.wire if sent else before.rules))
     zones = Zones()
     publisher = publisher_of(scene.versions, scene.jobs, zones)
     await publisher.configure([EVERYTHING])
-    assert zones.get(NAME) is None
+    assert (zones.get(NAME) is None) == sent
     assert list(publisher.damaged) == [ZONE]
+    assert list(publisher.unloaded) == ([ZONE] if sent else [])
     await publisher.advance()
     assert not publisher.damaged
+    assert not publisher.unloaded
     assert zones.get(NAME) is not None
     assert scene.serial == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from dataclasses import replace
 
@@ -10,11 +11,12 @@ import dns.message
 import dns.rcode
 import pytest
 
+from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.query import Reply, Transfer, respond
 from blocklistd.serve.dns.transfer import Stream, axfr
 from blocklistd.serve.dns.tsig import Signer
-from blocklistd.serve.dns.zones import ZoneView
-from tests.property.test_zones import KEY, ORIGIN, PLAN, Primary
+from blocklistd.serve.dns.zones import Peer, ZoneView
+from tests.property.test_zones import KEY, ORIGIN, PLAN, ZONE, Primary
 
 LONG = ".".join(["m" * 60] * 4)
 
@@ -73,3 +75,27 @@ def test_a_signature_at_another_place_or_of_another_class_is_malformed() -> None
     assert answered(wire).rcode() == dns.rcode.NOERROR
     for damaged in (elsewhere, other_class, with_ttl):
         assert answered(damaged).rcode() == dns.rcode.FORMERR
+
+
+@pytest.mark.parametrize(
+    ("address", "isp"),
+    [
+        ("192.0.2.1", "narrow"),
+        ("192.0.2.9", "wide"),
+        ("::ffff:192.0.2.9", "wide"),
+        ("198.51.100.1", None),
+        ("2001:db8::1", "six"),
+        ("2001:db9::1", None),
+        ("c000:201::", None),
+    ],
+)
+def test_who_asks_unsigned_is_known_by_its_network(address: str, isp: str | None) -> None:
+    zone = wire_name(ZONE)
+    networks = {"other": "192.0.2.0/24", "narrow": "192.0.2.0/29", "wide": "192.0.2.0/24", "six": "2001:db8::/32"}
+    zones = Primary({}, {}).zones
+    zones.admit(
+        Peer(name, frozenset() if name == "other" else frozenset({zone}), (), (ipaddress.ip_network(network),), ())
+        for name, network in networks.items()
+    )
+    found = zones.peer_of(None, address, zone)
+    assert (found and found.subscriber) == isp

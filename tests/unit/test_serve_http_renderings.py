@@ -16,21 +16,21 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 import zstandard
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from blocklistd.errors import StoreError
+from blocklistd.config import Address
+from blocklistd.errors import JobError, StoreError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.jobs.spread import in_processes
 from blocklistd.lines.delta import ENTRIES, apply, in_turn, net, render
+from blocklistd.lines.ids import BLAKE2B
 from blocklistd.lines.snapshot import changed_lines
 from blocklistd.model import ChangeKind, Entry, ListId, Sha256, SubscriberId, Version, VersionInfo
 from blocklistd.serve.http import renderings
 from blocklistd.serve.http.access import Access
 from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.serve.http.feed import Feed
-from blocklistd.serve.http.listener import answering
+from blocklistd.serve.http.listener import Listener, bind
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.store import render as rendering
 from blocklistd.store.database import Database
@@ -90,7 +90,7 @@ class Scene:
         metadata.create_all(self.database.engine)
         with self.database.write() as connection:
             connection.execute(
-                lists.insert().values(id=LIST, session=SESSION, secret=b"s" * 32, created=NOW, ids="blake2b")
+                lists.insert().values(id=LIST, session=SESSION, secret=b"s" * 32, ids=BLAKE2B, created=NOW)
             )
             for number in range(1, len(self.contents)):
                 self._publish(connection, Version(number))
@@ -155,25 +155,21 @@ class Scene:
         )
         access.replace({digest(TOKEN): subscriber})
         feed = Feed(catalogue, access, self.renderings)
-        self._server = TestServer(web.Application())
-        handler = answering(feed.answer, lambda *_: None)
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            return await handler(request)
-
-        self._server.app.router.add_route("*", "/{path:.*}", answer)
-        await self._server.start_server()
+        self._listener = Listener("feed", feed.answer, connections=access.connections, whose=access.whose)
+        await self._listener.start([bind(Address("127.0.0.1", 0), "feed.listen")], None)
         self._client = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])
 
     async def stop(self) -> None:
         await self._client.close()
-        await self._server.close()
+        await self._listener.stop()
         self.database.close()
 
     async def get(self, path: str, **headers: str) -> Answer:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent["Authorization"] = f"Bearer {TOKEN}"
-        async with self._client.get(self._server.make_url(f"/v1/lists/{LIST}/{path}"), headers=sent) as answer:
+        async with self._client.get(
+            f"http://{self._listener.addresses[0]}/v1/lists/{LIST}/{path}", headers=sent
+        ) as answer:
             body = await answer.read()
             return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
 
@@ -287,6 +283,25 @@ async def test_other_diffs_are_netted_once_a_pair_in_both_directions(scene: Scen
     made = fingerprint(scene.diff_file(1, 3))
     await asyncio.gather(*(scene.diff(1, 3) for _ in range(5)))
     assert fingerprint(scene.diff_file(1, 3)) == made
+
+
+@pytest.mark.parametrize("error", [StoreError("the disk is full"), JobError("it was killed")])
+async def test_a_diff_that_cant_be_made_is_answered_with_the_way_to_the_snapshot(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(renderings, "write_diff", fail)
+        for start, end in ((1, 3), (4, 1)):
+            answer = await scene.diff(start, end, Accept_Encoding="zstd")
+            assert answer.status == 410
+            assert b"take the snapshot" in answer.body
+            assert answer.headers["cache-control"] == "no-store"
+        assert unpacked(await scene.diff(3, 4)) == scene.difference(3, 4), "it is there already"
+        assert unpacked(await scene.target(Accept_Encoding="zstd")) == scene.contents[-1]
+    assert unpacked(await scene.diff(1, 3)) == scene.difference(1, 3)
 
 
 async def test_a_diff_whose_delta_is_not_kept_any_more_is_gone(scene: Scene) -> None:

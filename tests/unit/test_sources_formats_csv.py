@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import io
 
 import pytest
 
 from blocklistd.errors import ParseError
-from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
+from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE, MAX_REREAD
+from blocklistd.sources.formats import csv
 from blocklistd.sources.formats.csv import records
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
 
@@ -67,6 +69,25 @@ def test_quoted_fields_hold_commas_quotes_and_newlines_and_numbers_are_those_of_
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        *(
+            (text, True)
+            for text in ("2026-11-20", "2026-11-20T10:20:30Z", "2026-11-20 10:20", "2026-11-20T10:20:30.5+01:00")
+        ),
+        *((text, False) for text in ("notadate", "2026-13-01", "2026-02-30", "20.11.2026", "1700000000", "2026")),
+        *((text, False) for text in ("2026-11-20T25:00", "2026-11-20 at noon", "2026-W47-5")),
+    ],
+)
+def test_an_attribute_that_should_be_a_date_and_is_none_is_left_out_and_counted(text: str, kept: bool) -> None:
+    for key in ("verified_at", "expires"):
+        options = FormatOptions({"value": "url", key: "date"}, {"type": "url"})
+        (record,) = read(f"url,date\n{A},{text}\n", options)
+        assert isinstance(record, Record)
+        assert (record.attributes, record.dropped) == (({key: text}, 0) if kept else ({}, 1))
+
+
+@pytest.mark.parametrize(
     ("header", "problem"),
     [
         ("link,kind", "no column 'url' .* among its 2"),
@@ -86,6 +107,59 @@ def test_a_header_without_the_value_is_no_list_and_is_not_quoted(header: str, pr
 def test_without_a_configured_value_nothing_can_be_read() -> None:
     with pytest.raises(ParseError, match=r"expected fields\.value"):
         read("url\n", FormatOptions({"type": "kind"}))
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (f"1,{A},story,4711.html,A\n", [Reject(2, "long-row")]),
+        (f"1,{A},B,,\n", [url(2, A)]),
+        (f"1,{A},B, ,\t\n", [url(2, A)]),
+        (f'1,"{A},story",B\n', [url(2, f"{A},story")]),
+        (f"1,{A},B,C\n2,{B},B\n", [Reject(2, "long-row"), url(3, B)]),
+        (f'1,{A},B,"\n"\n2,{B},B\n', [url(2, A), url(4, B)]),
+    ],
+)
+def test_a_row_with_more_cells_than_the_header_is_rejected_since_its_value_may_be_cut(
+    rows: str, expected: list[Record | Reject]
+) -> None:
+    assert read(f"id,url,class\n{rows}") == expected
+
+
+def test_a_header_with_empty_names_is_as_wide_as_its_cells() -> None:
+    assert read(f"url,,\n{A},x,y\n{B},x,y,z\n") == [url(2, A), Reject(3, "long-row")]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", "¦"])
+def test_cells_are_separated_by_the_delimiter_of_the_source(delimiter: str) -> None:
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"}, delimiter=delimiter)
+    body = f'id,url,class\n1,"{A}x;y|z",B\n2,{B}?a,b,\n'.replace(",", delimiter)
+    assert read(body, options)[0] == Record(2, "url", f"{A}x;y|z", {"ref": "1"})
+
+
+def test_columns_stand_for_a_header_row_that_is_not_there() -> None:
+    options = FormatOptions({"value": "url", "ref": "serial"}, {"type": "url"}, columns=("serial", "url"))
+    assert read(f"1,{A}\n\n2,{B},\n3,{B},x\n4\n", options) == [
+        Record(1, "url", A, {"ref": "1"}),
+        Record(3, "url", B, {"ref": "2"}),
+        Reject(4, "long-row"),
+        Reject(5, "short-row"),
+    ]
+    with pytest.raises(ParseError, match="no column 'link'"):
+        read(f"1,{A}\n", FormatOptions({"value": "link"}, {"type": "url"}, columns=("serial", "url")))
+
+
+def test_lines_that_begin_with_the_comment_are_skipped_and_counted_as_lines() -> None:
+    options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"}, comment="#")
+    body = f'# a "list\n  # of URLs\nurl,id\n#,x\n{A},"1\n#2"\n#{A},2\n{B},#3\n# the end'
+    assert read(body, options) == [
+        Record(5, "url", A, {}, dropped=1),
+        Record(8, "url", B, {"ref": "#3"}),
+    ]
+
+
+def test_without_a_comment_every_line_is_a_row() -> None:
+    assert read(f"url\n#{A}\n") == [url(2, f"#{A}")]
 
 
 def test_a_header_alone_is_an_empty_list() -> None:
@@ -190,4 +264,38 @@ def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on() -> None:
         Reject(5, "too-long"),
         Reject(6, "too-long"),
         url(7, A),
+    ]
+
+
+@pytest.mark.parametrize("line", [b'a","\n', b'"\n', b'a,"\n', b'"a"b\n', b'"a,\n'])
+@pytest.mark.parametrize("count", [1_000, 20_000, 80_000])
+def test_quotes_that_do_not_close_are_read_in_work_that_grows_as_the_body_does(
+    monkeypatch: pytest.MonkeyPatch, line: bytes, count: int
+) -> None:
+    asked = 0
+    plain = csv._Feed.__next__
+
+    def counting(feed: csv._Feed) -> str:
+        nonlocal asked
+        asked += 1
+        return plain(feed)
+
+    monkeypatch.setattr(csv._Feed, "__next__", counting)
+    with contextlib.suppress(ParseError):
+        read(b"url\n" + line * count)
+    assert asked <= (csv._REREAD + 2) * count + MAX_REREAD + MAX_LINE
+
+
+def test_too_many_quotes_that_do_not_close_are_no_csv() -> None:
+    with pytest.raises(ParseError, match="quotes that do not close"):
+        read(b"url\n" + b'a","\n' * 32_000)
+
+
+def test_a_few_quotes_that_do_not_close_cost_their_own_rows() -> None:
+    rows = [f"https://{number}.example/" for number in range(10_000)]
+    wrong = set(range(50, 10_000, 400))
+    found = read("url\n" + "".join(f'"{row}\n' if n in wrong else f"{row}\n" for n, row in enumerate(rows)))
+    assert [one.number - 2 for one in found if isinstance(one, Reject)] == sorted(wrong)
+    assert [one.value for one in found if isinstance(one, Record)] == [
+        row for n, row in enumerate(rows) if n not in wrong
     ]

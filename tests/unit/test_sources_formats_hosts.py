@@ -5,10 +5,23 @@ import io
 import pytest
 
 from blocklistd.limits import MAX_LINE
-from blocklistd.sources.formats.hosts import LOCAL_NAMES, records
+from blocklistd.sources.formats.hosts import records
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
 
 OPTIONS = FormatOptions(defaults={"type": "host"})
+LOCAL_NAMES = (
+    *("0.0.0.0", "localhost", "localhost4", "localhost6", "localhost.localdomain", "localhost4.localdomain4"),
+    *(
+        "localhost6.localdomain6",
+        "myhost.localdomain",
+        "myhost.local",
+        "app.localhost",
+        "local",
+        "broadcasthost",
+        "myhost",
+    ),
+    *("ip6-localhost", "ipv6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "com"),
+)
 
 
 def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
@@ -34,9 +47,51 @@ def test_a_comment_begins_anywhere_in_whatever_encoding() -> None:
 
 
 def test_the_machines_own_names_are_no_entries() -> None:
-    own = "".join(f"127.0.0.1 {name}\n" for name in sorted(LOCAL_NAMES))
+    own = "".join(f"127.0.0.1 {name}\n" for name in LOCAL_NAMES)
     body = f"{own}fe80::1%lo0 LOCALHOST\n0.0.0.0 0.0.0.0 a.example\n"
     assert read(body.encode()) == [host(len(LOCAL_NAMES) + 2, "a.example")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"0.0.0.0 a.example ; moved, see b.example",
+        b"0.0.0.0 a.example;b.example",
+        b"0.0.0.0 a.example // dupe of b.example",
+        b"0.0.0.0 a.example //b.example # c.example",
+        b"; a list\n0.0.0.0 a.example",
+        b"// caf\xe9\n0.0.0.0 a.example",
+    ],
+)
+def test_a_semicolon_and_two_slashes_end_a_line_as_a_hash_does(line: bytes) -> None:
+    assert read(line) == [host(line.count(b"\n") + 1, "a.example")]
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ("www. b.example", "not-a-name"),
+        ("b.example lux,example", "character"),
+        ("${server}", "character"),
+        ("b.example $(id).example", "character"),
+        ("b.example *.c.example", "wildcard"),
+        ("b.example 192.0.2.1", "address"),
+        ("http://b.example/", "character"),
+        ("localhost b..example", "empty-label"),
+    ],
+)
+def test_a_line_with_one_field_that_is_no_name_is_refused_as_a_whole(names: str, code: str) -> None:
+    assert read(f"0.0.0.0 {names}\n0.0.0.0 a.example\n".encode()) == [Reject(1, code), host(2, "a.example")]
+
+
+def test_wildcards_are_read_as_domains_where_the_source_says_so() -> None:
+    options = FormatOptions(defaults={"type": "host", "category": "A"}, wildcards=True)
+    assert read(b"0.0.0.0 *.a.example b.example\n0.0.0.0 a.*.example\n0.0.0.0 *.*.a.example\n", options) == [
+        Record(1, "domain", "a.example", {"category": "A"}),
+        Record(1, "host", "b.example", {"category": "A"}),
+        Reject(2, "wildcard"),
+        Reject(3, "wildcard"),
+    ]
 
 
 @pytest.mark.parametrize("line", [b"a.example", b"a.example 0.0.0.0", b"0.0.0 a.example", b"999.0.0.1 a.example"])

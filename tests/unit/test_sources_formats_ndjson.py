@@ -104,6 +104,56 @@ def test_what_is_no_record_is_rejected_and_the_rest_goes_on(line: bytes, code: s
     assert read(line + b"\n" + json.dumps({"url": A}).encode()) == [Reject(1, code), Record(2, "url", A, {})]
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1E+400", "1" + "0" * 400, "0.5e999", "1e-999", "1" * 30])
+def test_a_number_that_a_double_can_not_hold_costs_no_record(number: str) -> None:
+    assert read(f'{{"url":"{A}","score":{number},"x":["1e999",{{"y":{number}}}]}}') == [Record(1, "url", A, {})]
+    assert read(f'{{"url":"{A}","bodies":{number}}}') == [Record(1, "url", A, {}, dropped=1)]
+    assert read(f'{{"url":{number}}}') == [Reject(1, "no-value")]
+
+
+@pytest.mark.parametrize("number", ["01e400", "1e400x", "+1e400", "1e400.5", "-", ".1e400", "1e400 1e400"])
+def test_what_is_no_number_is_none_however_large(number: str) -> None:
+    assert read(f'{{"url":"{A}","score":{number}}}') == [Reject(1, "not-json")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"url":"{A}","url":"{B}"}}',
+        f'{{"url":"{A}","url":"{A}"}}',
+        f'{{"url" : "{A}", "url" : "{B}"}}',
+        f'{{"url":"{A}","\\u0075rl":"{B}"}}',
+        f'{{"url":"{A}","id":1,"id":2}}',
+        f'{{"url":"{A}","x":{{"y":1,"y":2}}}}',
+        f'{{"url":"{A}","x":[{{}},{{"y":1,"z":{{}},"y":2}}]}}',
+        f'{{"url":"{A}","x":"\\u0022:","y":1,"y":2}}',
+        f'{{"url":"{A}","x":"\\":","y":1,"y":2}}',
+        f'{{"url":"{A}","x\\\\":1,"x\\\\":2}}',
+        f'{{"url":"{A}","url"\t:"{B}"}}',
+        f'{{"url":"{A}","score":1e400,"score":2}}',
+        f'{{"url":"{A}","é":1,"\\u00e9":2}}',
+        f'{{"url":"{A}","{{":1,"{{":2}}',
+    ],
+)
+def test_a_record_with_a_key_twice_is_refused_since_nobody_knows_which_value_is_meant(line: str) -> None:
+    assert read(f'{line}\n{{"url":"{B}"}}\n') == [Reject(1, "duplicate-key"), Record(2, "url", B, {})]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"url":"{A}","x":{{"url":1}},"y":[{{"url":2}},{{"url":3}}]}}',
+        f'{{"url":"{A}","x":"\\"url\\":"}}',
+        f'{{"url": "{A}", "x": "\\u0022:", "y": {{}}}}',
+        f'{{"url":"{A}","x":"}}{{","y":["a","a"]}}',
+        f'{{"url":"{A}","URL":"x"}}',
+        f'{{"url":"{A.replace("/", chr(92) + "/")}","x":"\\\\"}}',
+    ],
+)
+def test_what_only_looks_like_a_key_twice_is_a_record(line: str) -> None:
+    assert read(line) == [Record(1, "url", A, {})]
+
+
 @pytest.mark.parametrize(
     ("document", "code"),
     [

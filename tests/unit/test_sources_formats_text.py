@@ -38,6 +38,25 @@ def test_a_byte_order_mark_carriage_returns_and_a_missing_last_newline_are_no_pa
     ]
 
 
+def test_a_comment_of_another_beginning_is_skipped_where_the_source_says_so() -> None:
+    options = FormatOptions(defaults={"type": "url"}, comment="//")
+    assert read(b"// a list\n #x\n  //y\nhttps://a.example/\n", options) == [
+        Record(2, "url", "#x", {}),
+        Record(4, "url", "https://a.example/", {}),
+    ]
+
+
+def test_wildcards_are_read_as_domains_where_the_source_says_so() -> None:
+    body = b"*.a.example\nb.example\na.*.example\n*\n"
+    assert read(body, FormatOptions(defaults={"type": "host"}, wildcards=True)) == [
+        Record(1, "domain", "a.example", {}),
+        Record(2, "host", "b.example", {}),
+        Record(3, "host", "a.*.example", {}),
+        Record(4, "host", "*", {}),
+    ]
+    assert read(body[:12], FormatOptions(defaults={"type": "host"})) == [Record(1, "host", "*.a.example", {})]
+
+
 def test_an_empty_body_has_no_records() -> None:
     assert read(b"") == []
     assert read(b"\xef\xbb\xbf\n") == []
@@ -79,6 +98,51 @@ def test_a_body_without_an_end_is_read_as_a_stream() -> None:
 def test_a_page_instead_of_a_list_is_an_error_and_no_list(format: str, body: bytes) -> None:
     with pytest.raises(ParseError, match=f"HTML or XML, not a list in the format {format}; is the URL right"):
         opening(body, format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("https://a.example/\n".encode(coding) for coding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")),
+        "\ufeff# é".encode("utf-16-be"),
+    ],
+)
+def test_utf_16_is_named(format: str, body: bytes) -> None:
+    with pytest.raises(ParseError, match=f"this is UTF-16, not a list in the format {format}: expected UTF-8"):
+        opening(body, format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"https://a.example/x\rhttps://b.example/y\r",
+        b"\xef\xbb\xbf\r\ra\rb",
+        b'{"url":"https://a.example/"}\r{"url":"https://b.example/"}\r\n',
+    ],
+)
+def test_lines_that_end_in_carriage_returns_alone_are_named(format: str, body: bytes) -> None:
+    with pytest.raises(ParseError, match="lines end in CR alone"):
+        opening(body, format)
+
+
+@pytest.mark.parametrize("body", [b"https://a.example/\r\n", b"https://a.example/\r", b"a\rb\nc\n", b"\r\r\n", b""])
+def test_other_carriage_returns_are_left_to_the_format(body: bytes) -> None:
+    assert opening(body, "text") == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"[\n{}\n", b' [{"url":"https://a.example/"},\n{"url":"https://b.example/"}]\n', b"[\r\n{}\n]"]
+)
+def test_one_json_array_is_no_ndjson(body: bytes) -> None:
+    with pytest.raises(ParseError, match="one JSON array over many lines"):
+        opening(body, "ndjson")
+    assert opening(body, "text") == 0
+
+
+def test_arrays_that_are_a_line_each_are_ndjson() -> None:
+    assert opening(b'["https://a.example/"]\r\n["https://b.example/"]\n', "ndjson") == 0
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,17 @@ import io
 import random
 from collections import Counter
 from collections.abc import Iterator
+from functools import partialmethod
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocklistd.errors import ParseError
 from blocklistd.kinds import KINDS
 from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
-from blocklistd.sources.intake.canonical import Canonical, canonicalise, line_of
+from blocklistd.sources.intake.canonical import Canonical, Notes, Room, canonicalise, line_of
 
 A = "https://a.example/"
 
@@ -84,14 +86,14 @@ def test_of_several_lines_of_an_entry_the_smallest_is_kept_and_the_others_counte
     assert canonical.records == 5
 
 
-def test_values_that_begin_with_another_or_hold_quotes_are_entries_of_their_own() -> None:
-    values = ["a", "a-b", 'a"', 'a",', 'a","ref', "a'", "a.example", "a!b", "aa"]
-    plain = [Record(1, "host", f"{value}.example", {}) for value in values]
-    attributed = [Record(1, "host", f"{value}.example", {"ref": "1"}) for value in values]
+def test_values_that_begin_with_another_are_entries_of_their_own() -> None:
+    values = [f"{A}{rest}" for rest in ("a", "a-b", "a%22", "a%22,", "a',", "a'", "a.b", "a!b", "aa", "")]
+    plain = [url(value) for value in values]
+    attributed = [url(value, ref="1") for value in values]
     lines, canonical = made(*plain, *attributed)
     assert canonical.entries == len(values)
     assert duplicates(canonical) == len(values)
-    assert sorted(Entry.from_line(line).value for line in lines) == sorted(f"{value}.example" for value in values)
+    assert sorted(Entry.from_line(line).value for line in lines) == sorted(values)
     assert all(Entry.from_line(line).attributes == {"ref": "1"} for line in lines)
 
 
@@ -172,3 +174,48 @@ def test_an_error_of_the_body_is_passed_on() -> None:
 
     with pytest.raises(Broken):
         canonicalise(records(), io.BytesIO())
+
+
+# -- bounds: before what they bound is built -----------------------------------------------------------------------
+
+
+def test_doubled_lines_are_noted_within_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blocklistd.sources.intake.canonical.MAX_NOTES", 1200)
+    few = [url(f"https://{number}.example/") for number in range(10)]
+    _, canonical = made(*few, *few)
+    assert canonical.notes.multiples is not None
+    assert len(canonical.notes.multiples) == 20
+    assert canonical.notes.to_bytes()
+    many = [url(f"https://{number}.example/", category=category) for number in range(40) for category in "AB"]
+    lines, canonical = made(*many)
+    assert canonical.notes.multiples is None, "they are not even collected"
+    assert canonical.notes.to_bytes() == b""
+    assert (len(lines), canonical.records, canonical.entries) == (40, 80, 40)
+
+
+def test_notes_of_many_rejects_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blocklistd.sources.intake.canonical.MAX_NOTES", 1000)
+    monkeypatch.setattr("blocklistd.sources.intake.canonical.orjson", None)
+    assert Notes([], [(number, "not-utf8") for number in range(1000)]).to_bytes() == b""
+
+
+def test_more_records_than_memory_can_hold_are_refused_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "__init__", partialmethod(Room.__init__, bytes=1 << 20))
+    read = 0
+
+    def records() -> Iterator[Record]:
+        nonlocal read
+        for number in range(1_000_000):
+            read += 1
+            yield url(f"https://{number}.example/")
+
+    with pytest.raises(ParseError, match="bytes of memory"):
+        canonicalise(records(), io.BytesIO())
+    assert read < 20_000
+
+
+def test_more_rejects_than_can_be_held_are_refused_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "__init__", partialmethod(Room.__init__, rejects=10))
+    made(*[Reject(number, "not-utf8") for number in range(10)])
+    with pytest.raises(ParseError, match="can't be read"):
+        made(*[Reject(number, "not-utf8") for number in range(10)], Record(11, "host", "*.a.example", {}))

@@ -168,3 +168,12 @@ def test_the_first_bytes_tell(head: bytes, encoding: str) -> None:
 @given(st.text(max_size=4))
 def test_no_text_is_taken_for_a_packed_file(text: str) -> None:
     assert sniff(text.encode()[:4]) == "identity" or text.startswith("\x1f")
+
+
+@packed
+def test_a_body_of_countless_streams_is_refused(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    """Each of them costs what a thousand bytes do, and is a few bytes long."""
+    monkeypatch.setattr("blocklistd.sources.intake.decode.MAX_STREAMS", 10)
+    assert decoded(PACK[encoding](b"a") * 10, encoding) == b"a" * 10
+    with pytest.raises(ParseError, match="more than 10 "):
+        decoded(PACK[encoding](b"a") * 11, encoding)

@@ -6,6 +6,7 @@ import base64
 import io
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import minisign
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 
 from blocklistd.errors import StaleError, VerifyError
 from blocklistd.model import Sha256
-from blocklistd.sources.proofs.minisign import verify_minisign
-from blocklistd.sources.proofs.proof import Proven, check_replay
+from blocklistd.sources.proofs.minisign import public_key, verify_minisign
+from blocklistd.sources.proofs.proof import Proven, check_replay, check_time
 from tests.peers import peer
 
 BODY = b"one.example\ntwo.example\n"
@@ -77,6 +78,59 @@ def test_minisigns_own_comment_has_a_time(minisign_tool: Callable[..., bytes], t
     assert proof.signed_at > 1700000000
 
 
+def _with_lines(text: bytes, change: Callable[[list[bytes]], list[bytes]], end: bytes = b"\n") -> bytes:
+    return end.join(change(text.splitlines())) + end
+
+
+SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
+    "blank line at the end": lambda text: text + b"\n",
+    "more lines": lambda text: text + b"more\nand more",
+    "no end of the last line": lambda text: text.rstrip(b"\n"),
+    "CRLF": lambda text: _with_lines(text, list, b"\r\n"),
+    "first comment not UTF-8": lambda text: _with_lines(
+        text, lambda lines: [b"untrusted comment: caf\xe9 \x0b\r.", *lines[1:]]
+    ),
+}
+"""Of a signature and of a public key."""
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_signatures_and_keys_that_minisign_takes_are_taken(
+    minisign_tool: Callable[..., bytes], tmp_path: Path, spelling: str
+) -> None:
+    spell = SPELLINGS[spelling]
+    (tmp_path / "as-spelt").write_bytes(signature := spell(minisign_tool(BODY)))
+    (tmp_path / "spelt.pub").write_bytes(key := spell((tmp_path / "key.pub").read_bytes()))
+    check = [peer("minisign", "minisign"), "-V", "-p", "spelt.pub", "-m", "body", "-x", "as-spelt"]
+    subprocess.run(check, cwd=tmp_path, check=True, capture_output=True)
+    assert verify_minisign(io.BytesIO(BODY), signature, minisign.PublicKey.from_base64(public_key(key))).signature
+
+
+def test_a_trusted_comment_is_any_bytes(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
+    signature = minisign_tool(BODY, "-t", b"timestamp:1700000000\tcaf\xe9".decode(errors="surrogateescape"))
+    key = minisign.PublicKey.from_file(tmp_path / "key.pub")
+    assert b"\xe9" in signature
+    assert verify_minisign(io.BytesIO(BODY), signature, key).signed_at == 1700000000
+    with pytest.raises(VerifyError, match="trusted comment"):
+        verify_minisign(io.BytesIO(BODY), signature.replace(b"\xe9", b"\xe8"), key)
+
+
+@pytest.mark.parametrize("first", [b"", b"minisign public key\n", b"\n", b"\xef\xbb\xbfuntrusted comment: \xff\n"])
+def test_a_public_key_is_its_line_of_base64_whatever_stands_above_it(first: bytes) -> None:
+    line = KEYS.public_key.to_base64()
+    assert public_key(first + line) == public_key(first + line + b"\r\n\n") == line.decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"untrusted comment: key\n", b"RWQ=", b"a\nb\n" + KEYS.public_key.to_base64()],
+    ids=["nothing", "a comment alone", "cut short", "on the third line"],
+)
+def test_what_is_no_public_key_is_told_what_is_missing(text: bytes) -> None:
+    with pytest.raises(VerifyError, match=r"two lines of a \.pub file, or its second line alone"):
+        public_key(text)
+
+
 def test_key_ids_are_written_as_minisign_writes_them(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
     signature = minisign_tool(BODY)
     written = (tmp_path / "key.pub").read_text().splitlines()[0].rpartition(" ")[2]
@@ -121,9 +175,7 @@ def test_a_prehashed_signature_is_not_one_of_the_body_itself() -> None:
         b"",
         b"<!DOCTYPE html>\n<title>404</title>\n",
         signed()[:-40],
-        signed() + b"\n",
         signed().replace(b"untrusted comment: ", b""),
-        signed().replace(b"trusted comment: timestamp", b"trusted comment: \xff"),
         b"\n".join([*signed().splitlines()[:3], b"!!!!"]),
         b"\n".join([signed().splitlines()[0], base64.b64encode(b"XX" + bytes(72)), *signed().splitlines()[2:]]),
     ],
@@ -160,6 +212,19 @@ def test_no_error_holds_the_bodys_text() -> None:
 
 
 # -- what a proof is remembered by ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ahead", "is_refused"), [(-10, False), (3600, False), (3601, True), (10**11 - 1, True)])
+def test_a_signature_from_the_future_is_refused(ahead: int, is_refused: bool) -> None:
+    now = datetime.fromtimestamp(1_700_000_000, UTC)
+    proof = Proven(Sha256("0" * 64), 1_700_000_000 + ahead if ahead < 10**10 else ahead)
+    if not is_refused:
+        check_time(proof, now, timedelta(hours=1))
+        return
+    with pytest.raises(VerifyError, match="max_future") as error:
+        check_time(proof, now, timedelta(hours=1))
+    assert not isinstance(error.value, StaleError), "it is fetched once more"
+    check_time(Proven(Sha256("0" * 64), None), now, timedelta())
 
 
 @pytest.mark.parametrize(

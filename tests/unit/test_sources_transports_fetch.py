@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import errno
 import gzip
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from cryptography.x509.oid import NameOID
 
 from blocklistd.errors import FetchError, StoreError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.limits import CHUNK, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
+from blocklistd.limits import CHUNK, MAX_INTERIM, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import Fetched, NotModified, Validators
 from blocklistd.sources.proofs.minisign import verify_minisign
 from blocklistd.sources.proofs.proof import Proven
@@ -103,8 +105,11 @@ async def raw_server(answer: bytes) -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
-        await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -250,13 +255,14 @@ async def test_a_cancelled_pull_leaves_nothing_behind_in_a_thread(
 
 
 async def test_the_timeout_is_for_the_signature_too(folder: Path) -> None:
-    done = asyncio.Event()
+    done, asked = asyncio.Event(), []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
-        await reader.readuntil(b"\r\n\r\n")
-        await done.wait()
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(asked) == 1:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+        else:
+            await done.wait()
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
@@ -285,8 +291,10 @@ async def test_a_chunked_body_that_was_cut_short_is_refused(folder: Path) -> Non
 
 
 async def test_only_a_signature_tells_where_a_body_without_a_length_ends(folder: Path) -> None:
-    async with raw_server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nabc") as url:
-        await refused(request(url, signature=None), folder, "no length and not chunked")
+    for length in (b"", b"Content-Length: 3\r\n"):
+        head = b"HTTP/1.1 200 OK\r\n" + length + b"Transfer-Encoding: identity\r\n"
+        async with raw_server(head + b"\r\nabc") as url:
+            await refused(request(url, signature=None), folder, "no length and not chunked|not an HTTP answer")
     async with raw_server(b"HTTP/1.1 200 OK\r\n\r\nabc") as url:
         await refused(request(url, signature=None), folder, "no length and not chunked")
         assert (await fetched(request(url), folder)).length == 3
@@ -326,6 +334,23 @@ async def test_what_is_no_answer(folder: Path, answer: bytes, match: str) -> Non
         assert "secret" not in await refused(request(url), folder, match)
 
 
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+async def test_a_few_interim_answers_are_taken_and_endless_ones_refused(folder: Path, status: bytes) -> None:
+    """None of them gives way to another task: without end, they starve everything else that the loop does."""
+    interim, final = b"HTTP/1.1 " + status + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na\n"
+    async with raw_server(interim * MAX_INTERIM + final) as url:
+        assert (await fetched(request(url, signature=None), folder)).length == 2
+        left(folder)[0].unlink()
+    for answer in (interim * (MAX_INTERIM + 1) + final, interim * 100_000):
+        async with raw_server(answer) as url:
+            await refused(request(url, signature=None), folder, "interim answers")
+
+
+async def test_what_comes_after_an_answer_is_not_read(hotline: HotlineSimulator, folder: Path) -> None:
+    await fetched(request(hotline.url), folder)
+    assert [seen.headers.get("connection") for seen in hotline.requests] == ["close", "close"]
+
+
 async def test_nobody_listens(folder: Path) -> None:
     async with raw_server(b"") as url:
         pass
@@ -345,6 +370,36 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_names")
 async def test_a_name_that_does_not_resolve(folder: Path) -> None:
     await refused(request("https://hotline.invalid/list"), folder, "its name does not resolve")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: notchunked\r\nContent-Length: 4",
+        b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Transfer-Encoding: chunked, xchunked",
+    ],
+)
+async def test_only_a_transfer_coding_that_is_chunked_frames_a_body(folder: Path, head: bytes) -> None:
+    """Whatever else ends in these letters says nothing of where the body ends: what arrived may be cut."""
+    async with raw_server(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n4\r\na.ex\r\n0\r\n\r\n") as url:
+        for signature in (None, MINISIG):
+            await refused(request(url, signature=signature), folder, "transfer coding|not an HTTP answer")
+
+
+async def test_http_1_0_knows_no_chunks(folder: Path) -> None:
+    async with raw_server(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na.ex\r\n0\r\n\r\n") as url:
+        await refused(request(url, signature=None), folder, "no length and not chunked|not an HTTP answer")
+
+
+@pytest.mark.parametrize(
+    "rest", [b"", b"4\r\na.ex\r\n", b"4\r\na.ex\r\n0\r\n", b"ff\r\na.ex", b"4;x=" + b"y" * 20000 + b"\r\n"]
+)
+async def test_chunks_that_do_not_end_are_a_cut_body(folder: Path, rest: bytes) -> None:
+    async with raw_server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + rest) as url:
+        await refused(request(url, signature=None), folder, "cut short|not an HTTP answer|connection")
 
 
 # -- the disk ------------------------------------------------------------------------------------------------------
@@ -414,6 +469,27 @@ async def test_a_date_is_not_sent_to_where_a_redirect_leads(hotline: HotlineSimu
 async def test_redirects_that_are_not_followed(folder: Path, location: bytes, match: str) -> None:
     async with raw_server(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n") as url:
         assert "secret" not in await refused(request(url), folder, match)
+
+
+async def redirected(folder: Path, location: bytes, hosts: frozenset[str] = frozenset()) -> str:
+    async with raw_server(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n") as url:
+        with pytest.raises(FetchError) as error:
+            await fetch(request(url, redirects=hosts), folder)
+        return str(error.value)
+
+
+@pytest.mark.usefixtures("no_names")
+async def test_a_redirect_leads_to_the_same_host_or_to_one_that_is_named(folder: Path) -> None:
+    """An open redirect of a hotline would let anybody answer for it."""
+    elsewhere = b"http://localhost:1/list"
+    assert "redirects to another host" in await redirected(folder, elsewhere)
+    assert "redirects to another host" in await redirected(folder, elsewhere, frozenset({"other.example"}))
+    assert "redirects to another host" in await redirected(folder, b"//localhost:1/list")
+    named = frozenset({"localhost"})
+    for location in (elsewhere, b"http://LOCALHOST:1/list", b"//localhost:1/list"):
+        assert "its name does not resolve" in await redirected(folder, location, named)
+    assert "Connection refused" in await redirected(folder, b"http://127.0.0.1:1/list"), "the same, another port"
+    assert "redirects from http to something else" in await redirected(folder, b"https://127.0.0.1:1/list")
 
 
 async def test_redirects_are_counted(folder: Path) -> None:
@@ -603,6 +679,29 @@ async def test_the_newest_of_a_drop_folder_is_taken(folder: Path, drops: Path) -
     drop(drops / "50% #1?.csv.minisig", b"of new", 4000)
     newest = await fetched(again, folder)
     assert (newest.body.read_bytes(), newest.signature) == (b"new", b"of new")
+
+
+@pytest.mark.parametrize(
+    "ending", [".part", ".partial", ".filepart", ".crdownload", ".tmp", ".swp", ".bak", "~", ".minisig", ".FilePart"]
+)
+async def test_half_an_upload_and_a_backup_are_never_the_list(folder: Path, drops: Path, ending: str) -> None:
+    drop(drops / f"list.txt{ending}", b"half", 2000)
+    drop(drops / f".list.txt.{ending.strip('.')}", b"half", 2000)
+    await refused(request(drops.as_uri(), signature=None), folder, r"no file in this drop folder: .*\.bak")
+    drop(drops / "list.txt", b"whole", 1000)
+    for pattern in ("*", "list*"):
+        found = await fetched(request(drops.as_uri(), signature=None, pattern=pattern), folder)
+        assert found.body.read_bytes() == b"whole"
+
+
+async def test_only_files_that_match_the_pattern_are_the_list(folder: Path, drops: Path) -> None:
+    for name, mtime in [("list-1.csv", 1000), ("list-2.csv", 2000), ("README.md", 3000), ("list-3.CSV", 3000)]:
+        drop(drops / name, name.encode(), mtime)
+    asked = request(drops.as_uri(), signature=None, pattern="list-?.csv")
+    found = await fetched(asked, folder)
+    assert found.body.read_bytes() == b"list-2.csv"
+    found.body.unlink()
+    await refused(replace(asked, pattern="*.txt"), folder, r"expected one whose name matches `pattern` \(\*\.txt\)")
 
 
 async def test_files_that_are_not_taken(folder: Path, drops: Path, tmp_path: Path) -> None:

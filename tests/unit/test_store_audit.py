@@ -118,6 +118,26 @@ def test_an_audit_that_was_cut_off_does_not_grow_over_the_cut(
     assert wrong(database) == "line 5 was written anew: the head file has another hash for it"
 
 
+def test_an_audit_that_was_left_begins_anew(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    act(database, 5)
+    kept = database.head_file.read()
+    tamper(database, "DELETE FROM audit WHERE number > 3")
+    with database.write() as connection:
+        detail = audit.leave(connection, kept)
+        audit.append(connection, ALICE, "1000", now=NOW, detail=detail)
+    assert detail == {"audit_left": 5}
+    assert wrong(database) is None
+    act(database, 1)
+    assert wrong(database) is None
+    assert caplog.text == ""
+    with database.write() as connection:
+        assert audit.leave(connection, database.head_file.read()) == {}, "nothing is lost"
+    database.head_file.path.write_text(f"{'9'.zfill(20)} {'ab' * 32}\n")
+    assert wrong(database) is not None, "another head was not left"
+    act(database, 1)
+    assert "does not continue" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("harm", "found"),
     [

@@ -57,7 +57,7 @@ def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> Non
 
 def test_what_is_no_database_of_ours(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"something else altogether" * 100)
-    with pytest.raises(StoreError, match="no database"):
+    with pytest.raises(StoreError, match="expected an undamaged database of blocklistd"):
         Database(tmp_path / "db").migrate()
 
 

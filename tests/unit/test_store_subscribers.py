@@ -81,3 +81,26 @@ def test_a_prefix_for_many_has_to_be_meant(versions: Versions, prefix: str) -> N
     register("isp", prefix=prefix, wide=True)
     for number, narrow in enumerate(("192.0.2.0/24", "2001:db8::/48", "192.0.2.1", "::ffff:192.0.2.0/120")):
         register(f"narrow-{number}", prefix=narrow)
+
+
+def test_the_id_of_a_revoked_subscriber_can_be_given_anew_and_nothing_of_the_old_one_is_left(
+    versions: Versions,
+) -> None:
+    add(versions, "isp")
+    with pytest.raises(
+        SubscriberError, match="exists already: choose another id, or `blocklistd subscriber revoke isp`"
+    ):
+        add(versions, "isp")
+    with versions.database.read() as connection:
+        (old,) = subscribers.load(connection)
+    with versions.database.write() as connection:
+        subscribers.revoke(connection, "isp", now=NOW, revoked_by="alice")
+    with versions.database.write() as connection:
+        wish = Wish("isp", (), ("rpz.example",))
+        subscribers.add(connection, wish, lists=[LIST], zones=["rpz.example"], now=NOW, created_by="bob")
+    with versions.database.read() as connection:
+        ((token, new),) = subscribers.load(connection).items()
+    assert token != old
+    assert (new.lists, new.zones) == (frozenset(), frozenset({"rpz.example"}))
+    assert (new.revoked, new.created_by) == (None, "bob")
+    assert len(new.keys) == 1

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from blocklistd.daemon.commands import audit, candidate, keys, lists, source, status, subscriber
+from blocklistd.daemon.commands import audit, candidate, keys, lists, source, state, status, subscriber
 from blocklistd.daemon.commands.command import Command
 
 COMMANDS: Final[Mapping[str, Command]] = {
     command.name: command
-    for group in (status, source, candidate, lists, subscriber, keys, audit)
+    for group in (status, source, candidate, lists, subscriber, state, keys, audit)
     for command in group.COMMANDS
 }
 """By name, in the order in which they are documented."""

@@ -17,7 +17,7 @@ from blocklistd.daemon.commands.command import (
     free_text,
     word,
 )
-from blocklistd.daemon.commands.text import table
+from blocklistd.daemon.commands.text import since, table
 
 CANDIDATE: Final = Argument("candidate", metavar="ID", read=word)
 WHY: Final = Argument(
@@ -27,9 +27,15 @@ WHY: Final = Argument(
 
 def _list(held: Document, values: Values) -> None:
     table(
-        ("CANDIDATE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
-        [(c["id"], c["list"], c["source"], c["created"], c["added"], c["removed"], _because(c)) for c in held],
+        ("CANDIDATE", "AGE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
+        [_line(one) for one in held],
+        least=("CREATED", "SOURCE", "AGE"),
     )
+
+
+def _line(one: dict[str, Any]) -> tuple[object, ...]:
+    counts = one["added"], one["removed"]
+    return one["id"], since(one["created"]), one["list"], one["source"], one["created"], *counts, _because(one)
 
 
 def _because(candidate: dict[str, Any]) -> str:
@@ -42,10 +48,18 @@ def _show(one: Document, values: Values) -> None:
     rows = [(key, one[key]) for key in plain if one[key] is not None]
     rows += [("held by", f"{r['guard']}: found {r['found']}, limit {r['limit']}") for r in one["reasons"]]
     rows += [("withheld", f"{rule}: {count}") for rule, count in one["withheld"].items()]
-    rows += [("under", f".{suffix.removeprefix('.')}: {count}") for suffix, count in one["suffixes"].items()]
+    rows += [(f"under .{suffix.removeprefix('.')}", _moved(count)) for suffix, count in one["suffixes"].items()]
     for decision in one["decisions"]:
         rows.append(("approved" if decision["approve"] else "rejected", f"{decision['user']} {decision['time']}"))
-    table(("", ""), rows)
+    table(("", ""), rows, coloured=("",))
+
+
+def _moved(count: int | dict[str, int]) -> str:
+    """The counts of one label. A candidate of version 0.2 has their sum alone."""
+    if isinstance(count, int):
+        return str(count)
+    changed = f", {count['changed']} changed" if count.get("changed") else ""
+    return f"+{count['added']} -{count['removed']}{changed}"
 
 
 def _approved(done: Document, values: Values) -> None:
@@ -75,7 +89,7 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate show",
-        "Which guard, which figures, what would change by last label, and who decided what.",
+        "Which guard, which figures, what would be added and removed by last label, and who decided what.",
         OPERATOR,
         lambda daemon, call: daemon.candidates.show(call["candidate"]),
         _show,

@@ -24,6 +24,10 @@ Document = Any
 Values = Mapping[str, Any]
 """A command's arguments by their names."""
 
+CALL: Final = "Blocklistd-Call"
+"""The header in which a caller names its call, so that it can ask at STAGE which station that is at."""
+STAGE: Final = "/stage"
+
 Roles = frozenset[str]
 """Roles of `control.operators`, any of which allows a command. Empty: everybody may give it."""
 ANYBODY: Final[Roles] = frozenset()

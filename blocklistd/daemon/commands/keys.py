@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
-from blocklistd.daemon.commands.command import ADMIN, Command, Document, Values
+import click
+
+from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Values, yes_or_no
 from blocklistd.daemon.commands.text import table
 
 
 def _show(keys: Document, values: Values) -> None:
+    if values["root"]:  # as TUF writes it: byte for byte the file that `keys init` made
+        click.echo(json.dumps(keys, separators=(",", ":"), sort_keys=True), nl=False)
+        return
     table(("", ""), [(f"{role} {name}", value) for role, parts in keys.items() for name, value in parts.items()])
 
 
 COMMANDS: Final = (
     Command(
         "keys show",
-        "The root's version and expiry, and the online key's id.",
+        "The root's version and expiry, and the online key's id; with --root, root.json itself.",
         ADMIN,
-        lambda daemon, call: daemon.keys.show(),
+        lambda daemon, call: daemon.keys.root() if call["root"] else daemon.keys.show(),
         _show,
+        (
+            Argument(
+                "root",
+                "Print root.json, from which subscribers start.",
+                "--root",
+                read=yes_or_no,
+                flag=True,
+                default=False,
+            ),
+        ),
     ),
 )

@@ -17,6 +17,7 @@ def _versions(made: Document, values: Values) -> None:
     table(
         ("VERSION", "TIME", "ENTRIES", "ADDED", "REMOVED", "RELEASED BY"),
         [(v["version"], v["time"], v["entries"], v["added"], v["removed"], v["released_by"]) for v in made],
+        least=("ENTRIES",),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Ending, Values, word
-from blocklistd.daemon.commands.text import age, table
+from blocklistd.daemon.commands.text import age, counted, table, took, until
 
 SOURCE: Final = Argument("source", metavar="ID", read=word)
 EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
@@ -15,27 +15,49 @@ EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
 
 def _list(sources: Document, values: Values) -> None:
     table(
-        ("SOURCE", "OUTCOME", "ACCEPTED", "ENTRIES", "REJECTED", "REASON"),
-        [
-            (name, s["outcome"], age(s["age"]), s["entries"], sum(s["rejected"].values()), s["reason"])
-            for name, s in sources.items()
-        ],
+        ("SOURCE", "OUTCOME", "ACCEPTED", "NEXT", "ENTRIES", "REJECTED", "REASON"),
+        [_line(name, one) for name, one in sources.items()],
+        least=("NEXT", "REJECTED", "ENTRIES"),
+        coloured=("OUTCOME", "ACCEPTED"),
     )
 
 
+def _line(name: str, one: dict[str, Any]) -> tuple[object, ...]:
+    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "")
+    return name, one["outcome"], accepted, until(one.get("next_in")), one["entries"], _rejected(one), one["reason"]
+
+
+def _rejected(source: Document) -> int:
+    """The number of rejected records, without those that are withheld."""
+    return sum(count for reason, count in source["rejected"].items() if reason not in source["withheld"])
+
+
 def _show(source: Document, values: Values) -> None:
-    history = source.pop("history")
-    table(("", ""), [(key, value) for key, value in source.items() if value not in (None, {})])
+    hidden = ("history", "lists", "next_in")
+    plain = {key: value for key, value in source.items() if key not in hidden and value not in (None, {})}
+    plain["age"] = age(source["age"])
+    if due := source.get("next_pull"):
+        plain["next_pull"] = f"{due} ({until(source['next_in'])})"
+    rows = [(key.replace("_", " "), value) for key, value in plain.items()]
+    rows += [(f"withheld from {name}", counted(one["withheld"])) for name, one in source.get("lists", {}).items()]
+    table(("", ""), rows, coloured=("",))
     click.echo()
     table(
-        ("TIME", "SECONDS", "OUTCOME", "RECORDS", "REASON"),
-        [(p["time"], p["seconds"], p["outcome"], p["records"], p["reason"]) for p in history],
+        ("TIME", "TOOK", "OUTCOME", "RECORDS", "REASON"),
+        [(p["time"], took(p["seconds"]), p["outcome"], p["records"], p["reason"]) for p in source["history"]],
+        least=("TOOK", "RECORDS"),
+        coloured=("OUTCOME",),
     )
 
 
 def _pulled(done: Document, values: Values) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in done["versions"].items())
     click.echo(f"{done['source']}: {done['outcome']} ({versions})")
+    if done.get("records") is not None:
+        click.echo(f"records {done['records']}, entries {done['entries']}, rejected {counted(done['rejected'])}")
+    for name, rules in done.get("withheld", {}).items():
+        if rules:
+            click.echo(f"withheld from {name}: {counted(rules)}")
 
 
 def _pull_ending(done: Document, values: Values) -> Ending | None:

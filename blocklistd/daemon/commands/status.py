@@ -7,51 +7,69 @@ from typing import Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Command, Document, Values
-from blocklistd.daemon.commands.text import age, serial, table
+from blocklistd.daemon.commands.text import age, counted, serial, since, table, until
 
 
 def _show(status: Document, values: Values) -> None:
     table(
-        ("LIST", "VERSION", "ENTRIES", "PUBLISHED"),
-        [(name, one["version"], one["entries"], one["published"]) for name, one in status["lists"].items()],
+        ("LIST", "VERSION", "ENTRIES", "PUBLISHED", "WITHHELD"),
+        [
+            (name, one["version"], one["entries"], one["published"], counted(one.get("withheld", {})))
+            for name, one in status["lists"].items()
+        ],
+        least=("ENTRIES",),
     )
     if status["zones"]:
         click.echo()
         table(
             ("ZONE", "SERIAL", "RECORDS", "COVERED", "OMITTED"),
             [(n, z["serial"], z["records"], z["covered"], z["omitted"]) for n, z in status["zones"].items()],
+            least=("COVERED", "RECORDS"),
         )
     click.echo()
     table(
-        ("SOURCE", "OUTCOME", "ACCEPTED", "VERIFY", "REASON"),
+        ("SOURCE", "OUTCOME", "ACCEPTED", "NEXT", "VERIFY", "REASON"),
         [_source(name, one) for name, one in status["sources"].items()],
+        least=("VERIFY", "NEXT"),
+        coloured=("OUTCOME", "ACCEPTED", "VERIFY"),
     )
     if status["candidates"]:
         click.echo()
         table(
-            ("HELD", "LIST", "ADDED", "REMOVED", "BECAUSE"),
-            [
-                (one["id"], one["list"], one["added"], one["removed"], "; ".join(r["guard"] for r in one["reasons"]))
-                for one in status["candidates"]
-            ],
+            ("HELD", "AGE", "LIST", "ADDED", "REMOVED", "BECAUSE"),
+            [_held(one) for one in status["candidates"]],
+            least=("AGE",),
+            coloured=("HELD",),
         )
     if status["subscribers"]:
         click.echo()
         table(
-            ("SUBSCRIBER", "LISTS", "ZONES", "REVOKED"),
+            ("SUBSCRIBER", "REVOKED", "SEEN", "LISTS", "ZONES"),
             [
-                (name, " ".join(one["lists"]), _zones(one), one["revoked"])
+                (name, one["revoked"], _seen(one), " ".join(one["lists"]), _zones(one))
                 for name, one in status["subscribers"].items()
             ],
+            least=("SEEN",),
+            folded=("LISTS",),
+            coloured=("ZONES",),
         )
     for alarm in status.get("alarms", ()):
         click.secho(f"\n{alarm}", fg="red", err=True)
 
 
+def _held(one: dict[str, Any]) -> tuple[object, ...]:
+    because = "; ".join(reason["guard"] for reason in one["reasons"])
+    return one["id"], since(one["created"]), one["list"], one["added"], one["removed"], because
+
+
 def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
-    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "")
+    accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "") + (" FROZEN" if one["frozen"] else "")
     verify = one["verify"] + (", quarantine" if one["quarantine"] else "")
-    return name, one["outcome"], accepted, verify, one["reason"]
+    return name, one["outcome"], accepted, until(one.get("next_in")), verify, one["reason"]
+
+
+def _seen(subscriber: dict[str, Any]) -> str:
+    return since(subscriber["seen"]) if subscriber.get("seen") else ""
 
 
 def _zones(subscriber: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -12,40 +14,94 @@ from blocklistd.daemon.commands.command import (
     Argument,
     Command,
     Document,
+    Ending,
     Values,
-    choice,
     word,
     yes_or_no,
 )
 from blocklistd.daemon.commands.text import age, serial, table
+from blocklistd.errors import RefusedError
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
 
+SOFTWARE: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
+"""Programs whose configuration is printed (daemon/resolvers.py), each with the version that it was tested with."""
+_COMMENT: Final = {"bind": "//", "powerdns": "--"}
+
+
+def _software(value: object) -> str:
+    """Reads NAME or NAME:VERSION. Raises RefusedError."""
+    name, colon, version = word(value).partition(":")
+    if name not in SOFTWARE or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
+        raise RefusedError(f"expected one of {', '.join(SOFTWARE)}, or with a version, like bind:9.18")
+    return str(value)
+
+
+def _check_software(values: Values) -> Ending | None:
+    """Refuses an option --software that does not fit the others, before the subscriber is registered."""
+    software = values["software"]
+    if software and not values["zones"]:
+        return Ending(2, "--software is for zones: expected a --zone as well")
+    if software and software.startswith("unbound") and not values["address"]:
+        return Ending(2, "Unbound can't sign: expected its address with --address as well")
+    return None
+
+
 def _added(done: Document, values: Values) -> None:
-    lists, tsig = values["lists"], done["tsig"]
-    click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
-    if lists:
-        url = done["url"]
-        click.echo(
-            f"With it in the file `token`, and root.json:\n\n"
-            f"  printf 'Authorization: Bearer %s' \"$(cat token)\" | curl -s -H @- {url}/v1/lists/{lists[0]}\n"
-            f"  blocklistd sync {url} {lists[0]} --root root.json --token-file token --dir DIR"
-        )
+    """Prints what the subscriber needs: its token for lists; for zones its key, or the address that it is known by, and
+    the configuration of its program."""
+    if values["lists"]:
+        _show_lists(done, values["lists"])
+    if values["lists"] and values["zones"]:
+        click.echo()
     if values["zones"]:
-        click.echo(f"\nIts TSIG key, shown this once:\n\n  {tsig['algorithm']}:{tsig['name']}:{tsig['secret']}")
-    for name, text in done["config"].items():
-        if values["software"] in (None, name):
-            click.echo(f"\nFor {name}, to paste:\n\n{text}")
+        _show_zones(done, values)
+
+
+def _show_lists(done: Document, lists: Sequence[str]) -> None:
+    click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
+    url, private = done["url"], done.get("private_ca")
+    curl, sync = (" --cacert ca.pem", " --ca ca.pem") if private else ("", "")
+    files = "root.json, and the certificate of the feed's authority as ca.pem" if private else "and root.json"
+    click.echo(f"With it in the file `token`, {files}:\n")
+    header = "printf 'Authorization: Bearer %s' \"$(cat token)\""
+    for name in lists:
+        click.echo(f"  {header} | curl -sS{curl} -H @- {url}/v1/lists/{name}")
+    for name in lists:
+        click.echo(f"  blocklistd sync {url} {name} --root root.json --token-file token{sync} --dir {name}")
+
+
+def _show_zones(done: Document, values: Values) -> None:
+    tsig, addresses = done["tsig"], values["address"]
+    if addresses:
+        click.echo(
+            f"{done['id']} is known by its address, unsigned: take care that nobody else has {' '.join(addresses)}"
+        )
+    else:
+        click.echo(f"The TSIG key of {done['id']}, shown this once:\n")
+        click.echo(f"  {tsig['algorithm']}:{tsig['name']}:{tsig['secret']}")
+    name, _, version = (values["software"] or ("unbound" if addresses else "bind")).partition(":")
+    text = done["config"].get(name)
+    if text is None:
+        return
+    if version and version != SOFTWARE[name]:
+        text = f"{_COMMENT.get(name, '#')} tried with {SOFTWARE[name]}, not with {version}\n{text}"
+    click.echo(f"\nFor {name}, to paste:\n\n{text}", nl=False)
+    if not values["software"]:
+        others = ", ".join(other for other in done["config"] if other != name)
+        click.echo(f"\nFor others ({others}): docs/dns.md, or `--software` of `blocklistd subscriber add`.")
 
 
 def _list(found: Document, values: Values) -> None:
     table(
-        ("SUBSCRIBER", "LISTS", "ZONES", "CREATED", "BY", "REVOKED"),
+        ("SUBSCRIBER", "CREATED", "BY", "REVOKED", "LISTS", "ZONES"),
         [
-            (name, " ".join(s["lists"]), " ".join(s["zones"]), s["created"], s["created_by"], s["revoked"])
+            (name, s["created"], s["created_by"], s["revoked"], " ".join(s["lists"]), " ".join(s["zones"]))
             for name, s in found.items()
         ],
+        least=("BY", "CREATED"),
+        folded=("LISTS",),
     )
 
 
@@ -55,9 +111,19 @@ def _show(one: Document, values: Values) -> None:
     for name, zone in zones.items():
         rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
-            where, lag = f"{found['address']} at {serial(found['serial'])}", found["lag"]
-            rows.append(("secondary", f"{where}{f', {age(lag)} behind' if lag else ''}, seen {found['seen']}"))
+            rows.append(("secondary", _secondary(found)))
     table(("", ""), rows)
+
+
+def _secondary(found: Document) -> str:
+    """A secondary in a line: the serial that it holds, and the one that it was sent, where that is another."""
+    held, sent, lag = found["serial"], found.get("sent"), found["lag"]
+    parts = [f"{found['address']} at {serial(held)}"]
+    if sent not in (None, held):
+        parts.append(f"sent {sent}")
+    if lag:
+        parts.append(f"{age(lag)} behind")
+    return ", ".join([*parts, f"seen {found['seen']}"])
 
 
 COMMANDS: Final = (
@@ -97,10 +163,16 @@ COMMANDS: Final = (
                 default="hmac-sha256",
             ),
             Argument(
-                "software", "Print this resolver's configuration only.", "--software", "bind", choice("bind"), here=True
+                "software",
+                f"Print the configuration of {', '.join(SOFTWARE)}; without it, bind's, or unbound's with --address.",
+                "--software",
+                "NAME[:VERSION]",
+                _software,
+                here=True,
             ),
         ),
         changes=True,
+        check=_check_software,
     ),
     Command(
         "subscriber list",

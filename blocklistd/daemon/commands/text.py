@@ -1,43 +1,98 @@
-"""How answers are printed for people: tables and time spans."""
+"""How answers are printed for people: tables, colours and time spans."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 import click
 
-NO_LIMIT: Final = 100_000  # characters
-FOLDED: Final = 24  # characters that the last column of a table has at least
+if TYPE_CHECKING:
+    from rich.text import Text
+
+FOLDED: Final = 24  # characters of a folded column below which columns of `least` are left out instead
+SHORTEST: Final = 12  # the fewest characters of a folded column
+GAP: Final = 1  # characters between two columns
+COLOURS: Final = {
+    "failed": "bold red",
+    "rejected": "red",
+    "OVERDUE": "bold red",
+    "WIDE": "bold red",
+    "held": "bold yellow",
+    "FROZEN": "bold yellow",
+    "quarantine": "yellow",
+}
+"""Styles of words in the cells of `coloured` columns; every cell of the column HELD has its style."""
+
+Cells = Sequence[str]
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on a terminal; in a pipe, lines with columns apart by tabs.
+def table(
+    columns: Cells,
+    rows: Iterable[Sequence[object]],
+    *,
+    least: Cells = (),
+    folded: Cells = (),
+    coloured: Cells = (),
+) -> None:
+    """Prints a table on a terminal; in a pipe, a line of headers and lines of all columns, separated by tabs.
 
-    The last column is folded where the terminal is narrow; the others stay whole, so that an id can be copied.
+    On a narrow terminal columns of `least` are left out, the first of them first, until the others fit. The last column
+    and those of `folded` are folded; the others are not, so that an id can be copied. Rows of keys and values have no
+    headers.
     """
     shown = [[_cell(value) for value in row] for row in rows]
     if not os.isatty(1):
-        for row in shown:
+        for row in [list(columns)] * any(columns) + shown:
             click.echo("\t".join(row))
         return
     from rich.cells import cell_len
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
 
-    made = Table(box=None, header_style="bold", pad_edge=False, show_header=any(columns))
-    for number, column in enumerate(columns):
-        longest = max(cell_len(cell) for cell in [column, *(row[number] for row in shown)])
-        least = longest if number < len(columns) - 1 else min(longest, FOLDED)
-        made.add_column(column, overflow="fold", min_width=least)
-    for row in shown:
-        made.add_row(*row)
     console = Console(highlight=False, markup=False)
-    wanted = Measurement.get(console, console.options.update(max_width=NO_LIMIT), made)
-    console.width = max(console.width, wanted.minimum)
+    widths = [max(cell_len(cell) for cell in [name, *(row[n] for row in shown)]) for n, name in enumerate(columns)]
+    folds = {columns.index(name) for name in folded} | {len(columns) - 1}
+    kept = _fitting(widths, folds, [columns.index(name) for name in least], console.width)
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), show_header=any(columns))
+    for number in kept:
+        are_counts = bool(shown) and all(row[number].isdigit() or not row[number] for row in shown)
+        made.add_column(
+            columns[number],
+            overflow="fold",
+            min_width=min(widths[number], SHORTEST) if number in folds else widths[number],
+            justify="right" if are_counts and any(columns) else "left",
+        )
+    bright = {n for n, name in enumerate(columns) if name in coloured and (n or name)}  # of a key the value alone
+    for row in shown:
+        made.add_row(*(_colour(row[n], columns[n]) if n in bright else row[n] for n in kept))
+    console.width = max(console.width, _needed(kept, widths, folds, SHORTEST))
     console.print(made)
+
+
+def _fitting(widths: Sequence[int], folds: Collection[int], least: Iterable[int], width: int) -> list[int]:
+    """The indexes of the columns that are shown at this width."""
+    kept = list(range(len(widths)))
+    for number in least:
+        if _needed(kept, widths, folds, FOLDED) > width:
+            kept.remove(number)
+    return kept
+
+
+def _needed(kept: Sequence[int], widths: Sequence[int], folds: Collection[int], least: int) -> int:
+    """The width of a line in which each folded column has `least` characters, or fewer if it needs fewer."""
+    return sum((min(widths[n], least) if n in folds else widths[n]) + GAP for n in kept) - GAP
+
+
+def _colour(cell: str, column: str) -> Text:
+    from rich.text import Text
+
+    text = Text(cell, COLOURS.get(column.lower(), ""))
+    for word, style in COLOURS.items():
+        text.highlight_regex(rf"\b{word}\b", style)
+    return text
 
 
 def _cell(value: object) -> str:
@@ -47,10 +102,20 @@ def _cell(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case dict():
-            return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in value.items())
+            return counts(value)
         case list():
             return ", ".join(map(_cell, value))
     return str(value)
+
+
+def counts(figures: Mapping[str, object]) -> str:
+    """Names and figures in one line: `public_suffix 3, type ip 9`."""
+    return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in figures.items())
+
+
+def counted(figures: Mapping[str, int]) -> str:
+    """The sum of the figures, then each: `12 (public_suffix 3, type ip 9)`; `0` where there are none."""
+    return f"{sum(figures.values())} ({counts(figures)})" if figures else "0"
 
 
 def serial(value: int | None) -> str:
@@ -66,3 +131,20 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def until(seconds: float | None) -> str:
+    """A time that is `seconds` ahead: `in 5 min`, or `now`; "" for None."""
+    if seconds is None:
+        return ""
+    return "now" if seconds < 1 else f"in {age(seconds)}"
+
+
+def took(seconds: float) -> str:
+    """A duration."""
+    return f"{seconds:.2f} s" if seconds < 10 else age(seconds)
+
+
+def since(time: str) -> str:
+    """The time span since a time in RFC 3339."""
+    return age(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()))

@@ -10,6 +10,7 @@ from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.state import StateOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
 
 
@@ -24,3 +25,4 @@ class Operations:
     subscribers: SubscriberOperations
     keys: KeyOperations
     audit: AuditOperations
+    state: StateOperations

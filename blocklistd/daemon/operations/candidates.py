@@ -21,9 +21,10 @@ class CandidateOperations:
         return await self._database.reading(status.held)
 
     async def show(self, candidate: CandidateId) -> Document:
-        return await self._database.reading(lambda c: status.candidate_in_full(candidates.case(c, candidate)))
+        return await self._database.reading(lambda c: status.candidate_in_full(c, candidates.case(c, candidate)))
 
     async def approve(self, candidate: CandidateId, act: Act) -> Document:
+        self._database.require()
         done = await self._decisions.approve(candidate, act)
         released = done.version is not None
         return {"id": candidate, "released": released, "version": done.version, "candidate": done.held}

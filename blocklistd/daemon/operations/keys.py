@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import orjson
+
 from blocklistd.daemon.commands.command import Document
 from blocklistd.signing.keys import Trust
 from blocklistd.times import Clock, rfc3339
@@ -13,6 +15,10 @@ class KeyOperations:
     def __init__(self, trust: Trust, clock: Clock) -> None:
         self._trust = trust
         self._clock = clock
+
+    async def root(self) -> Document:
+        """The newest root.json."""
+        return orjson.loads(self._trust.roots[max(self._trust.roots)])
 
     async def show(self) -> Document:
         trust = self._trust

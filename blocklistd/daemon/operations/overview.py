@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection
 
+from blocklistd.config import Config
 from blocklistd.daemon.commands.command import Document
 from blocklistd.daemon.operations.sources import SourceOperations
+from blocklistd.daemon.operations.subscribers import SubscriberOperations
+from blocklistd.errors import StoreError
 from blocklistd.ops import status
-from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.store.database import Database
-from blocklistd.times import Clock
 
 
 class Overview:
@@ -21,27 +24,42 @@ class Overview:
         catalogue: Catalogue,
         zones: ZonePublisher,
         sources: SourceOperations,
-        publisher: Publisher,
-        clock: Clock,
+        subscribers: SubscriberOperations,
+        wrong: Callable[[], list[str]],
+        config: Callable[[], Config],
     ) -> None:
         self._database = database
         self._catalogue = catalogue
         self._zones = zones
         self._sources = sources
-        self._publisher = publisher
-        self._clock = clock
+        self._subscribers = subscribers
+        self._wrong = wrong
+        self._config = config
+
+    def _withheld(self, connection: Connection) -> Document:
+        config = self._config()
+        return dict(status.withheld(connection, config, config.lists))
 
     async def status(self) -> Document:
-        alarm = self._publisher.trust.alarm(self._clock())
+        """The document of `status`. A part that can't be read is empty, and a line in `alarms` says so."""
+        alarms = self._wrong()
 
-        def read(connection: Connection) -> Document:
-            return {
-                "lists": status.lists(self._catalogue),
-                "zones": self._zones.status(connection),
-                "sources": self._sources.described(connection),
-                "candidates": status.held(connection),
-                "subscribers": status.subscribers(connection, self._zones),
-                "alarms": [alarm] if alarm else [],
-            }
+        async def part(name: str, read: Callable[[Connection], Document], empty: Document) -> Document:
+            try:
+                return await self._database.reading(read)
+            except StoreError as error:
+                alarms.append(f"the {name} can't be read: {error}")
+                return empty
 
-        return await self._database.reading(read)
+        lists = status.lists(self._catalogue)
+        withheld = await part("withheld entries", self._withheld, {})
+        for name, found in lists.items():
+            found["withheld"] = withheld.get(name, {})
+        return {
+            "lists": lists,
+            "zones": await part("zones", self._zones.status, {}),
+            "sources": await part("sources", self._sources.described, {}),
+            "candidates": await part("candidates", status.held, []),
+            "subscribers": await part("subscribers", self._subscribers.described, {}),
+            "alarms": alarms,
+        }

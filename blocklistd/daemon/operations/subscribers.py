@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -42,12 +43,17 @@ class SubscriberOperations:
         admit: Admit,
         zones: ZonePublisher,
         clock: Clock,
+        asked: status.Seen,
+        private_ca: Callable[[], bool],
     ) -> None:
+        """`private_ca`: whether subscribers have to be given the certificate of the feed's authority."""
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
         self._clock = clock
+        self._private_ca = private_ca
+        self._asked = asked
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
@@ -61,7 +67,13 @@ class SubscriberOperations:
             self._admit_all()
 
     def _admit_all(self) -> None:
-        self._admit({token: who for token, who in self._known.items() if who.id not in self._unrecorded})
+        now = self._clock()
+        self._admit(
+            {
+                token: replace(who, revoked=now) if who.id in self._unrecorded else who
+                for token, who in self._known.items()
+            }
+        )
 
     async def _admit_or_later(self) -> None:
         """What was asked for is written: an error of reading it again must not say that it was not."""
@@ -90,12 +102,16 @@ class SubscriberOperations:
             audit.append(connection, act, wish.id, now=now, detail=detail)
             return made
 
+        private = await asyncio.to_thread(self._private_ca)  # before: what fails behind it would lose the token
         token, key = await self._database.writing(register)
+        self._zones.secondaries.forget(wish.id)
         await self._admit_or_later()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
-        pasted = self._resolver_configuration(wish, tsig)
-        return {"id": wish.id, "token": token, "tsig": tsig, "config": pasted, "url": config.feed.url}
+        return {
+            **{"id": wish.id, "token": token, "tsig": tsig, "config": self._resolver_configuration(wish, tsig)},
+            **{"url": config.feed.url, "private_ca": private},
+        }
 
     def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
         """What to paste into a resolver, by software."""
@@ -104,13 +120,13 @@ class SubscriberOperations:
         if not wish.zones or dns is None:
             return {}
         zones = [zone for zone in config.zones.values() if zone.name in wish.zones]
-        return {"bind": resolvers.bind(zones, dns.listen[0], tsig, signed=not wish.addresses)}
+        return resolvers.printed(zones, dns.listen[0], None if wish.addresses else tsig)
 
     async def list(self) -> Document:
         return await self._database.reading(self.described)
 
     def described(self, connection: Connection) -> dict[str, Any]:
-        return status.subscribers(connection, self._zones)
+        return status.subscribers(connection, self._zones, self._asked)
 
     async def show(self, subscriber: SubscriberId) -> Document:
         found = (await self._database.reading(self.described)).get(subscriber)

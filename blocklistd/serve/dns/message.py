@@ -6,10 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-import dns.exception
-import dns.name
-import dns.wire
-
+from blocklistd.limits import MAX_DNS_REQUEST
 from blocklistd.serve.dns.tsig import ANY, TSIG, Record
 
 HEADER: Final = 12
@@ -35,6 +32,12 @@ TC: Final = 0x0200
 RD: Final = 0x0100
 PAYLOAD: Final = 1232  # octets of UDP that we take, and send to those who take as many (RFC 9715)
 LEAST_PAYLOAD: Final = 512  # octets of UDP that everyone takes (RFC 1035 2.3.4)
+LABEL: Final = 63  # octets of a label, and of a name on the wire (RFC 1035 2.3.4)
+NAME: Final = 255
+POINTER: Final = 0xC0
+RECORDS: Final = 1, 1, 2
+"""The most records of a request in its answer (NOTIFY's SOA), authority (IXFR's SOA) and additional (OPT, TSIG)
+sections."""
 
 
 class Malformed(Exception):
@@ -65,67 +68,107 @@ class Query:
 
 
 def parse(wire: bytes) -> Query:
-    """Reads a request; raises Malformed. Never anything else, whatever the bytes."""
+    """Parses a request. Raises Malformed and nothing else, whatever the bytes.
+
+    The time is bounded: the size and the counts in the header are checked before any name is read, and names that are
+    not needed are skipped.
+    """
     if len(wire) < HEADER:
         raise Malformed
-    ident, flags, questions, answers, authority, additional = struct.unpack_from("!6H", wire)
+    ident, flags, questions, *counts = struct.unpack_from("!6H", wire)
     if flags & QR:
         raise Malformed  # an answer is answered by nobody
     opcode = flags >> 11 & 15
+    bounded = len(wire) <= MAX_DNS_REQUEST and all(map(int.__le__, counts, RECORDS))
+    if opcode not in (QUERY, NOTIFY) and not (questions == 1 and bounded):
+        return Query(wire, ident, flags, opcode, b"\0", 0, 0, b"", None, None, None)
     try:
-        return _parse(wire, ident, flags, opcode, (questions, answers, authority, additional))
-    except (dns.exception.DNSException, struct.error, IndexError, ValueError):
+        if questions != 1 or not bounded:
+            raise ValueError
+        return _parse(wire, ident, flags, opcode, counts)
+    except (struct.error, IndexError, ValueError):
         raise Malformed(header(ident, flags, FORMERR)) from None
 
 
-def _parse(wire: bytes, ident: int, flags: int, opcode: int, counts: tuple[int, int, int, int]) -> Query:
-    parser = dns.wire.Parser(wire, HEADER)
-    if counts[0] != 1:
-        if opcode not in (QUERY, NOTIFY):
-            return Query(wire, ident, flags, opcode, b"\0", 0, 0, b"", None, None, None)
-        raise dns.exception.FormError
-    name = parser.get_name(decompress=True)
-    kind, klass = parser.get_struct("!HH")
-    question = wire[HEADER : parser.current]
+def _parse(wire: bytes, ident: int, flags: int, opcode: int, counts: list[int]) -> Query:
+    name, at = _name(wire, HEADER)
+    kind, klass = struct.unpack_from("!HH", wire, at)
+    at += 4
+    question = wire[HEADER:at]
     serial, edns, tsig, payload = None, None, None, LEAST_PAYLOAD
-    for section, count in enumerate(counts[1:]):
+    for section, count in enumerate(counts):
         for index in range(count):
-            start = parser.current
-            owner = parser.get_name(decompress=True)
-            rtype, rclass, ttl, length = parser.get_struct("!HHIH")
-            with parser.restrict_to(length):
-                if section == 1 and rtype == SOA and serial is None:
-                    parser.get_name(decompress=True)
-                    parser.get_name(decompress=True)
-                    (serial, *_) = parser.get_struct("!IIIII")
-                elif section == 2 and rtype == OPT:
-                    if edns is not None or owner != dns.name.root:
-                        raise dns.exception.FormError
-                    edns = ttl >> 16 & 255
-                    payload = min(max(rclass, LEAST_PAYLOAD), PAYLOAD)
-                    parser.get_remaining()
-                elif rtype == TSIG:
-                    if section != 2 or index != count - 1 or rclass != ANY or ttl:
-                        raise dns.exception.FormError  # RFC 8945 4.2, 5.1: so and last, or the message is malformed
-                    tsig = _tsig(parser, start, owner)
-                else:
-                    parser.get_remaining()
-    if parser.remaining():
-        raise dns.exception.FormError
-    return Query(wire, ident, flags, opcode, _wire(name), kind, klass, question, serial, edns, tsig, payload)
+            start, fixed = at, _skip(wire, at)
+            rtype, rclass, ttl, length = struct.unpack_from("!HHIH", wire, fixed)
+            data = fixed + 10
+            at = data + length
+            if at > len(wire):
+                raise ValueError
+            if section == 1 and rtype == SOA:
+                if _skip(wire, _skip(wire, data)) + 20 != at:
+                    raise ValueError
+                (serial,) = struct.unpack_from("!I", wire, at - 20)
+            elif section == 2 and rtype == OPT:
+                if edns is not None or wire[start]:
+                    raise ValueError
+                edns = ttl >> 16 & 255
+                payload = min(max(rclass, LEAST_PAYLOAD), PAYLOAD)
+            elif rtype == TSIG:
+                if section != 2 or index != count - 1 or rclass != ANY or ttl:
+                    raise ValueError  # RFC 8945 4.2, 5.1: TSIG is the last record, of class ANY, with TTL 0
+                tsig = _tsig(wire, start, data, at)
+    if at != len(wire):
+        raise ValueError
+    return Query(wire, ident, flags, opcode, name, kind, klass, question, serial, edns, tsig, payload)
 
 
-def _tsig(parser: dns.wire.Parser, start: int, owner: dns.name.Name) -> Record:
-    algorithm = parser.get_name(decompress=True)
-    high, low, fudge = parser.get_struct("!HIH")
-    mac = parser.get_counted_bytes(2)
-    original, error = parser.get_struct("!HH")
-    other = parser.get_counted_bytes(2)
-    return Record(start, _wire(owner), _wire(algorithm), high << 32 | low, fudge, mac, original, error, other)
+def _tsig(wire: bytes, start: int, data: int, end: int) -> Record:
+    owner, _ = _name(wire, start)
+    algorithm, at = _name(wire, data)
+    high, low, fudge, size = struct.unpack_from("!HIHH", wire, at)
+    at += 10
+    mac = wire[at : at + size]
+    at += size
+    original, error, size = struct.unpack_from("!HHH", wire, at)
+    at += 6
+    if at + size != end:
+        raise ValueError
+    return Record(start, owner, algorithm, high << 32 | low, fudge, mac, original, error, wire[at:end])
 
 
-def _wire(name: dns.name.Name) -> bytes:
-    return name.canonicalize().to_digestable()
+def _skip(wire: bytes, at: int) -> int:
+    """The offset after the name that begins at `at`. Pointers are not followed. Raises ValueError, IndexError."""
+    start = at
+    while length := wire[at]:
+        if length >= POINTER:
+            return at + 2
+        at += 1 + length
+        if length > LABEL or at - start >= NAME:
+            raise ValueError
+    return at + 1
+
+
+def _name(wire: bytes, at: int) -> tuple[bytes, int]:
+    """A name in lower case, uncompressed, and the offset after it (RFC 1035 4.1.4). Raises ValueError, IndexError.
+
+    A pointer must lead back, to a label. A pointer to a pointer is refused: a chain of them could be as long as the
+    message, and no software writes one.
+    """
+    end = _skip(wire, at)
+    labels, size = [], 1
+    while length := wire[at]:
+        if length >= POINTER:
+            target = (length & LABEL) << 8 | wire[at + 1]
+            if not HEADER <= target < at or wire[target] >= POINTER:
+                raise ValueError
+            at = target
+            continue
+        size += 1 + length
+        if length > LABEL or size > NAME:
+            raise ValueError
+        labels.append(wire[at : at + 1 + length])
+        at += 1 + length
+    return b"".join(labels).lower() + b"\0", end
 
 
 def header(

@@ -96,8 +96,9 @@ class Notifier:
         if not flags & QR or flags >> 11 & 15 != NOTIFY:
             return False
         for target, flight in self._flights.items():
-            asked = not questions or wire[12 : 12 + len(target.zone)].lower() == target.zone
-            if flight.ident == ident and target.address == source and asked:
+            if flight.ident != ident or target.address != source:
+                continue
+            if not questions or wire[12 : 12 + len(target.zone)].lower() == target.zone:
                 del self._flights[target]
                 self.told["acknowledged"] += 1
                 return True

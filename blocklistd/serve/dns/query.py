@@ -6,6 +6,7 @@ have what.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final
@@ -18,16 +19,34 @@ from blocklistd.serve.dns.tsig import Key, Signer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 
 ANSWERED: Final = (dm.SOA, dm.AXFR, dm.IXFR)
+SHOWN: Final = 64
+"""Characters of an unknown key's name."""
+_UNFIT: Final = re.compile(r"[^a-z0-9._-]")
+_WHY: Final = {
+    tsig.BADKEY: "there is no such key, or it is of another algorithm",
+    tsig.BADSIG: "its signature is wrong",
+    tsig.BADTIME: "its clock and ours differ too much",
+}
 _NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One message; `asked` is what for, of a few words, `rcode` what it says, with OPT's bits (RFC 6891 6.1.3)."""
+    """One answer. `asked`: the kind of query, of a small set for metrics; `rcode`: with OPT's bits (RFC 6891 6.1.3);
+    `refused`: why the client is refused, for the log ("" where it is not); `who`: its subscriber or its key's name."""
 
     wire: bytes
     asked: str = "malformed"
     rcode: int = dm.FORMERR
+    refused: str = ""
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """The answer REFUSED. `why` is for the log; the client gets the same answer whatever the reason."""
+
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +61,68 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A secondary that asked from `serial` (None: it has nothing, or did not say)."""
+    """A request of an entitled secondary while the zone was at `current`: for a transfer from `serial` (None: it named
+    none), or, with `poll`, for the SOA."""
 
     peer: Peer
     zone: bytes
     address: str
     serial: int | None
+    current: int
+    poll: bool = False
 
 
 def respond(
-    wire: bytes, zones: Zones, address: str, now: int, *, tcp: bool
+    wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool
 ) -> tuple[Reply | Transfer | None, Seen | None]:
-    """The answer (None: silence) and who was seen. Never raises, whatever the bytes."""
+    """The answer (None: send nothing), and the secondary that asked, if it is entitled. Never raises, whatever the
+    bytes. `clocks` as in `time_for`."""
     try:
         query = dm.parse(wire)
     except Malformed as malformed:
         return (Reply(malformed.answer) if malformed.answer else None), None
-    key = None
+    if zones.halted:  # REFUSED or NOTAUTH could make a secondary give up its zone
+        return Reply(dm.answer(query, dm.SERVFAIL), _asked(query), dm.SERVFAIL), None
+    key, now = None, time_for(query, clocks)
     if query.tsig is not None:
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
         except tsig.Refused as refused:
-            return Reply(_refuse(query, refused, now), _asked(query), dm.NOTAUTH), None
+            who, why = _who(query, zones), _WHY[refused.error]
+            return Reply(_refuse(query, refused, now), _asked(query), dm.NOTAUTH, why, who), None
     answer, seen = _decide(query, zones, key, address, tcp)
     if isinstance(answer, Transfer):
         return answer, seen
-    signed = sign(query, key, answer, now)
+    why = answer.why if isinstance(answer, _Refusal) else ""
+    plain = dm.answer(query, dm.REFUSED) if isinstance(answer, _Refusal) else answer
+    signed = sign(query, key, plain, now)
     if not tcp and len(signed) > query.payload:
         signed = sign(query, key, dm.truncated(query), now)
-    return Reply(signed, _asked(query), dm.BADVERS if query.edns else answer[3] & 15), seen
+    rcode = dm.BADVERS if query.edns else plain[3] & 15
+    return Reply(signed, _asked(query), rcode, why, _who(query, zones) if why else ""), seen
+
+
+def time_for(query: Query, clocks: tuple[int, ...]) -> int:
+    """The time by which to check and sign, in Unix seconds: that of our clocks which is nearest to the request's. Where
+    our clocks differ, one of them is wrong, and the signed time of the request shows which."""
+    if query.tsig is None:
+        return clocks[0]
+    signed = query.tsig.time
+    return min(clocks, key=lambda ours: abs(ours - signed))
+
+
+def _who(query: Query, zones: Zones) -> str:
+    """The subscriber whose key a request names, or the unknown name of the key, with unsafe characters replaced."""
+    if query.tsig is None:
+        return ""
+    subscriber = zones.subscriber(query.tsig.name)
+    if subscriber is not None:
+        return subscriber
+    labels, name = list[str](), query.tsig.name
+    while length := name[0]:
+        labels.append(name[1 : 1 + length].decode("latin-1"))
+        name = name[1 + length :]
+    return f"the unknown key {_UNFIT.sub('?', '.'.join(labels))[:SHOWN]}"
 
 
 def _asked(query: Query) -> str:
@@ -95,24 +147,27 @@ def _refuse(query: Query, refused: tsig.Refused, now: int) -> bytes:
 
 def _decide(
     query: Query, zones: Zones, key: Key | None, address: str, tcp: bool
-) -> tuple[bytes | Transfer, Seen | None]:
+) -> tuple[bytes | Transfer | _Refusal, Seen | None]:
     if query.edns:
         return dm.answer(query, dm.BADVERS), None
     if query.opcode != dm.QUERY:
         return dm.answer(query, dm.NOTIMP), None
-    if query.klass != dm.IN or query.type not in ANSWERED or query.name not in zones:
-        return dm.answer(query, dm.REFUSED), None
+    if query.klass != dm.IN or query.type not in ANSWERED:
+        return _Refusal("SOA, AXFR and IXFR are all that is answered"), None
+    if query.name not in zones:
+        return _Refusal("there is no such zone"), None
     peer = zones.peer_of(key, address, query.name)
     if peer is None:
-        return dm.answer(query, dm.REFUSED), None
+        return _Refusal("it is not entitled to the zone"), None
     view = zones.get(query.name)
     if view is None:  # an empty zone would unblock everything on a secondary that is taken over
         return dm.answer(query, dm.SERVFAIL), None
-    seen = Seen(peer, query.name, address, query.serial if query.type == dm.IXFR else None)
+    serial = query.serial if query.type == dm.IXFR else None
+    seen = Seen(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
     if query.type == dm.IXFR and query.serial is None:
         return dm.answer(query, dm.FORMERR), None
     if query.type == dm.AXFR and not tcp:
-        return dm.answer(query, dm.REFUSED), None  # RFC 5936 4.2: not over UDP
+        return _Refusal("an AXFR is not answered over UDP"), None  # RFC 5936 4.2: not over UDP
     current = query.type == dm.IXFR and query.serial is not None and not newer(view.serial % 2**32, query.serial)
     if query.type == dm.SOA or current or not tcp:
         return dm.answer(query, dm.NOERROR, view.soa(), 1, authoritative=True), seen

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from blocklistd.errors import BlocklistError, StoreError, without_text
-from blocklistd.limits import DNS_CONNECTIONS, DNS_IDLE, DRAIN, WRITE_STALL
+from blocklistd.limits import DNS_IDLE, DRAIN, WRITE_STALL
 from blocklistd.rpz.wire import Apex
+from blocklistd.serve.accept import Accepted, Acceptor
+from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
+from blocklistd.serve.dns.datagrams import asked_address, keep_address
 from blocklistd.serve.dns.notify import Notifier, Target
-from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign
+from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.transfer import Sequence as Parts
 from blocklistd.serve.dns.transfer import Stream, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
-from blocklistd.serve.dns.zones import Zones, ZoneView
+from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
+from blocklistd.serve.refusals import Refusals
 from blocklistd.telemetry import UNHEARD, Stations
 
 log: Final = logging.getLogger(__name__)
@@ -35,34 +40,41 @@ Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
 """The view to send, its file verified: the newest if that one is damaged. None while the zone's files are damaged."""
 
 _DATAGRAM: Final = 4096
-_PKTINFO: Final = socket.IPV6_PKTINFO
-_PKTINFO4: Final = 8  # IP_PKTINFO of Linux; the socket module names it from Python 3.12 on
 
 
 class DnsServer:
-    """Listens, answers, notifies. `seen` hears of every entitled secondary that asks."""
+    """Listens, answers, notifies. `seen` is called for each request of an entitled secondary, `sent` after each
+    complete transfer. `clocks` answers Unix seconds: the believed time, and the system's where that may differ."""
 
     def __init__(
         self,
         zones: Zones,
         difference: Difference,
         seen: Callable[[Seen], None],
+        sent: Callable[[Seen, int], None],
         *,
         usable: Usable,
+        connections: Connections | None = None,
         retry: float,
         give_up: float,
         stations: Stations = UNHEARD,
+        clocks: Callable[[], tuple[int, ...]] = lambda: (int(time.time()),),
     ) -> None:
         self._zones = zones
         self._difference = difference
         self._usable = usable
         self._seen = seen
+        self._sent = sent
         self._stations = stations
-        self._servers: list[asyncio.Server] = []
+        self._refusals = Refusals("dns")
+        self._acceptor: Acceptor | None = None
+        self._clocks = clocks
         self._datagrams: list[socket.socket] = []
-        self._connections: set[asyncio.Task[None]] = set()
-        self._idle: dict[asyncio.StreamWriter, None] = {}
-        """Connections that wait for a request, the longest first."""
+        self._connections = connections if connections is not None else Connections()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """The task of each connection."""
+        self._idle: set[asyncio.StreamWriter] = set()
+        """Connections that wait for a request."""
         self._stopping = False
         self._notifier = Notifier(retry, give_up)
         self._timer: asyncio.TimerHandle | None = None
@@ -79,7 +91,7 @@ class DnsServer:
     @property
     def listening(self) -> bool:
         """Whether it was started."""
-        return bool(self._servers)
+        return self._acceptor is not None
 
     @property
     def told(self) -> Counter[str]:
@@ -88,13 +100,10 @@ class DnsServer:
 
     async def start(self, streams: Sequence[socket.socket], datagrams: Sequence[socket.socket]) -> None:
         loop = asyncio.get_running_loop()
-        for bound in streams:
-            self._servers.append(await asyncio.start_server(self._connected, sock=bound, limit=2**16 + 2))
+        self._acceptor = Acceptor("dns", self._connections, self._protocol)
+        self._acceptor.start(streams)
         for bound in datagrams:
-            if bound.family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            else:
-                bound.setsockopt(socket.IPPROTO_IP, _PKTINFO4, 1)
+            keep_address(bound)
             loop.add_reader(bound, self._received, bound)
             self._datagrams.append(bound)
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -114,15 +123,15 @@ class DnsServer:
             loop.remove_reader(bound)
         for sender in self._senders.values():
             sender.close()
-        for server in self._servers:
-            server.close()
+        if self._acceptor is not None:
+            self._acceptor.stop()
         for writer in self._idle:
             writer.close()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=DRAIN)
-        for task in list(self._connections):
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN)
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- UDP -------------------------------------------------------------------------------------------------------
 
@@ -131,24 +140,36 @@ class DnsServer:
             wire, ancillary, _, source = bound.recvmsg(_DATAGRAM, 256)
         except OSError:
             return
-        answer, seen = respond(wire, self._zones, source[0].partition("%")[0], int(time.time()), tcp=False)
+        address = plain(source[0])
+        answer, seen = respond(wire, self._zones, address, *self._clocks(), tcp=False)
         if isinstance(answer, Reply):
-            self.answered["udp", answer.asked, answer.rcode] += 1
+            self._count("udp", address, answer)
             with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
-                bound.sendmsg([answer.wire], [_back(item) for item in ancillary if _is_pktinfo(item)], 0, source)
-        self._notice(seen)
+                bound.sendmsg([answer.wire], asked_address(ancillary), 0, source)
+        if seen is not None:
+            self._seen(seen)
 
     # -- TCP -------------------------------------------------------------------------------------------------------
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _protocol(self, accepted: Accepted) -> asyncio.BaseProtocol:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=2**16 + 2, loop=loop)
+        return asyncio.StreamReaderProtocol(reader, functools.partial(self._connected, accepted), loop=loop)
+
+    def _connected(
+        self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Coroutine[None, None, None]:
+        accepted.transport = (
+            writer.transport
+        )  # here, so that the connection can be aborted before its task's first step
+        return self._serve(accepted, reader, writer)
+
+    async def _serve(self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._connections) >= DNS_CONNECTIONS and not self._end_longest_idle():
-            writer.transport.abort()
-            return
-        self._connections.add(task)
+        self._tasks.add(task)
         try:
-            await self._converse(reader, writer)
+            await self._converse(accepted, reader, writer)
             writer.close()
             async with asyncio.timeout(WRITE_STALL):  # the last answer may still be on its way
                 await writer.wait_closed()
@@ -161,25 +182,14 @@ class DnsServer:
             log.error("a transfer failed: %s", type(error).__name__, exc_info=without_text(error))
             writer.transport.abort()
         finally:
-            self._connections.discard(task)
+            self._tasks.discard(task)
+            accepted.ended()
             writer.close()
 
-    def _end_longest_idle(self) -> bool:
-        """Makes room for a connection; whether one only waited (RFC 7766 6.2.3: a server may close it at any time)."""
-        longest = next(iter(self._idle), None)
-        if longest is None:
-            return False
-        del self._idle[longest]
-        longest.transport.abort()
-        return True
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = writer.get_extra_info("peername")
-        if peer is None:
-            return  # gone before it was looked at
-        address = str(peer[0]).partition("%")[0]
+    async def _converse(self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while not self._stopping:
-            self._idle[writer] = None
+            self._idle.add(writer)
+            accepted.end()
             try:
                 async with asyncio.timeout(DNS_IDLE):
                     (size,) = struct.unpack("!H", await reader.readexactly(2))
@@ -187,18 +197,38 @@ class DnsServer:
             except (asyncio.IncompleteReadError, TimeoutError):
                 return
             finally:
-                self._idle.pop(writer, None)
-            answer, seen = respond(wire, self._zones, address, int(time.time()), tcp=True)
+                self._idle.discard(writer)
+            answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True)
             if answer is None:
                 return
+            if seen is not None:
+                if not self._has_place(accepted, seen.peer):
+                    return  # a refused client's connection stays idle, so that it can be closed for another
+                self._seen(seen)
             if isinstance(answer, Reply):
-                self.answered["tcp", answer.asked, answer.rcode] += 1
+                self._count("tcp", accepted.address, answer)
                 await _send(writer, struct.pack("!H", len(answer.wire)) + answer.wire)
+                await asyncio.sleep(0)  # what was sent ahead is there already: the others have their turn here
             else:
-                await self._transfer(answer, writer)
-            self._notice(seen)
+                serial = await self._transfer(answer, writer)
+                if seen is not None and serial is not None:
+                    self._sent(seen, serial)
 
-    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> None:
+    def _has_place(self, accepted: Accepted, peer: Peer) -> bool:
+        """Counts the connection for the subscriber from now on. False where the subscriber is at its bound."""
+        accepted.begin()
+        if accepted.move(Holder("subscriber", peer.subscriber), self._connections.bounds.per_subscriber):
+            return True
+        self._refusals.tell(accepted.address, peer.subscriber, "it has no connection left (dns.connections)")
+        return False
+
+    def _count(self, transport: str, address: str, answer: Reply) -> None:
+        self.answered[transport, answer.asked, answer.rcode] += 1
+        if answer.refused:
+            self._refusals.tell(address, answer.who, answer.refused)
+
+    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
+        """Sends the zone or a difference. The serial that was sent completely; None where the files are damaged."""
         query = transfer.query
         asked = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
@@ -206,15 +236,17 @@ class DnsServer:
         try:
             view = await self._usable(transfer.view)
             if view is None:
-                failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), int(time.time()))
+                failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
                 self.answered["tcp", asked, dm.SERVFAIL] += 1
                 await _send(writer, struct.pack("!H", len(failure)) + failure)
-                return
+                return None
             kind = await self._send_all(replace(transfer, view=view), writer)
+            await _flushed(writer)
         finally:
             self.under_way[asked] -= 1
         self.transfers[kind] += 1
         self._stations.transferred(kind, time.perf_counter() - began)
+        return view.serial
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
         """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, once the
@@ -227,7 +259,7 @@ class DnsServer:
         stream = Stream(query, parts, signer)
         while True:
             await self._verify(view, kind)  # a file that was cut short can't be read at all
-            chunk = stream.take(int(time.time()))
+            chunk = stream.take(time_for(query, self._clocks()))
             if not chunk:
                 break
             await self._verify(view, kind)
@@ -259,10 +291,6 @@ class DnsServer:
                 return "IXFR", ixfr(view.soa(), old.soa(transfer.since), goes, comes, *changed)
         return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
 
-    def _notice(self, seen: Seen | None) -> None:
-        if seen is not None:
-            self._seen(seen)
-
     # -- NOTIFY ----------------------------------------------------------------------------------------------------
 
     def announce(self, view: ZoneView) -> None:
@@ -287,7 +315,7 @@ class DnsServer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for (host, port), wire in self._notifier.due(loop.time(), int(time.time())):
+        for (host, port), wire in self._notifier.due(loop.time(), self._clocks()[0]):
             sender = self._senders.get(socket.AF_INET6 if ":" in host else socket.AF_INET)
             if sender is not None:
                 with contextlib.suppress(OSError):
@@ -302,19 +330,20 @@ class DnsServer:
             self._notifier.receive(wire, (source[0], source[1]))
 
 
-def _is_pktinfo(item: tuple[int, int, bytes]) -> bool:
-    return item[:2] in ((socket.IPPROTO_IPV6, _PKTINFO), (socket.IPPROTO_IP, _PKTINFO4))
-
-
-def _back(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
-    """The address that was asked, as the one to answer from (ip(7): ipi_spec_dst; the interface is left open)."""
-    level, kind, data = item
-    if level == socket.IPPROTO_IPV6:
-        return level, kind, data[:16] + struct.pack("@i", 0)
-    return level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4)
-
-
 async def _send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
+    if writer.is_closing():  # uvloop raises RuntimeError for a write to a closing transport
+        raise ConnectionResetError("the client went away")
     writer.write(data)
     async with asyncio.timeout(WRITE_STALL):
         await writer.drain()
+
+
+async def _flushed(writer: asyncio.StreamWriter) -> None:
+    """Waits until the kernel has taken all bytes. Raises OSError, TimeoutError."""
+    transport = writer.transport
+    low, high = transport.get_write_buffer_limits()
+    transport.set_write_buffer_limits(0)
+    await _send(writer, b"")
+    transport.set_write_buffer_limits(high, low)
+    if writer.is_closing():
+        raise ConnectionResetError("the client went away")

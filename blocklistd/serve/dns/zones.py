@@ -58,7 +58,12 @@ class Zones:
     def __init__(self) -> None:
         self._views: dict[bytes, ZoneView | None] = {}
         self._keys: dict[bytes, tuple[Key, Peer]] = {}
+        self._networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
+        """The peers by network, by IP version and prefix length, the longest first: an unsigned query costs one look-up
+        for each length instead of one for each subscriber."""
         self.peers: tuple[Peer, ...] = ()
+        self.halted = False
+        """Whether every query is answered SERVFAIL, since the state is not the newest or is damaged."""
 
     def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Which zones there are; one that is new has no version yet."""
@@ -76,6 +81,12 @@ class Zones:
     def admit(self, peers: Iterable[Peer]) -> None:
         self.peers = tuple(peers)
         self._keys = {key.name: (key, peer) for peer in self.peers for key in peer.keys}
+        networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
+        for peer in self.peers:
+            for network in peer.networks:
+                same_length = networks.setdefault((network.version, network.prefixlen), {})
+                same_length.setdefault(int(network.network_address), []).append(peer)
+        self._networks = dict(sorted(networks.items(), reverse=True))
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._views
@@ -90,18 +101,27 @@ class Zones:
         found = self._keys.get(name)
         return found[0] if found else None
 
+    def subscriber(self, name: bytes) -> str | None:
+        """The subscriber whose key has this name."""
+        found = self._keys.get(name)
+        return found[1].subscriber if found else None
+
     def peer_of(self, key: Key | None, address: str, zone: bytes) -> Peer | None:
         """Who asks for this zone: by its key, or, unsigned, by its address (a mapped IPv4 is an IPv4).
 
         None for whoever is not entitled to it. Where prefixes of several subscribers hold the address, it is the one
-        that has the zone.
+        that has the zone, by the longest prefix.
         """
         if key is not None:
             found = self._keys.get(key.name)
             return found[1] if found and zone in found[1].zones else None
         asked = ipaddress.ip_address(address)
         asked = getattr(asked, "ipv4_mapped", None) or asked
-        for peer in self.peers:
-            if zone in peer.zones and any(asked in network for network in peer.networks):
-                return peer
+        number = int(asked)
+        for (version, length), peers in self._networks.items():
+            if version == asked.version:
+                host = asked.max_prefixlen - length
+                for peer in peers.get(number >> host << host, ()):
+                    if zone in peer.zones:
+                        return peer
         return None

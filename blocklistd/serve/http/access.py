@@ -1,76 +1,160 @@
-"""Who asks: a subscriber by its bearer token (RFC 6750), and how much it may ask at once."""
+"""Authenticates a request by its bearer token (RFC 6750), and counts its connection for the subscriber."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-from blocklistd.limits import MAX_CONNECTIONS, MAX_CONNECTIONS_PER_SUBSCRIBER
+from aiohttp import web
+
+from blocklistd.config import Network
+from blocklistd.limits import KNOWN_HEADERS
 from blocklistd.model import ListId, SubscriberId
+from blocklistd.serve.accept import Accepted
+from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
 from blocklistd.serve.http.catalogue import Catalogue, ListView
+from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.refusals import Refusals
 from blocklistd.store.subscribers import Subscriber, digest
+from blocklistd.times import Clock, utc_now
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
 
 
-class Access:
-    """The subscribers by the digest of their token, in memory: a request asks neither database nor disk."""
+class Unauthorized(Problem):
+    """Problem 401, which closes the connection: nothing else that was sent on it is read. `reason` is for the log;
+    `subscriber` is the owner of a revoked token."""
 
-    def __init__(self) -> None:
+    ends_connection = True
+
+    def __init__(self, reason: str, subscriber: str = "") -> None:
+        super().__init__(
+            HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` and a subscriber's token", CHALLENGE
+        )
+        self.reason = reason
+        self.subscriber = subscriber
+
+
+class Access:
+    """The subscribers by the digest of their token, in memory: a request needs neither database nor disk.
+
+    `connections` are the feed's. For a connection from `trusted_proxies` the client's address is the one in its
+    X-Forwarded-For.
+    """
+
+    def __init__(self, connections: Connections | None = None, clock: Clock = utc_now) -> None:
+        self.connections = connections if connections is not None else Connections()
+        self._clock = clock
+        self.seen: dict[SubscriberId, datetime] = {}
+        """When each subscriber last made a request with a valid token. In memory: empty after a restart."""
+        self.trusted_proxies: tuple[Network, ...] = ()
+        self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
+        self._revoked: Mapping[str, SubscriberId] = {}
         self._by_header: dict[str, Subscriber] = {}
-        self._under_way: defaultdict[SubscriberId, int] = defaultdict(int)
+        self.halted: str | None = None
+        """Why every request is answered 503, valid token or not; None unless the daemon is halted."""
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
-        """Takes over who is known from now on; requests under way go on to their end."""
+        """Replaces the known subscribers. Requests under way go on to their end."""
         self._by_token = {token: who for token, who in by_token.items() if who.revoked is None}
+        self._revoked = {token: who.id for token, who in by_token.items() if who.revoked is not None}
         self._by_header = {}
 
     def subscriber(self, authorization: str | None) -> Subscriber:
-        """Raises Problem 401. Tokens are compared as hashes in a dict: what its timing tells leads to no token.
+        """The subscriber of an Authorization header. Raises Unauthorized, or Problem 503 while nothing is served.
 
-        A header that was right is known as it stands the next time, until the subscribers change; by its own hash,
-        which is keyed anew in every process.
+        Tokens are looked up by their hash, so timing reveals no token. A valid header is recognised again without
+        hashing its token, until the subscribers change; Python's own hash of it has another key in every process.
         """
+        if self.halted is not None:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "nothing is served until an operator has repaired the publisher's state: keep what you have",
+                {"Retry-After": "60"},
+            )
         known = self._by_header.get(authorization or "")
         if known is not None:
             return known
         scheme, _, token = (authorization or "").partition(" ")
-        found = self._by_token.get(digest(token.strip())) if scheme.lower() == "bearer" else None
+        if scheme.lower() != "bearer":
+            raise Unauthorized("it sent no token")
+        hashed = digest(token.strip())
+        found = self._by_token.get(hashed)
+        if found is None and hashed in self._revoked:
+            raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
         if found is None:
-            raise Problem(
-                HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` and a subscriber's token", CHALLENGE
-            )
-        if authorization is not None and len(self._by_header) < MAX_CONNECTIONS:
+            raise Unauthorized("its token is unknown")
+        if authorization is not None and len(self._by_header) < KNOWN_HEADERS:
             self._by_header[authorization] = found
         return found
 
-    def enter(self, subscriber: Subscriber) -> None:
-        """One more of the requests that a subscriber may have under way; raises Problem 429 when there is none left.
-        `leave` ends it."""
-        if self._under_way[subscriber.id] >= MAX_CONNECTIONS_PER_SUBSCRIBER:
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"{MAX_CONNECTIONS_PER_SUBSCRIBER} requests of this subscriber are under way: wait for one to end",
-                {"Retry-After": "1"},
-            )
-        self._under_way[subscriber.id] += 1
+    def whose(self, accepted: Accepted) -> tuple[Holder, int]:
+        """The holder of a new connection, and its bound. One from a trusted proxy has no bound until its first
+        request, which names the client's address."""
+        if is_in(accepted.address, self.trusted_proxies):
+            return Holder("proxy", accepted.address), NO_BOUND
+        return address_holder(accepted.address), self.connections.bounds.per_address
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """The request has its answer, or never will."""
-        left = self._under_way[subscriber.id] - 1
-        if left:
-            self._under_way[subscriber.id] = left
-        else:
-            del self._under_way[subscriber.id]
+    def enter(self, request: web.BaseRequest) -> Subscriber:
+        """The subscriber of a request, for whom the connection is counted from now on.
+
+        Raises Unauthorized, and Problem 429 where the subscriber, or the address behind a proxy, has no place left.
+        """
+        connection = accepted_of(request)
+        address = connection.address
+        if self.trusted_proxies and is_in(address, self.trusted_proxies):
+            address = self._forwarded(request.headers.getall("X-Forwarded-For", ())) or address
+            if address != connection.address:
+                _place(connection, address_holder(address), self.connections.bounds.per_address, "address")
+        try:
+            found = self.subscriber(request.headers.get("Authorization"))
+        except Unauthorized as refused:
+            self._refusals.tell(address, refused.subscriber, refused.reason)
+            raise
+        self.seen[found.id] = self._clock()
+        _place(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
+        return found
+
+    def _forwarded(self, headers: Sequence[str]) -> str | None:
+        """The last address in X-Forwarded-For that is no trusted proxy's; any client can write those before it."""
+        for part in reversed(",".join(headers).split(",")):
+            try:
+                address = plain(_without_port(part.strip()))
+            except ValueError:
+                return None
+            if not is_in(address, self.trusted_proxies):
+                return address
+        return None
+
+
+def _without_port(text: str) -> str:
+    """An address as proxies write it: `192.0.2.1:1234` and `[2001:db8::1]:1234` too."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+def _place(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
+    if not connection.move(holder, bound):
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            f"{bound} requests of this {what} are under way: wait for one to end",
+            {"Retry-After": "1"},
+        )
 
 
 def entitled(catalogue: Catalogue, subscriber: Subscriber, list_id: str) -> ListView:
-    """Raises the same Problem 404 for a list that is not the subscriber's as for one that does not exist."""
+    """Raises the same Problem 404 for a list that is not the subscriber's as for one that does not exist, and 503 for
+    one of the subscriber's that can't be served."""
     found = catalogue.get(list_id) if ListId(list_id) in subscriber.lists else None
+    if found is None and ListId(list_id) in subscriber.lists and catalogue.is_missing(list_id):
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE, "the list can't be served now: keep what you have", {"Retry-After": "60"}
+        )
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "no such list for this subscriber")
     return found

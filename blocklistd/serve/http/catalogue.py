@@ -102,6 +102,7 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._views: dict[ListId, ListView] = {}
+        self._configured: frozenset[str] = frozenset()
         self._waiting: dict[ListId, asyncio.Event] = {}
         self._closed = False
         self.waiting = 0
@@ -112,6 +113,14 @@ class Catalogue:
 
     def get(self, list_id: str) -> ListView | None:
         return self._views.get(ListId(list_id))
+
+    def configure(self, lists: Iterable[str]) -> None:
+        """Sets the names of all configured lists, whether they can be served or not."""
+        self._configured = frozenset(lists)
+
+    def is_missing(self, list_id: str) -> bool:
+        """Whether the list is configured and can't be served."""
+        return list_id in self._configured and ListId(list_id) not in self._views
 
     def publish(self, new: ListView) -> None:
         """Flips the pointer, then wakes those who wait, if the version is another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -9,7 +10,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from blocklistd.errors import DamagedError
+from blocklistd.errors import DamagedError, JobError, StoreError
 from blocklistd.limits import MAX_WAIT
 from blocklistd.model import Sha256, Version
 from blocklistd.serve.http import bodies
@@ -20,10 +21,13 @@ from blocklistd.serve.http.problems import Problem
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import OpenedFile
 from blocklistd.store.subscribers import Subscriber
+from blocklistd.telemetry import Standing
 
+log: Final = logging.getLogger(__name__)
 RETRY_AFTER: Final = 5  # seconds until a client asks again for a file that is being made again
 _DIFF: Final = re.compile(r"(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 _TARGET: Final = re.compile(r"([0-9a-f]{64})\.(.+)\.ndjson")
+_ROLE: Final = re.compile(r"([0-9]{1,18})\.((?:snapshot|targets)\.json)")
 
 
 class Renderings(Protocol):
@@ -40,10 +44,13 @@ class Renderings(Protocol):
 class Feed:
     """The handler of one request; holds no state of its own."""
 
-    def __init__(self, catalogue: Catalogue, access: Access, renderings: Renderings) -> None:
+    def __init__(
+        self, catalogue: Catalogue, access: Access, renderings: Renderings, alarms: Standing | None = None
+    ) -> None:
         self._catalogue = catalogue
         self._access = access
         self._renderings = renderings
+        self._alarms = alarms or Standing()
         self._parts: dict[str, Callable[[web.BaseRequest, ListView, str], Awaitable[web.StreamResponse]]] = {
             "metadata": self._metadata,
             "targets": self._target,
@@ -52,12 +59,7 @@ class Feed:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Raises Problem for what is refused."""
-        subscriber = self._access.subscriber(request.headers.get("Authorization"))
-        self._access.enter(subscriber)
-        try:
-            return await self._route(request, subscriber)
-        finally:
-            self._access.leave(subscriber)
+        return await self._route(request, self._access.enter(request))
 
     async def _route(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
@@ -84,7 +86,7 @@ class Feed:
             if seconds and bodies.matches(request, view.status.etag):
                 await while_connected(request, self._catalogue.changed(view, seconds))
                 # asked again as at first: meanwhile the token may have been revoked, the list taken away
-                subscriber = self._access.subscriber(request.headers.get("Authorization"))
+                subscriber = self._access.enter(request)
                 now = entitled(self._catalogue, subscriber, name)
                 if (now.session, now.version) != (view.session, view.version):
                     view = now
@@ -94,6 +96,9 @@ class Feed:
     async def _metadata(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
         found = view.metadata.get(name)
         if found is None:
+            if (asked := _ROLE.fullmatch(name)) is not None:
+                ours = max(int(known.partition(".")[0]) for known in view.metadata if known.endswith(f".{asked[2]}"))
+                self._look_ahead(request, view, f"{asked[2]} of version", int(asked[1]), ours)
             raise Problem(HTTPStatus.NOT_FOUND, "no such metadata of this list")
         return bodies.document(request, found, bodies.REVALIDATE if name == "timestamp.json" else bodies.IMMUTABLE)
 
@@ -115,14 +120,28 @@ class Feed:
         start, end = Version(int(asked[1])), Version(int(asked[2]))
         match reach(view.version, view.oldest_diff, start, end):
             case Reach.NEVER:
+                self._look_ahead(request, view, "version", max(start, end), view.version)
                 raise Problem(HTTPStatus.NOT_FOUND, "the list never had one of these versions")
             case Reach.TOO_OLD:
                 raise Problem(HTTPStatus.GONE, f"diffs start at version {view.oldest_diff}: take the snapshot")
 
         async def open_file(coding: str, wait: bool) -> OpenedFile:
-            return await self._renderings.open_diff(view, start, end, coding)
+            try:
+                return await self._renderings.open_diff(view, start, end, coding)
+            except DamagedError:
+                raise
+            except (StoreError, JobError) as error:  # a full disk, or one that can't be written
+                log.error("list %s: the diff %d-%d could not be made: %s", view.id, start, end, error)
+                detail = "this diff can't be made at present: take the snapshot"
+                raise Problem(HTTPStatus.GONE, detail, {"Cache-Control": "no-store"}) from error
 
         return await _file(request, f"{view.session}-{start}-{end}", open_file)
+
+    def _look_ahead(self, request: web.BaseRequest, view: ListView, what: str, number: int, ours: int) -> None:
+        """Raises an alarm where a subscriber asks for a number above ours: it must have been given it before."""
+        if number > ours:
+            who = self._access.subscriber(request.headers.get("Authorization")).id
+            self._alarms.ahead(f"list {view.id}", f"subscriber {who} asks for {what} {number} of list {view.id}", ours)
 
 
 async def _file(request: web.BaseRequest, name: str, open_file: bodies.Open) -> web.StreamResponse:

@@ -11,12 +11,12 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject
 
 
-def no_line_alone(body: Buffer, start: int) -> int | None:
+def no_line_alone(body: Buffer, start: int, options: FormatOptions) -> int | None:
     """No line says anything without the others, as in a JSON document."""
     return None
 
 
-def every_line(body: Buffer, start: int) -> int | None:
+def every_line(body: Buffer, start: int, options: FormatOptions) -> int | None:
     """Each line can be read by itself, from the first on."""
     return start
 
@@ -29,7 +29,7 @@ class Format:
     records: Callable[[BinaryIO, FormatOptions], Iterator[Record | Reject]]
     """Streams a decoded body from its beginning. Raises ParseError if it is no list in this format, and yields a Reject
     for each record that can't be read."""
-    heading: Callable[[Buffer, int], int | None] = no_line_alone
+    heading: Callable[[Buffer, int, FormatOptions], int | None] = no_line_alone
     """Given where the first line begins: the offset from which on each line can be read alone, with only what is above
     that offset before it (a CSV's header). None if no line can. Such lines are read by several processes, and of a new
     body only those that changed."""
@@ -44,3 +44,5 @@ class Format:
     """What the text of every field matches as a whole; None for any text."""
     field_expected: str = ""
     """What to write instead, for the error where one does not match."""
+    options: frozenset[str] = frozenset()
+    """The names of the source's `options` that the format has."""

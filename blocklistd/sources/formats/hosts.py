@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO, Final
 
+from blocklistd.kinds import Refused
+from blocklistd.kinds.name import name
 from blocklistd.sources.formats.format import Format, every_line
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
 
-LOCAL_NAMES: Final = frozenset(
-    {
-        "0.0.0.0",
-        "broadcasthost",
-        "ip6-allhosts",
-        "ip6-allnodes",
-        "ip6-allrouters",
-        "ip6-localhost",
-        "ip6-localnet",
-        "ip6-loopback",
-        "ip6-mcastprefix",
-        "local",
-        "localhost",
-        "localhost.localdomain",
-    }
-)
-"""What such files hold so that they can replace /etc/hosts: never an entry."""
+_COMMENT: Final = re.compile(rb"#|;|//")
+_LOCAL: Final = frozenset({"localdomain", "localdomain4", "localdomain6", "localhost", "local"})
+"""The last labels of local names (RFC 6761, RFC 6762). Lists hold such names, and names of one label, so that they can
+replace /etc/hosts; neither is an entry."""
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, no-address, no-name, no-type, unknown-type. `#` begins a comment anywhere."""
+    """Rejects: too-long, not-utf8, no-address, no-name, no-type, unknown-type, and the reasons of kinds/name.py. One
+    field that is no name refuses the whole line: its other fields may be parts of that name. `#`, `;` and `//` begin a
+    comment anywhere."""
     type = options.defaults.get("type", "")
     refusal = type_refusal(type)
     attributes = default_attributes(options)
@@ -38,8 +30,10 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         if line is None:
             yield Reject(number, "too-long")
             continue
+        if b"#" in line or b";" in line or b"//" in line:
+            line = _COMMENT.split(line, 1)[0]
         try:
-            fields = line.partition(b"#")[0].decode().split()
+            fields = line.decode().split()
         except UnicodeDecodeError:
             yield Reject(number, "not-utf8")
             continue
@@ -51,9 +45,26 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         if len(fields) == 1:
             yield Reject(number, "no-name")
             continue
-        for name in fields[1:]:
-            if name.lower() not in LOCAL_NAMES:
-                yield Record(number, type, name, attributes) if refusal is None else Reject(number, refusal)
+        try:
+            found = [entry for field in fields[1:] if (entry := _entry(field, type, options)) is not None]
+        except Refused as refused:
+            yield Reject(number, refused.code)
+            continue
+        for kind, value in found:
+            yield Record(number, kind, value, attributes) if refusal is None else Reject(number, refusal)
+
+
+def _entry(field: str, type: str, options: FormatOptions) -> tuple[str, str] | None:
+    """The type and the name of a field; None for a local name, or `0.0.0.0`. Raises Refused where it is no name."""
+    if field == "0.0.0.0":  # `0.0.0.0 0.0.0.0` is in lists that many copy
+        return None
+    if options.wildcards and field.startswith("*."):
+        type, field = "domain", field[2:]
+    canonical = name(field)
+    dot = canonical.rfind(".")
+    if dot < 0 and field.endswith("."):
+        raise Refused("not-a-name")  # part of a name that has a blank in it, as in `www. a.example`
+    return None if dot < 0 or canonical[dot + 1 :] in _LOCAL else (type, canonical)
 
 
 @lru_cache(maxsize=64)  # such a file has one address in all its lines, or a few
@@ -65,4 +76,4 @@ def _is_address(text: str) -> bool:
     return True
 
 
-FORMAT: Final = Format(records, heading=every_line, says_types=False)
+FORMAT: Final = Format(records, heading=every_line, says_types=False, options=frozenset({"wildcards"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final, TypeAlias
@@ -18,10 +19,15 @@ Pointer: TypeAlias = tuple[str, ...]
 
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
+_NUMBER: Final = re.compile(_STRING + rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
+_KEY: Final = re.compile(rb"(" + _STRING + rb")[ \t\r\n]*(:)?|([{}])")
+_LARGEST: Final = b"1e308"  # stands for every larger number: no attribute accepts either
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, not-json, no-value (absent, empty or not a text), no-type, unknown-type."""
+    """Rejects: too-long, not-utf8, not-json, duplicate-key (twice in one object), no-value (absent, empty or not a
+    text), no-type, unknown-type."""
     pointers = _pointers(options)
     value_pointer = pointers["value"]
     type_pointer = pointers.get("type")
@@ -34,9 +40,12 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         if line.isspace():
             continue
         try:
-            document = orjson.loads(line)
+            document = _document(line)
         except orjson.JSONDecodeError:
             yield Reject(number, "not-json" if _is_utf8(line) else "not-utf8")
+            continue
+        if _may_repeat(line, document) and _repeats(line):
+            yield Reject(number, "duplicate-key")
             continue
         value = resolve(document, value_pointer)
         type = _said(document, type_pointer, default_type)
@@ -86,6 +95,49 @@ def _pointers(options: FormatOptions) -> dict[str, Pointer]:
         return {part: parse_pointer(text) for part, text in options.fields.items()}
     except ValueError as error:
         raise ParseError(f"fields: {error}") from None
+
+
+def _document(line: bytes) -> object:
+    """Parses a line (RFC 8259). Numbers too large for a double, which orjson refuses, are valid. Raises
+    JSONDecodeError."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        bounded = _NUMBER.sub(lambda found: _LARGEST if _is_too_large(found[1]) else found[0], line)
+        if bounded == line:
+            raise
+        return orjson.loads(bounded)
+
+
+def _is_too_large(number: bytes | None) -> bool:
+    return number is not None and math.isinf(float(number))
+
+
+def _may_repeat(line: bytes, document: object) -> bool:
+    """Whether an object in the line may have a key twice; a fast test before `_repeats`. False where the line has only
+    as many commas as the parsed object needs, or only as many `":` and nothing that could hide or imitate one."""
+    if isinstance(document, dict) and line.count(b",") == len(document) - 1:
+        return False
+    if b'\\"' in line or b"\\u0022" in line or b'" ' in line or b'"\t' in line or b'"\r' in line:
+        return True
+    flat = isinstance(document, dict) and line.count(b"{") == 1
+    return line.count(b'":') != (len(document) if flat else orjson.dumps(document).count(b'":'))  # type: ignore[arg-type]
+
+
+def _repeats(line: bytes) -> bool:
+    """Whether an object in the line has a key twice. The line is valid JSON."""
+    objects: list[set[str]] = []
+    for text, colon, brace in _KEY.findall(line):
+        if colon:
+            key = orjson.loads(text)
+            if key in objects[-1]:
+                return True
+            objects[-1].add(key)
+        elif brace == b"{":
+            objects.append(set())
+        elif brace:
+            objects.pop()
+    return False
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -1,5 +1,5 @@
-"""Plain text: one value a line, all of the type `defaults.type`; blank lines and lines that begin with `#` are
-skipped."""
+"""Plain text: one value a line, all of the type `defaults.type`; blank lines and lines that begin with `#`, or with
+`options.comment`, are skipped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from blocklistd.sources.formats.records import FormatOptions, Record, Reject, de
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
     """Rejects: too-long, not-utf8, no-type, unknown-type. A `#` inside a line is part of the value."""
+    comment = (options.comment or "#").encode()
     type = options.defaults.get("type", "")
     refusal = type_refusal(type)
     attributes = default_attributes(options)
@@ -20,14 +21,25 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
             yield Reject(number, "too-long")
             continue
         trimmed = line.strip()
-        if not trimmed or trimmed.startswith(b"#"):
+        if not trimmed or trimmed.startswith(comment):
             continue
         try:
             value = trimmed.decode()
         except UnicodeDecodeError:
             yield Reject(number, "not-utf8")
             continue
-        yield Record(number, type, value, attributes) if refusal is None else Reject(number, refusal)
+        if refusal is not None:
+            yield Reject(number, refusal)
+        elif options.wildcards and value.startswith("*."):
+            yield Record(number, "domain", value[2:], attributes)
+        else:
+            yield Record(number, type, value, attributes)
 
 
-FORMAT: Final = Format(records, heading=every_line, one_value_a_line=True, says_types=False)
+FORMAT: Final = Format(
+    records,
+    heading=every_line,
+    one_value_a_line=True,
+    says_types=False,
+    options=frozenset({"comment", "wildcards"}),
+)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 
+from blocklistd.errors import ParseError
 from blocklistd.kinds import DIGITS
+from blocklistd.limits import MAX_HASHES, MAX_NOTES
 from blocklistd.lines.keys import Buffer
 from blocklistd.sources.formats.records import FormatOptions, default_attributes
 from blocklistd.sources.intake.canonical import Canonical, Notes, line_of
@@ -42,19 +44,25 @@ def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, 
     more = b"".join(line.encode()[len(head) : len(head) + width] for line in rest.lines)
     octets = np.concatenate((octets, np.frombuffer(more, np.uint8))) if more else octets
     rows = np.concatenate((rows, len(octets) - len(more) + np.arange(0, len(more), width)))
-    rows, doubles = _sorted(octets, rows, width)
-    _write(octets, rows, width, head, tail, out)
     rejects = sorted((int(others[number - 1]) + 1, code) for number, code in rest.rejects)
-    multiples = [(head + value + tail[:-1]).decode() for value, count in sorted(doubles.items()) for _ in range(count)]
-    records = len(rows) + sum(count - 1 for count in doubles.values()) + len(rejects)
+    records = len(rows) + len(rejects)
+    del begins, ends
+    rows, first = _sorted(octets, rows, width)
+    multiples = _multiples(octets, rows, first, width, head, tail[:-1])
+    rows = rows[first]
+    _write(octets, rows, width, head, tail, out)
     dropped = rest.dropped
     types = Counter({kind: len(rows)}) if len(rows) else Counter[str]()
     return Canonical(records, types, dropped, Notes(multiples, rejects))
 
 
 def _lines(octets: Octets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each line begins and ends, its newline not in it."""
-    found = [np.flatnonzero(octets[at : at + _SCAN] == 10) + at for at in range(0, len(octets), _SCAN)]
+    """The offsets of each line's beginning and end, without its newline. Raises ParseError for more than MAX_HASHES."""
+    found: list[NDArray[np.int64]] = []
+    for at in range(0, len(octets), _SCAN):
+        found.append(np.flatnonzero(octets[at : at + _SCAN] == 10) + at)
+        if sum(map(len, found)) > MAX_HASHES:
+            raise ParseError(f"more than {MAX_HASHES} lines: expected fewer hashes in one body")
     ends = np.concatenate(found) if found else np.empty(0, np.int64)
     if len(octets) and octets[-1] != 10:
         ends = np.append(ends, len(octets))
@@ -75,30 +83,52 @@ def _hashes(
     return begins[right], np.flatnonzero(~right)
 
 
-def _sorted(octets: Octets, rows: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], dict[bytes, int]]:
-    """The rows in the order of their digits, each once; and how often those are there that are there more than once."""
+def _sorted(octets: Octets, rows: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The rows in the order of their digits, and which of them are the first with these digits."""
+    first = np.ones(len(rows), np.bool_)
     if not len(rows):
-        return rows, {}
-    windows = np.lib.stride_tricks.sliding_window_view(octets, _LEADING)
-    numbers = np.empty(len(rows), np.uint64)
-    for at in range(0, len(rows), _ROWS):
-        nibbles = _NIBBLE[windows[rows[at : at + _ROWS]]]
-        packed = np.ascontiguousarray(nibbles[:, 0::2] << 4 | nibbles[:, 1::2])
-        numbers[at : at + _ROWS] = packed.view(">u8")[:, 0]
+        return rows, first
+    numbers = _numbers(octets, rows, 0)
     order = np.argsort(numbers)
     rows, numbers = rows[order], numbers[order]
-    doubles: dict[bytes, int] = {}
-    keep = np.ones(len(rows), np.bool_)
+    del order
     same = numbers[1:] == numbers[:-1]
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
-    for first, last in zip(edges[0::2], edges[1::2], strict=True):  # as far as the leading digits tell
-        run = sorted((octets[row : row + width].tobytes(), row) for row in rows[first : last + 1])
-        rows[first : last + 1] = [row for _, row in run]
-        for offset, (value, _) in enumerate(run):
-            if offset and value == run[offset - 1][0]:
-                keep[first + offset] = False
-                doubles[value] = doubles.get(value, 1) + 1
-    return (rows[keep] if doubles else rows), doubles
+    tied = np.flatnonzero(np.concatenate((same, [False])) | np.concatenate(([False], same)))
+    if len(tied):  # rows whose leading digits are equal are sorted by all digits
+        some = rows[tied]
+        keys = [_numbers(octets, some, at) for at in range(width - _LEADING, 0, -_LEADING)]  # the last digits first
+        keys.append(numbers[tied])
+        order = np.lexsort(keys)
+        rows[tied] = some[order]
+        equal = np.ones(len(tied) - 1, np.bool_)
+        for key in keys:
+            key = key[order]
+            equal &= key[1:] == key[:-1]
+        first[tied[1:][equal]] = False
+    return rows, first
+
+
+def _numbers(octets: Octets, rows: NDArray[np.int64], at: int) -> NDArray[np.uint64]:
+    """_LEADING digits of each row, from its digit `at` on, as a number."""
+    windows = np.lib.stride_tricks.sliding_window_view(octets[at:], _LEADING)
+    numbers = np.empty(len(rows), np.uint64)
+    for start in range(0, len(rows), _ROWS):
+        nibbles = _NIBBLE[windows[rows[start : start + _ROWS]]]
+        packed = np.ascontiguousarray(nibbles[:, 0::2] << 4 | nibbles[:, 1::2])
+        numbers[start : start + _ROWS] = packed.view(">u8")[:, 0]
+    return numbers
+
+
+def _multiples(
+    octets: Octets, rows: NDArray[np.int64], first: NDArray[np.bool_], width: int, head: bytes, tail: bytes
+) -> list[str] | None:
+    """All lines of the digits that several of the sorted rows have; None where these are more than MAX_NOTES."""
+    again = ~first
+    again[:-1] |= again[1:]  # the first of them, too
+    found = rows[again]
+    if len(found) * (len(head) + width + len(tail)) > MAX_NOTES:
+        return None
+    return [(head + octets[row : row + width].tobytes() + tail).decode() for row in found]
 
 
 def _write(octets: Octets, rows: NDArray[np.int64], width: int, head: bytes, tail: bytes, out: BinaryIO) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import eq
@@ -16,12 +16,16 @@ from typing import BinaryIO, Final
 
 import orjson
 
+from blocklistd.errors import ParseError
 from blocklistd.kinds import KINDS, Refused
+from blocklistd.limits import MAX_NOTES, MAX_READING, MAX_REJECTS
 from blocklistd.lines.keys import key_of
 from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
 
 _CHUNK: Final = 8192  # lines written at once
+_LINE: Final = 66  # bytes that a str needs beside its characters, and for its place in a growing list
+_REJECT: Final = 20  # bytes of a refused record in the notes
 TAIL: Final = '"}'
 HEADS: Final = {kind: f'{{"type":"{kind}","value":"' for kind in KINDS}
 
@@ -39,22 +43,53 @@ class Reading:
     dropped: int = 0
     plain: bool = True
 
+    def add(self, chunk: Reading) -> None:
+        """Adds the reading of the body's next chunk, whose line numbers count from the beginning of the body."""
+        self.lines += chunk.lines
+        self.rejects += chunk.rejects
+        self.dropped += chunk.dropped
+        self.plain = self.plain and chunk.plain
+
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a canonical file does not say of the body behind it: all lines of those keys that several records have, and
-    (line number, reason) of the refused. With them a change of the body can be followed without reading all of it."""
+    """What a canonical file does not show of its body: all lines of the keys that several records have (None where
+    these exceed MAX_NOTES), and the line number and reason of each refused record. With the notes the next pull needs
+    to read only what changed in the body."""
 
-    multiples: list[str]
+    multiples: list[str] | None
     rejects: list[tuple[int, str]]
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps([self.multiples, self.rejects])
+        """The notes as JSON; empty where they would exceed MAX_NOTES, which is estimated before they are built."""
+        if self.multiples is None or sum(map(len, self.multiples)) + _REJECT * len(self.rejects) > MAX_NOTES:
+            return b""
+        noted = orjson.dumps([self.multiples, self.rejects])
+        return noted if len(noted) <= MAX_NOTES else b""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Notes:
         multiples, rejects = orjson.loads(data)
         return cls(multiples, [(number, code) for number, code in rejects])
+
+
+@dataclass(slots=True)
+class Room:
+    """The memory that is left for a body's lines. Call `take` before they are built: a library that runs out of memory
+    may crash instead of raising."""
+
+    bytes: int = MAX_READING
+    rejects: int = MAX_REJECTS
+
+    def take(self, lines: int, characters: int, rejects: int) -> None:
+        """Takes room for `lines` lines with `characters` characters in total, and for rejects. Raises ParseError where
+        there is too little."""
+        self.bytes -= characters + _LINE * lines
+        self.rejects -= rejects
+        if self.bytes < 0:
+            raise ParseError(f"its records need more than {MAX_READING} bytes of memory: expected fewer in one body")
+        if self.rejects < 0:
+            raise ParseError(f"more than {MAX_REJECTS} records can't be read: is the format right?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +126,29 @@ def canonicalise(records: Iterable[Record | Reject], out: BinaryIO) -> Canonical
 
 def read(records: Iterable[Record | Reject]) -> Reading:
     """The records made canonical, or refused."""
-    reading = Reading()
+    reading, room = Reading(), Room()
+    characters = 0
     for record in records:
         if isinstance(record, Reject):
+            room.take(0, 0, 1)
             reading.rejects.append((record.number, record.code))
             continue
         number, kind, value, attributes, dropped = record
         try:
             canonical = KINDS[kind](value)
         except Refused as refused:
+            room.take(0, 0, 1)
             reading.rejects.append((number, refused.code))
             continue
         line = line_of(kind, canonical, attributes)
+        characters += len(line)
+        if not len(reading.lines) % _CHUNK:
+            room.take(_CHUNK, characters, 0)
+            characters = 0
         reading.plain = reading.plain and line.count('"') == 8
         reading.lines.append(line)
         reading.dropped += dropped
     return reading
-
-
-def together(readings: Iterable[Reading]) -> Reading:
-    """What several chunks of a body say; their line numbers are those of the body already."""
-    whole = Reading()
-    for reading in readings:
-        whole.lines += reading.lines
-        whole.rejects += reading.rejects
-        whole.dropped += reading.dropped
-        whole.plain = whole.plain and reading.plain
-    return whole
 
 
 def write(reading: Reading, out: BinaryIO) -> Canonical:
@@ -153,18 +184,30 @@ def _types(lines: list[str]) -> Counter[str]:
     return Counter({kind: ends[kind] - edge for kind, edge in edges.items() if ends[kind] > edge})
 
 
-def _drop_duplicates(lines: list[str], plain: bool) -> list[str]:
+def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
     """Keeps the first of the sorted lines of each key (they are neighbours: lines/keys.py); all lines of keys that have
-    several."""
+    several, or None where these are more than MAX_NOTES."""
     if plain and not _repeated(lines):  # then lines of a key are the same line
         return []
-    multiples: list[str] = []
+    multiples: list[str] | None = []
+    room = MAX_NOTES
     kept = 0
-    for group in _groups(lines):
-        if len(group) > 1:
-            multiples += group
-        lines[kept] = group[0]
-        kept += 1
+    last: str | bytes | None = None
+    noted = False  # whether the first line of the key is among the multiples
+    for line in lines:
+        key = line if plain else key_of(line.encode())
+        if key != last:
+            lines[kept] = line
+            kept += 1
+            last, noted = key, False
+        elif multiples is not None:
+            several = [line] if noted else [lines[kept - 1], line]
+            noted = True
+            room -= sum(map(len, several))
+            if room < 0:
+                multiples = None
+            else:
+                multiples += several
     del lines[kept:]
     return multiples
 
@@ -172,18 +215,3 @@ def _drop_duplicates(lines: list[str], plain: bool) -> list[str]:
 def _repeated(lines: list[str]) -> bool:
     """Whether one of the sorted lines is there twice."""
     return any(map(eq, lines, islice(lines, 1, None)))
-
-
-def _groups(lines: list[str]) -> Iterator[list[str]]:
-    """Runs of lines with the same key."""
-    group: list[str] = []
-    last = b""
-    for line in lines:
-        key = key_of(line.encode())
-        if key != last and group:
-            yield group
-            group = []
-        group.append(line)
-        last = key
-    if group:
-        yield group

@@ -19,6 +19,8 @@ _ALIKE: Final = 2  # lines in a row that must be the same for two bodies to go o
 _SHARE: Final = 8  # of a body's bytes, one in so many may lie in differences
 _SAMPLE: Final = 6  # lines of a body that are looked for in the other
 _WHOLE: Final = 4 << 20  # bytes of a body whose lines are always held
+_LINE: Final = 100  # bytes that a line needs beside its own: an object, and its places in a list and a set
+UNORDERED_MEMORY: Final = 1536 << 20  # bytes that the lines of two bodies may need
 UNORDERED: Final = 512 << 20  # bytes of two bodies whose lines may be held in memory to compare them as sets
 
 
@@ -113,6 +115,8 @@ def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[by
         return None
     before, after = old[i:], new[j:]
     if _have_little_in_common(before, after):
+        return None
+    if len(before) + len(after) + _LINE * (before.count(b"\n") + after.count(b"\n")) > UNORDERED_MEMORY:
         return None
     a = _split(before)
     del before  # as large as the body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -16,12 +17,19 @@ from blocklistd.sources.intake.canonical import HEADS, TAIL, Reading, read
 
 CHUNK: Final = 4 << 20  # bytes read at a time
 
+_VALUE: Final = re.compile("[a-z0-9_-]")  # the first character of a canonical value
+
 Reader = Callable[[bytes], Reading]
 
 
 def is_bulk(format: str, options: FormatOptions) -> bool:
     """Whether a body is, for the most part, a hash a line (bulk.py)."""
-    return FORMATS[format].one_value_a_line and options.defaults.get("type") in DIGITS
+    return _values_stand(format, options) and not options.wildcards and options.defaults.get("type") in DIGITS
+
+
+def _values_stand(format: str, options: FormatOptions) -> bool:
+    """Whether every line that looks like a value is one: the format has one a line, and no comment begins like it."""
+    return FORMATS[format].one_value_a_line and not _VALUE.match(options.comment or "#")
 
 
 def offsets(body: Buffer, start: int) -> list[int]:
@@ -33,7 +41,7 @@ def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
     """Reads chunks. `head` is put before each of them (a CSV's header); its lines are not counted: line numbers are
     from 1 within the chunk."""
     kind = options.defaults.get("type", "")
-    if FORMATS[format].one_value_a_line and kind in PLAIN and not default_attributes(options):
+    if _values_stand(format, options) and kind in PLAIN and not default_attributes(options):
         return lambda chunk: _plain(chunk, kind, format, options) or _any(chunk, format, options, b"")
     return lambda chunk: _any(chunk, format, options, head)
 

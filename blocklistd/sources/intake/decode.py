@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, Protocol
 import zstandard
 
 from blocklistd.errors import ParseError
-from blocklistd.limits import KIB, MIB
+from blocklistd.limits import KIB, MAX_STREAMS, MIB
 
 GZIP_STEP: Final = 256 * KIB  # bytes in, and at most so many out, at a time
 ZSTD_STEP: Final = 1 * KIB  # bytes in at a time: four can become 128 KiB, so this bounds a step's output to 32 MiB
@@ -100,12 +100,14 @@ class _Room:
 
 def _pump(source: BinaryIO, begin: Callable[[], _Stream], step: int, room: _Room, name: str) -> None:
     """Streams one after another until `source` ends, which must be where a stream ends."""
-    stream = begin()
+    stream, streams = begin(), 1
     data = b""
     try:
         while data or (data := source.read(step)):
             if stream.ended:
-                stream = begin()
+                stream, streams = begin(), streams + 1
+                if streams > MAX_STREAMS:
+                    raise ParseError(f"more than {MAX_STREAMS} {name} streams in one body: expected fewer, larger ones")
             out, data = stream.step(data)
             room.write(out)
     except (zlib.error, zstandard.ZstdError):

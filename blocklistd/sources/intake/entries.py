@@ -20,7 +20,7 @@ from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, opening
-from blocklistd.sources.intake.canonical import Canonical, Reading, together, write
+from blocklistd.sources.intake.canonical import Canonical, Reading, Room, write
 from blocklistd.sources.intake.chunks import Reader, is_bulk, offsets, reader
 from blocklistd.sources.intake.revise import Base, revise
 
@@ -49,10 +49,10 @@ def read_entries(
     """The entries of a body. Writes their canonical lines to `out`, sorted, one for each (type, value), unless they can
     be said as changes of `base`, the last body that was read with the same settings. Raises ParseError."""
     start = opening(body, format)
-    first = FORMATS[format].heading(body, start)
+    first = FORMATS[format].heading(body, start, options)
     if base is not None and first is not None:
         base_start = opening(base.body, format)
-        base_first = FORMATS[format].heading(base.body, base_start)
+        base_first = FORMATS[format].heading(base.body, base_start, options)
         if base_first is not None and base.body[base_start:base_first] == body[start:first]:
             found = revise(base, base_first, body, first, reader(format, options, body[start:first]))
             if found is not None:
@@ -65,14 +65,15 @@ def read_entries(
         return Entries(write(reader(format, options)(body[start:]), out))
     chunks = len(offsets(body, first)) - 1
     answers = read_chunks(chunks) if read_chunks else map(ChunkWork(lambda: body, format, options), range(chunks))
-    found_in_chunks = []
+    whole, room = Reading(), Room()
     above = body[:first].count(b"\n")
     for figures, lines in answers:
+        room.take(lines.count(b"\n") + 1, len(lines), len(figures["reading"]["rejects"]))
         reading = Reading(lines.decode().split("\n") if lines else [], **figures["reading"])
         reading.rejects = [(number + above, code) for number, code in reading.rejects]
-        found_in_chunks.append(reading)
+        whole.add(reading)
         above += figures["newlines"]
-    return Entries(write(together(found_in_chunks), out))
+    return Entries(write(whole, out))
 
 
 class ChunkWork:
@@ -88,7 +89,7 @@ class ChunkWork:
     def _layout(self) -> tuple[Buffer, list[int], Reader]:
         body = self._locate()
         start = opening(body, self._format)
-        first = FORMATS[self._format].heading(body, start)
+        first = FORMATS[self._format].heading(body, start, self._options)
         assert first is not None
         return body, offsets(body, first), reader(self._format, self._options, body[start:first])
 

@@ -10,14 +10,14 @@ import mmap
 import os
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from blocklistd.errors import ParseError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.jobs.spread import processes, spread
-from blocklistd.limits import DECOMPRESSED_FACTOR, MAX_NOTES
+from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
@@ -26,6 +26,7 @@ from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
 from blocklistd.sources.intake.entries import ChunkWork, Left, leave, read_entries
 from blocklistd.sources.intake.prove import Origin, candidates, load, proven
+from blocklistd.sources.intake.recognise import recognised
 from blocklistd.sources.intake.revise import Base
 from blocklistd.sources.proofs.proof import Proven
 
@@ -52,7 +53,7 @@ class Order:
 
     `origin` is how the body proves its origin, or what the process of its proof has found. `may_be_empty`: a body
     without a record is a list with nothing in it, and not a failure, because every list that uses it says
-    `min_entries: 0`.
+    `min_entries: 0`. `options` are more of FormatOptions, by their names.
     """
 
     body: Path
@@ -65,6 +66,7 @@ class Order:
     max_bytes: int
     may_be_empty: bool
     earlier: Earlier | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def canonical(self) -> Path:
@@ -106,7 +108,7 @@ class Findings:
 
 def intake(order: Order) -> dict[str, Any]:
     """The job; the fields of Findings. Raises VerifyError, StaleError or ParseError."""
-    options = FormatOptions(order.fields, order.defaults)
+    options = FormatOptions(order.fields, order.defaults, **order.options)
     load(order.origin)
     with store_errors(order.work), ExitStack() as stack:
         files: list[BinaryIO] = [stack.enter_context(open(order.body, "rb"))]
@@ -123,20 +125,20 @@ def intake(order: Order) -> dict[str, Any]:
         body = _mapped(listed)
         if not body and not order.may_be_empty:
             raise ParseError(f"an empty body: expected a list in the format {order.format}")
-        opening(body, order.format)
+        start = opening(body, order.format)
         found = read_entries(body, order.format, options, _base(earlier), out, read_chunks)
         made, left = found.canonical, Left.CANONICAL
         if found.asserted is not None:
             assert order.earlier is not None
             left = leave(found, order.earlier.base_digest, changed, out)
-        noted = made.notes.to_bytes()
-        if len(noted) <= MAX_NOTES:
-            notes.write(noted)
-    if made.records and not made.entries:
-        raise ParseError(
-            f"none of {made.records} records could be read as {order.format}"
-            f" ({_most(made.rejected)}): is the URL right, and the format?"
-        )
+        notes.write(made.notes.to_bytes())
+        if not made.records and not order.may_be_empty:
+            raise ParseError(f"no record in it: expected a list in the format {order.format}")
+        if made.records and not made.entries:
+            hint = recognised(body, start, order.format, options)
+            raise ParseError(
+                f"none of {made.records} records could be read as {order.format} ({_most(made.rejected)}): {hint}"
+            )
     return asdict(
         Findings(
             listed=files.index(listed),

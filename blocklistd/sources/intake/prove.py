@@ -9,22 +9,23 @@ import importlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from blocklistd.errors import VerifyError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
+from blocklistd.limits import MAX_FUTURE
 from blocklistd.model import Sha256
 from blocklistd.sources.intake.decode import decode, sniff
 from blocklistd.sources.proofs import PROOFS
-from blocklistd.sources.proofs.proof import Claim, Proven, check_replay
+from blocklistd.sources.proofs.proof import Claim, Proven, check_replay, check_time
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """What is asked of a body: its proof, one of PROOFS, and what came with it (proofs.proof.Claim). `last_signature`,
-    `last_signed_at` and `superseded` are what was accepted before (proofs.proof.check_replay)."""
+    `last_signed_at` and `superseded` are what was accepted before, of this key (proofs.proof.check_replay)."""
 
     proof: str
     key: str | None = field(repr=False)
@@ -33,6 +34,7 @@ class Origin:
     last_signature: Sha256 | None = None
     last_signed_at: int | None = None
     superseded: tuple[Sha256, ...] = ()
+    max_future: timedelta = MAX_FUTURE
 
 
 def load(origin: Origin | Proven) -> None:
@@ -73,6 +75,7 @@ def _verify(body: BinaryIO, content: BinaryIO, origin: Origin) -> Proven:
         raise VerifyError(f"no signature arrived: expected one of the method {origin.proof}")
     body.seek(0)
     found = proof.verify(body, Claim(origin.signature, origin.key, origin.now, content))
+    check_time(found, origin.now, origin.max_future)
     check_replay(
         found,
         last_signature=origin.last_signature,

@@ -78,6 +78,8 @@ def _follow(
     base: Base, gone: Reading, come: Reading
 ) -> tuple[list[bytes], list[bytes], Counter[str], list[str]] | None:
     """The asserted lines that go and come, the entries by type after it, and the keys of several records."""
+    if base.notes.multiples is None:
+        return None
     multiples = by_key(base.notes.multiples)
     leaving, coming = by_key(gone.lines), by_key(come.lines)
     removes: list[bytes] = []
@@ -116,7 +118,7 @@ def _renumbered(
     rejects: list[tuple[int, str]] = []
     lost = 0
     i, j = base_start, start
-    old, new = _count(base.body, 0, i), _count(body, 0, j)  # lines above
+    old, new = (text[:at].count(b"\n") for text, at in ((base.body, i), (body, j)))  # lines above, with no mark in them
     told = 0  # lines of the hunks above, as `come` numbers them
     end = Hunk(len(base.body), len(base.body), len(body), len(body))
     for hunk in [*found, end]:

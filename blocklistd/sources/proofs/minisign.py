@@ -1,7 +1,9 @@
 """minisign: a signature beside the body. Pure: no clock, and no file but the given.
 
 Its format: an Ed25519 signature of the body (of its BLAKE2b-512 when prehashed, of the body itself in the legacy
-form), and a second one, over the first and the trusted comment, which usually holds the time of signing.
+form), and a second one, over the first and the trusted comment, which usually holds the time of signing. Everything
+that `minisign -V` accepts is accepted: lines end in LF or CR LF, comments are any bytes, what follows the last line is
+ignored, and the first line of a public key may be anything.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import hashlib
 import io
 import mmap
 import re
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from blocklistd.errors import VerifyError
@@ -21,59 +25,97 @@ from blocklistd.sources.proofs.proof import Claim, Proof, Proven
 if TYPE_CHECKING:
     import minisign
 
-KEY_ID: Final = slice(2, 10)  # of the decoded second line, after the algorithm, in signatures and public keys alike
+ALGORITHM: Final = slice(0, 2)  # of the decoded second line, in signatures and public keys alike
+KEY_ID: Final = slice(2, 10)
 SIGNATURE: Final = slice(10, 74)
+PUBLIC: Final = slice(10, 42)
+PREHASHED: Final = {b"ED": True, b"Ed": False}
 TIMESTAMP: Final = re.compile(r"timestamp:([0-9]{1,11})")  # Unix seconds; more digits are another unit, or no time
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The lines of a .minisig file, decoded: the signature of the body, and that of it and the trusted comment."""
+
+    first: bytes
+    comment: bytes
+    second: bytes
+
+    @classmethod
+    def parse(cls, text: bytes) -> Signature:
+        """Parses a .minisig file. Raises ValueError where it is none."""
+        untrusted, first, trusted, second = _lines(text, 4)
+        if not (untrusted.startswith(b"untrusted comment: ") and trusted.startswith(b"trusted comment: ")):
+            raise ValueError("no comments")
+        found = cls(_decoded(first, 74), trusted.removeprefix(b"trusted comment: "), _decoded(second, 64))
+        if found.first[ALGORITHM] not in PREHASHED:
+            raise ValueError("another algorithm")
+        return found
 
 
 def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -> Proven:
     """Checks the whole of `body`, from its start, against the bytes of a .minisig file. Raises VerifyError."""
-    import minisign
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        parsed = minisign.Signature.from_bytes(signature)
-    except minisign.Error:
+        parsed = Signature.parse(signature)
+    except ValueError:
         raise VerifyError("what was served as signature is none: expected the four lines of a .minisig file") from None
-    _, first, _, second = signature.splitlines()
-    proper = base64.b64decode(first)
-    found, expected = _key_id(proper), _key_id(base64.b64decode(key.to_base64()))
+    proper, expected_by = parsed.first, base64.b64decode(key.to_base64())
+    found, expected = _key_id(proper), _key_id(expected_by)
     if found != expected:
         raise VerifyError(f"signed by key {found}, expected key {expected}: did the hotline change its key?")
+    verify = Ed25519PublicKey.from_public_bytes(expected_by[PUBLIC]).verify
     body.flush()
     body.seek(0)
     try:
-        with nullcontext(body) if parsed.is_prehashed() else closing(_Whole(body)) as data:
-            key.verify(data, parsed)
-    except minisign.Error:
+        if PREHASHED[proper[ALGORITHM]]:
+            digest = hashlib.file_digest(body, hashlib.blake2b)  # type: ignore[arg-type]  # it has readinto
+            verify(proper[SIGNATURE], digest.digest())
+        else:
+            with _whole(body) as data:
+                verify(proper[SIGNATURE], data)
+        verify(parsed.second, proper[SIGNATURE] + parsed.comment)
+    except InvalidSignature:
         raise VerifyError(
             "the signature is of another body, or the body (or the signature's trusted comment) was changed"
         ) from None
     # Ed25519 signatures are not malleable here: the library refuses an S of L or more (RFC 8032 section 5.1.7), so
     # nobody but the key's owner makes another digest. The algorithm's two bytes are signed by nobody: left out.
-    digest = hashlib.sha256(proper[SIGNATURE] + base64.b64decode(second)).hexdigest()
-    return Proven(Sha256(digest), _timestamp(parsed.trusted_comment))
+    remembered = hashlib.sha256(proper[SIGNATURE] + parsed.second).hexdigest()
+    return Proven(Sha256(remembered), _timestamp(parsed.comment.decode("latin-1")))
 
 
-class _Whole:
-    """A body whose read() is all of it, mapped rather than read: a legacy signature is checked in one call.
+@contextmanager
+def _whole(body: BinaryIO) -> Iterator[Any]:
+    """The whole body, mapped into memory rather than read: a legacy signature is checked in one call.
 
     A mapping of a file counts neither as the job's data (RLIMIT_DATA) nor as its own memory.
     """
+    try:
+        mapped = mmap.mmap(body.fileno(), 0, access=mmap.ACCESS_READ)
+    except (io.UnsupportedOperation, ValueError):  # no file behind it; an empty one
+        yield body.read()
+        return
+    with mapped:
+        yield mapped
 
-    def __init__(self, body: BinaryIO) -> None:
-        self._body = body
-        self._map: mmap.mmap | None = None
 
-    def read(self, size: int = -1, /) -> Any:
-        try:
-            self._map = mmap.mmap(self._body.fileno(), 0, access=mmap.ACCESS_READ)
-        except (io.UnsupportedOperation, ValueError):  # no file behind it; an empty one
-            return self._body.read()
-        return self._map
+def _lines(text: bytes, count: int) -> list[bytes]:
+    """The first lines, without their ends. Raises ValueError where there are fewer."""
+    lines = [line.rstrip(b"\r") for line in text.split(b"\n", count)[:count]]
+    if len(lines) < count:
+        raise ValueError("too few lines")
+    return lines
 
-    def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
+
+def _decoded(line: bytes, length: int) -> bytes:
+    """Decodes base64. Raises ValueError unless that gives `length` bytes."""
+    found = base64.b64decode(line, validate=True)
+    if len(found) != length:
+        raise ValueError("another length")
+    return found
 
 
 def _key_id(proper: bytes) -> str:
@@ -89,13 +131,18 @@ def _timestamp(comment: str) -> int | None:
 
 
 def public_key(text: bytes) -> str:
-    """The base64 of a minisign public key file; raises VerifyError where it is none."""
+    """The base64 of a minisign public key: of the second line of a .pub file, or of a file that has this line alone.
+    Raises VerifyError where it is none."""
     import minisign
 
-    try:
-        return base64.b64encode(base64.b64decode(minisign.PublicKey.from_bytes(text).to_base64())).decode()
-    except (minisign.Error, ValueError) as error:
-        raise VerifyError(f"not a minisign public key ({error}): expected the two lines of a .pub file") from None
+    for line in text.split(b"\n", 2)[1::-1]:  # the second, the first
+        try:
+            return minisign.PublicKey.from_base64(line.strip()).to_base64().decode()
+        except (minisign.Error, ValueError):
+            continue
+    raise VerifyError(
+        "not a minisign public key: expected the two lines of a .pub file, or its second line alone (56 characters)"
+    )
 
 
 def _verify(body: BinaryIO, claim: Claim) -> Proven:
@@ -108,9 +155,9 @@ def _verify(body: BinaryIO, claim: Claim) -> Proven:
 
 PROOF: Final = Proof(
     _verify,
-    key="a file with a minisign public key",
+    key="a file with a minisign public key (a .pub file, or its second line alone)",
     read_key=public_key,
     needs_signature=True,
-    imports=("minisign",),
+    imports=("minisign", "cryptography.hazmat.primitives.asymmetric.ed25519"),
 )
 """The signature is fetched beside the body."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
-from blocklistd.errors import StaleError
+from blocklistd.errors import StaleError, VerifyError
 from blocklistd.model import Sha256
 from blocklistd.times import rfc3339
 
@@ -66,8 +66,20 @@ class Proof:
     """Whether anything is proven; else status and log say so for ever."""
     in_own_process: bool = False
     """True where `key` is a secret: no process that parses has it."""
+    reasons: tuple[str, ...] = ()
+    """The texts of the errors of `verify`. Any other text is replaced by a general one (sources/reasons.py)."""
     imports: tuple[str, ...] = ()
     """Modules that `verify` imports: where it runs, no file can be opened any more."""
+
+
+def check_time(proven: Proven, now: datetime, max_future: timedelta) -> None:
+    """Raises VerifyError where the signed time is ahead of `now` by more than `max_future`: once accepted, everything
+    signed before that time would count as a replay."""
+    if proven.signed_at is not None and proven.signed_at > (now + max_future).timestamp():
+        raise VerifyError(
+            f"signed at {_written(proven.signed_at)}, ahead of now by more than `verify.max_future`: is the clock of "
+            f"the hotline right, and ours?"
+        )
 
 
 def check_replay(
@@ -91,4 +103,7 @@ def check_replay(
 
 
 def _written(seconds: int) -> str:
-    return rfc3339(datetime.fromtimestamp(seconds, UTC))
+    try:
+        return rfc3339(datetime.fromtimestamp(seconds, UTC))
+    except (OverflowError, ValueError):
+        return "a time after the year 9999"

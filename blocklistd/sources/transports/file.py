@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import unquote
@@ -17,7 +19,12 @@ from blocklistd.sources.transports.transport import Arrived, Download, Transport
 if TYPE_CHECKING:
     from blocklistd.sources.transports.sink import Sink
 
-NOT_BODIES: Final = (".minisig", ".tmp", ".part")
+NOT_BODIES: Final = (
+    ".minisig",
+    *(".part", ".partial", ".filepart", ".crdownload", ".tmp"),  # half of an upload
+    *(".swp", ".bak", "~"),  # an editor's
+)
+"""A file in a drop folder whose name ends in one of these, in upper or lower case, is never a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +54,20 @@ class Taken:
         self.file.close()
 
 
-def take(url: str) -> Taken:
-    """Opens the file, or the newest of the drop folder, that `url` names. Raises FetchError."""
+def take(url: str, pattern: str = "*") -> Taken:
+    """Opens the file that `url` names, or the newest of the drop folder there whose name the pattern matches. Raises
+    FetchError."""
     path = path_of(url)
     try:
         if not path.is_dir():
             return _open(path)
-        newest = _newest(path)
+        newest = max(_complete(path, pattern), default=None)
         if newest is None:
-            raise FetchError(f"{named(path)}: no file in this drop folder: expected one whose name does not end in "
+            raise FetchError(f"{named(path)}: no file in this drop folder: expected one whose name matches `pattern` "
+                             f"({pattern}), does not begin with a dot, and does not end in "
                              f"{', '.join(NOT_BODIES)}")  # fmt: skip
         # Whoever may drop files here may not thereby make the daemon read any file of the system.
-        return _open(newest, os.O_NOFOLLOW)
+        return _open(path / newest[1], os.O_NOFOLLOW)
     except OSError as error:
         raise FetchError(
             f"{named(path)}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
@@ -95,17 +104,14 @@ def path_of(url: str) -> Path:
     return Path(path)
 
 
-def _newest(folder: Path) -> Path | None:
-    """By modification time, then by name; only finished regular files."""
+def _complete(folder: Path, pattern: str) -> Iterator[tuple[int, str]]:
+    """The modification time (ns) and the name of each regular file that may be the list."""
     with os.scandir(folder) as entries:
-        found = [
-            (entry.stat(follow_symlinks=False).st_mtime_ns, entry.name)
-            for entry in entries
-            if not entry.name.startswith(".")
-            and not entry.name.lower().endswith(NOT_BODIES)
-            and entry.is_file(follow_symlinks=False)
-        ]
-    return folder / max(found)[1] if found else None
+        for entry in entries:
+            name = entry.name
+            is_complete = not name.startswith(".") and not name.lower().endswith(NOT_BODIES)
+            if is_complete and fnmatchcase(name, pattern) and entry.is_file(follow_symlinks=False):
+                yield entry.stat(follow_symlinks=False).st_mtime_ns, name
 
 
 def _open(path: Path, flags: int = 0) -> Taken:
@@ -124,7 +130,7 @@ class FileDownload(Download):
     async def body(self, sink: Sink) -> Arrived | NotModified:
         import asyncio
 
-        found = await asyncio.to_thread(take, self.request.url)
+        found = await asyncio.to_thread(take, self.request.url, self.request.pattern)
         try:
             tag = found.tag()
             if tag == self.request.validators.etag:
@@ -175,6 +181,6 @@ def absolute(url: str, folder: Path) -> str:
 
 
 TRANSPORT: Final = Transport(
-    FileDownload, check=check, absolute=absolute, fetches_signatures=True, in_own_process=False
+    FileDownload, check=check, absolute=absolute, fetches_signatures=True, has_folders=True, in_own_process=False
 )
 """A file or a drop folder; it streams to a file, so the serving process does it."""

@@ -12,22 +12,53 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 from yarl import URL
 
 from blocklistd.errors import FetchError
-from blocklistd.limits import CHUNK, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
+from blocklistd.limits import CHUNK, MAX_INTERIM, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import NotModified, Validators
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import ETAG, LAST_MODIFIED, Arrived, Download, scheme_of, shown
+from blocklistd.sources.transports.transport import ETAG, LAST_MODIFIED, Arrived, Download, Request, scheme_of, shown
 from blocklistd.sources.transports.web import is_loopback
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.http import RawResponseMessage
 
 CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 EXPECTED: Final = "expected https:, or http: to loopback"
+
+
+class _TooManyInterim(aiohttp.ClientError):
+    """The server sent more than MAX_INTERIM interim answers."""
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer after at most MAX_INTERIM interim ones (RFC 9110 section 15.2). aiohttp itself reads any number of
+    them, without giving another task a turn."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        assert protocol is not None
+        read, left = protocol.read, MAX_INTERIM + 1
+
+        async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise _TooManyInterim
+            return await read()
+
+        protocol.read = bounded  # type: ignore[method-assign]
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
 
 
 class HttpDownload(Download):
@@ -37,7 +68,7 @@ class HttpDownload(Download):
         self._session = await _session().__aenter__()
         try:
             request = self.request
-            self._web = Web(self._session, request.url, request.headers, request.ssl, request.ssl_elsewhere)
+            self._web = Web(self._session, request)
         except BaseException:
             await self._session.close()
             raise
@@ -65,9 +96,7 @@ class HttpDownload(Download):
             if encoding is None:
                 raise FetchError(f"{where}: a content coding that was not asked for: expected identity, gzip or zstd")
             # RFC 9112 section 6.3, rule 8: such a body ends where the connection does; a signature tells if too early
-            chunked = response.headers.getall("Transfer-Encoding", [""])[-1].lower().endswith("chunked")
-            framed = chunked or "Content-Length" in response.headers
-            if not framed and request.signature is None:
+            if not _is_framed(response) and request.signature is None:
                 raise FetchError(f"{where}: no length and not chunked: expected a body that can be told from a cut one")
             sink.expect(response.content_length or 0)
             async for data in response.content.iter_any():
@@ -88,24 +117,15 @@ class HttpDownload(Download):
 
 
 class Web:
-    """Makes requests with one session. `headers` and `trust` are for the origin of `home` alone.
+    """Makes the requests of one pull with one session. Credentials are for the origin of the request's URL alone.
 
-    `trust` None: the system's authorities, everywhere. Else other https origins are refused without `trust_elsewhere`.
+    Without `ssl`: the system's authorities, everywhere. Else other https origins are refused without `ssl_elsewhere`.
     """
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        home: str,
-        headers: Mapping[str, str],
-        trust: ssl.SSLContext | None,
-        trust_elsewhere: ssl.SSLContext | None,
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, request: Request) -> None:
         self._session = session
-        self._home = _parse(home).origin() if scheme_of(home) in ("https", "http") else None
-        self._headers = headers
-        self._trust = trust
-        self._trust_elsewhere = trust_elsewhere
+        self._request = request
+        self._home = _parse(request.url).origin() if scheme_of(request.url) in ("https", "http") else None
 
     @asynccontextmanager
     async def answer(
@@ -116,7 +136,7 @@ class Web:
         Raises FetchError, also for what goes wrong with the connection while the answer is read.
         """
         url, where = _parse(start), shown(start)
-        seen = [url]
+        seen, hosts = [url], {_host(url), *self._request.redirects}
         sent = dict(headers)
         try:
             while True:
@@ -125,6 +145,10 @@ class Web:
                         yield response, where, len(seen) > 1
                         return
                     url = _redirected(url, response.headers.get("Location"), seen, where)
+                    if _host(url) not in hosts:
+                        raise FetchError(
+                            f"{where}: redirects to another host: expected the same one, or one that `redirects` names"
+                        )
                 seen.append(url)
                 where = f"{shown(start)} (redirected)"
                 sent.pop("If-Modified-Since", None)  # the date of another file says nothing about this one
@@ -133,10 +157,10 @@ class Web:
 
     @asynccontextmanager
     async def _get(self, url: URL, headers: Mapping[str, str], where: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        own, trust = self._headers, self._trust
+        own, trust = self._request.headers, self._request.ssl
         if url.origin() != self._home:
-            own, trust = {}, self._trust_elsewhere
-            if url.scheme == "https" and self._trust is not None and trust is None:
+            own, trust = {}, self._request.ssl_elsewhere
+            if url.scheme == "https" and self._request.ssl is not None and trust is None:
                 raise FetchError(f"{where}: another origin, which the `ca` of this source says nothing about: refused")
         async with self._session.get(
             url, headers={**own, **headers}, allow_redirects=False, ssl=True if trust is None else trust
@@ -170,13 +194,18 @@ def _redirected(url: URL, location: str | None, seen: list[URL], where: str) -> 
         target = url.join(URL(location)).with_fragment(None)
     except ValueError:
         raise FetchError(f"{where}: redirects to what is no URL: {EXPECTED}") from None
-    if url.scheme == "https" and target.scheme != "https":
-        raise FetchError(f"{where}: redirects from https to something else: expected https:, check `url`")
     if target in seen:
         raise FetchError(f"{where}: redirects in a circle: expected the list, check `url`")
     if len(seen) > MAX_REDIRECTS:
         raise FetchError(f"{where}: redirects more than {MAX_REDIRECTS} times: expected the list, check `url`")
-    return _allowed(target, f"{where}, its redirect")
+    _allowed(target, f"{where}, its redirect")
+    if target.scheme != url.scheme:
+        raise FetchError(f"{where}: redirects from {url.scheme} to something else: expected {url.scheme}:, check `url`")
+    return target
+
+
+def _host(url: URL) -> str:
+    return (url.raw_host or "").removesuffix(".")
 
 
 def _reason(error: Exception) -> str:
@@ -197,6 +226,8 @@ def _reason(error: Exception) -> str:
         return f"TLS failed: {(cause.reason or 'no reason given').replace('_', ' ').lower()}: expected TLS 1.2 or newer"
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
         return f"{os.strerror(cause.errno)}: expected an answer, check `url` and the way there"
+    if isinstance(error, _TooManyInterim):
+        return f"more than {MAX_INTERIM} interim answers (1xx): expected an answer, check `url`"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer: expected HTTP, check `url`"
     if isinstance(error, aiohttp.ClientPayloadError):
@@ -207,8 +238,13 @@ def _reason(error: Exception) -> str:
 
 
 def _session() -> aiohttp.ClientSession:
-    """Bytes as they are sent; no cookies; no proxies or passwords from the environment; `fetch` has the one timeout."""
+    """Bytes as they are sent; no cookies; no proxies or passwords from the environment; `fetch` has the one timeout.
+
+    Each request has its own connection: bytes that a hotline sends on an idle one would be read without bound.
+    """
     return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True),
+        response_class=_Answer,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "blocklistd"},
@@ -223,6 +259,22 @@ def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
     if response.status != 200:
         hint = HINTS.get(response.status, "the next pull tries again").format(key)
         raise FetchError(f"{where}: status {response.status}: expected 200, {hint}")
+    if _transfer_codings(response) not in ([], ["identity"], ["chunked"]):
+        raise FetchError(f"{where}: a transfer coding that was not asked for: expected none, or chunked")
+
+
+def _transfer_codings(response: aiohttp.ClientResponse) -> list[str]:
+    """The transfer codings in the order in which they were applied (RFC 9112 section 6.1)."""
+    said = ",".join(response.headers.getall("Transfer-Encoding", []))
+    return [coding.strip(" \t").lower() for coding in said.split(",")] if said else []
+
+
+def _is_framed(response: aiohttp.ClientResponse) -> bool:
+    """Whether a truncated body can be told from a complete one. HTTP/1.0 has no chunks (RFC 9112 section 6.1)."""
+    codings = _transfer_codings(response)
+    if not codings:
+        return "Content-Length" in response.headers
+    return codings == ["chunked"] and response.version is not None and response.version >= aiohttp.HttpVersion11
 
 
 def _coding(response: aiohttp.ClientResponse) -> str | None:

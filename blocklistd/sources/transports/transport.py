@@ -40,7 +40,9 @@ def scheme_of(url: str) -> str:
 class Request:
     """One pull. `timeout` (seconds) is for body and signature together, `max_bytes` for the body as it is sent.
 
-    `signature` is the URL of the signature or a template for it (`signature_url`); None: there is none. `headers`, `ca`
+    `signature` is the URL of the signature or a template for it (`signature_url`); None: there is none. `pattern`: the
+    names of a folder's files that may be taken, as in a shell (`Transport.has_folders`). `redirects`:
+    hosts that a redirect may lead to beside the one that was asked. `headers`, `ca`
     (a file in PEM) and `ssl` hold the credentials: they go to the origin of `url` and nowhere else. Where `ssl` is
     given, another https origin (by a redirect, or the signature's) is only spoken to with `ssl_elsewhere`, and refused
     without it: whoever pins an authority means it for the whole pull. A process of its own gets neither context: it
@@ -51,8 +53,10 @@ class Request:
     signature: str | None
     timeout: float
     max_bytes: int
+    pattern: str = "*"
     validators: Validators = field(default_factory=Validators)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    redirects: frozenset[str] = frozenset()
     ca: Path | None = None
     ssl: SSLContext | None = None
     ssl_elsewhere: SSLContext | None = None
@@ -152,5 +156,10 @@ class Transport:
     """Whether the origin proves itself by a certificate, so that `ca` and `auth.client_cert` mean something."""
     fetches_signatures: bool = False
     """Whether a signature can be fetched from such a URL."""
+    has_folders: bool = False
+    """Whether a URL may name a folder; `pattern` then says which of its files may be the list."""
+    reasons: tuple[str, ...] = ()
+    """The texts of its errors in a process of its own. Any other text is replaced by a general one
+    (sources/reasons.py)."""
     in_own_process: bool = True
     """Whether each request runs in a process of its own. False only for what streams bytes without reading them."""

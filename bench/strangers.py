@@ -1,0 +1,45 @@
+"""What the dearest DNS messages of strangers cost, each: time that the event loop is away from everybody else.
+
+Beside 300 subscribers, whose keys and networks a stranger's question is compared with.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from bench.compare import Row, Sample, seconds
+from blocklistd.rpz.wire import wire_name
+from blocklistd.serve.dns.query import respond
+from blocklistd.serve.dns.tsig import Key
+from blocklistd.serve.dns.zones import Peer
+from tests.property.test_zones import ZONE, Primary
+from tests.strangers import KNOWN_KEY, MESSAGES
+
+FLOOR = 1.0  # ms
+ROUNDS = 200
+SUBSCRIBERS = 300
+
+
+def rows() -> Iterator[Row]:
+    """The dearest message, of which each one's best and median are looked at."""
+    zones = Primary({}, {}).zones
+    zones.admit(_peer(number) for number in range(SUBSCRIBERS))
+    found = {}
+    for name, wire in MESSAGES.items():
+
+        def answer(wire: bytes = wire) -> None:
+            respond(wire, zones, "192.0.2.1", 1000, tcp=True)
+
+        found[name] = Sample(tuple(1000 * seconds(answer) for _ in range(ROUNDS)))
+    dearest = max(found, key=lambda name: found[name].median)
+    title = f"the dearest DNS message of a stranger ({dearest})"
+    yield Row(title, found[dearest], None, "", "ms", FLOOR)
+
+
+def _peer(number: int) -> Peer:
+    names = [wire_name(f"isp-{number}")] if number else [KNOWN_KEY]
+    keys = tuple(Key(name, "hmac-sha256", bytes(32)) for name in names)
+    first = int(ipaddress.IPv4Address("198.18.0.0")) + 256 * number
+    networks = tuple(ipaddress.IPv4Network((first + 4 * part, 32 - part % 3)) for part in range(4))
+    return Peer(f"isp-{number}", frozenset({wire_name(ZONE)}), keys, networks, ())

@@ -1,0 +1,66 @@
+"""Shows on a terminal's stderr, while a command waits, which stage the daemon is in; the line is erased at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+AFTER: Final = 1.0  # seconds until the line appears
+EVERY: Final = 0.5  # seconds between two updates of the line
+
+WORDS: Final = {
+    "fetch": "fetching from",
+    "intake": "verifying and reading",
+    "seal": "sealing the entries of",
+    "keep": "keeping the body of",
+    "settle": "composing and judging the change of",
+    "sign": "signing",
+    "zone": "making zone",
+}
+"""The words for each stage (ops.metrics.STATIONS); its subject follows them."""
+
+
+@contextmanager
+def shown(stage: Callable[[], tuple[str | None, str | None]]) -> Iterator[None]:
+    """While the block runs, shows what `stage` answers, from AFTER seconds on; nothing where stderr is no terminal.
+
+    `stage` answers the stage and its subject; None for both: the command waits for its turn.
+    """
+    if not os.isatty(2) or os.environ.get("TERM", "dumb") == "dumb":
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_show, args=(stage, ended), daemon=True, name="stages")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _show(stage: Callable[[], tuple[str | None, str | None]], ended: threading.Event) -> None:
+    began = time.monotonic()
+    if ended.wait(AFTER):
+        return
+    while not ended.is_set():
+        line = f"{line_of(*stage())} … {time.monotonic() - began:.0f} s"
+        _write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K")
+        ended.wait(EVERY)
+    _write("\r\x1b[K")
+
+
+def line_of(stage: str | None, subject: str | None) -> str:
+    """The text for a stage and its subject."""
+    return f"{WORDS.get(stage, stage)} {subject or ''}".rstrip() if stage else "waiting for its turn"
+
+
+def _write(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -1,0 +1,188 @@
+"""Checks the files that a configuration names: the daemon's user can read them, nobody else can read the private ones,
+certificates are valid now and belong to their keys.
+
+The daemon's user is the owner of the state_dir. Root checks with that user's rights. Any other user can't check access
+and reports nothing about it.
+"""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import os
+import pwd
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from blocklistd.config.page import NamedFile, Page
+from blocklistd.config.reader import Part
+from blocklistd.limits import CERTIFICATE_ALARM_DAYS
+from blocklistd.times import utc_now
+
+if TYPE_CHECKING:
+    from blocklistd.config.secrets import Secret
+
+NOBODY: Final = 65534
+RENEW: Final = "renew the certificate, then run `blocklistd reload`"
+
+
+# -- access ------------------------------------------------------------------------------------------------------------
+def look_at(part: Part) -> None:
+    """Reports the files that the daemon's user can't read, and the private ones that others can."""
+    state_dir = part.values.get("state_dir")
+    page = part.page
+    uid = daemon_user(state_dir) if page.looks and isinstance(state_dir, Path) else None
+    if uid is None:
+        return
+    with suppress(PermissionError), _as_user(uid):
+        for file in [NamedFile("", 1, page.file.absolute(), private=False), *page.files]:
+            if (why := _closed(file.path)) is not None:
+                expected = f"a file that {user_name(uid)}, who runs the daemon, can read"
+                page.tolerate(file.key, expected, f"{file.path}: {why}", file.line)
+    for file in page.files:
+        if file.private and (others := _others(file.path, uid)):
+            page.warn(file.key, f"a private file: `chmod go= {file.path}`", f"{file.path} {others}", file.line)
+
+
+def daemon_user(state_dir: Path) -> int | None:
+    """The uid that runs the daemon: the owner of the state_dir, or our own uid where there is no state_dir yet. None
+    where that is another user and we are not root."""
+    try:
+        owner = state_dir.stat().st_uid
+    except OSError:
+        owner = os.geteuid()
+    return owner if os.geteuid() in (0, owner) else None
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+@contextmanager
+def _as_user(uid: int) -> Iterator[None]:
+    """The block has this user's rights. Only root may name a user other than itself."""
+    if uid == os.geteuid():
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    try:
+        os.setgroups(_groups(uid))
+        os.setegid(_groups(uid)[0])
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
+def _groups(uid: int) -> Sequence[int]:
+    """The ids of the user's groups, its primary group first."""
+    if uid == os.geteuid():
+        return [os.getegid(), *os.getgroups()]
+    try:
+        known = pwd.getpwuid(uid)
+    except KeyError:
+        return [NOBODY]
+    return [known.pw_gid, *os.getgrouplist(known.pw_name, known.pw_gid)]
+
+
+def _closed(path: Path) -> str | None:
+    """Why the file can't be read; None where it can be, and where it does not exist, which another check reports."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _others(path: Path, uid: int) -> str | None:
+    """Who else can read a private file: everybody, or a group that the daemon's user is not in."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    mode = f"with the mode {stat.S_IMODE(found.st_mode):04o}, which"
+    if found.st_mode & stat.S_IROTH:
+        return f"{mode} everybody on this host can read"
+    if found.st_mode & stat.S_IRGRP and found.st_gid not in (0, *_groups(uid)):
+        with suppress(KeyError):
+            return f"{mode} the group {grp.getgrgid(found.st_gid).gr_name} can read"
+        return f"{mode} the group {found.st_gid} can read"
+    return None
+
+
+def contents(page: Page) -> dict[str, str]:
+    """The SHA-256 of each named file that can be read, by key. A reload compares them to find changed files."""
+    found = {}
+    for file in page.files:
+        with suppress(OSError):
+            found[file.key] = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    return found
+
+
+# -- certificates ------------------------------------------------------------------------------------------------------
+def pair(part: Part) -> None:
+    """Checks that `cert` and `key` of a section belong together, and that every certificate of the chain is valid."""
+    import ssl
+
+    if not part.has("cert", "key") or not part.page.looks:
+        return
+    cert: Path = part.values["cert"]
+    key: Secret = part.values["key"]
+    _valid(part, "cert", chain(cert))
+    path = Path(key.name) if key.kind == "file" else None
+    try:
+        if path is None or not chain(cert) or not path.read_bytes().strip():
+            return
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, path, password=lambda: b"")
+    except ssl.SSLError as error:
+        other = error.reason == "KEY_VALUES_MISMATCH"
+        found = "the key of another certificate" if other else "which is no private key in PEM without a passphrase"
+        part.tolerate("key", f"the private key of {cert} in PEM", f"{path}, {found}")
+    except OSError:  # it does not exist, or we may not read it: other checks report this
+        pass
+
+
+def authority(part: Part) -> None:
+    """Checks that at least one of the certificates that a source pins is valid now."""
+    ca = part.values.get("ca")
+    found = chain(ca) if ca is not None and part.page.looks else []
+    if found:
+        valid = [(begins, ends) for begins, ends in found if begins <= utc_now() < ends]
+        _valid(part, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
+
+
+def _valid(part: Part, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:
+    now, path = utc_now(), part.values[name]
+    for begins, ends in certificates:
+        if now < begins:
+            expected = f"one that is valid now ({now:%Y-%m-%d %H:%M} UTC by this host's clock)"
+            part.tolerate(name, expected, f"{path}, which is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+            return
+        if now >= ends:
+            part.tolerate(name, f"one that is valid now: {RENEW}", f"{path}, which expired on {ends:%Y-%m-%d}")
+            return
+    if certificates and (end := min(ends for _, ends in certificates)) - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
+        days = (end - now).days
+        part.page.warn(part.dotted(name), RENEW, f"{path}, which expires on {end:%Y-%m-%d}, in {days} days")
+
+
+def chain(path: Path) -> list[tuple[datetime, datetime]]:
+    """The first and the last moment of validity of each certificate in a file; empty where none can be read."""
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        found = load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [(one.not_valid_before_utc, one.not_valid_after_utc) for one in found]

@@ -1,0 +1,135 @@
+"""The sources of the configuration: where a hotline's list is, how it is read, and how it proves its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from blocklistd.config import checks, files, net, values
+from blocklistd.config.page import Reader
+from blocklistd.config.reader import choice, given, keyed, one_of, only, optional, section, sequence, setting, table
+from blocklistd.config.secrets import Secret, secret
+from blocklistd.config.values import Schedule, duration
+from blocklistd.limits import EVIDENCE_BYTES, EVIDENCE_DAYS, MAX_FUTURE, MIB
+from blocklistd.model import UNBUILT_TYPES, SourceId
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.proofs import PROOFS
+from blocklistd.sources.transports import transport_of
+
+TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
+"""The kinds of entries that are built."""
+entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
+
+
+@keyed
+class Bearer:
+    """Authorization: Bearer (RFC 6750)."""
+
+    token: Secret
+
+
+@keyed
+class Basic:
+    """Authorization: Basic (RFC 7617)."""
+
+    user: str = setting(values.text)
+    password: Secret = setting(secret)
+
+
+@keyed
+class ClientCert:
+    """A TLS client certificate and its key, in PEM."""
+
+    cert: Path = setting(values.certificates)
+    key: Secret = setting(secret)
+
+
+Auth = Bearer | Basic | ClientCert
+_bearer: Final[Reader[Auth]] = Reader(secret.expected, lambda spot: Bearer(token=secret.convert(spot)))
+_basic: Final[Reader[Auth]] = section(Basic)
+_client_cert: Final[Reader[Auth]] = section(ClientCert, files.pair)
+_auth: Final = one_of({"bearer": _bearer, "basic": _basic, "client_cert": _client_cert})
+
+
+@keyed
+class Verify:
+    """How a body proves its origin. Some methods have a `key`; `{url}` in `signature` is the body's."""
+
+    method: str = setting(choice(*PROOFS, unbuilt=("openpgp", "tuf")))
+    key: Path | None = setting(optional(values.file), default=None)
+    signature: str = setting(values.text, default="{url}.minisig")
+    max_future: timedelta = setting(duration, default=MAX_FUTURE)
+
+
+@keyed
+class Evidence:
+    """How long, and in how many bytes, the refused bodies of a source are kept."""
+
+    keep: timedelta = setting(duration, default=timedelta(days=EVIDENCE_DAYS))
+    max_bytes: int = setting(values.size, default=EVIDENCE_BYTES)
+
+
+@keyed
+class SourceOptions:
+    """Options of a format; `Format.options` names those that it has."""
+
+    delimiter: str = setting(values.delimiter, default=",")
+    columns: tuple[str, ...] = setting(sequence(values.text), default=())
+    comment: str | None = setting(optional(values.comment), default=None)
+    records: None = setting(only(None, None), default=None)
+    where: Mapping[str, str] = setting(only({}, {}), default_factory=dict)
+    wildcards: str = setting(choice("refuse", "domain"), default="refuse")
+    timezone: str = setting(only("UTC", "UTC"), default="UTC")
+
+
+_FIELDS: Final = ("value", "type", "ref", "category", "verified_at", "verifiers", "expires")
+_verifiers: Final = Reader(values.integer(1).expected, lambda spot: str(values.integer(1).convert(spot)))
+_DEFAULTS: Final = {
+    "type": entry_type,
+    "ref": values.text,
+    "category": values.text,
+    "verified_at": values.moment,
+    "verifiers": _verifiers,
+    "expires": values.moment,
+}
+
+
+@keyed
+class Source:
+    """A hotline's list: where it is, what it looks like, how it proves its origin. Sizes are in bytes."""
+
+    id: SourceId = given(lambda spot: SourceId(spot.name))
+    folder: Path = given(lambda spot: spot.page.folder)
+    url: str = setting(net.url)
+    pattern: str = setting(net.pattern, default="*")
+    format: str = setting(choice(*FORMATS, unbuilt=("json", "xml", "xml-pages", "rpz", "action-log")))
+    options: SourceOptions = setting(section(SourceOptions), default_factory=SourceOptions)
+    fields: Mapping[str, str] = setting(table(dict.fromkeys(_FIELDS, values.text)), default_factory=dict)
+    defaults: Mapping[str, str] = setting(table(_DEFAULTS), default_factory=dict)
+    schedule: Schedule = setting(values.schedule, default=Schedule(every=timedelta(minutes=30)))
+    timeout: timedelta = setting(duration, default=timedelta(seconds=60))
+    max_bytes: int = setting(values.size, default=512 * MIB)
+    auth: Auth | None = setting(optional(_auth), default=None)
+    ca: Path | None = setting(optional(values.certificates), default=None)
+    verify: Verify = setting(section(Verify, checks.verify))
+    max_age: timedelta = setting(duration, default=timedelta(days=2))
+    max_unchanged: timedelta | None = setting(values.duration_or_off, default=None)
+    redirects: tuple[str, ...] = setting(sequence(net.host), default=())
+    evidence: Evidence = setting(section(Evidence), default_factory=Evidence)
+    quarantine: bool = setting(values.boolean, default=False)
+
+    @property
+    def location(self) -> str:
+        """Its URL, absolute."""
+        return transport_of(self.url).absolute(self.url, self.folder)
+
+    @property
+    def signature(self) -> str | None:
+        """The signature's URL, or a template of it with `{url}`: in a drop folder the name of the body is not known
+        before a file is taken. None where the method has no signature."""
+        written = self.verify.signature
+        if not PROOFS[self.verify.method].needs_signature:
+            return None
+        return written if "{url}" in written else transport_of(written).absolute(written, self.folder)

@@ -1,0 +1,77 @@
+"""The operations on the daemon as a whole: `reload` and `start-above`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from blocklistd.daemon.commands.command import Document
+from blocklistd.errors import ConfigError, StoreError
+from blocklistd.model import Act
+from blocklistd.pipeline.resources import Resources
+from blocklistd.store import audit
+from blocklistd.store.numbers import believe_clock, start_above
+from blocklistd.times import CheckedClock
+
+log: Final = logging.getLogger(__name__)
+
+
+class StateOperations:
+    """`resume` serves what the store has, as a start does. `reload` reloads, and returns the changes."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        clock: CheckedClock,
+        resume: Callable[[], Awaitable[None]],
+        reload: Callable[[], Awaitable[Sequence[tuple[str, str]]]],
+    ) -> None:
+        self._resources = resources
+        self._clock = clock
+        self._resume = resume
+        self._reload = reload
+
+    async def reload(self, act: Act) -> Document:
+        """Reloads; returns the changes, or every error of the configuration. Raises StoreError where a file can't be
+        read, or where the daemon is halted."""
+        try:
+            changed = await self._reload()
+        except ConfigError as error:
+            return {"errors": [problem.document() for problem in error.problems], "changed": []}
+        except OSError as error:
+            raise StoreError(f"the running configuration stays: {error.filename}: {error.strerror}") from None
+        detail = {"changed": [key for key, _ in changed]}
+        now = self._resources.clock()
+        try:
+            await self._resources.database.writing(
+                lambda connection: audit.append(connection, act, "configuration", now=now, detail=detail)
+            )
+        except StoreError as error:
+            log.error("the reload is done, but could not be written into the audit: %s", error)
+        return {"errors": [], "changed": [{"key": key, "change": change} for key, change in changed]}
+
+    async def start_above(self, number: int, act: Act) -> Document:
+        """Begins a new session with all numbers above `number`, and believes the clock: who runs this has checked it.
+        Raises RefusedError for a number that is too low or too high."""
+        self._clock.believe()
+        database, now = self._resources.database, self._resources.clock()
+        marks = self._resources.high_water.marks
+        kept = await asyncio.to_thread(database.head_file.read)
+
+        def begin(connection: Connection) -> None:
+            start_above(connection, number, marks.highest, now, act.user, marks.zones.values())
+            believe_clock(connection)
+            audit.append(connection, act, str(number), now=now, detail=audit.leave(connection, kept))
+
+        halted, database.halted = database.halted, None
+        try:
+            await database.writing(begin)
+        except BaseException:
+            database.halted = halted
+            raise
+        await self._resume()
+        return {"above": number}

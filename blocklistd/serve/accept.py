@@ -1,0 +1,237 @@
+"""Accepts connections, and counts them from accept() on, so that TLS handshakes are bounded too.
+
+One Acceptor serves the sockets of a listener. asyncio's servers do not suffice: they show a TLS connection only after
+its handshake, and where no descriptor is left they close themselves or drop every new connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import logging
+import resource
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from blocklistd.errors import without_text
+from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
+from blocklistd.serve.connections import Connections, Holder, address_holder, plain
+
+log: Final = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+_AT_ONCE: Final = 16
+"""The most connections that are accepted in one turn of the loop."""
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class Accepted:
+    """An accepted connection. `address` is "" on a Unix socket, `uid` is -1 on any other. The connection's protocol
+    sets `transport`, and calls `ended`."""
+
+    def __init__(self, connections: Connections, address: str, uid: int = -1) -> None:
+        self.connections = connections
+        self.address = address
+        self.uid = uid
+        self.transport: asyncio.WriteTransport | None = None
+        self.connecting: asyncio.Task[None] | None = None
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+        elif self.connecting is not None:
+            self.connecting.cancel()
+
+    def move(self, holder: Holder, bound: int) -> bool:
+        """Counts the connection for another holder; False where that is at its bound. Only while a request is under
+        way."""
+        return self.connections.move(self, holder, bound)
+
+    def begin(self) -> None:
+        """A request is under way."""
+        self.connections.begin(self)
+
+    def end(self) -> None:
+        """The request was answered."""
+        self.connections.end(self)
+
+    def ended(self) -> None:
+        """The connection was closed, or never established."""
+        self.connections.leave(self)
+
+
+Whose = Callable[[Accepted], tuple[Holder, int]]
+"""The holder of a new connection, and its bound."""
+
+
+class Acceptor:
+    """Accepts on the sockets of one listener. `protocol` makes the protocol of each connection. `reserved`: these
+    connections may use the descriptors that are reserved for operators."""
+
+    def __init__(
+        self,
+        name: str,
+        connections: Connections,
+        protocol: Callable[[Accepted], asyncio.BaseProtocol],
+        *,
+        whose: Whose | None = None,
+        tls: ssl.SSLContext | None = None,
+        reserved: bool = False,
+    ) -> None:
+        self._name = name
+        self._connections = connections
+        self._protocol = protocol
+        self._whose = whose or self._by_origin
+        self._tls = tls
+        self._ceiling = None if reserved else file_ceiling()
+        self._sockets: list[socket.socket] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._above: list[Accepted] = []
+        """Connections whose descriptor is in the reserve; some may have ended since the last one was accepted."""
+        self._short_at: float | None = None
+        """When a connection last found no descriptor (the loop's time); None once the shortage is over."""
+
+    def _by_origin(self, accepted: Accepted) -> tuple[Holder, int]:
+        holder = address_holder(accepted.address) if accepted.address else Holder("uid", str(accepted.uid))
+        return holder, self._connections.bounds.per_address
+
+    def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Listens on these bound sockets."""
+        for bound in sockets:
+            if bound.family != socket.AF_UNIX:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # the accepted ones inherit it
+            bound.setblocking(False)
+            bound.listen(BACKLOG)
+            self._sockets.append(bound)
+            self._resume(bound)
+
+    def stop(self) -> None:
+        """Accepts no more connections and cancels handshakes; established connections go on."""
+        loop = asyncio.get_running_loop()
+        for bound in self._sockets:
+            loop.remove_reader(bound)
+            bound.close()
+        for connecting in self._connecting:
+            connecting.cancel()
+
+    def _resume(self, bound: socket.socket) -> None:
+        if bound.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(bound, self._accept, bound)
+
+    def _accept(self, bound: socket.socket) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, peer = bound.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # accept(2): the client has left already, or the network has a problem
+                if error.errno in _SHORT:
+                    self._pause(bound)
+                    return
+                continue
+            if bound.family == socket.AF_UNIX:
+                self._take(connection, Accepted(self._connections, "", _uid(connection)))
+            else:
+                self._take(connection, Accepted(self._connections, plain(str(peer[0]))))
+
+    def _take(self, connection: socket.socket, accepted: Accepted) -> None:
+        if not self._has_descriptor(connection, accepted) or not self._connections.enter(
+            accepted, *self._whose(accepted)
+        ):
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            connection.close()
+            return
+        connection.setblocking(False)
+        connecting = accepted.connecting = asyncio.ensure_future(self._connect(accepted, connection))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(functools.partial(self._connected, accepted, connection))
+
+    def _has_descriptor(self, connection: socket.socket, accepted: Accepted) -> bool:
+        """Whether a new connection may stay. While any connection has a descriptor of the reserve, each new one needs
+        another to be closed for it: so lower descriptors become free."""
+        self._above = [one for one in self._above if one in self._connections]
+        if self._ceiling is not None and connection.fileno() >= self._ceiling:
+            self._above.append(accepted)
+        if self._above:
+            self._tell_short()
+            return self._connections.make_room()
+        self._tell_over()
+        return True
+
+    async def _connect(self, accepted: Accepted, connection: socket.socket) -> None:
+        limits: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": TLS_HANDSHAKE}
+        protocol = functools.partial(self._protocol, accepted)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(protocol, connection, ssl=self._tls, **limits)
+        except OSError:  # no TLS, too slow, or gone: ssl.SSLError is one
+            accepted.ended()
+        except asyncio.CancelledError:
+            accepted.ended()
+            raise
+        except Exception as error:
+            accepted.ended()
+            log.error("%s: a connection failed: %s", self._name, type(error).__name__, exc_info=without_text(error))
+
+    def _connected(self, accepted: Accepted, connection: socket.socket, connecting: asyncio.Task[None]) -> None:
+        self._connecting.discard(connecting)
+        accepted.connecting = None
+        if connecting.cancelled():
+            accepted.ended()
+            with contextlib.suppress(OSError):  # a task that was cancelled before its first step closes nothing
+                connection.close()
+
+    # -- no descriptors left ---------------------------------------------------------------------------------------
+
+    def _pause(self, bound: socket.socket) -> None:
+        """The system has no descriptor: stops accepting for ACCEPT_PAUSE. Else the listener, which stays ready, would
+        take every turn of the loop."""
+        self._tell_short()
+        self._connections.make_room()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(bound)
+        loop.call_later(ACCEPT_PAUSE, self._resume, bound)
+
+    def _tell_short(self) -> None:
+        if self._short_at is None:
+            log.error(
+                "%s: no descriptors are left for more connections: those that have been idle longest are closed; "
+                "raise LimitNOFILE=, or lower `connections`",
+                self._name,
+            )
+        self._short_at = asyncio.get_running_loop().time()
+
+    def _tell_over(self) -> None:
+        if self._short_at is not None and asyncio.get_running_loop().time() - self._short_at > SHORTAGE_OVER:
+            self._short_at = None
+            log.info("%s: there are descriptors for all connections again", self._name)
+
+
+def _uid(connection: socket.socket) -> int:
+    """The uid of the process at the other end of a Unix socket (SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    return int(uid)
+
+
+def allow_connections() -> None:
+    """Raises the soft limit of open files to OPEN_FILES, or as far as the hard limit allows: a shell gives 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def file_ceiling() -> int:
+    """The first descriptor of the reserve for operators, pulls and files. The kernel gives the lowest free descriptor,
+    so a connection gets this one only when all below it are taken."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+    return limit - min(RESERVED_FILES, limit // 4)

@@ -1,0 +1,132 @@
+"""The job that checks the files of the intake job, in a sandbox of its own, after the intake job has ended.
+
+A process that was taken over by a body can write anything. After this check the files have the right form: canonical
+lines in order, an overlay that fits what the source asserted before, notes that can be read again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from blocklistd.jobs.sandbox import enter_filter
+from blocklistd.jobs.spread import Answer, processes, spread
+from blocklistd.lines.keys import Buffer, type_and_value
+from blocklistd.lines.overlay import Overlay, base_of
+from blocklistd.lines.snapshot import blocks
+from blocklistd.sources.intake.canonical import Notes
+from blocklistd.sources.intake.chunks import CHUNK
+from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.findings import REJECTS
+from blocklistd.sources.intake.form import check_line, count, join
+from blocklistd.sources.intake.job import Findings, Order
+
+
+def check(order: Order, findings: Findings) -> dict[str, Any]:
+    """The job. Answers `{"fits": bool}`: whether the files have the right form, and hold as many entries by type and
+    rejects by reason as the findings say."""
+    with ExitStack() as stack:
+
+        def opened(path: Path) -> Buffer:
+            file = stack.enter_context(open(path, "rb"))
+            size = file.seek(0, os.SEEK_END)
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+
+        notes, lines, written = (opened(path) for path in (order.notes, order.canonical, order.overlay))
+        parts = blocks(lines, CHUNK)
+        if findings.left == Left.CANONICAL:
+
+            def work(number: int) -> Answer:
+                return _block(lines[parts[number] : parts[number + 1]])
+
+            answers = stack.enter_context(spread(work, min(processes(), len(parts) - 1), enter_filter))
+            enter_filter()
+            types = _fitting(lambda: None if written else _canonical(answers(len(parts) - 1)))
+        else:
+            earlier = order.earlier
+            assert earlier is not None
+            base, below = opened(earlier.base), opened(earlier.overlay)[:] if earlier.overlay is not None else None
+            enter_filter()
+            before = Overlay(base) if below is None else Overlay.read(base, below)
+            known = Counter(earlier.types)
+            digest = earlier.base_digest
+
+            def look() -> Counter[str] | None:
+                if lines or (written and findings.left == Left.SAME):
+                    return None
+                return known if findings.left == Left.SAME else _changed(before, written[:], digest, known)
+
+            types = _fitting(look)
+        fits = types == findings.types and _fitting(lambda: _check_notes(notes[:], findings)) is not None
+        return {"fits": fits}
+
+
+def _fitting(look: Callable[[], Counter[str] | None]) -> Counter[str] | None:
+    """The counts, or None where the file has not the right form."""
+    try:
+        return look()
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _block(block: bytes) -> Answer:
+    """For one block: the entries by type (None: not the right form), and its first and last line."""
+    types = _fitting(lambda: count(block))
+    last = block.rfind(b"\n", 0, -1) + 1
+    return {"types": types}, block[: block.find(b"\n") + 1] + block[last:-1]
+
+
+def _canonical(answers: Iterable[Answer]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    ends: list[tuple[bytes, bytes]] = []
+    for figures, data in answers:
+        if figures["types"] is None:
+            raise ValueError("a block of other lines")
+        total.update(figures["types"])
+        first, _, last = data.partition(b"\n")
+        ends.append((first, last))
+    for (_, before), (after, _) in pairwise(ends):
+        join(before, after)
+    return total
+
+
+def _changed(before: Overlay, written: bytes, base: str, known: Counter[str]) -> Counter[str]:
+    """The entries by type after the overlay `written` replaces `before`; `known`: those before. Raises ValueError where
+    it does not fit the same base, or is not written as Overlay writes it."""
+    after = Overlay.read(before.base, written)
+    if base_of(written) != base or b"".join(after.write(base)) != written:
+        raise ValueError("another base, or another way to write it")
+    before.check(after)
+    had, has = set(before.adds.values()), set(after.adds.values())
+    come, gone = has - had, had - has
+    types = known + count(b"".join(line + b"\n" for line in sorted(come)))
+    types.update(_types(before.removes - after.removes))
+    types.subtract(_types((after.removes - before.removes) | gone))
+    return +types
+
+
+def _types(lines: Iterable[bytes]) -> Counter[str]:
+    """Counts lines by type. The lines were checked before."""
+    return Counter(type_and_value(line)[0].decode() for line in lines)
+
+
+def _check_notes(written: bytes, findings: Findings) -> Counter[str]:
+    """The rejects by reason that the notes name. Raises ValueError where these are not those of the findings, or the
+    notes have another form."""
+    if not written:
+        return Counter()  # too much to note
+    notes = Notes.from_bytes(written)
+    if notes.to_bytes() != written or not all(isinstance(number, int) and number > 0 for number, _ in notes.rejects):
+        raise ValueError("notes that are written otherwise")
+    for line in set(notes.multiples or ()):  # not None: that is written as nothing
+        check_line(line.encode())
+    codes = Counter(code for _, code in notes.rejects)
+    if codes != findings.rejected or not codes.keys() <= REJECTS:
+        raise ValueError("other rejects than were counted")
+    return codes

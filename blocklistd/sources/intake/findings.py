@@ -1,0 +1,109 @@
+"""Validates the answers of the jobs that read hostile bytes, in the daemon: the job may have been taken over.
+
+An answer of another form raises a JobError with the cause `answer`, and the pull fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Set
+from typing import Any, Final
+
+from blocklistd.errors import JobError
+from blocklistd.kinds import KINDS
+from blocklistd.model import LEFT_OUT, Sha256
+from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.job import Findings, Order
+from blocklistd.sources.proofs.proof import Proven
+
+REJECTS: Final = frozenset(
+    (
+        # of the formats
+        *("too-long", "not-utf8", "not-json", "no-value", "no-type", "unknown-type", "short-row", "malformed"),
+        *("long-row", "duplicate-key", "no-address", "no-name", LEFT_OUT),
+        # of the kinds
+        *("empty", "character", "address", "wildcard", "rpz-label", "not-a-name", "not-a-url", "scheme", "empty-label"),
+        *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
+    )
+)
+"""All reasons for which a record is refused."""
+_MOST: Final = 2**53  # of any count: more is exact in no JSON
+_LAST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that can be written
+_SHA256: Final = re.compile("[0-9a-f]{64}")
+_FILES: Final = 4
+
+
+def unfit() -> JobError:
+    return JobError("the job's answer does not fit what it was asked: the pull is not used", "answer")
+
+
+def read_findings(answer: object, order: Order) -> Findings:
+    """The answer of the intake job. Raises JobError."""
+    names = frozenset(Findings.__dataclass_fields__)
+    if not isinstance(answer, dict) or answer.keys() != names:
+        raise unfit()
+    found = Findings(
+        listed=_number(answer["listed"], most=_FILES - 1),
+        left=_left(answer["left"], order),
+        length=_number(answer["length"]),
+        records=_number(answer["records"]),
+        types=_counts(answer["types"], KINDS.keys()),
+        rejected=_counts(answer["rejected"], REJECTS),
+        first_rejected=_counts(answer["first_rejected"], REJECTS),
+        dropped_attributes=_number(answer["dropped_attributes"]),
+        signature=_or_none(_digest, answer["signature"]),
+        signed_at=_or_none(_time, answer["signed_at"]),
+    )
+    entries, rejects = sum(found.types.values()), sum(found.rejected.values())
+    fits = found.rejected.keys() == found.first_rejected.keys() and entries + rejects <= found.records
+    fits = fits and (entries > 0 or found.records == 0) and found.length == _size(order, found.listed)
+    if not fits:
+        raise unfit()
+    return found
+
+
+def read_proven(answer: object) -> tuple[int, Proven]:
+    """The answer of the job `prove`: the index of the candidate that is the list, and its proof. Raises JobError."""
+    if not isinstance(answer, dict) or answer.keys() != {"listed", "signature", "signed_at"}:
+        raise unfit()
+    proven = Proven(_or_none(_digest, answer["signature"]), _or_none(_time, answer["signed_at"]))
+    return _number(answer["listed"], most=_FILES - 1), proven
+
+
+def _size(order: Order, listed: int) -> int:
+    try:
+        return order.candidates[listed].stat().st_size
+    except OSError:
+        raise unfit() from None
+
+
+def _number(found: object, *, least: int = 0, most: int = _MOST) -> int:
+    if not isinstance(found, int) or isinstance(found, bool) or not least <= found <= most:
+        raise unfit()
+    return found
+
+
+def _counts(found: object, words: Set[str]) -> dict[str, int]:
+    if not isinstance(found, Mapping) or not found.keys() <= words:
+        raise unfit()
+    return {word: _number(count, least=1) for word, count in found.items()}
+
+
+def _left(found: object, order: Order) -> Left:
+    if not isinstance(found, str) or found not in [*Left] or (found != Left.CANONICAL and order.earlier is None):
+        raise unfit()
+    return Left(found)
+
+
+def _digest(found: object) -> Sha256:
+    if not isinstance(found, str) or not _SHA256.fullmatch(found):
+        raise unfit()
+    return Sha256(found)
+
+
+def _time(found: object) -> int:
+    return _number(found, most=_LAST)
+
+
+def _or_none(read: Callable[[object], Any], found: object) -> Any:
+    return None if found is None else read(found)

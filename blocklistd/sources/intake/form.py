@@ -1,0 +1,211 @@
+"""Checks that a file holds canonical lines: sorted, one for each (type, value), each as intake writes it. Pure.
+
+A file is checked in blocks of complete lines. One regular expression matches most lines of a block at once. A line
+where it stops is parsed and canonicalised again, and compared.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter
+from functools import cache, lru_cache
+from itertools import islice
+from operator import eq, lt
+from typing import Final
+
+import orjson
+
+from blocklistd.kinds import DIGITS, KINDS, Refused
+from blocklistd.kinds.name import MAX_NAME
+from blocklistd.limits import MAX_URL
+from blocklistd.model import ATTRIBUTES, Entry
+from blocklistd.sources.formats.records import fitting
+from blocklistd.sources.intake.canonical import HEADS
+
+_LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
+
+# Patterns of values that are canonical; what they do not match is checked by `check_line`.
+_NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
+_HOST: Final = _NAME.replace("*+", "++", 1)
+_PATH: Final = r"[-A-Za-z0-9._~!$&'()*+,;=:@]"
+_QUERY: Final = r"[A-Za-z0-9._~!$&()*+,;=:@/?-]"
+_TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # none that stands for an unreserved one
+_NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
+_IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
+_TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
+_MARKS: Final = (b"xn--", b"%", b"/.")
+"""Most blocks have none of these anywhere; a simpler expression is then enough."""
+_LEADING: Final = 24
+"""Leading bytes of values that are compared as numbers, a multiple of 8. They may reach into the next line."""
+_NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
+_ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_NUMBER if name == "verifiers" else _TEXT})?' for name in ATTRIBUTES)
+# Patterns for the rest of a line after its value.
+_NOTHING: Final = r'"\}'
+_ANYTHING: Final = r'"[^\n]*+'
+_PLAIN_ATTRIBUTES: Final = rf'"(?:\}}|{_ATTRIBUTES}\}})'
+
+
+def count(block: bytes) -> Counter[str]:
+    """The entries by type. Raises ValueError unless the block is complete canonical lines in order."""
+    if not block:
+        return Counter()
+    if not block.endswith(b"\n"):
+        raise ValueError("the last line is cut short")
+    kind = _parts(block[: block.find(b"\n")])[0]
+    plain = 0
+    if kind in HEADS:
+        plain = _count_hashes(kind, block) if kind in DIGITS else _count_plain(kind, block)
+    if plain:
+        return Counter({kind: plain})
+    lines = block.split(b"\n")
+    lines.pop()
+    if not all(map(lt, lines, islice(lines, 1, None))):
+        raise ValueError("lines are out of order, or there twice")
+    found: Counter[str] = Counter()
+    at = 0
+    while at < len(lines):
+        kind = _parts(lines[at])[0]
+        head = HEADS.get(kind, "").encode()
+        end = bisect_left(lines, head + b"\xff", at)
+        some = lines if end - at == len(lines) else lines[at:end]
+        _check(head, kind, some, block if some is lines else b"\n".join([*some, b""]))
+        found[kind] = end - at
+        at = end
+    return found
+
+
+def join(last: bytes, first: bytes) -> None:
+    """Raises ValueError unless the line `first` of a block may follow the line `last` of the block before."""
+    if not (last < first and _parts(last)[:2] != _parts(first)[:2]):
+        raise ValueError("lines are out of order, or there twice")
+
+
+def check_line(line: bytes) -> str:
+    """The type of the entry in a line, which has no newline. Raises ValueError unless the line is canonical."""
+    kind, written, tail = _parts(line)
+    value = orjson.loads(b'"%b"' % written) if b"\\" in written else written.decode()
+    try:
+        canonical = KINDS[kind](value)
+    except (KeyError, Refused):
+        raise ValueError("no entry") from None
+    if Entry(kind, canonical).line() != b'{"type":"%b","value":"%b"}' % (kind.encode(), written):
+        raise ValueError("a value is not canonical, or written otherwise")
+    _check_tail(tail)
+    return kind
+
+
+def _count_hashes(kind: str, block: bytes) -> int:
+    """The number of lines where all are hashes of one type with the same attributes; else 0: `count` then checks them
+    one by one. Raises ValueError as `count`."""
+    import numpy as np  # here, so that the daemon does not load it
+
+    width, digits, head = block.index(b"\n") + 1, DIGITS[kind], len(HEADS[kind])
+    if len(block) % width:
+        return 0
+    rows = np.frombuffer(block, np.uint8).reshape(-1, width)
+    if not ((rows[:, :head] == rows[0, :head]).all() and (rows[:, head + digits :] == rows[0, head + digits :]).all()):
+        return 0
+    values = rows[:, head : head + digits].tobytes()
+    if values.translate(None, b"0123456789abcdef"):
+        return 0
+    check_line(block[: width - 1])
+    leading = np.frombuffer(values, f">u8,V{digits - 8}")["f0"]
+    for at in np.flatnonzero(leading[1:] <= leading[:-1]).tolist():
+        if not values[at * digits : (at + 1) * digits] < values[(at + 1) * digits : (at + 2) * digits]:
+            raise ValueError("lines are out of order, or there twice")
+    return len(rows)
+
+
+def _count_plain(kind: str, block: bytes) -> int:
+    """The number of lines where all are of one type and match the patterns above; else 0: `count` then checks them one
+    by one. Raises ValueError as `count`."""
+    import numpy as np
+
+    rows = np.frombuffer(block + bytes(_LEADING), np.uint8)
+    ends = np.flatnonzero(rows == ord("\n"))
+    starts = np.concatenate(([0], ends[:-1] + 1)) + len(HEADS[kind])
+    properties = bool((ends - starts).max() > MAX_NAME), *(mark in block for mark in _MARKS)
+    bare = _matches(_plain(kind, _NOTHING, *properties), block)
+    if not bare and not _matches(_plain(kind, _ANYTHING, *properties), block):
+        return 0
+    leading = rows[starts[:, None] + np.arange(_LEADING)]
+    words = leading.view(">u8").astype(np.uint64)
+    lower = np.zeros(len(ends) - 1, bool)
+    for word in reversed(range(_LEADING // 8)):
+        before, after = words[:-1, word], words[1:, word]
+        lower = (before < after) | ((before == after) & lower)
+    if not bare:
+        quotes = np.flatnonzero(rows == ord('"'))
+        quotes = quotes[np.searchsorted(quotes, starts)]
+        tails = {block[at + 1 : end] for at, end in zip(quotes.tolist(), ends.tolist(), strict=True)}
+        if len(tails) < len(ends) // 8 or not _matches(_plain(kind, _PLAIN_ATTRIBUTES, *properties), block):
+            for tail in tails:
+                _check_tail(tail)
+        # attributes may have decided the order: the values must differ as well
+        values = np.where(np.arange(_LEADING) < (quotes - starts)[:, None], leading, 0).view(np.uint64)
+        lower &= (values[:-1] != values[1:]).any(axis=1)
+    for at in np.flatnonzero(~lower).tolist():
+        one, other = block[starts[at] : ends[at]], block[starts[at + 1] : ends[at + 1]]
+        if not one < other or one[: one.index(b'"') + 1] == other[: one.index(b'"') + 1]:
+            raise ValueError("lines are out of order, or there twice")
+    return len(ends)
+
+
+def _matches(plain: re.Pattern[bytes], block: bytes) -> bool:
+    found = plain.match(block)
+    return found is not None and found.end() == len(block)
+
+
+def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
+    """Raises ValueError where one of these lines, all of one type, is not canonical, or a value occurs twice."""
+    long = max(map(len, lines)) > MAX_NAME
+    plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(mark in block for mark in _MARKS)) if head else None
+    at, size = 0, len(block)
+    while at < size:
+        found = plain.match(block, at) if plain is not None else None
+        at = found.end() if found is not None else at
+        if at < size:
+            end = block.index(b"\n", at)
+            check_line(block[at:end])
+            at = end + 1
+    keys = [line[: line.index(b'"', len(head))] for line in lines]
+    if any(map(eq, keys, islice(keys, 1, None))):
+        raise ValueError("an entry is there twice")
+
+
+@cache
+def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
+    """The pattern of as many canonical lines as follow each other, with `end` after the value. The other arguments say
+    what a line may have: more characters than a name, an A-label, percent-encoding, segments that begin with a dot."""
+    if kind in DIGITS:
+        value = f"[0-9a-f]{{{DIGITS[kind]}}}"
+    else:
+        path, query = ((rf"(?:{one}++|{_TRIPLET})*+" if percents else f"{one}*+") for one in (_PATH, _QUERY))
+        path = rf"(?:/(?!\.){path})++" if dots or percents else f"/{_PATH[:-1]}/]*+"
+        value = rf"https?://{_HOST}{path}(?:\?{query})?" if kind == "url" else _NAME
+        value = (_NO_A_LABEL if a_labels else "") + value
+        value = (_IN_BOUNDS.get(kind, rf'(?=[^"\n]{{1,{MAX_NAME}}}+")') if long else "") + value
+    return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
+
+
+def _parts(line: bytes) -> tuple[str, bytes, bytes]:
+    """Type, value as it is written, and the rest after the value. Raises ValueError."""
+    found = _LINE.match(line)
+    if found is None:
+        raise ValueError("no canonical line")
+    return found[1].decode(), found[2], line[found.end() :]
+
+
+@lru_cache(maxsize=4096)
+def _check_tail(tail: bytes) -> None:
+    """Checks the rest of a line after its value: known attributes, sorted, valid, written as intake writes them. Raises
+    ValueError."""
+    if tail == b"}":
+        return
+    written = b"{" + tail[1:]
+    attributes = orjson.loads(written)
+    fits, _ = fitting(attributes.items())
+    as_they_are = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
+    if not as_they_are or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
+        raise ValueError("attributes that do not fit, or are written otherwise")

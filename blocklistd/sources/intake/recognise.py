@@ -1,0 +1,65 @@
+"""Guesses what a body is when every record of it was refused, so that the error can say what to do. Pure.
+
+The guess is used in the message alone; it never decides how a body is read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from blocklistd.lines.keys import Buffer
+from blocklistd.sources.formats.records import FormatOptions
+
+_SAMPLE: Final = 64 * 1024  # bytes that are looked at
+
+UNKNOWN: Final = "is the URL right, and the format?"
+_HTML: Final = "there is HTML in it: is the URL right, or does the hotline show an error page?"
+_CR: Final = "there are lines that end in CR alone: expected LF, or CR and LF"
+_JSON: Final = "this is JSON: `format: ndjson` reads a document a line, as `jq -c '.[]'` makes of an array"
+_ADBLOCK: Final = "this is AdBlock syntax: expected a value alone; ask the hotline for a list of names or URLs"
+_WILDCARDS: Final = "these are wildcards: `options.wildcards: domain` reads them as domains, in text and hosts"
+_CHECKSUMS: Final = (
+    "these are lines of a hash and the name of a file: expected the hash alone, as `cut -d' ' -f1` makes"
+)
+_HOSTS: Final = "these are lines of a hosts file: expected `format: hosts`"
+_URLS: Final = "these are URLs: expected `defaults.type: url`"
+_NAMES: Final = "these are names: expected `defaults.type: host` or `domain`"
+_POINTER: Final = "there is no value where `fields.value` points to"
+HINTS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
+"""Every text that `recognised` can return."""
+
+_PAGE: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
+_LONE_CR: Final = re.compile(rb"\r[^\r\n]")
+_DOCUMENT: Final = re.compile(rb"\s*[\[{]\s*[\n\r\"{}\[]")
+_NAME: Final = rb"[\w-]+(?:\.[\w-]+)+\.?"
+_LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
+    (_CHECKSUMS, re.compile(rb"\\?(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})[ \t]+\S.*", re.I)),
+    (_ADBLOCK, re.compile(rb"!.*|\[adblock.*|(?:@@)?\|.*|.*#@?\??#.*|.*\^(?:\$.*)?", re.I)),
+    (_WILDCARDS, re.compile(rb"(?:\S+[ \t]+)?\*\.[^/\s]+")),
+    (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
+)
+"""A hint for bodies of which most lines match the pattern, whatever type was expected."""
+_OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
+    "url": ((_NAMES, re.compile(_NAME)),),
+    "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
+    "domain": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
+}
+
+
+def recognised(body: Buffer, start: int, format: str, options: FormatOptions) -> str:
+    """One of HINTS for a body whose first line begins at `start`, of which every record was refused."""
+    sample: bytes = body[start : start + _SAMPLE]
+    if _PAGE.search(sample):
+        return _HTML
+    if _LONE_CR.search(sample):
+        return _CR
+    lines = [line for text in sample.split(b"\n") if (line := text.strip()) and not line.startswith(b"#")]
+    if format == "ndjson" and lines and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+        return _POINTER
+    if _DOCUMENT.match(sample):
+        return _JSON
+    for hint, form in (*_LINES, *_OF_TYPE.get(options.defaults.get("type", ""), ())):
+        if 2 * sum(form.fullmatch(line) is not None for line in lines) > len(lines):
+            return hint
+    return UNKNOWN

@@ -1,0 +1,210 @@
+"""The high-water file: the highest numbers that were ever served, and their sessions, outside the database.
+
+A number is written to it and synced after the commit that makes the number, and before the number is served. Numbers in
+it only rise. A database that is older than the file, or lost a part, is detected at a start: then nothing is served and
+no number is made, since a number could stand for two contents.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection
+
+from blocklistd.errors import BehindError, StoreError, store_errors
+from blocklistd.model import ListId, Version
+from blocklistd.store import audit
+from blocklistd.store.audit import Head
+from blocklistd.store.numbers import Numbers, high_water_path, numbers
+from blocklistd.telemetry import Standing
+
+_STOPPED: Final = "Nothing is served and no number is made"
+_UNKNOWN: Final = "N above every version and serial that was ever shown"
+_ANEW: Final = "this begins a new session with all numbers above N"
+
+
+@dataclass(slots=True)
+class Marks:
+    """`lists`: for each list its `session`, its `version` and the version of each signed role. `zones`: each zone's
+    unwrapped serial, which goes on past 2^32."""
+
+    lists: dict[str, dict[str, Any]] = field(default_factory=dict)
+    zones: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def highest(self) -> int:
+        """The highest of all numbers; 0 where there is none."""
+        of_lists = [number for marks in self.lists.values() for number in marks.values() if isinstance(number, int)]
+        return max([*of_lists, *self.zones.values()], default=0)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Marks:
+        """Reads the content of a high-water file. Raises ValueError for any other content."""
+        found = orjson.loads(body)
+        try:
+            lists, zones = found["lists"], found["zones"]
+            numbers = [number for marks in lists.values() for name, number in marks.items() if name != "session"]
+            if any(type(number) is not int or number < 0 for number in [*numbers, *zones.values()]):
+                raise ValueError("not a number")
+            return cls({name: dict(marks) for name, marks in lists.items()}, dict(zones))
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("not the marks of lists and zones") from None
+
+
+class HighWater:
+    """The high-water file at `path`, which one process writes. Without a path the numbers are in memory alone.
+
+    Call `open` first. A file that can't be written raises an alarm. Until it can be, no version or serial replaces
+    another; what is served goes on, and is signed again.
+    """
+
+    def __init__(self, path: Path | None = None, alarms: Standing | None = None) -> None:
+        self._path = path
+        self._alarms = alarms or Standing()
+        self._lock = threading.Lock()
+        self.marks = Marks()
+        self.written: Path | None = None
+        """The path, once the file holds a list's numbers."""
+        self.missing: Path | None = None
+        """The path, where `open` found no file, or no list's numbers in it."""
+
+    def open(self) -> None:
+        """Reads the file. A damaged one is renamed to `.damaged`, and a new one begun, with an alarm.
+
+        Raises StoreError where the file exists and can't be read.
+        """
+        if self._path is None:
+            return
+        with store_errors(self._path):
+            try:
+                self.marks = Marks.parse(self._path.read_bytes())
+            except FileNotFoundError:
+                self.missing = self._path
+            except ValueError:
+                aside = self._path.with_name(f"{self._path.name}.damaged")
+                self._path.replace(aside)
+                text = f"{aside} is damaged, and a new high-water file was begun: the highest numbers are not known"
+                self._alarms.stand("high-water", "damaged", text)
+            else:
+                self.written, self.missing = (self._path, None) if self.marks.lists else (None, self._path)
+
+    def check_writable(self) -> None:
+        """Raises an alarm where no file can be made in the folder. For a start, which has no number to write yet."""
+        if self._path is None:
+            return
+        try:
+            with store_errors(self._path.parent), tempfile.TemporaryFile(dir=self._path.parent):
+                pass
+        except StoreError as error:
+            self._alarms.stand("high-water", "write", f"the high-water file can't be written: {error}")
+
+    def show_list(
+        self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
+    ) -> None:
+        """Call before these numbers are served. `replaces`: another version of the list is served now. After a start,
+        a version other than the last in the file counts as replacing too.
+
+        Raises BehindError where a number is lower than the file's, and StoreError where a replacing version can't be
+        written to the file: the numbers must then not be served.
+        """
+        new: dict[str, Any] = {"session": session, "version": version, **roles}
+        with self._lock:
+            old = self.marks.lists.get(list_id, {})
+            another = bool(old) and (old.get("session"), old.get("version")) != (session, version)
+            if not version and old.get("session", session) != session:  # a new session that has no version yet
+                new = dict(roles)
+            for name, number in old.items():
+                if name != "session" and number > new.get(name, number):
+                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was shown before")
+            if {**old, **new} != old:
+                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or another)
+
+    def show_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
+        """As `show_list`, for the unwrapped serial of a zone."""
+        with self._lock:
+            old = self.marks.zones.get(zone)
+            if old is not None and old > serial:
+                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was shown before")
+            if old != serial:
+                self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces or old is not None)
+
+    def _keep(self, marks: Marks, replaces: bool) -> None:
+        try:
+            if self._path is not None:
+                body = orjson.dumps({"lists": marks.lists, "zones": marks.zones}, option=orjson.OPT_INDENT_2)
+                _replace(self._path, body + b"\n")
+                self.written = self._path if marks.lists else None
+        except StoreError as error:
+            self._alarms.stand("high-water", "write", f"the high-water file can't be written: {error}")
+            if replaces:
+                raise
+        else:
+            self._alarms.stand("high-water", "write")
+        self.marks = marks
+
+
+def _replace(path: Path, body: bytes) -> None:
+    """Replaces the file atomically: after a power cut it has the old or the new content. Raises StoreError."""
+    new = path.with_name(f".{path.name}.new")
+    with store_errors(path):
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(descriptor)
+        new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def loss(connection: Connection, marks: Marks, head: Head | None = None, missing: Path | None = None) -> str | None:
+    """Why the database can't be trusted to be the newest one, and what to do; None where it can. `head`: content of the
+    audit's head file; `missing`: as in HighWater."""
+    found = numbers(connection)
+    before = high_water_path(connection)
+    if found.lost:
+        what = "the database is gone, and files that it named are there"
+    elif missing is not None and before is not None:
+        return (
+            f"the high-water file {missing} is gone, or has no numbers; it was last written as {before}. Without it, "
+            f"nothing shows whether the database is the newest. {_STOPPED}. Mount its disk, or put the file back, then "
+            f"restart; or, if it is lost, run `blocklistd start-above N` with {_UNKNOWN}: {_ANEW}"
+        )
+    else:
+        behind = _behind(found, marks)
+        newest = audit.head(connection).number
+        if head is not None and head.number > newest:
+            behind.append(f"the audit has line {newest}, and had {head.number}")
+        if not behind:
+            return None
+        more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
+        what = f"the database is older than what was shown: {behind[0]}{more}"
+    least = max(marks.highest, found.highest)
+    above = f"N at least {least}" if least else _UNKNOWN
+    return (
+        f"{what}. {_STOPPED}. Stop the daemon and put the newest database back; or, if none newer than "
+        f"this one is left, run `blocklistd start-above N` with {above}: {_ANEW}"
+    )
+
+
+def _behind(found: Numbers, marks: Marks) -> list[str]:
+    """A line for each number of the database that is lower than in the file."""
+    lines = []
+    for name, known in marks.lists.items():
+        for what, number in known.items():
+            if what != "session" and max(found.lists.get(name, {}).get(what, 0), found.above) < number:
+                lines.append(f"list {name} has {what} {found.lists.get(name, {}).get(what, 0)}, and had {number}")
+    for name, serial in marks.zones.items():
+        if max(found.zones.get(name, 0), found.above) < serial:
+            lines.append(f"zone {name} has serial {found.zones.get(name, 0)}, and had {serial}")
+    return lines

@@ -1,0 +1,159 @@
+"""Other people's name servers, each with a configuration that is pasted as a person would."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dns.message
+import dns.query
+import dns.rcode
+
+from tests.interop.stub import ADDRESS
+from tests.peers import peer
+
+WITHIN = 60.0  # seconds that a resolver may take to follow
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Resolver:
+    """Asks a resolver under test; waits for what it has to learn."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.port = port
+        self.log = log
+
+    def ask(self, name: str) -> dns.message.Message:
+        return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=self.port, timeout=5)
+
+    def blocked(self, name: str) -> bool:
+        """NXDOMAIN, or the stub's answer; anything else is no answer yet."""
+        answer = self.ask(name)
+        if answer.rcode() == dns.rcode.NXDOMAIN:
+            return True
+        assert answer.rcode() == dns.rcode.NOERROR, answer
+        assert answer.answer[0][0].to_text() == ADDRESS
+        return False
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + WITHIN
+        while True:
+            with contextlib.suppress(AssertionError, OSError, dns.exception.DNSException):
+                if condition():
+                    return
+            assert time.monotonic() < deadline, self.log.read_text(errors="replace")[-4000:]
+            threading.Event().wait(0.1)
+
+
+@contextlib.contextmanager
+def named(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
+    """BIND: the options block of what is pasted is where ours is."""
+    program = peer("/usr/sbin/named", "bind9")
+    policy = re.search(r"options \{[^\n]*\n(.*?)\n\};", pasted, re.S)
+    assert policy is not None
+    others = pasted.replace(policy[0], "")
+    folder = made(folder, "bind")
+    (folder / "named.conf").write_text(
+        f'options {{ directory "{folder}"; pid-file "{folder}/pid"; session-keyfile "{folder}/key";\n'
+        f"  listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion yes;\n"
+        f"  forward only; forwarders {{ 127.0.0.1 port {stub}; }}; dnssec-validation no;\n{policy[1]}\n}};\n"
+        f"controls {{ }};\n{others}"
+    )
+    checked = subprocess.run(
+        [peer("/usr/bin/named-checkconf", "bind9-utils"), str(folder / "named.conf")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+    with running([program, "-g", "-c", str(folder / "named.conf")], folder / "log"):
+        yield Resolver(port, folder / "log")
+
+
+@contextlib.contextmanager
+def unbound(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
+    program = peer("/usr/sbin/unbound", "unbound")
+    folder = made(folder, "unbound")
+    (folder / "unbound.conf").write_text(
+        f'server:\n  directory: "{folder}"\n  chroot: ""\n  username: ""\n  pidfile: "{folder}/pid"\n'
+        f"  interface: 127.0.0.1@{port}\n  do-not-query-localhost: no\n  use-syslog: no\n  verbosity: 2\n"
+        f'forward-zone:\n  name: "."\n  forward-addr: 127.0.0.1@{stub}\n'
+        f"remote-control:\n  control-enable: no\n" + pasted.replace("/var/lib/unbound", str(folder))
+    )
+    with running([program, "-d", "-c", str(folder / "unbound.conf")], folder / "log"):
+        yield Resolver(port, folder / "log")
+
+
+@contextlib.contextmanager
+def recursor(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
+    """PowerDNS Recursor."""
+    program = peer("/usr/sbin/pdns_recursor", "pdns-recursor")
+    folder = made(folder, "powerdns")
+    sockets = tempfile.mkdtemp()  # a short one: the path of a socket has at most 107 characters
+    (folder / "rpz.lua").write_text(pasted.replace("/var/lib/pdns-recursor", str(folder)))
+    (folder / "recursor.conf").write_text(
+        f"local-address=127.0.0.1\nlocal-port={port}\nsocket-dir={sockets}\nlua-config-file={folder}/rpz.lua\n"
+        f"forward-zones-recurse=.=127.0.0.1:{stub}\ndisable-packetcache=yes\nsecurity-poll-suffix=\ndnssec=off\n"
+        f"daemon=no\nloglevel=6\n"
+    )
+    try:
+        with running([program, f"--config-dir={folder}"], folder / "log"):
+            yield Resolver(port, folder / "log")
+    finally:
+        shutil.rmtree(sockets)
+
+
+@contextlib.contextmanager
+def knot(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
+    """Knot DNS; what it keeps is in the folder knot, as rpz.blocklist.example.zone."""
+    program = peer("/usr/sbin/knotd", "knot")
+    folder = made(folder, "knot")
+    (folder / "knot.conf").write_text(
+        f"server:\n  listen: 127.0.0.1@{port}\n  rundir: {folder}\n  automatic-acl: on\n"
+        f"log:\n  - target: stderr\n    any: info\n"
+        f"database:\n  storage: {folder}\n"
+        f'template:\n  - id: default\n    storage: {folder}\n    file: "%s.zone"\n    semantic-checks: on\n' + pasted
+    )
+    with running([program, "-c", str(folder / "knot.conf")], folder / "log"):
+        yield Resolver(port, folder / "log")
+
+
+@contextlib.contextmanager
+def nsd(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
+    program = peer("/usr/sbin/nsd", "nsd")
+    folder = made(folder, "nsd")
+    (folder / "nsd.conf").write_text(
+        f'server:\n  ip-address: 127.0.0.1@{port}\n  username: ""\n  chroot: ""\n  pidfile: {folder}/pid\n'
+        f'  xfrdfile: {folder}/xfrd.state\n  xfrdir: {folder}\n  zonelistfile: {folder}/zone.list\n  database: ""\n'
+        f"  verbosity: 2\nremote-control:\n  control-enable: no\n" + pasted.replace("/var/lib/nsd", str(folder))
+    )
+    with running([program, "-d", "-c", str(folder / "nsd.conf")], folder / "log"):
+        yield Resolver(port, folder / "log")
+
+
+def made(folder: Path, name: str) -> Path:
+    found = folder / name
+    found.mkdir(exist_ok=True)
+    return found

@@ -1,0 +1,132 @@
+"""When a source's silence is an alarm, how often it is said, and what a start does with a pull that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from blocklistd.daemon.alarms import Alarms
+from blocklistd.daemon.housekeeping import Housekeeping
+from blocklistd.model import IntakeReport, Outcome, SourceId
+from blocklistd.ops.duties import Duties
+from blocklistd.ops.scheduler import Scheduler
+from blocklistd.store.pulls import record_pull, take_over
+from blocklistd.telemetry import Standing
+from tests.unit.configuring import RIGHT, read
+from tests.versions_of import NOW, Versions, report
+
+HOTLINE = SourceId("hotline-a")
+SECOND = timedelta(seconds=1)
+
+
+class Recorded(Scheduler):
+    """Runs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pulls: dict[str, datetime | None] = {}
+        self.looks: list[datetime] = []
+
+    def pull(self, name: str, trigger: object, work: object, last: datetime | None, now: datetime) -> None:
+        self.pulls[name] = last
+
+    def once(self, name: str, when: datetime, work: Callable[[], Awaitable[object]]) -> None:
+        self.looks.append(when)
+
+
+class Scene:
+    def __init__(self, folder: Path) -> None:
+        self.versions = Versions(folder / "state")
+        self.config = read(folder, RIGHT)
+        self.max_age = self.config.sources[HOTLINE].max_age
+        self.now = NOW
+        self.standing = Standing()
+        self.scheduler = Recorded()
+
+        def clock() -> datetime:
+            return self.now
+
+        store = self.versions.store
+        found = SimpleNamespace(clock=clock, alarms=self.standing, database=self.versions.database, store=store)
+        resources: Any = found
+        checked: Any = clock
+        checked.wrong = None
+        trust: Any = SimpleNamespace(alarm=lambda now: None)
+        nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
+        nobody.sign = nobody.catch_up = print
+        self.alarms = Alarms(resources, trust, checked, lambda: self.config)
+        self.housekeeping = Housekeeping(
+            resources, self.scheduler, nobody, nobody, self.alarms, Duties(self.standing), lambda: self.config
+        )
+
+    def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:
+        times: Any = {"began": self.now, "ended": self.now, "report": said, "validators": None, "settings": ""}
+        with self.versions.database.write() as connection:
+            if said is not None:
+                take_over(connection, HOTLINE, said, "")
+            record_pull(connection, HOTLINE, outcome=outcome, reason=None, candidate=None, **times)
+
+    async def look(self) -> list[str]:
+        await self.housekeeping.look_for_alarms()
+        return self.standing.texts()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.versions.close()
+
+
+async def test_no_accepted_pull_is_an_alarm_when_max_age_has_passed_and_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await scene.look(), scene.alarms.due) == ([], None), "a first start"
+    scene.pulled(Outcome.FAILED)
+    assert (await scene.look(), scene.alarms.due) == ([], NOW + scene.max_age)
+    assert len(scene.scheduler.looks) == 1, "looked for when it becomes true, not a minute later"
+    scene.now += scene.max_age
+    scene.pulled(Outcome.FAILED)
+    assert await scene.look() == []
+    scene.now += SECOND
+    text = "source hotline-a: nothing newer than max_age (2d): no pull was accepted yet"
+    assert (await scene.look(), scene.alarms.due) == ([text], None)
+    scene.pulled(Outcome.FAILED)
+    assert await scene.look() == [text]
+    assert caplog.text.count(text) == 1
+    scene.pulled(Outcome.UNCHANGED)
+    assert await scene.look() == []
+
+
+async def test_a_frozen_hotline_is_said_once_however_often_it_is_pulled(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    signed = int((NOW - scene.max_age - SECOND).timestamp())
+    said = replace(report(scene.versions.seal(["a.example"])), signed_at=signed)
+    for _ in range(3):
+        scene.pulled(Outcome.UNCHANGED, said)
+        (text,) = await scene.look()
+        assert text.endswith("its body was signed 2026-11-18T11:59:59Z")
+        scene.now += timedelta(minutes=30)
+    assert caplog.text.count("nothing newer than max_age") == 1
+
+
+@pytest.mark.parametrize(
+    ("outcome", "last"),
+    [(Outcome.FAILED, None), (Outcome.UNCHANGED, NOW), (Outcome.HELD, NOW), (Outcome.PUBLISHED, NOW)],
+)
+async def test_a_pull_that_failed_is_tried_again_at_a_start(
+    scene: Scene, outcome: Outcome, last: datetime | None
+) -> None:
+    scene.pulled(outcome)
+    await scene.housekeeping.schedule()
+    assert scene.scheduler.pulls == {"pull hotline-a": last}
+    await scene.housekeeping.schedule()
+    assert scene.scheduler.pulls == {"pull hotline-a": NOW}, "a reload leaves it its time"
+    assert scene.standing.texts() == []

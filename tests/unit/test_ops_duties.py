@@ -1,0 +1,65 @@
+"""What fails of what is done by itself is an alarm, ends nothing, and is tried again."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from blocklistd.errors import StoreError
+from blocklistd.ops.duties import LONGEST_PAUSE, Duties
+from blocklistd.telemetry import Standing
+
+
+class Work:
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.calls = 0
+
+    async def __call__(self) -> None:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+
+
+async def test_what_fails_is_an_alarm_until_it_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    alarms, work = Standing(), Work(StoreError("the disk is full"))
+    duties = Duties(alarms)
+    for _ in range(3):
+        await duties.do("sweep", work)
+    assert alarms.texts() == ["sweep: the disk is full: it is tried again"]
+    assert caplog.text.count("the disk is full") == 1
+    work.error = None
+    await duties.do("sweep", work)
+    assert alarms.texts() == []
+    calls = work.calls
+    await duties.again()
+    assert work.calls == calls, "it is done"
+
+
+async def test_what_failed_is_tried_again_less_and_less_often() -> None:
+    work = Work(StoreError("the disk is full"))
+    duties = Duties(Standing())
+    await duties.do("scrub", work)
+    turns = []
+    for turn in range(1, 400):
+        before = work.calls
+        await duties.again()
+        if work.calls > before:
+            turns.append(turn)
+    assert turns[:5] == [1, 3, 7, 15, 31]
+    assert {later - turn for turn, later in itertools.pairwise(turns[7:])} == {LONGEST_PAUSE + 1}
+    work.error = None
+    for _ in range(LONGEST_PAUSE + 1):
+        await duties.again()
+    calls = work.calls
+    await duties.again()
+    assert work.calls == calls
+
+
+async def test_an_unexpected_error_is_told_without_what_it_worked_on(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = Standing()
+    await Duties(alarms).do("scrub", Work(ValueError("https://listed.example/")))
+    assert alarms.texts() == ["scrub: ValueError: it is tried again"]
+    assert "Traceback" in caplog.text
+    assert "listed" not in caplog.text

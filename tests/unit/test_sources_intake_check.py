@@ -1,0 +1,63 @@
+"""The check of a large file: by blocks, in several processes, each in the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from blocklistd.jobs.runner import Jobs
+from blocklistd.jobs.sandbox import INTAKE
+from blocklistd.lines.snapshot import blocks
+from blocklistd.sources.intake.check import check
+from blocklistd.sources.intake.chunks import CHUNK
+from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.job import Findings, Order
+from blocklistd.sources.intake.prove import Origin
+
+LINE = b'{"type":"domain","value":"n%06d.example","category":"A"}\n'
+COUNT = 2 * CHUNK // len(LINE % 0) + 1000
+EDGE = CHUNK // len(LINE % 0) + 1
+"""The number of the first line of the second block."""
+
+
+@pytest.fixture
+async def jobs() -> AsyncIterator[Jobs]:
+    pool = Jobs()
+    yield pool
+    await asyncio.to_thread(pool.close)
+
+
+def order(folder: Path, lines: list[bytes]) -> tuple[Order, Findings]:
+    origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
+    made = Order(folder / "body", folder, "identity", origin, "text", {}, {"type": "domain"}, 1 << 30, False)
+    made.canonical.write_bytes(b"".join(lines))
+    made.overlay.write_bytes(b"")
+    made.notes.write_bytes(b"[[],[]]")
+    return made, Findings(0, Left.CANONICAL, 1, COUNT, {"domain": COUNT}, {}, {}, 0, None, None)
+
+
+async def test_a_large_file_is_checked_as_one(jobs: Jobs, tmp_path: Path) -> None:
+    lines = [LINE % number for number in range(COUNT)]
+    made, findings = order(tmp_path, lines)
+    assert blocks(made.canonical.read_bytes(), CHUNK)[1] == EDGE * len(lines[0])
+    assert await jobs.run(check, made, findings, limits=INTAKE) == {"fits": True}
+    more = replace(findings, types={"domain": COUNT + 1})
+    assert await jobs.run(check, made, more, limits=INTAKE) == {"fits": False}
+
+
+@pytest.mark.parametrize("at", [EDGE - 1, EDGE, 5, COUNT - 2])
+async def test_one_line_of_a_large_file_that_does_not_fit_is_found(jobs: Jobs, tmp_path: Path, at: int) -> None:
+    lines = [LINE % number for number in range(COUNT)]
+    for some in (
+        [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],  # out of order
+        [*lines[:at], lines[at + 1].replace(b'"A"', b'"!"'), *lines[at + 1 :]],  # there twice
+        [*lines[:at], lines[at].replace(b'"n', b'"N'), *lines[at + 1 :]],
+        [*lines[:at], lines[at].replace(b".example", b"..xample"), *lines[at + 1 :]],
+    ):
+        made, findings = order(tmp_path, some)
+        assert await jobs.run(check, made, findings, limits=INTAKE) == {"fits": False}

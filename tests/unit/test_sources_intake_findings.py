@@ -1,0 +1,225 @@
+"""What a job answers is validated outside of it, and why it failed is said in words of a fixed set."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import blocklistd.sources
+from blocklistd.errors import (
+    BlocklistError,
+    ConfigError,
+    FencedError,
+    FetchError,
+    JobError,
+    ParseError,
+    StaleError,
+    StoreError,
+    VerifyError,
+)
+from blocklistd.model import Sha256
+from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven
+from blocklistd.sources.intake.job import Earlier, Findings, Order
+from blocklistd.sources.intake.prove import Origin
+from blocklistd.sources.intake.recognise import HINTS
+from blocklistd.sources.reasons import FETCH, INTAKE, Reasons
+
+SOURCES = Path(str(blocklistd.sources.__file__)).parent
+BODY = b"a.example\nb.example\n*.example\n"
+ANSWER: dict[str, Any] = {
+    "listed": 0,
+    "left": "canonical",
+    "length": len(BODY),
+    "records": 3,
+    "types": {"domain": 2},
+    "rejected": {"wildcard": 1},
+    "first_rejected": {"wildcard": 3},
+    "dropped_attributes": 0,
+    "signature": "0" * 64,
+    "signed_at": 1_800_000_000,
+}
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    (tmp_path / "body").write_bytes(BODY)
+    (tmp_path / "work").mkdir()
+    origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
+    return Order(tmp_path / "body", tmp_path / "work", "identity", origin, "text", {}, {"type": "domain"}, 100, False)
+
+
+def test_an_honest_answer_is_read(order: Order) -> None:
+    assert read_findings(ANSWER, order) == Findings(**ANSWER | {"left": Left.CANONICAL})
+    nothing = {"types": {}, "rejected": {}, "first_rejected": {}, "records": 0, "signature": None, "signed_at": None}
+    assert read_findings(ANSWER | nothing, order).signed_at is None
+    earlier = Earlier(order.body, order.body, order.body, Sha256("0" * 64), None, 1, {}, 0)
+    assert read_findings(ANSWER | {"left": "same"}, replace(order, earlier=earlier)).left is Left.SAME
+
+
+WRONG: dict[str, list[Any]] = {
+    "types": [
+        *(5, None, [], {}, {"domain": "2"}, {"domain": -1}, {"domain": 0}, {"ip": 2}, {"domain": 2.0}),
+        *({"domain": True}, {"domain": 2**60}, {"a.example": 2}),
+    ],
+    "rejected": [7, {}, {"a.example": 1}, {"wildcard": 2}, {"wildcard": 1, "empty": 1}],
+    "first_rejected": [{}, {"wildcard": 0}, {"empty": 1}, {"wildcard": "3"}, None],
+    "records": [2, -1, "3", None, 1e9, 2**63],
+    "length": [0, 5, -1, None, "28"],
+    "listed": [4, -1, 1, True, None, "0"],
+    "left": ["overlay", "same", "elsewhere", None, 1, []],
+    "dropped_attributes": [-1, None, 1.5],
+    "signature": ["", "0" * 63, "A" * 64, 5, ["0" * 64], "a.example"],
+    "signed_at": [-1, 253402300800, "now", 1.5, True],
+    "more": [1],
+}
+
+
+@pytest.mark.parametrize("part", [{name: value} for name, values in WRONG.items() for value in values], ids=str)
+def test_an_answer_of_another_form_is_the_jobs_fault(order: Order, part: dict[str, Any]) -> None:
+    with pytest.raises(JobError, match="does not fit") as raised:
+        read_findings(ANSWER | part, order)
+    assert raised.value.cause == "answer"
+
+
+@pytest.mark.parametrize("answer", [None, 5, [], {}, "x", {"types": 5}])
+def test_an_answer_that_is_another_thing_is_the_jobs_fault(order: Order, answer: object) -> None:
+    for read in (lambda: read_findings(answer, order), lambda: read_proven(answer)):
+        with pytest.raises(JobError, match="does not fit"):
+            read()
+
+
+def test_what_a_proof_answers_is_validated() -> None:
+    fits = {"listed": 2, "signature": "0" * 64, "signed_at": None}
+    assert read_proven(fits)[0] == 2
+    wrong: list[dict[str, Any]] = [{"listed": 4}, {"signature": "x"}, {"signed_at": -1}, {"more": 1}]
+    for part in wrong:
+        with pytest.raises(JobError, match="does not fit"):
+            read_proven(fits | part)
+
+
+# -- reasons -----------------------------------------------------------------------------------------------------------
+
+FOLDER = Path("/state/work")
+REASONS = Reasons(INTAKE, ("csv", "minisign", "'url'"), FOLDER, REJECTS)
+LISTED = "https://listed.example/"
+
+
+def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
+    with pytest.raises(BlocklistError) as raised, reasons.kept():
+        raise error
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        VerifyError("the signature is of another body, or the body (or the signature's trusted comment) was changed"),
+        VerifyError("signed by key 0123456789ABCDEF, expected key 0123456789ABCDEF: did the hotline change its key?"),
+        ParseError("none of 9 records could be read as csv (wildcard: 5, empty: 4): is the URL right, and the format?"),
+        ParseError("no record in it: expected a list in the format csv"),
+        *(ParseError(f"none of 9 records could be read as csv (empty: 9): {hint}") for hint in HINTS),
+        ParseError("the first row is not CSV (malformed): expected a header with the column 'url'"),
+        StoreError("/state/work: the disk is full: free space there; nothing live changed"),
+        StoreError("/state/work: No space left on device"),
+        JobError("the job failed: KeyError at test_sources_intake_findings.py:7"),
+        JobError("a process of the job died: perhaps no memory was left"),
+        JobError("the job died of SIGSYS: it made a system call that the sandbox forbids", "forbidden"),
+    ],
+    ids=str,
+)
+def test_a_reason_of_the_set_is_said_as_it_is(error: BlocklistError) -> None:
+    found = said(error)
+    assert (type(found), str(found)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize("kind", [ParseError, VerifyError, StaleError, StoreError, FetchError, JobError, FencedError])
+@pytest.mark.parametrize(
+    "text",
+    [
+        LISTED,
+        f"an empty body: expected a list in the format {LISTED}",
+        f"none of 9 records could be read as csv ({LISTED}: 5): is the URL right, and the format?",
+        f"the first row is not CSV (malformed): expected a header with the column {LISTED!r}",
+        f"the job failed: {LISTED} at job.py:1",
+        "the job failed: listed_example at job.py:1",
+        "the job failed: KeyError at listed_example.py:1",
+        f"/state/work: {LISTED}",
+        f"/state/work/{LISTED}: No space left on device",
+        f"more than 5 lines: expected fewer hashes in one body\n{LISTED}",
+        "signed by key LISTED, expected key 0123456789ABCDEF: did the hotline change its key?",
+    ],
+)
+def test_another_text_is_not_said(kind: type[BlocklistError], text: str) -> None:
+    found = said(kind(text))
+    assert "listed" not in str(found).lower()
+    assert type(found) is (JobError if kind is FencedError else kind)
+
+
+def test_no_job_raises_what_the_daemon_acts_on() -> None:
+    assert type(said(ConfigError([]))) is JobError
+
+
+def test_a_transport_says_where_it_is_and_reasons_of_its_own() -> None:
+    url = "serial://192.0.2.1:5300"
+    reasons = Reasons((*FETCH, "OURS: the primary says N"), (url,), FOLDER)
+    for text in (f"{url}: 2000 bytes or more: expected at most 1000, see `max_bytes`", f"{url}: the primary says 5"):
+        assert str(said(FetchError(text), reasons)) == text
+    full = StoreError("/state/work: No space left on device: the body of a pull can't be kept")
+    assert str(said(full, reasons)) == str(full)
+    assert "listed" not in str(said(FetchError(f"{url}: the primary says {LISTED}"), reasons))
+
+
+SAMPLES = (
+    *("is the URL right, and the format?", "5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign"),
+    *("0123456789ABCDEF", "2026-01-01T00:00:00Z"),
+)
+ELSEWHERE = ("not a minisign public key", "fields: ")
+"""Said where the configuration is read."""
+
+
+def raised(*names: str) -> Iterator[tuple[str, list[str]]]:
+    """Each error that is raised in what the jobs run: where, and how its text can be, with samples for what varies."""
+    for path in sorted(path for folder in ("formats", "intake", "proofs") for path in (SOURCES / folder).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in names or not node.args:
+                continue
+            text = node.args[-1]
+            parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+            choices = [
+                (part.value,) if isinstance(part, ast.Constant) else SAMPLES
+                for part in parts
+                if isinstance(part, (ast.Constant, ast.FormattedValue))
+            ]
+            yield f"{path.name}:{node.lineno}", ["".join(map(str, chosen)) for chosen in itertools.product(*choices)]
+
+
+def test_every_reason_of_the_jobs_is_of_the_set() -> None:
+    unknown = {
+        where: texts[0]
+        for where, texts in raised("ParseError", "VerifyError", "StaleError")
+        if not any(REASONS.fixed(ParseError, text) == text for text in texts) and not texts[0].startswith(ELSEWHERE)
+    }
+    assert unknown == {}
+
+
+def test_every_code_of_a_refused_record_is_of_the_set() -> None:
+    kinds = SOURCES.parent / "kinds"
+    found: set[str] = set()
+    look: Callable[[ast.AST], Iterator[str]] = lambda node: (  # noqa: E731
+        part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    )
+    for path in (*kinds.glob("*.py"), *(SOURCES / "formats").glob("*.py"), *(SOURCES / "intake").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Refused", "Reject") and node.args:
+                found |= set(look(node.args[-1]))
+            if isinstance(node, ast.FunctionDef) and node.name == "type_refusal":
+                found |= {text for ret in ast.walk(node) if isinstance(ret, ast.Return) for text in look(ret)}
+    assert found - {"utf-8", "id", ""} <= REJECTS

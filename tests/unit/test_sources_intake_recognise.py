@@ -1,0 +1,48 @@
+"""A body of which nothing could be read is named, where people take such files for lists."""
+
+from __future__ import annotations
+
+import pytest
+
+from blocklistd.sources.formats.records import FormatOptions, opening
+from blocklistd.sources.intake.recognise import HINTS, UNKNOWN, recognised
+
+SHA256 = "0123456789abcdef" * 4
+URLS, NAMES = FormatOptions(defaults={"type": "url"}), FormatOptions(defaults={"type": "domain"})
+HASHES = FormatOptions(defaults={"type": "sha256"})
+POINTER = FormatOptions({"value": "/url"}, {"type": "url"})
+
+
+def named(body: str, format: str, options: FormatOptions) -> str:
+    data = body.encode()
+    hint = recognised(data, opening(data, format), format, options)
+    assert hint in HINTS
+    return hint
+
+
+@pytest.mark.parametrize(
+    ("body", "format", "options", "says"),
+    [
+        ("[Adblock Plus 2.0]\n! Title: a list\n||a.example^\n||b.example^$third-party\n", "text", NAMES, "AdBlock"),
+        ("||a.example^\n@@||b.example^\nc.example##.ad\n", "text", URLS, "AdBlock"),
+        ("# a list\n*.a.example\n*.b.example\n", "text", NAMES, "options.wildcards: domain"),
+        ("0.0.0.0 *.a.example\n", "hosts", NAMES, "options.wildcards: domain"),
+        (f"{SHA256}  a file.jpg\n{SHA256} *b.jpg\n", "text", HASHES, "the hash alone"),
+        (f"{SHA256[:32].upper()}\tc.jpg\n", "text", HASHES, "the hash alone"),
+        ('[{"url":"https://a.example/"},{"url":"https://b.example/"}]\n', "ndjson", POINTER, "jq -c '.[]'"),
+        ('{\n  "url": "https://a.example/"\n}\n', "ndjson", POINTER, "jq -c"),
+        ('["a.example",\n"b.example"]\n', "text", NAMES, "format: ndjson"),
+        ('{"link":"https://a.example/"}\n{"link":"https://b.example/"}\n', "ndjson", POINTER, "fields.value"),
+        ("Error\n<!DOCTYPE html><HTML>\n", "text", NAMES, "HTML"),
+        ("502 Bad Gateway <p>nginx</p>\n", "text", URLS, "HTML"),
+        ("# a list\nhttps://a.example/\rhttps://b.example/\r\n", "text", URLS, "CR alone"),
+        ("127.0.0.1 a.example\n::1 b.example\n", "text", NAMES, "format: hosts"),
+        ("https://a.example/\nHTTP://b.example/x\n", "text", NAMES, "defaults.type: url"),
+        ("a.example\nb_c.example.\n", "text", URLS, "defaults.type: host"),
+        ("some words\nand others\n", "text", NAMES, UNKNOWN),
+        ("\ufeff\nsome words\n", "csv", POINTER, UNKNOWN),
+        ("# a list\n# and its date\n", "ndjson", POINTER, UNKNOWN),
+    ],
+)
+def test_what_a_body_looks_like_is_said(body: str, format: str, options: FormatOptions, says: str) -> None:
+    assert says in named(body, format, options)

@@ -1,0 +1,257 @@
+"""The highest numbers that were ever shown stand outside the database, and only rise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, delete
+
+from blocklistd.errors import BehindError, RefusedError, StoreError
+from blocklistd.model import Version
+from blocklistd.store.audit import NONE, Head
+from blocklistd.store.high_water import HighWater, Marks, loss
+from blocklistd.store.lists import list_state
+from blocklistd.store.numbers import above, mark_lost, note_high_water, numbers, start_above
+from blocklistd.store.schema import versions as table
+from blocklistd.telemetry import Standing
+from tests.versions_of import LIST, NOW, Versions
+
+ROLES = {"targets": 3, "snapshot": 4, "timestamp": 9}
+
+
+def show(file: HighWater, version: int, *, replaces: bool = True, **roles: int) -> None:
+    file.show_list(LIST, "s", Version(version), ROLES | roles, replaces=replaces)
+
+
+def test_what_is_shown_is_in_the_file_before_it_is_served(tmp_path: Path) -> None:
+    file = HighWater(tmp_path / "high-water")
+    file.open()
+    show(file, 2)
+    file.show_zone("rpz.example", 7, replaces=True)
+    assert json.loads((tmp_path / "high-water").read_bytes()) == {
+        "lists": {LIST: {"session": "s", "version": 2, **ROLES}},
+        "zones": {"rpz.example": 7},
+    }
+    again = HighWater(tmp_path / "high-water")
+    again.open()
+    assert again.marks == file.marks
+    assert again.marks.highest == 9
+    assert [path.name for path in tmp_path.iterdir()] == ["high-water"]
+
+
+def test_no_number_goes_back(tmp_path: Path) -> None:
+    file = HighWater(tmp_path / "high-water")
+    show(file, 2)
+    file.show_zone("rpz.example", 7, replaces=False)
+    with pytest.raises(BehindError, match="version 1 is behind 2"):
+        show(file, 1, replaces=False)
+    with pytest.raises(BehindError, match="timestamp 8 is behind 9"):
+        show(file, 2, timestamp=8, replaces=False)
+    with pytest.raises(BehindError, match="serial 6 is behind 7"):
+        file.show_zone("rpz.example", 6, replaces=False)
+
+
+def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path) -> None:
+    """After start-above without a database the list has no version until the first pull, and is signed all the same."""
+    file = HighWater(tmp_path / "high-water")
+    show(file, 2)
+    new = dict.fromkeys(ROLES, 101)
+    for timestamp in (101, 102):
+        file.show_list(LIST, "new", Version(0), new | {"timestamp": timestamp}, replaces=False)
+        kept = {"session": "s", "version": 2, **new, "timestamp": timestamp}
+        assert json.loads((tmp_path / "high-water").read_bytes())["lists"] == {LIST: kept}
+    with pytest.raises(BehindError, match="timestamp 101 is behind 102"):
+        file.show_list(LIST, "new", Version(0), new, replaces=False)
+    with pytest.raises(BehindError, match="version 0 is behind 2"):
+        file.show_list(LIST, "s", Version(0), new | {"timestamp": 103}, replaces=False)
+    file.show_list(LIST, "new", Version(101), new | {"timestamp": 103}, replaces=True)
+    assert file.marks.lists[LIST] == {"session": "new", "version": 101, **new, "timestamp": 103}
+
+
+def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_path: Path) -> None:
+    alarms = Standing()
+    file = HighWater(tmp_path / "gone" / "high-water", alarms)
+    file.open()
+    show(file, 2, replaces=False)
+    assert "can't be written" in alarms.texts()[0]
+    show(file, 2, timestamp=10, replaces=False)
+    with pytest.raises(StoreError, match="gone/high-water"):
+        show(file, 3, timestamp=11)
+    assert file.marks.lists[LIST]["version"] == 2
+    (tmp_path / "gone").mkdir()
+    show(file, 3, timestamp=11)
+    assert alarms.texts() == []
+
+
+def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_path: Path) -> None:
+    before = HighWater(tmp_path / "high-water")
+    show(before, 2)
+    before.show_zone("rpz.example", 7, replaces=False)
+    (tmp_path / ".high-water.new").mkdir()
+    file = HighWater(tmp_path / "high-water")
+    file.open()
+    with pytest.raises(StoreError):
+        show(file, 3, replaces=False)
+    with pytest.raises(StoreError):
+        file.show_zone("rpz.example", 8, replaces=False)
+    show(file, 2, timestamp=10, replaces=False)
+    file.show_zone("rpz.example", 7, replaces=False)
+    assert json.loads((tmp_path / "high-water").read_bytes()) == {
+        "lists": {LIST: {"session": "s", "version": 2, **ROLES}},
+        "zones": {"rpz.example": 7},
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"lists":{},"zones":{"z":"7"}}',
+        b'{"lists":{"l":{"version":true}},"zones":{}}',
+        b'{"lists":{"l":{"version":-5}},"zones":{}}',
+        b"\xff",
+    ],
+)
+def test_what_is_no_such_file_is_put_aside(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "high-water").write_bytes(body)
+    alarms = Standing()
+    file = HighWater(tmp_path / "high-water", alarms)
+    file.open()
+    assert file.marks == Marks()
+    assert (tmp_path / "high-water.damaged").read_bytes() == body
+    assert len(alarms.texts()) == 1
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Versions:
+    made = Versions(tmp_path)
+    for number in range(3):
+        made.publish(made.seal([f"n{number}.example"]))
+    return made
+
+
+def told(versions: Versions, marks: Marks) -> str | None:
+    with versions.database.read() as connection:
+        return loss(connection, marks)
+
+
+def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
+    assert told(versions, Marks()) is None
+    assert told(versions, Marks({LIST: {"session": "s", "version": 3}}, {})) is None
+    for marks in (
+        Marks({LIST: {"session": "s", "version": 4}}, {}),
+        Marks({LIST: {"session": "s", "version": 3, "timestamp": 1}}, {}),
+        Marks({"another": {"session": "s", "version": 1}}, {}),
+        Marks({}, {"rpz.example": 1}),
+    ):
+        assert "the database is older than what was shown" in (told(versions, marks) or "")
+        assert "start-above N" in (told(versions, marks) or "")
+    with versions.database.read() as connection:
+        assert loss(connection, Marks(), NONE) is None
+        found = loss(connection, Marks(), Head(7, "ab" * 32))
+    assert "the audit has line 3, and had 7" in (found or "")
+    with versions.database.write() as connection:
+        mark_lost(connection)
+    assert "the database is gone" in (told(versions, Marks()) or "")
+    versions.close()
+
+
+@pytest.mark.parametrize("body", [None, b'{"lists":{},"zones":{}}'])
+def test_a_file_that_was_written_and_is_gone_is_known(versions: Versions, tmp_path: Path, body: bytes | None) -> None:
+    path = tmp_path / "disk" / "high-water"
+    path.parent.mkdir()
+    if body is not None:
+        path.write_bytes(body)
+
+    def opened() -> HighWater:
+        file = HighWater(path)
+        file.open()
+        return file
+
+    def found(file: HighWater) -> str | None:
+        with versions.database.read() as connection:
+            return loss(connection, file.marks, None, file.missing)
+
+    first = opened()
+    assert first.missing == path
+    assert first.written is None
+    assert found(first) is None, "a first start, or one after an upgrade"
+    show(first, 3)
+    assert first.written == path
+    with versions.database.write() as connection:
+        note_high_water(connection, str(first.written))
+    assert opened().missing is None
+    path.unlink()
+    gone = found(opened())
+    assert gone is not None
+    assert f"{path} is gone" in gone
+    assert "start-above N" in gone
+    with versions.database.write() as connection:
+        start_above(connection, 1000, 0, NOW, "me")
+    assert found(opened()) is None
+    versions.close()
+
+
+def test_start_above_begins_a_session_with_all_numbers_above(versions: Versions) -> None:
+    marks = Marks({LIST: {"session": "s", "version": 40}}, {"rpz.example": 17})
+    before, entries = versions.state, versions.live
+    with versions.database.write() as connection:
+        start_above(connection, 1000, marks.highest, NOW, "me")
+    assert told(versions, marks) is None
+    state = versions.state
+    assert state.version == 1001
+    assert state.session != before.session
+    assert versions.live == entries
+    with versions.database.read() as connection:
+        assert above(connection) == 1000
+        assert numbers(connection).highest == 1001
+    assert versions.publish(versions.seal(["another.example"])) == 1002
+    versions.close()
+
+
+def test_the_first_version_after_a_loss_is_above(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    with versions.database.write() as connection:
+        mark_lost(connection)
+        start_above(connection, 1000, 0, NOW, "me")
+    assert told(versions, Marks()) is None
+    assert versions.publish(versions.seal(["a.example"])) == 1001
+    versions.close()
+
+
+@pytest.mark.parametrize(("number", "known"), [(2, 0), (39, 40)])
+def test_a_number_that_is_too_low_is_refused(versions: Versions, number: int, known: int) -> None:
+    def begin(connection: Connection) -> None:
+        start_above(connection, number, known, NOW, "me")
+
+    with pytest.raises(RefusedError, match="at least"), versions.database.write() as connection:
+        begin(connection)
+    assert versions.state.version == 3
+    versions.close()
+
+
+@pytest.mark.parametrize(
+    ("shown", "most"), [([], 2**31 - 2), ([2], 2**31), ([9, 2], 2**31), ([2**32 + 5], 2**32 + 2**31 + 3)]
+)
+def test_no_serial_rises_too_far_for_secondaries_also_of_a_zone_that_is_lost(
+    tmp_path: Path, shown: list[int], most: int
+) -> None:
+    """With the database gone, the high-water file knows the serials; where nothing does, they are any from 0 on."""
+    versions = Versions(tmp_path)
+    with pytest.raises(RefusedError, match=f"at most {most}:"), versions.database.write() as connection:
+        start_above(connection, most + 1, max(shown, default=0), NOW, "me", shown)
+    with versions.database.write() as connection:
+        start_above(connection, most, 0, NOW, "me", shown)
+    versions.close()
+
+
+def test_a_list_without_rows_has_no_numbers(versions: Versions) -> None:
+    with versions.database.write() as connection:
+        connection.execute(delete(table))
+        assert list_state(connection, LIST).live is None
+        assert numbers(connection).lists == {LIST: {}}
+    versions.close()

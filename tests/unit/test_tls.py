@@ -1,0 +1,24 @@
+"""The certificate that the feed shows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from blocklistd.tls import is_private
+from tests.certificates import context_of, make_certificate
+
+
+def test_an_authority_is_private_unless_this_host_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cert, key = make_certificate(tmp_path, "feed")
+    other, _ = make_certificate(tmp_path, "other")
+    context = context_of(cert, key)
+    assert is_private(context)
+    for known, private in ((other, True), (cert, False)):  # where OpenSSL looks for the authorities of the host
+        monkeypatch.setenv("SSL_CERT_FILE", str(known))
+        assert is_private(context) == private
+    cert, key = make_certificate(tmp_path, "expired", timedelta(days=-1))
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    assert not is_private(context_of(cert, key)), "that is another fault, and has its own alarm"
