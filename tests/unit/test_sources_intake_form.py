@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import string
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -14,9 +14,17 @@ from hypothesis import strategies as st
 
 from blocklistd.kinds import KINDS, Refused
 from blocklistd.model import Entry
+from blocklistd.sources.intake import form
 from blocklistd.sources.intake.form import check_line, count, join
 
 SHA = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(50)]
+
+
+@pytest.fixture(scope="module", autouse=True, params=[0, form.SMALL], ids=["in one go", "line by line"])
+def _small(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(form, "SMALL", request.param)
+        yield
 
 
 def line(kind: str, value: str, **attributes: str | int) -> bytes:
@@ -158,7 +166,9 @@ LINES = st.builds(lambda entry, attributes: line(*entry, **attributes), SOME, AT
 
 
 @given(
-    st.lists(LINES, max_size=8), st.booleans(), st.lists(st.tuples(st.integers(0, 999), st.sampled_from(b'"}\n,{a!\\')))
+    st.lists(LINES, max_size=8),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 999), st.sampled_from(b'"}\n,{a!\\'))),
 )
 def test_a_block_passes_if_each_line_and_each_step_does(
     lines: list[bytes], in_order: bool, damage: list[tuple[int, int]]

@@ -18,7 +18,7 @@ import orjson
 
 from blocklistd.kinds import DIGITS, KINDS, Refused
 from blocklistd.kinds.name import MAX_NAME
-from blocklistd.limits import MAX_URL
+from blocklistd.limits import KIB, MAX_URL
 from blocklistd.model import ATTRIBUTES, Entry
 from blocklistd.sources.formats.records import fitting
 from blocklistd.sources.intake.canonical import HEADS
@@ -34,6 +34,7 @@ _TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  
 _NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
 _IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
 _TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
+SMALL: Final = 256 * KIB  # bytes that are looked at line by line sooner than numpy is loaded
 _MARKS: Final = (b"xn--", b"%", b"/.")
 """Most blocks have none of these anywhere; a simpler expression is then enough."""
 _LEADING: Final = 24
@@ -54,7 +55,7 @@ def count(block: bytes) -> Counter[str]:
         raise ValueError("the last line is cut short")
     kind = _parts(block[: block.find(b"\n")])[0]
     plain = 0
-    if kind in HEADS:
+    if kind in HEADS and len(block) > SMALL:
         plain = _count_hashes(kind, block) if kind in DIGITS else _count_plain(kind, block)
     if plain:
         return Counter({kind: plain})
