@@ -38,7 +38,7 @@ def command_of(command: Command) -> click.Command:
 
 
 def _asked(daemon: Control, command: Command, sent: dict[str, Any], *, told: bool) -> Any:
-    """The daemon's answer. `told`: the stage is shown on the terminal meanwhile."""
+    """Asks the daemon and returns its answer. With `told`, the terminal shows the stage until the answer arrives."""
     if not told:
         return daemon.ask(command, sent)
     call = secrets.token_hex(8)

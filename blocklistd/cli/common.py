@@ -46,7 +46,7 @@ class Session:
         try:
             yield Control(control_socket(self.path))
         except Unreachable:
-            check(self.path)  # what is wrong there may be why it does not run
+            check(self.path)  # an error in the configuration may be why the daemon does not run
             raise
 
     def document(self, value: Any) -> None:

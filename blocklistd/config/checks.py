@@ -151,7 +151,7 @@ def feed(part: Part) -> None:
 
 
 def document(part: Part) -> None:
-    """No two listeners want the same address, and the files that were named are what they should be."""
+    """Reports listeners that share an address, and problems of the files that the configuration names."""
     files.look_at(part)
     taken: list[tuple[str, Address]] = []
     for section in ("feed", "dns", "ops"):

@@ -84,7 +84,7 @@ class Log:
 
 @keyed
 class Ops:
-    """Metrics, health, dashboard and log: what the operators of the host see."""
+    """The section of metrics, health and the log."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("127.0.0.1", 9153),))
     log: Log = setting(section(Log), default_factory=Log)

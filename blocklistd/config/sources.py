@@ -98,7 +98,7 @@ _DEFAULTS: Final = {
 
 @keyed
 class Source:
-    """A hotline's list: where it is, what it looks like, how it proves its origin. Sizes are in bytes."""
+    """One source: where the hotline's list is, its format, and the proof of its origin. Sizes are in bytes."""
 
     id: SourceId = given(lambda spot: SourceId(spot.name))
     folder: Path = given(lambda spot: spot.page.folder)

@@ -20,7 +20,7 @@ from blocklistd.times import CheckedClock, rfc3339
 
 
 class Alarms:
-    """Looks for what is wrong, and raises and ends alarms (telemetry.Standing). `config` answers the running one."""
+    """Raises and ends alarms (telemetry.Standing). `config` returns the running configuration."""
 
     def __init__(
         self,

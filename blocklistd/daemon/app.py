@@ -138,7 +138,7 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
     async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes what a crash interrupted between two stages, then starts the schedule. What fails is tried again."""
+        """Finishes the work that a crash interrupted, then starts the schedule. Work that fails is tried again."""
 
         async def warm() -> None:
             await warming

@@ -191,7 +191,7 @@ class Parts:
                 ensure_list(connection, name, now)
 
     async def start(self) -> None:
-        """Serves what the store has."""
+        """Serves every list and zone of the store."""
         made = await asyncio.to_thread(functools.partial(plans.source_plans, self.config, starting=True))
         await self.configure(self.config, made, starting=True)
         await self.serve_lists()

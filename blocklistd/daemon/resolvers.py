@@ -197,9 +197,15 @@ SOFTWARE: Final[Mapping[str, Callable[[Iterable[Zone], Address, Tsig | None], st
     "powerdns": powerdns,
     "unbound": unbound,
 }
+TRIED: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
+"""The version of each program with which its text was tested."""
 UNSIGNED: Final = {"unbound"}
 """Programs that can't sign."""
-_COMMENT: Final = {"bind": "//", "powerdns": "--"}
+
+
+def comment(program: str) -> str:
+    """What begins a comment in the program's configuration."""
+    return {"bind": "//", "powerdns": "--"}.get(program, "#")
 
 
 def printed(zones: Iterable[Zone], listen: Address, tsig: Tsig | None) -> dict[str, str]:
@@ -210,7 +216,7 @@ def printed(zones: Iterable[Zone], listen: Address, tsig: Tsig | None) -> dict[s
     primary = Address("127.0.0.1", listen.port) if anywhere else listen
     note = f" instead of {primary.host}: the address under which the publisher is reached\n"
     return {
-        name: (f"{_COMMENT.get(name, '#')}{note}" if anywhere else "") + made(zones, primary, tsig)
+        name: (f"{comment(name)}{note}" if anywhere else "") + made(zones, primary, tsig)
         for name, made in SOFTWARE.items()
         if tsig is None or name not in UNSIGNED
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pwd
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import Address, Config, ConnectionBounds, Dns
+from blocklistd.config.files import user_name
 from blocklistd.errors import DatabaseDamagedError, StoreError, store_errors
 from blocklistd.serve.http.listener import bind
 from blocklistd.store import upkeep
@@ -39,7 +39,7 @@ def refuse_strangers(state_dir: Path) -> None:
     except OSError:  # it does not exist yet, or we may not read it: the next step raises this
         return
     if owner != os.geteuid():
-        its, ours = _user(owner), _user(os.geteuid())
+        its, ours = user_name(owner), user_name(os.geteuid())
         raise StoreError(
             f"{state_dir} belongs to {its}, and this is {ours}: expected the owner of the state_dir. Start it by "
             f"`systemctl start blocklistd` or `runuser -u {its} -- blocklistd serve`, or give this daemon a state_dir "
@@ -56,7 +56,7 @@ def check_writable(store: Store) -> None:
         _look_at(store.state_dir, found)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        ours = _user(os.geteuid())
+        ours = user_name(os.geteuid())
         raise StoreError(
             f"{found[0]}{more}: expected files and folders that {ours}, who runs the daemon, can read and write: "
             f"`chown -R {ours}: {store.state_dir}`, and give back modes that were taken away (folders 0700, files 0600)"
@@ -83,17 +83,10 @@ def _closed(path: Path, wanted: int) -> str | None:
     except FileNotFoundError:
         return None
     if owner != os.geteuid():
-        return f"{path} belongs to {_user(owner)}"
+        return f"{path} belongs to {user_name(owner)}"
     if not os.access(path, wanted):
         return f"{path} has the mode {path.stat().st_mode & 0o7777:04o}"
     return None
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:

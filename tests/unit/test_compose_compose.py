@@ -63,17 +63,19 @@ def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:
 def test_the_count_of_what_is_withheld_follows_the_difference() -> None:
     """Of the keys that are touched: asserted by one before, by another now, by both, anew, no more."""
     rules = Rules(IDS, ("domain",), allow_public_suffix=False, allow_ip=False)
-    com, net, org, uk = (Entry("domain", name).line() for name in ("com", "net", "org", "co.uk"))
+    example, invalid, localhost, test = (
+        Entry("domain", name).line() for name in ("example", "invalid", "localhost", "test")
+    )
 
     def asserting(*lines: bytes) -> Callable[[bytes], bytes | None]:
         return lambda key: next((line for line in lines if line.startswith(key)), None)
 
-    touched = [com, net, org, uk, Entry("host", "a.example").line()]
-    before = [asserting(com, net, org), asserting(net)]
-    after = [asserting(net), asserting(com, uk, touched[-1])]
+    touched = [example, invalid, localhost, test, Entry("host", "a.example").line()]
+    before = [asserting(example, invalid, localhost), asserting(invalid)]
+    after = [asserting(invalid), asserting(example, test, touched[-1])]
     found = compose(b"", touched, after, rules, before)
     assert (found.adds, found.removes) == ([], [])
-    assert found.withheld == {"public_suffix": 0, "type host": 1}, "org goes, co.uk comes"
+    assert found.withheld == {"public_suffix": 0, "type host": 1}, "localhost goes, test comes"
 
 
 def test_an_edit_for_each_key_that_changes() -> None:

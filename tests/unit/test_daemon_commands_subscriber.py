@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from blocklistd.config import Address, Zone
-from blocklistd.daemon.commands.subscriber import COMMANDS, SOFTWARE
-from blocklistd.daemon.resolvers import printed
+from blocklistd.daemon.commands.subscriber import COMMANDS
+from blocklistd.daemon.resolvers import TRIED, printed
 from blocklistd.errors import RefusedError
 from blocklistd.model import ListId
 
@@ -34,7 +34,7 @@ def of_whom(text: str) -> set[str]:
     """The programs whose configuration is in a text, by a word that only theirs has."""
     marks = {"bind": "response-policy {", "unbound": "rpz:", "powerdns": "rpzPrimary(", "knot": "mod-queryacl:"}
     marks["nsd"] = "zonefiles-write:"
-    assert marks.keys() == SOFTWARE.keys()
+    assert marks.keys() == TRIED.keys()
     return {name for name, mark in marks.items() if mark in text}
 
 
@@ -52,7 +52,7 @@ def test_who_is_known_by_its_address_gets_no_key(capsys: pytest.CaptureFixture[s
     assert TOKEN not in text
     assert "nobody else has 192.0.2.54\n" in text
     assert of_whom(text) == {"unbound"}
-    for name in SOFTWARE:
+    for name in TRIED:
         text = added(capsys, zones=("rpz.example",), address=("192.0.2.54",), software=name)
         assert (SECRET in text, of_whom(text)) == (False, {name})
 
@@ -64,15 +64,15 @@ def test_who_has_lists_only_gets_no_key(capsys: pytest.CaptureFixture[str]) -> N
     assert of_whom(text) == set()
 
 
-@pytest.mark.parametrize("software", sorted(SOFTWARE.keys() - {"unbound"}))
+@pytest.mark.parametrize("software", sorted(TRIED.keys() - {"unbound"}))
 def test_the_program_that_was_asked_for(capsys: pytest.CaptureFixture[str], software: str) -> None:
     text = added(capsys, zones=("rpz.example",), software=software)
     assert of_whom(text) == {software}
     assert "tried" not in text
-    same = added(capsys, zones=("rpz.example",), software=f"{software}:{SOFTWARE[software]}")
+    same = added(capsys, zones=("rpz.example",), software=f"{software}:{TRIED[software]}")
     assert same == text
     other = added(capsys, zones=("rpz.example",), software=f"{software}:99.1")
-    assert f"tried with {SOFTWARE[software]}, not with 99.1\n" in other
+    assert f"tried with {TRIED[software]}, not with 99.1\n" in other
     assert of_whom(other) == {software}
 
 

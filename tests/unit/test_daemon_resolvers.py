@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.config import Address, Zone
-from blocklistd.daemon.commands.subscriber import SOFTWARE as OFFERED
-from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, UNSIGNED, bind, nsd, printed, unbound
+from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, TRIED, UNSIGNED, bind, nsd, printed, unbound
 from blocklistd.model import ListId
 from tests.peers import peer
 
@@ -72,7 +71,7 @@ def test_the_guide_has_what_is_printed() -> None:
     signed = printed([zone], publisher, {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"})
     unsigned = printed([zone], publisher, None)
     assert signed.keys() == SOFTWARE.keys() - UNSIGNED
-    assert unsigned.keys() == SOFTWARE.keys() == OFFERED.keys()
+    assert unsigned.keys() == SOFTWARE.keys() == TRIED.keys()
     for name in SOFTWARE:
         assert f"\n\n{textwrap.indent(signed.get(name) or unsigned[name], ' ' * 4)}\n" in GUIDE.read_text(), name
 

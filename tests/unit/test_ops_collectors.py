@@ -138,7 +138,7 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
 
 def test_what_a_list_leaves_out_by_rule(state: State) -> None:
     assert state("list_withheld", list=LIST, rule="public_suffix") is None
-    state.versions.publish(state.versions.seal(["com", "co.uk", "ok.example"]))
+    state.versions.publish(state.versions.seal(["test", "invalid", "ok.example"]))
     assert state("list_withheld", list=LIST, rule="public_suffix") == 2
 
 

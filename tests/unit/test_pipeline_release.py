@@ -166,11 +166,11 @@ async def test_a_first_version_is_judged_by_its_least_readable_source(scene: Sce
 
 async def test_what_is_withheld_is_counted_whole_whichever_way_a_change_goes(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
-    await scene.pull("first", *HUNDRED, "com", "co.uk")
+    await scene.pull("first", *HUNDRED, "test", "invalid")
     assert scene.versions.state.withheld == {"public_suffix": 2}
-    assert (await scene.pull("first", *HUNDRED, "com", "co.uk", "org")).outcome is Outcome.UNCHANGED
+    assert (await scene.pull("first", *HUNDRED, "test", "invalid", "localhost")).outcome is Outcome.UNCHANGED
     assert scene.versions.state.withheld == {"public_suffix": 3}, "though no version came of it"
-    found = await scene.pull("first", *FIFTY, "com")
+    found = await scene.pull("first", *FIFTY, "test")
     case = scene.case(found.candidate)
     assert (case.candidate.removed, case.candidate.withheld) == (100, {"public_suffix": 1}), (
         "of the list as it would be"
@@ -182,17 +182,17 @@ async def test_what_is_withheld_is_counted_whole_whichever_way_a_change_goes(sce
 
 async def test_a_list_of_an_earlier_version_counts_all_that_it_withholds_with_its_next_change(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
-    await scene.pull("first", *HUNDRED, "com", "co.uk")
+    await scene.pull("first", *HUNDRED, "test", "invalid")
     with scene.versions.database.write() as connection:
         connection.execute(update(lists).values(withheld=None))
-    await scene.pull("first", *HUNDRED, "com", "co.uk", "another.example")
+    await scene.pull("first", *HUNDRED, "test", "invalid", "another.example")
     assert scene.versions.state.withheld == {"public_suffix": 2}
 
 
 async def test_what_intake_withheld_stands_beside_what_the_list_did(scene: Scene) -> None:
     await scene.configure(review=True)
     scene.says("second", "a.example", rejected={"fragment": 3, "character": 1})
-    found = await scene.pull("first", *HUNDRED, "com", rejected={"fragment": 2})
+    found = await scene.pull("first", *HUNDRED, "test", rejected={"fragment": 2})
     taken = {LIST: (SourceId("first"), SourceId("second"))}
     with scene.versions.database.read() as connection:
         assert of_pull(connection, SourceId("first"), taken) == {LIST: {"fragment": 5, "public_suffix": 1}}

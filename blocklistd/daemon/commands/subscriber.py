@@ -20,21 +20,17 @@ from blocklistd.daemon.commands.command import (
     yes_or_no,
 )
 from blocklistd.daemon.commands.text import age, serial, table
+from blocklistd.daemon.resolvers import TRIED, comment
 from blocklistd.errors import RefusedError
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
 
-SOFTWARE: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
-"""Programs whose configuration is printed (daemon/resolvers.py), each with the version that it was tested with."""
-_COMMENT: Final = {"bind": "//", "powerdns": "--"}
-
-
 def _software(value: object) -> str:
     """Reads NAME or NAME:VERSION. Raises RefusedError."""
     name, colon, version = word(value).partition(":")
-    if name not in SOFTWARE or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
-        raise RefusedError(f"expected one of {', '.join(SOFTWARE)}, or with a version, like bind:9.18")
+    if name not in TRIED or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
+        raise RefusedError(f"expected one of {', '.join(TRIED)}, or with a version, like bind:9.18")
     return str(value)
 
 
@@ -49,8 +45,7 @@ def _check_software(values: Values) -> Ending | None:
 
 
 def _added(done: Document, values: Values) -> None:
-    """Prints what the subscriber needs: its token for lists; for zones its key, or the address that it is known by, and
-    the configuration of its program."""
+    """Prints the token for the lists. For the zones, prints the configuration to paste, with the key or the address."""
     if values["lists"]:
         _show_lists(done, values["lists"])
     if values["lists"] and values["zones"]:
@@ -85,8 +80,8 @@ def _show_zones(done: Document, values: Values) -> None:
     text = done["config"].get(name)
     if text is None:
         return
-    if version and version != SOFTWARE[name]:
-        text = f"{_COMMENT.get(name, '#')} tried with {SOFTWARE[name]}, not with {version}\n{text}"
+    if version and version != TRIED[name]:
+        text = f"{comment(name)} tried with {TRIED[name]}, not with {version}\n{text}"
     click.echo(f"\nFor {name}, to paste:\n\n{text}", nl=False)
     if not values["software"]:
         others = ", ".join(other for other in done["config"] if other != name)
@@ -164,7 +159,7 @@ COMMANDS: Final = (
             ),
             Argument(
                 "software",
-                f"Print the configuration of {', '.join(SOFTWARE)}; without it, bind's, or unbound's with --address.",
+                f"Print the configuration of {', '.join(TRIED)}; without it, bind's, or unbound's with --address.",
                 "--software",
                 "NAME[:VERSION]",
                 _software,

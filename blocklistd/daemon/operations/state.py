@@ -21,7 +21,7 @@ log: Final = logging.getLogger(__name__)
 
 
 class StateOperations:
-    """`resume` serves what the store has, as a start does. `reload` reloads, and returns the changes."""
+    """`resume` serves every list and zone of the store. `reload` reloads, and returns the keys that changed."""
 
     def __init__(
         self,

@@ -6,12 +6,11 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from blocklistd.config import Network
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.store.zone_files import CompiledFile
 from blocklistd.store.zones import ZonePlan
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = re.compile(rb"(?:\0\0)?(?:\xff\xfe|\xfe\xff).{,256}\0|(?:[\x01-\x7f]\0){3}|(?:\0[\x01-\x7f]){3}", re.S)
 """The byte order mark of UTF-16 or UTF-32 with a zero soon after it; or ASCII with a zero beside each character."""
 _ARRAY: Final = re.compile(rb"\[(?:.*,)?[ \t\r]*")  # its first line, where there are more
-_CR: Final = re.compile(rb"\r[^\r\n]")
+LONE_CR: Final = re.compile(rb"\r[^\r\n]")
 _INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -87,7 +87,7 @@ def opening(body: Buffer, format: str) -> int:
         )
     end = body.find(b"\n", first.start())
     if end < 0 or end == len(body) - 1:  # one line
-        if _CR.search(body, first.start()):
+        if LONE_CR.search(body, first.start()):
             raise ParseError("its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`")
     elif format == "ndjson" and _ARRAY.fullmatch(body[first.start() : end]):
         raise ParseError("this is one JSON array over many lines: expected a document a line, as `jq -c '.[]'` makes")

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from blocklistd.lines.keys import Buffer
-from blocklistd.sources.formats.records import FormatOptions
+from blocklistd.sources.formats.records import LONE_CR, FormatOptions
 
 _SAMPLE: Final = 64 * 1024  # bytes that are looked at
 
@@ -30,7 +30,6 @@ HINTS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _H
 """Every text that `recognised` can return."""
 
 _PAGE: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
-_LONE_CR: Final = re.compile(rb"\r[^\r\n]")
 _DOCUMENT: Final = re.compile(rb"\s*[\[{]\s*[\n\r\"{}\[]")
 _NAME: Final = rb"[\w-]+(?:\.[\w-]+)+\.?"
 _LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
@@ -52,7 +51,7 @@ def recognised(body: Buffer, start: int, format: str, options: FormatOptions) ->
     sample: bytes = body[start : start + _SAMPLE]
     if _PAGE.search(sample):
         return _HTML
-    if _LONE_CR.search(sample):
+    if LONE_CR.search(sample):
         return _CR
     lines = [line for text in sample.split(b"\n") if (line := text.strip()) and not line.startswith(b"#")]
     if format == "ndjson" and lines and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
