@@ -1,10 +1,14 @@
-"""Damage to a file of the store, as a failing disk does it."""
+"""What a failing disk does to files, and a full one to who writes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+from tests.peers import peer, unchecked
 
 
 def flip_a_bit(path: Path, before_end: int | None = None) -> None:
@@ -26,3 +30,16 @@ def fill(folder: Path, but: int = 0) -> None:
                 while ballast.write(b"x" * size):
                     pass
         ballast.truncate(ballast.tell() - but)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A new folder that is a disk of its own, of so many bytes."""
+    peer("mount", "mount")
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False).returncode:
+        unchecked("a tmpfs can't be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -7,15 +7,14 @@ import hashlib
 import json
 import os
 import sqlite3
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blocklistd.daemon.commands import COMMANDS
-from tests.damage import fill
-from tests.peers import peer, unchecked
+from blocklistd.limits import MIB
+from tests.damage import fill, small_disk
 from tests.system.daemon import USER, Daemon
 from tests.system.test_operations import NAMES, source, write
 
@@ -177,28 +176,20 @@ def test_the_reason_of_a_decision_names_no_entry(daemon: Daemon) -> None:
 
 
 def test_a_revocation_takes_effect_on_a_full_disk_and_is_written_when_there_is_room(daemon: Daemon) -> None:
-    peer("mount", "mount")
-    state = daemon.folder / "state"
-    state.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(state)], check=False).returncode:
-        unchecked("a tmpfs can't be mounted here")
-    try:
-        with daemon:
-            daemon.first_pull("hotline")
-            token, other = daemon.subscriber("leaver", "national"), daemon.subscriber("stays", "national")
-            fill(state)
-            refused = daemon.ask("subscriber revoke", id="leaver")
-            assert refused.status == 500
-            assert "leaver is refused from now on" in refused.json["detail"]
-            assert daemon.get("/v1/lists/national", token).status == 401
-            assert daemon.get("/v1/lists/national", other).status == 200
-            (state / "ballast").unlink()
-            assert daemon.ask("subscriber revoke", id="leaver").status == 200
-            assert audit(daemon)[-1]["action"] == "subscriber revoke"
-            assert daemon.ask("subscriber show", id="leaver").json["revoked"] is not None
-            daemon.kill()
-            daemon.start()
-            assert daemon.get("/v1/lists/national", token).status == 401
-            assert daemon.cli("audit", "verify", "-c", str(daemon.path)).returncode == 0
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)
+    with small_disk(daemon.folder / "state", 6 * MIB) as state, daemon:
+        daemon.first_pull("hotline")
+        token, other = daemon.subscriber("leaver", "national"), daemon.subscriber("stays", "national")
+        fill(state)
+        refused = daemon.ask("subscriber revoke", id="leaver")
+        assert refused.status == 500
+        assert "leaver is refused from now on" in refused.json["detail"]
+        assert daemon.get("/v1/lists/national", token).status == 401
+        assert daemon.get("/v1/lists/national", other).status == 200
+        (state / "ballast").unlink()
+        assert daemon.ask("subscriber revoke", id="leaver").status == 200
+        assert audit(daemon)[-1]["action"] == "subscriber revoke"
+        assert daemon.ask("subscriber show", id="leaver").json["revoked"] is not None
+        daemon.kill()
+        daemon.start()
+        assert daemon.get("/v1/lists/national", token).status == 401
+        assert daemon.cli("audit", "verify", "-c", str(daemon.path)).returncode == 0

@@ -17,8 +17,7 @@ from sqlalchemy import create_engine, text
 from blocklistd.client.sync import Options, sync_once
 from blocklistd.limits import MIB, RESERVE
 from blocklistd.store.upkeep import RESERVED
-from tests.damage import fill
-from tests.peers import peer, unchecked
+from tests.damage import fill, small_disk
 from tests.sim.hotline import Fault, HotlineThread
 from tests.system.daemon import Daemon
 
@@ -236,56 +235,38 @@ def test_a_newer_body_supersedes_what_is_held(tmp_path: Path, hotline: HotlineTh
 
 def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
     """Nothing live changes, the reason says what to do, and with room again the same pull succeeds."""
-    peer("mount", "mount")
-    state = tmp_path / "state"
-    state.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(state)], check=False)
-    if mounted.returncode:
-        unchecked("a tmpfs can't be mounted here")
-    try:
-        with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
-            daemon.pull("hotline")
-            token = daemon.subscriber("isp", "national")
-            live = daemon.snapshot("national", token)
-            daemon.wait_for(lambda: (state / RESERVED).exists() and (state / RESERVED).stat().st_size == RESERVE)
-            fill(state, but=64 << 10)
-            hotline.publish([*NAMES, "new.example"])
-            failed = daemon.pull("hotline")
-            assert failed["outcome"] == "failed"
-            assert _matches("disk is full|No space left|full", failed["reason"]), failed
-            assert daemon.snapshot("national", token) == live
-            daemon.stop()
-            fill(state)
-            daemon.start()  # what can be made again makes room for it
-            assert daemon.snapshot("national", token) == live
-            (state / "ballast").unlink()
-            assert daemon.pull("hotline")["versions"] == {"national": 2}
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)
+    with small_disk(tmp_path / "state", 6 * MIB) as state, Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        daemon.pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        live = daemon.snapshot("national", token)
+        daemon.wait_for(lambda: (state / RESERVED).exists() and (state / RESERVED).stat().st_size == RESERVE)
+        fill(state, but=64 << 10)
+        hotline.publish([*NAMES, "new.example"])
+        failed = daemon.pull("hotline")
+        assert failed["outcome"] == "failed"
+        assert _matches("disk is full|No space left|full", failed["reason"]), failed
+        assert daemon.snapshot("national", token) == live
+        daemon.stop()
+        fill(state)
+        daemon.start()  # what can be made again makes room for it
+        assert daemon.snapshot("national", token) == live
+        (state / "ballast").unlink()
+        assert daemon.pull("hotline")["versions"] == {"national": 2}
 
 
 @pytest.mark.slow  # 40 pulls of 20,000 names
 def test_a_short_disk_has_room_for_any_number_of_versions(tmp_path: Path, hotline: HotlineThread) -> None:
     """What is superseded goes at once: all versions together would take more than the disk has."""
-    peer("mount", "mount")
-    state = tmp_path / "state"
-    state.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(state)], check=False)
-    if mounted.returncode:
-        unchecked("a tmpfs can't be mounted here")
-    try:
-        with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
-            names = [f"n{number}.example" for number in range(20_000)]
-            hotline.publish(names)
-            daemon.first_pull("hotline")
-            for version in range(2, 42):
-                hotline.publish([*names, f"m{version}.example"])
-                assert daemon.pull("hotline")["versions"] == {"national": version}
-            with sqlite3.connect(state / "blocklistd.sqlite") as database:
-                (written,) = database.execute("SELECT sum(length) FROM versions").fetchone()
-            assert written > 64 * MIB
-    finally:
-        subprocess.run(["umount", "-l", str(state)], check=True)
+    with small_disk(tmp_path / "state", 64 * MIB) as state, Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
+        names = [f"n{number}.example" for number in range(20_000)]
+        hotline.publish(names)
+        daemon.first_pull("hotline")
+        for version in range(2, 42):
+            hotline.publish([*names, f"m{version}.example"])
+            assert daemon.pull("hotline")["versions"] == {"national": version}
+        with sqlite3.connect(state / "blocklistd.sqlite") as database:
+            (written,) = database.execute("SELECT sum(length) FROM versions").fetchone()
+        assert written > 64 * MIB
 
 
 # -- what an administrator gets wrong ------------------------------------------------------------------------------
