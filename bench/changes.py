@@ -31,12 +31,12 @@ HELD = 2.5
 """The floor of a change that is made, held and approved."""
 TITLES = {
     "first": "first load",
-    "replaced": "everything replaced",
-    "fewer": f"from all to {FEW:,}",
-    "more": f"from {FEW:,} to all",
-    "held": "everything replaced, held, then approved",
-    "policy, fewer": "a policy that removes every entry",
-    "policy, more": "a policy that adds every entry",
+    "replaced": "every entry replaced",
+    "fewer": f"all but {FEW:,} entries removed",
+    "more": f"grown from {FEW:,} entries to all",
+    "held": "every entry replaced, held by a guard, then approved",
+    "policy, fewer": "a new configuration removes every entry",
+    "policy, more": "a new configuration adds every entry",
     "rebuilt": "0.1 % churn while the live snapshot is damaged",
 }
 
@@ -167,7 +167,7 @@ def measure(type: str, made: Callable[..., list[bytes]], count: int, rounds: int
             wanted = HELD if what in held else floor
             yield what, Row(title, Sample(tuple(all_of_it)), first, "its first load", floor=wanted)
     for what, found in memory.items():
-        title = f"{entries}: {TITLES[what]}, anonymous memory of all jobs"
+        title = f"{entries}: {TITLES[what]}, most anonymous memory of all jobs together"
         yield what, Row(title, Sample((max(found),)), None, "", unit="MiB", floor=most)
 
 

@@ -71,7 +71,7 @@ class Row:
 
 
 HEAD = """\
-| what | blocklistd (best / median) | peer | peer (best / median) | ratio | floor | met |
+| what | blocklistd (best / median) | peer | peer (best / median) | ratio | bound | met |
 |---|---|---|---|---|---|---|"""
 
 

@@ -54,9 +54,9 @@ def rows() -> Iterator[Row]:
     """The lines of the table."""
     apart = f"{VERSIONS} versions of {CHANGES:,} changes each"
     titles = {
-        "neighbours": ("diff between neighbours", 10.0),
-        "far": (f"diff over {apart}, asked for the first time", 1000.0),
-        "back": (f"diff back over {apart}, asked for the first time", 1000.0),
+        "neighbours": ("diff between consecutive versions", 10.0),
+        "far": (f"diff across {apart}, first request", 1000.0),
+        "back": (f"reverse diff across {apart}, first request", 1000.0),
     }
     for what, found in measure(ENTRIES, VERSIONS, CHANGES):
         title, floor = titles[what]

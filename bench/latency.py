@@ -46,7 +46,7 @@ def measure(entries: int, domains: int) -> Iterator[tuple[str, Probes, float | N
             token = ours.daemon.subscriber("provider", "national")
             with _asked(ours, token) as quiet:
                 time.sleep(SPELL)
-            yield "with nothing else to do", quiet, None
+            yield "on an idle daemon", quiet, None
 
             taken_in = Probes()
             for number, other in enumerate(INTAKES):
@@ -54,11 +54,11 @@ def measure(entries: int, domains: int) -> Iterator[tuple[str, Probes, float | N
                 with _asked(ours, token) as found:
                     assert ours.daemon.pull(other)["outcome"] == "published"
                 taken_in.extend(found)
-            yield f"while {entries:,} URLs are taken in for the first time", taken_in, FLOOR
+            yield f"during a first load of {entries:,} URLs", taken_in, FLOOR
 
             with _asked(ours, token) as sent:
                 count = _transfer_for(SPELL, client, ours)
-            yield f"while {count} transfers of {ours.records:,} records run, {TRANSFERS} at a time", sent, FLOOR
+            yield f"during {count} transfers of {ours.records:,} records, {TRANSFERS} at a time", sent, FLOOR
         finally:
             ours.daemon.stop()
 
@@ -102,5 +102,7 @@ def rows() -> Iterator[Row]:
     for when, found, floor in measure(1_000_000, 500_000):
         for kind, what in KINDS.items():
             asked = f"{len(found.took[kind]):,} {what} {when}"
-            yield Row(f"p99 of {asked}", Sample((found.percentile(kind, 0.99),)), None, "", "ms", floor)
-            yield Row(f"the slowest of {asked}", Sample((found.worst(kind),)), None, "", "ms")
+            yield Row(
+                f"latency of {asked}: 99th percentile", Sample((found.percentile(kind, 0.99),)), None, "", "ms", floor
+            )
+            yield Row(f"latency of {asked}: slowest", Sample((found.worst(kind),)), None, "", "ms")

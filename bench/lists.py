@@ -174,7 +174,7 @@ class Scene:
 
 
 class Measured(NamedTuple):
-    """`kind`: first, churn, shuffled, memory. `sample`: seconds until every rendering is there; MiB of memory."""
+    """`kind`: first, churn, shuffled, memory. `sample`: seconds until its zstd form is served too; MiB of memory."""
 
     kind: str
     sample: Sample
@@ -246,7 +246,7 @@ def measure(
 
 
 SHELL_NAME = "sort -u, comm, sha256sum, zstd -1"
-TITLES = {"first": "first load", "churn": "0.1 % churn", "shuffled": "0.1 % churn, body in another order"}
+TITLES = {"first": "first load", "churn": "0.1 % churn", "shuffled": "0.1 % churn, lines in another order"}
 
 
 def rows() -> Iterator[Row]:
@@ -268,4 +268,4 @@ def _rows(entries: str, found: Measured, floor: float) -> Iterator[Row]:
     title = f"{entries}: {TITLES[found.kind]}"
     assert found.served is not None
     yield Row(f"{title}, until the version is served", found.served, found.shell, SHELL_NAME, floor=floor)
-    yield Row(f"{title}, until every rendering is there", found.sample, found.shell, SHELL_NAME, floor=floor)
+    yield Row(f"{title}, until its zstd form is served too", found.sample, found.shell, SHELL_NAME, floor=floor)

@@ -24,10 +24,10 @@ SMALL = 1_500
 TIMES = 20
 HELD = 50  # entries that are added by a change that the guards hold
 TITLES = {
-    "approve": "approving a candidate",
-    "reject": "rejecting a candidate",
-    "status": "a status",
-    "pull": "a small pull of another list",
+    "approve": "approve a candidate",
+    "reject": "reject a candidate",
+    "status": "answer `status`",
+    "pull": "pull a small list",
 }
 
 
@@ -183,10 +183,10 @@ def measure(entries: int, times: int) -> Iterator[tuple[str, Sample, Sample]]:
 def rows() -> Iterator[Row]:
     """The lines of the table."""
     for what, busy, idle in measure(ENTRIES, TIMES):
-        title = f"{TITLES[what]} while {ENTRIES:,} entries are committed to one list"
+        title = f"extra time to {TITLES[what]} while {ENTRIES:,} entries are committed to another list"
         for which, ours, peer, floor in (
             ("median", busy.median, idle.median, 500.0),
             ("slowest", max(busy.rounds), max(idle.rounds), 2000.0),
         ):
-            shown = f"{which} of {len(busy.rounds)}: {title}, above the {peer:.0f} ms of an idle daemon"
+            shown = f"{title} ({which} of {len(busy.rounds)}; an idle daemon takes {peer:.0f} ms)"
             yield Row(shown, Sample((ours - peer,)), None, "", "ms", floor)

@@ -48,9 +48,9 @@ def with_a_list(count: int) -> float:
 
 def rows() -> Iterator[Row]:
     """The lines of the table."""
-    yield Row("private memory, no list", Sample((without_a_list(),)), None, "", "MiB", 100)
+    yield Row("private memory (USS) of the serving process: no list", Sample((without_a_list(),)), None, "", "MiB", 100)
     yield Row(
-        "private memory, 1,000,000 domains and their zone (2,000,000 records), ten versions",
+        "private memory (USS) of the serving process: 1,000,000 domains, their zone (2,000,000 records), ten versions",
         Sample((with_a_list(1_000_000),)),
         None,
         "",

@@ -140,6 +140,6 @@ def _pair(samples: list[Sample]) -> tuple[Sample, Sample]:
 
 def rows() -> Iterator[Row]:
     """The polls' lines of the table."""
-    titles = ("unchanged polls of a STATUS (304)", "unchanged polls of timestamp.json (304)")
+    titles = ("unchanged polls of a list's STATUS (304)", "unchanged polls of timestamp.json (304)")
     for title, (_, ours, nginx) in zip(titles, measure(5), strict=True):
         yield Row(title, ours, nginx, "nginx", "/s", 0.25, rate=True)

@@ -31,5 +31,5 @@ def measure(count: int, rounds: int) -> Sample:
 
 def rows() -> Iterator[Row]:
     """The line of the table."""
-    title = "start: from serve to READY, 1,000,000 domains and their zone"
+    title = "start, from `serve` to READY: 1,000,000 domains and their zone"
     yield Row(title, measure(1_000_000, 6), None, "", "s", 2.0)

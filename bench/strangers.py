@@ -33,7 +33,7 @@ def rows() -> Iterator[Row]:
 
         found[name] = Sample(tuple(1000 * seconds(answer) for _ in range(ROUNDS)))
     dearest = max(found, key=lambda name: found[name].median)
-    title = f"the dearest DNS message of a stranger ({dearest})"
+    title = f"the most expensive DNS message that a client without a key can send ({dearest})"
     yield Row(title, found[dearest], None, "", "ms", FLOOR)
 
 

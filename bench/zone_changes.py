@@ -85,9 +85,9 @@ def large() -> Iterator[tuple[str, Sample, Sample]]:
     one, other = bodies.domains(DOMAINS, seed=1), bodies.domains(DOMAINS, seed=2)
     steps = {
         "first": one,
-        "everything replaced": other,
-        f"from all to {FEW:,}": one[:FEW],
-        f"from {FEW:,} to all": other,
+        "every rule replaced": other,
+        f"all but {FEW:,} domains removed": one[:FEW],
+        f"grown from {FEW:,} domains to all": other,
     }
     found: dict[str, list[float]] = {what: [] for what in steps}
     for _ in range(ROUNDS):
@@ -121,7 +121,10 @@ def rows() -> Iterator[Row]:
     """The lines of the table."""
     for what, ours, first in large():
         yield Row(f"zone of {2 * DOMAINS:,} records: {what}", ours, first, "its first serial", floor=1.5)
-    floors = {"neighbours": ("neighbours", 10.0), "far": (f"serials {SERIALS} times {CHANGES:,} rules apart", 1000.0)}
+    floors = {
+        "neighbours": ("consecutive serials", 10.0),
+        "far": (f"serials {SERIALS} apart, {CHANGES:,} rules changed in each", 1000.0),
+    }
     for name, found in far():
         title, floor = floors[name]
-        yield Row(f"file of an IXFR between {title}", found, None, "", "ms", floor)
+        yield Row(f"making the file of an IXFR between {title}", found, None, "", "ms", floor)

@@ -333,8 +333,8 @@ def rows() -> Iterator[Row]:
     titles = {
         "plain": ("AXFR of 1,000,000 records, plain", "s", 1 / 8),
         "TSIG": ("AXFR of 1,000,000 records, TSIG on each message", "s", 1 / 4),
-        "memory": ("memory of the server with that zone (PSS)", "MiB", 1 / 2),
-        "serial": ("0.1 % churn: until the new serial is answered", "s", 1.0),
+        "memory": ("memory of the server of that zone (PSS)", "MiB", 1 / 2),
+        "serial": ("0.1 % churn of its list, until the new serial is served", "s", 1.0),
     }
     for what, mine, theirs, peer in measure(500_000, 7):
         title, unit, floor = titles[what]

@@ -21,7 +21,7 @@ from tests.interop.stub import Stub
 from tests.system.daemon import free_port
 from tests.system.test_zones import ORIGIN, ZONE, Scene
 
-GUIDE = Path(__file__).parents[2] / "docs" / "dns.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "resolvers.md"
 OPENS = {
     "bind": 'key "',
     "unbound": "server:\n  module",

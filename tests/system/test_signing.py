@@ -82,7 +82,7 @@ def test_a_generic_client_takes_a_list_with_root_and_url(tmp_path: Path) -> None
 
 def test_the_guides_client_does_what_the_guide_says(tmp_path: Path) -> None:
     """Pasted as it is, with the address of this daemon; another list's metadata leave what it trusts as they were."""
-    guide = (Path(__file__).parents[2] / "docs" / "https-client.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "proxies.md").read_text()
     code = textwrap.dedent(re.search(r"(^    import pathlib\n(?:    .*\n|\n)+)", guide, re.M)[0])  # type: ignore[index]
     with daemon_of(tmp_path) as daemon:
         for source in ("one", "two"):

@@ -14,7 +14,7 @@ from blocklistd.model import ListId
 from tests.peers import peer
 
 TSIG = {"name": "isp-0a1b2c3d", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
-GUIDE = Path(__file__).parents[2] / "docs" / "dns.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "resolvers.md"
 HOSTS = ["192.0.2.1", "2001:db8::1"]
 
 

@@ -1,21 +1,32 @@
-"""What the documents name exists: commands and their options, keys of the configuration, files, metrics."""
+"""What the documents name exists: commands and their options, keys of the configuration, files, metrics, reasons."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import shlex
+import subprocess
+import textwrap
 from pathlib import Path
 
 import click
 import pytest
 
 from blocklistd.cli import FIRST_WORDS, program
+from blocklistd.compose.guard import Limits
 from blocklistd.config import load
 from blocklistd.daemon.commands import COMMANDS
+from blocklistd.limits import DECOMPRESSED_FACTOR, KIB, MAX_ATTRIBUTE, MAX_LINE, MAX_SIGNATURE_BYTES, MAX_URL
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.intake.findings import REJECTS
+from blocklistd.sources.proofs.minisign import public_key, verify_minisign
+from tests.peers import peer
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDES = ("operator", "reviewer", "resolvers", "proxies", "publisher")
+"""One for each reader; CONTRIBUTING.md is the contributor's."""
+METRICS = ROOT / "docs" / "metrics.md"
 
 
 def commands(text: str) -> list[list[str]]:
@@ -49,8 +60,31 @@ def test_commands_exist_with_their_options(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
-        if not target.startswith("http"):
+        if not target.startswith("http") and document.parent / target != METRICS:
             assert (document.parent / target).exists(), target
+        anchor = re.search(rf"\]\({re.escape(target)}#([^)]*)\)", document.read_text())
+        if anchor is not None:
+            assert anchor[1] in headings((document.parent / target).read_text()), (target, anchor[1])
+
+
+def headings(text: str) -> set[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    return {re.sub(r"[^\w\- ]", "", found.lower()).replace(" ", "-") for found in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+def test_the_readme_names_every_document() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text()))
+    written = {str(path.relative_to(ROOT)) for path in DOCUMENTS if "adr" not in path.parts} - {"README.md"}
+    assert written - linked == {"docs/scaling.md"}, "docs/figures.md leads to it"
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_begins_with_its_reader(guide: str) -> None:
+    title, blank, *paragraph = (ROOT / "docs" / f"{guide}.md").read_text().split("\n", 6)
+    assert title.startswith("# ")
+    assert blank == ""
+    assert paragraph[0].startswith("For "), "for whom it is"
+    assert "Afterwards " in " ".join(paragraph[:5]), "what its reader can do then"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -68,8 +102,8 @@ def test_the_guide_puts_the_program_where_the_unit_starts_it() -> None:
     assert re.findall(r"^ExecStart=(\S+)", unit, re.M) == re.findall(r"^ {4}ln -s \S+ (\S+)", guide, re.M)
 
 
-FEED = {"oldest_diff", "verified_at"}
-"""Names of the feed's own, which look like keys."""
+NO_KEYS = {"oldest_diff", "verified_at", "public_suffix"}
+"""Names of the feed and of a rule, which look like keys."""
 
 
 def test_keys_of_the_configuration_exist() -> None:
@@ -82,7 +116,7 @@ def test_keys_of_the_configuration_exist() -> None:
         named |= set(re.findall(r"`(?:[a-z]+\.)?([a-z]+_[a-z_]+)(?:: [^`]*)?`", document.read_text()))
     named = {name for name in named if not name.startswith(("blocklistd_", "process_"))}
     assert "max_age" in named, "the documents name keys"
-    assert named - known - FEED == set()
+    assert named - known - NO_KEYS == set()
 
 
 def test_metrics_that_are_named_exist(tmp_path: Path) -> None:
@@ -92,9 +126,72 @@ def test_metrics_that_are_named_exist(tmp_path: Path) -> None:
     for document in DOCUMENTS:
         for name in re.findall(r"`((?:blocklistd|process)_[a-z_]+)", document.read_text()):
             assert {name, f"{name}_bucket"} & scraped, (document.name, name)
-    told = (ROOT / "docs" / "operator.md").read_text()
-    bases = {re.sub("_(bucket|count|sum)$", "", name) for name in scraped if name.startswith("blocklistd_")}
-    assert [name for name in sorted(bases) if f"`{name}" not in told] == [], "the operator's guide names them all"
+
+
+def test_the_publishers_guide_has_every_reason_and_format() -> None:
+    guide = (ROOT / "docs" / "publisher.md").read_text()
+    named = {word for cells in re.findall(r"^\| (`[^|]+) \|", guide, re.M) for word in re.findall("`([^`]+)`", cells)}
+    assert named == REJECTS | FORMATS.keys()
+
+
+def test_the_publishers_guide_has_the_bounds_of_the_code() -> None:
+    guide = (ROOT / "docs" / "publisher.md").read_text()
+    for line in (
+        f"| the file after decompression | {DECOMPRESSED_FACTOR} times `max_bytes` |",
+        f"| a line, or a CSV row | {MAX_LINE // KIB} KiB |",
+        f"| a URL in canonical form | {MAX_URL // KIB} KiB |",
+        f"| a signature file | {MAX_SIGNATURE_BYTES // KIB} KiB |",
+        f"more than {MAX_ATTRIBUTE} characters",
+    ):
+        assert line in guide, line
+
+
+def test_the_publishers_commands_make_a_list_that_is_accepted(tmp_path: Path) -> None:
+    peer("minisign", "minisign")
+    guide = (ROOT / "docs" / "publisher.md").read_text()
+    blocks = re.findall(r"(?:^    .*\n)+", guide, re.M)
+    script = "".join(textwrap.dedent(block) for block in blocks if re.search("^    (?:minisign|cp) ", block, re.M))
+    assert script.count("minisign -") == 3
+    (tmp_path / "public").mkdir()
+    (tmp_path / "new.csv").write_text("url\nhttps://a.example/\n")
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, capture_output=True)
+    assert {path.name for path in (tmp_path / "public").iterdir()} == {"urls.csv", "urls.csv.minisig"}
+    import minisign
+
+    key = minisign.PublicKey.from_base64(public_key((tmp_path / "hotline.pub").read_bytes()))
+    with open(tmp_path / "public" / "urls.csv", "rb") as body:
+        proven = verify_minisign(body, (tmp_path / "public" / "urls.csv.minisig").read_bytes(), key)
+    assert proven.signed_at is not None
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_configurations_in_the_guides_are_valid(tmp_path: Path, guide: str) -> None:
+    text = (ROOT / "docs" / f"{guide}.md").read_text()
+    for block in re.findall(r"(?:^    .*\n)+", text, re.M):
+        if not re.match("    (?:sources|zones):\n", block):
+            continue
+        (tmp_path / "keys").mkdir(exist_ok=True)
+        (tmp_path / "keys" / "hotline-a.pub").write_text(f"untrusted comment: a key\n{PUBLIC_KEY}\n")
+        rest = LOOPBACK if block.startswith("    sources:") else LOOPBACK + DROP
+        (tmp_path / "blocklistd.yaml").write_text(rest + textwrap.dedent(block))
+        load(tmp_path / "blocklistd.yaml")
+
+
+PUBLIC_KEY = "RWS4eN5oY/w+IfVxZHU3LvThcVR3og0H5h4YdgI+BBmG4/bpXuX4ATV2"
+LOOPBACK = 'feed: {listen: ["127.0.0.1:8443"]}\n'
+DROP = """\
+sources:
+  drop: {url: "file:drop", format: text, defaults: {type: url}, verify: {method: none}}
+lists:
+  national: {sources: [drop]}
+"""
+
+
+def test_the_reviewers_guide_has_every_guard() -> None:
+    guide = (ROOT / "docs" / "reviewer.md").read_text()
+    guards = {name for name in vars(Limits) if not name.startswith("_")} - {"daily", "min_change"}
+    for guard in guards | {"daily.max_added", "daily.max_removed", "release", "base", "decision"}:
+        assert re.search(rf"^\| [^|]*`{re.escape(guard)}`", guide, re.M), guard
 
 
 def test_the_example_configuration_is_one() -> None:
