@@ -58,7 +58,7 @@ def slope(values: list[float]) -> str:
 def table(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> str:
     """Markdown."""
     head = " | ".join(f"{size:,}" for size in sizes)
-    lines = [f"| seconds, unless said | {head} | exponent |", "|---" * (len(sizes) + 2) + "|"]
+    lines = [f"| seconds, if the row names no unit | {head} | exponent |", "|---" * (len(sizes) + 2) + "|"]
     for what, at in found.items():
         cells = " | ".join(f"{at[size]:.3g}" for size in sizes)
         lines.append(f"| {what} | {cells} | {slope([at[size] for size in sizes])} |")
