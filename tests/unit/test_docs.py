@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import errno
+import os
 import re
 import shlex
 import subprocess
@@ -192,6 +195,36 @@ def test_the_reviewers_guide_has_every_guard() -> None:
     guards = {name for name in vars(Limits) if not name.startswith("_")} - {"daily", "min_change"}
     for guard in guards | {"daily.max_added", "daily.max_removed", "release", "base", "decision"}:
         assert re.search(rf"^\| [^|]*`{re.escape(guard)}`", guide, re.M), guard
+
+
+def messages() -> str:
+    """Every text of the program, a line each; `…` is what a message fills in."""
+    found = [os.strerror(number) for number in errno.errorcode]
+    for path in sorted((ROOT / "blocklistd").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(str(getattr(part, "value", "")) if is_text(part) else "…" for part in node.values))
+            elif is_text(node):
+                found.append(str(getattr(node, "value", "")))
+    return "\n".join(found)
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+@pytest.mark.parametrize(
+    ("guide", "heading"), [("operator", "When something is wrong"), ("proxies", "If something is wrong")]
+)
+def test_messages_in_the_guides_are_the_programs(guide: str, heading: str) -> None:
+    """So that a person who pastes a message into the guide's search finds it."""
+    section = (ROOT / "docs" / f"{guide}.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    quoted = [text for cell in re.findall(r"^\| (.*?) \|", section, re.M) for text in re.findall("`([^`]+)`", cell)]
+    assert quoted
+    known = messages()
+    for text in quoted:
+        for part in re.split(r"…|: (?=[A-Z])|\b[NM]\b", text):
+            assert part.strip(" .:();,") in known, (text, part)
 
 
 NOT_USED = (
