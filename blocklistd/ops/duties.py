@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from blocklistd.errors import BlocklistError, told, without_text
-from blocklistd.telemetry import Standing
+from blocklistd.events import Event
+from blocklistd.telemetry import ActiveAlarms
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Duties:
     """Runs work by name, and keeps what failed. Each call of `again` is a turn: it tries failed work after 1, 2, 4 …
     turns."""
 
-    def __init__(self, alarms: Standing) -> None:
+    def __init__(self, alarms: ActiveAlarms) -> None:
         self._alarms = alarms
         self._failed: dict[str, _Failed] = {}
 
@@ -39,18 +40,18 @@ class Duties:
             self._note(name, work, error)
         else:
             self._failed.pop(name, None)
-            self._alarms.stand("housekeeping", name)
+            self._alarms.clear("housekeeping", name)
 
     def _note(self, name: str, work: Work, error: Exception) -> None:
         failed = self._failed.get(name)
         if failed is None:
             self._failed[name] = _Failed(work)
             if not isinstance(error, BlocklistError):
-                log.error("%s: %s", name, told(error), exc_info=without_text(error))
+                Event.HOUSEKEEPING_FAILED.log(log, task=name, error=told(error), exc_info=without_text(error))
         else:
             failed.work, failed.pause = work, min(2**failed.tries - 1, LONGEST_PAUSE)
             failed.tries += 1
-        self._alarms.stand("housekeeping", name, f"{name}: {told(error)}: it is tried again")
+        self._alarms.raise_alarm("housekeeping", name, f"{name}: {told(error)}: it is tried again")
 
     def duty(self, name: str, work: Work) -> Work:
         """`do` with these arguments, as a callable."""

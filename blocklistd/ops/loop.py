@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from blocklistd.errors import told, without_text
+from blocklistd.events import Event
 from blocklistd.ops import systemd
 
 log: Final = logging.getLogger(__name__)
@@ -28,9 +29,9 @@ def unheard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """An error that nobody waits for; asyncio's own handler would show what was being worked on."""
     error = context.get("exception")
     if error is None:
-        log.error("on the event loop: %s", context["message"])
+        Event.LOOP_ERROR.log(log, error=context["message"])
     else:
-        log.error("on the event loop: %s", type(error).__name__, exc_info=without_text(error))
+        Event.LOOP_ERROR.log(log, error=type(error).__name__, exc_info=without_text(error))
 
 
 async def feed(interval: float | None) -> None:
@@ -46,4 +47,4 @@ async def in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
         try:
             await step()
         except Exception as error:
-            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))
+            Event.STEP_FAILED.log(log, step=step.__name__.strip("_"), reason=told(error), exc_info=without_text(error))

@@ -16,6 +16,7 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from blocklistd.errors import told
+from blocklistd.events import Event
 from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 from blocklistd.times import passed
 
@@ -65,7 +66,7 @@ class Scheduler:
             now, ended = clock(), passed()
             off = (now - last).total_seconds() - (ended - began)
             if now < last:
-                log.warning("the clock was set back by %s: what is due is reckoned anew", last - now)
+                Event.CLOCK_SET_BACK.log(log, seconds=(last - now).total_seconds())
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=job.trigger.get_next_fire_time(now, now))
             if abs(off) > CLOCK_STEP and stepped is not None:
@@ -104,4 +105,4 @@ def _failed(event: JobExecutionEvent) -> None:
     """Logs that scheduled work failed. APScheduler's own report is not logged (ops/logs.py): its traceback holds what
     was worked on."""
     if not isinstance(event.exception, asyncio.CancelledError):  # a stop
-        log.error("scheduled work failed: %s: %s", event.job_id, told(event.exception))
+        Event.TASK_FAILED.log(log, task=event.job_id, reason=told(event.exception))

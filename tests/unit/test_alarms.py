@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from blocklistd.ops.metric_table import MetricName
 from tests.peers import peer
 from tests.unit.test_ops_collectors import scraped
 
@@ -23,6 +24,17 @@ def known(folder: Path) -> set[str]:
             found |= {f"{family.name}{suffix}" for suffix in ("_bucket", "_count", "_sum")}
         found.add(f"{family.name}_total" if family.type == "counter" else family.name)
     return found
+
+
+def test_a_scrape_has_exactly_the_metrics_of_the_table(tmp_path: Path) -> None:
+    found = {}
+    for family in scraped(tmp_path).collect():
+        if family.name.startswith("blocklistd_"):
+            found[family.name] = (family.type, family.documentation)
+            expected = next(metric for metric in MetricName if metric.base == family.name)
+            for sample in family.samples:
+                assert sample.labels.keys() - {"le"} == set(expected.labels), sample.name
+    assert found == {metric.base: (metric.kind, metric.meaning) for metric in MetricName}
 
 
 def test_the_rules_name_metrics_that_there_are(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from blocklistd.model import IntakeReport, Outcome, SourceId
 from blocklistd.ops.duties import Duties
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.store.pulls import record_pull, take_over
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 from tests.unit.configuring import RIGHT, read
 from tests.versions_of import NOW, Versions, report
 
@@ -46,7 +46,7 @@ class Scene:
         self.config = read(folder, RIGHT)
         self.max_age = self.config.sources[HOTLINE].max_age
         self.now = NOW
-        self.standing = Standing()
+        self.standing = ActiveAlarms()
         self.scheduler = Recorded()
 
         def clock() -> datetime:

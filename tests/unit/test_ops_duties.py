@@ -8,7 +8,7 @@ import pytest
 
 from blocklistd.errors import StoreError
 from blocklistd.ops.duties import LONGEST_PAUSE, Duties
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 
 
 class Work:
@@ -23,7 +23,7 @@ class Work:
 
 
 async def test_what_fails_is_an_alarm_until_it_is_done(caplog: pytest.LogCaptureFixture) -> None:
-    alarms, work = Standing(), Work(StoreError("the disk is full"))
+    alarms, work = ActiveAlarms(), Work(StoreError("the disk is full"))
     duties = Duties(alarms)
     for _ in range(3):
         await duties.do("sweep", work)
@@ -39,7 +39,7 @@ async def test_what_fails_is_an_alarm_until_it_is_done(caplog: pytest.LogCapture
 
 async def test_what_failed_is_tried_again_less_and_less_often() -> None:
     work = Work(StoreError("the disk is full"))
-    duties = Duties(Standing())
+    duties = Duties(ActiveAlarms())
     await duties.do("scrub", work)
     turns = []
     for turn in range(1, 400):
@@ -58,7 +58,7 @@ async def test_what_failed_is_tried_again_less_and_less_often() -> None:
 
 
 async def test_an_unexpected_error_is_told_without_what_it_worked_on(caplog: pytest.LogCaptureFixture) -> None:
-    alarms = Standing()
+    alarms = ActiveAlarms()
     await Duties(alarms).do("scrub", Work(ValueError("https://listed.example/")))
     assert alarms.texts() == ["scrub: ValueError: it is tried again"]
     assert "Traceback" in caplog.text

@@ -124,7 +124,7 @@ async def test_what_fails_is_told_without_what_it_worked_on(quiet: pytest.LogCap
         raise ValueError("https://listed.example/")
 
     await until_it_ended(work)
-    assert "scheduled work failed: pull a: ValueError" in quiet.text
+    assert "scheduled task failed: pull a: ValueError" in quiet.text
     assert "listed" not in quiet.text
 
 
