@@ -1,4 +1,4 @@
-"""State, as a scrape finds it."""
+"""The metrics that collectors read at a scrape."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ zones:
 
 
 class State:
-    """All that a scrape reads, little of it real."""
+    """Everything that a scrape reads, most of it simulated."""
 
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "state"
@@ -116,7 +116,7 @@ def test_lists_and_their_signatures(state: State) -> None:
     assert state("list_version", list=LIST) is None
 
 
-def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
+def test_sources_as_the_database_has_them(state: State) -> None:
     def pulled(outcome: Outcome, age: timedelta) -> tuple[float | None, float | None]:
         state.pulled(name, outcome, age)
         return state("source_last_accepted_timestamp_seconds", source=name), state("source_overdue", source=name)
@@ -136,7 +136,7 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
     assert state("source_overdue", source=name) is None
 
 
-def test_what_a_list_leaves_out_by_rule(state: State) -> None:
+def test_entries_that_a_list_withholds_by_rule(state: State) -> None:
     assert state("list_entries_withheld", list=LIST, rule="public_suffix") is None
     state.versions.publish(state.versions.seal(["test", "invalid", "ok.example"]))
     assert state("list_entries_withheld", list=LIST, rule="public_suffix") == 2

@@ -1,4 +1,4 @@
-"""What the log looks like, and that it tells no more than it should."""
+"""The formats of the log, and that an error's text is not in it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_auto_is_the_journal_only_where_the_stream_is_the_journals(
         assert json.loads(formatter("auto", stream).format(record("text")))["message"] == "text"
 
 
-async def test_an_error_that_nobody_waits_for_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_that_no_task_waits_for_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(unheard)
 

@@ -1,4 +1,4 @@
-"""What a command's work is at, as its caller is told."""
+"""The stage that a command is at."""
 
 from __future__ import annotations
 
