@@ -26,7 +26,7 @@ class Event(LogEvent):
     )
     DAEMON_CRASHED = (
         CRITICAL,
-        "a bug: please report it: {error}",
+        "the daemon ended with an unexpected {error}: this is a bug, please report it with the traceback",
         "The daemon ended with an unexpected error. Report it with the traceback.",
     )
     STATE_NOT_CHECKED = (
@@ -66,12 +66,12 @@ class Event(LogEvent):
     )
     LOOP_ERROR = (
         ERROR,
-        "unexpected error on the event loop: {error}",
+        "unexpected error on the event loop: {error}: this is a bug, please report it",
         "An error that no other code handles. Report it with the traceback.",
     )
     HOUSEKEEPING_FAILED = (
         ERROR,
-        "{task} failed unexpectedly: {error}",
+        "the task {task} failed unexpectedly: {error}: this is a bug, please report it with the traceback",
         "There is an alarm, and the task is tried again. Report the bug with the traceback.",
     )
     TASK_FAILED = (
@@ -105,8 +105,9 @@ class Event(LogEvent):
     # -- pulls and sources
     SOURCE_NOT_PROVED = (
         WARNING,
-        "source {source}: verify: {verify}: its list is accepted without a proof of its origin",
-        "Whoever can change the list on its way can block names. Configure a signature or a pin if there is one.",
+        "source {source}: verify: {verify}: its list is accepted without a proof of its origin: "
+        "configure a signature or a pin if the hotline has one",
+        "Whoever can change the list on its way can block names.",
     )
     PULL_ENDED = (
         INFO,
@@ -120,7 +121,7 @@ class Event(LogEvent):
     )
     PULL_CRASHED = (
         ERROR,
-        "source {source}: the pull failed unexpectedly: {error}",
+        "source {source}: the pull failed unexpectedly: {error}: this is a bug, please report it with the traceback",
         "The last good version stays live. Report the bug with the traceback.",
     )
     PULL_NOT_RECORDED = (
@@ -140,15 +141,15 @@ class Event(LogEvent):
     )
     EVIDENCE_NOT_STORED = (
         WARNING,
-        "source {source}: the refused body has {bytes} bytes and is not kept: see `evidence`",
-        "The body is larger than `evidence` of the source allows. Raise it to keep such bodies.",
+        "source {source}: the refused body has {bytes} bytes and is not kept: raise `evidence.max_bytes` to keep it",
+        "The body is larger than `evidence.max_bytes` of the source.",
     )
 
     # -- candidates and versions
     CANDIDATE_HELD = (
         WARNING,
-        "list {list}: candidate {candidate} is held: {reason}",
-        "A reviewer decides: `blocklistd candidate show CANDIDATE`, then `approve` or `reject`.",
+        "list {list}: candidate {candidate} is held: {reason}: run `blocklistd candidate show {candidate}`",
+        "A reviewer decides: `blocklistd candidate approve CANDIDATE`, or `blocklistd candidate reject CANDIDATE`.",
     )
     CANDIDATE_REJECTED = WARNING, "candidate {candidate} was rejected by {user}", "Its change is never published."
     VERSION_LIVE = (
@@ -203,7 +204,7 @@ class Event(LogEvent):
     # -- damage and repair
     FILE_DAMAGED = (
         ERROR,
-        "sealed file {file} is missing or damaged",
+        "sealed file {file} is missing or damaged: check the disk",
         "The daemon repairs the file if it can. Check the disk: `smartctl -a`, `dmesg`.",
     )
     FILE_NOT_SENT = (
@@ -218,12 +219,12 @@ class Event(LogEvent):
     )
     VERSION_DAMAGED = (
         ERROR,
-        "list {list}: the file of version {version} is missing or damaged",
+        "list {list}: the file of version {version} is missing or damaged: check the disk",
         "The daemon repairs the file if it can. Check the disk.",
     )
     VERSION_NOT_REPAIRED = (
         ERROR,
-        "list {list}: version {version} can't be made again yet: pull its sources",
+        "list {list}: version {version} can't be made again yet: pull its sources (`blocklistd source pull`)",
         "Run `blocklistd source pull SOURCE` for each source. If that fails, restore a backup of the state_dir.",
     )
     VERSION_REPAIRED = WARNING, "list {list}: sealed files made again: {files}", "Files were repaired. Check the disk."
@@ -285,7 +286,7 @@ class Event(LogEvent):
     )
     CONNECTION_FAILED = (
         ERROR,
-        "{protocol}: a connection failed: {error}",
+        "{protocol}: a connection failed unexpectedly: {error}: this is a bug, please report it with the traceback",
         "The connection is closed, others are not. Report the bug with the traceback.",
     )
     DESCRIPTORS_EXHAUSTED = (

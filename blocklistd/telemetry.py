@@ -115,11 +115,20 @@ NO_TELEMETRY: Final = Telemetry()
 """The default: discards every report."""
 
 
-ALARMS: Final = (
-    *("certificate", "client_ahead", "clock", "configuration", "database", "high_water"),
-    *("housekeeping", "read_only", "root", "source_frozen", "source_overdue"),
-)
-"""The kinds of alarms."""
+ALARMS: Final = {
+    "certificate": "a certificate expires soon, or has expired",
+    "client_ahead": "a subscriber or secondary knows a higher version or serial than this publisher",
+    "clock": "the clock is behind the newest recorded time, or was set far ahead",
+    "configuration": "a start found an error in the configuration that a reload would refuse",
+    "database": "SQLite found damage in the database",
+    "high_water": "the high-water file can't be read or written",
+    "housekeeping": "a recurring task of the daemon failed",
+    "read_only": "the file system of the state_dir is read-only",
+    "root": "the root metadata, root.json, expire soon or have expired",
+    "source_frozen": "the list of a source has not changed for longer than its max_unchanged",
+    "source_overdue": "the newest list of a source is older than its max_age",
+}
+"""The kinds of alarms, and what each means."""
 
 
 class ActiveAlarms:

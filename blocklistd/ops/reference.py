@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 
 from blocklistd.events import Event
 from blocklistd.ops.metric_table import MetricName
+from blocklistd.telemetry import ALARMS
 
 METRICS = """\
 # Metrics and log events
@@ -37,14 +39,25 @@ The Prometheus client adds `process_resident_memory_bytes`, `process_virtual_mem
 `process_open_fds`, `process_max_fds` and `process_start_time_seconds` of the serving process, without its jobs.
 """
 
+KINDS = """\
+
+## Kinds of alarms
+
+The values of `alarm`, in `blocklistd_alarms_active` and in the events `alarm_raised` and `alarm_cleared`.
+
+| alarm | meaning |
+|---|---|
+"""
+
 EVENTS = """\
 
 ## Log events
 
 With `ops.log.format: json` a record is one JSON object with `time`, `level`, `logger`, `event`, `message`, and each
-field of the event that has a value; an unexpected error has its `traceback` as well. The other formats print the
-message only. A record of a library has no `event`. In the messages below, a field is in braces, and a part in square
-brackets is omitted where its field has no value.
+field of the event that has a value; `traceback` is that of an unexpected error. The other formats print the message
+only. A record of a library has no `event`. In the messages below, a field is in braces, and a part in square
+brackets is omitted where its field has no value. The field `reason` is a text for people; `error` is the class of an
+unexpected error.
 
 | event | level | message with its fields | meaning, and what to do |
 |---|---|---|---|
@@ -53,7 +66,7 @@ brackets is omitted where its field has no value.
 
 def document() -> str:
     """The text of docs/metrics.md."""
-    return "".join([METRICS, *_metrics(), PROCESS, EVENTS, *_events()])
+    return "".join([METRICS, *_metrics(), PROCESS, KINDS, *_alarms(), EVENTS, *_events()])
 
 
 def _metrics() -> Iterator[str]:
@@ -62,11 +75,18 @@ def _metrics() -> Iterator[str]:
         yield _row(f"`{metric.exported}`", metric.kind, labels, metric.unit, f"{metric.meaning}.")
 
 
+def _alarms() -> Iterator[str]:
+    for kind, meaning in ALARMS.items():
+        yield _row(f"`{kind}`", f"{meaning[0].upper()}{meaning[1:]}.")
+
+
 def _events() -> Iterator[str]:
     for event in Event:
         level = logging.getLevelName(event.level).lower()
         hidden = f" (and {', '.join(f'`{name}`' for name in event.hidden)})" if event.hidden else ""
-        yield _row(f"`{event.event_name}`", level, event.message + hidden, event.meaning)
+        yield _row(
+            f"`{event.event_name}`", level, re.sub(r"{(\w+):[^{}]*}", r"{\1}", event.message) + hidden, event.meaning
+        )
 
 
 def _row(*cells: str) -> str:
