@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import yaml
+from prometheus_client import generate_latest
 
 from blocklistd.ops.metric_table import MetricName
 from tests.peers import peer
@@ -49,6 +50,13 @@ def test_each_alert_has_a_severity_and_a_runbook() -> None:
         assert alarm["labels"]["severity"] in ("page", "ticket")
         assert alarm["annotations"].keys() == {"summary", "description", "runbook"}
         assert re.search(rf"{alarm['alert']}\b", (Path(__file__).with_name("alarms.test.yml")).read_text())
+
+
+def test_names_and_help_texts_follow_prometheus_rules(tmp_path: Path) -> None:
+    promtool = peer("promtool", "prometheus")
+    text = generate_latest(scraped(tmp_path)).decode()
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_prometheus_accepts_the_scrape_configuration() -> None:
