@@ -5,7 +5,7 @@
 # make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
 # make soak     a thousand versions: does anything grow?
 # make fuzz     every property with twenty times as many examples, in some ten minutes
-# make docs     docs/cli.md from the commands
+# make docs     docs/cli.md from the commands, docs/metrics.md from the tables of metrics and log events
 # make clean    everything that these made, away
 # Each sets up what it needs in .venv; on Debian, packages that are missing are installed where that is allowed.
 
@@ -48,6 +48,7 @@ fuzz: $(STAMP)
 
 docs: $(STAMP)
 	@$(VENV)/bin/python -m blocklistd.cli.reference > docs/cli.md
+	@$(VENV)/bin/python -m blocklistd.ops.reference > docs/metrics.md
 
 # The lock files name every package with its version and hashes: requirements.lock what production installs,
 # requirements-dev.lock that and the tests' own. The project itself is installed in place.

@@ -1,4 +1,4 @@
-"""The values that pass between the stations: frozen, valid by construction, no I/O, no clock."""
+"""The values that pass between the pipeline's stages: frozen, valid by construction, no I/O, no clock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,12 @@
-"""Telemetry: how long each stage takes and how much it handles, which stage a command is in, and the standing alarms.
-No entry is in any of it.
+"""Telemetry: reports of the work for the metrics, the stage that a command is at, and the active alarms.
 
-A station is a stage of the pipeline that is timed (ops.metrics.STATIONS).
+No report contains anything of an entry.
+
+- Stage: a timed step of the pipeline (ops.metrics.STAGES). It begins and ends with `Telemetry.time_stage`.
+- Progress: the stages of one command that are in progress. `track_progress` binds it to the command's task.
+- Pull: `Telemetry.time_pull` starts its clock, `record_release` reads that clock.
+- Active alarm: a kind and a subject, each pair at most once. `raise_alarm` makes it active or changes its text, `clear`
+  ends it; each of these changes is logged once. Alarms are in memory only: a restart clears all of them.
 """
 
 from __future__ import annotations
@@ -13,31 +18,33 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from blocklistd.events import Event
+
 log: Final = logging.getLogger(__name__)
 
 _PULL: Final[ContextVar[float | None]] = ContextVar("pull", default=None)
-"""When the pull of this task began (time.perf_counter); None where the task is of no pull."""
+"""Start of the pull that this task belongs to (time.perf_counter), or None."""
 
 
 class Progress:
-    """The stations of one command that are under way, each with its subject, in the order in which they began."""
+    """The stages of one command that are in progress, each with its subject, the oldest first."""
 
     def __init__(self) -> None:
-        self.under_way: list[tuple[str, str]] = []
+        self.active: list[tuple[str, str]] = []
 
     @property
     def stage(self) -> tuple[str, str] | None:
-        """The station that began last, with its subject."""
-        return self.under_way[-1] if self.under_way else None
+        """The newest stage in progress, with its subject."""
+        return self.active[-1] if self.active else None
 
 
 _PROGRESS: Final[ContextVar[Progress | None]] = ContextVar("progress", default=None)
-"""The Progress of the command that this task works for."""
+"""Progress of the command that this task works for."""
 
 
 @contextmanager
-def followed(progress: Progress) -> Iterator[None]:
-    """Stations that begin in the block, and in the tasks that it starts, are added to `progress`."""
+def track_progress(progress: Progress) -> Iterator[None]:
+    """Add the stages that begin in the block, and in the tasks that the block starts, to `progress`."""
     token = _PROGRESS.set(progress)
     try:
         yield
@@ -45,111 +52,135 @@ def followed(progress: Progress) -> Iterator[None]:
         _PROGRESS.reset(token)
 
 
-class Stations:
-    """Receives what the stations report. This class keeps nothing; ops.metrics counts.
+class Telemetry:
+    """Receives the reports of the work. This class discards them; ops.metrics.Metrics counts them.
 
-    `subject` is an id of the configuration: a source, a list, a zone.
+    `subject` is an id of the configuration: a source, a list, a zone. Durations are in seconds.
     """
 
-    def took(self, station: str, subject: str, seconds: float, *, failed: bool) -> None:
-        """A station has ended; `failed`: with an exception."""
+    def record_stage(self, stage: str, subject: str, seconds: float, *, failed: bool) -> None:
+        """A stage has ended. `failed`: with an exception."""
 
-    def handled(self, what: str, subject: str, count: int) -> None:
-        """`count` bytes, records or changes were handled (`what` is one of ops.metrics.HANDLED)."""
+    def record_amount(self, what: str, subject: str, count: int) -> None:
+        """`count` bytes, records or entries were processed. `what`: a key of ops.metrics.AMOUNTS."""
 
-    def guarded(self, list_id: str, guard: str) -> None:
+    def record_guard(self, list_id: str, guard: str) -> None:
         """A guard holds a candidate of the list."""
 
-    def worked(self, job: str, seconds: float, peak: int) -> None:
-        """A job has answered. `seconds` include its time in the queue; `peak` is its largest resident size in bytes."""
+    def record_job(self, job: str, seconds: float, peak: int) -> None:
+        """A job has returned. `seconds`: its time in the queue included; `peak`: its largest resident size in bytes."""
 
-    def died(self, cause: str) -> None:
-        """A job ended without a usable answer; `cause` is one of jobs.runner.CAUSES."""
+    def record_job_failure(self, cause: str) -> None:
+        """A job ended without a usable result. `cause`: one of jobs.runner.CAUSES."""
 
-    def went_live(self, list_id: str, seconds: float) -> None:
-        """A version went live, `seconds` after the beginning of the pull that brought it."""
+    def record_release_time(self, list_id: str, seconds: float) -> None:
+        """A version is live, `seconds` after the start of the pull that brought it."""
 
-    def transferred(self, kind: str, seconds: float) -> None:
-        """A zone transfer (`kind`: AXFR or IXFR) was sent completely."""
+    def record_transfer(self, kind: str, seconds: float) -> None:
+        """A zone transfer was sent completely. `kind`: AXFR or IXFR."""
 
     @contextmanager
-    def pulling(self) -> Iterator[None]:
-        """The block is one pull: `live` measures from its beginning."""
+    def time_pull(self) -> Iterator[None]:
+        """The block is one pull: `record_release` measures from its start."""
         token = _PULL.set(time.perf_counter())
         try:
             yield
         finally:
             _PULL.reset(token)
 
-    def live(self, list_id: str) -> None:
-        """A version of the list is served. Outside of `pulling`, as after an approval, nothing is measured."""
+    def record_release(self, list_id: str) -> None:
+        """A version of the list is live. Measures nothing outside of `time_pull`, as after an approval."""
         began = _PULL.get()
         if began is not None:
-            self.went_live(list_id, time.perf_counter() - began)
+            self.record_release_time(list_id, time.perf_counter() - began)
 
     @contextmanager
-    def timed(self, station: str, subject: str) -> Iterator[None]:
-        """The block is the work of a station."""
+    def time_stage(self, stage: str, subject: str) -> Iterator[None]:
+        """The block is the work of a stage."""
         began = time.perf_counter()
         failed = True
-        progress = _PROGRESS.get() if station != "database" else None  # every other station uses the database
+        progress = _PROGRESS.get() if stage != "database" else None  # every other stage uses the database
         if progress is not None:
-            progress.under_way.append((station, subject))
+            progress.active.append((stage, subject))
         try:
             yield
             failed = False
         finally:
             if progress is not None:
-                progress.under_way.remove((station, subject))  # perhaps not the last: some run at the same time
-            self.took(station, subject, time.perf_counter() - began, failed=failed)
+                progress.active.remove((stage, subject))  # not always the newest: some run at the same time
+            self.record_stage(stage, subject, time.perf_counter() - began, failed=failed)
 
 
-UNHEARD: Final = Stations()
-"""The default, where nobody listens."""
+NO_TELEMETRY: Final = Telemetry()
+"""The default: discards every report."""
 
 
-ALARMS: Final = (
-    *("ahead", "certificate", "clock", "configuration", "database", "frozen"),
-    *("high-water", "housekeeping", "read-only", "root", "source"),
-)
-"""The kinds of alarms, named after what somebody has to look at."""
+ALARMS: Final = {
+    "certificate": "a certificate expires soon, or has expired",
+    "client_ahead": "a subscriber or secondary knows a higher version or serial than this publisher",
+    "clock": "the clock is behind the newest recorded time, or was set far ahead",
+    "configuration": "a start found an error in the configuration that a reload would refuse",
+    "database": "SQLite found damage in the database",
+    "high_water": "the high-water file can't be read or written",
+    "housekeeping": "a recurring task of the daemon failed",
+    "read_only": "the file system of the state_dir is read-only",
+    "root": "the root metadata, root.json, expire soon or have expired",
+    "source_frozen": "the list of a source has not changed for longer than its max_unchanged",
+    "source_overdue": "the newest list of a source is older than its max_age",
+}
+"""The kinds of alarms, and what each means."""
 
 
-class Standing:
-    """The standing alarms. Each is logged once when it begins, changes or ends; `status`, /readyz and metrics have
-    them."""
+class ActiveAlarms:
+    """The active alarms, which `status`, /readyz and the metrics show.
+
+    `kind` is one of ALARMS. `subject` is an id within the kind, "" where the kind has one alarm only.
+    """
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str], str] = {}
 
-    def stand(self, kind: str, subject: str = "", text: str | None = None) -> None:
-        """Raises an alarm with this text, or, without a text, ends it. `kind` is one of ALARMS, `subject` an id within
-        that kind."""
-        assert kind in ALARMS, kind
+    def set_alarm(self, kind: str, subject: str = "", text: str | None = None) -> None:
+        """Raise the alarm with this text, or clear it if `text` is None."""
         if text is None:
-            if self._texts.pop((kind, subject), None) is not None:
-                log.info("the alarm is over: %s", " ".join(filter(None, (kind, subject))))
-        elif self._texts.get((kind, subject)) != text:
+            self.clear(kind, subject)
+        else:
+            self.raise_alarm(kind, subject, text)
+
+    def raise_alarm(self, kind: str, subject: str, text: str) -> None:
+        """Make an alarm active, or change the text of an active one. Logs nothing where the text is the same."""
+        assert kind in ALARMS, kind
+        if self._texts.get((kind, subject)) != text:
             self._texts[kind, subject] = text
-            log.warning("%s", text)
+            Event.ALARM_RAISED.log(log, alarm=kind, subject=subject or None, text=text)
 
-    def end(self, kind: str) -> None:
-        """Ends all alarms of a kind."""
+    def clear(self, kind: str, subject: str = "") -> None:
+        """End an alarm. Does nothing where it is not active."""
+        assert kind in ALARMS, kind
+        if self._texts.pop((kind, subject), None) is not None:
+            Event.ALARM_CLEARED.log(log, alarm=kind, subject=subject or None)
+
+    def clear_all(self, kind: str) -> None:
+        """End all alarms of a kind."""
         for subject in self.subjects(kind):
-            self.stand(kind, subject)
+            self.clear(kind, subject)
 
-    def ahead(self, subject: str, knows: str, ours: int) -> None:
-        """Raises an alarm, once by subject: an authenticated client knows a number above `ours`, the newest here."""
-        if subject not in self.subjects("ahead"):
+    def raise_client_ahead(self, subject: str, knows: str, ours: int) -> None:
+        """Raise an alarm: an authenticated client knows a higher version or serial than `ours`, the newest here.
+
+        Logged once for each subject. `knows` is the first half of the text: who knows which number.
+        """
+        if subject not in self.subjects("client_ahead"):
             text = (
                 f"{knows}, but the newest here is {ours}: another publisher gave that number, or an older state was "
-                f"put back here: then run `blocklistd start-above N`"
+                f"restored here: then run `blocklistd start-above N`"
             )
-            self.stand("ahead", subject, text)
+            self.raise_alarm("client_ahead", subject, text)
 
     def subjects(self, kind: str) -> set[str]:
-        """The subjects of the standing alarms of a kind."""
+        """The subjects of the active alarms of a kind."""
         return {subject for found, subject in self._texts.copy() if found == kind}
 
     def texts(self) -> list[str]:
+        """The texts of all active alarms, the oldest first."""
         return list(self._texts.copy().values())

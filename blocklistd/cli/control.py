@@ -30,7 +30,7 @@ class Control:
             return json.loads(_taken(response))
 
     def stage(self, call: str) -> tuple[str | None, str | None]:
-        """The station that a call is at, and its subject; None for both where it is at none, or nothing is known."""
+        """The stage that a call is at, and its subject; None for both where it is at none, or nothing is known."""
         try:
             with _post(self._path, STAGE, {}, call) as response:
                 found = json.loads(response.read())

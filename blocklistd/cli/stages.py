@@ -17,13 +17,13 @@ EVERY: Final = 0.5  # seconds between two updates of the line
 WORDS: Final = {
     "fetch": "fetching from",
     "intake": "verifying and reading",
-    "seal": "sealing the entries of",
-    "keep": "keeping the body of",
-    "settle": "composing and judging the change of",
+    "store_entries": "storing the entries of",
+    "store_body": "storing the body of",
+    "commit": "composing and checking the new version of",
     "sign": "signing",
     "zone": "making zone",
 }
-"""The words for each stage (ops.metrics.STATIONS); its subject follows them."""
+"""The words for each stage (ops.metrics.STAGES); its subject follows them."""
 
 
 @contextmanager

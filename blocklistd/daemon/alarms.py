@@ -20,7 +20,7 @@ from blocklistd.times import CheckedClock, rfc3339
 
 
 class Alarms:
-    """Raises and ends alarms (telemetry.Standing). `config` returns the running configuration."""
+    """Raises and clears alarms (telemetry.ActiveAlarms). `config` returns the running configuration."""
 
     def __init__(
         self,
@@ -45,33 +45,33 @@ class Alarms:
             texts.setdefault(problem.key, []).append(str(problem))
         for key, found in texts.items():
             cure = "mend it, then run `blocklistd reload`"
-            self._resources.alarms.stand("configuration", key, f"{'; '.join(found)}: {cure}")
+            self._resources.alarms.raise_alarm("configuration", key, f"{'; '.join(found)}: {cure}")
 
     def mended(self) -> None:
         """Ends these alarms: a configuration without problems runs now."""
-        self._resources.alarms.end("configuration")
+        self._resources.alarms.clear_all("configuration")
 
     def look_at_clock(self) -> None:
         self._clock()
-        self._resources.alarms.stand("clock", text=self._clock.wrong)
+        self._resources.alarms.set_alarm("clock", text=self._clock.wrong)
 
     async def raise_alarms(self) -> None:
         self.look_at_clock()
         now, alarms = self._resources.clock(), self._resources.alarms
         self._look_at_disk()
-        alarms.stand("root", text=self._trust.alarm(now))
+        alarms.set_alarm("root", text=self._trust.alarm(now))
         self._look_at_certificates(now)
         await self._sources(now)
 
     def _look_at_certificates(self, now: datetime) -> None:
         alarms = self._resources.alarms
         for gone in alarms.subjects("certificate") - self.certificates.keys():
-            alarms.stand("certificate", gone)
+            alarms.clear("certificate", gone)
         for key, until in self.certificates.items():
             text = None
             if until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
                 text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
-            alarms.stand("certificate", key, text)
+            alarms.set_alarm("certificate", key, text)
 
     def _look_at_disk(self) -> None:
         store, text = self._resources.store, None
@@ -81,14 +81,14 @@ class Alarms:
                     f"{store.state_dir}: the file system is read-only: what is published is served, nothing new is "
                     f"published or signed, and what was signed expires: mount it read-write, then restart"
                 )
-        self._resources.alarms.stand("read-only", text=text)
+        self._resources.alarms.set_alarm("read_only", text=text)
 
     async def _sources(self, now: datetime) -> None:
         sources, alarms = self._config().sources, self._resources.alarms
         states = await self._resources.database.reading(functools.partial(source_states, names=sources))
-        for kind in ("source", "frozen"):
+        for kind in ("source_overdue", "source_frozen"):
             for gone in alarms.subjects(kind) - states.keys():
-                alarms.stand(kind, gone)
+                alarms.clear(kind, gone)
         due = []
         for name, state in states.items():
             max_age, max_unchanged = sources[name].max_age, sources[name].max_unchanged
@@ -104,6 +104,6 @@ class Alarms:
             if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
                 since = rfc3339(state.unchanged_since)
                 frozen = f"source {name}: nothing changed for max_unchanged ({written(max_unchanged)}): since {since}"
-            alarms.stand("source", name, overdue)
-            alarms.stand("frozen", name, frozen)
+            alarms.set_alarm("source_overdue", name, overdue)
+            alarms.set_alarm("source_frozen", name, frozen)
         self.due = min((time for time in due if time is not None and time >= now), default=None)

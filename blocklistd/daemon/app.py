@@ -21,6 +21,7 @@ from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
 from blocklistd.daemon.start import bind_all, check_writable, open_store, refuse_strangers
 from blocklistd.errors import DatabaseDamagedError, StoreError
+from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
 from blocklistd.limits import THREADS
 from blocklistd.ops import loop, systemd
@@ -33,7 +34,7 @@ from blocklistd.store.high_water import HighWater, loss
 from blocklistd.store.numbers import newest_time
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 from blocklistd.times import CheckedClock, utc_now
 from blocklistd.tls import ServedCertificate
 
@@ -85,7 +86,7 @@ class Application:
                 parts.halt(lost)
             # before the listeners: fed until they have drained
             for watching in (
-                loop.watch(metrics.late),
+                loop.watch(metrics.record_loop_lag),
                 loop.feed(systemd.watchdog_interval()),
                 parts.scheduler.watch(utc_now, stepped=parts.stepped),
             ):
@@ -95,12 +96,12 @@ class Application:
             self._handle_signals()
             self._ready = True
             systemd.notify(f"READY=1\nSTATUS={lost or 'serving'}")
-            log.info("ready: version %s, configuration %s; %s", __version__, config.path, listeners)
+            Event.DAEMON_READY.log(log, version=__version__, file=config.path, listeners=listeners)
             settling = asyncio.ensure_future(self._settle_and_schedule(warming))
             stack.callback(settling.cancel)
             await self._stopping.wait()
             systemd.notify("STOPPING=1")
-            log.info("stopping: requests under way may end")
+            Event.DAEMON_STOPPING.log(log)
             parts.scheduler.stop()
             parts.catalogue.close()
 
@@ -114,7 +115,7 @@ class Application:
         await asyncio.to_thread(database.keep_head)  # a job that was killed has perhaps written a line
         jobs = Jobs(metrics)
         stack.callback(jobs.close)
-        alarms = Standing()
+        alarms = ActiveAlarms()
         high_water = HighWater(self._first.high_water or store.state_dir / "high-water", alarms)
         await asyncio.to_thread(high_water.open)
         if self._first.high_water is not None:
@@ -126,7 +127,7 @@ class Application:
             )
             self._clock.begin(await database.reading(newest_time))
         except StoreError as error:  # a damaged page: what can be read is served
-            log.error("can't check whether the state is the newest: %s", error)
+            Event.STATE_NOT_CHECKED.log(log, reason=error)
             lost = None
         verified = Verified(store.sealed)
         return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water), lost

@@ -29,7 +29,7 @@ from blocklistd.errors import BlocklistError, RefusedError, StoreError, Subscrib
 from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY
 from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.problems import Problem
-from blocklistd.telemetry import Progress, followed
+from blocklistd.telemetry import Progress, track_progress
 
 DEFAULT_GROUP: Final = "blocklistd"
 
@@ -82,14 +82,14 @@ class Control:
     def _followed(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
         """While the block runs, the caller may ask for its progress at STAGE."""
         call = caller.uid, request.headers.get(CALL, "")
-        with followed(self._under_way.setdefault(call, Progress())):
+        with track_progress(self._under_way.setdefault(call, Progress())):
             try:
                 yield
             finally:
                 self._under_way.pop(call, None)
 
     def _stage(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The station that a call of the same uid is at, and its subject; null for both where it is at none."""
+        """The stage that a call of the same uid is at, and its subject; null for both where it is at none."""
         progress = self._under_way.get((accepted_of(request).uid, request.headers.get(CALL, "")))
         stage, subject = progress.stage if progress is not None and progress.stage is not None else (None, None)
         return web.Response(body=orjson.dumps({"stage": stage, "subject": subject}), content_type="application/json")

@@ -107,7 +107,7 @@ class Listeners:
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
-        self._parts.metrics.observe_request(answer.status, request.path, waited, seconds, length)
+        self._parts.metrics.record_request(answer.status, request.path, waited, seconds, length)
 
 
 def _bounded(each: int, holders: int) -> Connections:

@@ -30,6 +30,7 @@ from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.errors import told
+from blocklistd.events import Event
 from blocklistd.model import ListId, Sha256, SourceId
 from blocklistd.ops.duties import Duties
 from blocklistd.ops.metrics import Metrics
@@ -149,7 +150,7 @@ class Parts:
             connections=self.connections[1],
             retry=dns.notify.retry.total_seconds(),
             give_up=dns.notify.give_up.total_seconds(),
-            stations=self.metrics,
+            telemetry=self.metrics,
             clocks=lambda: (int(self.resources.clock().timestamp()), int(time.time())),
         )
 
@@ -176,8 +177,7 @@ class Parts:
         self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
         for source in sources.values():
             if not source.proves_origin:
-                unproven = "source %s: verify: %s: what it says is taken without a proof of its origin"
-                log.warning(unproven, source.id, source.proof)
+                Event.SOURCE_NOT_PROVED.log(log, source=source.id, verify=source.proof)
         for removed in self.config.sources.keys() - config.sources.keys():
             self.scheduler.drop(f"pull {removed}")
         self.config = config
@@ -201,13 +201,13 @@ class Parts:
     def halt(self, reason: str) -> None:
         """For a start with a state that is not the newest, or damaged: the daemon answers 503 and SERVFAIL to everybody
         and makes no number. The control socket answers."""
-        log.critical("%s", reason)
+        Event.DAEMON_HALTED.log(log, reason=reason)
         self.halted = self.access.halted = self.resources.database.halted = reason
         self.served_zones.halted = True
 
     async def resume(self) -> None:
         """After `start-above`: ends the halt, if there is one, and serves what the store has, under the new numbers."""
-        self.resources.alarms.end("ahead")
+        self.resources.alarms.clear_all("client_ahead")
         self.alarms.look_at_clock()
         if self.halted is None:
             await self.serve_lists()
@@ -241,7 +241,7 @@ class Parts:
         try:
             await self.releases.serve(self.releases.lists[name])
         except Exception as error:  # the other lists must be served all the same
-            log.critical("list %s can't be served: %s", name, told(error))
+            Event.LIST_NOT_SERVED.log(log, list=name, reason=told(error))
 
     def readiness(self) -> Readiness:
         """The readiness of the daemon, alarms included."""
@@ -272,7 +272,7 @@ class Parts:
 
     def _pulled(self, pull: Pull) -> None:
         """A pull has ended, well or badly."""
-        self.metrics.observe_pull(pull)
+        self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.look_for_alarms())
 

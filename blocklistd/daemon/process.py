@@ -14,6 +14,7 @@ import uvloop
 from blocklistd.config import Checked
 from blocklistd.daemon.app import Application
 from blocklistd.errors import BlocklistError, ConfigError, without_text
+from blocklistd.events import Event
 from blocklistd.ops import logs, systemd
 from blocklistd.serve.accept import allow_connections
 
@@ -37,6 +38,6 @@ def serve(read: Checked) -> int:
         print(f"blocklistd: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        log.critical("a bug: please report it: %s", type(error).__name__, exc_info=without_text(error))
+        Event.DAEMON_CRASHED.log(log, error=type(error).__name__, exc_info=without_text(error))
         return 1
     return 0

@@ -14,6 +14,7 @@ from blocklistd.config import Checked, check
 from blocklistd.daemon import plans
 from blocklistd.daemon.start import fixed_changes
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, told, without_text
+from blocklistd.events import Event
 from blocklistd.ops import logs, loop, systemd
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Reloading:
                 return await self._run()
             except (BlocklistError, OSError) as error:
                 for problem in error.problems if isinstance(error, ConfigError) else [error]:
-                    log.error("reload refused, the running configuration stays: %s", problem)
+                    Event.RELOAD_REFUSED.log(log, reason=problem)
                 raise
             finally:
                 systemd.notify("READY=1")
@@ -55,7 +56,7 @@ class Reloading:
         except (BlocklistError, OSError):
             return  # `run` has logged it
         except Exception as error:
-            log.error("the reload failed half-way: %s", told(error), exc_info=without_text(error))
+            Event.RELOAD_FAILED.log(log, reason=told(error), exc_info=without_text(error))
 
     async def _run(self) -> list[Change]:
         parts = self._parts
@@ -74,7 +75,7 @@ class Reloading:
         await loop.in_turn(
             parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.look_for_alarms
         )
-        log.info("reloaded %s: %s", new.path, ", ".join(key for key, _ in changed) or "nothing changed")
+        Event.RELOADED.log(log, file=new.path, changed=[key for key, _ in changed])
         parts.releases.in_background(parts.duties.do("reconcile", parts.reconciling.reconcile))
         return changed
 
@@ -82,7 +83,7 @@ class Reloading:
 def warn(read: Checked) -> None:
     """Logs the warnings of a configuration."""
     for warning in read.warnings:
-        log.warning("%s", warning)
+        Event.CONFIGURATION_WARNING.log(log, warning=warning)
 
 
 def _needs_restart(read: Checked, key: str) -> ConfigProblem:

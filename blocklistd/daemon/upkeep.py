@@ -11,6 +11,7 @@ from typing import Final
 from blocklistd.config import Config
 from blocklistd.daemon import plans
 from blocklistd.errors import StoreError
+from blocklistd.events import Event
 from blocklistd.limits import SHORT_SPARES, SWEEP_SPARES
 from blocklistd.ops.duties import Duties
 from blocklistd.pipeline.publish import Publisher
@@ -77,14 +78,14 @@ class Upkeep:
             if await asyncio.to_thread(upkeep.is_short, self._resources.store):
                 await self.sweep(SHORT_SPARES)
         except StoreError as error:
-            log.error("superseded files could not be removed: %s", error)
+            Event.SWEEP_FAILED.log(log, reason=error)
 
     async def check_database(self) -> None:
         """Has SQLite check all of the database, and raises or ends the alarm. What is served does not depend on it: it
         is in memory and in files."""
         found = await asyncio.to_thread(self._resources.database.damage)
         text = f"the database is damaged ({found}): what is served is right; restore a backup of the state_dir"
-        self._resources.alarms.stand("database", text=text if found else None)
+        self._resources.alarms.set_alarm("database", text=text if found else None)
 
     async def catch_up(self) -> None:
         """Tries again what failed: to record a revocation, to serve a list, to bring a zone to its list's version, and

@@ -28,10 +28,11 @@ import orjson
 
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, ConfigError, JobError
+from blocklistd.events import Event
 from blocklistd.jobs import sandbox
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import JOB_START, MAX_JOB_REPORT, MAX_JOBS
-from blocklistd.telemetry import UNHEARD, Stations
+from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
 log: Final = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGN
 class Jobs:
     """The forkserver and the threads that wait for its children."""
 
-    def __init__(self, stations: Stations = UNHEARD) -> None:
-        self._stations = stations
+    def __init__(self, telemetry: Telemetry = NO_TELEMETRY) -> None:
+        self._telemetry = telemetry
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOAD)
         self._threads = ThreadPoolExecutor(MAX_JOBS, thread_name_prefix="job")
@@ -70,7 +71,7 @@ class Jobs:
         try:
             await self.run(_nothing, limits=JobLimits(wall=JOB_START))
         except JobError as error:
-            log.error("the server of the jobs did not come up: %s", error)
+            Event.JOB_SERVER_FAILED.log(log, reason=error)
 
     async def run(self, work: Callable[..., Any], *arguments: Any, limits: JobLimits) -> Any:
         """The answer of `work(*arguments)`, a module-level function whose answer orjson can write.
@@ -83,10 +84,10 @@ class Jobs:
         began = time.perf_counter()
         try:
             value, peak = await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
-            self._stations.worked(work.__name__.strip("_").removeprefix("job_"), time.perf_counter() - began, peak)
+            self._telemetry.record_job(_name(work), time.perf_counter() - began, peak)
             return value
         except JobError as error:
-            self._stations.died(error.cause)
+            self._telemetry.record_job_failure(error.cause)
             raise
         finally:
             self.asked -= 1
@@ -221,6 +222,11 @@ def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...
         send.close()
         sys.stdout.flush()
         os._exit(0)  # nothing is left to clean up, and a job in the filter could not
+
+
+def _name(work: Callable[..., Any]) -> str:
+    """The name of a job in metrics: its function's, without `job`."""
+    return work.__name__.strip("_").removeprefix("job_").removesuffix("_job")
 
 
 def _nothing() -> None:

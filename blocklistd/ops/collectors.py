@@ -1,7 +1,7 @@
-"""State as Prometheus wants it, read when it is scraped: what events count is in ops/metrics.py.
+"""Collectors of the metrics that show state: each reads it at a scrape. ops/metrics.py has those that count events.
 
-`collect` runs in the thread that makes the text of a scrape, so a collector may ask the database. What the event loop
-changes meanwhile is copied by one call before it is gone through. docs/operator.md has the names and labels.
+`collect` runs in the thread that makes the text of a scrape (Metrics.text), so it may read the database. It copies a
+collection that the event loop may change by one call, before it iterates. ops/metric_table.py has the names and labels.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from blocklistd.config import Config
 from blocklistd.errors import StoreError
+from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
 from blocklistd.model import ListId, SourceId
+from blocklistd.ops.metric_table import MetricName
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.dns.zones import Zones
@@ -32,7 +34,7 @@ from blocklistd.store.database import Database
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import SourceState, source_states
 from blocklistd.store.withheld import of_lists
-from blocklistd.telemetry import ALARMS, Standing
+from blocklistd.telemetry import ALARMS, ActiveAlarms
 from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ Configured = Callable[[], Config]
 
 @dataclass(eq=False)
 class ListCollector(Collector):
-    """The lists as they are served, and the life of their signatures: `signed` is what the publisher keeps."""
+    """The served lists, and the lifetime of their signatures. `signed`: the newest signed roles of each list."""
 
     catalogue: Catalogue
     signed: Mapping[ListId, Mapping[str, SignedRole]]
@@ -53,39 +55,33 @@ class ListCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _gauges(
-            "list",
             [(view.id, view) for view in self.catalogue],
-            ("version", "The live version", lambda view: view.version),
-            ("entries", "Entries of the live version", lambda view: view.live.entries if view.live else 0),
+            (MetricName.LIST_VERSION, lambda view: view.version),
+            (MetricName.LIST_ENTRIES, lambda view: view.live.entries if view.live else 0),
             (
-                "published_timestamp_seconds",
-                "When the live version was made",
+                MetricName.LIST_PUBLISHED_TIMESTAMP_SECONDS,
                 lambda view: _unix(view.live.time if view.live else None),
             ),
-            ("expires_timestamp_seconds", "When the list's targets expire", lambda view: _unix(view.expires)),
+            (MetricName.LIST_EXPIRES_TIMESTAMP_SECONDS, lambda view: _unix(view.expires)),
         )
         now = self.clock()
         yield from _gauges(
-            "list",
             [(name, list(roles.values())) for name, roles in dict(self.signed).items()],
             (
-                "signatures_expire_timestamp_seconds",
-                "When the first of the list's signatures expires",
+                MetricName.LIST_SIGNATURE_EXPIRES_TIMESTAMP_SECONDS,
                 lambda roles: min(role.expires for role in roles).timestamp(),
             ),
             (
-                "signatures_left_ratio",
-                "The share of its life that the list's oldest signature has left",
+                MetricName.LIST_SIGNATURE_REMAINING_RATIO,
                 lambda roles: min((role.expires - now) / (role.expires - role.signed) for role in roles),
             ),
         )
-        expires = _unix(self.trust.expires)
-        yield GaugeMetricFamily("blocklistd_root_expires_timestamp_seconds", "When root.json expires", expires)
+        yield _gauge(MetricName.ROOT_EXPIRES_TIMESTAMP_SECONDS, _unix(self.trust.expires))
 
 
 @dataclass(eq=False)
 class ZoneCollector(Collector):
-    """The zones as they are served. A zone that never had a serial can be behind as well."""
+    """The served zones. A zone that never had a serial has no series but `behind`."""
 
     served: Zones
     zones: ZonePublisher
@@ -93,20 +89,22 @@ class ZoneCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _gauges(
-            "zone",
             [(view.plan.name, view) for view in dict(self.served.views()).values() if view is not None],
-            ("serial", "The serial that is served", lambda view: view.serial % 2**32),
-            ("records", "Rules without the apex", lambda view: view.records),
+            (MetricName.ZONE_SERIAL, lambda view: view.serial % 2**32),
+            (MetricName.ZONE_RECORDS, lambda view: view.records),
         )
         yield from _gauges(
-            "zone",
             [(zone.name, zone.name in self.zones.behind) for zone in self.configured().zones.values()],
-            ("behind", "1: the zone could not be brought to its list's version", int),
+            (MetricName.ZONE_BEHIND, int),
         )
 
 
 class Stored(NamedTuple):
-    """One reading of the database. `lag`: seconds, by zone."""
+    """One reading of the database.
+
+    `held`: the number of held candidates. `lag`: by zone, the seconds that its furthest secondary is behind.
+    `withheld`: by list and rule, the number of withheld entries.
+    """
 
     held: int
     states: dict[SourceId, SourceState]
@@ -119,9 +117,9 @@ NEVER_READ: Final = Stored(0, {}, {}, {})
 
 @dataclass(eq=False)
 class StoredCollector(Collector):
-    """What the database knows of the sources, the candidates and the secondaries.
+    """The sources, candidates, withheld entries and secondaries, from the database.
 
-    While it can't be read, the last reading stands and the log says so: a source becomes overdue all the same.
+    While the database can't be read, `last` is used and an error logged. A source becomes overdue all the same.
     """
 
     database: Database
@@ -142,37 +140,26 @@ class StoredCollector(Collector):
         try:
             self.last = self._read(config)
         except StoreError as error:
-            log.error("the metrics of the database are old: %s", error)
+            Event.METRICS_STALE.log(log, reason=error)
         held, states, lag, withheld = self.last
-        yield GaugeMetricFamily("blocklistd_candidates_held", "Candidates that wait for a reviewer", held)
+        yield _gauge(MetricName.CANDIDATES_HELD, held)
         yield from _gauges(
-            "source",
             [(source.id, (source, states[source.id])) for source in config.sources.values() if source.id in states],
-            ("accepted_timestamp_seconds", "When a pull last succeeded", lambda found: _unix(found[1].last_accepted)),
-            (
-                "overdue",
-                "1: what it says is older than max_age",
-                lambda found: int(found[1].is_overdue(found[0].max_age, now)),
-            ),
-            (
-                "frozen",
-                "1: it has said the same for longer than max_unchanged",
-                lambda found: int(found[1].is_frozen(found[0].max_unchanged, now)),
-            ),
+            (MetricName.SOURCE_LAST_ACCEPTED_TIMESTAMP_SECONDS, lambda found: _unix(found[1].last_accepted)),
+            (MetricName.SOURCE_OVERDUE, lambda found: int(found[1].is_overdue(found[0].max_age, now))),
+            (MetricName.SOURCE_FROZEN, lambda found: int(found[1].is_frozen(found[0].max_unchanged, now))),
         )
-        left_out = "Entries of its sources that the list leaves out, by rule"
-        family = GaugeMetricFamily("blocklistd_list_withheld", left_out, labels=["list", "rule"])
+        family = MetricName.LIST_ENTRIES_WITHHELD.gauge_family()
         for name, counts in withheld.items():
             for rule, count in counts.items():
                 family.add_metric([name, rule], count)
         yield family
-        furthest = "How long the secondary that is furthest behind has lacked a serial"
-        yield from _gauges("zone", lag.items(), ("secondary_lag_seconds", furthest, float))
+        yield from _gauges(lag.items(), (MetricName.ZONE_SECONDARY_LAG_SECONDS, float))
 
 
 @dataclass(eq=False)
 class ServingCollector(Collector):
-    """The process: its jobs, its subscribers, whether it is ready, and the room that it has."""
+    """The process: jobs, connections of the feed, readiness, and the disk of the state_dir."""
 
     jobs: Jobs
     feed: Listener
@@ -182,44 +169,44 @@ class ServingCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         running, disk = self.jobs.running, shutil.disk_usage(self.state_dir)
-        for name, text, value in (
-            ("jobs_running", "Jobs that have a process", running),
-            ("jobs_waiting", "Jobs that wait for one", max(0, self.jobs.asked - running)),
-            ("feed_connections", "Open connections", self.feed.connections),
-            ("feed_waiting", "Long polls under way", self.catalogue.waiting),
-            ("ready", "1: /readyz says so", not self.not_ready()),
-            ("state_free_bytes", "What is free where the state_dir is", disk.free),
-            ("state_size_bytes", "The size of the file system where it is", disk.total),
-        ):
-            yield GaugeMetricFamily(f"blocklistd_{name}", text, value)
+        yield _gauge(MetricName.JOBS_RUNNING, running)
+        yield _gauge(MetricName.JOBS_QUEUED, max(0, self.jobs.asked - running))
+        yield _gauge(MetricName.FEED_CONNECTIONS, self.feed.connections)
+        yield _gauge(MetricName.FEED_LONG_POLLS, self.catalogue.waiting)
+        yield _gauge(MetricName.READY, not self.not_ready())
+        yield _gauge(MetricName.STATE_DIR_FREE_BYTES, disk.free)
+        yield _gauge(MetricName.STATE_DIR_SIZE_BYTES, disk.total)
 
 
 @dataclass(eq=False)
 class AlarmCollector(Collector):
-    """The number of standing alarms by kind; and when certificates expire, by the key that names them."""
+    """The number of active alarms by kind, and the expiry of certificates by the configuration key that names them."""
 
-    alarms: Standing
+    alarms: ActiveAlarms
     certificates: Callable[[], Mapping[str, datetime]]
 
     def collect(self) -> Iterator[Metric]:
-        ends = "When the certificate that this key of the configuration names expires"
-        yield from _gauges("certificate", self.certificates().items(), ("expires_timestamp_seconds", ends, _unix))
+        yield from _gauges(self.certificates().items(), (MetricName.CERTIFICATE_EXPIRES_TIMESTAMP_SECONDS, _unix))
         kinds = [(kind, len(self.alarms.subjects(kind))) for kind in ALARMS]
-        yield from _gauges("alarm", kinds, ("standing", "Alarms of this kind that stand: `status` says which", float))
+        yield from _gauges(kinds, (MetricName.ALARMS_ACTIVE, float))
 
 
-def _gauges(
-    label: str, found: Iterable[tuple[str, T]], *gauges: tuple[str, str, Callable[[T], float]]
-) -> Iterator[Metric]:
-    """The gauges (name behind `blocklistd_<label>_`, help, value) of everything that was found, by its id."""
+def _gauge(metric: MetricName, value: float) -> Metric:
+    family = metric.gauge_family()
+    family.add_metric([], value)
+    return family
+
+
+def _gauges(found: Iterable[tuple[str, T]], *gauges: tuple[MetricName, Callable[[T], float]]) -> Iterator[Metric]:
+    """Gauges with one label. `found`: the label's value and the state of each series."""
     subjects = list(found)
-    for name, text, value in gauges:
-        family = GaugeMetricFamily(f"blocklistd_{label}_{name}", text, labels=[label])
+    for metric, value in gauges:
+        family = metric.gauge_family()
         for subject, state in subjects:
             family.add_metric([subject], value(state))
         yield family
 
 
 def _unix(time: datetime | None) -> float:
-    """Seconds since the epoch; 0 where it never was."""
+    """Seconds since the epoch; 0 for None."""
     return time.timestamp() if time else 0

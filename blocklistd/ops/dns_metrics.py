@@ -1,41 +1,35 @@
-"""What the DNS server has counted, as Prometheus wants it: asked for at a scrape, so that a question costs nothing."""
+"""The collector of the DNS server's own counters: reads them at a scrape, so that a query costs no metric."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from blocklistd.ops.metric_table import MetricName
 from blocklistd.serve.dns.server import DnsServer
 
 
 class DnsCollector(Collector):
-    """The counters of one server."""
+    """The counters of one DNS server."""
 
     def __init__(self, dns: DnsServer) -> None:
         self._dns = dns
 
     def collect(self) -> Iterable[Metric]:
-        """See docs/operator.md for the names."""
         dns = self._dns
-        answers = CounterMetricFamily(
-            "blocklistd_dns_answers", "Messages answered, transfers apart", labels=["transport", "asked", "rcode"]
-        )
+        responses = MetricName.DNS_RESPONSES.counter_family()
         for (transport, asked, rcode), count in dns.answered.copy().items():
-            answers.add_metric([transport, asked, str(rcode)], count)
-        transfers = CounterMetricFamily("blocklistd_dns_transfers", "Transfers sent to their end", labels=["kind"])
-        under_way = GaugeMetricFamily("blocklistd_dns_transferring", "Transfers under way", labels=["kind"])
+            responses.add_metric([transport, asked, str(rcode)], count)
+        transfers = MetricName.DNS_TRANSFERS.counter_family()
+        in_progress = MetricName.DNS_TRANSFERS_IN_PROGRESS.gauge_family()
         for kind in ("AXFR", "IXFR"):
             transfers.add_metric([kind], dns.transfers[kind])
-            under_way.add_metric([kind], dns.under_way[kind])
-        notifies = CounterMetricFamily("blocklistd_dns_notifies", "NOTIFYs by what became of them", labels=["state"])
+            in_progress.add_metric([kind], dns.under_way[kind])
+        notifies = MetricName.DNS_NOTIFIES.counter_family()
         for state in ("sent", "acknowledged", "given up"):
             notifies.add_metric([state.replace(" ", "_")], dns.told[state])
-        return [
-            answers,
-            transfers,
-            notifies,
-            CounterMetricFamily("blocklistd_dns_transferred_bytes", "Bytes of transfers", value=dns.sent_bytes),
-            under_way,
-        ]
+        sent = MetricName.DNS_TRANSFER_BYTES.counter_family()
+        sent.add_metric([], dns.sent_bytes)
+        return [responses, transfers, notifies, sent, in_progress]

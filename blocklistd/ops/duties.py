@@ -1,4 +1,11 @@
-"""Runs the daemon's recurring work: an error stops nothing else, raises an alarm, and is followed by another try."""
+"""Runs the daemon's recurring tasks: an error of one stops no other, raises an alarm, and the task is tried again.
+
+A task, known by its name, is in one of two states, in memory only:
+
+- not failed: `do` runs it when its caller has it due. An error makes it failed and raises the alarm.
+- failed: `do` runs it as well, and `again`, called once a minute, tries it after 1, 2, 4 … LONGEST_PAUSE calls. Success
+  clears the alarm; another error keeps it.
+"""
 
 from __future__ import annotations
 
@@ -9,55 +16,57 @@ from dataclasses import dataclass
 from typing import Final
 
 from blocklistd.errors import BlocklistError, told, without_text
-from blocklistd.telemetry import Standing
+from blocklistd.events import Event
+from blocklistd.telemetry import ActiveAlarms
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
-LONGEST_PAUSE: Final = 64  # the most turns of `again` that are skipped between two tries of the same work
+LONGEST_PAUSE: Final = 64  # the most calls of `again` without a try of a failed task
 
 
 @dataclass(slots=True)
 class _Failed:
+    """A failed task. `tries`: the number of its errors; `pause`: the calls of `again` to skip."""
+
     work: Work
     tries: int = 1
     pause: int = 0
 
 
 class Duties:
-    """Runs work by name, and keeps what failed. Each call of `again` is a turn: it tries failed work after 1, 2, 4 …
-    turns."""
+    """Runs tasks, and tries the failed ones again."""
 
-    def __init__(self, alarms: Standing) -> None:
+    def __init__(self, alarms: ActiveAlarms) -> None:
         self._alarms = alarms
         self._failed: dict[str, _Failed] = {}
 
     async def do(self, name: str, work: Work) -> None:
-        """Runs the work. Raises nothing but CancelledError."""
+        """Run a task. Raises CancelledError only: any other error is an alarm, and a log event if it is unexpected."""
         try:
             await work()
         except Exception as error:
             self._note(name, work, error)
         else:
             self._failed.pop(name, None)
-            self._alarms.stand("housekeeping", name)
+            self._alarms.clear("housekeeping", name)
 
     def _note(self, name: str, work: Work, error: Exception) -> None:
         failed = self._failed.get(name)
         if failed is None:
             self._failed[name] = _Failed(work)
             if not isinstance(error, BlocklistError):
-                log.error("%s: %s", name, told(error), exc_info=without_text(error))
+                Event.HOUSEKEEPING_FAILED.log(log, task=name, error=told(error), exc_info=without_text(error))
         else:
             failed.work, failed.pause = work, min(2**failed.tries - 1, LONGEST_PAUSE)
             failed.tries += 1
-        self._alarms.stand("housekeeping", name, f"{name}: {told(error)}: it is tried again")
+        self._alarms.raise_alarm("housekeeping", name, f"{name}: {told(error)}: it is tried again")
 
     def duty(self, name: str, work: Work) -> Work:
-        """`do` with these arguments, as a callable."""
+        """`do` with these arguments, as a callable for the scheduler."""
         return functools.partial(self.do, name, work)
 
     async def again(self) -> None:
-        """Tries the failed work whose pause is over."""
+        """Try the failed tasks whose pause has ended. Called once a minute."""
         for name, failed in list(self._failed.items()):
             if failed.pause:
                 failed.pause -= 1

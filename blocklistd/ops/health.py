@@ -1,4 +1,4 @@
-"""The ops listener: /healthz, /readyz, /metrics. For the host's own monitoring; no entry is ever shown here."""
+"""The ops listener's resources, for the host's monitoring: /healthz, /readyz, /metrics. None shows an entry."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from blocklistd.serve.http.problems import Problem
 
 Look = Callable[[], tuple[list[str], list[str]]]
-"""Answers two lists of lines for people: what has a version and is not served; and other faults (Readiness)."""
+"""Returns two lists of lines: the lists and zones that have a version and are not served, and the other faults."""
 
 
 class Health:
-    """/readyz is 503 only where something that has a version is not served: a balancer drains no node that serves."""
+    """Handler of the ops listener.
+
+    /readyz is 503 only if a list or zone that has a version is not served: a load balancer must not drain a node that
+    serves. Other faults are lines of a 200 response.
+    """
 
     def __init__(self, look: Look, metrics: Callable[[], Awaitable[bytes]]) -> None:
         self._look = look
         self._metrics = metrics
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The response to a request. Raises Problem (404, 405)."""
         if request.method not in ("GET", "HEAD"):
             raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD", {"Allow": "GET, HEAD"})
         match request.path:
-            case "/healthz":  # that this is answered is the answer: the loop turns
+            case "/healthz":  # any response shows that the event loop runs
                 return web.Response(text="ok\n")
             case "/readyz":
                 down, wrong = self._look()

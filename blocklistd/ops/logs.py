@@ -1,4 +1,7 @@
-"""Logs: JSON lines for machines, the journal's priorities under systemd, colours on a terminal. Never an entry."""
+"""The formats of the log: JSON lines, the journal's priorities under systemd, colours on a terminal.
+
+The package logs through blocklistd.events only. The JSON format has an event's name and fields, the others its message.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +26,39 @@ _COLOUR: Final = {
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, logger, message, and an error's traceback where there is one."""
+    """One object a line: time (RFC 3339), level, logger, message; traceback, if there is one.
+
+    A record of blocklistd.events has `event` and each field that has a value besides. Fields are strings, numbers, or
+    lists of strings.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
+        if (event := getattr(record, "event", None)) is not None:
+            line["event"] = event
+        line["message"] = record.getMessage()
+        fields: dict[str, object] = getattr(record, "fields", {})
+        line |= {name: value for name, value in fields.items() if value is not None}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(
-            {key: text.encode(errors="backslashreplace").decode() for key, text in line.items()}
-        ).decode()
+        return orjson.dumps({key: _plain(value) for key, value in line.items()}).decode()
+
+
+def _plain(value: object) -> object:
+    """The value as JSON has it; text without lone surrogates, which a file name may have."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 class Journal(logging.Formatter):
-    """sd-daemon(3): each line begins with its priority."""
+    """Lines that begin with their priority (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = _PRIORITY.get(record.levelno, 6)
@@ -48,7 +66,7 @@ class Journal(logging.Formatter):
 
 
 class Terminal(logging.Formatter):
-    """For eyes: time of day, level in its colour."""
+    """Lines for people: time of day, level, message, in the colour of the level if `colours`."""
 
     def __init__(self, colours: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
@@ -63,22 +81,28 @@ LIBRARIES: Final = {
     "apscheduler": logging.ERROR,  # its warnings repeat ours
     "apscheduler.executors": logging.CRITICAL,  # its tracebacks hold what was worked on
     "asyncio": logging.ERROR,  # in debug mode it warns of slow calls, with their arguments
-    "aiohttp.server": logging.CRITICAL,  # its tracebacks hold what a stranger sent
+    "aiohttp.server": logging.CRITICAL,  # its tracebacks hold what a client sent
 }
-"""From which level on some are heard."""
+"""The lowest level that is logged of a library."""
 
 
-def formatter(wanted: str, stream: TextIO) -> logging.Formatter:
-    """`auto`: the journal under systemd, text on a terminal, else JSON."""
-    if wanted == "auto":
-        wanted = "journal" if _is_journal(stream) else "text" if stream.isatty() else "json"
-    if wanted == "journal":
+def formatter(format: str, stream: TextIO) -> logging.Formatter:
+    """The formatter for a format and the stream that it writes to.
+
+    `auto`: the journal's if the stream is the journal's, text on a terminal, else JSON.
+    """
+    if format == "auto":
+        format = "journal" if _is_journal(stream) else "text" if stream.isatty() else "json"
+    if format == "journal":
         return Journal("%(name)s: %(message)s")
-    return Terminal(stream.isatty()) if wanted == "text" else JsonLines()
+    return Terminal(stream.isatty()) if format == "text" else JsonLines()
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """systemd.exec(5), $JOURNAL_STREAM: device and inode, since the variable alone is inherited by whole sessions."""
+    """Whether the stream is the journal's: $JOURNAL_STREAM is its device and inode (systemd.exec(5)).
+
+    The variable alone proves nothing: all processes of a session inherit it.
+    """
     try:
         found = os.fstat(stream.fileno())
     except (OSError, ValueError):
@@ -86,11 +110,14 @@ def _is_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def configure(level: str, wanted: str, stream: TextIO | None = None) -> None:
-    """Sets up the root logger; called again by a reload. Libraries are heard from WARNING up."""
+def configure(level: str, format: str, stream: TextIO | None = None) -> None:
+    """Set up the root logger, at a start and at each reload. Libraries log from WARNING up, some from LIBRARIES' level.
+
+    `stream`: stderr by default.
+    """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter(wanted, stream))
+    handler.setFormatter(formatter(format, stream))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -1,4 +1,7 @@
-"""How late the event loop is: whatever holds it holds every subscriber."""
+"""The event loop: its lateness, systemd's watchdog, and errors that no code handles.
+
+A late loop delays every client: it is measured, and a loop that hangs stops feeding the watchdog.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from blocklistd.errors import told, without_text
+from blocklistd.events import Event
 from blocklistd.ops import systemd
 
 log: Final = logging.getLogger(__name__)
 
-INTERVAL: Final = 0.25  # seconds between two looks
+INTERVAL: Final = 0.25  # seconds between two measurements
 
 
 async def watch(observe: Callable[[float], None], interval: float = INTERVAL) -> None:
-    """Tells again and again by how many seconds the loop came later than it was asked to. Ends when it is cancelled."""
+    """Call `observe` every `interval` seconds with the lateness of the loop in seconds, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + interval
@@ -25,25 +29,28 @@ async def watch(observe: Callable[[float], None], interval: float = INTERVAL) ->
 
 
 def unheard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An error that nobody waits for; asyncio's own handler would show what was being worked on."""
+    """Log an error that no task waits for: a handler for loop.set_exception_handler.
+
+    asyncio's own handler logs the error's text and the repr of the task, which may contain an entry.
+    """
     error = context.get("exception")
     if error is None:
-        log.error("on the event loop: %s", context["message"])
+        Event.LOOP_ERROR.log(log, error=context["message"])
     else:
-        log.error("on the event loop: %s", type(error).__name__, exc_info=without_text(error))
+        Event.LOOP_ERROR.log(log, error=type(error).__name__, exc_info=without_text(error))
 
 
 async def feed(interval: float | None) -> None:
-    """Gives systemd's watchdog a sign of life every so many seconds, while the loop turns. None: nobody watches."""
+    """Notify systemd's watchdog every `interval` seconds, until cancelled. Returns at once if `interval` is None."""
     while interval is not None:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(interval)
 
 
 async def in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
-    """One after the other; what fails is logged, and keeps nothing behind it from its turn."""
+    """Run the steps in order. An error is logged, and the next step runs."""
     for step in steps:
         try:
             await step()
         except Exception as error:
-            log.error("%s: %s", step.__name__.strip("_"), told(error), exc_info=without_text(error))
+            Event.STEP_FAILED.log(log, step=step.__name__.strip("_"), reason=told(error), exc_info=without_text(error))

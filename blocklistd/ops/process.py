@@ -1,4 +1,4 @@
-"""Memory, processor time and open files of the serving process, also where a unit shows it nothing else of /proc."""
+"""The process metrics of prometheus_client, also where systemd shows the daemon only its own part of /proc."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from prometheus_client.process_collector import ProcessCollector
 
 
 class Process(ProcessCollector):
-    """prometheus_client's. It takes the time of boot from /proc/stat, and where that is not there (systemd.exec(5),
-    ProcSubset=pid) it says nothing at all."""
+    """ProcessCollector without /proc/stat.
+
+    The base class reads the time of boot there, and exports no metric where the file is missing, as under
+    ProcSubset=pid (systemd.exec(5)).
+    """
 
     def _boot_time(self) -> float:
         return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,4 +1,9 @@
-"""What happens by itself, by APScheduler: pulls, signing again, retention, alarms."""
+"""The schedule of the daemon's recurring tasks, by APScheduler.
+
+A task is known by its name: scheduling a name again replaces its task. No task runs twice at the same time, and missed
+runs are made up for by one run. Order of calls: schedule any tasks, `start`, `watch` in a task of its own, `stop`.
+Nothing is stored: after a restart the daemon schedules all tasks again.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +21,31 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from blocklistd.errors import told
+from blocklistd.events import Event
 from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 from blocklistd.times import passed
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
-CLOCK_LOOK: Final = 10.0  # seconds between two looks at the clock
-CLOCK_STEP: Final = 5.0  # seconds: a larger difference means that the clock was set; a smaller one is its correction
+CLOCK_LOOK: Final = 10.0  # seconds between two readings of the clock
+CLOCK_STEP: Final = 5.0  # seconds: a larger difference to the monotonic clock means that the clock was set
 
 
 def interval_of(every: timedelta) -> IntervalTrigger:
-    """Every so often, with a share of it as jitter, so that many publishers do not ask a hotline in the same second."""
+    """A trigger with this period, and jitter: a share of the period, so that publishers do not pull in step."""
     seconds = every.total_seconds()
     return IntervalTrigger(seconds=seconds, jitter=min(seconds * PULL_JITTER, PULL_JITTER_MAX), timezone=UTC)
 
 
 def cron_of(line: str) -> CronTrigger:
-    """A five-field cron line, in UTC."""
+    """A trigger for a five-field cron line in UTC, with jitter. Raises ValueError."""
     trigger = CronTrigger.from_crontab(line, timezone=UTC)
     trigger.jitter = PULL_JITTER_MAX
     return trigger
 
 
 class Scheduler:
-    """Work by name; a name scheduled again replaces what it was. Nothing runs twice at once, nothing piles up."""
+    """Runs tasks at their times."""
 
     def __init__(self) -> None:
         self._scheduler = AsyncIOScheduler(
@@ -48,24 +54,29 @@ class Scheduler:
         self._scheduler.add_listener(_failed, EVENT_JOB_ERROR)
 
     def start(self) -> None:
+        """Start running tasks."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        if self._scheduler.running:  # a stop may come before the first start has settled
+        """Start no task any more. Does not wait for running ones."""
+        if self._scheduler.running:  # a stop may come before the start
             self._scheduler.shutdown(wait=False)
 
     async def watch(
         self, clock: Callable[[], datetime], interval: float = CLOCK_LOOK, stepped: Work | None = None
     ) -> None:
-        """Ends when it is cancelled. APScheduler waits for times of the wall clock: where that is set back, all work
-        would wait until the old time comes again. `stepped` is called when the clock was set."""
+        """Watch the clock until cancelled. If it was set, call `stepped`; if it was set back, compute due times again.
+
+        APScheduler waits for times of the wall clock: after a step back, each task would wait for the old time to
+        return. `interval` is in seconds.
+        """
         last, began = clock(), passed()
         while True:
             await asyncio.sleep(interval)
             now, ended = clock(), passed()
             off = (now - last).total_seconds() - (ended - began)
             if now < last:
-                log.warning("the clock was set back by %s: what is due is reckoned anew", last - now)
+                Event.CLOCK_SET_BACK.log(log, seconds=(last - now).total_seconds())
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=job.trigger.get_next_fire_time(now, now))
             if abs(off) > CLOCK_STEP and stepped is not None:
@@ -73,18 +84,19 @@ class Scheduler:
             last, began = now, ended
 
     def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
-        """At once if it never ran or its time has passed while nobody was there, else when it is due after `last`."""
+        """Schedule a task that last ran at `last` (None: never): at once if it is overdue, else at its next time."""
         due = trigger.get_next_fire_time(min(last, now), now) if last else now
-        # not before now: APScheduler would go through every run that was missed, to make one of them
+        # not before now: APScheduler would iterate over every missed run
         self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
     def due(self, name: str) -> datetime | None:
-        """When the work of this name runs next; None where it is not scheduled."""
+        """The next time of a task, or None if it is not scheduled."""
         job = self._scheduler.get_job(name)
         return None if job is None else getattr(job, "next_run_time", None)  # not there before the scheduler starts
 
     def every(self, name: str, period: timedelta, work: Work) -> None:
-        """Work that has this period already keeps its next time: who reloads often would else put it off for ever."""
+        """Schedule a task with this period. A task that has the period already keeps its next time: otherwise frequent
+        reloads would postpone it forever."""
         known = self._scheduler.get_job(name)
         if known is not None and known.trigger.interval == period:
             return
@@ -92,16 +104,16 @@ class Scheduler:
         self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
     def once(self, name: str, when: datetime, work: Work) -> None:
-        """Runs the work at that time, or at once where it has passed. Replaces earlier work of this name."""
+        """Schedule one run at `when`, or at once if that has passed."""
         self._scheduler.add_job(work, DateTrigger(when, UTC), id=name, replace_existing=True)
 
     def drop(self, name: str) -> None:
+        """Remove a task. Does nothing where there is none."""
         if self._scheduler.get_job(name):
             self._scheduler.remove_job(name)
 
 
 def _failed(event: JobExecutionEvent) -> None:
-    """Logs that scheduled work failed. APScheduler's own report is not logged (ops/logs.py): its traceback holds what
-    was worked on."""
-    if not isinstance(event.exception, asyncio.CancelledError):  # a stop
-        log.error("scheduled work failed: %s: %s", event.job_id, told(event.exception))
+    """Log that a task failed. ops/logs.py suppresses APScheduler's record: its traceback may contain an entry."""
+    if not isinstance(event.exception, asyncio.CancelledError):  # cancelled by a stop
+        Event.TASK_FAILED.log(log, task=event.job_id, reason=told(event.exception))

@@ -1,6 +1,7 @@
-"""What people and machines are told of the state (`status`, `source`, `candidate`, `list`, `subscriber`): plain values.
+"""JSON documents of the state, for the commands `status`, `source`, `candidate`, `list` and `subscriber`.
 
-Nothing here holds an entry: candidates are figures, versions are counts.
+None contains an entry: candidates and versions are described by counts. Times are RFC 3339 in UTC, durations seconds;
+null: unknown or none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Document = dict[str, Any]
 
 
 def lists(catalogue: Catalogue) -> Document:
+    """By id: each served list. `version` is 0 and `sha256` null where it has no version."""
     return {
         view.id: {
             "version": view.version,
@@ -40,13 +42,12 @@ def lists(catalogue: Catalogue) -> Document:
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
-    """By list: the counts, by rule, of what its live version withholds."""
+    """By list and rule: the number of entries that the live version withholds."""
     return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
 
 
 def source(state: SourceState, found: Source, now: datetime, due: datetime | None = None) -> Document:
-    """A source's last pull, and when the next is `due`; `age` (in seconds) is that of what it says now
-    (SourceState.said)."""
+    """A source's last pull and its next one, `due`. `age`: seconds since the time of its newest list."""
     age = (now - state.said).total_seconds() if state.said else None
     report = state.report
     return {
@@ -74,7 +75,7 @@ def source(state: SourceState, found: Source, now: datetime, due: datetime | Non
 
 
 def history(connection: Connection, source_id: SourceId, newest: int = 20) -> list[Document]:
-    """The last pulls of a source, newest first; seconds are those that each took."""
+    """The last pulls of a source, the newest first. `seconds`: the duration of each."""
     return [
         {
             "time": rfc3339(row.time),
@@ -88,6 +89,7 @@ def history(connection: Connection, source_id: SourceId, newest: int = 20) -> li
 
 
 def candidate(case: Case) -> Document:
+    """A candidate for a table: its change in counts, the guards that hold it, its approvals."""
     found = case.candidate
     return {
         "id": found.id,
@@ -108,6 +110,7 @@ def candidate(case: Case) -> Document:
 
 
 def candidate_in_full(connection: Connection, case: Case) -> Document:
+    """`candidate`, with the changes counted by last label, the withheld entries by rule, and the decisions."""
     found = case.candidate
     return candidate(case) | {
         "suffixes": found.suffixes,
@@ -121,10 +124,12 @@ def candidate_in_full(connection: Connection, case: Case) -> Document:
 
 
 def held(connection: Connection) -> list[Document]:
+    """The held candidates."""
     return [candidate(case) for case in candidates.held(connection)]
 
 
 def version(made: VersionInfo) -> Document:
+    """A version of a list, with its cause and who released it."""
     return {
         "version": made.version,
         "time": rfc3339(made.time),
@@ -139,12 +144,15 @@ def version(made: VersionInfo) -> Document:
 
 
 Seen = Mapping[SubscriberId, datetime]
-"""When each subscriber last made a request to the feed."""
+"""The time of each subscriber's last request to the feed."""
 
 
 def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
-    """A list's version and lag come with receipts; until one arrives they are not known. A zone's are those of the
-    secondary that is furthest behind. `seen`: its last request to the feed, or of a secondary; None: none yet."""
+    """A subscriber and the state of its copies. `seen`: its last request to the feed or of one of its secondaries.
+
+    `lists`: version and lag are null, since no subscriber reports them yet. `zones`: those of the secondary that is
+    furthest behind.
+    """
     known = (zones.secondaries.known(who.id, name) for name in who.zones)
     times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
     seen = max(filter(None, [asked.get(who.id), *times]), default=None)
@@ -171,23 +179,24 @@ def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublish
         secondaries.append(
             {
                 "address": address,
-                "serial": _on_the_wire(serial),
-                "sent": _on_the_wire(sighting.sent),
+                "serial": _wire_serial(serial),
+                "sent": _wire_serial(sighting.sent),
                 "lag": held.lag(connection, name, serial),
                 "seen": rfc3339(sighting.seen),
             }
         )
     lowest = held.lowest(who.id, name)
     return {
-        "serial": _on_the_wire(lowest),
+        "serial": _wire_serial(lowest),
         "lag": held.lag(connection, name, lowest),
         "secondaries": secondaries,
     }
 
 
-def _on_the_wire(serial: int | None) -> int | None:
+def _wire_serial(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
 def subscribers(connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
+    """By id: each subscriber, the revoked ones included."""
     return {who.id: subscriber(who, connection, zones, asked) for who in load(connection).values()}

@@ -1,4 +1,4 @@
-"""sd_notify(3) and sd_watchdog_enabled(3): one datagram to the socket that systemd names; nothing without it."""
+"""systemd's notification protocol: sd_notify(3) and sd_watchdog_enabled(3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Sends `READY=1`, `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1`, `STATUS=…`; several are separated by newlines."""
+    """Send `READY=1`, `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1` or `STATUS=…`; several, separated by newlines.
+
+    One datagram to $NOTIFY_SOCKET; nothing where that is not set. Raises nothing where systemd does not listen.
+    """
     where = os.environ.get("NOTIFY_SOCKET")
     if not where:
         return
@@ -16,13 +19,13 @@ def notify(state: str) -> None:
         where = "\0" + where[1:]
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
-        contextlib.suppress(OSError),  # systemd went away: there is nobody to tell
+        contextlib.suppress(OSError),  # nothing listens there any more
     ):
         sender.sendto(state.encode(), where)
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two signs of life, half of what systemd allows; None where it does not watch this process."""
+    """Seconds between two `WATCHDOG=1`: half of $WATCHDOG_USEC. None if systemd does not watch this process."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
     if not microseconds.isdigit() or pid != str(os.getpid()):

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import RefusedError
+from blocklistd.events import Event
 from blocklistd.model import Act, Candidate, CandidateId, ChangeKind, Outcome, Version
 from blocklistd.pipeline.reconcile import Reconciling
 from blocklistd.pipeline.release import Releases
@@ -108,7 +109,7 @@ class Decisions:
                 audit.append(connection, act, candidate, now=now, detail={"list": case.candidate.list, "why": why})
 
             await self._database.writing(record)
-        log.warning("candidate %s was rejected by %s", candidate, act.user)
+        Event.CANDIDATE_REJECTED.log(log, candidate=candidate, user=act.user)
 
     def _plan_of(self, candidate: Candidate) -> ListPlan:
         plan, change = self._releases.lists.get(candidate.list), candidate.change

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from blocklistd.errors import BehindError, StoreError, told
+from blocklistd.events import Event
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version, VersionInfo
@@ -24,7 +25,7 @@ from blocklistd.store.high_water import HighWater
 from blocklistd.store.lists import ListState, list_state, oldest_diff, version_rows
 from blocklistd.store.metadata import SignedRole, load_roles, save_roles
 from blocklistd.store.numbers import above, note_high_water
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import Telemetry
 from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Publisher:
         catalogue: Catalogue,
         trust: Trust,
         clock: Clock,
-        stations: Stations,
+        telemetry: Telemetry,
         high_water: HighWater | None = None,
         latest: Clock | None = None,
     ) -> None:
@@ -48,7 +49,7 @@ class Publisher:
         self.trust = trust
         self._clock = clock
         self._latest = latest or clock
-        self._stations = stations
+        self._telemetry = telemetry
         self._high_water = high_water or HighWater()
         self._lives: dict[ListId, Lives] = {}
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
@@ -74,14 +75,12 @@ class Publisher:
             if lives is None:
                 return
             try:
-                with self._stations.timed("sign", list_id):
+                with self._telemetry.time_stage("sign", list_id):
                     made, signed = await asyncio.to_thread(self._sign, list_id, lives)
             except StoreError as error:
                 if self._catalogue.get(list_id) is not None or isinstance(error, BehindError):
                     raise
-                log.critical(
-                    "list %s: a signature can't be written, the last signed version is served: %s", list_id, error
-                )
+                Event.SIGNATURE_NOT_WRITTEN.log(log, list=list_id, reason=error)
                 made, signed = await asyncio.to_thread(self._as_signed, list_id)
             if list_id in self._lives:
                 self.signed[list_id] = signed
@@ -92,13 +91,11 @@ class Publisher:
         view = self._catalogue.get(list_id)
         return view is not None and view.version == version
 
-    def counts(self, list_id: ListId, version: Version) -> str:
-        """The figures of the served version, for the log; "" where another version is served."""
+    def served(self, list_id: ListId, version: Version) -> VersionInfo | None:
+        """The served version of a list, or None where another one is served."""
         view = self._catalogue.get(list_id)
         made = view.live if view is not None else None
-        if made is None or made.version != version:
-            return ""
-        return f": {made.added} added, {made.removed} removed, {made.changed} changed, {made.entries} entries"
+        return made if made is not None and made.version == version else None
 
     def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
         now, latest = self._clock(), self._latest()
@@ -110,7 +107,7 @@ class Publisher:
                 save_roles(connection, list_id, new)
                 if self._high_water.written is not None:
                     note_high_water(connection, str(self._high_water.written))
-            log.debug("signed %s of list %s", ", ".join(role.role for role in new), list_id)
+            Event.LIST_SIGNED.log(log, roles=[role.role for role in new], list=list_id)
         roles += new
         served = self._catalogue.get(list_id)
         self._high_water.show_list(
@@ -148,7 +145,7 @@ class Publisher:
             try:
                 await self.publish(list_id)
             except Exception as error:
-                log.error("list %s could not be signed again: %s", list_id, told(error))
+                Event.LIST_NOT_SIGNED.log(log, list=list_id, reason=told(error))
 
     def forget(self, list_id: ListId) -> None:
         """The list is no longer configured: not signed, not served; the store keeps it."""

@@ -19,6 +19,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import BlocklistError, RefusedError, without_text
+from blocklistd.events import Event
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import Act, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
 from blocklistd.pipeline.receive import Received, Reception, SourcePlan
@@ -64,7 +65,7 @@ class Pipeline:
         self._database = resources.database
         self._verified = resources.verified
         self._clock = resources.clock
-        self._stations = resources.stations
+        self._telemetry = resources.telemetry
         self._releases = releases
         self._reconciling = reconciling
         self._repair = repair
@@ -90,7 +91,7 @@ class Pipeline:
             report, said, validators = None, None, None
             try:
                 await self._repair_what_changed(source_id)
-                with self._verified.sealing(), self._reception.work_folder() as work, self._stations.pulling():
+                with self._verified.sealing(), self._reception.work_folder() as work, self._telemetry.time_pull():
                     received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
                         report, result = await self._take_in(plan, received)
@@ -103,7 +104,7 @@ class Pipeline:
             except BlocklistError as error:
                 result = Result(Outcome.FAILED, str(error))
             except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
-                log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
+                Event.PULL_CRASHED.log(log, source=source_id, error=type(error).__name__, exc_info=without_text(error))
                 result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
             pull = await self._conclude(plan, result, began, report, said, validators, act)
         waiting = {name for name, version in pull.versions.items() if not version}
@@ -194,7 +195,7 @@ class Pipeline:
             left_out = await self._database.reading(lambda connection: withheld.of_pull(connection, plan.id, taking))
             versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:
-            log.error("source %s: the pull could not be recorded: %s", plan.id, error)
+            Event.PULL_NOT_RECORDED.log(log, source=plan.id, reason=error)
             if act is not None and result.outcome is not Outcome.FAILED:
                 raise  # what somebody did is done once its line is written
         pull = Pull(
@@ -208,9 +209,13 @@ class Pipeline:
             said=said,
             withheld=left_out,
         )
-        level = logging.WARNING if pull.outcome is Outcome.FAILED else logging.INFO
-        unproven = "" if plan.proves_origin else f" (verify: {plan.proof})"
-        log.log(level, "source %s%s: %s%s", plan.id, unproven, pull.outcome, f": {pull.reason}" if pull.reason else "")
+        verify = None if plan.proves_origin else plan.proof
+        if pull.outcome is Outcome.FAILED:
+            Event.PULL_FAILED.log(log, source=plan.id, verify=verify, reason=pull.reason or None)
+        else:
+            Event.PULL_ENDED.log(
+                log, source=plan.id, verify=verify, outcome=pull.outcome.value, reason=pull.reason or None
+            )
         self._observe(pull)
         return pull
 

@@ -17,11 +17,13 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import DamagedError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
+from blocklistd.events import Event
 from blocklistd.jobs.sandbox import INTAKE, JobLimits
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import DECOMPRESSED_FACTOR, INTAKE_FILE, MAX_FUTURE
 from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
 from blocklistd.pipeline.resources import Resources
+from blocklistd.sources import reasons
 from blocklistd.sources.intake.check import check
 from blocklistd.sources.intake.entries import Left
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven, unfit
@@ -29,8 +31,6 @@ from blocklistd.sources.intake.job import Earlier, Findings, Order, intake
 from blocklistd.sources.intake.prove import Origin, candidates, prove
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.proofs.proof import Proven, check_time
-from blocklistd.sources.reasons import INTAKE as INTAKE_REASONS
-from blocklistd.sources.reasons import Reasons
 from blocklistd.sources.transports.fetch import fetch
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import asserted, evidence
@@ -98,21 +98,21 @@ def _limits(order: Order) -> JobLimits:
     return replace(INTAKE, file=max(INTAKE_FILE, order.max_bytes * DECOMPRESSED_FACTOR))
 
 
-def _reasons(order: Order, proof: str, folder: Path) -> Reasons:
+def _reasons(order: Order, proof: str, folder: Path) -> reasons.Reasons:
     """The texts that the errors of a job that reads the body can have."""
     ours = (order.format, proof, *map(repr, order.fields.values()))
-    return Reasons((*INTAKE_REASONS, *PROOFS[proof].reasons), ours, folder, REJECTS)
+    return reasons.Reasons((*reasons.INTAKE, *PROOFS[proof].reasons), ours, folder, REJECTS)
 
 
 class Reception:
-    """Runs the first stations for one source at a time."""
+    """Runs the first stages for one source at a time."""
 
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
         self._clock = resources.clock
-        self._stations = resources.stations
+        self._telemetry = resources.telemetry
         self._verified = resources.verified
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
@@ -145,10 +145,10 @@ class Reception:
         return await self._read(plan, state, again, work, may_be_empty)
 
     async def _fetch(self, plan: SourcePlan, validators: Validators, work: Path) -> Fetched | NotModified:
-        with self._stations.timed("fetch", plan.id):
+        with self._telemetry.time_stage("fetch", plan.id):
             body = await fetch(plan.request(validators), work, self._jobs)
         if isinstance(body, Fetched):
-            self._stations.handled("fetched_bytes", plan.id, body.length)
+            self._telemetry.record_amount("fetched_bytes", plan.id, body.length)
         return body
 
     async def _read(
@@ -184,14 +184,14 @@ class Reception:
         try:
             if PROOFS[plan.proof].in_own_process:
                 order = await self._proven(order, origin, self._folder(work))
-            with self._stations.timed("intake", plan.id):
+            with self._telemetry.time_stage("intake", plan.id):
                 findings = await self._found(order, plan.proof)
             # the job has checked it too, but one that was taken over may claim any time
             check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
         except (VerifyError, ParseError):
             await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
             raise
-        self._stations.handled("records", plan.id, findings.records)
+        self._telemetry.record_amount("records", plan.id, findings.records)
         return Received(body, order, findings, state)
 
     async def _proven(self, order: Order, origin: Origin, folder: Path) -> Order:
@@ -219,11 +219,11 @@ class Reception:
 
     @contextmanager
     def _fits(self) -> Iterator[None]:
-        """Counts a job whose answer was refused in the block as dead (Stations.died)."""
+        """Counts a job whose answer was refused in the block as dead (Telemetry.record_job_failure)."""
         try:
             yield
         except JobError as error:
-            self._stations.died(error.cause)
+            self._telemetry.record_job_failure(error.cause)
             raise
 
     @staticmethod
@@ -240,7 +240,7 @@ class Reception:
         path = files.path
         found = asserted.place(files, state.offered)
         if found is None or not self._is_verified(state.body, state.offered):
-            log.warning("source %s: its last body is damaged or gone: all of the next one is read", state.id)
+            Event.SOURCE_BODY_DAMAGED.log(log, source=state.id)
             return None
         return Earlier(
             listed=path(state.body.listed),
@@ -264,7 +264,7 @@ class Reception:
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seals what the body asserts, under a digest of our own, as the source's newest word."""
         findings = received.findings
-        with self._stations.timed("seal", plan.id):
+        with self._telemetry.time_stage("store_entries", plan.id):
             said = await asyncio.to_thread(self._asserted, received)
         before = received.state.report
         report = IntakeReport(
@@ -291,13 +291,13 @@ class Reception:
         """Keeps the body that asserts what was taken over, for the next to be compared with. One that is not kept costs
         time alone: all of the next is read."""
         try:
-            with self._stations.timed("keep", plan.id):
+            with self._telemetry.time_stage("store_body", plan.id):
                 body = await asyncio.to_thread(self._body, received)
                 if body is None:
                     return None
                 await self._database.writing(lambda connection: keep_body(connection, plan.id, body))
         except StoreError as error:
-            log.warning("source %s: its body could not be kept, all of the next one is read: %s", plan.id, error)
+            Event.SOURCE_BODY_NOT_STORED.log(log, source=plan.id, reason=error)
             return None
         for digest in (body.listed, body.notes):
             self._verified.wrote(digest)

@@ -9,7 +9,8 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from blocklistd.errors import told, without_text
-from blocklistd.model import ChangeKind, ListId, Outcome
+from blocklistd.events import Event
+from blocklistd.model import ChangeKind, ListId, Outcome, SourceId
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.release import Releases, Result
 from blocklistd.pipeline.situation import Situation
@@ -32,7 +33,7 @@ class Reconciling:
         await asyncio.gather(*(self._reconcile_and_offer(name) for name in list(self._releases.lists)))
 
     async def _reconcile_and_offer(self, list_id: ListId) -> None:
-        await self._guarded(f"list {list_id}", self._reconcile(list_id))
+        await self._guarded(list_id, None, self._reconcile(list_id))
         await self.offer_all(list_id)
 
     async def _reconcile(self, list_id: ListId) -> None:
@@ -42,7 +43,9 @@ class Reconciling:
             if situation is not None and situation.state.live is not None:
                 result = await self._releases.settle(situation.plan, situation, situation.policy_change())
                 if result.outcome is not Outcome.UNCHANGED:
-                    log.info("list %s: policy change: %s %s", list_id, result.outcome, result.reason or "")
+                    Event.POLICY_APPLIED.log(
+                        log, list=list_id, outcome=result.outcome.value, reason=result.reason or None
+                    )
 
     async def judge_again(self, list_id: ListId) -> None:
         """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
@@ -74,23 +77,24 @@ class Reconciling:
             return Result(Outcome.UNCHANGED)
         return await self._releases.offer(list_id, source.id)
 
-    async def _guarded(self, what: str, work: Coroutine[Any, Any, Result | None]) -> None:
+    async def _guarded(
+        self, list_id: ListId, source: SourceId | None, work: Coroutine[Any, Any, Result | None]
+    ) -> None:
         """Logs an error instead of raising it: the other lists and sources are still settled."""
         try:
             result = await work
         except Exception as error:
-            log.error(
-                "%s: its change could not be settled, the next pull or reload tries again: %s",
-                what,
-                told(error),
-                exc_info=without_text(error),
+            Event.RECONCILE_FAILED.log(
+                log, list=list_id, source=source, reason=told(error), exc_info=without_text(error)
             )
             return
         if result is not None and result.outcome is not Outcome.UNCHANGED:
-            log.info("%s: %s %s", what, result.outcome, result.reason or "")
+            Event.OFFER_ENDED.log(
+                log, list=list_id, source=source, outcome=result.outcome.value, reason=result.reason or None
+            )
 
     async def offer_all(self, list_id: ListId) -> None:
         """Offers the newest entries of all sources to a list. After an approval, what they say beyond the released
         delta is another change."""
         for source in [source for source in self._releases.sources.values() if list_id in source.lists]:
-            await self._guarded(f"source {source.id}", self._offer_current(list_id, source))
+            await self._guarded(list_id, source.id, self._offer_current(list_id, source))

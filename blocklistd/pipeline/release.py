@@ -21,6 +21,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import BlocklistError
+from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
 from blocklistd.pipeline.publish import Publisher
@@ -62,7 +63,7 @@ class Releases:
         self._jobs = resources.jobs
         self._verified = resources.verified
         self._clock = resources.clock
-        self._stations = resources.stations
+        self._telemetry = resources.telemetry
         self._publisher = publisher
         self._zones = zones
         self._render = render
@@ -163,7 +164,7 @@ class Releases:
             hold_all=hold_all,
             compare=bool(situation.cases or situation.refusals),
         )
-        with self._stations.timed("settle", plan.id):
+        with self._telemetry.time_stage("commit", plan.id):
             answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
         await asyncio.to_thread(self._database.keep_head)  # of the line that the job has written
         settled = Settled.from_json(answer)
@@ -182,10 +183,19 @@ class Releases:
                 await self._publish(plan.id, live)
             return
         for figure in ("added", "removed", "changed"):
-            self._stations.handled(figure, plan.id, getattr(settled, figure))
+            self._telemetry.record_amount(figure, plan.id, getattr(settled, figure))
         await self._publish(plan.id, settled.made, new=True)
-        what = self._publisher.counts(plan.id, settled.made)
-        log.info("list %s: version %d is live%s, released by %s", plan.id, settled.made, what, released_by)
+        made = self._publisher.served(plan.id, settled.made)
+        Event.VERSION_LIVE.log(
+            log,
+            list=plan.id,
+            version=settled.made,
+            added=made and made.added,
+            removed=made and made.removed,
+            changed=made and made.changed,
+            entries=made and made.entries,
+            released_by=released_by,
+        )
 
     @asynccontextmanager
     async def settling(self, list_id: ListId) -> AsyncIterator[None]:
@@ -212,8 +222,8 @@ class Releases:
 
         await self._database.writing(record)
         for reason in candidate.reasons:
-            self._stations.guarded(candidate.list, reason.guard)
-        log.warning("list %s: candidate %s is held: %s", candidate.list, candidate.id, _reasons(candidate))
+            self._telemetry.record_guard(candidate.list, reason.guard)
+        Event.CANDIDATE_HELD.log(log, list=candidate.list, candidate=candidate.id, reason=_reasons(candidate))
         return Result(Outcome.HELD, _reasons(candidate), candidate.id)
 
     async def _refused(self, list_id: ListId, change: Change, refused: CandidateId) -> Result:
@@ -239,7 +249,7 @@ class Releases:
         if not is_served:
             await self._publisher.publish(list_id)
         if new or not is_served:
-            self._stations.live(list_id)
+            self._telemetry.record_release(list_id)
             self.in_background(self._render(list_id))
         await self._zones.advance(list_id, version)
 
@@ -254,7 +264,7 @@ class Releases:
             broken.add(live.sha256)
             if plan.id not in self._publisher.damaged:
                 self._publisher.damaged.add(plan.id)
-                log.error("list %s: the file of version %d is missing or damaged", plan.id, live.version)
+                Event.VERSION_DAMAGED.log(log, list=plan.id, version=live.version)
         if broken:
             answer = await self._jobs.run(
                 rebuild, self._store, plan.id, sorted(broken), self._verified.fingerprints, limits=COMMIT
@@ -262,17 +272,13 @@ class Releases:
             self._verified.learn(answer["verified"])
             broken = {digest for digest in broken if not await asyncio.to_thread(self._verified.check, digest)}
             if answer["rebuilt"]:
-                log.warning("list %s: sealed files made again: %s", plan.id, ", ".join(answer["rebuilt"]))
+                Event.VERSION_REPAIRED.log(log, list=plan.id, files=answer["rebuilt"])
             if answer["lost"]:
-                log.error(
-                    "list %s: the deltas of versions %s can't be made again: diffs start at the newest of these now",
-                    plan.id,
-                    ", ".join(map(str, answer["lost"])),
-                )
+                Event.DELTAS_LOST.log(log, list=plan.id, versions=answer["lost"])
         if live is None or live.sha256 not in broken:
             self._publisher.damaged.discard(plan.id)
         else:
-            log.error("list %s: version %d can't be made again yet: pull its sources", plan.id, live.version)
+            Event.VERSION_NOT_REPAIRED.log(log, list=plan.id, version=live.version)
 
     async def serve(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
         """Serves the live version, after a start or a reload. Makes the files in `damaged` again first.

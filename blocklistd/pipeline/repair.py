@@ -17,6 +17,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import BlocklistError, told
+from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Sha256, SourceId
 from blocklistd.pipeline.reconcile import Reconciling
@@ -71,16 +72,16 @@ class Repair:
 
     async def _repair(self, damaged: list[Sha256]) -> list[SourceId]:
         for digest in damaged:
-            log.error("sealed file %s is missing or damaged", digest)
+            Event.FILE_DAMAGED.log(log, file=digest)
         files = self._store.sealed
         anew = await self._database.writing(lambda connection: upkeep.read_sources_anew(connection, files, damaged))
         for source in anew:
-            log.error("source %s: a file of its last body is damaged: its next pull reads all of it", source)
+            Event.SOURCE_FILE_DAMAGED.log(log, source=source)
         for plan in list(self._releases.lists.values()):
             try:
                 await self._repair_list(plan, damaged)
             except BlocklistError as error:
-                log.error("list %s: %s", plan.id, told(error))
+                Event.LIST_NOT_REPAIRED.log(log, list=plan.id, reason=told(error))
         await self._zones.repair(damaged)
         return anew
 

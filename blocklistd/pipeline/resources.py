@@ -9,7 +9,7 @@ from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
-from blocklistd.telemetry import Standing, Stations
+from blocklistd.telemetry import ActiveAlarms, Telemetry
 from blocklistd.times import Clock
 
 
@@ -24,6 +24,6 @@ class Resources:
     jobs: Jobs
     verified: Verified
     clock: Clock
-    stations: Stations
-    alarms: Standing = field(default_factory=Standing)
+    telemetry: Telemetry
+    alarms: ActiveAlarms = field(default_factory=ActiveAlarms)
     high_water: HighWater = field(default_factory=HighWater)

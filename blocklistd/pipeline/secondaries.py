@@ -21,7 +21,7 @@ from blocklistd.serve.dns.query import Seen
 from blocklistd.serve.dns.transfer import counted
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.zones import time_after
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 from blocklistd.times import Clock
 
 _FOLLOWED: Final = timedelta(seconds=POLL_FOLLOWED)
@@ -53,10 +53,10 @@ class Sighting:
 class Secondaries:
     """The secondaries of the zones in `zones`. In memory: empty after a restart."""
 
-    def __init__(self, zones: Zones, clock: Clock, alarms: Standing | None = None) -> None:
+    def __init__(self, zones: Zones, clock: Clock, alarms: ActiveAlarms | None = None) -> None:
         self._zones = zones
         self._clock = clock
-        self._alarms = alarms or Standing()
+        self._alarms = alarms or ActiveAlarms()
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
         """By subscriber and zone (in wire format), then by address."""
 
@@ -101,7 +101,7 @@ class Secondaries:
         asked, view = counted(serial, seen.current), self._zones.get(seen.zone)
         if view is not None and asked > view.serial:
             knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
-            self._alarms.ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)
+            self._alarms.raise_client_ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)
         return asked
 
     def known(self, subscriber: str, zone: str) -> dict[str, Sighting]:

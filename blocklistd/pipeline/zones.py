@@ -19,6 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.errors import DamagedError, StoreError, told
+from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
@@ -45,7 +46,7 @@ class ZonePublisher:
         self._database = resources.database
         self._jobs = resources.jobs
         self._clock = resources.clock
-        self._stations = resources.stations
+        self._telemetry = resources.telemetry
         self._verified = resources.verified
         self._high_water = resources.high_water
         self._zones = zones
@@ -77,7 +78,7 @@ class ZonePublisher:
                 await self._load(plan)
                 await asyncio.to_thread(self._verify, plan, served=False)
             except Exception as error:
-                log.error("zone %s could not be loaded, its files are made again: %s", plan.name, told(error))
+                Event.ZONE_NOT_LOADED.log(log, zone=plan.name, reason=told(error))
                 self.behind.add(plan.name)
                 if self._zones.get(wire_name(plan.name)) is None and not await self._load_last_shown(plan):
                     self.unloaded[plan.name] = told(error)
@@ -104,7 +105,7 @@ class ZonePublisher:
         """Runs the job for one zone, whose lock is held, and serves what it made. Never raises."""
         name = plan.name
         try:
-            with self._stations.timed("zone", name), self._verified.sealing():
+            with self._telemetry.time_stage("zone", name), self._verified.sealing():
                 digests = await self._database.reading(lambda connection: digests_read(connection, plan))
                 order = (self._store, plan, self._clock(), name in self.behind, self._verified.of(digests))
                 answer = await self._jobs.run(advance, *order, limits=COMMIT)
@@ -113,14 +114,14 @@ class ZonePublisher:
                 changed = serial is not None and await self._load(plan)
             if changed:
                 view = self._zones.get(wire_name(name))
-                records = f": {view.records} records" if view is not None else ""
-                log.info("zone %s: serial %d is live%s", name, serial % 2**32, records)
+                records = view.records if view is not None else None
+                Event.ZONE_LIVE.log(log, zone=name, serial=serial % 2**32, records=records)
             if self.damaged.pop(name, None) is not None:
-                log.warning("zone %s: its files were made again", name)
+                Event.ZONE_REPAIRED.log(log, zone=name)
             self.behind.discard(name)
         except Exception as error:  # one zone's trouble keeps no other from its version
             self.behind.add(name)
-            log.error("zone %s keeps its last serial: %s", name, told(error))
+            Event.ZONE_BEHIND.log(log, zone=name, reason=told(error))
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
         """Makes the files of the zones again of which one of these is a part; drops deltas that are lost."""
@@ -143,7 +144,7 @@ class ZonePublisher:
                         await self._load(plan)  # differences may start later now
                     except Exception as error:  # one zone's trouble keeps no other from being repaired
                         self.behind.add(name)
-                        log.error("zone %s keeps its last serial: %s", name, told(error))
+                        Event.ZONE_BEHIND.log(log, zone=name, reason=told(error))
 
     def _verify(self, plan: ZonePlan, *, served: bool) -> None:
         """Verifies the files of the newest serial: with `served` the one that is sent, else all.
@@ -232,7 +233,7 @@ class ZonePublisher:
         """Has the zone's files made again, unless that runs already."""
         self.behind.add(name)
         if name not in self._repairs:
-            log.error("zone %s: %s", name, reason)
+            Event.ZONE_DAMAGED.log(log, zone=name, reason=reason)
             self._repairs[name] = asyncio.create_task(self._make_again(name))
             self._repairs[name].add_done_callback(lambda _: self._repairs.pop(name))
 
@@ -279,7 +280,7 @@ class ZonePublisher:
         except DamagedError as error:
             digest = Sha256(error.digest)
             if await self._database.writing(lambda connection: drop_zone_delta(connection, digest)):  # not just pruned
-                log.error("zone %s: a delta of rules is damaged, secondaries before it get the whole zone", plan.name)
+                Event.ZONE_DELTA_DAMAGED.log(log, zone=plan.name)
             await self._load(plan)  # with another `oldest`
             return
         self._verified.learn(answer["verified"])

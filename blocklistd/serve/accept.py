@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from blocklistd.errors import without_text
+from blocklistd.events import Event
 from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
 from blocklistd.serve.connections import Connections, Holder, address_holder, plain
 
@@ -178,7 +179,9 @@ class Acceptor:
             raise
         except Exception as error:
             accepted.ended()
-            log.error("%s: a connection failed: %s", self._name, type(error).__name__, exc_info=without_text(error))
+            Event.CONNECTION_FAILED.log(
+                log, protocol=self._name, error=type(error).__name__, exc_info=without_text(error)
+            )
 
     def _connected(self, accepted: Accepted, connection: socket.socket, connecting: asyncio.Task[None]) -> None:
         self._connecting.discard(connecting)
@@ -201,17 +204,13 @@ class Acceptor:
 
     def _tell_short(self) -> None:
         if self._short_at is None:
-            log.error(
-                "%s: no descriptors are left for more connections: those that have been idle longest are closed; "
-                "raise LimitNOFILE=, or lower `connections`",
-                self._name,
-            )
+            Event.DESCRIPTORS_EXHAUSTED.log(log, protocol=self._name)
         self._short_at = asyncio.get_running_loop().time()
 
     def _tell_over(self) -> None:
         if self._short_at is not None and asyncio.get_running_loop().time() - self._short_at > SHORTAGE_OVER:
             self._short_at = None
-            log.info("%s: there are descriptors for all connections again", self._name)
+            Event.DESCRIPTORS_AVAILABLE.log(log, protocol=self._name)
 
 
 def _uid(connection: socket.socket) -> int:

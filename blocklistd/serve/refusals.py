@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from blocklistd.events import Event
 from blocklistd.limits import REFUSALS_AT_ONCE, REFUSALS_PERIOD
 
 log: Final = logging.getLogger(__name__)
@@ -37,7 +38,12 @@ class Refusals:
             self._left_out += 1
             return
         self._told[what] = now
-        as_whom = f" as {who}" if who else ""
-        more = f" ({self._left_out} more were refused since the last such line)" if self._left_out else ""
-        self._left_out = 0
-        log.warning("%s: %s%s was refused: %s%s", self._name, address, as_whom, reason, more)
+        suppressed, self._left_out = self._left_out, 0
+        Event.CLIENT_REFUSED.log(
+            log,
+            protocol=self._name,
+            address=address,
+            subscriber=who or None,
+            reason=reason,
+            suppressed=suppressed or None,
+        )

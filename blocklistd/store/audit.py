@@ -21,6 +21,7 @@ import orjson
 from sqlalchemy import Connection, Row, delete, select
 
 from blocklistd.errors import store_errors
+from blocklistd.events import Event
 from blocklistd.model import Act
 from blocklistd.store.schema import audit, meta, written
 
@@ -184,7 +185,7 @@ class HeadFile:
                 newest = head(connection)  # behind the lock: no other can have read a later one and written it
                 kept = self.read() or NONE
                 if not _has(connection, kept):
-                    log.critical("the audit does not continue %s: see `blocklistd audit verify`", self.path)
+                    Event.AUDIT_BROKEN.log(log, file=self.path)
                 elif newest != kept:
                     os.pwrite(descriptor, _written(newest).encode(), 0)
                     os.fsync(descriptor)

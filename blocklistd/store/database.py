@@ -20,11 +20,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from blocklistd.errors import DatabaseDamagedError, FencedError, StoreError
+from blocklistd.events import Event
 from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.store import schema
 from blocklistd.store.audit import AUDITED, HeadFile
 from blocklistd.store.numbers import mark_lost
-from blocklistd.telemetry import UNHEARD, Stations
+from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Database:
         self,
         path: Path,
         epoch: int = 0,
-        stations: Stations = UNHEARD,
+        telemetry: Telemetry = NO_TELEMETRY,
         *,
         keeps_head: bool = True,
         read_only: bool = False,
@@ -54,7 +55,7 @@ class Database:
         self._keeps_head = keeps_head
         self.halted: str | None = None
         """Why this process may write nothing; None unless it is halted."""
-        self._stations = stations
+        self._telemetry = telemetry
 
     def close(self) -> None:
         self.engine.dispose()
@@ -75,7 +76,7 @@ class Database:
             raise StoreError(f"{self.path.parent}: the file system is read-only: mount it read-write, then restart")
         self.require()
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
-            with self._stations.timed("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
+            with self._telemetry.time_stage("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
                 transaction = connection.begin()
             with transaction:
                 self._check_epoch(connection)
@@ -105,7 +106,7 @@ class Database:
             with self.write() as connection:
                 return change(connection)
 
-        with self._stations.timed("database", "write"):
+        with self._telemetry.time_stage("database", "write"):
             return await asyncio.to_thread(run)
 
     def keep_head(self) -> None:
@@ -114,7 +115,7 @@ class Database:
             with self.read() as connection:
                 self.head_file.advance(connection)
         except StoreError as error:  # what was done is done: the next line takes it over
-            log.error("the head of the audit could not be kept: %s", error)
+            Event.AUDIT_HEAD_NOT_WRITTEN.log(log, reason=error)
 
     def damage(self) -> str | None:
         """The first fault that SQLite finds in the file (PRAGMA quick_check), or None. Reads all of the file."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.errors import store_errors
+from blocklistd.events import Event
 from blocklistd.limits import EVIDENCE_BODIES, EVIDENCE_BYTES, EVIDENCE_DAYS
 from blocklistd.model import Fetched, SourceId
 from blocklistd.store.store import Store
@@ -41,7 +42,7 @@ def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bo
     signature = body.signature or b""
     room = bound.max_bytes - body.length - len(signature)
     if room < 0:
-        log.warning("source %s: the refused body has %d bytes and is not kept: see `evidence`", source, body.length)
+        Event.EVIDENCE_NOT_STORED.log(log, source=source, bytes=body.length)
         return None
     with store_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from blocklistd.model import ListId, Version
 from blocklistd.store import audit
 from blocklistd.store.audit import Head
 from blocklistd.store.numbers import Numbers, high_water_path, numbers
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 
 _STOPPED: Final = "Nothing is served and no number is made"
 _UNKNOWN: Final = "N above every version and serial that was ever shown"
@@ -65,9 +65,9 @@ class HighWater:
     another; what is served goes on, and is signed again.
     """
 
-    def __init__(self, path: Path | None = None, alarms: Standing | None = None) -> None:
+    def __init__(self, path: Path | None = None, alarms: ActiveAlarms | None = None) -> None:
         self._path = path
-        self._alarms = alarms or Standing()
+        self._alarms = alarms or ActiveAlarms()
         self._lock = threading.Lock()
         self.marks = Marks()
         self.written: Path | None = None
@@ -91,7 +91,7 @@ class HighWater:
                 aside = self._path.with_name(f"{self._path.name}.damaged")
                 self._path.replace(aside)
                 text = f"{aside} is damaged, and a new high-water file was begun: the highest numbers are not known"
-                self._alarms.stand("high-water", "damaged", text)
+                self._alarms.raise_alarm("high_water", "damaged", text)
             else:
                 self.written, self.missing = (self._path, None) if self.marks.lists else (None, self._path)
 
@@ -103,7 +103,7 @@ class HighWater:
             with store_errors(self._path.parent), tempfile.TemporaryFile(dir=self._path.parent):
                 pass
         except StoreError as error:
-            self._alarms.stand("high-water", "write", f"the high-water file can't be written: {error}")
+            self._alarms.raise_alarm("high_water", "write", f"the high-water file can't be written: {error}")
 
     def show_list(
         self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
@@ -142,11 +142,11 @@ class HighWater:
                 _replace(self._path, body + b"\n")
                 self.written = self._path if marks.lists else None
         except StoreError as error:
-            self._alarms.stand("high-water", "write", f"the high-water file can't be written: {error}")
+            self._alarms.raise_alarm("high_water", "write", f"the high-water file can't be written: {error}")
             if replaces:
                 raise
         else:
-            self._alarms.stand("high-water", "write")
+            self._alarms.clear("high_water", "write")
         self.marks = marks
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select, update
 
 from blocklistd.errors import store_errors
+from blocklistd.events import Event
 from blocklistd.jobs.sandbox import give_way
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK
 from blocklistd.model import ListId, Sha256, SourceId, Version
@@ -90,7 +91,7 @@ def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
         named = named_files(connection, store.sealed)
     removed = store.sealed.sweep(named, young, began)
     if removed:
-        log.info("swept %d files that nothing names any more", removed)
+        Event.FILES_SWEPT.log(log, files=removed)
     return removed
 
 

@@ -99,6 +99,11 @@ class Daemon:
     def log(self) -> str:
         return (self.folder / "daemon.log").read_text(errors="replace")
 
+    def logged(self, text: str) -> int:
+        """The number of messages of the log that contain the text. `log` has it in fields as well."""
+        lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
+        return sum(text in line["message"] for line in lines)
+
     @property
     def root(self) -> Path:
         return self.folder / "root" / "root.json"

@@ -418,6 +418,6 @@ def test_a_body_that_was_damaged_on_the_disk_is_no_base(tmp_path: Path, hotline:
         names = [*NAMES[:700], *NAMES[750:], "third.example"]
         hotline.publish(names)
         assert daemon.pull("hotline")["outcome"] == "published"
-        assert "damaged or gone: all of the next one is read" in daemon.log
+        assert "damaged or missing: the next one is read completely" in daemon.log
         listed = {line.split(b'"')[7].decode() for line in daemon.snapshot("national", token).splitlines()}
         assert listed == set(names)

@@ -54,14 +54,14 @@ def test_a_damaged_page_of_one_table_ends_nothing_that_is_served(tmp_path: Path,
         ready = daemon.ops("/readyz")
         assert ready.status == 200
         assert b"the database is damaged" in ready.body
-        assert 'blocklistd_alarm_standing{alarm="database"} 1.0' in daemon.ops("/metrics").body.decode()
+        assert 'blocklistd_alarms_active{alarm="database"} 1.0' in daemon.ops("/metrics").body.decode()
         assert daemon.process is not None
         assert daemon.process.poll() is None
 
 
 def test_a_database_in_order_is_no_alarm(tmp_path: Path) -> None:
     with Daemon(tmp_path, {}) as daemon:
-        daemon.wait_for(lambda: "blocklistd_alarm_standing" in daemon.ops("/metrics").body.decode())
+        daemon.wait_for(lambda: "blocklistd_alarms_active" in daemon.ops("/metrics").body.decode())
         assert daemon.ask("status").json["alarms"] == []
 
 

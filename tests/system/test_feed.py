@@ -18,7 +18,7 @@ from tests.damage import flip_a_bit
 from tests.system.daemon import Answer, Daemon
 
 NAMES = [f"n{number}.example" for number in range(400)]
-GAUGE = "blocklistd_feed_waiting "
+GAUGE = "blocklistd_feed_long_polls "
 IMMUTABLE = "private, max-age=31536000, immutable"
 
 

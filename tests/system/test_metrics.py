@@ -1,4 +1,4 @@
-"""Each station moves its metrics, and none of them says what an entry is."""
+"""Each stage moves its metrics, and none of them contains anything of an entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scrape(scene: Scene) -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
-def test_every_station_counts(tmp_path: Path) -> None:
+def test_every_stage_counts(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     with scene.daemon as daemon:
         daemon.first_pull("hotline")
@@ -38,51 +38,55 @@ def test_every_station_counts(tmp_path: Path) -> None:
         daemon.snapshot("national", token)
         (tmp_path / "list.ndjson").write_text("<html>")
         assert daemon.pull("hotline")["outcome"] == "failed"
-        daemon.wait_for(lambda: scrape(scene)["blocklistd_loop_lag_seconds_count"] > 0)
+        daemon.wait_for(lambda: scrape(scene)["blocklistd_event_loop_lag_seconds_count"] > 0)
         found = scrape(scene)
 
-    def took(station: str, subject: str) -> float:
-        return found[f'blocklistd_station_seconds_count{{station="{station}",subject="{subject}"}}']
+    def runs(stage: str, subject: str) -> float:
+        return found[f'blocklistd_stage_seconds_count{{stage="{stage}",subject="{subject}"}}']
 
-    assert took("fetch", "hotline") == 3
-    assert took("intake", "hotline") == 3
-    assert found['blocklistd_station_failures_total{station="intake",subject="hotline"}'] == 1
-    assert took("seal", "hotline") == took("settle", "national") == 2
-    assert took("sign", "national") >= 2
-    assert took("zone", ZONE) >= 2
-    assert took("database", "write") > 0
-    assert took("database", "wait") > took("database", "write"), "signatures are written as well"
-    assert found['blocklistd_publish_seconds_count{list="national"}'] == 2
+    assert runs("fetch", "hotline") == 3
+    assert runs("intake", "hotline") == 3
+    assert found['blocklistd_stage_failures_total{stage="intake",subject="hotline"}'] == 1
+    assert runs("store_entries", "hotline") == runs("commit", "national") == 2
+    assert runs("sign", "national") >= 2
+    assert runs("zone", ZONE) >= 2
+    assert runs("database", "write") > 0
+    assert runs("database", "wait") > runs("database", "write"), "signatures are written as well"
+    assert found['blocklistd_pull_to_live_seconds_count{list="national"}'] == 2
     for job in ("intake", "settle", "advance"):
         assert found[f'blocklistd_job_seconds_count{{job="{job}"}}'] >= 2
         assert found[f'blocklistd_job_peak_memory_bytes{{job="{job}"}}'] > 2**20
-    assert found['blocklistd_job_deaths_total{cause="killed"}'] == 0
-    assert 0.5 < found['blocklistd_list_signatures_left_ratio{list="national"}'] <= 1
-    assert found['blocklistd_list_signatures_expire_timestamp_seconds{list="national"}'] > time.time()
-    assert 0 < found["blocklistd_state_free_bytes"] <= found["blocklistd_state_size_bytes"]
+    assert found['blocklistd_job_failures_total{cause="killed"}'] == 0
+    assert 0.5 < found['blocklistd_list_signature_remaining_ratio{list="national"}'] <= 1
+    assert found['blocklistd_list_signature_expires_timestamp_seconds{list="national"}'] > time.time()
+    assert 0 < found["blocklistd_state_dir_free_bytes"] <= found["blocklistd_state_dir_size_bytes"]
     assert found[f'blocklistd_zone_secondary_lag_seconds{{zone="{ZONE}"}}'] == 0
-    assert found['blocklistd_fetched_bytes_total{source="hotline"}'] > 0
-    assert found['blocklistd_records_total{source="hotline"}'] == 3
-    assert found['blocklistd_list_added_total{list="national"}'] == 2
-    assert found['blocklistd_list_removed_total{list="national"}'] == 0
-    assert found['blocklistd_list_changed_total{list="national"}'] == 0
-    assert (found["blocklistd_jobs_running"], found["blocklistd_jobs_waiting"]) == (0, 0)
-    assert found["blocklistd_loop_lag_max_seconds"] >= 0
+    assert found['blocklistd_source_fetched_bytes_total{source="hotline"}'] > 0
+    assert found['blocklistd_source_records_total{source="hotline"}'] == 3
+    assert found['blocklistd_list_entries_added_total{list="national"}'] == 2
+    assert found['blocklistd_list_entries_removed_total{list="national"}'] == 0
+    assert found['blocklistd_list_entries_changed_total{list="national"}'] == 0
+    assert (found["blocklistd_jobs_running"], found["blocklistd_jobs_queued"]) == (0, 0)
+    assert found["blocklistd_event_loop_lag_max_seconds"] >= 0
     assert found['blocklistd_feed_requests_total{code="304",resource="status"}'] == 1
     assert found['blocklistd_feed_requests_total{code="401",resource="status"}'] == 1
     assert found['blocklistd_feed_requests_total{code="200",resource="targets"}'] == 1
     assert found['blocklistd_feed_request_seconds_count{resource="status"}'] == 4
     assert found["blocklistd_feed_sent_bytes_total"] > 0
-    assert found["blocklistd_feed_waiting"] == 0
+    assert found["blocklistd_feed_long_polls"] == 0
     assert found["blocklistd_feed_connections"] >= 0
-    assert found['blocklistd_dns_transfers_total{kind="AXFR"}'] == 1
-    assert found['blocklistd_dns_transfers_total{kind="IXFR"}'] == 1
-    assert found["blocklistd_dns_transferred_bytes_total"] > 0
-    assert found['blocklistd_dns_transferring{kind="AXFR"}'] == found['blocklistd_dns_transferring{kind="IXFR"}'] == 0
-    assert found['blocklistd_dns_transfer_seconds_count{kind="AXFR"}'] == 1
-    assert found['blocklistd_dns_transfer_seconds_count{kind="IXFR"}'] == 1
-    assert found['blocklistd_dns_answers_total{asked="SOA",rcode="5",transport="udp"}'] == 1
-    assert found['blocklistd_dns_answers_total{asked="SOA",rcode="16",transport="udp"}'] == 1
+    assert found['blocklistd_dns_transfers_total{type="AXFR"}'] == 1
+    assert found['blocklistd_dns_transfers_total{type="IXFR"}'] == 1
+    assert found["blocklistd_dns_transfer_bytes_total"] > 0
+    assert (
+        found['blocklistd_dns_transfers_in_progress{type="AXFR"}']
+        == found['blocklistd_dns_transfers_in_progress{type="IXFR"}']
+        == 0
+    )
+    assert found['blocklistd_dns_transfer_seconds_count{type="AXFR"}'] == 1
+    assert found['blocklistd_dns_transfer_seconds_count{type="IXFR"}'] == 1
+    assert found['blocklistd_dns_responses_total{rcode="5",transport="udp",type="SOA"}'] == 1
+    assert found['blocklistd_dns_responses_total{rcode="16",transport="udp",type="SOA"}'] == 1
     assert found['blocklistd_dns_notifies_total{state="sent"}'] >= 1
     assert found[f'blocklistd_zone_behind{{zone="{ZONE}"}}'] == 0
     assert found["process_resident_memory_bytes"] > 0
@@ -101,22 +105,24 @@ def test_what_is_under_way_and_what_is_held(tmp_path: Path) -> None:
             target=daemon.get, args=("/v1/lists/national?wait=30", token), kwargs={"If_None_Match": etag}
         )
         poll.start()
-        daemon.wait_for(lambda: scrape(scene)["blocklistd_feed_waiting"] == 1)
+        daemon.wait_for(lambda: scrape(scene)["blocklistd_feed_long_polls"] == 1)
         assert scrape(scene)["blocklistd_feed_connections"] >= 1
         scene.write(*(f"n{number}.example" for number in range(10)))
         assert daemon.pull("hotline")["outcome"] == "held"
         found = scrape(scene)
-        assert found['blocklistd_held_total{guard="max_added",list="national"}'] == 1
+        assert found['blocklistd_guard_trips_total{guard="max_added",list="national"}'] == 1
         assert found['blocklistd_pulls_total{outcome="held",source="hotline"}'] == 1
-        assert found['blocklistd_publish_seconds_count{list="national"}'] == 1
+        assert found['blocklistd_pull_to_live_seconds_count{list="national"}'] == 1
         daemon.approve(daemon.ask("candidate list").json[0]["id"])
         poll.join(60)
         assert not poll.is_alive()
         found = scrape(scene)
         assert found['blocklistd_list_version{list="national"}'] == 2
-        assert found['blocklistd_publish_seconds_count{list="national"}'] == 1, "a person's time is not the pipeline's"
+        assert found['blocklistd_pull_to_live_seconds_count{list="national"}'] == 1, (
+            "a person's time is not the pipeline's"
+        )
         assert found['blocklistd_feed_requests_total{code="200",resource="wait"}'] == 1
-        assert found["blocklistd_feed_waiting"] == 0
+        assert found["blocklistd_feed_long_polls"] == 0
 
 
 def test_what_is_no_longer_configured_raises_no_alarm(tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
 def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> None:
     two.first_pull("first")
     assert two.ask("status").json["sources"]["first"]["verify"] == "none"
-    assert "source first: verify: none: what it says is taken without a proof of its origin" in two.log
+    assert "source first: verify: none: its list is accepted without a proof of its origin" in two.log
     assert "source first (verify: none): " in two.log
     before = two.log.count("without a proof")
     reload(two)
@@ -352,7 +352,7 @@ def test_what_a_list_withholds_is_said_wherever_somebody_looks(tmp_path: Path) -
         assert daemon.ask("status").json["lists"]["national"]["withheld"] == left_out
         assert daemon.ask("source show", source="names").json["lists"] == {"national": {"withheld": left_out}}
         metrics = daemon.ops("/metrics").body.decode()
-        assert 'blocklistd_list_withheld{list="national",rule="public_suffix"} 3.0' in metrics
+        assert 'blocklistd_list_entries_withheld{list="national",rule="public_suffix"} 3.0' in metrics
         for command in (("source", "pull", "names"), ("source", "show", "names"), ("status",)):
             said = daemon.cli(*command, "-c", str(daemon.path)).stdout.decode()
             assert "3 (public_suffix 3)" in said, command
@@ -736,7 +736,7 @@ def test_what_is_wrong_and_drains_no_node_stands_in_the_body_and_in_status(tmp_p
         ready = daemon.ops("/readyz")
         assert (ready.status, ready.body.decode().splitlines()) == (200, ["ready", text])
         metrics = daemon.ops("/metrics").body.decode()
-        assert 'blocklistd_alarm_standing{alarm="source"} 1.0' in metrics
+        assert 'blocklistd_alarms_active{alarm="source_overdue"} 1.0' in metrics
         assert "blocklistd_ready 1.0" in metrics
 
 

@@ -157,7 +157,7 @@ def test_a_certificate_that_has_expired_is_said(tmp_path: Path) -> None:
         daemon.wait_for(lambda: "feed.tls.cert expire" in daemon.log)
         make_certificate(tmp_path, "feed")
         reload(daemon)
-        assert daemon.log.count("feed.tls.cert expire") == 1
+        assert daemon.logged("feed.tls.cert expire") == 1
 
 
 def test_a_feed_without_a_usable_certificate_is_an_alarm_and_all_else_is_served(tmp_path: Path) -> None:

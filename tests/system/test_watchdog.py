@@ -69,7 +69,7 @@ def test_a_loop_that_hangs_gives_no_sign_of_life(tmp_path: Path) -> None:
                 systemd.recv(4096)
             systemd.settimeout(30)
         until(systemd, b"WATCHDOG=1")
-        found = re.search(rb"^blocklistd_loop_lag_max_seconds (\S+)", daemon.ops("/metrics").body, re.M)
+        found = re.search(rb"^blocklistd_event_loop_lag_max_seconds (\S+)", daemon.ops("/metrics").body, re.M)
         assert found is not None
         assert float(found[1]) > 3 * INTERVAL
 

@@ -1,4 +1,4 @@
-"""The alarm rules name metrics that there are, and fire when they shall (promtool)."""
+"""The alert rules name existing metrics, and fire when they should (promtool)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import yaml
+from prometheus_client import generate_latest
 
+from blocklistd.ops.metric_table import MetricName
 from tests.peers import peer
 from tests.unit.test_ops_collectors import scraped
 
@@ -16,7 +18,7 @@ RULES = Path(__file__).parents[2] / "config" / "prometheus" / "blocklistd.rules.
 
 
 def known(folder: Path) -> set[str]:
-    """Every name that a scrape can have."""
+    """Every series name that a scrape can have."""
     found = set()
     for family in scraped(folder).collect():
         if family.type == "histogram":
@@ -25,13 +27,24 @@ def known(folder: Path) -> set[str]:
     return found
 
 
-def test_the_rules_name_metrics_that_there_are(tmp_path: Path) -> None:
+def test_a_scrape_has_exactly_the_metrics_of_the_table(tmp_path: Path) -> None:
+    found = {}
+    for family in scraped(tmp_path).collect():
+        if family.name.startswith("blocklistd_"):
+            found[family.name] = (family.type, family.documentation)
+            expected = next(metric for metric in MetricName if metric.base == family.name)
+            for sample in family.samples:
+                assert sample.labels.keys() - {"le"} == set(expected.labels), sample.name
+    assert found == {metric.base: (metric.kind, metric.meaning) for metric in MetricName}
+
+
+def test_the_rules_name_existing_metrics(tmp_path: Path) -> None:
     named = set(re.findall(r"\bblocklistd_[a-z_]+", RULES.read_text()))
     assert len(named) > 10
     assert named <= known(tmp_path)
 
 
-def test_each_alarm_says_how_bad_it_is_and_what_to_do() -> None:
+def test_each_alert_has_a_severity_and_a_runbook() -> None:
     for alarm in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:
         assert re.fullmatch("[1-9][0-9]*m", alarm["for"]), alarm["alert"]
         assert alarm["labels"]["severity"] in ("page", "ticket")
@@ -39,7 +52,14 @@ def test_each_alarm_says_how_bad_it_is_and_what_to_do() -> None:
         assert re.search(rf"{alarm['alert']}\b", (Path(__file__).with_name("alarms.test.yml")).read_text())
 
 
-def test_prometheus_takes_the_scrape_configuration() -> None:
+def test_names_and_help_texts_follow_prometheus_rules(tmp_path: Path) -> None:
+    promtool = peer("promtool", "prometheus")
+    text = generate_latest(scraped(tmp_path)).decode()
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_prometheus_accepts_the_scrape_configuration() -> None:
     promtool = peer("promtool", "prometheus")
     done = subprocess.run(
         [promtool, "check", "config", str(RULES.with_name("prometheus.yml"))],
@@ -50,7 +70,7 @@ def test_prometheus_takes_the_scrape_configuration() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_each_alarm_fires_when_it_shall_and_none_in_good_times(tmp_path: Path) -> None:
+def test_each_alert_fires_on_its_fault_and_none_without(tmp_path: Path) -> None:
     promtool = peer("promtool", "prometheus")
     shutil.copy(RULES, tmp_path)
     shutil.copy(Path(__file__).with_name("alarms.test.yml"), tmp_path)

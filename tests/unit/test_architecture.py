@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "blocklistd"
 
 # A part may import what stands above it, and itself.
 LAYERS: list[set[str]] = [
-    {"model", "errors", "limits", "telemetry", "times", "__init__"},
+    {"model", "errors", "events", "limits", "log_event", "telemetry", "times", "__init__"},
     {"lines", "kinds"},
     {"compose", "rpz", "outputs"},
     {"jobs"},

@@ -17,7 +17,7 @@ from blocklistd.model import IntakeReport, Outcome, SourceId
 from blocklistd.ops.duties import Duties
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.store.pulls import record_pull, take_over
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 from tests.unit.configuring import RIGHT, read
 from tests.versions_of import NOW, Versions, report
 
@@ -46,14 +46,14 @@ class Scene:
         self.config = read(folder, RIGHT)
         self.max_age = self.config.sources[HOTLINE].max_age
         self.now = NOW
-        self.standing = Standing()
+        self.active = ActiveAlarms()
         self.scheduler = Recorded()
 
         def clock() -> datetime:
             return self.now
 
         store = self.versions.store
-        found = SimpleNamespace(clock=clock, alarms=self.standing, database=self.versions.database, store=store)
+        found = SimpleNamespace(clock=clock, alarms=self.active, database=self.versions.database, store=store)
         resources: Any = found
         checked: Any = clock
         checked.wrong = None
@@ -62,7 +62,7 @@ class Scene:
         nobody.sign = nobody.catch_up = print
         self.alarms = Alarms(resources, trust, checked, lambda: self.config)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, nobody, nobody, self.alarms, Duties(self.standing), lambda: self.config
+            resources, self.scheduler, nobody, nobody, self.alarms, Duties(self.active), lambda: self.config
         )
 
     def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:
@@ -74,7 +74,7 @@ class Scene:
 
     async def look(self) -> list[str]:
         await self.housekeeping.look_for_alarms()
-        return self.standing.texts()
+        return self.active.texts()
 
 
 @pytest.fixture
@@ -129,4 +129,4 @@ async def test_a_pull_that_failed_is_tried_again_at_a_start(
     assert scene.scheduler.pulls == {"pull hotline-a": last}
     await scene.housekeeping.schedule()
     assert scene.scheduler.pulls == {"pull hotline-a": NOW}, "a reload leaves it its time"
-    assert scene.standing.texts() == []
+    assert scene.active.texts() == []

@@ -206,7 +206,7 @@ async def test_what_a_job_took_is_counted(jobs: Jobs, counted: Metrics) -> None:
 async def test_an_errors_kind_that_the_product_knows_is_no_death(jobs: Jobs, counted: Metrics) -> None:
     with pytest.raises(VerifyError):
         await jobs.run(refuse, limits=ROOMY)
-    assert not counted.registry.get_sample_value("blocklistd_job_deaths_total", {"cause": "failed"})
+    assert not counted.registry.get_sample_value("blocklistd_job_failures_total", {"cause": "failed"})
 
 
 async def test_the_products_own_errors_keep_their_kind_and_text(jobs: Jobs) -> None:
@@ -250,7 +250,7 @@ async def test_what_a_job_does_to_itself(
     with pytest.raises(JobError, match=says):
         await jobs.run(work, *arguments, limits=limits)  # type: ignore[arg-type]
     deaths = {
-        name: counted.registry.get_sample_value("blocklistd_job_deaths_total", {"cause": name}) for name in CAUSES
+        name: counted.registry.get_sample_value("blocklistd_job_failures_total", {"cause": name}) for name in CAUSES
     }
     assert [name for name, count in deaths.items() if count and re.fullmatch(cause, name)], deaths
     assert sum(count or 0 for count in deaths.values()) == 1

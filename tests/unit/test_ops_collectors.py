@@ -1,4 +1,4 @@
-"""State, as a scrape finds it."""
+"""The metrics that collectors read at a scrape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from blocklistd.serve.dns.zones import Zones
 from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import record_pull
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 from tests.unit.configuring import RIGHT, read
 from tests.versions_of import LIST, NOW, Versions
 
@@ -38,7 +38,7 @@ zones:
 
 
 class State:
-    """All that a scrape reads, little of it real."""
+    """Everything that a scrape reads, most of it simulated."""
 
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "state"
@@ -47,7 +47,7 @@ class State:
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
         self.zones = Zones()
         self.missing: list[str] = []
-        self.alarms = Standing()
+        self.alarms = ActiveAlarms()
         self.config = read(folder, RIGHT + ZONES)
         self.registry = Metrics().registry
 
@@ -109,17 +109,17 @@ def test_lists_and_their_signatures(state: State) -> None:
     assert (state("list_version", list=LIST), state("list_entries", list=LIST)) == (1, 2)
     assert state("list_published_timestamp_seconds", list=LIST) == NOW.timestamp()
     assert state("list_expires_timestamp_seconds", list=LIST) == (NOW + 14 * DAY).timestamp()
-    assert state("list_signatures_expire_timestamp_seconds", list=LIST) == (NOW + DAY).timestamp()
-    assert state("list_signatures_left_ratio", list=LIST) == 0.5
+    assert state("list_signature_expires_timestamp_seconds", list=LIST) == (NOW + DAY).timestamp()
+    assert state("list_signature_remaining_ratio", list=LIST) == 0.5
     assert state("root_expires_timestamp_seconds") == (NOW + 365 * DAY).timestamp()
     state.catalogue.withdraw(LIST)
     assert state("list_version", list=LIST) is None
 
 
-def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
+def test_sources_as_the_database_has_them(state: State) -> None:
     def pulled(outcome: Outcome, age: timedelta) -> tuple[float | None, float | None]:
         state.pulled(name, outcome, age)
-        return state("source_accepted_timestamp_seconds", source=name), state("source_overdue", source=name)
+        return state("source_last_accepted_timestamp_seconds", source=name), state("source_overdue", source=name)
 
     name = SourceId("hotline-a")
     max_age = state.config.sources[name].max_age
@@ -136,10 +136,10 @@ def test_sources_by_what_the_store_knows_of_them(state: State) -> None:
     assert state("source_overdue", source=name) is None
 
 
-def test_what_a_list_leaves_out_by_rule(state: State) -> None:
-    assert state("list_withheld", list=LIST, rule="public_suffix") is None
+def test_entries_that_a_list_withholds_by_rule(state: State) -> None:
+    assert state("list_entries_withheld", list=LIST, rule="public_suffix") is None
     state.versions.publish(state.versions.seal(["test", "invalid", "ok.example"]))
-    assert state("list_withheld", list=LIST, rule="public_suffix") == 2
+    assert state("list_entries_withheld", list=LIST, rule="public_suffix") == 2
 
 
 def test_a_zone_that_never_had_a_serial_is_behind(state: State) -> None:
@@ -151,23 +151,23 @@ def test_a_zone_that_never_had_a_serial_is_behind(state: State) -> None:
 
 
 def test_the_process(state: State) -> None:
-    assert (state("jobs_running"), state("jobs_waiting"), state("feed_connections")) == (2, 3, 7)
-    assert (state("feed_waiting"), state("ready")) == (0, 1)
-    assert 0 < (state("state_free_bytes") or 0) <= (state("state_size_bytes") or 0)
+    assert (state("jobs_running"), state("jobs_queued"), state("feed_connections")) == (2, 3, 7)
+    assert (state("feed_long_polls"), state("ready")) == (0, 1)
+    assert 0 < (state("state_dir_free_bytes") or 0) <= (state("state_dir_size_bytes") or 0)
     state.missing.append("list national has no version that can be served")
     assert state("ready") == 0
 
 
-def test_alarms_that_stand(state: State, caplog: pytest.LogCaptureFixture) -> None:
-    assert state("alarm_standing", alarm="source") == 0
+def test_active_alarms(state: State, caplog: pytest.LogCaptureFixture) -> None:
+    assert state("alarms_active", alarm="source_overdue") == 0
     for name in ("one", "two"):
-        state.alarms.stand("source", name, f"source {name} is overdue")
-        state.alarms.stand("source", name, f"source {name} is overdue")
-    assert state("alarm_standing", alarm="source") == 2
+        state.alarms.raise_alarm("source_overdue", name, f"source {name} is overdue")
+        state.alarms.raise_alarm("source_overdue", name, f"source {name} is overdue")
+    assert state("alarms_active", alarm="source_overdue") == 2
     assert state.alarms.texts() == ["source one is overdue", "source two is overdue"]
     assert caplog.text.count("source one is overdue") == 1, "once until it is over"
-    state.alarms.stand("source", "one")
-    assert state("alarm_standing", alarm="source") == 1
+    state.alarms.clear("source_overdue", "one")
+    assert state("alarms_active", alarm="source_overdue") == 1
 
 
 def test_a_source_becomes_overdue_while_the_database_can_not_be_read(
@@ -181,4 +181,4 @@ def test_a_source_becomes_overdue_while_the_database_can_not_be_read(
     state.versions.database.path.mkdir()
     state.now += state.config.sources[name].max_age + timedelta(seconds=1)
     assert state("source_overdue", source=name) == 1
-    assert "the metrics of the database are old" in caplog.text
+    assert "the metrics from the database keep their last values" in caplog.text

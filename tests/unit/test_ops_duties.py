@@ -1,4 +1,4 @@
-"""What fails of what is done by itself is an alarm, ends nothing, and is tried again."""
+"""A recurring task that fails raises an alarm, stops no other, and is tried again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from blocklistd.errors import StoreError
 from blocklistd.ops.duties import LONGEST_PAUSE, Duties
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 
 
 class Work:
@@ -22,8 +22,8 @@ class Work:
             raise self.error
 
 
-async def test_what_fails_is_an_alarm_until_it_is_done(caplog: pytest.LogCaptureFixture) -> None:
-    alarms, work = Standing(), Work(StoreError("the disk is full"))
+async def test_a_failed_task_is_an_alarm_until_it_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    alarms, work = ActiveAlarms(), Work(StoreError("the disk is full"))
     duties = Duties(alarms)
     for _ in range(3):
         await duties.do("sweep", work)
@@ -37,9 +37,9 @@ async def test_what_fails_is_an_alarm_until_it_is_done(caplog: pytest.LogCapture
     assert work.calls == calls, "it is done"
 
 
-async def test_what_failed_is_tried_again_less_and_less_often() -> None:
+async def test_a_failed_task_is_tried_again_with_growing_pauses() -> None:
     work = Work(StoreError("the disk is full"))
-    duties = Duties(Standing())
+    duties = Duties(ActiveAlarms())
     await duties.do("scrub", work)
     turns = []
     for turn in range(1, 400):
@@ -57,8 +57,8 @@ async def test_what_failed_is_tried_again_less_and_less_often() -> None:
     assert work.calls == calls
 
 
-async def test_an_unexpected_error_is_told_without_what_it_worked_on(caplog: pytest.LogCaptureFixture) -> None:
-    alarms = Standing()
+async def test_an_unexpected_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = ActiveAlarms()
     await Duties(alarms).do("scrub", Work(ValueError("https://listed.example/")))
     assert alarms.texts() == ["scrub: ValueError: it is tried again"]
     assert "Traceback" in caplog.text

@@ -1,4 +1,4 @@
-"""What the log looks like, and that it tells no more than it should."""
+"""The formats of the log, and that an error's text is not in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from blocklistd.events import Event
 from blocklistd.ops.logs import JsonLines, formatter
 from blocklistd.ops.loop import unheard
 
@@ -28,6 +29,29 @@ def test_a_line_is_an_object_whatever_the_message_holds() -> None:
         assert json.loads(line)["level"] == "warning"
 
 
+def test_an_event_has_its_name_and_its_fields_as_keys(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("blocklistd.x")
+    Event.DELTAS_LOST.log(log, list="national", versions=[2, 3])
+    Event.CLIENT_REFUSED.log(
+        log, protocol="feed", address="192.0.2.1", subscriber=None, reason=Path("caf\udce9"), suppressed=3
+    )
+    lost, refused = (json.loads(JsonLines().format(found)) for found in caplog.records)
+    assert [*lost] == ["time", "level", "logger", "event", "message", "list", "versions"]
+    assert (lost["event"], lost["level"], lost["list"], lost["versions"]) == (
+        "deltas_lost",
+        "error",
+        "national",
+        [2, 3],
+    )
+    assert "subscriber" not in refused
+    assert (refused["suppressed"], refused["reason"]) == (3, "caf\\udce9")
+    assert refused["message"] == (
+        "feed: 192.0.2.1 was refused: caf\\udce9 (3 more were refused since the last such line)"
+    )
+    with_error = logging.LogRecord("blocklistd.x", logging.ERROR, "x.py", 1, "text", (), None)
+    assert "event" not in json.loads(JsonLines().format(with_error)), "a library's record has none"
+
+
 def test_auto_is_the_journal_only_where_the_stream_is_the_journals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +63,7 @@ def test_auto_is_the_journal_only_where_the_stream_is_the_journals(
         assert json.loads(formatter("auto", stream).format(record("text")))["message"] == "text"
 
 
-async def test_an_error_that_nobody_waits_for_is_told_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_that_no_task_waits_for_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(unheard)
 

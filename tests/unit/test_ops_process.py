@@ -27,7 +27,7 @@ async def test_a_scrape_does_not_hold_the_loop() -> None:
     metrics.registry.register(Probe())
     threads.clear()
     text = await metrics.text()
-    assert b"blocklistd_loop_lag_seconds_count" in text
+    assert b"blocklistd_event_loop_lag_seconds_count" in text
     assert b"_created" not in text
     assert threads
     assert threading.current_thread() not in threads

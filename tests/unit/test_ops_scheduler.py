@@ -1,4 +1,4 @@
-"""What happens by itself goes on happening, whatever is done to the clock."""
+"""Scheduled tasks run at their times, also after the clock was set."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def due(trigger: BaseTrigger, last: datetime | None) -> timedelta:
 
 
 @pytest.mark.parametrize("trigger", [interval_of(timedelta(minutes=30)), cron_of("0 * * * *")], ids=["every", "cron"])
-def test_what_never_ran_or_was_missed_runs_at_once(trigger: BaseTrigger) -> None:
+def test_a_task_that_never_ran_or_was_missed_runs_at_once(trigger: BaseTrigger) -> None:
     assert due(trigger, None) == timedelta()
     assert due(trigger, NOW - timedelta(hours=3)) == timedelta()
     assert due(trigger, NOW - timedelta(days=3650)) == timedelta()
 
 
-def test_what_is_not_due_yet_waits_for_its_time_and_a_little_more() -> None:
+def test_a_task_that_is_not_due_waits_for_its_time_and_the_jitter() -> None:
     jitter = timedelta(seconds=60)
     half_an_hour = interval_of(timedelta(minutes=30))
     assert timedelta(minutes=20) <= due(half_an_hour, NOW - timedelta(minutes=10)) <= timedelta(minutes=20) + jitter
@@ -97,7 +97,7 @@ def test_a_last_pull_in_the_future_delays_by_one_turn_at_most(trigger: BaseTrigg
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Libraries are heard as in the daemon."""
+    """Libraries have the daemon's log levels."""
     for name, level in logs.LIBRARIES.items():
         caplog.set_level(level, name)
     caplog.handler.setLevel(logging.NOTSET)
@@ -119,16 +119,16 @@ async def until_it_ended(work: Callable[[], Awaitable[None]], began: asyncio.Eve
     scheduler.stop()
 
 
-async def test_what_fails_is_told_without_what_it_worked_on(quiet: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_task_is_logged_without_its_error_s_text(quiet: pytest.LogCaptureFixture) -> None:
     async def work() -> None:
         raise ValueError("https://listed.example/")
 
     await until_it_ended(work)
-    assert "scheduled work failed: pull a: ValueError" in quiet.text
+    assert "scheduled task failed: pull a: ValueError" in quiet.text
     assert "listed" not in quiet.text
 
 
-async def test_a_stop_in_the_middle_of_work_is_no_failure(quiet: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_a_stop_cancels_has_not_failed(quiet: pytest.LogCaptureFixture) -> None:
     began = asyncio.Event()
 
     async def work() -> None:
@@ -139,7 +139,7 @@ async def test_a_stop_in_the_middle_of_work_is_no_failure(quiet: pytest.LogCaptu
     assert quiet.text == ""
 
 
-async def test_a_reload_puts_nothing_off() -> None:
+async def test_a_reload_postpones_no_task() -> None:
     scheduler = Scheduler()
     scheduler.start()
     scheduler.every("scrub", timedelta(days=1), nothing)

@@ -20,7 +20,7 @@ from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.signing.keys import Trust
 from blocklistd.signing.roles import Lives
 from blocklistd.store.metadata import SignedRole
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import Telemetry
 from tests.versions_of import LIST, NOW, Versions
 
 
@@ -37,7 +37,7 @@ class SlowPublisher(Publisher):
 async def test_a_list_that_is_forgotten_meanwhile_is_not_served(tmp_path: Path) -> None:
     versions, catalogue = Versions(tmp_path), Catalogue()
     trust = cast(Trust, cast(Any, SimpleNamespace()))
-    publisher = SlowPublisher(versions.database, catalogue, trust, lambda: NOW, Stations())
+    publisher = SlowPublisher(versions.database, catalogue, trust, lambda: NOW, Telemetry())
     publisher.configure(LIST, timedelta(days=14), timedelta(days=1))
     publishing = asyncio.ensure_future(publisher.publish(LIST))
     await asyncio.sleep(0)
@@ -57,7 +57,7 @@ async def test_what_is_signed_is_served_where_a_signature_cant_be_written(
     trust = cast(Trust, cast(Any, SimpleNamespace(online=CryptoSigner.generate_ed25519(), roots={1: b"{}"})))
 
     def publisher(catalogue: Catalogue) -> Publisher:
-        made = Publisher(versions.database, catalogue, trust, lambda: now, Stations())
+        made = Publisher(versions.database, catalogue, trust, lambda: now, Telemetry())
         made.configure(LIST, timedelta(days=14), timedelta(days=1))
         return made
 

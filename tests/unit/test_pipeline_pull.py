@@ -1,4 +1,4 @@
-"""The pipeline between its stations: what one settling does to another that runs at the same time."""
+"""The pipeline between its stages: what one settling does to another that runs at the same time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.model import Act, ListId, Outcome, Sha256, SourceId, Validators, Version
+from blocklistd.model import Act, ListId, Outcome, Sha256, SourceId, Validators, Version, VersionInfo
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
@@ -27,7 +27,7 @@ from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates
 from blocklistd.store.pulls import take_over
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import Telemetry
 from tests.versions_of import LIST, NOW, Versions, report
 
 
@@ -48,8 +48,8 @@ class NoPublisher(Publisher):
     def serves(self, list_id: ListId, version: Version) -> bool:
         return True
 
-    def counts(self, list_id: ListId, version: Version) -> str:
-        return ""
+    def served(self, list_id: ListId, version: Version) -> VersionInfo | None:
+        return None
 
 
 class NoZones(ZonePublisher):
@@ -80,7 +80,7 @@ async def render_nothing(list_id: ListId) -> None:
 
 def resources_of(versions: Versions, jobs: Jobs | None = None) -> Resources:
     store, database, verified = versions.store, versions.database, versions.verified
-    return Resources(store, database, jobs or InlineJobs(), verified, lambda: NOW, Stations())
+    return Resources(store, database, jobs or InlineJobs(), verified, lambda: NOW, Telemetry())
 
 
 def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:

@@ -33,7 +33,7 @@ from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.store.ixfr import ixfr_path
 from blocklistd.store.verified import Verified
 from blocklistd.store.zones import ZonePlan, ZoneSerial, newest_serial
-from blocklistd.telemetry import Stations
+from blocklistd.telemetry import Telemetry
 from tests.damage import flip_a_bit
 from tests.versions_of import LIST, NOW, Versions
 
@@ -46,7 +46,7 @@ EVERYTHING = dataclasses.replace(PLAN, categories=())
 
 def publisher_of(versions: Versions, jobs: Jobs, zones: Zones) -> ZonePublisher:
     verified = Verified(versions.store.sealed)
-    resources = Resources(versions.store, versions.database, jobs, verified, lambda: NOW, Stations())
+    resources = Resources(versions.store, versions.database, jobs, verified, lambda: NOW, Telemetry())
     return ZonePublisher(resources, zones, lambda view: None)
 
 

@@ -742,7 +742,7 @@ def test_where_the_signature_is() -> None:
     assert signature_url("https://hotline.example/a", "https://keys.example/a.sig") == "https://keys.example/a.sig"
 
 
-# -- the simulator's other faults, as the stations after this one will see them ------------------------------------
+# -- the simulator's other faults, as the stages after this one will see them ------------------------------------
 
 
 async def test_faults_of_content_and_signature(hotline: HotlineSimulator, folder: Path) -> None:

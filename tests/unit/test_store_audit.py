@@ -182,7 +182,7 @@ def test_the_head_file_on_a_full_disk_holds_nothing_up(
 ) -> None:
     database.head_file.path = tmp_path / "not" / "there"
     act(database, 1)
-    assert "could not be kept" in caplog.text
+    assert "could not be written" in caplog.text
     with database.read() as connection:
         assert audit.head(connection).number == 1
 

@@ -15,7 +15,7 @@ from blocklistd.store.high_water import HighWater, Marks, loss
 from blocklistd.store.lists import list_state
 from blocklistd.store.numbers import above, mark_lost, note_high_water, numbers, start_above
 from blocklistd.store.schema import versions as table
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 from tests.versions_of import LIST, NOW, Versions
 
 ROLES = {"targets": 3, "snapshot": 4, "timestamp": 9}
@@ -71,7 +71,7 @@ def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path
 
 
 def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_path: Path) -> None:
-    alarms = Standing()
+    alarms = ActiveAlarms()
     file = HighWater(tmp_path / "gone" / "high-water", alarms)
     file.open()
     show(file, 2, replaces=False)
@@ -118,7 +118,7 @@ def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_pa
 )
 def test_what_is_no_such_file_is_put_aside(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "high-water").write_bytes(body)
-    alarms = Standing()
+    alarms = ActiveAlarms()
     file = HighWater(tmp_path / "high-water", alarms)
     file.open()
     assert file.marks == Marks()

@@ -1,16 +1,16 @@
-"""What a command's work is at, as its caller is told."""
+"""The stage that a command is at."""
 
 from __future__ import annotations
 
 import asyncio
 
 from blocklistd.cli.stages import WORDS, line_of
-from blocklistd.ops.metrics import STATIONS
-from blocklistd.telemetry import Progress, Stations, followed
+from blocklistd.ops.metrics import STAGES
+from blocklistd.telemetry import Progress, Telemetry, track_progress
 
 
 def test_every_stage_has_its_words() -> None:
-    assert set(WORDS) == {station for stations in STATIONS.values() for station in stations}
+    assert set(WORDS) == {stage for stages in STAGES.values() for stage in stages}
     for stage in WORDS:
         said = line_of(stage, "national")
         assert said.startswith(WORDS[stage])
@@ -18,37 +18,37 @@ def test_every_stage_has_its_words() -> None:
 
 
 async def test_a_stage_that_ends_beside_another_does_not_hide_it() -> None:
-    stations, mine = Stations(), Progress()
+    telemetry, mine = Telemetry(), Progress()
     kept = asyncio.Event()
 
     async def keep() -> None:
-        with stations.timed("keep", "hotline"):
+        with telemetry.time_stage("store_body", "hotline"):
             await kept.wait()
 
-    with followed(mine):
+    with track_progress(mine):
         keeping = asyncio.ensure_future(keep())
         await asyncio.sleep(0)
-        with stations.timed("settle", "national"):
+        with telemetry.time_stage("commit", "national"):
             kept.set()
             await keeping
-            assert mine.stage == ("settle", "national")
+            assert mine.stage == ("commit", "national")
     assert mine.stage is None
 
 
 async def test_a_command_is_at_the_stage_that_began_last_also_in_a_task_of_its_own() -> None:
-    stations, mine, other = Stations(), Progress(), Progress()
+    telemetry, mine, other = Telemetry(), Progress(), Progress()
     seen: list[tuple[str, str] | None] = []
 
-    async def settle() -> None:
-        with stations.timed("settle", "national"), stations.timed("database", "write"):
+    async def commit() -> None:
+        with telemetry.time_stage("commit", "national"), telemetry.time_stage("database", "write"):
             seen.append(mine.stage)
 
-    with followed(mine):
-        with stations.timed("intake", "hotline"):
-            await asyncio.gather(settle())
+    with track_progress(mine):
+        with telemetry.time_stage("intake", "hotline"):
+            await asyncio.gather(commit())
             seen.append(mine.stage)
         seen.append(mine.stage)
-    with stations.timed("sign", "national"):  # of nobody's command
+    with telemetry.time_stage("sign", "national"):  # of nobody's command
         seen.append(mine.stage)
-    assert seen == [("settle", "national"), ("intake", "hotline"), None, None]
+    assert seen == [("commit", "national"), ("intake", "hotline"), None, None]
     assert other.stage is None

@@ -25,7 +25,7 @@ Values = Mapping[str, Any]
 """A command's arguments by their names."""
 
 CALL: Final = "Blocklistd-Call"
-"""The header in which a caller names its call, so that it can ask at STAGE which station that is at."""
+"""The header in which a caller names its call, so that it can ask at STAGE which stage that is at."""
 STAGE: Final = "/stage"
 
 Roles = frozenset[str]

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from blocklistd.daemon.commands.command import Document
 from blocklistd.errors import ConfigError, StoreError
+from blocklistd.events import Event
 from blocklistd.model import Act
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit
@@ -51,7 +52,7 @@ class StateOperations:
                 lambda connection: audit.append(connection, act, "configuration", now=now, detail=detail)
             )
         except StoreError as error:
-            log.error("the reload is done, but could not be written into the audit: %s", error)
+            Event.RELOAD_NOT_AUDITED.log(log, reason=error)
         return {"errors": [], "changed": [{"key": key, "change": change} for key, change in changed]}
 
     async def start_above(self, number: int, act: Act) -> Document:

@@ -15,6 +15,7 @@ from blocklistd.config import Config
 from blocklistd.daemon import resolvers
 from blocklistd.daemon.commands.command import Document, Values
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
+from blocklistd.events import Event
 from blocklistd.model import Act, SubscriberId
 from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
@@ -80,7 +81,7 @@ class SubscriberOperations:
         try:
             await self.admit_known()
         except StoreError as error:
-            log.error("the subscribers could not be read again yet: it is tried again each minute: %s", error)
+            Event.SUBSCRIBERS_NOT_READ.log(log, reason=error)
 
     async def add(self, given: Values, act: Act) -> Document:
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
@@ -157,7 +158,7 @@ class SubscriberOperations:
             try:
                 await self._record(subscriber, act)
             except StoreError as error:
-                log.error("the revocation of %s is still not written: %s", subscriber, error)
+                Event.REVOCATION_NOT_WRITTEN.log(log, subscriber=subscriber, reason=error)
 
     async def _record(self, subscriber: SubscriberId, act: Act) -> None:
         now = self._clock()
@@ -169,6 +170,6 @@ class SubscriberOperations:
         try:
             await self._database.writing(record)
         except SubscriberError:  # another call has just written it
-            log.debug("%s was revoked already", subscriber)
+            Event.SUBSCRIBER_REVOKED_ALREADY.log(log, subscriber=subscriber)
         self._unrecorded.pop(subscriber, None)
         await self._admit_or_later()

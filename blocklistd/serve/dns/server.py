@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from blocklistd.errors import BlocklistError, StoreError, without_text
+from blocklistd.events import Event
 from blocklistd.limits import DNS_IDLE, DRAIN, WRITE_STALL
 from blocklistd.rpz.wire import Apex
 from blocklistd.serve.accept import Accepted, Acceptor
@@ -28,7 +29,7 @@ from blocklistd.serve.dns.transfer import Stream, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.serve.refusals import Refusals
-from blocklistd.telemetry import UNHEARD, Stations
+from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
 log: Final = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class DnsServer:
         connections: Connections | None = None,
         retry: float,
         give_up: float,
-        stations: Stations = UNHEARD,
+        telemetry: Telemetry = NO_TELEMETRY,
         clocks: Callable[[], tuple[int, ...]] = lambda: (int(time.time()),),
     ) -> None:
         self._zones = zones
@@ -65,7 +66,7 @@ class DnsServer:
         self._usable = usable
         self._seen = seen
         self._sent = sent
-        self._stations = stations
+        self._telemetry = telemetry
         self._refusals = Refusals("dns")
         self._acceptor: Acceptor | None = None
         self._clocks = clocks
@@ -176,10 +177,10 @@ class DnsServer:
         except (OSError, TimeoutError):
             writer.transport.abort()
         except BlocklistError as error:
-            log.error("a transfer failed: %s", error)
+            Event.TRANSFER_FAILED.log(log, reason=error)
             writer.transport.abort()
         except Exception as error:
-            log.error("a transfer failed: %s", type(error).__name__, exc_info=without_text(error))
+            Event.TRANSFER_FAILED.log(log, reason=type(error).__name__, exc_info=without_text(error))
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
@@ -245,7 +246,7 @@ class DnsServer:
         finally:
             self.under_way[asked] -= 1
         self.transfers[kind] += 1
-        self._stations.transferred(kind, time.perf_counter() - began)
+        self._telemetry.record_transfer(kind, time.perf_counter() - began)
         return view.serial
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
@@ -266,7 +267,7 @@ class DnsServer:
             await _send(writer, chunk)
             self.sent_bytes += len(chunk)
             await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
-        log.debug("zone %s: serial %d sent", view.plan.name, view.serial)
+        Event.ZONE_SENT.log(log, zone=view.plan.name, serial=view.serial)
         return kind
 
     async def _verify(self, view: ZoneView, kind: str) -> None:
@@ -283,7 +284,7 @@ class DnsServer:
             try:
                 difference = await self._difference(view, transfer.since)
             except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
-                log.error("zone %s: the whole of it goes out instead of a difference: %s", view.plan.name, error)
+                Event.IXFR_NOT_MADE.log(log, zone=view.plan.name, reason=error)
                 difference = None
             if difference is not None:
                 old, goes, comes = difference

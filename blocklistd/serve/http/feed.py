@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from blocklistd.errors import DamagedError, JobError, StoreError
+from blocklistd.events import Event
 from blocklistd.limits import MAX_WAIT
 from blocklistd.model import Sha256, Version
 from blocklistd.serve.http import bodies
@@ -21,7 +22,7 @@ from blocklistd.serve.http.problems import Problem
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import OpenedFile
 from blocklistd.store.subscribers import Subscriber
-from blocklistd.telemetry import Standing
+from blocklistd.telemetry import ActiveAlarms
 
 log: Final = logging.getLogger(__name__)
 RETRY_AFTER: Final = 5  # seconds until a client asks again for a file that is being made again
@@ -45,12 +46,12 @@ class Feed:
     """The handler of one request; holds no state of its own."""
 
     def __init__(
-        self, catalogue: Catalogue, access: Access, renderings: Renderings, alarms: Standing | None = None
+        self, catalogue: Catalogue, access: Access, renderings: Renderings, alarms: ActiveAlarms | None = None
     ) -> None:
         self._catalogue = catalogue
         self._access = access
         self._renderings = renderings
-        self._alarms = alarms or Standing()
+        self._alarms = alarms or ActiveAlarms()
         self._parts: dict[str, Callable[[web.BaseRequest, ListView, str], Awaitable[web.StreamResponse]]] = {
             "metadata": self._metadata,
             "targets": self._target,
@@ -131,7 +132,7 @@ class Feed:
             except DamagedError:
                 raise
             except (StoreError, JobError) as error:  # a full disk, or one that can't be written
-                log.error("list %s: the diff %d-%d could not be made: %s", view.id, start, end, error)
+                Event.DIFF_NOT_MADE.log(log, list=view.id, start=start, end=end, reason=error)
                 detail = "this diff can't be made at present: take the snapshot"
                 raise Problem(HTTPStatus.GONE, detail, {"Cache-Control": "no-store"}) from error
 
@@ -141,7 +142,8 @@ class Feed:
         """Raises an alarm where a subscriber asks for a number above ours: it must have been given it before."""
         if number > ours:
             who = self._access.subscriber(request.headers.get("Authorization")).id
-            self._alarms.ahead(f"list {view.id}", f"subscriber {who} asks for {what} {number} of list {view.id}", ours)
+            knows = f"subscriber {who} asks for {what} {number} of list {view.id}"
+            self._alarms.raise_client_ahead(f"list {view.id}", knows, ours)
 
 
 async def _file(request: web.BaseRequest, name: str, open_file: bodies.Open) -> web.StreamResponse:

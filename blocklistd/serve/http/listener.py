@@ -16,6 +16,7 @@ from aiohttp import web
 
 from blocklistd.config import Address
 from blocklistd.errors import StoreError, without_text
+from blocklistd.events import Event
 from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_HEAD, MAX_REQUEST_BODY, WRITE_STALL
 from blocklistd.serve.accept import Accepted, Acceptor, Whose
 from blocklistd.serve.connections import Connections
@@ -200,10 +201,10 @@ def answering(handler: Handler, observe: Observer) -> Handler:
                 request.transport.abort()
             response = web.Response(status=499)
         except StoreError as error:
-            log.error("a request failed: %s", error)
+            Event.REQUEST_FAILED.log(log, reason=error)
             response = _broken(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
         except Exception as error:
-            log.error("a request failed: %s", type(error).__name__, exc_info=without_text(error))
+            Event.REQUEST_FAILED.log(log, reason=type(error).__name__, exc_info=without_text(error))
             response = _broken(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the server's own")
         finally:
             accepted.end()

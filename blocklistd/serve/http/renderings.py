@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from blocklistd.errors import BlocklistError, DamagedError, StoreError, store_errors, without_text
+from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import DIFF_CACHE, MAX_RENDERINGS, SMALL_DIFF
@@ -98,9 +99,11 @@ class StoredRenderings:
         except DamagedError:
             pass  # logged where it was found
         except BlocklistError as error:
-            log.error("the zstd rendering of snapshot %s could not be made: %s", digest, error)
+            Event.RENDERING_NOT_MADE.log(log, coding="zstd", file=digest, reason=error)
         except Exception as error:
-            log.error("the zstd rendering of snapshot %s could not be made", digest, exc_info=without_text(error))
+            Event.RENDERING_NOT_MADE.log(
+                log, coding="zstd", file=digest, reason=type(error).__name__, exc_info=without_text(error)
+            )
 
     # -- sealed files ----------------------------------------------------------------------------------------------
 
@@ -121,7 +124,7 @@ class StoredRenderings:
             raise self._is_damaged(DamagedError(digest))
 
     def _is_damaged(self, error: DamagedError) -> DamagedError:
-        log.error("sealed file %s is missing or damaged: it is not sent", error.digest)
+        Event.FILE_NOT_SENT.log(log, file=error.digest)
         self._damaged(Sha256(error.digest))
         return error
 
@@ -143,7 +146,7 @@ class StoredRenderings:
             except DamagedError:
                 raise
             except BlocklistError as error:  # no room for it, perhaps: the file goes out as it is
-                log.error("a rendering could not be made: %s", error)
+                Event.RENDERING_NOT_MADE.log(log, coding=coding, file=path.name, reason=error)
         return await source()
 
     async def _open_rendering(self, path: Path, source: _Open, coding: str) -> OpenedFile:

@@ -1,0 +1,325 @@
+"""The log events: the name, level, message and meaning of every record that the package logs.
+
+A name and its fields last: programs may rely on them. A message is for people, and may change. No field contains
+anything of an entry. docs/metrics.md is made from this table.
+"""
+
+from __future__ import annotations
+
+from enum import unique
+from logging import CRITICAL, DEBUG, ERROR, INFO, WARNING
+
+from blocklistd.log_event import LogEvent
+
+
+@unique
+class Event(LogEvent):
+    """Level, message template, meaning with the operator's next step, and fields that the message does not show."""
+
+    # -- the daemon
+    DAEMON_READY = INFO, "ready: version {version}, configuration {file}; {listeners}", "The daemon serves."
+    DAEMON_STOPPING = INFO, "stopping: requests that are in progress may end", "The daemon was told to stop."
+    DAEMON_HALTED = (
+        CRITICAL,
+        "{reason}",
+        "The state is not the newest, or is damaged: all requests get 503 or SERVFAIL. Do what the message says.",
+    )
+    DAEMON_CRASHED = (
+        CRITICAL,
+        "the daemon ended with an unexpected {error}: this is a bug, please report it with the traceback",
+        "The daemon ended with an unexpected error. Report it with the traceback.",
+    )
+    STATE_NOT_CHECKED = (
+        ERROR,
+        "can't check whether the state is the newest: {reason}",
+        "The daemon serves what it can read. Restore a backup of the state_dir if the database is damaged.",
+    )
+    CONFIGURATION_WARNING = (
+        WARNING,
+        "{warning}",
+        "The configuration is accepted. Correct the key that the message names.",
+    )
+    RELOADED = (
+        INFO,
+        "reloaded {file}[: changed {changed}]",
+        "The new configuration applies; `changed`: the keys with another value.",
+    )
+    RELOAD_REFUSED = (
+        ERROR,
+        "reload refused, the running configuration stays: {reason}",
+        "Nothing changed. Correct what the message names, then run `blocklistd reload`. One record for each error.",
+    )
+    RELOAD_FAILED = (
+        ERROR,
+        "the reload failed before it was complete: {reason}: run `blocklistd reload` again, and report this bug",
+        "A part of the new configuration may not apply yet. Reload again, and report the bug with the traceback.",
+    )
+    RELOAD_NOT_AUDITED = (
+        ERROR,
+        "the reload is done, but could not be written into the audit: {reason}",
+        "The new configuration applies; the audit lacks the line. Do what the reason says.",
+    )
+    STEP_FAILED = (
+        ERROR,
+        "the step {step} of a start or reload failed: {reason}",
+        "The steps after it go on. Do what the reason says; with a traceback, report the bug.",
+    )
+    LOOP_ERROR = (
+        ERROR,
+        "unexpected error on the event loop: {error}: this is a bug, please report it",
+        "An error that no other code handles. Report it with the traceback.",
+    )
+    HOUSEKEEPING_FAILED = (
+        ERROR,
+        "the task {task} failed unexpectedly: {error}: this is a bug, please report it with the traceback",
+        "There is an alarm, and the task is tried again. Report the bug with the traceback.",
+    )
+    TASK_FAILED = (
+        ERROR,
+        "scheduled task failed: {task}: {reason}",
+        "It runs again at its next time. Do what the reason says.",
+    )
+    CLOCK_SET_BACK = (
+        WARNING,
+        "the clock was set back by {seconds:.0f} s: the times of all scheduled tasks are computed again",
+        "No task waits for the old time to return. Check the host's time service.",
+    )
+    ALARM_RAISED = (
+        WARNING,
+        "{text}",
+        "An alarm is active, or its text changed. Do what the text says.",
+        *("alarm", "subject"),
+    )
+    ALARM_CLEARED = INFO, "alarm cleared: {alarm}[ {subject}]", "The alarm is no longer active."
+    JOB_SERVER_FAILED = (
+        ERROR,
+        "the server of the jobs did not start: {reason}",
+        "The next job starts another server. Check the host's memory if this comes again.",
+    )
+    METRICS_STALE = (
+        ERROR,
+        "the metrics from the database keep their last values: {reason}",
+        "The database can't be read. Do what the reason says.",
+    )
+
+    # -- pulls and sources
+    SOURCE_NOT_PROVED = (
+        WARNING,
+        "source {source}: verify: {verify}: its list is accepted without a proof of its origin: "
+        "configure a signature or a pin if the hotline has one",
+        "Whoever can change the list on its way can block names.",
+    )
+    PULL_ENDED = (
+        INFO,
+        "source {source}[ (verify: {verify})]: {outcome}[: {reason}]",
+        "A pull was successful or is held.",
+    )
+    PULL_FAILED = (
+        WARNING,
+        "source {source}[ (verify: {verify})]: failed[: {reason}]",
+        "The last good version stays live. `blocklistd source show SOURCE` shows the reason of each pull.",
+    )
+    PULL_CRASHED = (
+        ERROR,
+        "source {source}: the pull failed unexpectedly: {error}: this is a bug, please report it with the traceback",
+        "The last good version stays live. Report the bug with the traceback.",
+    )
+    PULL_NOT_RECORDED = (
+        ERROR,
+        "source {source}: the pull could not be recorded: {reason}",
+        "The result of the pull applies, but `blocklistd source show` lacks it. Do what the reason says.",
+    )
+    SOURCE_BODY_DAMAGED = (
+        WARNING,
+        "source {source}: its last body is damaged or missing: the next one is read completely",
+        "The pull takes longer. Check the disk.",
+    )
+    SOURCE_BODY_NOT_STORED = (
+        WARNING,
+        "source {source}: its body could not be stored, the next one is read completely: {reason}",
+        "The next pull takes longer. Do what the reason says.",
+    )
+    EVIDENCE_NOT_STORED = (
+        WARNING,
+        "source {source}: the refused body has {bytes} bytes and is not kept: raise `evidence.max_bytes` to keep it",
+        "The body is larger than `evidence.max_bytes` of the source.",
+    )
+
+    # -- candidates and versions
+    CANDIDATE_HELD = (
+        WARNING,
+        "list {list}: candidate {candidate} is held: {reason}: run `blocklistd candidate show {candidate}`",
+        "A reviewer decides: `blocklistd candidate approve CANDIDATE`, or `blocklistd candidate reject CANDIDATE`.",
+    )
+    CANDIDATE_REJECTED = WARNING, "candidate {candidate} was rejected by {user}", "Its change is never published."
+    VERSION_LIVE = (
+        INFO,
+        "list {list}: version {version} is live"
+        "[: {added} added, {removed} removed, {changed} changed, {entries} entries], released by {released_by}",
+        "Subscribers get the version. `released_by`: a user, or `auto`.",
+    )
+    POLICY_APPLIED = (
+        INFO,
+        "list {list}: policy change: {outcome}[: {reason}]",
+        "A changed configuration changes the list.",
+    )
+    OFFER_ENDED = (
+        INFO,
+        "list {list}: source {source}: {outcome}[: {reason}]",
+        "A list took the newest list of a source.",
+    )
+    RECONCILE_FAILED = (
+        ERROR,
+        "list {list}[: source {source}]: the change could not be committed, the next pull or reload tries "
+        "again: {reason}",
+        "The live version stays. Do what the reason says.",
+    )
+    LIST_SIGNED = DEBUG, "signed {roles} of list {list}", "New signatures of a list."
+    LIST_NOT_SIGNED = (
+        ERROR,
+        "list {list} could not be signed again: {reason}",
+        "The old signatures stay until they expire. Do what the reason says; check that the online key is there.",
+    )
+    SIGNATURE_NOT_WRITTEN = (
+        CRITICAL,
+        "list {list}: a signature can't be written, the last signed version is served: {reason}",
+        "The last signed version is served until it expires. Free space, or mount the disk read-write.",
+    )
+    LIST_NOT_SERVED = (
+        CRITICAL,
+        "list {list} can't be served: {reason}",
+        "Subscribers of the list get errors; the daemon tries again each minute. Do what the reason says.",
+    )
+    DIFF_NOT_MADE = (
+        ERROR,
+        "list {list}: the diff {start}-{end} could not be made: {reason}",
+        "The subscriber is sent to the snapshot. Do what the reason says.",
+    )
+    RENDERING_NOT_MADE = (
+        ERROR,
+        "the {coding} rendering of {file} could not be made: {reason}",
+        "The file is sent without that coding. Do what the reason says.",
+    )
+
+    # -- damage and repair
+    FILE_DAMAGED = (
+        ERROR,
+        "sealed file {file} is missing or damaged: check the disk",
+        "The daemon repairs the file if it can. Check the disk: `smartctl -a`, `dmesg`.",
+    )
+    FILE_NOT_SENT = (
+        ERROR,
+        "sealed file {file} is missing or damaged: it is not sent",
+        "Requests for it are answered 503 while the daemon repairs it. Check the disk: `smartctl -a`, `dmesg`.",
+    )
+    SOURCE_FILE_DAMAGED = (
+        ERROR,
+        "source {source}: a file of its last body is damaged: its next pull reads all of it",
+        "The next pull takes longer. Check the disk.",
+    )
+    VERSION_DAMAGED = (
+        ERROR,
+        "list {list}: the file of version {version} is missing or damaged: check the disk",
+        "The daemon repairs the file if it can. Check the disk.",
+    )
+    VERSION_NOT_REPAIRED = (
+        ERROR,
+        "list {list}: version {version} can't be made again yet: pull its sources (`blocklistd source pull`)",
+        "Run `blocklistd source pull SOURCE` for each source. If that fails, restore a backup of the state_dir.",
+    )
+    VERSION_REPAIRED = WARNING, "list {list}: sealed files made again: {files}", "Files were repaired. Check the disk."
+    DELTAS_LOST = (
+        ERROR,
+        "list {list}: the deltas of versions {versions} can't be made again: diffs start at the newest of these now",
+        "Nothing to do: subscribers with an older version take the snapshot.",
+    )
+    LIST_NOT_REPAIRED = ERROR, "list {list} could not be repaired: {reason}", "Do what the reason says; check the disk."
+    FILES_SWEPT = INFO, "removed {files} files that nothing refers to any more", "Superseded files are gone."
+    SWEEP_FAILED = (
+        ERROR,
+        "superseded files could not be removed: {reason}",
+        "The disk may fill. Do what the reason says.",
+    )
+
+    # -- zones and DNS
+    ZONE_LIVE = INFO, "zone {zone}: serial {serial} is live[: {records} records]", "Secondaries get the serial."
+    ZONE_SENT = DEBUG, "zone {zone}: serial {serial} sent", "A transfer was sent completely."
+    ZONE_BEHIND = (
+        ERROR,
+        "zone {zone} keeps its last serial: {reason}",
+        "The zone lacks its list's newest version; the daemon tries again each minute. Do what the reason says.",
+    )
+    ZONE_NOT_LOADED = (
+        ERROR,
+        "zone {zone} could not be loaded, its files are made again: {reason}",
+        "The daemon repairs the zone. Check the disk.",
+    )
+    ZONE_DAMAGED = ERROR, "zone {zone}: {reason}", "The daemon repairs the zone's files. Check the disk."
+    ZONE_REPAIRED = WARNING, "zone {zone}: its files were made again", "The zone is repaired. Check the disk."
+    ZONE_DELTA_DAMAGED = (
+        ERROR,
+        "zone {zone}: a delta of rules is damaged: secondaries with an older serial get AXFR instead of IXFR",
+        "Nothing to do for the zone. Check the disk.",
+    )
+    IXFR_NOT_MADE = (
+        ERROR,
+        "zone {zone}: AXFR is sent instead of IXFR: {reason}",
+        "The secondary gets the complete zone. Do what the reason says.",
+    )
+    TRANSFER_FAILED = (
+        ERROR,
+        "a transfer failed: {reason}",
+        "The secondary keeps its serial and asks again. Do what the reason says; with a traceback it is a bug.",
+    )
+
+    # -- clients
+    CLIENT_REFUSED = (
+        WARNING,
+        "{protocol}: {address}[ as {subscriber}] was refused: {reason}"
+        "[ ({suppressed} more were refused since the last such line)]",
+        "A token, a key, a clock or an entitlement is wrong. `subscriber`: as the client names itself.",
+    )
+    REQUEST_FAILED = (
+        ERROR,
+        "a request failed: {reason}",
+        "The client got 500 or 503. Do what the reason says; with a traceback it is a bug.",
+    )
+    CONNECTION_FAILED = (
+        ERROR,
+        "{protocol}: a connection failed unexpectedly: {error}: this is a bug, please report it with the traceback",
+        "The connection is closed, others are not. Report the bug with the traceback.",
+    )
+    DESCRIPTORS_EXHAUSTED = (
+        ERROR,
+        "{protocol}: no descriptors are left for more connections: those that have been idle longest are closed; "
+        "raise LimitNOFILE=, or lower `connections`",
+        "Clients that are not authenticated may hold them. Serving goes on.",
+    )
+    DESCRIPTORS_AVAILABLE = (
+        INFO,
+        "{protocol}: there are descriptors for all connections again",
+        "The shortage of descriptors has ended.",
+    )
+    SUBSCRIBERS_NOT_READ = (
+        ERROR,
+        "the subscribers could not be read again, which is tried again each minute: {reason}",
+        "The subscribers as last read stay in force. Do what the reason says.",
+    )
+    SUBSCRIBER_REVOKED_ALREADY = DEBUG, "subscriber {subscriber} was revoked already", "A second call changed nothing."
+    REVOCATION_NOT_WRITTEN = (
+        ERROR,
+        "the revocation of subscriber {subscriber} is still not written: {reason}",
+        "The subscriber is refused, but a restart would forget that. Do what the reason says.",
+    )
+
+    # -- the audit
+    AUDIT_BROKEN = (
+        CRITICAL,
+        "the audit does not continue {file}: run `blocklistd audit verify`",
+        "Lines are missing, or an older database was restored. `blocklistd start-above N` begins the head file again.",
+    )
+    AUDIT_HEAD_NOT_WRITTEN = (
+        ERROR,
+        "the head of the audit could not be written: {reason}",
+        "The next line of the audit writes it. Do what the reason says.",
+    )
