@@ -18,8 +18,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blocklistd.config.page import NamedFile, Page
-from blocklistd.config.reader import Part
+from blocklistd.config.document import ConfigDocument, NamedFile
+from blocklistd.config.reader import SectionValues
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.times import utc_now
 
@@ -31,21 +31,21 @@ RENEW: Final = "renew the certificate, then run `blocklistd reload`"
 
 
 # -- access ------------------------------------------------------------------------------------------------------------
-def look_at(part: Part) -> None:
+def check_access(section: SectionValues) -> None:
     """Reports the files that the daemon's user can't read, and the private ones that others can."""
-    state_dir = part.values.get("state_dir")
-    page = part.page
-    uid = daemon_user(state_dir) if page.looks and isinstance(state_dir, Path) else None
+    state_dir = section.values.get("state_dir")
+    document = section.document
+    uid = daemon_user(state_dir) if document.check_files and isinstance(state_dir, Path) else None
     if uid is None:
         return
     with suppress(PermissionError), _as_user(uid):
-        for file in [NamedFile("", 1, page.file.absolute(), private=False), *page.files]:
+        for file in [NamedFile("", 1, document.file.absolute(), private=False), *document.files]:
             if (why := _closed(file.path)) is not None:
                 expected = f"a file that {user_name(uid)}, who runs the daemon, can read"
-                page.tolerate(file.key, expected, f"{file.path}: {why}", file.line)
-    for file in page.files:
+                document.report_nonfatal(file.key, expected, f"{file.path}: {why}", file.line)
+    for file in document.files:
         if file.private and (others := _others(file.path, uid)):
-            page.warn(file.key, f"a private file: `chmod go= {file.path}`", f"{file.path} {others}", file.line)
+            document.warn(file.key, f"a private file: `chmod go= {file.path}`", f"{file.path} {others}", file.line)
 
 
 def daemon_user(state_dir: Path) -> int | None:
@@ -121,25 +121,25 @@ def _others(path: Path, uid: int) -> str | None:
     return None
 
 
-def contents(page: Page) -> dict[str, str]:
+def contents(document: ConfigDocument) -> dict[str, str]:
     """The SHA-256 of each named file that can be read, by key. A reload compares them to find changed files."""
     found = {}
-    for file in page.files:
+    for file in document.files:
         with suppress(OSError):
             found[file.key] = hashlib.sha256(file.path.read_bytes()).hexdigest()
     return found
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------
-def pair(part: Part) -> None:
+def check_key_pair(section: SectionValues) -> None:
     """Checks that `cert` and `key` of a section belong together, and that every certificate of the chain is valid."""
     import ssl
 
-    if not part.has("cert", "key") or not part.page.looks:
+    if not section.has("cert", "key") or not section.document.check_files:
         return
-    cert: Path = part.values["cert"]
-    key: Secret = part.values["key"]
-    _valid(part, "cert", chain(cert))
+    cert: Path = section.values["cert"]
+    key: Secret = section.values["key"]
+    _valid(section, "cert", chain(cert))
     path = Path(key.name) if key.kind == "file" else None
     try:
         if path is None or not chain(cert) or not path.read_bytes().strip():
@@ -148,33 +148,35 @@ def pair(part: Part) -> None:
     except ssl.SSLError as error:
         other = error.reason == "KEY_VALUES_MISMATCH"
         found = "the key of another certificate" if other else "which is no private key in PEM without a passphrase"
-        part.tolerate("key", f"the private key of {cert} in PEM", f"{path}, {found}")
+        section.report_nonfatal("key", f"the private key of {cert} in PEM", f"{path}, {found}")
     except OSError:  # it does not exist, or we may not read it: other checks report this
         pass
 
 
-def authority(part: Part) -> None:
+def check_authority(section: SectionValues) -> None:
     """Checks that at least one of the certificates that a source pins is valid now."""
-    ca = part.values.get("ca")
-    found = chain(ca) if ca is not None and part.page.looks else []
+    ca = section.values.get("ca")
+    found = chain(ca) if ca is not None and section.document.check_files else []
     if found:
         valid = [(begins, ends) for begins, ends in found if begins <= utc_now() < ends]
-        _valid(part, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
+        _valid(section, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
 
 
-def _valid(part: Part, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:
-    now, path = utc_now(), part.values[name]
+def _valid(section: SectionValues, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:
+    now, path = utc_now(), section.values[name]
     for begins, ends in certificates:
         if now < begins:
             expected = f"one that is valid now ({now:%Y-%m-%d %H:%M} UTC by this host's clock)"
-            part.tolerate(name, expected, f"{path}, which is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+            section.report_nonfatal(name, expected, f"{path}, which is not valid before {begins:%Y-%m-%d %H:%M} UTC")
             return
         if now >= ends:
-            part.tolerate(name, f"one that is valid now: {RENEW}", f"{path}, which expired on {ends:%Y-%m-%d}")
+            section.report_nonfatal(
+                name, f"one that is valid now: {RENEW}", f"{path}, which expired on {ends:%Y-%m-%d}"
+            )
             return
     if certificates and (end := min(ends for _, ends in certificates)) - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
         days = (end - now).days
-        part.page.warn(part.dotted(name), RENEW, f"{path}, which expires on {end:%Y-%m-%d}, in {days} days")
+        section.document.warn(section.dotted(name), RENEW, f"{path}, which expires on {end:%Y-%m-%d}, in {days} days")
 
 
 def chain(path: Path) -> list[tuple[datetime, datetime]]:

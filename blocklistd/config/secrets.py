@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NoReturn
 
-from blocklistd.config.page import Reader, Spot, Wrong
+from blocklistd.config.document import ConfigNode, InvalidValue, Reader
 from blocklistd.config.reader import one_of
 from blocklistd.config.values import match, path
 from blocklistd.errors import ConfigError, ConfigProblem
@@ -62,25 +62,25 @@ class Secret:
         raise ConfigError([ConfigProblem(self.file, self.line, self.key, found, expected)]) from None
 
 
-def _secret_file(spot: Spot) -> Secret:
-    made = path.convert(spot)
+def _secret_file(node: ConfigNode) -> Secret:
+    made = path.convert(node)
     expected = "a file that holds the secret"
-    if spot.names(made, expected, private=True):
+    if node.names(made, expected, private=True):
         try:
             if not made.read_bytes().strip(b"\r\n"):
-                spot.page.tolerate(spot.key, expected, f"{made}, which is empty", spot.line)
-        except OSError:  # we may not read it; files.look_at checks whether the daemon may
+                node.document.report_nonfatal(node.key, expected, f"{made}, which is empty", node.line)
+        except OSError:  # we may not read it; files.check_access checks whether the daemon may
             pass
-    return Secret("file", str(made), spot.page.file, spot.line, spot.key)
+    return Secret("file", str(made), node.document.file, node.line, node.key)
 
 
 def _named(kind: Literal["credential", "env"], pattern: str, expected: str) -> Reader[Secret]:
-    def convert(spot: Spot) -> Secret:
+    def convert(node: ConfigNode) -> Secret:
         try:
-            name = match(pattern, spot.text())[0]
-        except Wrong:
-            raise Wrong(found="something else") from None  # not shown: it may be the secret itself
-        return Secret(kind, name, spot.page.file, spot.line, spot.key)
+            name = match(pattern, node.text())[0]
+        except InvalidValue:
+            raise InvalidValue(found="something else") from None  # not shown: it may be the secret itself
+        return Secret(kind, name, node.document.file, node.line, node.key)
 
     return Reader(expected, convert)
 

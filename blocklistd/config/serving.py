@@ -7,12 +7,12 @@ from pathlib import Path
 
 from blocklistd.config import files, net, values
 from blocklistd.config.net import Address, Network
-from blocklistd.config.reader import choice, keyed, only, optional, section, sequence, setting
+from blocklistd.config.reader import choice, config_section, not_built, optional, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import duration, integer
 
 
-@keyed
+@config_section
 class ConnectionBounds:
     """The most connections that a listener accepts: from one address (IPv6: one /64) before authentication, of one
     subscriber after it, and in total."""
@@ -25,8 +25,8 @@ class ConnectionBounds:
 _bounds = section(ConnectionBounds)
 
 
-@keyed
-class Notify:
+@config_section
+class NotifySettings:
     """How NOTIFY is repeated: `retry` is the first pause, which doubles each time; after `give_up` no more is sent, and
     the secondary finds the change by its own refresh."""
 
@@ -34,35 +34,35 @@ class Notify:
     give_up: timedelta = setting(duration, default=timedelta(minutes=10))
 
 
-@keyed
-class Dns:
+@config_section
+class DnsSettings:
     """The addresses on which secondaries ask, over UDP and TCP."""
 
-    listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("::", 53),))
-    tls: None = setting(only(None, None), default=None)
-    catalog: None = setting(only(None, None), default=None)
-    notify: Notify = setting(section(Notify), default_factory=Notify)
+    listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 53),))
+    tls: None = setting(not_built(None, None), default=None)
+    catalog: None = setting(not_built(None, None), default=None)
+    notify: NotifySettings = setting(section(NotifySettings), default_factory=NotifySettings)
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)
 
 
-@keyed
-class FeedTls:
+@config_section
+class FeedTlsSettings:
     """The feed's certificate chain and its key, in PEM."""
 
     cert: Path = setting(values.certificates)
     key: Secret = setting(secret)
-    client_ca: None = setting(only(None, None), default=None)
+    client_ca: None = setting(not_built(None, None), default=None)
 
 
-@keyed
-class Feed:
+@config_section
+class FeedSettings:
     """The HTTPS feed for subscribers; without TLS only on loopback."""
 
-    listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("::", 8443),))
-    tls: FeedTls | None = setting(optional(section(FeedTls, files.pair)), default=None)
+    listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 8443),))
+    tls: FeedTlsSettings | None = setting(optional(section(FeedTlsSettings, files.check_key_pair)), default=None)
     public_url: str | None = setting(optional(net.public_url), default=None)
-    public_dir: None = setting(only("off", None), default=None)
-    rate_limit: None = setting(only("off", None), default=None)
+    public_dir: None = setting(not_built("off", None), default=None)
+    rate_limit: None = setting(not_built("off", None), default=None)
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)
     trusted_proxies: tuple[Network, ...] = setting(sequence(net.network), default=())
 
@@ -74,17 +74,17 @@ class Feed:
         return self.public_url or f"{'https' if self.tls else 'http'}://{where}"
 
 
-@keyed
-class Log:
+@config_section
+class LogSettings:
     """`auto` is the journal under systemd, coloured text on a terminal, else JSON lines."""
 
     level: str = setting(choice("debug", "info", "warning", "error"), default="info")
     format: str = setting(choice("auto", "journal", "text", "json"), default="auto")
 
 
-@keyed
-class Ops:
+@config_section
+class OpsSettings:
     """The section of metrics, health and the log."""
 
-    listen: tuple[Address, ...] = setting(sequence(net.address, least=1), default=(Address("127.0.0.1", 9153),))
-    log: Log = setting(section(Log), default_factory=Log)
+    listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("127.0.0.1", 9153),))
+    log: LogSettings = setting(section(LogSettings), default_factory=LogSettings)

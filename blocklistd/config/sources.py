@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import checks, files, net, values
-from blocklistd.config.page import Reader
-from blocklistd.config.reader import choice, given, keyed, one_of, only, optional, section, sequence, setting, table
+from blocklistd.config.document import Reader
+from blocklistd.config.reader import (
+    choice,
+    config_section,
+    derived,
+    not_built,
+    one_of,
+    optional,
+    section,
+    sequence,
+    setting,
+    table,
+)
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import Schedule, duration
 from blocklistd.limits import EVIDENCE_BYTES, EVIDENCE_DAYS, MAX_FUTURE, MIB
@@ -23,14 +34,14 @@ TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
 entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
 
 
-@keyed
+@config_section
 class Bearer:
     """Authorization: Bearer (RFC 6750)."""
 
     token: Secret
 
 
-@keyed
+@config_section
 class Basic:
     """Authorization: Basic (RFC 7617)."""
 
@@ -38,7 +49,7 @@ class Basic:
     password: Secret = setting(secret)
 
 
-@keyed
+@config_section
 class ClientCert:
     """A TLS client certificate and its key, in PEM."""
 
@@ -47,14 +58,14 @@ class ClientCert:
 
 
 Auth = Bearer | Basic | ClientCert
-_bearer: Final[Reader[Auth]] = Reader(secret.expected, lambda spot: Bearer(token=secret.convert(spot)))
+_bearer: Final[Reader[Auth]] = Reader(secret.expected, lambda node: Bearer(token=secret.convert(node)))
 _basic: Final[Reader[Auth]] = section(Basic)
-_client_cert: Final[Reader[Auth]] = section(ClientCert, files.pair)
+_client_cert: Final[Reader[Auth]] = section(ClientCert, files.check_key_pair)
 _auth: Final = one_of({"bearer": _bearer, "basic": _basic, "client_cert": _client_cert})
 
 
-@keyed
-class Verify:
+@config_section
+class VerifySettings:
     """How a body proves its origin. Some methods have a `key`; `{url}` in `signature` is the body's."""
 
     method: str = setting(choice(*PROOFS, unbuilt=("openpgp", "tuf")))
@@ -63,29 +74,29 @@ class Verify:
     max_future: timedelta = setting(duration, default=MAX_FUTURE)
 
 
-@keyed
-class Evidence:
+@config_section
+class EvidenceSettings:
     """How long, and in how many bytes, the refused bodies of a source are kept."""
 
     keep: timedelta = setting(duration, default=timedelta(days=EVIDENCE_DAYS))
     max_bytes: int = setting(values.size, default=EVIDENCE_BYTES)
 
 
-@keyed
+@config_section
 class SourceOptions:
     """Options of a format; `Format.options` names those that it has."""
 
     delimiter: str = setting(values.delimiter, default=",")
     columns: tuple[str, ...] = setting(sequence(values.text), default=())
     comment: str | None = setting(optional(values.comment), default=None)
-    records: None = setting(only(None, None), default=None)
-    where: Mapping[str, str] = setting(only({}, {}), default_factory=dict)
+    records: None = setting(not_built(None, None), default=None)
+    where: Mapping[str, str] = setting(not_built({}, {}), default_factory=dict)
     wildcards: str = setting(choice("refuse", "domain"), default="refuse")
-    timezone: str = setting(only("UTC", "UTC"), default="UTC")
+    timezone: str = setting(not_built("UTC", "UTC"), default="UTC")
 
 
 _FIELDS: Final = ("value", "type", "ref", "category", "verified_at", "verifiers", "expires")
-_verifiers: Final = Reader(values.integer(1).expected, lambda spot: str(values.integer(1).convert(spot)))
+_verifiers: Final = Reader(values.integer(1).expected, lambda node: str(values.integer(1).convert(node)))
 _DEFAULTS: Final = {
     "type": entry_type,
     "ref": values.text,
@@ -96,12 +107,12 @@ _DEFAULTS: Final = {
 }
 
 
-@keyed
-class Source:
+@config_section
+class SourceSettings:
     """One source: where the hotline's list is, its format, and the proof of its origin. Sizes are in bytes."""
 
-    id: SourceId = given(lambda spot: SourceId(spot.name))
-    folder: Path = given(lambda spot: spot.page.folder)
+    id: SourceId = derived(lambda node: SourceId(node.name))
+    folder: Path = derived(lambda node: node.document.folder)
     url: str = setting(net.url)
     pattern: str = setting(net.pattern, default="*")
     format: str = setting(choice(*FORMATS, unbuilt=("json", "xml", "xml-pages", "rpz", "action-log")))
@@ -113,11 +124,11 @@ class Source:
     max_bytes: int = setting(values.size, default=512 * MIB)
     auth: Auth | None = setting(optional(_auth), default=None)
     ca: Path | None = setting(optional(values.certificates), default=None)
-    verify: Verify = setting(section(Verify, checks.verify))
+    verify: VerifySettings = setting(section(VerifySettings, checks.verify))
     max_age: timedelta = setting(duration, default=timedelta(days=2))
     max_unchanged: timedelta | None = setting(values.duration_or_off, default=None)
     redirects: tuple[str, ...] = setting(sequence(net.host), default=())
-    evidence: Evidence = setting(section(Evidence), default_factory=Evidence)
+    evidence: EvidenceSettings = setting(section(EvidenceSettings), default_factory=EvidenceSettings)
     quarantine: bool = setting(values.boolean, default=False)
 
     @property

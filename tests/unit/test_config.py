@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.config import Address, Basic, Bearer, ClientCert, Role, Schedule, Secret, load
-from blocklistd.config.guards import Daily
+from blocklistd.config.guards import DailyGuardSettings
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.limits import GIB, MIB
 from tests.examples import examples
@@ -33,10 +33,10 @@ def test_the_example_starts_as_it_is() -> None:
 
 def test_what_the_example_shows_as_defaults_are_the_defaults() -> None:
     """Uncommenting a default changes nothing."""
-    shown = EXAMPLE.read_text()
+    excerpt = EXAMPLE.read_text()
     config = load(EXAMPLE)
     for line in ("state_dir: /var/lib/blocklistd", "max_added: 20%", "retention: 90d", "timeout: 60s"):
-        assert f"# {line}" in shown or f"#   {line}" in shown
+        assert f"# {line}" in excerpt or f"#   {line}" in excerpt
     assert config.state_dir == Path("/var/lib/blocklistd")
     assert config.lists["national"].guards.max_added == 0.2  # type: ignore[index]
 
@@ -59,7 +59,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (national.expires, national.retention) == (timedelta(days=14), timedelta(days=90))
     guards = national.guards
     assert (guards.max_added, guards.max_removed, guards.max_rejected) == (0.2, 0.1, 0.01)
-    assert guards.daily == Daily(max_added=0.4, max_removed=0.2)
+    assert guards.daily == DailyGuardSettings(max_added=0.4, max_removed=0.2)
     assert (guards.min_change, guards.min_entries, guards.allow_public_suffix, guards.allow_ip) == (10, 1, False, False)
     assert config.ops.listen == (Address("127.0.0.1", 9153),)
     assert (config.ops.log.level, config.ops.log.format) == ("info", "auto")
@@ -84,8 +84,8 @@ def test_the_words_that_mean_off_are_accepted(tmp_path: Path) -> None:
 def test_daily_guards_are_off_or_have_their_own_shares(tmp_path: Path) -> None:
     for line, daily in (
         ("off", None),
-        ("{max_added: 9%}", Daily(max_added=0.09, max_removed=0.2)),
-        ("~", Daily(max_added=0.4, max_removed=0.2)),
+        ("{max_added: 9%}", DailyGuardSettings(max_added=0.09, max_removed=0.2)),
+        ("~", DailyGuardSettings(max_added=0.4, max_removed=0.2)),
     ):
         text = RIGHT.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n    guards: {{daily: {line}}}\n")
         assert next(iter(read(tmp_path, text).lists.values())).guards.daily == daily

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config.page import DOCUMENT, shown
+from blocklistd.config.document import DOCUMENT, excerpt
 from blocklistd.limits import MAX_CONFIG
 
 from .configuring import RIGHT, places, problems, read, source
@@ -129,5 +129,5 @@ def test_control_characters_reach_no_value(tmp_path: Path) -> None:
 def test_what_is_shown_of_a_value(written: str, seen: str) -> None:
     import yaml
 
-    assert shown(yaml.compose(written, yaml.SafeLoader)) == seen  # type: ignore[arg-type]
-    assert shown(None) == "nothing"
+    assert excerpt(yaml.compose(written, yaml.SafeLoader)) == seen  # type: ignore[arg-type]
+    assert excerpt(None) == "nothing"
