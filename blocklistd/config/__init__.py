@@ -1,7 +1,11 @@
-"""The configuration: what the administrator writes, read whole and checked before anything of it is used.
+"""The configuration file: its schema, and how it is read and checked.
 
-The dataclasses are the schema. Their fields stand in the order of the contract, each with the reader of its key, and
-`load` is the only way from a file to them. `only(...)` marks a key whose feature is not built yet.
+The dataclasses are the schema: a field is a key, with its reader and its default. The class of a section is named
+`…Settings`. Sections that other packages use as plain values keep the name of the value: ConnectionBounds,
+SourceOptions, Bearer, Basic, ClientCert. `not_built(…)` marks a key whose feature does not exist yet.
+
+Order of calls: `check(path)` reads the file and reports every problem; `CheckedConfig.require()` returns the Config;
+`load(path)` does both. Nothing else makes a Config from a file. A Config never changes; a reload reads a new one.
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ __all__ = [
 
 
 class Role(enum.StrEnum):
-    """What an operator may do. reviewer: decide on candidates. editor: pull sources, manage subscribers. admin: all."""
+    """A role of an operator. A reviewer decides on candidates, an editor pulls sources and manages subscribers."""
 
     REVIEWER = "reviewer"
     EDITOR = "editor"
@@ -83,8 +87,11 @@ class Role(enum.StrEnum):
 
 @config_section
 class ControlSettings:
-    """The operators' socket, the group that may open it (None: `blocklistd`, if it exists and the daemon's user is in
-    it), and the roles of users, by user name."""
+    """The control socket, and the operators who may use it.
+
+    `group` may open the socket; None is the group `blocklistd`, if it exists and the daemon's user is a member.
+    `operators` are the roles of each user, by user name.
+    """
 
     socket: Path = setting(values.socket_path, default=Path("/run/blocklistd/control.sock"))
     group: str | None = setting(values.group, default=None)
@@ -96,16 +103,15 @@ class ControlSettings:
 def _signer(node: ConfigNode) -> Path | Secret | str:
     if node.yaml_node is not None and node.yaml_node.id == "scalar":
         if ":" not in node.text():
-            raise InvalidValue(found="something else")  # not shown: it may be the key itself
+            raise InvalidValue(found="something else")  # the text is not shown: it may be the key itself
         return node.text()
     return _signer_file.convert(node)
 
 
 def _online_key(node: ConfigNode) -> Path:
     made = values.path.convert(node)
-    node.document.files.append(
-        NamedFile(node.key, node.line, made, private=True)
-    )  # it may not exist yet: `keys init` makes it
+    # Not `node.add_file`, which reports a missing file: `keys init` makes this one later.
+    node.document.files.append(NamedFile(node.key, node.line, made, private=True))
     return made
 
 
@@ -127,7 +133,11 @@ class KeySettings:
 
 @config_section
 class ListSettings:
-    """A list that subscribers get: its sources in order of precedence, and what stands before a release."""
+    """A list that subscribers get.
+
+    `sources` are in order of precedence. `release` is `auto`, or `review`: a person approves each version. `expires` is
+    the lifetime of the list's TUF metadata, `retention` the time for which old versions are kept.
+    """
 
     id: ListId = derived(lambda node: ListId(node.name))
     sources: tuple[SourceId, ...] = setting(sequence(values.identifier(SourceId), minimum=1))
@@ -141,7 +151,7 @@ class ListSettings:
 
 @config_section
 class SoaSettings:
-    """A zone's SOA record (RFC 1035 3.3.13); its minimum is the zone's TTL."""
+    """A zone's SOA record (RFC 1035 section 3.3.13). Its MINIMUM field is the zone's TTL."""
 
     mname: str = setting(names.name, default="localhost")
     rname: str = setting(names.name, default="hostmaster.invalid")
@@ -152,7 +162,10 @@ class SoaSettings:
 
 @config_section
 class ZoneSettings:
-    """A Response Policy Zone of a list. `action` is the name that every rule's CNAME points to."""
+    """A Response Policy Zone of a list.
+
+    `action` is the CNAME target of every rule. `ttl` is in seconds. Empty `categories` select all entries of the list.
+    """
 
     name: str = derived(lambda node: names.zone_name(node.name))
     list: ListId = setting(values.identifier(ListId))
@@ -168,7 +181,7 @@ class ZoneSettings:
 
 @config_section
 class Config:
-    """A whole configuration; `path` is that of its file, absolute."""
+    """The configuration: all sections of one file. `path` is the absolute path of the file."""
 
     path: Path = derived(lambda node: node.document.file.absolute())
     state_dir: Path = setting(values.path, default=Path("/var/lib/blocklistd"))
@@ -192,12 +205,12 @@ class Config:
 
     @property
     def status_socket(self) -> Path:
-        """The socket on which everybody on the host may ask for the status."""
+        """Path of the status socket, which every user of this host may open."""
         return status_socket_of(self.control.socket)
 
     @property
     def taken(self) -> dict[ListId, tuple[SourceId, ...]]:
-        """The sources that each list takes: its `sources` without those in quarantine."""
+        """The sources of each list that are configured and not in quarantine."""
         return {
             name: tuple(one for one in found.sources if one in self.sources and not self.sources[one].quarantine)
             for name, found in self.lists.items()
@@ -205,7 +218,7 @@ class Config:
 
     @property
     def serves_dns(self) -> DnsSettings | None:
-        """The DNS side, where there is anything for it to serve."""
+        """The DNS settings; None if there is no zone to serve."""
         return (self.dns or DnsSettings()) if self.zones else None
 
 
@@ -214,9 +227,12 @@ _configuration: Final = section(Config, checks.configuration)
 
 @dataclass(frozen=True, slots=True)
 class CheckedConfig:
-    """A configuration that was read. For `problems`, mostly of the files that it names, a check and a reload refuse it;
-    a start raises alarms and serves what it can. `warnings` refuse nothing. By key: `contents` has the SHA-256 of each
-    named file, `lines` the line of each key."""
+    """A configuration without fatal errors.
+
+    `problems` are errors with which the daemon can still start: most are about files that the configuration names. A
+    start raises an alarm for each; `blocklistd check-config` and a reload reject the configuration. `warnings` never
+    reject it. `contents` has the SHA-256 (hex) of each named file, `lines` the line number of each key; both by key.
+    """
 
     config: Config
     problems: tuple[ConfigProblem, ...]
@@ -225,34 +241,37 @@ class CheckedConfig:
     lines: Mapping[str, int]
 
     def require(self) -> Config:
-        """The configuration. Raises ConfigError where there is any problem."""
+        """Returns the configuration. Raises ConfigError with all `problems` if there are any."""
         if self.problems:
             raise ConfigError(list(self.problems))
         return self.config
 
 
 def check(path: Path) -> CheckedConfig:
-    """Reads and checks a configuration file. Raises ConfigError with every error, by line, unless all of them are such
-    as a start tolerates."""
+    """Reads and checks a configuration file.
+
+    Raises ConfigError if the daemon can't start with it; the error has every problem, in the order of the lines.
+    """
     document = ConfigDocument(path)
     config = _root(document).read(_configuration)
     if document.problems or config is INVALID:
         raise _config_error(document)
     lines = {key: node.line for key, node in document.nodes.items()}
     return CheckedConfig(
-        config, _sorted(document.nonfatal), _sorted(document.warnings), files.contents(document), lines
+        config, _sorted(document.nonfatal), _sorted(document.warnings), files.checksums(document), lines
     )
 
 
 def load(path: Path) -> Config:
-    """Reads a configuration file. Raises ConfigError with every error, those included that a start tolerates."""
+    """Reads a configuration file. Raises ConfigError with every problem, the nonfatal ones included."""
     return check(path).require()
 
 
 def control_socket(path: Path) -> Path:
-    """Where the daemon of this configuration answers, whatever else is wrong in the file or closed to who asks.
+    """Path of the control socket, even if the rest of the file has errors or names files that the caller can't read.
 
-    The daemon goes on with what it read before. Raises ConfigError.
+    A daemon keeps running after such an edit, so its operators must still reach it. Raises ConfigError if the file is
+    no YAML or `control.socket` itself can't be read.
     """
     document = ConfigDocument(path, check_files=False)
     _root(document).read(_configuration)
@@ -263,7 +282,7 @@ def control_socket(path: Path) -> Path:
 
 
 def status_socket_of(control: Path) -> Path:
-    """The path of everybody's status socket: in the folder of the control socket."""
+    """Path of the status socket: beside the control socket, in the same folder."""
     return control.with_name(checks.STATUS_SOCKET)
 
 

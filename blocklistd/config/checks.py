@@ -1,7 +1,7 @@
-"""What one key alone can't tell: the checks between the keys of a section, and from one section to another.
+"""Checks that involve several keys of a section, or several sections.
 
-Each runs while its section is read, sees what could be read of it (the rest is reported already), and relies on the
-order of the contract: keys and sources come before lists.
+A check runs at the end of its section, and gets the values that are valid; problems of the others are already reported.
+Sections are read in the order of the fields of Config: `keys` and `sources` before `lists`, `lists` before `zones`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STATUS_SOCKET: Final = "status.sock"
 
 
 def verify(section: SectionValues) -> None:
-    """A method and what belongs to it."""
+    """Checks that the keys of `verify` are those that its method needs, and that the public key can be read."""
     method = section.values.get("method")
     if method is None:
         return
@@ -50,14 +50,14 @@ def verify(section: SectionValues) -> None:
     try:
         if path.is_file():
             proof.read_key(path.read_bytes())
-    except OSError:  # we may not read it; files.check_access checks whether the daemon may
+    except OSError:  # this process may not read it; files.check_access checks whether the daemon may
         pass
     except VerifyError:
         section.report_nonfatal("key", proof.key, f"{path}, which is none")
 
 
 def source(section: SectionValues) -> None:
-    """The format and where its values and types come from; the URL of the signature."""
+    """Checks that a source's fields, defaults, options, pattern and verification fit its format and its URL."""
     values = section.values
     form = FORMATS.get(values.get("format", ""))
     if form is not None and not form.says_types and section.has("defaults") and not section.is_written("defaults.type"):
@@ -93,7 +93,7 @@ def _options(section: SectionValues, form: Format, options: SourceOptions) -> No
 
 
 def _origin(section: SectionValues, transport: Transport, verify: VerifySettings) -> None:
-    """A proof may need TLS with a pinned authority, or a URL from which a signature can be fetched."""
+    """Checks that the URL fits the verification: TLS with a pinned authority, or a place for the signature."""
     proof = PROOFS[verify.method]
     if proof.needs_pinned_tls and not transport.uses_tls:
         section.report("verify.method", f"another method: `{verify.method}` needs a URL over TLS")
@@ -109,7 +109,7 @@ def _origin(section: SectionValues, transport: Transport, verify: VerifySettings
 
 
 def block_list(section: SectionValues) -> None:
-    """Its sources exist, and its metadata lives at least as long as what is signed more often."""
+    """Checks that a list's sources exist, and that its metadata does not expire before the timestamp role does."""
     document = section.document
     for name, line in section.items("sources"):
         if name in section.values.get("sources", ()) and f"sources.{name}" not in document.nodes:
@@ -127,7 +127,7 @@ def block_list(section: SectionValues) -> None:
 
 
 def zone(section: SectionValues) -> None:
-    """Its list exists."""
+    """Checks that the list of a zone exists."""
     name = section.values.get("list")
     if name is not None and f"lists.{name}" not in section.document.nodes:
         known = [
@@ -137,7 +137,7 @@ def zone(section: SectionValues) -> None:
 
 
 def control(section: SectionValues) -> None:
-    """Reports a control socket beside which the status socket can't be made."""
+    """Checks that the status socket can be made beside the control socket."""
     if section.has("socket"):
         path: Path = section.values["socket"]
         if path.name == STATUS_SOCKET:
@@ -147,7 +147,7 @@ def control(section: SectionValues) -> None:
 
 
 def feed(section: SectionValues) -> None:
-    """Plain HTTP stays on this machine."""
+    """Checks that a feed without TLS listens on loopback addresses only."""
     if section.has("listen", "tls") and section.values["tls"] is None:
         outside = [str(address) for address in section.values["listen"] if not address.is_loopback]
         if outside:
@@ -155,7 +155,7 @@ def feed(section: SectionValues) -> None:
 
 
 def configuration(section: SectionValues) -> None:
-    """Reports listeners that share an address, and problems of the files that the configuration names."""
+    """Checks the files that the configuration names, and that no two listeners have the same address."""
     files.check_access(section)
     taken: list[tuple[str, Address]] = []
     for name in ("feed", "dns", "ops"):

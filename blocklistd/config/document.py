@@ -1,10 +1,11 @@
-"""A configuration file as PyYAML's nodes: what stands where, and everything that is wrong with it.
+"""The YAML document of a configuration: its nodes, and the problems found in them.
 
-PyYAML goes as far as its nodes, which know their lines and hold every scalar as the text that was written: `no`,
-`12:30` and `1e3` stay what they are, and what a text means is decided by the reader of its key. Plain aliases are
-followed; merge keys and tags are refused, because what they mean depends on who reads them.
+PyYAML only composes the nodes; it does not construct Python values. A node knows its line and keeps a scalar as the
+text that was written, so that `no`, `12:30` and `1e3` stay texts: the reader of each key decides what its text means.
+Aliases are followed. Merge keys and tags are rejected, because their meaning depends on the YAML library.
 
-A reader takes a `Spot` and returns a value or raises `Wrong`; only containers catch that, report it, and go on.
+A Reader converts a ConfigNode to a value, or raises InvalidValue. ConfigNode.read catches it, reports the problem to
+the ConfigDocument, and returns INVALID; so one pass over the file collects all problems.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 DOCUMENT: Final = "(document)"
-"""Stands for the key in a problem of the whole file."""
+"""The key that is shown in a problem of the file itself."""
 
 _YAML: Final = "tag:yaml.org,2002:"
 _TAGS: Final = {
@@ -42,11 +43,14 @@ _TAGS: Final = {
 KINDS: Final = {"scalar": "a text", "sequence": "a list", "mapping": "a mapping"}
 _USERINFO: Final = re.compile(r"^((?:[\w+]+:)?//)?.*@", re.DOTALL)  # greedy: a password may hold a slash or an @
 _QUERY: Final = re.compile(r"([?#]).*", re.DOTALL)
-MAX_EXCERPT: Final = 60  # characters of what was found
+MAX_EXCERPT: Final = 60  # characters
 
 
 class InvalidValue(Exception):
-    """The value at hand can't be used; without arguments, `expected` is the reader's and `found` what stands there."""
+    """The value of a node can't be used.
+
+    `expected` and `found` are phrases for the message; by default the reader's `expected` and the node's text.
+    """
 
     def __init__(self, expected: str = "", found: str = "") -> None:
         super().__init__(expected, found)
@@ -54,7 +58,7 @@ class InvalidValue(Exception):
 
 
 class AlreadyReported(Exception):
-    """Something inside the value can't be used, and has been reported."""
+    """A part of the value can't be used, and its problem is already reported."""
 
 
 class _Invalid(enum.Enum):
@@ -66,7 +70,7 @@ INVALID: Final = _Invalid.INVALID
 
 @dataclass(frozen=True, slots=True)
 class NamedFile:
-    """A file that the configuration names. `private`: nobody but the daemon may read it."""
+    """A file that the configuration names. `private`: only the daemon's user may read it."""
 
     key: str
     line: int
@@ -75,15 +79,20 @@ class NamedFile:
 
 
 class ConfigDocument:
-    """A configuration file while it is read.
+    """A configuration file while it is being read; readers and checks add to it.
 
-    `spots` has every key that was read, `parts` the usable values of every section, both by dotted key; `files` has the
-    named files. `problems` are errors. `tolerable` are errors too, mostly of a named file, with which a start can serve
-    everything else: the value is used as far as possible. `warnings` are no errors.
+    | attribute | content |
+    |---|---|
+    | nodes | the node of each key that was read, by dotted key |
+    | sections | the valid values of each section, by dotted key |
+    | files | the files that the configuration names |
+    | problems | fatal errors: there is no configuration |
+    | nonfatal | errors with which the daemon can start: most are about a named file |
+    | warnings | remarks that reject nothing |
     """
 
     def __init__(self, file: Path, *, check_files: bool = True) -> None:
-        """`looks`: whether the named files are checked."""
+        """`check_files`: whether the named files are checked."""
         self.file = file
         self.check_files = check_files
         self.folder = file.absolute().parent
@@ -95,15 +104,15 @@ class ConfigDocument:
         self.sections: dict[str, Mapping[str, Any]] = {}
 
     def report(self, key: str, expected: str, found: str = "", line: int = 0) -> None:
-        """Notes a problem; its line is that of the key, or of the nearest section around a key that is not there."""
+        """Adds a fatal problem. Without `line`, it gets the line of the key or, for a missing key, of its section."""
         self.problems.append(self._problem(key, expected, found, line))
 
     def report_nonfatal(self, key: str, expected: str, found: str, line: int = 0) -> None:
-        """As `report`, for an error that a start tolerates."""
+        """Adds a problem with which the daemon can still start. Arguments as for `report`."""
         self.nonfatal.append(self._problem(key, expected, found, line))
 
     def warn(self, key: str, expected: str, found: str, line: int = 0) -> None:
-        """As `report`, for a warning."""
+        """Adds a warning. Arguments as for `report`."""
         self.warnings.append(self._problem(key, expected, found, line))
 
     def _problem(self, key: str, expected: str, found: str, line: int) -> ConfigProblem:
@@ -117,7 +126,11 @@ class ConfigDocument:
 
 @dataclass(frozen=True, slots=True)
 class ConfigNode:
-    """A place in the file: a dotted key, its last part, its line, and the node there (None: nothing is written)."""
+    """A node of the document.
+
+    `key` is its dotted key, `name` the last part of the key, `line` its line number from 1. `yaml_node` is PyYAML's
+    node; None if the key is not written.
+    """
 
     document: ConfigDocument
     key: str
@@ -127,10 +140,11 @@ class ConfigNode:
 
     @property
     def is_null(self) -> bool:
+        """Whether the key is not written, or its value is null."""
         return self.yaml_node is None or (self.yaml_node.id == "scalar" and self.yaml_node.tag == _YAML + "null")
 
     def read(self, reader: Reader[T]) -> T | _Invalid:
-        """The value, or BAD after what is wrong was reported."""
+        """Returns the value; INVALID if there is a problem, which is then reported."""
         try:
             return reader.convert(self)
         except InvalidValue as invalid:
@@ -141,9 +155,11 @@ class ConfigNode:
             pass
         return INVALID
 
-    def names(self, path: Path, expected: str, *, private: bool = False) -> bool:
-        """Adds the value to the named files. True where it is a file; False where it is none, which is reported, and
-        where that can't be checked."""
+    def add_file(self, path: Path, expected: str, *, private: bool = False) -> bool:
+        """Adds `path` to the named files and returns whether it is a file.
+
+        Reports a path that is no file. Returns False without a report if files are not checked or access is denied.
+        """
         self.document.files.append(NamedFile(self.key, self.line, path, private))
         if not self.document.check_files:
             return False
@@ -151,7 +167,7 @@ class ConfigNode:
             if path.is_file():
                 return True
             found = f"{path}, " + ("which is no file" if path.exists() else "which does not exist")
-        except PermissionError:  # we may not read it; files.check_access checks whether the daemon may
+        except PermissionError:  # this process may not read it; files.check_access checks whether the daemon may
             return False
         except OSError as error:
             found = f"{path}: {error.strerror}"
@@ -159,7 +175,7 @@ class ConfigNode:
         return False
 
     def text(self) -> str:
-        """The scalar as it is written. Raises Wrong for anything else, for nothing, and for control characters."""
+        """The text of a scalar, as written. Raises InvalidValue for another node, null and control characters."""
         text = self._value("scalar")
         if not isinstance(text, str) or (not text and self.is_null):
             raise InvalidValue
@@ -168,6 +184,7 @@ class ConfigNode:
         return text
 
     def items(self) -> list[ConfigNode]:
+        """The items of a sequence. Raises InvalidValue for another node."""
         yaml_nodes = self._value("sequence")
         return [
             ConfigNode(self.document, self.key, self.name, yaml_node.start_mark.line + 1, yaml_node)
@@ -175,7 +192,10 @@ class ConfigNode:
         ]
 
     def pairs(self) -> list[tuple[ConfigNode, ConfigNode]]:
-        """(key, value), each key once; nothing is an empty mapping. Reports what is no usable key."""
+        """The (key, value) nodes of a mapping; none if the node is null. Raises InvalidValue for another node.
+
+        Reports keys that are no scalars, merge keys, and the second use of a key, and skips them.
+        """
         found: dict[str, tuple[ConfigNode, ConfigNode]] = {}
         for yaml_key, yaml_node in () if self.is_null else self._value("mapping"):
             line = yaml_key.start_mark.line + 1
@@ -205,9 +225,10 @@ class ConfigNode:
 
 @dataclass(frozen=True, slots=True)
 class Reader(Generic[T_co]):
-    """How a value is read, and what is expected there, in words.
+    """Converts a node to a value. `expected` names such values in messages, as in "expected a size like 64MiB".
 
-    `nothing`: a null there is the same as no key. `whole`: a section, whose own defaults apply where it is not there.
+    `null_is_absent`: a null is read as if the key was not written. `is_section`: a missing key is read as an empty
+    section, so that the section's own defaults and required keys apply.
     """
 
     expected: str
@@ -217,7 +238,7 @@ class Reader(Generic[T_co]):
 
 
 def excerpt(yaml_node: YamlNode | None) -> str:
-    """What stands there, short, and of a URL neither user and password nor the query: they may be secrets."""
+    """A short text of a node for messages, without a URL's user, password, query and fragment: they may be secrets."""
     if yaml_node is None or (yaml_node.id == "scalar" and yaml_node.tag == _YAML + "null" and not yaml_node.value):
         return "nothing"
     if yaml_node.id != "scalar":
@@ -226,8 +247,8 @@ def excerpt(yaml_node: YamlNode | None) -> str:
 
 
 def compose(document: ConfigDocument) -> YamlNode | None:
-    """The file's one YAML document; None where it is empty. Raises ConfigError."""
-    # The C loader is faster, and recurses on the C stack: a deeply nested file would end the process.
+    """Reads the file and returns the root node of its YAML document; None if it is empty. Raises ConfigError."""
+    # Not the C loader: it recurses on the C stack, so that a deeply nested file would crash the process.
     import yaml
 
     try:
@@ -251,7 +272,7 @@ def compose(document: ConfigDocument) -> YamlNode | None:
         line = data.decode("utf-8-sig").count("\n", 0, error.position) + 1
         raise _unreadable(document, line, error.reason, "a text without control characters") from None
     except (ValueError, OverflowError):
-        # PyYAML's own: an escape beyond Unicode, a version of a thousand digits
+        # PyYAML raises these for an escape beyond Unicode and for a version directive of a thousand digits.
         raise _unreadable(document, 1, "an escape or directive out of range", "correct YAML") from None
     except RecursionError:
         raise _unreadable(document, 1, "too many levels", "a few levels") from None
@@ -262,8 +283,10 @@ def _unreadable(document: ConfigDocument, line: int, found: str, expected: str) 
 
 
 def shorten(text: str, length: int = MAX_EXCERPT) -> str:
+    """The text, cut to `length` characters with … at its end."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def label(name: str) -> str:
+    """A key as it is shown in messages: quoted if it is empty, long or not printable."""
     return name if name.isprintable() and 0 < len(name) <= MAX_EXCERPT else repr(shorten(name))

@@ -1,4 +1,4 @@
-"""The configuration of a list's guards."""
+"""The settings of a list's guards: when a candidate is held for review."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blocklistd.config.reader import config_section, not_built, or_off, section,
 
 @config_section
 class DailyGuardSettings:
-    """Limits for a candidate and all changes of the 24 h before it that no person released, added up."""
+    """Limits for the sum of a candidate and the unreviewed changes of the 24 h before it, as fractions."""
 
     max_added: float = setting(values.share, default=0.4)
     max_removed: float = setting(values.share, default=0.2)
@@ -18,7 +18,11 @@ class DailyGuardSettings:
 
 @config_section
 class GuardSettings:
-    """Limits above which a candidate is held for review; shares are fractions of the live entries (0.2 is 20 %)."""
+    """Limits above which a candidate is held for review.
+
+    `max_added` and `max_removed` are fractions of the live entries (0.2 is 20 %), `max_rejected` of the entries of a
+    pull. `min_change` and `min_entries` are numbers of entries. `daily` is None if it is off.
+    """
 
     max_added: float = setting(values.share, default=0.2)
     max_removed: float = setting(values.share, default=0.1)

@@ -1,4 +1,4 @@
-"""Names in the DNS, as zones are configured with them."""
+"""Readers of DNS names: zones, policies and serials."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ ACTIONS: Final = {
     "passthru": "rpz-passthru.",
     "tcp-only": "rpz-tcp-only.",
 }
-"""What a policy's name stands for: the target of its CNAME."""
+"""The CNAME target of each RPZ policy, by the name of the policy."""
 
-LONGEST: Final = 253
-LONGEST_ZONE: Final = 127  # octets; more would leave too little for the names of entries
+MAX_NAME: Final = 253  # characters (RFC 1035 section 2.3.4: 255 octets on the wire)
+MAX_ZONE: Final = 127  # characters; a longer name would leave too little room for the names of entries
 
 
 def zone_name(text: str) -> str:
-    """Lower case, without the final dot."""
+    """The zone's name in lower case, without the final dot."""
     return text.lower().removesuffix(".")
 
 
 def _name(node: ConfigNode) -> str:
     text = zone_name(node.text())
     match(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", text)
-    if len(text) > LONGEST:
-        raise InvalidValue(f"a name of at most {LONGEST} characters")
+    if len(text) > MAX_NAME:
+        raise InvalidValue(f"a name of at most {MAX_NAME} characters")
     return text
 
 
 def _zone(node: ConfigNode) -> str:
     name = _name(node)
-    if len(name) > LONGEST_ZONE:
-        raise InvalidValue(f"a name of at most {LONGEST_ZONE} characters: an owner name has 255 octets in all")
+    if len(name) > MAX_ZONE:
+        raise InvalidValue(f"a name of at most {MAX_ZONE} characters: an owner name has 255 octets in all")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Addresses to listen on, and URLs to pull from and to be known by."""
+"""Readers of addresses, networks and URLs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from blocklistd.sources.transports.web import is_loopback
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IP address (without brackets) and a port to listen on; port 0 is any free one, host `::` is both families."""
+    """An IP address (without brackets) and a port to listen on. Port 0 is any free port, host `::` is IPv4 and IPv6."""
 
     host: str
     port: int
@@ -29,10 +29,11 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
+        """Whether only this host can reach the address."""
         return is_loopback(self.host)
 
     def clashes(self, other: Address) -> bool:
-        """Whether not both can be listened on."""
+        """Whether two listeners on these addresses would conflict."""
         if self.port != other.port or not self.port:
             return False
         hosts = {self.host, other.host}
@@ -76,7 +77,7 @@ host: Final = Reader("a host: a name in the DNS (A-labels) or an address", _host
 
 
 def source_url(text: str) -> str:
-    """The URL of a source as it is written, of a transport's scheme. Raises Wrong."""
+    """Returns `text` if it is a URL that a transport accepts; raises InvalidValue if not."""
     if any(character.isspace() for character in text):
         raise InvalidValue("a URL without spaces")
     scheme = scheme_of(text)
@@ -102,7 +103,7 @@ def _pattern(node: ConfigNode) -> str:
 
 def _public(node: ConfigNode) -> str:
     text = node.text()
-    if any(mark in text for mark in "? "):
+    if any(character in text for character in "? "):
         raise InvalidValue
     return _checked(web.check, text).rstrip("/")
 
@@ -112,7 +113,7 @@ def _of_text(convert: Callable[[str], str]) -> Callable[[ConfigNode], str]:
 
 
 UNBUILT: Final = ("axfr", "tuf+https")
-"""Schemes of the contract whose transport does not exist yet."""
+"""Documented schemes whose transport does not exist yet."""
 _notes: Final = "; ".join(f"{scheme}: {transport.note}" for scheme, transport in TRANSPORTS.items() if transport.note)
 SOURCE_URL: Final = f"a URL with {alternatives(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
 url: Final = Reader(SOURCE_URL, _of_text(source_url))

@@ -1,6 +1,7 @@
-"""The schema is the dataclasses: each field carries its reader, so that a new key is one new line.
+"""Readers of sections, mappings, lists and choices; other modules combine them to the schema.
 
-A section reads what it can and says all that is wrong with the rest, then lets its check do the same.
+A section is a dataclass made by `config_section`: each field has the reader of its key, so a new key is one new line.
+A section reads all its keys and reports every problem, then calls its check with the values that are valid.
 """
 
 from __future__ import annotations
@@ -33,57 +34,68 @@ NOT_BUILT: Final = "not built in this version"
 
 @dataclass(frozen=True, slots=True)
 class SectionValues:
-    """A section for its check: `values` has what could be read, and the defaults of what is not written."""
+    """The argument of a section's check: `values` are the valid values by name, defaults included.
+
+    `key` is the dotted key of the section. A name with an invalid value is missing in `values`.
+    """
 
     document: ConfigDocument
     key: str
     values: Mapping[str, Any]
 
     def has(self, *names: str) -> bool:
+        """Whether all these keys have valid values."""
         return all(name in self.values for name in names)
 
     def is_written(self, name: str) -> bool:
+        """Whether the key is in the file, and not only a default."""
         return f"{self.key}.{name}" in self.document.nodes
 
     def items(self, name: str) -> list[tuple[str, int]]:
-        """The texts in the list of that name as they are written, with their lines."""
+        """(text, line) of each scalar in the list `name`, as written."""
         node = self.document.nodes.get(f"{self.key}.{name}")
         nodes = node.yaml_node.value if node and node.yaml_node and node.yaml_node.id == "sequence" else []
         return [(yaml_node.value, yaml_node.start_mark.line + 1) for yaml_node in nodes if yaml_node.id == "scalar"]
 
     def report(self, name: str, expected: str, found: str = "", line: int = 0) -> None:
+        """Adds a fatal problem of the key `name` (ConfigDocument.report)."""
         self.document.report(self.dotted(name), expected, found, line)
 
     def report_nonfatal(self, name: str, expected: str, found: str) -> None:
+        """Adds a problem of the key `name` with which the daemon can still start."""
         self.document.report_nonfatal(self.dotted(name), expected, found)
 
     def dotted(self, name: str) -> str:
+        """The dotted key of `name` in this section."""
         return f"{self.key}.{name}" if self.key else name
 
 
 def setting(reader: Reader[T], *, default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING) -> T:
-    """A field that is read from the key of its name; required where there is no default.
+    """A field that is read from the key of the same name; the key is required if there is no default.
 
-    A default path is relative to the configuration file, as a written one is.
+    A relative path, written or default, is relative to the folder of the configuration file.
     """
     made: T = field(default=default, default_factory=default_factory, metadata={"reader": reader})
     return made
 
 
 def derived(derive: Callable[[ConfigNode], T]) -> T:
-    """A field that is no key: taken from where its section stands."""
+    """A field that is not a key: `derive` makes it from the section's node, for example from its name."""
     made: T = field(metadata={"derive": derive})
     return made
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, derived))
 def config_section(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose fields are made by `setting` and `given`, in the order of the contract."""
+    """Makes a frozen dataclass of a section. Its fields are made by `setting` and `derived`."""
     return dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 
 def section(cls: type[T], check: Callable[[SectionValues], None] | None = None) -> Reader[T]:
-    """A mapping that is a `keyed` class. `check` sees it even where a part is wrong, so that all is said at once."""
+    """Reads a mapping into a `config_section` class.
+
+    `check` looks for problems that involve several keys. It runs even if some values are invalid.
+    """
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     keys = [entry.name for entry in fields if "reader" in entry.metadata]
 
@@ -122,7 +134,7 @@ def _field(parent: ConfigNode, entry: dataclasses.Field[Any], node: ConfigNode |
 
 
 def mapping(name: Reader[S], value: Reader[T]) -> Reader[dict[S, T]]:
-    """A mapping whose keys the administrator chooses."""
+    """Reads a mapping whose keys the administrator chooses."""
 
     def convert(node: ConfigNode) -> dict[S, T]:
         made: dict[S, T] = {}
@@ -131,7 +143,7 @@ def mapping(name: Reader[S], value: Reader[T]) -> Reader[dict[S, T]]:
             known, read = key_node.read(name), value_node.read(value)
             if known is INVALID:
                 continue
-            if known in first:  # written in another way: a zone's name with a final dot or in upper case
+            if known in first:  # the same name, written differently: with a final dot or in upper case
                 again = f"{excerpt(key_node.yaml_node)}, which is {known} again (first on line {first[known].line})"
                 node.document.report(key_node.key, "each key once", again, key_node.line)
             first.setdefault(known, key_node)
@@ -143,7 +155,7 @@ def mapping(name: Reader[S], value: Reader[T]) -> Reader[dict[S, T]]:
 
 
 def table(readers: Mapping[str, Reader[T]]) -> Reader[dict[str, T]]:
-    """A mapping of known keys, each of which may be left out."""
+    """Reads a mapping of known, optional keys."""
 
     def convert(node: ConfigNode) -> dict[str, T]:
         read = {name: value.read(readers[name]) for name, value in _known(node, readers).items()}
@@ -153,7 +165,7 @@ def table(readers: Mapping[str, Reader[T]]) -> Reader[dict[str, T]]:
 
 
 def one_of(readers: Mapping[str, Reader[T]]) -> Reader[T]:
-    """A mapping with exactly one of the keys. What else stands there is never shown: it may be a secret."""
+    """Reads a mapping with exactly one of the keys. Another value is never shown in a message: it may be a secret."""
     expected = f"exactly one of {', '.join(f'{{{name}: …}}' for name in readers)}"
 
     def convert(node: ConfigNode) -> T:
@@ -178,7 +190,7 @@ def one_of(readers: Mapping[str, Reader[T]]) -> Reader[T]:
 
 
 def sequence(item: Reader[T], *, minimum: int = 0) -> Reader[tuple[T, ...]]:
-    """A list without duplicates."""
+    """Reads a list of at least `minimum` items without duplicates."""
 
     def convert(node: ConfigNode) -> tuple[T, ...]:
         made: list[T] = []
@@ -200,12 +212,12 @@ def sequence(item: Reader[T], *, minimum: int = 0) -> Reader[tuple[T, ...]]:
 
 
 def optional(reader: Reader[T]) -> Reader[T | None]:
-    """As `reader`, and a null means None, which is then the default."""
+    """As `reader`; a null is read as a missing key, so the default applies."""
     return Reader(reader.expected, reader.convert, null_is_absent=True)
 
 
 def or_off(reader: Reader[T]) -> Reader[T | None]:
-    """As `reader`, or None for the word `off`."""
+    """As `reader`; the word `off` is read as None."""
 
     def convert(node: ConfigNode) -> T | None:
         is_off = node.yaml_node is not None and node.yaml_node.id == "scalar" and node.yaml_node.value == "off"
@@ -215,7 +227,7 @@ def or_off(reader: Reader[T]) -> Reader[T | None]:
 
 
 def choice(*options: S, unbuilt: Iterable[str] = ()) -> Reader[S]:
-    """One of some words. The `unbuilt` ones are words of the contract whose feature does not exist yet."""
+    """Reads one of some words. `unbuilt` are the documented words whose feature does not exist yet."""
     words = {str(option): option for option in options}
     expected = alternatives(words)
 
@@ -229,7 +241,10 @@ def choice(*options: S, unbuilt: Iterable[str] = ()) -> Reader[S]:
 
 
 def not_built(off: str | list[str] | dict[str, str] | None, value: T) -> Reader[T]:
-    """A key whose feature is not built: only the text, the empty list or mapping, or (None) nothing that means off."""
+    """Reads a key whose feature does not exist yet: only `off` is valid, and is read as `value`.
+
+    `off` is a text, an empty list or an empty mapping; None if only a missing key is valid.
+    """
     expected = f"no such key: {NOT_BUILT}" if off is None else f"`{off}`: {NOT_BUILT}"
 
     def convert(node: ConfigNode) -> T:
@@ -251,12 +266,13 @@ def not_built(off: str | list[str] | dict[str, str] | None, value: T) -> Reader[
 
 
 def alternatives(names: Iterable[str]) -> str:
+    """The names in backquotes, as a phrase: `a`, `b` or `c`."""
     *most, last = (f"`{name}`" for name in names)
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def _known(node: ConfigNode, names: Iterable[str]) -> dict[str, ConfigNode]:
-    """The values of the known keys; the others are reported, with the key that may have been meant."""
+    """The values of the known keys. Reports each unknown key, with the known key that resembles it."""
     known, names = {}, list(names)
     for _, value in node.pairs():
         if value.name in names:

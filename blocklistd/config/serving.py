@@ -1,4 +1,4 @@
-"""The configuration of the feed, of DNS, and of metrics, health and log."""
+"""The settings of the HTTPS feed, the DNS server, metrics, health and the log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from blocklistd.config.values import duration, integer
 
 @config_section
 class ConnectionBounds:
-    """The most connections that a listener accepts: from one address (IPv6: one /64) before authentication, of one
-    subscriber after it, and in total."""
+    """The maximum numbers of open connections of a listener.
+
+    `per_address` counts connections before authentication, an IPv6 /64 as one address; `per_subscriber` those after it.
+    """
 
     per_address: int = setting(integer(1), default=128)
     per_subscriber: int = setting(integer(1), default=256)
@@ -27,8 +29,11 @@ _bounds = section(ConnectionBounds)
 
 @config_section
 class NotifySettings:
-    """How NOTIFY is repeated: `retry` is the first pause, which doubles each time; after `give_up` no more is sent, and
-    the secondary finds the change by its own refresh."""
+    """How a NOTIFY without an answer is repeated (RFC 1996).
+
+    `retry` is the first pause; each pause doubles. After `give_up` no more is sent: the secondary then finds the
+    change at its SOA refresh.
+    """
 
     retry: timedelta = setting(duration, default=timedelta(seconds=5))
     give_up: timedelta = setting(duration, default=timedelta(minutes=10))
@@ -36,7 +41,7 @@ class NotifySettings:
 
 @config_section
 class DnsSettings:
-    """The addresses on which secondaries ask, over UDP and TCP."""
+    """The DNS server for secondaries; each address of `listen` is used over UDP and TCP."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 53),))
     tls: None = setting(not_built(None, None), default=None)
@@ -47,7 +52,7 @@ class DnsSettings:
 
 @config_section
 class FeedTlsSettings:
-    """The feed's certificate chain and its key, in PEM."""
+    """The certificate chain and the private key of the feed, in PEM."""
 
     cert: Path = setting(values.certificates)
     key: Secret = setting(secret)
@@ -56,7 +61,7 @@ class FeedTlsSettings:
 
 @config_section
 class FeedSettings:
-    """The HTTPS feed for subscribers; without TLS only on loopback."""
+    """The HTTPS feed for subscribers. Without `tls` it may only listen on loopback addresses."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 8443),))
     tls: FeedTlsSettings | None = setting(optional(section(FeedTlsSettings, files.check_key_pair)), default=None)
@@ -68,7 +73,7 @@ class FeedSettings:
 
     @property
     def url(self) -> str:
-        """The feed's address for subscribers; FEED stands for the host where that is not configured."""
+        """The base URL for subscribers. Its host is the placeholder FEED if the configuration names none."""
         first = self.listen[0]
         where = f"FEED:{first.port}" if first.host in ("::", "0.0.0.0") else str(first)
         return self.public_url or f"{'https' if self.tls else 'http'}://{where}"
@@ -76,7 +81,7 @@ class FeedSettings:
 
 @config_section
 class LogSettings:
-    """`auto` is the journal under systemd, coloured text on a terminal, else JSON lines."""
+    """The log. The format `auto` is the journal under systemd, coloured text on a terminal, JSON lines otherwise."""
 
     level: str = setting(choice("debug", "info", "warning", "error"), default="info")
     format: str = setting(choice("auto", "journal", "text", "json"), default="auto")
@@ -84,7 +89,7 @@ class LogSettings:
 
 @config_section
 class OpsSettings:
-    """The section of metrics, health and the log."""
+    """Metrics, health and the log."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("127.0.0.1", 9153),))
     log: LogSettings = setting(section(LogSettings), default_factory=LogSettings)

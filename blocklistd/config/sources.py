@@ -1,4 +1,4 @@
-"""The sources of the configuration: where a hotline's list is, how it is read, and how it proves its origin."""
+"""The settings of sources: where a hotline's list is, its format, and how its origin is verified."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.transports import transport_of
 
 TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
-"""The kinds of entries that are built."""
+"""The types of entries that this version supports."""
 entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
 
 
 @config_section
 class Bearer:
-    """Authorization: Bearer (RFC 6750)."""
+    """The credential of HTTP authentication with a bearer token (RFC 6750)."""
 
     token: Secret
 
 
 @config_section
 class Basic:
-    """Authorization: Basic (RFC 7617)."""
+    """The credentials of HTTP Basic authentication (RFC 7617)."""
 
     user: str = setting(values.text)
     password: Secret = setting(secret)
@@ -66,7 +66,11 @@ _auth: Final = one_of({"bearer": _bearer, "basic": _basic, "client_cert": _clien
 
 @config_section
 class VerifySettings:
-    """How a body proves its origin. Some methods have a `key`; `{url}` in `signature` is the body's."""
+    """How the origin of a source's body is verified.
+
+    `key` is the public key, for the methods that need one. `signature` is the URL of the signature; `{url}` in it
+    stands for the URL of the body. `max_future`: how far the time of a signature may lie in the future.
+    """
 
     method: str = setting(choice(*PROOFS, unbuilt=("openpgp", "tuf")))
     key: Path | None = setting(optional(values.file), default=None)
@@ -76,7 +80,7 @@ class VerifySettings:
 
 @config_section
 class EvidenceSettings:
-    """How long, and in how many bytes, the refused bodies of a source are kept."""
+    """Limits for the rejected bodies that are kept as evidence of a source: their age, and their total size in bytes."""
 
     keep: timedelta = setting(duration, default=timedelta(days=EVIDENCE_DAYS))
     max_bytes: int = setting(values.size, default=EVIDENCE_BYTES)
@@ -84,7 +88,7 @@ class EvidenceSettings:
 
 @config_section
 class SourceOptions:
-    """Options of a format; `Format.options` names those that it has."""
+    """Options of a source's format. `Format.options` has the names of those that a format supports."""
 
     delimiter: str = setting(values.delimiter, default=",")
     columns: tuple[str, ...] = setting(sequence(values.text), default=())
@@ -109,7 +113,11 @@ _DEFAULTS: Final = {
 
 @config_section
 class SourceSettings:
-    """One source: where the hotline's list is, its format, and the proof of its origin. Sizes are in bytes."""
+    """A source: one list of a hotline. `max_bytes` is in bytes.
+
+    `folder` is the folder of the configuration file; a relative `file:` URL starts there. `max_age` and `max_unchanged`
+    are the times after which an alarm is raised. A source in quarantine is pulled, but no list uses it.
+    """
 
     id: SourceId = derived(lambda node: SourceId(node.name))
     folder: Path = derived(lambda node: node.document.folder)
@@ -133,13 +141,15 @@ class SourceSettings:
 
     @property
     def location(self) -> str:
-        """Its URL, absolute."""
+        """The absolute URL."""
         return transport_of(self.url).absolute(self.url, self.folder)
 
     @property
     def signature(self) -> str | None:
-        """The signature's URL, or a template of it with `{url}`: in a drop folder the name of the body is not known
-        before a file is taken. None where the method has no signature."""
+        """The absolute URL of the signature, or a template with `{url}`. None if the method has no signature.
+
+        A drop folder needs the template: the name of the body is known only when a file was chosen.
+        """
         written = self.verify.signature
         if not PROOFS[self.verify.method].needs_signature:
             return None

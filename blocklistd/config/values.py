@@ -1,4 +1,4 @@
-"""What a text in the configuration can mean: numbers with their units, ids, files, schedules."""
+"""Readers of scalars: numbers with units, ids, times, users, files and schedules."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ Str = TypeVar("Str", bound=str)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SUN_FIRST: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-UNIX_PATH: Final = 107  # bytes, sun_path without its zero
+UNIX_PATH: Final = 107  # bytes of a Unix socket's path: sun_path without its final zero
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
 def match(pattern: str, text: str) -> re.Match[str]:
-    """The whole text matched; raises Wrong where it isn't."""
+    """Matches `pattern` with all of `text`. Raises InvalidValue if it does not match."""
     if found := re.fullmatch(pattern, text):
         return found
     raise InvalidValue
 
 
 def integer(minimum: int = 0) -> Reader[int]:
+    """Reads a decimal number from `minimum` to 999,999,999."""
+
     def convert(node: ConfigNode) -> int:
         number = int(match("0|[1-9][0-9]{0,8}", node.text())[0])
         if number < minimum:
@@ -48,7 +50,7 @@ def _duration(text: str) -> timedelta:
 
 
 def written(duration: timedelta) -> str:
-    """A duration as it is written in the file, in the largest unit that divides it."""
+    """A duration as in the configuration file, in the largest unit without a fraction: 90m, 2h."""
     seconds = int(duration.total_seconds())
     unit = next(unit for unit in reversed(_UNITS) if seconds % _UNITS[unit] == 0)
     return f"{seconds // _UNITS[unit]}{unit}"
@@ -102,6 +104,7 @@ moment: Final = Reader("a time like 2030-01-31T12:00:00Z", _moment)
 
 
 def identifier(kind: Callable[[str], Str]) -> Reader[Str]:
+    """Reads an id; `kind` is its type, for example ListId."""
     return Reader(
         "an id of a-z, 0-9 and -, at most 32 characters, not starting with -",
         lambda node: kind(match("[a-z0-9][a-z0-9-]{0,31}", node.text())[0]),
@@ -134,7 +137,7 @@ group: Final = Reader("the name of a group of this machine", _group)
 
 # -- paths and files -----------------------------------------------------------------------------------------------
 def _path(node: ConfigNode) -> Path:
-    if not node.text():  # it would be the folder of the configuration itself
+    if not node.text():  # an empty path would name the folder of the configuration
         raise InvalidValue
     return node.document.folder / node.text()
 
@@ -153,7 +156,7 @@ def _socket_path(node: ConfigNode) -> Path:
 
 def _file(node: ConfigNode) -> Path:
     made = path.convert(node)
-    node.names(made, "a file")
+    node.add_file(made, "a file")
     return made
 
 
@@ -162,12 +165,12 @@ def _pem(node: ConfigNode) -> Path:
 
     made = path.convert(node)
     expected = "a file with certificates in PEM"
-    if node.names(made, expected):
+    if node.add_file(made, expected):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
         except ssl.SSLError:
             node.document.report_nonfatal(node.key, expected, f"{made}, which holds none", node.line)
-        except OSError:  # we may not read it; files.check_access checks whether the daemon may
+        except OSError:  # this process may not read it; files.check_access checks whether the daemon may
             pass
     return made
 
@@ -180,9 +183,9 @@ file: Final = Reader("a file", _file)
 # -- schedules -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a source is pulled: `every` so often, or by `cron`, one of the two.
+    """When a source is pulled: `every` is the interval, or `cron` a cron line; the other one is None.
 
-    `cron` has five fields and means UTC. Its days of the week are names (`mon,tue`), since APScheduler counts them from
+    `cron` has five fields in UTC. Its days of the week are names (`mon,tue`), because APScheduler numbers them from
     Monday and cron from Sunday.
     """
 
@@ -211,7 +214,7 @@ def _schedule(node: ConfigNode) -> Schedule:
 
 
 def weekdays(cron_field: str) -> str | None:
-    """Cron's days of the week (0 and 7 are Sunday) as names, in the order of the week; None where they are none."""
+    """The days in a cron field (0 and 7 are Sunday) as names, in the order from Sunday; None if the field is invalid."""
     days: set[int] = set()
     for part in cron_field.split(","):
         found = re.fullmatch("(?:([*])|([0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?)(?:/([1-7]))?", part)
@@ -231,7 +234,7 @@ def _day(name: str) -> int | None:
 
 
 def _fires(cron: str) -> bool:
-    """Whether APScheduler can read it and there is such a day at all."""
+    """Whether APScheduler accepts the line and the line has any date: not the 31st of February."""
     from apscheduler.triggers.cron import CronTrigger
 
     try:

@@ -196,10 +196,10 @@ def certificates(config: Config) -> dict[str, datetime]:
     for name, source in config.sources.items():
         if isinstance(source.auth, ClientCert):
             chains[f"sources.{name}.auth.client_cert.cert"] = source.auth.cert
-        if source.ca is not None and (pinned := files.chain(source.ca)):
+        if source.ca is not None and (pinned := files.validity_periods(source.ca)):
             found[f"sources.{name}.ca"] = max(ends for _, ends in pinned)
     for key, path in chains.items():
-        if chain := files.chain(path):
+        if chain := files.validity_periods(path):
             found[key] = min(ends for _, ends in chain)
     return found
 
