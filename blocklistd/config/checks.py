@@ -53,7 +53,7 @@ def verify(section: SectionValues) -> None:
     except OSError:  # this process may not read it; files.check_access checks whether the daemon may
         pass
     except VerifyError:
-        section.report_nonfatal("key", proof.key, f"{path}, which is none")
+        section.report_nonfatal("key", proof.key, f"{path}, which is not one")
 
 
 def source(section: SectionValues) -> None:

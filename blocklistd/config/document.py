@@ -263,11 +263,11 @@ def compose(document: ConfigDocument) -> YamlNode | None:
         line = data.count(b"\n", 0, error.start) + 1
         raise _unreadable(document, line, "bytes that are not UTF-8", "a text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        position = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.context, error.problem))).removeprefix("found ")
         several = "expected a single document" in what
         found, expected = ("another document", "one document") if several else (shorten(what, 200), "correct YAML")
-        raise _unreadable(document, mark.line + 1 if mark else 1, found, expected) from None
+        raise _unreadable(document, position.line + 1 if position else 1, found, expected) from None
     except yaml.reader.ReaderError as error:
         line = data.decode("utf-8-sig").count("\n", 0, error.position) + 1
         raise _unreadable(document, line, error.reason, "a text without control characters") from None

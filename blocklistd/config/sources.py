@@ -80,7 +80,7 @@ class VerifySettings:
 
 @config_section
 class EvidenceSettings:
-    """Limits for the rejected bodies that are kept as evidence of a source: their age, and their total size in bytes."""
+    """Limits for the rejected bodies that are kept as evidence of a source: their age and their total size in bytes."""
 
     keep: timedelta = setting(duration, default=timedelta(days=EVIDENCE_DAYS))
     max_bytes: int = setting(values.size, default=EVIDENCE_BYTES)

@@ -214,7 +214,7 @@ def _schedule(node: ConfigNode) -> Schedule:
 
 
 def weekdays(cron_field: str) -> str | None:
-    """The days in a cron field (0 and 7 are Sunday) as names, in the order from Sunday; None if the field is invalid."""
+    """The days in a cron field (0 and 7 are Sunday) as names, in the order from Sunday; None for an invalid field."""
     days: set[int] = set()
     for part in cron_field.split(","):
         found = re.fullmatch("(?:([*])|([0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?)(?:/([1-7]))?", part)
