@@ -19,7 +19,7 @@ BENCHES = (
         "latency",
         "memory",
         "start",
-        "strangers",
+        "unauthenticated",
     ),
 )
 

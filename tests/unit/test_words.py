@@ -135,57 +135,24 @@ def test_public_things_have_docstrings() -> None:
 
 # -- words -------------------------------------------------------------------------------------------------------------
 class Word(NamedTuple):
-    """`pattern` (of whole words, any case) is not used; `instead` is."""
+    """`pattern` (of whole words, in any case) is not used; `instead` is."""
 
     pattern: str
     instead: str
 
 
-WORDS: Final = [
-    Word("stations?", "stage (of the pipeline), telemetry"),
-    Word("unheard", "never pulled, NO_TELEMETRY"),
-    Word("overlays?|overlaid", "patch"),
-    Word("settle[sd]?|settling|settlement", "commit, release, decide"),
-    Word("revise[sd]?|revising", "update"),
-    Word("recedes?|receding", "drop from the page cache"),
-    Word("catalogues?", "live lists; catalog zone (RFC 9432)"),
-    Word("mend(?:s|ed|ing)?", "repair"),
-    Word("strangers?", "client that is not authenticated"),
-    Word("spots?", "node (of YAML), place"),
-    Word("anew", "again"),
-    Word("afresh", "again"),
-    Word("hitherto", "until now"),
-    Word("thereof|therein|thereupon|whereupon|whereof|henceforth|heretofore", "the noun"),
-    Word("told", "safe message, redacted, reported"),
-    Word("sound(?:ness)?", "intact, verified"),
-    Word("stretch(?:es)?", "chunk, range"),
-    Word("wish(?:es)?", "request"),
-    Word("(?:leav(?:es?|ing)|left) out", "skip, withhold, omit"),
-    Word("refuses? to", "reject, does not"),
-    Word("the whole of", "all of, the complete"),
-    Word(
-        "what is (?:served|there|here|held|listed|left|live|asked|wanted|written|signed)",
-        "the noun: the live version, the listed entries",
-    ),
-    Word("that which", "the noun"),
-    Word("(?:it|that|which) is (?-i:none)", "is not one, does not exist"),
-    Word("bec[ao]mes? of", "outcome, result"),
-    Word("who asks|whoever|who has seen", "client, caller, user"),
-    Word("the alarm is over", "the alarm is cleared"),
-    Word("hold of an? entry", "an entry is withheld"),
-    Word("goes? without saying|as it were|so to speak|lest", "plain words"),
-]
-NAMES: Final = [
-    *WORDS,
-    Word("marks?", "fingerprint, checksum, number, offset"),
-    Word("whole", "complete, intact, verified"),
-    Word("nothing", "a name that says what is absent"),
-    Word("gone", "removed, missing"),
-    Word("standing|stands", "active"),
-    Word("wanted", "request, requested"),
-    Word("looks|look at", "check"),
-]
-"""Of names only: in sentences these words are plain English."""
+def listed(*, of_names: bool) -> list[Word]:
+    """The words of words.txt: those of names only, or the others."""
+    lines = (line.partition(" = ") for line in (Path(__file__).parent / "words.txt").read_text().splitlines())
+    return [
+        Word(pattern.removeprefix("name:").strip(), instead)
+        for pattern, _, instead in lines
+        if instead and not pattern.startswith("#") and pattern.startswith("name:") == of_names
+    ]
+
+
+WORDS: Final = listed(of_names=False)
+NAMES: Final = [*WORDS, *listed(of_names=True)]
 
 
 def compiled(words: list[Word]) -> re.Pattern[str]:

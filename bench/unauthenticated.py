@@ -14,7 +14,7 @@ from blocklistd.serve.dns.query import respond
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.serve.dns.zones import Peer
 from tests.property.test_zones import ZONE, Primary
-from tests.strangers import KNOWN_KEY, MESSAGES
+from tests.costly_messages import KNOWN_KEY, MESSAGES
 
 FLOOR = 1.0  # ms
 ROUNDS = 200
