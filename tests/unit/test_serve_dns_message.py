@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from blocklistd.limits import MAX_DNS_REQUEST
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.tsig import Signer
+from tests.costly_messages import MESSAGES
 from tests.examples import examples
 from tests.property.test_zones import KEY, ORIGIN
-from tests.costly_messages import MESSAGES
 
 STEPS = 8000
 """Lines of Python that a message may take: less than 1 ms (bench/unauthenticated.py measures it)."""
