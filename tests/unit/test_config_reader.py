@@ -1,4 +1,4 @@
-"""The combinators, on a schema of their own."""
+"""Readers of sections, mappings, lists and choices, with a schema of this test."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Outer:
 
 
 def parse(folder: Path, written: str) -> tuple[object, list[str]]:
-    """The value or BAD, and the problems as line: key: found, expected."""
+    """The value or INVALID, and the problems as `line: key: found, expected`."""
     file = folder / "file.yaml"
     file.write_text(written)
     document = ConfigDocument(file)
@@ -63,7 +63,7 @@ def _check(section_values: SectionValues) -> None:
         section_values.report("texts", "no more texts than inner.weight")
 
 
-def test_what_is_right(tmp_path: Path) -> None:
+def test_a_valid_document(tmp_path: Path) -> None:
     written = """\
 inner: {weight: 3, note: ~}
 many: {a: {weight: 1, note: no}}
@@ -110,11 +110,11 @@ absent:
         ("inner: {weight: 1}\nabsent: off", "2: absent: 'off', no such key: not built in this version"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, written: str, problem: str) -> None:
+def test_an_invalid_document(tmp_path: Path, written: str, problem: str) -> None:
     assert parse(tmp_path, written) == (INVALID, [problem])
 
 
-def test_nothing_hides_behind_the_first_mistake(tmp_path: Path) -> None:
+def test_all_problems_are_reported(tmp_path: Path) -> None:
     written = "inner: {weight: x, note: []}\nmany: {a: {weight: y}, c: {weight: z}}\ntexts: {}\neither: {x: q}\noff:\n"
     value, problems = parse(tmp_path, written)
     assert value is INVALID
@@ -130,11 +130,11 @@ def test_nothing_hides_behind_the_first_mistake(tmp_path: Path) -> None:
     ]
 
 
-def test_a_check_sees_the_rest_of_a_section_that_is_partly_wrong(tmp_path: Path) -> None:
+def test_a_check_runs_on_a_section_with_invalid_values(tmp_path: Path) -> None:
     _, problems = parse(tmp_path, "inner: {weight: 1}\ntexts: [a, b]\noff: on\n")
     assert [problem.split(": ")[1] for problem in problems] == ["off", "texts"]
 
 
-def test_either_reads_like_a_sentence() -> None:
+def test_alternatives_are_a_phrase() -> None:
     assert alternatives(["a"]) == "`a`"
     assert alternatives(["a", "b", "c"]) == "`a`, `b` or `c`"

@@ -1,4 +1,4 @@
-"""Texts to values, one reader at a time."""
+"""Readers of scalars: valid and invalid texts of each."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def node(text: str, document: ConfigDocument) -> ConfigNode:
         (values.schedule, "0 0 29 2 *", Schedule(cron="0 0 29 2 *")),
     ],
 )
-def test_right(reader: Reader[Any], text: str, value: object) -> None:
+def test_valid_texts(reader: Reader[Any], text: str, value: object) -> None:
     assert read(reader, text) == value
 
 
@@ -79,7 +79,7 @@ def test_right(reader: Reader[Any], text: str, value: object) -> None:
         *((values.schedule, text) for text in ("60 * * * *", "0 0 31 2 *", "*/0 * * * *", "0 0 1 * 1", "0 0 * * 8")),
     ],
 )
-def test_wrong(reader: Reader[Any], text: str) -> None:
+def test_invalid_texts(reader: Reader[Any], text: str) -> None:
     with pytest.raises(InvalidValue):
         read(reader, text)
 
