@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …]`: runs the benches and prints the table."""
+"""`python -m bench [NAME …]`: runs benches and prints their rows as a Markdown table."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ BENCHES = (
         "latency",
         "memory",
         "start",
-        "strangers",
+        "unauthenticated",
     ),
 )
 
 
 def main() -> int:
-    """Runs those that are named, or all; 1 if a floor is missed."""
+    """Runs the named benches, or all. Returns 1 if a row misses its floor, 2 for an unknown name."""
     names = sys.argv[1:] or list(BENCHES)
     unknown = [name for name in names if name not in BENCHES]
     if unknown:

@@ -1,4 +1,4 @@
-"""Bodies as a hotline would publish them, from a seed: one value a line, in no order, under reserved names."""
+"""Generates bodies of sources from a seed: lists of values in random order, under reserved names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def urls(count: int, seed: int = 1) -> list[bytes]:
-    """Pages on shared hosts: of 60 to 100 octets, some twenty on a host."""
+    """URLs of 60 to 100 octets, about twenty for each host."""
     chance = random.Random(seed)
     hosts = [f"{_word(chance, 8)}.{_word(chance, 5)}.example" for _ in range(max(1, count // 20))]
     return [
@@ -35,19 +35,19 @@ def urls(count: int, seed: int = 1) -> list[bytes]:
 
 
 def domains(count: int, seed: int = 2) -> list[bytes]:
-    """Names of two labels."""
+    """Domain names of two labels."""
     chance = random.Random(seed)
     return [f"{_word(chance, 6)}{number}.example".encode() for number in range(count)]
 
 
 def sha256(count: int, seed: int = 3) -> list[bytes]:
-    """What looks like the hashes of files, and is of none."""
+    """Random SHA-256 values in hexadecimal."""
     chance = random.Random(seed)
     return [chance.randbytes(32).hex().encode() for _ in range(count)]
 
 
 def churned(lines: list[bytes], fresh: list[bytes], seed: int = 4) -> list[bytes]:
-    """As many lines leave as there are fresh ones, which come in, both anywhere in the body."""
+    """A copy of `lines` in which each fresh line replaces a random line."""
     chance = random.Random(seed)
     lines = list(lines)
     for line in fresh:
@@ -56,7 +56,7 @@ def churned(lines: list[bytes], fresh: list[bytes], seed: int = 4) -> list[bytes
 
 
 def shuffled(lines: list[bytes], seed: int = 5) -> list[bytes]:
-    """The same in another order."""
+    """A copy of `lines` in random order."""
     lines = list(lines)
     random.Random(seed).shuffle(lines)
     return lines

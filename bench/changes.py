@@ -1,4 +1,4 @@
-"""Large changes of a list: each beside a first load of the larger side in the same run.
+"""Large changes of a list, each beside a first load of the larger list in the same run.
 
 A change that touches most entries should cost about as much as a first load, in time and in memory. The memory is the
 anonymous memory of all processes below the daemon together (bench.lists.Jobs).
@@ -26,9 +26,9 @@ from tests.damage import flip_a_bit
 
 FEW = 1500
 OTHER = {"url": "sha256", "sha256": "url"}
-"""A type of which the list has no entry."""
+"""By type of the list's entries: a type that the list does not have."""
 HELD = 2.5
-"""The floor of a change that is made, held and approved."""
+"""The floor of a change that is composed, held and approved."""
 TITLES = {
     "first": "first load",
     "replaced": "every entry replaced",
@@ -42,22 +42,23 @@ TITLES = {
 
 
 class Round:
-    """One daemon that goes through all of it; seconds and peak memory in bytes by the names of TITLES."""
+    """One run of all changes with one daemon. `seconds` and `memory` (peak, in bytes) are by the keys of TITLES."""
 
     def __init__(self, scene: Scene, type: str, sides: tuple[list[bytes], list[bytes]]) -> None:
         self.seconds: dict[str, float] = {}
         self.memory: dict[str, float] = {}
         self.held: set[str] = set()
-        """What a guard held, and a reviewer released."""
+        """Keys of the changes that a guard held; they were then approved."""
         self._scene = scene
         self._daemon = scene.daemon
         self._type = type
         self._sides = sides
 
     def run(self) -> None:
+        """Makes and times all changes."""
         lines, others = self._sides
         with self._daemon as daemon:
-            daemon.first_pull("hotline")  # of a file that is not there yet
+            daemon.first_pull("hotline")  # fails: the file does not exist yet
             self._token = self._scene.token
             self._write_and_time("first", lines)
             self._write_and_time("replaced", others)
@@ -102,7 +103,7 @@ class Round:
         self._daemon.wait_for(lambda: self._daemon.log.count("reloaded ") > reloads, within=WAIT)
 
     def _apply_policy(self, type: str) -> None:
-        """A reload after which the list takes entries of this type alone; where that is held, it is approved."""
+        """Reloads with only this type in the list, waits for the new version, and approves it if it is held."""
         what = "policy, fewer" if type != self._type else "policy, more"
         live = self._live["version"]
         self._configure(types=[type])
@@ -142,7 +143,7 @@ class Round:
 
 
 def measure(type: str, made: Callable[..., list[bytes]], count: int, rounds: int) -> Iterator[tuple[str, Row]]:
-    """The rows by the names of TITLES; those of the memory after those of the time."""
+    """(key of TITLES, row): the rows of time, then those of memory."""
     floor, most = (1.5, 1024) if count < 10_000_000 else (2.0, 2560)
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     memory: defaultdict[str, list[float]] = defaultdict(list)
@@ -164,15 +165,15 @@ def measure(type: str, made: Callable[..., list[bytes]], count: int, rounds: int
     for what, all_of_it in seconds.items():
         if what != "first":
             title = f"{entries}: {TITLES[what]}" + (", approved" if what in held and what != "held" else "")
-            wanted = HELD if what in held else floor
-            yield what, Row(title, Sample(tuple(all_of_it)), first, "its first load", floor=wanted)
+            bound = HELD if what in held else floor
+            yield what, Row(title, Sample(tuple(all_of_it)), first, "its first load", floor=bound)
     for what, found in memory.items():
         title = f"{entries}: {TITLES[what]}, most anonymous memory of all jobs together"
         yield what, Row(title, Sample((max(found),)), None, "", unit="MiB", floor=most)
 
 
 def rows() -> Iterator[Row]:
-    """The lines of the table."""
+    """The rows of the table."""
     for _, row in measure("url", bodies.urls, 1_000_000, 2):
         yield row
     if os.environ.get("BENCH_10M"):

@@ -1,7 +1,8 @@
-"""Times two ways of doing one thing, in turns, on one machine; and the row of the table that comes of it.
+"""Measures blocklistd and a peer in turns on one machine, and formats the result as a row of a table.
 
-Machines are noisy and grow warm: who runs first changes with every round, and what is shown is the minimum, which is
-the least disturbed, and the median. A ratio is between minima, ours to the peer's; below 1 we are faster.
+Machines are noisy and grow warm: the program that runs first changes with every round. A row shows the best value,
+which is the least disturbed, and the median. A ratio is our best value divided by the peer's: below 1,
+blocklistd is faster.
 """
 
 from __future__ import annotations
@@ -10,28 +11,32 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was measured in each round: seconds, unless the row says another unit."""
+    """The values measured in each round, in seconds unless the row has another unit."""
 
     rounds: tuple[float, ...]
 
     @property
     def best(self) -> float:
+        """The lowest value."""
         return min(self.rounds)
 
     @property
     def median(self) -> float:
+        """The median of all rounds."""
         return statistics.median(self.rounds)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `floor` is the ratio (or, without a peer, the figure) that was promised; None: only shown.
+    """A row of the table.
 
-    `rate`: more is better (requests a second), so `best` of a Sample is then its maximum and the floor a least one.
+    `floor` is the worst acceptable ratio to the peer or, without a peer, our worst acceptable value; None without a
+    bound. With `rate` a higher value is better (requests a second): the best is then the maximum.
     """
 
     what: str
@@ -47,10 +52,12 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
+        """Our best value divided by the peer's; None without a peer."""
         return self._best(self.ours) / self._best(self.peer) if self.peer is not None else None
 
     @property
     def met(self) -> bool | None:
+        """Whether the floor is met; None without a floor."""
         if self.floor is None:
             return None
         found = self.ratio if self.peer is not None else self._best(self.ours)
@@ -58,6 +65,8 @@ class Row:
         return found >= self.floor if self.rate else found <= self.floor
 
     def markdown(self) -> str:
+        """The row as a line of a Markdown table with the columns of HEAD."""
+
         def shown(sample: Sample | None) -> str:
             if sample is None:
                 return "–"
@@ -70,23 +79,31 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
+class Compared(NamedTuple):
+    """Our sample of a case beside that of the peer."""
+
+    case: str
+    ours: Sample
+    peer: Sample
+
+
 HEAD = """\
 | what | blocklistd (best / median) | peer | peer (best / median) | ratio | bound | met |
 |---|---|---|---|---|---|---|"""
 
 
-def in_turns(rounds: int, *ways: Callable[[], float]) -> list[Sample]:
-    """Each way once a round, another one first in each; a way answers what it measured."""
-    found: list[list[float]] = [[] for _ in ways]
+def in_turns(rounds: int, *measurements: Callable[[], float]) -> list[Sample]:
+    """Calls each function once a round, in an order that rotates; a function returns the value that it measured."""
+    found: list[list[float]] = [[] for _ in measurements]
     for number in range(rounds):
-        for offset in range(len(ways)):
-            index = (number + offset) % len(ways)
-            found[index].append(ways[index]())
+        for offset in range(len(measurements)):
+            index = (number + offset) % len(measurements)
+            found[index].append(measurements[index]())
     return [Sample(tuple(one)) for one in found]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """The seconds that a call of `work` takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

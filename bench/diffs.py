@@ -1,4 +1,4 @@
-"""How long a subscriber waits for a diff: between neighbours, and between versions far apart, not asked for before."""
+"""Time until a subscriber has a diff that nobody requested before: of adjacent versions, and of versions far apart."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from bench.compare import Row, Sample, seconds
 from bench.lists import LIST, Scene
 
 ENTRIES = 100_000
-VERSIONS = 500  # steps between the two that are far apart
+VERSIONS = 500  # steps between two versions far apart
 CHANGES = 1_000  # removed and added together, in each step
-PAIRS = 5  # of versions that far apart, each asked for once in both directions
+PAIRS = 5  # of versions far apart; each pair is requested once in both directions
 NEIGHBOURS = 20
 
 
 def measure(entries: int, versions: int, changes: int) -> Iterator[tuple[str, Sample]]:
-    """(what, milliseconds): until all bytes of the diff have arrived, uncompressed."""
+    """(name of the case, milliseconds until the complete diff has arrived). Diffs are not compressed."""
     with tempfile.TemporaryDirectory(prefix="bench-diffs-") as name:
         scene = Scene(Path(name) / "scene", "url")
         lines = bodies.urls(entries)
         fresh = bodies.urls((versions + PAIRS) * changes // 2, seed=100)
         with scene.daemon as daemon:
-            daemon.first_pull("hotline")  # of a file that is not there yet
+            daemon.first_pull("hotline")  # fails: the file does not exist yet
             scene.write(lines)
             scene.publish()
             at = 0
@@ -51,7 +51,7 @@ def measure(entries: int, versions: int, changes: int) -> Iterator[tuple[str, Sa
 
 
 def rows() -> Iterator[Row]:
-    """The lines of the table."""
+    """The rows of the table."""
     apart = f"{VERSIONS} versions of {CHANGES:,} changes each"
     titles = {
         "neighbours": ("diff between consecutive versions", 10.0),

@@ -1,7 +1,7 @@
-"""How long others wait: polls and SOA queries while large lists are taken in, and while four transfers run.
+"""Latency of polls and SOA queries while large lists are pulled, and while four zone transfers run.
 
-Questions are asked at planned times, from outside (prober.py), and each wait counts from its planned time: a stall is
-felt by all whom it meets. The slowest answer is shown beside the 99th percentile, and what the machine does by itself.
+Another process (prober.py) sends requests at planned times, and each latency counts from the planned time: a stall
+counts for every request that it delays. Rows show the 99th percentile and the slowest answer, also of an idle daemon.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import dns.message
 
@@ -23,13 +24,21 @@ from bench.zones import ZONE, Client, Ours
 FLOOR = 50.0  # ms
 INTAKES = ("first", "second", "third")
 TRANSFERS = 4  # at a time
-SPELL = 10.0  # seconds of transfers, and of quiet
+SPELL = 10.0  # seconds of transfers, and of the idle daemon
 PATH = "/v1/lists/national"
 KINDS = {"poll": "unchanged polls (304, token)", "soa": "SOA queries (UDP, TSIG)"}
 
 
-def measure(entries: int, domains: int) -> Iterator[tuple[str, Probes, float | None]]:
-    """(what went on, the answers meanwhile, the floor of their p99)."""
+class Waits(NamedTuple):
+    """The latencies of one situation. `floor` is the bound of their 99th percentile in milliseconds, or None."""
+
+    when: str
+    probes: Probes
+    floor: float | None
+
+
+def measure(entries: int, domains: int) -> Iterator[Waits]:
+    """The latencies in three situations: an idle daemon, first pulls of large lists, and transfers."""
     with tempfile.TemporaryDirectory(prefix="bench-latency-") as name:
         folder = Path(name)
         client, ours = Client(folder), Ours(folder)
@@ -46,7 +55,7 @@ def measure(entries: int, domains: int) -> Iterator[tuple[str, Probes, float | N
             token = ours.daemon.subscriber("provider", "national")
             with _asked(ours, token) as quiet:
                 time.sleep(SPELL)
-            yield "on an idle daemon", quiet, None
+            yield Waits("on an idle daemon", quiet, None)
 
             taken_in = Probes()
             for number, other in enumerate(INTAKES):
@@ -54,18 +63,19 @@ def measure(entries: int, domains: int) -> Iterator[tuple[str, Probes, float | N
                 with _asked(ours, token) as found:
                     assert ours.daemon.pull(other)["outcome"] == "published"
                 taken_in.extend(found)
-            yield f"during a first load of {entries:,} URLs", taken_in, FLOOR
+            yield Waits(f"during a first load of {entries:,} URLs", taken_in, FLOOR)
 
             with _asked(ours, token) as sent:
                 count = _transfer_for(SPELL, client, ours)
-            yield f"during {count} transfers of {ours.records:,} records, {TRANSFERS} at a time", sent, FLOOR
+            when = f"during {count} transfers of {ours.records:,} records, {TRANSFERS} at a time"
+            yield Waits(when, sent, FLOOR)
         finally:
             ours.daemon.stop()
 
 
 @contextmanager
 def _asked(ours: Ours, token: str) -> Iterator[Probes]:
-    """What is measured while the block runs. The query is made anew: its signature is good for 300 s (RFC 8945 10)."""
+    """Probes while the block runs. Each call signs a new query: a signature is valid for 300 s (RFC 8945, 10)."""
     etag = ours.daemon.get(PATH, token).headers["etag"]
     query = dns.message.make_query(ZONE, "SOA")
     query.use_tsig(ours.key)
@@ -74,7 +84,7 @@ def _asked(ours: Ours, token: str) -> Iterator[Probes]:
 
 
 def _transfer_for(duration: float, client: Client, ours: Ours) -> int:
-    """So many transfers at a time, signed, one after the other; how many there were."""
+    """Runs TRANSFERS signed transfers at a time for `duration` seconds. Returns their number."""
     records = ours.records
     end = time.perf_counter() + duration
     took: list[float] = []
@@ -98,7 +108,7 @@ def _transfer_for(duration: float, client: Client, ours: Ours) -> int:
 
 
 def rows() -> Iterator[Row]:
-    """The lines of the table."""
+    """The rows of the table."""
     for when, found, floor in measure(1_000_000, 500_000):
         for kind, what in KINDS.items():
             asked = f"{len(found.took[kind]):,} {what} {when}"

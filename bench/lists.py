@@ -1,11 +1,11 @@
-"""How long a list takes to be published, from its body on the disk, beside a shell that works on the same body.
+"""Time to publish a list from its body on the disk, beside shell commands on the same body.
 
-Two times are taken of one publication: until the version is served (the pull has its answer), and until every rendering
-that is made without being asked for is there (zstd). The shell's work is the same for both.
+A publication has two times: until the version is served (the pull is answered), and until the zstd rendering exists,
+which is made without a request. Both are compared with the same run of the shell.
 
-The shell makes of a body what a provider could use: sorted and unique (`sort -u`), the difference from the last one
-(`comm`), its hash (`sha256sum`), compressed (`zstd -1`). It verifies, canonicalises, guards, versions and signs
-nothing, and syncs nothing to the disk.
+The shell makes files that a provider could use: sorted and unique lines (`sort -u`), the difference from the last body
+(`comm`), the hash (`sha256sum`), the compressed file (`zstd -1`). It does not verify, canonicalise, guard, version or
+sign, and it does not sync to the disk.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ LIST = "national"
 
 
 class Jobs:
-    """Watches the processes below the daemon, in bytes. `peak` is the most memory that one of them had (VmHWM),
-    `anonymous` the most anonymous memory that all of them had together; a page that forks share counts twice."""
+    """Watches the memory of the processes below the daemon, in bytes.
+
+    `peak` is the maximum of one process (VmHWM), `anonymous` the maximum of the anonymous memory of all together; a
+    page that forks share counts twice.
+    """
 
     def __init__(self, daemon: Daemon) -> None:
         assert daemon.process is not None
@@ -80,7 +83,7 @@ def _anonymous(pid: int) -> int:
 
 
 def _below(root: int) -> set[int]:
-    """The processes that descend from one, itself not among them."""
+    """The descendants of a process, without the process itself."""
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -99,14 +102,14 @@ def _below(root: int) -> set[int]:
 
 
 class Took(NamedTuple):
-    """Seconds."""
+    """The times of one publication in seconds."""
 
     served: float
     every_rendering: float
 
 
 class Scene:
-    """A daemon with one list of one file, and a folder for the shell. No change is held."""
+    """A daemon with one list from one file, whose guards hold nothing, and a folder for the shell."""
 
     def __init__(self, folder: Path, type: str) -> None:
         self.body = folder / "body"
@@ -132,20 +135,22 @@ class Scene:
         )
 
     def write(self, lines: list[bytes]) -> None:
+        """Replaces the body."""
         self.body.write_bytes(b"\n".join(lines) + b"\n")
 
     def publish(self) -> None:
+        """Pulls the body; fails if no version was published."""
         outcome = self.daemon.pull("hotline")
         assert outcome["outcome"] == "published", outcome
 
     @property
     def token(self) -> str:
-        """A subscriber's; each is another."""
+        """The token of a new subscriber."""
         self._subscribers += 1
         return self.daemon.subscriber(f"isp-{self._subscribers}", LIST)
 
     def wait_for_zstd(self, token: str) -> None:
-        """Until the live snapshot is served in that coding."""
+        """Waits until the live snapshot is served with the coding zstd."""
         digest = self.daemon.get(f"/v1/lists/{LIST}", token).json["sha256"]
         target = f"/v1/lists/{LIST}/targets/{digest}.{LIST}.ndjson"
         deadline = time.monotonic() + WAIT
@@ -157,7 +162,7 @@ class Scene:
             time.sleep(0.005)
 
     def time_publication(self, token: str) -> Took:
-        """Of the body that was written."""
+        """Publishes the written body and returns its times."""
         began = time.perf_counter()
         self.publish()
         served = time.perf_counter() - began
@@ -165,16 +170,17 @@ class Scene:
         return Took(served, time.perf_counter() - began)
 
     def run_shell(self, which: str) -> None:
+        """Runs the commands of SHELL by their key."""
         environment = {**os.environ, "LC_ALL": "C"}
         subprocess.run(["sh", "-c", SHELL[which], "sh", self.body], cwd=self.shell, env=environment, check=True)
 
     def keep_last(self) -> None:
-        """What the shell compares its next result with."""
+        """Keeps the shell's result, with which it compares the next one."""
         shutil.copyfile(self.shell / "sorted", self.shell / "last")
 
 
 class Measured(NamedTuple):
-    """`kind`: first, churn, shuffled, memory. `sample`: seconds until its zstd form is served too; MiB of memory."""
+    """`kind`: first, churn, shuffled or memory. `sample`: seconds until every rendering exists, or MiB of memory."""
 
     kind: str
     sample: Sample
@@ -190,7 +196,7 @@ def _measured(kind: str, took: list[Took], shell: Sample) -> Measured:
 def measure(
     type: str, made: Callable[..., list[bytes]], count: int, rounds: int, *, first_rounds: int
 ) -> Iterator[Measured]:
-    """A first load, churn, the same in another order; the jobs' peak memory."""
+    """A first load, churn, churn in another order, and the peak memory of the jobs."""
     with tempfile.TemporaryDirectory(prefix="bench-lists-") as name:
         lines = made(count)
         peaks: list[float] = []
@@ -204,7 +210,7 @@ def measure(
             scenes.append(scene)
             scene.body.unlink(missing_ok=True)
             with scene.daemon:
-                scene.daemon.first_pull("hotline")  # of a file that is not there yet
+                scene.daemon.first_pull("hotline")  # fails: the file does not exist yet
                 token = scene.token
                 scene.write(lines)
                 with Jobs(scene.daemon) as jobs:
@@ -250,7 +256,7 @@ TITLES = {"first": "first load", "churn": "0.1 % churn", "shuffled": "0.1 % chur
 
 
 def rows() -> Iterator[Row]:
-    """The lists of the table: 1,000,000 URLs, 10,000,000 SHA-256."""
+    """The rows of the table: 1,000,000 URLs and 10,000,000 SHA-256."""
     floors = {"first": 3.0, "churn": 0.5, "shuffled": 1.5}
     for found in measure("url", bodies.urls, 1_000_000, 5, first_rounds=3):
         if found.kind != "memory":

@@ -1,7 +1,6 @@
-"""How long the operators of one list wait while millions of entries are committed to another: nothing, if all is well.
+"""Time that operators of one list wait while millions of entries are committed to another list.
 
-Approvals, rejections, statuses and small pulls are timed while a large list is replaced, and again beside an idle
-daemon.
+Approvals, rejections, statuses and small pulls are timed while a large list is replaced, and again with an idle daemon.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import bodies
-from bench.compare import Row, Sample, seconds
+from bench.compare import Compared, Row, Sample, seconds
 from tests.system.daemon import Daemon
 
 ENTRIES = 3_000_000
 SMALL = 1_500
 TIMES = 20
-HELD = 50  # entries that are added by a change that the guards hold
+HELD = 50  # added entries of a change that the guards hold
 TITLES = {
     "approve": "approve a candidate",
     "reject": "reject a candidate",
@@ -32,7 +31,7 @@ TITLES = {
 
 
 class Scene:
-    """A daemon with a large list, one whose changes are held, and one whose changes are not."""
+    """A daemon with three lists: a large one, one whose changes are held, and one whose changes are not."""
 
     def __init__(self, folder: Path, entries: int) -> None:
         self._folder = folder
@@ -79,6 +78,7 @@ class Scene:
     # -- timed, in milliseconds ----------------------------------------------------------------------------
 
     def pull(self) -> float:
+        """A pull with one changed name."""
         self._small["free"][0] = next(self._fresh)
         self._write("free")
 
@@ -89,12 +89,15 @@ class Scene:
         return seconds(work) * 1000
 
     def status(self) -> float:
+        """A request for the status."""
+
         def work() -> None:
             assert self.daemon.ask("status").status == 200
 
         return seconds(work) * 1000
 
     def approve(self) -> float:
+        """The approval of a new candidate."""
         candidate = self._candidate()
         return seconds(lambda: self.daemon.approve(candidate)) * 1000
 
@@ -151,7 +154,7 @@ class Scene:
 
 
 def _time(ways: dict[str, Callable[[], float]], times: int, running: threading.Event | None) -> dict[str, list[float]]:
-    """So many of each, in turns; beside a commit only those that begin and end while it runs."""
+    """Times each operation `times` times, in turns. With `running`, only those within a commit count."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     deadline = time.monotonic() + 600
     while any(len(found[name]) < times for name in ways):
@@ -165,8 +168,8 @@ def _time(ways: dict[str, Callable[[], float]], times: int, running: threading.E
     return found
 
 
-def measure(entries: int, times: int) -> Iterator[tuple[str, Sample, Sample]]:
-    """(what, milliseconds beside a commit, beside an idle daemon)."""
+def measure(entries: int, times: int) -> Iterator[Compared]:
+    """Each operation beside a commit (ours) and with an idle daemon (peer), in milliseconds."""
     with tempfile.TemporaryDirectory(prefix="bench-locks-") as name:
         scene = Scene(Path(name), entries)
         with scene.daemon as daemon:
@@ -177,11 +180,11 @@ def measure(entries: int, times: int) -> Iterator[tuple[str, Sample, Sample]]:
             with scene.committing() as running:
                 busy = _time(ways, times, running)
         for what in ways:
-            yield what, Sample(tuple(busy[what])), Sample(tuple(idle[what]))
+            yield Compared(what, Sample(tuple(busy[what])), Sample(tuple(idle[what])))
 
 
 def rows() -> Iterator[Row]:
-    """The lines of the table."""
+    """The rows of the table."""
     for what, busy, idle in measure(ENTRIES, TIMES):
         title = f"extra time to {TITLES[what]} while {ENTRIES:,} entries are committed to another list"
         for which, ours, peer, floor in (

@@ -1,4 +1,4 @@
-"""Private memory (USS) of the serving process: with nothing to serve, and with a large list and its zone."""
+"""Private memory (USS) of the serving process: without a list, and with a large list and its zone."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ MIB = 1024  # KiB
 
 
 def private(pid: int) -> float:
-    """MiB that no other process has a part in (USS)."""
+    """Memory of a process in MiB that it shares with no other process (USS)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Clean:", "Private_Dirty:"))) / MIB
 
 
 def without_a_list() -> float:
-    """MiB of a daemon that has nothing to do."""
+    """MiB of a daemon without lists."""
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as name, Daemon(Path(name), {}) as daemon:
         assert daemon.process is not None
         return private(daemon.process.pid)
 
 
 def with_a_list(count: int) -> float:
-    """MiB after ten versions of a list of so many domains, its zone transferred once."""
+    """MiB after ten versions of a list of `count` domains and one transfer of its zone."""
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as name:
         ours = Ours(Path(name))
         names = bodies.domains(count)
@@ -47,7 +47,7 @@ def with_a_list(count: int) -> float:
 
 
 def rows() -> Iterator[Row]:
-    """The lines of the table."""
+    """The rows of the table."""
     yield Row("private memory (USS) of the serving process: no list", Sample((without_a_list(),)), None, "", "MiB", 100)
     yield Row(
         "private memory (USS) of the serving process: 1,000,000 domains, their zone (2,000,000 records), ten versions",

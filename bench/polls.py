@@ -1,6 +1,6 @@
-"""Unchanged polls: 304 a second of the feed, with its authentication, beside nginx with a file and a token to compare.
+"""Rate of conditional polls that get 304: the feed with its authentication, beside nginx with a file and a fixed token.
 
-One process each on one core, the load (wrk) on the other, plain HTTP, connections kept.
+Each server is one process on one core, the load generator (wrk) has the other. Plain HTTP, persistent connections.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from bench import bodies
-from bench.compare import Row, Sample, in_turns
+from bench.compare import Compared, Row, in_turns
 from bench.zones import CLIENT, SERVER, Ours, wait_until
 from tests.system.daemon import free_port
 
@@ -22,7 +22,7 @@ SECONDS = 3
 
 
 class Nginx:
-    """One worker process that serves a file to who has the token."""
+    """nginx with one worker process, which serves a file to clients with the token."""
 
     def __init__(self, folder: Path, token: str, body: bytes) -> None:
         self.port = free_port()
@@ -56,12 +56,14 @@ http {{
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Starts nginx on its core and waits until it answers."""
         command = ["taskset", "-c", str(SERVER), "nginx", "-c", str(self._config), "-p", str(self._folder)]
         process = self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wait_until(lambda: process.poll() is not None or _status(self.port, "/status", {}) == 401)
         assert process.poll() is None, (self._folder / "error.log").read_text()
 
     def stop(self) -> None:
+        """Ends nginx."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(30)
@@ -88,7 +90,7 @@ def _etag(port: int, path: str, headers: dict[str, str]) -> str:
 
 
 class Load:
-    """wrk on one path, with one client's headers; only if every kind of answer is what it should be."""
+    """wrk on one path with the headers of one client. Checks the answers 200, 304 and 401 before it measures."""
 
     def __init__(self, port: int, path: str, token: str) -> None:
         self._url = f"http://127.0.0.1:{port}{path}"
@@ -99,7 +101,7 @@ class Load:
         assert _status(port, path, self._headers | {"Authorization": f"Bearer {token[:-1]}x"}) == 401
 
     def run(self) -> float:
-        """304 a second."""
+        """Measures for SECONDS; returns the answers (304) a second."""
         headers = [part for name, value in self._headers.items() for part in ("-H", f"{name}: {value}")]
         command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", *headers, self._url]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -109,8 +111,8 @@ class Load:
         return float(found[1])
 
 
-def measure(rounds: int) -> Iterator[tuple[str, Sample, Sample]]:
-    """(path, ours, nginx's), in answers a second."""
+def measure(rounds: int) -> Iterator[Compared]:
+    """A comparison for each path, in answers a second."""
     with tempfile.TemporaryDirectory(prefix="bench-polls-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -126,7 +128,8 @@ def measure(rounds: int) -> Iterator[tuple[str, Sample, Sample]]:
             ours.pin()
             peer = Load(nginx.port, "/status", token)
             for asked in (path, f"{path}/metadata/timestamp.json"):
-                yield asked, *_pair(in_turns(rounds, Load(ours.daemon.feed_port, asked, token).run, peer.run))
+                samples = in_turns(rounds, Load(ours.daemon.feed_port, asked, token).run, peer.run)
+                yield Compared(asked, *samples)
         finally:
             if nginx is not None:
                 nginx.stop()
@@ -134,12 +137,8 @@ def measure(rounds: int) -> Iterator[tuple[str, Sample, Sample]]:
                 ours.daemon.stop()
 
 
-def _pair(samples: list[Sample]) -> tuple[Sample, Sample]:
-    return samples[0], samples[1]
-
-
 def rows() -> Iterator[Row]:
-    """The polls' lines of the table."""
+    """The rows of the table."""
     titles = ("unchanged polls of a list's STATUS (304)", "unchanged polls of timestamp.json (304)")
     for title, (_, ours, nginx) in zip(titles, measure(5), strict=True):
         yield Row(title, ours, nginx, "nginx", "/s", 0.25, rate=True)

@@ -1,7 +1,8 @@
-"""Asks a daemon at fixed times and says how long each answer took; in a process of its own, which nothing else delays.
+"""Sends requests to a daemon at fixed times and measures the latencies, in a process that does nothing else.
 
-Each question has a planned time, and its answer is measured from there: what waits behind a slow answer counts as slow
-too (no coordinated omission). What to ask comes as one line of JSON on stdin; it asks until stdin ends.
+A latency counts from the planned time of the request, so that a request delayed by a slow answer counts as slow too (no
+coordinated omission). The process reads one line of JSON from stdin, prints `asking`, and sends requests until stdin
+ends; then it prints the latencies as JSON.
 """
 
 from __future__ import annotations
@@ -19,25 +20,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-RATE = 100  # questions of each kind in a second, one after another: each may take 10 ms before they queue
-PATIENCE = 60.0  # seconds; a question that long without an answer is a failure
+RATE = 100  # requests of each kind a second, one after another: each may take 10 ms before the next one queues
+PATIENCE = 60.0  # seconds until a request without an answer counts as failed
 
 
 @dataclass
 class Probes:
-    """Milliseconds of each answer, by kind, filled when the probing ends."""
+    """The latencies in milliseconds by kind of request (`poll`, `soa`); filled when the probing ends."""
 
     took: dict[str, list[float]] = field(default_factory=dict)
 
     def extend(self, other: Probes) -> None:
+        """Adds the latencies of another run."""
         for kind, found in other.took.items():
             self.took.setdefault(kind, []).extend(found)
 
     def percentile(self, kind: str, share: float) -> float:
+        """The latency that the fraction `share` of the requests does not exceed."""
         found = sorted(self.took[kind])
         return found[min(len(found) - 1, math.ceil(share * len(found)) - 1)]
 
     def worst(self, kind: str) -> float:
+        """The highest latency."""
         return max(self.took[kind])
 
 
@@ -65,6 +69,7 @@ def probing(feed: int, path: str, token: str, etag: str, dns: int, query: bytes)
 
 
 def main() -> int:
+    """The probing process. Returns 1 if a request failed."""
     order = json.loads(sys.stdin.readline())
     stop = threading.Event()
     found: dict[str, list[float]] = {}

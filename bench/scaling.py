@@ -1,4 +1,4 @@
-"""How cost grows: the figures of the other benches at 10,000 to 10,000,000 entries; a table and a plot for docs/.
+"""Growth of cost: the figures of the other benches at 10,000 to 10,000,000 entries, as a table and a plot for docs/.
 
 `make scaling` writes docs/scaling.md's table and docs/scaling.svg; it takes half an hour and 20 GB of disk.
 """
@@ -22,7 +22,7 @@ COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#444444", "#1
 
 
 def figures(size: int) -> Iterator[tuple[str, float]]:
-    """(what, seconds or MiB) at a size; what a bench measures in rounds is its best."""
+    """(name of the figure, seconds or MiB) at `size` entries; of several rounds the best."""
     rounds = 3 if size < 10_000_000 else 2
     for kind, made in (("url", bodies.urls), ("sha256", bodies.sha256)):
         for found in lists.measure(kind, made, size, rounds, first_rounds=1):
@@ -51,12 +51,12 @@ def _zone(size: int) -> Iterator[tuple[str, float]]:
 
 
 def slope(values: list[float]) -> str:
-    """The exponent of growth over the last decade: 1 is in proportion, 0 not at all."""
+    """The exponent of growth between the last two sizes: 1 is linear growth, 0 none."""
     return f"{math.log10(values[-1] / values[-2]):.2f}" if len(values) > 1 and values[-2] else "–"
 
 
 def table(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> str:
-    """Markdown."""
+    """The figures as a Markdown table."""
     head = " | ".join(f"{size:,}" for size in sizes)
     lines = [f"| seconds, if the row names no unit | {head} | exponent |", "|---" * (len(sizes) + 2) + "|"]
     for what, at in found.items():
@@ -66,7 +66,7 @@ def table(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> str:
 
 
 def plot(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> str:
-    """An SVG with both axes in decades: what grows in proportion is a line at 45 degrees."""
+    """The figures as an SVG with two logarithmic axes: linear growth is a line at 45 degrees."""
     width, height, left, bottom = 760, 460, 60, 40
     shown = {what: at for what, at in found.items() if "MiB" not in what}
     values = [value for at in shown.values() for value in at.values()]
@@ -107,7 +107,7 @@ def plot(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> str:
 
 
 def main() -> int:
-    """Measures, and writes table and plot where the documents have them."""
+    """Measures, and writes the table into docs/scaling.md and the plot to docs/scaling.svg."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=lambda text: tuple(map(int, text.split(","))), default=SIZES)
     sizes: tuple[int, ...] = parser.parse_args().sizes
@@ -121,11 +121,11 @@ def main() -> int:
 
 
 def _write(found: dict[str, dict[int, float]], sizes: tuple[int, ...]) -> None:
-    page = DOCS / "scaling.md"
-    text = page.read_text()
+    document = DOCS / "scaling.md"
+    text = document.read_text()
     begin, end = "<!-- table -->\n", "\n<!-- /table -->"
     before, rest = text.split(begin)
-    page.write_text(f"{before}{begin}{table(found, sizes)}{end}{rest.split(end)[1]}")
+    document.write_text(f"{before}{begin}{table(found, sizes)}{end}{rest.split(end)[1]}")
     (DOCS / "scaling.svg").write_text(plot(found, sizes))
 
 

@@ -1,8 +1,8 @@
-"""A thousand versions, one after the other: does the serving process, or what it keeps, grow? `make soak`.
+"""`make soak`: publishes a thousand versions and checks that the memory and the descriptors of the process do not grow.
 
-Retention, the sweep of files and the renewal of signatures come every few seconds instead of minutes and hours, so that
-a soak has them too. What is kept by its number (limits.py: versions, pulls, metadata) is at its bound once warm; the
-versions' own rows stay for ever, and the diffs as files until they are DIFF_CACHE bytes.
+Retention, the sweep of files and the renewal of signatures run every few seconds instead of minutes and hours, so that
+the soak covers them. The numbers of kept versions, pulls and metadata (limits.py) reach their bounds in the
+warm-up. The rows of the versions stay for ever, and diffs stay as files until they have DIFF_CACHE bytes in total.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench import bodies
 from bench.memory import private
 from bench.zones import ZONE, Ours
 
-WARM = 200  # versions that may fill caches and arenas
+WARM = 200  # versions of the warm-up, which fills caches and arenas
 GROWTH = 1.05
 OFTEN = 0.05  # minutes between two upkeeps, and two sweeps
 HASTE = f"""
@@ -34,11 +34,11 @@ limits.UPKEEP_MINUTES = limits.SWEEP_MINUTES = {OFTEN}
 sys.argv = sys.argv[3:]
 runpy.run_module("blocklistd", run_name="__main__")
 """
-"""Runs `python -m blocklistd …`, which is given to it as arguments, with these limits."""
+"""A program that runs `python -m blocklistd`, with the arguments that follow, under these limits."""
 
 
 def _size(folder: Path, *suffixes: str) -> float:
-    """MiB of all files in a folder, or of those whose names end in one of these."""
+    """The size in MiB of the files in a folder; with `suffixes`, of the files whose names have one of them."""
     total = 0
     for path in folder.rglob("*"):
         if not suffixes or path.name.endswith(suffixes):
@@ -48,7 +48,7 @@ def _size(folder: Path, *suffixes: str) -> float:
 
 
 class Followers:
-    """A subscriber of the feed and a secondary: both follow every version by its difference."""
+    """A subscriber and a secondary that follow each version, by diff and by IXFR."""
 
     def __init__(self, ours: Ours) -> None:
         self._ours = ours
@@ -61,7 +61,7 @@ class Followers:
         dns.query.inbound_xfr("127.0.0.1", self._zone, query, port=ours.port, lifetime=30)
 
     def follow(self) -> None:
-        """Takes the newest version, and checks it."""
+        """Gets the newest version and serial, and checks their numbers of entries and rules."""
         status = self._ours.daemon.get("/v1/lists/national", self._token).json
         diff = self._ours.daemon.get(f"/v1/lists/national/diffs/{self._version}-{status['version']}", self._token).body
         for line in diff.splitlines():
@@ -77,7 +77,7 @@ class Followers:
 
 
 def main() -> int:
-    """1 if the last versions need more than the first did, once warm."""
+    """Runs the soak. Returns 1 if the last versions need more memory or descriptors than those after the warm-up."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--versions", type=int, default=1000)
     versions: int = parser.parse_args().versions

@@ -1,4 +1,4 @@
-"""From `serve` to READY with a large list and its zone in the store; every other time after a kill."""
+"""Time from `blocklistd serve` to READY with a large list and its zone; every second start follows a kill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.zones import Ours
 
 
 def measure(count: int, rounds: int) -> Sample:
-    """Seconds of each start with so many domains."""
+    """Seconds of each of `rounds` starts with a list of `count` domains."""
     with tempfile.TemporaryDirectory(prefix="bench-start-") as name:
         ours = Ours(Path(name))
         ours.start(bodies.domains(count))
@@ -30,6 +30,6 @@ def measure(count: int, rounds: int) -> Sample:
 
 
 def rows() -> Iterator[Row]:
-    """The line of the table."""
+    """The row of the table."""
     title = "start, from `serve` to READY: 1,000,000 domains and their zone"
     yield Row(title, measure(1_000_000, 6), None, "", "s", 2.0)

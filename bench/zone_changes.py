@@ -1,7 +1,7 @@
-"""Changes of a zone: large ones beside its first serial, and the difference of serials far apart.
+"""Changes of a zone: large changes beside the first serial, and the difference of serials far apart.
 
-There is no daemon: the jobs run in this process. Timed are the job that makes a zone's serial from a list's version,
-and the job that makes the file of an IXFR from the zone's deltas.
+There is no daemon; two jobs run in this process and are timed: the one that makes a zone's serial from a version of its
+list, and the one that makes the file of an IXFR from the deltas of the zone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import bodies
-from bench.compare import Row, Sample, seconds
+from bench.compare import Compared, Row, Sample, seconds
 from blocklistd.model import Sha256
 from blocklistd.pipeline.zone_job import advance, digests_read
 from blocklistd.rpz.wire import Apex
@@ -34,7 +34,7 @@ CHANGES = 1_000  # rules that are removed and added together, in each step
 TIMES = 5
 
 
-class Zone:
+class BenchZone:
     """A list and its zone in a store of their own."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,13 +42,14 @@ class Zone:
         self.verified = Verified(self.versions.store.sealed)
 
     def publish(self, names: list[bytes]) -> None:
+        """Makes a version of the list with these domains."""
         with self.versions.store.sealed.create() as draft:
             draft.write(b"".join(b'{"type":"domain","value":"%b"}\n' % name for name in sorted(names)))
         assert draft.sealed is not None
         self.versions.publish(draft.sealed)
 
-    def bring(self) -> float:
-        """Seconds until the zone is at the list's version."""
+    def advance(self) -> float:
+        """Makes the zone's serial from the newest version. Returns the seconds."""
         with self.versions.database.read() as connection:
             digests = digests_read(connection, PLAN)
         known = self.verified.of(digests)
@@ -59,7 +60,7 @@ class Zone:
         return seconds(work)
 
     def difference(self, start: int, end: int) -> float:
-        """Milliseconds until the file of an IXFR is there."""
+        """Makes the file of an IXFR. Returns the milliseconds."""
         with self.versions.database.read() as connection:
             way = way_from(connection, ZONE, start, end)
         assert way is not None
@@ -70,18 +71,18 @@ class Zone:
 
 
 @contextmanager
-def _zone() -> Iterator[Zone]:
+def _zone() -> Iterator[BenchZone]:
     folder = Path(tempfile.mkdtemp(prefix="bench-zone-changes-"))
     try:
-        zone = Zone(folder)
+        zone = BenchZone(folder)
         yield zone
         zone.versions.close()
     finally:
         shutil.rmtree(folder)
 
 
-def large() -> Iterator[tuple[str, Sample, Sample]]:
-    """(what, ours, the first serial), in seconds."""
+def large() -> Iterator[Compared]:
+    """Large changes beside the first serial, in seconds."""
     one, other = bodies.domains(DOMAINS, seed=1), bodies.domains(DOMAINS, seed=2)
     steps = {
         "first": one,
@@ -94,21 +95,21 @@ def large() -> Iterator[tuple[str, Sample, Sample]]:
         with _zone() as zone:
             for what, names in steps.items():
                 zone.publish(names)
-                found[what].append(zone.bring())
+                found[what].append(zone.advance())
     first = Sample(tuple(found.pop("first")))
     for what, took in found.items():
-        yield what, Sample(tuple(took)), first
+        yield Compared(what, Sample(tuple(took)), first)
 
 
 def far() -> Iterator[tuple[str, Sample]]:
-    """(what, milliseconds)."""
+    """(name of the case, milliseconds) of the file of an IXFR."""
     names = bodies.domains(ENTRIES, seed=3)
     fresh = bodies.domains((SERIALS + TIMES) * CHANGES // 4, seed=4)
     order = random.Random(5)
     with _zone() as zone:
         for _ in range(SERIALS + TIMES):
             zone.publish(names)
-            zone.bring()
+            zone.advance()
             step, fresh = fresh[: CHANGES // 4], fresh[CHANGES // 4 :]  # a name is two rules
             for at, name in zip(order.sample(range(len(names)), len(step)), step, strict=True):
                 names[at] = name
@@ -118,7 +119,7 @@ def far() -> Iterator[tuple[str, Sample]]:
 
 
 def rows() -> Iterator[Row]:
-    """The lines of the table."""
+    """The rows of the table."""
     for what, ours, first in large():
         yield Row(f"zone of {2 * DOMAINS:,} records: {what}", ours, first, "its first serial", floor=1.5)
     floors = {

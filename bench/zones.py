@@ -1,6 +1,6 @@
-"""A zone of 500,000 domains, 1,000,000 records, transferred to one fast client: beside knotd and nsd with the same.
+"""Transfers of a zone of 500,000 domains, 1,000,000 records, to one fast client, beside knotd and nsd.
 
-Each server runs on one core and the client on the other. The peers read the zone from a file that says the same.
+Each server runs on one core and the client on the other. The peers read the zone from a file with the same records.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import dns.message
 import dns.query
@@ -41,7 +42,7 @@ class Client:
         subprocess.run(["cc", "-O2", "-o", self._program, source], check=True)
 
     def transfer(self, port: int, records: int, key: dns.tsig.Key | None) -> float:
-        """Seconds of an AXFR of so many records and the apex."""
+        """Seconds of an AXFR of a zone with `records` rules; also checks their number and the signatures."""
         query = dns.message.make_query(ZONE, "AXFR")
         if key is not None:
             query.use_tsig(key)
@@ -56,7 +57,7 @@ class Client:
 
 
 class Peer:
-    """Another server with the zone as a file."""
+    """Another DNS server, which reads the zone from a file."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder / name
@@ -67,7 +68,7 @@ class Peer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def write(self, names: list[bytes], serial: int) -> None:
-        """The zone with the rules of these domains."""
+        """Writes the zone file with the rules of these domains."""
         lines = [f"$ORIGIN {ZONE}.", "$TTL 60", f"@ SOA localhost. h.invalid. {serial} 60 30 600 60", "@ NS localhost."]
         for name in sorted(names):
             lines += [f"{name.decode()} CNAME .", f"*.{name.decode()} CNAME ."]
@@ -89,6 +90,8 @@ class Peer:
 
 
 class Knot(Peer):
+    """knotd with one worker for UDP and one for TCP."""
+
     def start(self) -> None:
         config = f"""
 server:
@@ -133,6 +136,8 @@ zone:
 
 
 class Nsd(Peer):
+    """nsd with one server process."""
+
     def start(self) -> None:
         config = f"""
 server:
@@ -163,7 +168,7 @@ zone:
 
 
 class Ours:
-    """The daemon with one list and its zone; one subscriber signs, one is known by its address."""
+    """The daemon with one list and its zone; one subscriber has a TSIG key, the other is known by its address."""
 
     def __init__(self, folder: Path, **config: object) -> None:
         self.folder = folder / "blocklistd"
@@ -212,7 +217,7 @@ class Ours:
         return self.daemon.process.pid
 
     def pin(self) -> None:
-        """The serving process to its core. Its jobs are processes of the forkserver, which is left alone."""
+        """Binds the serving process to its core, but not its jobs, which are processes of the forkserver."""
         _pin(self.pid, {SERVER})
 
 
@@ -228,7 +233,7 @@ def _serial(port: int, key: dns.tsig.Key | None) -> int | None:
 
 
 def _pin(pid: int, cores: set[int]) -> None:
-    """All threads of a process to these cores."""
+    """Binds all threads of a process to these cores."""
     for task in os.listdir(f"/proc/{pid}/task"):
         os.sched_setaffinity(int(task), cores)
 
@@ -238,6 +243,7 @@ def _has_moved(port: int, key: dns.tsig.Key, serial: int | None) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits up to WAIT seconds. Raises TimeoutError."""
     deadline = time.monotonic() + WAIT
     while not condition():
         if time.monotonic() > deadline:
@@ -246,15 +252,24 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def _proportional(pid: int) -> float:
-    """Memory of a process in MiB, shared pages divided among those who share them (PSS)."""
+    """The proportional set size (PSS) of a process in MiB: a shared page counts in parts."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError("no PSS in smaps_rollup")
 
 
-def measure(count: int, rounds: int) -> Iterator[tuple[str, Sample, Sample, str]]:
-    """(what, ours, the better peer's, its name)."""
+class ZoneMeasured(NamedTuple):
+    """Our sample of a case beside that of the better peer."""
+
+    case: str
+    ours: Sample
+    peer: Sample
+    peer_name: str
+
+
+def measure(count: int, rounds: int) -> Iterator[ZoneMeasured]:
+    """The comparisons of the table, each with the better peer."""
     with tempfile.TemporaryDirectory(prefix="bench-zones-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -272,10 +287,11 @@ def measure(count: int, rounds: int) -> Iterator[tuple[str, Sample, Sample, str]
                 ways = [functools.partial(client.transfer, port, records, key) for port, key in servers]
                 mine, *theirs = in_turns(rounds, *ways)
                 best = min(zip(theirs, ("knotd", "nsd"), strict=True), key=lambda pair: pair[0].best)
-                yield what, mine, *best
+                yield ZoneMeasured(what, mine, *best)
             assert knot.process is not None
-            yield "memory", Sample((_proportional(ours.pid),)), Sample((_proportional(knot.process.pid),)), "knotd"
-            yield "serial", *_serials(ours, knot, names, rounds), "knotd"
+            ours_memory, knot_memory = (Sample((_proportional(pid),)) for pid in (ours.pid, knot.process.pid))
+            yield ZoneMeasured("memory", ours_memory, knot_memory, "knotd")
+            yield ZoneMeasured("serial", *_serials(ours, knot, names, rounds), "knotd")
         finally:
             knot.stop()
             nsd.stop()
@@ -285,7 +301,7 @@ def measure(count: int, rounds: int) -> Iterator[tuple[str, Sample, Sample, str]
 
 
 def serial_visible(ours: Ours, names: list[bytes], rounds: int) -> Sample:
-    """Seconds from a list with 0.1 % churn to the new serial in an answer."""
+    """Seconds from a new body with 0.1 % churn until the new serial is in an answer."""
     took = []
     for number in range(1, rounds + 1):
         names = _churned(names, number)
@@ -329,7 +345,7 @@ def _seconds_of_ours(ours: Ours) -> float:
 
 
 def rows() -> Iterator[Row]:
-    """The zone's lines of the table."""
+    """The rows of the table."""
     titles = {
         "plain": ("AXFR of 1,000,000 records, plain", "s", 1 / 8),
         "TSIG": ("AXFR of 1,000,000 records, TSIG on each message", "s", 1 / 4),

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import FeedTls, Secret
+from blocklistd.config import FeedTlsSettings, Secret
 from blocklistd.errors import ConfigError, SigningError
 
 
@@ -46,7 +46,7 @@ class ServedCertificate:
     """The certificate of a listener; `load` replaces it for new connections. `context` is None for plain HTTP.
     `unusable` says why no certificate is loaded: until one is, every handshake fails."""
 
-    def __init__(self, tls: FeedTls | None) -> None:
+    def __init__(self, tls: FeedTlsSettings | None) -> None:
         self.context = server_context() if tls is not None else None
         self.unusable: str | None = None
         try:
@@ -54,7 +54,7 @@ class ServedCertificate:
         except (ConfigError, SigningError) as error:
             self.unusable = f"the feed is not served: it has no usable certificate: {error}"
 
-    def load(self, tls: FeedTls | None) -> None:
+    def load(self, tls: FeedTlsSettings | None) -> None:
         """Loads the certificate. Raises SigningError, or ConfigError for a secret that does not exist; then the one
         loaded before stays."""
         if self.context is not None and tls is not None:

@@ -16,7 +16,7 @@ from blocklistd.tls import load_certificate, server_context
 
 
 def context_of(cert: Path, key: Path) -> ssl.SSLContext:
-    """As the feed has it."""
+    """A server context as the feed makes it."""
     context = server_context()
     load_certificate(context, cert, Secret("file", str(key)))
     return context
@@ -29,7 +29,7 @@ def make_certificate(
     *,
     begins: timedelta = timedelta(days=-2),
 ) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key; times are from now on."""
+    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key; times are relative to now."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""The churn that tests replay: recorded steps where they are at hand, else the generator's, of the same shape."""
+"""The churn that tests replay: recorded steps if their files exist, generated steps of the same shape otherwise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = 88
 
 
 def versions() -> Iterator[tuple[int, set[str]]]:
-    """(number, all names) of the base, number 0, and of each step after it."""
+    """(number, all names) of the base, whose number is 0, and of each step."""
     names: set[str]
     if RECORDED.is_dir():
         names = set(gzip.decompress((RECORDED / "base.txt.gz").read_bytes()).decode().split())
@@ -40,8 +40,8 @@ def versions() -> Iterator[tuple[int, set[str]]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A step in numbers; `entries` are those after it."""
+class StepFigures:
+    """The figures of a step. `entries` is the number after the step."""
 
     number: int
     time: datetime
@@ -50,18 +50,18 @@ class Published:
     removed: int
 
 
-def published() -> Iterator[Published]:
-    """The base and each step after it; the generator's come twice a day, as the recorded ones did on average."""
+def published() -> Iterator[StepFigures]:
+    """The base and each step. Generated steps have two a day, the average of the recorded ones."""
     if RECORDED.is_dir():
         with open(RECORDED / "versions.tsv", newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 figures = (int(row[name]) for name in ("entries", "added", "removed"))
-                yield Published(int(row["version"]), datetime.fromisoformat(row["time"]), *figures)
+                yield StepFigures(int(row["version"]), datetime.fromisoformat(row["time"]), *figures)
     else:
         churn = Churn(seed=2022, size=20_000, steps=STEPS)
         entries, start = len(churn.base), datetime(2026, 1, 1, tzinfo=UTC)
-        yield Published(0, start, entries, entries, 0)
+        yield StepFigures(0, start, entries, entries, 0)
         for step in churn:
             entries += len(step.added) - len(step.removed)
             time = start + step.number * timedelta(hours=12)
-            yield Published(step.number, time, entries, len(step.added), len(step.removed))
+            yield StepFigures(step.number, time, entries, len(step.added), len(step.removed))

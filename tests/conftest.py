@@ -1,6 +1,7 @@
-"""Hypothesis looks at 100 examples of each property, and with HYPOTHESIS_PROFILE=fuzz (`make fuzz`) at 2,000.
+"""Settings of all tests.
 
-Temporary files are in memory where /dev/shm has room: a store has 256 folders, and a busy disk makes 1,000 a second.
+Hypothesis tries 100 examples of each property; with HYPOTHESIS_PROFILE=fuzz (`make fuzz`) it tries 2,000. Temporary
+files are in /dev/shm if it has enough space: each store has 256 folders, and a busy disk makes only 1,000 a second.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Daemon.in_forks = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: the last of them would otherwise run alone at the end."""
+    """Puts slow tests first, so that none of them runs alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

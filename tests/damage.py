@@ -1,4 +1,4 @@
-"""What a failing disk does to files, and a full one to who writes."""
+"""Makes damaged files and full disks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.peers import peer, unchecked
 
 
 def flip_a_bit(path: Path, before_end: int | None = None) -> None:
-    """In place, the size stays: in the middle, or so many bytes before the end."""
+    """Flips one bit of a file in place: in the middle, or `before_end` bytes before its end."""
     with open(path, "r+b") as file:
         size = path.stat().st_size
         file.seek(size // 2 if before_end is None else size - before_end)
@@ -22,8 +22,10 @@ def flip_a_bit(path: Path, before_end: int | None = None) -> None:
 
 
 def fill(folder: Path, but: int = 0) -> None:
-    """The disk of the folder is full, but for so many bytes. A writer that goes on meanwhile meets it too, so
-    what is free at last is known."""
+    """Fills the disk of the folder until `but` bytes are free.
+
+    It first fills the disk completely: a program that writes meanwhile fails too, so the free space is known.
+    """
     with open(folder / "ballast", "ab", buffering=0) as ballast:
         for size in (1 << 16, 1 << 12, 1):
             with contextlib.suppress(OSError):
@@ -34,7 +36,7 @@ def fill(folder: Path, but: int = 0) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A new folder that is a disk of its own, of so many bytes."""
+    """A new folder with a file system of its own of `size` bytes."""
     peer("mount", "mount")
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False).returncode:

@@ -1,4 +1,4 @@
-"""How many examples a property is tried on: `make fuzz` (HYPOTHESIS_PROFILE=fuzz) takes many times as many of each."""
+"""The number of examples of a property test; `make fuzz` (HYPOTHESIS_PROFILE=fuzz) multiplies it."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ TIMES: Final = 20 if PROFILE == "fuzz" else 1
 
 
 def examples(number: int) -> int:
-    """For `max_examples` of a property that says its own number, which no profile would change."""
+    """The value of `max_examples` for a test that sets its own number: a profile would not change that."""
     return number * TIMES

@@ -1,4 +1,4 @@
-"""Other people's programs that tests check against."""
+"""Programs of other projects that tests use: finds them, or skips the test."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import pytest
 
 
 def unchecked(why: str) -> NoReturn:
-    """Skips the test, and fails it in CI (`CI=true`), where nothing may go unchecked."""
+    """Skips the test. In CI (`CI=true`) the test fails instead: no check may be skipped there."""
     if os.environ.get("CI") == "true":
         pytest.fail(why)
     pytest.skip(why)
 
 
 def peer(command: str, package: str) -> str:
-    """The path of `command`, from the Debian package `package`.
-
-    Where it is missing the test is `unchecked`.
-    """
+    """The path of `command`, from the Debian package `package`. Calls `unchecked` if it is not installed."""
     found = shutil.which(command)
     if found is None:
         unchecked(f"{command} is not installed: apt-get install {package}")

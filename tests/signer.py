@@ -1,4 +1,4 @@
-"""Debian's minisign, as a hotline would use it."""
+"""Signs files with Debian's minisign, as a hotline does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Signer:
         self._run("-G", "-W", "-f", "-p", str(self.public_key), "-s", str(self._secret_key))
 
     def sign(self, body: Path, *, legacy: bool = False, comment: str | None = None) -> Path:
-        """Signs; the signature's path. `comment` replaces the trusted comment with its time."""
+        """Signs a file; returns the path of the signature. `comment` replaces the trusted comment with the time."""
         signature = body.with_name(f"{body.name}.minisig")
         arguments = ["-S", "-s", str(self._secret_key), "-m", str(body), "-x", str(signature)]
         if legacy:

@@ -1,4 +1,4 @@
-"""What refuses a file that one may not look at, also where the tests run as root."""
+"""Runs commands without root's right to read every file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 def open_to_all(folder: Path) -> None:
-    """Other users may go to a folder of a test, and read in it."""
+    """Gives other users read access to the folder of a test."""
     for path in (folder, *folder.parents):
         if path == Path(tempfile.gettempdir()):
             return
@@ -19,4 +19,4 @@ def open_to_all(folder: Path) -> None:
 UNPRIVILEGED: Final = (
     ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"] if os.geteuid() == 0 else []
 )
-"""Before a command: it has no more rights to files than their modes give."""
+"""A command prefix: the command then has only the rights that the modes of files give."""

@@ -1,7 +1,11 @@
-"""The configuration: what the administrator writes, read whole and checked before anything of it is used.
+"""The configuration file: its schema, and how it is read and checked.
 
-The dataclasses are the schema. Their fields stand in the order of the contract, each with the reader of its key, and
-`load` is the only way from a file to them. `only(...)` marks a key whose feature is not built yet.
+The dataclasses are the schema: a field is a key, with its reader and its default. The class of a section is named
+`…Settings`. Sections that other packages use as plain values keep the name of the value: ConnectionBounds,
+SourceOptions, Bearer, Basic, ClientCert. `not_built(…)` marks a key whose feature does not exist yet.
+
+Order of calls: `check(path)` reads the file and reports every problem; `CheckedConfig.require()` returns the Config;
+`load(path)` does both. Nothing else makes a Config from a file. A Config never changes; a reload reads a new one.
 """
 
 from __future__ import annotations
@@ -14,21 +18,32 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import checks, files, names, values
-from blocklistd.config.guards import Guards
+from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
+from blocklistd.config.guards import GuardSettings
 from blocklistd.config.net import Address, Network
-from blocklistd.config.page import BAD, NamedFile, Page, Reader, Spot, Wrong, compose
-from blocklistd.config.reader import choice, given, keyed, mapping, one_of, only, optional, section, sequence, setting
+from blocklistd.config.reader import (
+    choice,
+    config_section,
+    derived,
+    mapping,
+    not_built,
+    one_of,
+    optional,
+    section,
+    sequence,
+    setting,
+)
 from blocklistd.config.secrets import Secret, credential
-from blocklistd.config.serving import ConnectionBounds, Dns, Feed, FeedTls, Ops
+from blocklistd.config.serving import ConnectionBounds, DnsSettings, FeedSettings, FeedTlsSettings, OpsSettings
 from blocklistd.config.sources import (
     Auth,
     Basic,
     Bearer,
     ClientCert,
-    Evidence,
-    Source,
+    EvidenceSettings,
     SourceOptions,
-    Verify,
+    SourceSettings,
+    VerifySettings,
     entry_type,
 )
 from blocklistd.config.values import Schedule, duration, integer, text
@@ -40,19 +55,21 @@ __all__ = [
     "Auth",
     "Basic",
     "Bearer",
-    "Checked",
+    "CheckedConfig",
     "ClientCert",
     "Config",
     "ConnectionBounds",
-    "Dns",
-    "Evidence",
-    "FeedTls",
+    "DnsSettings",
+    "EvidenceSettings",
+    "FeedTlsSettings",
+    "ListSettings",
     "Network",
     "Schedule",
     "Secret",
-    "Source",
     "SourceOptions",
-    "Verify",
+    "SourceSettings",
+    "VerifySettings",
+    "ZoneSettings",
     "check",
     "control_socket",
     "load",
@@ -61,38 +78,40 @@ __all__ = [
 
 
 class Role(enum.StrEnum):
-    """What an operator may do. reviewer: decide on candidates. editor: pull sources, manage subscribers. admin: all."""
+    """A role of an operator. A reviewer decides on candidates, an editor pulls sources and manages subscribers."""
 
     REVIEWER = "reviewer"
     EDITOR = "editor"
     ADMIN = "admin"
 
 
-@keyed
-class Control:
-    """The operators' socket, the group that may open it (None: `blocklistd`, if it exists and the daemon's user is in
-    it), and the roles of users, by user name."""
+@config_section
+class ControlSettings:
+    """The control socket, and the operators who may use it.
+
+    `group` may open the socket; None is the group `blocklistd`, if it exists and the daemon's user is a member.
+    `operators` are the roles of each user, by user name.
+    """
 
     socket: Path = setting(values.socket_path, default=Path("/run/blocklistd/control.sock"))
     group: str | None = setting(values.group, default=None)
     operators: Mapping[str, tuple[Role, ...]] = setting(
-        mapping(values.user, sequence(choice(*Role), least=1)), default_factory=lambda: {"root": (Role.ADMIN,)}
+        mapping(values.user, sequence(choice(*Role), minimum=1)), default_factory=lambda: {"root": (Role.ADMIN,)}
     )
 
 
-def _signer(spot: Spot) -> Path | Secret | str:
-    if spot.node is not None and spot.node.id == "scalar":
-        if ":" not in spot.text():
-            raise Wrong(found="something else")  # not shown: it may be the key itself
-        return spot.text()
-    return _signer_file.convert(spot)
+def _signer(node: ConfigNode) -> Path | Secret | str:
+    if node.yaml_node is not None and node.yaml_node.id == "scalar":
+        if ":" not in node.text():
+            raise InvalidValue(found="something else")  # the text is not shown: it may be the key itself
+        return node.text()
+    return _signer_file.convert(node)
 
 
-def _online_key(spot: Spot) -> Path:
-    made = values.path.convert(spot)
-    spot.page.files.append(
-        NamedFile(spot.key, spot.line, made, private=True)
-    )  # it may not exist yet: `keys init` makes it
+def _online_key(node: ConfigNode) -> Path:
+    made = values.path.convert(node)
+    # Not `node.add_file`, which reports a missing file: `keys init` makes this one later.
+    node.document.files.append(NamedFile(node.key, node.line, made, private=True))
     return made
 
 
@@ -102,8 +121,8 @@ _signer_file: Final[Reader[Path | Secret]] = one_of(
 signer: Final = Reader("{file: PATH}, {credential: NAME} or a signer URI", _signer)
 
 
-@keyed
-class Keys:
+@config_section
+class KeySettings:
     """The online key (a file that `keys init` makes, that file as systemd hands it over, or a securesystemslib signer
     URI) and how long roles live."""
 
@@ -112,23 +131,27 @@ class Keys:
     timestamp_expires: timedelta = setting(duration, default=timedelta(days=1))
 
 
-@keyed
-class BlockList:
-    """A list that subscribers get: its sources in order of precedence, and what stands before a release."""
+@config_section
+class ListSettings:
+    """A list that subscribers get.
 
-    id: ListId = given(lambda spot: ListId(spot.name))
-    sources: tuple[SourceId, ...] = setting(sequence(values.identifier(SourceId), least=1))
-    quorum: int = setting(only("1", 1), default=1)
-    types: tuple[str, ...] = setting(sequence(entry_type, least=1), default=("url", "host", "domain"))
+    `sources` are in order of precedence. `release` is `auto`, or `review`: a person approves each version. `expires` is
+    the lifetime of the list's TUF metadata, `retention` the time for which old versions are kept.
+    """
+
+    id: ListId = derived(lambda node: ListId(node.name))
+    sources: tuple[SourceId, ...] = setting(sequence(values.identifier(SourceId), minimum=1))
+    quorum: int = setting(not_built("1", 1), default=1)
+    types: tuple[str, ...] = setting(sequence(entry_type, minimum=1), default=("url", "host", "domain"))
     release: str = setting(choice("auto", "review", unbuilt=("two-person",)), default="auto")
     expires: timedelta = setting(duration, default=timedelta(days=14))
     retention: timedelta = setting(duration, default=timedelta(days=90))
-    guards: Guards = setting(section(Guards), default_factory=Guards)
+    guards: GuardSettings = setting(section(GuardSettings), default_factory=GuardSettings)
 
 
-@keyed
-class Soa:
-    """A zone's SOA record (RFC 1035 3.3.13); its minimum is the zone's TTL."""
+@config_section
+class SoaSettings:
+    """A zone's SOA record (RFC 1035 section 3.3.13). Its MINIMUM field is the zone's TTL."""
 
     mname: str = setting(names.name, default="localhost")
     rname: str = setting(names.name, default="hostmaster.invalid")
@@ -137,71 +160,79 @@ class Soa:
     expire: timedelta = setting(duration, default=timedelta(days=28))
 
 
-@keyed
-class Zone:
-    """A Response Policy Zone of a list. `action` is the name that every rule's CNAME points to."""
+@config_section
+class ZoneSettings:
+    """A Response Policy Zone of a list.
 
-    name: str = given(lambda spot: names.zone_name(spot.name))
+    `action` is the CNAME target of every rule. `ttl` is in seconds. Empty `categories` select all entries of the list.
+    """
+
+    name: str = derived(lambda node: names.zone_name(node.name))
     list: ListId = setting(values.identifier(ListId))
     categories: tuple[str, ...] = setting(sequence(text), default=())
     action: str = setting(names.action, default=".")
     ttl: int = setting(integer(1), default=60)
-    soa: Soa = setting(section(Soa), default_factory=Soa)
-    ns: tuple[str, ...] = setting(sequence(names.name, least=1), default=("localhost",))
-    zonemd: bool = setting(only("false", False), default=False)
-    shards: int = setting(only("1", 1), default=1)
+    soa: SoaSettings = setting(section(SoaSettings), default_factory=SoaSettings)
+    ns: tuple[str, ...] = setting(sequence(names.name, minimum=1), default=("localhost",))
+    zonemd: bool = setting(not_built("false", False), default=False)
+    shards: int = setting(not_built("1", 1), default=1)
     serial_start: int = setting(names.serial, default=1)
 
 
-@keyed
+@config_section
 class Config:
-    """A whole configuration; `path` is that of its file, absolute."""
+    """The configuration: all sections of one file. `path` is the absolute path of the file."""
 
-    path: Path = given(lambda spot: spot.page.file.absolute())
+    path: Path = derived(lambda node: node.document.file.absolute())
     state_dir: Path = setting(values.path, default=Path("/var/lib/blocklistd"))
-    database: str = setting(only("sqlite", "sqlite"), default="sqlite")
-    language: str = setting(only("en", "en"), default="en")
+    database: str = setting(not_built("sqlite", "sqlite"), default="sqlite")
+    language: str = setting(not_built("en", "en"), default="en")
     high_water: Path | None = setting(optional(values.path), default=None)
-    control: Control = setting(section(Control, checks.control), default_factory=Control)
-    keys: Keys = setting(section(Keys), default_factory=Keys)
-    sources: Mapping[SourceId, Source] = setting(
-        mapping(values.identifier(SourceId), section(Source, checks.source)), default_factory=dict
+    control: ControlSettings = setting(section(ControlSettings, checks.control), default_factory=ControlSettings)
+    keys: KeySettings = setting(section(KeySettings), default_factory=KeySettings)
+    sources: Mapping[SourceId, SourceSettings] = setting(
+        mapping(values.identifier(SourceId), section(SourceSettings, checks.source)), default_factory=dict
     )
-    lists: Mapping[ListId, BlockList] = setting(
-        mapping(values.identifier(ListId), section(BlockList, checks.block_list)), default_factory=dict
+    lists: Mapping[ListId, ListSettings] = setting(
+        mapping(values.identifier(ListId), section(ListSettings, checks.block_list)), default_factory=dict
     )
-    zones: Mapping[str, Zone] = setting(mapping(names.zone, section(Zone, checks.zone)), default_factory=dict)
-    feed: Feed = setting(section(Feed, checks.feed), default_factory=Feed)
-    dns: Dns | None = setting(optional(section(Dns)), default=None)
-    ops: Ops = setting(section(Ops), default_factory=Ops)
+    zones: Mapping[str, ZoneSettings] = setting(
+        mapping(names.zone, section(ZoneSettings, checks.zone)), default_factory=dict
+    )
+    feed: FeedSettings = setting(section(FeedSettings, checks.feed), default_factory=FeedSettings)
+    dns: DnsSettings | None = setting(optional(section(DnsSettings)), default=None)
+    ops: OpsSettings = setting(section(OpsSettings), default_factory=OpsSettings)
 
     @property
     def status_socket(self) -> Path:
-        """The socket on which everybody on the host may ask for the status."""
+        """Path of the status socket, which every user of this host may open."""
         return status_socket_of(self.control.socket)
 
     @property
     def taken(self) -> dict[ListId, tuple[SourceId, ...]]:
-        """The sources that each list takes: its `sources` without those in quarantine."""
+        """The sources of each list that are configured and not in quarantine."""
         return {
             name: tuple(one for one in found.sources if one in self.sources and not self.sources[one].quarantine)
             for name, found in self.lists.items()
         }
 
     @property
-    def serves_dns(self) -> Dns | None:
-        """The DNS side, where there is anything for it to serve."""
-        return (self.dns or Dns()) if self.zones else None
+    def serves_dns(self) -> DnsSettings | None:
+        """The DNS settings; None if there is no zone to serve."""
+        return (self.dns or DnsSettings()) if self.zones else None
 
 
-_whole: Final = section(Config, checks.document)
+_configuration: Final = section(Config, checks.configuration)
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A configuration that was read. For `problems`, mostly of the files that it names, a check and a reload refuse it;
-    a start raises alarms and serves what it can. `warnings` refuse nothing. By key: `contents` has the SHA-256 of each
-    named file, `lines` the line of each key."""
+class CheckedConfig:
+    """A configuration without fatal errors.
+
+    `problems` are errors with which the daemon can still start: most are about files that the configuration names. A
+    start raises an alarm for each; `blocklistd check-config` and a reload reject the configuration. `warnings` never
+    reject it. `contents` has the SHA-256 (hex) of each named file, `lines` the line number of each key; both by key.
+    """
 
     config: Config
     problems: tuple[ConfigProblem, ...]
@@ -210,52 +241,57 @@ class Checked:
     lines: Mapping[str, int]
 
     def require(self) -> Config:
-        """The configuration. Raises ConfigError where there is any problem."""
+        """Returns the configuration. Raises ConfigError with all `problems` if there are any."""
         if self.problems:
             raise ConfigError(list(self.problems))
         return self.config
 
 
-def check(path: Path) -> Checked:
-    """Reads and checks a configuration file. Raises ConfigError with every error, by line, unless all of them are such
-    as a start tolerates."""
-    page = Page(path)
-    config = _document(page).read(_whole)
-    if page.problems or config is BAD:
-        raise _wrong(page)
-    lines = {key: spot.line for key, spot in page.spots.items()}
-    return Checked(config, _sorted(page.tolerable), _sorted(page.warnings), files.contents(page), lines)
+def check(path: Path) -> CheckedConfig:
+    """Reads and checks a configuration file.
+
+    Raises ConfigError if the daemon can't start with it; the error has every problem, in the order of the lines.
+    """
+    document = ConfigDocument(path)
+    config = _root(document).read(_configuration)
+    if document.problems or config is INVALID:
+        raise _config_error(document)
+    lines = {key: node.line for key, node in document.nodes.items()}
+    return CheckedConfig(
+        config, _sorted(document.nonfatal), _sorted(document.warnings), files.checksums(document), lines
+    )
 
 
 def load(path: Path) -> Config:
-    """Reads a configuration file. Raises ConfigError with every error, those included that a start tolerates."""
+    """Reads a configuration file. Raises ConfigError with every problem, the nonfatal ones included."""
     return check(path).require()
 
 
 def control_socket(path: Path) -> Path:
-    """Where the daemon of this configuration answers, whatever else is wrong in the file or closed to who asks.
+    """Path of the control socket, even if the rest of the file has errors or names files that the caller can't read.
 
-    The daemon goes on with what it read before. Raises ConfigError.
+    A daemon keeps running after such an edit, so its operators must still reach it. Raises ConfigError if the file is
+    no YAML or `control.socket` itself can't be read.
     """
-    page = Page(path, looks=False)
-    _document(page).read(_whole)
-    socket = page.parts.get("control", {}).get("socket")
+    document = ConfigDocument(path, check_files=False)
+    _root(document).read(_configuration)
+    socket = document.sections.get("control", {}).get("socket")
     if not isinstance(socket, Path):
-        raise _wrong(page)
+        raise _config_error(document)
     return socket
 
 
 def status_socket_of(control: Path) -> Path:
-    """The path of everybody's status socket: in the folder of the control socket."""
+    """Path of the status socket: beside the control socket, in the same folder."""
     return control.with_name(checks.STATUS_SOCKET)
 
 
-def _document(page: Page) -> Spot:
-    return Spot(page, "", "", 1, compose(page))
+def _root(document: ConfigDocument) -> ConfigNode:
+    return ConfigNode(document, "", "", 1, compose(document))
 
 
-def _wrong(page: Page) -> ConfigError:
-    return ConfigError(list(_sorted([*page.problems, *page.tolerable])))
+def _config_error(document: ConfigDocument) -> ConfigError:
+    return ConfigError(list(_sorted([*document.problems, *document.nonfatal])))
 
 
 def _sorted(problems: list[ConfigProblem]) -> tuple[ConfigProblem, ...]:

@@ -18,8 +18,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blocklistd.config.page import NamedFile, Page
-from blocklistd.config.reader import Part
+from blocklistd.config.document import ConfigDocument, NamedFile
+from blocklistd.config.reader import SectionValues
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.times import utc_now
 
@@ -31,26 +31,28 @@ RENEW: Final = "renew the certificate, then run `blocklistd reload`"
 
 
 # -- access ------------------------------------------------------------------------------------------------------------
-def look_at(part: Part) -> None:
-    """Reports the files that the daemon's user can't read, and the private ones that others can."""
-    state_dir = part.values.get("state_dir")
-    page = part.page
-    uid = daemon_user(state_dir) if page.looks and isinstance(state_dir, Path) else None
+def check_access(section: SectionValues) -> None:
+    """Reports files that the daemon's user can't read (nonfatal), and private files that others can read (warnings)."""
+    state_dir = section.values.get("state_dir")
+    document = section.document
+    uid = daemon_user(state_dir) if document.check_files and isinstance(state_dir, Path) else None
     if uid is None:
         return
     with suppress(PermissionError), _as_user(uid):
-        for file in [NamedFile("", 1, page.file.absolute(), private=False), *page.files]:
+        for file in [NamedFile("", 1, document.file.absolute(), private=False), *document.files]:
             if (why := _closed(file.path)) is not None:
                 expected = f"a file that {user_name(uid)}, who runs the daemon, can read"
-                page.tolerate(file.key, expected, f"{file.path}: {why}", file.line)
-    for file in page.files:
+                document.report_nonfatal(file.key, expected, f"{file.path}: {why}", file.line)
+    for file in document.files:
         if file.private and (others := _others(file.path, uid)):
-            page.warn(file.key, f"a private file: `chmod go= {file.path}`", f"{file.path} {others}", file.line)
+            document.warn(file.key, f"a private file: `chmod go= {file.path}`", f"{file.path} {others}", file.line)
 
 
 def daemon_user(state_dir: Path) -> int | None:
-    """The uid that runs the daemon: the owner of the state_dir, or our own uid where there is no state_dir yet. None
-    where that is another user and we are not root."""
+    """The uid that runs the daemon: the owner of the state_dir; before the state_dir exists, the uid of this process.
+
+    None if that is another user than the one of this process, and this process is not root.
+    """
     try:
         owner = state_dir.stat().st_uid
     except OSError:
@@ -59,6 +61,7 @@ def daemon_user(state_dir: Path) -> int | None:
 
 
 def user_name(uid: int) -> str:
+    """The user's name for messages; `uid N` if the system has no name for it."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -67,7 +70,7 @@ def user_name(uid: int) -> str:
 
 @contextmanager
 def _as_user(uid: int) -> Iterator[None]:
-    """The block has this user's rights. Only root may name a user other than itself."""
+    """Runs the block with the rights of this user. Only root may give another uid than its own."""
     if uid == os.geteuid():
         yield
         return
@@ -95,7 +98,7 @@ def _groups(uid: int) -> Sequence[int]:
 
 
 def _closed(path: Path) -> str | None:
-    """Why the file can't be read; None where it can be, and where it does not exist, which another check reports."""
+    """The reason why the file can't be read; None if it can be. A missing file is reported by ConfigNode.add_file."""
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
@@ -106,7 +109,7 @@ def _closed(path: Path) -> str | None:
 
 
 def _others(path: Path, uid: int) -> str | None:
-    """Who else can read a private file: everybody, or a group that the daemon's user is not in."""
+    """A phrase that names who else can read a private file: everybody, or a group without the daemon's user."""
     try:
         found = path.stat()
     except OSError:
@@ -121,64 +124,66 @@ def _others(path: Path, uid: int) -> str | None:
     return None
 
 
-def contents(page: Page) -> dict[str, str]:
-    """The SHA-256 of each named file that can be read, by key. A reload compares them to find changed files."""
+def checksums(document: ConfigDocument) -> dict[str, str]:
+    """The SHA-256 (hex) of each named file that can be read, by key. A reload compares them to find changed files."""
     found = {}
-    for file in page.files:
+    for file in document.files:
         with suppress(OSError):
             found[file.key] = hashlib.sha256(file.path.read_bytes()).hexdigest()
     return found
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------
-def pair(part: Part) -> None:
-    """Checks that `cert` and `key` of a section belong together, and that every certificate of the chain is valid."""
+def check_key_pair(section: SectionValues) -> None:
+    """Checks that the key of a section belongs to its certificate, and that every certificate of the chain is valid."""
     import ssl
 
-    if not part.has("cert", "key") or not part.page.looks:
+    if not section.has("cert", "key") or not section.document.check_files:
         return
-    cert: Path = part.values["cert"]
-    key: Secret = part.values["key"]
-    _valid(part, "cert", chain(cert))
+    cert: Path = section.values["cert"]
+    key: Secret = section.values["key"]
+    _check_validity(section, "cert", validity_periods(cert))
     path = Path(key.name) if key.kind == "file" else None
     try:
-        if path is None or not chain(cert) or not path.read_bytes().strip():
+        if path is None or not validity_periods(cert) or not path.read_bytes().strip():
             return
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, path, password=lambda: b"")
     except ssl.SSLError as error:
         other = error.reason == "KEY_VALUES_MISMATCH"
         found = "the key of another certificate" if other else "which is no private key in PEM without a passphrase"
-        part.tolerate("key", f"the private key of {cert} in PEM", f"{path}, {found}")
-    except OSError:  # it does not exist, or we may not read it: other checks report this
+        section.report_nonfatal("key", f"the private key of {cert} in PEM", f"{path}, {found}")
+    except OSError:  # the file is missing or closed to this process: other checks report that
         pass
 
 
-def authority(part: Part) -> None:
-    """Checks that at least one of the certificates that a source pins is valid now."""
-    ca = part.values.get("ca")
-    found = chain(ca) if ca is not None and part.page.looks else []
+def check_authority(section: SectionValues) -> None:
+    """Checks that at least one certificate of the pinned authority (`ca`) is valid now."""
+    ca = section.values.get("ca")
+    found = validity_periods(ca) if ca is not None and section.document.check_files else []
     if found:
         valid = [(begins, ends) for begins, ends in found if begins <= utc_now() < ends]
-        _valid(part, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
+        _check_validity(section, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
 
 
-def _valid(part: Part, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:
-    now, path = utc_now(), part.values[name]
+def _check_validity(section: SectionValues, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:
+    now, path = utc_now(), section.values[name]
     for begins, ends in certificates:
         if now < begins:
             expected = f"one that is valid now ({now:%Y-%m-%d %H:%M} UTC by this host's clock)"
-            part.tolerate(name, expected, f"{path}, which is not valid before {begins:%Y-%m-%d %H:%M} UTC")
+            section.report_nonfatal(name, expected, f"{path}, which is not valid before {begins:%Y-%m-%d %H:%M} UTC")
             return
         if now >= ends:
-            part.tolerate(name, f"one that is valid now: {RENEW}", f"{path}, which expired on {ends:%Y-%m-%d}")
+            section.report_nonfatal(
+                name, f"one that is valid now: {RENEW}", f"{path}, which expired on {ends:%Y-%m-%d}"
+            )
             return
     if certificates and (end := min(ends for _, ends in certificates)) - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
         days = (end - now).days
-        part.page.warn(part.dotted(name), RENEW, f"{path}, which expires on {end:%Y-%m-%d}, in {days} days")
+        section.document.warn(section.dotted(name), RENEW, f"{path}, which expires on {end:%Y-%m-%d}, in {days} days")
 
 
-def chain(path: Path) -> list[tuple[datetime, datetime]]:
-    """The first and the last moment of validity of each certificate in a file; empty where none can be read."""
+def validity_periods(path: Path) -> list[tuple[datetime, datetime]]:
+    """(not before, not after) of each certificate in a PEM file; empty if the file can't be read. Both are in UTC."""
     from cryptography.x509 import load_pem_x509_certificates
 
     try:

@@ -1,11 +1,11 @@
-"""Names in the DNS, as zones are configured with them."""
+"""Readers of DNS names: zones, policies and serials."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from blocklistd.config.page import Reader, Spot, Wrong
-from blocklistd.config.reader import either, one_of
+from blocklistd.config.document import ConfigNode, InvalidValue, Reader
+from blocklistd.config.reader import alternatives, one_of
 from blocklistd.config.values import match
 
 ACTIONS: Final = {
@@ -15,50 +15,50 @@ ACTIONS: Final = {
     "passthru": "rpz-passthru.",
     "tcp-only": "rpz-tcp-only.",
 }
-"""What a policy's name stands for: the target of its CNAME."""
+"""The CNAME target of each RPZ policy, by the name of the policy."""
 
-LONGEST: Final = 253
-LONGEST_ZONE: Final = 127  # octets; more would leave too little for the names of entries
+MAX_NAME: Final = 253  # characters (RFC 1035 section 2.3.4: 255 octets on the wire)
+MAX_ZONE: Final = 127  # characters; a longer name would leave too little room for the names of entries
 
 
 def zone_name(text: str) -> str:
-    """Lower case, without the final dot."""
+    """The zone's name in lower case, without the final dot."""
     return text.lower().removesuffix(".")
 
 
-def _name(spot: Spot) -> str:
-    text = zone_name(spot.text())
+def _name(node: ConfigNode) -> str:
+    text = zone_name(node.text())
     match(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}", text)
-    if len(text) > LONGEST:
-        raise Wrong(f"a name of at most {LONGEST} characters")
+    if len(text) > MAX_NAME:
+        raise InvalidValue(f"a name of at most {MAX_NAME} characters")
     return text
 
 
-def _zone(spot: Spot) -> str:
-    name = _name(spot)
-    if len(name) > LONGEST_ZONE:
-        raise Wrong(f"a name of at most {LONGEST_ZONE} characters: an owner name has 255 octets in all")
+def _zone(node: ConfigNode) -> str:
+    name = _name(node)
+    if len(name) > MAX_ZONE:
+        raise InvalidValue(f"a name of at most {MAX_ZONE} characters: an owner name has 255 octets in all")
     return name
 
 
-def _action(spot: Spot) -> str:
-    if spot.node is not None and spot.node.id == "mapping":
-        return _target.convert(spot)
-    word = spot.text()
+def _action(node: ConfigNode) -> str:
+    if node.yaml_node is not None and node.yaml_node.id == "mapping":
+        return _target.convert(node)
+    word = node.text()
     if word not in ACTIONS:
-        raise Wrong
+        raise InvalidValue
     return ACTIONS[word]
 
 
-def _serial(spot: Spot) -> int:
-    number = int(match("[1-9][0-9]{0,9}", spot.text())[0])
+def _serial(node: ConfigNode) -> int:
+    number = int(match("[1-9][0-9]{0,9}", node.text())[0])
     if number >= 2**32:
-        raise Wrong
+        raise InvalidValue
     return number
 
 
 name: Final = Reader("a name in the DNS", _name)
 _target: Final = one_of({"cname": name})
 zone: Final = Reader("the name of a zone", _zone)
-action: Final = Reader(f"{either(ACTIONS)}, or {{cname: NAME}}", _action)
+action: Final = Reader(f"{alternatives(ACTIONS)}, or {{cname: NAME}}", _action)
 serial: Final = Reader("a serial from 1 to 4294967295", _serial)

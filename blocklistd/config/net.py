@@ -1,4 +1,4 @@
-"""Addresses to listen on, and URLs to pull from and to be known by."""
+"""Readers of addresses, networks and URLs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from blocklistd.config import names
-from blocklistd.config.page import Reader, Spot, Wrong
-from blocklistd.config.reader import NOT_BUILT, either
+from blocklistd.config.document import ConfigNode, InvalidValue, Reader
+from blocklistd.config.reader import NOT_BUILT, alternatives
 from blocklistd.config.values import match
 from blocklistd.sources.transports import TRANSPORTS, web
 from blocklistd.sources.transports.file import NOT_BODIES
@@ -19,7 +19,7 @@ from blocklistd.sources.transports.web import is_loopback
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IP address (without brackets) and a port to listen on; port 0 is any free one, host `::` is both families."""
+    """An IP address (without brackets) and a port to listen on. Port 0 is any free port, host `::` is IPv4 and IPv6."""
 
     host: str
     port: int
@@ -29,10 +29,11 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
+        """Whether only this host can reach the address."""
         return is_loopback(self.host)
 
     def clashes(self, other: Address) -> bool:
-        """Whether not both can be listened on."""
+        """Whether two listeners on these addresses would conflict."""
         if self.port != other.port or not self.port:
             return False
         hosts = {self.host, other.host}
@@ -41,22 +42,22 @@ class Address:
         return "0.0.0.0" in hosts and not any(":" in host for host in hosts)
 
 
-def _address(spot: Spot) -> Address:
-    found = match(r"(?:\[([^\[\]]+)\]|([0-9.]+)):(0|[1-9][0-9]{0,4})", spot.text())
+def _address(node: ConfigNode) -> Address:
+    found = match(r"(?:\[([^\[\]]+)\]|([0-9.]+)):(0|[1-9][0-9]{0,4})", node.text())
     try:
         host = ipaddress.IPv6Address(found[1]) if found[1] else ipaddress.IPv4Address(found[2])
     except ValueError:
-        raise Wrong from None
+        raise InvalidValue from None
     if int(found[3]) > 65535:
-        raise Wrong("a port up to 65535")
+        raise InvalidValue("a port up to 65535")
     return Address(str(host), int(found[3]))
 
 
-def _network(spot: Spot) -> Network:
+def _network(node: ConfigNode) -> Network:
     try:
-        return ipaddress.ip_network(spot.text())
+        return ipaddress.ip_network(node.text())
     except ValueError:
-        raise Wrong from None
+        raise InvalidValue from None
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -64,24 +65,24 @@ network: Final = Reader("an address, or a prefix like 192.0.2.0/24", _network)
 address: Final = Reader("an address and a port like 127.0.0.1:9153 or [::]:8443", _address)
 
 
-def _host(spot: Spot) -> str:
-    text = spot.text().removeprefix("[").removesuffix("]")
+def _host(node: ConfigNode) -> str:
+    text = node.text().removeprefix("[").removesuffix("]")
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        return names.name.convert(spot)
+        return names.name.convert(node)
 
 
 host: Final = Reader("a host: a name in the DNS (A-labels) or an address", _host)
 
 
 def source_url(text: str) -> str:
-    """The URL of a source as it is written, of a transport's scheme. Raises Wrong."""
+    """Returns `text` if it is a URL that a transport accepts; raises InvalidValue if not."""
     if any(character.isspace() for character in text):
-        raise Wrong("a URL without spaces")
+        raise InvalidValue("a URL without spaces")
     scheme = scheme_of(text)
     if scheme not in TRANSPORTS:
-        raise Wrong(f"{SOURCE_URL}: {NOT_BUILT}") if scheme in UNBUILT else Wrong
+        raise InvalidValue(f"{SOURCE_URL}: {NOT_BUILT}") if scheme in UNBUILT else InvalidValue
     return _checked(TRANSPORTS[scheme].check, text)
 
 
@@ -89,32 +90,32 @@ def _checked(check: Callable[[str], None], text: str) -> str:
     try:
         check(text)
     except ValueError as error:
-        raise Wrong(str(error)) from None
+        raise InvalidValue(str(error)) from None
     return text
 
 
-def _pattern(spot: Spot) -> str:
-    text = spot.text()
+def _pattern(node: ConfigNode) -> str:
+    text = node.text()
     if not text or "/" in text or text.startswith(".") or text.lower().endswith(NOT_BODIES):
-        raise Wrong
+        raise InvalidValue
     return text
 
 
-def _public(spot: Spot) -> str:
-    text = spot.text()
-    if any(mark in text for mark in "? "):
-        raise Wrong
+def _public(node: ConfigNode) -> str:
+    text = node.text()
+    if any(character in text for character in "? "):
+        raise InvalidValue
     return _checked(web.check, text).rstrip("/")
 
 
-def _of_text(take: Callable[[str], str]) -> Callable[[Spot], str]:
-    return lambda spot: take(spot.text())
+def _of_text(convert: Callable[[str], str]) -> Callable[[ConfigNode], str]:
+    return lambda node: convert(node.text())
 
 
 UNBUILT: Final = ("axfr", "tuf+https")
-"""Schemes of the contract whose transport does not exist yet."""
+"""Documented schemes whose transport does not exist yet."""
 _notes: Final = "; ".join(f"{scheme}: {transport.note}" for scheme, transport in TRANSPORTS.items() if transport.note)
-SOURCE_URL: Final = f"a URL with {either(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
+SOURCE_URL: Final = f"a URL with {alternatives(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
 url: Final = Reader(SOURCE_URL, _of_text(source_url))
 pattern: Final = Reader("a pattern for the names of whole files, like '*.csv' (in quotes)", _pattern)
 public_url: Final = Reader("an https: URL without a query", _public)

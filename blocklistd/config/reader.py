@@ -1,6 +1,7 @@
-"""The schema is the dataclasses: each field carries its reader, so that a new key is one new line.
+"""Readers of sections, mappings, lists and choices; other modules combine them to the schema.
 
-A section reads what it can and says all that is wrong with the rest, then lets its check do the same.
+A section is a dataclass made by `config_section`: each field has the reader of its key, so a new key is one new line.
+A section reads all its keys and reports every problem, then calls its check with the values that are valid.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar, dataclass_transform
 
-from blocklistd.config.page import BAD, KINDS, SHOWN, Page, Reader, Spoiled, Spot, Wrong, cut, shown
+from blocklistd.config.document import (
+    INVALID,
+    KINDS,
+    MAX_EXCERPT,
+    AlreadyReported,
+    ConfigDocument,
+    ConfigNode,
+    InvalidValue,
+    Reader,
+    excerpt,
+    shorten,
+)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=str)
@@ -21,230 +33,252 @@ NOT_BUILT: Final = "not built in this version"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A section for its check: `values` has what could be read, and the defaults of what is not written."""
+class SectionValues:
+    """The argument of a section's check: `values` are the valid values by name, defaults included.
 
-    page: Page
+    `key` is the dotted key of the section. A name with an invalid value is missing in `values`.
+    """
+
+    document: ConfigDocument
     key: str
     values: Mapping[str, Any]
 
     def has(self, *names: str) -> bool:
+        """Whether all these keys have valid values."""
         return all(name in self.values for name in names)
 
-    def written(self, name: str) -> bool:
-        return f"{self.key}.{name}" in self.page.spots
+    def is_written(self, name: str) -> bool:
+        """Whether the key is in the file, and not only a default."""
+        return f"{self.key}.{name}" in self.document.nodes
 
     def items(self, name: str) -> list[tuple[str, int]]:
-        """The texts in the list of that name as they are written, with their lines."""
-        spot = self.page.spots.get(f"{self.key}.{name}")
-        nodes = spot.node.value if spot and spot.node and spot.node.id == "sequence" else []
-        return [(node.value, node.start_mark.line + 1) for node in nodes if node.id == "scalar"]
+        """(text, line) of each scalar in the list `name`, as written."""
+        node = self.document.nodes.get(f"{self.key}.{name}")
+        nodes = node.yaml_node.value if node and node.yaml_node and node.yaml_node.id == "sequence" else []
+        return [(yaml_node.value, yaml_node.start_mark.line + 1) for yaml_node in nodes if yaml_node.id == "scalar"]
 
     def report(self, name: str, expected: str, found: str = "", line: int = 0) -> None:
-        self.page.report(self.dotted(name), expected, found, line)
+        """Adds a fatal problem of the key `name` (ConfigDocument.report)."""
+        self.document.report(self.dotted(name), expected, found, line)
 
-    def tolerate(self, name: str, expected: str, found: str) -> None:
-        self.page.tolerate(self.dotted(name), expected, found)
+    def report_nonfatal(self, name: str, expected: str, found: str) -> None:
+        """Adds a problem of the key `name` with which the daemon can still start."""
+        self.document.report_nonfatal(self.dotted(name), expected, found)
 
     def dotted(self, name: str) -> str:
+        """The dotted key of `name` in this section."""
         return f"{self.key}.{name}" if self.key else name
 
 
 def setting(reader: Reader[T], *, default: Any = dataclasses.MISSING, default_factory: Any = dataclasses.MISSING) -> T:
-    """A field that is read from the key of its name; required where there is no default.
+    """A field that is read from the key of the same name; the key is required if there is no default.
 
-    A default path is relative to the configuration file, as a written one is.
+    A relative path, written or default, is relative to the folder of the configuration file.
     """
     made: T = field(default=default, default_factory=default_factory, metadata={"reader": reader})
     return made
 
 
-def given(take: Callable[[Spot], T]) -> T:
-    """A field that is no key: taken from where its section stands."""
-    made: T = field(metadata={"given": take})
+def derived(derive: Callable[[ConfigNode], T]) -> T:
+    """A field that is not a key: `derive` makes it from the section's node, for example from its name."""
+    made: T = field(metadata={"derive": derive})
     return made
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, given))
-def keyed(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose fields are made by `setting` and `given`, in the order of the contract."""
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, derived))
+def config_section(cls: type[T]) -> type[T]:
+    """Makes a frozen dataclass of a section. Its fields are made by `setting` and `derived`."""
     return dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 
-def section(cls: type[T], check: Callable[[Part], None] | None = None) -> Reader[T]:
-    """A mapping that is a `keyed` class. `check` sees it even where a part is wrong, so that all is said at once."""
+def section(cls: type[T], check: Callable[[SectionValues], None] | None = None) -> Reader[T]:
+    """Reads a mapping into a `config_section` class.
+
+    `check` looks for problems that involve several keys. It runs even if some values are invalid.
+    """
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     keys = [entry.name for entry in fields if "reader" in entry.metadata]
 
-    def convert(spot: Spot) -> T:
-        before = len(spot.page.problems)
-        written = _known(spot, keys)
+    def convert(node: ConfigNode) -> T:
+        before = len(node.document.problems)
+        written = _known(node, keys)
         values: dict[str, Any] = {}
         for entry in fields:
-            if "given" in entry.metadata:
-                values[entry.name] = entry.metadata["given"](spot)
-            elif (value := _field(spot, entry, written.get(entry.name))) is not BAD:
+            if "derive" in entry.metadata:
+                values[entry.name] = entry.metadata["derive"](node)
+            elif (value := _field(node, entry, written.get(entry.name))) is not INVALID:
                 values[entry.name] = value
-        spot.page.parts[spot.key] = values
+        node.document.sections[node.key] = values
         if check:
-            check(Part(spot.page, spot.key, values))
-        if len(spot.page.problems) > before:
-            raise Spoiled
+            check(SectionValues(node.document, node.key, values))
+        if len(node.document.problems) > before:
+            raise AlreadyReported
         return cls(**values)
 
-    return Reader("a mapping", convert, nothing=True, whole=True)
+    return Reader("a mapping", convert, null_is_absent=True, is_section=True)
 
 
-def _field(parent: Spot, entry: dataclasses.Field[Any], spot: Spot | None) -> Any:
+def _field(parent: ConfigNode, entry: dataclasses.Field[Any], node: ConfigNode | None) -> Any:
     reader: Reader[Any] = entry.metadata["reader"]
-    if spot is not None and not (spot.is_null and reader.nothing):
-        return spot.read(reader)
+    if node is not None and not (node.is_null and reader.null_is_absent):
+        return node.read(reader)
     dotted = f"{parent.key}.{entry.name}" if parent.key else entry.name
     if entry.default_factory is not dataclasses.MISSING:
-        if reader.whole:
-            return (spot or Spot(parent.page, dotted, entry.name, parent.line, None)).read(reader)
+        if reader.is_section:
+            return (node or ConfigNode(parent.document, dotted, entry.name, parent.line, None)).read(reader)
         return entry.default_factory()
     if entry.default is not dataclasses.MISSING:
-        return parent.page.folder / entry.default if isinstance(entry.default, Path) else entry.default
-    parent.page.report(dotted, reader.expected)
-    return BAD
+        return parent.document.folder / entry.default if isinstance(entry.default, Path) else entry.default
+    parent.document.report(dotted, reader.expected)
+    return INVALID
 
 
 def mapping(name: Reader[S], value: Reader[T]) -> Reader[dict[S, T]]:
-    """A mapping whose keys the administrator chooses."""
+    """Reads a mapping whose keys the administrator chooses."""
 
-    def convert(spot: Spot) -> dict[S, T]:
+    def convert(node: ConfigNode) -> dict[S, T]:
         made: dict[S, T] = {}
-        first: dict[S, Spot] = {}
-        for key_spot, value_spot in spot.pairs():
-            known, read = key_spot.read(name), value_spot.read(value)
-            if known is BAD:
+        first: dict[S, ConfigNode] = {}
+        for key_node, value_node in node.pairs():
+            known, read = key_node.read(name), value_node.read(value)
+            if known is INVALID:
                 continue
-            if known in first:  # written in another way: a zone's name with a final dot or in upper case
-                again = f"{shown(key_spot.node)}, which is {known} again (first on line {first[known].line})"
-                spot.page.report(key_spot.key, "each key once", again, key_spot.line)
-            first.setdefault(known, key_spot)
-            if read is not BAD:
+            if known in first:  # the same name, written differently: with a final dot or in upper case
+                again = f"{excerpt(key_node.yaml_node)}, which is {known} again (first on line {first[known].line})"
+                node.document.report(key_node.key, "each key once", again, key_node.line)
+            first.setdefault(known, key_node)
+            if read is not INVALID:
                 made[known] = read
         return made
 
-    return Reader(f"a mapping, each key {name.expected}", convert, nothing=True)
+    return Reader(f"a mapping, each key {name.expected}", convert, null_is_absent=True)
 
 
 def table(readers: Mapping[str, Reader[T]]) -> Reader[dict[str, T]]:
-    """A mapping of known keys, each of which may be left out."""
+    """Reads a mapping of known, optional keys."""
 
-    def convert(spot: Spot) -> dict[str, T]:
-        read = {name: value.read(readers[name]) for name, value in _known(spot, readers).items()}
-        return {name: value for name, value in read.items() if value is not BAD}
+    def convert(node: ConfigNode) -> dict[str, T]:
+        read = {name: value.read(readers[name]) for name, value in _known(node, readers).items()}
+        return {name: value for name, value in read.items() if value is not INVALID}
 
-    return Reader(f"a mapping with {either(readers)}", convert, nothing=True)
+    return Reader(f"a mapping with {alternatives(readers)}", convert, null_is_absent=True)
 
 
 def one_of(readers: Mapping[str, Reader[T]]) -> Reader[T]:
-    """A mapping with exactly one of the keys. What else stands there is never shown: it may be a secret."""
+    """Reads a mapping with exactly one of the keys. Another value is never shown in a message: it may be a secret."""
     expected = f"exactly one of {', '.join(f'{{{name}: …}}' for name in readers)}"
 
-    def convert(spot: Spot) -> T:
-        if spot.node is None or spot.node.id != "mapping":
-            raise Wrong(found="nothing" if spot.is_null else KINDS[spot.node.id] if spot.node else "")
-        before = len(spot.page.problems)
-        written = _known(spot, readers)
+    def convert(node: ConfigNode) -> T:
+        if node.yaml_node is None or node.yaml_node.id != "mapping":
+            raise InvalidValue(found="nothing" if node.is_null else KINDS[node.yaml_node.id] if node.yaml_node else "")
+        before = len(node.document.problems)
+        written = _known(node, readers)
         if len(written) != 1:
-            if len(spot.page.problems) > before:
-                raise Spoiled
-            raise Wrong(found=" and ".join(written) or "an empty mapping")
+            if len(node.document.problems) > before:
+                raise AlreadyReported
+            raise InvalidValue(found=" and ".join(written) or "an empty mapping")
         ((name, value),) = written.items()
-        if readers[name].whole and value.node is not None and value.node.id == "scalar":
-            value.page.report(value.key, readers[name].expected, KINDS["scalar"], value.line)
-            raise Spoiled
+        if readers[name].is_section and value.yaml_node is not None and value.yaml_node.id == "scalar":
+            value.document.report(value.key, readers[name].expected, KINDS["scalar"], value.line)
+            raise AlreadyReported
         read = value.read(readers[name])
-        if read is BAD:
-            raise Spoiled
+        if read is INVALID:
+            raise AlreadyReported
         return read
 
     return Reader(expected, convert)
 
 
-def sequence(item: Reader[T], *, least: int = 0) -> Reader[tuple[T, ...]]:
-    """A list without duplicates."""
+def sequence(item: Reader[T], *, minimum: int = 0) -> Reader[tuple[T, ...]]:
+    """Reads a list of at least `minimum` items without duplicates."""
 
-    def convert(spot: Spot) -> tuple[T, ...]:
+    def convert(node: ConfigNode) -> tuple[T, ...]:
         made: list[T] = []
-        items = spot.items()
-        if len(items) < least:
-            raise Wrong(f"at least {least} in the list", "an empty list")
-        for place in items:
-            value = place.read(item)
-            if value is BAD:
+        items = node.items()
+        if len(items) < minimum:
+            raise InvalidValue(f"at least {minimum} in the list", "an empty list")
+        for item_node in items:
+            value = item_node.read(item)
+            if value is INVALID:
                 continue
             if value in made:
-                place.page.report(place.key, "each once in the list", f"{shown(place.node)} again", place.line)
+                item_node.document.report(
+                    item_node.key, "each once in the list", f"{excerpt(item_node.yaml_node)} again", item_node.line
+                )
             made.append(value)
         return tuple(made)
 
-    return Reader(f"a list, each {item.expected}", convert, nothing=True)
+    return Reader(f"a list, each {item.expected}", convert, null_is_absent=True)
 
 
 def optional(reader: Reader[T]) -> Reader[T | None]:
-    """As `reader`, and a null means None, which is then the default."""
-    return Reader(reader.expected, reader.convert, nothing=True)
+    """As `reader`; a null is read as a missing key, so the default applies."""
+    return Reader(reader.expected, reader.convert, null_is_absent=True)
 
 
-def unless_off(reader: Reader[T]) -> Reader[T | None]:
-    """As `reader`, or None for the word `off`."""
+def or_off(reader: Reader[T]) -> Reader[T | None]:
+    """As `reader`; the word `off` is read as None."""
 
-    def convert(spot: Spot) -> T | None:
-        is_off = spot.node is not None and spot.node.id == "scalar" and spot.node.value == "off"
-        return None if is_off else reader.convert(spot)
+    def convert(node: ConfigNode) -> T | None:
+        is_off = node.yaml_node is not None and node.yaml_node.id == "scalar" and node.yaml_node.value == "off"
+        return None if is_off else reader.convert(node)
 
-    return Reader(f"`off` or {reader.expected}", convert, reader.nothing, reader.whole)
+    return Reader(f"`off` or {reader.expected}", convert, reader.null_is_absent, reader.is_section)
 
 
 def choice(*options: S, unbuilt: Iterable[str] = ()) -> Reader[S]:
-    """One of some words. The `unbuilt` ones are words of the contract whose feature does not exist yet."""
+    """Reads one of some words. `unbuilt` are the documented words whose feature does not exist yet."""
     words = {str(option): option for option in options}
-    expected = either(words)
+    expected = alternatives(words)
 
-    def convert(spot: Spot) -> S:
-        word = spot.text()
+    def convert(node: ConfigNode) -> S:
+        word = node.text()
         if word in words:
             return words[word]
-        raise Wrong(f"{expected}: {NOT_BUILT}" if word in unbuilt else expected)
+        raise InvalidValue(f"{expected}: {NOT_BUILT}" if word in unbuilt else expected)
 
     return Reader(expected, convert)
 
 
-def only(off: str | list[str] | dict[str, str] | None, value: T) -> Reader[T]:
-    """A key whose feature is not built: only the text, the empty list or mapping, or (None) nothing that means off."""
+def not_built(off: str | list[str] | dict[str, str] | None, value: T) -> Reader[T]:
+    """Reads a key whose feature does not exist yet: only `off` is valid, and is read as `value`.
+
+    `off` is a text, an empty list or an empty mapping; None if only a missing key is valid.
+    """
     expected = f"no such key: {NOT_BUILT}" if off is None else f"`{off}`: {NOT_BUILT}"
 
-    def convert(spot: Spot) -> T:
+    def convert(node: ConfigNode) -> T:
         if isinstance(off, str):
-            is_off = spot.text() == off
+            is_off = node.text() == off
         else:
             kind = "sequence" if isinstance(off, list) else "mapping"
-            is_off = off is not None and spot.node is not None and spot.node.id == kind and not spot.node.value
+            is_off = (
+                off is not None
+                and node.yaml_node is not None
+                and node.yaml_node.id == kind
+                and not node.yaml_node.value
+            )
         if not is_off:
-            raise Wrong
+            raise InvalidValue
         return value
 
-    return Reader(expected, convert, nothing=not isinstance(off, str))
+    return Reader(expected, convert, null_is_absent=not isinstance(off, str))
 
 
-def either(names: Iterable[str]) -> str:
+def alternatives(names: Iterable[str]) -> str:
+    """The names in backquotes, as a phrase: `a`, `b` or `c`."""
     *most, last = (f"`{name}`" for name in names)
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _known(spot: Spot, names: Iterable[str]) -> dict[str, Spot]:
-    """The values of the known keys; the others are reported, with the key that may have been meant."""
+def _known(node: ConfigNode, names: Iterable[str]) -> dict[str, ConfigNode]:
+    """The values of the known keys. Reports each unknown key, with the known key that resembles it."""
     known, names = {}, list(names)
-    for _, value in spot.pairs():
+    for _, value in node.pairs():
         if value.name in names:
             known[value.name] = value
             continue
-        near = difflib.get_close_matches(value.name[:SHOWN], names, n=1)
+        near = difflib.get_close_matches(value.name[:MAX_EXCERPT], names, n=1)
         expected = f"`{near[0]}`" if near else f"one of {', '.join(names)}"
-        spot.page.report(value.key, expected, f"the unknown key {cut(value.name)!r}", value.line)
+        node.document.report(value.key, expected, f"the unknown key {shorten(value.name)!r}", value.line)
     return known

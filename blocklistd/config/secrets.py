@@ -1,4 +1,4 @@
-"""A secret is never written into the configuration: it is a file, a systemd credential or an environment variable."""
+"""Secrets: the configuration names a file, a systemd credential or an environment variable, never the secret itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NoReturn
 
-from blocklistd.config.page import Reader, Spot, Wrong
+from blocklistd.config.document import ConfigNode, InvalidValue, Reader
 from blocklistd.config.reader import one_of
 from blocklistd.config.values import match, path
 from blocklistd.errors import ConfigError, ConfigProblem
@@ -16,10 +16,10 @@ from blocklistd.errors import ConfigError, ConfigProblem
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Where a secret is; the secret itself is read when it is needed, and kept nowhere.
+    """A reference to a secret. `read` reads the secret each time; it is not kept.
 
-    `name` is the path of a file, the name of a systemd credential, or that of an environment variable. `file`, `line`
-    and `key` say where the configuration names it.
+    `name` is the path of a file, or the name of a systemd credential or environment variable, as `kind` says. `file`,
+    `line` and `key` are the place in the configuration, for messages.
     """
 
     kind: Literal["file", "credential", "env"]
@@ -30,7 +30,10 @@ class Secret:
 
     @property
     def path(self) -> Path | None:
-        """The file that holds it; None for an environment variable. Raises ConfigError outside systemd's reach."""
+        """The file with the secret; None for an environment variable.
+
+        Raises ConfigError for a systemd credential if systemd passed none to this process.
+        """
         if self.kind == "file":
             return Path(self.name)
         if self.kind == "env":
@@ -41,8 +44,10 @@ class Secret:
         return Path(folder, self.name)
 
     def read(self) -> str:
-        """The secret without the newlines at its end. Raises ConfigError where it is missing, empty or no line of
-        text."""
+        """Reads the secret, without newlines at its end.
+
+        Raises ConfigError if it is missing, empty, not UTF-8 or more than one line.
+        """
         path = self.path
         where = f"${self.name}" if path is None else path
         try:
@@ -54,7 +59,7 @@ class Secret:
         secret = secret.rstrip("\r\n")
         if not secret:
             self._fail(f"nothing in {where}", "a secret")
-        if re.search(r"[\x00-\x1f\x7f]", secret):  # it would be refused as a header, at each pull
+        if re.search(r"[\x00-\x1f\x7f]", secret):  # an HTTP library would reject it in a header, at each pull
             self._fail(f"several lines or control characters in {where}", "a secret in one line")
         return secret
 
@@ -62,25 +67,25 @@ class Secret:
         raise ConfigError([ConfigProblem(self.file, self.line, self.key, found, expected)]) from None
 
 
-def _secret_file(spot: Spot) -> Secret:
-    made = path.convert(spot)
+def _secret_file(node: ConfigNode) -> Secret:
+    made = path.convert(node)
     expected = "a file that holds the secret"
-    if spot.names(made, expected, private=True):
+    if node.add_file(made, expected, private=True):
         try:
             if not made.read_bytes().strip(b"\r\n"):
-                spot.page.tolerate(spot.key, expected, f"{made}, which is empty", spot.line)
-        except OSError:  # we may not read it; files.look_at checks whether the daemon may
+                node.document.report_nonfatal(node.key, expected, f"{made}, which is empty", node.line)
+        except OSError:  # this process may not read it; files.check_access checks whether the daemon may
             pass
-    return Secret("file", str(made), spot.page.file, spot.line, spot.key)
+    return Secret("file", str(made), node.document.file, node.line, node.key)
 
 
 def _named(kind: Literal["credential", "env"], pattern: str, expected: str) -> Reader[Secret]:
-    def convert(spot: Spot) -> Secret:
+    def convert(node: ConfigNode) -> Secret:
         try:
-            name = match(pattern, spot.text())[0]
-        except Wrong:
-            raise Wrong(found="something else") from None  # not shown: it may be the secret itself
-        return Secret(kind, name, spot.page.file, spot.line, spot.key)
+            name = match(pattern, node.text())[0]
+        except InvalidValue:
+            raise InvalidValue(found="something else") from None  # the text is not shown: it may be the secret itself
+        return Secret(kind, name, node.document.file, node.line, node.key)
 
     return Reader(expected, convert)
 

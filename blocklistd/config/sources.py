@@ -1,4 +1,4 @@
-"""The sources of the configuration: where a hotline's list is, how it is read, and how it proves its origin."""
+"""The settings of sources: where a hotline's list is, its format, and how its origin is verified."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import checks, files, net, values
-from blocklistd.config.page import Reader
-from blocklistd.config.reader import choice, given, keyed, one_of, only, optional, section, sequence, setting, table
+from blocklistd.config.document import Reader
+from blocklistd.config.reader import (
+    choice,
+    config_section,
+    derived,
+    not_built,
+    one_of,
+    optional,
+    section,
+    sequence,
+    setting,
+    table,
+)
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import Schedule, duration
 from blocklistd.limits import EVIDENCE_BYTES, EVIDENCE_DAYS, MAX_FUTURE, MIB
@@ -19,26 +30,26 @@ from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.transports import transport_of
 
 TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
-"""The kinds of entries that are built."""
+"""The types of entries that this version supports."""
 entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
 
 
-@keyed
+@config_section
 class Bearer:
-    """Authorization: Bearer (RFC 6750)."""
+    """The credential of HTTP authentication with a bearer token (RFC 6750)."""
 
     token: Secret
 
 
-@keyed
+@config_section
 class Basic:
-    """Authorization: Basic (RFC 7617)."""
+    """The credentials of HTTP Basic authentication (RFC 7617)."""
 
     user: str = setting(values.text)
     password: Secret = setting(secret)
 
 
-@keyed
+@config_section
 class ClientCert:
     """A TLS client certificate and its key, in PEM."""
 
@@ -47,15 +58,19 @@ class ClientCert:
 
 
 Auth = Bearer | Basic | ClientCert
-_bearer: Final[Reader[Auth]] = Reader(secret.expected, lambda spot: Bearer(token=secret.convert(spot)))
+_bearer: Final[Reader[Auth]] = Reader(secret.expected, lambda node: Bearer(token=secret.convert(node)))
 _basic: Final[Reader[Auth]] = section(Basic)
-_client_cert: Final[Reader[Auth]] = section(ClientCert, files.pair)
+_client_cert: Final[Reader[Auth]] = section(ClientCert, files.check_key_pair)
 _auth: Final = one_of({"bearer": _bearer, "basic": _basic, "client_cert": _client_cert})
 
 
-@keyed
-class Verify:
-    """How a body proves its origin. Some methods have a `key`; `{url}` in `signature` is the body's."""
+@config_section
+class VerifySettings:
+    """How the origin of a source's body is verified.
+
+    `key` is the public key, for the methods that need one. `signature` is the URL of the signature; `{url}` in it
+    stands for the URL of the body. `max_future`: how far the time of a signature may lie in the future.
+    """
 
     method: str = setting(choice(*PROOFS, unbuilt=("openpgp", "tuf")))
     key: Path | None = setting(optional(values.file), default=None)
@@ -63,29 +78,29 @@ class Verify:
     max_future: timedelta = setting(duration, default=MAX_FUTURE)
 
 
-@keyed
-class Evidence:
-    """How long, and in how many bytes, the refused bodies of a source are kept."""
+@config_section
+class EvidenceSettings:
+    """Limits for the rejected bodies that are kept as evidence of a source: their age and their total size in bytes."""
 
     keep: timedelta = setting(duration, default=timedelta(days=EVIDENCE_DAYS))
     max_bytes: int = setting(values.size, default=EVIDENCE_BYTES)
 
 
-@keyed
+@config_section
 class SourceOptions:
-    """Options of a format; `Format.options` names those that it has."""
+    """Options of a source's format. `Format.options` has the names of those that a format supports."""
 
     delimiter: str = setting(values.delimiter, default=",")
     columns: tuple[str, ...] = setting(sequence(values.text), default=())
     comment: str | None = setting(optional(values.comment), default=None)
-    records: None = setting(only(None, None), default=None)
-    where: Mapping[str, str] = setting(only({}, {}), default_factory=dict)
+    records: None = setting(not_built(None, None), default=None)
+    where: Mapping[str, str] = setting(not_built({}, {}), default_factory=dict)
     wildcards: str = setting(choice("refuse", "domain"), default="refuse")
-    timezone: str = setting(only("UTC", "UTC"), default="UTC")
+    timezone: str = setting(not_built("UTC", "UTC"), default="UTC")
 
 
 _FIELDS: Final = ("value", "type", "ref", "category", "verified_at", "verifiers", "expires")
-_verifiers: Final = Reader(values.integer(1).expected, lambda spot: str(values.integer(1).convert(spot)))
+_verifiers: Final = Reader(values.integer(1).expected, lambda node: str(values.integer(1).convert(node)))
 _DEFAULTS: Final = {
     "type": entry_type,
     "ref": values.text,
@@ -96,12 +111,16 @@ _DEFAULTS: Final = {
 }
 
 
-@keyed
-class Source:
-    """One source: where the hotline's list is, its format, and the proof of its origin. Sizes are in bytes."""
+@config_section
+class SourceSettings:
+    """A source: one list of a hotline. `max_bytes` is in bytes.
 
-    id: SourceId = given(lambda spot: SourceId(spot.name))
-    folder: Path = given(lambda spot: spot.page.folder)
+    `folder` is the folder of the configuration file; a relative `file:` URL starts there. `max_age` and `max_unchanged`
+    are the times after which an alarm is raised. A source in quarantine is pulled, but no list uses it.
+    """
+
+    id: SourceId = derived(lambda node: SourceId(node.name))
+    folder: Path = derived(lambda node: node.document.folder)
     url: str = setting(net.url)
     pattern: str = setting(net.pattern, default="*")
     format: str = setting(choice(*FORMATS, unbuilt=("json", "xml", "xml-pages", "rpz", "action-log")))
@@ -113,22 +132,24 @@ class Source:
     max_bytes: int = setting(values.size, default=512 * MIB)
     auth: Auth | None = setting(optional(_auth), default=None)
     ca: Path | None = setting(optional(values.certificates), default=None)
-    verify: Verify = setting(section(Verify, checks.verify))
+    verify: VerifySettings = setting(section(VerifySettings, checks.verify))
     max_age: timedelta = setting(duration, default=timedelta(days=2))
     max_unchanged: timedelta | None = setting(values.duration_or_off, default=None)
     redirects: tuple[str, ...] = setting(sequence(net.host), default=())
-    evidence: Evidence = setting(section(Evidence), default_factory=Evidence)
+    evidence: EvidenceSettings = setting(section(EvidenceSettings), default_factory=EvidenceSettings)
     quarantine: bool = setting(values.boolean, default=False)
 
     @property
     def location(self) -> str:
-        """Its URL, absolute."""
+        """The absolute URL."""
         return transport_of(self.url).absolute(self.url, self.folder)
 
     @property
     def signature(self) -> str | None:
-        """The signature's URL, or a template of it with `{url}`: in a drop folder the name of the body is not known
-        before a file is taken. None where the method has no signature."""
+        """The absolute URL of the signature, or a template with `{url}`. None if the method has no signature.
+
+        A drop folder needs the template: the name of the body is known only when a file was chosen.
+        """
         written = self.verify.signature
         if not PROOFS[self.verify.method].needs_signature:
             return None

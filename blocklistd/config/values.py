@@ -1,4 +1,4 @@
-"""What a text in the configuration can mean: numbers with their units, ids, files, schedules."""
+"""Readers of scalars: numbers with units, ids, times, users, files and schedules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from blocklistd.config.page import Reader, Spot, Wrong, shown
+from blocklistd.config.document import ConfigNode, InvalidValue, Reader, excerpt
 from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
 
 Str = TypeVar("Str", bound=str)
@@ -18,154 +18,159 @@ Str = TypeVar("Str", bound=str)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES: Final = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SUN_FIRST: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-UNIX_PATH: Final = 107  # bytes, sun_path without its zero
+UNIX_PATH: Final = 107  # bytes of a Unix socket's path: sun_path without its final zero
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------
 def match(pattern: str, text: str) -> re.Match[str]:
-    """The whole text matched; raises Wrong where it isn't."""
+    """Matches `pattern` with all of `text`. Raises InvalidValue if it does not match."""
     if found := re.fullmatch(pattern, text):
         return found
-    raise Wrong
+    raise InvalidValue
 
 
-def integer(least: int = 0) -> Reader[int]:
-    def convert(spot: Spot) -> int:
-        number = int(match("0|[1-9][0-9]{0,8}", spot.text())[0])
-        if number < least:
-            raise Wrong
+def integer(minimum: int = 0) -> Reader[int]:
+    """Reads a decimal number from `minimum` to 999,999,999."""
+
+    def convert(node: ConfigNode) -> int:
+        number = int(match("0|[1-9][0-9]{0,8}", node.text())[0])
+        if number < minimum:
+            raise InvalidValue
         return number
 
-    return Reader(f"a whole number from {least} up", convert)
+    return Reader(f"a whole number from {minimum} up", convert)
 
 
 def _duration(text: str) -> timedelta:
     found = match("([0-9]{1,10})([smhd])", text)
     seconds = int(found[1]) * _UNITS[found[2]]
     if not 0 < seconds <= MAX_DURATION_DAYS * _UNITS["d"]:
-        raise Wrong(f"a duration above 0s and up to {MAX_DURATION_DAYS}d")
+        raise InvalidValue(f"a duration above 0s and up to {MAX_DURATION_DAYS}d")
     return timedelta(seconds=seconds)
 
 
 def written(duration: timedelta) -> str:
-    """A duration as it is written in the file, in the largest unit that divides it."""
+    """A duration as in the configuration file, in the largest unit without a fraction: 90m, 2h."""
     seconds = int(duration.total_seconds())
     unit = next(unit for unit in reversed(_UNITS) if seconds % _UNITS[unit] == 0)
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
-def _size(spot: Spot) -> int:
-    found = match("([0-9]{1,15})(|KiB|MiB|GiB)", spot.text())
+def _size(node: ConfigNode) -> int:
+    found = match("([0-9]{1,15})(|KiB|MiB|GiB)", node.text())
     if not int(found[1]):
-        raise Wrong("a size above 0")
+        raise InvalidValue("a size above 0")
     return int(found[1]) * _SIZES[found[2]]
 
 
-def _share(spot: Spot) -> float:
-    percent = float(match(r"([0-9]{1,6}(?:\.[0-9]{1,4})?)%", spot.text())[1])
+def _share(node: ConfigNode) -> float:
+    percent = float(match(r"([0-9]{1,6}(?:\.[0-9]{1,4})?)%", node.text())[1])
     if percent > 100:
-        spot.page.tolerate(spot.key, "a share up to 100%", shown(spot.node), spot.line)
+        node.document.report_nonfatal(node.key, "a share up to 100%", excerpt(node.yaml_node), node.line)
     return min(percent, 100.0) / 100
 
 
-duration: Final = Reader("a duration like 30s, 15m, 6h or 14d", lambda spot: _duration(spot.text()))
+duration: Final = Reader("a duration like 30s, 15m, 6h or 14d", lambda node: _duration(node.text()))
 duration_or_off: Final[Reader[timedelta | None]] = Reader(
-    f"`off`, or {duration.expected}", lambda spot: None if spot.text() == "off" else _duration(spot.text())
+    f"`off`, or {duration.expected}", lambda node: None if node.text() == "off" else _duration(node.text())
 )
 size: Final = Reader("a size like 64MiB, 2GiB or a number of bytes", _size)
 share: Final = Reader("a share like 10%", _share)
-boolean: Final = Reader("`true` or `false`", lambda spot: match("true|false", spot.text())[0] == "true")
-text: Final = Reader("a text", Spot.text)
+boolean: Final = Reader("`true` or `false`", lambda node: match("true|false", node.text())[0] == "true")
+text: Final = Reader("a text", ConfigNode.text)
 
 
-def _delimiter(spot: Spot) -> str:
-    return "\t" if spot.text() == "tab" else match(r'[^"\r\n\0]', spot.text())[0]
+def _delimiter(node: ConfigNode) -> str:
+    return "\t" if node.text() == "tab" else match(r'[^"\r\n\0]', node.text())[0]
 
 
 delimiter: Final = Reader("one character but a quote, or `tab`", _delimiter)
 comment: Final = Reader(
-    "the beginning of a comment line, without blanks, like `#`", lambda spot: match(r"[^\s\0]{1,16}", spot.text())[0]
+    "the beginning of a comment line, without blanks, like `#`", lambda node: match(r"[^\s\0]{1,16}", node.text())[0]
 )
 
 
-def _moment(spot: Spot) -> str:
+def _moment(node: ConfigNode) -> str:
     try:
-        moment = datetime.fromisoformat(spot.text())
+        moment = datetime.fromisoformat(node.text())
     except ValueError:
-        raise Wrong from None
+        raise InvalidValue from None
     if moment.tzinfo is None:
-        raise Wrong
-    return spot.text()
+        raise InvalidValue
+    return node.text()
 
 
 moment: Final = Reader("a time like 2030-01-31T12:00:00Z", _moment)
 
 
 def identifier(kind: Callable[[str], Str]) -> Reader[Str]:
+    """Reads an id; `kind` is its type, for example ListId."""
     return Reader(
         "an id of a-z, 0-9 and -, at most 32 characters, not starting with -",
-        lambda spot: kind(match("[a-z0-9][a-z0-9-]{0,31}", spot.text())[0]),
+        lambda node: kind(match("[a-z0-9][a-z0-9-]{0,31}", node.text())[0]),
     )
 
 
-def _user(spot: Spot) -> str:
+def _user(node: ConfigNode) -> str:
     import pwd
 
     try:
-        return pwd.getpwnam(spot.text()).pw_name
+        return pwd.getpwnam(node.text()).pw_name
     except KeyError:
-        raise Wrong from None
+        raise InvalidValue from None
 
 
 user: Final = Reader("the name of a user of this machine", _user)
 
 
-def _group(spot: Spot) -> str:
+def _group(node: ConfigNode) -> str:
     import grp
 
     try:
-        return grp.getgrnam(spot.text()).gr_name
+        return grp.getgrnam(node.text()).gr_name
     except KeyError:
-        raise Wrong from None
+        raise InvalidValue from None
 
 
 group: Final = Reader("the name of a group of this machine", _group)
 
 
 # -- paths and files -----------------------------------------------------------------------------------------------
-def _path(spot: Spot) -> Path:
-    if not spot.text():  # it would be the folder of the configuration itself
-        raise Wrong
-    return spot.page.folder / spot.text()
+def _path(node: ConfigNode) -> Path:
+    if not node.text():  # an empty path would name the folder of the configuration
+        raise InvalidValue
+    return node.document.folder / node.text()
 
 
 path: Final = Reader("a path", _path)
 
 
-def _socket_path(spot: Spot) -> Path:
-    made = path.convert(spot)
+def _socket_path(node: ConfigNode) -> Path:
+    made = path.convert(node)
     if len(os.fsencode(made)) > UNIX_PATH:
-        raise Wrong(f"a path of at most {UNIX_PATH} bytes, as a Unix socket's is", f"{len(os.fsencode(made))} bytes")
+        raise InvalidValue(
+            f"a path of at most {UNIX_PATH} bytes, as a Unix socket's is", f"{len(os.fsencode(made))} bytes"
+        )
     return made
 
 
-def _file(spot: Spot) -> Path:
-    made = path.convert(spot)
-    spot.names(made, "a file")
+def _file(node: ConfigNode) -> Path:
+    made = path.convert(node)
+    node.add_file(made, "a file")
     return made
 
 
-def _pem(spot: Spot) -> Path:
+def _pem(node: ConfigNode) -> Path:
     import ssl
 
-    made = path.convert(spot)
+    made = path.convert(node)
     expected = "a file with certificates in PEM"
-    if spot.names(made, expected):
+    if node.add_file(made, expected):
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=made)
         except ssl.SSLError:
-            spot.page.tolerate(spot.key, expected, f"{made}, which holds none", spot.line)
-        except OSError:  # we may not read it; files.look_at checks whether the daemon may
+            node.document.report_nonfatal(node.key, expected, f"{made}, which holds none", node.line)
+        except OSError:  # this process may not read it; files.check_access checks whether the daemon may
             pass
     return made
 
@@ -178,9 +183,9 @@ file: Final = Reader("a file", _file)
 # -- schedules -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a source is pulled: `every` so often, or by `cron`, one of the two.
+    """When a source is pulled: `every` is the interval, or `cron` a cron line; the other one is None.
 
-    `cron` has five fields and means UTC. Its days of the week are names (`mon,tue`), since APScheduler counts them from
+    `cron` has five fields in UTC. Its days of the week are names (`mon,tue`), because APScheduler numbers them from
     Monday and cron from Sunday.
     """
 
@@ -191,25 +196,25 @@ class Schedule:
         return f"every {written(self.every)}" if self.every else str(self.cron)
 
 
-def _schedule(spot: Spot) -> Schedule:
-    words = spot.text().split()
+def _schedule(node: ConfigNode) -> Schedule:
+    words = node.text().split()
     if words[:1] == ["every"]:
         return Schedule(every=_duration(" ".join(words[1:])))
     if len(words) != 5:
-        raise Wrong
+        raise InvalidValue
     day, week = words[2], weekdays(words[4].lower())
     if week is None:
-        raise Wrong("days of the week as cron has them: 0 to 7 or sun to sat")
+        raise InvalidValue("days of the week as cron has them: 0 to 7 or sun to sat")
     if "*" not in (day, week):
-        raise Wrong("a day of the month or of the week, and * for the other: cron itself takes either")
+        raise InvalidValue("a day of the month or of the week, and * for the other: cron itself takes either")
     cron = " ".join([*words[:4], week])
     if not _fires(cron):
-        raise Wrong
+        raise InvalidValue
     return Schedule(cron=cron)
 
 
 def weekdays(cron_field: str) -> str | None:
-    """Cron's days of the week (0 and 7 are Sunday) as names, in the order of the week; None where they are none."""
+    """The days in a cron field (0 and 7 are Sunday) as names, in the order from Sunday; None for an invalid field."""
     days: set[int] = set()
     for part in cron_field.split(","):
         found = re.fullmatch("(?:([*])|([0-7]|[a-z]{3})(?:-([0-7]|[a-z]{3}))?)(?:/([1-7]))?", part)
@@ -229,7 +234,7 @@ def _day(name: str) -> int | None:
 
 
 def _fires(cron: str) -> bool:
-    """Whether APScheduler can read it and there is such a day at all."""
+    """Whether APScheduler accepts the line and the line has any date: not the 31st of February."""
     from apscheduler.triggers.cron import CronTrigger
 
     try:

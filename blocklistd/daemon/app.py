@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from blocklistd import __version__
-from blocklistd.config import Checked
+from blocklistd.config import CheckedConfig
 from blocklistd.daemon import reloading
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
@@ -49,7 +49,7 @@ DAMAGED: Final = (
 class Application:
     """One daemon on one state_dir."""
 
-    def __init__(self, read: Checked) -> None:
+    def __init__(self, read: CheckedConfig) -> None:
         self._read = read
         self._first = read.config
         self._clock = CheckedClock()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from blocklistd.config import Checked, Config, Dns
+from blocklistd.config import CheckedConfig, Config, DnsSettings
 from blocklistd.daemon import plans
 from blocklistd.daemon.alarms import Alarms
 from blocklistd.daemon.housekeeping import Housekeeping
@@ -65,7 +65,7 @@ class Parts:
 
     def __init__(
         self,
-        read: Checked,
+        read: CheckedConfig,
         resources: Resources,
         checked: CheckedClock,
         metrics: Metrics,
@@ -138,7 +138,7 @@ class Parts:
         """The running configuration, for parts that outlive a reload."""
         return self.config
 
-    def _dns(self, dns: Dns | None) -> DnsServer | None:
+    def _dns(self, dns: DnsSettings | None) -> DnsServer | None:
         if dns is None:
             return None
         return DnsServer(
@@ -164,7 +164,7 @@ class Parts:
             self.certificate.load(config.feed.tls)  # after what else may refuse the configuration
         self.alarms.certificates = await asyncio.to_thread(plans.certificates, config)
         self.connections[0].bounds = config.feed.connections
-        self.connections[1].bounds = (config.serves_dns or Dns()).connections
+        self.connections[1].bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
         self.catalogue.configure(config.lists)
         self.releases.configure(plans.list_plans(config), sources)

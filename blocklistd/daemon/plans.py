@@ -10,7 +10,18 @@ from datetime import datetime, timedelta
 from apscheduler.triggers.base import BaseTrigger
 
 from blocklistd.compose.guard import DailyLimits
-from blocklistd.config import Auth, Basic, Bearer, BlockList, ClientCert, Config, Schedule, Source, Zone, files
+from blocklistd.config import (
+    Auth,
+    Basic,
+    Bearer,
+    ClientCert,
+    Config,
+    ListSettings,
+    Schedule,
+    SourceSettings,
+    ZoneSettings,
+    files,
+)
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
@@ -32,7 +43,7 @@ def list_plans(config: Config) -> dict[ListId, ListPlan]:
     return {name: _list_plan(found, config.sources) for name, found in config.lists.items()}
 
 
-def _list_plan(found: BlockList, sources: Mapping[SourceId, Source]) -> ListPlan:
+def _list_plan(found: ListSettings, sources: Mapping[SourceId, SourceSettings]) -> ListPlan:
     guards = found.guards
     return ListPlan(
         id=found.id,
@@ -54,7 +65,7 @@ def zone_plans(config: Config) -> dict[str, ZonePlan]:
     return {found.name: _zone_plan(found) for found in config.zones.values()}
 
 
-def _zone_plan(found: Zone) -> ZonePlan:
+def _zone_plan(found: ZoneSettings) -> ZonePlan:
     soa = found.soa
     refresh, retry, expire = (int(time.total_seconds()) for time in (soa.refresh, soa.retry, soa.expire))
     apex = Apex(found.name, soa.mname, soa.rname, refresh, retry, expire, found.ttl, tuple(dict.fromkeys(found.ns)))
@@ -98,7 +109,7 @@ def _reason(error: BlocklistError | OSError) -> str:
     return f"{text}; mend it, then run `blocklistd reload`"
 
 
-def _source_plan(found: Source, config: Config, unusable: str = "") -> SourcePlan:
+def _source_plan(found: SourceSettings, config: Config, unusable: str = "") -> SourcePlan:
     verify = found.verify
     key = None
     if verify.key is not None and not unusable:
@@ -126,11 +137,11 @@ def _source_plan(found: Source, config: Config, unusable: str = "") -> SourcePla
     )
 
 
-def evidence_bound(found: Source) -> Bound:
+def evidence_bound(found: SourceSettings) -> Bound:
     return Bound(found.evidence.keep, found.evidence.max_bytes)
 
 
-def _request(found: Source, *, usable: bool = True) -> Callable[[Validators], Request]:
+def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validators], Request]:
     headers, context, elsewhere = _authorization(found.auth if usable else None), None, None
     transport = transport_of(found.url)
     if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
@@ -168,7 +179,7 @@ def _authorization(auth: Auth | None) -> dict[str, str]:
             return {}
 
 
-def _tls(found: Source) -> ssl.SSLContext:
+def _tls(found: SourceSettings) -> ssl.SSLContext:
     """Trusts the system's authorities or the pinned one, and has the client certificate if one is configured."""
     context = ssl.create_default_context(cafile=found.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -185,15 +196,15 @@ def certificates(config: Config) -> dict[str, datetime]:
     for name, source in config.sources.items():
         if isinstance(source.auth, ClientCert):
             chains[f"sources.{name}.auth.client_cert.cert"] = source.auth.cert
-        if source.ca is not None and (pinned := files.chain(source.ca)):
+        if source.ca is not None and (pinned := files.validity_periods(source.ca)):
             found[f"sources.{name}.ca"] = max(ends for _, ends in pinned)
     for key, path in chains.items():
-        if chain := files.chain(path):
+        if chain := files.validity_periods(path):
             found[key] = min(ends for _, ends in chain)
     return found
 
 
-def trigger(found: Source) -> BaseTrigger:
+def trigger(found: SourceSettings) -> BaseTrigger:
     """When a source is pulled."""
     match found.schedule:
         case Schedule(every=timedelta() as every):

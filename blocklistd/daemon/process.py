@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from blocklistd.config import Checked
+from blocklistd.config import CheckedConfig
 from blocklistd.daemon.app import Application
 from blocklistd.errors import BlocklistError, ConfigError, without_text
 from blocklistd.events import Event
@@ -21,7 +21,7 @@ from blocklistd.serve.accept import allow_connections
 log: Final = logging.getLogger(__name__)
 
 
-def serve(read: Checked) -> int:
+def serve(read: CheckedConfig) -> int:
     """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
     config = read.config
     logs.configure(config.ops.log.level, config.ops.log.format)

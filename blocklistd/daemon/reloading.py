@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from blocklistd.config import Checked, check
+from blocklistd.config import CheckedConfig, check
 from blocklistd.daemon import plans
 from blocklistd.daemon.start import fixed_changes
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, told, without_text
@@ -30,7 +30,7 @@ same and the file that it names has other content."""
 class Reloading:
     """Runs reloads, one at a time. `running` is the configuration in force."""
 
-    def __init__(self, parts: Parts, running: Checked) -> None:
+    def __init__(self, parts: Parts, running: CheckedConfig) -> None:
         self._parts = parts
         self._running = running
         self._lock = asyncio.Lock()
@@ -80,13 +80,13 @@ class Reloading:
         return changed
 
 
-def warn(read: Checked) -> None:
+def warn(read: CheckedConfig) -> None:
     """Logs the warnings of a configuration."""
     for warning in read.warnings:
         Event.CONFIGURATION_WARNING.log(log, warning=warning)
 
 
-def _needs_restart(read: Checked, key: str) -> ConfigProblem:
+def _needs_restart(read: CheckedConfig, key: str) -> ConfigProblem:
     written = key.partition(" ")[0]
     while written and written not in read.lines:
         written = written.rpartition(".")[0]
@@ -99,7 +99,7 @@ def _needs_restart(read: Checked, key: str) -> ConfigProblem:
     )
 
 
-def differences(old: Checked, new: Checked) -> Iterator[Change]:
+def differences(old: CheckedConfig, new: CheckedConfig) -> Iterator[Change]:
     """The keys that differ, in the order of the configuration's sections, then the files with other content."""
     changed = list(_differences("", old.config, new.config))
     yield from changed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from blocklistd.config import Address, Zone
+from blocklistd.config import Address, ZoneSettings
 
 POLICIES: Final = 64  # the most policy zones that BIND takes
 OWN_SECONDARY: Final = "192.0.2.60"
@@ -132,7 +132,7 @@ def _at(primary: Address) -> str:
     return "" if primary.port == PORT else f"@{primary.port}"
 
 
-def bind(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+def bind(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
     """For BIND 9: key, zones, and the policy that uses them."""
     zones = list(zones)
     key = f' key "{tsig["name"]}"' if tsig else ""
@@ -149,7 +149,7 @@ def bind(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
     )
 
 
-def unbound(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+def unbound(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
     """For Unbound, which does not sign."""
     assert tsig is None
     return _UNBOUND + "".join(
@@ -157,7 +157,7 @@ def unbound(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
     )
 
 
-def powerdns(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+def powerdns(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
     """For the `lua-config-file` of PowerDNS Recursor, which takes no NOTIFY before 5.1: it polls by `soa.refresh`."""
     key = _POWERDNS_KEY.format(**tsig) if tsig else ""
     address = primary.host if primary.port == PORT else str(primary)
@@ -167,7 +167,7 @@ def powerdns(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
     )
 
 
-def knot(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
     """For Knot DNS, which hands the zones on to secondaries of its own."""
     head = _KNOT.format(
         host=primary.host,
@@ -179,7 +179,7 @@ def knot(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
     return (_KNOT_KEY.format(**tsig) if tsig else "") + head + "".join(_KNOT_ZONE.format(zone=z.name) for z in zones)
 
 
-def nsd(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
+def nsd(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
     """For NSD, which hands the zones on to secondaries of its own."""
     where = {"host": primary.host, "at": _at(primary), "own": OWN_SECONDARY}
     key = tsig["name"] if tsig else "NOKEY"
@@ -190,7 +190,7 @@ def nsd(zones: Iterable[Zone], primary: Address, tsig: Tsig | None) -> str:
     )
 
 
-SOFTWARE: Final[Mapping[str, Callable[[Iterable[Zone], Address, Tsig | None], str]]] = {
+SOFTWARE: Final[Mapping[str, Callable[[Iterable[ZoneSettings], Address, Tsig | None], str]]] = {
     "bind": bind,
     "knot": knot,
     "nsd": nsd,
@@ -208,7 +208,7 @@ def comment(program: str) -> str:
     return {"bind": "//", "powerdns": "--"}.get(program, "#")
 
 
-def printed(zones: Iterable[Zone], listen: Address, tsig: Tsig | None) -> dict[str, str]:
+def printed(zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None) -> dict[str, str]:
     """The text to paste, by program. With a key the programs that can't sign are left out; without one the publisher
     knows the secondary by its address."""
     zones = list(zones)

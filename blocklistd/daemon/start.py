@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import Address, Config, ConnectionBounds, Dns
+from blocklistd.config import Address, Config, ConnectionBounds, DnsSettings
 from blocklistd.config.files import user_name
 from blocklistd.errors import DatabaseDamagedError, StoreError, store_errors
 from blocklistd.serve.http.listener import bind
@@ -138,7 +138,7 @@ def fixed_changes(old: Config, new: Config) -> list[str]:
     return changed
 
 
-def _without_bounds(dns: Dns | None) -> Dns | None:
+def _without_bounds(dns: DnsSettings | None) -> DnsSettings | None:
     return replace(dns, connections=ConnectionBounds()) if dns is not None else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from blocklistd.config import Config, Source
+from blocklistd.config import Config, SourceSettings
 from blocklistd.model import ListId, SourceId, SubscriberId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.catalogue import Catalogue
@@ -46,7 +46,7 @@ def withheld(connection: Connection, config: Config, names: Collection[ListId]) 
     return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
 
 
-def source(state: SourceState, found: Source, now: datetime, due: datetime | None = None) -> Document:
+def source(state: SourceState, found: SourceSettings, now: datetime, due: datetime | None = None) -> Document:
     """A source's last pull and its next one, `due`. `age`: seconds since the time of its newest list."""
     age = (now - state.said).total_seconds() if state.said else None
     report = state.report

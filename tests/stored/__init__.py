@@ -1,7 +1,7 @@
-"""States of the store as earlier versions left them, and what is right about them: an upgrade keeps all of it.
+"""States of the store that earlier versions wrote, with the facts that an upgrade must keep (VERSION.json).
 
-`python -m tests.stored` adds that of the present version, once for each version that changes the schema. A stored state
-is never made anew: it stands for those that are on somebody's disk.
+`python -m tests.stored` adds a state of the present version; run it once for each version that changes the schema.
+Never replace a stored state: it represents the states on the disks of users.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PARTS = ("state", "keys", "root")
 
 
 def daemon(folder: Path, dns_port: int) -> Daemon:
-    """The daemon whose state is stored, in another folder and on other ports."""
+    """A daemon for the stored state, in this folder and on free ports."""
     source = {
         "url": f"file:{folder}/list",
         "format": "text",
@@ -56,7 +56,7 @@ def write(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def make(folder: Path, dns_port: int) -> dict[str, Any]:
-    """Three versions, a rejected and a held candidate, a subscriber of the list and one of its zone; what is right."""
+    """Makes three versions, a rejected and a held candidate, and two subscribers. Returns the facts."""
     one = daemon(folder, dns_port)
     write(folder, FIRST)
     with one:
@@ -92,7 +92,7 @@ def pack(folder: Path, version: str, right: dict[str, Any]) -> None:
 
 
 def unpack(folder: Path, version: str) -> dict[str, Any]:
-    """The stored state in a folder; what is right about it."""
+    """Unpacks a stored state into a folder. Returns its facts."""
     with tarfile.open(HERE / f"{version}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     right: dict[str, Any] = json.loads((HERE / f"{version}.json").read_text())

@@ -1,4 +1,4 @@
-"""Stores the state of the present version."""
+"""Stores a state made by the present version."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_a_proof_with_a_secret_key_unwraps_the_list(tmp_path: Path) -> None:
     daemon.tree = package.root
     key.write_bytes(KEY[1:])
     refused = daemon.cli("check-config", "-c", str(daemon.path), check=False)
-    assert b"our.key, which is none, expected a file of 32 bytes" in refused.stdout + refused.stderr
+    assert b"our.key, which is not one, expected a file of 32 bytes" in refused.stdout + refused.stderr
     key.write_bytes(KEY)
     first = encrypted(["one.example", "two.example"])
     body.write_bytes(first)

@@ -1,4 +1,4 @@
-"""What the tests of the configuration share: files that are right, and a short form of what is wrong with others."""
+"""Helpers of the tests of the configuration: a valid file, variants of it, and the problems of a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from blocklistd.config import Config, load
 from blocklistd.errors import ConfigError, ConfigProblem
 
-RIGHT = """\
+VALID = """\
 sources:
   hotline-a:
     url: https://hotline.example/urls.txt
@@ -47,7 +47,7 @@ def places(folder: Path, text: str | bytes) -> list[tuple[int, str]]:
 
 
 def source(extra: str = "", **keys: str) -> str:
-    """RIGHT with other values in its source; `extra` are more lines of it."""
+    """VALID with other values in its source. `extra` are additional lines of the source."""
     values = {
         "url": "https://hotline.example/urls.txt",
         "format": "text",

@@ -1,4 +1,4 @@
-"""load(): the whole schema, its defaults, what is not built, and that nothing but ConfigError comes out of it."""
+"""load(): all keys, their defaults, keys of features that do not exist, and ConfigError as the only error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.config import Address, Basic, Bearer, ClientCert, Role, Schedule, Secret, load
-from blocklistd.config.guards import Daily
+from blocklistd.config.guards import DailyGuardSettings
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.limits import GIB, MIB
 from tests.examples import examples
 
-from .configuring import RIGHT, make_certificate, make_minisign_key, places, problems, read, source
+from .configuring import VALID, make_certificate, make_minisign_key, places, problems, read, source
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "blocklistd.yaml"
 
@@ -31,18 +31,18 @@ def test_the_example_starts_as_it_is() -> None:
     assert config.control.operators == {"root": (Role.ADMIN,)}
 
 
-def test_what_the_example_shows_as_defaults_are_the_defaults() -> None:
+def test_commented_defaults_of_the_example_are_the_defaults() -> None:
     """Uncommenting a default changes nothing."""
-    shown = EXAMPLE.read_text()
+    text = EXAMPLE.read_text()
     config = load(EXAMPLE)
     for line in ("state_dir: /var/lib/blocklistd", "max_added: 20%", "retention: 90d", "timeout: 60s"):
-        assert f"# {line}" in shown or f"#   {line}" in shown
+        assert f"# {line}" in text or f"#   {line}" in text
     assert config.state_dir == Path("/var/lib/blocklistd")
     assert config.lists["national"].guards.max_added == 0.2  # type: ignore[index]
 
 
 def test_defaults(tmp_path: Path) -> None:
-    config = read(tmp_path, RIGHT)
+    config = read(tmp_path, VALID)
     assert config.path == tmp_path / "blocklistd.yaml"
     assert config.control.socket == Path("/run/blocklistd/control.sock")
     assert config.keys.online == tmp_path / "keys/online.pem"
@@ -59,35 +59,35 @@ def test_defaults(tmp_path: Path) -> None:
     assert (national.expires, national.retention) == (timedelta(days=14), timedelta(days=90))
     guards = national.guards
     assert (guards.max_added, guards.max_removed, guards.max_rejected) == (0.2, 0.1, 0.01)
-    assert guards.daily == Daily(max_added=0.4, max_removed=0.2)
+    assert guards.daily == DailyGuardSettings(max_added=0.4, max_removed=0.2)
     assert (guards.min_change, guards.min_entries, guards.allow_public_suffix, guards.allow_ip) == (10, 1, False, False)
     assert config.ops.listen == (Address("127.0.0.1", 9153),)
     assert (config.ops.log.level, config.ops.log.format) == ("info", "auto")
 
 
-@pytest.mark.parametrize("text", [RIGHT + "zones:\ndns: ~\nops: null\nkeys:\ncontrol: {}\n", RIGHT])
-def test_a_section_with_nothing_in_it_has_its_defaults(tmp_path: Path, text: str) -> None:
-    assert read(tmp_path, text) == read(tmp_path, RIGHT)
+@pytest.mark.parametrize("text", [VALID + "zones:\ndns: ~\nops: null\nkeys:\ncontrol: {}\n", VALID])
+def test_an_empty_section_has_its_defaults(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text) == read(tmp_path, VALID)
 
 
 def test_the_words_that_mean_off_are_accepted(tmp_path: Path) -> None:
     off = (
-        RIGHT.replace(
+        VALID.replace(
             "    sources: [hotline-a]\n",
             "    sources: [hotline-a]\n    quorum: 1\n    guards: {never_block: [], shared_hosts: []}\n",
         )
         + "  public_dir: off\n  rate_limit: off\ndatabase: sqlite\nlanguage: en\nzones: {}\n"
     )
-    assert read(tmp_path, off) == read(tmp_path, RIGHT)
+    assert read(tmp_path, off) == read(tmp_path, VALID)
 
 
 def test_daily_guards_are_off_or_have_their_own_shares(tmp_path: Path) -> None:
     for line, daily in (
         ("off", None),
-        ("{max_added: 9%}", Daily(max_added=0.09, max_removed=0.2)),
-        ("~", Daily(max_added=0.4, max_removed=0.2)),
+        ("{max_added: 9%}", DailyGuardSettings(max_added=0.09, max_removed=0.2)),
+        ("~", DailyGuardSettings(max_added=0.4, max_removed=0.2)),
     ):
-        text = RIGHT.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n    guards: {{daily: {line}}}\n")
+        text = VALID.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n    guards: {{daily: {line}}}\n")
         assert next(iter(read(tmp_path, text).lists.values())).guards.daily == daily
 
 
@@ -139,17 +139,17 @@ def test_a_drop_folder_next_to_the_file(tmp_path: Path) -> None:
 
 
 def test_the_online_key_as_a_credential(tmp_path: Path) -> None:
-    made = read(tmp_path, RIGHT + "keys: {online: {credential: online.pem}}\n").keys.online
+    made = read(tmp_path, VALID + "keys: {online: {credential: online.pem}}\n").keys.online
     assert made == Secret("credential", "online.pem")
-    assert places(tmp_path, RIGHT + "keys: {online: {env: KEY}}\n") == [(12, "keys.online.env")]
+    assert places(tmp_path, VALID + "keys: {online: {env: KEY}}\n") == [(12, "keys.online.env")]
 
 
 def test_a_signer_uri(tmp_path: Path) -> None:
-    assert read(tmp_path, RIGHT + "keys: {online: 'hsm:2?label=online'}\n").keys.online == "hsm:2?label=online"
-    assert places(tmp_path, RIGHT + "keys: {online: keys/online.pem}\n") == [(12, "keys.online")]
+    assert read(tmp_path, VALID + "keys: {online: 'hsm:2?label=online'}\n").keys.online == "hsm:2?label=online"
+    assert places(tmp_path, VALID + "keys: {online: keys/online.pem}\n") == [(12, "keys.online")]
 
 
-def test_all_that_is_wrong_is_said_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+def test_all_problems_are_reported_in_the_order_of_lines(tmp_path: Path) -> None:
     text = """\
 database: postgresql://blocklistd:hunter2@db.example/blocklistd
 control:
@@ -229,7 +229,7 @@ feed: {}
     ],
 )
 def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
-    assert places(tmp_path, f"{RIGHT}{line}\n") == [(12, key)]
+    assert places(tmp_path, f"{VALID}{line}\n") == [(12, key)]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
     ],
 )
 def test_one_wrong_key_of_a_list(tmp_path: Path, line: str, key: str) -> None:
-    text = RIGHT.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n    {line}\n")
+    text = VALID.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n    {line}\n")
     assert places(tmp_path, text) == [(10, f"lists.national.{key}")]
 
 
@@ -298,7 +298,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_configuration_goes_through_a_pipe_to_a_job(tmp_path: Path) -> None:
-    config = read(tmp_path, RIGHT)
+    config = read(tmp_path, VALID)
     assert pickle.loads(pickle.dumps(config)) == config
 
 
@@ -373,7 +373,7 @@ _VALUES = st.sampled_from(
 @settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_no_value_in_any_place_raises_anything_else(data: st.DataObject) -> None:
-    lines = (RIGHT + "  tls: {}\nkeys: {}\nops: {}\ncontrol: {}\n").splitlines()
+    lines = (VALID + "  tls: {}\nkeys: {}\nops: {}\ncontrol: {}\n").splitlines()
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(lines) - 1))
         lines[place] = f"{lines[place].partition(': ')[0].rstrip(':')}: {data.draw(_VALUES)}"

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from yaml.nodes import ScalarNode
 
+from blocklistd.config.document import ConfigDocument, ConfigNode, InvalidValue, Reader
 from blocklistd.config.net import Address, address, public_url, source_url
-from blocklistd.config.page import Page, Reader, Spot, Wrong
 from blocklistd.sources.transports.file import path_in
 
 
 def read(reader: Reader[Any], text: str) -> Any:
-    return reader.convert(Spot(Page(Path("/x.yaml")), "key", "key", 1, ScalarNode("tag:yaml.org,2002:str", text)))
+    return reader.convert(
+        ConfigNode(ConfigDocument(Path("/x.yaml")), "key", "key", 1, ScalarNode("tag:yaml.org,2002:str", text))
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_an_address_has_one_spelling() -> None:
     ],
 )
 def test_no_address(text: str) -> None:
-    with pytest.raises(Wrong):
+    with pytest.raises(InvalidValue):
         read(address, text)
 
 
@@ -128,7 +130,7 @@ def test_a_source_url_stays_as_it_is_written(text: str) -> None:
     ],
 )
 def test_no_source_url(text: str, expected: str) -> None:
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(InvalidValue) as caught:
         source_url(text)
     assert expected in caught.value.expected
 
@@ -158,5 +160,5 @@ def test_a_public_url_has_no_slash_at_its_end() -> None:
         "file:/a",
         "feed.example",
     ):
-        with pytest.raises(Wrong):
+        with pytest.raises(InvalidValue):
             read(public_url, wrong)

@@ -1,4 +1,4 @@
-"""The combinators, on a schema of their own."""
+"""Readers of sections, mappings, lists and choices, with a schema of this test."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config.page import BAD, Page, Spot, compose
+from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, compose
 from blocklistd.config.reader import (
-    Part,
+    SectionValues,
+    alternatives,
     choice,
-    either,
-    given,
-    keyed,
+    config_section,
+    derived,
     mapping,
+    not_built,
     one_of,
-    only,
     optional,
     section,
     sequence,
@@ -26,14 +26,14 @@ from blocklistd.config.reader import (
 from blocklistd.config.values import integer, path, text
 
 
-@keyed
+@config_section
 class Inner:
-    name: str = given(lambda spot: spot.name)
+    name: str = derived(lambda node: node.name)
     weight: int = setting(integer(1))
     note: str | None = setting(optional(text), default=None)
 
 
-@keyed
+@config_section
 class Outer:
     place: Path = setting(path, default=Path("here"))
     inner: Inner = setting(section(Inner))
@@ -41,27 +41,30 @@ class Outer:
     texts: tuple[str, ...] = setting(sequence(text), default=())
     either: int | None = setting(optional(one_of({"x": integer(), "y": integer()})), default=None)
     parts: Mapping[str, str] = setting(table({"left": text, "right": text}), default_factory=dict)
-    off: int = setting(only("off", 0), default=0)
-    none: tuple[str, ...] = setting(only([], ()), default=())
-    absent: None = setting(only(None, None), default=None)
+    off: int = setting(not_built("off", 0), default=0)
+    none: tuple[str, ...] = setting(not_built([], ()), default=())
+    absent: None = setting(not_built(None, None), default=None)
 
 
-def parse(folder: Path, document: str) -> tuple[object, list[str]]:
-    """The value or BAD, and the problems as line: key: found, expected."""
+def parse(folder: Path, written: str) -> tuple[object, list[str]]:
+    """The value or INVALID, and the problems as `line: key: found, expected`."""
     file = folder / "file.yaml"
-    file.write_text(document)
-    page = Page(file)
-    value = Spot(page, "", "", 1, compose(page)).read(section(Outer, _check))
-    return value, [f"{p.line}: {p.key}: {p.found}, {p.expected}" for p in page.problems]
+    file.write_text(written)
+    document = ConfigDocument(file)
+    value = ConfigNode(document, "", "", 1, compose(document)).read(section(Outer, _check))
+    return value, [f"{p.line}: {p.key}: {p.found}, {p.expected}" for p in document.problems]
 
 
-def _check(part: Part) -> None:
-    if part.has("inner", "texts") and len(part.values["texts"]) > part.values["inner"].weight:
-        part.report("texts", "no more texts than inner.weight")
+def _check(section_values: SectionValues) -> None:
+    if (
+        section_values.has("inner", "texts")
+        and len(section_values.values["texts"]) > section_values.values["inner"].weight
+    ):
+        section_values.report("texts", "no more texts than inner.weight")
 
 
-def test_what_is_right(tmp_path: Path) -> None:
-    document = """\
+def test_a_valid_document(tmp_path: Path) -> None:
+    written = """\
 inner: {weight: 3, note: ~}
 many: {a: {weight: 1, note: no}}
 texts: [x, y]
@@ -71,7 +74,7 @@ off: off
 none: []
 absent:
 """
-    made, problems = parse(tmp_path, document)
+    made, problems = parse(tmp_path, written)
     assert problems == []
     assert made == Outer(
         place=tmp_path / "here",
@@ -84,7 +87,7 @@ absent:
 
 
 @pytest.mark.parametrize(
-    ("document", "problem"),
+    ("written", "problem"),
     [
         ("", "1: inner: nothing, a mapping"),
         ("inner:", "1: inner: nothing, a mapping"),
@@ -107,14 +110,14 @@ absent:
         ("inner: {weight: 1}\nabsent: off", "2: absent: 'off', no such key: not built in this version"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, document: str, problem: str) -> None:
-    assert parse(tmp_path, document) == (BAD, [problem])
+def test_an_invalid_document(tmp_path: Path, written: str, problem: str) -> None:
+    assert parse(tmp_path, written) == (INVALID, [problem])
 
 
-def test_nothing_hides_behind_the_first_mistake(tmp_path: Path) -> None:
-    document = "inner: {weight: x, note: []}\nmany: {a: {weight: y}, c: {weight: z}}\ntexts: {}\neither: {x: q}\noff:\n"
-    value, problems = parse(tmp_path, document)
-    assert value is BAD
+def test_all_problems_are_reported(tmp_path: Path) -> None:
+    written = "inner: {weight: x, note: []}\nmany: {a: {weight: y}, c: {weight: z}}\ntexts: {}\neither: {x: q}\noff:\n"
+    value, problems = parse(tmp_path, written)
+    assert value is INVALID
     assert [problem.split(": ")[:2] for problem in problems] == [
         ["1", "inner.weight"],
         ["1", "inner.note"],
@@ -127,11 +130,11 @@ def test_nothing_hides_behind_the_first_mistake(tmp_path: Path) -> None:
     ]
 
 
-def test_a_check_sees_the_rest_of_a_section_that_is_partly_wrong(tmp_path: Path) -> None:
+def test_a_check_runs_on_a_section_with_invalid_values(tmp_path: Path) -> None:
     _, problems = parse(tmp_path, "inner: {weight: 1}\ntexts: [a, b]\noff: on\n")
     assert [problem.split(": ")[1] for problem in problems] == ["off", "texts"]
 
 
-def test_either_reads_like_a_sentence() -> None:
-    assert either(["a"]) == "`a`"
-    assert either(["a", "b", "c"]) == "`a`, `b` or `c`"
+def test_alternatives_are_a_phrase() -> None:
+    assert alternatives(["a"]) == "`a`"
+    assert alternatives(["a", "b", "c"]) == "`a`, `b` or `c`"

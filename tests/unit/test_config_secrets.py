@@ -1,4 +1,4 @@
-"""Secrets: where they may be, and that none is shown."""
+"""Secrets: their places, and that no message shows one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from blocklistd.config import Bearer, Secret
 from blocklistd.daemon.plans import source_plans
 from blocklistd.errors import ConfigError
 
-from .configuring import RIGHT, problems, read, source
+from .configuring import VALID, problems, read, source
 
 
 def secret(folder: Path, text: str) -> Secret:
@@ -102,27 +102,27 @@ def test_no_secret_and_none_is_shown(tmp_path: Path, text: str) -> None:
         "url: https://hotline.example/list#hunter2",
     ],
 )
-def test_what_may_be_a_secret_elsewhere_is_not_shown_either(tmp_path: Path, text: str) -> None:
+def test_a_text_in_place_of_a_secret_is_not_shown(tmp_path: Path, text: str) -> None:
     found = problems(tmp_path, source(text))
     assert found
     assert "hunter2" not in "".join(map(str, found))
 
 
 def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, RIGHT + "keys: {online: hunter2}\n")
+    (problem,) = problems(tmp_path, VALID + "keys: {online: hunter2}\n")
     assert problem.key == "keys.online"
     assert "hunter2" not in str(problem)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\n"])
-def test_a_file_with_nothing_in_it_is_no_secret(tmp_path: Path, content: bytes) -> None:
+def test_an_empty_file_is_no_secret(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "token").write_bytes(content)
     (problem,) = problems(tmp_path, source("auth: {bearer: {file: token}}"))
     assert problem.key == "sources.hotline-a.auth.bearer.file"
     assert "which is empty" in problem.found
 
 
-def test_all_secrets_that_are_not_there_are_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_secrets_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = source("auth: {bearer: {env: FIRST}}")
     second = text.partition("feed:")[0].replace("sources:\n", "").replace("hotline-a", "hotline-b")
     config = read(tmp_path, text.replace("feed:", second.replace("FIRST", "SECOND") + "feed:"))

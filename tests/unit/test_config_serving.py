@@ -12,24 +12,24 @@ import pytest
 from blocklistd.config import ConnectionBounds, control_socket
 from blocklistd.daemon.start import fixed_changes
 
-from .configuring import RIGHT, places, read
+from .configuring import VALID, places, read
 
 FEED = "  connections: {per_address: 7, total: 20}\n  trusted_proxies: [192.0.2.1, 2001:db8::/32]\n"
 
 
 def test_bounds_and_proxies_are_read_and_changed_by_a_reload(tmp_path: Path) -> None:
-    plain = read(tmp_path, RIGHT)
+    plain = read(tmp_path, VALID)
     assert plain.feed.connections == ConnectionBounds(per_address=128, per_subscriber=256, total=4096)
     assert plain.feed.trusted_proxies == ()
     zones = (
         "zones: {rpz.example: {list: national}}\ndns: {listen: ['127.0.0.1:53'], connections: {per_subscriber: 3}}\n"
     )
-    made = read(tmp_path, RIGHT + FEED + zones)
+    made = read(tmp_path, VALID + FEED + zones)
     assert made.feed.connections == ConnectionBounds(per_address=7, per_subscriber=256, total=20)
     assert made.feed.trusted_proxies == (ipaddress.ip_network("192.0.2.1/32"), ipaddress.ip_network("2001:db8::/32"))
     assert made.serves_dns is not None
     assert made.serves_dns.connections.per_subscriber == 3
-    without = read(tmp_path, RIGHT + zones.replace(", connections: {per_subscriber: 3}", ""))
+    without = read(tmp_path, VALID + zones.replace(", connections: {per_subscriber: 3}", ""))
     assert fixed_changes(without, made) == []
 
 
@@ -47,12 +47,12 @@ def test_bounds_and_proxies_are_read_and_changed_by_a_reload(tmp_path: Path) -> 
     ],
 )
 def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
-    assert places(tmp_path, f"{RIGHT}{line}\n") == [(12, key)]
+    assert places(tmp_path, f"{VALID}{line}\n") == [(12, key)]
 
 
 def test_the_operators_socket_has_everybodys_beside_it(tmp_path: Path) -> None:
     own = grp.getgrgid(os.getgid()).gr_name
-    made = read(tmp_path, f"{RIGHT}control: {{socket: run/c.sock, group: {own}}}\n")
+    made = read(tmp_path, f"{VALID}control: {{socket: run/c.sock, group: {own}}}\n")
     assert made.control.group == own
     assert made.status_socket == tmp_path / "run" / "status.sock"
     assert control_socket(tmp_path / "blocklistd.yaml") == tmp_path / "run" / "c.sock"

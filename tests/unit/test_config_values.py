@@ -1,4 +1,4 @@
-"""Texts to values, one reader at a time."""
+"""Readers of scalars: valid and invalid texts of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yaml.nodes import ScalarNode
 
 from blocklistd.config import values
-from blocklistd.config.page import Page, Reader, Spot, Wrong
+from blocklistd.config.document import ConfigDocument, ConfigNode, InvalidValue, Reader
 from blocklistd.config.values import Schedule, weekdays, written
 from blocklistd.limits import GIB, KIB, MIB
 
@@ -20,11 +20,11 @@ from .configuring import make_certificate, make_minisign_key
 
 
 def read(reader: Reader[Any], text: str, folder: Path = Path("/etc/blocklistd")) -> Any:
-    return reader.convert(spot(text, Page(folder / "x.yaml")))
+    return reader.convert(node(text, ConfigDocument(folder / "x.yaml")))
 
 
-def spot(text: str, page: Page) -> Spot:
-    return Spot(page, "key", "key", 1, ScalarNode("tag:yaml.org,2002:str", text))
+def node(text: str, document: ConfigDocument) -> ConfigNode:
+    return ConfigNode(document, "key", "key", 1, ScalarNode("tag:yaml.org,2002:str", text))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def spot(text: str, page: Page) -> Spot:
         (values.schedule, "0 0 29 2 *", Schedule(cron="0 0 29 2 *")),
     ],
 )
-def test_right(reader: Reader[Any], text: str, value: object) -> None:
+def test_valid_texts(reader: Reader[Any], text: str, value: object) -> None:
     assert read(reader, text) == value
 
 
@@ -79,8 +79,8 @@ def test_right(reader: Reader[Any], text: str, value: object) -> None:
         *((values.schedule, text) for text in ("60 * * * *", "0 0 31 2 *", "*/0 * * * *", "0 0 1 * 1", "0 0 * * 8")),
     ],
 )
-def test_wrong(reader: Reader[Any], text: str) -> None:
-    with pytest.raises(Wrong):
+def test_invalid_texts(reader: Reader[Any], text: str) -> None:
+    with pytest.raises(InvalidValue):
         read(reader, text)
 
 
@@ -144,18 +144,18 @@ def test_files_that_have_to_be_there(tmp_path: Path) -> None:
         *((reader, "folder", "which is no file") for reader in (values.file, values.certificates)),
         (values.certificates, "a.pub", "which holds none"),
     ):
-        page = Page(tmp_path / "x.yaml")
-        assert reader.convert(spot(name, page)) == tmp_path / name, "a start goes on without"
-        assert [(problem.key, found in problem.found) for problem in page.tolerable] == [("key", True)]
+        document = ConfigDocument(tmp_path / "x.yaml")
+        assert reader.convert(node(name, document)) == tmp_path / name, "a start goes on without"
+        assert [(problem.key, found in problem.found) for problem in document.nonfatal] == [("key", True)]
 
 
 def test_a_share_is_at_most_all() -> None:
-    page = Page(Path("x.yaml"))
-    assert values.share.convert(spot("150%", page)) == 1.0, "a start goes on with what it means"
-    assert [(problem.expected, problem.found) for problem in page.tolerable] == [("a share up to 100%", "'150%'")]
+    document = ConfigDocument(Path("x.yaml"))
+    assert values.share.convert(node("150%", document)) == 1.0, "a start goes on with what it means"
+    assert [(problem.expected, problem.found) for problem in document.nonfatal] == [("a share up to 100%", "'150%'")]
 
 
 def test_a_socket_path_fits_into_an_address() -> None:
     assert read(values.socket_path, "/" + "x" * 106) == Path("/" + "x" * 106)
-    with pytest.raises(Wrong, match="at most 107 bytes"):
+    with pytest.raises(InvalidValue, match="at most 107 bytes"):
         read(values.socket_path, "/" + "x" * 107)

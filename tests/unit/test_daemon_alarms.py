@@ -18,7 +18,7 @@ from blocklistd.ops.duties import Duties
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.store.pulls import record_pull, take_over
 from blocklistd.telemetry import ActiveAlarms
-from tests.unit.configuring import RIGHT, read
+from tests.unit.configuring import VALID, read
 from tests.versions_of import NOW, Versions, report
 
 HOTLINE = SourceId("hotline-a")
@@ -43,7 +43,7 @@ class Recorded(Scheduler):
 class Scene:
     def __init__(self, folder: Path) -> None:
         self.versions = Versions(folder / "state")
-        self.config = read(folder, RIGHT)
+        self.config = read(folder, VALID)
         self.max_age = self.config.sources[HOTLINE].max_age
         self.now = NOW
         self.active = ActiveAlarms()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocklistd.config import Address, Zone
+from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.commands.subscriber import COMMANDS
 from blocklistd.daemon.resolvers import TRIED, printed
 from blocklistd.errors import RefusedError
@@ -17,7 +17,7 @@ ADD = next(command for command in COMMANDS if command.name == "subscriber add")
 SHOW = next(command for command in COMMANDS if command.name == "subscriber show")
 TOKEN, SECRET = "the-token", "c2VjcmV0"
 TSIG = {"name": "isp-1", "algorithm": "hmac-sha256", "secret": SECRET}
-ZONES = [Zone(name="rpz.example", list=ListId("national"))]
+ZONES = [ZoneSettings(name="rpz.example", list=ListId("national"))]
 PUBLISHER = Address("198.51.100.1", 53)
 
 

@@ -15,7 +15,7 @@ from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.model import ListId, Version, VersionInfo
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
-from tests.unit.configuring import RIGHT, read
+from tests.unit.configuring import VALID, read
 from tests.unit.test_ops_collectors import ZONES
 from tests.versions_of import LIST, NOW, Versions
 
@@ -30,7 +30,7 @@ class Scene:
         versions.publish(versions.seal(["a.example"]))
         self.live = versions.state.live
         versions.close()
-        self.config: Config = read(folder, RIGHT + ZONES)
+        self.config: Config = read(folder, VALID + ZONES)
         self.catalogue, self.served = Catalogue(), Zones()
         self.publisher: Any = SimpleNamespace(stored={LIST: Version(1)}, damaged=set())
         self.zones: Any = SimpleNamespace(damaged={}, unloaded={}, behind=set())

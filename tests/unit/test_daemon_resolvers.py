@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config import Address, Zone
+from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, TRIED, UNSIGNED, bind, nsd, printed, unbound
 from blocklistd.model import ListId
 from tests.peers import peer
@@ -18,8 +18,8 @@ GUIDE = Path(__file__).parents[2] / "docs" / "resolvers.md"
 HOSTS = ["192.0.2.1", "2001:db8::1"]
 
 
-def zones(count: int) -> list[Zone]:
-    return [Zone(name=f"z{number}.rpz.example", list=ListId("national")) for number in range(count)]
+def zones(count: int) -> list[ZoneSettings]:
+    return [ZoneSettings(name=f"z{number}.rpz.example", list=ListId("national")) for number in range(count)]
 
 
 def check(folder: Path, text: str, *command: str) -> tuple[int, str]:
@@ -66,7 +66,7 @@ def test_unbound_takes_what_is_printed(tmp_path: Path, host: str) -> None:
 
 def test_the_guide_has_what_is_printed() -> None:
     """With placeholders that a person replaces; what is pasted from there is what tests have tried."""
-    zone = Zone(name="rpz.blocklist.example", list=ListId("national"))
+    zone = ZoneSettings(name="rpz.blocklist.example", list=ListId("national"))
     publisher = Address("198.51.100.1", 53)
     signed = printed([zone], publisher, {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"})
     unsigned = printed([zone], publisher, None)

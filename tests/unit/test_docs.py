@@ -256,6 +256,7 @@ def test_plain_words_are_used(document: Path) -> None:
         prose = re.sub(r"`[^`]*`|^ {4}.*$", "", document.read_text(), flags=re.M)
         assert set(re.findall(r"[a-z]+", prose.lower())) & set(NOT_USED) == set()
 
+
 def test_the_reference_of_metrics_and_events_is_theirs() -> None:
     from blocklistd.ops import reference
 

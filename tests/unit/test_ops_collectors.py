@@ -22,7 +22,7 @@ from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import record_pull
 from blocklistd.telemetry import ActiveAlarms
-from tests.unit.configuring import RIGHT, read
+from tests.unit.configuring import VALID, read
 from tests.versions_of import LIST, NOW, Versions
 
 DAY = timedelta(days=1)
@@ -48,7 +48,7 @@ class State:
         self.zones = Zones()
         self.missing: list[str] = []
         self.alarms = ActiveAlarms()
-        self.config = read(folder, RIGHT + ZONES)
+        self.config = read(folder, VALID + ZONES)
         self.registry = Metrics().registry
 
         self.now = NOW

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from blocklistd.limits import MAX_DNS_REQUEST
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.tsig import Signer
+from tests.costly_messages import MESSAGES
 from tests.examples import examples
 from tests.property.test_zones import KEY, ORIGIN
-from tests.strangers import MESSAGES
 
 STEPS = 8000
-"""Lines of Python that a message may take: less than 1 ms (bench/strangers.py measures it)."""
+"""Lines of Python that a message may take: less than 1 ms (bench/unauthenticated.py measures it)."""
 
 
 def steps(wire: bytes) -> int:

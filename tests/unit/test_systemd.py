@@ -1,4 +1,4 @@
-"""The unit is one that systemd takes as it is, and it watches what it should."""
+"""The systemd unit: systemd accepts it without changes, and it watches the daemon."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_drop_in_for_credentials_is_one(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_what_the_drop_in_says_of_the_configuration_is_right(tmp_path: Path) -> None:
+def test_the_configuration_in_the_drop_in_is_valid(tmp_path: Path) -> None:
     comment = UNIT.with_name(f"{UNIT.name}.d").joinpath("credentials.conf").read_text()
     certificate, _ = make_certificate(tmp_path, "feed")
     said = "".join(f"{line}\n" for line in re.findall(r"^#     (\w+: .*)$", comment, re.M))

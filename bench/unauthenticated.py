@@ -1,6 +1,6 @@
-"""What the dearest DNS messages of strangers cost, each: time that the event loop is away from everybody else.
+"""Time that the event loop spends on the most expensive DNS messages of clients that are not authenticated.
 
-Beside 300 subscribers, whose keys and networks a stranger's question is compared with.
+The server has 300 subscribers: each message is compared with their keys and networks.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.query import respond
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.serve.dns.zones import Peer
+from tests.costly_messages import KNOWN_KEY, MESSAGES
 from tests.property.test_zones import ZONE, Primary
-from tests.strangers import KNOWN_KEY, MESSAGES
 
 FLOOR = 1.0  # ms
 ROUNDS = 200
@@ -22,7 +22,7 @@ SUBSCRIBERS = 300
 
 
 def rows() -> Iterator[Row]:
-    """The dearest message, of which each one's best and median are looked at."""
+    """The row of the message with the highest median."""
     zones = Primary({}, {}).zones
     zones.admit(_peer(number) for number in range(SUBSCRIBERS))
     found = {}
@@ -32,9 +32,9 @@ def rows() -> Iterator[Row]:
             respond(wire, zones, "192.0.2.1", 1000, tcp=True)
 
         found[name] = Sample(tuple(1000 * seconds(answer) for _ in range(ROUNDS)))
-    dearest = max(found, key=lambda name: found[name].median)
-    title = f"the most expensive DNS message that a client without a key can send ({dearest})"
-    yield Row(title, found[dearest], None, "", "ms", FLOOR)
+    slowest = max(found, key=lambda name: found[name].median)
+    title = f"the most expensive DNS message that a client without a key can send ({slowest})"
+    yield Row(title, found[slowest], None, "", "ms", FLOOR)
 
 
 def _peer(number: int) -> Peer:

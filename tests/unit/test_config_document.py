@@ -1,4 +1,4 @@
-"""What YAML allows and the configuration doesn't, and what broken YAML looks like."""
+"""YAML that is broken, and YAML features that a configuration may not use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config.page import DOCUMENT, shown
+from blocklistd.config.document import DOCUMENT, excerpt
 from blocklistd.limits import MAX_CONFIG
 
-from .configuring import RIGHT, places, problems, read, source
+from .configuring import VALID, places, problems, read, source
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_an_empty_file_has_every_default_but_tls(tmp_path: Path, text: str) -> N
     assert places(tmp_path, text) == [(1, "feed.tls")]
 
 
-def test_a_byte_order_mark_is_nothing(tmp_path: Path) -> None:
-    assert read(tmp_path, "\ufeff" + RIGHT) == read(tmp_path, RIGHT)
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeff" + VALID) == read(tmp_path, VALID)
 
 
 def test_scalars_are_texts(tmp_path: Path) -> None:
@@ -59,38 +59,38 @@ def test_scalars_are_texts(tmp_path: Path) -> None:
 
 
 def test_ids_are_texts_too(tmp_path: Path) -> None:
-    text = RIGHT.replace("hotline-a", "no").replace("national", "123")
+    text = VALID.replace("hotline-a", "no").replace("national", "123")
     config = read(tmp_path, text)
     assert (list(config.sources), list(config.lists)) == (["no"], ["123"])
 
 
 @pytest.mark.parametrize("value", ["!x a", "!!binary YQ==", "!!python/name:os.system ''", "!!set {a}", "!!omap []"])
 def test_tags_are_refused(tmp_path: Path, value: str) -> None:
-    (problem,) = problems(tmp_path, f"{RIGHT}state_dir: {value}\n")
+    (problem,) = problems(tmp_path, f"{VALID}state_dir: {value}\n")
     assert (problem.line, problem.key) == (12, "state_dir")
 
 
 def test_a_tag_is_named(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, f"{RIGHT}state_dir: !x a\n")
+    (problem,) = problems(tmp_path, f"{VALID}state_dir: !x a\n")
     assert (problem.found, problem.expected) == ("the tag !x", "a value without a tag")
 
 
 def test_merge_keys_are_refused_and_quoted_ones_unknown(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, RIGHT + "ops:\n  <<: {listen: []}\n")
+    (problem,) = problems(tmp_path, VALID + "ops:\n  <<: {listen: []}\n")
     assert (problem.line, problem.key, problem.found) == (13, "ops", "a merge key (<<)")
-    (problem,) = problems(tmp_path, RIGHT + "ops:\n  '<<': {}\n")
+    (problem,) = problems(tmp_path, VALID + "ops:\n  '<<': {}\n")
     assert (problem.line, problem.key, problem.found) == (13, "ops.<<", "the unknown key '<<'")
 
 
-def test_a_plain_alias_is_what_it_stands_for(tmp_path: Path) -> None:
-    text = RIGHT.replace("{method: none}", "&none {method: none}") + "ops: {listen: &l ['127.0.0.1:0']}\n"
+def test_an_alias_has_the_value_of_its_anchor(tmp_path: Path) -> None:
+    text = VALID.replace("{method: none}", "&none {method: none}") + "ops: {listen: &l ['127.0.0.1:0']}\n"
     other = "  hotline-b: {url: https://b.example/, format: text, defaults: {type: url}, verify: *none}\nlists:"
     config = read(tmp_path, text.replace("lists:", other))
     assert [made.verify.method for made in config.sources.values()] == ["none", "none"]
 
 
-def test_an_alias_of_itself_is_wrong_and_ends(tmp_path: Path) -> None:
-    assert places(tmp_path, RIGHT + "ops: &a {listen: [*a], log: *a}\n") == [
+def test_a_recursive_alias_is_reported(tmp_path: Path) -> None:
+    assert places(tmp_path, VALID + "ops: &a {listen: [*a], log: *a}\n") == [
         (12, "ops.listen"),
         (12, "ops.log.listen"),
         (12, "ops.log.log"),
@@ -98,18 +98,18 @@ def test_an_alias_of_itself_is_wrong_and_ends(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_no_texts(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, RIGHT + "ops:\n  ? [listen]\n  : []\n")
+    (problem,) = problems(tmp_path, VALID + "ops:\n  ? [listen]\n  : []\n")
     assert (problem.line, problem.key, problem.found) == (13, "ops", "a list as a key")
 
 
 def test_a_duplicate_names_both_lines(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, RIGHT + "lists: {}\n")
+    (problem,) = problems(tmp_path, VALID + "lists: {}\n")
     assert (problem.line, problem.key) == (12, "lists")
     assert problem.found == "the key a second time (first on line 7)"
 
 
 def test_control_characters_reach_no_value(tmp_path: Path) -> None:
-    assert places(tmp_path, RIGHT + 'state_dir: "a\\0b"\nops: {"\\e[2J": 1}\n') == [
+    assert places(tmp_path, VALID + 'state_dir: "a\\0b"\nops: {"\\e[2J": 1}\n') == [
         (12, "state_dir"),
         (13, "ops.'\\x1b[2J'"),
     ]
@@ -126,8 +126,8 @@ def test_control_characters_reach_no_value(tmp_path: Path) -> None:
         ("https://user:a/b@c@hotline.example/?token=t", "'https://…@hotline.example/?…'"),
     ],
 )
-def test_what_is_shown_of_a_value(written: str, seen: str) -> None:
+def test_excerpts_of_values(written: str, seen: str) -> None:
     import yaml
 
-    assert shown(yaml.compose(written, yaml.SafeLoader)) == seen  # type: ignore[arg-type]
-    assert shown(None) == "nothing"
+    assert excerpt(yaml.compose(written, yaml.SafeLoader)) == seen  # type: ignore[arg-type]
+    assert excerpt(None) == "nothing"
