@@ -181,5 +181,5 @@ async def test_an_entry_in_a_jobs_error_reaches_nobody(place: Place, caplog: pyt
     place.jobs.hostile = stumble
     outcome, reason = await place.pull("a.example")
     assert outcome is Outcome.FAILED
-    assert reason == "it can't be read, for a reason that the job put into words of its own"
+    assert reason == "the body can't be read, and the job's own message is withheld: check `format`, or ask the hotline"
     assert "listed" not in caplog.text

@@ -1,4 +1,4 @@
-"""A body of which nothing could be read is named, where people take such files for lists."""
+"""Bodies that people mistake for lists are recognised if no record could be read."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def named(body: str, format: str, options: FormatOptions) -> str:
         ("# a list\n# and its date\n", "ndjson", POINTER, UNKNOWN),
     ],
 )
-def test_what_a_body_looks_like_is_said(body: str, format: str, options: FormatOptions, says: str) -> None:
+def test_a_body_that_is_no_list_is_recognised(body: str, format: str, options: FormatOptions, says: str) -> None:
     assert says in named(body, format, options)

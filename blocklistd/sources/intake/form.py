@@ -1,7 +1,7 @@
-"""Checks that a file holds canonical lines: sorted, one for each (type, value), each as intake writes it. Pure.
+"""Checks that a file contains canonical lines: sorted, one for each (type, value), each as intake writes it. Pure.
 
-A file is checked in blocks of complete lines. One regular expression matches most lines of a block at once. A line
-where it stops is parsed and canonicalised again, and compared.
+A file is checked in blocks of complete lines. One regular expression matches most lines of a block at once. A line that
+it does not match is parsed and canonicalised again, and compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from functools import cache, lru_cache
 from itertools import islice
 from operator import eq, lt
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -20,7 +20,7 @@ from blocklistd.kinds import DIGITS, KINDS, Refused
 from blocklistd.kinds.name import MAX_NAME
 from blocklistd.limits import KIB, MAX_URL
 from blocklistd.model import ATTRIBUTES, Entry
-from blocklistd.sources.formats.records import fitting
+from blocklistd.sources.formats.records import fitting_attributes
 from blocklistd.sources.intake.canonical import HEADS
 
 _LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
@@ -30,13 +30,13 @@ _NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
 _HOST: Final = _NAME.replace("*+", "++", 1)
 _PATH: Final = r"[-A-Za-z0-9._~!$&'()*+,;=:@]"
 _QUERY: Final = r"[A-Za-z0-9._~!$&()*+,;=:@/?-]"
-_TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # none that stands for an unreserved one
+_TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # of no unreserved character
 _NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
 _IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
 _TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
-SMALL: Final = 256 * KIB  # bytes that are looked at line by line sooner than numpy is loaded
-_MARKS: Final = (b"xn--", b"%", b"/.")
-"""Most blocks have none of these anywhere; a simpler expression is then enough."""
+SMALL: Final = 256 * KIB  # bytes of a block that is checked line by line faster than numpy is loaded
+_RARE: Final = (b"xn--", b"%", b"/.")
+"""Most blocks contain none of these; a simpler pattern is then enough (`_plain`)."""
 _LEADING: Final = 24
 """Leading bytes of values that are compared as numbers, a multiple of 8. They may reach into the next line."""
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
@@ -48,12 +48,12 @@ _PLAIN_ATTRIBUTES: Final = rf'"(?:\}}|{_ATTRIBUTES}\}})'
 
 
 def count(block: bytes) -> Counter[str]:
-    """The entries by type. Raises ValueError unless the block is complete canonical lines in order."""
+    """The number of entries by type. Raises ValueError unless the block is complete canonical lines in order."""
     if not block:
         return Counter()
     if not block.endswith(b"\n"):
         raise ValueError("the last line is cut short")
-    kind = _parts(block[: block.find(b"\n")])[0]
+    kind = _parts(block[: block.find(b"\n")]).kind
     plain = 0
     if kind in HEADS and len(block) > SMALL:
         plain = _count_hashes(kind, block) if kind in DIGITS else _count_plain(kind, block)
@@ -66,7 +66,7 @@ def count(block: bytes) -> Counter[str]:
     found: Counter[str] = Counter()
     at = 0
     while at < len(lines):
-        kind = _parts(lines[at])[0]
+        kind = _parts(lines[at]).kind
         head = HEADS.get(kind, "").encode()
         end = bisect_left(lines, head + b"\xff", at)
         some = lines if end - at == len(lines) else lines[at:end]
@@ -97,8 +97,8 @@ def check_line(line: bytes) -> str:
 
 
 def _count_hashes(kind: str, block: bytes) -> int:
-    """The number of lines where all are hashes of one type with the same attributes; else 0: `count` then checks them
-    one by one. Raises ValueError as `count`."""
+    """The number of lines, if all are hashes of one type with the same attributes. 0 if they are not: `count` then
+    checks them one by one. Raises ValueError as `count`."""
     import numpy as np  # here, so that the daemon does not load it
 
     width, digits, head = block.index(b"\n") + 1, DIGITS[kind], len(HEADS[kind])
@@ -119,14 +119,14 @@ def _count_hashes(kind: str, block: bytes) -> int:
 
 
 def _count_plain(kind: str, block: bytes) -> int:
-    """The number of lines where all are of one type and match the patterns above; else 0: `count` then checks them one
-    by one. Raises ValueError as `count`."""
+    """The number of lines, if all are of one type and match the patterns above. 0 if they do not: `count` then checks
+    them one by one. Raises ValueError as `count`."""
     import numpy as np
 
     rows = np.frombuffer(block + bytes(_LEADING), np.uint8)
     ends = np.flatnonzero(rows == ord("\n"))
     starts = np.concatenate(([0], ends[:-1] + 1)) + len(HEADS[kind])
-    properties = bool((ends - starts).max() > MAX_NAME), *(mark in block for mark in _MARKS)
+    properties = bool((ends - starts).max() > MAX_NAME), *(rare in block for rare in _RARE)
     bare = _matches(_plain(kind, _NOTHING, *properties), block)
     if not bare and not _matches(_plain(kind, _ANYTHING, *properties), block):
         return 0
@@ -143,7 +143,7 @@ def _count_plain(kind: str, block: bytes) -> int:
         if len(tails) < len(ends) // 8 or not _matches(_plain(kind, _PLAIN_ATTRIBUTES, *properties), block):
             for tail in tails:
                 _check_tail(tail)
-        # attributes may have decided the order: the values must differ as well
+        # the comparison may have reached into the attributes: the values must differ, too
         values = np.where(np.arange(_LEADING) < (quotes - starts)[:, None], leading, 0).view(np.uint64)
         lower &= (values[:-1] != values[1:]).any(axis=1)
     for at in np.flatnonzero(~lower).tolist():
@@ -159,9 +159,10 @@ def _matches(plain: re.Pattern[bytes], block: bytes) -> bool:
 
 
 def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
-    """Raises ValueError where one of these lines, all of one type, is not canonical, or a value occurs twice."""
+    """Raises ValueError if one of these lines, all of one type, is not canonical, or a value occurs twice. `block`
+    contains exactly these lines, and `head` is the text before their values."""
     long = max(map(len, lines)) > MAX_NAME
-    plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(mark in block for mark in _MARKS)) if head else None
+    plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(rare in block for rare in _RARE)) if head else None
     at, size = 0, len(block)
     while at < size:
         found = plain.match(block, at) if plain is not None else None
@@ -177,8 +178,9 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
 
 @cache
 def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
-    """The pattern of as many canonical lines as follow each other, with `end` after the value. The other arguments say
-    what a line may have: more characters than a name, an A-label, percent-encoding, segments that begin with a dot."""
+    """The pattern of any number of consecutive canonical lines, with `end` after the value. The other arguments tell
+    whether lines may have more characters than a name, A-labels, percent-encoding, and segments that begin with a dot.
+    """
     if kind in DIGITS:
         value = f"[0-9a-f]{{{DIGITS[kind]}}}"
     else:
@@ -190,23 +192,31 @@ def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots
     return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
 
 
-def _parts(line: bytes) -> tuple[str, bytes, bytes]:
-    """Type, value as it is written, and the rest after the value. Raises ValueError."""
+class _Parts(NamedTuple):
+    """The parts of a line: the type, the value with its JSON escapes, and the text after the quote of the value."""
+
+    kind: str
+    written: bytes
+    tail: bytes
+
+
+def _parts(line: bytes) -> _Parts:
+    """Split a line, which has no newline. Raises ValueError if it does not begin as a canonical line."""
     found = _LINE.match(line)
     if found is None:
-        raise ValueError("no canonical line")
-    return found[1].decode(), found[2], line[found.end() :]
+        raise ValueError("not a canonical line")
+    return _Parts(found[1].decode(), found[2], line[found.end() :])
 
 
 @lru_cache(maxsize=4096)
 def _check_tail(tail: bytes) -> None:
-    """Checks the rest of a line after its value: known attributes, sorted, valid, written as intake writes them. Raises
-    ValueError."""
+    """Raises ValueError unless the tail of a line has known attributes, sorted, valid, and written as intake writes
+    them."""
     if tail == b"}":
         return
     written = b"{" + tail[1:]
     attributes = orjson.loads(written)
-    fits, _ = fitting(attributes.items())
-    as_they_are = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
-    if not as_they_are or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
+    fits, _ = fitting_attributes(attributes.items())
+    unchanged = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
+    if not unchanged or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
         raise ValueError("attributes that do not fit, or are written otherwise")
