@@ -224,9 +224,9 @@ def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> I
         removed = set(removes)
         kept = [line for line in lines if line not in removed]
         if len(lines) - len(kept) != len(removes):
-            raise ValueError("a line to remove is not there")
+            raise ValueError("a line to remove is missing")
         if not set(kept).isdisjoint(adds):
-            raise ValueError("a line to add is there already")
+            raise ValueError("a line to add is already present")
         made = sorted(kept + adds)
         return Part(b"\n".join(made) + b"\n" if made else b"")
 

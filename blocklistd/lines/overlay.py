@@ -87,11 +87,11 @@ class Overlay:
             raise ValueError("not a canonical line")
         back = {key_of(line) for line in self.removes - other.removes}
         if back & other.adds.keys() or added & other.removes:
-            raise ValueError("a line to add is there already")
+            raise ValueError("a line to add is already present")
         for line in fresh:
             there = find(self.base, key_of(line))
             if there is not None and there not in other.removes:
-                raise ValueError("a line to add is there already")
+                raise ValueError("a line to add is already present")
 
     def read_all(self) -> Buffer:
         """The patched file: the base itself if nothing is changed, else a copy in memory."""

@@ -90,7 +90,7 @@ def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[
         at = position(old, line, at)
         there = old[at : at + len(line) + 1] == line + b"\n"
         if there == bool(adding):
-            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
+            raise ValueError("a line to add is already present" if adding else "a line to remove is missing")
         if adding:
             found.append(Edit(at, at, line + b"\n"))
         else:

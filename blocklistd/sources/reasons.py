@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.errors import BlocklistError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
-from blocklistd.sources.intake.recognise import HINTS
+from blocklistd.sources.intake.recognise import NEXT_STEPS
 
 _TOKENS: Final = {
     "N": "[0-9]{1,20}",
@@ -44,7 +44,7 @@ INTAKE: Final = (
     "`iconv -f UTF-16 -t UTF-8`",
     "its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`",
     "this is one JSON array over many lines: expected one document a line, as from `jq -c '.[]'`",
-    *(f"none of N records could be read as OURS (REJECTS): {hint}" for hint in HINTS),
+    *(f"none of N records could be read as OURS (REJECTS): {next_step}" for next_step in NEXT_STEPS),
     "its records need more than N bytes of memory: ask the hotline to split its list",
     "more than N lines: ask the hotline to split its list",
     "more than N records can't be read: check `format` and `fields`",
@@ -139,9 +139,9 @@ class Reasons:
         failed = _FAILED.fullmatch(text)
         if failed is None:
             return _GENERAL[kind]
-        name, place, line = failed.groups()
+        name, file, line = failed.groups()
         is_builtin = isinstance(getattr(builtins, name, None), type)
-        where = f" at {place}:{line}" if place in _modules() else ""
+        where = f" at {file}:{line}" if file in _modules() else ""
         return f"the job failed: {name if is_builtin else 'an error'}{where}"
 
 

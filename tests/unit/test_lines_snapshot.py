@@ -83,10 +83,10 @@ def test_splicing_replaces_an_entry_whose_attributes_change() -> None:
 @pytest.mark.parametrize(
     ("removes", "adds", "reason"),
     [
-        ([line("https://b.example/x")], [], "is not there"),
-        ([B[:-1]], [], "is not there"),
-        ([b""], [], "is not there"),
-        ([], [B], "is there already"),
+        ([line("https://b.example/x")], [], "is missing"),
+        ([B[:-1]], [], "is missing"),
+        ([b""], [], "is missing"),
+        ([], [B], "is already present"),
         ([C, A], [], "out of order"),
         ([A, A], [], "out of order"),
         ([], [line("https://z.example/"), line("https://d.example/")], "out of order"),

@@ -275,10 +275,10 @@ def test_the_work_for_quotes_that_do_not_close_grows_linearly_with_the_body(
     asked = 0
     plain = csv._RepeatableLines.__next__
 
-    def counting(feed: csv._RepeatableLines) -> str:
+    def counting(source: csv._RepeatableLines) -> str:
         nonlocal asked
         asked += 1
-        return plain(feed)
+        return plain(source)
 
     monkeypatch.setattr(csv._RepeatableLines, "__next__", counting)
     with contextlib.suppress(ParseError):

@@ -55,7 +55,7 @@ async def test_one_invalid_line_of_a_large_file_is_found(jobs: Jobs, tmp_path: P
     lines = [LINE % number for number in range(COUNT)]
     for some in (
         [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],  # out of order
-        [*lines[:at], lines[at + 1].replace(b'"A"', b'"!"'), *lines[at + 1 :]],  # there twice
+        [*lines[:at], lines[at + 1].replace(b'"A"', b'"!"'), *lines[at + 1 :]],  # occurs twice
         [*lines[:at], lines[at].replace(b'"n', b'"N'), *lines[at + 1 :]],
         [*lines[:at], lines[at].replace(b".example", b"..xample"), *lines[at + 1 :]],
     ):

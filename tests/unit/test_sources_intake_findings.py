@@ -29,7 +29,7 @@ from blocklistd.sources.intake.entries import Left
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven
 from blocklistd.sources.intake.job import Earlier, Findings, Order
 from blocklistd.sources.intake.prove import Origin
-from blocklistd.sources.intake.recognise import HINTS
+from blocklistd.sources.intake.recognise import NEXT_STEPS
 from blocklistd.sources.reasons import FETCH, INTAKE, Reasons
 
 SOURCES = Path(str(blocklistd.sources.__file__)).parent
@@ -131,7 +131,7 @@ def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
         ),
         ParseError("none of 9 records could be read as csv (wildcard: 5, empty: 4): check `url` and `format`"),
         ParseError("no record in it: expected a list in the format csv; if it may be empty, set `min_entries: 0`"),
-        *(ParseError(f"none of 9 records could be read as csv (empty: 9): {hint}") for hint in HINTS),
+        *(ParseError(f"none of 9 records could be read as csv (empty: 9): {next_step}") for next_step in NEXT_STEPS),
         ParseError("the first row is not CSV (malformed): expected a header with the column 'url'"),
         StoreError("/state/work: the disk is full: free space there; nothing live changed"),
         StoreError("/state/work: No space left on device"),

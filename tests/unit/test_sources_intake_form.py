@@ -178,10 +178,10 @@ def test_a_block_passes_if_each_line_is_valid_and_each_pair_is_in_order(
         if at < len(block):
             block[at] = octet
 
-    def judged(look: Callable[[bytes], Counter[str]]) -> Counter[str] | None:
+    def result_of(implementation: Callable[[bytes], Counter[str]]) -> Counter[str] | None:
         try:
-            return look(bytes(block))
+            return implementation(bytes(block))
         except ValueError:
             return None
 
-    assert judged(count) == judged(one_by_one)
+    assert result_of(count) == result_of(one_by_one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blocklistd.sources.formats.records import FormatOptions, opening
-from blocklistd.sources.intake.recognise import HINTS, UNKNOWN, recognised
+from blocklistd.sources.intake.recognise import NEXT_STEPS, UNKNOWN, recognised
 
 SHA256 = "0123456789abcdef" * 4
 URLS, NAMES = FormatOptions(defaults={"type": "url"}), FormatOptions(defaults={"type": "domain"})
@@ -15,9 +15,9 @@ POINTER = FormatOptions({"value": "/url"}, {"type": "url"})
 
 def named(body: str, format: str, options: FormatOptions) -> str:
     data = body.encode()
-    hint = recognised(data, opening(data, format), format, options)
-    assert hint in HINTS
-    return hint
+    next_step = recognised(data, opening(data, format), format, options)
+    assert next_step in NEXT_STEPS
+    return next_step
 
 
 @pytest.mark.parametrize(

@@ -301,27 +301,27 @@ class Accepted:
 def test_replays_are_refused_and_new_signatures_are_accepted() -> None:
     old, new = b"one.example\n", b"two.example\n"
     yesterday, today = signed(old, "timestamp:1000"), signed(new, "timestamp:2000")
-    hotline = Accepted()
-    hotline.take(old, yesterday)
-    hotline.take(old, yesterday)  # unchanged
-    hotline.take(new, today)
+    history = Accepted()
+    history.take(old, yesterday)
+    history.take(old, yesterday)  # unchanged
+    history.take(new, today)
     with pytest.raises(StaleError, match="this signature was accepted before"):
-        hotline.take(old, yesterday)
+        history.take(old, yesterday)
     with pytest.raises(StaleError, match=r"signed at 1970-01-01T00:33:19Z, before the last .* 1970-01-01T00:33:20Z"):
-        hotline.take(b"", signed(b"", "timestamp:1999"))  # never seen, but older
-    hotline.take(new, today)
-    hotline.take(b"", signed(b"", "timestamp:2000"))  # two in one second
-    hotline.take(old, signed(old, "timestamp:3000"))  # an old body, freshly signed: taken back on purpose
+        history.take(b"", signed(b"", "timestamp:1999"))  # never seen, but older
+    history.take(new, today)
+    history.take(b"", signed(b"", "timestamp:2000"))  # two in one second
+    history.take(old, signed(old, "timestamp:3000"))  # an old body, freshly signed: taken back on purpose
 
 
 def test_signatures_without_a_time_are_compared_by_their_digest() -> None:
-    hotline = Accepted()
-    hotline.take(BODY, signed(comment="first"))
-    hotline.take(b"", signed(b"", "second"))
+    history = Accepted()
+    history.take(BODY, signed(comment="first"))
+    history.take(b"", signed(b"", "second"))
     with pytest.raises(StaleError, match="this signature was accepted before"):
-        hotline.take(BODY, signed(comment="first"))
-    hotline.take(BODY, signed(comment="timestamp:1000"))
-    hotline.take(BODY, signed(comment="no time again"))
+        history.take(BODY, signed(comment="first"))
+    history.take(BODY, signed(comment="timestamp:1000"))
+    history.take(BODY, signed(comment="no time again"))
 
 
 def test_without_a_signature_nothing_is_a_replay() -> None:

@@ -51,9 +51,10 @@ def check(order: Order, findings: Findings) -> dict[str, Any]:
         else:
             earlier = order.earlier
             assert earlier is not None
-            base, below = opened(earlier.base), opened(earlier.overlay)[:] if earlier.overlay is not None else None
+            base = opened(earlier.base)
+            last_written = opened(earlier.overlay)[:] if earlier.overlay is not None else None
             enter_filter()
-            before = Overlay(base) if below is None else Overlay.read(base, below)
+            before = Overlay(base) if last_written is None else Overlay.read(base, last_written)
             known = Counter(earlier.types)
             digest = earlier.base_digest
 

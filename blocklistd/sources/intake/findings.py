@@ -35,7 +35,7 @@ _FILES: Final = 4
 
 def unfit() -> JobError:
     """The error of a job whose result has another form, or does not match its files."""
-    return JobError("the job's answer does not fit what it was asked: the pull is not used", "answer")
+    return JobError("the job's result does not fit its request: the pull is not used", "answer")
 
 
 def read_findings(answer: object, order: Order) -> Findings:

@@ -12,7 +12,7 @@ from collections import Counter
 from functools import cache, lru_cache
 from itertools import islice
 from operator import eq, lt
-from typing import Final, NamedTuple
+from typing import Final
 
 import orjson
 
@@ -23,7 +23,7 @@ from blocklistd.model import ATTRIBUTES, Entry
 from blocklistd.sources.formats.records import fitting_attributes
 from blocklistd.sources.intake.canonical import HEADS
 
-_LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
+_HEAD: Final = re.compile(rb'\{"type":"(?P<kind>[a-z0-9]{1,16})","value":"(?P<value>[^"\\]*(?:\\.[^"\\]*)*)"')
 
 # Patterns of values that are canonical; what they do not match is checked by `check_line`.
 _NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
@@ -53,7 +53,7 @@ def count(block: bytes) -> Counter[str]:
         return Counter()
     if not block.endswith(b"\n"):
         raise ValueError("the last line is cut short")
-    kind = _parts(block[: block.find(b"\n")]).kind
+    kind = _head(block[: block.find(b"\n")])["kind"].decode()
     plain = 0
     if kind in HEADS and len(block) > SMALL:
         plain = _count_hashes(kind, block) if kind in DIGITS else _count_plain(kind, block)
@@ -62,11 +62,11 @@ def count(block: bytes) -> Counter[str]:
     lines = block.split(b"\n")
     lines.pop()
     if not all(map(lt, lines, islice(lines, 1, None))):
-        raise ValueError("lines are out of order, or there twice")
+        raise ValueError("lines are out of order, or occur twice")
     found: Counter[str] = Counter()
     at = 0
     while at < len(lines):
-        kind = _parts(lines[at]).kind
+        kind = _head(lines[at])["kind"].decode()
         head = HEADS.get(kind, "").encode()
         end = bisect_left(lines, head + b"\xff", at)
         some = lines if end - at == len(lines) else lines[at:end]
@@ -78,21 +78,22 @@ def count(block: bytes) -> Counter[str]:
 
 def join(last: bytes, first: bytes) -> None:
     """Raises ValueError unless the line `first` of a block may follow the line `last` of the block before."""
-    if not (last < first and _parts(last)[:2] != _parts(first)[:2]):
-        raise ValueError("lines are out of order, or there twice")
+    if not (last < first and _head(last).groups() != _head(first).groups()):
+        raise ValueError("lines are out of order, or occur twice")
 
 
 def check_line(line: bytes) -> str:
     """The type of the entry in a line, which has no newline. Raises ValueError unless the line is canonical."""
-    kind, written, tail = _parts(line)
+    head = _head(line)
+    kind, written = head["kind"].decode(), head["value"]
     value = orjson.loads(b'"%b"' % written) if b"\\" in written else written.decode()
     try:
         canonical = KINDS[kind](value)
     except (KeyError, Refused):
-        raise ValueError("no entry") from None
+        raise ValueError("not an entry") from None
     if Entry(kind, canonical).line() != b'{"type":"%b","value":"%b"}' % (kind.encode(), written):
         raise ValueError("a value is not canonical, or written otherwise")
-    _check_tail(tail)
+    _check_tail(line[head.end() :])
     return kind
 
 
@@ -114,7 +115,7 @@ def _count_hashes(kind: str, block: bytes) -> int:
     leading = np.frombuffer(values, f">u8,V{digits - 8}")["f0"]
     for at in np.flatnonzero(leading[1:] <= leading[:-1]).tolist():
         if not values[at * digits : (at + 1) * digits] < values[(at + 1) * digits : (at + 2) * digits]:
-            raise ValueError("lines are out of order, or there twice")
+            raise ValueError("lines are out of order, or occur twice")
     return len(rows)
 
 
@@ -149,7 +150,7 @@ def _count_plain(kind: str, block: bytes) -> int:
     for at in np.flatnonzero(~lower).tolist():
         one, other = block[starts[at] : ends[at]], block[starts[at + 1] : ends[at + 1]]
         if not one < other or one[: one.index(b'"') + 1] == other[: one.index(b'"') + 1]:
-            raise ValueError("lines are out of order, or there twice")
+            raise ValueError("lines are out of order, or occur twice")
     return len(ends)
 
 
@@ -173,7 +174,7 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
             at = end + 1
     keys = [line[: line.index(b'"', len(head))] for line in lines]
     if any(map(eq, keys, islice(keys, 1, None))):
-        raise ValueError("an entry is there twice")
+        raise ValueError("an entry occurs twice")
 
 
 @cache
@@ -192,20 +193,13 @@ def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots
     return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
 
 
-class _Parts(NamedTuple):
-    """The parts of a line: the type, the value with its JSON escapes, and the text after the quote of the value."""
-
-    kind: str
-    written: bytes
-    tail: bytes
-
-
-def _parts(line: bytes) -> _Parts:
-    """Split a line, which has no newline. Raises ValueError if it does not begin as a canonical line."""
-    found = _LINE.match(line)
-    if found is None:
+def _head(line: bytes) -> re.Match[bytes]:
+    """Match the beginning of a line: the groups `kind` and `value`, which still has its JSON escapes. Raises ValueError
+    if the line does not begin as a canonical line."""
+    head = _HEAD.match(line)
+    if head is None:
         raise ValueError("not a canonical line")
-    return _Parts(found[1].decode(), found[2], line[found.end() :])
+    return head
 
 
 @lru_cache(maxsize=4096)

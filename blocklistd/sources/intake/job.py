@@ -154,9 +154,9 @@ def intake(order: Order) -> dict[str, Any]:
                 " if it may be empty, set `min_entries: 0`"
             )
         if made.records and not made.entries:
-            hint = recognised(body, start, order.format, options)
+            next_step = recognised(body, start, order.format, options)
             reasons = _most_frequent(made.rejected)
-            raise ParseError(f"none of {made.records} records could be read as {order.format} ({reasons}): {hint}")
+            raise ParseError(f"none of {made.records} records could be read as {order.format} ({reasons}): {next_step}")
     return asdict(
         Findings(
             listed=files.index(listed),

@@ -26,7 +26,7 @@ _HOSTS: Final = "these are lines of a hosts file: set `format: hosts`"
 _URLS: Final = "these are URLs: set `defaults.type: url`"
 _NAMES: Final = "these are names: set `defaults.type: host` or `domain`"
 _POINTER: Final = "no record has a value at the pointer `fields.value`: check the pointer"
-HINTS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
+NEXT_STEPS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
 """Every text that `recognised` can return."""
 
 _HTML_TAG: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
@@ -38,7 +38,7 @@ _LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
     (_WILDCARDS, re.compile(rb"(?:\S+[ \t]+)?\*\.[^/\s]+")),
     (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
 )
-"""Hints for a body of which most lines match the pattern, whatever type is configured."""
+"""Next steps for a body of which most lines match the pattern, whatever type is configured."""
 _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
@@ -47,7 +47,7 @@ _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
 
 
 def recognised(body: Buffer, start: int, format: str, options: FormatOptions) -> str:
-    """One of HINTS, for a body of which every record was rejected. `start`: the offset of its first line."""
+    """One of NEXT_STEPS, for a body of which every record was rejected. `start`: the offset of its first line."""
     sample: bytes = body[start : start + _SAMPLE]
     if _HTML_TAG.search(sample):
         return _HTML
@@ -58,7 +58,7 @@ def recognised(body: Buffer, start: int, format: str, options: FormatOptions) ->
         return _POINTER
     if _DOCUMENT.match(sample):
         return _JSON
-    for hint, pattern in (*_LINES, *_OF_TYPE.get(options.defaults.get("type", ""), ())):
+    for next_step, pattern in (*_LINES, *_OF_TYPE.get(options.defaults.get("type", ""), ())):
         if 2 * sum(pattern.fullmatch(line) is not None for line in lines) > len(lines):
-            return hint
+            return next_step
     return UNKNOWN

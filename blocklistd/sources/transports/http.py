@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 """The codings that are accepted, by the value of Content-Encoding in lower case."""
-HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
+NEXT_STEPS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
 """The next step for a status; `{}` is the configuration key of the URL."""
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 EXPECTED: Final = "expected https:, or http: to loopback"
@@ -253,7 +253,7 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed: {(cause.reason or 'no reason given').replace('_', ' ').lower()}: expected TLS 1.2 or newer"
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
-        return f"{os.strerror(cause.errno)}: expected an answer, check `url` and the way there"
+        return f"{os.strerror(cause.errno)}: expected a response, check `url` and the network"
     if isinstance(error, _TooManyInterim):
         return f"more than {MAX_INTERIM} interim responses (1xx): expected a final response, check `url`"
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -287,8 +287,8 @@ def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
     """Raises FetchError for another status than 200, and for an unknown transfer coding. `key`: the configuration key
     with the URL of this response."""
     if response.status != 200:
-        hint = HINTS.get(response.status, "the next pull tries again").format(key)
-        raise FetchError(f"{where}: status {response.status}: expected 200, {hint}")
+        next_step = NEXT_STEPS.get(response.status, "the next pull tries again").format(key)
+        raise FetchError(f"{where}: status {response.status}: expected 200, {next_step}")
     if _transfer_codings(response) not in ([], ["identity"], ["chunked"]):
         raise FetchError(f"{where}: a transfer coding that was not requested: expected none, or chunked")
 
