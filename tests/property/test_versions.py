@@ -66,9 +66,9 @@ def test_snapshots_and_diffs_of_all_versions_are_those_of_the_plain_implementati
                 number = versions.publish(versions.offer(said, "ndjson", NDJSON, source), source)
                 rules = Rules(versions.state.ids, taken, versions.plan.allow_public_suffix, versions.plan.allow_ip)
                 sources = [latest[name] for name in ("first", "second") if name in latest]
-                (whole,) = reference.compose_all(sources, rules)
-                assert versions.live == whole.data
-                assert versions.state.withheld == whole.withheld, "counted by the difference, or all of it"
+                (complete,) = reference.compose_all(sources, rules)
+                assert versions.live == complete.data
+                assert versions.state.withheld == complete.withheld, "counted incrementally or completely"
                 if number is None:
                     assert before is not None
                     assert snapshots[before.version] == versions.live, "no new version, and yet another content"

@@ -138,7 +138,7 @@ def test_updated_rules_are_the_rules_of_the_complete_list(old: dict[str, str], n
 
 @settings(max_examples=examples(60), deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 6), st.integers(0, 6))
-def test_recompiled_messages_are_those_of_all_rules(chance: random.Random, gone: int, come: int) -> None:
+def test_recompiled_messages_are_those_of_all_rules(chance: random.Random, removed: int, added: int) -> None:
     """With thousands of rules some messages are full, some end early, and some do not change."""
 
     def some(count: int, stem: str) -> list[bytes]:
@@ -147,7 +147,7 @@ def test_recompiled_messages_are_those_of_all_rules(chance: random.Random, gone:
         return rules_of(entries | {f"{stem}{number}.host.example": "host" for number in range(count)}).lines
 
     old = some(chance.choice([0, 3, 2000]), "n" * chance.choice([1, 30]))
-    new = sorted({*chance.sample(old, max(0, len(old) - gone)), *some(come, "m")})
+    new = sorted({*chance.sample(old, max(0, len(old) - removed)), *some(added, "m")})
     compiled, expected = (b"".join(compile_rules(rules, wire_name(ZONE), ACTION)) for rules in (old, new))
     changed = sorted(set(old) ^ set(new))
     assert b"".join(recompile(compiled, file(new), changed, wire_name(ZONE), ACTION)) == expected
@@ -201,10 +201,10 @@ def test_rules_made_in_blocks_are_the_rules_of_the_complete_list(entries: dict[s
     zone = "z" * 245  # so that some do not fit
     blocks = list(rules_in_blocks(found, zone, size))
     assert all(len(block.lines) <= size + 1 for block in blocks)
-    whole = rules(found, zone)
-    assert [rule for block in blocks for rule in block.lines] == whole.lines
-    assert sum(block.covered for block in blocks) == whole.covered
-    assert [name for block in blocks for name in block.omitted] == whole.omitted
+    complete = rules(found, zone)
+    assert [rule for block in blocks for rule in block.lines] == complete.lines
+    assert sum(block.covered for block in blocks) == complete.covered
+    assert [name for block in blocks for name in block.omitted] == complete.omitted
 
 
 class Primary:
@@ -234,10 +234,10 @@ class Primary:
         sequence = axfr(answer.view.soa(), answer.view.plan.apex.servers(), answer.view.compiled)
         if answer.since is not None:
             old, new = (b"".join(line + b"\n" for line in lines) for lines in self.rules)
-            goes, comes = changed_lines(old, new)
+            removed_rules, added_rules = changed_lines(old, new)
             removed, added = (
                 b"".join(compile_rules(changed, wire_name(ZONE), ACTION, lead))
-                for changed, lead in ((goes, b""), (comes, answer.view.soa()))
+                for changed, lead in ((removed_rules, b""), (added_rules, answer.view.soa()))
             )
             apex, before = answer.view.plan.apex, self.view(answer.since).plan.apex
             changed = before.servers(but=apex.ns), apex.servers(but=before.ns)

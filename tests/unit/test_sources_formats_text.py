@@ -83,7 +83,7 @@ def test_an_endless_body_is_read_as_a_stream() -> None:
     class Endless(io.BytesIO):
         def readline(self, limit: int | None = -1, /) -> bytes:
             assert limit is not None
-            assert 0 < limit <= MAX_LINE + 1, "a line without an end would be held as a whole"
+            assert 0 < limit <= MAX_LINE + 1, "a line without an end would be in memory completely"
             return b"https://a.example/\n"
 
     first = islice(records(Endless(), OPTIONS), 3)

@@ -112,7 +112,7 @@ REASONS = Reasons(INTAKE, ("csv", "minisign", "'url'"), FOLDER, REJECTS)
 LISTED = "https://listed.example/"
 
 
-def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
+def filtered(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
     with pytest.raises(BlocklistError) as raised, reasons.kept():
         raise error
     return raised.value
@@ -142,7 +142,7 @@ def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
     ids=str,
 )
 def test_a_message_of_the_set_passes_unchanged(error: BlocklistError) -> None:
-    found = said(error)
+    found = filtered(error)
     assert (type(found), str(found)) == (type(error), str(error))
 
 
@@ -165,13 +165,13 @@ def test_a_message_of_the_set_passes_unchanged(error: BlocklistError) -> None:
     ],
 )
 def test_any_other_message_is_replaced(kind: type[BlocklistError], text: str) -> None:
-    found = said(kind(text))
+    found = filtered(kind(text))
     assert "listed" not in str(found).lower()
     assert type(found) is (JobError if kind is FencedError else kind)
 
 
 def test_an_error_of_a_class_that_no_job_may_raise_becomes_a_job_error() -> None:
-    assert type(said(ConfigError([]))) is JobError
+    assert type(filtered(ConfigError([]))) is JobError
 
 
 def test_a_transport_may_name_its_url_and_add_messages_to_the_set() -> None:
@@ -181,10 +181,10 @@ def test_a_transport_may_name_its_url_and_add_messages_to_the_set() -> None:
         f"{url}: 2000 bytes or more: expected at most 1000, raise `max_bytes` if the list is that large",
         f"{url}: the primary says 5",
     ):
-        assert str(said(FetchError(text), reasons)) == text
+        assert str(filtered(FetchError(text), reasons)) == text
     full = StoreError("/state/work: No space left on device: the body of a pull can't be kept")  # by Sink
-    assert str(said(full, reasons)) == str(full)
-    assert "listed" not in str(said(FetchError(f"{url}: the primary says {LISTED}"), reasons))
+    assert str(filtered(full, reasons)) == str(full)
+    assert "listed" not in str(filtered(FetchError(f"{url}: the primary says {LISTED}"), reasons))
 
 
 SAMPLES = (

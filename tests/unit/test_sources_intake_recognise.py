@@ -13,7 +13,7 @@ HASHES = FormatOptions(defaults={"type": "sha256"})
 POINTER = FormatOptions({"value": "/url"}, {"type": "url"})
 
 
-def named(body: str, format: str, options: FormatOptions) -> str:
+def recognise(body: str, format: str, options: FormatOptions) -> str:
     data = body.encode()
     next_step = recognised(data, opening(data, format), format, options)
     assert next_step in NEXT_STEPS
@@ -21,7 +21,7 @@ def named(body: str, format: str, options: FormatOptions) -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "format", "options", "says"),
+    ("body", "format", "options", "expected"),
     [
         ("[Adblock Plus 2.0]\n! Title: a list\n||a.example^\n||b.example^$third-party\n", "text", NAMES, "AdBlock"),
         ("||a.example^\n@@||b.example^\nc.example##.ad\n", "text", URLS, "AdBlock"),
@@ -44,5 +44,5 @@ def named(body: str, format: str, options: FormatOptions) -> str:
         ("# a list\n# and its date\n", "ndjson", POINTER, UNKNOWN),
     ],
 )
-def test_a_body_that_is_no_list_is_recognised(body: str, format: str, options: FormatOptions, says: str) -> None:
-    assert says in named(body, format, options)
+def test_a_body_that_is_no_list_is_recognised(body: str, format: str, options: FormatOptions, expected: str) -> None:
+    assert expected in recognise(body, format, options)
