@@ -94,7 +94,7 @@ def apply(form: Form, old: Buffer, delta: Buffer) -> Iterator[bytes]:
     items = set(_lines(old))
     for is_added, item in _changes(form, delta):
         if (item in items) == is_added:
-            raise ValueError("a line to add is there already" if is_added else "a line to remove is not there")
+            raise ValueError("a line to add is already present" if is_added else "a line to remove is missing")
         items ^= {item}
     yield b"".join(item + b"\n" for item in sorted(items))
 

@@ -1,4 +1,7 @@
-"""What an entry is: each kind takes a text to its canonical form, which it takes to itself, or raises Refused."""
+"""The kinds of entries. A kind turns a text into its canonical form, or raises Refused.
+
+The canonical form of a canonical form is itself.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,19 @@ from blocklistd.kinds.name import PLAIN as PLAIN_NAME
 from blocklistd.kinds.name import name
 from blocklistd.kinds.refused import Refused
 from blocklistd.kinds.url import PLAIN as PLAIN_URL
-from blocklistd.kinds.url import PLAIN_UNDOTTED, url
+from blocklistd.kinds.url import PLAIN_WITHOUT_DOT_SEGMENTS, url
 
-__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused", "plain"]
+__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused", "plain_pattern"]
 
 CANONICALISER: Final = 3
-"""Raised whenever an existing canonical form changes; each published list says which made it. With 3, names and hosts
-of URLs have letters, digits, `-` and `_` alone, a URL's host has two labels, a text that is more than one URL is
-refused, and A-labels may be newer than the library. With 2, a URL whose fragment carries the path is withheld; with 1
-it became the front page of its host."""
+"""The number of the rules below; it rises whenever an existing canonical form changes. Each published list names the
+number that it was made with.
+
+3: names and hosts of URLs consist of letters, digits, `-` and `_`; the host of a URL has two labels or more; a text
+that contains more than one URL is refused; A-labels may be newer than the library's Unicode table.
+2: a URL whose fragment carries the path is withheld.
+1: such a URL became the front page of its host.
+"""
 
 KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "url": url,
@@ -29,11 +36,16 @@ KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "sha1": sha1,
     "sha256": sha256,
 }
+"""The function of each kind: from a text to its canonical form. Raises Refused."""
 
 PLAIN: Final[Mapping[str, re.Pattern[str]]] = {"url": PLAIN_URL, "host": PLAIN_NAME, "domain": PLAIN_NAME}
+"""Patterns of values that are already canonical, for the kinds that have such a pattern (`plain_pattern`)."""
 
 
-def plain(kind: str, text: str) -> re.Pattern[str]:
-    """A value in the text that matches as a whole is canonical as it stands, unless `xn--` is in it or it has more than
-    MAX_URL characters. One that does not may be, too. `kind` is of PLAIN."""
-    return PLAIN_UNDOTTED if kind == "url" and "/." not in text else PLAIN[kind]
+def plain_pattern(kind: str, text: str) -> re.Pattern[str]:
+    """The fastest pattern for the values of `kind`, a key of PLAIN, that are in `text`.
+
+    A value that the pattern matches in full is canonical, unless it contains `xn--` or has more than MAX_URL
+    characters. A value that it does not match may be canonical, too.
+    """
+    return PLAIN_WITHOUT_DOT_SEGMENTS if kind == "url" and "/." not in text else PLAIN[kind]

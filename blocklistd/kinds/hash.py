@@ -1,4 +1,4 @@
-"""Hashes of files: hex digits, in lower case."""
+"""Hashes of files: hex digits in lower case."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Final
 from blocklistd.kinds.refused import Refused
 
 DIGITS: Final[Mapping[str, int]] = {"md5": 32, "sha1": 40, "sha256": 64}
-"""How many hex digits a hash has (RFC 1321, RFC 3174, RFC 6234)."""
+"""The number of hex digits of a hash (RFC 1321, RFC 3174, RFC 6234)."""
 _HEX: Final = re.compile(r"[0-9a-f]+")
 
 
 def md5(value: str) -> str:
-    """128 bits as 32 lower-case hex digits, or Refused."""
+    """Return 128 bits as 32 lower-case hex digits. Refused: empty, hash-length, hash-digits."""
     return _digest(value, DIGITS["md5"])
 
 
 def sha1(value: str) -> str:
-    """160 bits as 40 lower-case hex digits, or Refused."""
+    """Return 160 bits as 40 lower-case hex digits. Refused: empty, hash-length, hash-digits."""
     return _digest(value, DIGITS["sha1"])
 
 
 def sha256(value: str) -> str:
-    """256 bits as 64 lower-case hex digits, or Refused."""
+    """Return 256 bits as 64 lower-case hex digits. Refused: empty, hash-length, hash-digits."""
     return _digest(value, DIGITS["sha256"])
 
 

@@ -1,4 +1,4 @@
-"""What a text written by a person names: URLs, and the entries that its words would be if they were listed."""
+"""Finds what a text written by a person mentions: URLs, and every entry that one of its words could be."""
 
 from __future__ import annotations
 
@@ -17,34 +17,38 @@ _DEFANGED: Final = re.compile(r"[\[({](?:\.|dot)[\])}]", re.I)
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:[/\\]", re.I)
 _PATH: Final = re.compile(r"\.[a-z0-9-]+(?::[0-9]+)?[/\\][^\s/\\]", re.I)
 """A name with a dot, then a path: a URL without its scheme."""
-_APART: Final = re.compile(r"[^\w.\-:\[\]@/\\=*]+")
-"""What stands between words: all that can be no part of a name, an address or a hash, also typographic marks."""
-_PARTS: Final = re.compile(r"[/\\=@:]")
-_DOTS: Final = re.compile("[\u3002\uff0e\uff61]")  # which UTS 46 takes for a dot
-_AROUND: Final = ".:*[]-"
+_BETWEEN_WORDS: Final = re.compile(r"[^\w.\-:\[\]@/\\=*]+")
+"""Characters that occur in no name, address or hash; they separate words."""
+_BETWEEN_PARTS: Final = re.compile(r"[/\\=@:]")
+_DOTS: Final = re.compile("[\u3002\uff0e\uff61]")  # UTS 46 maps these to a dot
+_AROUND_WORDS: Final = ".:*[]-"
 
 
 def has_url(text: str) -> bool:
-    """Whether a URL is in the text: with any scheme, without one (a name, then a path), or written as people do who
-    don't want it to be followed (`hxxps://name[.]example`)."""
-    plain = _plain(text)
-    return bool(_SCHEME.search(plain) or _PATH.search(plain))
+    """Whether the text contains a URL: with any scheme, without a scheme (a name, then a path), or defanged
+    (`hxxps://name[.]example`)."""
+    refanged = _refanged(text)
+    return bool(_SCHEME.search(refanged) or _PATH.search(refanged))
 
 
 def mentions(text: str) -> Iterator[bytes]:
-    """How the canonical lines begin (lines.keys) of all entries that a word of the text names: as a host, a domain or
-    one above it, the host of a URL, or a hash."""
-    for word in _APART.split(_plain(text)):
-        for part in {word, *_PARTS.split(word)}:
-            for spelt in {part.strip(_AROUND), part.strip(f"{_AROUND}_")}:
-                yield from _beginnings(spelt)
+    """Yield a prefix of the canonical line (lines.keys) of each entry that a word of the text could be.
+
+    A word can be a hash, a host, a domain, a name below a listed domain, or the host of a URL. The same prefix may come
+    more than once.
+    """
+    for word in _BETWEEN_WORDS.split(_refanged(text)):
+        for part in {word, *_BETWEEN_PARTS.split(word)}:
+            for stripped in {part.strip(_AROUND_WORDS), part.strip(f"{_AROUND_WORDS}_")}:
+                yield from _line_prefixes(stripped)
 
 
-def _plain(text: str) -> str:
+def _refanged(text: str) -> str:
+    """The text in NFC, with `[.]`, `(dot)` and the other dots of UTS 46 as `.`."""
     return _DOTS.sub(".", _DEFANGED.sub(".", unicodedata.normalize("NFC", text)))
 
 
-def _beginnings(word: str) -> Iterator[bytes]:
+def _line_prefixes(word: str) -> Iterator[bytes]:
     if not word:
         return
     for kind, digits in DIGITS.items():
@@ -62,11 +66,11 @@ def _beginnings(word: str) -> Iterator[bytes]:
             yield Entry("domain", ".".join(labels[start:])).line()[:-1]
     for scheme in ("http", "https"):
         for end in "/:":
-            yield Entry("url", f"{scheme}://{host}{end}").line()[:-2]  # without the quote: whatever follows
+            yield Entry("url", f"{scheme}://{host}{end}").line()[:-2]  # without the quote: any path may follow
 
 
 def _address(word: str) -> str | None:
-    """The address as the host of a canonical URL."""
+    """An IP address as the host of a canonical URL (RFC 3986 section 3.2.2); None for any other word."""
     try:
         found = ipaddress.ip_address(word)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Names: of hosts and domains, as they stand in the DNS and in the host of a URL.
+"""Names of hosts and domains, as in the DNS and in the host of a URL.
 
-Canonical is what the WHATWG URL standard makes of a host: UTS 46 nontransitional to lower-case A-labels, with
-CheckHyphens false. Added to it: VerifyDnsLength (RFC 1035 section 2.3.4), no trailing dot, and labels of letters,
-digits, `-` and `_` alone (real lists hold `r3---x` and `_dmarc`). A name that would mean something else in a policy
-zone is refused. An A-label of a newer Unicode than the library's is kept as it is.
+The canonical form is the host that the WHATWG URL standard parses: UTS 46 nontransitional processing to lower-case
+A-labels, with CheckHyphens false. Stricter than the standard: VerifyDnsLength (RFC 1035 section 2.3.4), no trailing
+dot, and labels consist of letters, digits, `-` and `_` (real lists contain `r3---x` and `_dmarc`). A name that has
+another meaning in a policy zone is refused. An A-label that needs a newer Unicode than the library's is kept unchanged.
 """
 
 from __future__ import annotations
@@ -26,53 +26,53 @@ MAX_LABEL: Final = 63  # octets
 PLAIN_NAME: Final = (
     r"(?=[a-z0-9._-]{{1,253}}+{end})(?:[a-z0-9_-]{{1,63}}+\.){dots}+(?!rpz-)[a-z][a-z0-9_-]{{0,62}}+{end}"
 )
-"""A template of a pattern for names that are canonical, unless they contain `xn--`. `end` is what follows the name,
-`dots` is `*` or `+`. A last label that begins with a letter is never a number, so the name is no IPv4 address."""
+"""A template of a pattern of canonical names; a name that contains `xn--` may match and not be canonical.
+
+`end`: the pattern of what follows the name. `dots`: `*` to allow a single label, `+` to require two. A last label that
+begins with a letter is no number, so the name is no IPv4 address.
+"""
 
 PLAIN: Final = re.compile(PLAIN_NAME.format(end=r"\Z", dots="*"))
-_FOREIGN: Final = re.compile(
-    r"[^A-Za-z0-9._*\x80-\U0010ffff-]"
-)  # ASCII that is in no name; `*` has a reason of its own
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._*\x80-\U0010ffff-]")  # in ASCII; `*` is refused as a wildcard later
 _LABELS: Final = re.compile(r"[a-z0-9._-]*")
 _A_LABEL: Final = re.compile(
     r"(?<![^.\u3002\uff0e\uff61])xn--([a-z0-9-]{1,59})(?![^.\u3002\uff0e\uff61:])", re.I | re.A
 )
-_STAND_IN: Final = "xn!!"  # the library accepts it as an ordinary label, and no name contains it
+_PLACEHOLDER: Final = "xn!!"  # the library accepts it as the beginning of an ordinary label, and no name contains it
 
 
 def name(value: str) -> str:
-    """The canonical form of a host's or a domain's name.
+    """The canonical form of the name of a host or a domain, of at most MAX_NAME octets.
 
-    Refused: empty, character (of ASCII, in no name), not-a-name (UTS 46 or a number where the last label is), address,
-    and what `checked` refuses.
+    Refused: empty, name-too-long, character (an ASCII character that occurs in no name), not-a-name (it fails UTS 46,
+    or its last label is a number and it is no address), address, and the reasons of `listable_host`.
     """
     return value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_name(value)
 
 
 def parsed_name(value: str) -> str:
-    """What `name` answers where it can't see at once that the value is canonical."""
+    """`name` for a value that PLAIN does not match: slower, with the library's parser."""
     if not value:
         raise Refused("empty")
-    if len(value) > MAX_NAME + 1:  # of Unicode, too: its normalisation takes 1 µs a character
+    if len(value) > MAX_NAME + 1:  # characters of Unicode, too: their normalisation takes 1 µs each
         raise Refused("name-too-long")
     if value.startswith("["):
         raise Refused("address")
-    if _FOREIGN.search(value):
+    if _NOT_IN_NAMES.search(value):
         raise Refused("character")
     host = _host(value) or _newer_host(value)
     if not host:
         raise Refused("not-a-name")
     if is_address(host):
         raise Refused("address")
-    return checked(host)
+    return listable_host(host)
 
 
-def checked(host: str) -> str:
-    """A host that came out of a URL parser and is no address, without its trailing dot, if it is a name that can be
-    listed.
+def listable_host(host: str) -> str:
+    """A host from a URL parser, which is no address, without its trailing dot.
 
-    Refused: empty (the root, too), empty-label, label-too-long, name-too-long, wildcard (a label `*`), rpz-label (a
-    last label that a policy zone takes for a trigger: `rpz-ip` and its like), character (none of a name).
+    Refused: empty (or the root), empty-label, label-too-long, name-too-long, wildcard (a label `*`), rpz-label (a last
+    label that a policy zone reads as a trigger, such as `rpz-ip`), character (one that occurs in no name).
     """
     host = host.removesuffix(".")
     if not host:
@@ -95,42 +95,48 @@ def checked(host: str) -> str:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host that came out of a URL parser is an address: in brackets, or its last label is a number."""
+    """Whether a host from a URL parser is an address: it is in brackets, or its last label is a number."""
     return host.startswith("[") or host.rpartition(".")[2].isdigit()
 
 
 def is_public_suffix(name: str) -> bool:
-    """Whether names right below a canonical one have different owners: by the Public Suffix List, or a single label."""
+    """Whether a canonical name is on the Public Suffix List, so that the names directly below it have different owners.
+    A single label always is a public suffix."""
     return bool(_public_suffixes().publicsuffix(name) == name)
 
 
 # -- A-labels of a newer Unicode ---------------------------------------------------------------------------------------
 
 
-def disguised(host: str) -> str:
-    """A host, perhaps with a port, to be parsed by the library: the `xn--` of each A-label that is newer than its table
-    is replaced by _STAND_IN, so that it keeps the label. "" where there is none."""
-    if _STAND_IN in host.lower():
+def hide_newer_labels(host: str) -> str:
+    """Replace the `xn--` of each A-label that is newer than the library's table, so that the library keeps the label.
+
+    `host` may have a port, and is not parsed yet. Returns "" if it has no such label.
+    """
+    if _PLACEHOLDER in host.lower():
         return ""
-    found = _A_LABEL.sub(lambda label: (_STAND_IN if _is_newer(label[1].lower()) else label[0][:4]) + label[1], host)
-    return found if _STAND_IN in found else ""
+    hidden = _A_LABEL.sub(
+        lambda label: (_PLACEHOLDER if _is_newer(label[1].lower()) else label[0][:4]) + label[1], host
+    )
+    return hidden if _PLACEHOLDER in hidden else ""
 
 
-def revealed(host: str, disguised: str) -> str:
-    """A disguised host after it was parsed, with the A-labels as they were."""
-    as_many = host.count(_STAND_IN) == disguised.count(_STAND_IN)  # others may have been percent-encoded
-    return host.replace(_STAND_IN, "xn--") if as_many else host
+def restore_newer_labels(parsed: str, hidden: str) -> str:
+    """Undo `hide_newer_labels` in a parsed host. `hidden` is the host before it was parsed."""
+    # percent-encoding in the original may have made placeholders that are none of ours
+    is_ours = parsed.count(_PLACEHOLDER) == hidden.count(_PLACEHOLDER)
+    return parsed.replace(_PLACEHOLDER, "xn--") if is_ours else parsed
 
 
 def _newer_host(value: str) -> str | None:
-    hidden = disguised(value)
+    hidden = hide_newer_labels(value)
     host = _host(hidden) if hidden else None
-    return revealed(host, hidden) if host else None
+    return restore_newer_labels(host, hidden) if host else None
 
 
 def _is_newer(encoded: str) -> bool:
-    """Whether an A-label (its Punycode, without `xn--`) has characters that the library does not know, and is valid
-    with a known letter in the place of each."""
+    """Whether an A-label (its Punycode, without `xn--`) contains characters that the library does not know, and would
+    be valid with a known letter in place of each."""
     try:
         text = encoded.encode("ascii").decode("punycode")
         if text.encode("punycode").decode("ascii") != encoded:
@@ -148,6 +154,7 @@ def _is_unassigned(character: str) -> bool:
 
 
 def _host(value: str) -> str | None:
+    """The host as the library parses it; None if it is invalid."""
     try:
         return can_ada.parse(f"http://{value}/").hostname
     except (ValueError, TypeError):  # TypeError: a surrogate
@@ -156,7 +163,7 @@ def _host(value: str) -> str | None:
 
 @cache
 def _public_suffixes() -> PublicSuffixList:
-    # Loaded on first use: the list takes 30 ms to read, and only composing asks it.
+    # Loaded on first use: reading the list takes 30 ms, and only composing needs it.
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList(accept_unknown=True)

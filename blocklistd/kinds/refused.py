@@ -1,12 +1,13 @@
-"""Why a text is no value of its kind."""
+"""The error of a text that is no value of its kind."""
 
 from __future__ import annotations
 
 
 class Refused(ValueError):
-    """`code` is a short static reason (`wildcard`, `label-too-long`, …); it never holds a part of the text.
+    """A text is no value of its kind. `code` is a short static reason (`wildcard`, `label-too-long`, …), never a part
+    of the text.
 
-    Raised outside of `except` blocks, so that no chained exception carries the text either.
+    Raise it outside of `except` blocks: a chained exception could contain the text.
     """
 
     def __init__(self, code: str) -> None:

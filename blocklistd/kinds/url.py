@@ -1,4 +1,4 @@
-"""URLs: parsed by the WHATWG URL standard, then normalised further where two texts always mean the same resource."""
+"""URLs: parsed by the WHATWG URL standard, then normalised where two spellings always mean the same resource."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from typing import Final
 
 import can_ada
 
-from blocklistd.kinds.name import MAX_NAME, PLAIN_NAME, checked, disguised, is_address, revealed
+from blocklistd.kinds.name import (
+    MAX_NAME,
+    PLAIN_NAME,
+    hide_newer_labels,
+    is_address,
+    listable_host,
+    restore_newer_labels,
+)
 from blocklistd.kinds.refused import Refused
 from blocklistd.limits import MAX_URL, MAX_URL_INPUT
 from blocklistd.model import FRAGMENT
 
-# What is canonical as it stands and needs no parser, which halves the cost: no A-label, port, `%` or dot-segment.
+# URLs that are already canonical: without A-label, port, `%` and dot segment. Not parsing them halves the cost.
 _HOST: Final = "https?://" + PLAIN_NAME.format(end="/", dots="+")
 _SEGMENT: Final = r"(?!\.\.?(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,;=:@-]*+"
 _QUERY: Final = r"(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?-]*+)?"
 PLAIN: Final = re.compile(rf"{_HOST}{_SEGMENT}(?:/{_SEGMENT})*+{_QUERY}")
-# the same at three quarters of the cost for who has seen that there is no `/.`, and so no dot-segment
-PLAIN_UNDOTTED: Final = re.compile(rf"{_HOST}[A-Za-z0-9._~!$&'()*+,;=:@/-]*+{_QUERY}")
+# 25 % faster than PLAIN; precondition: the URL contains no `/.`, hence no dot segment
+PLAIN_WITHOUT_DOT_SEGMENTS: Final = re.compile(rf"{_HOST}[A-Za-z0-9._~!$&'()*+,;=:@/-]*+{_QUERY}")
 
 _PARTS: Final = re.compile(r"(https?://)(?:[^/@]*@)?(\[[^/]*\]|[^/:]*)(:[0-9]+)?(/[^#]*)(?:#(.*))?")
-_AUTHORITY: Final = re.compile(r"([^:/?#\\]*:[/\\]*(?:[^/?#\\]*@)?)([^/?#\\]*)")  # of a text that was not parsed yet
-_BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"  # these have no width
-_AROUND: Final = _BLANKS + "".join(map(chr, range(0x20)))  # which the standard drops, too
-_NOT_ONE: Final = re.compile(rf"[\0-\x1f\x7f-\x9f]|[{_BLANKS}](?:#|[\"'<(\[{{]*https?:[/\\])", re.I)
-"""Shows that a text is not one URL: a control character, or a blank before a note or another URL."""
+_AUTHORITY: Final = re.compile(r"([^:/?#\\]*:[/\\]*(?:[^/?#\\]*@)?)([^/?#\\]*)")  # of a text that is not parsed yet
+_BLANKS: Final = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u2060\ufeff"  # three of zero width
+_AROUND_URLS: Final = _BLANKS + "".join(map(chr, range(0x20)))  # the standard drops C0 controls, too
+_NOT_ONE_URL: Final = re.compile(rf"[\0-\x1f\x7f-\x9f]|[{_BLANKS}](?:#|[\"'<(\[{{]*https?:[/\\])", re.I)
+"""Matches a control character, or a blank before a comment or another URL."""
 _ADDRESS: Final = re.compile(r"https?://(?:\[|[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+[:/])")
 
 _TRIPLET: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -34,7 +41,8 @@ _STRAY: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def _normal_triplets(decoded: str) -> dict[str, str]:
-    """Each percent-encoded octet, however it is spelt, to its normal form, which for those in `decoded` is itself."""
+    """Maps each spelling of a percent-encoded octet to its normal form: the character itself for those in `decoded`,
+    else the triplet in upper case."""
     spelt = ((f"%{high}{low}", int(high + low, 16)) for high in string.hexdigits for low in string.hexdigits)
     return {triplet: chr(octet) if chr(octet) in decoded else triplet.upper() for triplet, octet in spelt}
 
@@ -47,10 +55,12 @@ _NORMAL_BESIDE_STRAY: Final = _normal_triplets("".join(set(_UNRESERVED) - set(st
 def url(value: str) -> str:
     """The canonical form of an http or https URL: no user info, no fragment, no default port, normal percent-encoding.
 
-    The host is an address, or a name of two labels or more in the form of `name.checked`. Blanks around the URL are
-    dropped. Refused: not-a-url, scheme, character (more than one URL, or a control character: the standard would drop a
-    tab or a newline), one-label, url-too-long, fragment (nothing else follows the host, so it may stand for the path),
-    and what `checked` refuses.
+    The host is an address, or a name of two labels or more in the form of `name.listable_host`. Blanks around the URL
+    are dropped.
+
+    Refused: not-a-url, scheme (neither http nor https), character (more than one URL, or a control character: the
+    standard would drop a tab or a newline), one-label, url-too-long (more than MAX_URL characters), fragment (only a
+    fragment follows the host, so it may be the path), and the reasons of `listable_host`.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:
@@ -59,27 +69,30 @@ def url(value: str) -> str:
 
 
 def parsed_url(value: str) -> str:
-    """`url` for a value that is not obviously canonical. Lengths are checked before work that grows with them."""
-    value = value.strip(_AROUND)
+    """`url` for a value that PLAIN does not match; without the last check of the length.
+
+    Each length is checked before the work that grows with it.
+    """
+    value = value.strip(_AROUND_URLS)
     if len(value) > MAX_URL_INPUT:
         raise Refused("url-too-long")
     may_be_two = " " in value and ("#" in value or ":/" in value[8:] or ":\\" in value[8:])
-    if (may_be_two or not value.isprintable()) and _NOT_ONE.search(value):
+    if (may_be_two or not value.isprintable()) and _NOT_ONE_URL.search(value):
         raise Refused("character")
     if len(value) > MAX_NAME and _host_length(value) > MAX_NAME + 1:
         raise Refused("name-too-long")
-    href = _href(value) or _href_disguised(value)
+    href = _href(value) or _href_with_newer_labels(value)
     if href is None:
         raise Refused("not-a-url")
     if len(href) > MAX_URL_INPUT:
         raise Refused("url-too-long")
-    # As the parser wrote it: user info, where there is any, ends in the only `@` before the path.
+    # In the parser's output user info ends in the only `@` before the path.
     parts = _PARTS.fullmatch(href)
     if parts is None:
         raise Refused("scheme")
     scheme, host, port, rest, fragment = parts.groups(default="")
     if not is_address(host):
-        host = checked(host)
+        host = listable_host(host)
         if "." not in host:
             raise Refused("one-label")
     if fragment and rest in ("/", "/?"):
@@ -93,26 +106,27 @@ def is_address_url(value: str) -> bool:
 
 
 def _host_length(value: str) -> int:
-    """The length of the host before the URL is parsed; a percent-encoded octet counts as one character."""
+    """The length of the host, in characters, before the URL is parsed; a percent-encoded octet counts as one."""
     authority = _AUTHORITY.match(value)
     host = authority[2].partition(":")[0] if authority is not None else ""
     return len(_TRIPLET.sub("x", host))
 
 
-def _href_disguised(value: str) -> str | None:
-    """The parsed URL where its host has A-labels that are newer than the parser's table; else None."""
+def _href_with_newer_labels(value: str) -> str | None:
+    """The parsed URL if its host has A-labels that are newer than the parser's table; else None."""
     authority = _AUTHORITY.match(value)
-    hidden = disguised(authority[2]) if authority is not None else ""
+    hidden = hide_newer_labels(authority[2]) if authority is not None else ""
     if authority is None or not hidden:
         return None
     href = _href(f"{authority[1]}{hidden}{value[authority.end() :]}")
     parts = _PARTS.fullmatch(href) if href is not None else None
     if href is None or parts is None:
         return None
-    return f"{href[: parts.start(2)]}{revealed(parts[2], hidden)}{href[parts.end(2) :]}"
+    return f"{href[: parts.start(2)]}{restore_newer_labels(parts[2], hidden)}{href[parts.end(2) :]}"
 
 
 def _href(value: str) -> str | None:
+    """The URL as the parser serialises it; None if it is invalid."""
     try:
         return can_ada.parse(value).href
     except (ValueError, TypeError):  # TypeError: a surrogate
@@ -120,10 +134,10 @@ def _href(value: str) -> str | None:
 
 
 def _normal_percents(text: str) -> str:
-    """Path and query with upper-case triplets and unreserved characters decoded (RFC 3986 section 6.2.2).
+    """Path and query with triplets in upper case and unreserved characters decoded (RFC 3986 section 6.2.2).
 
-    The result parses to itself: the parser has already taken `%2e` for a dot in dot-segments. And it is normal: beside
-    a stray `%` an encoded hex digit stays as it is, since decoding it could make a new triplet (`%%32e`).
+    The result parses to itself, since the parser has already resolved `%2e` in dot segments. If the text has a `%`
+    without two hex digits, encoded hex digits stay encoded: decoding them could make a new triplet (`%%32e`).
     """
     if "%" not in text:
         return text

@@ -1,1 +1,1 @@
-"""The algebra of sorted lines: keys, snapshots, deltas. Pure: buffers in, buffers out."""
+"""Operations on sorted lines: keys, snapshots, deltas, patches. Pure: buffers in, buffers out."""

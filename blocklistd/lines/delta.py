@@ -1,14 +1,14 @@
 """Deltas: the difference of two sorted files, itself a sorted file. Pure functions on buffers.
 
-A delta has a line for each item (an entry of a list, a rule of a zone) that is removed or added, ordered by key, the
-removal before the addition of the same key. `Form` says how a line is written. Entries use the feed's diff format
-(docs/feed.md), so the delta of a version is, byte for byte, the diff from the version before:
+A delta has one line for each removed or added item (an entry of a list, or a rule of a zone), ordered by the key of the
+item, a removal before the addition of the same key. `Form` defines how a line is written. Entries use the feed's diff
+format (docs/feed.md), so the delta of a version is, byte for byte, the diff from the version before:
 
     {"remove":ENTRY}
     {"add":ENTRY}
 
-Large files are worked on in parts of some PART bytes, split at the same key in each file, so that no function holds
-more than a few parts in memory, and several processes can share the work.
+Large files are processed in parts of about PART bytes, split at the same key in each file. No function holds more than
+a few parts in memory, and several processes can share the work.
 """
 
 from __future__ import annotations
@@ -20,36 +20,34 @@ from itertools import pairwise
 from typing import Final
 
 from blocklistd.lines.keys import Buffer, type_and_value
-from blocklistd.lines.snapshot import blocks, edited, edits, position
+from blocklistd.lines.snapshot import apply_edits, blocks, edits, position
 
 PART: Final = 1 << 20  # bytes of the largest file in one part
-NET_PART: Final = 12 << 20  # bytes of all deltas in one part, where they are more than two
-_LEAST: Final = 1 << 12  # bytes of the largest of many deltas in one part
+NET_PART: Final = 12 << 20  # bytes of all deltas in one part, if there are more than two deltas
+_LEAST: Final = 1 << 12  # bytes of the largest delta in one part, at least
 SMALL: Final = 1 << 16  # bytes of a delta that is always applied line by line
-STREAM_SHARE: Final = 16  # a delta of more than one in so many of a file's bytes is applied part by part
+STREAM_SHARE: Final = 16  # a delta larger than this fraction (1/16) of its file is applied part by part
 
 Spread = Callable[[Callable[[int], "Part"], int], Iterable["Part"]]
-"""Computes so many parts, perhaps in several processes, and yields them in order."""
+"""A function of (work, count): yields `work(0)` to `work(count - 1)` in order, perhaps made in several processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a delta is written. A line is `remove` or `add`, the item, `end`, newline.
-
-    `keys` answers the keys of items, by which a delta is ordered. `cut` shortens an item to a boundary at which a file
-    of items and a delta are split alike, although they may be ordered differently around single keys. `is_plain` says
-    of so many items in one text that their order as bytes is that of their keys, and that a key determines its item.
-    """
+    """The line format of a delta: `remove` or `add`, the item, `end`, newline."""
 
     remove: bytes
     add: bytes
     end: bytes
     keys: Callable[[Sequence[bytes]], list[bytes]]
-    cut: Callable[[bytes], bytes]
+    """Returns the keys of items; a delta is ordered by them."""
+    boundary: Callable[[bytes], bytes]
+    """Shortens an item so that files of items and deltas, which may order single items differently, split at it."""
     is_plain: Callable[[bytes, int], bool]
+    """Whether so many items, in one text, are ordered bytewise as their keys are, and have one item per key."""
 
     def item(self, line: bytes) -> bytes:
-        """The item of a line of a delta, which comes without its newline. Raises ValueError for any other line."""
+        """The item in a line of a delta; the line has no newline. Raises ValueError for any other line."""
         for head in (self.remove, self.add):
             if line.startswith(head) and line.endswith(self.end):
                 return line[len(head) : len(line) - len(self.end)]
@@ -58,8 +56,11 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Whole lines of a delta or of a file of items. `removed` and `added` count keys that only one side has, `changed`
-    keys whose item is another."""
+    """A part of a delta, or of a file of items: complete lines.
+
+    `removed` and `added` count the keys that only the old or only the new side has, `changed` the keys that both have
+    with different items.
+    """
 
     data: bytes
     removed: int = 0
@@ -68,26 +69,26 @@ class Part:
 
 
 def _entry_key(line: bytes) -> bytes:
-    """Type and value, so that keys sort as (type, value) does: the value as it was before it was escaped for JSON."""
+    """Type and value, with the JSON escapes of the value resolved, so that keys sort as (type, value) does."""
     kind, value = type_and_value(line)
     return b'{"type":"%b","value":"%b' % (kind, value)
 
 
 def _entry_keys(entries: Sequence[bytes]) -> list[bytes]:
-    """`_entry_key` of each, at a tenth of the cost where an entry has no escapes."""
+    """`_entry_key` of each entry; ten times as fast for an entry without escapes."""
     return [
         _entry_key(line) if b"\\" in line else line[: line.index(b'"', line.index(b'"', 9) + 11)] for line in entries
     ]
 
 
-def _entry_cut(line: bytes) -> bytes:
-    """A boundary for lines and for keys: lines end their value with a quote, which sorts after `!` alone."""
+def _entry_boundary(line: bytes) -> bytes:
+    """The key up to the first `!` or escape. Only a line has a quote after its value; only `!` sorts before a quote."""
     key = _entry_key(line)
     return min(key.partition(b"!")[0], key.partition(b"\\")[0], key=len)
 
 
 def _entries_are_plain(entries: bytes, count: int) -> bool:
-    """Whether each has a type, a value and an id alone, no escapes, and no character that sorts before a quote."""
+    """Whether each entry has only a type, a value and an id, no escapes, and no character that sorts before a quote."""
     every_one_has_an_id = entries.count(b'"id":"e-') == count
     return every_one_has_an_id and entries.count(b'"') == 12 * count and b"!" not in entries and b"\\" not in entries
 
@@ -96,39 +97,41 @@ def _same(rule: bytes) -> bytes:
     return rule
 
 
-ENTRIES: Final = Form(b'{"remove":', b'{"add":', b"}", _entry_keys, _entry_cut, _entries_are_plain)
+ENTRIES: Final = Form(b'{"remove":', b'{"add":', b"}", _entry_keys, _entry_boundary, _entries_are_plain)
+"""Deltas of lists: items are canonical lines without their newline."""
 RULES: Final = Form(b"-", b"+", b"", list, _same, lambda rules, count: True)
+"""Deltas of zones: items are rules (rpz.rules), and each is its own key."""
 
 
 def render(form: Form, removes: Sequence[bytes], adds: Sequence[bytes]) -> Part:
-    """The delta of these items, in any order; no item may be in both, no key twice in one.
+    """The delta that removes and adds these items, in any order; no item is in both arguments, no key twice in one.
 
-    Raises ValueError for an item that is not one of the form's.
+    Raises ValueError for an item that is not of this form.
     """
-    gone, come = (dict(zip(form.keys(items), items, strict=True)) for items in (removes, adds))
-    names = sorted([*gone, *(name for name in come if name not in gone)])  # mostly two sorted runs: linear
+    removed, added = (dict(zip(form.keys(items), items, strict=True)) for items in (removes, adds))
+    keys = sorted([*removed, *(key for key in added if key not in removed)])  # mostly two sorted runs: linear
     remove, add, end = form.remove, form.add, form.end + b"\n"
-    if not gone or not come:
-        head, only = (add, come) if come else (remove, gone)
-        data = head + (end + head).join([only[name] for name in names]) + end if names else b""
-        return Part(data, removed=len(gone), added=len(come))
-    changed = len(gone) + len(come) - len(names)
+    if not removed or not added:
+        head, only = (add, added) if added else (remove, removed)
+        data = head + (end + head).join([only[key] for key in keys]) + end if keys else b""
+        return Part(data, removed=len(removed), added=len(added))
+    changed = len(removed) + len(added) - len(keys)
     if changed:
         lines = []
-        for name in names:
-            if name in gone:
-                lines.append(remove + gone[name])
-            if name in come:
-                lines.append(add + come[name])
+        for key in keys:
+            if key in removed:
+                lines.append(remove + removed[key])
+            if key in added:
+                lines.append(add + added[key])
     else:
-        lines = [remove + gone[name] if name in gone else add + come[name] for name in names]
+        lines = [remove + removed[key] if key in removed else add + added[key] for key in keys]
     lines.append(b"")
-    return Part(end.join(lines), len(gone) - changed, len(come) - changed, changed)
+    return Part(end.join(lines), len(removed) - changed, len(added) - changed, changed)
 
 
 def _render_plain(form: Form, removes: list[bytes], adds: list[bytes], old: set[bytes]) -> Part:
-    """What `render` answers for plain items without their keys; `old` holds the items of `removes` and none of
-    `adds`."""
+    """`render` for plain items (`Form.is_plain`), without computing keys. `old` contains all items of `removes` and
+    none of `adds`."""
     remove, add, end = form.remove, form.add, form.end + b"\n"
     if removes and adds:
         lines = [remove + item if item in old else add + item for item in sorted(removes + adds)]
@@ -139,17 +142,19 @@ def _render_plain(form: Form, removes: list[bytes], adds: list[bytes], old: set[
 
 
 def _split(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
-    """What `parse` answers, of a delta that was verified."""
+    """`parse` for a delta that was verified: faster, without checks."""
     remove, add = len(form.remove), len(form.add)
     lines = delta.split(form.end + b"\n")
     lines.pop()
+    # the first octet in which `remove` and `add` differ is enough to tell them apart
     at = next(at for at, octets in enumerate(zip(form.remove, form.add, strict=False)) if octets[0] != octets[1])
-    mark = form.remove[at]
-    return [line[remove:] for line in lines if line[at] == mark], [line[add:] for line in lines if line[at] != mark]
+    removal = form.remove[at]
+    removes = [line[remove:] for line in lines if line[at] == removal]
+    return removes, [line[add:] for line in lines if line[at] != removal]
 
 
 def parse(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The removed and the added items, in the delta's order. Raises ValueError for anything else than a delta."""
+    """The removed and the added items, each in the order of the delta. Raises ValueError if `delta` is none."""
     if not delta:
         return [], []
     if not delta.endswith(b"\n"):
@@ -166,79 +171,83 @@ def parse(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def in_turn(work: Callable[[int], Part], parts: int) -> Iterable[Part]:
-    """The parts one after another, in this process."""
+    """A Spread that computes the parts one after another, in this process."""
     return map(work, range(parts))
 
 
 def between(form: Form, old: Buffer, new: Buffer, spread: Spread = in_turn) -> Iterator[Part]:
-    """The delta from one sorted file of items to another, part by part."""
-    cuts = _cuts(form, (old, new), (_place_of_item, _place_of_item))
+    """Yield the delta from one sorted file of items to another, part by part.
+
+    Raises ValueError if a file is cut short or contains an entry that is not canonical.
+    """
+    splits = _split_offsets(form, (old, new), (_offset_of_item, _offset_of_item))
 
     def work(number: int) -> Part:
-        a, b = (file[at[number] : at[number + 1]] for file, at in zip((old, new), cuts, strict=True))
-        if a == b:
+        old_part, new_part = _parts((old, new), splits, number)
+        if old_part == new_part:
             return Part(b"")
-        if len(cuts[0]) > 2:
-            _check_escapes(form, a, b)
-        before, after = _lines(a), _lines(b)
-        left = set(before)  # the lists keep their order, and with it all sorting below is linear
+        if len(splits[0]) > 2:
+            _check_escapes(form, old_part, new_part)
+        before, after = _lines(old_part), _lines(new_part)
+        before_set = set(before)  # the lists keep their order, so that all sorting below is linear
         removes, adds = before, after
-        if not left.isdisjoint(after):
-            right = set(after)
-            removes = [item for item in before if item not in right]
-            adds = [item for item in after if item not in left]
-        if form.is_plain(a, len(before)) and form.is_plain(b, len(after)):
-            return _render_plain(form, removes, adds, left)
+        if not before_set.isdisjoint(after):
+            after_set = set(after)
+            removes = [item for item in before if item not in after_set]
+            adds = [item for item in after if item not in before_set]
+        if form.is_plain(old_part, len(before)) and form.is_plain(new_part, len(after)):
+            return _render_plain(form, removes, adds, before_set)
         return render(form, removes, adds)
 
-    return iter(spread(work, len(cuts[0]) - 1))
+    return iter(spread(work, len(splits[0]) - 1))
 
 
 def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> Iterator[bytes | memoryview]:
-    """The file of items that the delta leads to from `old`, in pieces.
+    """Yield the file of items that results from applying the delta to `old`, in chunks.
 
-    Raises ValueError where the delta does not fit: it removes an item that is not there, or adds one that is.
+    Raises ValueError if the delta does not fit: it removes an item that is missing, or adds one that is present.
     """
     if len(delta) <= SMALL or len(delta) < len(old) // STREAM_SHARE:
         removes, adds = parse(form, delta[:])
-        yield from edited(old, edits(old, sorted(removes), sorted(adds)))
+        yield from apply_edits(old, edits(old, sorted(removes), sorted(adds)))
         return
-    cuts = _cuts(form, (old, delta), (_place_of_item, place_of_change))
+    splits = _split_offsets(form, (old, delta), (_offset_of_item, place_of_change))
 
     def work(number: int) -> Part:
-        a, b = (file[at[number] : at[number + 1]] for file, at in zip((old, delta), cuts, strict=True))
-        if not b:
-            return Part(a)
-        if len(cuts[0]) > 2:
-            _check_escapes(form, a, b)
-        lines = _lines(a)
-        removes, adds = _split(form, b)
-        gone = set(removes)
-        kept = [line for line in lines if line not in gone]
+        old_part, delta_part = _parts((old, delta), splits, number)
+        if not delta_part:
+            return Part(old_part)
+        if len(splits[0]) > 2:
+            _check_escapes(form, old_part, delta_part)
+        lines = _lines(old_part)
+        removes, adds = _split(form, delta_part)
+        removed = set(removes)
+        kept = [line for line in lines if line not in removed]
         if len(lines) - len(kept) != len(removes):
-            raise ValueError("a line to remove is not there")
+            raise ValueError("a line to remove is missing")
         if not set(kept).isdisjoint(adds):
-            raise ValueError("a line to add is there already")
+            raise ValueError("a line to add is already present")
         made = sorted(kept + adds)
         return Part(b"\n".join(made) + b"\n" if made else b"")
 
-    for part in spread(work, len(cuts[0]) - 1):
+    for part in spread(work, len(splits[0]) - 1):
         yield part.data
 
 
 def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: Spread = in_turn) -> Iterator[Part]:
-    """One delta that does what several in a row do, part by part; `reverse`: what undoes them.
+    """Yield one delta with the same effect as several consecutive ones, part by part. With `reverse`: the delta that
+    undoes them.
 
-    An item that is removed and comes back is in neither. Raises ValueError where the deltas do not follow each other.
+    An item that is removed and added again is not in it. Raises ValueError if the deltas do not follow each other.
+    The parts of a single delta have no counts.
     """
     if len(deltas) == 1 and not reverse:
         (only,) = deltas
-        at = blocks(only, PART)
-        return (Part(only[begin:end]) for begin, end in pairwise(at))
-    cuts = cuts_of_deltas(form, deltas, NET_PART if len(deltas) > 2 else PART * len(deltas))
+        return (Part(only[begin:end]) for begin, end in pairwise(blocks(only, PART)))
+    splits = cuts_of_deltas(form, deltas, NET_PART if len(deltas) > 2 else PART * len(deltas))
 
     def work(number: int) -> Part:
-        lines = b"".join(delta[at[number] : at[number + 1]] for delta, at in zip(deltas, cuts, strict=True))
+        lines = b"".join(_parts(deltas, splits, number))
         removes, adds = net_items(form, lines)
         if reverse:
             removes, adds = adds, removes
@@ -247,14 +256,13 @@ def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: 
             return _render_plain(form, removes, adds, set(removes))
         return render(form, removes, adds)
 
-    return iter(spread(work, len(cuts[0]) - 1)) if deltas else iter(())
+    return iter(spread(work, len(splits[0]) - 1)) if deltas else iter(())
 
 
 def net_items(form: Form, lines: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The items that the lines of several verified deltas in a row remove and add, in any order. Removals and additions
-    of an item alternate, so that they cancel out to one or none. Raises ValueError where they do not.
+    """The items that several consecutive deltas remove and add in effect, from all their verified lines in any order.
 
-    What comes in sorted runs stays so, and is sorted faster.
+    Removals and additions of an item alternate; ValueError is raised if not. Sorted runs stay sorted: they sort faster.
     """
     removes, adds = _split(form, lines)
     removed, added = set(removes), set(adds)
@@ -263,10 +271,14 @@ def net_items(form: Form, lines: bytes) -> tuple[list[bytes], list[bytes]]:
         counts.subtract(removes)
         if any(abs(count) > 1 for count in counts.values()):
             raise ValueError("the deltas do not follow each other")
-        return [item for item, count in counts.items() if count < 0], [
-            item for item, count in counts.items() if count > 0
-        ]
+        removed_items = [item for item, count in counts.items() if count < 0]
+        return removed_items, [item for item, count in counts.items() if count > 0]
     return [item for item in removes if item not in added], [item for item in adds if item not in removed]
+
+
+def _parts(files: Sequence[Buffer], splits: Splits, number: int) -> list[bytes]:
+    """Part `number` of each file."""
+    return [file[offsets[number] : offsets[number + 1]] for file, offsets in zip(files, splits, strict=True)]
 
 
 def _lines(block: bytes) -> list[bytes]:
@@ -277,42 +289,44 @@ def _lines(block: bytes) -> list[bytes]:
 
 
 def _check_escapes(form: Form, *blocks: bytes) -> None:
-    """Canonical values hold no quote and no control character: their escapes would be ordered differently in a file
-    and in a delta, and `cut` does not expect that."""
+    """Raises ValueError for an escaped quote or control character, which files and deltas order differently in a way
+    that `Form.boundary` does not expect. Canonical values contain none."""
     if form is ENTRIES and any(b"\\" in block and (b'\\"' in block or b"\\u" in block) for block in blocks):
         raise ValueError("an entry is not canonical: it has an escaped quote or control character")
 
 
 # -- the same boundaries in several files ------------------------------------------------------------------------------
 
-Place = Callable[[Form, Buffer, bytes, int], int]
+Splits = list[list[int]]
+OffsetOf = Callable[[Form, Buffer, bytes, int], int]
+"""A function of (form, file, boundary, low): the offset of the first line, from `low` on, not below the boundary."""
 
 
-def _place_of_item(form: Form, file: Buffer, boundary: bytes, low: int) -> int:
+def _offset_of_item(form: Form, file: Buffer, boundary: bytes, low: int) -> int:
     return position(file, boundary, low)
 
 
 def place_of_change(form: Form, delta: Buffer, boundary: bytes, low: int = 0) -> int:
-    """Where the first line of a delta begins whose key is not below the boundary."""
+    """The offset of the first line of a delta, from offset `low` on, whose key is not below the boundary."""
     return position(delta, boundary, low, key=lambda line: form.keys([form.item(line)])[0])
 
 
-def cuts_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> list[list[int]]:
-    """For each delta the offsets at which its parts begin, and its length: part N of all deltas has the same keys, and
-    some `size` bytes in sum."""
+def cuts_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> Splits:
+    """For each delta the offsets of its parts, and its length. Part N of all deltas covers the same range of keys; the
+    parts N together have about `size` bytes."""
     largest = max(map(len, deltas), default=0)
     share = max(_LEAST, size * largest // max(1, sum(map(len, deltas))))
-    return _cuts(form, deltas, [place_of_change] * len(deltas), share)
+    return _split_offsets(form, deltas, [place_of_change] * len(deltas), share)
 
 
-def _cuts(form: Form, files: Sequence[Buffer], places: Sequence[Place], size: int = PART) -> list[list[int]]:
-    """For each file the offsets at which its parts begin, and its length: part N of all files has the same keys, and
-    some `size` bytes of the largest file."""
-    cuts = [[0] for _ in files]
+def _split_offsets(form: Form, files: Sequence[Buffer], offset_of: Sequence[OffsetOf], size: int = PART) -> Splits:
+    """For each file the offsets of its parts, and its length. Part N of all files covers the same range of keys, and
+    has about `size` bytes in the largest file."""
+    splits = [[0] for _ in files]
     if not files:
-        return cuts
+        return splits
     largest = max(range(len(files)), key=lambda number: len(files[number]))
-    sampled, place = files[largest], places[largest]
+    sampled = files[largest]
     at = 0
     boundary = b""
     while True:
@@ -321,12 +335,12 @@ def _cuts(form: Form, files: Sequence[Buffer], places: Sequence[Place], size: in
             break
         at = begin
         line = sampled[begin : sampled.find(b"\n", begin)]
-        wanted = form.cut(line if place is _place_of_item else form.item(line))
+        wanted = form.boundary(line if offset_of[largest] is _offset_of_item else form.item(line))
         if wanted <= boundary:
             continue
         boundary = wanted
         for number, file in enumerate(files):
-            cuts[number].append(places[number](form, file, boundary, cuts[number][-1]))
+            splits[number].append(offset_of[number](form, file, boundary, splits[number][-1]))
     for number, file in enumerate(files):
-        cuts[number].append(len(file))
-    return cuts
+        splits[number].append(len(file))
+    return splits

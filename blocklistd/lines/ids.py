@@ -1,6 +1,6 @@
-"""Ids of entries: a keyed hash of type, NUL, value. An id names its entry in one list and tells nothing of it. Pure.
+"""Ids of entries: a keyed hash of type, NUL, value. An id identifies an entry in one list and reveals nothing of it.
 
-A list keeps its method for as long as it lives, since subscribers and appeals name entries by id.
+A list never changes its method, since subscribers and appeals refer to entries by id. Pure.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Final
 BLAKE2B: Final = "blake2b"
 HMAC_SHA256: Final = "hmac-sha256"
 METHODS: Final = (BLAKE2B, HMAC_SHA256)
-"""BLAKE2b with a key (RFC 7693) for new lists, HMAC-SHA-256 (RFC 2104) for those that version 0.2.0 made."""
+"""BLAKE2b with a key (RFC 7693) for new lists, HMAC-SHA-256 (RFC 2104) for lists that version 0.2.0 created."""
 _OCTETS: Final = 16
-_BLOCK: Final = 64  # octets of a block of SHA-256, which the secret is never longer than
+_BLOCK: Final = 64  # octets of a block of SHA-256; the secret is never longer
 
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """How a list makes its ids. `secret` (32 octets) is the key: without it nobody can test what is listed."""
+    """Makes the ids of one list. `method`: one of METHODS. `secret`: the key, 32 octets; without it nobody can test
+    whether an entry is listed."""
 
     method: str
     secret: bytes = field(repr=False)
@@ -30,7 +31,7 @@ class Ids:
         return f"e-{self.digits(kind, [value])[0]}"
 
     def digits(self, kind: bytes, values: Iterable[bytes]) -> list[str]:
-        """The 32 hex digits of each value's id; all are of one kind."""
+        """The 32 hex digits of the id of each value, in order; all values are of one kind."""
         prefix = kind + b"\0"
         found = []
         if self.method == BLAKE2B:
@@ -40,7 +41,7 @@ class Ids:
                 digest.update(value)
                 found.append(digest.hexdigest())
             return found
-        # hmac.digest hashes the key each time, which takes twice as long
+        # HMAC by hand (RFC 2104 section 2): hmac.digest hashes the key each time, which takes twice as long
         key = self.secret.ljust(_BLOCK, b"\0")
         begin_inner = hashlib.sha256(bytes(octet ^ 0x36 for octet in key) + prefix).copy
         begin_outer = hashlib.sha256(bytes(octet ^ 0x5C for octet in key)).copy

@@ -1,7 +1,8 @@
-"""A canonical line seen as bytes: its key, and the type and value in it, without parsing the JSON of the rest.
+"""Reads the key, the type and the value of a canonical line, without parsing the rest of its JSON.
 
-Lines are those of `Entry.line()`. Sorted bytewise they are sorted by key: a key ends in the quote that closes the
-value, and no value holds one unescaped, so no key is the beginning of another and all lines of a key are neighbours.
+A canonical line is the result of `Entry.line()`. Its key is the text through the quote that closes the value. A value
+contains no unescaped quote, so no key is a prefix of another key. Hence lines that are sorted bytewise are sorted by
+key, and all lines with the same key are neighbours.
 """
 
 from __future__ import annotations
@@ -15,21 +16,22 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 Buffer: TypeAlias = "bytes | mmap"
-"""A snapshot or a sealed file in memory or mapped: sorted lines, each with its newline."""
+"""A snapshot or a sealed file, in memory or mapped: sorted lines, each with its newline."""
 
 _HEAD: Final = re.compile(rb'\{"type":"([a-z0-9]+)","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
 
 
 def key_of(line: bytes) -> bytes:
-    """The bytes through the quote that closes the value; the same for all lines of a (type, value), for no other.
+    """The key: the bytes through the quote that closes the value. Two lines have the same key exactly if they have the
+    same type and value.
 
-    Raises ValueError for what is no canonical line.
+    Raises ValueError if `line` does not begin as a canonical line.
     """
     return _head(line)[0]
 
 
 def type_and_value(line: bytes) -> tuple[bytes, bytes]:
-    """Type and value in UTF-8, the JSON escapes of the value resolved; raises ValueError as `key_of`."""
+    """The type and the value in UTF-8, with the JSON escapes of the value resolved. Raises ValueError as `key_of`."""
     kind, value = _head(line).groups()
     return kind, orjson.loads(b'"%b"' % value).encode() if b"\\" in value else value
 

@@ -1,6 +1,12 @@
-"""Sorted lines as what is removed from and added to a file of them: a small change of a large file, without the file.
+"""A patch: a small change of a large file of sorted lines, kept apart from that base file.
 
-What is written is a line that names the base, then a diff (outputs.diff): {"base":"SHA-256"}, {"remove":…}, {"add":…}.
+On the disk a patch is a line that names its base, then a diff as in outputs.diff:
+
+    {"base":"SHA-256"}
+    {"remove":ENTRY}
+    {"add":ENTRY}
+
+A patch never has a patch as its base. It is not changed: `revised` makes another one of the same base.
 """
 
 from __future__ import annotations
@@ -17,21 +23,24 @@ from blocklistd.lines.snapshot import edits, find, splice
 
 @dataclass(slots=True)
 class Overlay:
-    """`base` without the lines of `removes`, which it has, and with those of `adds`, which it has not."""
+    """The lines of `base` without `removes`, which `base` contains, and with `adds`, which it does not contain."""
 
     base: Buffer
     removes: set[bytes] = field(default_factory=set)
     adds: dict[bytes, bytes] = field(default_factory=dict)
-    """By key (lines.key_of)."""
+    """The added lines by their key (lines.keys.key_of)."""
 
     @classmethod
     def read(cls, base: Buffer, written: bytes) -> Overlay:
-        """What `write` made; raises ValueError for anything else."""
+        """Read a patch that `write` wrote. Raises ValueError for anything else.
+
+        Whether it fits `base` is not checked here: see `pieces` and `check`.
+        """
         removes, adds = parse(ENTRIES, written[written.index(b"\n") + 1 :])
         return cls(base, set(removes), {key_of(line): line for line in adds})
 
     def write(self, base: str) -> Iterator[bytes]:
-        """The overlay in pieces; `base` is the digest of the file below it."""
+        """Yield the bytes of the patch, line by line. `base`: the SHA-256 of the base file, in hex."""
         yield orjson.dumps({"base": base}) + b"\n"
         for head, lines in ((ENTRIES.remove, self.removes), (ENTRIES.add, self.adds.values())):
             for line in sorted(lines):
@@ -46,27 +55,31 @@ class Overlay:
         return None if line is None or line in self.removes else line
 
     def revised(self, removes: Iterable[bytes], adds: Iterable[bytes]) -> Overlay:
-        """The same base with another change on top: lines that are here go, and lines that are not come."""
-        gone, come = set(self.removes), dict(self.adds)
+        """A patch of the same base that also removes `removes`, which are among its lines, and adds `adds`, which are
+        not."""
+        all_removed, all_added = set(self.removes), dict(self.adds)
         for line in removes:
-            if come.get(key := key_of(line)) == line:
-                del come[key]
+            if all_added.get(key := key_of(line)) == line:
+                del all_added[key]
             else:
-                gone.add(line)
+                all_removed.add(line)
         for line in adds:
-            if line in gone:
-                gone.remove(line)
+            if line in all_removed:
+                all_removed.remove(line)
             else:
-                come[key_of(line)] = line
-        return Overlay(self.base, gone, come)
+                all_added[key_of(line)] = line
+        return Overlay(self.base, all_removed, all_added)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
-        """All the lines; raises ValueError where the change does not fit the base."""
+        """Yield the patched file in chunks. Raises ValueError if the patch does not fit its base."""
         return splice(self.base, sorted(self.removes), sorted(self.adds.values()))
 
     def check(self, other: Overlay) -> None:
-        """Raises ValueError where another overlay of the same base does not fit it, if this one does: it removes what
-        is there, adds lines of keys that are not or no longer there, and has no other way to say the same."""
+        """Check that another patch fits the same base, given that this one does. Raises ValueError if it does not.
+
+        A patch fits if it removes lines of the base, adds no key that is still there, adds canonical lines, and neither
+        removes a line nor adds it again.
+        """
         edits(self.base, sorted(other.removes - self.removes), [])
         added = set(other.adds.values())
         fresh = added - set(self.adds.values())
@@ -74,33 +87,33 @@ class Overlay:
             raise ValueError("not a canonical line")
         back = {key_of(line) for line in self.removes - other.removes}
         if back & other.adds.keys() or added & other.removes:
-            raise ValueError("a line to add is there already")
+            raise ValueError("a line to add is already present")
         for line in fresh:
             there = find(self.base, key_of(line))
             if there is not None and there not in other.removes:
-                raise ValueError("a line to add is there already")
+                raise ValueError("a line to add is already present")
 
     def read_all(self) -> Buffer:
-        """All the lines, in memory unless they are the base's."""
+        """The patched file: the base itself if nothing is changed, else a copy in memory."""
         return b"".join(self.pieces()) if self.removes or self.adds else self.base
 
     def __len__(self) -> int:
-        """How many lines are changed."""
+        """The number of removed and added lines."""
         return len(self.removes) + len(self.adds)
 
     def lines(self) -> Iterator[bytes]:
-        """The lines in which it is not its base."""
+        """Yield the removed lines, then the added lines, each in any order."""
         yield from self.removes
         yield from self.adds.values()
 
     def differing(self, other: Overlay) -> set[bytes]:
-        """The lines that only one of two overlays of the same base has."""
+        """The lines that only one of the two patched files contains; both patches have the same base."""
         return (self.removes ^ other.removes) | (set(self.adds.values()) ^ set(other.adds.values()))
 
 
 def base_of(written: bytes) -> str:
-    """The digest of the base that the first line names; raises ValueError where there is none."""
+    """The SHA-256 of the base, in hex, from the first line of a patch. Raises ValueError if that line names none."""
     header = orjson.loads(written[: written.index(b"\n")])
     if not isinstance(header, dict) or not isinstance(header.get("base"), str):
-        raise ValueError("not an overlay: expected a line that names its base")
+        raise ValueError("not a patch: expected a first line that names its base")
     return str(header["base"])

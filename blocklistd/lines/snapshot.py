@@ -1,6 +1,7 @@
 """A snapshot: sorted lines, each ending in a newline (`LC_ALL=C sort -c` accepts it). Pure functions on buffers.
 
-The cost of a change follows the change: what lies between two changed lines is copied, or compared, as one range.
+The cost of a change grows with the change: the bytes between two changed lines are copied, or compared, as one range.
+Offsets are in bytes from the beginning of the buffer, and always of the beginning of a line, or of the buffer's end.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from typing import Final, NamedTuple
 
 from blocklistd.lines.keys import Buffer
 
-_FIRST: Final = 1 << 8  # bytes compared at once behind a difference, doubled as long as two buffers agree
-_LARGEST: Final = 1 << 20
+_FIRST: Final = 1 << 8  # bytes compared at once after a difference, doubled while the two buffers agree
+_LARGEST: Final = 1 << 20  # bytes compared or copied at once, at most
 _BLOCK: Final = 1 << 16  # bytes split into lines at once
 
 
 def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
-    """Each line from the one at `start` on, without its newline."""
+    """Yield each line from offset `start` on, without its newline."""
     while start < len(buffer):
         end = buffer.find(b"\n", start + _BLOCK) + 1 or len(buffer)
         found = buffer[start:end].split(b"\n")
@@ -28,7 +29,8 @@ def lines(buffer: Buffer, start: int = 0) -> Iterator[bytes]:
 
 
 def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
-    """Offsets of lines some `size` bytes apart, from the one at `start` on, and the buffer's length."""
+    """Offsets that split a buffer into blocks of complete lines, of about `size` bytes: `start`, that of each following
+    block, and the length of the buffer."""
     found = [start]
     while found[-1] < len(buffer):
         end = buffer.find(b"\n", found[-1] + size)
@@ -37,10 +39,11 @@ def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
 
 
 def position(buffer: Buffer, wanted: bytes, low: int = 0, key: Callable[[bytes], bytes] | None = None) -> int:
-    """Where the first line from the one at `low` on begins that is not below `wanted`; the buffer's length, if none is.
-    `key` is what the lines are sorted by, if not as they are.
+    """The offset of the first line, from offset `low` on, that sorts at or after `wanted`; the length of the buffer if
+    there is none. Binary search, like bisect.bisect_left.
 
-    Raises ValueError where the last line is cut short: no file of ours ends so.
+    `key`: the function by which the lines are sorted; None if they are sorted bytewise. Raises ValueError if the last
+    line has no newline.
     """
     high = len(buffer)
     while low < high:
@@ -59,23 +62,25 @@ def position(buffer: Buffer, wanted: bytes, low: int = 0, key: Callable[[bytes],
 
 
 def find(buffer: Buffer, key: bytes) -> bytes | None:
-    """The line with this key (lines.key_of), or None; for the beginning of keys, the first line that begins so."""
+    """The first line that begins with `key`, without its newline; None if there is none. `key` is a key
+    (lines.keys.key_of) or a prefix of keys."""
     start = position(buffer, key)
     return buffer[start : buffer.find(b"\n", start)] if buffer[start : start + len(key)] == key else None
 
 
 class Edit(NamedTuple):
-    """What stands in a buffer from `start` to before `end` is replaced."""
+    """Replaces the bytes of a buffer from offset `start` to before offset `end` by `replacement`."""
 
     start: int
     end: int
-    by: bytes
+    replacement: bytes
 
 
 def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[Edit]:
-    """What makes of `old` the snapshot without the lines of `removes` and with those of `adds`, both sorted.
+    """The edits, in order, that remove the lines `removes` from the snapshot `old` and add the lines `adds`. Both are
+    sorted, without newlines.
 
-    Raises ValueError if a removed line is not there, an added one is, or either is out of order.
+    Raises ValueError if a line to remove is missing, a line to add is present, or either argument is not sorted.
     """
     _check_order(removes)
     _check_order(adds)
@@ -85,7 +90,7 @@ def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[
         at = position(old, line, at)
         there = old[at : at + len(line) + 1] == line + b"\n"
         if there == bool(adding):
-            raise ValueError("a line to add is there already" if adding else "a line to remove is not there")
+            raise ValueError("a line to add is already present" if adding else "a line to remove is missing")
         if adding:
             found.append(Edit(at, at, line + b"\n"))
         else:
@@ -95,18 +100,18 @@ def edits(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> list[
 
 
 def splice(old: Buffer, removes: Sequence[bytes], adds: Sequence[bytes]) -> Iterator[bytes | memoryview]:
-    """The snapshot that `edits` says; raises ValueError as it does."""
-    return edited(old, edits(old, removes, adds))
+    """Yield the snapshot `old` without the lines `removes` and with the lines `adds`, in chunks. Raises ValueError as
+    `edits`, before the first chunk."""
+    return apply_edits(old, edits(old, removes, adds))
 
 
-def edited(old: Buffer, changes: Iterable[Edit]) -> Iterator[bytes | memoryview]:
-    """The buffer with its edits, in pieces; unchanged ones are views of it, so that nothing is copied before it is
-    used."""
+def apply_edits(old: Buffer, changes: Iterable[Edit]) -> Iterator[bytes | memoryview]:
+    """Yield the buffer with its edits applied, in chunks. Unchanged chunks are views of the buffer, not copies."""
     view = memoryview(old)
     at = 0
     for change in changes:
         yield from _unchanged(view, at, change.start)
-        yield change.by
+        yield change.replacement
         at = change.end
     yield from _unchanged(view, at, len(old))
 
@@ -122,7 +127,7 @@ def _check_order(changed: Sequence[bytes]) -> None:
 
 
 def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
-    """The lines that only `old` has and those that only `new` has, each sorted.
+    """The lines that only `old` has, and the lines that only `new` has, each sorted and without newlines.
 
     Raises ValueError as `position` does.
     """
@@ -134,11 +139,11 @@ def changed_lines(old: Buffer, new: Buffer) -> tuple[list[bytes], list[bytes]]:
 def few_changed_lines(
     old: Buffer, new: Buffer, limit: int, early: int | None = None
 ) -> tuple[list[bytes], list[bytes]] | None:
-    """`changed_lines`, or None if they are more than `limit`; also as soon as they are more than `early` and most of
-    what was read until then.
+    """`changed_lines`, or None if there are more than `limit` such lines.
 
-    Equal ranges are compared in blocks that grow as long as they agree, so 1,000,000 lines with few changes cost
-    little more than reading them.
+    With `early`: None also as soon as more than `early` lines were found and they are most of the bytes read so far.
+    Equal ranges are compared in blocks that grow while they agree: for 1,000,000 lines with few changes this costs
+    little more than reading them. Raises ValueError as `position`.
     """
     removed: list[bytes] = []
     added: list[bytes] = []
@@ -148,9 +153,9 @@ def few_changed_lines(
         count = len(removed) + len(added)
         if count > limit or (early is not None and count > early and differing > (i + j) // 2):
             return None
-        same = agreement(old, i, new, j)
+        same = common_prefix(old, i, new, j)
         if same:
-            # back to the beginning of the line in which they part
+            # back to the beginning of the line in which they differ
             start = old.rfind(b"\n", i, i + same) + 1
             if start > i:
                 j += start - i
@@ -175,8 +180,8 @@ def few_changed_lines(
     return (removed, added) if len(removed) + len(added) <= limit else None
 
 
-def agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
-    """How many bytes from `i` and `j` on agree."""
+def common_prefix(old: Buffer, i: int, new: Buffer, j: int) -> int:
+    """The number of equal bytes from offset `i` of `old` and offset `j` of `new` on."""
     start, block = i, _FIRST
     while True:
         a, b = old[i : i + block], new[j : j + block]
@@ -186,7 +191,7 @@ def agreement(old: Buffer, i: int, new: Buffer, j: int) -> int:
         j += len(a)
         block = min(block * 2, _LARGEST)
     low, high = 0, min(len(a), len(b))
-    while low < high:  # the longest common beginning of two blocks
+    while low < high:  # binary search for the longest common prefix of the two blocks
         middle = (low + high + 1) // 2
         if a[low:middle] == b[low:middle]:
             low = middle

@@ -1,1 +1,1 @@
-"""Bytes come in: how they are fetched (transports), proven (proofs), and read (formats, intake)."""
+"""Sources of lists: bodies are fetched (transports), verified (proofs), and read (formats, intake)."""

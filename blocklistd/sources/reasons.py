@@ -1,6 +1,6 @@
-"""Reduces the errors of a sandboxed job to a fixed set of texts: a job that was taken over could put an entry into one.
+"""Restricts the error messages of a sandboxed job to a fixed set: a hijacked job could put an entry into a message.
 
-A text of the set passes. Any other is replaced by a general text for the error's class.
+A message of the set passes. Any other is replaced by a general message for the class of the error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.errors import BlocklistError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
-from blocklistd.sources.intake.recognise import HINTS
+from blocklistd.sources.intake.recognise import NEXT_STEPS
 
 _TOKENS: Final = {
     "N": "[0-9]{1,20}",
@@ -25,44 +25,47 @@ _TOKENS: Final = {
     "CODING": "(?:gzip|zstd)",
 }
 INTAKE: Final = (
-    "no signature arrived: expected one of the method OURS",
-    "this signature was accepted before, and a newer one after it: an old body is served again",
-    "signed at TIME, expected no earlier than the last accepted one, TIME: an old body is served again",
-    "signed at TIME, ahead of now by more than `verify.max_future`: is the clock of the hotline right, and ours?",
-    "what was served as signature is none: expected the four lines of a .minisig file",
-    "signed by key KEY, expected key KEY: did the hotline change its key?",
-    "the signature is of another body, or the body (or the signature's trusted comment) was changed",
+    "no signature arrived: expected one of the method OURS, check `verify.signature`",
+    "this signature was accepted before, and then a newer one: an old body is served again; ask the hotline",
+    "signed at TIME, before the last accepted signature, TIME: an old body is served again; ask the hotline",
+    "signed at TIME, ahead of now by more than `verify.max_future`: check the clocks of the hotline and this machine",
+    "not a minisign signature: expected the four lines of a .minisig file, check `verify.signature`",
+    "signed by key KEY, expected key KEY: ask the hotline whether it has a new key, then replace `verify.key`",
+    "the signature does not fit the body, or its own trusted comment: check `verify.signature`, or ask the hotline",
     "an unknown content coding: expected identity, gzip or zstd",
-    "decompressed past N bytes: expected at most so many, see `max_bytes`",
+    "more than N bytes when decompressed: raise `max_bytes` if the list is that large",
     "the CODING stream is corrupt after N bytes of output: expected CODING to its end",
     "the CODING stream is cut short after N bytes of output: expected all of it",
     "more than N CODING streams in one body: expected fewer, larger ones",
-    "an empty body: expected a list in the format OURS",
-    "this is HTML or XML, not a list in the format OURS; is the URL right, or does the hotline show an error page?",
-    "no record in it: expected a list in the format OURS",
+    "an empty body: expected a list in the format OURS; if it may be empty, set `min_entries: 0`",
+    "this is HTML or XML, not a list in the format OURS: check `url`, or ask the hotline if it serves an error page",
+    "no record in it: expected a list in the format OURS; if it may be empty, set `min_entries: 0`",
     "this is UTF-16, not a list in the format OURS: expected UTF-8; convert it, for example with "
     "`iconv -f UTF-16 -t UTF-8`",
     "its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`",
-    "this is one JSON array over many lines: expected a document a line, as `jq -c '.[]'` makes",
-    *(f"none of N records could be read as OURS (REJECTS): {hint}" for hint in HINTS),
-    "its records need more than N bytes of memory: expected fewer in one body",
-    "more than N lines: expected fewer hashes in one body",
-    "more than N records can't be read: is the format right?",
-    "no column is configured for the value: expected fields.value",
-    "no pointer is configured for the value: expected fields.value",
+    "this is one JSON array over many lines: expected one document a line, as from `jq -c '.[]'`",
+    *(f"none of N records could be read as OURS (REJECTS): {next_step}" for next_step in NEXT_STEPS),
+    "its records need more than N bytes of memory: ask the hotline to split its list",
+    "more than N lines: ask the hotline to split its list",
+    "more than N records can't be read: check `format` and `fields`",
+    "no column is configured for the value: set `fields.value`",
+    "no pointer is configured for the value: set `fields.value`",
     "the first row is not CSV (CODE): expected a header with the column OURS",
     "the header has no column OURS (fields.value) among its N: expected a first row of column names, separated by "
-    "commas or by `options.delimiter`; where there is no such row, `options.columns` has the names",
+    "commas or by `options.delimiter`; if there is no such row, set `options.columns`",
     "too many quotes that do not close: expected CSV with fields quoted as in RFC 4180",
 )
-"""The texts of the intake job and of the job `prove`. Placeholders: those of _TOKENS; OURS, a word of the
-configuration; CODE, a reason for which a record is refused; REJECTS, up to three of these with their counts."""
+"""The messages of the intake job and of the job `prove`.
+
+Placeholders: those of _TOKENS; OURS, a text from the configuration; CODE, a reason to reject a record; REJECTS, up to
+three such reasons with their counts.
+"""
 FETCH: Final = (
-    "OURS: N bytes or more: expected at most N, see `max_bytes`",
-    "OURS: more than N bytes: expected a signature",
+    "OURS: N bytes or more: expected at most N, raise `max_bytes` if the list is that large",
+    "OURS: more than N bytes: expected a signature, check `verify.signature`",
     "this transport fetches no signatures: check `verify.signature`",
 )
-"""The texts of every transport in a process of its own, beside its own `Transport.reasons`."""
+"""The messages of any transport in a process of its own, in addition to its `Transport.reasons`."""
 _JOB: Final = (
     "the job could not be started (OURS): its server died or hung, or there is no room for another process",
     "a process of the job died: perhaps no memory was left",
@@ -78,18 +81,21 @@ _STORE: Final = (
     "not permitted: it must belong to the user that runs the daemon",
 )
 _GENERAL: Final[dict[type[BlocklistError], str]] = {
-    ParseError: "it can't be read, for a reason that the job put into words of its own",
-    StaleError: "something newer was accepted before",
-    VerifyError: "it does not prove its origin, for a reason that the job put into words of its own",
-    FetchError: "it did not arrive, for a reason that the job put into words of its own",
-    StoreError: "the job could not keep its files",
+    ParseError: "the body can't be read, and the job's own message is withheld: check `format`, or ask the hotline",
+    StaleError: "a newer body was accepted before: ask the hotline",
+    VerifyError: "the body does not prove its origin, and the job's own message is withheld: ask the hotline",
+    FetchError: "the body did not arrive, and the job's own message is withheld: check `url`",
+    StoreError: "the job could not write its files: check the disk",
     JobError: "the job failed",
 }
+"""The general message for each class of errors that a job may raise."""
 
 
 class Reasons:
-    """The fixed set for one job: `reasons` and those of any job. `ours` and `codes` are the values of OURS and CODE;
-    `folder` is where the job's files are."""
+    """The set of messages of one job: `reasons`, and those of any job.
+
+    `ours`: the values of the placeholder OURS. `codes`: the values of CODE. `folder`: the folder of the job's files.
+    """
 
     def __init__(
         self, reasons: Iterable[str], ours: Iterable[str], folder: Path, codes: Iterable[str] = ("too-long",)
@@ -111,18 +117,19 @@ class Reasons:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """A BlocklistError that leaves the block has a text of the set, and a class of _GENERAL."""
+        """A context in which a BlocklistError of the job is replaced by one with a message of the set, and a class of
+        _GENERAL. Errors that the daemon raises about the job pass."""
         try:
             yield
         except BlocklistError as error:
             if isinstance(error, JobError) and error.cause != "failed":
-                raise  # the daemon wrote this text, not the job
+                raise  # the daemon wrote this message, not the job
             kind = type(error) if type(error) in _GENERAL else JobError
             raise kind(self.fixed(kind, str(error))) from None
 
     def fixed(self, kind: type[BlocklistError], text: str) -> str:
-        """The text if it is in the set, else the general one of this class. An unexpected error keeps its class and its
-        place, if these are known names."""
+        """The message `text` if it is in the set, else the general one for the class `kind`. The message of an
+        unexpected error keeps its class and its file and line, if these are known names."""
         if kind is StoreError:
             what = text.removeprefix(f"{self._folder}: ").removesuffix(": the body of a pull can't be kept")
             fits = what in _STORE or what in {os.strerror(number) for number in errno.errorcode}
@@ -132,10 +139,10 @@ class Reasons:
         failed = _FAILED.fullmatch(text)
         if failed is None:
             return _GENERAL[kind]
-        name, place, line = failed.groups()
-        known = isinstance(getattr(builtins, name, None), type)
-        where = f" at {place}:{line}" if place in _modules() else ""
-        return f"the job failed: {name if known else 'an error'}{where}"
+        name, file, line = failed.groups()
+        is_builtin = isinstance(getattr(builtins, name, None), type)
+        where = f" at {file}:{line}" if file in _modules() else ""
+        return f"the job failed: {name if is_builtin else 'an error'}{where}"
 
 
 def _modules() -> set[str]:

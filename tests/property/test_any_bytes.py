@@ -1,4 +1,4 @@
-"""Whatever comes from outside is read or refused as its reader says, and nothing else is ever raised.
+"""Any bytes from outside are read, or refused with the documented exception; no other exception is raised.
 
 The answers of DNS are in test_zones.py, the configuration in unit/test_config.py, signatures in
 unit/test_sources_proofs_minisign.py.
@@ -35,7 +35,7 @@ OPTIONS = {
     "csv": FormatOptions({"value": "v", "type": "t", "verifiers": "n"}, {"type": "domain"}),
 }
 HEADS = {"text": b"", "hosts": b"", "ndjson": b"", "csv": b"v,t,n\n"}
-# what readers look for, between bytes that they do not
+# tokens with a meaning for readers, and bytes without one
 TOKENS = st.sampled_from(
     [
         *(b"\n", b"\r\n", b"\r", b"\n\n", b" ", b"\t", b",", b'"', b'""', b"#", b"<", b";", b"\0", b"\x0b", b"\x1a"),
@@ -62,7 +62,7 @@ BODIES = st.lists(TOKENS | st.binary(max_size=12), max_size=25).map(b"".join)
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=examples(300), deadline=None)
 @given(body=BODIES)
-def test_a_body_is_records_and_rejects_or_a_parse_error(format: str, body: bytes) -> None:
+def test_any_body_is_read_as_records_and_rejects_or_is_a_parse_error(format: str, body: bytes) -> None:
     body = HEADS[format] + body
     try:
         start = opening(body, format)
@@ -76,7 +76,7 @@ def test_a_body_is_records_and_rejects_or_a_parse_error(format: str, body: bytes
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=examples(300), deadline=None)
 @given(body=BODIES)
-def test_what_a_body_comes_to_is_sorted_canonical_lines(format: str, body: bytes) -> None:
+def test_any_body_makes_sorted_canonical_lines(format: str, body: bytes) -> None:
     out = io.BytesIO()
     try:
         made = write(reader(format, OPTIONS[format])(HEADS[format] + body), out)
@@ -93,9 +93,9 @@ def test_what_a_body_comes_to_is_sorted_canonical_lines(format: str, body: bytes
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @settings(max_examples=examples(300), deadline=None)
 @given(data=st.data())
-def test_a_packed_body_with_damage_is_unpacked_or_a_parse_error(coding: str, data: st.DataObject) -> None:
-    whole = b"https://a.example/\n" * data.draw(st.integers(0, 2000))
-    packed = bytearray(gzip.compress(whole) if coding == "gzip" else zstandard.compress(whole))
+def test_a_damaged_encoded_body_is_decoded_or_is_a_parse_error(coding: str, data: st.DataObject) -> None:
+    body = b"https://a.example/\n" * data.draw(st.integers(0, 2000))
+    packed = bytearray(gzip.compress(body) if coding == "gzip" else zstandard.compress(body))
     for _ in range(data.draw(st.integers(0, 4))):
         at = data.draw(st.integers(0, len(packed)))
         packed[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
@@ -105,7 +105,7 @@ def test_a_packed_body_with_damage_is_unpacked_or_a_parse_error(coding: str, dat
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @settings(max_examples=examples(300), deadline=None)
 @given(start=st.sampled_from([b"", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"]), rest=st.binary())
-def test_any_bytes_are_unpacked_or_a_parse_error(coding: str, start: bytes, rest: bytes) -> None:
+def test_any_bytes_are_decoded_or_are_a_parse_error(coding: str, start: bytes, rest: bytes) -> None:
     assert sniff((start + rest)[:4]) in ("identity", "gzip", "zstd")
     unpacked_or_refused(start + rest, coding)
 
@@ -127,7 +127,7 @@ DIFFS = st.lists(
 
 @settings(max_examples=examples(300), deadline=None)
 @given(diff=DIFFS)
-def test_any_difference_is_applied_or_a_value_error(diff: bytes) -> None:
+def test_any_delta_is_applied_or_is_a_value_error(diff: bytes) -> None:
     snapshot = b'{"type":"url","value":"a"}\n{"type":"url","value":"b"}\n'
     with contextlib.suppress(ValueError):
         b"".join(apply(ENTRIES, snapshot, diff))
@@ -135,7 +135,7 @@ def test_any_difference_is_applied_or_a_value_error(diff: bytes) -> None:
 
 @settings(max_examples=examples(300), deadline=None)
 @given(line=st.binary(max_size=60) | st.binary(max_size=30).map(lambda end: b'{"type":"url","value":"' + end))
-def test_any_line_has_a_key_or_a_value_error(line: bytes) -> None:
+def test_any_line_has_a_key_or_is_a_value_error(line: bytes) -> None:
     for read in (key_of, type_and_value):
         with contextlib.suppress(ValueError):
             read(line)
@@ -143,7 +143,7 @@ def test_any_line_has_a_key_or_a_value_error(line: bytes) -> None:
 
 @settings(max_examples=examples(300), deadline=None)
 @given(wire=st.binary(max_size=40))
-def test_any_datagram_acknowledges_or_not(wire: bytes) -> None:
+def test_any_datagram_acknowledges_a_notify_or_is_ignored(wire: bytes) -> None:
     notifier = Notifier(1.0, 10.0)
     target = Target(("192.0.2.1", 53), b"\3rpz\0", None)
     notifier.change(target, 1, b"", 0.0)

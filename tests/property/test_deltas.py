@@ -1,4 +1,5 @@
-"""Laws of deltas: in one part or in many, for entries and for rules, they lead exactly on and undo exactly."""
+"""Laws of deltas: applied to one version they make the next one exactly, reversed the one before; in one part or many,
+for entries and for rules."""
 
 from __future__ import annotations
 
@@ -42,13 +43,13 @@ def file_of(content: dict[str, dict[str, str]] | frozenset[str]) -> bytes:
 
 
 def made(parts: Iterable[Part]) -> Part:
-    """The parts as one."""
+    """The parts joined to one."""
     found = list(parts)
     counts = (sum(getattr(part, name) for part in found) for name in ("removed", "added", "changed"))
     return Part(b"".join(part.data for part in found), *counts)
 
 
-def laws(form: Form, versions: list[bytes]) -> None:
+def check_laws(form: Form, versions: list[bytes]) -> None:
     deltas = []
     for old, new in pairwise(versions):
         change = made(FAST.between(form, old, new))
@@ -57,10 +58,10 @@ def laws(form: Form, versions: list[bytes]) -> None:
         deltas.append(change.data)
     first, last = versions[0], versions[-1]
     for reverse, (old, new) in enumerate([(first, last), (last, first)]):
-        whole = made(PLAIN.net(form, deltas, reverse=bool(reverse)))
-        assert whole == made(FAST.between(form, old, new))
-        assert made(FAST.net(form, deltas, reverse=bool(reverse))).data == whole.data
-    removes, adds = parse(form, whole.data)
+        net = made(PLAIN.net(form, deltas, reverse=bool(reverse)))
+        assert net == made(FAST.between(form, old, new))
+        assert made(FAST.net(form, deltas, reverse=bool(reverse))).data == net.data
+    removes, adds = parse(form, net.data)
     keys = [*map(form.keys, ([item] for item in removes))]
     assert keys == sorted(keys)
     assert not set(removes) & set(adds)
@@ -68,14 +69,14 @@ def laws(form: Form, versions: list[bytes]) -> None:
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(entries, min_size=2, max_size=5))
-def test_entries(history: list[dict[str, dict[str, str]]]) -> None:
-    laws(ENTRIES, list(map(file_of, history)))
+def test_deltas_of_entries_lead_from_any_version_to_any_other(history: list[dict[str, dict[str, str]]]) -> None:
+    check_laws(ENTRIES, list(map(file_of, history)))
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rules, min_size=2, max_size=5))
-def test_rules(history: list[frozenset[str]]) -> None:
-    laws(RULES, list(map(file_of, history)))
+def test_deltas_of_rules_lead_from_any_version_to_any_other(history: list[frozenset[str]]) -> None:
+    check_laws(RULES, list(map(file_of, history)))
 
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

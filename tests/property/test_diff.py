@@ -1,4 +1,4 @@
-"""Laws of differences: snapshot(A) + diff(A, B) = snapshot(B), both ways, whatever left, came back or changed."""
+"""Laws of diffs: snapshot(A) + diff(A, B) = snapshot(B), in both directions, whatever was removed, added or changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from blocklistd.lines.snapshot import changed_lines, find, lines, splice
 from blocklistd.model import Entry
 from tests.sim.feed import difference
 
-# few values, so that they meet; of letters around the quote (0x22), which ends a value in a line
+# few values, so that versions share some; with characters around the quote (0x22), which ends a value in a line
 values = st.one_of(st.text('a!"\\é', max_size=4), st.sampled_from([f"{label}.example" for label in "abcdefgh"]))
 keys = st.tuples(st.sampled_from(["domain", "host", "url"]), values)
 attributes = st.dictionaries(st.sampled_from(["category", "ref"]), st.sampled_from(["A", "B"]), max_size=2)
@@ -27,7 +27,7 @@ def snapshot(content: Content) -> bytes:
 
 
 @given(st.lists(contents, min_size=2, max_size=4))
-def test_the_diff_of_any_two_versions_leads_exactly_on(history: list[Content]) -> None:
+def test_the_diff_of_any_two_versions_makes_the_one_of_the_other(history: list[Content]) -> None:
     versions = list(map(snapshot, history))
     for old in versions:
         for new in versions:
@@ -35,7 +35,7 @@ def test_the_diff_of_any_two_versions_leads_exactly_on(history: list[Content]) -
 
 
 @given(contents, contents)
-def test_the_order_of_a_diff(before: Content, after: Content) -> None:
+def test_a_diff_is_sorted_by_type_and_value_with_removals_first(before: Content, after: Content) -> None:
     steps = []
     for line in difference(snapshot(before), snapshot(after)).splitlines():
         ((op, entry),) = json.loads(line).items()
@@ -52,13 +52,13 @@ def test_changed_lines_are_the_difference_of_two_sets(before: Content, after: Co
 
 
 @given(contents, contents)
-def test_splice_is_what_sorting_all_of_it_would_be(before: Content, after: Content) -> None:
+def test_splice_makes_the_sorted_snapshot(before: Content, after: Content) -> None:
     old, new = snapshot(before), snapshot(after)
     assert b"".join(splice(old, *changed_lines(old, new))) == new
 
 
 @given(contents, keys)
-def test_find_answers_with_the_line_of_a_key_or_with_none(content: Content, other: tuple[str, str]) -> None:
+def test_find_returns_the_line_of_a_key_or_none(content: Content, other: tuple[str, str]) -> None:
     buffer = snapshot(content)
     for line in lines(buffer):
         assert find(buffer, key_of(line)) == line

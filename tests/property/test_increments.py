@@ -1,4 +1,4 @@
-"""Each way of reading a body makes what the plain one makes: the same bytes, the same counts, the same line numbers."""
+"""Each way of reading a body makes the same bytes, counts and line numbers as a plain implementation."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ HASHES = st.one_of(
     st.binary(min_size=16, max_size=16).map(lambda digest: digest.hex().encode()),
     st.sampled_from([b"", b"# a comment", b" " + b"b" * 32, b"c" * 32 + b"\r", b"d" * 31, b"g" * 32, b"\xff" * 32]),
 )
-# of URLs of which one is the beginning of another, `!` is what sorts below the end of the shorter one
+# if one URL is a prefix of another, `!` is the character that sorts below the quote after the shorter one
 PAGES = st.text('!$a~/?%"', max_size=3).map(lambda path: f"https://a.example/{path}".encode())
 FORMATS = {
     "names": (TEXT, b"", ("text", FormatOptions(defaults={"type": "domain"}))),
@@ -128,7 +128,7 @@ def read_plainly(body: bytes, format: str, options: FormatOptions) -> tuple[Cano
 
 @st.composite
 def histories(draw: st.DrawFn, format: str) -> list[bytes]:
-    """A body and others that come of it: lines left out, put in, repeated, moved, the last newline there or not."""
+    """A body and changed versions of it: lines removed, added, repeated, moved, the last newline present or missing."""
     lines, head, _ = FORMATS[format]
     now = draw(st.lists(lines, max_size=15)) * draw(st.integers(1, 3))
     bodies = [now]
@@ -140,15 +140,15 @@ def histories(draw: st.DrawFn, format: str) -> list[bytes]:
         if draw(st.booleans()):
             now = draw(st.permutations(now))
         bodies.append(now)
-    marks, ends = st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from([b"", b"\n"])
-    return [draw(marks) + head + b"\n".join(body) + draw(ends) for body in bodies]
+    boms, ends = st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from([b"", b"\n"])
+    return [draw(boms) + head + b"\n".join(body) + draw(ends) for body in bodies]
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=examples(60), deadline=None)
 @given(data=st.data(), chunk=st.sampled_from([1, 1 << 20]))
-def test_every_way_of_reading_makes_what_the_plain_one_makes(format: str, chunk: int, data: st.DataObject) -> None:
-    """Lines, figures and notes, in one chunk and in many, and following each change of a history of bodies."""
+def test_every_way_of_reading_makes_the_result_of_the_plain_one(format: str, chunk: int, data: st.DataObject) -> None:
+    """The same lines, figures and notes: in one chunk, in many, and incrementally through a history of bodies."""
     name, options = FORMATS[format][2]
     base: Base | None = None
     with pytest.MonkeyPatch.context() as patch:
@@ -172,8 +172,11 @@ def test_every_way_of_reading_makes_what_the_plain_one_makes(format: str, chunk:
 
 
 def is_followed(base: Base, body: bytes, format: str, options: FormatOptions, made: Canonical) -> bool:
-    """Whether a change has to be followed: it has an order, or nothing in it has a line number."""
-    before, now = (formats.FORMATS[format].heading(text, opening(text, format), options) for text in (base.body, body))
+    """Whether a body must be read incrementally: the order of its lines is kept, or no reject has a line number."""
+    before, now = (
+        formats.FORMATS[format].first_independent_line(text, opening(text, format), options)
+        for text in (base.body, body)
+    )
     assert before is not None
     assert now is not None
     return hunks(base.body, body, before, now) is not None or not (base.notes.rejects or made.notes.rejects)
@@ -187,8 +190,8 @@ def is_followed(base: Base, body: bytes, format: str, options: FormatOptions, ma
         ("ndjson", b'{"v":"a.example"}'),
     ],
 )
-def test_every_way_of_reading_is_bound_before_it_builds(format: str, line: bytes) -> None:
-    """In one chunk and in many, and in bulk: too many doubles are not noted, too many records no list."""
+def test_every_way_of_reading_checks_its_limits_before_it_builds_a_result(format: str, line: bytes) -> None:
+    """In one chunk, in many, and in bulk: the notes stay empty if there are too many duplicates."""
     _, head, (name, options) = FORMATS[format]
     body = head + b"\n".join([line] * 400)
     for chunk in (1, 1 << 20):
@@ -204,7 +207,7 @@ def test_every_way_of_reading_is_bound_before_it_builds(format: str, line: bytes
 
 
 @given(data=st.data(), size=st.integers(1, 9))
-def test_hunks_lead_from_one_body_to_the_other(data: st.DataObject, size: int) -> None:
+def test_applying_the_hunks_makes_the_new_body(data: st.DataObject, size: int) -> None:
     chance = random.Random(size)
     old = b"".join(b"%d\n" % chance.randrange(size) for _ in range(data.draw(st.integers(0, 200))))
     lines = old.splitlines(keepends=True)
@@ -223,7 +226,7 @@ def test_hunks_lead_from_one_body_to_the_other(data: st.DataObject, size: int) -
     assert b"".join(pieces) + old[at:] == new
 
 
-def test_a_shuffled_body_has_no_hunks_and_differs_as_a_set() -> None:
+def test_a_shuffled_body_has_no_hunks_and_is_compared_as_a_set() -> None:
     old = [b"%d" % number for number in range(20_000)]
     new = [*old[5:], b"x", b"y", b"y"]
     random.Random(1).shuffle(new)
@@ -240,8 +243,8 @@ LINES = st.lists(st.one_of(st.binary(max_size=40), TEXT, HOSTS, NDJSON, CSV), ma
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=examples(60), deadline=None)
 @given(body=LINES)
-def test_whatever_the_bytes_are_they_are_read_or_refused(format: str, body: bytes) -> None:
-    """As the plain way reads or refuses them: records, rejects, or a ParseError; never another exception."""
+def test_any_bytes_are_read_or_refused_as_by_the_plain_way(format: str, body: bytes) -> None:
+    """Records, rejects, or a ParseError, as in the plain implementation; never another exception."""
     name, options = FORMATS[format][2]
     out = io.BytesIO()
     try:

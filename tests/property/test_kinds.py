@@ -1,4 +1,4 @@
-"""The laws of canonical forms, over texts that are built to be near the borders."""
+"""The laws of canonical forms, tested with texts that are nearly valid or nearly invalid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import can_ada
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blocklistd.kinds import KINDS, Refused, plain
+from blocklistd.kinds import KINDS, Refused, plain_pattern
 from blocklistd.kinds.name import name, parsed_name
 from blocklistd.kinds.url import parsed_url, url
 
@@ -73,7 +73,7 @@ def test_a_canonical_name_is_its_own_canonical_form(value: str) -> None:
 
 
 @given(value=NAMES)
-def test_a_canonical_name_keeps_every_promise(value: str) -> None:
+def test_a_canonical_name_fits_the_dns_and_is_no_address(value: str) -> None:
     once = canonical("host", value)
     if once is not None:
         labels = once.split(".")
@@ -90,7 +90,7 @@ def test_a_canonical_name_keeps_every_promise(value: str) -> None:
 @example(value="l" * 64 + ".example")
 @example(value="l." * 123 + "example")
 @example(value="l." * 124 + "example")
-def test_the_short_way_for_plain_names_agrees_with_the_parser(value: str) -> None:
+def test_the_pattern_for_plain_names_agrees_with_the_parser(value: str) -> None:
     by_parser: str | None
     try:
         by_parser = parsed_name(value)
@@ -100,7 +100,7 @@ def test_the_short_way_for_plain_names_agrees_with_the_parser(value: str) -> Non
 
 
 @given(value=NAMES)
-def test_a_name_is_canonical_as_it_is_in_a_url(value: str) -> None:
+def test_a_canonical_name_is_a_canonical_host_of_a_url(value: str) -> None:
     once = canonical("domain", value)
     if once is not None and "." in once:
         assert url(f"http://{once}/") == f"http://{once}/"
@@ -110,7 +110,7 @@ def test_a_name_is_canonical_as_it_is_in_a_url(value: str) -> None:
 @example(value="http://a.example/%%32e")
 @example(value="http://a.example/%2%65/%2e%2e/x")
 @example(value="http://a.example/%%%32%65")
-def test_a_canonical_url_is_its_own_canonical_form_and_what_the_parser_would_write(value: str) -> None:
+def test_a_canonical_url_is_its_own_canonical_form_and_parses_to_itself(value: str) -> None:
     once = canonical("url", value)
     if once is not None:
         assert url(once) == once
@@ -133,19 +133,19 @@ def test_a_canonical_url_has_no_user_info_no_fragment_and_the_canonical_host(val
 @given(
     value=URLS | st.from_regex(r"https?://[a-z.]{1,9}(/[a-zA-Z0-9.~']{0,4}){1,4}(\?[a-z'/?.]{0,6})?", fullmatch=True)
 )
-def test_the_short_way_for_plain_urls_agrees_with_the_parser(value: str) -> None:
+def test_the_pattern_for_plain_urls_agrees_with_the_parser(value: str) -> None:
     by_parser: str | None
     try:
         by_parser = parsed_url(value)
     except Refused:
         by_parser = None
     assert canonical("url", value) == by_parser
-    if plain("url", value).fullmatch(value) and "xn--" not in value:
+    if plain_pattern("url", value).fullmatch(value) and "xn--" not in value:
         assert by_parser == value
 
 
 @given(value=st.text() | NAMES | URLS | st.text("0123456789abcdefABCDEF", min_size=30, max_size=66))
-def test_any_text_is_canonicalised_or_refused_and_nothing_else(value: str) -> None:
+def test_any_text_is_canonicalised_or_refused_and_raises_no_other_error(value: str) -> None:
     for kind in KINDS:
         once = canonical(kind, value)
         assert once is None or KINDS[kind](once) == once

@@ -1,8 +1,8 @@
-"""The law of releases: each live version is one that the guards accepted as it is, or the delta that a person approved.
+"""The law of releases: the guards accepted each live version, or a person approved exactly its delta.
 
-For any interleaving of what three sources say over two lists, approvals, rejections, reloads with other guards,
-restarts, and kills and power cuts at any step of the disk. A small plain model is the judge: sets of names, and the
-guards' shares in plain arithmetic.
+It holds for any order of changes of three sources in two lists, approvals, rejections, reloads with other guards,
+restarts, and of kills and power cuts at any step of the disk. A small model decides: sets of names, and the shares of
+the guards in plain arithmetic.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.max_added, self.max_removed, self.daily = 0.2, 0.2, 0.5
-        self.day: dict[ListId, tuple[int, int]] = dict.fromkeys(LISTS, (0, 0))  # added and removed without a person
+        self.day: dict[ListId, tuple[int, int]] = dict.fromkeys(LISTS, (0, 0))  # (added, removed) without approval
         self.approved: dict[ListId, set[tuple[frozenset[str], frozenset[str]]]] = {name: set() for name in LISTS}
         self.said: dict[str, frozenset[str]] = {}
         self.seen: dict[ListId, list[frozenset[str]]] = {name: [] for name in LISTS}
@@ -88,7 +88,7 @@ class World(RuleBasedStateMachine):
 
         return asyncio.run(settled())
 
-    # -- what can happen -------------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------------------------------
 
     @initialize(names=st.tuples(*[said] * len(SOURCES)))
     def pull_all(self, names: tuple[frozenset[str], ...]) -> None:
@@ -102,7 +102,7 @@ class World(RuleBasedStateMachine):
         sealed = self.versions.seal(sorted(names))
         with self.versions.database.write() as connection:
             take_over(connection, plan.id, report(sealed), plan.settings)
-        for name in LISTS:  # in this order: the same steps always meet the same fault
+        for name in LISTS:  # in a fixed order, so that the same steps always meet the same fault
             self.run(self.releases.offer(name, plan.id))
 
     @rule(source=st.sampled_from(SOURCES), names=st.sets(st.sampled_from(NAMES), min_size=1, max_size=2))
@@ -123,7 +123,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.held())
     @rule(choice=st.integers(0, 5), source=st.sampled_from(SOURCES), number=st.integers(0, 11))
     def approve_on_a_moved_base(self, choice: int, source: str, number: int) -> None:
-        """What a reviewer has seen, after a source has said the opposite of one of its names."""
+        """Approve the delta that a reviewer saw, after a source has reverted one of its names."""
         held = self.held()
         candidate = held[choice % len(held)].candidate
         with self.versions.store.sealed.map(candidate.delta) as delta:
@@ -177,7 +177,7 @@ class World(RuleBasedStateMachine):
             disk.crash()
         self.restart()
 
-    # -- what must be true -----------------------------------------------------------------------------------------
+    # -- the law ---------------------------------------------------------------------------------------------------
 
     @invariant()
     def every_version_was_accepted_or_approved(self) -> None:

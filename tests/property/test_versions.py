@@ -1,4 +1,4 @@
-"""The laws of a list: exact differences between all versions, both ways, whatever left, came back or changed."""
+"""The laws of a list: exact diffs between all versions, in both directions, whatever was removed, added or changed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def body(asserted: Asserted) -> list[str]:
 
 
 NDJSON = FormatOptions({"value": "/v", "category": "/c"}, {"type": "domain"})
-# several raw lines can be one entry, with attributes that differ
+# several lines of a body can be one entry, with different attributes
 raw = st.lists(st.tuples(st.sampled_from([*NAMES, *map(str.upper, NAMES[:3])]), st.sampled_from("AB")), max_size=12)
 
 
@@ -40,18 +40,18 @@ raw = st.lists(st.tuples(st.sampled_from([*NAMES, *map(str.upper, NAMES[:3])]), 
 @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     history=st.lists(st.tuples(st.sampled_from(["first", "second"]), raw, types), min_size=1, max_size=6),
-    overlay=st.sampled_from([0, 4, 1000]),
+    patch_limit=st.sampled_from([0, 4, 1000]),
     few=st.sampled_from([0, 2000]),
 )
-def test_every_pair_of_versions(
-    history: list[tuple[str, list[tuple[str, str]], tuple[str, ...]]], overlay: int, few: int
+def test_snapshots_and_diffs_of_all_versions_are_those_of_the_plain_implementation(
+    history: list[tuple[str, list[tuple[str, str]], tuple[str, ...]]], patch_limit: int, few: int
 ) -> None:
-    """Two sources say what they say, in turn, and the list takes other types than before; each live snapshot, and the
-    diff of each pair of versions, are what the plain implementation makes, whichever way is taken: lines or overlays,
-    key by key or all of it."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("blocklistd.sources.intake.entries.SMALL_DIFF", overlay)
-        patch.setattr("blocklistd.pipeline.composing.FEW", few)
+    """Two sources change in turn, and the types of the list change. Each live snapshot, and the diff of each pair of
+    versions, are those of the plain implementation, in each way of working: with complete files or patches, key by key
+    or with the complete list."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("blocklistd.sources.intake.entries.SMALL_DIFF", patch_limit)
+        monkeypatch.setattr("blocklistd.pipeline.composing.FEW", few)
         versions = Versions(Path(folder), "first", "second")
         latest: dict[str, bytes] = {}
         snapshots: dict[int, bytes] = {}
@@ -66,9 +66,9 @@ def test_every_pair_of_versions(
                 number = versions.publish(versions.offer(said, "ndjson", NDJSON, source), source)
                 rules = Rules(versions.state.ids, taken, versions.plan.allow_public_suffix, versions.plan.allow_ip)
                 sources = [latest[name] for name in ("first", "second") if name in latest]
-                (whole,) = reference.compose_all(sources, rules)
-                assert versions.live == whole.data
-                assert versions.state.withheld == whole.withheld, "counted by the difference, or all of it"
+                (complete,) = reference.compose_all(sources, rules)
+                assert versions.live == complete.data
+                assert versions.state.withheld == complete.withheld, "counted incrementally or completely"
                 if number is None:
                     assert before is not None
                     assert snapshots[before.version] == versions.live, "no new version, and yet another content"
@@ -85,7 +85,7 @@ def test_every_pair_of_versions(
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(said, min_size=2, max_size=6))
-def test_an_id_is_an_entrys_for_ever(history: list[Asserted]) -> None:
+def test_an_entry_keeps_its_id_for_ever(history: list[Asserted]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         versions = Versions(Path(folder))
         ids: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The laws of zones: what is blocked is what the list says; a difference leads exactly on; nothing malformed raises."""
+"""The laws of zones: a zone blocks what its list blocks; transfers make the new serial exactly; no message raises."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def rules_of(entries: dict[str, str], zone: str = ZONE) -> Rules:
     return rules(names(lines(snapshot(entries))), zone)
 
 
-def says(entries: dict[str, str], name: str) -> bool:
-    """The list itself: a host is that name, a domain is it and all below."""
+def list_blocks(entries: dict[str, str], name: str) -> bool:
+    """A plain model of a list: a host blocks its name, a domain blocks its name and all names below."""
     if entries.get(name) is not None:
         return True
     labels = name.split(".")
     return any(entries.get(".".join(labels[start:])) == "domain" for start in range(1, len(labels)))
 
 
-def blocks(zone: set[str], name: str) -> bool:
-    """A plain model of a policy zone by the closest encloser (RFC 4592 3.3.1): the longest existing ancestor decides,
-    by its own wildcard or not at all. Empty non-terminals exist."""
+def zone_blocks(zone: set[str], name: str) -> bool:
+    """A plain model of a policy zone by the closest encloser (RFC 4592 section 3.3.1): a name that does not exist is
+    blocked if its longest existing ancestor has a wildcard. Empty non-terminals exist."""
     if name in zone:
         return True
     existing = {".".join(owner.split(".")[start:]) for owner in zone for start in range(owner.count(".") + 1)} | {""}
@@ -82,14 +82,14 @@ def blocks(zone: set[str], name: str) -> bool:
 
 @settings(max_examples=examples(300), deadline=None)
 @given(listed, st.lists(some_names, min_size=1, max_size=12))
-def test_a_name_is_blocked_exactly_if_the_list_says_so(entries: dict[str, str], asked: list[str]) -> None:
+def test_a_zone_blocks_exactly_the_names_that_the_list_blocks(entries: dict[str, str], asked: list[str]) -> None:
     made = rules_of(entries)
     zone = {name_of(rule).decode() for rule in made.lines}
     assert len(zone) == len(made.lines), "no owner twice"
     assert made.lines == sorted(made.lines)
     near = {f"{prefix}{name}" for name in entries for prefix in ("", "a.", "b.zz.")}
     for name in {*asked, *near}:
-        assert blocks(zone, name) == says(entries, name), name
+        assert zone_blocks(zone, name) == list_blocks(entries, name), name
     assert made.omitted == []
     domains = sum(kind == "domain" for kind in entries.values())
     assert made.covered <= len(entries)
@@ -97,7 +97,7 @@ def test_a_name_is_blocked_exactly_if_the_list_says_so(entries: dict[str, str], 
 
 
 @given(st.integers(1, 62), st.integers(1, 4))
-def test_each_rule_that_does_not_fit_is_left_out_alone(length: int, count: int) -> None:
+def test_only_rules_that_do_not_fit_are_omitted(length: int, count: int) -> None:
     name = ".".join(["x" * length] * count)
     made = rules_of({name: "domain"}, "z" * 60 + "." + "y" * 30)
     for rule in made.lines:
@@ -108,7 +108,7 @@ def test_each_rule_that_does_not_fit_is_left_out_alone(length: int, count: int) 
 
 @settings(max_examples=examples(150), deadline=None)
 @given(listed)
-def test_what_is_compiled_is_what_was_meant(entries: dict[str, str]) -> None:
+def test_dnspython_reads_the_compiled_rules(entries: dict[str, str]) -> None:
     rules = rules_of(entries).lines
     compiled = b"".join(compile_rules(rules, wire_name(ZONE), Action(wire_name("stop.isp.example"), 77)))
     read = []
@@ -126,7 +126,7 @@ def file(lines: list[bytes]) -> bytes:
 
 @settings(max_examples=examples(300), deadline=None)
 @given(listed, listed)
-def test_what_follows_from_a_change_is_what_all_makes(old: dict[str, str], new: dict[str, str]) -> None:
+def test_updated_rules_are_the_rules_of_the_complete_list(old: dict[str, str], new: dict[str, str]) -> None:
     before, after = (names(lines(snapshot(entries))) for entries in (old, new))
     changed = set(before) ^ set(after)
     revision = revise(file(before), file(after), changed, "z" * 245)  # so that some do not fit
@@ -138,8 +138,8 @@ def test_what_follows_from_a_change_is_what_all_makes(old: dict[str, str], new: 
 
 @settings(max_examples=examples(60), deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 6), st.integers(0, 6))
-def test_what_is_compiled_again_is_what_all_makes(chance: random.Random, gone: int, come: int) -> None:
-    """Thousands of rules, so that there are messages that are full, that end early, and that do not change."""
+def test_recompiled_messages_are_those_of_all_rules(chance: random.Random, removed: int, added: int) -> None:
+    """With thousands of rules some messages are full, some end early, and some do not change."""
 
     def some(count: int, stem: str) -> list[bytes]:
         parents = [chance.choice("abc") for _ in range(count)]
@@ -147,7 +147,7 @@ def test_what_is_compiled_again_is_what_all_makes(chance: random.Random, gone: i
         return rules_of(entries | {f"{stem}{number}.host.example": "host" for number in range(count)}).lines
 
     old = some(chance.choice([0, 3, 2000]), "n" * chance.choice([1, 30]))
-    new = sorted({*chance.sample(old, max(0, len(old) - gone)), *some(come, "m")})
+    new = sorted({*chance.sample(old, max(0, len(old) - removed)), *some(added, "m")})
     compiled, expected = (b"".join(compile_rules(rules, wire_name(ZONE), ACTION)) for rules in (old, new))
     changed = sorted(set(old) ^ set(new))
     assert b"".join(recompile(compiled, file(new), changed, wire_name(ZONE), ACTION)) == expected
@@ -166,7 +166,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SealedFiles:
     categories=st.sampled_from([(), ("A",)]),
     zone=st.sampled_from([ZONE, ".".join(["z" * 60] * 4)]),
 )
-def test_files_that_follow_changes_are_those_of_the_whole_list(
+def test_files_that_follow_changes_are_those_of_the_complete_list(
     files: SealedFiles, versions: list[dict[str, str]], categories: tuple[str, ...], zone: str
 ) -> None:
     ruling = zone_files.Ruling(zone, categories, ACTION)
@@ -196,19 +196,19 @@ def test_files_that_follow_changes_are_those_of_the_whole_list(
 
 @settings(max_examples=examples(100), deadline=None)
 @given(listed, st.integers(1, 5))
-def test_rules_in_blocks_are_the_rules(entries: dict[str, str], size: int) -> None:
+def test_rules_made_in_blocks_are_the_rules_of_the_complete_list(entries: dict[str, str], size: int) -> None:
     found = names(lines(snapshot(entries)))
     zone = "z" * 245  # so that some do not fit
     blocks = list(rules_in_blocks(found, zone, size))
     assert all(len(block.lines) <= size + 1 for block in blocks)
-    whole = rules(found, zone)
-    assert [rule for block in blocks for rule in block.lines] == whole.lines
-    assert sum(block.covered for block in blocks) == whole.covered
-    assert [name for block in blocks for name in block.omitted] == whole.omitted
+    complete = rules(found, zone)
+    assert [rule for block in blocks for rule in block.lines] == complete.lines
+    assert sum(block.covered for block in blocks) == complete.covered
+    assert [name for block in blocks for name in block.omitted] == complete.omitted
 
 
 class Primary:
-    """A zone at two serials, as the store would have it."""
+    """A primary of a zone with two serials."""
 
     def __init__(
         self, old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...] = (("localhost",),) * 2
@@ -225,7 +225,7 @@ class Primary:
         return ZoneView(plan, serial, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
 
     def transfer(self, wire: bytes, serial: int) -> bytes:
-        """The stream that a request is answered with while the zone has this serial."""
+        """The TCP stream that answers a query while the zone has this serial."""
         self.zones.publish(self.view(serial))
         answer, _ = respond(wire, self.zones, "192.0.2.1", 1000, tcp=True)
         if isinstance(answer, Reply):
@@ -234,10 +234,10 @@ class Primary:
         sequence = axfr(answer.view.soa(), answer.view.plan.apex.servers(), answer.view.compiled)
         if answer.since is not None:
             old, new = (b"".join(line + b"\n" for line in lines) for lines in self.rules)
-            goes, comes = changed_lines(old, new)
+            removed_rules, added_rules = changed_lines(old, new)
             removed, added = (
                 b"".join(compile_rules(changed, wire_name(ZONE), ACTION, lead))
-                for changed, lead in ((goes, b""), (comes, answer.view.soa()))
+                for changed, lead in ((removed_rules, b""), (added_rules, answer.view.soa()))
             )
             apex, before = answer.view.plan.apex, self.view(answer.since).plan.apex
             changed = before.servers(but=apex.ns), apex.servers(but=before.ns)
@@ -250,7 +250,7 @@ class Primary:
 def follow(
     zone: Any, query: dns.message.Message, primary: Primary, serial: int, wanted: dns.rdatatype.RdataType
 ) -> None:
-    """A secondary on dnspython's Inbound, every signature checked."""
+    """Transfer a zone as a secondary, with dnspython's Inbound. Each signature is verified."""
     unsigned = query.to_wire()
     assert unsigned is not None
     wire = Signer(KEY).sign(unsigned, 1000)
@@ -280,7 +280,7 @@ def _tsig_start(wire: bytes) -> int:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(listed, listed, st.tuples(servers, servers))
-def test_axfr_and_ixfr_lead_to_the_same_zone(
+def test_axfr_and_ixfr_make_the_same_zone(
     old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...]
 ) -> None:
     primary = Primary(old, new, ns)
@@ -297,7 +297,7 @@ def test_axfr_and_ixfr_lead_to_the_same_zone(
 
 @settings(max_examples=examples(3000), deadline=None)
 @given(st.binary(max_size=80), st.booleans())
-def test_whatever_comes_is_answered_or_not_and_never_raises(wire: bytes, tcp: bool) -> None:
+def test_any_message_is_answered_or_ignored_and_never_raises(wire: bytes, tcp: bool) -> None:
     zones = Primary({}, {}).zones
     answer, seen = respond(wire, zones, "192.0.2.1", 1000, tcp=tcp)
     assert seen is None
@@ -309,8 +309,8 @@ def test_whatever_comes_is_answered_or_not_and_never_raises(wire: bytes, tcp: bo
 
 @settings(max_examples=examples(2000), deadline=None)
 @given(st.data())
-def test_a_question_with_damage_is_never_an_exception(data: st.DataObject) -> None:
-    """A right question, with bytes changed, left out or put in: FORMERR, a refusal, or the answer."""
+def test_a_damaged_query_never_raises(data: st.DataObject) -> None:
+    """A valid query, with bytes changed, removed or added, gets an error code or the answer."""
     primary = Primary({}, {})
     primary.zones.publish(primary.view(1))
     query = dns.message.make_query(ORIGIN, data.draw(st.sampled_from(["SOA", "AXFR", "IXFR", "ANY", "A"])), use_edns=0)
@@ -325,12 +325,12 @@ def test_a_question_with_damage_is_never_an_exception(data: st.DataObject) -> No
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 2**31 - 1))
-def test_serials_compare_in_a_circle(serial: int, step: int) -> None:
+def test_serials_compare_modulo_two_to_the_32(serial: int, step: int) -> None:
     assert newer((serial + step) % 2**32, serial)
     assert not newer(serial, (serial + step) % 2**32)
     assert not newer(serial, serial)
 
 
 @given(st.integers(1, 2**40), st.integers(1 - 2**31, 2**31))
-def test_a_serial_on_the_wire_is_the_nearest_count(near: int, ahead: int) -> None:
+def test_a_serial_on_the_wire_is_unwrapped_to_the_nearest_number(near: int, ahead: int) -> None:
     assert counted((near + ahead) % 2**32, near) == near + ahead

@@ -60,7 +60,7 @@ FAULTS = {
     Fault.SIGNATURE_OF_OTHER_BODY: ("failed", "signature"),
     Fault.NO_SIGNATURE: ("failed", "404"),
     Fault.STALE: ("failed", "served again"),
-    Fault.BOMB: ("failed", "decompressed past"),
+    Fault.BOMB: ("failed", "bytes when decompressed"),
     Fault.SLOW: ("failed", "3 s"),
     Fault.UNASKED_304: ("failed", "304"),
     Fault.REDIRECT_CIRCLE: ("failed", "circle"),
@@ -117,7 +117,7 @@ def test_ten_gigabytes_of_zeros(tmp_path: Path, hotline: HotlineThread) -> None:
         body.write_bytes(gzip.compress(bytes(64 * MIB)) * 160)
         failed = daemon.pull("hotline")
         assert failed["outcome"] == "failed"
-        assert f"decompressed past {128 * MIB} bytes" in failed["reason"]
+        assert f"more than {128 * MIB} bytes when decompressed" in failed["reason"]
         assert daemon.snapshot("national", token) == live
         assert not list((tmp_path / "state" / "work").iterdir())
 

@@ -174,11 +174,11 @@ def test_a_transport_has_the_network_and_nothing_else(tmp_path: Path) -> None:
             assert (jobs_run(daemon, "fetch_body"), jobs_run(daemon, "fetch_signature")) == (3, 2)
 
             primary.serial, primary.body = 3, b"x" * 1001
-            assert "expected at most 1000, see `max_bytes`" in daemon.pull("hotline")["reason"]
+            assert "expected at most 1000, raise `max_bytes`" in daemon.pull("hotline")["reason"]
             for answer, reason in (
                 (f"open {tmp_path}/state/blocklistd.db", "PermissionError at serial.py"),
                 (f"connect {tmp_path}/c.sock", "PermissionError at socket.py"),
-                ("etag two\twords", "answered something else"),
+                ("etag two\twords", "returned an unexpected result"),
             ):
                 primary.answer = answer
                 failed = daemon.pull("hotline")

@@ -19,9 +19,9 @@ def test_hashes_become_lower_case(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DIGITS)
-@pytest.mark.parametrize("by", [-1, 1])
-def test_another_length_is_refused(kind: str, by: int) -> None:
-    assert refusal(kind, "0" * (DIGITS[kind] + by)) == "hash-length"
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_another_length_is_refused(kind: str, difference: int) -> None:
+    assert refusal(kind, "0" * (DIGITS[kind] + difference)) == "hash-length"
 
 
 @pytest.mark.parametrize("kind", DIGITS)
@@ -32,10 +32,10 @@ def test_the_hash_of_another_kind_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", DIGITS)
 @pytest.mark.parametrize("last", ["g", " ", "\n", "\0", "٣", "\uff11"])
-def test_what_is_no_hex_digit_is_refused(kind: str, last: str) -> None:
+def test_a_character_that_is_no_hex_digit_is_refused(kind: str, last: str) -> None:
     assert refusal(kind, "0" * (DIGITS[kind] - 1) + last) == "hash-digits"
 
 
 @pytest.mark.parametrize("kind", DIGITS)
-def test_nothing_is_refused(kind: str) -> None:
+def test_an_empty_value_is_refused(kind: str) -> None:
     assert refusal(kind, "") == "empty"

@@ -1,4 +1,4 @@
-"""What a person's text names: found however it is written, and nothing in ordinary words."""
+"""Entries that a person's text mentions are found in every spelling; ordinary words mention none."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def names(text: str, kind: str, value: str) -> bool:
         "a(dot)example/b",
     ],
 )
-def test_urls(text: str) -> None:
+def test_a_url_is_found_with_and_without_a_scheme_and_defanged(text: str) -> None:
     assert has_url(text)
 
 
 @pytest.mark.parametrize("text", ["and/or", "1/2", "ticket 7: done", "a.example", "it ended. / Then", "24/7 e-0123abc"])
-def test_no_urls(text: str) -> None:
+def test_ordinary_text_contains_no_url(text: str) -> None:
     assert not has_url(text)
 
 
@@ -63,18 +63,18 @@ def test_no_urls(text: str) -> None:
         "-a.example-",
     ],
 )
-def test_names(text: str, kind: str) -> None:
+def test_a_name_is_found_between_any_punctuation(text: str, kind: str) -> None:
     assert names(text, kind, "a.example")
 
 
-def test_names_are_seen_through_their_other_spellings() -> None:
+def test_a_name_mentions_its_canonical_form_and_the_domains_above_it() -> None:
     assert names("bücher.example", "host", "xn--bcher-kva.example")
-    assert names("www.a.example", "domain", "a.example"), "a domain covers what is below it"
-    assert not names("www.a.example", "host", "a.example"), "a host covers itself alone"
+    assert names("www.a.example", "domain", "a.example"), "a domain covers the names below it"
+    assert not names("www.a.example", "host", "a.example"), "a host covers only itself"
     assert not names("xa.example", "domain", "a.example")
 
 
-def test_hosts_of_urls_and_addresses() -> None:
+def test_a_name_or_an_address_mentions_the_urls_of_this_host() -> None:
     assert names("a.example", "url", "https://a.example/x")
     assert names("a.example", "url", "http://a.example:8080/x")
     assert not names("a.example", "url", "https://a.example.test/x")
@@ -83,6 +83,6 @@ def test_hosts_of_urls_and_addresses() -> None:
 
 
 @pytest.mark.parametrize(("kind", "digits"), [("md5", 32), ("sha1", 40), ("sha256", 64)])
-def test_hashes(kind: str, digits: int) -> None:
-    for spelt in ("file %s.", "sha256:%s", "“%s”", "(%s)", "_%s_"):
-        assert names(spelt % ("AB" * (digits // 2)), kind, "ab" * (digits // 2))
+def test_a_hash_is_found_between_any_punctuation(kind: str, digits: int) -> None:
+    for text in ("file %s.", "sha256:%s", "“%s”", "(%s)", "_%s_"):
+        assert names(text % ("AB" * (digits // 2)), kind, "ab" * (digits // 2))

@@ -99,13 +99,13 @@ def test_other_spellings_of_a_name_become_its_one_form(value: str, canonical: st
         ("\ud800.example", "not-a-name"),
     ],
 )
-def test_what_is_no_name_is_refused(value: str, code: str) -> None:
+def test_a_text_that_is_no_name_is_refused(value: str, code: str) -> None:
     assert refusal(value) == code
 
 
 @pytest.mark.parametrize("character", [*"/?#@:\\% \t\r\n\0\x1f\x7f[]"])
 @pytest.mark.parametrize("pattern", ["a{}b.example", "a.example{}", "a.example{}b"])
-def test_a_character_that_a_url_would_take_for_something_else_is_refused(pattern: str, character: str) -> None:
+def test_a_character_with_a_meaning_in_urls_is_refused(pattern: str, character: str) -> None:
     assert refusal(pattern.format(character)) == "character"
 
 
@@ -136,7 +136,7 @@ def test_a_label_has_letters_digits_hyphens_and_underscores_alone(value: str) ->
     assert refusal(value) == "character"
 
 
-def test_a_star_inside_a_label_is_a_character_of_no_name_and_no_wildcard() -> None:
+def test_a_star_inside_a_label_is_refused_as_a_character_and_not_as_a_wildcard() -> None:
     assert refusal("a*b.example") == "character"
     assert refusal("ads-*.g.example") == "character"
 
@@ -150,7 +150,7 @@ def test_a_star_inside_a_label_is_a_character_of_no_name_and_no_wildcard() -> No
         ("xn--fa-hia.xn--k09h\u3002example", "xn--fa-hia.xn--k09h.example"),
     ],
 )
-def test_an_a_label_that_is_newer_than_the_librarys_table_stands_as_it_is(value: str, canonical: str) -> None:
+def test_an_a_label_that_is_newer_than_the_librarys_table_is_kept(value: str, canonical: str) -> None:
     assert name(value) == canonical
     assert name(canonical) == canonical
 
@@ -166,7 +166,7 @@ def test_an_a_label_that_is_newer_than_the_librarys_table_stands_as_it_is(value:
         ("*.xn--k09h.example", "wildcard"),
     ],
 )
-def test_what_stands_beside_a_newer_a_label_is_looked_at_as_ever(value: str, code: str) -> None:
+def test_other_labels_beside_a_newer_a_label_are_checked_as_usual(value: str, code: str) -> None:
     assert refusal(value) == code
 
 
@@ -179,7 +179,7 @@ def test_a_name_that_is_too_long_is_refused_before_it_is_parsed(monkeypatch: pyt
     assert refusal(value) == "name-too-long"
 
 
-def test_rpz_is_only_refused_where_a_policy_zone_looks_for_it() -> None:
+def test_a_label_rpz_is_only_refused_where_a_policy_zone_reads_a_trigger() -> None:
     assert name("rpz-ip.example") == "rpz-ip.example"
     assert name("rpz.example") == "rpz.example"
     assert name("rpz") == "rpz"
@@ -201,12 +201,12 @@ def test_a_refusal_names_its_reason_and_nothing_of_the_value() -> None:
         ("a.home.arpa", False),
     ],
 )
-def test_public_suffixes(value: str, suffix: bool) -> None:
+def test_a_public_suffix_is_in_the_list_or_a_single_label(value: str, suffix: bool) -> None:
     assert is_public_suffix(value) is suffix
 
 
 def real_names() -> list[str]:
-    """Of a real list under pseudonyms where it is at hand, otherwise of a small generator."""
+    """The names of a real list under pseudonyms if it is on this machine, else generated ones."""
     if CHURN.exists():
         return gzip.decompress(CHURN.read_bytes()).decode().split()
     seeded = random.Random(20)

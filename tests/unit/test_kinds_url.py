@@ -100,7 +100,7 @@ def test_other_spellings_of_a_url_become_its_one_form(value: str, canonical: str
         ("x?%%34%31", "x?%%34%31"),
     ],
 )
-def test_percent_encoding_is_normal_and_means_the_same(rest: str, canonical: str) -> None:
+def test_percent_encoding_is_normalised_without_changing_its_meaning(rest: str, canonical: str) -> None:
     assert url(f"https://a.example/{rest}") == f"https://a.example/{canonical}"
 
 
@@ -166,7 +166,7 @@ def test_percent_encoding_is_normal_and_means_the_same(rest: str, canonical: str
         ("https://" + "%61" * 255 + "/", "name-too-long"),
     ],
 )
-def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
+def test_a_text_that_is_no_listable_url_is_refused(value: str, code: str) -> None:
     assert refusal(value) == code
 
 
@@ -181,7 +181,7 @@ def test_what_is_no_listable_url_is_refused(value: str, code: str) -> None:
         ("https://1.example/", False),
     ],
 )
-def test_urls_of_addresses_are_told_from_urls_of_names(value: str, is_address: bool) -> None:
+def test_urls_of_addresses_are_distinguished_from_urls_of_names(value: str, is_address: bool) -> None:
     assert url(value) == value
     assert is_address_url(value) is is_address
 
@@ -201,7 +201,7 @@ def test_urls_of_addresses_are_told_from_urls_of_names(value: str, is_address: b
     ],
 )
 def test_a_url_as_long_as_a_line_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Its parts are expanded, normalised and decoded, at up to 5 µs a byte."""
+    """Parsing expands, normalises and decodes its parts, which takes up to 5 µs a byte."""
 
     def parsed(value: str) -> None:
         raise AssertionError("it was parsed")

@@ -1,4 +1,4 @@
-"""Ids are a keyed hash of type, NUL, value, by the method of the list; the same one by one and many at a time."""
+"""An id is a keyed hash of type, NUL, value, by the method of the list; the same alone or among many."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_id_is_a_keyed_hash(secret: bytes, kind: bytes, value: bytes) -> None
 
 @pytest.mark.parametrize("method", METHODS)
 @given(kind=KIND, values=st.lists(st.binary(max_size=80), max_size=9))
-def test_many_ids_are_ids_one_by_one(method: str, kind: bytes, values: list[bytes]) -> None:
+def test_many_ids_at_once_are_the_ids_made_one_by_one(method: str, kind: bytes, values: list[bytes]) -> None:
     ids = Ids(method, b"s" * 32)
     assert [f"e-{digits}" for digits in ids.digits(kind, values)] == [ids.of(kind, value) for value in values]
 

@@ -25,7 +25,7 @@ def test_type_and_value_are_those_of_the_entry(kind: str, value: str, attributes
 
 
 @given(one=st.tuples(KINDS, VALUES, ATTRIBUTES), other=st.tuples(KINDS, VALUES, ATTRIBUTES))
-def test_lines_order_by_their_keys_whatever_their_attributes(
+def test_lines_sort_by_their_keys_whatever_their_attributes(
     one: tuple[str, str, dict[str, str | int]], other: tuple[str, str, dict[str, str | int]]
 ) -> None:
     lines = [Entry(*one).line(), Entry(*other).line()]
@@ -38,7 +38,7 @@ def test_lines_order_by_their_keys_whatever_their_attributes(
 @pytest.mark.parametrize(
     "line", [b"", b"{}", b'{"type":"url"}', b'{"value":"a","type":"url"}', b'{"type":"url","value":"a']
 )
-def test_what_is_no_canonical_line_has_no_key(line: bytes) -> None:
+def test_a_line_that_is_not_canonical_has_no_key(line: bytes) -> None:
     with pytest.raises(ValueError, match="canonical line"):
         key_of(line)
     with pytest.raises(ValueError, match="canonical line"):

@@ -1,4 +1,4 @@
-"""Snapshots as buffers: found, spliced and compared in proportion to what changed, and exactly."""
+"""Snapshots as buffers: lines are found, spliced and compared exactly, at a cost that grows with the change."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def joined(*found: bytes) -> bytes:
 A, B, C = line("https://a.example/"), line("https://b.example/"), line("https://c.example/")
 
 
-def test_lines_of_a_buffer() -> None:
+def test_lines_are_yielded_in_order_without_newlines() -> None:
     assert list(lines(b"")) == []
     assert list(lines(joined(B, A))) == [A, B]
 
 
 @pytest.mark.parametrize(("wanted", "index"), [(A, 0), (B, 1), (b"", 0), (B + b"~", 2), (b"~", 3)])
-def test_where_a_line_is_or_would_be(wanted: bytes, index: int) -> None:
+def test_the_position_of_a_line_is_where_it_is_or_would_be_inserted(wanted: bytes, index: int) -> None:
     assert position(joined(A, B, C), wanted) == sum(len(each) + 1 for each in [A, B, C][:index])
 
 
@@ -42,8 +42,8 @@ def test_a_file_that_was_cut_short_is_an_error_and_no_endless_search() -> None:
             changed_lines(one, other)
 
 
-def test_each_line_is_found_by_its_key_and_no_other() -> None:
-    """`!` sorts below the quote that ends a value, so a longer value may stand before a shorter one."""
+def test_each_line_is_found_by_its_key_and_by_no_other() -> None:
+    """`!` sorts below the quote that ends a value, so the line of a longer value may come before that of a shorter."""
     values = ["https://a.example/", "https://a.example/!", "https://a.example/!!", "https://a.example/x", 'a"b', "a\\"]
     found = [line(value, id="e-1") if n % 2 else line(value) for n, value in enumerate(values)]
     buffer = joined(*found)
@@ -75,7 +75,7 @@ def test_splicing_removes_and_adds_anywhere() -> None:
     assert b"".join(splice(joined(A, B), [], [])) == joined(A, B)
 
 
-def test_an_entry_whose_attributes_change() -> None:
+def test_splicing_replaces_an_entry_whose_attributes_change() -> None:
     changed = line("https://b.example/", category="B")
     assert b"".join(splice(joined(A, B, C), [B], [changed])) == joined(A, changed, C)
 
@@ -83,16 +83,18 @@ def test_an_entry_whose_attributes_change() -> None:
 @pytest.mark.parametrize(
     ("removes", "adds", "reason"),
     [
-        ([line("https://b.example/x")], [], "is not there"),
-        ([B[:-1]], [], "is not there"),
-        ([b""], [], "is not there"),
-        ([], [B], "is there already"),
+        ([line("https://b.example/x")], [], "is missing"),
+        ([B[:-1]], [], "is missing"),
+        ([b""], [], "is missing"),
+        ([], [B], "is already present"),
         ([C, A], [], "out of order"),
         ([A, A], [], "out of order"),
         ([], [line("https://z.example/"), line("https://d.example/")], "out of order"),
     ],
 )
-def test_what_does_not_fit_is_refused_without_its_content(removes: list[bytes], adds: list[bytes], reason: str) -> None:
+def test_a_change_that_does_not_fit_is_refused_and_the_error_quotes_no_line(
+    removes: list[bytes], adds: list[bytes], reason: str
+) -> None:
     with pytest.raises(ValueError, match=reason) as refused:
         b"".join(splice(joined(A, B, C), removes, adds))
     assert ".example" not in str(refused.value)
@@ -108,8 +110,8 @@ def test_a_mapped_file_is_a_buffer(tmp_path: Path) -> None:
         assert changed_lines(old, new) == ([A], [B])
 
 
-def test_a_long_list_with_few_changes() -> None:
-    """What is not touched is never held in memory at once, nor walked line by line."""
+def test_few_changes_of_a_long_list_are_spliced_and_found_in_large_chunks() -> None:
+    """Unchanged lines are neither in memory all at once nor visited one by one."""
     chance = random.Random(11)
     every = sorted(line(f"https://n{number}.example/{chance.getrandbits(64):x}") for number in range(60_000))
     old = b"".join(each + b"\n" for each in every)
@@ -125,8 +127,8 @@ def test_a_long_list_with_few_changes() -> None:
     assert changed_lines(old, old) == ([], [])
 
 
-def test_everything_else_than_before() -> None:
+def test_changed_lines_of_snapshots_that_share_little_or_nothing() -> None:
     assert changed_lines(b"", joined(A, B)) == ([], [A, B])
     assert changed_lines(joined(A, B), b"") == ([A, B], [])
     assert changed_lines(joined(A, C), joined(B)) == ([A, C], [B])
-    assert changed_lines(joined(A), joined(A, B)) == ([], [B]), "one is the beginning of the other"
+    assert changed_lines(joined(A), joined(A, B)) == ([], [B]), "one is a prefix of the other"

@@ -42,7 +42,7 @@ def test_anything_else_is_refused_without_a_line_of_it(diff: bytes, reason: str)
 
 
 def test_a_diff_of_another_snapshot() -> None:
-    with pytest.raises(ValueError, match="is not there"):
+    with pytest.raises(ValueError, match="is missing"):
         b"".join(apply(ENTRIES, A + b"\n", render(ENTRIES, [B], []).data))
 
 

@@ -147,7 +147,7 @@ async def test_the_first_body_takes_its_job_over(place: Place, hostile: Hostile)
     place.jobs.hostile = hostile
     outcome, reason = await place.pull("a.example", "b.example", "c.example")
     assert outcome is Outcome.FAILED
-    assert reason == "the job's answer does not fit what it was asked: the pull is not used"
+    assert reason == "the job's result does not fit its request: the pull is not used"
     assert place.versions.live == b""
     place.jobs.hostile = None
     assert await place.pull("a.example", "b.example") == (Outcome.PUBLISHED, None)
@@ -159,7 +159,7 @@ async def test_a_later_body_takes_its_job_over(place: Place, hostile: Hostile) -
     live, place.jobs.hostile = place.versions.live, hostile
     outcome, reason = await place.pull("a.example", "b.example", "c.example")
     assert outcome is Outcome.FAILED
-    assert reason == "the job's answer does not fit what it was asked: the pull is not used"
+    assert reason == "the job's result does not fit its request: the pull is not used"
     assert place.versions.live == live
     place.jobs.hostile = None
     assert await place.pull("a.example", "c.example") == (Outcome.PUBLISHED, None)
@@ -181,5 +181,5 @@ async def test_an_entry_in_a_jobs_error_reaches_nobody(place: Place, caplog: pyt
     place.jobs.hostile = stumble
     outcome, reason = await place.pull("a.example")
     assert outcome is Outcome.FAILED
-    assert reason == "it can't be read, for a reason that the job put into words of its own"
+    assert reason == "the body can't be read, and the job's own message is withheld: check `format`, or ask the hotline"
     assert "listed" not in caplog.text

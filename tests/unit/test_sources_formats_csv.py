@@ -58,7 +58,7 @@ def test_a_byte_order_mark_carriage_returns_spaces_and_a_quoted_header_are_under
     assert read(body, FormatOptions({"value": "url", "type": "kind"})) == [url(2, A), url(4, B)]
 
 
-def test_quoted_fields_hold_commas_quotes_and_newlines_and_numbers_are_those_of_lines() -> None:
+def test_quoted_fields_contain_commas_quotes_and_newlines_and_lines_are_counted() -> None:
     body = f'url,id\n"{A}?x=1,2","say ""x"""\n{B},"two\nlines"\n{A},3\n'
     options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"})
     assert read(body, options) == [
@@ -79,7 +79,7 @@ def test_quoted_fields_hold_commas_quotes_and_newlines_and_numbers_are_those_of_
         *((text, False) for text in ("2026-11-20T25:00", "2026-11-20 at noon", "2026-W47-5")),
     ],
 )
-def test_an_attribute_that_should_be_a_date_and_is_none_is_left_out_and_counted(text: str, kept: bool) -> None:
+def test_an_attribute_that_should_be_a_date_and_is_none_is_dropped_and_counted(text: str, kept: bool) -> None:
     for key in ("verified_at", "expires"):
         options = FormatOptions({"value": "url", key: "date"}, {"type": "url"})
         (record,) = read(f"url,date\n{A},{text}\n", options)
@@ -97,15 +97,15 @@ def test_an_attribute_that_should_be_a_date_and_is_none_is_left_out_and_counted(
         ("x" * (MAX_LINE + 1), "too-long"),
     ],
 )
-def test_a_header_without_the_value_is_no_list_and_is_not_quoted(header: str, problem: str) -> None:
+def test_a_header_without_the_column_of_the_value_is_an_error_that_quotes_no_header(header: str, problem: str) -> None:
     with pytest.raises(ParseError, match=problem) as caught:
         read(f"{header}\n{A}\n")
     assert "link" not in str(caught.value)
     assert "a.example" not in str(caught.value)
 
 
-def test_without_a_configured_value_nothing_can_be_read() -> None:
-    with pytest.raises(ParseError, match=r"expected fields\.value"):
+def test_without_a_configured_column_for_the_value_the_body_is_refused() -> None:
+    with pytest.raises(ParseError, match=r"set `fields\.value`"):
         read("url\n", FormatOptions({"type": "kind"}))
 
 
@@ -137,7 +137,7 @@ def test_cells_are_separated_by_the_delimiter_of_the_source(delimiter: str) -> N
     assert read(body, options)[0] == Record(2, "url", f"{A}x;y|z", {"ref": "1"})
 
 
-def test_columns_stand_for_a_header_row_that_is_not_there() -> None:
+def test_configured_columns_replace_a_missing_header_row() -> None:
     options = FormatOptions({"value": "url", "ref": "serial"}, {"type": "url"}, columns=("serial", "url"))
     assert read(f"1,{A}\n\n2,{B},\n3,{B},x\n4\n", options) == [
         Record(1, "url", A, {"ref": "1"}),
@@ -167,7 +167,7 @@ def test_a_header_alone_is_an_empty_list() -> None:
     assert read("") == []
 
 
-def test_what_a_record_does_not_say_its_defaults_say() -> None:
+def test_a_part_that_a_record_lacks_is_taken_from_the_defaults() -> None:
     options = FormatOptions(FIELDS, {"type": "url", "category": "B", "verifiers": "1"})
     body = f"url,kind,class\n{A},,\n{B},url,A\nc.example,host,\n"
     assert read(body, options) == [
@@ -192,7 +192,7 @@ def test_a_record_needs_a_value() -> None:
     assert read(f'url,id\n,1\n" ",2\n{A},3\n') == [Reject(2, "no-value"), Reject(3, "no-value"), url(4, A)]
 
 
-def test_a_row_that_is_cut_off_is_rejected_since_its_last_field_may_be() -> None:
+def test_a_row_with_missing_cells_is_rejected_since_its_last_cell_may_be_cut_off() -> None:
     options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"})
     assert read(f"url,id,x\n{A}\n{B},1\nhttps://c.exa", options) == [
         Reject(2, "short-row"),
@@ -214,7 +214,7 @@ def test_a_row_that_is_cut_off_is_rejected_since_its_last_field_may_be() -> None
         ("bodies", "1" * 10),
     ],
 )
-def test_an_attribute_that_does_not_fit_is_dropped_and_never_its_entry(column: str, cell: str) -> None:
+def test_an_attribute_that_does_not_fit_is_dropped_and_its_entry_kept(column: str, cell: str) -> None:
     assert read(f"url,kind,{column},id\n{A},url,{cell},7\n", FormatOptions(FIELDS)) == [
         Record(2, "url", A, {"ref": "7"}, dropped=1)
     ]
@@ -227,7 +227,7 @@ def test_an_attribute_at_the_limit_fits() -> None:
     ]
 
 
-def test_bytes_that_are_not_utf8_reject_a_value_drop_an_attribute_and_do_nothing_elsewhere() -> None:
+def test_bytes_that_are_not_utf8_reject_a_value_drop_an_attribute_and_are_ignored_elsewhere() -> None:
     options = FormatOptions({"value": "url", "category": "class"}, {"type": "url"})
     body = b"url,class,caf\xe9\n%b\xe9,A,x\n%b,\xe9,x\n%b,A,\xe9\n" % ((A.encode(),) * 3)
     assert read(body, options) == [
@@ -237,7 +237,7 @@ def test_bytes_that_are_not_utf8_reject_a_value_drop_an_attribute_and_do_nothing
     ]
 
 
-def test_one_quote_too_many_costs_one_row_and_not_those_after_it() -> None:
+def test_a_quote_too_many_rejects_its_row_and_not_the_rows_after_it() -> None:
     rows = "".join(f'"https://{number}.a.example/",x\n' for number in range(3))
     options = FormatOptions({"value": "url", "ref": "id"}, {"type": "url"})
     found = read(f'url,id\n{A},"x\n{rows}{B},"\n', options)
@@ -248,14 +248,14 @@ def test_one_quote_too_many_costs_one_row_and_not_those_after_it() -> None:
     ]
 
 
-def test_an_open_quote_before_more_than_a_row_may_have_costs_one_row() -> None:
+def test_an_open_quote_before_more_bytes_than_a_row_may_have_rejects_one_row() -> None:
     rows = "".join(f"{A}{number:06}\n" for number in range(2 * MAX_LINE // 24))
     found = read(f'url\n"{rows}')
     assert found[0] == Reject(2, "too-long")
     assert found[1:] == [url(2 + number, f"{A}{number:06}") for number in range(1, 2 * MAX_LINE // 24)]
 
 
-def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on() -> None:
+def test_a_line_that_is_too_long_is_rejected_and_the_rest_is_read() -> None:
     long = "x" * (3 * MAX_LINE)
     assert read(f'url\n{A}\n{long}\n{B}\n"{B}\n{long}\n{A}\n') == [
         url(2, A),
@@ -269,29 +269,29 @@ def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on() -> None:
 
 @pytest.mark.parametrize("line", [b'a","\n', b'"\n', b'a,"\n', b'"a"b\n', b'"a,\n'])
 @pytest.mark.parametrize("count", [1_000, 20_000, 80_000])
-def test_quotes_that_do_not_close_are_read_in_work_that_grows_as_the_body_does(
+def test_the_work_for_quotes_that_do_not_close_grows_linearly_with_the_body(
     monkeypatch: pytest.MonkeyPatch, line: bytes, count: int
 ) -> None:
     asked = 0
-    plain = csv._Feed.__next__
+    plain = csv._RepeatableLines.__next__
 
-    def counting(feed: csv._Feed) -> str:
+    def counting(source: csv._RepeatableLines) -> str:
         nonlocal asked
         asked += 1
-        return plain(feed)
+        return plain(source)
 
-    monkeypatch.setattr(csv._Feed, "__next__", counting)
+    monkeypatch.setattr(csv._RepeatableLines, "__next__", counting)
     with contextlib.suppress(ParseError):
         read(b"url\n" + line * count)
     assert asked <= (csv._REREAD + 2) * count + MAX_REREAD + MAX_LINE
 
 
-def test_too_many_quotes_that_do_not_close_are_no_csv() -> None:
+def test_a_body_with_too_many_quotes_that_do_not_close_is_refused() -> None:
     with pytest.raises(ParseError, match="quotes that do not close"):
         read(b"url\n" + b'a","\n' * 32_000)
 
 
-def test_a_few_quotes_that_do_not_close_cost_their_own_rows() -> None:
+def test_a_few_quotes_that_do_not_close_reject_only_their_own_rows() -> None:
     rows = [f"https://{number}.example/" for number in range(10_000)]
     wrong = set(range(50, 10_000, 400))
     found = read("url\n" + "".join(f'"{row}\n' if n in wrong else f"{row}\n" for n, row in enumerate(rows)))

@@ -41,12 +41,12 @@ def test_each_name_after_an_address_is_a_record() -> None:
     ]
 
 
-def test_a_comment_begins_anywhere_in_whatever_encoding() -> None:
+def test_a_comment_begins_anywhere_and_may_have_any_encoding() -> None:
     body = b"\xef\xbb\xbf# caf\xe9\n\n0.0.0.0 a.example # caf\xe9\n0.0.0.0 b.example#c.example\n"
     assert read(body) == [host(3, "a.example"), host(4, "b.example")]
 
 
-def test_the_machines_own_names_are_no_entries() -> None:
+def test_local_names_are_no_entries() -> None:
     own = "".join(f"127.0.0.1 {name}\n" for name in LOCAL_NAMES)
     body = f"{own}fe80::1%lo0 LOCALHOST\n0.0.0.0 0.0.0.0 a.example\n"
     assert read(body.encode()) == [host(len(LOCAL_NAMES) + 2, "a.example")]
@@ -80,11 +80,11 @@ def test_a_semicolon_and_two_slashes_end_a_line_as_a_hash_does(line: bytes) -> N
         ("localhost b..example", "empty-label"),
     ],
 )
-def test_a_line_with_one_field_that_is_no_name_is_refused_as_a_whole(names: str, code: str) -> None:
+def test_one_field_that_is_no_name_rejects_its_line(names: str, code: str) -> None:
     assert read(f"0.0.0.0 {names}\n0.0.0.0 a.example\n".encode()) == [Reject(1, code), host(2, "a.example")]
 
 
-def test_wildcards_are_read_as_domains_where_the_source_says_so() -> None:
+def test_wildcards_are_read_as_domains_if_the_source_is_configured_so() -> None:
     options = FormatOptions(defaults={"type": "host", "category": "A"}, wildcards=True)
     assert read(b"0.0.0.0 *.a.example b.example\n0.0.0.0 a.*.example\n0.0.0.0 *.*.a.example\n", options) == [
         Record(1, "domain", "a.example", {"category": "A"}),
@@ -103,7 +103,7 @@ def test_an_address_without_a_name_is_rejected() -> None:
     assert read(b"0.0.0.0\n0.0.0.0 # a.example\n") == [Reject(1, "no-name"), Reject(2, "no-name")]
 
 
-def test_what_can_not_be_read_is_rejected_and_the_rest_goes_on() -> None:
+def test_a_line_that_can_not_be_read_is_rejected_and_the_rest_is_read() -> None:
     body = b"0.0.0.0 \xff.example\n0.0.0.0 " + b"x" * MAX_LINE + b"\n0.0.0.0 a.example\n"
     assert read(body) == [Reject(1, "not-utf8"), Reject(2, "too-long"), host(3, "a.example")]
 

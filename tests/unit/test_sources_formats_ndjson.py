@@ -25,7 +25,7 @@ def read_one(document: object, options: FormatOptions = OPTIONS) -> Record | Rej
     return only
 
 
-def test_one_document_a_line() -> None:
+def test_each_line_is_one_document() -> None:
     body = f'\ufeff{{"url":"{A}","id":"r-1"}}\r\n\n {{"class": "A", "url": " {B}\\n"}}'
     assert read(body) == [Record(1, "url", A, {"ref": "r-1"}), Record(3, "url", B, {"category": "A"})]
 
@@ -36,7 +36,7 @@ def test_parts_are_found_by_json_pointers() -> None:
     assert read_one(document, options) == Record(1, "domain", "a.example", {"expires": "2027-01-01", "ref": "r-1"})
 
 
-def test_a_document_that_is_the_value_itself() -> None:
+def test_the_empty_pointer_references_a_document_that_is_the_value_itself() -> None:
     assert read_one(A, FormatOptions({"value": ""}, {"type": "url"})) == Record(1, "url", A, {})
 
 
@@ -57,7 +57,7 @@ def test_a_document_that_is_the_value_itself() -> None:
         ("/0", "zero"),
     ],
 )
-def test_a_pointer_points_to_a_part_or_to_nothing(pointer: str, found: object) -> None:
+def test_a_pointer_references_a_part_or_nothing(pointer: str, found: object) -> None:
     document = {"a": ["x", None], "": {"": 1}, "0": "zero"}
     assert resolve(document, parse_pointer(pointer)) == found
 
@@ -68,15 +68,15 @@ def test_escapes_of_a_pointer_are_resolved_in_the_order_of_the_rfc() -> None:
 
 
 @pytest.mark.parametrize("pointer", ["url", "a/b", "/~", "/~2", "/a~"])
-def test_what_is_no_pointer_is_an_error_of_the_configuration(pointer: str) -> None:
+def test_a_text_that_is_no_pointer_is_an_error_of_the_configuration(pointer: str) -> None:
     with pytest.raises(ValueError, match="JSON Pointer"):
         parse_pointer(pointer)
     with pytest.raises(ParseError, match="JSON Pointer"):
         read("{}\n", FormatOptions({"value": pointer}))
 
 
-def test_without_a_configured_value_nothing_can_be_read() -> None:
-    with pytest.raises(ParseError, match=r"expected fields\.value"):
+def test_without_a_configured_pointer_to_the_value_the_body_is_refused() -> None:
+    with pytest.raises(ParseError, match=r"set `fields\.value`"):
         read("{}\n", FormatOptions({"type": "/kind"}))
 
 
@@ -100,19 +100,19 @@ def test_without_a_configured_value_nothing_can_be_read() -> None:
         (b'{"url":" "}', "no-value"),
     ],
 )
-def test_what_is_no_record_is_rejected_and_the_rest_goes_on(line: bytes, code: str) -> None:
+def test_a_line_that_is_no_record_is_rejected_and_the_rest_is_read(line: bytes, code: str) -> None:
     assert read(line + b"\n" + json.dumps({"url": A}).encode()) == [Reject(1, code), Record(2, "url", A, {})]
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1E+400", "1" + "0" * 400, "0.5e999", "1e-999", "1" * 30])
-def test_a_number_that_a_double_can_not_hold_costs_no_record(number: str) -> None:
+def test_a_number_too_large_for_a_double_rejects_no_record(number: str) -> None:
     assert read(f'{{"url":"{A}","score":{number},"x":["1e999",{{"y":{number}}}]}}') == [Record(1, "url", A, {})]
     assert read(f'{{"url":"{A}","bodies":{number}}}') == [Record(1, "url", A, {}, dropped=1)]
     assert read(f'{{"url":{number}}}') == [Reject(1, "no-value")]
 
 
 @pytest.mark.parametrize("number", ["01e400", "1e400x", "+1e400", "1e400.5", "-", ".1e400", "1e400 1e400"])
-def test_what_is_no_number_is_none_however_large(number: str) -> None:
+def test_a_large_text_that_is_no_json_number_is_rejected(number: str) -> None:
     assert read(f'{{"url":"{A}","score":{number}}}') == [Reject(1, "not-json")]
 
 
@@ -135,7 +135,7 @@ def test_what_is_no_number_is_none_however_large(number: str) -> None:
         f'{{"url":"{A}","{{":1,"{{":2}}',
     ],
 )
-def test_a_record_with_a_key_twice_is_refused_since_nobody_knows_which_value_is_meant(line: str) -> None:
+def test_a_record_with_a_duplicate_key_is_rejected(line: str) -> None:
     assert read(f'{line}\n{{"url":"{B}"}}\n') == [Reject(1, "duplicate-key"), Record(2, "url", B, {})]
 
 
@@ -150,7 +150,7 @@ def test_a_record_with_a_key_twice_is_refused_since_nobody_knows_which_value_is_
         f'{{"url":"{A.replace("/", chr(92) + "/")}","x":"\\\\"}}',
     ],
 )
-def test_what_only_looks_like_a_key_twice_is_a_record(line: str) -> None:
+def test_text_that_only_looks_like_a_duplicate_key_is_accepted(line: str) -> None:
     assert read(line) == [Record(1, "url", A, {})]
 
 
@@ -169,7 +169,7 @@ def test_a_record_needs_a_known_type(document: object, code: str) -> None:
     assert read_one(document, FormatOptions({"value": "/url", "type": "/kind"})) == Reject(1, code)
 
 
-def test_what_a_record_does_not_say_its_defaults_say() -> None:
+def test_a_part_that_a_record_lacks_is_taken_from_the_defaults() -> None:
     options = FormatOptions(
         {"value": "/url", "type": "/kind", "category": "/class"}, {"type": "url", "category": "B", "verifiers": "1"}
     )
@@ -181,7 +181,7 @@ def test_what_a_record_does_not_say_its_defaults_say() -> None:
     )
 
 
-def test_numbers_become_attributes_and_empty_ones_are_absent() -> None:
+def test_numbers_become_attributes_and_empty_texts_do_not() -> None:
     assert read_one({"url": A, "id": 1007, "class": "", "bodies": 2}) == Record(
         1, "url", A, {"ref": "1007", "verifiers": 2}
     )
@@ -190,15 +190,15 @@ def test_numbers_become_attributes_and_empty_ones_are_absent() -> None:
 
 
 @pytest.mark.parametrize("bodies", [-1, 1.0, True, [], {}, "two", 10**9, 10**18])
-def test_verifiers_that_are_no_count_are_dropped_and_never_the_entry(bodies: object) -> None:
+def test_verifiers_that_are_no_count_are_dropped_and_the_entry_kept(bodies: object) -> None:
     assert read_one({"url": A, "bodies": bodies, "id": "r-1"}) == Record(1, "url", A, {"ref": "r-1"}, dropped=1)
 
 
 @pytest.mark.parametrize("category", [True, 1.5, ["A"], {"A": 1}, "a\nb", "\u0000", "x" * 257])
-def test_a_text_that_does_not_fit_is_dropped_and_never_the_entry(category: object) -> None:
+def test_a_text_that_does_not_fit_is_dropped_and_the_entry_kept(category: object) -> None:
     assert read_one({"url": A, "class": category}) == Record(1, "url", A, {}, dropped=1)
 
 
-def test_only_known_attributes_are_taken_over() -> None:
+def test_only_known_attributes_are_kept() -> None:
     options = FormatOptions({"value": "/url", "id": "/id", "type": "/kind", "note": "/note"})
     assert read_one({"url": A, "kind": "url", "id": "e-1", "note": "x"}, options) == Record(1, "url", A, {})

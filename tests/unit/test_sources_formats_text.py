@@ -38,7 +38,7 @@ def test_a_byte_order_mark_carriage_returns_and_a_missing_last_newline_are_no_pa
     ]
 
 
-def test_a_comment_of_another_beginning_is_skipped_where_the_source_says_so() -> None:
+def test_the_source_configures_how_a_comment_begins() -> None:
     options = FormatOptions(defaults={"type": "url"}, comment="//")
     assert read(b"// a list\n #x\n  //y\nhttps://a.example/\n", options) == [
         Record(2, "url", "#x", {}),
@@ -46,7 +46,7 @@ def test_a_comment_of_another_beginning_is_skipped_where_the_source_says_so() ->
     ]
 
 
-def test_wildcards_are_read_as_domains_where_the_source_says_so() -> None:
+def test_wildcards_are_read_as_domains_if_the_source_is_configured_so() -> None:
     body = b"*.a.example\nb.example\na.*.example\n*\n"
     assert read(body, FormatOptions(defaults={"type": "host"}, wildcards=True)) == [
         Record(1, "domain", "a.example", {}),
@@ -62,13 +62,13 @@ def test_an_empty_body_has_no_records() -> None:
     assert read(b"\xef\xbb\xbf\n") == []
 
 
-def test_a_line_that_is_not_utf8_is_rejected_and_the_rest_goes_on() -> None:
+def test_a_line_that_is_not_utf8_is_rejected_and_the_rest_is_read() -> None:
     body = b"https://a.example/\xff\nhttps://\xc3\xa9.example/\n"
     assert read(body) == [Reject(1, "not-utf8"), Record(2, "url", "https://é.example/", {})]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on(end: bytes) -> None:
+def test_a_line_that_is_too_long_is_rejected_and_the_rest_is_read(end: bytes) -> None:
     longest = b"x" * (MAX_LINE - len(end) + 1)
     body = longest + end + longest + b"x" + end + b"x" * 3 * MAX_LINE + end + b"https://a.example/" + end
     assert read(body) == [
@@ -79,11 +79,11 @@ def test_a_line_that_is_too_long_is_rejected_and_the_rest_goes_on(end: bytes) ->
     ]
 
 
-def test_a_body_without_an_end_is_read_as_a_stream() -> None:
+def test_an_endless_body_is_read_as_a_stream() -> None:
     class Endless(io.BytesIO):
         def readline(self, limit: int | None = -1, /) -> bytes:
             assert limit is not None
-            assert 0 < limit <= MAX_LINE + 1, "a line without an end would be held as a whole"
+            assert 0 < limit <= MAX_LINE + 1, "a line without an end would be in memory completely"
             return b"https://a.example/\n"
 
     first = islice(records(Endless(), OPTIONS), 3)
@@ -95,8 +95,8 @@ def test_a_body_without_an_end_is_read_as_a_stream() -> None:
     "body",
     [b"<!DOCTYPE html>\n", b"\xef\xbb\xbf<?xml version='1.0'?>", b"\xef\xbb\xbf\r\n\n  \t<html>", b"<" * 3 * MAX_LINE],
 )
-def test_a_page_instead_of_a_list_is_an_error_and_no_list(format: str, body: bytes) -> None:
-    with pytest.raises(ParseError, match=f"HTML or XML, not a list in the format {format}; is the URL right"):
+def test_a_web_page_instead_of_a_list_is_an_error(format: str, body: bytes) -> None:
+    with pytest.raises(ParseError, match=f"HTML or XML, not a list in the format {format}: check `url`"):
         opening(body, format)
 
 
@@ -108,7 +108,7 @@ def test_a_page_instead_of_a_list_is_an_error_and_no_list(format: str, body: byt
         "\ufeff# é".encode("utf-16-be"),
     ],
 )
-def test_utf_16_is_named(format: str, body: bytes) -> None:
+def test_utf_16_is_recognised_and_refused(format: str, body: bytes) -> None:
     with pytest.raises(ParseError, match=f"this is UTF-16, not a list in the format {format}: expected UTF-8"):
         opening(body, format)
 
@@ -122,7 +122,7 @@ def test_utf_16_is_named(format: str, body: bytes) -> None:
         b'{"url":"https://a.example/"}\r{"url":"https://b.example/"}\r\n',
     ],
 )
-def test_lines_that_end_in_carriage_returns_alone_are_named(format: str, body: bytes) -> None:
+def test_lines_that_end_in_carriage_returns_alone_are_recognised_and_refused(format: str, body: bytes) -> None:
     with pytest.raises(ParseError, match="lines end in CR alone"):
         opening(body, format)
 
@@ -135,13 +135,13 @@ def test_other_carriage_returns_are_left_to_the_format(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"[\n{}\n", b' [{"url":"https://a.example/"},\n{"url":"https://b.example/"}]\n', b"[\r\n{}\n]"]
 )
-def test_one_json_array_is_no_ndjson(body: bytes) -> None:
+def test_a_json_array_over_many_lines_is_no_ndjson(body: bytes) -> None:
     with pytest.raises(ParseError, match="one JSON array over many lines"):
         opening(body, "ndjson")
     assert opening(body, "text") == 0
 
 
-def test_arrays_that_are_a_line_each_are_ndjson() -> None:
+def test_arrays_of_one_line_each_are_ndjson() -> None:
     assert opening(b'["https://a.example/"]\r\n["https://b.example/"]\n', "ndjson") == 0
 
 
@@ -152,7 +152,7 @@ def test_without_a_known_type_every_record_is_rejected(defaults: dict[str, str],
     assert read(b"# x\nhttps://a.example/\n", FormatOptions(defaults=defaults)) == [Reject(2, code)]
 
 
-def test_defaults_give_every_record_their_attributes() -> None:
+def test_every_record_has_the_attributes_of_the_defaults() -> None:
     options = FormatOptions(defaults={"type": "url", "category": "A", "verifiers": "2", "id": "7", "ref": " "})
     assert read(b"https://a.example/\n", options) == [
         Record(1, "url", "https://a.example/", {"category": "A", "verifiers": 2})

@@ -14,7 +14,7 @@ from blocklistd.errors import ParseError
 from blocklistd.kinds import KINDS
 from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
-from blocklistd.sources.intake.canonical import Canonical, Notes, Room, canonicalise, line_of
+from blocklistd.sources.intake.canonical import Canonical, MemoryBudget, Notes, canonicalise, line_of
 
 A = "https://a.example/"
 
@@ -55,7 +55,7 @@ def test_records_become_canonical_lines_in_the_order_of_their_bytes() -> None:
     assert not canonical.rejected
 
 
-def test_nothing_makes_nothing() -> None:
+def test_no_records_make_an_empty_file() -> None:
     lines, canonical = made()
     assert lines == []
     assert (canonical.records, canonical.entries) == (0, 0)
@@ -76,7 +76,7 @@ def test_rejects_and_refusals_are_counted_by_reason_with_the_first_line_of_each(
     assert canonical.first_rejected == {"not-utf8": 1, "wildcard": 3, "hash-length": 6}
 
 
-def test_of_several_lines_of_an_entry_the_smallest_is_kept_and_the_others_counted() -> None:
+def test_the_smallest_of_several_lines_of_an_entry_is_kept_and_the_others_are_counted() -> None:
     lines, canonical = made(
         url(A), url("HTTPS://A.EXAMPLE", category="B"), url(A, category="A", ref="1"), url(A, category="A"), url(A)
     )
@@ -86,7 +86,7 @@ def test_of_several_lines_of_an_entry_the_smallest_is_kept_and_the_others_counte
     assert canonical.records == 5
 
 
-def test_values_that_begin_with_another_are_entries_of_their_own() -> None:
+def test_values_with_another_value_as_prefix_are_separate_entries() -> None:
     values = [f"{A}{rest}" for rest in ("a", "a-b", "a%22", "a%22,", "a',", "a'", "a.b", "a!b", "aa", "")]
     plain = [url(value) for value in values]
     attributed = [url(value, ref="1") for value in values]
@@ -109,7 +109,7 @@ def test_dropped_attributes_are_summed() -> None:
     assert canonical.entries == 2
 
 
-def test_more_lines_than_are_written_at_once() -> None:
+def test_many_lines_are_written_in_several_chunks() -> None:
     records = [Record(number, "md5", f"{number:032x}", {}) for number in range(20_000)]
     random.Random(3).shuffle(records)
     lines, canonical = made(*records)
@@ -142,7 +142,7 @@ def test_a_shuffled_body_makes_the_same_bytes(records: list[Record | Reject], sh
 
 
 @given(records=RECORDS)
-def test_each_type_and_value_is_there_once_with_its_smallest_line(records: list[Record | Reject]) -> None:
+def test_each_type_and_value_occurs_once_with_its_smallest_line(records: list[Record | Reject]) -> None:
     lines, _ = made(*records)
     smallest: dict[tuple[str, str], bytes] = {}
     for record in records:
@@ -160,11 +160,11 @@ def _canonical(record: Record) -> str | None:
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), value=st.text() | VALUES, attributes=ATTRIBUTES)
-def test_a_line_is_that_of_its_entry(kind: str, value: str, attributes: dict[str, str | int]) -> None:
+def test_the_fast_way_makes_the_same_line_as_the_entry(kind: str, value: str, attributes: dict[str, str | int]) -> None:
     assert line_of(kind, value, attributes).encode() == Entry(kind, value, attributes).line()
 
 
-def test_an_error_of_the_body_is_passed_on() -> None:
+def test_an_error_of_the_records_is_passed_on() -> None:
     class Broken(Exception):
         pass
 
@@ -179,7 +179,7 @@ def test_an_error_of_the_body_is_passed_on() -> None:
 # -- bounds: before what they bound is built -----------------------------------------------------------------------
 
 
-def test_doubled_lines_are_noted_within_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_lines_are_noted_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blocklistd.sources.intake.canonical.MAX_NOTES", 1200)
     few = [url(f"https://{number}.example/") for number in range(10)]
     _, canonical = made(*few, *few)
@@ -193,14 +193,14 @@ def test_doubled_lines_are_noted_within_their_bound(monkeypatch: pytest.MonkeyPa
     assert (len(lines), canonical.records, canonical.entries) == (40, 80, 40)
 
 
-def test_notes_of_many_rejects_are_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_with_too_many_rejects_are_not_serialised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blocklistd.sources.intake.canonical.MAX_NOTES", 1000)
     monkeypatch.setattr("blocklistd.sources.intake.canonical.orjson", None)
     assert Notes([], [(number, "not-utf8") for number in range(1000)]).to_bytes() == b""
 
 
-def test_more_records_than_memory_can_hold_are_refused_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "__init__", partialmethod(Room.__init__, bytes=1 << 20))
+def test_too_many_records_for_the_memory_are_refused_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryBudget, "__init__", partialmethod(MemoryBudget.__init__, bytes=1 << 20))
     read = 0
 
     def records() -> Iterator[Record]:
@@ -214,8 +214,8 @@ def test_more_records_than_memory_can_hold_are_refused_while_they_are_read(monke
     assert read < 20_000
 
 
-def test_more_rejects_than_can_be_held_are_refused_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "__init__", partialmethod(Room.__init__, rejects=10))
+def test_too_many_rejects_are_refused_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryBudget, "__init__", partialmethod(MemoryBudget.__init__, rejects=10))
     made(*[Reject(number, "not-utf8") for number in range(10)])
     with pytest.raises(ParseError, match="can't be read"):
         made(*[Reject(number, "not-utf8") for number in range(10)], Record(11, "host", "*.a.example", {}))

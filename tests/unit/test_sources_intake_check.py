@@ -1,4 +1,4 @@
-"""The check of a large file: by blocks, in several processes, each in the sandbox."""
+"""The job `check` on a large file: in blocks, in several processes, each in the sandbox."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def order(folder: Path, lines: list[bytes]) -> tuple[Order, Findings]:
     return made, Findings(0, Left.CANONICAL, 1, COUNT, {"domain": COUNT}, {}, {}, 0, None, None)
 
 
-async def test_a_large_file_is_checked_as_one(jobs: Jobs, tmp_path: Path) -> None:
+async def test_a_large_file_is_checked_in_blocks_with_one_result(jobs: Jobs, tmp_path: Path) -> None:
     lines = [LINE % number for number in range(COUNT)]
     made, findings = order(tmp_path, lines)
     assert blocks(made.canonical.read_bytes(), CHUNK)[1] == EDGE * len(lines[0])
@@ -51,11 +51,11 @@ async def test_a_large_file_is_checked_as_one(jobs: Jobs, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("at", [EDGE - 1, EDGE, 5, COUNT - 2])
-async def test_one_line_of_a_large_file_that_does_not_fit_is_found(jobs: Jobs, tmp_path: Path, at: int) -> None:
+async def test_one_invalid_line_of_a_large_file_is_found(jobs: Jobs, tmp_path: Path, at: int) -> None:
     lines = [LINE % number for number in range(COUNT)]
     for some in (
         [*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]],  # out of order
-        [*lines[:at], lines[at + 1].replace(b'"A"', b'"!"'), *lines[at + 1 :]],  # there twice
+        [*lines[:at], lines[at + 1].replace(b'"A"', b'"!"'), *lines[at + 1 :]],  # occurs twice
         [*lines[:at], lines[at].replace(b'"n', b'"N'), *lines[at + 1 :]],
         [*lines[:at], lines[at].replace(b".example", b"..xample"), *lines[at + 1 :]],
     ):

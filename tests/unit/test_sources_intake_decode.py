@@ -1,4 +1,4 @@
-"""Content codings: whole streams, several in one, cut and corrupt ones, and bombs."""
+"""Content codings: complete streams, several in one body, truncated and corrupt ones, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def decoded(data: bytes, encoding: str, max_bytes: int = 16 * MIB) -> bytes:
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity"])
 @pytest.mark.parametrize("body", [b"", b"\n", LINES, NOISE], ids=["empty", "byte", "lines", "noise"])
-def test_what_was_packed_comes_out(encoding: str, body: bytes) -> None:
+def test_an_encoded_body_is_decoded(encoding: str, body: bytes) -> None:
     assert decoded(PACK[encoding](body), encoding) == body
 
 
 @packed
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
-def test_streams_one_after_another_are_one_body(encoding: str, parts: list[bytes]) -> None:
+def test_several_streams_are_one_body(encoding: str, parts: list[bytes]) -> None:
     assert decoded(b"".join(map(PACK[encoding], parts)), encoding) == b"".join(parts)
 
 
 @pytest.mark.parametrize(("command", "encoding"), [("gzip", "gzip"), ("zstd", "zstd")])
-def test_what_the_tools_pack_is_read(command: str, encoding: str) -> None:
+def test_files_of_the_tools_are_decoded(command: str, encoding: str) -> None:
     tool = peer(command, command)
     data = subprocess.run([tool, "-c"], input=LINES, stdout=subprocess.PIPE, check=True).stdout
     assert sniff(data[:4]) == encoding
@@ -67,17 +67,17 @@ def test_a_zstd_frame_without_a_size_or_a_checksum_is_read() -> None:
 @packed
 @given(st.data())
 def test_a_stream_cut_anywhere_is_refused(encoding: str, data: st.DataObject) -> None:
-    """Also the second of two, and one of which nothing is left; between two there is no telling."""
+    """Also in the second of two streams, and an empty input. Between two streams a truncation is not detectable."""
     first, second = PACK[encoding](b"one.example\n"), PACK[encoding](b"two.example\n")
-    whole = first + second
-    cut = data.draw(st.integers(0, len(whole) - 1).filter(lambda place: place != len(first)))
+    both = first + second
+    length = data.draw(st.integers(0, len(both) - 1).filter(lambda offset: offset != len(first)))
     with pytest.raises(ParseError, match=f"the {encoding} stream is cut short"):
-        decoded(whole[:cut], encoding)
+        decoded(both[:length], encoding)
 
 
 @packed
 @pytest.mark.parametrize("tail", [b"\0", b"two.example\n"])
-def test_what_follows_a_stream_must_be_one(encoding: str, tail: bytes) -> None:
+def test_bytes_after_a_stream_must_be_another_stream(encoding: str, tail: bytes) -> None:
     with pytest.raises(ParseError, match="stream is c"):
         decoded(PACK[encoding](b"one.example\n") + tail, encoding)
 
@@ -107,11 +107,11 @@ def test_an_unknown_coding_is_refused() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity"])
-def test_the_bound_is_exact(encoding: str) -> None:
+def test_the_limit_of_decoded_bytes_is_exact(encoding: str) -> None:
     data = PACK[encoding](LINES)
     assert decoded(data, encoding, len(LINES)) == LINES
     out = io.BytesIO()
-    with pytest.raises(ParseError, match=f"decompressed past {len(LINES) - 1} bytes"):
+    with pytest.raises(ParseError, match=f"more than {len(LINES) - 1} bytes when decompressed"):
         decode(io.BytesIO(data), encoding, out, len(LINES) - 1)
     assert LINES.startswith(out.getvalue())
     assert len(out.getvalue()) < len(LINES)
@@ -126,12 +126,12 @@ def bomb(encoding: str, size: int) -> bytes:
 
 @packed
 @pytest.mark.parametrize("times", [1, 50])
-def test_a_bomb_costs_neither_memory_nor_disk(encoding: str, times: int) -> None:
+def test_a_decompression_bomb_uses_little_memory_and_disk(encoding: str, times: int) -> None:
     data = bomb(encoding, 256 * MIB) * times
     out = io.BytesIO()
     tracemalloc.start()
     try:
-        with pytest.raises(ParseError, match=f"decompressed past {4 * MIB} bytes"):
+        with pytest.raises(ParseError, match=f"more than {4 * MIB} bytes when decompressed"):
             decode(io.BytesIO(data), encoding, out, 4 * MIB)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -161,18 +161,18 @@ def test_a_window_that_needs_too_much_memory_is_refused() -> None:
         (b"\x60\x2a\x4d\x18", "identity"),
     ],
 )
-def test_the_first_bytes_tell(head: bytes, encoding: str) -> None:
+def test_the_first_bytes_identify_a_coding(head: bytes, encoding: str) -> None:
     assert sniff(head) == encoding
 
 
 @given(st.text(max_size=4))
-def test_no_text_is_taken_for_a_packed_file(text: str) -> None:
+def test_no_text_is_mistaken_for_an_encoded_file(text: str) -> None:
     assert sniff(text.encode()[:4]) == "identity" or text.startswith("\x1f")
 
 
 @packed
 def test_a_body_of_countless_streams_is_refused(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
-    """Each of them costs what a thousand bytes do, and is a few bytes long."""
+    """A stream of a few bytes takes as long as a thousand bytes in one stream."""
     monkeypatch.setattr("blocklistd.sources.intake.decode.MAX_STREAMS", 10)
     assert decoded(PACK[encoding](b"a") * 10, encoding) == b"a" * 10
     with pytest.raises(ParseError, match="more than 10 "):

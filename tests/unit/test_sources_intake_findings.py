@@ -1,4 +1,4 @@
-"""What a job answers is validated outside of it, and why it failed is said in words of a fixed set."""
+"""The daemon validates the result of a job, and only accepts error messages of a fixed set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from blocklistd.sources.intake.entries import Left
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven
 from blocklistd.sources.intake.job import Earlier, Findings, Order
 from blocklistd.sources.intake.prove import Origin
-from blocklistd.sources.intake.recognise import HINTS
+from blocklistd.sources.intake.recognise import NEXT_STEPS
 from blocklistd.sources.reasons import FETCH, INTAKE, Reasons
 
 SOURCES = Path(str(blocklistd.sources.__file__)).parent
@@ -56,7 +56,7 @@ def order(tmp_path: Path) -> Order:
     return Order(tmp_path / "body", tmp_path / "work", "identity", origin, "text", {}, {"type": "domain"}, 100, False)
 
 
-def test_an_honest_answer_is_read(order: Order) -> None:
+def test_a_valid_result_is_read(order: Order) -> None:
     assert read_findings(ANSWER, order) == Findings(**ANSWER | {"left": Left.CANONICAL})
     nothing = {"types": {}, "rejected": {}, "first_rejected": {}, "records": 0, "signature": None, "signed_at": None}
     assert read_findings(ANSWER | nothing, order).signed_at is None
@@ -83,20 +83,20 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("part", [{name: value} for name, values in WRONG.items() for value in values], ids=str)
-def test_an_answer_of_another_form_is_the_jobs_fault(order: Order, part: dict[str, Any]) -> None:
+def test_a_result_with_an_invalid_field_is_a_job_error(order: Order, part: dict[str, Any]) -> None:
     with pytest.raises(JobError, match="does not fit") as raised:
         read_findings(ANSWER | part, order)
     assert raised.value.cause == "answer"
 
 
 @pytest.mark.parametrize("answer", [None, 5, [], {}, "x", {"types": 5}])
-def test_an_answer_that_is_another_thing_is_the_jobs_fault(order: Order, answer: object) -> None:
+def test_a_result_of_another_type_is_a_job_error(order: Order, answer: object) -> None:
     for read in (lambda: read_findings(answer, order), lambda: read_proven(answer)):
         with pytest.raises(JobError, match="does not fit"):
             read()
 
 
-def test_what_a_proof_answers_is_validated() -> None:
+def test_the_result_of_a_proof_is_validated() -> None:
     fits = {"listed": 2, "signature": "0" * 64, "signed_at": None}
     assert read_proven(fits)[0] == 2
     wrong: list[dict[str, Any]] = [{"listed": 4}, {"signature": "x"}, {"signed_at": -1}, {"more": 1}]
@@ -112,7 +112,7 @@ REASONS = Reasons(INTAKE, ("csv", "minisign", "'url'"), FOLDER, REJECTS)
 LISTED = "https://listed.example/"
 
 
-def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
+def filtered(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
     with pytest.raises(BlocklistError) as raised, reasons.kept():
         raise error
     return raised.value
@@ -121,11 +121,17 @@ def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
 @pytest.mark.parametrize(
     "error",
     [
-        VerifyError("the signature is of another body, or the body (or the signature's trusted comment) was changed"),
-        VerifyError("signed by key 0123456789ABCDEF, expected key 0123456789ABCDEF: did the hotline change its key?"),
-        ParseError("none of 9 records could be read as csv (wildcard: 5, empty: 4): is the URL right, and the format?"),
-        ParseError("no record in it: expected a list in the format csv"),
-        *(ParseError(f"none of 9 records could be read as csv (empty: 9): {hint}") for hint in HINTS),
+        VerifyError(
+            "the signature does not fit the body, or its own trusted comment:"
+            " check `verify.signature`, or ask the hotline"
+        ),
+        VerifyError(
+            "signed by key 0123456789ABCDEF, expected key 0123456789ABCDEF:"
+            " ask the hotline whether it has a new key, then replace `verify.key`"
+        ),
+        ParseError("none of 9 records could be read as csv (wildcard: 5, empty: 4): check `url` and `format`"),
+        ParseError("no record in it: expected a list in the format csv; if it may be empty, set `min_entries: 0`"),
+        *(ParseError(f"none of 9 records could be read as csv (empty: 9): {next_step}") for next_step in NEXT_STEPS),
         ParseError("the first row is not CSV (malformed): expected a header with the column 'url'"),
         StoreError("/state/work: the disk is full: free space there; nothing live changed"),
         StoreError("/state/work: No space left on device"),
@@ -135,8 +141,8 @@ def said(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
     ],
     ids=str,
 )
-def test_a_reason_of_the_set_is_said_as_it_is(error: BlocklistError) -> None:
-    found = said(error)
+def test_a_message_of_the_set_passes_unchanged(error: BlocklistError) -> None:
+    found = filtered(error)
     assert (type(found), str(found)) == (type(error), str(error))
 
 
@@ -145,48 +151,53 @@ def test_a_reason_of_the_set_is_said_as_it_is(error: BlocklistError) -> None:
     "text",
     [
         LISTED,
-        f"an empty body: expected a list in the format {LISTED}",
-        f"none of 9 records could be read as csv ({LISTED}: 5): is the URL right, and the format?",
+        f"an empty body: expected a list in the format {LISTED}; if it may be empty, set `min_entries: 0`",
+        f"none of 9 records could be read as csv ({LISTED}: 5): check `url` and `format`",
         f"the first row is not CSV (malformed): expected a header with the column {LISTED!r}",
         f"the job failed: {LISTED} at job.py:1",
         "the job failed: listed_example at job.py:1",
         "the job failed: KeyError at listed_example.py:1",
         f"/state/work: {LISTED}",
         f"/state/work/{LISTED}: No space left on device",
-        f"more than 5 lines: expected fewer hashes in one body\n{LISTED}",
-        "signed by key LISTED, expected key 0123456789ABCDEF: did the hotline change its key?",
+        f"more than 5 lines: ask the hotline to split its list\n{LISTED}",
+        "signed by key LISTED, expected key 0123456789ABCDEF:"
+        " ask the hotline whether it has a new key, then replace `verify.key`",
     ],
 )
-def test_another_text_is_not_said(kind: type[BlocklistError], text: str) -> None:
-    found = said(kind(text))
+def test_any_other_message_is_replaced(kind: type[BlocklistError], text: str) -> None:
+    found = filtered(kind(text))
     assert "listed" not in str(found).lower()
     assert type(found) is (JobError if kind is FencedError else kind)
 
 
-def test_no_job_raises_what_the_daemon_acts_on() -> None:
-    assert type(said(ConfigError([]))) is JobError
+def test_an_error_of_a_class_that_no_job_may_raise_becomes_a_job_error() -> None:
+    assert type(filtered(ConfigError([]))) is JobError
 
 
-def test_a_transport_says_where_it_is_and_reasons_of_its_own() -> None:
+def test_a_transport_may_name_its_url_and_add_messages_to_the_set() -> None:
     url = "serial://192.0.2.1:5300"
     reasons = Reasons((*FETCH, "OURS: the primary says N"), (url,), FOLDER)
-    for text in (f"{url}: 2000 bytes or more: expected at most 1000, see `max_bytes`", f"{url}: the primary says 5"):
-        assert str(said(FetchError(text), reasons)) == text
-    full = StoreError("/state/work: No space left on device: the body of a pull can't be kept")
-    assert str(said(full, reasons)) == str(full)
-    assert "listed" not in str(said(FetchError(f"{url}: the primary says {LISTED}"), reasons))
+    for text in (
+        f"{url}: 2000 bytes or more: expected at most 1000, raise `max_bytes` if the list is that large",
+        f"{url}: the primary says 5",
+    ):
+        assert str(filtered(FetchError(text), reasons)) == text
+    full = StoreError("/state/work: No space left on device: the body of a pull can't be kept")  # by Sink
+    assert str(filtered(full, reasons)) == str(full)
+    assert "listed" not in str(filtered(FetchError(f"{url}: the primary says {LISTED}"), reasons))
 
 
 SAMPLES = (
-    *("is the URL right, and the format?", "5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign"),
+    *("check `url` and `format`", "5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign"),
     *("0123456789ABCDEF", "2026-01-01T00:00:00Z"),
 )
 ELSEWHERE = ("not a minisign public key", "fields: ")
-"""Said where the configuration is read."""
+"""Messages of errors that are raised when the configuration is read, and not in a job."""
 
 
 def raised(*names: str) -> Iterator[tuple[str, list[str]]]:
-    """Each error that is raised in what the jobs run: where, and how its text can be, with samples for what varies."""
+    """Each error that the modules of the jobs raise: its place, and its possible texts, with samples for the variable
+    parts."""
     for path in sorted(path for folder in ("formats", "intake", "proofs") for path in (SOURCES / folder).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in names or not node.args:
@@ -201,7 +212,7 @@ def raised(*names: str) -> Iterator[tuple[str, list[str]]]:
             yield f"{path.name}:{node.lineno}", ["".join(map(str, chosen)) for chosen in itertools.product(*choices)]
 
 
-def test_every_reason_of_the_jobs_is_of_the_set() -> None:
+def test_every_message_in_the_modules_of_the_jobs_is_in_the_set() -> None:
     unknown = {
         where: texts[0]
         for where, texts in raised("ParseError", "VerifyError", "StaleError")
@@ -210,7 +221,7 @@ def test_every_reason_of_the_jobs_is_of_the_set() -> None:
     assert unknown == {}
 
 
-def test_every_code_of_a_refused_record_is_of_the_set() -> None:
+def test_every_code_of_a_reject_is_in_the_set() -> None:
     kinds = SOURCES.parent / "kinds"
     found: set[str] = set()
     look: Callable[[ast.AST], Iterator[str]] = lambda node: (  # noqa: E731

@@ -1,4 +1,4 @@
-"""The form of canonical lines: what the readers write passes, and nothing else."""
+"""The check of canonical lines accepts what the readers write, and nothing else."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_canonical_lines_pass_and_are_counted(good: bytes) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-def test_a_line_of_another_form_does_not_pass(bad: bytes) -> None:
+def test_a_block_with_an_invalid_line_or_order_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - any of them
         count(bad)
     for some in (line("domain", "0.example"), b"".join(HASHES)):  # nor among others
@@ -114,7 +114,7 @@ def test_a_line_of_another_form_does_not_pass(bad: bytes) -> None:
             count(some + bad if some < bad else bad + some)
 
 
-def test_blocks_join_where_the_lines_go_on() -> None:
+def test_blocks_join_if_their_lines_are_in_order() -> None:
     a, b = A[:-1], B[:-1]
     join(a, b)
     for last, first in ((b, a), (a, a), (a, line("domain", "a.example", ref="x")[:-1])):
@@ -147,7 +147,7 @@ def test_a_value_passes_if_it_is_its_own_canonical_form(entry: tuple[str, str]) 
 
 
 def one_by_one(block: bytes) -> Counter[str]:
-    """What `count` says, plainly."""
+    """A plain implementation of `count`."""
     if block and not block.endswith(b"\n"):
         raise ValueError("cut short")
     lines = block.split(b"\n")[:-1]
@@ -170,7 +170,7 @@ LINES = st.builds(lambda entry, attributes: line(*entry, **attributes), SOME, AT
     st.booleans(),
     st.lists(st.tuples(st.integers(0, 999), st.sampled_from(b'"}\n,{a!\\'))),
 )
-def test_a_block_passes_if_each_line_and_each_step_does(
+def test_a_block_passes_if_each_line_is_valid_and_each_pair_is_in_order(
     lines: list[bytes], in_order: bool, damage: list[tuple[int, int]]
 ) -> None:
     block = bytearray(b"".join(sorted(lines) if in_order else lines))
@@ -178,10 +178,10 @@ def test_a_block_passes_if_each_line_and_each_step_does(
         if at < len(block):
             block[at] = octet
 
-    def judged(look: Callable[[bytes], Counter[str]]) -> Counter[str] | None:
+    def result_of(implementation: Callable[[bytes], Counter[str]]) -> Counter[str] | None:
         try:
-            return look(bytes(block))
+            return implementation(bytes(block))
         except ValueError:
             return None
 
-    assert judged(count) == judged(one_by_one)
+    assert result_of(count) == result_of(one_by_one)

@@ -1,11 +1,11 @@
-"""A body of which nothing could be read is named, where people take such files for lists."""
+"""Bodies that people mistake for lists are recognised if no record could be read."""
 
 from __future__ import annotations
 
 import pytest
 
 from blocklistd.sources.formats.records import FormatOptions, opening
-from blocklistd.sources.intake.recognise import HINTS, UNKNOWN, recognised
+from blocklistd.sources.intake.recognise import NEXT_STEPS, UNKNOWN, recognised
 
 SHA256 = "0123456789abcdef" * 4
 URLS, NAMES = FormatOptions(defaults={"type": "url"}), FormatOptions(defaults={"type": "domain"})
@@ -13,15 +13,15 @@ HASHES = FormatOptions(defaults={"type": "sha256"})
 POINTER = FormatOptions({"value": "/url"}, {"type": "url"})
 
 
-def named(body: str, format: str, options: FormatOptions) -> str:
+def recognise(body: str, format: str, options: FormatOptions) -> str:
     data = body.encode()
-    hint = recognised(data, opening(data, format), format, options)
-    assert hint in HINTS
-    return hint
+    next_step = recognised(data, opening(data, format), format, options)
+    assert next_step in NEXT_STEPS
+    return next_step
 
 
 @pytest.mark.parametrize(
-    ("body", "format", "options", "says"),
+    ("body", "format", "options", "expected"),
     [
         ("[Adblock Plus 2.0]\n! Title: a list\n||a.example^\n||b.example^$third-party\n", "text", NAMES, "AdBlock"),
         ("||a.example^\n@@||b.example^\nc.example##.ad\n", "text", URLS, "AdBlock"),
@@ -44,5 +44,5 @@ def named(body: str, format: str, options: FormatOptions) -> str:
         ("# a list\n# and its date\n", "ndjson", POINTER, UNKNOWN),
     ],
 )
-def test_what_a_body_looks_like_is_said(body: str, format: str, options: FormatOptions, says: str) -> None:
-    assert says in named(body, format, options)
+def test_a_body_that_is_no_list_is_recognised(body: str, format: str, options: FormatOptions, expected: str) -> None:
+    assert expected in recognise(body, format, options)

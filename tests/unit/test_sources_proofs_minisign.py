@@ -1,4 +1,4 @@
-"""Signatures: made by Debian's minisign and by the library, taken apart, changed, and served again."""
+"""Signatures of Debian's minisign and of the library: verified, damaged, and replayed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def minisign_tool(tmp_path: Path) -> Callable[..., bytes]:
 
 @pytest.mark.parametrize("options", [[], ["-l"]], ids=["prehashed", "legacy"])
 @pytest.mark.parametrize("body", [BODY, b"", bytes(range(256)) * 4000], ids=["list", "empty", "megabyte"])
-def test_what_minisign_signed_is_verified(
+def test_signatures_of_the_minisign_tool_are_verified(
     minisign_tool: Callable[..., bytes], tmp_path: Path, options: list[str], body: bytes
 ) -> None:
     signature = minisign_tool(body, *options, "-t", "timestamp:1700000000\tfile:body")
@@ -68,11 +68,11 @@ def test_what_minisign_signed_is_verified(
         file.read(1)  # the file's position does not matter
         proof = verify_minisign(file, signature, key)
     assert proof.signed_at == 1700000000
-    with pytest.raises(VerifyError, match="of another body"):
+    with pytest.raises(VerifyError, match="does not fit the body"):
         verify_minisign(io.BytesIO(body + b"\n"), signature, key)
 
 
-def test_minisigns_own_comment_has_a_time(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
+def test_the_default_comment_of_minisign_has_a_time(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
     proof = verify_minisign(io.BytesIO(BODY), minisign_tool(BODY), minisign.PublicKey.from_file(tmp_path / "key.pub"))
     assert proof.signed_at is not None
     assert proof.signed_at > 1700000000
@@ -91,11 +91,11 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
         text, lambda lines: [b"untrusted comment: caf\xe9 \x0b\r.", *lines[1:]]
     ),
 }
-"""Of a signature and of a public key."""
+"""Changes to the text of a signature and of a public key that minisign accepts."""
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_signatures_and_keys_that_minisign_takes_are_taken(
+def test_signatures_and_keys_that_minisign_accepts_are_accepted(
     minisign_tool: Callable[..., bytes], tmp_path: Path, spelling: str
 ) -> None:
     spell = SPELLINGS[spelling]
@@ -106,7 +106,7 @@ def test_signatures_and_keys_that_minisign_takes_are_taken(
     assert verify_minisign(io.BytesIO(BODY), signature, minisign.PublicKey.from_base64(public_key(key))).signature
 
 
-def test_a_trusted_comment_is_any_bytes(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
+def test_a_trusted_comment_may_be_any_bytes(minisign_tool: Callable[..., bytes], tmp_path: Path) -> None:
     signature = minisign_tool(BODY, "-t", b"timestamp:1700000000\tcaf\xe9".decode(errors="surrogateescape"))
     key = minisign.PublicKey.from_file(tmp_path / "key.pub")
     assert b"\xe9" in signature
@@ -116,7 +116,7 @@ def test_a_trusted_comment_is_any_bytes(minisign_tool: Callable[..., bytes], tmp
 
 
 @pytest.mark.parametrize("first", [b"", b"minisign public key\n", b"\n", b"\xef\xbb\xbfuntrusted comment: \xff\n"])
-def test_a_public_key_is_its_line_of_base64_whatever_stands_above_it(first: bytes) -> None:
+def test_a_public_key_is_read_whatever_its_comment(first: bytes) -> None:
     line = KEYS.public_key.to_base64()
     assert public_key(first + line) == public_key(first + line + b"\r\n\n") == line.decode()
 
@@ -126,7 +126,7 @@ def test_a_public_key_is_its_line_of_base64_whatever_stands_above_it(first: byte
     [b"", b"untrusted comment: key\n", b"RWQ=", b"a\nb\n" + KEYS.public_key.to_base64()],
     ids=["nothing", "a comment alone", "cut short", "on the third line"],
 )
-def test_what_is_no_public_key_is_told_what_is_missing(text: bytes) -> None:
+def test_a_file_that_is_no_public_key_is_refused_with_the_expected_form(text: bytes) -> None:
     with pytest.raises(VerifyError, match=r"two lines of a \.pub file, or its second line alone"):
         public_key(text)
 
@@ -146,11 +146,11 @@ def test_a_changed_body_is_refused(prehash: bool, tmp_path: Path) -> None:
     signature = signed(prehash=prehash)
     assert verified(BODY, signature).signature is not None
     (tmp_path / "body").write_bytes(BODY[:-1])
-    with open(tmp_path / "body", "rb") as file, pytest.raises(VerifyError, match="of another body, or the body"):
+    with open(tmp_path / "body", "rb") as file, pytest.raises(VerifyError, match="does not fit the body"):
         verify_minisign(file, signature, KEYS.public_key)
 
 
-def test_a_body_that_was_just_written_is_read_whole(tmp_path: Path) -> None:
+def test_a_body_with_buffered_bytes_is_verified_completely(tmp_path: Path) -> None:
     with open(tmp_path / "body", "x+b") as file:
         file.write(BODY)  # still in the writer's buffer
         assert verify_minisign(file, signed(prehash=False), KEYS.public_key).signed_at == 1700000000
@@ -161,11 +161,11 @@ def test_a_changed_trusted_comment_is_refused() -> None:
         verified(BODY, signed().replace(b"timestamp:1700000000", b"timestamp:1900000000"))
 
 
-def test_a_prehashed_signature_is_not_one_of_the_body_itself() -> None:
+def test_a_prehashed_signature_is_not_accepted_as_one_of_the_body_itself() -> None:
     lines = signed().splitlines()
     proper = base64.b64decode(lines[1])
     lines[1] = base64.b64encode(b"Ed" + proper[2:])
-    with pytest.raises(VerifyError, match="of another body"):
+    with pytest.raises(VerifyError, match="does not fit the body"):
         verified(BODY, b"\n".join(lines))
 
 
@@ -180,20 +180,20 @@ def test_a_prehashed_signature_is_not_one_of_the_body_itself() -> None:
         b"\n".join([signed().splitlines()[0], base64.b64encode(b"XX" + bytes(72)), *signed().splitlines()[2:]]),
     ],
 )
-def test_what_is_no_signature_is_called_so(signature: bytes) -> None:
+def test_a_file_that_is_no_signature_is_refused_with_the_expected_form(signature: bytes) -> None:
     with pytest.raises(VerifyError, match=r"four lines of a \.minisig file"):
         verified(BODY, signature)
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_are_refused(signature: bytes) -> None:
+def test_random_bytes_are_refused_as_a_signature(signature: bytes) -> None:
     with pytest.raises(VerifyError):
         verified(BODY, signature)
 
 
 @given(st.integers(0, 8 * len(signed()) - 1), st.booleans())
 def test_a_flipped_bit_is_refused_or_changes_nothing(bit: int, prehash: bool) -> None:
-    """In the untrusted comment or in base64's slack bits it is not seen; nowhere does it make another proof."""
+    """A flip in the untrusted comment, or in unused bits of base64, is not detected. None makes another proof."""
     signature = bytearray(signed(prehash=prehash))
     before = verified(BODY, bytes(signature))
     signature[bit // 8 % len(signature)] ^= 1 << bit % 8
@@ -204,7 +204,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(bit: int, prehash: bool) ->
     assert after == before
 
 
-def test_no_error_holds_the_bodys_text() -> None:
+def test_no_error_contains_text_of_the_body() -> None:
     with pytest.raises(VerifyError) as refused:
         verified(b"secret.example\n", signed())
     assert "secret" not in str(refused.value)
@@ -245,7 +245,7 @@ def test_the_time_is_a_field_of_the_trusted_comment(comment: str, signed_at: int
     assert verified(BODY, signed(comment=comment)).signed_at == signed_at
 
 
-def test_the_digest_is_of_the_signatures_proper() -> None:
+def test_the_digest_covers_only_the_two_signatures() -> None:
     untrusted, first, trusted, second = signed().splitlines()
     before = verified(BODY, signed())
     slack = bytes([first[-2] + 1]) if first[-2:-1] in b"AQgw" else first[-2:-1]
@@ -257,7 +257,7 @@ def test_the_digest_is_of_the_signatures_proper() -> None:
     assert [verified(BODY, other) for other in others] == [before] * 3
 
 
-def test_another_body_time_or_form_is_another_digest() -> None:
+def test_another_body_time_or_algorithm_makes_another_digest() -> None:
     proofs = {
         verified(BODY, signed()).signature,
         verified(BODY, signed(comment="timestamp:1700000001")).signature,
@@ -267,7 +267,7 @@ def test_another_body_time_or_form_is_another_digest() -> None:
     assert len(proofs) == 4
 
 
-def test_nobody_else_can_make_a_signature_a_new_one() -> None:
+def test_a_malleated_signature_is_refused() -> None:
     """Ed25519's S plus the group's order is the same number to a lax verifier (RFC 8032 section 5.1.7)."""
     untrusted, first, trusted, second = signed(prehash=False).splitlines()
     proper = base64.b64decode(first)
@@ -281,7 +281,7 @@ def test_nobody_else_can_make_a_signature_a_new_one() -> None:
 
 
 class Accepted:
-    """What a source's history would hold; `take` is a pull that is verified and accepted."""
+    """The accepted signatures of a source; `take` is a pull that is verified and accepted."""
 
     def __init__(self) -> None:
         self.last: Sha256 | None = None
@@ -298,32 +298,30 @@ class Accepted:
         self.last, self.signed_at = proof.signature, proof.signed_at
 
 
-def test_a_time_line_of_replays() -> None:
+def test_replays_are_refused_and_new_signatures_are_accepted() -> None:
     old, new = b"one.example\n", b"two.example\n"
     yesterday, today = signed(old, "timestamp:1000"), signed(new, "timestamp:2000")
-    hotline = Accepted()
-    hotline.take(old, yesterday)
-    hotline.take(old, yesterday)  # unchanged
-    hotline.take(new, today)
+    history = Accepted()
+    history.take(old, yesterday)
+    history.take(old, yesterday)  # unchanged
+    history.take(new, today)
     with pytest.raises(StaleError, match="this signature was accepted before"):
-        hotline.take(old, yesterday)
-    with pytest.raises(
-        StaleError, match=r"signed at 1970-01-01T00:33:19Z, expected no earlier .* 1970-01-01T00:33:20Z"
-    ):
-        hotline.take(b"", signed(b"", "timestamp:1999"))  # never seen, but older
-    hotline.take(new, today)
-    hotline.take(b"", signed(b"", "timestamp:2000"))  # two in one second
-    hotline.take(old, signed(old, "timestamp:3000"))  # an old body, freshly signed: taken back on purpose
+        history.take(old, yesterday)
+    with pytest.raises(StaleError, match=r"signed at 1970-01-01T00:33:19Z, before the last .* 1970-01-01T00:33:20Z"):
+        history.take(b"", signed(b"", "timestamp:1999"))  # never seen, but older
+    history.take(new, today)
+    history.take(b"", signed(b"", "timestamp:2000"))  # two in one second
+    history.take(old, signed(old, "timestamp:3000"))  # an old body, freshly signed: taken back on purpose
 
 
-def test_times_may_be_missing() -> None:
-    hotline = Accepted()
-    hotline.take(BODY, signed(comment="first"))
-    hotline.take(b"", signed(b"", "second"))
+def test_signatures_without_a_time_are_compared_by_their_digest() -> None:
+    history = Accepted()
+    history.take(BODY, signed(comment="first"))
+    history.take(b"", signed(b"", "second"))
     with pytest.raises(StaleError, match="this signature was accepted before"):
-        hotline.take(BODY, signed(comment="first"))
-    hotline.take(BODY, signed(comment="timestamp:1000"))
-    hotline.take(BODY, signed(comment="no time again"))
+        history.take(BODY, signed(comment="first"))
+    history.take(BODY, signed(comment="timestamp:1000"))
+    history.take(BODY, signed(comment="no time again"))
 
 
 def test_without_a_signature_nothing_is_a_replay() -> None:
@@ -334,7 +332,7 @@ def test_without_a_signature_nothing_is_a_replay() -> None:
 
 
 @given(st.integers(0, 10), st.integers(0, 10))
-def test_exactly_older_times_are_refused(last: int, now: int) -> None:
+def test_only_earlier_times_are_refused(last: int, now: int) -> None:
     try:
         check_replay(Proven(digest("a"), now), last_signature=digest("b"), last_signed_at=last, superseded=())
         refused = False

@@ -1,4 +1,5 @@
-"""Pulls from a hotline on loopback and from files: whole and within bounds, or an error and nothing left."""
+"""Pulls from a hotline on loopback and from files: body and signature arrive completely and within bounds, or there is
+an error and no file."""
 
 from __future__ import annotations
 
@@ -87,7 +88,7 @@ def verified(found: Fetched, public_key: str) -> Proven:
 
 
 async def refused(asked: Request, folder: Path, match: str) -> str:
-    """The error's text; nothing is left of the body."""
+    """The text of the error. No file is left."""
     with pytest.raises(FetchError, match=match) as error:
         await fetch(asked, folder)
     assert left(folder) == []
@@ -116,10 +117,10 @@ async def raw_server(answer: bytes) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/list"
 
 
-# -- the way it should go ------------------------------------------------------------------------------------------
+# -- bodies that arrive --------------------------------------------------------------------------------------------
 
 
-async def test_a_body_and_its_signature(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_body_and_its_signature_are_fetched(hotline: HotlineSimulator, folder: Path) -> None:
     found = await fetched(request(hotline.url), folder)
     assert found.body.read_bytes() == hotline.current.body
     assert found.encoding == "identity"
@@ -130,7 +131,7 @@ async def test_a_body_and_its_signature(hotline: HotlineSimulator, folder: Path)
     assert hotline.requests[1].headers["accept-encoding"] == "identity"
 
 
-async def test_without_a_signature_none_is_asked_for(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_no_signature_is_fetched_if_none_is_configured(hotline: HotlineSimulator, folder: Path) -> None:
     assert (await fetched(request(hotline.url, signature=None), folder)).signature is None
     assert hotline.signatures_asked == 0
 
@@ -144,7 +145,7 @@ async def test_a_body_is_kept_as_it_was_sent(hotline: HotlineSimulator, folder: 
     assert unpack(found.body.read_bytes()) == hotline.current.body
 
 
-async def test_a_large_body_arrives_in_pieces(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_large_body_is_written_in_chunks(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.publish(bytes(range(256)) * (5 * CHUNK // 256) + b"end")
     found = await fetched(request(hotline.url, max_bytes=5 * CHUNK + 3), folder)
     assert found.body.read_bytes() == hotline.current.body
@@ -156,7 +157,7 @@ async def test_an_empty_body_is_a_body(hotline: HotlineSimulator, folder: Path) 
     assert (found.length, found.body.read_bytes()) == (0, b"")
 
 
-async def test_from_a_thread(folder: Path) -> None:
+async def test_a_hotline_in_a_thread_serves_a_body(folder: Path) -> None:
     with HotlineThread() as hotline:
         hotline.publish(LINES)
         found = await fetched(request(hotline.url), folder)
@@ -168,7 +169,9 @@ async def test_from_a_thread(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["etag", "last_modified"])
-async def test_a_time_line_of_conditional_requests(hotline: HotlineSimulator, folder: Path, kind: str) -> None:
+async def test_conditional_requests_fetch_a_body_only_if_it_changed(
+    hotline: HotlineSimulator, folder: Path, kind: str
+) -> None:
     hotline.etag, hotline.last_modified = kind == "etag", kind == "last_modified"
     first = await fetched(request(hotline.url), folder)
     assert bool(first.validators)
@@ -182,13 +185,13 @@ async def test_a_time_line_of_conditional_requests(hotline: HotlineSimulator, fo
     assert not {"if-none-match", "if-modified-since"} & hotline.requests[-1].headers.keys()
 
 
-async def test_a_304_that_nobody_asked_for_is_refused(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_304_to_an_unconditional_request_is_refused(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.fault = Fault.UNASKED_304
     await refused(request(hotline.url), folder, "status 304, not modified, to an unconditional request")
 
 
 @pytest.mark.parametrize("value", ['"\xff"', '"a b"', '"' + "a" * 300 + '"', ""])
-async def test_odd_validators_are_not_kept(folder: Path, value: str) -> None:
+async def test_validators_with_unexpected_characters_are_dropped(folder: Path, value: str) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nETag: {value}\r\nLast-Modified: {value}\r\n\r\n1"
     async with raw_server(head.encode("latin-1")) as url:
         assert (await fetched(request(url, signature=None), folder)).validators == Validators()
@@ -207,21 +210,21 @@ async def test_max_bytes_is_exact(hotline: HotlineSimulator, folder: Path) -> No
     )
 
 
-async def test_a_body_without_a_length_is_counted(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_body_without_a_length_is_bounded_by_max_bytes(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.fault = Fault.BOMB
     hotline.bomb_bytes = 1 << 40
-    await refused(request(hotline.url), folder, "expected at most 1048576, see `max_bytes`")
+    await refused(request(hotline.url), folder, "expected at most 1048576, raise `max_bytes`")
 
 
 async def test_a_slow_hotline_ends_by_the_timeout(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.fault = Fault.SLOW
     began = time.monotonic()
-    text = await refused(request(hotline.url, timeout=0.3), folder, "not whole after 0.3 s, [1-9][0-9]* bytes")
+    text = await refused(request(hotline.url, timeout=0.3), folder, "incomplete after 0.3 s, [1-9][0-9]* bytes")
     assert time.monotonic() - began < 5
     assert hotline.url in text
 
 
-async def test_a_cancelled_pull_leaves_nothing(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_cancelled_pull_leaves_no_file(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.fault = Fault.SLOW
     pull = asyncio.create_task(fetch(request(hotline.url), folder))
     await asyncio.to_thread(hotline.wait_for_bodies, 1)
@@ -231,7 +234,7 @@ async def test_a_cancelled_pull_leaves_nothing(hotline: HotlineSimulator, folder
     assert left(folder) == []
 
 
-async def test_a_cancelled_pull_leaves_nothing_behind_in_a_thread(
+async def test_a_cancelled_pull_leaves_no_file_if_a_write_still_runs_in_a_thread(
     hotline: HotlineSimulator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, released, ended = threading.Event(), threading.Event(), threading.Event()
@@ -254,7 +257,7 @@ async def test_a_cancelled_pull_leaves_nothing_behind_in_a_thread(
     assert left(folder) == []
 
 
-async def test_the_timeout_is_for_the_signature_too(folder: Path) -> None:
+async def test_the_timeout_includes_the_signature(folder: Path) -> None:
     done, asked = asyncio.Event(), []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -267,7 +270,7 @@ async def test_the_timeout_is_for_the_signature_too(folder: Path) -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/list"
-        await refused(request(url, timeout=1.5), folder, "not whole after 1.5 s, 3 bytes of the body arrived")
+        await refused(request(url, timeout=1.5), folder, "incomplete after 1.5 s, 3 bytes of the body arrived")
         done.set()
 
 
@@ -277,7 +280,7 @@ async def test_a_long_signature_is_refused(folder: Path) -> None:
         await refused(request(url), folder, f"more than {MAX_SIGNATURE_BYTES} bytes: expected a signature")
 
 
-# -- what is not whole ---------------------------------------------------------------------------------------------
+# -- incomplete bodies, and other responses ------------------------------------------------------------------------
 
 
 async def test_a_body_that_was_cut_short_is_refused(hotline: HotlineSimulator, folder: Path) -> None:
@@ -290,7 +293,7 @@ async def test_a_chunked_body_that_was_cut_short_is_refused(folder: Path) -> Non
         await refused(request(url, signature=None), folder, "the body was cut short")
 
 
-async def test_only_a_signature_tells_where_a_body_without_a_length_ends(folder: Path) -> None:
+async def test_a_body_without_a_length_needs_a_signature(folder: Path) -> None:
     for length in (b"", b"Content-Length: 3\r\n"):
         head = b"HTTP/1.1 200 OK\r\n" + length + b"Transfer-Encoding: identity\r\n"
         async with raw_server(head + b"\r\nabc") as url:
@@ -305,10 +308,12 @@ async def test_only_a_signature_tells_where_a_body_without_a_length_ends(folder:
     [
         (Fault.UNAVAILABLE, "status 503: expected 200, the next pull tries again"),
         (Fault.NO_SIGNATURE, r"list\.txt\.minisig: status 404: expected 200, check `signature`"),
-        (Fault.UNKNOWN_CODING, "content coding that was not asked for"),
+        (Fault.UNKNOWN_CODING, "content coding that was not requested"),
     ],
 )
-async def test_other_answers_are_refused(hotline: HotlineSimulator, folder: Path, fault: Fault, match: str) -> None:
+async def test_faults_of_the_hotline_are_refused(
+    hotline: HotlineSimulator, folder: Path, fault: Fault, match: str
+) -> None:
     hotline.fault = fault
     await refused(request(hotline.url), folder, match)
     hotline.fault = None
@@ -329,29 +334,29 @@ async def test_every_other_status_is_named(folder: Path, status: int) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Encoding: gzip\r\nContent-Encoding: br\r\n\r\n1", "coding"),
     ],
 )
-async def test_what_is_no_answer(folder: Path, answer: bytes, match: str) -> None:
+async def test_responses_that_are_no_http_are_refused(folder: Path, answer: bytes, match: str) -> None:
     async with raw_server(answer) as url:
         assert "secret" not in await refused(request(url), folder, match)
 
 
 @pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
-async def test_a_few_interim_answers_are_taken_and_endless_ones_refused(folder: Path, status: bytes) -> None:
-    """None of them gives way to another task: without end, they starve everything else that the loop does."""
+async def test_a_few_interim_responses_are_accepted_and_endless_ones_refused(folder: Path, status: bytes) -> None:
+    """aiohttp reads interim responses without yielding to other tasks, so endless ones would starve the event loop."""
     interim, final = b"HTTP/1.1 " + status + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na\n"
     async with raw_server(interim * MAX_INTERIM + final) as url:
         assert (await fetched(request(url, signature=None), folder)).length == 2
         left(folder)[0].unlink()
     for answer in (interim * (MAX_INTERIM + 1) + final, interim * 100_000):
         async with raw_server(answer) as url:
-            await refused(request(url, signature=None), folder, "interim answers")
+            await refused(request(url, signature=None), folder, "interim responses")
 
 
-async def test_what_comes_after_an_answer_is_not_read(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_each_request_closes_its_connection(hotline: HotlineSimulator, folder: Path) -> None:
     await fetched(request(hotline.url), folder)
     assert [seen.headers.get("connection") for seen in hotline.requests] == ["close", "close"]
 
 
-async def test_nobody_listens(folder: Path) -> None:
+async def test_a_refused_connection_is_reported(folder: Path) -> None:
     async with raw_server(b"") as url:
         pass
     await refused(request(url), folder, "Connection refused")
@@ -359,7 +364,7 @@ async def test_nobody_listens(folder: Path) -> None:
 
 @pytest.fixture
 def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver that knows no name, so that none is asked for outside."""
+    """A resolver that knows no name, so that no query leaves this machine."""
 
     async def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -368,7 +373,7 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_names")
-async def test_a_name_that_does_not_resolve(folder: Path) -> None:
+async def test_a_name_that_does_not_resolve_is_reported(folder: Path) -> None:
     await refused(request("https://hotline.invalid/list"), folder, "its name does not resolve")
 
 
@@ -383,13 +388,13 @@ async def test_a_name_that_does_not_resolve(folder: Path) -> None:
     ],
 )
 async def test_only_a_transfer_coding_that_is_chunked_frames_a_body(folder: Path, head: bytes) -> None:
-    """Whatever else ends in these letters says nothing of where the body ends: what arrived may be cut."""
+    """Another coding whose name ends in `chunked` does not mark the end of the body, so it may be truncated."""
     async with raw_server(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n4\r\na.ex\r\n0\r\n\r\n") as url:
         for signature in (None, MINISIG):
             await refused(request(url, signature=signature), folder, "transfer coding|not an HTTP answer")
 
 
-async def test_http_1_0_knows_no_chunks(folder: Path) -> None:
+async def test_http_1_0_has_no_chunks(folder: Path) -> None:
     async with raw_server(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na.ex\r\n0\r\n\r\n") as url:
         await refused(request(url, signature=None), folder, "no length and not chunked|not an HTTP answer")
 
@@ -397,7 +402,7 @@ async def test_http_1_0_knows_no_chunks(folder: Path) -> None:
 @pytest.mark.parametrize(
     "rest", [b"", b"4\r\na.ex\r\n", b"4\r\na.ex\r\n0\r\n", b"ff\r\na.ex", b"4;x=" + b"y" * 20000 + b"\r\n"]
 )
-async def test_chunks_that_do_not_end_are_a_cut_body(folder: Path, rest: bytes) -> None:
+async def test_chunks_without_an_end_are_a_truncated_body(folder: Path, rest: bytes) -> None:
     async with raw_server(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + rest) as url:
         await refused(request(url, signature=None), folder, "cut short|not an HTTP answer|connection")
 
@@ -405,7 +410,7 @@ async def test_chunks_that_do_not_end_are_a_cut_body(folder: Path, rest: bytes) 
 # -- the disk ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_full_disk_is_the_administrators(
+async def test_a_full_disk_is_a_store_error(
     hotline: HotlineSimulator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(sink: object, data: bytes) -> None:
@@ -417,7 +422,7 @@ async def test_a_full_disk_is_the_administrators(
     assert left(folder) == []
 
 
-async def test_a_missing_folder_is_the_administrators(hotline: HotlineSimulator, tmp_path: Path) -> None:
+async def test_a_missing_folder_is_a_store_error(hotline: HotlineSimulator, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=f"{tmp_path}/none: No such file or directory"):
         await fetch(request(hotline.url), tmp_path / "none")
 
@@ -425,13 +430,13 @@ async def test_a_missing_folder_is_the_administrators(hotline: HotlineSimulator,
 # -- redirects and credentials -------------------------------------------------------------------------------------
 
 
-async def test_a_redirect_circle_is_named(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_circle_of_redirects_is_refused(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.fault = Fault.REDIRECT_CIRCLE
     await refused(request(hotline.url), folder, "redirects in a circle")
     assert len(hotline.requests) == 2
 
 
-async def test_credentials_stay_with_their_origin(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_credentials_are_only_sent_to_their_origin(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.fault = Fault.REDIRECT_ELSEWHERE
     hotline.last_modified = True
     found = await fetched(request(hotline.url, headers=SECRET), folder)
@@ -448,7 +453,7 @@ async def test_credentials_stay_with_their_origin(hotline: HotlineSimulator, fol
     assert await fetch(request(hotline.url, validators=found.validators), folder) == NotModified()
 
 
-async def test_a_date_is_not_sent_to_where_a_redirect_leads(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_a_date_is_not_sent_to_the_target_of_a_redirect(hotline: HotlineSimulator, folder: Path) -> None:
     hotline.etag, hotline.last_modified = False, True
     known = (await fetched(request(hotline.url), folder)).validators
     hotline.fault = Fault.REDIRECT_ELSEWHERE
@@ -462,11 +467,11 @@ async def test_a_date_is_not_sent_to_where_a_redirect_leads(hotline: HotlineSimu
         (b"http://hotline.example/secret", "its redirect: http: to another machine"),
         (b"file:///secret", "its redirect: not a URL that can be fetched"),
         (b"http://secret:secret@127.0.0.1/", "its redirect: a user or password in the URL"),
-        (b"http://[secret", "redirects to what is no URL"),
-        (b"", "redirects without saying where"),
+        (b"http://[secret", "redirects to a text that is no URL"),
+        (b"", "redirects without a Location"),
     ],
 )
-async def test_redirects_that_are_not_followed(folder: Path, location: bytes, match: str) -> None:
+async def test_redirects_to_targets_that_are_not_allowed_are_refused(folder: Path, location: bytes, match: str) -> None:
     async with raw_server(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n") as url:
         assert "secret" not in await refused(request(url), folder, match)
 
@@ -479,8 +484,8 @@ async def redirected(folder: Path, location: bytes, hosts: frozenset[str] = froz
 
 
 @pytest.mark.usefixtures("no_names")
-async def test_a_redirect_leads_to_the_same_host_or_to_one_that_is_named(folder: Path) -> None:
-    """An open redirect of a hotline would let anybody answer for it."""
+async def test_redirects_to_other_hosts_are_refused_unless_configured(folder: Path) -> None:
+    """Otherwise anyone could serve a list through an open redirect of a hotline."""
     elsewhere = b"http://localhost:1/list"
     assert "redirects to another host" in await redirected(folder, elsewhere)
     assert "redirects to another host" in await redirected(folder, elsewhere, frozenset({"other.example"}))
@@ -489,10 +494,10 @@ async def test_a_redirect_leads_to_the_same_host_or_to_one_that_is_named(folder:
     for location in (elsewhere, b"http://LOCALHOST:1/list", b"//localhost:1/list"):
         assert "its name does not resolve" in await redirected(folder, location, named)
     assert "Connection refused" in await redirected(folder, b"http://127.0.0.1:1/list"), "the same, another port"
-    assert "redirects from http to something else" in await redirected(folder, b"https://127.0.0.1:1/list")
+    assert "redirects from http to another scheme" in await redirected(folder, b"https://127.0.0.1:1/list")
 
 
-async def test_redirects_are_counted(folder: Path) -> None:
+async def test_too_many_redirects_are_refused(folder: Path) -> None:
     asked: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -524,12 +529,12 @@ async def test_redirects_are_counted(folder: Path) -> None:
         "file:///list%00",
     ],
 )
-async def test_urls_that_are_not_fetched(folder: Path, url: str) -> None:
+async def test_urls_that_are_not_allowed_are_refused(folder: Path, url: str) -> None:
     await refused(request(url), folder, "expected ")
 
 
 @pytest.mark.usefixtures("no_names")
-async def test_secrets_of_a_url_are_in_no_error(folder: Path) -> None:
+async def test_no_error_contains_a_secret_of_a_url(folder: Path) -> None:
     text = await refused(request("https://user:secret@hotline.invalid/list?key=secret#secret"), folder, "in `auth`")
     assert "secret" not in text
     text = await refused(request("https://hotline.invalid/list?key=secret"), folder, "does not resolve")
@@ -583,13 +588,13 @@ class Authority:
         return context
 
     def server(self) -> ssl.SSLContext:
-        """Takes a client's certificate, and needs none."""
+        """A context that accepts a client certificate, and requires none."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.path)
         context.verify_mode = ssl.CERT_OPTIONAL
         return self._issue(context, "server")
 
     def client(self) -> ssl.SSLContext:
-        """Trusts this authority alone, and shows a certificate."""
+        """A context that trusts only this authority, and has a client certificate."""
         return self._issue(self.bare_client(), "client")
 
     def bare_client(self) -> ssl.SSLContext:
@@ -601,7 +606,7 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-async def test_https_with_a_pinned_authority(folder: Path, authority: Authority) -> None:
+async def test_a_pinned_authority_verifies_the_server(folder: Path, authority: Authority) -> None:
     async with HotlineSimulator(tls=authority.server()) as hotline:
         hotline.publish(LINES)
         found = await fetched(request(hotline.url, ssl=authority.client()), folder)
@@ -610,11 +615,13 @@ async def test_https_with_a_pinned_authority(folder: Path, authority: Authority)
         await refused(request(hotline.url), folder, "its certificate is not trusted: ")
 
 
-async def test_a_pinned_authority_says_nothing_about_other_origins(folder: Path, authority: Authority) -> None:
+async def test_other_origins_are_refused_with_a_pinned_authority_unless_allowed(
+    folder: Path, authority: Authority
+) -> None:
     async with HotlineSimulator(tls=authority.server()) as hotline:
         hotline.publish(LINES)
         hotline.fault = Fault.REDIRECT_ELSEWHERE
-        await refused(request(hotline.url, ssl=authority.client()), folder, "another origin, which the `ca`")
+        await refused(request(hotline.url, ssl=authority.client()), folder, "another origin, for which the `ca`")
         assert [seen.elsewhere for seen in hotline.requests] == [False]
         assert [seen.certificate for seen in hotline.requests] == ["client"]
         allowed = request(hotline.url, ssl=authority.client(), ssl_elsewhere=authority.bare_client())
@@ -622,16 +629,18 @@ async def test_a_pinned_authority_says_nothing_about_other_origins(folder: Path,
         assert [seen.certificate for seen in hotline.requests[1:]] == ["client", None, "client", None]
 
 
-async def test_https_is_not_left(folder: Path, authority: Authority, hotline: HotlineSimulator) -> None:
+async def test_a_redirect_from_https_to_http_is_refused(
+    folder: Path, authority: Authority, hotline: HotlineSimulator
+) -> None:
     async with HotlineSimulator(tls=authority.server()) as safe:
         safe.publish(LINES)
         safe.fault = Fault.REDIRECT_ELSEWHERE
         safe.elsewhere = hotline.url
-        await refused(request(safe.url, ssl=authority.client()), folder, "redirects from https to something else")
+        await refused(request(safe.url, ssl=authority.client()), folder, "redirects from https to another scheme")
     assert hotline.requests == []
 
 
-async def test_plain_http_on_an_https_port(folder: Path, hotline: HotlineSimulator) -> None:
+async def test_plain_http_on_an_https_port_is_a_tls_error(folder: Path, hotline: HotlineSimulator) -> None:
     await refused(request(hotline.url.replace("http:", "https:")), folder, "TLS failed: ")
 
 
@@ -649,7 +658,7 @@ def drop(path: Path, body: bytes, mtime: int) -> None:
     os.utime(path, (mtime, mtime))
 
 
-async def test_a_time_line_of_a_file(folder: Path, tmp_path: Path) -> None:
+async def test_a_file_is_read_only_if_it_changed(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     url = f"file:{path}"
     drop(path, b"one.example\n", 1000)
@@ -664,7 +673,7 @@ async def test_a_time_line_of_a_file(folder: Path, tmp_path: Path) -> None:
     assert (await fetched(again, folder)).body.read_bytes() == b"two.example\n"
 
 
-async def test_the_newest_of_a_drop_folder_is_taken(folder: Path, drops: Path) -> None:
+async def test_the_newest_file_of_a_drop_folder_is_the_list(folder: Path, drops: Path) -> None:
     for name, mtime in [("b", 2000), ("a", 2000), ("c", 1000), (".d", 3000), ("b.minisig", 3000), ("e.part", 3000)]:
         drop(drops / name, name.encode(), mtime)
     drop(drops / "f.TMP", b"f", 3000)
@@ -684,7 +693,7 @@ async def test_the_newest_of_a_drop_folder_is_taken(folder: Path, drops: Path) -
 @pytest.mark.parametrize(
     "ending", [".part", ".partial", ".filepart", ".crdownload", ".tmp", ".swp", ".bak", "~", ".minisig", ".FilePart"]
 )
-async def test_half_an_upload_and_a_backup_are_never_the_list(folder: Path, drops: Path, ending: str) -> None:
+async def test_incomplete_uploads_and_backups_are_never_the_list(folder: Path, drops: Path, ending: str) -> None:
     drop(drops / f"list.txt{ending}", b"half", 2000)
     drop(drops / f".list.txt.{ending.strip('.')}", b"half", 2000)
     await refused(request(drops.as_uri(), signature=None), folder, r"no file in this drop folder: .*\.bak")
@@ -704,7 +713,7 @@ async def test_only_files_that_match_the_pattern_are_the_list(folder: Path, drop
     await refused(replace(asked, pattern="*.txt"), folder, r"expected one whose name matches `pattern` \(\*\.txt\)")
 
 
-async def test_files_that_are_not_taken(folder: Path, drops: Path, tmp_path: Path) -> None:
+async def test_files_that_can_not_be_the_list_are_refused(folder: Path, drops: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     await refused(request(drops.as_uri()), folder, "no file in this drop folder")
     await refused(request(f"file:{tmp_path}/none"), folder, "none: No such file or directory")
@@ -715,7 +724,7 @@ async def test_files_that_are_not_taken(folder: Path, drops: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("body", [b"one.example\ntwo.example\n", b"", b"two.example\n"], ids=["longer", "cut", "other"])
-async def test_a_file_that_changes_while_it_is_read(
+async def test_a_file_that_changes_while_it_is_read_is_refused(
     folder: Path, drops: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     path = drops / "list"
@@ -730,22 +739,26 @@ async def test_a_file_that_changes_while_it_is_read(
     await refused(request(f"file:{path}", signature=None), folder, "list: changed while it was read")
 
 
-async def test_a_file_with_its_signature_on_the_web(hotline: HotlineSimulator, folder: Path, tmp_path: Path) -> None:
+async def test_the_signature_of_a_file_may_be_at_an_https_url(
+    hotline: HotlineSimulator, folder: Path, tmp_path: Path
+) -> None:
     drop(tmp_path / "list", hotline.current.body, 1000)
     asked = request(f"file://{tmp_path}/list", signature=f"{hotline.url}.minisig", headers=SECRET)
     assert (await fetched(asked, folder)).signature == hotline.current.signature
     assert "authorization" not in hotline.requests[0].headers
 
 
-def test_where_the_signature_is() -> None:
+def test_the_url_of_a_signature_follows_its_template() -> None:
     assert signature_url("https://hotline.example/a?b", "{url}.minisig") == "https://hotline.example/a?b.minisig"
     assert signature_url("https://hotline.example/a", "https://keys.example/a.sig") == "https://keys.example/a.sig"
 
 
-# -- the simulator's other faults, as the stages after this one will see them ------------------------------------
+# -- the simulator's other faults, as the next stages see them -----------------------------------------------------
 
 
-async def test_faults_of_content_and_signature(hotline: HotlineSimulator, folder: Path) -> None:
+async def test_the_simulators_signatures_fit_unless_its_fault_concerns_them(
+    hotline: HotlineSimulator, folder: Path
+) -> None:
     key = minisign.PublicKey.from_bytes(hotline.public_key_text.encode())
     own = minisign.Signature.from_bytes(hotline.current.signature)
 

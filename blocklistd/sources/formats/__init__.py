@@ -1,4 +1,4 @@
-"""How a body is read into records (records.py): a file a format, each with its `FORMAT` (format.py)."""
+"""The formats of bodies. Each module here reads one into records (records.py), and ends with its FORMAT (format.py)."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ FORMATS: Final[Mapping[str, Format]] = {
     "csv": csv.FORMAT,
     "ndjson": ndjson.FORMAT,
 }
-"""By its name in the configuration."""
+"""The formats by their names in the configuration."""

@@ -1,5 +1,5 @@
-"""CSV (RFC 4180). `fields` names columns of the header row, or of `options.columns` where there is none. Quoted fields
-may hold commas and newlines."""
+"""CSV (RFC 4180). `fields` has the names of columns, from the header row, or from `options.columns` if there is none.
+Quoted fields may contain delimiters and newlines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ from blocklistd.limits import MAX_LINE, MAX_REREAD
 from blocklistd.lines.keys import Buffer
 from blocklistd.model import ATTRIBUTES
 from blocklistd.sources.formats.format import Format
-from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record, Reject, fitting, lines, type_refusal
+from blocklistd.sources.formats.records import (
+    WHITESPACE,
+    FormatOptions,
+    Record,
+    Reject,
+    fitting_attributes,
+    lines,
+    type_refusal,
+)
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, malformed (quotes), short-row (a configured column is cut off), long-row (more cells than the
-    header, not all of them empty: an unquoted delimiter may have split a value), not-utf8, no-value, no-type,
-    unknown-type. A configured column that the header does not have is as one that is empty everywhere, except the
-    value's: without it this raises ParseError.
+    """Yield a record for each row (`Format.records`).
+
+    A configured column that is not in the header counts as empty in each row, except that of the value: without it
+    ParseError is raised.
+
+    Rejects: too-long, malformed (wrong quotes), short-row (a configured column is missing), long-row (more cells than
+    the header, and they are not empty: an unquoted delimiter may have split a value), not-utf8, no-value, no-type,
+    unknown-type.
     """
     rows = _rows(body, options)
     header = (0, list(options.columns)) if options.columns else next(rows, None)
@@ -52,7 +64,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         elif refusal := type_refusal(type):
             yield Reject(number, refusal)
         else:
-            attributes, dropped = fitting(
+            attributes, dropped = fitting_attributes(
                 (key, (column is not None and cells[column].strip()) or default)
                 for key, column, default in attribute_columns
             )
@@ -60,41 +72,44 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 
 def _columns(header: tuple[int, list[str]] | Reject, options: FormatOptions) -> dict[str, int]:
-    """Where each configured part of a record is in a row; at least the value."""
+    """The index in a row of each configured part of a record, at least of the value. Raises ParseError."""
     wanted = options.fields.get("value")
     if wanted is None:
-        raise ParseError("no column is configured for the value: expected fields.value")
+        raise ParseError("no column is configured for the value: set `fields.value`")
     if isinstance(header, Reject):
         raise ParseError(f"the first row is not CSV ({header.code}): expected a header with the column {wanted!r}")
-    places: dict[str, int] = {}
-    for place, title in enumerate(header[1]):
-        places.setdefault(title.strip(), place)
-    if wanted not in places:
+    indexes: dict[str, int] = {}
+    for index, title in enumerate(header[1]):
+        indexes.setdefault(title.strip(), index)
+    if wanted not in indexes:
         raise ParseError(
             f"the header has no column {wanted!r} (fields.value) among its {len(header[1])}:"
             " expected a first row of column names, separated by commas or by `options.delimiter`;"
-            " where there is no such row, `options.columns` has the names"
+            " if there is no such row, set `options.columns`"
         )
-    return {part: places[column] for part, column in options.fields.items() if column in places}
+    return {part: indexes[column] for part, column in options.fields.items() if column in indexes}
 
 
 def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-_REREAD: Final = 8  # times that each line may be read again, on average
+_REREAD: Final = 8  # times that a line may be read again, on average
 
 
 class _TooLong(Exception):
-    """A row has more than MAX_LINE bytes, or one line of it has."""
+    """A row, or one line of it, has more than MAX_LINE bytes."""
 
 
-class _Feed:
-    """The lines that csv.reader asks for, able to give those of a row that can't be read once more.
+class _RepeatableLines:
+    """The lines for csv.reader. The lines of a row that can't be read can be repeated.
 
-    One quote too many would swallow the rows up to the next quote, or the end. So of a bad row only its first line is
-    given up and the reader begins again with the second. What is held is bounded by MAX_LINE, and what is read again by
-    MAX_REREAD and the lines of the body: else a quote in each line would make the work quadratic.
+    Order of calls, for each row: `begin`, then csv.reader takes its lines, then `give_up` if the row can't be read.
+
+    One quote too many would swallow the rows up to the next quote, or to the end. So only the first line of such a row
+    is given up, and the reader begins again at the second line. MAX_LINE bounds the bytes of a row in memory.
+    MAX_REREAD, and _REREAD for each line of the body, bound the lines that are read again: without that bound a quote
+    in each line would make the work quadratic.
     """
 
     def __init__(self, body: BinaryIO, comment: str | None) -> None:
@@ -105,7 +120,7 @@ class _Feed:
         self._size = 0
         self._may_reread = MAX_REREAD  # lines
 
-    def __iter__(self) -> _Feed:
+    def __iter__(self) -> _RepeatableLines:
         return self
 
     def __next__(self) -> str:
@@ -130,12 +145,13 @@ class _Feed:
         return numbered
 
     def begin(self) -> None:
-        """The next line is the first of a row."""
+        """Begin a row: the next line is its first."""
         self._row.clear()
         self._size = 0
 
     def give_up(self) -> None:
-        """The row can't be read: all its lines but the first are read again. Raises ParseError where too many were."""
+        """Give up the first line of the row; its other lines are read again. Raises ParseError if too many lines were
+        read again."""
         self._may_reread -= len(self._row) - 1
         if self._may_reread < 0:
             raise ParseError("too many quotes that do not close: expected CSV with fields quoted as in RFC 4180")
@@ -143,30 +159,32 @@ class _Feed:
 
     @property
     def number(self) -> int:
-        """That of the row's first line."""
+        """The number of the row's first line, from 1."""
         return self._row[0][0]
 
 
 def _rows(body: BinaryIO, options: FormatOptions) -> Iterator[tuple[int, list[str]] | Reject]:
-    """The rows that are not blank. Strict: lenient quotes can hide whole rows in one field without an error."""
-    feed = _Feed(body, options.comment)
-    reader = csv.reader(feed, delimiter=options.delimiter, strict=True)
+    """Yield (number of the first line, cells) for each row that is not blank. Strict: lenient quotes can hide many rows
+    in one field without an error."""
+    source = _RepeatableLines(body, options.comment)
+    reader = csv.reader(source, delimiter=options.delimiter, strict=True)
     while True:
-        feed.begin()
+        source.begin()
         try:
             row = next(reader)
         except StopIteration:
             return
-        except (csv.Error, _TooLong) as error:  # after either the reader begins a new row
-            yield Reject(feed.number, "too-long" if isinstance(error, _TooLong) else "malformed")
-            feed.give_up()
+        except (csv.Error, _TooLong) as error:  # after either error the reader begins a new row
+            yield Reject(source.number, "too-long" if isinstance(error, _TooLong) else "malformed")
+            source.give_up()
             continue
         if row:
-            yield feed.number, row
+            yield source.number, row
 
 
-def _behind_the_header(body: Buffer, start: int, options: FormatOptions) -> int | None:
-    """None in a CSV with quotes, which may hold newlines."""
+def _after_the_header(body: Buffer, start: int, options: FormatOptions) -> int | None:
+    """The offset after the header row (`Format.first_independent_line`). None if the CSV has quotes: quoted fields may
+    contain newlines."""
     if body.find(b'"', start) >= 0:
         return None
     if options.columns:
@@ -183,7 +201,7 @@ def _behind_the_header(body: Buffer, start: int, options: FormatOptions) -> int 
 
 FORMAT: Final = Format(
     records,
-    heading=_behind_the_header,
+    first_independent_line=_after_the_header,
     value="the column with the value",
     options=frozenset({"delimiter", "columns", "comment"}),
 )

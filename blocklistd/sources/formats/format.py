@@ -1,4 +1,4 @@
-"""What a format is, as a value. A new one is a file here that ends with its `FORMAT`, and a line in FORMATS."""
+"""Describes a format as a value. To add one, write a module here that ends with its `FORMAT`, and a line in FORMATS."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject
 
 
-def no_line_alone(body: Buffer, start: int, options: FormatOptions) -> int | None:
-    """No line says anything without the others, as in a JSON document."""
+def no_independent_lines(body: Buffer, start: int, options: FormatOptions) -> int | None:
+    """For `Format.first_independent_line`: no line can be read without the others, as in one JSON document."""
     return None
 
 
-def every_line(body: Buffer, start: int, options: FormatOptions) -> int | None:
-    """Each line can be read by itself, from the first on."""
+def all_lines_independent(body: Buffer, start: int, options: FormatOptions) -> int | None:
+    """For `Format.first_independent_line`: every line can be read without the others."""
     return start
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How bodies of a format are read. Only `records` has to be given: the rest defaults to what is right for every
-    format, a body that is read as a whole, by one process, each time that it changes."""
+    """How bodies of a format are read. Only `records` is required. The defaults are right for every format: one process
+    reads the complete body each time that it changes."""
 
     records: Callable[[BinaryIO, FormatOptions], Iterator[Record | Reject]]
-    """Streams a decoded body from its beginning. Raises ParseError if it is no list in this format, and yields a Reject
-    for each record that can't be read."""
-    heading: Callable[[Buffer, int, FormatOptions], int | None] = no_line_alone
-    """Given where the first line begins: the offset from which on each line can be read alone, with only what is above
-    that offset before it (a CSV's header). None if no line can. Such lines are read by several processes, and of a new
-    body only those that changed."""
+    """A function of (body, options) that streams a decoded body from its beginning. Yields a Reject for each record
+    that can't be read. Raises ParseError if the body is no list in this format."""
+    first_independent_line: Callable[[Buffer, int, FormatOptions], int | None] = no_independent_lines
+    """A function of (body, start, options), where `start` is the offset of the first line. Returns the offset from
+    which each line can be read without the other lines, if it is given the bytes between the two offsets (the header of
+    a CSV). None if lines can't be read alone. Several processes read such lines, and only the changed lines of a new
+    body are read."""
     one_value_a_line: bool = False
-    """Whether a line is a value as it stands, without attributes: many are then read at a time,
-    and nothing is put before them."""
+    """Whether each line is one value, without attributes. Many lines are then read at once."""
     says_types: bool = True
-    """Whether records can say their type; else `defaults.type` is required."""
+    """Whether a record can contain its type; if not, `defaults.type` is required."""
     value: str | None = None
-    """What `fields.value` names, for the error where it is missing; None if records have no named fields."""
+    """A description of `fields.value`, for the error when it is missing; None if records have no named fields."""
     field: re.Pattern[str] | None = None
-    """What the text of every field matches as a whole; None for any text."""
+    """A pattern that every text in `fields` matches in full; None to allow any text."""
     field_expected: str = ""
-    """What to write instead, for the error where one does not match."""
+    """A description of such a text, for the error when one does not match."""
     options: frozenset[str] = frozenset()
-    """The names of the source's `options` that the format has."""
+    """The names of the source's `options` that the format supports."""

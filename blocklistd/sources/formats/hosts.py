@@ -1,4 +1,4 @@
-"""The format of hosts(5): `ADDRESS name [name…]`; the address says nothing, each name is a record of its own."""
+"""The format of hosts(5): `ADDRESS name [name…]`. The address is ignored; each name is a record of its own."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import BinaryIO, Final
 
 from blocklistd.kinds import Refused
 from blocklistd.kinds.name import name
-from blocklistd.sources.formats.format import Format, every_line
+from blocklistd.sources.formats.format import Format, all_lines_independent
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
 
 _COMMENT: Final = re.compile(rb"#|;|//")
 _LOCAL: Final = frozenset({"localdomain", "localdomain4", "localdomain6", "localhost", "local"})
-"""The last labels of local names (RFC 6761, RFC 6762). Lists hold such names, and names of one label, so that they can
-replace /etc/hosts; neither is an entry."""
+"""The last labels of local names (RFC 6761, RFC 6762). A list contains such names, and names of one label, so that it
+can replace /etc/hosts; neither is an entry."""
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, no-address, no-name, no-type, unknown-type, and the reasons of kinds/name.py. One
-    field that is no name refuses the whole line: its other fields may be parts of that name. `#`, `;` and `//` begin a
-    comment anywhere."""
+    """Yield a record for each name (`Format.records`). `#`, `;` and `//` begin a comment anywhere.
+
+    A field that is no name rejects the line: its other fields may be parts of that name. Rejects: too-long, not-utf8,
+    no-address, no-name, no-type, unknown-type, and the reasons of kinds/name.py.
+    """
     type = options.defaults.get("type", "")
     refusal = type_refusal(type)
     attributes = default_attributes(options)
@@ -55,19 +57,20 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 
 def _entry(field: str, type: str, options: FormatOptions) -> tuple[str, str] | None:
-    """The type and the name of a field; None for a local name, or `0.0.0.0`. Raises Refused where it is no name."""
-    if field == "0.0.0.0":  # `0.0.0.0 0.0.0.0` is in lists that many copy
+    """The type and the canonical name in a field; None for a local name and for `0.0.0.0`. Raises Refused for a field
+    that is no name."""
+    if field == "0.0.0.0":  # the line `0.0.0.0 0.0.0.0` is in many lists
         return None
     if options.wildcards and field.startswith("*."):
         type, field = "domain", field[2:]
     canonical = name(field)
     dot = canonical.rfind(".")
     if dot < 0 and field.endswith("."):
-        raise Refused("not-a-name")  # part of a name that has a blank in it, as in `www. a.example`
+        raise Refused("not-a-name")  # part of a name that contains a blank, as in `www. a.example`
     return None if dot < 0 or canonical[dot + 1 :] in _LOCAL else (type, canonical)
 
 
-@lru_cache(maxsize=64)  # such a file has one address in all its lines, or a few
+@lru_cache(maxsize=64)  # most files have the same address, or a few, in all lines
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -76,4 +79,6 @@ def _is_address(text: str) -> bool:
     return True
 
 
-FORMAT: Final = Format(records, heading=every_line, says_types=False, options=frozenset({"wildcards"}))
+FORMAT: Final = Format(
+    records, first_independent_line=all_lines_independent, says_types=False, options=frozenset({"wildcards"})
+)

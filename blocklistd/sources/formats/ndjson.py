@@ -1,4 +1,4 @@
-"""Newline-delimited JSON: a document a line, `fields` has JSON Pointers (RFC 6901) to the parts of a record."""
+"""Newline-delimited JSON: one document a line. `fields` has JSON Pointers (RFC 6901) to the parts of a record."""
 
 from __future__ import annotations
 
@@ -11,23 +11,34 @@ import orjson
 
 from blocklistd.errors import ParseError
 from blocklistd.model import ATTRIBUTES
-from blocklistd.sources.formats.format import Format, every_line
-from blocklistd.sources.formats.records import WHITESPACE, FormatOptions, Record, Reject, fitting, lines, type_refusal
+from blocklistd.sources.formats.format import Format, all_lines_independent
+from blocklistd.sources.formats.records import (
+    WHITESPACE,
+    FormatOptions,
+    Record,
+    Reject,
+    fitting_attributes,
+    lines,
+    type_refusal,
+)
 
 Pointer: TypeAlias = tuple[str, ...]
-"""The reference tokens of a JSON Pointer, unescaped; none of them point to the whole document."""
+"""The reference tokens of a JSON Pointer, unescaped. The empty tuple points to the complete document."""
 
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
 _NUMBER: Final = re.compile(_STRING + rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
 _KEY: Final = re.compile(rb"(" + _STRING + rb")[ \t\r\n]*(:)?|([{}])")
-_LARGEST: Final = b"1e308"  # stands for every larger number: no attribute accepts either
+_LARGEST: Final = b"1e308"  # replaces every larger number: no attribute accepts either of them
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, not-json, duplicate-key (twice in one object), no-value (absent, empty or not a
-    text), no-type, unknown-type."""
+    """Yield a record for each line that is not blank (`Format.records`).
+
+    Rejects: too-long, not-utf8, not-json, duplicate-key (twice in one object), no-value (absent, empty or no string),
+    no-type, unknown-type. Raises ParseError if `fields` has no pointer to the value, or a text that is no pointer.
+    """
     pointers = _pointers(options)
     value_pointer = pointers["value"]
     type_pointer = pointers.get("type")
@@ -48,7 +59,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
             yield Reject(number, "duplicate-key")
             continue
         value = resolve(document, value_pointer)
-        type = _said(document, type_pointer, default_type)
+        type = _found_or_default(document, type_pointer, default_type)
         if not isinstance(value, str) or not (value := value.strip(WHITESPACE)):
             yield Reject(number, "no-value")
         elif not isinstance(type, str):
@@ -56,21 +67,21 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         elif refusal := type_refusal(type):
             yield Reject(number, refusal)
         else:
-            attributes, dropped = fitting(
-                (key, _said(document, pointer, default)) for key, pointer, default in attribute_pointers
+            attributes, dropped = fitting_attributes(
+                (key, _found_or_default(document, pointer, default)) for key, pointer, default in attribute_pointers
             )
             yield Record(number, type, value, attributes, dropped)
 
 
 def parse_pointer(text: str) -> Pointer:
-    """RFC 6901 section 3; raises ValueError where the text is no JSON Pointer."""
+    """Parse a JSON Pointer (RFC 6901 section 3). Raises ValueError if the text is none."""
     if not _POINTER.fullmatch(text):
         raise ValueError("not a JSON Pointer: expected / before each key, and ~ only in ~0 and ~1")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:])
 
 
 def resolve(document: object, pointer: Pointer) -> object:
-    """What a pointer points to (RFC 6901 section 4); None where there is nothing, as where there is null."""
+    """The value that a pointer references (RFC 6901 section 4); None if there is none, and for null."""
     for token in pointer:
         if isinstance(document, dict):
             document = document.get(token)
@@ -81,7 +92,8 @@ def resolve(document: object, pointer: Pointer) -> object:
     return document
 
 
-def _said(document: object, pointer: Pointer | None, default: str | None) -> object:
+def _found_or_default(document: object, pointer: Pointer | None, default: str | None) -> object:
+    """The value that a pointer references, strings stripped; `default` if it is absent, null or empty."""
     found = None if pointer is None else resolve(document, pointer)
     if isinstance(found, str):
         found = found.strip()
@@ -89,8 +101,9 @@ def _said(document: object, pointer: Pointer | None, default: str | None) -> obj
 
 
 def _pointers(options: FormatOptions) -> dict[str, Pointer]:
+    """The pointer to each configured part of a record, at least to the value. Raises ParseError."""
     if "value" not in options.fields:
-        raise ParseError("no pointer is configured for the value: expected fields.value")
+        raise ParseError("no pointer is configured for the value: set `fields.value`")
     try:
         return {part: parse_pointer(text) for part, text in options.fields.items()}
     except ValueError as error:
@@ -98,8 +111,10 @@ def _pointers(options: FormatOptions) -> dict[str, Pointer]:
 
 
 def _document(line: bytes) -> object:
-    """Parses a line (RFC 8259). Numbers too large for a double, which orjson refuses, are valid. Raises
-    JSONDecodeError."""
+    """Parse a line (RFC 8259). Raises JSONDecodeError.
+
+    orjson refuses numbers that are too large for a double; they are valid JSON, and read as _LARGEST.
+    """
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -114,8 +129,11 @@ def _is_too_large(number: bytes | None) -> bool:
 
 
 def _may_repeat(line: bytes, document: object) -> bool:
-    """Whether an object in the line may have a key twice; a fast test before `_repeats`. False where the line has only
-    as many commas as the parsed object needs, or only as many `":` and nothing that could hide or imitate one."""
+    """Whether an object in the line may have a key twice; a fast test before `_repeats`.
+
+    False if the line has only as many commas as the parsed object needs; or only as many `":` as it needs, and nothing
+    that could hide or imitate one.
+    """
     if isinstance(document, dict) and line.count(b",") == len(document) - 1:
         return False
     if b'\\"' in line or b"\\u0022" in line or b'" ' in line or b'"\t' in line or b'"\r' in line:
@@ -150,8 +168,8 @@ def _is_utf8(line: bytes) -> bool:
 
 FORMAT: Final = Format(
     records,
-    heading=every_line,
+    first_independent_line=all_lines_independent,
     value="a JSON pointer to the value, like /url",
-    field=re.compile(f"(?!$){_POINTER.pattern}"),  # the whole record ("") is no value
+    field=re.compile(f"(?!$){_POINTER.pattern}"),  # the empty pointer references the document, which is no value
     field_expected="a JSON pointer like /url (RFC 6901)",
 )

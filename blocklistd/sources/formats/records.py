@@ -1,4 +1,4 @@
-"""What every format makes of a body: records and rejects; and what all formats share: lines, types, attributes."""
+"""The records and rejects that every format yields, and the code that all formats share: lines, types, attributes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from blocklistd.model import ATTRIBUTES, LEFT_OUT, UNBUILT_TYPES
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = re.compile(rb"(?:\0\0)?(?:\xff\xfe|\xfe\xff).{,256}\0|(?:[\x01-\x7f]\0){3}|(?:\0[\x01-\x7f]){3}", re.S)
 """The byte order mark of UTF-16 or UTF-32 with a zero soon after it; or ASCII with a zero beside each character."""
-_ARRAY: Final = re.compile(rb"\[(?:.*,)?[ \t\r]*")  # its first line, where there are more
+_ARRAY: Final = re.compile(rb"\[(?:.*,)?[ \t\r]*")  # the first line of a JSON array that has more lines
 LONE_CR: Final = re.compile(rb"\r[^\r\n]")
-_INK: Final = re.compile(rb"[^ \t\n\r\v\f]")
+"""A CR that is followed by other text than an LF, or another CR."""
+_NOT_BLANK: Final = re.compile(rb"[^ \t\n\r\v\f]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ]|\Z)")
 DATES: Final = ("expires", "verified_at")
 """The attributes that are dates, with or without a time."""
-WHITESPACE: Final = " \t\n\r\v\f"  # what bytes.strip takes away, and is trimmed from a value: ASCII's only
+WHITESPACE: Final = " \t\n\r\v\f"  # trimmed from values: ASCII only, the same characters as bytes.strip
 
 
 class Record(NamedTuple):
-    """What a body says of one entry, before it is canonical. Not to be changed: records may share their attributes.
+    """One entry of a body, before it is canonicalised. Never change `attributes`: records may share the dict.
 
-    `number` is that of the line where it begins in the body, from 1; `type` is one of KINDS; `dropped` counts
-    attributes that did not fit and were left out, which is never a reason to leave out the entry.
+    `number`: the line on which the record begins, from 1. `type`: one of KINDS. `dropped`: the number of attributes
+    that did not fit and were dropped; an attribute is never a reason to reject its entry.
     """
 
     number: int
@@ -43,7 +44,8 @@ class Record(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """A record that can't be read: the number of its line and a static reason, nothing of its content."""
+    """A record that can't be read. `number`: the line on which it begins, from 1. `code`: a static reason, one of
+    REJECTS (sources/intake/findings.py), never a part of the record."""
 
     number: int
     code: str
@@ -51,10 +53,11 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FormatOptions:
-    """A source's `fields` (where a record's parts are), `defaults` (for parts that a record lacks) and `options`.
+    """How a source configures its format.
 
-    `columns`: the columns of a table without a header row. Lines that begin with `comment` are skipped; None: the
-    format's default. `wildcards`: `*.name` is read as the domain `name` instead of being refused.
+    `fields`: the place of each part of a record. `defaults`: the values of parts that a record lacks. `columns`: the
+    columns of a table without a header row. `comment`: lines that begin so are skipped; None for the default of the
+    format. `wildcards`: whether `*.name` is read as the domain `name`; if not, it is rejected.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -66,10 +69,10 @@ class FormatOptions:
 
 
 def opening(body: Buffer, format: str) -> int:
-    """Where the first line begins: behind the byte order mark, if there is one.
+    """The offset of the first line: after the byte order mark, if there is one.
 
-    Raises ParseError for what is certainly no list: UTF-16, lines that end in CR alone, a JSON array as NDJSON, and a
-    body that begins with `<`: hotlines often send their error page with status 200.
+    Raises ParseError for a body that is certainly no list: UTF-16, lines that end in CR alone, a JSON array as NDJSON,
+    and a body that begins with `<`, since hotlines often send their error page with status 200.
     """
     if _UTF_16.match(body[:512]):
         raise ParseError(
@@ -77,27 +80,27 @@ def opening(body: Buffer, format: str) -> int:
             " convert it, for example with `iconv -f UTF-16 -t UTF-8`"
         )
     start = len(_BOM) if body[: len(_BOM)] == _BOM else 0
-    first = _INK.search(body, start)
+    first = _NOT_BLANK.search(body, start)
     if first is None:
         return start
     if first[0] == b"<":
         raise ParseError(
-            f"this is HTML or XML, not a list in the format {format};"
-            " is the URL right, or does the hotline show an error page?"
+            f"this is HTML or XML, not a list in the format {format}:"
+            " check `url`, or ask the hotline if it serves an error page"
         )
     end = body.find(b"\n", first.start())
     if end < 0 or end == len(body) - 1:  # one line
         if LONE_CR.search(body, first.start()):
             raise ParseError("its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`")
     elif format == "ndjson" and _ARRAY.fullmatch(body[first.start() : end]):
-        raise ParseError("this is one JSON array over many lines: expected a document a line, as `jq -c '.[]'` makes")
+        raise ParseError("this is one JSON array over many lines: expected one document a line, as from `jq -c '.[]'`")
     return start
 
 
 def lines(body: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """The lines from where the body stands, ends included, with their numbers from 1.
+    """Yield (number, line) for each line from the current position of `body`, line ends included, numbers from 1.
 
-    None is a line of more than MAX_LINE bytes, which is never held as a whole.
+    A line of more than MAX_LINE bytes is yielded as None; it is never in memory completely.
     """
     number = 0
     while line := body.readline(MAX_LINE + 1):
@@ -111,7 +114,7 @@ def lines(body: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
 
 
 def type_refusal(type: str) -> str | None:
-    """The code with which a record of this type is rejected; None for one of KINDS."""
+    """The reason to reject a record of this type; None for a type in KINDS."""
     if type in KINDS:
         return None
     if type in UNBUILT_TYPES:
@@ -119,11 +122,11 @@ def type_refusal(type: str) -> str | None:
     return "unknown-type" if type else "no-type"
 
 
-def fitting(found: Iterable[tuple[str, object]]) -> tuple[dict[str, str | int], int]:
-    """The attributes that are known and fit, and how many did not; an empty one is absent, and nothing was dropped.
+def fitting_attributes(found: Iterable[tuple[str, object]]) -> tuple[dict[str, str | int], int]:
+    """The attributes that fit, and the number of those that were dropped. Empty attributes are absent, and not counted.
 
-    A text fits that has at most MAX_ATTRIBUTE characters and none that controls a terminal or a line; `verifiers`
-    is a whole number from 0, and those of DATES are dates, with or without a time (ISO 8601).
+    A text fits if it has at most MAX_ATTRIBUTE characters and no control character or line separator. `verifiers` is an
+    integer from 0, and the attributes in DATES are dates, with or without a time (ISO 8601).
     """
     attributes: dict[str, str | int] = {}
     dropped = 0
@@ -139,12 +142,12 @@ def fitting(found: Iterable[tuple[str, object]]) -> tuple[dict[str, str | int], 
 
 
 def default_attributes(options: FormatOptions) -> dict[str, str | int]:
-    """The attributes of every record of a format that has no place for any."""
-    return fitting((key, options.defaults.get(key)) for key in ATTRIBUTES)[0]
+    """The attributes of every record of a format whose records contain no attributes."""
+    return fitting_attributes((key, options.defaults.get(key)) for key in ATTRIBUTES)[0]
 
 
 def _is_date(text: str) -> bool:
-    """Whether this is a date, or a date and a time, by ISO 8601."""
+    """Whether this is a date, or a date and a time (ISO 8601)."""
     if not _DATE.match(text):
         return False
     try:
@@ -155,6 +158,7 @@ def _is_date(text: str) -> bool:
 
 
 def _fit(key: str, raw: object) -> str | int | None:
+    """The attribute as it is kept; "" if it is empty, None if it does not fit."""
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = str(raw)
     if not isinstance(raw, str):

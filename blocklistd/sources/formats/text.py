@@ -1,17 +1,20 @@
-"""Plain text: one value a line, all of the type `defaults.type`; blank lines and lines that begin with `#`, or with
-`options.comment`, are skipped."""
+"""Plain text: one value a line, all of the type `defaults.type`. Blank lines are skipped, and lines that begin with
+`options.comment` (default `#`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from blocklistd.sources.formats.format import Format, every_line
+from blocklistd.sources.formats.format import Format, all_lines_independent
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
-    """Rejects: too-long, not-utf8, no-type, unknown-type. A `#` inside a line is part of the value."""
+    """Yield a record for each value (`Format.records`). A `#` inside a line is part of the value.
+
+    Rejects: too-long, not-utf8, no-type, unknown-type.
+    """
     comment = (options.comment or "#").encode()
     type = options.defaults.get("type", "")
     refusal = type_refusal(type)
@@ -38,7 +41,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 FORMAT: Final = Format(
     records,
-    heading=every_line,
+    first_independent_line=all_lines_independent,
     one_value_a_line=True,
     says_types=False,
     options=frozenset({"comment", "wildcards"}),

@@ -1,1 +1,1 @@
-"""The sandboxed job: from a body to the canonical entries that a source offers."""
+"""The sandboxed jobs that verify a body, read its canonical entries, and check the resulting files."""

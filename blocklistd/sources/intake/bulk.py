@@ -1,6 +1,6 @@
-"""A text of hashes: millions of lines of one width, sorted as the numbers that they are.
+"""Reads a body of hashes in bulk: millions of lines of the same width, sorted as numbers.
 
-Python's own sort takes 10 s for 10,000,000 texts in no order; numpy sorts their first 64 bits in one.
+Python takes 10 s to sort 10,000,000 texts in random order; numpy sorts their first 64 bits in 1 s.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 1 << 16  # lines looked at or written at a time
 _SCAN: Final = 1 << 24  # bytes searched for newlines at a time
-_LEADING: Final = 16  # digits that are sorted as a number
-_NIBBLE: Final = np.full(256, 255, np.uint8)
+_LEADING: Final = 16  # digits that are sorted as one number
+_NIBBLE: Final = np.full(256, 255, np.uint8)  # from the octet of a hex digit to its value; 255 for any other octet
 _NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
 def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, out: BinaryIO) -> Canonical:
-    """What `canonical.canonicalise` does with the same body, from `start` on."""
+    """Write the canonical lines of a body to `out`, as `canonical.canonicalise` would, but faster.
+
+    `start`: the offset of the first line. `options.defaults` has the type, one of DIGITS. Raises ParseError.
+    """
     kind = options.defaults["type"]
     width = DIGITS[kind]
     head, tail = line_of(kind, "", default_attributes(options)).encode().split(b'""', 1)
@@ -39,7 +42,7 @@ def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, 
     octets = np.frombuffer(body, np.uint8)[start:] if len(body) > start else np.empty(0, np.uint8)
     begins, ends = _lines(octets)
     rows, others = _hashes(octets, begins, ends, width)
-    # what is no hash as it stands (comments, capitals, blanks) goes the way of any line
+    # lines that are no canonical hash (comments, capitals, blanks) are read like those of any other body
     rest = reader(format, options)(b"\n".join(octets[begins[i] : ends[i]].tobytes() for i in others))
     more = b"".join(line.encode()[len(head) : len(head) + width] for line in rest.lines)
     octets = np.concatenate((octets, np.frombuffer(more, np.uint8))) if more else octets
@@ -48,7 +51,7 @@ def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, 
     records = len(rows) + len(rejects)
     del begins, ends
     rows, first = _sorted(octets, rows, width)
-    multiples = _multiples(octets, rows, first, width, head, tail[:-1])
+    multiples = _duplicates(octets, rows, first, width, head, tail[:-1])
     rows = rows[first]
     _write(octets, rows, width, head, tail, out)
     dropped = rest.dropped
@@ -57,12 +60,13 @@ def canonicalise(body: Buffer, start: int, format: str, options: FormatOptions, 
 
 
 def _lines(octets: Octets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The offsets of each line's beginning and end, without its newline. Raises ParseError for more than MAX_HASHES."""
+    """The offsets at which each line begins and ends, without its newline. Raises ParseError for more than MAX_HASHES
+    lines."""
     found: list[NDArray[np.int64]] = []
     for at in range(0, len(octets), _SCAN):
         found.append(np.flatnonzero(octets[at : at + _SCAN] == 10) + at)
         if sum(map(len, found)) > MAX_HASHES:
-            raise ParseError(f"more than {MAX_HASHES} lines: expected fewer hashes in one body")
+            raise ParseError(f"more than {MAX_HASHES} lines: ask the hotline to split its list")
     ends = np.concatenate(found) if found else np.empty(0, np.int64)
     if len(octets) and octets[-1] != 10:
         ends = np.append(ends, len(octets))
@@ -72,19 +76,19 @@ def _lines(octets: Octets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _hashes(
     octets: Octets, begins: NDArray[np.int64], ends: NDArray[np.int64], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where lines of so many lower-case hex digits begin, and the numbers (from 0) of all other lines."""
-    right = ends - begins == width
-    candidates = np.flatnonzero(right)
-    if len(candidates):
+    """The offsets of the lines of `width` lower-case hex digits, and the indexes (from 0) of all other lines."""
+    is_hash = ends - begins == width
+    possible = np.flatnonzero(is_hash)
+    if len(possible):
         windows = np.lib.stride_tricks.sliding_window_view(octets, width)
-        for at in range(0, len(candidates), _ROWS):
-            some = candidates[at : at + _ROWS]
-            right[some] = (_NIBBLE[windows[begins[some]]] < 16).all(axis=1)
-    return begins[right], np.flatnonzero(~right)
+        for at in range(0, len(possible), _ROWS):
+            some = possible[at : at + _ROWS]
+            is_hash[some] = (_NIBBLE[windows[begins[some]]] < 16).all(axis=1)
+    return begins[is_hash], np.flatnonzero(~is_hash)
 
 
 def _sorted(octets: Octets, rows: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The rows in the order of their digits, and which of them are the first with these digits."""
+    """The offsets of the rows in the order of their digits, and whether each row is the first with its digits."""
     first = np.ones(len(rows), np.bool_)
     if not len(rows):
         return rows, first
@@ -109,7 +113,7 @@ def _sorted(octets: Octets, rows: NDArray[np.int64], width: int) -> tuple[NDArra
 
 
 def _numbers(octets: Octets, rows: NDArray[np.int64], at: int) -> NDArray[np.uint64]:
-    """_LEADING digits of each row, from its digit `at` on, as a number."""
+    """_LEADING digits of each row, from digit `at` on, as one number."""
     windows = np.lib.stride_tricks.sliding_window_view(octets[at:], _LEADING)
     numbers = np.empty(len(rows), np.uint64)
     for start in range(0, len(rows), _ROWS):
@@ -119,20 +123,21 @@ def _numbers(octets: Octets, rows: NDArray[np.int64], at: int) -> NDArray[np.uin
     return numbers
 
 
-def _multiples(
+def _duplicates(
     octets: Octets, rows: NDArray[np.int64], first: NDArray[np.bool_], width: int, head: bytes, tail: bytes
 ) -> list[str] | None:
-    """All lines of the digits that several of the sorted rows have; None where these are more than MAX_NOTES."""
-    again = ~first
-    again[:-1] |= again[1:]  # the first of them, too
-    found = rows[again]
+    """The canonical line of each of the sorted rows that has the same digits as another; None if these lines have more
+    than MAX_NOTES bytes."""
+    repeated = ~first
+    repeated[:-1] |= repeated[1:]  # the first row of each group, too
+    found = rows[repeated]
     if len(found) * (len(head) + width + len(tail)) > MAX_NOTES:
         return None
     return [(head + octets[row : row + width].tobytes() + tail).decode() for row in found]
 
 
 def _write(octets: Octets, rows: NDArray[np.int64], width: int, head: bytes, tail: bytes, out: BinaryIO) -> None:
-    """Writes the line of each row."""
+    """Write the canonical line of each row: `head`, its digits, `tail`."""
     if not len(rows):
         return
     windows = np.lib.stride_tricks.sliding_window_view(octets, width)

@@ -1,6 +1,6 @@
-"""Records to the one file of a source's entries: canonical lines, sorted bytewise, each (type, value) once.
+"""Makes the file of a source's entries from records: canonical lines, sorted bytewise, one for each (type, value).
 
-The bytes depend on the set of records alone, not on their order: of several lines of a (type, value) the smallest is
+The bytes depend on the set of records, not on their order: of several lines with the same (type, value) the smallest is
 kept.
 """
 
@@ -24,18 +24,23 @@ from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
 
 _CHUNK: Final = 8192  # lines written at once
-_LINE: Final = 66  # bytes that a str needs beside its characters, and for its place in a growing list
-_REJECT: Final = 20  # bytes of a refused record in the notes
+_LINE: Final = 66  # bytes of memory that a str needs besides its characters, including its slot in a growing list
+_REJECT: Final = 20  # bytes of a reject in the notes
 TAIL: Final = '"}'
+"""The text after the value in a line without attributes."""
 HEADS: Final = {kind: f'{{"type":"{kind}","value":"' for kind in KINDS}
+"""The text before the value in a line of each kind."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What some lines of a body say: the canonical line of each record that is an entry, in any order, and (line
-    number, reason) of each that was refused. `plain`: no line has more than a type and a value, or an escape in it.
+    """The result of reading some lines of a body.
 
-    Lines are texts, not bytes: UTF-8 sorts as its code points do, and Python sorts texts faster.
+    `lines`: the canonical line of each record that is an entry, in any order, without newlines. `rejects`: (line
+    number, reason) of each other record. `dropped`: the number of dropped attributes. `plain`: whether every line has
+    only a type and a value, without escapes.
+
+    Lines are str, not bytes: both sort alike (UTF-8 sorts as its code points do), and Python sorts str faster.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -44,7 +49,7 @@ class Reading:
     plain: bool = True
 
     def add(self, chunk: Reading) -> None:
-        """Adds the reading of the body's next chunk, whose line numbers count from the beginning of the body."""
+        """Append the reading of the next chunk of the body. Its line numbers count from the beginning of the body."""
         self.lines += chunk.lines
         self.rejects += chunk.rejects
         self.dropped += chunk.dropped
@@ -53,15 +58,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a canonical file does not show of its body: all lines of the keys that several records have (None where
-    these exceed MAX_NOTES), and the line number and reason of each refused record. With the notes the next pull needs
-    to read only what changed in the body."""
+    """Facts about a body that its canonical file does not contain. With them, the next pull reads only the lines of the
+    body that changed (incremental reading: revise.py)."""
 
     multiples: list[str] | None
+    """All lines of each key that several records have; None if they exceed MAX_NOTES."""
     rejects: list[tuple[int, str]]
+    """(line number, reason) of each reject."""
 
     def to_bytes(self) -> bytes:
-        """The notes as JSON; empty where they would exceed MAX_NOTES, which is estimated before they are built."""
+        """The notes as JSON; empty if they exceed MAX_NOTES bytes, which is estimated before they are built."""
         if self.multiples is None or sum(map(len, self.multiples)) + _REJECT * len(self.rejects) > MAX_NOTES:
             return b""
         noted = orjson.dumps([self.multiples, self.rejects])
@@ -69,32 +75,36 @@ class Notes:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Notes:
+        """Read the result of `to_bytes`, which is not empty. Raises ValueError or TypeError for anything else."""
         multiples, rejects = orjson.loads(data)
         return cls(multiples, [(number, code) for number, code in rejects])
 
 
 @dataclass(slots=True)
-class Room:
-    """The memory that is left for a body's lines. Call `take` before they are built: a library that runs out of memory
-    may crash instead of raising."""
+class MemoryBudget:
+    """The memory, in bytes, and the number of rejects that a body may still use. Call `take` before lines are built: a
+    library that runs out of memory may crash instead of raising."""
 
     bytes: int = MAX_READING
     rejects: int = MAX_REJECTS
 
     def take(self, lines: int, characters: int, rejects: int) -> None:
-        """Takes room for `lines` lines with `characters` characters in total, and for rejects. Raises ParseError where
-        there is too little."""
+        """Use memory for `lines` lines with `characters` characters in total, and for `rejects` rejects. Raises
+        ParseError if the budget is exceeded."""
         self.bytes -= characters + _LINE * lines
         self.rejects -= rejects
         if self.bytes < 0:
-            raise ParseError(f"its records need more than {MAX_READING} bytes of memory: expected fewer in one body")
+            raise ParseError(
+                f"its records need more than {MAX_READING} bytes of memory: ask the hotline to split its list"
+            )
         if self.rejects < 0:
-            raise ParseError(f"more than {MAX_REJECTS} records can't be read: is the format right?")
+            raise ParseError(f"more than {MAX_REJECTS} records can't be read: check `format` and `fields`")
 
 
 @dataclass(frozen=True, slots=True)
 class Canonical:
-    """What became of the records. `types` counts entries."""
+    """The figures of a canonical file. `records`: entries before duplicates were dropped, and rejects. `types`: the
+    number of entries by type. `dropped_attributes`: the number of attributes that did not fit."""
 
     records: int
     types: Counter[str]
@@ -103,12 +113,12 @@ class Canonical:
 
     @property
     def rejected(self) -> Counter[str]:
-        """Refused records by reason."""
+        """The number of rejects by reason."""
         return Counter(code for _, code in self.notes.rejects)
 
     @property
     def first_rejected(self) -> dict[str, int]:
-        """The line number of the first refused record of each reason."""
+        """The line number of the first reject with each reason."""
         first: dict[str, int] = {}
         for number, code in sorted(self.notes.rejects):
             first.setdefault(code, number)
@@ -116,34 +126,36 @@ class Canonical:
 
     @property
     def entries(self) -> int:
+        """The number of entries."""
         return self.types.total()
 
 
 def canonicalise(records: Iterable[Record | Reject], out: BinaryIO) -> Canonical:
-    """Writes the canonical lines of all records that are entries to `out`. Raises what iterating the records raises."""
+    """Write the canonical lines of all records that are entries to `out`. Raises ParseError, as the records do."""
     return write(read(records), out)
 
 
 def read(records: Iterable[Record | Reject]) -> Reading:
-    """The records made canonical, or refused."""
-    reading, room = Reading(), Room()
+    """Canonicalise records. Those that are no entry become rejects. Raises ParseError, as the records do, and if they
+    exceed the MemoryBudget."""
+    reading, budget = Reading(), MemoryBudget()
     characters = 0
     for record in records:
         if isinstance(record, Reject):
-            room.take(0, 0, 1)
+            budget.take(0, 0, 1)
             reading.rejects.append((record.number, record.code))
             continue
         number, kind, value, attributes, dropped = record
         try:
             canonical = KINDS[kind](value)
         except Refused as refused:
-            room.take(0, 0, 1)
+            budget.take(0, 0, 1)
             reading.rejects.append((number, refused.code))
             continue
         line = line_of(kind, canonical, attributes)
         characters += len(line)
         if not len(reading.lines) % _CHUNK:
-            room.take(_CHUNK, characters, 0)
+            budget.take(_CHUNK, characters, 0)
             characters = 0
         reading.plain = reading.plain and line.count('"') == 8
         reading.lines.append(line)
@@ -152,7 +164,7 @@ def read(records: Iterable[Record | Reject]) -> Reading:
 
 
 def write(reading: Reading, out: BinaryIO) -> Canonical:
-    """Writes the lines of a whole body, each with its newline, to `out`. Sorts the reading's own lines."""
+    """Write the sorted lines of a complete body, each key once, to `out`. Changes `reading.lines`."""
     reading.lines.sort()
     lines = reading.lines
     records = len(lines) + len(reading.rejects)
@@ -163,14 +175,14 @@ def write(reading: Reading, out: BinaryIO) -> Canonical:
 
 
 def line_of(kind: str, value: str, attributes: dict[str, str | int]) -> str:
-    """`Entry.line()` as a text; at a quarter of its cost where there is nothing to escape and nothing to sort."""
+    """`Entry.line()` as str; four times as fast if there are no attributes and no escapes."""
     if attributes or '"' in value or "\\" in value or not (value.isascii() and value.isprintable()):
         return Entry(kind, value, attributes).line().decode()
     return f"{HEADS[kind]}{value}{TAIL}"
 
 
 def by_key(lines: Iterable[str]) -> dict[bytes, list[str]]:
-    """Lines by their key (lines/keys.py)."""
+    """Group lines by their key (lines/keys.py)."""
     found: defaultdict[bytes, list[str]] = defaultdict(list)
     for line in lines:
         found[key_of(line.encode())].append(line)
@@ -178,22 +190,24 @@ def by_key(lines: Iterable[str]) -> dict[bytes, list[str]]:
 
 
 def _types(lines: list[str]) -> Counter[str]:
-    """How many sorted lines there are of each type."""
+    """The number of sorted lines of each type."""
     edges = {kind: bisect_left(lines, head) for kind, head in HEADS.items()}
     ends = {kind: bisect_left(lines, head + "\U0010ffff") for kind, head in HEADS.items()}
     return Counter({kind: ends[kind] - edge for kind, edge in edges.items() if ends[kind] > edge})
 
 
 def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
-    """Keeps the first of the sorted lines of each key (they are neighbours: lines/keys.py); all lines of keys that have
-    several, or None where these are more than MAX_NOTES."""
-    if plain and not _repeated(lines):  # then lines of a key are the same line
+    """Keep, in place, only the first of the sorted lines of each key (they are neighbours: lines/keys.py).
+
+    Returns all lines of the keys that had several (Notes.multiples); None if these have more than MAX_NOTES characters.
+    """
+    if plain and not _has_repeated(lines):  # plain lines with the same key are the same line
         return []
     multiples: list[str] | None = []
-    room = MAX_NOTES
+    budget = MAX_NOTES
     kept = 0
     last: str | bytes | None = None
-    noted = False  # whether the first line of the key is among the multiples
+    noted = False  # whether the first line of the key is in `multiples`
     for line in lines:
         key = line if plain else key_of(line.encode())
         if key != last:
@@ -203,8 +217,8 @@ def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
         elif multiples is not None:
             several = [line] if noted else [lines[kept - 1], line]
             noted = True
-            room -= sum(map(len, several))
-            if room < 0:
+            budget -= sum(map(len, several))
+            if budget < 0:
                 multiples = None
             else:
                 multiples += several
@@ -212,6 +226,6 @@ def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
     return multiples
 
 
-def _repeated(lines: list[str]) -> bool:
-    """Whether one of the sorted lines is there twice."""
+def _has_repeated(lines: list[str]) -> bool:
+    """Whether one of the sorted lines occurs twice."""
     return any(map(eq, lines, islice(lines, 1, None)))

@@ -1,7 +1,7 @@
-"""Where two bodies differ, as ranges of whole lines. Pure: nothing is parsed, and no order is assumed.
+"""Finds the differences of two bodies, as ranges of complete lines. Pure: nothing is parsed.
 
-Bodies mostly come in the order of the last one. So they are compared at the same place, and behind each difference a
-place is looked for from which they go on alike.
+Most hotlines keep the order of their lines. So two bodies are compared line by line in parallel, and after each
+difference the nearest lines are searched from which they are equal again.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from blocklistd.lines.keys import Buffer
-from blocklistd.lines.snapshot import agreement
+from blocklistd.lines.snapshot import common_prefix
 
-_NEAR: Final = 8  # lines of each body looked at behind a difference, at first
-_FAR: Final = 4096  # and at most
-_ALIKE: Final = 2  # lines in a row that must be the same for two bodies to go on alike
-_SHARE: Final = 8  # of a body's bytes, one in so many may lie in differences
-_SAMPLE: Final = 6  # lines of a body that are looked for in the other
-_WHOLE: Final = 4 << 20  # bytes of a body whose lines are always held
-_LINE: Final = 100  # bytes that a line needs beside its own: an object, and its places in a list and a set
-UNORDERED_MEMORY: Final = 1536 << 20  # bytes that the lines of two bodies may need
-UNORDERED: Final = 512 << 20  # bytes of two bodies whose lines may be held in memory to compare them as sets
+_NEAR: Final = 8  # lines of each body searched after a difference, at first
+_FAR: Final = 4096  # lines of each body searched after a difference, at most
+_ALIKE: Final = 2  # consecutive lines that must be equal to end a difference
+_SHARE: Final = 8  # 1/8 of the bytes of a body may be in differences
+_SAMPLE: Final = 6  # lines of one body that are searched in the other
+_ALWAYS: Final = 4 << 20  # bytes of bodies that are always compared as sets of lines
+_LINE: Final = 100  # bytes of memory that a line needs besides its text: an object, and slots in a list and a set
+UNORDERED_MEMORY: Final = 1536 << 20  # bytes of memory that the lines of two bodies may need
+UNORDERED: Final = 512 << 20  # bytes of two bodies that may be compared as sets of lines
 
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Bytes `old_start` to `old_end` of the old body stand where `new_start` to `new_end` of the new one do."""
+    """One difference: bytes `old_start` to `old_end` of the old body were replaced by bytes `new_start` to `new_end` of
+    the new body. Both ranges are complete lines; one of them may be empty."""
 
     old_start: int
     old_end: int
@@ -35,18 +36,18 @@ class Hunk:
 
 
 def hunks(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> list[Hunk] | None:
-    """All differences of two bodies from `i` and `j` on, in order; None where they are too many to be worth it."""
+    """All differences of two bodies from offsets `i` and `j` on, in order; None if they are too many to be followed."""
     found: list[Hunk] = []
     bound = max(len(old), len(new)) // _SHARE + (1 << 16)
     while i < len(old) or j < len(new):
-        same = agreement(old, i, new, j)
+        same = common_prefix(old, i, new, j)
         if i + same == len(old) and j + same == len(new):
             break
-        # back to the beginning of the line in which they part
-        back = old.rfind(b"\n", i, i + same) + 1
-        if back > i:
-            i, j = back, j + back - i
-        ends = _resumed(old, i, new, j)
+        # back to the beginning of the line in which they differ
+        line_start = old.rfind(b"\n", i, i + same) + 1
+        if line_start > i:
+            i, j = line_start, j + line_start - i
+        ends = _end_of_difference(old, i, new, j)
         if ends is None:
             return None
         found.append(Hunk(i, ends[0], j, ends[1]))
@@ -57,26 +58,25 @@ def hunks(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> list[Hunk] | None
     return found
 
 
-def _resumed(old: Buffer, i: int, new: Buffer, j: int) -> tuple[int, int] | None:
-    """The nearest places behind `i` and `j` from which the bodies go on alike, or where both end."""
+def _end_of_difference(old: Buffer, i: int, new: Buffer, j: int) -> tuple[int, int] | None:
+    """The nearest offsets after `i` and `j` from which the bodies are equal again, or both end; None if not found."""
     if i == len(old) or j == len(new):
         return len(old), len(new)
     reach = _NEAR
     while reach <= _FAR:
-        a, b = _lines(old, i, reach), _lines(new, j, reach)
-        a_ends, b_ends = _ends(a, i), _ends(b, j)
-        whole = a_ends[-1] == len(old) and b_ends[-1] == len(new)
-        best = _nearest(a, b)
+        old_lines, new_lines = _lines(old, i, reach), _lines(new, j, reach)
+        old_offsets, new_offsets = _offsets(old_lines, i), _offsets(new_lines, j)
+        best = _nearest(old_lines, new_lines)
         if best is not None:
-            return a_ends[best[0]], b_ends[best[1]]
-        if whole:
+            return old_offsets[best[0]], new_offsets[best[1]]
+        if old_offsets[-1] == len(old) and new_offsets[-1] == len(new):
             return len(old), len(new)
         reach *= 8
     return None
 
 
 def _nearest(a: list[bytes], b: list[bytes]) -> tuple[int, int] | None:
-    """(x, y) with the smallest sum such that `_ALIKE` lines from a[x] and b[y] on are the same."""
+    """The indexes (x, y) with the smallest sum such that _ALIKE lines from a[x] and from b[y] on are equal."""
     places: dict[tuple[bytes, ...], int] = {}
     for x in range(len(a) - _ALIKE + 1):
         places.setdefault(tuple(a[x : x + _ALIKE]), x)
@@ -91,7 +91,7 @@ def _nearest(a: list[bytes], b: list[bytes]) -> tuple[int, int] | None:
 
 
 def _lines(body: Buffer, start: int, count: int) -> list[bytes]:
-    """So many lines from `start` on, ends included, as far as there are."""
+    """Up to `count` lines from offset `start` on, newlines included."""
     found: list[bytes] = []
     while start < len(body) and len(found) < count:
         end = body.find(b"\n", start) + 1 or len(body)
@@ -100,17 +100,20 @@ def _lines(body: Buffer, start: int, count: int) -> list[bytes]:
     return found
 
 
-def _ends(lines: list[bytes], start: int) -> list[int]:
-    """Where each line begins, and where the last one ends."""
-    ends = [start]
+def _offsets(lines: list[bytes], start: int) -> list[int]:
+    """The offset of each line, and of the end of the last one."""
+    offsets = [start]
     for line in lines:
-        ends.append(ends[-1] + len(line))
-    return ends
+        offsets.append(offsets[-1] + len(line))
+    return offsets
 
 
 def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[bytes], list[bytes]] | None:
-    """The lines that only `old` has and that only `new` has, as often as they are there; for bodies whose order says
-    nothing. None where they are too large for that, or obviously have little in common."""
+    """The lines that only `old` has, and those that only `new` has, from offsets `i` and `j` on; for bodies that come
+    in another order each time. A line that occurs more often in one body is returned as often as it has more.
+
+    None if the bodies are too large for that, or obviously have little in common.
+    """
     if len(old) + len(new) > UNORDERED:
         return None
     before, after = old[i:], new[j:]
@@ -118,23 +121,23 @@ def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[by
         return None
     if len(before) + len(after) + _LINE * (before.count(b"\n") + after.count(b"\n")) > UNORDERED_MEMORY:
         return None
-    a = _split(before)
+    old_lines = _split(before)
     del before  # as large as the body
-    b = _split(after)
+    new_lines = _split(after)
     del after
-    gone, come = set(a), set(b)
-    if len(gone) == len(a) and len(come) == len(b):  # no line twice
-        fresh = come - gone
-        gone -= come
-        return list(gone), list(fresh)
-    counted_a, counted_b = Counter(a), Counter(b)
-    return list((counted_a - counted_b).elements()), list((counted_b - counted_a).elements())
+    removed, new_set = set(old_lines), set(new_lines)
+    if len(removed) == len(old_lines) and len(new_set) == len(new_lines):  # no line occurs twice
+        added = new_set - removed
+        removed -= new_set
+        return list(removed), list(added)
+    old_counts, new_counts = Counter(old_lines), Counter(new_lines)
+    return list((old_counts - new_counts).elements()), list((new_counts - old_counts).elements())
 
 
 def _have_little_in_common(old: bytes, new: bytes) -> bool:
-    """Whether most lines are others, by the sizes and by some lines of `new`: cheaper than to hold all lines."""
+    """Whether most lines differ, judged by the sizes and by a sample of lines: cheaper than comparing all lines."""
     small, large = sorted((len(old), len(new)))
-    if large <= _WHOLE:
+    if large <= _ALWAYS:
         return False
     if small < large // 2:
         return True

@@ -1,7 +1,7 @@
 """The job that checks the files of the intake job, in a sandbox of its own, after the intake job has ended.
 
-A process that was taken over by a body can write anything. After this check the files have the right form: canonical
-lines in order, an overlay that fits what the source asserted before, notes that can be read again.
+A process that a body has taken over can write anything. After this check the files are valid: canonical lines in order,
+a patch that fits the entries that the source asserted before, notes that can be read.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from blocklistd.sources.intake.job import Findings, Order
 
 
 def check(order: Order, findings: Findings) -> dict[str, Any]:
-    """The job. Answers `{"fits": bool}`: whether the files have the right form, and hold as many entries by type and
-    rejects by reason as the findings say."""
+    """The job `check`. Returns `{"fits": bool}`: whether the files are valid, and contain as many entries of each type
+    and rejects for each reason as `findings` reports."""
     with ExitStack() as stack:
 
         def opened(path: Path) -> Buffer:
@@ -47,47 +47,50 @@ def check(order: Order, findings: Findings) -> dict[str, Any]:
 
             answers = stack.enter_context(spread(work, min(processes(), len(parts) - 1), enter_filter))
             enter_filter()
-            types = _fitting(lambda: None if written else _canonical(answers(len(parts) - 1)))
+            types = _counts_if_valid(lambda: None if written else _canonical(answers(len(parts) - 1)))
         else:
             earlier = order.earlier
             assert earlier is not None
-            base, below = opened(earlier.base), opened(earlier.overlay)[:] if earlier.overlay is not None else None
+            base = opened(earlier.base)
+            last_written = opened(earlier.overlay)[:] if earlier.overlay is not None else None
             enter_filter()
-            before = Overlay(base) if below is None else Overlay.read(base, below)
+            before = Overlay(base) if last_written is None else Overlay.read(base, last_written)
             known = Counter(earlier.types)
             digest = earlier.base_digest
 
-            def look() -> Counter[str] | None:
+            def counted() -> Counter[str] | None:
                 if lines or (written and findings.left == Left.SAME):
                     return None
                 return known if findings.left == Left.SAME else _changed(before, written[:], digest, known)
 
-            types = _fitting(look)
-        fits = types == findings.types and _fitting(lambda: _check_notes(notes[:], findings)) is not None
+            types = _counts_if_valid(counted)
+        fits = types == findings.types and _counts_if_valid(lambda: _check_notes(notes[:], findings)) is not None
         return {"fits": fits}
 
 
-def _fitting(look: Callable[[], Counter[str] | None]) -> Counter[str] | None:
-    """The counts, or None where the file has not the right form."""
+def _counts_if_valid(count_lines: Callable[[], Counter[str] | None]) -> Counter[str] | None:
+    """The counts, or None if the file is not valid."""
     try:
-        return look()
+        return count_lines()
     except (ValueError, TypeError, RecursionError):
         return None
 
 
 def _block(block: bytes) -> Answer:
-    """For one block: the entries by type (None: not the right form), and its first and last line."""
-    types = _fitting(lambda: count(block))
+    """For one block: the number of entries by type (None if it is not valid), and its first and last line."""
+    types = _counts_if_valid(lambda: count(block))
     last = block.rfind(b"\n", 0, -1) + 1
     return {"types": types}, block[: block.find(b"\n") + 1] + block[last:-1]
 
 
 def _canonical(answers: Iterable[Answer]) -> Counter[str]:
+    """The entries by type of all blocks, from the answers of `_block`. Raises ValueError if a block is not valid, or
+    does not follow the block before."""
     total: Counter[str] = Counter()
     ends: list[tuple[bytes, bytes]] = []
     for figures, data in answers:
         if figures["types"] is None:
-            raise ValueError("a block of other lines")
+            raise ValueError("a block has lines that are not canonical")
         total.update(figures["types"])
         first, _, last = data.partition(b"\n")
         ends.append((first, last))
@@ -97,34 +100,36 @@ def _canonical(answers: Iterable[Answer]) -> Counter[str]:
 
 
 def _changed(before: Overlay, written: bytes, base: str, known: Counter[str]) -> Counter[str]:
-    """The entries by type after the overlay `written` replaces `before`; `known`: those before. Raises ValueError where
-    it does not fit the same base, or is not written as Overlay writes it."""
+    """The entries by type after the patch `written` replaced the patch `before`. `known`: the entries by type before.
+
+    Raises ValueError if the new patch does not fit the same base, or is not written as Overlay writes it.
+    """
     after = Overlay.read(before.base, written)
     if base_of(written) != base or b"".join(after.write(base)) != written:
         raise ValueError("another base, or another way to write it")
     before.check(after)
-    had, has = set(before.adds.values()), set(after.adds.values())
-    come, gone = has - had, had - has
-    types = known + count(b"".join(line + b"\n" for line in sorted(come)))
+    old_lines, new_lines = set(before.adds.values()), set(after.adds.values())
+    added, removed = new_lines - old_lines, old_lines - new_lines
+    types = known + count(b"".join(line + b"\n" for line in sorted(added)))
     types.update(_types(before.removes - after.removes))
-    types.subtract(_types((after.removes - before.removes) | gone))
+    types.subtract(_types((after.removes - before.removes) | removed))
     return +types
 
 
 def _types(lines: Iterable[bytes]) -> Counter[str]:
-    """Counts lines by type. The lines were checked before."""
+    """Count lines, which were checked before, by type."""
     return Counter(type_and_value(line)[0].decode() for line in lines)
 
 
 def _check_notes(written: bytes, findings: Findings) -> Counter[str]:
-    """The rejects by reason that the notes name. Raises ValueError where these are not those of the findings, or the
-    notes have another form."""
+    """The rejects by reason in the notes. Raises ValueError if they differ from those of the findings, or the notes are
+    not valid."""
     if not written:
-        return Counter()  # too much to note
+        return Counter()  # the notes were too large
     notes = Notes.from_bytes(written)
     if notes.to_bytes() != written or not all(isinstance(number, int) and number > 0 for number, _ in notes.rejects):
-        raise ValueError("notes that are written otherwise")
-    for line in set(notes.multiples or ()):  # not None: that is written as nothing
+        raise ValueError("notes that are written in another way")
+    for line in set(notes.multiples or ()):  # None is impossible here: such notes are written as an empty file
         check_line(line.encode())
     codes = Counter(code for _, code in notes.rejects)
     if codes != findings.rejected or not codes.keys() <= REJECTS:

@@ -1,4 +1,4 @@
-"""From the bytes as they were sent to the body: identity, gzip, zstd, streamed and bounded. No clock, no network."""
+"""Decodes the content coding of a body (identity, gzip, zstd), streamed and bounded. No clock, no network."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import zstandard
 from blocklistd.errors import ParseError
 from blocklistd.limits import KIB, MAX_STREAMS, MIB
 
-GZIP_STEP: Final = 256 * KIB  # bytes in, and at most so many out, at a time
-ZSTD_STEP: Final = 1 * KIB  # bytes in at a time: four can become 128 KiB, so this bounds a step's output to 32 MiB
-ZSTD_WINDOW: Final = 128 * MIB  # what the zstd tool takes by default (RFC 9659 allows a content coding 8 MiB)
+GZIP_STEP: Final = 256 * KIB  # bytes of input at a time, and of output at most
+ZSTD_STEP: Final = 1 * KIB  # bytes of input at a time: 4 can become 128 KiB, so a step's output has at most 32 MiB
+ZSTD_WINDOW: Final = 128 * MIB  # the default limit of the zstd tool (RFC 9659 limits a content coding to 8 MiB)
 
 
 class _Stream(Protocol):
-    """One gzip member or zstd frame; `step` answers its output so far and the input that it did not use."""
+    """The decoder of one gzip member or zstd frame."""
 
-    def step(self, data: bytes) -> tuple[bytes, bytes]: ...
+    def step(self, data: bytes) -> tuple[bytes, bytes]:
+        """Decode input. Returns the new output, and the input that was not used."""
 
     @property
-    def ended(self) -> bool: ...
+    def ended(self) -> bool:
+        """Whether the member or frame is complete."""
 
 
 class _Gzip:
@@ -39,7 +41,7 @@ class _Gzip:
 
 
 class _Zstd:
-    # decompressobj, fed by hand: stream_reader and copy_stream take a cut frame for a whole one, and the one-shot
+    # decompressobj, and not what is simpler: stream_reader and copy_stream accept a truncated frame, and the one-shot
     # decompress stops after the first frame.
     def __init__(self) -> None:
         self._frame = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
@@ -53,38 +55,38 @@ class _Zstd:
 
 
 def decode(source: BinaryIO, encoding: str, out: BinaryIO, max_bytes: int) -> int:
-    """Writes the decoded rest of `source` to `out`, and flushes it; answers the number of bytes written.
+    """Decode `source` from its current position to `out`, and flush `out`. Returns the number of bytes written.
 
-    `encoding` is identity, gzip (of any number of members, RFC 1952 section 2.2) or zstd (of any number of frames,
-    RFC 8878 section 3.1). Raises ParseError where the stream is cut short or corrupt, or where it holds more than
-    `max_bytes`; never more than these are written.
+    `encoding`: identity, gzip (any number of members, RFC 1952 section 2.2) or zstd (any number of frames, RFC 8878
+    section 3.1). Raises ParseError if the stream is truncated or corrupt, or decodes to more than `max_bytes`; never
+    more than `max_bytes` are written.
     """
-    room = _Room(out, max_bytes)
+    output = _BoundedOutput(out, max_bytes)
     if encoding == "identity":
         while data := source.read(GZIP_STEP):
-            room.write(data)
+            output.write(data)
     elif encoding == "gzip":
-        _pump(source, _Gzip, GZIP_STEP, room, "gzip")
+        _decode_streams(source, _Gzip, GZIP_STEP, output, "gzip")
     elif encoding == "zstd":
-        _pump(source, _Zstd, ZSTD_STEP, room, "zstd")
+        _decode_streams(source, _Zstd, ZSTD_STEP, output, "zstd")
     else:
         raise ParseError("an unknown content coding: expected identity, gzip or zstd")
     out.flush()
-    return room.written
+    return output.written
 
 
 def sniff(head: bytes) -> str:
-    """The coding of a body that is itself a .gz or .zst file, by its first four bytes; identity for any other."""
+    """The coding of a body that is itself a .gz or .zst file, by its first four bytes; "identity" for any other."""
     if head[:3] == b"\x1f\x8b\x08":
         return "gzip"
-    # a zstd frame, or a skippable one in front of it (RFC 8878 section 3.1.2)
+    # a zstd frame, or a skippable frame before it (RFC 8878 section 3.1.2)
     if head[:4] == b"\x28\xb5\x2f\xfd" or (head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F):
         return "zstd"
     return "identity"
 
 
-class _Room:
-    """What may still be written to `out`."""
+class _BoundedOutput:
+    """Writes at most `max_bytes` to `out`."""
 
     def __init__(self, out: BinaryIO, max_bytes: int) -> None:
         self._out = out
@@ -93,13 +95,17 @@ class _Room:
 
     def write(self, data: bytes) -> None:
         if self.written + len(data) > self._max:
-            raise ParseError(f"decompressed past {self._max} bytes: expected at most so many, see `max_bytes`")
+            raise ParseError(
+                f"more than {self._max} bytes when decompressed: raise `max_bytes` if the list is that large"
+            )
         self._out.write(data)
         self.written += len(data)
 
 
-def _pump(source: BinaryIO, begin: Callable[[], _Stream], step: int, room: _Room, name: str) -> None:
-    """Streams one after another until `source` ends, which must be where a stream ends."""
+def _decode_streams(
+    source: BinaryIO, begin: Callable[[], _Stream], step: int, output: _BoundedOutput, name: str
+) -> None:
+    """Decode one stream after another until `source` ends, which must be at the end of a stream."""
     stream, streams = begin(), 1
     data = b""
     try:
@@ -108,11 +114,11 @@ def _pump(source: BinaryIO, begin: Callable[[], _Stream], step: int, room: _Room
                 stream, streams = begin(), streams + 1
                 if streams > MAX_STREAMS:
                     raise ParseError(f"more than {MAX_STREAMS} {name} streams in one body: expected fewer, larger ones")
-            out, data = stream.step(data)
-            room.write(out)
+            decoded, data = stream.step(data)
+            output.write(decoded)
     except (zlib.error, zstandard.ZstdError):
         raise ParseError(
-            f"the {name} stream is corrupt after {room.written} bytes of output: expected {name} to its end"
+            f"the {name} stream is corrupt after {output.written} bytes of output: expected {name} to its end"
         ) from None
     if not stream.ended:
-        raise ParseError(f"the {name} stream is cut short after {room.written} bytes of output: expected all of it")
+        raise ParseError(f"the {name} stream is cut short after {output.written} bytes of output: expected all of it")

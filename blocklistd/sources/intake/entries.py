@@ -1,8 +1,8 @@
-"""The entries of a body: one interface to all ways of reading one.
+"""Reads the entries of a body, in the fastest of several ways.
 
-A body is read from its differences to the last one (revise.py), as hashes in bulk (bulk.py), or chunk by chunk
+The ways: only the lines that differ from the last body (revise.py), hashes in bulk (bulk.py), or chunk by chunk
 (chunks.py). Each way makes the same lines, figures and notes; a property test compares them with a plain
-implementation (tests/reference.py). Behind this interface nothing knows of files, digests or the sandbox.
+implementation (tests/reference.py). The ways know nothing of files, digests and the sandbox.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import enum
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from blocklistd.jobs.spread import Answer
 from blocklistd.limits import OVERLAY_SHARE, SMALL_DIFF
@@ -20,18 +20,21 @@ from blocklistd.lines.overlay import Overlay
 from blocklistd.model import Sha256
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, opening
-from blocklistd.sources.intake.canonical import Canonical, Reading, Room, write
+from blocklistd.sources.intake.canonical import Canonical, MemoryBudget, Reading, write
 from blocklistd.sources.intake.chunks import Reader, is_bulk, offsets, reader
 from blocklistd.sources.intake.revise import Base, revise
 
 ReadChunks = Callable[[int], Iterable[Answer]]
-"""Reads so many chunks, perhaps in several processes, and yields the answers of ChunkWork in order."""
+"""A function of the number of chunks: yields the result of ChunkWork for each, in order, perhaps made in several
+processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The entries of a body. `asserted`: the last body's lines with `changes` lines of them changed; None where all
-    lines were written."""
+    """The entries of a body.
+
+    `asserted`: the lines of the last body with a patch of `changes` lines more; None if all lines were written.
+    """
 
     canonical: Canonical
     asserted: Overlay | None = None
@@ -46,39 +49,54 @@ def read_entries(
     out: BinaryIO,
     read_chunks: ReadChunks | None = None,
 ) -> Entries:
-    """The entries of a body. Writes their canonical lines to `out`, sorted, one for each (type, value), unless they can
-    be said as changes of `base`, the last body that was read with the same settings. Raises ParseError."""
+    """Read the entries of a body.
+
+    `base`: the last body that was read with the same settings, if there is one. If the differences to it are few, the
+    entries are returned as a patch (`Entries.asserted`). Otherwise their canonical lines are written to `out`, sorted,
+    one for each (type, value). Raises ParseError.
+    """
     start = opening(body, format)
-    first = FORMATS[format].heading(body, start, options)
+    first = FORMATS[format].first_independent_line(body, start, options)
     if base is not None and first is not None:
         base_start = opening(base.body, format)
-        base_first = FORMATS[format].heading(base.body, base_start, options)
+        base_first = FORMATS[format].first_independent_line(base.body, base_start, options)
         if base_first is not None and base.body[base_start:base_first] == body[start:first]:
             found = revise(base, base_first, body, first, reader(format, options, body[start:first]))
             if found is not None:
                 return Entries(found.canonical, found.asserted, found.changes)
     if is_bulk(format, options):
-        from blocklistd.sources.intake import bulk  # numpy is in the memory of the jobs alone
+        from blocklistd.sources.intake import bulk  # here, so that the daemon does not load numpy
 
         return Entries(bulk.canonicalise(body, start, format, options, out))
     if first is None or first == len(body):
         return Entries(write(reader(format, options)(body[start:]), out))
     chunks = len(offsets(body, first)) - 1
     answers = read_chunks(chunks) if read_chunks else map(ChunkWork(lambda: body, format, options), range(chunks))
-    whole, room = Reading(), Room()
-    above = body[:first].count(b"\n")
+    total, budget = Reading(), MemoryBudget()
+    lines_above = body[:first].count(b"\n")
     for figures, lines in answers:
-        room.take(lines.count(b"\n") + 1, len(lines), len(figures["reading"]["rejects"]))
+        budget.take(lines.count(b"\n") + 1, len(lines), len(figures["reading"]["rejects"]))
         reading = Reading(lines.decode().split("\n") if lines else [], **figures["reading"])
-        reading.rejects = [(number + above, code) for number, code in reading.rejects]
-        whole.add(reading)
-        above += figures["newlines"]
-    return Entries(write(whole, out))
+        reading.rejects = [(number + lines_above, code) for number, code in reading.rejects]
+        total.add(reading)
+        lines_above += figures["newlines"]
+    return Entries(write(total, out))
+
+
+class _Layout(NamedTuple):
+    """A body, the offsets of its chunks, and the function that reads a chunk."""
+
+    body: Buffer
+    offsets: list[int]
+    read: Reader
 
 
 class ChunkWork:
-    """Reads one of the chunks of a body, by its number; perhaps in a process of its own. `locate` answers the body when
-    the first chunk is asked for: by then it is verified and unpacked."""
+    """Reads a chunk of a body, by its number; perhaps in a process of its own.
+
+    The instance is made, and forked, before the body is verified. `locate` returns the body; it is called for the first
+    chunk, when the body is verified and unpacked.
+    """
 
     def __init__(self, locate: Callable[[], Buffer], format: str, options: FormatOptions) -> None:
         self._locate = locate
@@ -86,17 +104,18 @@ class ChunkWork:
         self._options = options
 
     @functools.cached_property
-    def _layout(self) -> tuple[Buffer, list[int], Reader]:
+    def _layout(self) -> _Layout:
         body = self._locate()
         start = opening(body, self._format)
-        first = FORMATS[self._format].heading(body, start, self._options)
+        first = FORMATS[self._format].first_independent_line(body, start, self._options)
         assert first is not None
-        return body, offsets(body, first), reader(self._format, self._options, body[start:first])
+        return _Layout(body, offsets(body, first), reader(self._format, self._options, body[start:first]))
 
     def __call__(self, part: int) -> Answer:
-        body, edges, read = self._layout
-        chunk = body[edges[part] : edges[part + 1]]
-        reading = read(chunk)
+        """The reading of chunk `part` without its lines, the number of newlines in the chunk, and the sorted lines."""
+        layout = self._layout
+        chunk = layout.body[layout.offsets[part] : layout.offsets[part + 1]]
+        reading = layout.read(chunk)
         reading.lines.sort()
         lines, reading.lines = reading.lines, []
         rest = {name: value for name, value in asdict(reading).items() if name != "lines"}
@@ -104,16 +123,19 @@ class ChunkWork:
 
 
 class Left(enum.StrEnum):
-    """Which file says what the body asserts."""
+    """How the entries of a body are written."""
 
     SAME = "same"
+    """They are not: the entries are those of the last body."""
     OVERLAY = "overlay"
+    """As a patch."""
     CANONICAL = "canonical"
+    """As all canonical lines."""
 
 
 def leave(found: Entries, base: Sha256, changed: BinaryIO, out: BinaryIO) -> Left:
-    """Writes entries that were found as changes of the file `base`: to `changed` as an overlay of it, or all lines to
-    `out` where the overlay has become too large."""
+    """Write entries that have `asserted`: to `changed` as a patch, or all lines to `out` if the patch is too large.
+    `base`: the digest of the patch's base file."""
     assert found.asserted is not None
     if not found.changes:
         return Left.SAME

@@ -1,6 +1,6 @@
-"""Validates the answers of the jobs that read hostile bytes, in the daemon: the job may have been taken over.
+"""Validates, in the daemon, the results of the jobs that read hostile bytes: a job may have been taken over.
 
-An answer of another form raises a JobError with the cause `answer`, and the pull fails.
+A result of another form raises a JobError with the cause `answer`, and the pull fails.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ REJECTS: Final = frozenset(
         *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
     )
 )
-"""All reasons for which a record is refused."""
-_MOST: Final = 2**53  # of any count: more is exact in no JSON
-_LAST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that can be written
+"""All reasons to reject a record."""
+_MOST: Final = 2**53  # the largest count: larger integers are not exact in every JSON parser (RFC 8259 section 6)
+_LAST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that RFC 3339 can express
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _FILES: Final = 4
 
 
 def unfit() -> JobError:
-    return JobError("the job's answer does not fit what it was asked: the pull is not used", "answer")
+    """The error of a job whose result has another form, or does not match its files."""
+    return JobError("the job's result does not fit its request: the pull is not used", "answer")
 
 
 def read_findings(answer: object, order: Order) -> Findings:
-    """The answer of the intake job. Raises JobError."""
+    """Validate the result of the intake job for this request. Raises JobError."""
     names = frozenset(Findings.__dataclass_fields__)
     if not isinstance(answer, dict) or answer.keys() != names:
         raise unfit()
@@ -63,7 +64,8 @@ def read_findings(answer: object, order: Order) -> Findings:
 
 
 def read_proven(answer: object) -> tuple[int, Proven]:
-    """The answer of the job `prove`: the index of the candidate that is the list, and its proof. Raises JobError."""
+    """Validate the result of the job `prove`: the index in `Order.candidates` of the list, and the proof. Raises
+    JobError."""
     if not isinstance(answer, dict) or answer.keys() != {"listed", "signature", "signed_at"}:
         raise unfit()
     proven = Proven(_or_none(_digest, answer["signature"]), _or_none(_time, answer["signed_at"]))

@@ -1,7 +1,7 @@
-"""Checks that a file holds canonical lines: sorted, one for each (type, value), each as intake writes it. Pure.
+"""Checks that a file contains canonical lines: sorted, one for each (type, value), each as intake writes it. Pure.
 
-A file is checked in blocks of complete lines. One regular expression matches most lines of a block at once. A line
-where it stops is parsed and canonicalised again, and compared.
+A file is checked in blocks of complete lines. One regular expression matches most lines of a block at once. A line that
+it does not match is parsed and canonicalised again, and compared.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from blocklistd.kinds import DIGITS, KINDS, Refused
 from blocklistd.kinds.name import MAX_NAME
 from blocklistd.limits import KIB, MAX_URL
 from blocklistd.model import ATTRIBUTES, Entry
-from blocklistd.sources.formats.records import fitting
+from blocklistd.sources.formats.records import fitting_attributes
 from blocklistd.sources.intake.canonical import HEADS
 
-_LINE: Final = re.compile(rb'\{"type":"([a-z0-9]{1,16})","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
+_HEAD: Final = re.compile(rb'\{"type":"(?P<kind>[a-z0-9]{1,16})","value":"(?P<value>[^"\\]*(?:\\.[^"\\]*)*)"')
 
 # Patterns of values that are canonical; what they do not match is checked by `check_line`.
 _NAME: Final = r"(?:[a-z0-9_-]{1,63}+\.)*+(?!rpz-)[a-z][a-z0-9_-]{0,62}+"
 _HOST: Final = _NAME.replace("*+", "++", 1)
 _PATH: Final = r"[-A-Za-z0-9._~!$&'()*+,;=:@]"
 _QUERY: Final = r"[A-Za-z0-9._~!$&()*+,;=:@/?-]"
-_TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # none that stands for an unreserved one
+_TRIPLET: Final = "%(?!2D|2E|3[0-9]|[46][1-9A-F]|[57][0-9A]|5F|7E)[0-9A-F]{2}"  # of no unreserved character
 _NO_A_LABEL: Final = r'(?![^"\n]*xn--)'
 _IN_BOUNDS: Final = {"url": rf'(?=[^"\n]{{1,{MAX_URL}}}+")(?=https?://[^/"]{{1,{MAX_NAME}}}+/)'}
 _TEXT: Final = r'"(?! )[ !#-\[\]-~]{1,256}+(?<! )"'
-SMALL: Final = 256 * KIB  # bytes that are looked at line by line sooner than numpy is loaded
-_MARKS: Final = (b"xn--", b"%", b"/.")
-"""Most blocks have none of these anywhere; a simpler expression is then enough."""
+SMALL: Final = 256 * KIB  # bytes of a block that is checked line by line faster than numpy is loaded
+_RARE: Final = (b"xn--", b"%", b"/.")
+"""Most blocks contain none of these; a simpler pattern is then enough (`_plain`)."""
 _LEADING: Final = 24
 """Leading bytes of values that are compared as numbers, a multiple of 8. They may reach into the next line."""
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
@@ -48,12 +48,12 @@ _PLAIN_ATTRIBUTES: Final = rf'"(?:\}}|{_ATTRIBUTES}\}})'
 
 
 def count(block: bytes) -> Counter[str]:
-    """The entries by type. Raises ValueError unless the block is complete canonical lines in order."""
+    """The number of entries by type. Raises ValueError unless the block is complete canonical lines in order."""
     if not block:
         return Counter()
     if not block.endswith(b"\n"):
         raise ValueError("the last line is cut short")
-    kind = _parts(block[: block.find(b"\n")])[0]
+    kind = _head(block[: block.find(b"\n")])["kind"].decode()
     plain = 0
     if kind in HEADS and len(block) > SMALL:
         plain = _count_hashes(kind, block) if kind in DIGITS else _count_plain(kind, block)
@@ -62,11 +62,11 @@ def count(block: bytes) -> Counter[str]:
     lines = block.split(b"\n")
     lines.pop()
     if not all(map(lt, lines, islice(lines, 1, None))):
-        raise ValueError("lines are out of order, or there twice")
+        raise ValueError("lines are out of order, or occur twice")
     found: Counter[str] = Counter()
     at = 0
     while at < len(lines):
-        kind = _parts(lines[at])[0]
+        kind = _head(lines[at])["kind"].decode()
         head = HEADS.get(kind, "").encode()
         end = bisect_left(lines, head + b"\xff", at)
         some = lines if end - at == len(lines) else lines[at:end]
@@ -78,27 +78,28 @@ def count(block: bytes) -> Counter[str]:
 
 def join(last: bytes, first: bytes) -> None:
     """Raises ValueError unless the line `first` of a block may follow the line `last` of the block before."""
-    if not (last < first and _parts(last)[:2] != _parts(first)[:2]):
-        raise ValueError("lines are out of order, or there twice")
+    if not (last < first and _head(last).groups() != _head(first).groups()):
+        raise ValueError("lines are out of order, or occur twice")
 
 
 def check_line(line: bytes) -> str:
     """The type of the entry in a line, which has no newline. Raises ValueError unless the line is canonical."""
-    kind, written, tail = _parts(line)
+    head = _head(line)
+    kind, written = head["kind"].decode(), head["value"]
     value = orjson.loads(b'"%b"' % written) if b"\\" in written else written.decode()
     try:
         canonical = KINDS[kind](value)
     except (KeyError, Refused):
-        raise ValueError("no entry") from None
+        raise ValueError("not an entry") from None
     if Entry(kind, canonical).line() != b'{"type":"%b","value":"%b"}' % (kind.encode(), written):
         raise ValueError("a value is not canonical, or written otherwise")
-    _check_tail(tail)
+    _check_tail(line[head.end() :])
     return kind
 
 
 def _count_hashes(kind: str, block: bytes) -> int:
-    """The number of lines where all are hashes of one type with the same attributes; else 0: `count` then checks them
-    one by one. Raises ValueError as `count`."""
+    """The number of lines, if all are hashes of one type with the same attributes. 0 if they are not: `count` then
+    checks them one by one. Raises ValueError as `count`."""
     import numpy as np  # here, so that the daemon does not load it
 
     width, digits, head = block.index(b"\n") + 1, DIGITS[kind], len(HEADS[kind])
@@ -114,19 +115,19 @@ def _count_hashes(kind: str, block: bytes) -> int:
     leading = np.frombuffer(values, f">u8,V{digits - 8}")["f0"]
     for at in np.flatnonzero(leading[1:] <= leading[:-1]).tolist():
         if not values[at * digits : (at + 1) * digits] < values[(at + 1) * digits : (at + 2) * digits]:
-            raise ValueError("lines are out of order, or there twice")
+            raise ValueError("lines are out of order, or occur twice")
     return len(rows)
 
 
 def _count_plain(kind: str, block: bytes) -> int:
-    """The number of lines where all are of one type and match the patterns above; else 0: `count` then checks them one
-    by one. Raises ValueError as `count`."""
+    """The number of lines, if all are of one type and match the patterns above. 0 if they do not: `count` then checks
+    them one by one. Raises ValueError as `count`."""
     import numpy as np
 
     rows = np.frombuffer(block + bytes(_LEADING), np.uint8)
     ends = np.flatnonzero(rows == ord("\n"))
     starts = np.concatenate(([0], ends[:-1] + 1)) + len(HEADS[kind])
-    properties = bool((ends - starts).max() > MAX_NAME), *(mark in block for mark in _MARKS)
+    properties = bool((ends - starts).max() > MAX_NAME), *(rare in block for rare in _RARE)
     bare = _matches(_plain(kind, _NOTHING, *properties), block)
     if not bare and not _matches(_plain(kind, _ANYTHING, *properties), block):
         return 0
@@ -143,13 +144,13 @@ def _count_plain(kind: str, block: bytes) -> int:
         if len(tails) < len(ends) // 8 or not _matches(_plain(kind, _PLAIN_ATTRIBUTES, *properties), block):
             for tail in tails:
                 _check_tail(tail)
-        # attributes may have decided the order: the values must differ as well
+        # the comparison may have reached into the attributes: the values must differ, too
         values = np.where(np.arange(_LEADING) < (quotes - starts)[:, None], leading, 0).view(np.uint64)
         lower &= (values[:-1] != values[1:]).any(axis=1)
     for at in np.flatnonzero(~lower).tolist():
         one, other = block[starts[at] : ends[at]], block[starts[at + 1] : ends[at + 1]]
         if not one < other or one[: one.index(b'"') + 1] == other[: one.index(b'"') + 1]:
-            raise ValueError("lines are out of order, or there twice")
+            raise ValueError("lines are out of order, or occur twice")
     return len(ends)
 
 
@@ -159,9 +160,10 @@ def _matches(plain: re.Pattern[bytes], block: bytes) -> bool:
 
 
 def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
-    """Raises ValueError where one of these lines, all of one type, is not canonical, or a value occurs twice."""
+    """Raises ValueError if one of these lines, all of one type, is not canonical, or a value occurs twice. `block`
+    contains exactly these lines, and `head` is the text before their values."""
     long = max(map(len, lines)) > MAX_NAME
-    plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(mark in block for mark in _MARKS)) if head else None
+    plain = _plain(kind, _PLAIN_ATTRIBUTES, long, *(rare in block for rare in _RARE)) if head else None
     at, size = 0, len(block)
     while at < size:
         found = plain.match(block, at) if plain is not None else None
@@ -172,13 +174,14 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
             at = end + 1
     keys = [line[: line.index(b'"', len(head))] for line in lines]
     if any(map(eq, keys, islice(keys, 1, None))):
-        raise ValueError("an entry is there twice")
+        raise ValueError("an entry occurs twice")
 
 
 @cache
 def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
-    """The pattern of as many canonical lines as follow each other, with `end` after the value. The other arguments say
-    what a line may have: more characters than a name, an A-label, percent-encoding, segments that begin with a dot."""
+    """The pattern of any number of consecutive canonical lines, with `end` after the value. The other arguments tell
+    whether lines may have more characters than a name, A-labels, percent-encoding, and segments that begin with a dot.
+    """
     if kind in DIGITS:
         value = f"[0-9a-f]{{{DIGITS[kind]}}}"
     else:
@@ -190,23 +193,24 @@ def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots
     return re.compile(rf"(?:{re.escape(HEADS[kind])}{value}{end}\n)*+".encode())
 
 
-def _parts(line: bytes) -> tuple[str, bytes, bytes]:
-    """Type, value as it is written, and the rest after the value. Raises ValueError."""
-    found = _LINE.match(line)
-    if found is None:
-        raise ValueError("no canonical line")
-    return found[1].decode(), found[2], line[found.end() :]
+def _head(line: bytes) -> re.Match[bytes]:
+    """Match the beginning of a line: the groups `kind` and `value`, which still has its JSON escapes. Raises ValueError
+    if the line does not begin as a canonical line."""
+    head = _HEAD.match(line)
+    if head is None:
+        raise ValueError("not a canonical line")
+    return head
 
 
 @lru_cache(maxsize=4096)
 def _check_tail(tail: bytes) -> None:
-    """Checks the rest of a line after its value: known attributes, sorted, valid, written as intake writes them. Raises
-    ValueError."""
+    """Raises ValueError unless the tail of a line has known attributes, sorted, valid, and written as intake writes
+    them."""
     if tail == b"}":
         return
     written = b"{" + tail[1:]
     attributes = orjson.loads(written)
-    fits, _ = fitting(attributes.items())
-    as_they_are = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
-    if not as_they_are or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
+    fits, _ = fitting_attributes(attributes.items())
+    unchanged = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
+    if not unchanged or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
         raise ValueError("attributes that do not fit, or are written otherwise")

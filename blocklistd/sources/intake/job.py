@@ -1,7 +1,13 @@
-"""The job that reads a hotline's bytes: decode, verify, parse, canonicalise. Bytes in, one canonical file and a report.
+"""The intake job: decodes, verifies, parses and canonicalises a body. Makes a canonical file, or a patch, and figures.
 
-It runs alone in its process, opens its files, enters the sandbox, and only then touches the body. It has no database,
-no keys and no network; the worst that a body can do is to fail its own pull.
+It runs in a process of its own, without database, secret keys and network. The worst that a body can do is to fail its
+own pull. Order: open all files; fork the processes that read chunks; enter the sandbox; verify the body; parse it.
+
+Files in the folder `work`, each of which must not exist before the job:
+
+    decoded, content, unpacked   where the list may be after decoding and verifying (`candidates`)
+    canonical, overlay           the entries, in one of the two (`Left`); the other stays empty
+    notes                        facts for the next pull (`canonical.Notes`)
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ from blocklistd.sources.formats.records import FormatOptions, opening
 from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
 from blocklistd.sources.intake.entries import ChunkWork, Left, leave, read_entries
-from blocklistd.sources.intake.prove import Origin, candidates, load, proven
+from blocklistd.sources.intake.prove import ListFiles, Origin, candidates, load, prove_and_unpack
 from blocklistd.sources.intake.recognise import recognised
 from blocklistd.sources.intake.revise import Base
 from blocklistd.sources.proofs.proof import Proven
@@ -33,15 +39,17 @@ from blocklistd.sources.proofs.proof import Proven
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The last body of the same source that was read with the same settings: its list, unpacked, and what is to be
-    noted of it (canonical.Notes), as files; what it asserted, as a file, its digest, and an overlay of it; the counts
-    of its report."""
+    """The last body of the same source, if it was read with the same settings. The figures are those of its report."""
 
     listed: Path
+    """The list, unpacked."""
     notes: Path
+    """The notes of that body (canonical.Notes)."""
     base: Path
+    """A file of canonical lines: the entries of that body, or the base of `overlay`."""
     base_digest: Sha256
     overlay: Path | None
+    """The patch of `base` that makes the entries of that body; None if there is none."""
     records: int
     types: dict[str, int]
     dropped_attributes: int
@@ -49,11 +57,14 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to do with a body. Paths are the job's own; `work` is a folder that is removed after it.
+    """A request to read a body.
 
-    `origin` is how the body proves its origin, or what the process of its proof has found. `may_be_empty`: a body
-    without a record is a list with nothing in it, and not a failure, because every list that uses it says
-    `min_entries: 0`. `options` are more of FormatOptions, by their names.
+    `body`: the body as it arrived. `work`: the folder for the job's files, which is removed after the pull. `encoding`:
+    the content coding. `origin`: how to verify the body, or the result if another process has verified it. `fields`,
+    `defaults` and `options`: the fields of FormatOptions. `max_bytes`: the limit of the source; the decoded body may
+    have DECOMPRESSED_FACTOR times as many. `may_be_empty`: whether a body without records is an empty list and no
+    failure, because each list of the source has `min_entries: 0`. `earlier`: the last body, if only its changes are to
+    be read.
     """
 
     body: Path
@@ -70,29 +81,32 @@ class Order:
 
     @property
     def canonical(self) -> Path:
-        """Where the job leaves the sorted canonical lines, if it leaves them all."""
+        """The file for all canonical lines, sorted; empty if the job writes a patch."""
         return self.work / "canonical"
 
     @property
     def overlay(self) -> Path:
-        """Where the job leaves them as an overlay of the earlier ones, if these are few changes."""
+        """The file for a patch of `earlier.base`; empty if the job writes all lines, or nothing changed."""
         return self.work / "overlay"
 
     @property
     def notes(self) -> Path:
-        """Where the job leaves what is to be noted of the body; empty where there is too much to note."""
+        """The file for the notes of the body (canonical.Notes); empty if they are too large."""
         return self.work / "notes"
 
     @property
-    def candidates(self) -> tuple[Path, Path, Path, Path]:
-        """Where the list can be."""
+    def candidates(self) -> ListFiles:
+        """The files that may contain the list."""
         return candidates(self.body, self.work)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the job answers: the fields of an IntakeReport that it can know, which of `Order.candidates` is the list,
-    and where what it asserts was left: nowhere, where that is what the earlier one did."""
+    """The result of the job: the fields of an IntakeReport that it can know.
+
+    `listed`: the index in `Order.candidates` of the file with the list. `left`: how the entries were written. `length`:
+    the bytes of the list.
+    """
 
     listed: int
     left: Left
@@ -107,7 +121,7 @@ class Findings:
 
 
 def intake(order: Order) -> dict[str, Any]:
-    """The job; the fields of Findings. Raises VerifyError, StaleError or ParseError."""
+    """The job `intake`. Returns the fields of Findings. Raises VerifyError, StaleError, ParseError, StoreError."""
     options = FormatOptions(order.fields, order.defaults, **order.options)
     load(order.origin)
     with store_errors(order.work), ExitStack() as stack:
@@ -117,14 +131,16 @@ def intake(order: Order) -> dict[str, Any]:
             stack.enter_context(open(path, "xb")) for path in (order.canonical, order.overlay, order.notes)
         )
         earlier = _opened(order.earlier, stack)
-        several = processes() if files[0].seek(0, os.SEEK_END) > CHUNK else 1  # now: the filter lets none be made
+        several = processes() if files[0].seek(0, os.SEEK_END) > CHUNK else 1
         work = ChunkWork(lambda: _list_of(files), order.format, options)
-        read_chunks = stack.enter_context(spread(work, several, enter_filter))
+        read_chunks = stack.enter_context(spread(work, several, enter_filter))  # before the filter, which forbids fork
         enter_filter()
-        listed, proof = proven(files, order.encoding, order.max_bytes * DECOMPRESSED_FACTOR, order.origin)
+        listed, proof = prove_and_unpack(files, order.encoding, order.max_bytes * DECOMPRESSED_FACTOR, order.origin)
         body = _mapped(listed)
         if not body and not order.may_be_empty:
-            raise ParseError(f"an empty body: expected a list in the format {order.format}")
+            raise ParseError(
+                f"an empty body: expected a list in the format {order.format}; if it may be empty, set `min_entries: 0`"
+            )
         start = opening(body, order.format)
         found = read_entries(body, order.format, options, _base(earlier), out, read_chunks)
         made, left = found.canonical, Left.CANONICAL
@@ -133,12 +149,14 @@ def intake(order: Order) -> dict[str, Any]:
             left = leave(found, order.earlier.base_digest, changed, out)
         notes.write(made.notes.to_bytes())
         if not made.records and not order.may_be_empty:
-            raise ParseError(f"no record in it: expected a list in the format {order.format}")
-        if made.records and not made.entries:
-            hint = recognised(body, start, order.format, options)
             raise ParseError(
-                f"none of {made.records} records could be read as {order.format} ({_most(made.rejected)}): {hint}"
+                f"no record in it: expected a list in the format {order.format};"
+                " if it may be empty, set `min_entries: 0`"
             )
+        if made.records and not made.entries:
+            next_step = recognised(body, start, order.format, options)
+            reasons = _most_frequent(made.rejected)
+            raise ParseError(f"none of {made.records} records could be read as {order.format} ({reasons}): {next_step}")
     return asdict(
         Findings(
             listed=files.index(listed),
@@ -156,7 +174,7 @@ def intake(order: Order) -> dict[str, Any]:
 
 
 def _list_of(files: list[BinaryIO]) -> Buffer:
-    """The list, once it is unpacked: the last file that has any bytes."""
+    """The list, after it was unpacked: the last of the files that is not empty."""
     return next(body for file in reversed(files) if (body := _mapped(file)))
 
 
@@ -165,11 +183,12 @@ def _mapped(file: BinaryIO) -> Buffer:
     return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
 
 
-# -- what it asserts ---------------------------------------------------------------------------------------------------
+# -- the last body -----------------------------------------------------------------------------------------------------
 
 
 def _opened(earlier: Earlier | None, stack: ExitStack) -> tuple[Earlier, list[Buffer]] | None:
-    """The files of the last body; None where one is gone."""
+    """The last body and its mapped files: `listed`, `notes`, `base`, and `overlay` if there is one. None if a file is
+    missing."""
     if earlier is None:
         return None
     paths = [earlier.listed, earlier.notes, earlier.base]
@@ -180,7 +199,7 @@ def _opened(earlier: Earlier | None, stack: ExitStack) -> tuple[Earlier, list[Bu
 
 
 def _base(opened: tuple[Earlier, list[Buffer]] | None) -> Base | None:
-    """The last body and what it asserted. Raises ValueError for files that are damaged."""
+    """The last body and its entries, for incremental reading. Raises ValueError for damaged files."""
     if opened is None:
         return None
     earlier, (listed, notes, asserted, *overlay) = opened
@@ -194,5 +213,6 @@ def _base(opened: tuple[Earlier, list[Buffer]] | None) -> Base | None:
     )
 
 
-def _most(rejected: dict[str, int]) -> str:
+def _most_frequent(rejected: dict[str, int]) -> str:
+    """The three most frequent reasons with their counts, as text."""
     return ", ".join(f"{code}: {count}" for code, count in sorted(rejected.items(), key=lambda item: -item[1])[:3])

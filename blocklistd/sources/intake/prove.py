@@ -1,6 +1,7 @@
-"""Which file has the list, once the body has proven its origin: before one byte is parsed.
+"""Verifies the origin of a body, and unpacks its list, before one byte is parsed.
 
-Runs in the intake job; or, where the proof has a secret key, as the job `prove`, which has that key and no parser.
+Runs in the intake job. If the proof needs a secret key, it runs as the job `prove` instead, which has that key and no
+parser (`Proof.in_own_process`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from blocklistd.errors import VerifyError, store_errors
 from blocklistd.jobs.sandbox import enter_filter
@@ -24,8 +25,9 @@ from blocklistd.sources.proofs.proof import Claim, Proven, check_replay, check_t
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is asked of a body: its proof, one of PROOFS, and what came with it (proofs.proof.Claim). `last_signature`,
-    `last_signed_at` and `superseded` are what was accepted before, of this key (proofs.proof.check_replay)."""
+    """How to verify a body. `proof`: a key of PROOFS. `key`, `signature` and `now`: as in proofs.proof.Claim.
+    `last_signature`, `last_signed_at` and `superseded`: signatures of this key that were accepted before, as in
+    proofs.proof.check_replay. `max_future`: as in proofs.proof.check_time."""
 
     proof: str
     key: str | None = field(repr=False)
@@ -38,16 +40,20 @@ class Origin:
 
 
 def load(origin: Origin | Proven) -> None:
-    """Imports what verifying needs, before the sandbox is entered."""
+    """Import the modules that verifying needs. Call it before the sandbox, in which no file can be opened."""
     for name in PROOFS[origin.proof].imports if isinstance(origin, Origin) else ():
         importlib.import_module(name)
 
 
-def proven(files: list[BinaryIO], encoding: str, bound: int, origin: Origin | Proven) -> tuple[BinaryIO, Proven]:
-    """Which of `files` has the list: the body as it came, the three empty ones take it decoded, unwrapped by its proof,
-    and unpacked. What a content coding wraps is verified, and then what it may wrap itself.
+def prove_and_unpack(
+    files: list[BinaryIO], encoding: str, bound: int, origin: Origin | Proven
+) -> tuple[BinaryIO, Proven]:
+    """Verify a body, and return the file that contains the list, and the proof.
 
-    `bound`: bytes that a decoded body may have. Raises VerifyError, StaleError, ParseError.
+    `files`: in the order of ListFiles, the last three of them empty. Order: the content coding of the transfer is
+    decoded; the result is verified, and perhaps unwrapped by its proof; then the coding is decoded that the list itself
+    may have (a .gz or .zst file). `bound`: the largest size of a decoded body, in bytes. Raises VerifyError,
+    StaleError, ParseError.
     """
     body, decoded, content, unpacked = files
     signed = _unpacked(body, encoding, decoded, bound)
@@ -59,7 +65,7 @@ def proven(files: list[BinaryIO], encoding: str, bound: int, origin: Origin | Pr
 
 
 def _unpacked(packed: BinaryIO, coding: str, out: BinaryIO, bound: int) -> BinaryIO:
-    """The bytes under a content coding, from their beginning; `out` takes what has to be decoded."""
+    """The decoded file, at its beginning: `packed` itself if it has no coding, else `out`."""
     packed.seek(0)
     if coding == "identity":
         return packed
@@ -69,10 +75,10 @@ def _unpacked(packed: BinaryIO, coding: str, out: BinaryIO, bound: int) -> Binar
 
 
 def _verify(body: BinaryIO, content: BinaryIO, origin: Origin) -> Proven:
-    """The origin, then whether it is the newest that this origin said."""
+    """Check the proof of the body, then that it is no replay and not from the future."""
     proof = PROOFS[origin.proof]
     if proof.needs_signature and origin.signature is None:
-        raise VerifyError(f"no signature arrived: expected one of the method {origin.proof}")
+        raise VerifyError(f"no signature arrived: expected one of the method {origin.proof}, check `verify.signature`")
     body.seek(0)
     found = proof.verify(body, Claim(origin.signature, origin.key, origin.now, content))
     check_time(found, origin.now, origin.max_future)
@@ -88,19 +94,31 @@ def _verify(body: BinaryIO, content: BinaryIO, origin: Origin) -> Proven:
 # -- as a job of its own -----------------------------------------------------------------------------------------------
 
 
-def candidates(body: Path, work: Path) -> tuple[Path, Path, Path, Path]:
-    """Where the list can be: in the body as it came, under its content coding, in what its proof has unwrapped, or
-    under a coding of its own."""
-    return body, work / "decoded", work / "content", work / "unpacked"
+class ListFiles(NamedTuple):
+    """The files that may contain the list, one of them in the end: the body as it arrived, the body without its content
+    coding, the list that the proof unwrapped, and the list without its own coding."""
+
+    body: Path
+    decoded: Path
+    content: Path
+    unpacked: Path
+
+
+def candidates(body: Path, work: Path) -> ListFiles:
+    """The files that may contain the list of `body`, in the folder `work`."""
+    return ListFiles(body, work / "decoded", work / "content", work / "unpacked")
 
 
 def prove(body: Path, work: Path, encoding: str, bound: int, origin: Origin) -> dict[str, Any]:
-    """The job; `listed`, which of `candidates` has the list, and the fields of Proven."""
+    """The job `prove`. Returns `listed`, the index in `candidates` of the file with the list, and the fields of Proven.
+
+    Raises VerifyError, StaleError, ParseError, StoreError.
+    """
     load(origin)
     first, *others = candidates(body, work)
     with store_errors(work), ExitStack() as stack:
         files: list[BinaryIO] = [stack.enter_context(open(first, "rb"))]
         files += [stack.enter_context(open(path, "x+b")) for path in others]
         enter_filter()
-        listed, found = proven(files, encoding, bound, origin)
+        listed, found = prove_and_unpack(files, encoding, bound, origin)
     return {"listed": files.index(listed), "signature": found.signature, "signed_at": found.signed_at}

@@ -1,6 +1,6 @@
-"""Guesses what a body is when every record of it was refused, so that the error can say what to do. Pure.
+"""Guesses what a body is if all its records were rejected, so that the error message can name the next step. Pure.
 
-The guess is used in the message alone; it never decides how a body is read.
+The guess is used only in the message; it never decides how a body is read.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from typing import Final
 from blocklistd.lines.keys import Buffer
 from blocklistd.sources.formats.records import LONE_CR, FormatOptions
 
-_SAMPLE: Final = 64 * 1024  # bytes that are looked at
+_SAMPLE: Final = 64 * 1024  # bytes of the body that are examined
 
-UNKNOWN: Final = "is the URL right, and the format?"
-_HTML: Final = "there is HTML in it: is the URL right, or does the hotline show an error page?"
-_CR: Final = "there are lines that end in CR alone: expected LF, or CR and LF"
-_JSON: Final = "this is JSON: `format: ndjson` reads a document a line, as `jq -c '.[]'` makes of an array"
+UNKNOWN: Final = "check `url` and `format`"
+_HTML: Final = "the body contains HTML: check `url`, or ask the hotline if it serves an error page"
+_CR: Final = "there are lines that end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`"
+_JSON: Final = "this is JSON: set `format: ndjson`, with one document a line, as `jq -c '.[]'` makes of an array"
 _ADBLOCK: Final = "this is AdBlock syntax: expected a value alone; ask the hotline for a list of names or URLs"
-_WILDCARDS: Final = "these are wildcards: `options.wildcards: domain` reads them as domains, in text and hosts"
+_WILDCARDS: Final = "these are wildcards: set `options.wildcards: domain` to read them as domains, in text and hosts"
 _CHECKSUMS: Final = (
     "these are lines of a hash and the name of a file: expected the hash alone, as `cut -d' ' -f1` makes"
 )
-_HOSTS: Final = "these are lines of a hosts file: expected `format: hosts`"
-_URLS: Final = "these are URLs: expected `defaults.type: url`"
-_NAMES: Final = "these are names: expected `defaults.type: host` or `domain`"
-_POINTER: Final = "there is no value where `fields.value` points to"
-HINTS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
+_HOSTS: Final = "these are lines of a hosts file: set `format: hosts`"
+_URLS: Final = "these are URLs: set `defaults.type: url`"
+_NAMES: Final = "these are names: set `defaults.type: host` or `domain`"
+_POINTER: Final = "no record has a value at the pointer `fields.value`: check the pointer"
+NEXT_STEPS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
 """Every text that `recognised` can return."""
 
-_PAGE: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
+_HTML_TAG: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
 _DOCUMENT: Final = re.compile(rb"\s*[\[{]\s*[\n\r\"{}\[]")
 _NAME: Final = rb"[\w-]+(?:\.[\w-]+)+\.?"
 _LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
@@ -38,7 +38,7 @@ _LINES: Final[tuple[tuple[str, re.Pattern[bytes]], ...]] = (
     (_WILDCARDS, re.compile(rb"(?:\S+[ \t]+)?\*\.[^/\s]+")),
     (_HOSTS, re.compile(rb"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f]*:[0-9a-f:]+)[ \t]+\S.*", re.I)),
 )
-"""A hint for bodies of which most lines match the pattern, whatever type was expected."""
+"""Next steps for a body of which most lines match the pattern, whatever type is configured."""
 _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
@@ -47,9 +47,9 @@ _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
 
 
 def recognised(body: Buffer, start: int, format: str, options: FormatOptions) -> str:
-    """One of HINTS for a body whose first line begins at `start`, of which every record was refused."""
+    """One of NEXT_STEPS, for a body of which every record was rejected. `start`: the offset of its first line."""
     sample: bytes = body[start : start + _SAMPLE]
-    if _PAGE.search(sample):
+    if _HTML_TAG.search(sample):
         return _HTML
     if LONE_CR.search(sample):
         return _CR
@@ -58,7 +58,7 @@ def recognised(body: Buffer, start: int, format: str, options: FormatOptions) ->
         return _POINTER
     if _DOCUMENT.match(sample):
         return _JSON
-    for hint, form in (*_LINES, *_OF_TYPE.get(options.defaults.get("type", ""), ())):
-        if 2 * sum(form.fullmatch(line) is not None for line in lines) > len(lines):
-            return hint
+    for next_step, pattern in (*_LINES, *_OF_TYPE.get(options.defaults.get("type", ""), ())):
+        if 2 * sum(pattern.fullmatch(line) is not None for line in lines) > len(lines):
+            return next_step
     return UNKNOWN

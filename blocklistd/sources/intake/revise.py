@@ -1,14 +1,15 @@
-"""Raw first: what a changed body asserts, from what the last one did and the lines that differ between the two.
+"""Reads a changed body incrementally: the entries of the last body are updated by the lines that differ.
 
-Nothing else of the body is parsed or canonicalised. Several raw lines can be one entry, so it goes only with the last
-of them; where what is known of the last body does not fit, there is no answer, and all of the new one has to be read.
+No other line of the body is parsed or canonicalised. Several lines of a body can be one entry, so an entry is removed
+only with the last of its lines. If the notes of the last body do not fit the differences, the result is None, and the
+complete body must be read.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.overlay import Overlay
@@ -16,14 +17,14 @@ from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, by_ke
 from blocklistd.sources.intake.changes import Hunk, hunks, unordered
 from blocklistd.sources.intake.chunks import Reader
 
-MANY_SHARE: Final = 8  # of the records: if more lines differ, all of the body is read
-FEW: Final = 10_000  # lines that are always followed one by one
+MANY_SHARE: Final = 8  # if more lines than 1/8 of the records differ, the complete body is read
+FEW: Final = 10_000  # differing lines that are always read incrementally
 _SCAN: Final = 1 << 20  # bytes counted at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The last body that was read, and what it was found to assert. `types` counts entries."""
+    """The last body that was read, and the result: its entries, its notes and its figures (as in Canonical)."""
 
     body: Buffer
     asserted: Overlay
@@ -35,65 +36,76 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Revised:
-    """What the new body asserts, `changes` lines of it other than the last one did."""
+    """The entries of the new body, as a patch. `changes`: the number of lines that differ from the last body's."""
 
     canonical: Canonical
     asserted: Overlay
     changes: int
 
 
+class _Difference(NamedTuple):
+    """The difference of the asserted lines of two bodies: the lines to remove and to add, the entries by type
+    afterwards, and the lines of keys with several records afterwards (Notes.multiples)."""
+
+    removes: list[bytes]
+    adds: list[bytes]
+    types: Counter[str]
+    multiples: list[str]
+
+
 def revise(base: Base, base_start: int, body: Buffer, start: int, read: Reader) -> Revised | None:
-    """None where what the new body asserts can't be known from the differences. `base_start` and `start`: offsets at
-    which the lines begin that can be read each for itself."""
+    """Update the entries of `base` by the lines in which `body` differs; None if the complete body must be read.
+
+    `base_start` and `start`: the offsets, in the two bodies, of the first line that can be read without the others
+    (Format.first_independent_line). Raises ParseError, as `read`.
+    """
     found = hunks(base.body, body, base_start, start)
     rejects: list[tuple[int, str]] | None
     if found is not None:
-        gone = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found))
-        come = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found))
-        rejects = _renumbered(base, base_start, body, start, found, gone, come)
+        removed = read(b"".join(base.body[hunk.old_start : hunk.old_end] for hunk in found))
+        added = read(b"".join(body[hunk.new_start : hunk.new_end] for hunk in found))
+        rejects = _renumbered(base, base_start, body, start, found, removed, added)
     else:
-        apart = unordered(base.body, body, base_start, start)
-        if apart is None or base.notes.rejects:
+        differing = unordered(base.body, body, base_start, start)
+        if differing is None or base.notes.rejects:
             return None
-        if sum(map(len, apart)) > base.records // MANY_SHARE + FEW:
-            return None  # most of it is another: following each line would cost more than reading all of it
-        gone, come = (read(b"\n".join(lines)) for lines in apart)
-        rejects = None if come.rejects else []
+        if sum(map(len, differing)) > base.records // MANY_SHARE + FEW:
+            return None  # following each line would cost more than reading the complete body
+        removed, added = (read(b"\n".join(lines)) for lines in differing)
+        rejects = None if added.rejects else []
     if rejects is None:
         return None
-    following = _follow(base, gone, come)
-    if following is None:
+    difference = _follow(base, removed, added)
+    if difference is None:
         return None
-    removes, adds, types, multiples = following
     canonical = Canonical(
-        records=base.records + len(come.lines) + len(come.rejects) - len(gone.lines) - len(gone.rejects),
-        types=types,
-        dropped_attributes=base.dropped_attributes + come.dropped - gone.dropped,
-        notes=Notes(multiples, rejects),
+        records=base.records + len(added.lines) + len(added.rejects) - len(removed.lines) - len(removed.rejects),
+        types=difference.types,
+        dropped_attributes=base.dropped_attributes + added.dropped - removed.dropped,
+        notes=Notes(difference.multiples, rejects),
     )
+    removes, adds = difference.removes, difference.adds
     return Revised(canonical, base.asserted.revised(removes, adds), len(removes) + len(adds))
 
 
-def _follow(
-    base: Base, gone: Reading, come: Reading
-) -> tuple[list[bytes], list[bytes], Counter[str], list[str]] | None:
-    """The asserted lines that go and come, the entries by type after it, and the keys of several records."""
+def _follow(base: Base, removed: Reading, added: Reading) -> _Difference | None:
+    """The effect of removed and added records on the asserted lines; None if it can't be known from the notes."""
     if base.notes.multiples is None:
         return None
     multiples = by_key(base.notes.multiples)
-    leaving, coming = by_key(gone.lines), by_key(come.lines)
+    removed_lines, added_lines = by_key(removed.lines), by_key(added.lines)
     removes: list[bytes] = []
     adds: list[bytes] = []
     types = Counter(base.types)
-    for key in leaving.keys() | coming.keys():
-        standing = base.asserted.find(key)
-        before = multiples.pop(key, [standing.decode()] if standing is not None else [])
+    for key in removed_lines.keys() | added_lines.keys():
+        asserted = base.asserted.find(key)
+        before = multiples.pop(key, [asserted.decode()] if asserted is not None else [])
         after = list(before)
-        for line in leaving.get(key, ()):
+        for line in removed_lines.get(key, ()):
             if line not in after:
                 return None
             after.remove(line)
-        after = sorted(after + coming.get(key, []))
+        after = sorted(after + added_lines.get(key, []))
         old, new = min(before, default=None), min(after, default=None)
         if old != new:
             kind = type_and_value(key + b"}")[0].decode()
@@ -105,40 +117,47 @@ def _follow(
                 types[kind] += 1
         if len(after) > 1:
             multiples[key] = after
-    return removes, adds, +types, sorted(line for group in multiples.values() for line in group)
+    return _Difference(removes, adds, +types, sorted(line for group in multiples.values() for line in group))
 
 
 def _renumbered(
-    base: Base, base_start: int, body: Buffer, start: int, found: list[Hunk], gone: Reading, come: Reading
+    base: Base, base_start: int, body: Buffer, start: int, found: list[Hunk], removed: Reading, added: Reading
 ) -> list[tuple[int, str]] | None:
-    """(line number, reason) of the refused records of the new body; None where those of the last body do not fit."""
-    if not (base.notes.rejects or come.rejects):
+    """(line number, reason) of each reject of the new body; None if the rejects of the last body do not fit.
+
+    Rejects before and between the hunks keep their reason and get a new number; those in hunks come from `added`.
+    """
+    if not (base.notes.rejects or added.rejects):
         return []
-    known, arriving = deque(sorted(base.notes.rejects)), deque(sorted(come.rejects))
+    old_rejects, new_rejects = deque(sorted(base.notes.rejects)), deque(sorted(added.rejects))
     rejects: list[tuple[int, str]] = []
-    lost = 0
+    dropped = 0  # rejects of the last body that were in hunks
     i, j = base_start, start
-    old, new = (text[:at].count(b"\n") for text, at in ((base.body, i), (body, j)))  # lines above, with no mark in them
-    told = 0  # lines of the hunks above, as `come` numbers them
+    # lines above the current offset: in the last body, in the new body, and in the joined hunks that `added` numbers
+    old_above, new_above = (text[:at].count(b"\n") for text, at in ((base.body, i), (body, j)))
+    hunks_above = 0
     end = Hunk(len(base.body), len(base.body), len(body), len(body))
     for hunk in [*found, end]:
         same = _count(base.body, i, hunk.old_start)
-        goes, comes = _count(base.body, hunk.old_start, hunk.old_end), _count(body, hunk.new_start, hunk.new_end)
-        while known and known[0][0] <= old + same:
-            number, code = known.popleft()
-            rejects.append((number - old + new, code))
-        while known and known[0][0] <= old + same + goes:
-            known.popleft()
-            lost += 1
-        while arriving and arriving[0][0] <= told + comes:
-            number, code = arriving.popleft()
-            rejects.append((number - told + new + same, code))
-        old, new, told = old + same + goes, new + same + comes, told + comes
+        old_count = _count(base.body, hunk.old_start, hunk.old_end)
+        new_count = _count(body, hunk.new_start, hunk.new_end)
+        while old_rejects and old_rejects[0][0] <= old_above + same:
+            number, code = old_rejects.popleft()
+            rejects.append((number - old_above + new_above, code))
+        while old_rejects and old_rejects[0][0] <= old_above + same + old_count:
+            old_rejects.popleft()
+            dropped += 1
+        while new_rejects and new_rejects[0][0] <= hunks_above + new_count:
+            number, code = new_rejects.popleft()
+            rejects.append((number - hunks_above + new_above + same, code))
+        old_above += same + old_count
+        new_above += same + new_count
+        hunks_above += new_count
         i, j = hunk.old_end, hunk.new_end
-    return sorted(rejects) if lost == len(gone.rejects) and not arriving else None
+    return sorted(rejects) if dropped == len(removed.rejects) and not new_rejects else None
 
 
 def _count(body: Buffer, start: int, end: int) -> int:
-    """Lines, the last one with or without its newline."""
+    """The number of lines between two offsets; the last one may lack its newline."""
     count = sum(body[at : min(at + _SCAN, end)].count(b"\n") for at in range(start, end, _SCAN))
     return count + (end > start and body[end - 1 : end] != b"\n")

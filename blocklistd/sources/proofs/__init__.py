@@ -1,4 +1,4 @@
-"""How a body proves its origin: a file a proof, each with its `PROOF` (proof.py)."""
+"""The proofs of origin. Each module here verifies bodies in one way, and ends with its `PROOF` (proof.py)."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ PROOFS: Final[Mapping[str, Proof]] = {
     "pinned-tls": pinned_tls.PROOF,
     "none": none.PROOF,
 }
-"""By the method's name in the configuration."""
+"""The proofs by the name of their method in the configuration (`verify.method`)."""

@@ -1,9 +1,9 @@
-"""minisign: a signature beside the body. Pure: no clock, and no file but the given.
+"""The method `minisign`: a minisign signature in a file beside the body. Pure: no clock, and no file but the given.
 
-Its format: an Ed25519 signature of the body (of its BLAKE2b-512 when prehashed, of the body itself in the legacy
-form), and a second one, over the first and the trusted comment, which usually holds the time of signing. Everything
-that `minisign -V` accepts is accepted: lines end in LF or CR LF, comments are any bytes, what follows the last line is
-ignored, and the first line of a public key may be anything.
+A .minisig file has an Ed25519 signature (RFC 8032) of the body (of its BLAKE2b-512 if prehashed, of the body itself in
+the legacy form), and a second signature, of the first signature and the trusted comment, which usually contains the
+time of signing. Everything that `minisign -V` accepts is accepted: lines end in LF or CR LF, comments are any bytes,
+bytes after the last line are ignored, and the first line of a public key is any text.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ from blocklistd.sources.proofs.proof import Claim, Proof, Proven
 if TYPE_CHECKING:
     import minisign
 
-ALGORITHM: Final = slice(0, 2)  # of the decoded second line, in signatures and public keys alike
+# parts of the decoded second line; the first two are the same in signatures and in public keys
+ALGORITHM: Final = slice(0, 2)
 KEY_ID: Final = slice(2, 10)
 SIGNATURE: Final = slice(10, 74)
 PUBLIC: Final = slice(10, 42)
-PREHASHED: Final = {b"ED": True, b"Ed": False}
+PREHASHED: Final = {b"ED": True, b"Ed": False}  # by the algorithm
 TIMESTAMP: Final = re.compile(r"timestamp:([0-9]{1,11})")  # Unix seconds; more digits are another unit, or no time
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The lines of a .minisig file, decoded: the signature of the body, and that of it and the trusted comment."""
+    """The decoded lines of a .minisig file.
+
+    `first`: algorithm, key id and the signature of the body, 74 bytes. `comment`: the trusted comment, without its
+    label. `second`: the signature of the first signature and the comment, 64 bytes.
+    """
 
     first: bytes
     comment: bytes
@@ -43,7 +48,7 @@ class Signature:
 
     @classmethod
     def parse(cls, text: bytes) -> Signature:
-        """Parses a .minisig file. Raises ValueError where it is none."""
+        """Parse a .minisig file. Raises ValueError if it is none."""
         untrusted, first, trusted, second = _lines(text, 4)
         if not (untrusted.startswith(b"untrusted comment: ") and trusted.startswith(b"trusted comment: ")):
             raise ValueError("no comments")
@@ -54,48 +59,57 @@ class Signature:
 
 
 def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -> Proven:
-    """Checks the whole of `body`, from its start, against the bytes of a .minisig file. Raises VerifyError."""
+    """Verify the complete `body` against the bytes of a .minisig file. Raises VerifyError.
+
+    The result has a digest of both signatures, and the time of the trusted comment.
+    """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         parsed = Signature.parse(signature)
     except ValueError:
-        raise VerifyError("what was served as signature is none: expected the four lines of a .minisig file") from None
-    proper, expected_by = parsed.first, base64.b64decode(key.to_base64())
-    found, expected = _key_id(proper), _key_id(expected_by)
+        raise VerifyError(
+            "not a minisign signature: expected the four lines of a .minisig file, check `verify.signature`"
+        ) from None
+    first, public = parsed.first, base64.b64decode(key.to_base64())
+    found, expected = _key_id(first), _key_id(public)
     if found != expected:
-        raise VerifyError(f"signed by key {found}, expected key {expected}: did the hotline change its key?")
-    verify = Ed25519PublicKey.from_public_bytes(expected_by[PUBLIC]).verify
+        raise VerifyError(
+            f"signed by key {found}, expected key {expected}:"
+            " ask the hotline whether it has a new key, then replace `verify.key`"
+        )
+    verify = Ed25519PublicKey.from_public_bytes(public[PUBLIC]).verify
     body.flush()
     body.seek(0)
     try:
-        if PREHASHED[proper[ALGORITHM]]:
+        if PREHASHED[first[ALGORITHM]]:
             digest = hashlib.file_digest(body, hashlib.blake2b)  # type: ignore[arg-type]  # it has readinto
-            verify(proper[SIGNATURE], digest.digest())
+            verify(first[SIGNATURE], digest.digest())
         else:
-            with _whole(body) as data:
-                verify(proper[SIGNATURE], data)
-        verify(parsed.second, proper[SIGNATURE] + parsed.comment)
+            with _mapped(body) as data:
+                verify(first[SIGNATURE], data)
+        verify(parsed.second, first[SIGNATURE] + parsed.comment)
     except InvalidSignature:
         raise VerifyError(
-            "the signature is of another body, or the body (or the signature's trusted comment) was changed"
+            "the signature does not fit the body, or its own trusted comment:"
+            " check `verify.signature`, or ask the hotline"
         ) from None
-    # Ed25519 signatures are not malleable here: the library refuses an S of L or more (RFC 8032 section 5.1.7), so
-    # nobody but the key's owner makes another digest. The algorithm's two bytes are signed by nobody: left out.
-    remembered = hashlib.sha256(proper[SIGNATURE] + parsed.second).hexdigest()
+    # Ed25519 signatures are not malleable here: the library refuses an S of L or more (RFC 8032 section 5.1.7), so only
+    # the owner of the key can make another digest. The two bytes of the algorithm are not signed: they are excluded.
+    remembered = hashlib.sha256(first[SIGNATURE] + parsed.second).hexdigest()
     return Proven(Sha256(remembered), _timestamp(parsed.comment.decode("latin-1")))
 
 
 @contextmanager
-def _whole(body: BinaryIO) -> Iterator[Any]:
-    """The whole body, mapped into memory rather than read: a legacy signature is checked in one call.
+def _mapped(body: BinaryIO) -> Iterator[Any]:
+    """The complete body, mapped into memory instead of read: a legacy signature is verified in one call.
 
-    A mapping of a file counts neither as the job's data (RLIMIT_DATA) nor as its own memory.
+    A mapped file counts neither towards RLIMIT_DATA nor as private memory of the job.
     """
     try:
         mapped = mmap.mmap(body.fileno(), 0, access=mmap.ACCESS_READ)
-    except (io.UnsupportedOperation, ValueError):  # no file behind it; an empty one
+    except (io.UnsupportedOperation, ValueError):  # it is no file, or an empty one
         yield body.read()
         return
     with mapped:
@@ -103,7 +117,7 @@ def _whole(body: BinaryIO) -> Iterator[Any]:
 
 
 def _lines(text: bytes, count: int) -> list[bytes]:
-    """The first lines, without their ends. Raises ValueError where there are fewer."""
+    """The first `count` lines, without their ends. Raises ValueError if there are fewer."""
     lines = [line.rstrip(b"\r") for line in text.split(b"\n", count)[:count]]
     if len(lines) < count:
         raise ValueError("too few lines")
@@ -111,19 +125,20 @@ def _lines(text: bytes, count: int) -> list[bytes]:
 
 
 def _decoded(line: bytes, length: int) -> bytes:
-    """Decodes base64. Raises ValueError unless that gives `length` bytes."""
+    """Decode base64. Raises ValueError unless the result has `length` bytes."""
     found = base64.b64decode(line, validate=True)
     if len(found) != length:
         raise ValueError("another length")
     return found
 
 
-def _key_id(proper: bytes) -> str:
-    """As minisign writes it in a public key's comment: a little-endian number in hex, without leading zeros."""
-    return f"{int.from_bytes(proper[KEY_ID], 'little'):X}"
+def _key_id(decoded: bytes) -> str:
+    """The key id as minisign writes it into comments: a little-endian number in hex, without leading zeros."""
+    return f"{int.from_bytes(decoded[KEY_ID], 'little'):X}"
 
 
 def _timestamp(comment: str) -> int | None:
+    """The time of signing in a trusted comment, in Unix seconds; None if it has none."""
     for part in comment.split("\t"):
         if match := TIMESTAMP.fullmatch(part):
             return int(match[1])
@@ -131,11 +146,11 @@ def _timestamp(comment: str) -> int | None:
 
 
 def public_key(text: bytes) -> str:
-    """The base64 of a minisign public key: of the second line of a .pub file, or of a file that has this line alone.
-    Raises VerifyError where it is none."""
+    """The base64 of a minisign public key, from a .pub file, or from a file that has only its second line. Raises
+    VerifyError for any other file."""
     import minisign
 
-    for line in text.split(b"\n", 2)[1::-1]:  # the second, the first
+    for line in text.split(b"\n", 2)[1::-1]:  # the second line, then the first
         try:
             return minisign.PublicKey.from_base64(line.strip()).to_base64().decode()
         except (minisign.Error, ValueError):

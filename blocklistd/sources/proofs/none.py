@@ -1,4 +1,4 @@
-"""none: the administrator has written out that nothing is proven."""
+"""The method `none`: nothing is verified. The administrator must write it out."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ def _verify(body: BinaryIO, claim: Claim) -> Proven:
 
 
 PROOF: Final = Proof(_verify, proves_origin=False)
-"""Whoever can answer for the URL can say anything."""
+"""Anyone who can answer requests to the URL can serve any list."""

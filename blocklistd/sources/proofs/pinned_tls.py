@@ -1,6 +1,6 @@
-"""pinned-tls: the connection proves the origin, by an authority or a client certificate that the two agreed on.
+"""The method `pinned-tls`: the TLS connection proves the origin, by a pinned authority or a client certificate.
 
-The body itself proves nothing, so that a replay is not seen, and the body can't be checked again later.
+The body itself proves nothing: a replay is not detected, and the body can't be verified again later.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from blocklistd.sources.proofs.proof import Claim, Proof, Proven
 
 
 def _verify(body: BinaryIO, claim: Claim) -> Proven:
-    """The transport has done it: without the pinned authority's certificate no body has arrived."""
+    """Nothing to do: the transport has verified the connection before the body arrived."""
     return Proven()
 
 
 PROOF: Final = Proof(_verify, needs_pinned_tls=True)
-"""The transport refuses every other origin."""
+"""The transport refuses every origin that the pinned authority has not certified."""

@@ -1,6 +1,7 @@
-"""What a proof of origin is, as a value. A new one is a file here that ends with its `PROOF`, and a line in PROOFS.
+"""Describes a proof of origin as a value. To add one, write a module here that ends with its `PROOF`, and a line in
+PROOFS.
 
-The configuration imports the table: a module here imports what is slow to import where it is used.
+The configuration imports the table. So a module here imports slow modules inside the functions that use them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from blocklistd.times import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What came with a body. `key` is what `read_key` made of the configured file; `now` is when the body arrived.
+    """What comes with a body to be verified.
 
-    `content` is an empty file: it takes the list where the body is a wrapping of it (an inline signature, encryption).
+    `signature`: the bytes of the signature file, None if there is none. `key`: the result of `Proof.read_key`, None if
+    the proof has no key. `now`: the time at which the body arrived. `content`: an empty file, to which `verify` writes
+    the list if the body is a wrapping of it (an inline signature, encryption).
     """
 
     signature: bytes | None
@@ -30,10 +33,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What a verified body is remembered by; both None where it has nothing that can be told from another's.
+    """The result of verifying a body, by which a replay is recognised.
 
-    `signature` is a SHA-256 of what nobody but the key's owner can make another of. `signed_at` is in Unix seconds,
-    None where the signature says none. A list that was wrapped is in `Claim.content`.
+    `signature`: a SHA-256 of the signature, of a part that only the owner of the key can make; None if the proof has no
+    signature. `signed_at`: the time of signing, in Unix seconds; None if the signature has none. A wrapped list is in
+    `Claim.content`.
     """
 
     signature: Sha256 | None = None
@@ -41,68 +45,73 @@ class Proven:
 
 
 def no_key(text: bytes) -> str:
-    raise AssertionError("a proof that names a `key` says how it is read")
+    """For `Proof.read_key` of a proof without key: it is never called."""
+    raise AssertionError("a proof with a `key` needs a `read_key`")
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How bodies prove their origin. Only `verify` has to be given.
+    """How bodies prove their origin. Only `verify` is required.
 
-    It is called before anything of a body is parsed, in a process without network, files and database, which it shares
-    with the parser unless it says `in_own_process`.
+    `verify` runs before any byte of the body is parsed, in a process without network, files and database. The parser
+    runs in the same process, unless `in_own_process` is set.
     """
 
     verify: Callable[[BinaryIO, Claim], Proven]
-    """Checks the whole of a decoded body, from its start. Raises VerifyError."""
+    """Verifies a complete decoded body, from its beginning. Raises VerifyError."""
     key: str | None = None
-    """What the file `verify.key` holds, for the error where it does not; None: there is no such key."""
+    """A description of the file `verify.key`, for the error when it is another; None if the proof has no key."""
     read_key: Callable[[bytes], str] = no_key
-    """The key as `verify` gets it, from the bytes of its file. Raises VerifyError."""
+    """Makes `Claim.key` from the bytes of the file `verify.key`. Raises VerifyError."""
     needs_signature: bool = False
-    """Whether a signature is fetched beside the body, from `verify.signature`, unless the transport brings it along."""
+    """Whether a signature is fetched from `verify.signature`, unless the transport has fetched it with the body."""
     needs_pinned_tls: bool = False
-    """Whether `ca` or `auth.client_cert` has to stand for the origin."""
+    """Whether `ca` or `auth.client_cert` is required, which prove the origin."""
     proves_origin: bool = True
-    """Whether anything is proven; else status and log say so for ever."""
+    """Whether anything is proven; if not, status and log report it permanently."""
     in_own_process: bool = False
-    """True where `key` is a secret: no process that parses has it."""
+    """True if the key is secret: then `verify` runs in a process without parser."""
     reasons: tuple[str, ...] = ()
-    """The texts of the errors of `verify`. Any other text is replaced by a general one (sources/reasons.py)."""
+    """The messages of the errors of `verify`. Any other message is replaced by a general one (sources/reasons.py)."""
     imports: tuple[str, ...] = ()
-    """Modules that `verify` imports: where it runs, no file can be opened any more."""
+    """Modules that `verify` imports; they are loaded before the sandbox, in which no file can be opened."""
 
 
 def check_time(proven: Proven, now: datetime, max_future: timedelta) -> None:
-    """Raises VerifyError where the signed time is ahead of `now` by more than `max_future`: once accepted, everything
-    signed before that time would count as a replay."""
+    """Raises VerifyError if the time of signing is later than `now` by more than `max_future`. Once such a signature
+    was accepted, every earlier one would count as a replay."""
     if proven.signed_at is not None and proven.signed_at > (now + max_future).timestamp():
         raise VerifyError(
-            f"signed at {_written(proven.signed_at)}, ahead of now by more than `verify.max_future`: is the clock of "
-            f"the hotline right, and ours?"
+            f"signed at {_time_text(proven.signed_at)}, ahead of now by more than `verify.max_future`: check the clocks"
+            f" of the hotline and this machine"
         )
 
 
 def check_replay(
     proven: Proven, *, last_signature: Sha256 | None, last_signed_at: int | None, superseded: Container[Sha256]
 ) -> None:
-    """Raises StaleError for what was said before something newer was accepted.
+    """Raises StaleError for a replay: a signature that is older than one that was accepted.
 
-    The last accepted signature may come again. So may an old body with a new signature: taking a change back is the
-    hotline's right. A signature without a time is refused only when it was accepted, and superseded, before; and where
-    a hotline signs without any time, an old body signed again has its old signature, and is refused.
+    `last_signature`: the signature that was accepted last; it may come again. `last_signed_at`: its time of signing, in
+    Unix seconds. `superseded`: signatures that were accepted before it; they are refused.
+
+    A signature with an earlier time is refused. A new signature of an old body is accepted, since a hotline may take a
+    change back. Without times, an old body that is signed again has its old signature, and is refused.
     """
     if proven.signature is None or proven.signature == last_signature:
         return
     if proven.signature in superseded:
-        raise StaleError("this signature was accepted before, and a newer one after it: an old body is served again")
+        raise StaleError(
+            "this signature was accepted before, and then a newer one: an old body is served again; ask the hotline"
+        )
     if proven.signed_at is not None and last_signed_at is not None and proven.signed_at < last_signed_at:
         raise StaleError(
-            f"signed at {_written(proven.signed_at)}, expected no earlier than the last accepted one, "
-            f"{_written(last_signed_at)}: an old body is served again"
+            f"signed at {_time_text(proven.signed_at)}, before the last accepted signature,"
+            f" {_time_text(last_signed_at)}: an old body is served again; ask the hotline"
         )
 
 
-def _written(seconds: int) -> str:
+def _time_text(seconds: int) -> str:
     try:
         return rfc3339(datetime.fromtimestamp(seconds, UTC))
     except (OverflowError, ValueError):

@@ -1,4 +1,5 @@
-"""How a body comes: a file a transport, each with its `TRANSPORT` (transport.py). `fetch.fetch` runs them."""
+"""The transports of bodies. Each has a module here that ends with its `TRANSPORT` (transport.py). `fetch.fetch` runs
+them."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Final
 
 from blocklistd.errors import FetchError
 from blocklistd.sources.transports import file, web
-from blocklistd.sources.transports.transport import Transport, scheme_of, shown
+from blocklistd.sources.transports.transport import Transport, redacted_url, scheme_of
 
 __all__ = ["TRANSPORTS", "transport_of"]
 
@@ -16,12 +17,12 @@ TRANSPORTS: Final[Mapping[str, Transport]] = {
     "http": web.LOOPBACK,
     "file": file.TRANSPORT,
 }
-"""By the scheme of a URL, in lower case."""
+"""The transports by the scheme of URLs, in lower case."""
 
 
 def transport_of(url: str) -> Transport:
-    """The transport of a URL's scheme. Raises FetchError."""
+    """The transport for the scheme of a URL. Raises FetchError if there is none."""
     transport = TRANSPORTS.get(scheme_of(url))
     if transport is None:
-        raise FetchError(f"{shown(url)}: not a URL that can be fetched: expected one of {', '.join(TRANSPORTS)}")
+        raise FetchError(f"{redacted_url(url)}: not a URL that can be fetched: expected one of {', '.join(TRANSPORTS)}")
     return transport

@@ -1,6 +1,6 @@
-"""A pull's I/O: a body and its signature, over their transports, to a new file, within their bounds.
+"""Fetches a body, over its transport, to a new file, and its signature to memory; both bounded in bytes and time.
 
-The body is not decoded, verified or parsed here.
+The body is neither decoded, verified nor parsed here.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from blocklistd.model import Fetched, NotModified
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.own_process import InOwnProcess
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import Download, Request, shown
+from blocklistd.sources.transports.transport import Download, Request, redacted_url
 
 
 def signature_url(url: str, template: str) -> str:
-    """Where the signature of `url` is: `template` with each `{url}` replaced by the text of `url`."""
+    """The URL of the signature: `template`, with each `{url}` replaced by the text of `url`."""
     return template.replace("{url}", url)
 
 
 async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModified:
-    """The body as a new file in `folder`, with its signature; NotModified where `request.validators` still hold.
+    """Fetch a body to a new file in `folder`, and its signature. NotModified if `request.validators` are still valid.
 
-    Raises FetchError where it does not arrive whole and within its bounds, StoreError where `folder` can't take it;
-    then, and when it is cancelled, no file is left. `jobs` runs what is fetched in a process of its own.
+    `jobs` runs the transports that need a process of their own. Raises FetchError if body and signature do not arrive
+    completely and within their bounds, StoreError if the file can't be written. After an error, and when it is
+    cancelled, it leaves no file.
     """
     sink = Sink(folder / secrets.token_hex(8), request)
     try:
@@ -46,12 +47,15 @@ async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModi
                     download = await stack.enter_async_context(_download(url, request, jobs))
                 signature = await download.signature(url)
                 if len(signature) > MAX_SIGNATURE_BYTES:
-                    raise FetchError(f"{shown(url)}: more than {MAX_SIGNATURE_BYTES} bytes: expected a signature")
-    except TimeoutError:  # ours: any other was given its own words where it happened
+                    raise FetchError(
+                        f"{redacted_url(url)}: more than {MAX_SIGNATURE_BYTES} bytes:"
+                        " expected a signature, check `verify.signature`"
+                    )
+    except TimeoutError:  # of `asyncio.timeout` above: any other became a FetchError where it happened
         await sink.discard()
         raise FetchError(
-            f"{shown(request.url)}: not whole after {request.timeout:g} s, {sink.length} bytes of the body arrived: "
-            f"expected body and signature within `timeout`"
+            f"{redacted_url(request.url)}: incomplete after {request.timeout:g} s, {sink.length} bytes of the body"
+            f" arrived: expected body and signature within `timeout`"
         ) from None
     except BaseException:
         await sink.discard()
@@ -60,6 +64,7 @@ async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModi
 
 
 def _download(url: str, request: Request, jobs: Jobs) -> Download:
-    """A download by the transport of `url`, which is that of the request or of its signature. Raises FetchError."""
+    """The download of `url`, the URL of the request or of its signature, by its transport. Raises FetchError if there
+    is no such transport."""
     transport = transport_of(url)
     return InOwnProcess(request, jobs) if transport.in_own_process else transport.open(request)

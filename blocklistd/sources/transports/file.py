@@ -1,4 +1,4 @@
-"""The file behind a file: URL, or the newest file of the drop folder there. What blocks is called in a thread."""
+"""Reads the file at a file: URL, or the newest file in the drop folder there. Blocking calls run in threads."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 NOT_BODIES: Final = (
     ".minisig",
-    *(".part", ".partial", ".filepart", ".crdownload", ".tmp"),  # half of an upload
-    *(".swp", ".bak", "~"),  # an editor's
+    *(".part", ".partial", ".filepart", ".crdownload", ".tmp"),  # incomplete uploads
+    *(".swp", ".bak", "~"),  # files of editors
 )
 """A file in a drop folder whose name ends in one of these, in upper or lower case, is never a list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """An open regular file; `size`, in bytes, is that at the time of opening."""
+class OpenedFile:
+    """An open regular file. `size`: its size in bytes when it was opened."""
 
     path: Path
     file: BinaryIO
     size: int
 
     def tag(self) -> str:
-        """The file's validator: another one as soon as it was written, replaced or renamed over.
+        """The validator of the file: it changes when the file is written, replaced or renamed over.
 
-        The change time (ctime) is in it because a copying tool may set the modification time back.
+        It includes the change time (ctime), because a tool that copies files may reset the modification time.
         """
         found = os.fstat(self.file.fileno())
         return f'"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"'
@@ -48,14 +48,15 @@ class Taken:
         try:
             return self.file.read(size)
         except OSError as error:
-            raise FetchError(f"{named(self.path)}: {error.strerror}: it can't be read") from None
+            raise FetchError(f"{printable(self.path)}: {error.strerror}: it can't be read; check the disk") from None
 
     def close(self) -> None:
+        """Close the file."""
         self.file.close()
 
 
-def take(url: str, pattern: str = "*") -> Taken:
-    """Opens the file that `url` names, or the newest of the drop folder there whose name the pattern matches. Raises
+def open_list(url: str, pattern: str = "*") -> OpenedFile:
+    """Open the file at `url`; if that is a drop folder, its newest file whose name matches the shell pattern. Raises
     FetchError."""
     path = path_of(url)
     try:
@@ -63,35 +64,39 @@ def take(url: str, pattern: str = "*") -> Taken:
             return _open(path)
         newest = max(_complete(path, pattern), default=None)
         if newest is None:
-            raise FetchError(f"{named(path)}: no file in this drop folder: expected one whose name matches `pattern` "
-                             f"({pattern}), does not begin with a dot, and does not end in "
-                             f"{', '.join(NOT_BODIES)}")  # fmt: skip
-        # Whoever may drop files here may not thereby make the daemon read any file of the system.
+            raise FetchError(
+                f"{printable(path)}: no file in this drop folder: expected one whose name matches `pattern`"
+                f" ({pattern}), does not begin with a dot, and does not end in {', '.join(NOT_BODIES)}"
+            )
+        # O_NOFOLLOW: a user who may write to the drop folder must not make the daemon read any file of the system
         return _open(path / newest[1], os.O_NOFOLLOW)
     except OSError as error:
         raise FetchError(
-            f"{named(path)}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
+            f"{printable(path)}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
         ) from None
 
 
-def read_beside(url: str, size: int) -> bytes:
-    """Up to `size` bytes of the file at `url`, a body's signature. Raises FetchError."""
+def read_signature(url: str, size: int) -> bytes:
+    """Up to `size` bytes of the signature file at `url`. Raises FetchError."""
     path = path_of(url)
     try:
         found = _open(path)
     except OSError as error:
-        raise FetchError(f"{named(path)}: {error.strerror}: expected the signature of the file beside it") from None
+        raise FetchError(
+            f"{printable(path)}: {error.strerror}: expected the signature of the file, check `verify.signature`"
+        ) from None
     with found.file:
         return found.read(size)
 
 
-def named(path: Path) -> str:
-    """A path as errors name it: the name of a file that somebody dropped may hold any bytes."""
+def printable(path: Path) -> str:
+    """A path for an error message: unprintable characters are escaped, since a dropped file can have any name."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(path))
 
 
 def path_of(url: str) -> Path:
-    """The absolute path of a file: URL (RFC 8089); `?` and `#` are characters like others. Raises FetchError."""
+    """The absolute path of a file: URL (RFC 8089). `?` and `#` have no special meaning. Raises FetchError for another
+    host, and for a relative path."""
     rest = url.removeprefix("file:")
     if rest.startswith("//"):
         host, slash, rest = rest[2:].partition("/")
@@ -105,7 +110,7 @@ def path_of(url: str) -> Path:
 
 
 def _complete(folder: Path, pattern: str) -> Iterator[tuple[int, str]]:
-    """The modification time (ns) and the name of each regular file that may be the list."""
+    """Yield (modification time in ns, name) for each regular file in the folder that may be the list."""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
@@ -114,23 +119,23 @@ def _complete(folder: Path, pattern: str) -> Iterator[tuple[int, str]]:
                 yield entry.stat(follow_symlinks=False).st_mtime_ns, name
 
 
-def _open(path: Path, flags: int = 0) -> Taken:
-    # O_NONBLOCK: opening a FIFO would wait for a writer.
+def _open(path: Path, flags: int = 0) -> OpenedFile:
+    # O_NONBLOCK: opening a FIFO would otherwise wait for a writer
     file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags), "rb")  # noqa: SIM115
     found = os.fstat(file.fileno())
     if not stat.S_ISREG(found.st_mode):
         file.close()
-        raise FetchError(f"{named(path)}: not a regular file")
-    return Taken(path, file, found.st_size)
+        raise FetchError(f"{printable(path)}: not a regular file: expected one, check `url`")
+    return OpenedFile(path, file, found.st_size)
 
 
 class FileDownload(Download):
-    """Reads what is there at the moment."""
+    """Reads a file, or the newest file of a drop folder."""
 
     async def body(self, sink: Sink) -> Arrived | NotModified:
         import asyncio
 
-        found = await asyncio.to_thread(take, self.request.url, self.request.pattern)
+        found = await asyncio.to_thread(open_list, self.request.url, self.request.pattern)
         try:
             tag = found.tag()
             if tag == self.request.validators.etag:
@@ -140,7 +145,7 @@ class FileDownload(Download):
                 await sink.write(data)
             if found.tag() != tag or sink.length != found.size:
                 raise FetchError(
-                    f"{named(found.path)}: changed while it was read: expected whole files, moved into place"
+                    f"{printable(found.path)}: changed while it was read: expected complete files, moved into place"
                 )
         finally:
             await asyncio.to_thread(found.close)
@@ -149,20 +154,20 @@ class FileDownload(Download):
     async def signature(self, url: str) -> bytes:
         import asyncio
 
-        return await asyncio.to_thread(read_beside, url, MAX_SIGNATURE_BYTES + 1)
+        return await asyncio.to_thread(read_signature, url, MAX_SIGNATURE_BYTES + 1)
 
 
 def check(url: str) -> None:
-    """Raises ValueError for a URL without a path."""
+    """Raises ValueError for a file: URL without a path, or with another host."""
     if not path_in(url):
         raise ValueError("a path after `file:` (file:/srv/drop, file:///srv/drop, file:drop)")
 
 
 def path_in(url: str) -> str | None:
-    """The path in a file URL as the configuration has it, relative where it does not start with a slash; None where
-    there is none.
+    """The path in a file: URL of the configuration. It is relative if it does not begin with a slash. None if the URL
+    has no printable path, or another host.
 
-    RFC 8089 has no relative file URLs; here `file:drop` is the folder next to the configuration file.
+    RFC 8089 has no relative file: URLs; here `file:drop` is the folder beside the configuration file.
     """
     path = url[len("file:") :]
     if path.startswith("//"):
@@ -175,7 +180,7 @@ def path_in(url: str) -> str | None:
 
 
 def absolute(url: str, folder: Path) -> str:
-    """The URL, of a path that may be relative to `folder`."""
+    """The URL with an absolute path; a relative path is below `folder`."""
     path = path_in(url)
     return (folder / path).as_uri() if path else url
 
@@ -183,4 +188,4 @@ def absolute(url: str, folder: Path) -> str:
 TRANSPORT: Final = Transport(
     FileDownload, check=check, absolute=absolute, fetches_signatures=True, has_folders=True, in_own_process=False
 )
-"""A file or a drop folder; it streams to a file, so the serving process does it."""
+"""A file or a drop folder. It runs in the daemon's own process, since it only streams bytes to a file."""

@@ -1,7 +1,7 @@
-"""A download over https, or http to loopback: which redirects are followed, and where credentials go.
+"""Downloads over https, and over http from loopback. Decides which redirects are followed, and who gets credentials.
 
-A body is neither decoded, verified nor parsed here. A hotline's own words (reason phrases, header values, targets of
-redirects) get into no error.
+A body is neither decoded, verified nor parsed here. No error message contains a hotline's text: reason phrases, header
+values, targets of redirects.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -21,7 +21,15 @@ from blocklistd.errors import FetchError
 from blocklistd.limits import CHUNK, MAX_INTERIM, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import NotModified, Validators
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import ETAG, LAST_MODIFIED, Arrived, Download, Request, scheme_of, shown
+from blocklistd.sources.transports.transport import (
+    ETAG,
+    LAST_MODIFIED,
+    Arrived,
+    Download,
+    Request,
+    redacted_url,
+    scheme_of,
+)
 from blocklistd.sources.transports.web import is_loopback
 
 if TYPE_CHECKING:
@@ -29,18 +37,20 @@ if TYPE_CHECKING:
     from aiohttp.http import RawResponseMessage
 
 CODINGS: Final = {"": "identity", "identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
-HINTS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
+"""The codings that are accepted, by the value of Content-Encoding in lower case."""
+NEXT_STEPS: Final = {401: "check `auth`", 403: "check `auth`", 404: "check `{}`", 410: "check `{}`"}
+"""The next step for a status; `{}` is the configuration key of the URL."""
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 EXPECTED: Final = "expected https:, or http: to loopback"
 
 
 class _TooManyInterim(aiohttp.ClientError):
-    """The server sent more than MAX_INTERIM interim answers."""
+    """The server sent more than MAX_INTERIM interim responses."""
 
 
-class _Answer(aiohttp.ClientResponse):
-    """An answer after at most MAX_INTERIM interim ones (RFC 9110 section 15.2). aiohttp itself reads any number of
-    them, without giving another task a turn."""
+class _BoundedResponse(aiohttp.ClientResponse):
+    """A response after at most MAX_INTERIM interim ones (RFC 9110 section 15.2). aiohttp itself reads any number of
+    them without yielding to other tasks."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         protocol = connection.protocol
@@ -61,14 +71,23 @@ class _Answer(aiohttp.ClientResponse):
             del protocol.read
 
 
+class HttpAnswer(NamedTuple):
+    """The response to a request after redirects. `where`: the URL for error messages. `redirected`: whether there was
+    any redirect."""
+
+    response: aiohttp.ClientResponse
+    where: str
+    redirected: bool
+
+
 class HttpDownload(Download):
-    """Body and signature over one session."""
+    """Fetches body and signature with one session."""
 
     async def __aenter__(self) -> HttpDownload:
         self._session = await _session().__aenter__()
         try:
             request = self.request
-            self._web = Web(self._session, request)
+            self._requests = HttpRequests(self._session, request)
         except BaseException:
             await self._session.close()
             raise
@@ -84,7 +103,7 @@ class HttpDownload(Download):
             headers["If-None-Match"] = known.etag
         if known.last_modified:
             headers["If-Modified-Since"] = known.last_modified
-        async with self._web.answer(request.url, headers) as (response, where, redirected):
+        async with self._requests.answer(request.url, headers) as (response, where, redirected):
             if response.status == 304:
                 if known.etag or (known.last_modified and not redirected):
                     return NotModified()
@@ -94,10 +113,13 @@ class HttpDownload(Download):
             _expect_ok(response, where, "url")
             encoding = _coding(response)
             if encoding is None:
-                raise FetchError(f"{where}: a content coding that was not asked for: expected identity, gzip or zstd")
-            # RFC 9112 section 6.3, rule 8: such a body ends where the connection does; a signature tells if too early
+                raise FetchError(f"{where}: a content coding that was not requested: expected identity, gzip or zstd")
+            # RFC 9112 section 6.3, rule 8: such a body ends with the connection; only a signature shows a truncation
             if not _is_framed(response) and request.signature is None:
-                raise FetchError(f"{where}: no length and not chunked: expected a body that can be told from a cut one")
+                raise FetchError(
+                    f"{where}: no length and not chunked, so that a truncated body looks complete:"
+                    " expected Content-Length or chunks; ask the hotline"
+                )
             sink.expect(response.content_length or 0)
             async for data in response.content.iter_any():
                 await sink.write(data)
@@ -105,10 +127,10 @@ class HttpDownload(Download):
 
     async def signature(self, url: str) -> bytes:
         signature = b""
-        async with self._web.answer(url, {"Accept-Encoding": "identity"}) as (response, where, _):
+        async with self._requests.answer(url, {"Accept-Encoding": "identity"}) as (response, where, _):
             _expect_ok(response, where, "signature")
             if _coding(response) != "identity":
-                raise FetchError(f"{where}: a signature with a content coding: expected none")
+                raise FetchError(f"{where}: a signature with a content coding: expected none; ask the hotline")
             async for data in response.content.iter_chunked(MAX_SIGNATURE_BYTES):
                 signature += data
                 if len(signature) > MAX_SIGNATURE_BYTES:
@@ -116,10 +138,12 @@ class HttpDownload(Download):
         return signature
 
 
-class Web:
-    """Makes the requests of one pull with one session. Credentials are for the origin of the request's URL alone.
+class HttpRequests:
+    """Makes the HTTP requests of one pull, and follows their redirects.
 
-    Without `ssl`: the system's authorities, everywhere. Else other https origins are refused without `ssl_elsewhere`.
+    Credentials are only sent to the origin of `Request.url`. That origin is verified by `Request.ssl`, other https
+    origins by `Request.ssl_elsewhere`. Without `ssl`, the system's authorities verify all origins. With `ssl` and
+    without `ssl_elsewhere`, other https origins are refused.
     """
 
     def __init__(self, session: aiohttp.ClientSession, request: Request) -> None:
@@ -128,21 +152,19 @@ class Web:
         self._home = _parse(request.url).origin() if scheme_of(request.url) in ("https", "http") else None
 
     @asynccontextmanager
-    async def answer(
-        self, start: str, headers: Mapping[str, str]
-    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, str, bool]]:
-        """The answer after at most MAX_REDIRECTS redirects, how errors name it, and whether there were any.
+    async def answer(self, start: str, headers: Mapping[str, str]) -> AsyncIterator[HttpAnswer]:
+        """A context with the response to a GET of `start`, after at most MAX_REDIRECTS redirects.
 
-        Raises FetchError, also for what goes wrong with the connection while the answer is read.
+        Raises FetchError, also for an error of the connection inside the context.
         """
-        url, where = _parse(start), shown(start)
+        url, where = _parse(start), redacted_url(start)
         seen, hosts = [url], {_host(url), *self._request.redirects}
         sent = dict(headers)
         try:
             while True:
                 async with self._get(url, sent, where) as response:
                     if response.status not in REDIRECTS:
-                        yield response, where, len(seen) > 1
+                        yield HttpAnswer(response, where, len(seen) > 1)
                         return
                     url = _redirected(url, response.headers.get("Location"), seen, where)
                     if _host(url) not in hosts:
@@ -150,8 +172,8 @@ class Web:
                             f"{where}: redirects to another host: expected the same one, or one that `redirects` names"
                         )
                 seen.append(url)
-                where = f"{shown(start)} (redirected)"
-                sent.pop("If-Modified-Since", None)  # the date of another file says nothing about this one
+                where = f"{redacted_url(start)} (redirected)"
+                sent.pop("If-Modified-Since", None)  # the date belongs to another file
         except (aiohttp.ClientError, OSError) as error:
             raise FetchError(f"{where}: {_reason(error)}") from None
 
@@ -161,7 +183,9 @@ class Web:
         if url.origin() != self._home:
             own, trust = {}, self._request.ssl_elsewhere
             if url.scheme == "https" and self._request.ssl is not None and trust is None:
-                raise FetchError(f"{where}: another origin, which the `ca` of this source says nothing about: refused")
+                raise FetchError(
+                    f"{where}: another origin, for which the `ca` of this source does not count: expected that of `url`"
+                )
         async with self._session.get(
             url, headers={**own, **headers}, allow_redirects=False, ssl=True if trust is None else trust
         ) as response:
@@ -172,11 +196,12 @@ def _parse(text: str) -> URL:
     try:
         url = URL(text).with_fragment(None)
     except ValueError:
-        raise FetchError(f"{shown(text)}: not a URL: {EXPECTED}") from None
-    return _allowed(url, shown(text))
+        raise FetchError(f"{redacted_url(text)}: not a URL: {EXPECTED}") from None
+    return _allowed(url, redacted_url(text))
 
 
 def _allowed(url: URL, where: str) -> URL:
+    """The URL itself. Raises FetchError if it must not be fetched."""
     if url.scheme not in ("https", "http") or not url.host:
         raise FetchError(f"{where}: not a URL that can be fetched: {EXPECTED}")
     if url.scheme == "http" and not is_loopback(url.host):
@@ -187,20 +212,23 @@ def _allowed(url: URL, where: str) -> URL:
 
 
 def _redirected(url: URL, location: str | None, seen: list[URL], where: str) -> URL:
-    """The next stop (RFC 9110 section 15.4), where it may be gone to."""
+    """The target of a redirect from `url` (RFC 9110 section 15.4). Raises FetchError if it must not be followed.
+
+    `seen`: the URLs that were requested before.
+    """
     if not location:
-        raise FetchError(f"{where}: redirects without saying where: expected a Location, or the list")
+        raise FetchError(f"{where}: redirects without a Location: expected the list, check `url`")
     try:
         target = url.join(URL(location)).with_fragment(None)
     except ValueError:
-        raise FetchError(f"{where}: redirects to what is no URL: {EXPECTED}") from None
+        raise FetchError(f"{where}: redirects to a text that is no URL: {EXPECTED}") from None
     if target in seen:
         raise FetchError(f"{where}: redirects in a circle: expected the list, check `url`")
     if len(seen) > MAX_REDIRECTS:
         raise FetchError(f"{where}: redirects more than {MAX_REDIRECTS} times: expected the list, check `url`")
     _allowed(target, f"{where}, its redirect")
     if target.scheme != url.scheme:
-        raise FetchError(f"{where}: redirects from {url.scheme} to something else: expected {url.scheme}:, check `url`")
+        raise FetchError(f"{where}: redirects from {url.scheme} to another scheme: expected {url.scheme}:, check `url`")
     return target
 
 
@@ -209,7 +237,7 @@ def _host(url: URL) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words that hold neither a library's internals nor the other side's bytes."""
+    """The error in words of our own, without the internals of a library and without bytes of the server."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name does not resolve: check `url`, and the resolver of this machine"
     cause: Exception = error
@@ -225,26 +253,27 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed: {(cause.reason or 'no reason given').replace('_', ' ').lower()}: expected TLS 1.2 or newer"
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
-        return f"{os.strerror(cause.errno)}: expected an answer, check `url` and the way there"
+        return f"{os.strerror(cause.errno)}: expected a response, check `url` and the network"
     if isinstance(error, _TooManyInterim):
-        return f"more than {MAX_INTERIM} interim answers (1xx): expected an answer, check `url`"
+        return f"more than {MAX_INTERIM} interim responses (1xx): expected a final response, check `url`"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer: expected HTTP, check `url`"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the body was cut short: expected as much as was announced"
+        return "the body was cut short: expected as many bytes as announced; the next pull tries again"
     if isinstance(error, aiohttp.ClientResponseError):
         return "not an HTTP answer: expected HTTP/1.1 with headers of at most 8 KiB, check `url`"
-    return "the connection broke: expected a whole answer"
+    return "the connection broke: expected a complete answer; the next pull tries again"
 
 
 def _session() -> aiohttp.ClientSession:
-    """Bytes as they are sent; no cookies; no proxies or passwords from the environment; `fetch` has the one timeout.
+    """A session that decodes no content coding, and has no cookies, no proxies or passwords from the environment, and
+    no timeouts: `fetch` has the only one.
 
     Each request has its own connection: bytes that a hotline sends on an idle one would be read without bound.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True),
-        response_class=_Answer,
+        response_class=_BoundedResponse,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "blocklistd"},
@@ -255,22 +284,23 @@ def _session() -> aiohttp.ClientSession:
 
 
 def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
-    """`key` is the one of the source's configuration that says where the answer comes from."""
+    """Raises FetchError for another status than 200, and for an unknown transfer coding. `key`: the configuration key
+    with the URL of this response."""
     if response.status != 200:
-        hint = HINTS.get(response.status, "the next pull tries again").format(key)
-        raise FetchError(f"{where}: status {response.status}: expected 200, {hint}")
+        next_step = NEXT_STEPS.get(response.status, "the next pull tries again").format(key)
+        raise FetchError(f"{where}: status {response.status}: expected 200, {next_step}")
     if _transfer_codings(response) not in ([], ["identity"], ["chunked"]):
-        raise FetchError(f"{where}: a transfer coding that was not asked for: expected none, or chunked")
+        raise FetchError(f"{where}: a transfer coding that was not requested: expected none, or chunked")
 
 
 def _transfer_codings(response: aiohttp.ClientResponse) -> list[str]:
     """The transfer codings in the order in which they were applied (RFC 9112 section 6.1)."""
-    said = ",".join(response.headers.getall("Transfer-Encoding", []))
-    return [coding.strip(" \t").lower() for coding in said.split(",")] if said else []
+    value = ",".join(response.headers.getall("Transfer-Encoding", []))
+    return [coding.strip(" \t").lower() for coding in value.split(",")] if value else []
 
 
 def _is_framed(response: aiohttp.ClientResponse) -> bool:
-    """Whether a truncated body can be told from a complete one. HTTP/1.0 has no chunks (RFC 9112 section 6.1)."""
+    """Whether a truncated body is recognised. HTTP/1.0 has no chunks (RFC 9112 section 6.1)."""
     codings = _transfer_codings(response)
     if not codings:
         return "Content-Length" in response.headers
@@ -278,14 +308,15 @@ def _is_framed(response: aiohttp.ClientResponse) -> bool:
 
 
 def _coding(response: aiohttp.ClientResponse) -> str | None:
-    """None for one that was not asked for, several of them included."""
+    """The content coding, in the words of ENCODINGS; None for a coding that was not requested, or several codings."""
     return CODINGS.get(",".join(response.headers.getall("Content-Encoding", [])).strip().lower())
 
 
 def _validators(response: aiohttp.ClientResponse, redirected: bool) -> Validators:
-    """The answer's own, where they are bytes that can be kept and sent back.
+    """The validators of the response; those with unexpected characters are dropped, since they are sent back.
 
-    After a redirect the date is left out: that of another file, behind the next redirect, may be older and yet new.
+    After a redirect there is no date: the next redirect may lead to another file, which is newer for us with an older
+    date.
     """
 
     def header(name: str, pattern: re.Pattern[str]) -> str | None:

@@ -1,7 +1,7 @@
-"""A transport in a process of its own: it has its one request, sockets, and the file that it writes; nothing else.
+"""Runs a transport in a process of its own, which has only its request, sockets, and the file that it writes.
 
-Body and signature are fetched by a job each. What a job answers is checked, and the body that it wrote is hashed again:
-the process may have been taken over by what it spoke to.
+Body and signature are fetched by one job each. The result of a job is validated, and the body that it wrote is hashed
+by the daemon: the server may have taken the process over.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from blocklistd.sources.reasons import FETCH as FETCH_REASONS
 from blocklistd.sources.reasons import Reasons
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import Arrived, Download, Request, shown
+from blocklistd.sources.transports.transport import Arrived, Download, Request, redacted_url
 
 Answer = TypeVar("Answer")
 
 
 class InOwnProcess(Download):
-    """Runs the calls of the transport's own download elsewhere."""
+    """Runs the download of the request's transport as jobs, without TLS contexts."""
 
     def __init__(self, request: Request, jobs: Jobs) -> None:
         super().__init__(replace(request, ssl=None, ssl_elsewhere=None))
@@ -50,14 +50,17 @@ class InOwnProcess(Download):
         try:
             return bytes.fromhex(answer)
         except (TypeError, ValueError):
-            raise FetchError("the process that fetched the signature answered something else") from None
+            raise FetchError(
+                "the process that fetched the signature returned an unexpected result: the pull is not used"
+            ) from None
 
     def _reasons(self, url: str, folder: Path) -> Reasons:
-        return Reasons((*FETCH_REASONS, *transport_of(url).reasons), (shown(url),), folder)
+        return Reasons((*FETCH_REASONS, *transport_of(url).reasons), (redacted_url(url),), folder)
 
 
 def fetch_body(request: Request, path: Path) -> dict[str, Any] | None:
-    """The job: the body as the new file `path`; the fields of Arrived, or None where the validators hold."""
+    """The job that fetches a body to the new file `path`. Returns the fields of Arrived, or None if the body is not
+    modified."""
 
     async def run() -> Arrived | NotModified:
         sink = Sink(path, request)
@@ -73,7 +76,7 @@ def fetch_body(request: Request, path: Path) -> dict[str, Any] | None:
 
 
 def fetch_signature(request: Request, url: str) -> str:
-    """The job: the signature at `url`, in hex."""
+    """The job that fetches the signature at `url`. Returns it in hex."""
 
     async def run() -> bytes:
         async with transport_of(url).open(request) as download:
@@ -84,8 +87,8 @@ def fetch_signature(request: Request, url: str) -> str:
 
 
 def _in_loop(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """As `asyncio.run`, for a process that may start no thread once it is in the filter: all threads of the loop are
-    started first. None is joined at the end, since the process ends with its answer."""
+    """`asyncio.run` for a process that can't start threads after it has entered the filter: all threads of the loop are
+    started first. They are not joined, since the process ends with its result."""
     loop = asyncio.new_event_loop()
     threads = ThreadPoolExecutor(FETCH_THREADS)
     started = threading.Barrier(FETCH_THREADS)

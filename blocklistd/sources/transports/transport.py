@@ -1,6 +1,7 @@
-"""What a transport is, as a value. A new one is a file here that ends with its `TRANSPORT`, and a line in TRANSPORTS.
+"""Describes a transport as a value. To add one, write a module here that ends with its `TRANSPORT`, and a line in
+TRANSPORTS.
 
-The configuration imports the table: a module here imports what is slow to import where it is used.
+The configuration imports the table. So a module here imports slow modules inside the functions that use them.
 """
 
 from __future__ import annotations
@@ -22,51 +23,62 @@ if TYPE_CHECKING:
     from blocklistd.sources.transports.sink import Sink
 
 ENCODINGS: Final = ("identity", "gzip", "zstd")
+"""The content codings of a body."""
 ETAG: Final = re.compile(r"[\x21-\x7e]{1,256}")
+"""The entity tags that are kept and sent back."""
 LAST_MODIFIED: Final = re.compile(r"[A-Za-z0-9,: ]{1,40}")
+"""The dates that are kept and sent back."""
 
 
-def shown(url: str) -> str:
-    """A URL as errors name it: without user, query and fragment, where secrets are."""
+def redacted_url(url: str) -> str:
+    """A URL for an error message: without user, query and fragment, which may contain secrets."""
     return re.sub(r"(?<=//)[^/]*@", "", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
 def scheme_of(url: str) -> str:
-    """The text before the first colon, in lower case: a key of TRANSPORTS, or anything else."""
+    """The text before the first colon, in lower case. It need not be a key of TRANSPORTS."""
     return url.partition(":")[0].lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One pull. `timeout` (seconds) is for body and signature together, `max_bytes` for the body as it is sent.
+    """A request to fetch one body, and its signature.
 
-    `signature` is the URL of the signature or a template for it (`signature_url`); None: there is none. `pattern`: the
-    names of a folder's files that may be taken, as in a shell (`Transport.has_folders`). `redirects`:
-    hosts that a redirect may lead to beside the one that was asked. `headers`, `ca`
-    (a file in PEM) and `ssl` hold the credentials: they go to the origin of `url` and nowhere else. Where `ssl` is
-    given, another https origin (by a redirect, or the signature's) is only spoken to with `ssl_elsewhere`, and refused
-    without it: whoever pins an authority means it for the whole pull. A process of its own gets neither context: it
-    makes one from `ca`.
+    `headers`, `ca` and `ssl` have the credentials. They are only used for the origin of `url`. If `ssl` is given,
+    another https origin (of a redirect, or of the signature) is verified by `ssl_elsewhere`, and refused without it:
+    a pinned authority is meant for the complete pull.
     """
 
     url: str
     signature: str | None
+    """The URL of the signature, or a template for it (`signature_url`); None if there is no signature."""
     timeout: float
+    """Seconds for body and signature together."""
     max_bytes: int
+    """Bytes of the body as it is sent, at most."""
     pattern: str = "*"
+    """A shell pattern for the names of files in a drop folder (`Transport.has_folders`)."""
     validators: Validators = field(default_factory=Validators)
+    """Those of the last body."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     redirects: frozenset[str] = frozenset()
+    """Hosts to which redirects may lead, besides the host of `url`."""
     ca: Path | None = None
+    """A file in PEM with the pinned authorities. A process of its own makes a TLS context from it."""
     ssl: SSLContext | None = None
+    """The TLS context for the origin of `url`. A process of its own does not get it."""
     ssl_elsewhere: SSLContext | None = None
+    """The TLS context for other origins. A process of its own does not get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What is known of a body that is in the sink. `url` is that of the file really taken, `validators` are what the
-    next request is made with (an ETag may be any short text that changes with the body, as a zone's serial is).
-    `signature`: the body's, where the transport brings it along."""
+    """The properties of a body that was written to the sink.
+
+    `url`: the URL of the file that was read, without redirects. `encoding`: one of ENCODINGS. `validators`: for the
+    next request; an ETag may be any short text that changes with the body, such as the serial of a zone. `signature`:
+    the signature, if the transport fetches it with the body.
+    """
 
     url: str
     encoding: str = "identity"
@@ -74,6 +86,7 @@ class Arrived:
     signature: bytes | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """The fields as values that JSON can express; the signature in hex."""
         known = self.validators
         signature = None if self.signature is None else self.signature.hex()
         return {
@@ -86,7 +99,8 @@ class Arrived:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Arrived:
-        """Raises FetchError for what a process that was taken over may have made up."""
+        """Validate and read the result of `to_json`, which may come from a process that was taken over. Raises
+        FetchError."""
         try:
             etag, last_modified, signature = fields["etag"], fields["last_modified"], fields["signature"]
             fits = fields["encoding"] in ENCODINGS and (etag is None or ETAG.fullmatch(etag))
@@ -100,16 +114,16 @@ class Arrived:
             )
         except (KeyError, TypeError, ValueError):
             raise FetchError(
-                "the process that fetched the body answered something else: the pull is not used"
+                "the process that fetched the body returned an unexpected result: the pull is not used"
             ) from None
 
 
 class Download(AbstractAsyncContextManager["Download"], abc.ABC):
-    """One pull over a transport. Order of calls: `__aenter__`, `body`, perhaps `signature`, `__aexit__`.
+    """Fetches one body, or its signature, or both. Order of calls: `__aenter__`, `body`, `signature`, `__aexit__`;
+    either of `body` and `signature` may be omitted.
 
-    In a process of its own, `__aenter__` is the last moment to open a file, import a module or resolve a name: after it
-    the process can do no more than speak to the network and write the body. There, body and signature are fetched by a
-    process each.
+    In a process of its own, `__aenter__` is the last moment to open a file, import a module or resolve a name. After
+    it, the process can only use the network and write the body. There, body and signature have a process each.
     """
 
     def __init__(self, request: Request) -> None:
@@ -120,46 +134,46 @@ class Download(AbstractAsyncContextManager["Download"], abc.ABC):
 
     @abc.abstractmethod
     async def body(self, sink: Sink) -> Arrived | NotModified:
-        """Writes the body to `sink`; NotModified where the request's validators still hold. Raises FetchError where it
-        does not arrive whole."""
+        """Write the body to `sink`; NotModified if the validators of the request are still valid. Raises FetchError if
+        the body does not arrive completely."""
 
     async def signature(self, url: str) -> bytes:
-        """The signature at `url`. Reads little more than MAX_SIGNATURE_BYTES: `fetch` refuses more.
-
-        Raises FetchError.
-        """
+        """The bytes of the signature at `url`. Reads a little more than MAX_SIGNATURE_BYTES at most; `fetch` refuses a
+        larger signature. Raises FetchError."""
         raise FetchError("this transport fetches no signatures: check `verify.signature`")
 
 
 def any_url(url: str) -> None:
-    """Takes every URL of the scheme."""
+    """For `Transport.check`: accepts every URL of the scheme."""
 
 
 def as_written(url: str, folder: Path) -> str:
-    """The URL is absolute."""
+    """For `Transport.absolute`: URLs of the scheme are always absolute."""
     return url
 
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """How bodies come from the URLs of a scheme. Only `open` has to be given: the rest defaults to what is safe for
-    every transport, a process of its own that can open no file and has only this request."""
+    """How bodies are fetched from the URLs of a scheme. Only `open` is required. The defaults are safe for every
+    transport: a process of its own that can open no file and has only this request."""
 
     open: Callable[[Request], Download]
+    """Makes the download for a request."""
     check: Callable[[str], None] = any_url
-    """Raises ValueError, with what is expected instead, for a URL of the scheme that can't be fetched."""
+    """Raises ValueError, with a description of an acceptable URL, for a URL of the scheme that can't be fetched."""
     absolute: Callable[[str, Path], str] = as_written
-    """The URL as it is fetched, given the folder of the configuration file."""
+    """A function of (URL, folder of the configuration file): the absolute URL."""
     note: str = ""
-    """What restricts it, in a few words, for the error where a URL is expected."""
+    """A restriction of the scheme in a few words, for the error when a URL is expected."""
     uses_tls: bool = False
-    """Whether the origin proves itself by a certificate, so that `ca` and `auth.client_cert` mean something."""
+    """Whether the server has a certificate, so that `ca` and `auth.client_cert` can be configured."""
     fetches_signatures: bool = False
-    """Whether a signature can be fetched from such a URL."""
+    """Whether a signature can be fetched from a URL of the scheme."""
     has_folders: bool = False
-    """Whether a URL may name a folder; `pattern` then says which of its files may be the list."""
+    """Whether a URL may name a drop folder, with `pattern` for its files."""
     reasons: tuple[str, ...] = ()
-    """The texts of its errors in a process of its own. Any other text is replaced by a general one
+    """The messages of its errors in a process of its own. Any other message is replaced by a general one
     (sources/reasons.py)."""
     in_own_process: bool = True
-    """Whether each request runs in a process of its own. False only for what streams bytes without reading them."""
+    """Whether each request runs in a process of its own. False only for a transport that streams bytes without parsing
+    them."""

@@ -1,4 +1,4 @@
-"""Bodies over https, and over http from this machine. The download is in http.py."""
+"""The transports https, and http from this machine. The download is in http.py, which is slow to import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from blocklistd.sources.transports.transport import Download, Request, Transport
 
 
 def check(url: str) -> None:
-    """Raises ValueError for what is no https URL, and no http one to this machine."""
+    """Raises ValueError unless the text is an https URL, or an http URL of this machine. Its message describes what is
+    expected; it is empty if that is the general description of a URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -40,6 +41,6 @@ def _open(request: Request) -> Download:
 
 
 TRANSPORT: Final = Transport(_open, check=check, uses_tls=True, fetches_signatures=True, in_own_process=False)
-"""https; it streams to a file, so the serving process does it."""
+"""https. It runs in the daemon's own process, since it only streams bytes to a file."""
 LOOPBACK: Final = dataclasses.replace(TRANSPORT, note="to loopback only", uses_tls=False)
-"""http."""
+"""http, from loopback only."""
