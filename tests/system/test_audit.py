@@ -107,12 +107,12 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
 
 
 TAMPERED = [
-    ("UPDATE audit SET actor = 'bob' WHERE number = 3", "line 3 is not what was written there: its hash is another"),
+    ("UPDATE audit SET actor = 'bob' WHERE number = 3", "line 3 was changed: its content does not match its hash"),
     ("DELETE FROM audit WHERE number = 2", "line 2 is missing"),
     (
         "UPDATE audit SET number = -number WHERE number IN (2, 3); "
         "UPDATE audit SET number = 5 + number WHERE number < 0",
-        "line 2 is not what was written there: its hash is another",
+        "line 2 was changed: its content does not match its hash",
     ),
     ("DELETE FROM audit WHERE number > 3", "lines 4 to 5 are missing at the end: the head file has line 5"),
 ]

@@ -75,7 +75,7 @@ def test_lines_are_only_appended(database: Database, statement: str) -> None:
     assert wrong(database) is None
 
 
-ALTERED = "is not what was written there"
+ALTERED = "was changed: its content does not match its hash"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ ALTERED = "is not what was written there"
         (["UPDATE audit SET hash = (SELECT hash FROM audit WHERE number = 1) WHERE number = 3"], f"line 3 {ALTERED}"),
         (["DELETE FROM audit WHERE number = 1"], "line 1 is missing"),
         (["DELETE FROM audit WHERE number IN (2, 3)"], "lines 2 to 3 are missing"),
-        (["DELETE FROM audit WHERE number = 2", "UPDATE audit SET number = number - 1 WHERE number > 2"], "line 2 is"),
+        (
+            ["DELETE FROM audit WHERE number = 2", "UPDATE audit SET number = number - 1 WHERE number > 2"],
+            f"line 2 {ALTERED}",
+        ),
         (
             [f"UPDATE audit SET number = {new} WHERE number = {old}" for old, new in ((2, 99), (3, 2), (99, 3))],
             f"line 2 {ALTERED}",
@@ -115,7 +118,7 @@ def test_an_audit_that_was_cut_off_does_not_grow_over_the_cut(
     act(database, 6)
     assert database.head_file.read() == kept, "the head file is not led astray"
     assert "does not continue" in caplog.text
-    assert wrong(database) == "line 5 was written anew: the head file has another hash for it"
+    assert wrong(database) == "line 5 was replaced: the head file has another hash for it"
 
 
 def test_an_audit_that_was_left_begins_anew(database: Database, caplog: pytest.LogCaptureFixture) -> None:

@@ -156,7 +156,7 @@ def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
     assert "the audit has line 3, and had 7" in (found or "")
     with versions.database.write() as connection:
         mark_lost(connection)
-    assert "the database is gone" in (told(versions, Marks()) or "")
+    assert "the database is missing" in (told(versions, Marks()) or "")
     versions.close()
 
 
@@ -188,7 +188,7 @@ def test_a_file_that_was_written_and_is_gone_is_known(versions: Versions, tmp_pa
     path.unlink()
     gone = found(opened())
     assert gone is not None
-    assert f"{path} is gone" in gone
+    assert f"{path} is missing" in gone
     assert "start-above N" in gone
     with versions.database.write() as connection:
         start_above(connection, 1000, 0, NOW, "me")
