@@ -45,7 +45,7 @@ def expires(daemon: Daemon, token: str) -> datetime:
     ("by", "says"),
     [
         (timedelta(days=30), "behind the newest time that was recorded"),
-        (timedelta(days=-400), "more than a year ahead of all that was recorded"),
+        (timedelta(days=-400), "more than a year ahead of the newest time that was recorded"),
     ],
     ids=["behind", "ahead"],
 )
