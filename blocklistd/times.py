@@ -80,7 +80,9 @@ class CheckedClock:
                 return expected
             if now > expected + FURTHEST:
                 text = f"more than a year ahead of the newest time that was recorded, {rfc3339(expected)}: put it right"
-                self._set_wrong(f"{text}; or, if it is right and this state is old, `blocklistd start-above N`", now)
+                self._set_wrong(
+                    f"{text}; or, if it is right and this state is old, run `blocklistd start-above N`", now
+                )
                 return expected
             if now > expected + TOLERANCE:
                 self._steps.append(self._believed)

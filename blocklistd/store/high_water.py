@@ -32,7 +32,7 @@ from blocklistd.store.numbers import Numbers, high_water_path, numbers
 from blocklistd.telemetry import Standing
 
 _STOPPED: Final = "Nothing is served and no number is made"
-_UNKNOWN: Final = "N above every version and serial that was ever shown"
+_UNKNOWN: Final = "N above every version and serial that was ever served"
 _NEW_SESSION: Final = "this begins a new session with all numbers above N"
 
 
@@ -129,7 +129,7 @@ class HighWater:
                 new = dict(roles)
             for name, number in old.items():
                 if name != "session" and number > new.get(name, number):
-                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was shown before")
+                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was served before")
             if {**old, **new} != old:
                 self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or is_other)
 
@@ -138,7 +138,7 @@ class HighWater:
         with self._lock:
             old = self.marks.zones.get(zone)
             if old is not None and old > serial:
-                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was shown before")
+                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was served before")
             if old != serial:
                 self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces or old is not None)
 
@@ -197,7 +197,7 @@ def loss(connection: Connection, marks: Marks, head: Head | None = None, missing
         if not behind:
             return None
         more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
-        what = f"the database is older than what was shown: {behind[0]}{more}"
+        what = f"the database is older than the numbers that were served: {behind[0]}{more}"
     least = max(marks.highest, found.highest)
     above = f"N at least {least}" if least else _UNKNOWN
     return (

@@ -1,7 +1,7 @@
-"""States of the store as earlier versions left them, and what is right about them: an upgrade keeps all of it.
+"""Stored states of earlier versions, with the data that an upgrade has to keep.
 
-`python -m tests.stored` adds that of the present version, once for each version that changes the schema. A stored state
-is never made anew: it stands for those that are on somebody's disk.
+`python -m tests.stored` adds the state of the present version; run it once for each version that changes the schema. A
+stored state is never made again: it stands for the states that this version left on disks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PARTS = ("state", "keys", "root")
 
 
 def daemon(folder: Path, dns_port: int) -> Daemon:
-    """The daemon whose state is stored, in another folder and on other ports."""
+    """A daemon with the configuration of the stored states, in a folder and on a port of its own."""
     source = {
         "url": f"file:{folder}/list",
         "format": "text",
@@ -56,7 +56,8 @@ def write(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def make(folder: Path, dns_port: int) -> dict[str, Any]:
-    """Three versions, a rejected and a held candidate, a subscriber of the list and one of its zone; what is right."""
+    """Makes three versions, a rejected and a held candidate, and subscribers of the list and of its zone. Returns the
+    data that an upgrade has to keep."""
     one = daemon(folder, dns_port)
     write(folder, FIRST)
     with one:
@@ -92,7 +93,7 @@ def pack(folder: Path, version: str, right: dict[str, Any]) -> None:
 
 
 def unpack(folder: Path, version: str) -> dict[str, Any]:
-    """The stored state in a folder; what is right about it."""
+    """Unpacks a stored state into a folder; returns the data that an upgrade has to keep."""
     with tarfile.open(HERE / f"{version}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     right: dict[str, Any] = json.loads((HERE / f"{version}.json").read_text())

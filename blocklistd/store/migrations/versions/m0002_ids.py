@@ -1,4 +1,4 @@
-"""Adds the method that makes the ids of a list's entries, in version 0.3.0. Existing lists keep HMAC-SHA-256."""
+"""Adds the method that makes the ids of entries: schema of version 0.3.0. Existing lists keep HMAC-SHA-256."""
 
 from __future__ import annotations
 

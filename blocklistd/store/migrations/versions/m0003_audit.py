@@ -1,4 +1,4 @@
-"""Adds the audit, in version 0.3.0."""
+"""Adds the audit: schema of version 0.3.0."""
 
 from __future__ import annotations
 
