@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 TOLERANCE: Final = timedelta(minutes=1)  # the most by which right clocks differ
-FURTHEST: Final = timedelta(days=365)  # the most that a right clock is ahead of the expected time
+MAX_AHEAD: Final = timedelta(days=365)  # the most that a right clock is ahead of the expected time
 STEPS: Final = 64  # steps forward that are remembered, since each may be taken back
 
 Clock = Callable[[], datetime]
@@ -78,7 +78,7 @@ class CheckedClock:
                 text = f"behind the newest time that was recorded, {rfc3339(expected)}: put it right"
                 self._set_wrong(f"{text}; or, if it is right, run `blocklistd start-above N`", now)
                 return expected
-            if now > expected + FURTHEST:
+            if now > expected + MAX_AHEAD:
                 text = f"more than a year ahead of the newest time that was recorded, {rfc3339(expected)}: put it right"
                 self._set_wrong(
                     f"{text}; or, if it is right and this state is old, run `blocklistd start-above N`", now

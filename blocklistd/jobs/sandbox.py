@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ALLOWED: Final = (
     # open files
     *("read", "readv", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "fsync", "fdatasync", "close"),
-    # memory; `rules` adds mmap, mprotect, mremap and madvise with some arguments
+    # memory; `call_filter` adds mmap, mprotect, mremap and madvise with some arguments
     *("brk", "munmap", "futex"),
     # the process: exit, its own signals, waiting for its children, clocks, ids
     *("exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "wait4"),
@@ -121,7 +121,7 @@ def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
     _prctl(PR_SET_PDEATHSIG, number)
 
 
-def give_way(nice: int) -> None:
+def lower_priority(nice: int) -> None:
     """Lowers the priority of this process by `nice`. Does nothing if the service's system call filter forbids it."""
     with contextlib.suppress(PermissionError):
         os.nice(nice)
@@ -155,7 +155,7 @@ def enter_filter(*, network: bool = False) -> None:
     "".encode("idna")  # imports the codec, which the lookup of a host needs and the filter would forbid to import
     try:
         _prctl(PR_SET_DUMPABLE, 0)
-        rules(network=network).load()
+        call_filter(network=network).load()
     except (OSError, ValueError, RuntimeError) as error:
         raise JobError(
             f"the sandbox can't be entered ({error}), and no job reads a hotline's bytes without it: run a kernel with "
@@ -163,7 +163,7 @@ def enter_filter(*, network: bool = False) -> None:
         ) from None
 
 
-def rules(*, network: bool) -> SyscallFilter:
+def call_filter(*, network: bool) -> SyscallFilter:
     """The system call filter for this process; `network` as in `enter_filter`."""
     import errno
 

@@ -20,7 +20,7 @@ import orjson
 
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
-from blocklistd.jobs.sandbox import die_with_parent, give_way
+from blocklistd.jobs.sandbox import die_with_parent, lower_priority
 from blocklistd.lines.delta import Part
 
 Answer = tuple[dict[str, Any], bytes]
@@ -117,7 +117,7 @@ def _run_process(
     contain an entry."""
     try:
         die_with_parent()
-        give_way(NICE)
+        lower_priority(NICE)
         with contextlib.suppress(OSError):
             fcntl.fcntl(result_write, fcntl.F_SETPIPE_SZ, _PIPE)
         prepare()

@@ -75,7 +75,7 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     from securesystemslib.signer import CryptoSigner
     from tuf.api.metadata import Metadata, Root
 
-    where = _place(config)
+    where = _online_key_location(config)
     if not isinstance(where, Path):
         raise SigningError(
             "keys.online is a signer URI: `keys init` makes keys in files; set keys.online to {file: PATH}"
@@ -117,7 +117,7 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     return InitReport(where, tuple(names), root_out / "root.json", expires)
 
 
-def _place(config: Config) -> Path | str:
+def _online_key_location(config: Config) -> Path | str:
     """The online key's file, or its signer URI. Raises SigningError for a systemd credential outside of the unit."""
     online = config.keys.online
     if isinstance(online, Path | str):
@@ -191,7 +191,7 @@ def _online_signer(config: Config, root: Root) -> Signer:
     from securesystemslib.signer import CryptoSigner, Signer
 
     named = root.keys[root.roles["timestamp"].keyids[0]]
-    where = _place(config)
+    where = _online_key_location(config)
     if not isinstance(where, Path):
         try:
             return Signer.from_priv_key_uri(where, named)

@@ -38,7 +38,7 @@ log: Final = logging.getLogger(__name__)
 AUDITED: Final = "audited"  # key in Connection.info: the transaction has appended a line
 AT_ONCE: Final = 1000  # lines that a check reads with one query
 _HEAD: Final = "{number:020d} {hash}\n"  # of a fixed length, so that one write replaces it
-_LEFT: Final = "audit-left"  # key in `meta`: the head whose lines are recorded as lost
+_LOST_HEAD: Final = "audit-left"  # key in `meta`: the head whose lines are recorded as lost
 _LENGTH: Final = 20 + 1 + 64 + 1  # bytes of _HEAD
 
 
@@ -106,8 +106,8 @@ def leave(connection: Connection, kept: Head | None) -> dict[str, Any]:
     """
     if kept in (None, UNREADABLE) or _has(connection, kept):
         return {}
-    connection.execute(delete(meta).where(meta.c.key == _LEFT))
-    connection.execute(meta.insert().values(key=_LEFT, value=_written(kept)))
+    connection.execute(delete(meta).where(meta.c.key == _LOST_HEAD))
+    connection.execute(meta.insert().values(key=_LOST_HEAD, value=_written(kept)))
     return {"audit_left": kept.number}
 
 
@@ -222,6 +222,6 @@ def _has(connection: Connection, kept: Head) -> bool:
     """Whether the database has the line of this head, or `leave` has recorded it as lost."""
     if kept == NONE:
         return True
-    if connection.execute(select(meta.c.value).where(meta.c.key == _LEFT)).scalar() == _written(kept):
+    if connection.execute(select(meta.c.value).where(meta.c.key == _LOST_HEAD)).scalar() == _written(kept):
         return True
     return connection.execute(select(audit.c.hash).where(audit.c.number == kept.number)).scalar() == kept.hash

@@ -31,7 +31,7 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.model import Sha256
 
 FLUSH: Final = 1 << 16  # bytes gathered before they are hashed and written
-YOUNG: Final = 3600.0  # seconds: longer than any job may take from sealing a file to naming it in a row
+MIN_SWEEP_AGE: Final = 3600.0  # seconds: longer than any job may take from sealing a file to naming it in a row
 WRITE_BACK: Final = 8 << 20  # bytes after which the kernel is asked to begin writing them to the disk
 _SYNC_FILE_RANGE: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE
@@ -241,7 +241,7 @@ class SealedFiles:
         Raises StoreError.
         """
         digest = self._digest(path)
-        self.take(path, self.path(digest))
+        self._rename_synced(path, self.path(digest))
         return digest
 
     def keep(self, path: Path, digest: Sha256 | None = None) -> Sha256:
@@ -268,7 +268,7 @@ class SealedFiles:
         with store_errors(self.root), open(path, "rb") as file:
             return Sha256(hashlib.file_digest(file, "sha256").hexdigest())
 
-    def take(self, path: Path, final: Path) -> None:
+    def _rename_synced(self, path: Path, final: Path) -> None:
         """Syncs a written file and renames it to `final`, on the same file system. Raises StoreError."""
         with store_errors(self.root):
             with open(path, "rb") as file:
@@ -301,7 +301,7 @@ class SealedFiles:
         except OSError:
             return False
 
-    def sweep(self, named: Collection[Sha256], young: float = YOUNG, began: float | None = None) -> int:
+    def sweep(self, named: Collection[Sha256], young: float = MIN_SWEEP_AGE, began: float | None = None) -> int:
         """Removes the files that are not in `named`, and everything in `new`; returns how many files.
 
         `began`: time at which `named` was read, in Unix seconds; now by default. Files that were written or sealed

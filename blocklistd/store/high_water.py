@@ -47,7 +47,7 @@ class Marks:
     @property
     def highest(self) -> int:
         """The highest of all numbers; 0 where there is none."""
-        of_lists = [number for marks in self.lists.values() for number in marks.values() if isinstance(number, int)]
+        of_lists = [number for each in self.lists.values() for number in each.values() if isinstance(number, int)]
         return max([*of_lists, *self.zones.values()], default=0)
 
     @classmethod
@@ -56,10 +56,10 @@ class Marks:
         found = orjson.loads(body)
         try:
             lists, zones = found["lists"], found["zones"]
-            numbers = [number for marks in lists.values() for name, number in marks.items() if name != "session"]
+            numbers = [number for each in lists.values() for name, number in each.items() if name != "session"]
             if any(type(number) is not int or number < 0 for number in [*numbers, *zones.values()]):
                 raise ValueError("not a number")
-            return cls({name: dict(marks) for name, marks in lists.items()}, dict(zones))
+            return cls({name: dict(each) for name, each in lists.items()}, dict(zones))
         except (KeyError, TypeError, AttributeError):
             raise ValueError("not the numbers of lists and zones") from None
 

@@ -4,7 +4,7 @@ A number stands for one content for ever. After a loss of data `start_above` beg
 all numbers above one that was never used. Keys in the table `meta`:
 
     above                       new numbers are higher than this one
-    lost                        the database was made anew, beside sealed files of a lost one
+    lost                        the database is new, and was made beside sealed files of a lost one
     high-water                  path of the high-water file that was last written
     clock believed behind line  number of the newest audit line when an operator confirmed the clock
 """
@@ -26,7 +26,7 @@ _ABOVE: Final = "above"
 _LOST: Final = "lost"
 _BELIEVED: Final = "clock believed behind line"
 _HIGH_WATER: Final = "high-water"
-FURTHEST: Final = 2**31 - 1
+MAX_SERIAL_STEP: Final = 2**31 - 1
 """The most by which a serial may rise in one step: a larger step is a step back for secondaries (RFC 1982, 3.2)."""
 
 
@@ -116,16 +116,16 @@ def start_above(
 
     `known`: the highest number known to have been served. `serials`: known serials of the zones. Raises RefusedError if
     `number` is lower than a known number, or so high that secondaries would take a new serial for an older one
-    (FURTHEST).
+    (MAX_SERIAL_STEP).
     """
     found = numbers(connection)
     least = max(known, found.highest)
     if number < least:
         raise RefusedError(f"expected N of at least {least}, the highest number that is known to have been served")
     lowest = min([*found.zones.values(), *serials], default=0)
-    if number + 1 - lowest > FURTHEST:
+    if number + 1 - lowest > MAX_SERIAL_STEP:
         raise RefusedError(
-            f"expected N of at most {lowest + FURTHEST - 1}: secondaries would take serials for older ones"
+            f"expected N of at most {lowest + MAX_SERIAL_STEP - 1}: secondaries would take serials for older ones"
         )
     connection.execute(delete(meta).where(meta.c.key.in_((_ABOVE, _LOST, _HIGH_WATER))))
     connection.execute(meta.insert().values(key=_ABOVE, value=str(number)))

@@ -8,8 +8,8 @@ In the database, for each source: a row of `sources`, the newest KEPT_PULLS rows
 2. `keep_body`: the files with which the next body is compared.
 3. `record_pull`: how the pull ended; with the validators, once every list has dealt with the body.
 
-`record_decision` and `take_the_place` later change how the newest pull ended. `read_anew` makes the next pull read all
-of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen* when its entries have not
+`record_decision` and `take_the_place` later change how the newest pull ended. `reread_source` makes the next pull read
+all of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen* when its entries have not
 changed for `max_unchanged`.
 """
 
@@ -286,7 +286,7 @@ def take_the_place(connection: Connection, candidate: Candidate, reason: str) ->
         )
 
 
-def read_anew(connection: Connection, source: SourceId) -> None:
+def reread_source(connection: Connection, source: SourceId) -> None:
     """Makes the next pull fetch and read the whole body: for a source with a damaged file."""
     connection.execute(
         update(sources).where(sources.c.id == source).values(settings=None, etag=None, last_modified=None, body=None)

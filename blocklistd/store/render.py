@@ -135,8 +135,8 @@ def compress(path: Path, coding: str, expected: str, disk: Disk | None = None) -
     with store_errors(path.parent), open(path, "rb") as file, _replacing(disk or Disk(), final) as draft:
         _require(file, expected, path)
         size = os.fstat(file.fileno()).st_size
-        for piece in _zstd(file, size) if coding == "zstd" else _gzip(file, size):
-            draft.write(piece)
+        for chunk in _zstd(file, size) if coding == "zstd" else _gzip(file, size):
+            draft.write(chunk)
         _require(file, expected, path)
     return _written(final)
 
@@ -150,26 +150,26 @@ def _zstd(file: BinaryIO, size: int) -> Iterator[bytes]:
     """One zstd frame (RFC 8878) with the size and the checksum of its content."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=ZSTD_THREADS, write_checksum=True)
     stream = compressor.compressobj(size)
-    for piece in _pieces(file, size):
-        yield stream.compress(piece)
+    for chunk in _chunks(file, size):
+        yield stream.compress(chunk)
     yield stream.flush()
 
 
 def _gzip(file: BinaryIO, size: int) -> Iterator[bytes]:
     """One gzip member (RFC 1952) without a name or a time in its header."""
     stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for piece in _pieces(file, size):
-        yield stream.compress(piece)
+    for chunk in _chunks(file, size):
+        yield stream.compress(chunk)
     yield stream.flush()
 
 
-def _pieces(file: BinaryIO, size: int) -> Iterator[memoryview]:
+def _chunks(file: BinaryIO, size: int) -> Iterator[memoryview]:
     if not size:
         return
     with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
         for start in range(0, size, FLUSH):
-            with view[start : start + FLUSH] as piece:
-                yield piece
+            with view[start : start + FLUSH] as chunk:
+                yield chunk
 
 
 def _replacing(disk: Disk, final: Path) -> AbstractContextManager[Draft]:

@@ -21,14 +21,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select, update
 
 from blocklistd.errors import store_errors
-from blocklistd.jobs.sandbox import give_way
+from blocklistd.jobs.sandbox import lower_priority
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK
 from blocklistd.model import ListId, Sha256, SourceId, Version
 from blocklistd.store.asserted import bases
 from blocklistd.store.database import Database
-from blocklistd.store.files import YOUNG, SealedFiles
+from blocklistd.store.files import MIN_SWEEP_AGE, SealedFiles
 from blocklistd.store.lists import oldest_diff, version_rows
-from blocklistd.store.pulls import read_anew
+from blocklistd.store.pulls import reread_source
 from blocklistd.store.render import SUFFIX
 from blocklistd.store.schema import candidates, list_sources, lists, sources, versions, zone_serials
 from blocklistd.store.store import Store
@@ -93,7 +93,7 @@ def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
     return named | bases(files, named)
 
 
-def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
+def sweep(store: Store, database: Database, young: float = MIN_SWEEP_AGE) -> int:
     """Removes the files that no row names; returns how many. Files younger than `young` seconds stay: a job may be
     about to name them. Raises StoreError."""
     began = time.time()
@@ -117,7 +117,7 @@ def scrub(store: Store) -> dict[str, Any]:
 
     Returns `verified`: the fingerprints of the intact files by digest; and `damaged`: the digests of the others.
     """
-    give_way(19)
+    lower_priority(19)
     with store.opened() as (database, files):
         with database.read() as connection:
             named = named_files(connection, files)
@@ -135,7 +135,7 @@ def read_sources_anew(connection: Connection, files: SealedFiles, damaged: Colle
     of_source += [(row.source, {row.accepted}) for row in accepted]
     ids = {source for source, digests in of_source if (digests | bases(files, digests)) & set(damaged)}
     for source in ids:
-        read_anew(connection, source)
+        reread_source(connection, source)
     return sorted(ids)
 
 

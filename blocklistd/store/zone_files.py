@@ -174,10 +174,10 @@ def _block(found: list[bytes]) -> bytes:
     return b"\n".join(found) + b"\n" if found else b""
 
 
-def _seal(files: SealedFiles, pieces: Iterable[bytes | memoryview]) -> Sha256:
+def _seal(files: SealedFiles, chunks: Iterable[bytes | memoryview]) -> Sha256:
     with files.create() as draft:
-        for piece in pieces:
-            draft.write(piece)
+        for chunk in chunks:
+            draft.write(chunk)
     assert draft.sealed is not None
     return draft.sealed
 

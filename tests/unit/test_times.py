@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from blocklistd.times import FURTHEST, TOLERANCE, CheckedClock
+from blocklistd.times import MAX_AHEAD, TOLERANCE, CheckedClock
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
@@ -34,7 +34,7 @@ def test_a_right_clock_is_believed(machine: Machine) -> None:
         machine.now += HOUR
 
 
-@pytest.mark.parametrize("recorded", [None, NOW, NOW + TOLERANCE, NOW - FURTHEST])
+@pytest.mark.parametrize("recorded", [None, NOW, NOW + TOLERANCE, NOW - MAX_AHEAD])
 def test_a_clock_that_fits_the_recorded_time_is_believed(machine: Machine, recorded: datetime | None) -> None:
     machine.clock.begin(recorded)
     assert (machine.clock(), machine.clock.wrong) == (NOW, None)
@@ -69,7 +69,7 @@ def test_a_clock_that_is_set_back_is_wrong(machine: Machine, back: timedelta) ->
 @pytest.mark.parametrize("recorded", [None, NOW - DAY])
 def test_a_clock_more_than_a_year_ahead_is_wrong(machine: Machine, recorded: datetime | None) -> None:
     machine.clock.begin(recorded)
-    machine.off = FURTHEST + DAY
+    machine.off = MAX_AHEAD + DAY
     machine.now += HOUR
     assert machine.clock() == machine.now
     assert machine.clock.latest() == machine.now + machine.off, "the later one, so that signatures are valid by both"
@@ -80,7 +80,7 @@ def test_a_clock_more_than_a_year_ahead_is_wrong(machine: Machine, recorded: dat
 
 
 def test_an_operator_can_confirm_a_clock_more_than_a_year_ahead(machine: Machine) -> None:
-    recorded = NOW - FURTHEST - DAY
+    recorded = NOW - MAX_AHEAD - DAY
     machine.clock.begin(recorded)
     assert machine.clock() == recorded
     assert machine.clock.wrong is not None
