@@ -1,4 +1,4 @@
-"""`python -m blocklistd` and the console script."""
+"""The entry point of `python -m blocklistd` and of the console script."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 
 
 def main() -> None:
-    """Runs the command line and exits with its code."""
+    """Runs the command line; exits with its exit code."""
     try:
         from blocklistd.cli import run
 
         sys.exit(run(sys.argv[1:]))
-    except KeyboardInterrupt:  # while it was being imported
+    except KeyboardInterrupt:  # during the import
         sys.exit(1)
 
 

@@ -1,25 +1,25 @@
-"""Every error that blocklistd raises on purpose, divided by who must act.
+"""The errors that blocklistd raises on purpose, divided by who has to act.
 
     BlocklistError
     ├── ConfigError            the administrator: the configuration file
-    ├── SourceError            the hotline (or the way to it); the last good version stays live
+    ├── SourceError            the hotline, or the network to it; the last good version stays live
     │   ├── FetchError         no complete body arrived
-    │   ├── VerifyError        it does not prove its origin
-    │   │   └── StaleError     it proves its origin, and is older than what was accepted
-    │   ├── ParseError         it is not a list in the configured format
-    │   └── JobError           the job that read it crashed, looped or ran into its limits
+    │   ├── VerifyError        the body does not prove its origin
+    │   │   └── StaleError     the body proves its origin, but is older than an accepted one
+    │   ├── ParseError         the body is not a list in the configured format
+    │   └── JobError           the job that read the body crashed, hung or exceeded a limit
     ├── StoreError             the administrator: disk, database, state_dir
-    │   ├── DatabaseDamagedError   the database can't be read, or is none
-    │   ├── BehindError        a number is lower than one that was shown before
-    │   ├── DamagedError       a sealed file is missing, or not what its name says
-    │   └── FencedError        another daemon has taken the state_dir over
+    │   ├── DatabaseDamagedError   the database can't be read, or the file is not a database
+    │   ├── BehindError        a number is lower than one that was served before
+    │   ├── DamagedError       a sealed file is missing, or does not match its digest
+    │   └── FencedError        another daemon has taken over the state_dir
     ├── SigningError           the administrator: keys, root.json
-    ├── SubscriberError        the subscriber: what it asked for or what it was given
+    ├── SubscriberError        the subscriber, or who registers it: its request or registration
     │   └── SyncError          the subscriber's client: nothing newer could be verified
-    └── RefusedError           the operator: a command that can't be done now
+    └── RefusedError           the operator: a command that is not possible in the present state
 
-A message says what was found, what was expected and what to do. It never holds the text of an entry. A held
-candidate is no error: it is a `Hold`, a value (compose/guard.py).
+A message contains what was found, what was expected, and what to do. It never contains an entry. A held candidate is
+not an error: it is a value, `Hold` (compose/guard.py).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from pathlib import Path
 
 
 class BlocklistError(Exception):
-    """Base of all errors that are raised on purpose; its text is fit for a log and for a person."""
+    """Base class of the errors that are raised on purpose; the text may be logged and shown to users."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """One error in a configuration file; line is counted from 1."""
+    """One error in a configuration file. `line` counts from 1."""
 
     file: Path
     line: int
@@ -46,7 +46,7 @@ class ConfigProblem:
     expected: str
 
     def document(self) -> dict[str, str | int]:
-        """As `--json` has it."""
+        """The problem as `--json` prints it."""
         return {
             "file": str(self.file),
             "line": self.line,
@@ -60,7 +60,7 @@ class ConfigProblem:
 
 
 class ConfigError(BlocklistError):
-    """The configuration can't be used; `problems` holds every error in it, in the order of lines."""
+    """The configuration can't be used. `problems`: all its errors, in the order of lines."""
 
     def __init__(self, problems: list[ConfigProblem]) -> None:
         self.problems = problems
@@ -76,11 +76,11 @@ class FetchError(SourceError):
 
 
 class VerifyError(SourceError):
-    """The body does not prove its origin; not one byte of it was parsed."""
+    """The body does not prove its origin; it was not parsed."""
 
 
 class StaleError(VerifyError):
-    """The body proves its origin, but something newer was accepted before: a replay."""
+    """The body proves its origin, but a newer one was accepted before: a replay."""
 
 
 class ParseError(SourceError):
@@ -88,7 +88,7 @@ class ParseError(SourceError):
 
 
 class JobError(SourceError):
-    """The job that read the body was killed, crashed, or ran into a limit: `cause` in one word (jobs.runner.CAUSES)."""
+    """A job was killed, crashed, or exceeded a limit. `cause`: one word of jobs.runner.CAUSES."""
 
     def __init__(self, text: str, cause: str = "failed") -> None:
         self.cause = cause
@@ -96,33 +96,38 @@ class JobError(SourceError):
 
 
 class StoreError(BlocklistError):
-    """The database or a sealed file can't be read or written, or is not what it should be."""
+    """The database or a file of the state_dir can't be read or written, or has unexpected content."""
 
 
 class DatabaseDamagedError(StoreError):
-    """A page of the database can't be read, or the file is no database."""
+    """SQLite finds damage in the database, or the file is not a database."""
 
 
 class BehindError(StoreError):
-    """A version or serial is lower than one that was shown before: it could stand for another content."""
+    """A version or serial is lower than one that was served before, so it could stand for two contents."""
 
 
 class DamagedError(StoreError):
-    """A sealed file is missing or damaged: nothing may be derived from it. `digest` names it."""
+    """A sealed file is missing or damaged, so nothing may be made from it. `digest`: its name.
+
+    Made from the digest, or from a text that begins with it, as it comes back from a job.
+    """
 
     def __init__(self, text: str) -> None:
         self.digest = text[:64]
         super().__init__(
-            text if len(text) > 64 else f"{text}: the sealed file is missing or damaged; it is made again if it can be"
+            text
+            if len(text) > 64
+            else f"{text}: the sealed file is missing or damaged: it is repaired if possible, see `blocklistd status`"
         )
 
 
 class FencedError(StoreError):
-    """Another daemon took the state_dir over after this process was started; nothing was written."""
+    """Another daemon took over the state_dir after this process started; nothing was written."""
 
 
 class SigningError(BlocklistError):
-    """A key or a root of trust is missing, wrong, or about to expire."""
+    """A key, a certificate or root.json is missing or can't be used."""
 
 
 class SubscriberError(BlocklistError):
@@ -130,26 +135,28 @@ class SubscriberError(BlocklistError):
 
 
 class SyncError(SubscriberError):
-    """The client could not verify anything newer; what it has stays in place."""
+    """The client could not verify anything newer; its files stay as they are."""
 
 
 class RefusedError(BlocklistError):
-    """An operator's command can't be done in the present state."""
+    """An operator's command is not possible in the present state."""
 
 
 def told(error: BaseException) -> str:
-    """A safe message for any error: the text of a BlocklistError, of any other error its class name alone."""
+    """A safe message for any error: the text of a BlocklistError; only the class name of any other error, whose text
+    could contain an entry."""
     return str(error) if isinstance(error, BlocklistError) else type(error).__name__
 
 
 def without_text(error: BaseException) -> BaseException:
-    """A copy of an unexpected error for a traceback, without its message, which could hold what was being read."""
+    """An unexpected error for a traceback, redacted: with its class name instead of its text, which could contain an
+    entry."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
 @contextmanager
 def store_errors(place: Path) -> Iterator[None]:
-    """Raises an OSError of the block as a StoreError that names `place` and says what to do."""
+    """Turns an OSError of the block into a StoreError that names the path `place` and the next step."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The values that pass between the pipeline's stages: frozen, valid by construction, no I/O, no clock."""
+"""The values that pass between the stages of the pipeline: frozen, valid by construction, without I/O or clock."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ ListId = NewType("ListId", str)
 SubscriberId = NewType("SubscriberId", str)
 CandidateId = NewType("CandidateId", str)
 Version = NewType("Version", int)
-"""A list's version: from 1, up by one with each change, never reused; 0 before the first."""
+"""A list's version: from 1, higher by one with each change, never reused; 0 before the first."""
 Sha256 = NewType("Sha256", str)
 """64 lower-case hex digits."""
 
 UNBUILT_TYPES = ("ip", "pdq", "photodna")
-"""Types that hotlines list and `kinds` does not have: their records are left out, and don't count as rejected."""
+"""Types that hotlines list and `kinds` does not have: their records are withheld and don't count as rejects."""
 LEFT_OUT = "type-not-built"
-"""The reason counted for a record of these types."""
+"""The reason for withholding a record of UNBUILT_TYPES."""
 FRAGMENT = "fragment"
-"""The reason for a URL with a fragment and neither path nor query: without the fragment it is the host's front page."""
+"""The reason for withholding a URL with a fragment, and neither path nor query: without the fragment it would be the
+host's front page."""
 WITHHELD = (LEFT_OUT, FRAGMENT)
-"""The reasons for records that are valid and withheld: they count as no fault of the body."""
+"""The reasons for which intake withholds valid records; these are not a fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
-"""Attributes of a record beside type and value, sorted by name. `id` sorts between `expires` and `ref`."""
+"""Attributes of a record beside type and value, sorted by name. In a line, `id` is between `expires` and `ref`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One canonical entry; `line()` is its one representation in files, feeds and hashes (docs: the feed's entries).
+    """One canonical entry. `line()` is its only form in files, feeds and hashes (docs/feed.md).
 
-    `attributes` holds known ones only, each a text (or, for `verifiers`, an integer).
+    `attributes`: only those in ATTRIBUTES that are known, each a text; `verifiers` is an integer.
     """
 
     type: str
@@ -44,7 +45,7 @@ class Entry:
     attributes: dict[str, str | int] = field(default_factory=dict)
 
     def line(self) -> bytes:
-        """Canonical JSON without a newline: type, value, then the other keys sorted; absent when unknown."""
+        """Canonical JSON without a newline: type, value, then the attributes sorted by name."""
         return orjson.dumps(
             {"type": self.type, "value": self.value, **dict(sorted(self.attributes.items()))},
         )
@@ -73,8 +74,8 @@ class Outcome(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What was asked for, as the audit names it: the command, and the user and uid of who asked. The uid is None, and
-    the user `auto`, for what the daemon does by itself."""
+    """An act for the audit. `action`: the command. `user`, `uid`: of the operator; `auto` and None if the daemon acts
+    by itself."""
 
     action: str
     user: str
@@ -82,12 +83,12 @@ class Act:
 
 
 AUTO = Act("release", "auto", None)
-"""A version that no guard holds is released by the daemon itself."""
+"""The daemon releases a version that no guard holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """Validators of a conditional GET: the ETag and Last-Modified of the last body that was taken over."""
+    """Validators for a conditional GET (RFC 9110, 13.1): ETag and Last-Modified of an earlier response."""
 
     etag: str | None = None
     last_modified: str | None = None
@@ -98,10 +99,10 @@ class Validators:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A complete body in a file, not yet trusted: neither decoded, verified nor parsed.
+    """A complete body in the file `body`, not trusted yet: neither decompressed, verified nor parsed.
 
-    `encoding` is the HTTP content coding of the file's bytes: identity, gzip or zstd; `length` is in bytes, `sha256`
-    their digest.
+    `length` (bytes), `sha256`: of the file's bytes. `encoding`: their HTTP content coding: identity, gzip or zstd.
+    `signature`: content of the separate signature file, if any.
     """
 
     body: Path
@@ -114,19 +115,19 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The source has not changed since the validators that were sent (HTTP 304)."""
+    """The source's body has not changed since the response with the validators that were sent (HTTP 304)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeReport:
-    """What the intake job made of a body; holds counts, digests and line numbers, never an entry.
+    """The intake job's report on a body: counts, digests and line numbers, never an entry.
 
-    `body_sha256` is of the body as it arrived, `asserted` of its canonical lines (sorted, without ids); `types` counts
-    the entries by type; `rejected` counts, by reason, the records that are not entries, and `first_rejected` gives the
-    line number (from 1) of the first of each; `dropped_attributes` counts attributes that were left out. `signed_at` is
-    the time in the signature's trusted comment (Unix seconds), `signature` the SHA-256 of the signature itself. `key`
-    is a fingerprint of the key that made the source's newest signature, `since` (RFC 3339) when the source first
-    asserted these lines; both are None in the reports of earlier versions.
+    `body_sha256`: of the body as it arrived. `asserted`: digest of the sealed file of its canonical lines, which are
+    sorted and without ids. `length`: bytes of the body. `types`: count of entries by type. `rejected`: count of records
+    that are not entries, by reason; `first_rejected`: line number (from 1) of the first of each reason.
+    `dropped_attributes`: count of attributes that were dropped. `signature`: SHA-256 of the signature. `signed_at`: its
+    time, from its trusted comment (Unix seconds). `key`: fingerprint of the key of the source's newest signature.
+    `since`: when the source first asserted these lines (RFC 3339). Reports of earlier versions have no `key`, `since`.
     """
 
     body_sha256: Sha256
@@ -144,27 +145,28 @@ class IntakeReport:
 
     @property
     def entries(self) -> int:
+        """How many entries the body has."""
         return sum(self.types.values())
 
     @property
     def rejects(self) -> int:
-        """How many records are `refused`."""
+        """How many records are in `refused`."""
         return sum(self.refused.values())
 
     @property
     def refused(self) -> dict[str, int]:
-        """Rejected records, by reason, without those that are WITHHELD."""
+        """Count of rejected records by reason, without the reasons in WITHHELD."""
         return {reason: count for reason, count in self.rejected.items() if reason not in WITHHELD}
 
     @property
     def withheld(self) -> dict[str, int]:
-        """Records that are WITHHELD, by reason."""
+        """Count of withheld records by reason (WITHHELD)."""
         return {reason: count for reason, count in self.rejected.items() if reason in WITHHELD}
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a candidate is held: the guard, its limit and the figure found, in the units of the configuration."""
+    """Why a candidate is held: the guard, its limit, and the value found, in the units of the configuration."""
 
     guard: str
     limit: str
@@ -176,8 +178,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which entries of its sources a list takes; `sources` in order of precedence. Another policy can change any
-    entry of the list, so the whole list is composed again."""
+    """Which entries of its sources a list has. `canonicaliser`: version of the rules for canonical values. `sources`:
+    in the order of precedence. After a change of policy the whole list is composed again, as any entry can change."""
 
     canonicaliser: int
     sources: tuple[SourceId, ...]
@@ -186,29 +188,31 @@ class Policy:
     allow_ip: bool
 
     def to_json(self) -> dict[str, Any]:
+        """The policy as it is stored."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Policy:
+        """The policy from its stored form."""
         return cls(**(fields | {"sources": tuple(fields["sources"]), "types": tuple(fields["types"])}))
 
 
 class ChangeKind(enum.StrEnum):
-    """The kinds of change."""
+    """The kinds of change of a list."""
 
     SOURCE = "source"
-    """A source offers other entries than those that the live version was composed from."""
+    """A source offers other entries than those from which the live version was composed."""
     POLICY = "policy"
-    """The configured policy is not the one that the live version was composed under."""
+    """The configured policy differs from that of the live version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request to alter a list: the policy and the entries that it is composed from if the change is released.
+    """A change of a list: the `policy` and the `sources` (sealed entries of each) from which it is to be composed.
 
-    `cause` is the source that offers other entries, empty for other kinds. `actor` is the user who asked for the
-    change, empty if nobody did. `sources`: the sealed entries of each source. `records` and `rejected` are of the body
-    that brought the change: how many records it has, and how many of these are not entries.
+    `cause`: the source that offers other entries; empty for other kinds. `actor`: user who asked for the change; empty
+    if nobody did. `records`, `rejected`: of the source's new body, how many records it has, and how many of these are
+    not entries.
     """
 
     kind: ChangeKind
@@ -222,13 +226,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A change that was composed: a sealed delta against the live version `base` (0: there was none).
+    """A composed change: `delta` is the sealed delta against the live version `base` (0: there was none).
 
-    A decision is bound to the digest of the delta. Counts are of entries by (type, value); `entries` is how many the
-    list has once it is released. `withheld` counts, by rule, the asserted entries that the list then leaves out;
-    `suffixes` counts what is added, removed and changed, by last label (in a candidate of 0.2: their sum alone).
-    `snapshot` is the snapshot of the version that the delta leads to, if composing has written one: an approval then
-    need not write it again.
+    A decision is bound to the digest of the delta. `added`, `removed`, `changed`: counts of entries by (type, value).
+    `entries`: of the list after the release. `reasons`: why it is held. `withheld`: count of entries that the list then
+    withholds, by rule. `suffixes`: counts of added, removed and changed entries by last label of the host; in a
+    candidate of version 0.2 their sum alone. `snapshot`: sealed snapshot of the new version if composing has written
+    it, so that an approval need not write it.
     """
 
     id: CandidateId
@@ -247,16 +251,17 @@ class Candidate:
     snapshot: Sha256 | None = None
 
     def comes_from(self, change: Change, base: Version) -> bool:
-        """Whether the candidate was composed from these sources and policy on this base: the delta is then the same."""
+        """Whether the candidate was composed from the change's sources and policy on this base, so that the delta is
+        the same."""
         return (self.base, self.change.sources, self.change.policy) == (base, change.sources, change.policy)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A version of a list, as the database has it; `length` (bytes) and `sha256` are those of the snapshot.
-
-    `kind` and `cause` are those of the change that made it. `delta` is the sealed delta from the version before; None
-    for a first version, and once it is no longer kept."""
+    """A version of a list. `length` (bytes), `sha256`: of its snapshot. `added`, `removed`, `changed`: counts of
+    entries against the version before. `kind`, `cause`: of the change that made it. `released_by`: `auto`, or the user
+    who approved. `delta`: the sealed delta from the version before; None for the first version, or if it is not kept
+    any more."""
 
     list: ListId
     session: str

@@ -1,4 +1,10 @@
-"""Certificates and their keys from where the configuration says: a file, a systemd credential, the environment."""
+"""Loads the feed's certificate and its key, from the places that the configuration names.
+
+A key is in a file, a systemd credential or the environment. States of a ServedCertificate:
+
+    unusable → usable   `load` succeeds; until then every TLS handshake fails
+    usable   → usable   `load` succeeds: new connections get the new certificate; it fails: they get the one before
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,9 @@ from blocklistd.errors import ConfigError, SigningError
 
 
 def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
-    """Loads a chain and its key. Raises SigningError where they can't be read or don't belong together.
+    """Loads a certificate chain and its key into `context`. Raises SigningError if they can't be read or don't match.
 
-    They are tried on a separate context first: a pair that does not match would leave a live context without a key.
+    They are loaded into a separate context first: a pair that does not match leaves a context without a key.
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), cert, key)
     _load(context, cert, key)
@@ -23,9 +29,10 @@ def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
 def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
     try:
         if key.path is not None:
-            context.load_cert_chain(cert, key.path, password=lambda: b"")  # else OpenSSL asks on the terminal
+            # without `password`, OpenSSL would ask for it on the terminal
+            context.load_cert_chain(cert, key.path, password=lambda: b"")
             return
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # OpenSSL reads files only; this one is 0600
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # OpenSSL reads only files; this one is 0600
             file.write(key.read())
             file.flush()
             context.load_cert_chain(cert, file.name, password=lambda: b"")
@@ -35,7 +42,7 @@ def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
 
 
 def server_context() -> ssl.SSLContext:
-    """TLS 1.2 and up for the feed, without a certificate yet."""
+    """A context for the feed, with TLS 1.2 and later, and no certificate yet."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -43,8 +50,8 @@ def server_context() -> ssl.SSLContext:
 
 
 class ServedCertificate:
-    """The certificate of a listener; `load` replaces it for new connections. `context` is None for plain HTTP.
-    `unusable` says why no certificate is loaded: until one is, every handshake fails."""
+    """The certificate of a listener. `context`: for its TLS connections; None for plain HTTP. `unusable`: why no
+    certificate is loaded, a message for the operator; None once one is."""
 
     def __init__(self, tls: FeedTlsSettings | None) -> None:
         self.context = server_context() if tls is not None else None
@@ -55,25 +62,25 @@ class ServedCertificate:
             self.unusable = f"the feed is not served: it has no usable certificate: {error}"
 
     def load(self, tls: FeedTlsSettings | None) -> None:
-        """Loads the certificate. Raises SigningError, or ConfigError for a secret that does not exist; then the one
-        loaded before stays."""
+        """Loads the certificate for new connections. Raises SigningError, or ConfigError for a secret that does not
+        exist; the certificate loaded before then stays."""
         if self.context is not None and tls is not None:
             load_certificate(self.context, tls.cert, tls.key)
             self.unusable = None
 
 
-_NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_… for a chain that ends in no authority this host trusts
+_NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_…: the chain ends in no authority that this host trusts
 
 
 def is_private(serving: ssl.SSLContext) -> bool:
-    """Whether a listener's certificate is of an authority that this host does not trust, so that clients need that
-    authority's certificate. Other faults of the certificate count as no."""
+    """Whether this host does not trust the authority of a listener's certificate, so that clients need the authority's
+    certificate. False for any other fault of the certificate."""
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = trusting.wrap_bio(to_client, to_server)
     server = serving.wrap_bio(to_server, to_client, server_side=True)
-    for side in (client, server, client):  # hello, the certificate, its verification
+    for side in (client, server, client):  # ClientHello; the server's certificate; its verification
         try:
             side.do_handshake()
         except ssl.SSLWantReadError:

@@ -1,1 +1,1 @@
-"""Work outside the event loop: one forkserver, a process a job, and a sandbox for those that read hostile bytes."""
+"""Work outside the event loop: one forkserver, one process for each job, and a sandbox for hostile bytes."""

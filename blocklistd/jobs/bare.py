@@ -1,7 +1,7 @@
-"""Clears the environment of the server that forks the jobs. The server imports this module first.
+"""Clears the environment of the forkserver, which forks the jobs. It imports this module first.
 
-The daemon's environment can hold secrets (`env:` in the configuration), and no job may have them in its memory. So the
-server executes itself again with the few variables in KEPT.
+The daemon's environment can contain secrets (`env:` in the configuration), and no job may have them in its memory. So
+the forkserver executes itself again (execve) with only the variables in KEPT.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _SERVER: Final = "from multiprocessing.forkserver import main"
 
 
 def environment(daemons: Mapping[str, str]) -> dict[str, str]:
-    """The server's environment, from the daemon's. numpy starts no threads in it: a process that forks must have one
-    thread."""
+    """The forkserver's environment, from the daemon's. OPENBLAS_NUM_THREADS prevents that numpy starts threads: a
+    process that forks must have only one."""
     return {"OPENBLAS_NUM_THREADS": "1"} | {name: daemons[name] for name in KEPT if name in daemons}
 
 
@@ -26,5 +26,6 @@ if sys.orig_argv[-1].startswith(_SERVER):
     _bare = environment(os.environ)
     if _bare != dict(os.environ):
         os.execve(sys.executable, sys.orig_argv, _bare)
-    with contextlib.suppress(ImportError, OSError, RuntimeError):  # a job that needs it says so
-        import pyseccomp  # noqa: F401 - searching for its library takes four processes, for which a job has no right
+    with contextlib.suppress(ImportError, OSError, RuntimeError):  # a job that needs it raises the error
+        # here, since it finds its library by starting four processes, which a job may not do
+        import pyseccomp  # noqa: F401

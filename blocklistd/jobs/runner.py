@@ -1,7 +1,14 @@
-"""Runs a function in a process of its own and waits for its answer without holding the event loop.
+"""Runs jobs: a job is a function in a process of its own, whose result the event loop awaits.
 
-The processes are forks of one server that has everything imported (a fork takes some 10 ms). An answer is JSON, never a
-pickle: a job that read hostile bytes is not believed further than that.
+The processes are forks of the forkserver, which has imported everything (a fork takes about 10 ms). A job sends its
+result as JSON, never as a pickle, since a job that reads hostile bytes is not trusted. States of a job in `Jobs`:
+
+    waiting    in `asked`, until one of MAX_JOBS threads is free
+    starting   in `_starting`, for at most JOB_START seconds; then the forkserver is killed and the job fails
+    running    in `_running`, for at most JobLimits.wall seconds; then the process is killed and the job fails
+    ended      with a result, or with an error of errors.py; the cause of a JobError is one of CAUSES
+
+Order of calls: `warm` once, `run` for each job, `close` at the end.
 """
 
 from __future__ import annotations
@@ -48,11 +55,11 @@ PRELOAD: Final = [
 ]
 _SIGNALS: Final = {"SIGSYS": "forbidden", "SIGXCPU": "processor", "SIGXFSZ": "file", "SIGKILL": "killed"}
 CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGNALS.values())
-"""What a job can die of. What a job says of itself is not believed beyond these words."""
+"""The causes of a JobError. Only the daemon sets them: a job's own words are not trusted."""
 
 
 class Jobs:
-    """The forkserver and the threads that wait for its children."""
+    """The forkserver and the threads that wait for its children, the jobs."""
 
     def __init__(self, telemetry: Telemetry = NO_TELEMETRY) -> None:
         self._telemetry = telemetry
@@ -63,21 +70,22 @@ class Jobs:
         self._running: set[ForkServerProcess] = set()
         self._closed = False
         self.asked = 0
-        """Jobs that run or wait."""
+        """How many jobs run or wait."""
 
     async def warm(self) -> None:
-        """Starts the server and imports everything, so that the first pull does not wait for it. Where that fails, the
-        next job starts another."""
+        """Starts the forkserver, so that the first pull does not wait for its imports. If that fails, the error is
+        logged and the next job starts another forkserver."""
         try:
             await self.run(_nothing, limits=JobLimits(wall=JOB_START))
         except JobError as error:
             Event.JOB_SERVER_FAILED.log(log, reason=error)
 
     async def run(self, work: Callable[..., Any], *arguments: Any, limits: JobLimits) -> Any:
-        """The answer of `work(*arguments)`, a module-level function whose answer orjson can write.
+        """Runs `work(*arguments)` in a job and returns its result.
 
-        Raises the BlocklistError that the work raised, or JobError if it crashed, ran into a limit or took too long.
-        A sandboxed `work` enters the filter itself, once it has opened its files.
+        `work`: a function at the top of a module, with a result that orjson can write. One that reads hostile bytes
+        enters the system call filter itself (sandbox.enter_filter), after it has opened its files. Raises the
+        BlocklistError that `work` raised, or JobError if the job crashed or exceeded a limit.
         """
         loop = asyncio.get_running_loop()
         self.asked += 1
@@ -94,29 +102,29 @@ class Jobs:
 
     @property
     def running(self) -> int:
-        """Jobs that have a process."""
+        """How many jobs have a process."""
         return len(self._running)
 
     def _run(self, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> tuple[Any, int]:
         receive, send = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_child, args=(send, work, arguments, limits), daemon=True)
-        giving_up = threading.Timer(JOB_START, _kill_server)
+        start_timeout = threading.Timer(JOB_START, _kill_server)
         with receive:
             try:
                 self._starting.add(process)
-                giving_up.start()
+                start_timeout.start()
                 process.start()
                 self._running.add(process)
             except (OSError, EOFError) as error:
                 raise JobError(
-                    f"the job could not be started ({type(error).__name__}): its server died or hung, or there is no "
-                    f"room for another process"
+                    f"the job could not be started ({type(error).__name__}): the forkserver died or hung, or there is "
+                    f"no memory for another process; the next job starts another forkserver"
                 ) from None
             finally:
-                giving_up.cancel()
+                start_timeout.cancel()
                 self._starting.discard(process)
                 send.close()
-            if self._closed:  # after `close` looked for what runs
+            if self._closed:  # it started after `close` had killed the running jobs
                 _kill(process)
             try:
                 return _answer(process, receive, limits)
@@ -128,18 +136,18 @@ class Jobs:
                 process.close()
 
     def close(self) -> None:
-        """Kills what still runs; nothing that was not committed is lost by it."""
+        """Kills all jobs and waits for the threads. Only uncommitted work is lost."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in list(self._running):
             _kill(process)
         if self._starting:
-            _kill_server()  # and with it what it starts, or does not start
+            _kill_server()  # ends the start of these jobs, even if the forkserver hangs
         self._threads.shutdown()
 
 
 def _kill_server() -> None:
-    """Whoever waits for it to start a job is told so; the next job starts another server."""
+    """Kills the forkserver: the start of a job then fails, and the next job starts another forkserver."""
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -147,24 +155,24 @@ def _kill_server() -> None:
 
 
 def _kill(process: ForkServerProcess) -> None:
-    with contextlib.suppress(ValueError):  # one that has just ended, and was closed by who waited for it
+    with contextlib.suppress(ValueError):  # it has just ended, and its thread has closed it
         process.kill()
 
 
 def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) -> tuple[Any, int]:
-    """The job's value, and the bytes that it had resident at most."""
+    """Waits for the job's result; returns it and the job's maximum resident memory in bytes."""
     late = threading.Event()
 
     def stop() -> None:
         late.set()
         _kill(process)
 
-    # to the end of its answer: one that begins to answer and hangs would be waited for without end
+    # The time limit covers the whole result: a job may begin to send it and hang.
     timer = threading.Timer(limits.wall, stop)
     timer.start()
     try:
         answer = orjson.loads(receive.recv_bytes(MAX_JOB_REPORT))
-    except (EOFError, OSError, orjson.JSONDecodeError) as error:  # OSError: an end in the middle of it, or too much
+    except (EOFError, OSError, orjson.JSONDecodeError) as error:  # OSError: the result is incomplete or too long
         if late.is_set():
             raise JobError(f"the job took longer than {limits.wall:g} s and was stopped", "time") from None
         if not isinstance(error, EOFError):
@@ -187,6 +195,7 @@ def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) 
 
 
 def _death(exitcode: int | None, limits: JobLimits) -> JobError:
+    """The error for a job that ended without a result."""
     if exitcode is None or exitcode >= 0:
         return JobError(f"the job ended without an answer (exit code {exitcode})", "exit")
     name = signal.Signals(-exitcode).name
@@ -200,7 +209,8 @@ def _death(exitcode: int | None, limits: JobLimits) -> JobError:
 
 
 def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], limits: JobLimits) -> None:
-    """The process's whole life. Its errors name types and places: a message could hold what it was reading."""
+    """Runs the job in its process. An unexpected error is sent with its type and line only, since its text could
+    contain an entry."""
     try:
         sandbox.close_inherited(send.fileno())
         sandbox.confine(limits)
@@ -221,7 +231,7 @@ def _child(send: Connection, work: Callable[..., Any], arguments: tuple[Any, ...
     finally:
         send.close()
         sys.stdout.flush()
-        os._exit(0)  # nothing is left to clean up, and a job in the filter could not
+        os._exit(0)  # without cleanup, which the filter would forbid
 
 
 def _name(work: Callable[..., Any]) -> str:
@@ -230,4 +240,4 @@ def _name(work: Callable[..., Any]) -> str:
 
 
 def _nothing() -> None:
-    """The smallest job."""
+    """A job that does nothing: starting it starts the forkserver."""

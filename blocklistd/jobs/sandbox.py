@@ -1,9 +1,10 @@
-"""What a job may do: resource limits for every job, and for hostile bytes a system call filter that fails closed.
+"""The sandbox of jobs: resource limits for every job, and a system call filter for jobs that read hostile bytes.
 
-The filter is entered after everything that the job needs has been imported and opened. It is an allow list: from then
-on the process, with all its threads, can read and write what it has open, map memory that counts against its limit, and
-compute. Whatever is not on the list kills it, which its parent sees as SIGSYS: a call that opens a file (so no key, no
-database), makes a socket (unless it fetches), starts a process or a thread, signals anyone, or is newer than this list.
+Order of calls in a job: `close_inherited`, `confine`, then imports and opening of files, then `enter_filter`. There is
+no way back from any of these. The filter (seccomp) is a list of allowed system calls: the process, with all its
+threads, can read and write the files that it has open, map memory that counts against its limit, and compute. Any other
+system call kills it with SIGSYS: one that opens a file (a key, the database), makes a socket (unless the job fetches),
+starts a process or a thread, signals another process, or is newer than this list.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from pyseccomp import SyscallFilter
 
 ALLOWED: Final = (
-    # what is open
+    # open files
     *("read", "readv", "pread64", "write", "writev", "pwrite64", "lseek", "fstat", "fsync", "fdatasync", "close"),
-    # memory, beside `mmap` and its like below
+    # memory; `call_filter` adds mmap, mprotect, mremap and madvise with some arguments
     *("brk", "munmap", "futex"),
     # the process: exit, its own signals, waiting for its children, clocks, ids
     *("exit", "exit_group", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "wait4"),
@@ -40,16 +41,17 @@ ALLOWED_TO_FETCH: Final = (
 )
 REFUSED: Final = ("open", "openat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2")
 REFUSED_LINKS: Final = ("readlink", "readlinkat", "getcwd")
-"""Answered with EACCES instead of a kill: the C library and late imports look for files, and can do without."""
+"""REFUSED and REFUSED_LINKS fail with EACCES and don't kill: the C library and late imports look for files, and work
+without them."""
 
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 FAMILIES: Final = 64
-"""More than the kernel has address families."""
+"""A number above every address family of the kernel."""
 CPU_GRACE: Final = 10
-"""Seconds from the soft limit of processor time, whose signal (SIGXCPU) names the cause, to the hard limit."""
+"""Seconds of processor time from the soft limit, whose signal SIGXCPU names the cause, to the hard limit."""
 
-# Numbers of Linux that Python does not name, the same on every architecture but the socket levels' options.
+# Numbers of Linux for which Python has no names.
 _MAP_ANONYMOUS: Final = 0x20
 _MAP_HARMLESS: Final = 0x4000 | 0x20000  # MAP_NORESERVE, MAP_STACK
 _MREMAP_MAYMOVE: Final = 1
@@ -67,8 +69,9 @@ _OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """`memory` in bytes of RLIMIT_DATA (RLIMIT_AS would forbid mapping large files), `cpu` and `wall` in seconds,
-    `file` in bytes that one file may grow to, `descriptors` open at once; None leaves it as it is."""
+    """The limits of a job; None: no limit. `wall`: seconds. `memory`: bytes, RLIMIT_DATA (RLIMIT_AS would forbid to map
+    large files). `cpu`: seconds of processor time. `file`: bytes of each file that it writes. `descriptors`: open
+    ones."""
 
     wall: float
     memory: int | None = None
@@ -90,16 +93,16 @@ FETCH: Final = JobLimits(
     cpu=limits.INTAKE_CPU,
     descriptors=limits.JOB_DESCRIPTORS,
 )
-"""A transport in a process of its own; each request sets its own `wall` and `file`."""
+"""For a transport that runs in a job; each request sets its own `wall` and `file`."""
 COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
 
 
 def confine(job: JobLimits) -> None:
-    """Applies the resource limits; the filter is entered by `enter_filter`, once the job has opened its files."""
-    die_with_parent()  # a job never outlives the daemon that wants its answer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to hear
+    """Applies the resource limits to this process, and ends it with its parent."""
+    die_with_parent()  # a job never outlives the forkserver, which ends with the daemon
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it: the write would fail as if the disk had
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it: the limit would look like an error of the disk
     for which, value, more in (
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_DATA, job.memory, 0),
@@ -114,54 +117,60 @@ def confine(job: JobLimits) -> None:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """From now on this process gets that signal when the one that made it ends."""
+    """Makes the kernel send this process the signal when its parent ends (PR_SET_PDEATHSIG of prctl(2))."""
     _prctl(PR_SET_PDEATHSIG, number)
 
 
-def give_way(nice: int) -> None:
-    """Lowers the priority. Does nothing where the service manager's system call filter forbids it."""
+def lower_priority(nice: int) -> None:
+    """Lowers the priority of this process by `nice`. Does nothing if the service's system call filter forbids it."""
     with contextlib.suppress(PermissionError):
         os.nice(nice)
 
 
 def close_inherited(keep: int) -> None:
-    """Leaves a job the descriptor of its answer and nothing that the server or the daemon had open: not the log, and
-    not the pipe by which the server hears that the daemon died, which it would keep from being closed."""
-    with open(os.devnull, "r+b") as nothing:
+    """Closes all descriptors of the forkserver except `keep`, to which the job sends its result.
+
+    Descriptors 0 to 2, the log among them, become /dev/null. It also closes the pipe whose end tells the forkserver
+    that the daemon died: an open copy in a job would keep the pipe from ending.
+    """
+    with open(os.devnull, "r+b") as null:
         for standard in (0, 1, 2):
-            os.dup2(nothing.fileno(), standard)
+            os.dup2(null.fileno(), standard)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) != keep:
-            with contextlib.suppress(OSError):  # the one that listed them is closed already
+            with contextlib.suppress(OSError):  # the descriptor of the listing is closed already
                 os.close(int(name))
 
 
 def enter_filter(*, network: bool = False) -> None:
-    """Enters the filter, for good and for all threads of the process. `network`: IP sockets stay allowed; no Unix
-    socket, such as the control socket, can be connected to.
+    """Enters the system call filter, irrevocably and for all threads of the process.
 
-    Raises JobError where the kernel or libseccomp can't do it: such a job must not run at all.
+    `network`: IP sockets stay allowed; Unix sockets, such as the control socket, don't. Raises JobError if the kernel
+    or libseccomp does not support it: the job must then not run.
     """
     try:
         import pyseccomp  # noqa: F401
     except (ImportError, OSError, RuntimeError):
         raise JobError("the sandbox needs libseccomp: install the package libseccomp2") from None
-    "".encode("idna")  # looking a host up needs this codec, which Python imports at its first use
+    "".encode("idna")  # imports the codec, which the lookup of a host needs and the filter would forbid to import
     try:
         _prctl(PR_SET_DUMPABLE, 0)
-        rules(network=network).load()
+        call_filter(network=network).load()
     except (OSError, ValueError, RuntimeError) as error:
-        raise JobError(f"the sandbox can't be entered ({error}): no job reads a hotline's bytes without it") from None
+        raise JobError(
+            f"the sandbox can't be entered ({error}), and no job reads a hotline's bytes without it: run a kernel with "
+            f"seccomp"
+        ) from None
 
 
-def rules(*, network: bool) -> SyscallFilter:
-    """The filter for this process."""
+def call_filter(*, network: bool) -> SyscallFilter:
+    """The system call filter for this process; `network` as in `enter_filter`."""
     import errno
 
     from pyseccomp import ALLOW, EQ, ERRNO, GE, KILL_PROCESS, MASKED_EQ, Arg, Attr, SyscallFilter
 
-    def only(bits: int) -> int:
-        """The mask of all bits but these, in 64 bits: the upper half of a register counts too."""
+    def all_but(bits: int) -> int:
+        """The mask of all other bits of a 64-bit register; its upper half counts too."""
         return ~bits & (2**64 - 1)
 
     found = SyscallFilter(KILL_PROCESS)
@@ -171,10 +180,10 @@ def rules(*, network: bool) -> SyscallFilter:
         _add(found, ALLOW, name)
     for name in (*REFUSED, *REFUSED_LINKS):
         _add(found, ERRNO(errno.EACCES), name)
-    # Memory that counts against RLIMIT_DATA: private, anonymous, no stack that grows. A file may be mapped to be read.
-    # No memory becomes code.
-    data = Arg(2, MASKED_EQ, only(1 | 2), 0)  # PROT_READ, PROT_WRITE
-    _add(found, ALLOW, "mmap", data, Arg(3, MASKED_EQ, only(_MAP_HARMLESS), _MAP_ANONYMOUS | 2))  # MAP_PRIVATE
+    # Only memory that counts against RLIMIT_DATA: private and anonymous, not a stack that grows. Files may be mapped
+    # read-only. No memory may become executable.
+    data = Arg(2, MASKED_EQ, all_but(1 | 2), 0)  # PROT_READ, PROT_WRITE
+    _add(found, ALLOW, "mmap", data, Arg(3, MASKED_EQ, all_but(_MAP_HARMLESS), _MAP_ANONYMOUS | 2))  # MAP_PRIVATE
     _add(found, ALLOW, "mmap", Arg(2, EQ, 1), Arg(3, EQ, 1))  # PROT_READ, MAP_SHARED
     _add(found, ALLOW, "mprotect", data)
     _add(found, ALLOW, "mremap", Arg(3, EQ, _MREMAP_MAYMOVE))
@@ -187,14 +196,14 @@ def rules(*, network: bool) -> SyscallFilter:
         return found
     for request in _REQUESTS:
         _add(found, ALLOW, "ioctl", Arg(1, EQ, request))
-    flags = only(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    flags = all_but(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     for family, kind, protocol in product(
         (socket.AF_INET, socket.AF_INET6),
         (socket.SOCK_STREAM, socket.SOCK_DGRAM),
         (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP),
     ):
         _add(found, ALLOW, "socket", Arg(0, EQ, family), Arg(1, MASKED_EQ, flags, kind), Arg(2, EQ, protocol))
-    # refused, not killed: the C library asks for others, and goes on without
+    # EACCES and no kill: the C library tries other families, and works without them
     for other in set(range(FAMILIES)) - {socket.AF_INET, socket.AF_INET6}:
         _add(found, ERRNO(errno.EACCES), "socket", Arg(0, EQ, other))
     _add(found, ERRNO(errno.EACCES), "socket", Arg(0, GE, FAMILIES))
@@ -215,4 +224,4 @@ def _add(found: SyscallFilter, action: int, name: str, *arguments: object) -> No
 def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        raise JobError(f"prctl({option}) failed: {ctypes.get_errno()}")
+        raise JobError(f"prctl({option}) failed: errno {ctypes.get_errno()}: no job runs without it")

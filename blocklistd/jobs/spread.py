@@ -1,7 +1,8 @@
-"""One computation over several processes, for a job whose work has many parts: forks of it, the answers in order.
+"""Spreads the parts of a job's work over several processes, and returns their results in order.
 
-The interpreter computes on one core; a first load of millions of entries has another to use. A fork sees all that the
-job has in memory and mapped, so nothing is sent to it but the word to begin, and it may be in the sandbox by then.
+Python computes on one core; a first load of millions of entries can use all. The processes are forks of the job, so
+they have its memory and mapped files, and may already be in the sandbox. Steps of a process: fork, `prepare`, wait for
+the number of parts on a pipe, send the results of its parts (every `count`-th) on another pipe, end.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ import orjson
 
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
-from blocklistd.jobs.sandbox import die_with_parent, give_way
+from blocklistd.jobs.sandbox import die_with_parent, lower_priority
 from blocklistd.lines.delta import Part
 
 Answer = tuple[dict[str, Any], bytes]
-"""Figures that orjson can write, and data."""
+"""The result of one part: figures that orjson can write, and data."""
 Work = Callable[[int], Answer]
-"""Answers one part by its number."""
+"""Computes the part with this number, from 0."""
 
-_GO: Final = struct.Struct("!Q")
-_FRAME: Final = struct.Struct("!IQ")
-NICE: Final = 10  # large work gives way to small work, and to the event loop
-_PIPE: Final = 1 << 20  # bytes, as much as Linux lets anyone have
+_GO: Final = struct.Struct("!Q")  # to a process: the number of parts
+_FRAME: Final = struct.Struct("!IQ")  # from a process, before each result: lengths in bytes of figures and data
+NICE: Final = 10  # so that small work and the event loop come first
+_PIPE: Final = 1 << 20  # bytes: the most that Linux gives a pipe of an unprivileged process
 
 
 def processes() -> int:
-    """As many as there are cores to run on."""
+    """The number of cores on which this process may run."""
     return len(os.sched_getaffinity(0))
 
 
@@ -42,27 +43,27 @@ def processes() -> int:
 def spread(
     work: Work, count: int, prepare: Callable[[], None] = lambda: None
 ) -> Iterator[Callable[[int], Iterator[Answer]]]:
-    """Forks `count` processes, each of which runs `prepare` and waits; the block is given a function that sets them to
-    work on so many parts and yields the answers in the order of the parts. With a count of 1 nothing is forked.
+    """Forks `count` processes, each of which runs `prepare` and waits. With a count of 1 nothing is forked.
 
-    Raises what the work raised, or JobError where a process died of it.
+    Yields a function that takes a number of parts, makes the processes compute these, and yields their results in the
+    order of the parts. It raises the BlocklistError that `work` raised, or JobError if a process failed or died.
     """
     if count <= 1:
         yield lambda parts: map(work, range(parts))
         return
-    ends: list[tuple[int, int]] = []  # where a process is told, where it answers
+    ends: list[tuple[int, int]] = []  # of each process: the end to write the number of parts, the end to read results
     pids: list[int] = []
     for number in range(count):
-        told, tell = os.pipe()
-        answer, answering = os.pipe()
+        go_read, go_write = os.pipe()
+        result_read, result_write = os.pipe()
         pid = os.fork()
         if not pid:
-            for descriptor in (tell, answer, *(one for pair in ends for one in pair)):
+            for descriptor in (go_write, result_read, *(one for pair in ends for one in pair)):
                 os.close(descriptor)
-            _live(work, number, count, told, answering, prepare)
-        os.close(told)
-        os.close(answering)
-        ends.append((tell, answer))
+            _run_process(work, number, count, go_read, result_write, prepare)
+        os.close(go_read)
+        os.close(result_write)
+        ends.append((go_write, result_read))
         pids.append(pid)
     try:
         yield lambda parts: _answers(ends, parts)
@@ -70,12 +71,12 @@ def spread(
         for pair in ends:
             for descriptor in pair:
                 os.close(descriptor)
-    for pid in pids:  # after an error they are left to die with this process: in the sandbox it may not kill
+    for pid in pids:  # not after an error: they die with this process, which in the sandbox may not kill them
         os.waitpid(pid, 0)
 
 
 def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
-    """`lines.delta.Spread` over as many processes as there are cores."""
+    """Computes the parts of a delta in as many processes as there are cores (a `lines.delta.Spread`)."""
 
     def answer(number: int) -> Answer:
         part = work(number)
@@ -87,56 +88,60 @@ def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
 
 
 def _answers(ends: list[tuple[int, int]], parts: int) -> Iterator[Answer]:
-    for tell, _ in ends:
-        os.write(tell, _GO.pack(parts))
+    for go_write, _ in ends:
+        os.write(go_write, _GO.pack(parts))
     for part in range(parts):
-        answer = ends[part % len(ends)][1]
-        figures, data = _FRAME.unpack(_read(answer, _FRAME.size))
-        found = orjson.loads(_read(answer, figures))
+        result_read = ends[part % len(ends)][1]
+        figures, data = _FRAME.unpack(_read(result_read, _FRAME.size))
+        found = orjson.loads(_read(result_read, figures))
         if "error" in found:
             kind = getattr(errors, str(found["error"]), JobError)
             raise kind(str(found["text"]))
-        yield found["figures"], _read(answer, data)
+        yield found["figures"], _read(result_read, data)
 
 
 def _read(descriptor: int, size: int) -> bytes:
-    pieces = []
+    chunks = []
     while size:
-        pieces.append(os.read(descriptor, min(size, _PIPE)))
-        if not pieces[-1]:
+        chunks.append(os.read(descriptor, min(size, _PIPE)))
+        if not chunks[-1]:
             raise JobError("a process of the job died: perhaps no memory was left")
-        size -= len(pieces[-1])
-    return b"".join(pieces)
+        size -= len(chunks[-1])
+    return b"".join(chunks)
 
 
-def _live(work: Work, number: int, count: int, told: int, answering: int, prepare: Callable[[], None]) -> None:
-    """The whole life of a forked process. Errors name types and places: a message could hold what it was reading."""
+def _run_process(
+    work: Work, number: int, count: int, go_read: int, result_write: int, prepare: Callable[[], None]
+) -> None:
+    """Runs a forked process to its end. An unexpected error is sent with its type and line only, since its text could
+    contain an entry."""
     try:
         die_with_parent()
-        give_way(NICE)
+        lower_priority(NICE)
         with contextlib.suppress(OSError):
-            fcntl.fcntl(answering, fcntl.F_SETPIPE_SZ, _PIPE)
+            fcntl.fcntl(result_write, fcntl.F_SETPIPE_SZ, _PIPE)
         prepare()
-        said = os.read(told, _GO.size)
-        for part in range(number, _GO.unpack(said)[0] if said else 0, count):
+        go = os.read(go_read, _GO.size)
+        for part in range(number, _GO.unpack(go)[0] if go else 0, count):
             figures, data = work(part)
-            _send(answering, {"figures": figures}, data)
+            _send(result_write, {"figures": figures}, data)
     except BlocklistError as error:
-        _send(answering, {"error": type(error).__name__, "text": str(error)})
+        _send(result_write, {"error": type(error).__name__, "text": str(error)})
     except MemoryError:
-        _send(answering, {"error": "JobError", "text": "the job needed more memory than it may have"})
+        _send(result_write, {"error": "JobError", "text": "the job needed more memory than it may have"})
     except BaseException as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{type(error).__name__} at {os.path.basename(place.filename)}:{place.lineno}"
         with contextlib.suppress(OSError):
-            _send(answering, {"error": "JobError", "text": f"the job failed: {where}"})
+            _send(result_write, {"error": "JobError", "text": f"the job failed: {where}"})
     finally:
         os._exit(0)
 
 
 def _send(descriptor: int, found: dict[str, Any], data: bytes = b"") -> None:
+    """Writes a frame, the figures and the data to the pipe."""
     figures = orjson.dumps(found)
-    for piece in (_FRAME.pack(len(figures), len(data)) + figures, data):
-        view = memoryview(piece)
+    for block in (_FRAME.pack(len(figures), len(data)) + figures, data):
+        view = memoryview(block)
         while view:
             view = view[os.write(descriptor, view) :]

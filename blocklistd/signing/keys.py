@@ -1,7 +1,13 @@
-"""Keys and the root of trust.
+"""Makes and loads the keys and the root of trust (TUF 4.3).
 
-One root.json for all lists names the root keys, which are kept off the host, and the one online key, which signs
-targets, snapshot and timestamp and is nowhere but in the serving process.
+One root.json serves all lists. It names the root keys, which are kept off the host, and the online key, which signs
+targets, snapshot and timestamp; only the daemon reads it. On the disk:
+
+    STATE_DIR/root/N.root.json       each version N of root.json
+    keys.online in the config        the online key: a file, a systemd credential, or a signer URI
+    ROOT_OUT/root-N.pem, root.json   made by `init`, for the root keys' holders and for subscribers
+
+Order of calls: `init` once, then `load_trust` at each start.
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ ONLINE_ROLES: Final = ("targets", "snapshot", "timestamp")
 
 @dataclass(frozen=True, slots=True)
 class InitReport:
-    """What `keys init` wrote."""
+    """The files that `keys init` wrote, and when root.json expires."""
 
     online: Path
     root_keys: tuple[Path, ...]
@@ -37,14 +43,15 @@ class InitReport:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The roots of trust by version, newest last, and the signer of the online key that the newest names."""
+    """The roots of trust. `roots`: content of each root.json by version, newest last. `online`: the signer with the
+    online key. `expires`: of the newest root.json."""
 
     roots: dict[int, bytes]
     online: Signer
     expires: datetime
 
     def alarm(self, now: datetime) -> str | None:
-        """What the operator must hear about the root; it can't be renewed here, since its keys are elsewhere."""
+        """The text of the alarm if root.json has expired or expires within ROOT_ALARM_DAYS, else None."""
         left = self.expires - now
         if left <= timedelta():
             return "root.json has expired: subscribers refuse new metadata until it is renewed with the root keys"
@@ -54,30 +61,34 @@ class Trust:
 
 
 def roots_dir(state_dir: Path) -> Path:
+    """The folder of the versions of root.json."""
     return state_dir / "root"
 
 
 def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: datetime) -> InitReport:
-    """Makes the online key, the root keys and root.json version 1. Overwrites nothing.
+    """Makes the online key, the root keys and version 1 of root.json, signed by all root keys. Overwrites nothing.
 
-    Raises SigningError where something is in the way or can't be written; then nothing new is left behind.
+    `root_out`: folder for the root keys and root.json. `root_keys`: how many. `threshold`: how many of them must sign a
+    root.json (TUF 4.3). Raises SigningError if a file exists or can't be written; the files made so far are removed.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from securesystemslib.signer import CryptoSigner
     from tuf.api.metadata import Metadata, Root
 
-    where = _place(config)
+    where = _online_key_location(config)
     if not isinstance(where, Path):
         raise SigningError(
             "keys.online is a signer URI: `keys init` makes keys in files; set keys.online to {file: PATH}"
         )
     if not 1 <= threshold <= root_keys:
-        raise SigningError(f"--threshold {threshold} of --root-keys {root_keys}: expected 1 <= threshold <= keys")
+        raise SigningError(
+            f"--threshold {threshold} of --root-keys {root_keys}: expected a threshold from 1 to the number of keys"
+        )
     copy = roots_dir(config.state_dir) / "1.root.json"
     names = [root_out / f"root-{number}.pem" for number in range(1, root_keys + 1)]
     for path in (where, copy, root_out / "root.json", *names):
-        if os.path.exists(path):  # False as well for what may not be looked at: writing says so
-            raise SigningError(f"{path} exists: keys are made once, and nothing is overwritten")
+        if os.path.exists(path):  # also False without permission to look: then writing raises the error
+            raise SigningError(f"{path} exists: keys are made once, and nothing is overwritten: choose other places")
     online, holders = CryptoSigner.generate_ed25519(), [CryptoSigner.generate_ed25519() for _ in names]
     expires = (now + config.keys.root_expires).replace(microsecond=0)
     root = Root(expires=expires)
@@ -98,16 +109,16 @@ def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: da
     files[where] = (private(online), 0o600)
     files |= {root_out / "root.json": (body, 0o644), copy: (body, 0o600)}
     Store(config.state_dir).prepare()
-    theirs = [copy.parent, copy]
-    if isinstance(config.keys.online, Path):  # as a credential it stays root's: systemd hands it over
-        theirs += [where] if where.parent.exists() else [where.parent, where]
+    of_daemon = [copy.parent, copy]
+    if isinstance(config.keys.online, Path):  # a credential stays root's: systemd passes it to the daemon
+        of_daemon += [where] if where.parent.exists() else [where.parent, where]
     _write_all(files)
-    _give_to_owner(config, theirs)
+    _give_to_owner(config, of_daemon)
     return InitReport(where, tuple(names), root_out / "root.json", expires)
 
 
-def _place(config: Config) -> Path | str:
-    """The online key's file, or its signer URI. Raises SigningError for a credential outside systemd's reach."""
+def _online_key_location(config: Config) -> Path | str:
+    """The online key's file, or its signer URI. Raises SigningError for a systemd credential outside of the unit."""
     online = config.keys.online
     if isinstance(online, Path | str):
         return online
@@ -123,6 +134,7 @@ def _place(config: Config) -> Path | str:
 
 
 def _write_all(files: dict[Path, tuple[bytes, int]]) -> None:
+    """Writes all files, each with its content and mode, or none."""
     written = []
     try:
         for path, (content, mode) in files.items():
@@ -136,11 +148,13 @@ def _write_all(files: dict[Path, tuple[bytes, int]]) -> None:
     except OSError as error:
         for path in written:
             path.unlink(missing_ok=True)
-        raise SigningError(f"{error.filename or path}: {error.strerror}: no key was made") from error
+        raise SigningError(
+            f"{error.filename or path}: {error.strerror}: no key was made; make the folder writable, then run it again"
+        ) from error
 
 
 def _give_to_owner(config: Config, paths: list[Path]) -> None:
-    """Run by root for a daemon with a user of its own: what the daemon reads belongs to the owner of the state_dir."""
+    """If root runs this, makes the owner of the state_dir, the daemon's user, own the files that the daemon reads."""
     owner = config.state_dir.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:
         for path in paths:
@@ -148,7 +162,10 @@ def _give_to_owner(config: Config, paths: list[Path]) -> None:
 
 
 def load_trust(config: Config) -> Trust:
-    """The roots in the state_dir and the online key. Raises SigningError with what is missing or wrong."""
+    """Loads every root.json of the state_dir and the online key that the newest one names.
+
+    Raises SigningError if one is missing, can't be read, or is not the key in root.json.
+    """
     from tuf.api.metadata import Metadata
 
     folder = roots_dir(config.state_dir)
@@ -162,7 +179,7 @@ def load_trust(config: Config) -> Trust:
     try:
         root: Metadata[Root] = Metadata.from_bytes(newest)
         root.verify_delegate("root", root)
-    except Exception as error:  # python-tuf raises a family of its own per step
+    except Exception as error:  # python-tuf has a different family of errors for each step
         raise SigningError(f"{folder}/{max(found)}.root.json: {error}: restore it from a copy of root.json") from error
     return Trust(dict(sorted(found.items())), _online_signer(config, root.signed), root.signed.expires)
 
@@ -174,12 +191,14 @@ def _online_signer(config: Config, root: Root) -> Signer:
     from securesystemslib.signer import CryptoSigner, Signer
 
     named = root.keys[root.roles["timestamp"].keyids[0]]
-    where = _place(config)
+    where = _online_key_location(config)
     if not isinstance(where, Path):
         try:
             return Signer.from_priv_key_uri(where, named)
-        except Exception as error:  # each kind of signer has its own
-            raise SigningError(f"keys.online {where}: {type(error).__name__}: {error}") from error
+        except Exception as error:  # each kind of signer has its own errors
+            raise SigningError(
+                f"keys.online {where}: {type(error).__name__}: {error}: check the URI and the signer"
+            ) from error
     try:
         signer = CryptoSigner(load_pem_private_key(where.read_bytes(), None))
     except OSError as error:
@@ -187,7 +206,9 @@ def _online_signer(config: Config, root: Root) -> Signer:
             f"{where}: {error.strerror}: expected the online key that `keys init` wrote, readable by uid {os.geteuid()}"
         ) from error
     except (ValueError, TypeError, UnsupportedAlgorithm, KeyFormatError) as error:
-        raise SigningError(f"{where}: not a private key in PEM without a password ({type(error).__name__})") from None
+        raise SigningError(
+            f"{where}: expected a private key in PEM without a password ({type(error).__name__}): restore the key file"
+        ) from None
     if signer.public_key.keyid != named.keyid:
         raise SigningError(
             f"{where}: its key id is {signer.public_key.keyid[:16]}…, root.json names {named.keyid[:16]}…: it is "

@@ -1,7 +1,8 @@
-"""A list's TUF repository (https://theupdateframework.github.io/specification/): targets, snapshot, timestamp.
+"""Signs the roles of a list's TUF repository: targets, snapshot, timestamp.
 
-Pure but for the signer: what is signed now, a target and the time go in, newly signed roles come out. A list's own
-target name (`LIST.ndjson`) keeps one list's valid metadata from passing for another's.
+The TUF specification: https://theupdateframework.github.io/specification/. Pure except for the signer: takes the signed
+roles, the live version and the time; returns newly signed roles. The target's name is `LIST.ndjson`, so that valid
+metadata of one list can't be used for another.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from blocklistd.store.metadata import SignedRole
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """How long signatures are good for: `content` for targets and snapshot, `timestamp` for timestamp."""
+    """Lifetimes of signed roles: `content` of targets and snapshot, `timestamp` of timestamp."""
 
     content: timedelta
     timestamp: timedelta
 
 
 def newest(roles: Iterable[SignedRole]) -> dict[str, SignedRole]:
-    """The newest of each role, by name."""
+    """The newest version of each role, by the role's name."""
     found: dict[str, SignedRole] = {}
     for role in roles:
         if role.role not in found or role.version > found[role.role].version:
@@ -38,10 +39,10 @@ def newest(roles: Iterable[SignedRole]) -> dict[str, SignedRole]:
 
 
 def is_due(role: SignedRole, life: timedelta, now: datetime, latest: datetime) -> bool:
-    """Whether a role has used up a part of its life: signed again so many times, no missed turn lets it expire.
+    """Whether a role is to be signed again: 1 / RESIGN_PARTS of its lifetime is over.
 
-    A role that a wrong clock has signed, ahead of now or for longer than `life`, is due too. `latest` is the later of
-    the believed and the system's time (CheckedClock.latest).
+    Also due is a role that was signed by a wrong clock: at a time ahead of `now`, or with more than `life` left.
+    `latest`: the later of the checked and the system's time (CheckedClock.latest).
     """
     slack = timedelta(seconds=RESIGN_SLACK)
     if role.signed > now + slack or role.expires > latest + life + 2 * slack:
@@ -59,10 +60,11 @@ def sign(
     above: int = 0,
     latest: datetime | None = None,
 ) -> list[SignedRole]:
-    """What has to be signed now, in the order in which it may be shown; empty if nothing is due.
+    """Signs the roles that are due; returns them in the order targets, snapshot, timestamp. Empty if none is due.
 
-    A new version signs all three; else each role that is due, and whatever refers to it. Versions only rise, and are
-    higher than `above`. `latest` is as in `is_due`.
+    After a new version all three are due; otherwise each role by `is_due`, and the roles that refer to a due one (TUF
+    4.4, 4.6). `current`: the newest version of each role. Versions of roles only rise, and exceed `above`. `latest`:
+    as in `is_due`.
     """
     latest = latest or now
     target = version.version if version else Version(0)
@@ -78,9 +80,9 @@ def sign(
         made[role] = SignedRole(role, body.version, now, body.expires, target, raw)
 
     def due(role: str, life: timedelta) -> bool:
-        # signed by a key that is no longer the one: clients with the new root refuse it
         if role not in current or current[role].version <= above:
             return True
+        # also if the online key is a new one: clients with the new root.json refuse the old key's signature
         return is_due(current[role], life, now, latest) or signer not in current[role].body
 
     if "targets" not in current or current["targets"].target != target or due("targets", lives.content):

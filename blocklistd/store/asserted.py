@@ -1,8 +1,8 @@
-"""What a source asserts, as the store has it: a sealed file of canonical lines, or a sealed overlay of such a file.
+"""The entries that a source asserts: a sealed file of canonical lines, or a sealed patch of such a file, its base.
 
-Either is found by the SHA-256 of what is in it: that of an overlay costs no reading of its base. An overlay keeps its
-base from being swept. The same lines have one name as long as they have one base, since an overlay of it can then be
-written in one way only.
+Each is named by the SHA-256 of its own bytes, so the digest of a patch needs no read of its base. While a row names a
+patch, its base is kept too (`bases`). A patch of a base is written in one canonical way, so on one base the same lines
+always have the same digest.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from blocklistd.lines.snapshot import few_changed_lines
 from blocklistd.model import Sha256
 from blocklistd.store.files import SealedFiles, drop_page_cache, mapped
 
-_EARLY: Final = 16  # of the limit: if most lines differ up to there, so will the others
-_FEW: Final = 2_000  # lines that are always compared
-_HEADER: Final = 200  # bytes that hold the first line of an overlay
+_EARLY: Final = 16  # after limit / 16 lines: give up if most of them differ, since the rest then differ too
+_FEW: Final = 2_000  # lines that are always compared before that
+_HEADER: Final = 200  # bytes that contain the first line of a patch
 
 Opened = tuple[Sha256 | None, Overlay]
-"""Lines as an overlay, and the digest of its base; none of nothing."""
+"""The digest of the base, None where there are no lines; and the lines, as a patch of that base."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the lines are: the file of the base, its digest, and the overlay, if it is one."""
+    """The files of an assertion: the base's digest and path, and the patch's path, None if there is no patch."""
 
     base: Sha256
     file: Path
@@ -38,7 +38,7 @@ class Place:
 
 
 def place(files: SealedFiles, digest: Sha256) -> Place | None:
-    """None where it is not there, or an overlay without its base."""
+    """None if the file is missing, or is a patch whose base is missing."""
     path = files.path(digest)
     if not path.exists():
         return None
@@ -49,7 +49,7 @@ def place(files: SealedFiles, digest: Sha256) -> Place | None:
 
 
 def _base(files: SealedFiles, path: Path) -> Sha256 | None:
-    """The base of a file that is an overlay."""
+    """The base's digest if the file is a patch, else None."""
     with store_errors(files.root), open(path, "rb") as file, suppress(ValueError):
         return Sha256(base_of(file.readline(_HEADER)))
     return None
@@ -57,16 +57,15 @@ def _base(files: SealedFiles, path: Path) -> Sha256 | None:
 
 @contextmanager
 def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
-    """The lines; nothing at all for no digest.
-
-    Raises StoreError where they are missing or damaged.
-    """
+    """Opens the lines for reading; no lines for no digest. Raises StoreError if they are missing or damaged."""
     if digest is None:
         yield None, Overlay(b"")
         return
     found = place(files, digest)
     if found is None:
-        raise StoreError(f"{files.path(digest)}: what a source asserted is missing: it is read anew at its next pull")
+        raise StoreError(
+            f"{files.path(digest)}: a source's entries are missing: its next pull reads the whole body again"
+        )
     with files.map(found.base) as base:
         if found.overlay is None:
             yield found.base, Overlay(base)
@@ -74,13 +73,15 @@ def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
             try:
                 overlay = Overlay.read(base, found.overlay.read_bytes())
             except ValueError:
-                raise StoreError(f"{found.overlay}: what a source asserted is damaged") from None
+                raise StoreError(
+                    f"{found.overlay}: a source's entries are damaged: its next pull reads the whole body again"
+                ) from None
             yield found.base, overlay
 
 
 def differing(before: Opened, after: Opened, limit: int) -> list[bytes] | None:
-    """All lines that only one of two has; with other bases, also some that both have. None if they are more than
-    `limit`."""
+    """The lines that only one of the two has; if their bases differ, also some that both have. None if there are more
+    than `limit`."""
     if before[0] == after[0]:
         found = list(before[1].differing(after[1]))
         return found if len(found) <= limit else None
@@ -91,7 +92,10 @@ def differing(before: Opened, after: Opened, limit: int) -> list[bytes] | None:
 
 
 def files_of(files: SealedFiles, digest: Sha256 | None) -> list[Sha256]:
-    """The sealed files that hold these entries: one, or an overlay and its base. Raises DamagedError if one is gone."""
+    """The digests of the sealed files with these entries: one, or a patch and its base.
+
+    Raises DamagedError if one is missing.
+    """
     if digest is None:
         return []
     found = place(files, digest)
@@ -101,10 +105,10 @@ def files_of(files: SealedFiles, digest: Sha256 | None) -> list[Sha256]:
 
 
 def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha256:
-    """Seals lines that someone less trusted wrote, or an overlay of the same base as `earlier` is or has; the digest is
-    computed here. That of an overlay without a change is its base's.
+    """Seals the file that the intake job wrote; returns its digest, computed here.
 
-    Raises ParseError for an overlay that does not fit its base, and for one where lines were expected.
+    Without `earlier` the file has to contain lines. With `earlier` it has to be a patch of the same base; for a patch
+    without changes the base's digest is returned. Raises ParseError for any other file.
     """
     base = _base(files, path)
     try:
@@ -113,7 +117,7 @@ def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha2
                 written = path.read_bytes()
                 after = Overlay.read(before.base, written)
                 if base is None or base != below or b"".join(after.write(base)) != written:
-                    raise ValueError("another base, or another way to write it")
+                    raise ValueError("not a canonical patch of this base")
                 before.check(after)
             if not len(after):
                 return base
@@ -122,21 +126,23 @@ def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha2
                 if base is not None or lines.find(b"\0") >= 0:
                     raise ValueError("not lines")
     except ValueError:
-        raise ParseError("the intake job's answer does not fit what the source asserted: it is not used") from None
+        raise ParseError(
+            "the intake job wrote a file that does not fit the source's entries: it is not used; pull again"
+        ) from None
     return files.adopt(path)
 
 
 def lines_digest(files: SealedFiles, digest: Sha256) -> str:
-    """The SHA-256 of the lines themselves. Raises StoreError, or ValueError where an overlay does not fit its base."""
+    """The SHA-256 of the lines, in hex. Raises StoreError, or ValueError if a patch does not fit its base."""
     seen = hashlib.sha256()
     with opened(files, digest) as (_, overlay):
-        for piece in overlay.pieces():
-            seen.update(piece)
+        for chunk in overlay.pieces():
+            seen.update(chunk)
     return seen.hexdigest()
 
 
 def bases(files: SealedFiles, digests: Collection[Sha256]) -> set[Sha256]:
-    """What is below those that are overlays, whether it is there or not."""
+    """The bases of those of the files that are patches, whether the bases exist or not."""
     return {below for digest in digests if (below := _base_of(files, digest)) is not None}
 
 

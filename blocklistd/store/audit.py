@@ -1,8 +1,17 @@
-"""The audit: who did what, when. Lines are only appended, and each is chained to the one before by its hash.
+"""The audit: who did what, and when. Lines are only appended, and each contains the hash of the line before.
 
-A line's hash is the SHA-256 of the canonical JSON array [hash of the line before, number, time, actor, uid, action,
-object, detail] in UTF-8; before line 1 it is 64 zeroes. The number and hash of the newest line, the *head*, are also
-kept in a file outside the database (`HeadFile`): lines that were cut off at the end show by it. No line holds an entry.
+In the database: a row of `audit` for each line. Its hash is the SHA-256 of the canonical JSON array [hash of the line
+before, number, time, actor, uid, action, object, detail] in UTF-8; before line 1 that hash is 64 zeroes. No line
+contains an entry.
+
+On the disk: the head file (`HeadFile`) with the number and hash of the newest line, the *head*. If lines are removed at
+the end of the table, the head file shows it. Order of writes:
+
+1. `append` in the transaction of the change, so that both are committed together.
+2. `HeadFile.advance` after the commit. If the file can't be written, a later line advances it.
+
+If the database does not have the line of the head file, the file stays as it is until `leave` records that these lines
+are lost (`start-above`).
 """
 
 from __future__ import annotations
@@ -27,16 +36,16 @@ from blocklistd.store.schema import audit, meta, written
 
 log: Final = logging.getLogger(__name__)
 
-AUDITED: Final = "audited"  # in Connection.info: the transaction has written a line
-AT_ONCE: Final = 1000  # lines that a check reads at once
-_HEAD: Final = "{number:020d} {hash}\n"  # of one length, so that one write replaces it
-_LEFT: Final = "audit-left"
-_LENGTH: Final = 20 + 1 + 64 + 1
+AUDITED: Final = "audited"  # key in Connection.info: the transaction has appended a line
+AT_ONCE: Final = 1000  # lines that a check reads with one query
+_HEAD: Final = "{number:020d} {hash}\n"  # of a fixed length, so that one write replaces it
+_LOST_HEAD: Final = "audit-left"  # key in `meta`: the head whose lines are recorded as lost
+_LENGTH: Final = 20 + 1 + 64 + 1  # bytes of _HEAD
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One act. `uid` is None where nobody asked: the daemon released a change that no guard holds."""
+    """One line of the audit. `uid` is None if the daemon acted by itself: it released a change that no guard holds."""
 
     number: int
     time: datetime
@@ -50,14 +59,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest line: its number, from 1, and its hash. Number 0: there is none yet."""
+    """The number (from 1) and the hash of the newest line."""
 
     number: int
     hash: str
 
 
 NONE: Final = Head(0, "0" * 64)
+"""The head of an audit without lines."""
 UNREADABLE: Final = Head(0, "")
+"""Stands for a head file with unexpected content."""
 
 
 def append(
@@ -65,7 +76,8 @@ def append(
 ) -> None:
     """Appends a line in the caller's transaction, so that the change and its line are committed together.
 
-    `object` is an id: of a candidate, source, subscriber, or a list and its version.
+    `object` is the id of a candidate, source or subscriber, or a list and its version. `detail`: ids and figures, never
+    an entry.
     """
     before = head(connection)
     values = {
@@ -82,22 +94,26 @@ def append(
 
 
 def head(connection: Connection) -> Head:
+    """The head as the database has it; NONE if there are no lines."""
     row = connection.execute(select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).first()
     return Head(row.number, row.hash) if row is not None else NONE
 
 
 def leave(connection: Connection, kept: Head | None) -> dict[str, Any]:
-    """Lets the head file begin anew where the lines up to its head `kept` are lost; else does nothing. Returns the
-    detail for the audit line that records this. In the caller's transaction."""
+    """Records that the lines up to `kept`, the head file's head, are lost, if the database does not have that line.
+
+    The head file may then follow the database again. Runs in the caller's transaction. Returns the detail for the audit
+    line of this act; empty if nothing is lost.
+    """
     if kept in (None, UNREADABLE) or _has(connection, kept):
         return {}
-    connection.execute(delete(meta).where(meta.c.key == _LEFT))
-    connection.execute(meta.insert().values(key=_LEFT, value=_written(kept)))
+    connection.execute(delete(meta).where(meta.c.key == _LOST_HEAD))
+    connection.execute(meta.insert().values(key=_LOST_HEAD, value=_written(kept)))
     return {"audit_left": kept.number}
 
 
 def newest(connection: Connection, count: int, before: int | None = None) -> list[Line]:
-    """The last lines, or the last of those below the number `before`; oldest first."""
+    """The last `count` lines, or the last ones with a number below `before`; oldest first."""
     rows = select(audit).order_by(audit.c.number.desc()).limit(count)
     if before is not None:
         rows = rows.where(audit.c.number < before)
@@ -105,25 +121,25 @@ def newest(connection: Connection, count: int, before: int | None = None) -> lis
 
 
 def check(connection: Connection, kept: Head | None) -> str | None:
-    """What is wrong with the audit, or None. `kept` is what the head file says."""
+    """Verifies the chain of hashes; returns the first fault, or None. `kept`: the content of the head file."""
     last = NONE
-    kept_found = kept in (None, NONE)
+    kept_was_found = kept in (None, NONE)
     for row in _rows(connection):
         number = last.number + 1
         if row.number != number:
             return f"{_lines(number, row.number - 1)} missing"
         last = Head(number, _hash(last.hash, row._mapping))
         if row.hash != last.hash:
-            return f"line {number} is not what was written there: its hash is another"
+            return f"line {number} was changed: its content does not match its hash"
         if kept is not None and kept.number == number:
             if kept != last:
-                return f"line {number} was written anew: the head file has another hash for it"
-            kept_found = True
+                return f"line {number} was replaced: the head file has another hash for it"
+            kept_was_found = True
     if kept == UNREADABLE:
-        return "the head file can't be read: whether lines are missing at the end is not known"
+        return "the head file can't be read: lines may be missing at the end"
     if kept is None and last != NONE:
-        return "there is no head file: whether lines are missing at the end is not known"
-    if kept is not None and not kept_found:
+        return "there is no head file: lines may be missing at the end"
+    if kept is not None and not kept_was_found:
         return f"{_lines(last.number + 1, kept.number)} missing at the end: the head file has line {kept.number}"
     return None
 
@@ -133,7 +149,7 @@ def _lines(start: int, end: int) -> str:
 
 
 def _rows(connection: Connection) -> Iterator[Row[Any]]:
-    """Every line by its number, some at a time."""
+    """All rows in the order of their numbers, AT_ONCE in each query."""
     last = None
     while True:
         query = select(audit).order_by(audit.c.number).limit(AT_ONCE)
@@ -156,14 +172,17 @@ def _line(row: Row[Any]) -> Line:
 
 
 class HeadFile:
-    """The head, outside the database. It only moves forward, and only to a head of the same chain, unless `leave` has
-    recorded that the chain's lines are lost."""
+    """The file that keeps the head outside the database. It only advances, and only along the same chain of lines,
+    unless `leave` has recorded that lines are lost."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> Head | None:
-        """None where there is no file yet; UNREADABLE where something else is in it. Raises StoreError."""
+        """The head in the file; None if the file is missing or empty, UNREADABLE for other content.
+
+        Raises StoreError.
+        """
         with store_errors(self.path):
             try:
                 text = self.path.read_text(errors="replace")
@@ -175,14 +194,17 @@ class HeadFile:
         return Head(int(number), digest) if len(text) == _LENGTH and number.isdecimal() else UNREADABLE
 
     def advance(self, connection: Connection) -> None:
-        """Takes over the head of the database, if that continues what the file has; else the file stays as it is, for
-        `audit verify` to show what is missing. `connection` has read nothing yet: what it reads is what is there once
-        this has the lock. Raises StoreError where the file can't be written."""
+        """Writes the database's head to the file and syncs it, if the database has the line that the file has.
+
+        Otherwise the file stays as it is, so that `audit verify` can report the missing lines. `connection` must not
+        have read anything before: its view has to begin after the file is locked. Raises StoreError if the file can't
+        be written.
+        """
         with store_errors(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                newest = head(connection)  # behind the lock: no other can have read a later one and written it
+                newest = head(connection)  # read under the lock: no other process can have written a later head
                 kept = self.read() or NONE
                 if not _has(connection, kept):
                     Event.AUDIT_BROKEN.log(log, file=self.path)
@@ -198,9 +220,9 @@ def _written(head: Head) -> str:
 
 
 def _has(connection: Connection, kept: Head) -> bool:
-    """Whether the database has the line, or `leave` has recorded it as lost."""
+    """Whether the database has the line of this head, or `leave` has recorded it as lost."""
     if kept == NONE:
         return True
-    if connection.execute(select(meta.c.value).where(meta.c.key == _LEFT)).scalar() == _written(kept):
+    if connection.execute(select(meta.c.value).where(meta.c.key == _LOST_HEAD)).scalar() == _written(kept):
         return True
     return connection.execute(select(audit.c.hash).where(audit.c.number == kept.number)).scalar() == kept.hash

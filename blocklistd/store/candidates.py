@@ -1,8 +1,15 @@
-"""Candidates that wait for a person, and the decisions on them.
+"""Candidates that are held for a reviewer, and the decisions on them.
 
-States: a candidate begins as `held`, and ends as `released`, `rejected` or `superseded` (by a newer candidate of the
-same cause, or because its cause is gone). At most one is held per list and cause: a source, or the policy. A decision
-is bound to the digest of the delta: a rejected delta is never held again, and an approval releases no other delta.
+States of a candidate; all but `held` are final:
+
+    (new) → held         `hold`
+    held  → held         `renew`: the same delta on another base, or with other reasons; its decisions stay
+    held  → released     `lists.release`, after enough approvals
+    held  → rejected     `decide`, with one rejection
+    held  → superseded   `supersede`: its cause now has another change or none; or a newer candidate takes its place
+
+At most one candidate is held for each list and cause (a source, or the policy). A decision is bound to the digest of
+the delta: a rejected delta is never held again, and an approval releases no other delta.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from blocklistd.store.schema import candidates, decisions, versions
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who said what about a candidate; a user is known by the uid behind the control socket."""
+    """A reviewer's decision on a candidate. `uid`: of the process at the control socket; it identifies the user."""
 
     uid: int
     user: str
@@ -30,13 +37,15 @@ class Decision:
 
     @classmethod
     def of(cls, act: Act, time: datetime, *, approve: bool) -> Decision:
-        assert act.uid is not None, "a decision is a person's"
+        """The decision of the user of an act."""
+        assert act.uid is not None, "only a person decides"
         return cls(act.uid, act.user, time, approve)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A candidate and what became of it. `version` is the live version once it was released."""
+    """A candidate with its state and decisions. `why`: the reviewer's reason, for a rejected one. `version`: the live
+    version after its release, else None."""
 
     candidate: Candidate
     state: str
@@ -46,8 +55,8 @@ class Case:
 
 
 def hold(connection: Connection, candidate: Candidate) -> None:
-    """Puts the candidate before a reviewer, in place of the held one of the same cause. A candidate for a first version
-    is composed from all sources, so it takes the place of every other."""
+    """Holds the candidate and supersedes the held one of the same cause. A candidate for a first version supersedes
+    all others of the list, since it is composed from all sources."""
     change = candidate.change
     if candidate.base:
         supersede(connection, candidate.list, change.kind, change.cause, candidate.created)
@@ -57,7 +66,7 @@ def hold(connection: Connection, candidate: Candidate) -> None:
 
 
 def renew(connection: Connection, candidate: Candidate) -> None:
-    """The held candidate has the same delta on another base, or was judged again: decisions on it stay as they are."""
+    """Updates a held candidate that has the same delta on another base, or new reasons. Its decisions stay."""
     connection.execute(update(candidates).where(candidates.c.id == candidate.id).values(**_columns(candidate)))
 
 
@@ -87,7 +96,7 @@ def _columns(candidate: Candidate) -> dict[str, Any]:
 
 
 def supersede(connection: Connection, list_id: ListId, kind: ChangeKind, cause: str, now: datetime) -> None:
-    """The cause asks for something else now, or for nothing: what is held of it is no longer to be published."""
+    """Supersedes the held candidate of a cause, which now has another change, or none."""
     _supersede(connection, list_id, now, candidates.c.kind == kind, candidates.c.cause == cause)
 
 
@@ -100,7 +109,7 @@ def _supersede(connection: Connection, list_id: ListId, now: datetime, *which: A
 
 
 def held(connection: Connection, list_id: ListId | None = None) -> list[Case]:
-    """What waits for a person, oldest first."""
+    """The held candidates of a list, or of all lists, oldest first."""
     query = select(candidates).where(candidates.c.state == "held").order_by(candidates.c.created, candidates.c.id)
     if list_id is not None:
         query = query.where(candidates.c.list == list_id)
@@ -108,7 +117,7 @@ def held(connection: Connection, list_id: ListId | None = None) -> list[Case]:
 
 
 def case(connection: Connection, candidate: CandidateId) -> Case:
-    """Raises RefusedError where there is no such candidate."""
+    """The candidate with this id. Raises RefusedError if there is none."""
     row = connection.execute(select(candidates).where(candidates.c.id == candidate)).first()
     if row is None:
         raise RefusedError("there is no such candidate: `blocklistd candidate list` names those that are held")
@@ -116,7 +125,7 @@ def case(connection: Connection, candidate: CandidateId) -> Case:
 
 
 def rejected(connection: Connection, list_id: ListId, delta: Sha256) -> CandidateId | None:
-    """The candidate with this delta that a reviewer rejected."""
+    """The rejected candidate with this delta, or None."""
     return connection.execute(
         select(candidates.c.id).where(
             candidates.c.state == "rejected", candidates.c.list == list_id, candidates.c.delta == delta
@@ -125,7 +134,7 @@ def rejected(connection: Connection, list_id: ListId, delta: Sha256) -> Candidat
 
 
 def refusals(connection: Connection, list_id: ListId) -> list[Candidate]:
-    """The rejected candidates of a list whose cause has changed nothing in it since."""
+    """The rejected candidates of a list, without those whose cause made a version since."""
     since = select(func.coalesce(func.max(versions.c.version), 0)).where(
         versions.c.list == list_id, versions.c.kind == candidates.c.kind, versions.c.cause == candidates.c.cause
     )
@@ -140,7 +149,7 @@ def refusals(connection: Connection, list_id: ListId) -> list[Candidate]:
 
 
 def held_case(connection: Connection, candidate: CandidateId) -> Case:
-    """A candidate that can be decided on. Raises RefusedError for any other."""
+    """The held candidate with this id. Raises RefusedError if there is none or it is not held."""
     found = case(connection, candidate)
     if found.state != "held":
         raise RefusedError(f"candidate {candidate} is {found.state}, not held: nothing is left to decide")
@@ -148,7 +157,10 @@ def held_case(connection: Connection, candidate: CandidateId) -> Case:
 
 
 def decide(connection: Connection, candidate: CandidateId, decision: Decision, why: str | None = None) -> Case:
-    """Records one person's decision; a rejection is final. Raises RefusedError if the candidate is not held."""
+    """Records a user's decision, in place of an earlier one by the same uid. A rejection is final.
+
+    Returns the candidate's new state. Raises RefusedError if the candidate is not held.
+    """
     held_case(connection, candidate)
     connection.execute(decisions.delete().where(decisions.c.candidate == candidate, decisions.c.uid == decision.uid))
     connection.execute(
@@ -170,7 +182,7 @@ def decide(connection: Connection, candidate: CandidateId, decision: Decision, w
 
 
 def hangs_on(connection: Connection, list_id: ListId, files: Collection[Sha256]) -> bool:
-    """Whether one of these is a file of a held candidate."""
+    """Whether one of the files is the delta or the snapshot of a held candidate of the list."""
     return (
         connection.execute(
             select(candidates.c.id).where(
@@ -184,6 +196,7 @@ def hangs_on(connection: Connection, list_id: ListId, files: Collection[Sha256])
 
 
 def count_held(connection: Connection) -> int:
+    """How many candidates are held, in all lists."""
     return int(connection.execute(select(func.count()).where(candidates.c.state == "held")).scalar_one())
 
 

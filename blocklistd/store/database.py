@@ -1,8 +1,13 @@
-"""The database: opening, migrating, and fencing off a daemon that was killed.
+"""The database: opens, migrates, reads and writes it, and fences off jobs of an earlier daemon.
 
-SQLite in WAL with synchronous=FULL is the embedded default: what a transaction named survives a power cut. Jobs write
-from processes of their own; each carries the epoch of the daemon that started it, and a newer daemon's start makes
-every older epoch invalid, so that nothing a dead daemon left running can publish.
+SQLite in WAL mode with synchronous=FULL: a committed transaction survives a power cut. Order of calls in a daemon:
+`migrate`, `take_over`, then `read` and `write`. Jobs write from processes of their own and only read or write.
+
+The *epoch* is a number in the table `meta`. `take_over` raises it by one, and each job gets the epoch of its daemon.
+`write` compares the two and raises FencedError if they differ, so a job of a killed daemon can't commit anything.
+
+A database is *halted* while the daemon must make no number, for example because the database may be older than the
+numbers that were served (store/high_water.py). `write` then raises StoreError with the reason.
 """
 
 from __future__ import annotations
@@ -32,11 +37,15 @@ T = TypeVar("T")
 log: Final = logging.getLogger(__name__)
 
 NEWEST_MIGRATION: Final = "0004"
-"""The newest migration; an older database is upgraded at start, a newer one is refused."""
+"""The newest migration. `migrate` upgrades an older database and refuses a newer one."""
 
 
 class Database:
-    """One process's way to the state. Transactions are short; no call may be made on the event loop."""
+    """One process's connections to the database. Transactions are short. Methods block: on the event loop call only
+    `reading` and `writing`, which use a thread.
+
+    `epoch`: of the daemon (see the module). `keeps_head`: each write that appends an audit line updates the head file.
+    """
 
     def __init__(
         self,
@@ -58,25 +67,30 @@ class Database:
         self._telemetry = telemetry
 
     def close(self) -> None:
+        """Closes all connections."""
         self.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view: every statement in the block sees the same state."""
+        """One read transaction: every statement in the block sees the same state.
+
+        Raises StoreError, or DatabaseDamagedError if SQLite finds damage.
+        """
         with self._errors(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction; committed when the block is left without an exception.
+        """One write transaction; committed if the block ends without an exception.
 
-        Raises FencedError if another daemon took over, StoreError if the database can't be written or is halted.
+        Raises FencedError if another daemon took over, StoreError if the database is read-only, halted or can't be
+        written.
         """
         if self.read_only:
             raise StoreError(f"{self.path.parent}: the file system is read-only: mount it read-write, then restart")
         self.require()
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
-            with self._telemetry.time_stage("database", "wait"):  # BEGIN IMMEDIATE: until no other writes
+            with self._telemetry.time_stage("database", "wait"):  # BEGIN IMMEDIATE waits for other writers
                 transaction = connection.begin()
             with transaction:
                 self._check_epoch(connection)
@@ -86,12 +100,12 @@ class Database:
             self.keep_head()
 
     def require(self) -> None:
-        """Raises StoreError while nothing may be written."""
+        """Raises StoreError if the database is halted."""
         if self.halted is not None:
             raise StoreError(self.halted)
 
     async def reading(self, query: Callable[[Connection], T]) -> T:
-        """`query` in a `read` of its own, in a thread: no database call holds the event loop."""
+        """Runs `query` in a read transaction of its own, in a thread; returns its result."""
 
         def run() -> T:
             with self.read() as connection:
@@ -100,7 +114,7 @@ class Database:
         return await asyncio.to_thread(run)
 
     async def writing(self, change: Callable[[Connection], T]) -> T:
-        """`change` in a `write` of its own, in a thread."""
+        """Runs `change` in a write transaction of its own, in a thread; returns its result."""
 
         def run() -> T:
             with self.write() as connection:
@@ -110,15 +124,15 @@ class Database:
             return await asyncio.to_thread(run)
 
     def keep_head(self) -> None:
-        """The newest line of the audit is kept outside the database, too."""
+        """Advances the audit's head file to the newest line. An error is logged: a later line advances the file."""
         try:
             with self.read() as connection:
                 self.head_file.advance(connection)
-        except StoreError as error:  # what was done is done: the next line takes it over
+        except StoreError as error:  # the change is committed already
             Event.AUDIT_HEAD_NOT_WRITTEN.log(log, reason=error)
 
     def damage(self) -> str | None:
-        """The first fault that SQLite finds in the file (PRAGMA quick_check), or None. Reads all of the file."""
+        """The first fault that SQLite's PRAGMA quick_check finds, or None. Reads the whole file."""
         try:
             with self._errors(), self.engine.connect() as connection:
                 found = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
@@ -130,7 +144,8 @@ class Database:
         current = _epoch(connection)
         if current != self.epoch:
             raise FencedError(
-                f"{self.path}: a newer daemon has taken over (epoch {current}, ours {self.epoch}); nothing was written"
+                f"{self.path}: another daemon has taken over (epoch {current}, this one has {self.epoch}): nothing was "
+                f"written; stop one of the two"
             )
 
     @contextmanager
@@ -138,15 +153,15 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if type(error) is DatabaseError:  # SQLite's NOTADB and CORRUPT, which have no class of their own in Python
+            if type(error) is DatabaseError:  # SQLITE_NOTADB and SQLITE_CORRUPT: Python has no own class for them
                 raise DatabaseDamagedError(
                     f"{self.path}: {error.orig}: expected an undamaged database of blocklistd: check the disk"
                 ) from None
             raise StoreError(f"{self.path}: {error.orig}: check the disk and the file's owner") from None
 
     def take_over(self) -> None:
-        """Begins a new epoch: from now on nothing that an earlier daemon started can write. On a read-only file system
-        the epoch stays."""
+        """Begins a new epoch: jobs that an earlier daemon started can't write any more. On a read-only file system the
+        epoch stays the same. Raises StoreError."""
         if self.read_only:
             with self.read() as found:
                 self.epoch = _epoch(found)
@@ -157,9 +172,10 @@ class Database:
             connection.execute(schema.meta.insert().values(key="epoch", value=str(self.epoch)))
 
     def migrate(self, *, beside_files: bool = False) -> None:
-        """Brings the schema to NEWEST_MIGRATION, or raises StoreError if it is newer than this program.
+        """Upgrades the schema to NEWEST_MIGRATION, in one transaction.
 
-        `beside_files`: sealed files exist, so that a missing schema means a lost database (Numbers.lost).
+        `beside_files`: sealed files exist, so a missing schema means a lost database (Numbers.lost). Raises StoreError
+        if the schema is newer than this program, or needs an upgrade on a read-only file system.
         """
         found = self._revision()
         if found == NEWEST_MIGRATION:
@@ -199,29 +215,29 @@ def _epoch(connection: Connection) -> int:
 def _url(path: Path, read_only: bool) -> str:
     if not read_only:
         return f"sqlite:///{path}"
-    # a log that a crash left must be read; without one, SQLite would try to make its files, unless told by `immutable`
-    # that nobody writes
+    # A WAL file that a crash left has to be read. Without one, SQLite would try to create its files; `immutable` tells
+    # it that nobody writes.
     wal = path.with_name(f"{path.name}-wal")
     immutable = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
     return f"sqlite:///file:{quote(str(path))}?mode=ro{immutable}&uri=true"
 
 
 def _engine(path: Path, read_only: bool) -> Engine:
-    # hide_parameters: an error's text would otherwise show the values bound to the statement, entries among them
+    # hide_parameters: an error's text would otherwise contain the values bound to the statement, perhaps entries
     engine = create_engine(
         _url(path, read_only), hide_parameters=True, connect_args={"timeout": SQLITE_BUSY}, max_overflow=THREADS
     )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # pysqlite's own BEGIN comes too late for a consistent view: see `begin`
+        connection.isolation_level = None  # sqlite3 would send BEGIN only before the first write: see `begin`
         writing = () if read_only else ("journal_mode=WAL", "synchronous=FULL")
         for pragma in (*writing, "foreign_keys=ON", "trusted_schema=OFF"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # a writer takes its lock at once: a reader that becomes one could only fail
+        # A writer takes the lock at once: a read transaction that begins to write fails if another wrote meanwhile.
         writes = connection.get_execution_options().get("writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -1,4 +1,5 @@
-"""The exact difference of any two kept versions, netted from the sealed deltas between them."""
+"""The exact difference of any two kept versions, netted from the sealed deltas between them: an entry that one delta
+adds and a later one removes is in neither part of the result."""
 
 from __future__ import annotations
 
@@ -16,15 +17,18 @@ from blocklistd.store.verified import Verified
 
 
 class Reach(enum.Enum):
-    """Whether a difference can be made."""
+    """Whether a difference between two versions can be made."""
 
     KEPT = "kept"
     TOO_OLD = "too old"
+    """A delta between them was pruned."""
     NEVER = "never"
+    """One of the versions never existed."""
 
 
 def reach(newest: Version, oldest: Version, start: Version, end: Version) -> Reach:
-    """Where both ends stand among a list's versions: `oldest` is the lowest that a difference can start from."""
+    """Whether the difference from `start` to `end` can be made. `oldest`: the lowest version that a difference can
+    start from."""
     low, high = sorted((start, end))
     if low < 1 or high > newest:
         return Reach.NEVER
@@ -32,7 +36,7 @@ def reach(newest: Version, oldest: Version, start: Version, end: Version) -> Rea
 
 
 def deltas_between(connection: Connection, list_id: ListId, start: Version, end: Version) -> list[Sha256 | None]:
-    """The deltas that lead from the lower to the higher of two versions, in order; None for one that is not kept."""
+    """The deltas that lead from the lower to the higher of two versions, in order; None for each that is not kept."""
     low, high = sorted((start, end))
     rows = connection.execute(
         select(versions.c.delta)
@@ -52,14 +56,17 @@ def net_delta(
     reverse: bool = False,
     spread: Spread = in_turn,
 ) -> Iterator[Iterator[Part]]:
-    """One delta for several sealed deltas in a row, part by part. Raises DamagedError where one is damaged."""
+    """Nets consecutive sealed deltas into one delta, part by part. `reverse`: the delta back to the lower version.
+
+    Raises DamagedError if one is missing or damaged.
+    """
     verified.require(*deltas)
     with ExitStack() as stack:
         yield net(form, [stack.enter_context(files.map(digest)) for digest in deltas], reverse=reverse, spread=spread)
 
 
 def changes_between(connection: Connection, list_id: ListId, start: Version, end: Version) -> int:
-    """How many lines the deltas between two versions have: what a difference costs at most."""
+    """How many lines the deltas between two versions have: an upper bound for the lines of their difference."""
     low, high = sorted((start, end))
     each = versions.c.added + versions.c.removed + 2 * versions.c.changed
     return int(

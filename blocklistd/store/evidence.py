@@ -1,7 +1,8 @@
-"""Refused bodies, kept for the operator and the hotline to look at; blocklistd does not read them again.
+"""Refused bodies, kept as evidence for the operator and the hotline. blocklistd does not read them again.
 
-They are bounded in bytes, age and number for each source, so that a hotline can't fill the disk. The oldest are dropped
-first.
+On the disk, in STATE_DIR/evidence, for each body: `SOURCE/TIME-RANDOM.body`, and `SOURCE/TIME-RANDOM.minisig` with its
+signature, if it had one; TIME is in UTC. For each source they are bounded in bytes, age and number, so that a hotline
+can't fill the disk; the oldest are dropped first.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ _TIME: Final = "%Y%m%dT%H%M%S"  # in UTC: names sort by time
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The bound of one source's evidence: how long it is kept, and in how many bytes, signatures included."""
+    """The bound of one source's evidence: `keep` is the maximum age, `max_bytes` includes signatures."""
 
     keep: timedelta = timedelta(days=EVIDENCE_DAYS)
     max_bytes: int = EVIDENCE_BYTES
 
 
 def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bound) -> Path | None:
-    """Moves a body and its signature into the source's folder of evidence, after making room within the bound. None,
-    and nothing kept, where they alone exceed it. Raises StoreError."""
+    """Moves a refused body and its signature into the source's folder, after dropping older ones to stay within the
+    bound. Returns the body's new path; None, without keeping it, if it alone exceeds the bound. Raises StoreError."""
     folder = store.evidence / source
     signature = body.signature or b""
     room = bound.max_bytes - body.length - len(signature)
@@ -55,8 +56,8 @@ def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bo
 
 
 def expire(store: Store, bounds: Mapping[SourceId, Bound], now: datetime) -> None:
-    """Drops the evidence that exceeds the bound of its source; for a source that is no longer configured the default
-    holds. Raises StoreError."""
+    """Drops evidence that exceeds the bound of its source. A source that is not configured any more has the default
+    bound. Raises StoreError."""
     with store_errors(store.evidence):
         for folder in store.evidence.iterdir() if store.evidence.is_dir() else ():
             bound = bounds.get(SourceId(folder.name), Bound())

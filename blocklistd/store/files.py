@@ -1,8 +1,15 @@
-"""Sealed files: content on disk, written once, named by its SHA-256.
+"""Sealed files: content on the disk, written once, named by its SHA-256.
 
-A file is sealed in this order: temporary file, write, fsync, rename to its digest, fsync of the folder; only then may
-the database name it. What no row names is swept (`sweep`). All writing goes through `Disk`, so that tests can make
-each step fail, or forget what was not yet synced.
+On the disk, in `SealedFiles.root`:
+
+    new/RANDOM           a file that is being written
+    ab/abcd…             a sealed file; its name is the SHA-256 of its content, in hex
+    ab/abcd….zst, .gz    its renderings (store/render.py); `ab/.RANDOM` is one that is being written
+    .sealing             lock: shared while a file gets its final name, exclusive while `sweep` removes one
+
+A file is sealed in this order: create in `new`, write, fsync, rename to its digest, fsync of the folder. After that a
+row of the database may name it. `sweep` removes the files that no row names. Sealed files are created and removed
+through `Disk`, so that tests can make each step fail, or lose what was not synced.
 """
 
 from __future__ import annotations
@@ -24,37 +31,41 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.model import Sha256
 
 FLUSH: Final = 1 << 16  # bytes gathered before they are hashed and written
-YOUNG: Final = 3600.0  # seconds: longer than any job may take from sealing a file to naming it
-WRITE_BACK: Final = 8 << 20  # bytes that are put out before the kernel is told to begin to write them
+MIN_SWEEP_AGE: Final = 3600.0  # seconds: longer than any job may take from sealing a file to naming it in a row
+WRITE_BACK: Final = 8 << 20  # bytes after which the kernel is asked to begin writing them to the disk
 _SYNC_FILE_RANGE: Final = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE
 
 
 class Disk:
-    """The port to the file system: each method is one step that can fail or be lost in a crash."""
+    """The port to the file system: each method is one step that can fail or be lost in a crash. Raises OSError."""
 
     def create(self, path: Path) -> BinaryIO:
+        """Creates and opens a new file; it must not exist."""
         return open(path, "xb", buffering=0)
 
     def write(self, file: BinaryIO, data: bytes | memoryview) -> None:
-        """All of `data`: a raw file may take less than it is given (a full disk does so before it says ENOSPC)."""
+        """Writes all of `data`. One write(2) may take only a part, as the last one before ENOSPC does."""
         view = memoryview(data)
         while view:
             view = view[file.write(view) :]
 
     def write_back(self, file: BinaryIO, start: int, size: int) -> None:
-        """Has the kernel begin to write these bytes out (a size of 0: to the end), so that `fsync` finds little left; a
-        hint, which makes nothing durable (sync_file_range(2), which unlike fsync writes no journal)."""
+        """Asks the kernel to begin writing these bytes to the disk (size 0: to the end), so that a later `fsync` is
+        short. Makes nothing durable: sync_file_range(2) does not write the journal."""
         if _SYNC_FILE_RANGE is not None:
             _SYNC_FILE_RANGE(file.fileno(), ctypes.c_int64(start), ctypes.c_int64(size), _WRITE)
 
     def fsync(self, file: BinaryIO) -> None:
+        """Makes the file's content durable."""
         os.fsync(file.fileno())
 
     def rename(self, old: Path, new: Path) -> None:
+        """Renames a file; replaces an existing `new`."""
         os.rename(old, new)
 
     def fsync_folder(self, folder: Path) -> None:
+        """Makes the names in the folder durable."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -62,48 +73,50 @@ class Disk:
             os.close(descriptor)
 
     def unlink(self, path: Path) -> None:
+        """Removes the file, if it exists."""
         path.unlink(missing_ok=True)
 
 
 class Draft:
-    """A file that is being written, of `length` bytes so far; `sealed` is set once it is a sealed file."""
+    """A file that is being written. `length`: bytes so far. `sealed`: its digest, once it is a sealed file."""
 
     def __init__(self, disk: Disk, file: BinaryIO, hash: hashlib._Hash | None) -> None:
         self._disk = disk
         self._file = file
         self._hash = hash
         self._pending = bytearray()
-        self._waiting = 0  # bytes at the end that the kernel was not yet told to write
+        self._not_written_back = 0  # bytes at the end for which `write_back` was not yet called
         self.length = 0
         self.sealed: Sha256 | None = None
 
     def write(self, data: bytes | memoryview) -> int:
+        """Appends `data`; returns its length in bytes. Small writes are gathered."""
         self.length += len(data)
         if len(data) >= FLUSH:
             self._flush()
-            self._put(data)
+            self._write_now(data)
         else:
             self._pending += data
             if len(self._pending) >= FLUSH:
                 self._flush()
         return len(data)
 
-    def _put(self, data: bytes | bytearray | memoryview) -> None:
+    def _write_now(self, data: bytes | bytearray | memoryview) -> None:
         if self._hash is not None:
             self._hash.update(data)
         self._disk.write(self._file, memoryview(data))
-        self._waiting += len(data)
-        if self._waiting >= WRITE_BACK:  # the disk works while the rest is made
-            self._disk.write_back(self._file, self._file.tell() - self._waiting, self._waiting)
-            self._waiting = 0
+        self._not_written_back += len(data)
+        if self._not_written_back >= WRITE_BACK:  # the disk writes while the next bytes are computed
+            self._disk.write_back(self._file, self._file.tell() - self._not_written_back, self._not_written_back)
+            self._not_written_back = 0
 
     def _flush(self) -> None:
         if self._pending:
-            self._put(self._pending)
+            self._write_now(self._pending)
             self._pending = bytearray()
 
     def finish(self) -> None:
-        """Everything on the disk."""
+        """Writes the gathered bytes and syncs the file."""
         self._flush()
         self._disk.fsync(self._file)
 
@@ -114,10 +127,14 @@ def atomic(
     temporary: Path,
     final: Callable[[], Path],
     hash: hashlib._Hash | None = None,
-    naming: Callable[[], AbstractContextManager[None]] = nullcontext,
+    rename_lock: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Draft]:
-    """A file that is whole, synced and under its final name when the block ends cleanly, and nowhere otherwise. `hash`
-    is updated with what is written; `final` may ask it for the name. The rename is made in a `naming` block."""
+    """Writes a file so that it is complete and synced under its final name, or does not exist.
+
+    The block writes the draft. If it ends cleanly, the file is synced and renamed from `temporary` to `final()`, while
+    `rename_lock` is held; after an exception `temporary` is removed. `hash` is updated with the bytes written, so that
+    `final` can take the name from it. Raises StoreError for an error of the disk.
+    """
     with store_errors(temporary.parent):
         try:
             with disk.create(temporary) as file:
@@ -125,7 +142,7 @@ def atomic(
                 yield draft
                 draft.finish()
             name = final()
-            with naming():
+            with rename_lock():
                 disk.rename(temporary, name)
             disk.fsync_folder(name.parent)
         except BaseException:
@@ -144,30 +161,33 @@ def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
         try:
             yield content
         finally:
-            with suppress(BufferError):  # whoever still has a view, perhaps the traceback of an error, unmaps it
+            with suppress(BufferError):  # a view still exists, perhaps in a traceback: its end unmaps the file
                 content.close()
 
 
 def drop_page_cache(buffer: Buffer) -> None:
-    """Gives back what of a mapped file was read and is not read again soon: it counts as memory of the process."""
+    """Drops a mapped file's pages from the process; until then they count as its memory. Call after reading it."""
     if isinstance(buffer, mmap.mmap):
         buffer.madvise(mmap.MADV_DONTNEED)
 
 
 def uncache(path: Path) -> None:
-    """Gives back the memory that the kernel has of a file which is hardly read again, for what is written next."""
+    """Drops a file that is hardly read again from the kernel's page cache. Ignores errors."""
     with suppress(OSError), open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def is_read_only(folder: Path) -> bool:
-    """Whether its file system is mounted read-only, on purpose or by the kernel after an error. Raises OSError."""
+    """Whether the folder's file system is mounted read-only, on purpose or by the kernel after an error.
+
+    Raises OSError.
+    """
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def fingerprint(path: Path) -> str | None:
-    """Inode, size, mtime and ctime: another one as soon as the file is written, replaced or renamed. None where it is
-    not there."""
+    """The file's stat fingerprint: inode, size, mtime and ctime. It changes when the file is written, replaced or
+    renamed. None if the file does not exist."""
     try:
         found = os.stat(path)
     except OSError:
@@ -176,64 +196,71 @@ def fingerprint(path: Path) -> str | None:
 
 
 def fingerprint_of(found: os.stat_result) -> str:
-    """`fingerprint` of a file whose status is at hand: of an open one, say."""
+    """The stat fingerprint from a stat result, for example from that of an open file."""
     return f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}"
 
 
 class SealedFiles:
-    """The folder of sealed files: `ROOT/ab/abcd…`, and beside each the renderings of it (`abcd….zst`, `abcd….gz`)."""
+    """The folder of sealed files; the module shows what is in it. Call `prepare` once before all else."""
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root
         self.disk = disk or Disk()
 
     def prepare(self) -> None:
-        """Makes the folders; raises StoreError where that can't be done."""
+        """Makes the folders. Raises StoreError."""
         with store_errors(self.root):
             (self.root / "new").mkdir(mode=0o700, parents=True, exist_ok=True)
             for byte in range(256):
                 (self.root / f"{byte:02x}").mkdir(mode=0o700, exist_ok=True)
 
     def path(self, digest: Sha256) -> Path:
+        """The path of the sealed file with this digest, whether it exists or not."""
         return self.root / digest[:2] / digest
 
     @contextmanager
     def create(self) -> Iterator[Draft]:
-        """A new sealed file, under the digest of its content once the block is left without an exception.
+        """Writes a new sealed file. It exists once the block has ended without an exception: see `Draft.sealed`.
 
-        Raises StoreError where the disk refuses.
+        Raises StoreError for an error of the disk.
         """
         hash = hashlib.sha256()
         with atomic(
-            self.disk, self.unfinished(), lambda: self.path(Sha256(hash.hexdigest())), hash, self._naming
+            self.disk, self.unfinished(), lambda: self.path(Sha256(hash.hexdigest())), hash, self._rename_lock
         ) as draft:
             yield draft
         draft.sealed = Sha256(hash.hexdigest())
 
     def unfinished(self) -> Path:
-        """A name for a file that is being written: swept, if it is left."""
+        """A new path in `new` for a file that is being written; `sweep` removes it if it stays there."""
         return self.root / "new" / secrets.token_hex(16)
 
     def adopt(self, path: Path) -> Sha256:
-        """Seals a file that someone less trusted wrote on the same file system: the digest is computed here."""
+        """Seals a file that a less trusted process wrote on the same file system; returns its digest, computed here.
+
+        Raises StoreError.
+        """
         digest = self._digest(path)
-        self.take(path, self.path(digest))
+        self._rename_synced(path, self.path(digest))
         return digest
 
     def keep(self, path: Path, digest: Sha256 | None = None) -> Sha256:
-        """Like `adopt`, for what can be done without: it is not synced, so a power cut may take it, and a later process
-        looks whether it is intact. `digest`, where it is known. A sealed file of that content stays what it is."""
+        """Like `adopt`, without a sync: for a file that can be made again.
+
+        A power cut may damage it, so later processes verify it. `digest`: its SHA-256, if known. An intact sealed file
+        of the same content stays in place. Returns the digest. Raises StoreError.
+        """
         digest = digest or self._digest(path)
         if not self.intact(digest):
-            with store_errors(self.root), self._naming():
+            with store_errors(self.root), self._rename_lock():
                 self.disk.rename(path, self.path(digest))
         else:
-            with suppress(OSError), self._naming():
-                os.utime(self.path(digest))  # young again: it is about to be named
+            with suppress(OSError), self._rename_lock():
+                os.utime(self.path(digest))  # so that `sweep` counts it as new until a row names it
         return digest
 
     def begin_writing(self, digest: Sha256) -> None:
-        """Has the kernel begin to write what was kept, so that its memory can be given back when it is superseded."""
+        """Asks the kernel to begin writing a kept file to the disk, so that `uncache` can later drop all of it."""
         with suppress(OSError), open(self.path(digest), "rb") as file:
             self.disk.write_back(file, 0, 0)
 
@@ -241,18 +268,21 @@ class SealedFiles:
         with store_errors(self.root), open(path, "rb") as file:
             return Sha256(hashlib.file_digest(file, "sha256").hexdigest())
 
-    def take(self, path: Path, final: Path) -> None:
-        """Gives a written file on the same file system its final name, synced."""
+    def _rename_synced(self, path: Path, final: Path) -> None:
+        """Syncs a written file and renames it to `final`, on the same file system. Raises StoreError."""
         with store_errors(self.root):
             with open(path, "rb") as file:
                 self.disk.fsync(file)
-            with self._naming():
+            with self._rename_lock():
                 self.disk.rename(path, final)
             self.disk.fsync_folder(final.parent)
 
     @contextmanager
     def map(self, digest: Sha256 | None) -> Iterator[mmap.mmap | bytes]:
-        """The content as a read-only buffer; b"" for no digest or an empty file. Raises StoreError if it is missing."""
+        """The content as a read-only buffer; b"" for no digest or an empty file. Does not verify it.
+
+        Raises StoreError if the file is missing.
+        """
         if digest is None:
             yield b""
             return
@@ -260,43 +290,47 @@ class SealedFiles:
             yield content
 
     def fingerprint(self, digest: Sha256) -> str | None:
-        """`fingerprint` of the file."""
+        """The stat fingerprint of the sealed file; None if it is missing."""
         return fingerprint(self.path(digest))
 
     def intact(self, digest: Sha256) -> bool:
-        """Whether the file is there and its content has that digest."""
+        """Whether the file exists and its content has that digest. Reads all of it."""
         try:
             with open(self.path(digest), "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == digest
         except OSError:
             return False
 
-    def sweep(self, named: Collection[Sha256], young: float = YOUNG, began: float | None = None) -> int:
-        """Removes the files that no row names; returns how many. `began` is when `named` was read, by default now.
-        Files written or sealed again less than `young` seconds before it stay. A file that is sealed again meanwhile is
-        young, and the lock keeps that from happening between the check and the removal."""
+    def sweep(self, named: Collection[Sha256], young: float = MIN_SWEEP_AGE, began: float | None = None) -> int:
+        """Removes the files that are not in `named`, and everything in `new`; returns how many files.
+
+        `began`: time at which `named` was read, in Unix seconds; now by default. Files that were written or sealed
+        again less than `young` seconds before `began`, or later, stay. The exclusive lock prevents that a file is
+        sealed again between the check of its age and its removal. Raises StoreError.
+        """
         began = time.time() if began is None else began
         removed = 0
         with store_errors(self.root):
-            for folder, keep in self._folders():
-                for path in folder:
+            for paths, are_sealed in self._folders():
+                for path in paths:
                     if path.is_dir() or path.name.startswith("."):
-                        continue  # none of ours (lost+found), or a rendering that is being written
-                    if keep and path.name.partition(".")[0] in named:
+                        continue  # not made here (lost+found), or a rendering that is being written
+                    if are_sealed and path.name.partition(".")[0] in named:
                         continue
                     with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
                         changed = path.stat().st_ctime
-                        if began - changed >= young or changed - time.time() >= young:  # before the clock was set back
+                        # a change in the future: the clock was set back since
+                        if began - changed >= young or changed - time.time() >= young:
                             self.disk.unlink(path)
                             removed += 1
         return removed
 
-    def _naming(self) -> AbstractContextManager[None]:
+    def _rename_lock(self) -> AbstractContextManager[None]:
         return self._locked(fcntl.LOCK_SH)
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        """Between processes: whoever gives a file its name shares the lock, the sweep has it alone for each file."""
+        """Holds the lock between processes: shared for a rename, exclusive for each removal of a sweep."""
         descriptor = os.open(self.root / ".sealing", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, how)
@@ -305,6 +339,7 @@ class SealedFiles:
             os.close(descriptor)
 
     def _folders(self) -> Iterator[tuple[Iterable[Path], bool]]:
+        """The paths in each folder, and whether they are sealed files and renderings (not files being written)."""
         yield list((self.root / "new").iterdir()), False
         for byte in range(256):
             yield list((self.root / f"{byte:02x}").iterdir()), True

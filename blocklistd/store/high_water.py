@@ -1,8 +1,14 @@
-"""The high-water file: the highest numbers that were ever served, and their sessions, outside the database.
+"""The high-water file: the highest numbers that were ever served, with their sessions, outside the database.
 
-A number is written to it and synced after the commit that makes the number, and before the number is served. Numbers in
-it only rise. A database that is older than the file, or lost a part, is detected at a start: then nothing is served and
-no number is made, since a number could stand for two contents.
+On the disk: JSON with `lists` (for each its session, version and the version of each signed role) and `zones` (for
+each its unwrapped serial). Numbers in it only rise. For each number the order is:
+
+1. A transaction commits the number.
+2. `HighWater.show_list` or `show_zone` writes it to the file and syncs the file.
+3. The number is served.
+
+At a start, `loss` compares the file with the database. If the database is older than the file, nothing is served and no
+number is made until an operator decides: the same number could otherwise stand for two contents.
 """
 
 from __future__ import annotations
@@ -26,14 +32,14 @@ from blocklistd.store.numbers import Numbers, high_water_path, numbers
 from blocklistd.telemetry import ActiveAlarms
 
 _STOPPED: Final = "Nothing is served and no number is made"
-_UNKNOWN: Final = "N above every version and serial that was ever shown"
-_ANEW: Final = "this begins a new session with all numbers above N"
+_UNKNOWN: Final = "N above every version and serial that was ever served"
+_NEW_SESSION: Final = "this begins a new session with all numbers above N"
 
 
 @dataclass(slots=True)
 class Marks:
-    """`lists`: for each list its `session`, its `version` and the version of each signed role. `zones`: each zone's
-    unwrapped serial, which goes on past 2^32."""
+    """The file's content. `lists`: for each list its `session`, its `version` and the version of each signed role.
+    `zones`: each zone's unwrapped serial, which continues past 2^32."""
 
     lists: dict[str, dict[str, Any]] = field(default_factory=dict)
     zones: dict[str, int] = field(default_factory=dict)
@@ -41,7 +47,7 @@ class Marks:
     @property
     def highest(self) -> int:
         """The highest of all numbers; 0 where there is none."""
-        of_lists = [number for marks in self.lists.values() for number in marks.values() if isinstance(number, int)]
+        of_lists = [number for each in self.lists.values() for number in each.values() if isinstance(number, int)]
         return max([*of_lists, *self.zones.values()], default=0)
 
     @classmethod
@@ -50,19 +56,20 @@ class Marks:
         found = orjson.loads(body)
         try:
             lists, zones = found["lists"], found["zones"]
-            numbers = [number for marks in lists.values() for name, number in marks.items() if name != "session"]
+            numbers = [number for each in lists.values() for name, number in each.items() if name != "session"]
             if any(type(number) is not int or number < 0 for number in [*numbers, *zones.values()]):
                 raise ValueError("not a number")
-            return cls({name: dict(marks) for name, marks in lists.items()}, dict(zones))
+            return cls({name: dict(each) for name, each in lists.items()}, dict(zones))
         except (KeyError, TypeError, AttributeError):
-            raise ValueError("not the marks of lists and zones") from None
+            raise ValueError("not the numbers of lists and zones") from None
 
 
 class HighWater:
-    """The high-water file at `path`, which one process writes. Without a path the numbers are in memory alone.
+    """The high-water file at `path`; one process writes it. Without a path the numbers are in memory only.
 
-    Call `open` first. A file that can't be written raises an alarm. Until it can be, no version or serial replaces
-    another; what is served goes on, and is signed again.
+    Order of calls: `open`, `check_writable`, then `show_list` and `show_zone` before each new number is served. A file
+    that can't be written raises an alarm. Until it can be written again, no version or serial replaces another one; the
+    live ones are still served and signed again.
     """
 
     def __init__(self, path: Path | None = None, alarms: ActiveAlarms | None = None) -> None:
@@ -71,14 +78,14 @@ class HighWater:
         self._lock = threading.Lock()
         self.marks = Marks()
         self.written: Path | None = None
-        """The path, once the file holds a list's numbers."""
+        """The path if the file contains a list's numbers, else None."""
         self.missing: Path | None = None
-        """The path, where `open` found no file, or no list's numbers in it."""
+        """The path if `open` found no file, or no list's numbers in it, else None."""
 
     def open(self) -> None:
-        """Reads the file. A damaged one is renamed to `.damaged`, and a new one begun, with an alarm.
+        """Reads the file. A damaged file is renamed to `FILE.damaged`, a new one is begun and an alarm is raised.
 
-        Raises StoreError where the file exists and can't be read.
+        Raises StoreError if the file exists and can't be read.
         """
         if self._path is None:
             return
@@ -96,7 +103,7 @@ class HighWater:
                 self.written, self.missing = (self._path, None) if self.marks.lists else (None, self._path)
 
     def check_writable(self) -> None:
-        """Raises an alarm where no file can be made in the folder. For a start, which has no number to write yet."""
+        """Raises an alarm if no file can be made in the folder. For a start, when there is no number to write yet."""
         if self._path is None:
             return
         try:
@@ -108,30 +115,30 @@ class HighWater:
     def show_list(
         self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
     ) -> None:
-        """Call before these numbers are served. `replaces`: another version of the list is served now. After a start,
-        a version other than the last in the file counts as replacing too.
+        """Records a list's numbers; call it before they are served.
 
-        Raises BehindError where a number is lower than the file's, and StoreError where a replacing version can't be
-        written to the file: the numbers must then not be served.
+        `roles`: version of each signed role. `replaces`: the list has another live version, which this one replaces.
+        A version other than the last one in the file counts as replacing too. Raises BehindError if a number is lower
+        than the file's, StoreError if a replacing version can't be written: the numbers must then not be served.
         """
         new: dict[str, Any] = {"session": session, "version": version, **roles}
         with self._lock:
             old = self.marks.lists.get(list_id, {})
-            another = bool(old) and (old.get("session"), old.get("version")) != (session, version)
-            if not version and old.get("session", session) != session:  # a new session that has no version yet
+            is_other = bool(old) and (old.get("session"), old.get("version")) != (session, version)
+            if not version and old.get("session", session) != session:  # a new session without a version
                 new = dict(roles)
             for name, number in old.items():
                 if name != "session" and number > new.get(name, number):
-                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was shown before")
+                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was served before")
             if {**old, **new} != old:
-                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or another)
+                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or is_other)
 
     def show_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
-        """As `show_list`, for the unwrapped serial of a zone."""
+        """Like `show_list`, for the unwrapped serial of a zone."""
         with self._lock:
             old = self.marks.zones.get(zone)
             if old is not None and old > serial:
-                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was shown before")
+                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was served before")
             if old != serial:
                 self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces or old is not None)
 
@@ -151,7 +158,7 @@ class HighWater:
 
 
 def _replace(path: Path, body: bytes) -> None:
-    """Replaces the file atomically: after a power cut it has the old or the new content. Raises StoreError."""
+    """Replaces the file atomically: after a power cut it has either the old or the new content. Raises StoreError."""
     new = path.with_name(f".{path.name}.new")
     with store_errors(path):
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -168,17 +175,19 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def loss(connection: Connection, marks: Marks, head: Head | None = None, missing: Path | None = None) -> str | None:
-    """Why the database can't be trusted to be the newest one, and what to do; None where it can. `head`: content of the
-    audit's head file; `missing`: as in HighWater."""
+    """Why the database may not be the newest one, and what to do; None if it is the newest as far as files show.
+
+    `marks`: numbers of the high-water file. `head`: content of the audit's head file. `missing`: HighWater.missing.
+    """
     found = numbers(connection)
     before = high_water_path(connection)
     if found.lost:
-        what = "the database is gone, and files that it named are there"
+        what = "the database is missing, but files that it named exist"
     elif missing is not None and before is not None:
         return (
-            f"the high-water file {missing} is gone, or has no numbers; it was last written as {before}. Without it, "
-            f"nothing shows whether the database is the newest. {_STOPPED}. Mount its disk, or put the file back, then "
-            f"restart; or, if it is lost, run `blocklistd start-above N` with {_UNKNOWN}: {_ANEW}"
+            f"the high-water file {missing} is missing, or has no numbers; it was last written as {before}. Without "
+            f"it, nothing shows whether the database is the newest. {_STOPPED}. Mount its disk, or put the file back, "
+            f"then restart; or, if it is lost, run `blocklistd start-above N` with {_UNKNOWN}: {_NEW_SESSION}"
         )
     else:
         behind = _behind(found, marks)
@@ -188,17 +197,17 @@ def loss(connection: Connection, marks: Marks, head: Head | None = None, missing
         if not behind:
             return None
         more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
-        what = f"the database is older than what was shown: {behind[0]}{more}"
+        what = f"the database is older than the numbers that were served: {behind[0]}{more}"
     least = max(marks.highest, found.highest)
     above = f"N at least {least}" if least else _UNKNOWN
     return (
         f"{what}. {_STOPPED}. Stop the daemon and put the newest database back; or, if none newer than "
-        f"this one is left, run `blocklistd start-above N` with {above}: {_ANEW}"
+        f"this one is left, run `blocklistd start-above N` with {above}: {_NEW_SESSION}"
     )
 
 
 def _behind(found: Numbers, marks: Marks) -> list[str]:
-    """A line for each number of the database that is lower than in the file."""
+    """A text for each number of the database that is lower than in the file."""
     lines = []
     for name, known in marks.lists.items():
         for what, number in known.items():

@@ -1,9 +1,11 @@
-"""Differences of two serials (IXFR, RFC 1995), netted from a zone's sealed deltas and compiled into a file.
+"""Differences between two serials of a zone (IXFR, RFC 1995), netted from its sealed deltas and compiled into a file.
 
-The file is a rendering: no digest in its name says what is in it. Whoever had it written remembers its fingerprint.
+On the disk: `ixfr/ZONE/START-END`, with the length in bytes of the compiled rules that are removed, a newline, these
+rules, and the SOA and rules that are added. The file is a rendering: its name contains no digest to verify it by, so
+the caller remembers the stat fingerprint that `write_ixfr` returns and passes it to `read_ixfr`.
 
-Long deltas are split at the same rules into parts of some PART bytes in sum. Each is netted and compiled by itself, on
-all cores, so no process holds the rules of more than one part.
+Long deltas are split at the same rules into parts of about PART bytes together. Each part is netted and compiled by
+itself, on all cores, so no process has the rules of more than one part in memory.
 """
 
 from __future__ import annotations
@@ -31,13 +33,13 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zones import ZonePlan, oldest_ixfr, zone_at
 
-PART: Final = 4 << 20  # bytes of all deltas together that are netted at once
+PART: Final = 4 << 20  # bytes of one part, of all deltas together
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The deltas that lead from a serial to a later one, and how many rules they remove and add in sum. `apex` is the
-    zone's apex at the serial where they start."""
+    """The deltas that lead from one serial to a later one. `changes`: rules that they remove and add, in sum. `apex`:
+    the zone's apex at the first of the two serials."""
 
     apex: Apex
     deltas: tuple[Sha256, ...]
@@ -45,8 +47,10 @@ class Way:
 
 
 def way_from(connection: Connection, zone: str, start: int, end: int) -> Way | None:
-    """None where a delta is not kept, or the zone never had the serial `start`: `serial_start` leaves some out, and a
-    secondary that was another's may hold one of these."""
+    """The deltas from serial `start` to serial `end`; None if one is not kept or the zone never had the serial `start`.
+
+    `serial_start` skips serials, and a secondary that followed another primary before may have one of these.
+    """
     oldest, had = oldest_ixfr(connection, zone), zone_at(connection, zone, start)
     if oldest is None or had is None or start < oldest:
         return None
@@ -59,6 +63,7 @@ def way_from(connection: Connection, zone: str, start: int, end: int) -> Way | N
 
 
 def ixfr_path(store: Store, zone: str, start: int, end: int) -> Path:
+    """The file of the difference from serial `start` to serial `end`."""
     return store.ixfr / zone / f"{start}-{end}"
 
 
@@ -73,12 +78,12 @@ def write_ixfr(
     *,
     alone: bool = False,
 ) -> dict[str, Any]:
-    """The job: writes the difference of two serials, which these deltas lead through, as a file: the length of the
-    compiled rules that are removed, a newline, these rules, and SOA and rules that are added.
+    """The job that writes the difference from `start` to `end`, to which `deltas` lead, as a file.
 
-    `fingerprints` are those of the deltas that were verified; `alone`: no other processes are started. The answer has
-    the file's `fingerprint`, None if more than `most` rules change (no file is written then), and under `verified` the
-    fingerprints of the deltas. Raises DamagedError for a delta that is missing or damaged.
+    `most`: maximum of rules that change; above it no file is written. `fingerprints`: of the deltas that were verified.
+    `alone`: start no other processes. Returns `fingerprint`: of the file, or None if none was written; and `verified`:
+    the fingerprints of the deltas. Raises DamagedError for a missing or damaged delta, StoreError for an error of the
+    disk.
     """
     path, files = ixfr_path(store, plan.name, start, end), store.sealed
     with store_errors(store.ixfr):
@@ -100,7 +105,7 @@ def write_ixfr(
 
 @dataclass(slots=True)
 class _Compiled:
-    """Messages of rules that are removed and added, in pieces, and how many rules these are."""
+    """The compiled rules that are removed and added, in blocks, and how many rules these are."""
 
     removed: list[bytes] = field(default_factory=list)
     added: list[bytes] = field(default_factory=list)
@@ -109,38 +114,41 @@ class _Compiled:
 
 def _compile(deltas: Sequence[Buffer], plan: ZonePlan, end: int, count: int) -> _Compiled:
     zone, action, soa = wire_name(plan.name), plan.ruling.action, plan.apex.soa(end)
-    cuts = cuts_of_deltas(RULES, deltas, PART)
+    offsets = cuts_of_deltas(RULES, deltas, PART)
 
     def work(part: int) -> Answer:
-        lines = b"".join([delta[at[part] : at[part + 1]] for delta, at in zip(deltas, cuts, strict=True)])
+        lines = b"".join([delta[at[part] : at[part + 1]] for delta, at in zip(deltas, offsets, strict=True)])
         removes, adds = map(sorted, net_items(RULES, lines))
-        first = [] if part == 0 else adds[:1]  # the SOA goes before the first rule of all: perhaps this one
-        pieces = [
+        # The SOA precedes the first added rule of all parts. A later part does not know whether the parts before it
+        # add rules, so it compiles its first rule both with and without the SOA.
+        first = [] if part == 0 else adds[:1]
+        blocks = [
             b"".join(compile_rules(removes, zone, action)),
             b"".join(compile_rules(first, zone, action, lead=soa)),
             b"".join(compile_rules(first, zone, action)),
             b"".join(compile_rules(adds[len(first) :], zone, action, lead=b"" if part else soa)),
         ]
-        return {"changes": len(removes) + len(adds), "lengths": [len(piece) for piece in pieces]}, b"".join(pieces)
+        return {"changes": len(removes) + len(adds), "lengths": [len(block) for block in blocks]}, b"".join(blocks)
 
     made = _Compiled()
-    parts = len(cuts[0]) - 1 if cuts else 0
+    parts = len(offsets[0]) - 1 if offsets else 0
     with spread(work, min(count, parts)) as answers:
         for figures, data in answers(parts):
             made.changes += figures["changes"]
-            pieces = [data[stop - size : stop] for size, stop in _ends(figures["lengths"])]
-            removed, with_soa, without, added = pieces
+            blocks = [data[stop - size : stop] for size, stop in _lengths_and_ends(figures["lengths"])]
+            removed, with_soa, without, added = blocks
             made.removed.append(removed)
             made.added += (without if any(made.added) else with_soa, added)
     return made
 
 
-def _ends(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _lengths_and_ends(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     return zip(lengths, accumulate(lengths), strict=True)
 
 
 def read_ixfr(path: Path, expected: str) -> tuple[bytes, bytes] | None:
-    """The compiled rules that are removed and added; None if the file has another fingerprint than `expected`."""
+    """Returns the compiled rules that are removed, and those that are added, after the SOA; None if the file's
+    fingerprint is not `expected`. Raises StoreError for an error of the disk."""
     if fingerprint(path) != expected:
         return None
     with store_errors(path.parent):

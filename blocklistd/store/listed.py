@@ -1,6 +1,6 @@
-"""Whether something that a person wrote is listed: in a live version, in what a source offers, or in what is held.
+"""Finds whether a text is listed: in a live version, in the offer of a source, or in a held candidate.
 
-Asked for free text of operators alone, which must not name an entry; never for a subscriber.
+Only for the free text of operators, which must not name an entry. Never for a subscriber's request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from blocklistd.store.schema import candidates, lists, sources
 
 
 def files_to_search(connection: Connection) -> tuple[set[Sha256], set[Sha256]]:
-    """The sealed files of lines, and those of deltas, in which an entry is that is listed, offered or held."""
+    """The sealed files with the listed, offered and held entries: those with lines (snapshots and offers), and those
+    with deltas (held candidates)."""
     snapshots = {
         version.sha256
         for list_id in connection.execute(select(lists.c.id)).scalars()
@@ -34,9 +35,9 @@ def files_to_search(connection: Connection) -> tuple[set[Sha256], set[Sha256]]:
 
 
 def is_listed(files: SealedFiles, beginnings: Collection[bytes], where: tuple[set[Sha256], set[Sha256]]) -> bool:
-    """Whether a line begins with one of these (kinds.mentions).
+    """Whether a line in the files begins with one of `beginnings` (kinds.mentions). `where`: from `files_to_search`.
 
-    Raises StoreError where a file is missing or damaged.
+    Raises StoreError if a file is missing or damaged.
     """
     lines, deltas = where
     for digest in lines:
@@ -57,11 +58,11 @@ def _readable(files: SealedFiles, digest: Sha256) -> Iterator[None]:
     try:
         yield
     except ValueError:
-        raise StoreError(f"{files.path(digest)}: the sealed file is damaged") from None
+        raise StoreError(f"{files.path(digest)}: the sealed file is damaged: see `blocklistd status`") from None
 
 
 def _item_begins(delta: Buffer, wanted: bytes) -> bool:
-    boundary = wanted.removesuffix(b'"')  # keys have no closing quote
+    boundary = wanted.removesuffix(b'"')  # the keys by which a delta is sorted have no closing quote
     start = place_of_change(ENTRIES, delta, boundary)
     line = delta[start : delta.find(b"\n", start)] if start < len(delta) else b""
     return bool(line) and ENTRIES.item(line).startswith(wanted)

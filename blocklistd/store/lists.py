@@ -1,4 +1,10 @@
-"""Lists and their versions: what is live, what it was composed from, and the statements that name the next version."""
+"""Lists and their versions: the live version, what it was composed from, and the release of the next one.
+
+In the database: a row of `lists` for each list, a row of `versions` for each version (the highest is live), and in
+`list_sources` the entries of each source that the live version was composed from. Order of calls: `ensure_list` once,
+then for each change `list_state`, and `release` with that state; it fails if another version was released meanwhile.
+A version's delta is dropped by upkeep.prune, or by `drop_delta` if its file is lost; its row stays.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +37,9 @@ from blocklistd.store.schema import candidates, list_sources, lists, versions
 
 @dataclass(frozen=True, slots=True)
 class ListState:
-    """A list as the store has it. `policy` and `accepted` (the sealed entries of each source) are what the live version
-    was composed from; the policy is None before the first version. `withheld` counts, by rule, the asserted entries
-    that it leaves out; None until a version has counted them."""
+    """A list in the store. `policy`, `accepted` (the sealed entries of each source): what the live version was composed
+    from; before the first version the policy is None. `withheld`: count of withheld entries by rule; None if no version
+    has counted them yet."""
 
     id: ListId
     session: str
@@ -45,15 +51,16 @@ class ListState:
 
     @property
     def version(self) -> Version:
+        """The live version; 0 before the first."""
         return self.live.version if self.live else Version(0)
 
     def is_composed_from(self, change: Change) -> bool:
-        """Whether the live version is what the change asks for."""
+        """Whether the live version was composed from the change's sources under its policy."""
         return self.live is not None and (self.accepted, self.policy) == (change.sources, change.policy)
 
 
 def ensure_list(connection: Connection, list_id: ListId, now: datetime) -> None:
-    """Makes the list with its session and secret, unless it is there."""
+    """Makes the list, with its session and secret, if it does not exist."""
     if connection.execute(select(lists.c.id).where(lists.c.id == list_id)).first() is None:
         connection.execute(
             lists.insert().values(
@@ -63,7 +70,7 @@ def ensure_list(connection: Connection, list_id: ListId, now: datetime) -> None:
 
 
 def list_state(connection: Connection, list_id: ListId) -> ListState:
-    """Raises StoreError where the list is not in the store."""
+    """The state of a list. Raises StoreError if the list is not in the store."""
     row = connection.execute(select(lists).where(lists.c.id == list_id)).first()
     if row is None:
         raise StoreError(f"list {list_id} is not in the store: restart the daemon with it in the configuration")
@@ -77,7 +84,7 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
-    """The list's versions, newest first."""
+    """The list's versions, newest first; only so many as `newest`, if it is given."""
     rows = connection.execute(
         select(versions, lists.c.session)
         .join(lists, lists.c.id == versions.c.list)
@@ -111,15 +118,16 @@ def _info(row: Row[Any]) -> VersionInfo:
 def oldest_diff(connection: Connection, list_id: ListId) -> Version:
     """The lowest version that a difference can start from or lead to; 0 before the first version.
 
-    That is the newest version without a delta: the first, the last whose delta was pruned, or one whose delta was lost.
+    That is the newest version without a delta: the first, the last one whose delta was pruned, or one whose delta was
+    lost.
     """
     rows = select(func.max(versions.c.version)).where(versions.c.list == list_id)
     return Version(connection.execute(rows.where(versions.c.delta.is_(None))).scalar() or 0)
 
 
 def changed_without_a_person(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
-    """The entries added and removed by the versions after `since` that no person released. The list's first version
-    does not count."""
+    """How many entries were added, and how many removed, by the versions after `since` that were released without an
+    approval. The list's first version does not count."""
     here = versions.c.list == list_id
     first = select(func.min(versions.c.version)).where(here).scalar_subquery()
     added, removed = connection.execute(
@@ -131,13 +139,13 @@ def changed_without_a_person(connection: Connection, list_id: ListId, since: dat
 
 
 def files_of_versions(connection: Connection, list_id: ListId) -> set[Sha256]:
-    """The snapshots and deltas of all versions, whether they are kept or not."""
+    """The snapshots and deltas of all versions, including snapshots whose files are not kept."""
     rows = connection.execute(select(versions.c.sha256, versions.c.delta).where(versions.c.list == list_id)).all()
     return {digest for row in rows for digest in row if digest}
 
 
 def versions_of(connection: Connection, list_id: ListId, deltas: Collection[Sha256]) -> dict[Version, Sha256]:
-    """Those of a list's versions whose delta is one of these, with it."""
+    """The versions of a list whose delta is one of these; for each version its delta."""
     rows = connection.execute(
         select(versions.c.version, versions.c.delta).where(versions.c.list == list_id, versions.c.delta.in_(deltas))
     )
@@ -145,14 +153,14 @@ def versions_of(connection: Connection, list_id: ListId, deltas: Collection[Sha2
 
 
 def drop_delta(connection: Connection, list_id: ListId, version: Version) -> None:
-    """The delta of this version is lost: differences start at this version from now on."""
+    """Drops the delta of a version, whose file is lost: differences then start at this version."""
     here = versions.c.list == list_id, versions.c.version == version
     connection.execute(update(versions).where(*here).values(delta=None))
 
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """What a version is made of: its sealed files, the length of the snapshot in bytes, and its figures."""
+    """The sealed files of a new version, the length of its snapshot in bytes, and its counts of entries."""
 
     snapshot: Sha256
     length: int
@@ -175,12 +183,11 @@ def release(
     candidate: CandidateId | None,
     withheld: dict[str, int] | None = None,
 ) -> Version:
-    """Names the version after `state.live` and takes the change over, in the caller's transaction; the live version
-    then. Without `made` nothing in the list changed, and there is no new version.
+    """Makes the version after `state.live` and records the change's sources and policy, in the caller's transaction.
 
-    `candidate` is the held candidate that is released by this. `withheld` is what the list leaves out then; None: not
-    counted. Raises StoreError if the list has moved on since `state`
-    was read.
+    `made`: None if the change alters no entry; there is then no new version. `candidate`: the held candidate that this
+    releases. `withheld`: count of withheld entries by rule; None if not counted. Returns the live version. Raises
+    StoreError if another version was released since `state` was read.
     """
     current = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
     if current != state.version:

@@ -1,4 +1,7 @@
-"""Signed TUF metadata: a row a role and version. The primary key makes a number stand for one content, for ever."""
+"""Signed TUF metadata: one row for each list, role and version. This primary key prevents two contents with one number.
+
+Rows are only added, and removed once KEPT_METADATA newer versions of the role exist.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from blocklistd.store.schema import tuf_metadata
 
 @dataclass(frozen=True, slots=True)
 class SignedRole:
-    """One signed file: `role` is targets, snapshot or timestamp; `target` the list's version that it leads to."""
+    """One signed file. `role`: targets, snapshot or timestamp. `target`: the list's version that it leads to. `body`:
+    the file as it is served."""
 
     role: str
     version: int
@@ -25,7 +29,7 @@ class SignedRole:
 
 
 def load_roles(connection: Connection, list_id: ListId) -> list[SignedRole]:
-    """All that is kept for a list, oldest first."""
+    """The kept metadata of a list, all roles, oldest version first."""
     rows = connection.execute(
         select(tuf_metadata).where(tuf_metadata.c.list == list_id).order_by(tuf_metadata.c.version)
     )
@@ -33,7 +37,7 @@ def load_roles(connection: Connection, list_id: ListId) -> list[SignedRole]:
 
 
 def save_roles(connection: Connection, list_id: ListId, roles: list[SignedRole]) -> None:
-    """Adds newly signed roles, all or none, and drops what no client can be in the middle of any more."""
+    """Adds newly signed roles and drops versions that no client can still be fetching. In the caller's transaction."""
     for role in roles:
         connection.execute(
             tuf_metadata.insert().values(

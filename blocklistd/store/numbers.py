@@ -1,6 +1,12 @@
-"""The numbers in the database: versions, TUF versions and serials; and how all begin above a number after a loss.
+"""The numbers in the database: versions of lists, versions of signed roles, and serials of zones.
 
-The table `meta` has that number as `above`: every version, TUF version and serial that is made later is higher.
+A number stands for one content for ever. After a loss of data `start_above` begins a new session of every list, with
+all numbers above one that was never used. Keys in the table `meta`:
+
+    above                       new numbers are higher than this one
+    lost                        the database is new, and was made beside sealed files of a lost one
+    high-water                  path of the high-water file that was last written
+    clock believed behind line  number of the newest audit line when an operator confirmed the clock
 """
 
 from __future__ import annotations
@@ -20,14 +26,14 @@ _ABOVE: Final = "above"
 _LOST: Final = "lost"
 _BELIEVED: Final = "clock believed behind line"
 _HIGH_WATER: Final = "high-water"
-FURTHEST: Final = 2**31 - 1
-"""The most by which a serial may rise at once: secondaries take a larger step as a step back (RFC 1982 3.2)."""
+MAX_SERIAL_STEP: Final = 2**31 - 1
+"""The most by which a serial may rise in one step: a larger step is a step back for secondaries (RFC 1982, 3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """`lists`: for each list its newest `version` and that of each signed role. `zones`: each zone's newest serial.
-    `above`: as in the module. `lost`: this database was begun where sealed files of a lost one were found."""
+    """The highest numbers. `lists`: for each list its newest `version` and the version of each signed role. `zones`:
+    each zone's newest serial. `above`, `lost`: as in the module's table."""
 
     lists: dict[str, dict[str, int]]
     zones: dict[str, int]
@@ -57,15 +63,17 @@ def numbers(connection: Connection) -> Numbers:
 
 
 def believe_clock(connection: Connection) -> None:
-    """Notes that a person found the clock right: `newest_time` then ignores all times recorded before."""
+    """Records that an operator confirmed the clock: `newest_time` ignores all times recorded before."""
     newest = connection.execute(select(func.max(audit.c.number))).scalar() or 0
     connection.execute(delete(meta).where(meta.c.key == _BELIEVED))
     connection.execute(meta.insert().values(key=_BELIEVED, value=str(newest)))
 
 
 def newest_time(connection: Connection) -> datetime | None:
-    """The newest time in the database: of versions, signatures, pulls, audit and serials. After `believe_clock` only
-    that of later audit lines: no other row shows that it is later."""
+    """The newest time in the database, of versions, signatures, pulls, audit lines and serials; None without any.
+
+    After `believe_clock` only audit lines with a higher number count: other rows do not show that they are later.
+    """
     believed = connection.execute(select(meta.c.value).where(meta.c.key == _BELIEVED)).scalar()
     if believed is not None:
         found: datetime | None = connection.execute(
@@ -78,23 +86,23 @@ def newest_time(connection: Connection) -> datetime | None:
 
 
 def above(connection: Connection) -> int:
-    """The number above which every new number is made; 0 where `start_above` never ran."""
+    """The number that all new numbers exceed; 0 if `start_above` never ran."""
     return int(connection.execute(select(meta.c.value).where(meta.c.key == _ABOVE)).scalar() or 0)
 
 
 def mark_lost(connection: Connection) -> None:
-    """Notes that this new database was begun where sealed files of a lost one were found."""
+    """Records that this new database was made beside sealed files of a lost one."""
     connection.execute(meta.insert().values(key=_LOST, value="1"))
 
 
 def high_water_path(connection: Connection) -> str | None:
-    """The path to which the high-water file was last written; None where it never was."""
+    """The path at which the high-water file was last written; None if it never was."""
     path: str | None = connection.execute(select(meta.c.value).where(meta.c.key == _HIGH_WATER)).scalar()
     return path
 
 
 def note_high_water(connection: Connection, path: str) -> None:
-    """Notes that the high-water file at `path` has numbers: a start that does not find it is then a loss."""
+    """Records that the high-water file at `path` contains numbers: if a start does not find it, that is a loss."""
     if high_water_path(connection) != path:
         connection.execute(delete(meta).where(meta.c.key == _HIGH_WATER))
         connection.execute(meta.insert().values(key=_HIGH_WATER, value=path))
@@ -103,20 +111,21 @@ def note_high_water(connection: Connection, path: str) -> None:
 def start_above(
     connection: Connection, number: int, known: int, now: datetime, user: str, serials: Collection[int] = ()
 ) -> None:
-    """Begins a new session of every list, with all numbers above `number`. Each live version stays, as a new version.
+    """Begins a new session of every list, with all numbers above `number`. Each live version becomes a new version with
+    the same entries.
 
-    `known` is the highest number that is known to have been served, `serials` the known serials of the zones. Raises
-    RefusedError where `number` is lower than these, or so high that secondaries would take a new serial for an older
-    one (FURTHEST).
+    `known`: the highest number known to have been served. `serials`: known serials of the zones. Raises RefusedError if
+    `number` is lower than a known number, or so high that secondaries would take a new serial for an older one
+    (MAX_SERIAL_STEP).
     """
     found = numbers(connection)
     least = max(known, found.highest)
     if number < least:
-        raise RefusedError(f"expected N of at least {least}, the highest number that is known to have been shown")
+        raise RefusedError(f"expected N of at least {least}, the highest number that is known to have been served")
     lowest = min([*found.zones.values(), *serials], default=0)
-    if number + 1 - lowest > FURTHEST:
+    if number + 1 - lowest > MAX_SERIAL_STEP:
         raise RefusedError(
-            f"expected N of at most {lowest + FURTHEST - 1}: secondaries would take serials for older ones"
+            f"expected N of at most {lowest + MAX_SERIAL_STEP - 1}: secondaries would take serials for older ones"
         )
     connection.execute(delete(meta).where(meta.c.key.in_((_ABOVE, _LOST, _HIGH_WATER))))
     connection.execute(meta.insert().values(key=_ABOVE, value=str(number)))
@@ -125,7 +134,7 @@ def start_above(
         query = select(versions).where(versions.c.list == name).order_by(versions.c.version.desc()).limit(1)
         live = connection.execute(query).first()
         if live is not None:
-            # no delta leads to it: a lower version here may differ from the one that subscribers have
-            again = {"time": max(now, live.time), "released_by": user, "added": 0, "removed": 0, "changed": 0}
-            values = live._asdict() | again | {"version": number + 1, "delta": None}
+            # without a delta: the lower version in this database may differ from the one that subscribers have
+            changed = {"time": max(now, live.time), "released_by": user, "added": 0, "removed": 0, "changed": 0}
+            values = live._asdict() | changed | {"version": number + 1, "delta": None}
             connection.execute(versions.insert().values(values))

@@ -1,4 +1,17 @@
-"""What each source last said: its newest readable body, the proof it came with, and how every pull ended."""
+"""The state of each source: its newest accepted body, the proof that came with it, and how its pulls ended.
+
+In the database, for each source: a row of `sources`, the newest KEPT_PULLS rows of `pulls`, and in
+`superseded_signatures` the signatures that are refused as replays. Order of calls in a pull that reads a body:
+
+1. `take_over`: the body is verified and parsed; its entries become the source's offer, and older bodies are replays.
+   The validators are cleared, so that the next pull fetches the whole body if this one stops here.
+2. `keep_body`: the files with which the next body is compared.
+3. `record_pull`: how the pull ended; with the validators, once every list has dealt with the body.
+
+`record_decision` and `take_the_place` later change how the newest pull ended. `reread_source` makes the next pull read
+all of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen* when its entries have not
+changed for `max_unchanged`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +31,7 @@ NO_VALIDATORS: Final = Validators()
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The sealed files of a body that was read: its bytes, unpacked, and what is noted of it (canonical.Notes)."""
+    """The sealed files of the newest body: its decompressed bytes, and the notes on it (canonical.Notes)."""
 
     listed: Sha256
     notes: Sha256
@@ -26,7 +39,9 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """A source as the store has it. `validators` are those of the last body that every list has dealt with."""
+    """A row of `sources`. `offered`: the entries that the source offers. `current`: its body was read with the present
+    settings. `signature`, `signed_at` (Unix seconds): of the newest signature. `validators`: of the last body that
+    every list has dealt with. `outcome`, `reason`, `candidate`: how the newest pull ended."""
 
     id: SourceId
     offered: Sha256 | None = None
@@ -45,20 +60,20 @@ class SourceState:
 
     @property
     def signed(self) -> datetime | None:
-        """The signed time of the body that the source offers now; None where its proof has no time."""
+        """The signed time of the body that the source offers; None if its proof has no time."""
         if self.report is None or self.report.signed_at is None:
             return None
         return datetime.fromtimestamp(self.report.signed_at, UTC)
 
     @property
     def said(self) -> datetime | None:
-        """The time from which the age of the source's offer counts: when it was signed, else when a pull was last
-        accepted. So the same signed body, or a 304, does not make the source look fresh."""
+        """The time from which the offer's age counts: when it was signed, else when a pull was last accepted; None if
+        no pull was. So neither the same signed body nor a 304 makes the source look fresh."""
         return min(filter(None, (self.last_accepted, self.signed)), default=None) if self.last_accepted else None
 
     @property
     def unchanged_since(self) -> datetime | None:
-        """Since when the source has asserted the same entries; None where that is not known."""
+        """Since when the source has asserted the same entries; None if unknown."""
         return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
 
     def overdue_after(self, max_age: timedelta) -> datetime | None:
@@ -83,21 +98,21 @@ class SourceState:
         return until is not None and now > until
 
     def is_of_key(self, key: Sha256 | None) -> bool:
-        """Whether the remembered signatures are of this key. Those that earlier versions recorded, without a key, count
-        as such."""
+        """Whether the recorded signatures were made with this key. Those that earlier versions of blocklistd recorded
+        without a key count as made with it."""
         known = self.report.key if self.report else None
         return known is None or known == key
 
 
 def source_state(connection: Connection, source: SourceId, settings: str = "") -> SourceState:
-    """`settings` are the source's present ones (its URL, format, key …): what was read with others is not `current`,
-    and its validators are not used."""
+    """The state of a source. `settings`: digest of its present configuration (URL, format, key …). A body that was read
+    with other settings is not `current`, and its validators are not used."""
     row = connection.execute(select(sources).where(sources.c.id == source)).first()
     return SourceState(source) if row is None else _state(row, settings)
 
 
 def source_states(connection: Connection, names: Iterable[SourceId]) -> dict[SourceId, SourceState]:
-    """Each of the sources, whatever settings it was read with."""
+    """The state of each of the sources, whatever the settings that it was read with."""
     names = list(names)
     rows = {row.id: row for row in connection.execute(select(sources).where(sources.c.id.in_(names)))}
     return {name: _state(rows[name], "") if name in rows else SourceState(name) for name in names}
@@ -124,7 +139,8 @@ def _state(row: Row[Any], settings: str) -> SourceState:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a source offers now: its sealed entries, and how many records of its body there are and are no entries."""
+    """What a source offers. `entries`: the sealed file. `records`: count in its body; `rejected`: those of them that
+    are not entries."""
 
     source: SourceId
     entries: Sha256
@@ -133,7 +149,7 @@ class Offer:
 
 
 def offers(connection: Connection, settings: Mapping[SourceId, str]) -> dict[SourceId, Offer]:
-    """The offer of each of the sources whose newest body was read with these settings."""
+    """The offers of the sources; without those whose newest body was read with other settings than these."""
     rows = connection.execute(
         select(sources.c.id, sources.c.offered, sources.c.report, sources.c.settings).where(
             sources.c.id.in_(list(settings)), sources.c.offered.is_not(None)
@@ -149,29 +165,30 @@ def offers(connection: Connection, settings: Mapping[SourceId, str]) -> dict[Sou
 
 
 def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[SourceId]:
-    """Those of the sources that offer nothing and of which no pull has ended yet, well or badly."""
+    """Those of the sources that offer nothing and of which no pull has ended, well or badly."""
     names = list(names)
-    heard = sources.c.last_pull.is_not(None) | sources.c.offered.is_not(None)
-    pulled = set(connection.execute(select(sources.c.id).where(sources.c.id.in_(names), heard)).scalars())
+    was_pulled = sources.c.last_pull.is_not(None) | sources.c.offered.is_not(None)
+    pulled = set(connection.execute(select(sources.c.id).where(sources.c.id.in_(names), was_pulled)).scalars())
     return [name for name in names if name not in pulled]
 
 
 def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
-    """Signatures that a newer one replaced and that the time in the newest does not rule out by itself."""
+    """The source's earlier signatures that are to be refused one by one, as the newest signed time does not exclude
+    them."""
     rows = connection.execute(select(superseded_signatures.c.signature).where(superseded_signatures.c.source == source))
     return [row.signature for row in rows]
 
 
 def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
-    """The body is now the source's newest: from here on what it superseded is a replay."""
+    """Makes a verified body the source's newest. Bodies with earlier signatures are replays from now on."""
     _ensure(connection, source)
     row = connection.execute(select(sources).where(sources.c.id == source)).one()
-    # the validators come once every list has dealt with the body (record_pull); until then the next pull asks for all
+    # `record_pull` sets the validators once every list has dealt with the body; until then a pull fetches all of it
     values: dict[str, Any] = {"offered": report.asserted, "report": asdict(report), "settings": settings}
     values |= {"etag": None, "last_modified": None, "body": None, "notes": None}
     known = (row.report or {}).get("key")
     last: Sha256 | None = row.signature
-    if report.key is not None and known not in (None, report.key):  # what another key has signed says nothing of this
+    if report.key is not None and known not in (None, report.key):  # a new key: the old key's signatures don't matter
         connection.execute(delete(superseded_signatures).where(superseded_signatures.c.source == source))
         values |= {"signed_at": None}
         last = None
@@ -185,7 +202,7 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
         values["signature"] = report.signature
         if report.signed_at is not None:
             values["signed_at"] = report.signed_at
-            connection.execute(  # these are refused by their time alone
+            connection.execute(  # `signed_at` alone excludes these
                 delete(superseded_signatures).where(
                     superseded_signatures.c.source == source, superseded_signatures.c.signed_at < report.signed_at
                 )
@@ -194,7 +211,7 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
 
 
 def keep_body(connection: Connection, source: SourceId, body: Body) -> None:
-    """Where the next body finds the one that was taken over last."""
+    """Sets the files with which the next body is compared."""
     connection.execute(update(sources).where(sources.c.id == source).values(body=body.listed, notes=body.notes))
 
 
@@ -211,7 +228,8 @@ def record_pull(
     validators: Validators | None,
     settings: str,
 ) -> None:
-    """How a pull ended; `validators` only once every list has dealt with the body, else the next pull asks for all."""
+    """Records how a pull ended. `validators`: None unless every list has dealt with the body; the next pull then
+    fetches the whole body again."""
     _ensure(connection, source)
     known = connection.execute(select(sources.c.first_pull).where(sources.c.id == source)).one()
     values: dict[str, Any] = {
@@ -248,7 +266,7 @@ def newest_pulls(connection: Connection, source: SourceId, count: int) -> Sequen
 
 
 def record_decision(connection: Connection, candidate: Candidate, outcome: Outcome, reason: str | None) -> None:
-    """What a person decided is what became of the pull that was held."""
+    """Sets the outcome of the pull that led to a held candidate, after the decision on the candidate."""
     connection.execute(
         update(sources)
         .where(sources.c.candidate == candidate.id)
@@ -257,7 +275,7 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
 
 
 def take_the_place(connection: Connection, candidate: Candidate, reason: str) -> None:
-    """A source whose last pull led to a candidate that this one supersedes names this one now."""
+    """Makes a source whose newest pull led to a candidate that this one superseded name this one."""
     here = candidates.c.list == candidate.list, candidates.c.state == "superseded"
     superseded = select(candidates.c.id).where(*here)
     if candidate.change.kind == ChangeKind.SOURCE:
@@ -268,8 +286,8 @@ def take_the_place(connection: Connection, candidate: Candidate, reason: str) ->
         )
 
 
-def read_anew(connection: Connection, source: SourceId) -> None:
-    """A file of the source is damaged: its next pull asks for the whole body and reads all of it."""
+def reread_source(connection: Connection, source: SourceId) -> None:
+    """Makes the next pull fetch and read the whole body: for a source with a damaged file."""
     connection.execute(
         update(sources).where(sources.c.id == source).values(settings=None, etag=None, last_modified=None, body=None)
     )

@@ -1,8 +1,9 @@
 """Renderings: the diff between two versions, and the compressed form of a file that the feed serves.
 
-Each is written once, as a whole or not at all, and only from files that were verified; it is the same bytes whoever
-makes it. No digest in its name says what is in it: whoever had it made remembers its stat fingerprint, which every
-function here answers.
+On the disk: `diffs/SESSION/START-END.ndjson`, and beside a file its compressed form, with a suffix of SUFFIX. A
+rendering is written completely or not at all, only from verified files, and always with the same bytes. Its name
+contains no digest to verify it by: the caller remembers the stat fingerprint that `write_diff` and `compress` return,
+and sends the file only while an `OpenedFile` has the same one.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 
 SUFFIX: Final = {"zstd": ".zst", "gzip": ".gz"}
-"""The content codings that are served, and what the name of a rendering adds to that of its original."""
+"""For each content coding that is served, the suffix that a rendering's name adds to that of its original."""
 GZIP_LEVEL: Final = 1
 ZSTD_LEVEL: Final = 1
-ZSTD_THREADS: Final = 2  # the bytes are the same for any number but 0
+ZSTD_THREADS: Final = 2  # the compressed bytes are the same for any number but 0
 
 
 class OpenedFile:
-    """An open file of the feed. `fingerprint` is that of the open file, so it can't be replaced after it was compared.
+    """An open file of the feed. `fingerprint`: of the open file, which nobody can replace after the comparison.
 
-    `coding` is the content coding that it is in, `length` its bytes. Raises OSError where it can't be opened.
+    `coding`: content coding of its bytes. `length`: in bytes. Raises OSError if it can't be opened.
     """
 
     def __init__(self, path: Path, coding: str = "identity") -> None:
@@ -52,17 +53,21 @@ class OpenedFile:
         self._written = (status.st_size, status.st_mtime_ns)
 
     def seek(self, offset: int) -> None:
+        """Sets the offset, in bytes, of the next read."""
         self._file.seek(offset)
 
     def read(self, size: int) -> bytes:
-        """The next bytes, at least one. Raises StoreError if the file was written since it was opened."""
+        """The next bytes, at least one and at most `size`. Raises StoreError if the file was written since it was
+        opened, or is at its end."""
         data = self._file.read(size)
-        status = os.fstat(self._file.fileno())  # its ctime may be another: a file that is dropped is sent to the end
+        # not the ctime: removing the file changes it, and a removed file may be sent to its end
+        status = os.fstat(self._file.fileno())
         if not data or (status.st_size, status.st_mtime_ns) != self._written:
-            raise StoreError(f"{self.path.name}: the file was changed while it was sent")
+            raise StoreError(f"{self.path.name}: the file was changed while it was sent: request it again")
         return data
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -73,7 +78,7 @@ class OpenedFile:
 
 
 def diff_path(store: Store, session: str, start: Version, end: Version) -> Path:
-    """The file of the diff from `start` to `end`, once it was asked for; versions are numbers within a session."""
+    """The file of the diff from `start` to `end`, written or not. Versions are numbers within a session."""
     return store.diffs / session / f"{start}-{end}.ndjson"
 
 
@@ -93,10 +98,9 @@ def write_diff(
 ) -> dict[str, Any]:
     """Writes the diff between two kept versions, netted from the sealed deltas between them.
 
-    `fingerprints` are those of the deltas that were verified; with `large`, several processes share the work, so the
-    process that calls this may have no other threads. The answer has the new file's `fingerprint`, and under
-    `verified` the fingerprints of the deltas. Raises DamagedError for a delta that is damaged, StoreError for one that
-    is not kept any more.
+    `fingerprints`: of the deltas that were verified. `large`: several processes share the work; the calling process is
+    forked and must have no other threads. Returns `fingerprint`: of the new file; and `verified`: the fingerprints of
+    the deltas. Raises DamagedError if a delta is damaged, StoreError if one is not kept any more.
     """
     path = diff_path(store, session, start, end)
     with store_errors(store.diffs):
@@ -104,75 +108,77 @@ def write_diff(
     with store.opened() as (database, files):
         with database.read() as connection:
             if min(start, end) < oldest_diff(connection, list_id):
-                raise StoreError(f"list {list_id}: the diffs from version {min(start, end)} were pruned meanwhile")
+                raise StoreError(
+                    f"list {list_id}: the diffs from version {min(start, end)} were pruned meanwhile: fetch the list"
+                )
             deltas = [digest for digest in deltas_between(connection, list_id, start, end) if digest is not None]
         verified = Verified(files, fingerprints)
-        share = spread.in_processes if large else in_turn
+        how = spread.in_processes if large else in_turn
         with (
-            net_delta(files, verified, ENTRIES, deltas, reverse=end < start, spread=share) as parts,
+            net_delta(files, verified, ENTRIES, deltas, reverse=end < start, spread=how) as parts,
             _replacing(files.disk, path) as draft,
         ):
             for part in parts:
                 draft.write(part.data)
-            for digest in deltas:  # nothing was written while they were read
-                if not verified.check(digest):  # the same bytes may have been sealed once more
+            for digest in deltas:  # again: a delta may have been written while it was read
+                if not verified.check(digest):
                     raise DamagedError(digest)
     return {"fingerprint": _written(path), "verified": verified.of(deltas)}
 
 
 def compress(path: Path, coding: str, expected: str, disk: Disk | None = None) -> str:
-    """Writes a file's rendering in a content coding of SUFFIX beside it; the fingerprint of the rendering.
+    """Writes a file's compressed form, in a content coding of SUFFIX, beside it. Returns the rendering's fingerprint.
 
-    `expected` is the fingerprint of the file when it was verified. Raises StoreError if it has another one by now.
+    `expected`: the file's fingerprint when it was verified. Raises StoreError if the file now has another one.
     """
     final = rendering_path(path, coding)
     with store_errors(path.parent), open(path, "rb") as file, _replacing(disk or Disk(), final) as draft:
         _require(file, expected, path)
         size = os.fstat(file.fileno()).st_size
-        for piece in _zstd(file, size) if coding == "zstd" else _gzip(file, size):
-            draft.write(piece)
+        for chunk in _zstd(file, size) if coding == "zstd" else _gzip(file, size):
+            draft.write(chunk)
         _require(file, expected, path)
     return _written(final)
 
 
 def _require(file: BinaryIO, expected: str, path: Path) -> None:
     if fingerprint_of(os.fstat(file.fileno())) != expected:
-        raise StoreError(f"{path.name}: the file was changed after it was verified")
+        raise StoreError(f"{path.name}: the file was changed after it was verified: request it again")
 
 
 def _zstd(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """One frame of RFC 8878 with the size and the checksum of its content."""
+    """One zstd frame (RFC 8878) with the size and the checksum of its content."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=ZSTD_THREADS, write_checksum=True)
     stream = compressor.compressobj(size)
-    for piece in _pieces(file, size):
-        yield stream.compress(piece)
+    for chunk in _chunks(file, size):
+        yield stream.compress(chunk)
     yield stream.flush()
 
 
 def _gzip(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """RFC 1952, without a name or a time in the header."""
+    """One gzip member (RFC 1952) without a name or a time in its header."""
     stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
-    for piece in _pieces(file, size):
-        yield stream.compress(piece)
+    for chunk in _chunks(file, size):
+        yield stream.compress(chunk)
     yield stream.flush()
 
 
-def _pieces(file: BinaryIO, size: int) -> Iterator[memoryview]:
+def _chunks(file: BinaryIO, size: int) -> Iterator[memoryview]:
     if not size:
         return
     with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
         for start in range(0, size, FLUSH):
-            with view[start : start + FLUSH] as piece:
-                yield piece
+            with view[start : start + FLUSH] as chunk:
+                yield chunk
 
 
 def _replacing(disk: Disk, final: Path) -> AbstractContextManager[Draft]:
-    """The next content of a file, which takes the place of what is there once it is complete."""
+    """Writes a file that replaces `final` once it is complete."""
     return atomic(disk, final.with_name(f".{secrets.token_hex(16)}"), lambda: final)
 
 
 def _written(path: Path) -> str:
     found = fingerprint(path)
     if found is None:
-        raise StoreError(f"{path.name}: the file was removed right after it was written")
+        raise StoreError(f"{path.name}: the file was removed right after it was written: request it again")
     return found

@@ -1,6 +1,7 @@
-"""The tables. Content is in sealed files; the database names it and records who decided what.
+"""The tables of the database. Content is in sealed files; rows name these files by their digest and record decisions.
 
-Changes to this file need a migration in `migrations/versions/`; a test holds that both make the same schema.
+A change to a table, a column or a column's `comment` needs a migration in `migrations/versions/`; a test checks that
+the migrations and this file make the same schema. Remarks that need no migration are Python comments here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sqlalchemy import (
 
 
 class Time(TypeDecorator[datetime]):
-    """An aware datetime, kept as RFC 3339 text in UTC with microseconds: sorts as it reads, in every database."""
+    """An aware datetime, stored as RFC 3339 text in UTC with microseconds, so that texts sort by time."""
 
     impl = String(27)
     cache_ok = True
@@ -40,14 +41,15 @@ class Time(TypeDecorator[datetime]):
 
 
 def written(time: datetime) -> str:
-    """As it stands in the database."""
+    """The text of a time in the database."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 metadata = MetaData()
-Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts rows up only under INTEGER PRIMARY KEY
-Digest = String(64)
+Serial = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in an INTEGER PRIMARY KEY
+Digest = String(64)  # a SHA-256 in lower-case hex; in most columns it names a sealed file
 
+# Values of the whole database. Keys: `epoch` (database.py), `audit-left` (audit.py), all others in numbers.py.
 meta = Table(
     "meta",
     metadata,
@@ -55,11 +57,12 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
+# Each list, with settings of its live version. `first_asserted`: entries whose first version has no kept delta.
 lists = Table(
     "lists",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("session", String(36), nullable=False),
+    Column("session", String(36), nullable=False),  # UUID; versions are numbers within a session
     Column("secret", LargeBinary, nullable=False, comment="key of the hash that makes the ids of entries"),
     Column("created", Time, nullable=False),
     Column("policy", JSON, comment="what the live version was composed under (model.Policy); null before the first"),
@@ -70,6 +73,7 @@ lists = Table(
     ),
 )
 
+# Each version of each list, kept for ever; pruning only clears `delta`. The highest version is the live one.
 versions = Table(
     "versions",
     metadata,
@@ -80,16 +84,17 @@ versions = Table(
     Column("length", BigInteger, nullable=False, comment="bytes of the snapshot"),
     Column("sha256", Digest, nullable=False, comment="the sealed file of the snapshot"),
     Column("delta", Digest, comment="the sealed delta from the version before; null for the first, and once pruned"),
-    Column("added", BigInteger, nullable=False),
+    Column("added", BigInteger, nullable=False),  # `added`, `removed`, `changed`: entries against the version before
     Column("removed", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
-    Column("canonicaliser", Integer, nullable=False),
+    Column("canonicaliser", Integer, nullable=False),  # version of the rules for canonical values
     Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
     Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
     Column("released_by", Text, nullable=False, comment="auto, or the user who approved"),
     CheckConstraint("version >= 1", name="ck_versions_from_1"),
 )
 
+# The sources that a list's live version was composed from.
 list_sources = Table(
     "list_sources",
     metadata,
@@ -99,6 +104,7 @@ list_sources = Table(
     Column("time", Time, nullable=False, comment="when they were accepted"),
 )
 
+# Each source: its newest body and how its newest pull ended. pulls.py has the order in which columns are set.
 sources = Table(
     "sources",
     metadata,
@@ -107,19 +113,20 @@ sources = Table(
     Column("body", Digest, comment="that body, unpacked: the next one is compared with it"),
     Column("notes", Digest, comment="what the canonical entries do not say of the body (canonical.Notes)"),
     Column("report", JSON, comment="the IntakeReport of that body"),
-    Column("etag", Text),
+    Column("etag", Text),  # `etag`, `last_modified`: for the next conditional GET; null: fetch the whole body
     Column("last_modified", Text),
     Column("settings", Digest, comment="of the configuration that the body was read with"),
-    Column("signature", Digest),
+    Column("signature", Digest),  # SHA-256 of the newest accepted signature
     Column("signed_at", BigInteger, comment="seconds since 1970"),
-    Column("last_pull", Time),
-    Column("last_accepted", Time),
-    Column("outcome", String(16)),
+    Column("last_pull", Time),  # when the newest pull ended
+    Column("last_accepted", Time),  # when the newest pull ended that did not fail
+    Column("outcome", String(16)),  # of the newest pull, as are `reason` and `candidate` (model.Outcome)
     Column("reason", Text),
     Column("candidate", String(32)),
     Column("first_pull", Time, comment="when the first pull ended, well or badly"),
 )
 
+# Signatures that a source's newer one replaced: a body with one of these is a replay.
 superseded_signatures = Table(
     "superseded_signatures",
     metadata,
@@ -128,6 +135,7 @@ superseded_signatures = Table(
     Column("signed_at", BigInteger),
 )
 
+# The newest pulls of each source, at most KEPT_PULLS. `time`: of the start; `report`: the body's IntakeReport.
 pulls = Table(
     "pulls",
     metadata,
@@ -141,6 +149,7 @@ pulls = Table(
     Index("ix_pulls_source", "source", "id"),
 )
 
+# All candidates, held and decided; candidates.py has their states. `delta` is against the version `base`.
 candidates = Table(
     "candidates",
     metadata,
@@ -158,20 +167,21 @@ candidates = Table(
     Column("added", BigInteger, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
-    Column("entries", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),  # of the list after the release
     Column("records", BigInteger, nullable=False, comment="of the body that brought it"),
     Column("rejected", BigInteger, nullable=False, comment="records of that body that are no entries"),
-    Column("reasons", JSON, nullable=False),
+    Column("reasons", JSON, nullable=False),  # arrays [guard, limit, found] (model.Reason)
     Column("withheld", JSON, nullable=False, comment="entries that the list does not take, by rule"),
     Column("suffixes", JSON, nullable=False, comment="changes by last label"),
     Column("state", String(16), nullable=False, comment="held, released, rejected, superseded"),
-    Column("decided", Time),
-    Column("why", Text),
+    Column("decided", Time),  # when the state became a final one
+    Column("why", Text),  # the reviewer's reason for a rejection
     Column("version", Integer, comment="the version that released it"),
     Index("ix_candidates_state", "state", "list", "kind", "cause"),
     Index("ix_candidates_delta", "list", "delta"),
 )
 
+# Approvals and rejections of candidates, one for each reviewer.
 decisions = Table(
     "decisions",
     metadata,
@@ -182,6 +192,7 @@ decisions = Table(
     Column("approve", Integer, nullable=False, comment="1 approved, 0 rejected"),
 )
 
+# The audit: a row for each line; rows are only added.
 audit = Table(
     "audit",
     metadata,
@@ -195,6 +206,7 @@ audit = Table(
     Column("hash", Digest, nullable=False, comment="of this line and of the hash of the line before (store/audit.py)"),
 )
 
+# Daily counts of changes for each list, source and category. Nothing writes to it yet.
 daily_figures = Table(
     "daily_figures",
     metadata,
@@ -207,6 +219,7 @@ daily_figures = Table(
     Column("live", BigInteger, nullable=False, comment="entries at the end of the day"),
 )
 
+# Signed TUF metadata: the newest KEPT_METADATA versions of each role of each list.
 tuf_metadata = Table(
     "tuf_metadata",
     metadata,
@@ -216,9 +229,10 @@ tuf_metadata = Table(
     Column("expires", Time, nullable=False),
     Column("signed", Time, nullable=False),
     Column("target", Integer, nullable=False, comment="the list's version that it leads to"),
-    Column("body", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # the signed file as it is served
 )
 
+# Subscribers, revoked ones included until their id is given again.
 subscribers = Table(
     "subscribers",
     metadata,
@@ -230,6 +244,7 @@ subscribers = Table(
     Column("revoked_by", Text),
 )
 
+# Each serial of each zone, with the files and settings of the zone at that serial.
 zone_serials = Table(
     "zone_serials",
     metadata,
@@ -246,12 +261,15 @@ zone_serials = Table(
     Column("delta", Digest, comment="the sealed delta of rules from the serial before; null: none leads here"),
     Column("added", BigInteger, nullable=False, comment="rules that the delta adds"),
     Column("removed", BigInteger, nullable=False, comment="rules that the delta removes"),
-    Column("records", BigInteger, nullable=False),
-    Column("covered", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),  # rules in the zone
+    Column(
+        "covered", BigInteger, nullable=False
+    ),  # names without a rule of their own: a listed parent domain covers them
     Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
     Column("time", Time, nullable=False),
 )
 
+# TSIG keys of the subscribers' resolvers (RFC 8945).
 tsig_keys = Table(
     "tsig_keys",
     metadata,
@@ -262,6 +280,7 @@ tsig_keys = Table(
     Column("created", Time, nullable=False),
 )
 
+# The zones that a subscriber may transfer.
 subscriber_zones = Table(
     "subscriber_zones",
     metadata,
@@ -269,6 +288,7 @@ subscriber_zones = Table(
     Column("zone", String(255), primary_key=True),
 )
 
+# Where NOTIFY messages go (RFC 1996).
 subscriber_notify = Table(
     "subscriber_notify",
     metadata,
@@ -276,6 +296,7 @@ subscriber_notify = Table(
     Column("address", String(64), primary_key=True, comment="ADDRESS:PORT"),
 )
 
+# Networks from which a subscriber may transfer its zones without TSIG.
 subscriber_addresses = Table(
     "subscriber_addresses",
     metadata,
@@ -283,6 +304,7 @@ subscriber_addresses = Table(
     Column("prefix", String(64), primary_key=True, comment="transfers from there go unsigned"),
 )
 
+# The lists that a subscriber may fetch from the feed.
 subscriber_lists = Table(
     "subscriber_lists",
     metadata,

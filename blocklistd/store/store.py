@@ -1,4 +1,19 @@
-"""Where the state is: one value that opens it, in the serving process and in each job."""
+"""The state_dir: paths, the lock of the daemon, and opening the state in the daemon and in each job.
+
+On the disk, in the state_dir:
+
+    lock                 locked by the running daemon; contains its pid
+    blocklistd.sqlite    the database (database.py)
+    audit-head           the newest line of the audit (audit.py)
+    sealed/              sealed files and their compressed renderings (files.py)
+    diffs/, ixfr/        rendered differences of versions and of serials (render.py, ixfr.py)
+    evidence/            refused bodies (evidence.py)
+    root/                versions of root.json (signing/keys.py)
+    work/                files of running jobs
+    reserve              room for a start on a full disk (upkeep.py)
+
+Order of calls in a daemon: `found`, then everything else inside a `locked` block. Jobs call `opened` only.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +32,8 @@ from blocklistd.store.files import Disk, SealedFiles, is_read_only
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A state_dir as one daemon sees it: `epoch` is that daemon's (database.py). `read_only`: its file system was
-    read-only when the daemon started; nothing is written until the next start."""
+    """A state_dir and the `epoch` of the daemon that uses it (database.py). `read_only`: its file system was read-only
+    when the daemon started; nothing is written until the next start."""
 
     state_dir: Path
     epoch: int = 0
@@ -27,40 +42,46 @@ class Store:
 
     @classmethod
     def found(cls, state_dir: Path) -> Store:
-        """A store without an epoch, which finds out whether the state_dir is read-only."""
+        """The store of a state_dir, without an epoch; checks whether the file system is read-only."""
         try:
             return cls(state_dir, read_only=is_read_only(state_dir))
-        except OSError:  # it does not exist yet, or is not ours: the next step raises this
+        except OSError:  # it does not exist yet, or may not be read: `locked` makes it or raises the error
             return cls(state_dir)
 
     @property
     def database(self) -> Path:
+        """The path of the database."""
         return self.state_dir / "blocklistd.sqlite"
 
     @property
     def sealed(self) -> SealedFiles:
+        """The sealed files."""
         return SealedFiles(self.state_dir / "sealed", self.disk)
 
     @property
     def diffs(self) -> Path:
+        """The folder of rendered diffs between versions."""
         return self.state_dir / "diffs"
 
     @property
     def ixfr(self) -> Path:
+        """The folder of rendered differences between serials."""
         return self.state_dir / "ixfr"
 
     @property
     def work(self) -> Path:
+        """The folder for files of running jobs."""
         return self.state_dir / "work"
 
     @property
     def evidence(self) -> Path:
+        """The folder of refused bodies."""
         return self.state_dir / "evidence"
 
     def prepare(self) -> None:
-        """Makes the state_dir: it may be passed through, for what is public in it; everything else is the daemon's own.
+        """Makes the state_dir with mode 0711: other users reach the public socket in it and can't list it.
 
-        Raises StoreError where that can't be done.
+        Raises StoreError.
         """
         with store_errors(self.state_dir):
             if not self.state_dir.exists():
@@ -70,7 +91,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Locks the state_dir for this daemon. Raises StoreError where another has it, or it can't be opened."""
+        """Locks the state_dir for this daemon. Raises StoreError if another daemon has it, or it can't be opened."""
         if self.read_only:
             flags = os.O_RDONLY
             if not self.database.exists():
@@ -99,8 +120,8 @@ class Store:
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Database, SealedFiles]]:
-        """The database and the sealed files, for the length of one job."""
-        # nobody hears what a job logs
+        """Opens the database and the sealed files for one job. The job does not advance the audit's head file: the
+        daemon does it after the job, since a job's log lines, with a failure to write it, are lost."""
         database = Database(self.database, self.epoch, keeps_head=False, read_only=self.read_only)
         try:
             yield database, self.sealed

@@ -1,4 +1,9 @@
-"""Subscribers: who may have which lists. A token is shown once; only its SHA-256 is kept."""
+"""Subscribers: their tokens and TSIG keys, and the lists and zones that each may have.
+
+In the database: a row of `subscribers`, and rows of the tables `tsig_keys` and `subscriber_…`. A token is shown once;
+only its SHA-256 is kept. States: `add` registers a subscriber, `revoke` revokes it for good. `add` with the id of a
+revoked one removes that one first.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +30,17 @@ from blocklistd.store.schema import (
     tsig_keys,
 )
 
-LONGEST_ID: Final = 54  # with what is put behind it, its key's name is a label of 63 octets (RFC 1035 2.3.4)
+LONGEST_ID: Final = 54  # characters: with its suffix of 9, a key's name is a label of 63 octets (RFC 1035, 2.3.4)
 ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_ID - 1}}}")
 HEX: Final = re.compile(r"[0-9a-f]+")
 TOKEN_BYTES: Final = 32
-WIDE: Final = {4: 24, 6: 48}  # bits: a shorter prefix, by version of IP, is wide
+WIDE: Final = {4: 24, 6: 48}  # bits: by version of IP, a prefix that is shorter counts as wide
 ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
 
 
 @dataclass(frozen=True, slots=True)
 class TsigKey:
-    """A key that a subscriber's resolvers sign with (RFC 8945)."""
+    """A TSIG key of a subscriber's resolvers (RFC 8945)."""
 
     name: str
     algorithm: str
@@ -44,8 +49,8 @@ class TsigKey:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a new subscriber is to have. `notify` are ADDRESS:PORT, `addresses` prefixes that may ask unsigned. `wide`:
-    they may be shorter than a network of one subscriber is (WIDE)."""
+    """A request to register a subscriber. `notify`: ADDRESS:PORT of each secondary that gets NOTIFY. `addresses`:
+    prefixes that may transfer without TSIG. `wide`: these prefixes may be shorter than WIDE."""
 
     id: str
     lists: tuple[str, ...] = ()
@@ -58,7 +63,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """A subscriber (an ISP), the lists and zones that it is entitled to, and how its resolvers are known."""
+    """A subscriber (an ISP), the lists and zones that it may have, and its resolvers' keys and addresses."""
 
     id: SubscriberId
     lists: frozenset[ListId]
@@ -72,8 +77,8 @@ class Subscriber:
 
 
 def digest(token: str) -> str:
-    """What of a token is kept and compared: it is random, so its hash needs no salt and gives nothing away."""
-    return hashlib.sha256(token.encode(errors="backslashreplace")).hexdigest()  # a header may hold any bytes
+    """The SHA-256 of a token, in hex. A token is random, so the digest needs no salt."""
+    return hashlib.sha256(token.encode(errors="backslashreplace")).hexdigest()  # a header may contain any bytes
 
 
 def add(
@@ -85,10 +90,10 @@ def add(
     now: datetime,
     created_by: str,
 ) -> tuple[str, TsigKey]:
-    """Registers a subscriber; its token, which is not kept, and its key. `lists` and `zones` are those that exist.
+    """Registers a subscriber; returns its token, which is not kept, and its TSIG key.
 
-    The id of a revoked subscriber can be given again: its rows and keys are removed; the audit still has its history.
-    Raises SubscriberError with what is wrong.
+    `lists`, `zones`: those in the configuration. The id of a revoked subscriber can be given again: its rows and keys
+    are removed; the audit keeps its history. Raises SubscriberError if the request can't be used.
     """
     _check(wish, lists, zones)
     before = connection.execute(select(subscribers.c.revoked).where(subscribers.c.id == wish.id)).first()
@@ -120,7 +125,7 @@ def add(
 
 
 def _forget(connection: Connection, subscriber: str) -> None:
-    """Removes a revoked subscriber with its keys and entitlements, so that the next owner of the id gets none."""
+    """Removes all rows of a revoked subscriber, so that the next one with the id gets none of its keys and rights."""
     for table in (tsig_keys, subscriber_lists, subscriber_zones, subscriber_notify, subscriber_addresses):
         connection.execute(delete(table).where(table.c.subscriber == subscriber))
     connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
@@ -130,7 +135,7 @@ def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
     if not ID.fullmatch(wish.id):
         expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
         raise SubscriberError(f"the subscriber: {expected}")
-    if len(wish.id) in DIGITS.values() and HEX.fullmatch(wish.id):  # it stands in logs and in the audit for ever
+    if len(wish.id) in DIGITS.values() and HEX.fullmatch(wish.id):  # logs and the audit must not seem to name an entry
         raise SubscriberError("the subscriber: expected an id that can't be taken for the hash of a file")
     if not wish.lists and not wish.zones:
         raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
@@ -154,7 +159,8 @@ def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
 
 
 def endpoint(text: str) -> tuple[str, int]:
-    """ADDRESS:PORT, an IPv6 address in brackets. Raises SubscriberError."""
+    """Parses ADDRESS:PORT, with an IPv6 address in brackets; returns address and port. An IPv4-mapped address becomes
+    one of IPv4. Raises SubscriberError."""
     host, _, port = text.rpartition(":")
     try:
         address = ipaddress.ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
@@ -171,7 +177,7 @@ def endpoint(text: str) -> tuple[str, int]:
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    """An address or a prefix; of mapped IPv4 addresses it is one of IPv4. Raises SubscriberError."""
+    """Parses an address or a prefix. IPv4-mapped addresses become ones of IPv4. Raises SubscriberError."""
     try:
         found = ipaddress.ip_network(text)
         if found.version == 6 and found.network_address.ipv4_mapped and found.prefixlen >= 96:
@@ -184,19 +190,20 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 
 def _plain(prefix: str) -> str:
-    """A prefix in its usual form: without the length where it is one address, IPv4 where it is IPv4-mapped."""
+    """The canonical text of a prefix: without the length for a single address, IPv4 for IPv4-mapped addresses."""
     found = network(prefix)
     return str(found.network_address if found.prefixlen == found.max_prefixlen else found)
 
 
 def is_wide(prefix: str) -> bool:
-    """Whether it holds more addresses than one subscriber's resolvers have. Raises SubscriberError."""
+    """Whether a prefix is shorter than WIDE: it may have more addresses than one subscriber. Raises SubscriberError."""
     found = network(prefix)
     return found.prefixlen < WIDE[found.version]
 
 
 def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by: str) -> None:
-    """From here on its token is unknown; what it has fetched stays with it."""
+    """Revokes a subscriber: its token and keys are refused from now on. Raises SubscriberError if there is no such
+    subscriber, or it is revoked already."""
     done = connection.execute(
         update(subscribers)
         .where(subscribers.c.id == subscriber, subscribers.c.revoked.is_(None))
@@ -207,7 +214,7 @@ def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by
 
 
 def load(connection: Connection) -> dict[str, Subscriber]:
-    """All subscribers by the digest of their token, revoked ones too."""
+    """All subscribers, revoked ones included, by the digest of their token."""
 
     def by_subscriber(table: Table, column: str) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

@@ -1,4 +1,12 @@
-"""What keeps the store small and right: retention of deltas, the sweep of unnamed files, the scrub of all others."""
+"""Upkeep of the store: retention of deltas, the sweep of unnamed files, and the scrub of named ones.
+
+- `retain` and `prune` drop deltas from rows: differences then start at a later version or serial.
+- `sweep` removes the sealed files that no row names any more. So a file is removed only after the row's transaction.
+- `scrub` reads every named file and reports the damaged ones; pipeline/repair.py then drops or rebuilds them, and
+  `read_sources_anew` makes pulls read whole bodies again.
+- At a start `clear_work` removes work files, renderings and the reserve; `reserve` then writes the reserve, RESERVE
+  bytes of zeroes, so that the next start has room on a full disk.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +22,14 @@ from sqlalchemy import Connection, func, select, update
 
 from blocklistd.errors import store_errors
 from blocklistd.events import Event
-from blocklistd.jobs.sandbox import give_way
+from blocklistd.jobs.sandbox import lower_priority
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK
 from blocklistd.model import ListId, Sha256, SourceId, Version
 from blocklistd.store.asserted import bases
 from blocklistd.store.database import Database
-from blocklistd.store.files import YOUNG, SealedFiles
+from blocklistd.store.files import MIN_SWEEP_AGE, SealedFiles
 from blocklistd.store.lists import oldest_diff, version_rows
-from blocklistd.store.pulls import read_anew
+from blocklistd.store.pulls import reread_source
 from blocklistd.store.render import SUFFIX
 from blocklistd.store.schema import candidates, list_sources, lists, sources, versions, zone_serials
 from blocklistd.store.store import Store
@@ -33,14 +41,15 @@ RESERVED: Final = "reserve"
 
 
 def retain(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> None:
-    """Prunes a list to its retention."""
+    """Drops a list's deltas that are older than its retention."""
     oldest = oldest_to_keep(connection, list_id, retention, now)
     if oldest > oldest_diff(connection, list_id):
         prune(connection, list_id, oldest)
 
 
 def oldest_to_keep(connection: Connection, list_id: ListId, retention: timedelta, now: datetime) -> Version:
-    """The lowest version that diffs must be able to start from: young enough, or one of the newest 100."""
+    """The lowest version that diffs must be able to start from: within the retention, or one of the newest
+    MIN_KEPT_VERSIONS."""
     newest = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == list_id)).scalar() or 0
     young = connection.execute(
         select(func.min(versions.c.version)).where(versions.c.list == list_id, versions.c.time >= now - retention)
@@ -50,25 +59,27 @@ def oldest_to_keep(connection: Connection, list_id: ListId, retention: timedelta
 
 
 def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
-    """Drops the deltas that lead to `oldest` and below, and returns how many. The rows of the versions stay."""
-    gone = connection.execute(
+    """Drops the deltas that lead to `oldest` and to lower versions, in the list and in its zones. Returns how many of
+    the list. The rows of the versions stay."""
+    dropped = connection.execute(
         update(versions)
         .where(versions.c.list == list_id, versions.c.version <= oldest, versions.c.delta.is_not(None))
         .values(delta=None)
     )
-    followed = zone_serials.c.list == list_id
-    for zone in connection.execute(select(zone_serials.c.zone).where(followed).distinct()).scalars().all():
+    of_list = zone_serials.c.list == list_id
+    for zone in connection.execute(select(zone_serials.c.zone).where(of_list).distinct()).scalars().all():
         kept = select(func.min(zone_serials.c.serial)).where(
-            zone_serials.c.zone == zone, followed, zone_serials.c.version >= oldest
+            zone_serials.c.zone == zone, of_list, zone_serials.c.version >= oldest
         )
         lowest = connection.execute(kept).scalar()
         if lowest is not None:
             prune_zone(connection, zone, lowest)
-    return gone.rowcount
+    return dropped.rowcount
 
 
 def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
-    """Every sealed file that a row names, and the bases of those that are overlays."""
+    """The sealed files that rows name, and the bases of those that are patches. Of snapshots, the newest
+    KEPT_SNAPSHOTS of each list; of zones, the newest serial."""
     named: set[Sha256] = set()
     for list_id in connection.execute(select(lists.c.id)).scalars():
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
@@ -83,9 +94,9 @@ def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
     return named | bases(files, named)
 
 
-def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
-    """Removes the files that no row names, and returns how many. Files younger than `young` seconds stay: a job may
-    be about to name them."""
+def sweep(store: Store, database: Database, young: float = MIN_SWEEP_AGE) -> int:
+    """Removes the files that no row names; returns how many. Files younger than `young` seconds stay: a job may be
+    about to name them. Raises StoreError."""
     began = time.time()
     with database.read() as connection:
         named = named_files(connection, store.sealed)
@@ -96,16 +107,18 @@ def sweep(store: Store, database: Database, young: float = YOUNG) -> int:
 
 
 def is_short(store: Store) -> bool:
-    """Whether less than one part in SHORT_DISK of the disk is free. Raises StoreError."""
+    """Whether less than 1 / SHORT_DISK of the disk is free. Raises StoreError."""
     with store_errors(store.state_dir):
         disk = shutil.disk_usage(store.state_dir)
     return disk.free * SHORT_DISK < disk.total
 
 
 def scrub(store: Store) -> dict[str, Any]:
-    """The job that reads every sealed file which a row names, at low priority: the fingerprints of those that are
-    right, and which are `damaged`."""
-    give_way(19)
+    """The job that reads every sealed file that a row names, at low priority.
+
+    Returns `verified`: the fingerprints of the intact files by digest; and `damaged`: the digests of the others.
+    """
+    lower_priority(19)
     with store.opened() as (database, files):
         with database.read() as connection:
             named = named_files(connection, files)
@@ -115,21 +128,21 @@ def scrub(store: Store) -> dict[str, Any]:
 
 
 def read_sources_anew(connection: Connection, files: SealedFiles, damaged: Collection[Sha256]) -> list[SourceId]:
-    """The sources of which a file, or the base of one, is damaged: their next pull reads all of the body. Returns their
-    ids."""
+    """Makes the sources with a damaged file, or a damaged base, read the whole body in their next pull. Returns the ids
+    of these sources, sorted."""
     found = connection.execute(select(sources.c.id, sources.c.offered, sources.c.body, sources.c.notes)).all()
     accepted = connection.execute(select(list_sources.c.source, list_sources.c.accepted)).all()
     of_source = [(row.id, {row.offered, row.body, row.notes} - {None}) for row in found]
     of_source += [(row.source, {row.accepted}) for row in accepted]
     ids = {source for source, digests in of_source if (digests | bases(files, digests)) & set(damaged)}
     for source in ids:
-        read_anew(connection, source)
+        reread_source(connection, source)
     return sorted(ids)
 
 
 def clear_work(store: Store) -> None:
-    """Removes what jobs of an earlier daemon left unfinished, and all renderings: no digest in their names says whether
-    they are still what was written, and each can be made again. The reserve goes first."""
+    """Removes the reserve, the unfinished files of an earlier daemon's jobs, and all renderings: a rendering's name
+    contains no digest to verify it by, and it can be made again."""
     (store.state_dir / RESERVED).unlink(missing_ok=True)
     for folder in (store.work, store.diffs, store.ixfr):
         shutil.rmtree(folder, ignore_errors=True)
@@ -140,6 +153,6 @@ def clear_work(store: Store) -> None:
 
 
 def reserve(store: Store) -> None:
-    """Room for the next start, should the disk be full by then: even to read, the database needs some."""
-    with contextlib.suppress(OSError):  # as much of it as there is
+    """Writes the reserve: room for the next start on a full disk. The database needs some even to be read."""
+    with contextlib.suppress(OSError):  # on a full disk, as much of it as there is room for
         (store.state_dir / RESERVED).write_bytes(b"\0" * RESERVE)

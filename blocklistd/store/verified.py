@@ -1,8 +1,13 @@
-"""Which sealed files are known to match the SHA-256 in their names. No other file is read for a result or sent.
+"""Remembers which sealed files match the SHA-256 in their names. Only these are read for a result or sent.
 
-A file is hashed once, and its stat fingerprint (inode, size, mtime, ctime) kept in memory: as long as that is the same,
-nothing has written the file. A fingerprint is never stored: a new process believes no file that it has not read. Jobs
-are given the fingerprints of the files that they read, and answer with those that they verified or wrote.
+A file is hashed once and its stat fingerprint (inode, size, mtime, ctime) is kept in memory. While the fingerprint is
+the same, nobody has written the file. States of a file:
+
+    unknown  → verified   `check` reads it and the digest matches; `wrote` and `learn` after a process wrote or read it
+    verified → unknown    its fingerprint has changed (`suspects` lists these), or `forget`
+
+Fingerprints are never stored on the disk: a new process trusts no file that it has not read. A job receives the
+fingerprints of its input files (`of`) and returns those of the files that it verified or wrote (`learn`).
 """
 
 from __future__ import annotations
@@ -16,11 +21,11 @@ from blocklistd.model import Sha256
 from blocklistd.store.files import SealedFiles
 
 Fingerprints = Mapping[Sha256, str]
-"""By digest, `files.fingerprint` of the file when its content was right."""
+"""For each digest the stat fingerprint (`files.fingerprint`) that the file had when its SHA-256 was verified."""
 
 
 class Verified:
-    """The sealed files that this process has verified. `fingerprints` may be replaced by newer ones at any time."""
+    """The stat fingerprints of the sealed files that this process has verified."""
 
     def __init__(self, files: SealedFiles, fingerprints: Fingerprints | None = None) -> None:
         self._files = files
@@ -28,53 +33,53 @@ class Verified:
         self._sealing: dict[object, tuple[float, float]] = {}
 
     def check(self, digest: Sha256) -> bool:
-        """Whether the file is what its name says; it is read only where that is not known."""
+        """Whether the file matches its digest. Reads the file only if its fingerprint is unknown or has changed."""
         before = self._files.fingerprint(digest)
         if before is not None and self.fingerprints.get(digest) == before:
             return True
         self.fingerprints.pop(digest, None)
         if before is None or not self._files.intact(digest):
             return False
-        self.fingerprints[digest] = before  # from before the reading: a write during it shows at the next look
+        self.fingerprints[digest] = before  # taken before the read: the next check notices a write during it
         return True
 
     def suspects(self) -> list[Sha256]:
-        """The files that were right and have been written, replaced or removed since: one stat for each."""
+        """The verified files that were written, replaced or removed since. Costs one stat(2) for each."""
         return [
             digest for digest, known in self.fingerprints.copy().items() if self._files.fingerprint(digest) != known
         ]
 
     def require(self, *digests: Sha256 | None) -> None:
-        """Raises DamagedError for the first file that is missing or not what its name says."""
+        """Raises DamagedError for the first file that is missing or does not match its digest."""
         for digest in digests:
             if digest and not self.check(digest):
                 raise DamagedError(digest)
 
     @contextmanager
     def reading(self, digests: Iterable[Sha256]) -> Iterator[None]:
-        """Verifies these files before the block and again after it. The block may read them. Raises DamagedError."""
+        """Verifies the files before and after the block that reads them. Raises DamagedError."""
         digests = list(digests)
         self.require(*digests)
         try:
             yield
-        except (ValueError, JobError):  # perhaps because of that
+        except (ValueError, JobError):  # a damaged file may be the cause: report that instead
             self.require(*digests)
             raise
         self.require(*digests)
 
     def wrote(self, digest: Sha256) -> None:
-        """This process has just sealed the file."""
+        """Counts the file as verified: this process has just sealed it."""
         found = self._files.fingerprint(digest)
         if found is not None:
             self.fingerprints[digest] = found
 
     def of(self, digests: Iterable[Sha256 | None]) -> dict[Sha256, str]:
-        """The fingerprints of these files, as far as they are known: for a job."""
+        """The known fingerprints of these files, to pass to a job."""
         known = ((digest, self.fingerprints.get(digest)) for digest in digests if digest)
         return {digest: found for digest, found in known if found is not None}
 
     def learn(self, fingerprints: Fingerprints) -> None:
-        """Adds the fingerprints of files that a job has verified or written."""
+        """Adds the fingerprints of files that a job verified or wrote."""
         self.fingerprints.update(fingerprints)
 
     def forget(self, digests: Iterable[Sha256]) -> None:
@@ -86,7 +91,7 @@ class Verified:
 
     @contextmanager
     def sealing(self) -> Iterator[None]:
-        """A block in which files are sealed, perhaps by jobs, and then named by rows: the sweep spares them."""
+        """Wraps work that seals files, perhaps in jobs, and then names them in rows: the sweep keeps these files."""
         key = object()
         self._sealing[key] = time.monotonic(), time.time()
         try:
@@ -95,10 +100,9 @@ class Verified:
             del self._sealing[key]
 
     def sealing_for(self) -> float:
-        """Seconds since the oldest of these blocks began that has not ended; 0.0 if there is none.
+        """Seconds since the start of the oldest `sealing` block that still runs; 0.0 if there is none.
 
-        Files have times of the wall clock, so the seconds by which that was set meanwhile, in either direction, are
-        added.
+        File times are of the wall clock, so the seconds by which that was set meanwhile, forward or back, are added.
         """
         if not self._sealing:
             return 0.0

@@ -1,7 +1,8 @@
 """Counts, by rule, the entries of its sources that a list withholds.
 
-The count is a sum of two. Each version counts the asserted entries that the list's rules withhold (compose.withheld).
-Intake counts the records that no list can hold (model.WITHHELD), in the report on each source's newest body.
+The count is the sum of two: the asserted entries that the list's rules withhold, which each version counts
+(compose.withheld); and the records that no list can have (model.WITHHELD), which intake counts in its report on each
+source's newest body.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from blocklistd.store.pulls import SourceState, source_states
 from blocklistd.store.schema import lists
 
 Counts = dict[str, int]
-"""Withheld entries by rule."""
+"""The number of withheld entries by rule."""
 
 
 def of_lists(connection: Connection, sources: Mapping[ListId, Iterable[SourceId]]) -> dict[ListId, Counts]:
-    """What the live version of each list withholds. `sources`: the sources that each list takes."""
+    """The counts of the live version of each list. `sources`: the sources of each list."""
     taken = {name: list(found) for name, found in sources.items()}
     states = source_states(connection, {source for found in taken.values() for source in found})
     rows = connection.execute(select(lists.c.id, lists.c.withheld).where(lists.c.id.in_(list(taken))))
@@ -30,18 +31,18 @@ def of_lists(connection: Connection, sources: Mapping[ListId, Iterable[SourceId]
 
 
 def of_candidate(connection: Connection, candidate: Candidate) -> Counts:
-    """What the version would withhold that the candidate leads to. The count of intake is included for a source that
-    still offers the body which the candidate was made from."""
+    """The counts of the version that a candidate leads to. The count of intake is included for each source that still
+    offers the entries from which the candidate was composed."""
     offered = candidate.change.sources
     states = source_states(connection, offered)
-    return _sum(candidate.withheld, (states[name] for name, said in offered.items() if states[name].offered == said))
+    return _sum(candidate.withheld, (states[name] for name, used in offered.items() if states[name].offered == used))
 
 
 def of_pull(
     connection: Connection, source: SourceId, sources: Mapping[ListId, Iterable[SourceId]]
 ) -> dict[ListId, Counts]:
-    """What each list of a source withholds after its pull: in the candidate that the pull caused, else in the live
-    version."""
+    """The counts of each list of a source after its pull: of the candidate that the pull caused, else of the live
+    version. `sources`: the sources of each of these lists."""
     found = of_lists(connection, sources)
     for name in sources:
         for case in held(connection, name):

@@ -1,7 +1,8 @@
-"""A zone's sealed files: the names that its list gives it, the rules of these, and the rules compiled.
+"""A zone's three sealed files: names of its list's entries, rules made from the names, and DNS messages of the rules.
 
-`make` reads the whole list. `follow` takes the files of the serial before and what has changed in the list since. Both
-make the same files. Nothing here verifies a file: the caller does, before and after (store/verified.py).
+`make` reads the list's whole snapshot. `follow` takes the files of the serial before, and the entries that were added
+and removed since. Both make the same files. These functions verify no file: the caller does, before and after the call
+(store/verified.py).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ READ: Final = 1 << 20  # bytes read at once
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Which entries of a list are in a zone, and what its records say."""
+    """Which entries of a list are in a zone (`categories`), and the `action` of its rules."""
 
     zone: str
     categories: tuple[str, ...]
@@ -43,7 +44,8 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class ZoneFiles:
-    """The sealed files and their figures. `omitted` are ids of entries, once for each rule that does not fit."""
+    """The three sealed files and their counts. `records`: rules. `covered`: names without a rule of their own, since a
+    listed parent domain covers them. `omitted`: ids of entries, once for each rule whose name is too long."""
 
     names: Sha256
     rules: Sha256
@@ -55,7 +57,7 @@ class ZoneFiles:
 
 @dataclass(frozen=True, slots=True)
 class RulesDelta:
-    """The sealed delta between the rules of two serials, and how many rules it removes and adds."""
+    """The digest of the sealed delta between the rules of two serials, and how many rules it removes and adds."""
 
     digest: Sha256
     removed: int
@@ -63,9 +65,9 @@ class RulesDelta:
 
 
 def make(files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids) -> ZoneFiles:
-    """Makes all files from the list's snapshot; `ids` are the list's.
+    """Makes all files from the list's snapshot; `ids` makes the ids of the list's entries.
 
-    The names are sorted in memory; rules and messages are written while they are made.
+    Sorts the names in memory; writes rules and messages as they are made. Raises StoreError.
     """
     with files.map(snapshot) as content:
         found = names(lines(content), ruling.categories)
@@ -106,19 +108,23 @@ def follow(
     adds: Iterable[bytes],
     ids: Ids,
 ) -> tuple[ZoneFiles, Part]:
-    """Makes the files from those of the serial before and the entries removed and added since; the rules' delta too.
+    """Makes the files from those of the serial before and the entries removed and added since. Returns them and the
+    delta of the rules. Raises StoreError.
 
-    It costs about as much for each changed entry as `make` does for forty entries.
+    A changed entry costs about as much as forty entries in `make`.
     """
-    gone, come = (names(entries, ruling.categories) for entries in (removes, adds))
-    both = set(gone) & set(come)  # an entry with other attributes has the same name
-    gone, come = ([name for name in some if name not in both] for some in (gone, come))
-    if not gone and not come:
+    removed_names, added_names = (names(entries, ruling.categories) for entries in (removes, adds))
+    in_both = set(removed_names) & set(added_names)  # an entry whose attributes alone changed
+    removed_names, added_names = (
+        [name for name in some if name not in in_both] for some in (removed_names, added_names)
+    )
+    if not removed_names and not added_names:
         return before, Part(b"")
     with ExitStack() as stack:
         old_names = stack.enter_context(files.map(before.names))
-        now = _seal(files, splice(old_names, gone, come))
-        found = revise(old_names, stack.enter_context(files.map(now)), [*gone, *come], ruling.zone)
+        new_names = _seal(files, splice(old_names, removed_names, added_names))
+        changed_names = [*removed_names, *added_names]
+        found = revise(old_names, stack.enter_context(files.map(new_names)), changed_names, ruling.zone)
         removed, added = sorted(found.removes), sorted(found.adds)
         omitted = Counter(before.omitted)
         omitted.update(_ids(found.omitted, ids))
@@ -131,7 +137,7 @@ def follow(
             changed = list(merge(removed, added))
             wire = _seal(files, recompile(compiled, new_rules, changed, wire_name(ruling.zone), ruling.action))
     made = ZoneFiles(
-        names=now,
+        names=new_names,
         rules=rules,
         wire=wire,
         records=before.records + len(added) - len(removed),
@@ -143,13 +149,13 @@ def follow(
 
 @contextmanager
 def rules_between(files: SealedFiles, before: Sha256, after: Sha256) -> Iterator[Iterator[Part]]:
-    """The delta between two files of rules, part by part, computed on all cores where there are several parts."""
+    """Computes the delta between two files of rules, part by part; several parts on all cores."""
     with files.map(before) as old, files.map(after) as new:
         yield between(RULES, old, new, in_processes)
 
 
 def seal_delta(files: SealedFiles, parts: Iterable[Part]) -> RulesDelta:
-    """Writes a delta of rules as a sealed file."""
+    """Writes a delta of rules to a sealed file. Raises StoreError."""
     removed = added = 0
     with files.create() as draft:
         for part in parts:
@@ -168,24 +174,25 @@ def _block(found: list[bytes]) -> bytes:
     return b"\n".join(found) + b"\n" if found else b""
 
 
-def _seal(files: SealedFiles, pieces: Iterable[bytes | memoryview]) -> Sha256:
+def _seal(files: SealedFiles, chunks: Iterable[bytes | memoryview]) -> Sha256:
     with files.create() as draft:
-        for piece in pieces:
-            draft.write(piece)
+        for chunk in chunks:
+            draft.write(chunk)
     assert draft.sealed is not None
     return draft.sealed
 
 
 class CompiledFile:
-    """A zone's compiled messages as they are served: an open file, mapped, whose SHA-256 was verified.
+    """A zone's compiled messages as they are served: an open, mapped file whose SHA-256 was verified.
 
-    The file stays readable after its name is gone. `fingerprint` is that of the open file when it was verified, so what
-    is compared is what is sent, whatever stands under the name by now.
+    It stays readable after the file is removed. `fingerprint`: of the open file when it was verified. It is compared
+    with that of the same open file, whatever file has the name by now. States: verified → changed, when `is_unchanged`
+    returns False; changed → verified, when `is_intact` then returns True.
     """
 
     def __init__(self, path: Path, digest: Sha256, fingerprint: str | None = None) -> None:
-        """Opens the file, and reads it unless `fingerprint` says that it was verified. Raises DamagedError if it is
-        missing or damaged, StoreError where it can't be read."""
+        """Opens the file; reads and verifies it unless it has the `fingerprint` of a verified file. Raises DamagedError
+        if it is missing or damaged, StoreError if it can't be read."""
         self.digest = digest
         try:
             with store_errors(path.parent):
@@ -203,18 +210,18 @@ class CompiledFile:
         self.content = memoryview(mapped)
 
     def is_unchanged(self) -> bool:
-        """Whether nothing has touched the file since it was verified: one fstat."""
+        """Whether the file was not written since it was verified. Costs one fstat(2)."""
         return self._current() == self.fingerprint
 
     def is_intact(self) -> bool:
-        """Reads the file; whether it is what its name says. If so, it counts as unchanged again."""
+        """Reads the file; returns whether it matches its digest. If so, it counts as unchanged again."""
         before = self._current()
         size = os.fstat(self._descriptor).st_size
         if size != self._size:
             return False
         hash = hashlib.sha256()
         for start in range(0, size, READ):
-            hash.update(os.pread(self._descriptor, READ, start))  # not the mapping: it may be cut short meanwhile
+            hash.update(os.pread(self._descriptor, READ, start))  # not the mapping: SIGBUS if the file is truncated
         if hash.hexdigest() != self.digest:
             return False
         self.fingerprint = before

@@ -1,8 +1,9 @@
-"""Zones in the store: each serial with its sealed files, and who may compute differences from where.
+"""Zones in the store: a row of `zone_serials` for each serial, with its sealed files and its delta.
 
-A zone follows a list. Its serial rises when its rules or their rendering change, and not with versions that change no
-rule; a restart never makes one. A serial names its sealed files, and a sealed delta of rules from the serial before as
-long as that is kept (store/ixfr.py makes differences of these).
+A zone follows a list. `add_serial` adds a serial when a version changes the zone's rules, or the configuration changes
+its records or its apex. For a version that changes no rule, `keep_serial` updates the newest serial's row. A restart
+adds no serial. A row names the sealed delta of rules from the serial before, until `prune_zone` drops it, or
+`drop_zone_delta` because its file is lost; store/ixfr.py makes differences from these deltas.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from blocklistd.store.zone_files import Ruling, ZoneFiles
 
 @dataclass(frozen=True, slots=True)
 class ZonePlan:
-    """A zone's configuration for jobs and the DNS server. `target` is where every CNAME points; `ttl` in seconds."""
+    """A zone's configuration for jobs and the DNS server. `target`: of every CNAME record. `ttl`: in seconds."""
 
     name: str
     list: ListId
@@ -35,28 +36,30 @@ class ZonePlan:
 
     @property
     def record_settings(self) -> str:
-        """The settings that decide which records the zone has and what they say."""
+        """The settings that determine the zone's records, as JSON."""
         return orjson.dumps([self.list, sorted(self.categories), self.target, self.ttl]).decode()
 
     @property
     def apex_settings(self) -> str:
+        """The settings of SOA and NS, as JSON."""
         return orjson.dumps(self.apex).decode()
 
     def renders_as(self, other: ZonePlan) -> bool:
-        """Whether the same version makes the same zone."""
+        """Whether both plans make the same zone from the same version."""
         return (self.record_settings, self.apex_settings) == (other.record_settings, other.apex_settings)
 
     @property
     def ruling(self) -> Ruling:
+        """The part of the plan that the zone's files depend on."""
         return Ruling(self.name, self.categories, Action(wire_name(self.target), self.ttl))
 
 
 @dataclass(frozen=True, slots=True)
 class ZoneSerial:
-    """A zone at one serial, as the database names it. `list` is None for a zone that follows none (a catalog zone).
+    """A row of `zone_serials`. `list` is None for a zone that follows no list (a catalog zone, RFC 9432).
 
-    `delta` is the sealed delta of rules from the serial before, `added` and `removed` are its counts. It is None where
-    no difference leads to this serial.
+    `delta`: the sealed delta of rules from the serial before; None if no difference leads to this serial. `added`,
+    `removed`: its counts. `records`, `covered`, `omitted`: as in ZoneFiles.
     """
 
     zone: str
@@ -79,7 +82,7 @@ class ZoneSerial:
 
     @property
     def plan(self) -> ZonePlan:
-        """The plan that made this serial; the configuration may be another by now."""
+        """The plan that made this serial; the configuration may have changed since."""
         source, categories, target, ttl = orjson.loads(self.record_settings)
         apex = orjson.loads(self.apex_settings)
         apex["ns"] = tuple(apex["ns"])
@@ -87,7 +90,7 @@ class ZoneSerial:
 
     @property
     def files(self) -> ZoneFiles | None:
-        """None where an earlier release made them, without the names."""
+        """The zone's files; None if an earlier version of blocklistd made them, without the file of names."""
         if self.names is None:
             return None
         return ZoneFiles(self.names, self.rules, self.wire, self.records, self.covered, self.omitted)
@@ -99,7 +102,7 @@ class ZoneSerial:
 
 
 def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
-    """The zone as it is now; None before its list's first version."""
+    """The zone at its newest serial; None before its list's first version."""
     row = connection.execute(
         select(zone_serials).where(zone_serials.c.zone == zone).order_by(zone_serials.c.serial.desc()).limit(1)
     ).first()
@@ -107,7 +110,7 @@ def newest_serial(connection: Connection, zone: str) -> ZoneSerial | None:
 
 
 def zone_at(connection: Connection, zone: str, serial: int) -> ZoneSerial | None:
-    """The zone at a serial; None for one that it never had."""
+    """The zone at a serial; None if it never had that serial."""
     here = zone_serials.c.zone == zone, zone_serials.c.serial == serial
     row = connection.execute(select(zone_serials).where(*here)).first()
     return _serial(row) if row else None
@@ -118,7 +121,8 @@ def _serial(row: Row[Any]) -> ZoneSerial:
 
 
 def oldest_ixfr(connection: Connection, zone: str) -> int | None:
-    """The lowest serial from which deltas lead to the newest: the newest without a delta. None without a serial."""
+    """The lowest serial from which deltas lead to the newest one: the newest serial without a delta. None if the zone
+    has no serial."""
     serials = select(func.max(zone_serials.c.serial)).where(zone_serials.c.zone == zone)
     found = connection.execute(serials.where(zone_serials.c.delta.is_(None))).scalar()
     if found is None:
@@ -127,29 +131,30 @@ def oldest_ixfr(connection: Connection, zone: str) -> int | None:
 
 
 def prune_zone(connection: Connection, zone: str, oldest: int) -> None:
-    """Drops the deltas that lead to serial `oldest` and below."""
+    """Drops the deltas that lead to serial `oldest` and to lower ones."""
     here = zone_serials.c.zone == zone, zone_serials.c.serial <= oldest
     connection.execute(update(zone_serials).where(*here).values(delta=None))
 
 
 def drop_zone_delta(connection: Connection, delta: Sha256) -> int:
-    """The sealed delta is lost: differences start at the serials that it led to from now on; how many serials."""
+    """Drops a delta whose file is lost, from every serial that it leads to: differences then start at these serials.
+    Returns how many serials."""
     return connection.execute(update(zone_serials).where(zone_serials.c.delta == delta).values(delta=None)).rowcount
 
 
 def add_serial(connection: Connection, values: dict[str, Any]) -> None:
-    """`values` by the table's columns."""
+    """Adds a serial. `values`: by the columns of `zone_serials`."""
     connection.execute(zone_serials.insert().values(values))
 
 
 def keep_serial(connection: Connection, zone: str, serial: int, values: dict[str, Any]) -> None:
-    """A version that changes no rule: the serial stays, and is of that version now."""
+    """Updates columns of a serial's row, for a version that changes no rule."""
     here = zone_serials.c.zone == zone, zone_serials.c.serial == serial
     connection.execute(update(zone_serials).where(*here).values(values))
 
 
 def time_after(connection: Connection, zone: str, serial: int) -> datetime | None:
-    """When the zone got its first serial after this one. None where there is none yet."""
+    """When the zone got its first serial after this one; None if it has no later serial."""
     rows = select(zone_serials.c.time).where(zone_serials.c.zone == zone, zone_serials.c.serial > serial)
-    made: datetime | None = connection.execute(rows.order_by(zone_serials.c.serial).limit(1)).scalar()
-    return made
+    time: datetime | None = connection.execute(rows.order_by(zone_serials.c.serial).limit(1)).scalar()
+    return time

@@ -123,7 +123,7 @@ def test_a_daemon_that_was_replaced_writes_nothing(tmp_path: Path) -> None:
     old = Versions(tmp_path)
     old.publish(old.seal(OLD))
     new = Versions(tmp_path)  # takes over
-    with pytest.raises(FencedError, match="newer daemon"):
+    with pytest.raises(FencedError, match="another daemon has taken over"):
         old.publish(old.seal([*OLD, "late.example"]))
     assert new.state.live is not None
     assert new.state.live.version == 1

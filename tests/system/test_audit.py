@@ -1,4 +1,4 @@
-"""Who did what stands in the audit, with ids only; whatever is done to the audit shows."""
+"""The audit: every change has a line, with ids only; and `audit verify` finds every change of the lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def audit(daemon: Daemon, **arguments: int) -> list[dict[str, Any]]:
 
 
 def hash_of(before: str, line: dict[str, Any]) -> str:
-    """As docs/adr/0011-commands-and-audit.md says."""
+    """The hash of a line, as docs/adr/0011-commands-and-audit.md defines it."""
     detail = json.dumps(line["detail"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     fields = [before, *(line[name] for name in ("number", "time", "actor", "uid", "action", "object")), detail]
     return hashlib.sha256(json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
@@ -58,9 +58,9 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert daemon.ask("reload").status == 200
         assert daemon.ask("start-above", number=1000).status == 200
         lines = audit(daemon)
-        said = [(line["action"], line["object"], line["actor"], line["uid"]) for line in lines]
+        found = [(line["action"], line["object"], line["actor"], line["uid"]) for line in lines]
         me = (USER, os.getuid())
-        assert said == [
+        assert found == [
             ("release", "national 1", "auto", None),
             ("source pull", "hotline", *me),
             ("source pull", "hotline", *me),
@@ -82,7 +82,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert by_action["candidate reject"] == {"list": "national", "why": "a mistake of theirs"}
         assert by_action["source pull"] == {"outcome": "held", "candidate": approved}
         assert by_action["subscriber add"]["lists"] == ["national"]
-        # what changes nothing has none, and what is refused has none
+        # commands that change nothing, and refused ones, have no line
         for name in (
             "status",
             "source list",
@@ -98,7 +98,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert audit(daemon) == lines
         assert audit(daemon, last=2) == lines[-2:]
         before = "0" * 64
-        for line in lines:  # anybody can follow the chain
+        for line in lines:  # the chain can be checked without blocklistd
             assert line["hash"] == hash_of(before, line)
             before = line["hash"]
         assert audit(daemon, last=2, before=3) == lines[:2]
@@ -107,26 +107,26 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
 
 
 TAMPERED = [
-    ("UPDATE audit SET actor = 'bob' WHERE number = 3", "line 3 is not what was written there: its hash is another"),
+    ("UPDATE audit SET actor = 'bob' WHERE number = 3", "line 3 was changed: its content does not match its hash"),
     ("DELETE FROM audit WHERE number = 2", "line 2 is missing"),
     (
         "UPDATE audit SET number = -number WHERE number IN (2, 3); "
         "UPDATE audit SET number = 5 + number WHERE number < 0",
-        "line 2 is not what was written there: its hash is another",
+        "line 2 was changed: its content does not match its hash",
     ),
     ("DELETE FROM audit WHERE number > 3", "lines 4 to 5 are missing at the end: the head file has line 5"),
 ]
 """Altered, dropped, reordered, truncated."""
 
 
-def test_what_was_done_to_the_audit_shows(daemon: Daemon) -> None:
+def test_audit_verify_finds_every_change_of_the_audit(daemon: Daemon) -> None:
     with daemon:
         daemon.first_pull("hotline")
         for number in range(4):
             daemon.subscriber(f"isp-{number}", "national")
         fine = daemon.cli("audit", "verify", "-c", str(daemon.path))
         assert fine.stdout.startswith(b"5 lines, each follows from the one before")
-        daemon.kill()  # kill -9 loses no line, and makes none
+        daemon.kill()  # SIGKILL loses no line, and adds none
         daemon.start()
         assert daemon.cli("audit", "verify", "-c", str(daemon.path)).stdout == fine.stdout
         with contextlib.closing(sqlite3.connect(daemon.folder / "state" / "blocklistd.sqlite")) as database:
@@ -140,7 +140,7 @@ def test_what_was_done_to_the_audit_shows(daemon: Daemon) -> None:
                     1,
                     f"blocklistd: the audit was changed: {found}\n",
                 )
-                assert daemon.ask("status").status == 200, "everything else goes on"
+                assert daemon.ask("status").status == 200, "the daemon still works"
                 database.executescript("DELETE FROM audit; INSERT INTO audit SELECT * FROM saved")
         assert daemon.cli("audit", "verify", "-c", str(daemon.path)).stdout == fine.stdout
 
@@ -158,7 +158,7 @@ NAMING = [
 ]
 
 
-def test_the_reason_of_a_decision_names_no_entry(daemon: Daemon) -> None:
+def test_a_reason_that_names_an_entry_is_refused(daemon: Daemon) -> None:
     with daemon:
         daemon.first_pull("hotline")
         candidate = held(daemon, [f"n{number}.example" for number in range(100, 200)])
@@ -175,7 +175,7 @@ def test_the_reason_of_a_decision_names_no_entry(daemon: Daemon) -> None:
     assert not [why for why in NAMING if why in daemon.log]
 
 
-def test_a_revocation_takes_effect_on_a_full_disk_and_is_written_when_there_is_room(daemon: Daemon) -> None:
+def test_a_revocation_on_a_full_disk_takes_effect_at_once(daemon: Daemon) -> None:
     with small_disk(daemon.folder / "state", 6 * MIB) as state, daemon:
         daemon.first_pull("hotline")
         token, other = daemon.subscriber("leaver", "national"), daemon.subscriber("stays", "national")

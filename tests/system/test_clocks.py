@@ -1,4 +1,4 @@
-"""A clock that is wrong is an alarm; nothing expires by it, and nothing good is replaced by something worse."""
+"""A wrong clock raises an alarm; nothing expires by it, and no signature is replaced by one that expires earlier."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMES = {
 
 
 def shift(state: Path, by: timedelta) -> None:
-    """All that was recorded was recorded so much later: as if the clock had been put back since."""
+    """Moves all recorded times by `by`, as if the clock had been set back by that much since."""
     with contextlib.closing(sqlite3.connect(state / "blocklistd.sqlite")) as database:
         database.execute("DROP TRIGGER IF EXISTS audit_no_update")
         for table, columns in TIMES.items():
@@ -45,11 +45,11 @@ def expires(daemon: Daemon, token: str) -> datetime:
     ("by", "says"),
     [
         (timedelta(days=30), "behind the newest time that was recorded"),
-        (timedelta(days=-400), "more than a year ahead of all that was recorded"),
+        (timedelta(days=-400), "more than a year ahead of the newest time that was recorded"),
     ],
     ids=["behind", "ahead"],
 )
-def test_a_clock_that_is_wrong_is_an_alarm_and_nothing_expires_by_it(tmp_path: Path, by: timedelta, says: str) -> None:
+def test_a_wrong_clock_raises_an_alarm_and_makes_nothing_expire(tmp_path: Path, by: timedelta, says: str) -> None:
     daemon = daemon_of(tmp_path)
     with daemon:
         daemon.first_pull("one")
@@ -66,8 +66,8 @@ def test_a_clock_that_is_wrong_is_an_alarm_and_nothing_expires_by_it(tmp_path: P
         ready = daemon.ops("/readyz")
         assert (ready.status, says.encode() in ready.body) == (200, True)
         assert expires(daemon, token) >= before, "a better signature is not replaced by a worse one"
-        updater(daemon, "one", tmp_path / "before", Fetcher(token)).refresh()  # good by the right clock
-        # and all goes on: what is signed anew is good by either clock, and diffs are kept
+        updater(daemon, "one", tmp_path / "before", Fetcher(token)).refresh()  # valid by the right clock
+        # new signatures are valid by either clock, and diffs are kept
         (tmp_path / "one").write_text("one.example\nanother.example\nthird.example\n")
         assert daemon.pull("one")["outcome"] == "published"
         assert expires(daemon, token) >= before
@@ -77,16 +77,16 @@ def test_a_clock_that_is_wrong_is_an_alarm_and_nothing_expires_by_it(tmp_path: P
         assert target.custom["version"] == 3
         assert daemon.get("/v1/lists/one/diffs/1-3", token).status == 200
     shift(tmp_path / "state", -by)
-    with daemon:  # put right, as far as the state knows
+    with daemon:  # as if the clock were right again
         daemon.wait_for(
             lambda: abs(expires(daemon, token) - datetime.now(UTC) - timedelta(days=1)) < timedelta(hours=1)
         )
         assert daemon.ask("status").json["alarms"] == []
 
 
-def test_times_of_a_clock_that_was_ahead_keep_no_secondary_out_and_end_with_start_above(tmp_path: Path) -> None:
+def test_a_wrong_clock_keeps_no_secondary_out_and_start_above_clears_its_alarm(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    says = "if it is right, `blocklistd start-above N`"
+    says = "if it is right, run `blocklistd start-above N`"
     with scene.daemon as daemon:
         daemon.first_pull("hotline")
         secondary = scene.secondary("resolver")
@@ -105,4 +105,4 @@ def test_times_of_a_clock_that_was_ahead_keep_no_secondary_out_and_end_with_star
         assert secondary.refresh() == 1001
     shift(tmp_path / "state", timedelta(days=30))
     with scene.daemon as daemon:
-        assert says in str(daemon.ask("status").json["alarms"]), "what was recorded since then counts"
+        assert says in str(daemon.ask("status").json["alarms"]), "times recorded after start-above count"

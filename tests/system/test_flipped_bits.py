@@ -1,5 +1,5 @@
-"""One bit of a file of the store is flipped, in each kind of file, while the daemon runs and while it is stopped:
-no wrong byte is sent, and after the next pull or start everything is as it was."""
+"""Flips one bit in each kind of file of the store, while the daemon runs and while it is stopped: no wrong byte is
+sent, and after the next pull or start everything is repaired."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FIRST = tuple(f"n{number}.example" for number in range(1_200))
 SECOND = (*FIRST[1:], "second.example")
 THIRD = (*FIRST[1:], "second.example", "third.example")
 HELD = tuple(f"held{number}.example" for number in range(1_200))
-"""So many that the whole list is composed (more changes than 2,000 and a sixteenth of the list), and a snapshot written
-for the candidate."""
+"""So many changes (more than 2,000 and a sixteenth of the list) that the whole list is composed, and a snapshot is
+written for the candidate."""
 
 
 class Store:
-    """A list with a zone, three versions, a held candidate and every rendering; and what is right."""
+    """A daemon with a list, its zone, three versions, a held candidate and all renderings; and correct responses."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -44,13 +44,13 @@ class Store:
             self.token = daemon.subscriber("isp", "national")
             self.key = self.scene.key(self.scene.subscriber("secondary"))
             daemon.wait_for(lambda: ZONE in daemon.ask("status").json["zones"])
-            self.followers = {1: self.whole()}
+            self.followers = {1: self.full_transfer()}
             self.scene.publish(*SECOND)
-            self.followers[2] = self.whole()
+            self.followers[2] = self.full_transfer()
             self.scene.publish(*THIRD)
             self.scene.write(*HELD)
             self.candidate = daemon.pull("hotline")["candidate"]
-            self.zone = self.whole().rules
+            self.zone = self.full_transfer().rules
             daemon.wait_for(lambda: self._ask_for_all()["zstd"].headers.get("content-encoding") == "zstd")
             self.right = {name: decoded(answer) for name, answer in self._ask_for_all().items()}
             self.follow()
@@ -60,13 +60,13 @@ class Store:
             (digest,) = database.execute(query).fetchone()
         return self.state / "sealed" / str(digest)[:2] / str(digest)
 
-    def whole(self) -> Secondary:
+    def full_transfer(self) -> Secondary:
         secondary = Secondary(self.scene.port, self.key)
         secondary.refresh("AXFR")
         return secondary
 
     def follow(self) -> None:
-        """Each follower asks from the serial that it has for the difference to the newest."""
+        """Each follower requests the difference from its serial to the newest one."""
         for serial, follower in self.followers.items():
             copy = Secondary(self.scene.port, self.key)
             copy.zone = follower.zone.__class__(ORIGIN, relativize=False)
@@ -90,34 +90,34 @@ class Store:
         }
 
     def check_nothing_wrong(self) -> None:
-        """Whatever is sent is right; what can't be sent is refused."""
+        """Checks that every response is correct or refused (503, SERVFAIL)."""
         for name, answer in self._ask_for_all().items():
             assert answer.status == 503 or (answer.status, decoded(answer)) == (200, self.right[name]), name
         try:
             self.follow()
-            assert self.whole().rules == self.zone
-        except dns.xfr.TransferError as error:  # while the zone is made again
+            assert self.full_transfer().rules == self.zone
+        except dns.xfr.TransferError as error:  # while the zone is repaired
             if error.rcode != dns.rcode.SERVFAIL:
                 raise
 
     def check_all(self) -> None:
-        """Everything is sent, and right."""
+        """Checks that everything is served and correct."""
         self.daemon.wait_for(lambda: self.daemon.ops("/readyz").status == 200)
         for name, answer in self._ask_for_all().items():
             assert (answer.status, decoded(answer)) == (200, self.right[name]), name
         self.follow()
-        assert self.whole().rules == self.zone
+        assert self.full_transfer().rules == self.zone
 
     def check_that_it_stays_held(self) -> None:
         outcome = self.daemon.pull("hotline")
         assert (outcome["outcome"], outcome["candidate"]) == ("held", self.candidate), outcome
 
     def approve(self) -> None:
-        """The candidate that was held before the damage is released as it was shown."""
+        """Checks that the candidate held before the damage is released unchanged."""
         assert self.daemon.approve(self.candidate)["released"]
         listed = {json.loads(line)["value"] for line in self.daemon.snapshot("national", self.token).splitlines()}
         assert listed == set(HELD)
-        assert self.whole().rules == {rule for name in HELD for rule in (name, f"*.{name}")}
+        assert self.full_transfer().rules == {rule for name in HELD for rule in (name, f"*.{name}")}
 
 
 def decoded(answer: Answer) -> bytes:
@@ -149,13 +149,13 @@ def base_of_overlay(store: Store) -> list[Path]:
 
 
 LIVE = "SELECT sha256 FROM versions ORDER BY version DESC LIMIT 1"
-MADE_AGAIN: dict[str, Callable[[Store], list[Path]]] = {
+REPAIRED: dict[str, Callable[[Store], list[Path]]] = {
     "the live snapshot": sealed(LIVE),
     "an older snapshot": sealed("SELECT sha256 FROM versions WHERE version = 2"),
     "the delta of a version": sealed("SELECT delta FROM versions WHERE version = 3"),
     "a candidate's delta": sealed("SELECT delta FROM candidates WHERE state = 'held'"),
     "a candidate's snapshot": sealed("SELECT snapshot FROM candidates WHERE state = 'held'"),
-    "what a source offers": sealed("SELECT offered FROM sources"),
+    "the entries that a source offers": sealed("SELECT offered FROM sources"),
     "the last body": sealed("SELECT body FROM sources"),
     "the notes on a body": sealed("SELECT notes FROM sources"),
     "a zone's names": sealed("SELECT names FROM zone_serials ORDER BY serial DESC LIMIT 1"),
@@ -168,10 +168,10 @@ RENDERINGS: dict[str, Callable[[Store], list[Path]]] = {
     "a diff over several versions": lambda store: list(store.state.glob("diffs/*/[!.]*")),
     "a difference of a zone": lambda store: list(store.state.glob("ixfr/*/[!.]*")),
 }
-LOST: dict[str, Callable[[Store], list[Path]]] = {
-    # the next release, or a transfer of the whole zone, does without it
-    "what a source is accepted with": sealed("SELECT accepted FROM list_sources"),
-    "the base of an overlay": base_of_overlay,
+DROPPED: dict[str, Callable[[Store], list[Path]]] = {
+    # not repaired: the next release or a full transfer works without it
+    "the accepted entries of a source": sealed("SELECT accepted FROM list_sources"),
+    "the base of a patch": base_of_overlay,
     "a zone's delta": sealed("SELECT delta FROM zone_serials ORDER BY serial DESC LIMIT 1"),
 }
 
@@ -180,8 +180,8 @@ def all_renderings(store: Store) -> list[Path]:
     return [path for find in RENDERINGS.values() for path in find(store)]
 
 
-WHILE_STOPPED = MADE_AGAIN | {"every rendering": all_renderings} | LOST
-WHILE_RUNNING = MADE_AGAIN | RENDERINGS | LOST
+WHILE_STOPPED = REPAIRED | {"every rendering": all_renderings} | DROPPED
+WHILE_RUNNING = REPAIRED | RENDERINGS | DROPPED
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def stopped(prepared: Store) -> Store:
 
 
 @pytest.mark.parametrize("kind", WHILE_STOPPED)
-def test_while_the_daemon_is_stopped(stopped: Store, kind: str) -> None:
+def test_a_bit_flipped_while_the_daemon_is_stopped_is_repaired(stopped: Store, kind: str) -> None:
     paths = WHILE_STOPPED[kind](stopped)
     assert paths
     for path in paths:
@@ -219,7 +219,7 @@ def test_while_the_daemon_is_stopped(stopped: Store, kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def running(prepared: Store) -> Iterator[Store]:
-    """One daemon for all kinds: each has to leave it as it was."""
+    """One running daemon for all kinds of files: after each test all is repaired."""
     restore(prepared)
     with prepared.daemon:
         prepared.check_all()
@@ -227,7 +227,7 @@ def running(prepared: Store) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("kind", WHILE_RUNNING)
-def test_while_the_daemon_runs(running: Store, kind: str) -> None:
+def test_a_bit_flipped_while_the_daemon_runs_is_repaired(running: Store, kind: str) -> None:
     paths = WHILE_RUNNING[kind](running)
     assert paths
     before = {path: path.read_bytes() for path in paths}
@@ -237,4 +237,4 @@ def test_while_the_daemon_runs(running: Store, kind: str) -> None:
     running.check_that_it_stays_held()
     running.check_all()
     for path in paths:
-        assert kind in LOST or path.read_bytes() == before[path]
+        assert kind in DROPPED or path.read_bytes() == before[path]

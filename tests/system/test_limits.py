@@ -1,4 +1,4 @@
-"""What a stranger, a slow reader or a greedy subscriber can take up is bounded."""
+"""Limits for clients that are not authenticated, read slowly, or send too much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.system.daemon import Daemon
 from tests.system.test_sync import configuration
 
 
-def test_requests_that_are_none_or_too_large(tmp_path: Path) -> None:
+def test_malformed_and_oversized_requests_are_refused(tmp_path: Path) -> None:
     with Daemon(tmp_path, configuration(tmp_path)) as daemon:
         daemon.first_pull("hotline")
         token = daemon.subscriber("isp", "national")
@@ -43,12 +43,12 @@ def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", daemon.feed_port), timeout=20) as stream:
             stream.sendall(one * 5 + last)
             data = b""
-            while piece := stream.recv(65536):
-                data += piece
+            while chunk := stream.recv(65536):
+                data += chunk
         assert data.count(b"HTTP/1.1 200 OK") == 6
 
 
-def test_a_body_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
+def test_an_oversized_body_of_a_command_is_refused(tmp_path: Path) -> None:
     with Daemon(tmp_path, configuration(tmp_path)) as daemon:
         daemon.first_pull("hotline")
         answer = daemon.ask("subscriber add", id="x" * 70_000)
@@ -57,8 +57,9 @@ def test_a_body_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
         assert daemon.ask("nothing").status == 404
 
 
-def test_who_asks_on_and_reads_nothing_is_cut_off(tmp_path: Path) -> None:
-    """Small answers pile up as well as large ones: nothing more is read, and after WRITE_STALL all is dropped."""
+def test_a_client_that_sends_requests_and_reads_nothing_is_cut_off(tmp_path: Path) -> None:
+    """Small responses fill the buffer like large ones: no more requests are read, and the connection is dropped after
+    WRITE_STALL."""
     daemon = Daemon(tmp_path, configuration(tmp_path))
     daemon.prefix = [
         *(sys.executable, "-c"),
@@ -67,18 +68,18 @@ def test_who_asks_on_and_reads_nothing_is_cut_off(tmp_path: Path) -> None:
     ]
     with daemon, socket.create_connection(("127.0.0.1", daemon.feed_port), timeout=1) as stream:
 
-        def ask_on() -> None:
+        def send_requests() -> None:
             began = time.monotonic()
             while time.monotonic() - began < 25:
                 with suppress(TimeoutError):
                     stream.send(b"GET /v1/lists HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
 
         with pytest.raises(ConnectionError):
-            ask_on()
+            send_requests()
 
 
 def test_a_small_limit_of_open_files_is_raised(tmp_path: Path) -> None:
-    """What a shell gives is less than the connections that are let in: the operator would be locked out as well."""
+    """The soft limit of a shell is below the number of accepted connections, so an operator could be locked out."""
     daemon = Daemon(tmp_path, configuration(tmp_path))
     daemon.prefix = ["prlimit", "--nofile=256:4096"]
     streams = []

@@ -184,7 +184,7 @@ def test_a_high_water_file_that_is_gone_is_a_loss_and_one_that_was_moved_is_none
     (lost.state / "high-water").rename(disk / "high-water")
     with lost.daemon as daemon:
         lost.check_that_nothing_is_served()
-        assert f"{lost.state / 'high-water'} is gone" in daemon.ask("status").json["alarms"][0]
+        assert f"{lost.state / 'high-water'} is missing" in daemon.ask("status").json["alarms"][0]
         daemon.stop()
         daemon.config["high_water"] = str(disk / "high-water")
         daemon.write_config()

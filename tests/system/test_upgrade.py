@@ -1,4 +1,4 @@
-"""An upgrade from any version that changed the schema keeps data: lists, decisions, subscribers, zones and keys."""
+"""An upgrade from each earlier schema keeps all data: lists, decisions, subscribers, zones and keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
         assert hashlib.sha256(diff).hexdigest() == right["diff"]
         daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
         assert secondary.refresh("AXFR") == 3
-        # what was decided, and what waits for a decision
+        # the rejected and the held candidate
         write(tmp_path, REJECTED)
         outcome = daemon.pull("hotline")
         assert (outcome["outcome"], outcome["candidate"]) == ("failed", right["rejected"])
@@ -47,12 +47,14 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
         assert held["outcome"] == "held"
         shown = daemon.ask("candidate show", candidate=held["candidate"]).json
         assert {shown[key] == right["held"][key] for key in ("delta", "added", "removed", "reasons")} == {True}
-        # and it goes on
+        # the daemon makes the next version
         assert daemon.approve(held["candidate"])["released"]
         now = ids(daemon.snapshot(LIST, token).splitlines())
         assert now.keys() == set(HELD) < set(FIRST)
         removed = [line[len(ENTRIES.remove) : -1] for line in diff.splitlines() if line.startswith(ENTRIES.remove)]
-        assert now.items() <= (ids(snapshot.splitlines()) | ids(removed)).items(), "also of what had left"
+        assert now.items() <= (ids(snapshot.splitlines()) | ids(removed)).items(), (
+            "an entry that returns has the same id"
+        )
         assert secondary.refresh() == 4
         assert secondary.rules == {rule for name in HELD for rule in (name, f"*.{name}")}
         assert daemon.get(f"/v1/lists/{LIST}", token).json["session"] == right["status"]["session"]
@@ -65,10 +67,10 @@ def ids(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def test_every_schema_has_a_stored_state() -> None:
-    """Each version that changed the schema, but for the newest, has left its state: it is on somebody's disk by now."""
+    """There is a stored state of each released version that changed the schema, except the newest."""
     migrations = sorted(Path(versions.__path__[0]).glob("m*.py"))
     of = [re.findall(r"of version ([\d.]+\d)", path.read_text().splitlines()[0]) for path in migrations]
-    assert all(of), "a migration's first line says of which version it is"
+    assert all(of), "a migration's first line contains `of version N`"
     released = {version for found in of[:-1] for version in found if version != of[-1][0]}
     assert released
     assert released <= {path.stem for path in stored.HERE.glob("*.json")}

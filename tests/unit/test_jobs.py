@@ -1,4 +1,4 @@
-"""Jobs: what one does to itself is its own failure, and the next one goes on."""
+"""Jobs: a failure of one job is reported with its cause, and the next job works."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def listen() -> None:
 
 
 def speak(port: int, path: str) -> list[str]:
-    """What a transport does in a process of its own, and what it may not do."""
+    """A transport in a job: connects to a port, and tries sockets of other families and a file."""
     enter_filter(network=True)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"hello")
@@ -139,11 +139,11 @@ def start_thread() -> None:
 
 
 def look_for(backwards: str) -> list[str]:
-    """Where this process has `SECRET=` and a text: in its environment, or anywhere in its memory. The text itself is
-    never made here."""
+    """Finds `SECRET=` with a text in the environment or the memory of this process. The text is passed backwards, so
+    that the call itself does not put it there."""
     found = []
     if backwards.encode() in Path("/proc/self/environ").read_bytes()[::-1]:
-        found.append("the environment it was started with")
+        found.append("the environment")
     with open("/proc/self/mem", "rb", 0) as memory:
         for line in Path("/proc/self/maps").read_text().splitlines():
             at, rights, *_ = line.split()
@@ -152,9 +152,9 @@ def look_for(backwards: str) -> list[str]:
                 continue
             memory.seek(begin)
             with contextlib.suppress(OSError):
-                piece = memory.read(end - begin)
-                ends = [name.end() for name in re.finditer(b"SECRET=", piece)]
-                found += [line for place in ends if piece[place : place + len(backwards)][::-1] == backwards.encode()]
+                content = memory.read(end - begin)
+                ends = [name.end() for name in re.finditer(b"SECRET=", content)]
+                found += [line for place in ends if content[place : place + len(backwards)][::-1] == backwards.encode()]
     return found
 
 
@@ -178,7 +178,7 @@ def io_uring() -> None:
 
 
 def compute(path: str) -> int:
-    """What an intake job does: everything open before, then only bytes."""
+    """Works like an intake job: opens all files before it enters the filter."""
     with open(path, "r+b") as file:
         enter_filter()
         total = sum(file.read())
@@ -187,7 +187,7 @@ def compute(path: str) -> int:
         return total
 
 
-async def test_an_answer_comes_back(jobs: Jobs) -> None:
+async def test_a_job_returns_its_result(jobs: Jobs) -> None:
     assert await jobs.run(add, 2, 3, limits=ROOMY) == 5
 
 
@@ -195,7 +195,7 @@ def hold_memory() -> int:
     return len(bytearray(b"x" * (200 * MIB)))
 
 
-async def test_what_a_job_took_is_counted(jobs: Jobs, counted: Metrics) -> None:
+async def test_the_time_and_memory_of_a_job_are_measured(jobs: Jobs, counted: Metrics) -> None:
     await jobs.run(hold_memory, limits=ROOMY)
     peak = counted.registry.get_sample_value("blocklistd_job_peak_memory_bytes", {"job": "hold_memory"})
     assert peak is not None
@@ -203,18 +203,18 @@ async def test_what_a_job_took_is_counted(jobs: Jobs, counted: Metrics) -> None:
     assert counted.registry.get_sample_value("blocklistd_job_seconds_count", {"job": "hold_memory"}) == 1
 
 
-async def test_an_errors_kind_that_the_product_knows_is_no_death(jobs: Jobs, counted: Metrics) -> None:
+async def test_an_error_that_the_work_raises_is_not_counted_as_a_death(jobs: Jobs, counted: Metrics) -> None:
     with pytest.raises(VerifyError):
         await jobs.run(refuse, limits=ROOMY)
     assert not counted.registry.get_sample_value("blocklistd_job_failures_total", {"cause": "failed"})
 
 
-async def test_the_products_own_errors_keep_their_kind_and_text(jobs: Jobs) -> None:
+async def test_a_blocklistd_error_keeps_its_class_and_text(jobs: Jobs) -> None:
     with pytest.raises(VerifyError, match="another body"):
         await jobs.run(refuse, limits=ROOMY)
 
 
-async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: Jobs) -> None:
+async def test_other_errors_show_their_line_and_not_their_text(jobs: Jobs) -> None:
     with pytest.raises(JobError, match=r"KeyError at test_jobs.py:\d+") as raised:
         await jobs.run(stumble, "https://listed.example/", limits=ROOMY)
     assert "listed" not in str(raised.value)
@@ -238,7 +238,7 @@ async def test_other_errors_tell_their_place_and_nothing_of_what_was_read(jobs: 
         (listen, (), TIGHT, "SIGSYS", "forbidden"),
     ],
 )
-async def test_what_a_job_does_to_itself(
+async def test_a_job_that_fails_raises_a_job_error_with_its_cause(
     jobs: Jobs,
     counted: Metrics,
     work: object,
@@ -254,11 +254,11 @@ async def test_what_a_job_does_to_itself(
     }
     assert [name for name, count in deaths.items() if count and re.fullmatch(cause, name)], deaths
     assert sum(count or 0 for count in deaths.values()) == 1
-    assert await jobs.run(add, 1, 1, limits=ROOMY) == 2, "the next job goes on"
+    assert await jobs.run(add, 1, 1, limits=ROOMY) == 2, "the next job works"
 
 
-async def test_a_job_has_nothing_of_the_daemons_environment(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server of the jobs is started by a daemon whose environment holds a secret."""
+async def test_a_job_does_not_have_the_daemons_environment(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forkserver is started by a daemon whose environment contains a secret."""
     await jobs.run(add, 1, 1, limits=ROOMY)
     os.kill(server(), signal.SIGKILL)
     await asyncio.to_thread(os.waitid, os.P_PID, server(), os.WEXITED | os.WNOWAIT)
@@ -268,20 +268,20 @@ async def test_a_job_has_nothing_of_the_daemons_environment(jobs: Jobs, monkeypa
     assert "HOTLINE_SECRET" not in environment_of(server())
 
 
-async def test_a_file_may_not_grow_without_end(jobs: Jobs, tmp_path: Path) -> None:
+async def test_the_size_of_a_file_is_limited(jobs: Jobs, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="SIGXFSZ: it wrote a file of more than 1048576 bytes"):
         await jobs.run(write_much, str(tmp_path / "out"), limits=TIGHT)
     assert (tmp_path / "out").stat().st_size <= MIB
 
 
-async def test_in_the_sandbox_no_file_opens_and_no_process_is_signalled(jobs: Jobs, tmp_path: Path) -> None:
+async def test_in_the_sandbox_opening_files_and_signals_are_forbidden(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / "online.pem").write_text("a key")
     assert await jobs.run(open_file, str(tmp_path / "online.pem"), limits=TIGHT) == "refused: Permission denied"
     with pytest.raises(JobError, match="SIGSYS"):
         await jobs.run(signal_parent, os.getpid(), limits=TIGHT)
 
 
-async def test_a_job_that_fetches_has_the_network_and_nothing_of_this_machine(jobs: Jobs, tmp_path: Path) -> None:
+async def test_a_job_that_fetches_has_only_ip_sockets(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / "online.pem").write_text("a key")
     with socket.create_server(("127.0.0.1", 0)) as server:
         said = await jobs.run(speak, server.getsockname()[1], str(tmp_path / "online.pem"), limits=TIGHT)
@@ -292,13 +292,13 @@ async def test_a_job_that_fetches_has_the_network_and_nothing_of_this_machine(jo
     assert {line.partition(": ")[2] for line in said} == {"Permission denied"}
 
 
-async def test_in_the_sandbox_bytes_can_be_read_and_written(jobs: Jobs, tmp_path: Path) -> None:
+async def test_in_the_sandbox_open_files_can_be_read_and_written(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"\x01\x02")
     assert await jobs.run(compute, str(tmp_path / "body"), limits=TIGHT) == 3
     assert (tmp_path / "body").read_bytes() == b"\x01\x02more"
 
 
-async def test_a_job_that_hangs_keeps_no_other_waiting(jobs: Jobs) -> None:
+async def test_a_job_that_hangs_does_not_block_others(jobs: Jobs) -> None:
     hanging = asyncio.ensure_future(jobs.run(sleep_for_ever, limits=JobLimits(wall=5.0)))
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
     assert not hanging.done()
@@ -306,9 +306,7 @@ async def test_a_job_that_hangs_keeps_no_other_waiting(jobs: Jobs) -> None:
         await hanging
 
 
-async def test_a_job_that_starts_while_the_pool_is_closed_is_not_waited_for(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_close_does_not_wait_for_a_job_that_starts_meanwhile(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     await jobs.run(add, 1, 2, limits=ROOMY)
     starting, go_on = threading.Event(), threading.Event()
     start = ForkServerProcess.start
@@ -327,12 +325,14 @@ async def test_a_job_that_starts_while_the_pool_is_closed_is_not_waited_for(
     go_on.set()
     async with asyncio.timeout(10):
         await closing
-    with pytest.raises(JobError, match=r"SIGKILL|could not be started"):  # as its server died before it began, or after
+    with pytest.raises(
+        JobError, match=r"SIGKILL|could not be started"
+    ):  # the forkserver was killed before the job started, or after
         await running
 
 
 def server() -> int:
-    """The pid of the jobs' server."""
+    """The pid of the forkserver."""
     from multiprocessing import forkserver
 
     pid: int = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
@@ -351,17 +351,17 @@ async def begun(jobs: Jobs, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]
     return task
 
 
-async def test_a_server_that_hangs_is_given_up(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_forkserver_that_hangs_is_replaced(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
     os.kill(server(), signal.SIGSTOP)
     with monkeypatch.context() as patched:
         patched.setattr(runner, "JOB_START", 0.5)
         with pytest.raises(JobError, match="could not be started"):
             await jobs.run(add, 1, 2, limits=ROOMY)
-    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3, "by another"
+    assert await jobs.run(add, 1, 2, limits=ROOMY) == 3, "by another forkserver"
 
 
-async def test_a_stop_does_not_wait_for_a_server_that_hangs(jobs: Jobs) -> None:
+async def test_close_does_not_wait_for_a_forkserver_that_hangs(jobs: Jobs) -> None:
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
     os.kill(server(), signal.SIGSTOP)
     starting = await begun(jobs, jobs.run(add, 1, 2, limits=ROOMY))
@@ -371,7 +371,7 @@ async def test_a_stop_does_not_wait_for_a_server_that_hangs(jobs: Jobs) -> None:
             await starting
 
 
-async def test_a_server_that_dies_while_it_comes_up_ends_nobody(jobs: Jobs) -> None:
+async def test_warm_survives_the_death_of_the_forkserver(jobs: Jobs) -> None:
     assert await jobs.run(add, 1, 2, limits=ROOMY) == 3
     stopped = server()
     os.kill(stopped, signal.SIGSTOP)

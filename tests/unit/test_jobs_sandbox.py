@@ -1,4 +1,4 @@
-"""The system call filter: a table of what a job is denied, as the user of the unit and as root, and all other calls."""
+"""The system call filter: a table of denied calls, tried as an unprivileged user and as root; and all call numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from blocklistd.jobs.sandbox import ALLOWED, ALLOWED_TO_FETCH, REFUSED, REFUSED_LINKS, enter_filter
 
-USER = 65534  # nobody's, as little as the unit's
+USER = 65534  # nobody: as unprivileged as the user of the systemd unit
 USERS = [USER, 0] if os.geteuid() == 0 else [os.geteuid()]
 KILLED, DENIED, ALLOWED_IT = "killed", "refused", "allowed"
 ALL = [nr for nr in range(600) if nr not in (335, 336)]
@@ -33,7 +33,7 @@ Call = Callable[[], object]
 
 
 def number(name: str) -> int:
-    """That of this machine, or one that no machine has."""
+    """The call's number on this machine, or NONE, which no machine has."""
     found: int = pyseccomp.resolve_syscall(pyseccomp.system_arch(), name)
     return found if found >= 0 else NONE
 
@@ -48,7 +48,7 @@ def call(name: str | int, *arguments: int) -> int:
 
 
 def verdict(work: Call, user: int = USERS[0], *, network: bool = False) -> str:
-    """What becomes of a process that does this in the filter."""
+    """Runs `work` in a process in the filter; returns whether it was killed, denied (EACCES) or allowed."""
     pid = os.fork()
     if not pid:
         code = 9
@@ -76,13 +76,13 @@ def verdict(work: Call, user: int = USERS[0], *, network: bool = False) -> str:
 
 PIPE = os.pipe()
 PAGE = mmap.PAGESIZE
-PATH = ctypes.create_string_buffer(b"/nowhere.invalid/file")  # nothing is lost where a call is not denied
+PATH = ctypes.create_string_buffer(b"/nowhere.invalid/file")  # does not exist, so an allowed call destroys nothing
 AT = ctypes.addressof(PATH)
 HERE = -100  # AT_FDCWD
 OWN = os.getpid()
 
 DENIES: dict[str, Call] = {
-    # what was done to the daemon, or could have been
+    # signals to the daemon, its limits and its memory
     "a signal to the daemon by F_SETOWN and O_ASYNC": lambda: fcntl.fcntl(PIPE[0], fcntl.F_SETOWN, OWN),
     "the same by F_SETOWN_EX": lambda: call("fcntl", PIPE[0], 15, AT),
     "the same by F_SETSIG": lambda: fcntl.fcntl(PIPE[0], 10, signal.SIGKILL),
@@ -197,8 +197,8 @@ NETWORK_REFUSES: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("user", USERS, ids=lambda user: "root" if user == 0 else "user")
-def test_the_table_of_what_a_job_is_denied(user: int) -> None:
-    """The wider of the two filters is asked, but for what only the other one denies."""
+def test_a_job_is_denied_each_call_of_the_table(user: int) -> None:
+    """Tries the filter for jobs that fetch, which allows more; the other one for calls that only that one denies."""
     for table, network, expected in (
         (DENIES, True, KILLED),
         (REFUSES, True, DENIED),
@@ -211,9 +211,9 @@ def test_the_table_of_what_a_job_is_denied(user: int) -> None:
 
 
 @pytest.mark.parametrize("network", [False, True])
-def test_every_call_that_is_not_on_the_list_kills(network: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process makes all calls: what would kill it says ENOTUNIQ instead. The arguments are out of every range, so
-    that what is allowed by its arguments alone is denied."""
+def test_every_call_that_is_not_allowed_kills(network: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process makes all calls, with ENOTUNIQ in place of the kill. The arguments are out of every range, so calls
+    that are allowed with certain arguments only are denied."""
     ends = {number(name) for name in ("exit", "exit_group", "rt_sigreturn")}
     names = (*ALLOWED, *(ALLOWED_TO_FETCH if network else ()))
     listed = {number(name) for name in names} - ends - {NONE}
@@ -221,7 +221,7 @@ def test_every_call_that_is_not_on_the_list_kills(network: bool, monkeypatch: py
     if network:
         refused.add(number("socket"))
     monkeypatch.setattr(pyseccomp, "KILL_PROCESS", pyseccomp.ERRNO(errno.ENOTUNIQ))
-    told, tell = os.pipe()
+    results_read, results_write = os.pipe()
     pid = os.fork()
     if not pid:
         enter_filter(network=network)
@@ -233,10 +233,10 @@ def test_every_call_that_is_not_on_the_list_kills(network: bool, monkeypatch: py
                 answers.append(0)
             except OSError as error:
                 answers.append(error.errno or 0)
-        os.write(tell, bytes(answers))
+        os.write(results_write, bytes(answers))
         os._exit(0)
-    os.close(tell)
-    with open(told, "rb") as file:
+    os.close(results_write)
+    with open(results_read, "rb") as file:
         found = dict(zip(ALL, file.read(), strict=True))
     os.waitpid(pid, 0)
     assert found.keys() == set(ALL)
@@ -244,7 +244,7 @@ def test_every_call_that_is_not_on_the_list_kills(network: bool, monkeypatch: py
     assert {nr for nr, code in found.items() if code not in (errno.EACCES, errno.ENOTUNIQ)} == listed | ends
 
 
-def test_a_thread_that_was_there_before_is_in_the_filter_too() -> None:
+def test_a_thread_started_before_is_in_the_filter_too() -> None:
     def work() -> None:
         enter, entered = threading.Event(), threading.Event()
 
@@ -269,7 +269,7 @@ def test_a_thread_that_was_there_before_is_in_the_filter_too() -> None:
     assert os.WTERMSIG(status) == signal.SIGSYS
 
 
-def test_what_reading_takes_is_allowed(tmp_path: Path) -> None:
+def test_calls_to_read_and_write_open_files_are_allowed(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"x" * 100_000)
     with open(tmp_path / "body", "r+b") as file:
 
@@ -285,7 +285,7 @@ def test_what_reading_takes_is_allowed(tmp_path: Path) -> None:
         assert verdict(work) == ALLOWED_IT
 
 
-def test_a_job_that_aborts_dies_of_that() -> None:
+def test_a_job_that_aborts_dies_of_sigabrt() -> None:
     pid = os.fork()
     if not pid:
         faulthandler.disable()

@@ -1,4 +1,4 @@
-"""Parts of a job in processes of their own: the answers come in order, and a failure of one is a failure of the job."""
+"""The parts of a job in several processes: results come in order, and a failure of one process fails the job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def square(part: int) -> Answer:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("parts", [0, 1, 7])
-def test_answers_come_in_the_order_of_the_parts(count: int, parts: int) -> None:
+def test_results_come_in_the_order_of_the_parts(count: int, parts: int) -> None:
     with spread(square, count) as answers:
         found = list(answers(parts))
     assert [(figures["part"], data) for figures, data in found] == [(part, square(part)[1]) for part in range(parts)]
@@ -34,7 +34,7 @@ def children() -> set[str]:
     return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
-def test_who_is_not_set_to_work_ends() -> None:
+def test_processes_without_work_end() -> None:
     before = children()
     with spread(square, 2):
         assert len(children() - before) == 2
@@ -61,12 +61,14 @@ def die(part: int) -> Answer:
         (die, JobError, "a process of the job died"),
     ],
 )
-def test_a_failure_is_the_jobs(work: Callable[[int], Answer], error: type[Exception], text: str) -> None:
+def test_a_failure_in_a_process_is_raised_in_the_job(
+    work: Callable[[int], Answer], error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text), spread(work, 2) as answers:
         list(answers(4))
 
 
-def test_each_enters_the_sandbox_before_it_is_told_anything(tmp_path: Path) -> None:
+def test_each_process_enters_the_sandbox_before_its_work(tmp_path: Path) -> None:
     def look(part: int) -> Answer:
         try:
             open(tmp_path / "file", "wb").close()
@@ -78,7 +80,7 @@ def test_each_enters_the_sandbox_before_it_is_told_anything(tmp_path: Path) -> N
         assert [figures for figures, _ in answers(2)] == [{"refused": "Permission denied"}] * 2
 
 
-def test_work_goes_on_where_nobody_may_lower_a_priority() -> None:
+def test_processes_work_without_the_right_to_lower_their_priority() -> None:
     """As under a service manager that denies `setpriority`."""
     pid = os.fork()
     if not pid:

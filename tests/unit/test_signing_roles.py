@@ -1,4 +1,4 @@
-"""When a role is signed again: in time, for as long as it shall live, and never for the worse."""
+"""When the roles of a list are signed again, and how long their signatures are valid."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ KEY = CryptoSigner.generate_ed25519()
 def signed(
     roles: dict[str, SignedRole], now: datetime, latest: datetime | None = None, lives: Lives = LIVES, above: int = 0
 ) -> dict[str, SignedRole]:
-    """The newest of each role after signing what is due."""
+    """The newest version of each role after signing those that are due."""
     return newest([*roles.values(), *sign(LIST, None, roles, lives, now, KEY, above, latest)])
 
 
 def ends(roles: dict[str, SignedRole]) -> dict[str, timedelta]:
-    """How long each is good for from NOW, in whole seconds."""
+    """How long each role is valid from NOW on."""
     return {name: role.expires - NOW for name, role in roles.items()}
 
 
-def test_a_role_is_renewed_once_a_part_of_its_life_is_over() -> None:
+def test_a_role_is_signed_again_after_a_quarter_of_its_lifetime() -> None:
     first = signed({}, NOW)
     assert signed(first, NOW + 5 * HOUR) == first
     later = signed(first, NOW + 7 * HOUR)
@@ -39,12 +39,12 @@ def test_a_role_is_renewed_once_a_part_of_its_life_is_over() -> None:
     assert {role.version for role in signed(first, NOW + 4 * DAY).values()} == {2}
 
 
-def test_a_clock_within_the_slack_renews_nothing() -> None:
+def test_a_clock_behind_within_the_slack_signs_nothing_again() -> None:
     first = signed({}, NOW)
     assert signed(first, NOW - timedelta(seconds=RESIGN_SLACK)) == first
 
 
-def test_what_a_clock_ahead_has_signed_is_right_once_it_is_put_right() -> None:
+def test_roles_signed_by_a_clock_that_was_ahead_are_signed_again() -> None:
     for far in (30 * DAY, 800 * DAY):
         ahead = signed({}, NOW + far)
         right = signed(ahead, NOW)
@@ -52,8 +52,8 @@ def test_what_a_clock_ahead_has_signed_is_right_once_it_is_put_right() -> None:
         assert ends(right) == ends(signed({}, NOW))
 
 
-def test_while_clocks_disagree_it_lasts_by_both() -> None:
-    """`now` is what was recorded, `latest` a clock that is a year ahead of it."""
+def test_while_clocks_differ_signatures_are_valid_by_both() -> None:
+    """`now` is the recorded time; `latest` is a clock that is more than a year ahead."""
     first = signed({}, NOW)
     ahead = NOW + 400 * DAY
     both = signed(first, NOW, ahead)
@@ -61,15 +61,15 @@ def test_while_clocks_disagree_it_lasts_by_both() -> None:
     assert all(role.expires > ahead for role in both.values())
     assert signed(both, NOW + 5 * HOUR, ahead + 5 * HOUR) == both
     assert signed(both, NOW + 7 * HOUR, ahead + 7 * HOUR)["timestamp"].version == 3
-    assert ends(signed(both, NOW)) == ends(signed({}, NOW)), "put right"
+    assert ends(signed(both, NOW)) == ends(signed({}, NOW)), "after the clock is right again"
 
 
-def test_a_life_that_is_made_shorter_holds_at_once() -> None:
+def test_a_shorter_lifetime_takes_effect_at_once() -> None:
     first = signed({}, NOW)
     assert ends(signed(first, NOW, lives=Lives(7 * DAY, HOUR))) == ends(signed({}, NOW, lives=Lives(7 * DAY, HOUR)))
 
 
-def test_all_versions_are_above_a_number() -> None:
+def test_all_versions_exceed_the_given_number() -> None:
     first = signed({}, NOW)
     above = signed(first, NOW, above=1000)
     assert {role.version for role in above.values()} == {1001}

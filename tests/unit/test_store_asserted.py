@@ -1,4 +1,4 @@
-"""What a source asserts, as a file or as changes of one: found by the digest of what is written either way."""
+"""The entries that a source asserts: a sealed file of lines, or a sealed patch of one."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def seal(files: SealedFiles, content: bytes) -> Sha256:
     return draft.sealed
 
 
-def overlaid(files: SealedFiles, tmp_path: Path, base: Sha256, removes: list[bytes], adds: list[bytes]) -> Path:
+def write_patch(files: SealedFiles, tmp_path: Path, base: Sha256, removes: list[bytes], adds: list[bytes]) -> Path:
     path = tmp_path / "overlay"
     overlay = Overlay(files.path(base).read_bytes()).revised(removes, adds)
     path.write_bytes(b"".join(overlay.write(base)))
     return path
 
 
-def test_an_overlay_is_a_sealed_file_and_keeps_its_base(files: SealedFiles, tmp_path: Path) -> None:
+def test_a_patch_is_a_sealed_file_and_keeps_its_base(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
-    written = overlaid(files, tmp_path, base, [A], [C])
+    written = write_patch(files, tmp_path, base, [A], [C])
     content = written.read_bytes()
     digest = asserted.adopt(files, written, base)
     assert digest == hashlib.sha256(content).hexdigest()
@@ -57,7 +57,7 @@ def test_an_overlay_is_a_sealed_file_and_keeps_its_base(files: SealedFiles, tmp_
     assert asserted.place(files, digest) is not None
 
 
-def test_what_was_and_is_again_has_the_same_name(files: SealedFiles, tmp_path: Path) -> None:
+def test_the_same_lines_on_one_base_have_the_same_digest(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
     path = tmp_path / "overlay"
     for changes, others in (([A], [C]), ([], [])):
@@ -69,16 +69,16 @@ def test_what_was_and_is_again_has_the_same_name(files: SealedFiles, tmp_path: P
             path.write_bytes(b"".join(overlay.write(base)))
             names.add(asserted.adopt(files, path, base))
         assert len(names) == 1
-    assert names == {base}, "of no changes at all"
+    assert names == {base}, "a patch without changes has the digest of its base"
 
 
-def test_an_overlay_is_looked_at_where_it_is_not_the_last_one(files: SealedFiles, tmp_path: Path) -> None:
+def test_a_patch_is_checked_against_the_patch_before_it(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
-    last = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
-    both = asserted.adopt(files, overlaid(files, tmp_path, base, [A], [C]), last)
+    last = asserted.adopt(files, write_patch(files, tmp_path, base, [A], []), base)
+    both = asserted.adopt(files, write_patch(files, tmp_path, base, [A], [C]), last)
     with asserted.opened(files, both) as (_, overlay):
         assert overlay.read_all() == lines(B, C)
-    path = overlaid(files, tmp_path, base, [A], [])
+    path = write_patch(files, tmp_path, base, [A], [])
     for wrong in (b'{"remove":' + C, b'{"add":' + B, b'{"add":' + A):
         path.write_bytes(b'{"base":"%b"}\n{"remove":%b}\n%b}\n' % (base.encode(), A, wrong))
         with pytest.raises(ParseError, match="does not fit"):
@@ -101,7 +101,7 @@ SAME = b'{"type":"domain","value":"a.example","confidence":9}'
         [("add", b'{"type":"domain","value":"c.example"junk')],
     ],
 )
-def test_an_overlay_says_what_it_says_in_one_way(
+def test_a_patch_that_is_not_canonical_is_refused(
     files: SealedFiles, tmp_path: Path, steps: list[tuple[str, bytes]]
 ) -> None:
     base = seal(files, lines(A, B))
@@ -114,7 +114,7 @@ def test_an_overlay_says_what_it_says_in_one_way(
         asserted.adopt(files, path, base)
 
 
-def test_a_removal_that_goes_while_its_addition_stays(files: SealedFiles, tmp_path: Path) -> None:
+def test_a_patch_can_not_drop_the_removal_that_its_addition_needs(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
     head = b'{"base":"%b"}\n' % base.encode()
     path = tmp_path / "overlay"
@@ -125,27 +125,27 @@ def test_a_removal_that_goes_while_its_addition_stays(files: SealedFiles, tmp_pa
         asserted.adopt(files, path, one)
 
 
-def test_lines_hold_no_octet_of_zero(files: SealedFiles, tmp_path: Path) -> None:
+def test_lines_with_a_zero_octet_are_refused(files: SealedFiles, tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_bytes(lines(A, b"\0"))
     with pytest.raises(ParseError, match="does not fit"):
         asserted.adopt(files, path)
 
 
-def test_lines_are_no_overlay(files: SealedFiles, tmp_path: Path) -> None:
-    """What reads hostile bytes can't have a list made of some other file of the store."""
+def test_a_patch_is_refused_where_lines_are_expected(files: SealedFiles, tmp_path: Path) -> None:
+    """Otherwise a compromised intake job could make a list from another file of the store."""
     base = seal(files, lines(A, B))
     with pytest.raises(ParseError, match="does not fit"):
-        asserted.adopt(files, overlaid(files, tmp_path, base, [A], []))
+        asserted.adopt(files, write_patch(files, tmp_path, base, [A], []))
     path = tmp_path / "lines"
     path.write_bytes(lines(A))
     assert asserted.adopt(files, path) == hashlib.sha256(lines(A)).hexdigest()
 
 
-def test_what_two_assertions_differ_in(files: SealedFiles, tmp_path: Path) -> None:
+def test_differing_finds_the_lines_that_only_one_assertion_has(files: SealedFiles, tmp_path: Path) -> None:
     base, other = seal(files, lines(A, B)), seal(files, lines(B, C))
-    one = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
-    two = asserted.adopt(files, overlaid(files, tmp_path, base, [], [C]), base)
+    one = asserted.adopt(files, write_patch(files, tmp_path, base, [A], []), base)
+    two = asserted.adopt(files, write_patch(files, tmp_path, base, [], [C]), base)
     for left, right, apart in ((one, two, {A, C}), (base, two, {C}), (one, one, set())):
         with asserted.opened(files, left) as before, asserted.opened(files, right) as after:
             assert set(asserted.differing(before, after, 9) or ()) == apart
@@ -154,9 +154,9 @@ def test_what_two_assertions_differ_in(files: SealedFiles, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["base", "line", "fit", "header"])
-def test_an_overlay_that_does_not_fit_is_refused(files: SealedFiles, tmp_path: Path, damage: str) -> None:
+def test_a_patch_that_does_not_fit_its_base_is_refused(files: SealedFiles, tmp_path: Path, damage: str) -> None:
     base, other = seal(files, lines(A, B)), seal(files, lines(C))
-    path = overlaid(files, tmp_path, base, [A], [C])
+    path = write_patch(files, tmp_path, base, [A], [C])
     written = path.read_bytes()
     path.write_bytes(
         {
@@ -170,9 +170,9 @@ def test_an_overlay_that_does_not_fit_is_refused(files: SealedFiles, tmp_path: P
         asserted.adopt(files, path, base)
 
 
-def test_what_is_missing_is_said(files: SealedFiles, tmp_path: Path) -> None:
+def test_a_missing_base_is_an_error(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
-    digest = asserted.adopt(files, overlaid(files, tmp_path, base, [A], []), base)
+    digest = asserted.adopt(files, write_patch(files, tmp_path, base, [A], []), base)
     files.path(base).unlink()
     with pytest.raises(StoreError, match="missing"), asserted.opened(files, digest):
         pass

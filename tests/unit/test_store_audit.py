@@ -1,4 +1,4 @@
-"""The audit shows whatever was done to it: lines altered, dropped, reordered, cut off, or written anew."""
+"""The check of the audit finds lines that were altered, removed, reordered, truncated or replaced."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def wrong(database: Database) -> str | None:
 
 
 def tamper(database: Database, *statements: str) -> None:
-    """As somebody who has the file of the database, and takes its triggers away."""
+    """Changes the table as somebody who can write the database's file and drop its triggers."""
     with database.engine.connect().execution_options(writes=True) as connection, connection.begin():
         for trigger in ("audit_no_update", "audit_no_delete"):
             connection.execute(text(f"DROP TRIGGER {trigger}"))
@@ -51,8 +51,8 @@ def tamper(database: Database, *statements: str) -> None:
             connection.execute(text(statement))
 
 
-def test_lines_are_chained_and_the_newest_is_kept_outside(database: Database) -> None:
-    assert wrong(database) is None, "an empty audit is whole"
+def test_lines_are_chained_and_the_head_file_has_the_newest(database: Database) -> None:
+    assert wrong(database) is None, "an empty audit is intact"
     act(database, 3)
     with database.read() as connection:
         lines = audit.newest(connection, 10)
@@ -75,7 +75,7 @@ def test_lines_are_only_appended(database: Database, statement: str) -> None:
     assert wrong(database) is None
 
 
-ALTERED = "is not what was written there"
+ALTERED = "was changed: its content does not match its hash"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,10 @@ ALTERED = "is not what was written there"
         (["UPDATE audit SET hash = (SELECT hash FROM audit WHERE number = 1) WHERE number = 3"], f"line 3 {ALTERED}"),
         (["DELETE FROM audit WHERE number = 1"], "line 1 is missing"),
         (["DELETE FROM audit WHERE number IN (2, 3)"], "lines 2 to 3 are missing"),
-        (["DELETE FROM audit WHERE number = 2", "UPDATE audit SET number = number - 1 WHERE number > 2"], "line 2 is"),
+        (
+            ["DELETE FROM audit WHERE number = 2", "UPDATE audit SET number = number - 1 WHERE number > 2"],
+            f"line 2 {ALTERED}",
+        ),
         (
             [f"UPDATE audit SET number = {new} WHERE number = {old}" for old, new in ((2, 99), (3, 2), (99, 3))],
             f"line 2 {ALTERED}",
@@ -97,7 +100,7 @@ ALTERED = "is not what was written there"
         (["DELETE FROM audit"], "lines 1 to 5 are missing at the end"),
     ],
 )
-def test_what_was_done_to_it_shows(database: Database, statements: list[str], found: str) -> None:
+def test_every_change_of_the_audit_is_found(database: Database, statements: list[str], found: str) -> None:
     act(database, 5)
     assert wrong(database) is None
     tamper(database, *statements)
@@ -106,19 +109,19 @@ def test_what_was_done_to_it_shows(database: Database, statements: list[str], fo
     assert found in shown
 
 
-def test_an_audit_that_was_cut_off_does_not_grow_over_the_cut(
-    database: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_new_lines_do_not_hide_a_truncation(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     act(database, 5)
     kept = database.head_file.read()
     tamper(database, "DELETE FROM audit WHERE number > 3")
     act(database, 6)
-    assert database.head_file.read() == kept, "the head file is not led astray"
+    assert database.head_file.read() == kept, "the head file does not follow"
     assert "does not continue" in caplog.text
-    assert wrong(database) == "line 5 was written anew: the head file has another hash for it"
+    assert wrong(database) == "line 5 was replaced: the head file has another hash for it"
 
 
-def test_an_audit_that_was_left_begins_anew(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_head_file_follows_again_after_a_loss_is_recorded(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     act(database, 5)
     kept = database.head_file.read()
     tamper(database, "DELETE FROM audit WHERE number > 3")
@@ -133,7 +136,7 @@ def test_an_audit_that_was_left_begins_anew(database: Database, caplog: pytest.L
     with database.write() as connection:
         assert audit.leave(connection, database.head_file.read()) == {}, "nothing is lost"
     database.head_file.path.write_text(f"{'9'.zfill(20)} {'ab' * 32}\n")
-    assert wrong(database) is not None, "another head was not left"
+    assert wrong(database) is not None, "no loss is recorded for this head"
     act(database, 1)
     assert "does not continue" in caplog.text
 
@@ -142,11 +145,13 @@ def test_an_audit_that_was_left_begins_anew(database: Database, caplog: pytest.L
     ("harm", "found"),
     [
         (lambda path: path.unlink(), "there is no head file"),
-        (lambda path: path.write_text("nothing that we wrote\n"), "can't be read"),
+        (lambda path: path.write_text("something else\n"), "can't be read"),
         (lambda path: path.write_text(f"{'7'.zfill(20)} {'ab' * 32}\n"), "lines 3 to 7 are missing at the end"),
     ],
 )
-def test_a_head_file_that_is_harmed_shows(database: Database, harm: Callable[[Path], object], found: str) -> None:
+def test_a_missing_or_damaged_head_file_is_reported(
+    database: Database, harm: Callable[[Path], object], found: str
+) -> None:
     act(database, 2)
     harm(database.head_file.path)
     shown = wrong(database)
@@ -154,7 +159,7 @@ def test_a_head_file_that_is_harmed_shows(database: Database, harm: Callable[[Pa
     assert found in shown
 
 
-def test_what_is_not_committed_leaves_no_line(database: Database) -> None:
+def test_a_transaction_that_is_rolled_back_leaves_no_line(database: Database) -> None:
     act(database, 1)
     with contextlib.suppress(RuntimeError), database.write() as connection:
         audit.append(connection, ALICE, "c-9", now=NOW)
@@ -165,7 +170,7 @@ def test_what_is_not_committed_leaves_no_line(database: Database) -> None:
     assert wrong(database) is None
 
 
-def test_a_head_file_that_was_left_behind_is_caught_up(database: Database) -> None:
+def test_a_head_file_that_is_behind_is_advanced(database: Database) -> None:
     act(database, 2)
     behind = database.head_file.path.read_text()
     act(database, 2)
@@ -177,7 +182,7 @@ def test_a_head_file_that_was_left_behind_is_caught_up(database: Database) -> No
     assert head.number == 4
 
 
-def test_the_head_file_on_a_full_disk_holds_nothing_up(
+def test_an_act_succeeds_while_the_head_file_can_not_be_written(
     database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     database.head_file.path = tmp_path / "not" / "there"
@@ -187,8 +192,8 @@ def test_the_head_file_on_a_full_disk_holds_nothing_up(
         assert audit.head(connection).number == 1
 
 
-def test_lines_written_at_the_same_time_are_kept_in_order(database: Database, caplog: pytest.LogCaptureFixture) -> None:
-    """Each commits, then takes the newest line over: no older one replaces it, and none is called wrong."""
+def test_concurrent_writers_leave_the_newest_head(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """Each writer commits, then advances the head file: no older head replaces a newer one."""
 
     def write(number: int) -> None:
         beside = Database(database.path, database.epoch)

@@ -55,7 +55,7 @@ def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> Non
     database.close()
 
 
-def test_what_is_no_database_of_ours(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"something else altogether" * 100)
     with pytest.raises(StoreError, match="expected an undamaged database of blocklistd"):
         Database(tmp_path / "db").migrate()
@@ -76,7 +76,7 @@ def test_a_read_sees_one_state_while_another_writes(tmp_path: Path) -> None:
     database.close()
 
 
-def test_an_error_shows_no_values(tmp_path: Path) -> None:
+def test_an_error_does_not_contain_bound_values(tmp_path: Path) -> None:
     database = Database(tmp_path / "db")
     database.migrate()
     database.take_over()

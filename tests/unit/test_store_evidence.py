@@ -1,4 +1,4 @@
-"""Refused bodies are kept within a bound of bytes, age and number; the newest stay."""
+"""Refused bodies are kept within bounds of bytes, age and number; the newest ones stay."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def refuse(store: Store, now: datetime, size: int, bound: Bound, signature: byte
 
 
 def sizes(store: Store) -> list[int]:
-    """Of the bodies, oldest first."""
+    """The sizes of the bodies in bytes, oldest first."""
     return [path.stat().st_size for path in sorted((store.evidence / HOTLINE).glob("*.body"))]
 
 
@@ -40,31 +40,31 @@ def test_refused_bodies_never_have_more_bytes_than_their_bound(tmp_path: Path) -
         assert kept.stat().st_size == size
         assert kept.with_suffix(".minisig").read_bytes() == b"s"
         assert total(store) <= bound.max_bytes
-    assert sizes(store) == [99], "the oldest go first"
+    assert sizes(store) == [99], "the oldest are dropped first"
 
 
 def test_a_refused_body_that_is_larger_than_the_bound_is_not_kept(tmp_path: Path) -> None:
     store, bound = Store(tmp_path), Bound(max_bytes=100)
     refuse(store, NOW, 50, bound)
-    assert refuse(store, NOW + DAY, 100, bound) is None, "its signature is counted"
+    assert refuse(store, NOW + DAY, 100, bound) is None, "the signature counts too"
     assert sizes(store) == [50]
 
 
-def test_refused_bodies_are_kept_for_so_long(tmp_path: Path) -> None:
+def test_refused_bodies_expire_after_their_age(tmp_path: Path) -> None:
     store, bound = Store(tmp_path), Bound(keep=7 * DAY)
     for number in range(4):
         refuse(store, NOW + number * DAY, number + 1, bound)
     evidence.expire(store, {HOTLINE: bound}, NOW + 8 * DAY)
     assert sizes(store) == [2, 3, 4]
     evidence.expire(store, {HOTLINE: Bound(keep=7 * DAY, max_bytes=6)}, NOW + 8 * DAY)
-    assert sizes(store) == [4], "a smaller bound counts from the next upkeep on"
+    assert sizes(store) == [4], "a smaller bound takes effect at the next upkeep"
     evidence.expire(store, {}, NOW + 92 * DAY)
-    assert sizes(store) == [4], "a source that is gone has the default"
+    assert sizes(store) == [4], "a source that is not configured has the default bound"
     evidence.expire(store, {}, NOW + 94 * DAY)
     assert total(store) == 0
 
 
-def test_many_small_refused_bodies_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_refused_bodies_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "EVIDENCE_BODIES", 3)
     store = Store(tmp_path)
     for number in range(6):
@@ -72,6 +72,6 @@ def test_many_small_refused_bodies_are_counted(tmp_path: Path, monkeypatch: pyte
     assert sizes(store) == [3, 4, 5]
 
 
-def test_where_nothing_was_refused_nothing_expires(tmp_path: Path) -> None:
+def test_expiry_without_evidence_does_nothing(tmp_path: Path) -> None:
     evidence.expire(Store(tmp_path), {}, NOW)
     assert not (tmp_path / "evidence").exists()

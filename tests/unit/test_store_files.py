@@ -1,4 +1,4 @@
-"""Sealed files: whole under their digest, or not there."""
+"""Sealed files: complete under their digest, or missing."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_a_file_is_named_by_its_content(sealed: SealedFiles) -> None:
         assert buffer[:] == content
 
 
-def test_nothing_and_empty_are_empty_buffers(sealed: SealedFiles) -> None:
+def test_no_digest_and_an_empty_file_are_empty_buffers(sealed: SealedFiles) -> None:
     with sealed.map(None) as nothing, sealed.map(seal(sealed, b"")) as empty:
         assert nothing == empty == b""
 
 
-def test_what_fails_while_it_is_written_leaves_no_trace(sealed: SealedFiles) -> None:
+def test_a_failed_write_leaves_no_file(sealed: SealedFiles) -> None:
     def stop() -> None:
         with sealed.create() as draft:
             draft.write(b"half")
@@ -53,7 +53,7 @@ def test_what_fails_while_it_is_written_leaves_no_trace(sealed: SealedFiles) -> 
 
 
 @pytest.mark.parametrize("step", ["create", "write", "fsync", "rename", "fsync_folder"])
-def test_a_refusing_disk_is_an_error_that_says_where(tmp_path: Path, step: str) -> None:
+def test_an_error_of_the_disk_names_the_folder(tmp_path: Path, step: str) -> None:
     disk = FaultyDisk(fail_at={step: 1})
     files = SealedFiles(tmp_path, disk)
     files.prepare()
@@ -62,7 +62,7 @@ def test_a_refusing_disk_is_an_error_that_says_where(tmp_path: Path, step: str) 
     assert not list((tmp_path / "new").iterdir())
 
 
-def test_damage_is_noticed(sealed: SealedFiles) -> None:
+def test_intact_is_false_for_a_damaged_or_missing_file(sealed: SealedFiles) -> None:
     digest = seal(sealed, b"content\n")
     sealed.path(digest).write_bytes(b"CONTENT\n")
     assert not sealed.intact(digest)
@@ -72,26 +72,26 @@ def test_damage_is_noticed(sealed: SealedFiles) -> None:
         pass
 
 
-def test_adopting_does_not_believe_the_writer(sealed: SealedFiles, tmp_path: Path) -> None:
+def test_adopt_computes_the_digest(sealed: SealedFiles, tmp_path: Path) -> None:
     path = tmp_path / "from-a-job"
     path.write_bytes(b"lines\n")
     assert sealed.adopt(path) == hashlib.sha256(b"lines\n").hexdigest()
     assert not path.exists()
 
 
-def test_the_sweep_keeps_what_is_named_and_its_renderings(sealed: SealedFiles) -> None:
-    kept, gone = seal(sealed, b"kept"), seal(sealed, b"gone")
+def test_the_sweep_keeps_named_files_and_their_renderings(sealed: SealedFiles) -> None:
+    kept, unnamed = seal(sealed, b"kept"), seal(sealed, b"unnamed")
     sealed.path(kept).with_name(f"{kept}.zst").write_bytes(b"rendering")
-    sealed.path(gone).with_name(f"{gone}.gz").write_bytes(b"rendering")
+    sealed.path(unnamed).with_name(f"{unnamed}.gz").write_bytes(b"rendering")
     (sealed.root / "new" / "unfinished").write_bytes(b"half")
-    assert sealed.sweep({kept}) == 0, "a job may be about to name what is young"
+    assert sealed.sweep({kept}) == 0, "a job may be about to name a new file"
     assert sealed.sweep({kept}, young=0.0) == 3
     assert sealed.intact(kept)
     assert sealed.path(kept).with_name(f"{kept}.zst").exists()
-    assert not sealed.path(gone).exists()
+    assert not sealed.path(unnamed).exists()
 
 
-def test_an_error_over_a_mapped_file_is_the_one_that_is_told(sealed: SealedFiles) -> None:
+def test_an_error_with_a_view_of_a_mapped_file_is_raised_unchanged(sealed: SealedFiles) -> None:
     digest = seal(sealed, b"content")
 
     def fail_with_a_view() -> None:

@@ -1,4 +1,4 @@
-"""The highest numbers that were ever shown stand outside the database, and only rise."""
+"""The high-water file: the highest numbers that were ever served, outside the database; they only rise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def show(file: HighWater, version: int, *, replaces: bool = True, **roles: int) 
     file.show_list(LIST, "s", Version(version), ROLES | roles, replaces=replaces)
 
 
-def test_what_is_shown_is_in_the_file_before_it_is_served(tmp_path: Path) -> None:
+def test_numbers_are_in_the_file_before_they_are_served(tmp_path: Path) -> None:
     file = HighWater(tmp_path / "high-water")
     file.open()
     show(file, 2)
@@ -41,7 +41,7 @@ def test_what_is_shown_is_in_the_file_before_it_is_served(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["high-water"]
 
 
-def test_no_number_goes_back(tmp_path: Path) -> None:
+def test_a_lower_number_is_refused(tmp_path: Path) -> None:
     file = HighWater(tmp_path / "high-water")
     show(file, 2)
     file.show_zone("rpz.example", 7, replaces=False)
@@ -54,7 +54,7 @@ def test_no_number_goes_back(tmp_path: Path) -> None:
 
 
 def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path) -> None:
-    """After start-above without a database the list has no version until the first pull, and is signed all the same."""
+    """After start-above with a new database, a list is signed before its first pull makes a version."""
     file = HighWater(tmp_path / "high-water")
     show(file, 2)
     new = dict.fromkeys(ROLES, 101)
@@ -70,22 +70,22 @@ def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path
     assert file.marks.lists[LIST] == {"session": "new", "version": 101, **new, "timestamp": 103}
 
 
-def test_a_file_that_can_not_be_written_holds_what_is_new_and_nothing_else(tmp_path: Path) -> None:
+def test_only_new_versions_are_refused_while_the_file_can_not_be_written(tmp_path: Path) -> None:
     alarms = ActiveAlarms()
-    file = HighWater(tmp_path / "gone" / "high-water", alarms)
+    file = HighWater(tmp_path / "missing" / "high-water", alarms)
     file.open()
     show(file, 2, replaces=False)
     assert "can't be written" in alarms.texts()[0]
     show(file, 2, timestamp=10, replaces=False)
-    with pytest.raises(StoreError, match="gone/high-water"):
+    with pytest.raises(StoreError, match="missing/high-water"):
         show(file, 3, timestamp=11)
     assert file.marks.lists[LIST]["version"] == 2
-    (tmp_path / "gone").mkdir()
+    (tmp_path / "missing").mkdir()
     show(file, 3, timestamp=11)
     assert alarms.texts() == []
 
 
-def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_path: Path) -> None:
+def test_new_versions_are_refused_at_a_start_while_the_file_can_not_be_written(tmp_path: Path) -> None:
     before = HighWater(tmp_path / "high-water")
     show(before, 2)
     before.show_zone("rpz.example", 7, replaces=False)
@@ -116,7 +116,7 @@ def test_a_file_that_can_not_be_written_holds_what_is_new_also_at_a_start(tmp_pa
         b"\xff",
     ],
 )
-def test_what_is_no_such_file_is_put_aside(tmp_path: Path, body: bytes) -> None:
+def test_a_damaged_file_is_renamed_and_a_new_one_begun(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "high-water").write_bytes(body)
     alarms = ActiveAlarms()
     file = HighWater(tmp_path / "high-water", alarms)
@@ -134,34 +134,34 @@ def versions(tmp_path: Path) -> Versions:
     return made
 
 
-def told(versions: Versions, marks: Marks) -> str | None:
+def reported(versions: Versions, marks: Marks) -> str | None:
     with versions.database.read() as connection:
         return loss(connection, marks)
 
 
-def test_a_database_behind_what_was_shown_is_known(versions: Versions) -> None:
-    assert told(versions, Marks()) is None
-    assert told(versions, Marks({LIST: {"session": "s", "version": 3}}, {})) is None
+def test_a_database_older_than_the_served_numbers_is_reported(versions: Versions) -> None:
+    assert reported(versions, Marks()) is None
+    assert reported(versions, Marks({LIST: {"session": "s", "version": 3}}, {})) is None
     for marks in (
         Marks({LIST: {"session": "s", "version": 4}}, {}),
         Marks({LIST: {"session": "s", "version": 3, "timestamp": 1}}, {}),
         Marks({"another": {"session": "s", "version": 1}}, {}),
         Marks({}, {"rpz.example": 1}),
     ):
-        assert "the database is older than what was shown" in (told(versions, marks) or "")
-        assert "start-above N" in (told(versions, marks) or "")
+        assert "the database is older than the numbers that were served" in (reported(versions, marks) or "")
+        assert "start-above N" in (reported(versions, marks) or "")
     with versions.database.read() as connection:
         assert loss(connection, Marks(), NONE) is None
         found = loss(connection, Marks(), Head(7, "ab" * 32))
     assert "the audit has line 3, and had 7" in (found or "")
     with versions.database.write() as connection:
         mark_lost(connection)
-    assert "the database is gone" in (told(versions, Marks()) or "")
+    assert "the database is missing" in (reported(versions, Marks()) or "")
     versions.close()
 
 
 @pytest.mark.parametrize("body", [None, b'{"lists":{},"zones":{}}'])
-def test_a_file_that_was_written_and_is_gone_is_known(versions: Versions, tmp_path: Path, body: bytes | None) -> None:
+def test_a_missing_high_water_file_is_reported(versions: Versions, tmp_path: Path, body: bytes | None) -> None:
     path = tmp_path / "disk" / "high-water"
     path.parent.mkdir()
     if body is not None:
@@ -186,10 +186,10 @@ def test_a_file_that_was_written_and_is_gone_is_known(versions: Versions, tmp_pa
         note_high_water(connection, str(first.written))
     assert opened().missing is None
     path.unlink()
-    gone = found(opened())
-    assert gone is not None
-    assert f"{path} is gone" in gone
-    assert "start-above N" in gone
+    text = found(opened())
+    assert text is not None
+    assert f"{path} is missing" in text
+    assert "start-above N" in text
     with versions.database.write() as connection:
         start_above(connection, 1000, 0, NOW, "me")
     assert found(opened()) is None
@@ -201,7 +201,7 @@ def test_start_above_begins_a_session_with_all_numbers_above(versions: Versions)
     before, entries = versions.state, versions.live
     with versions.database.write() as connection:
         start_above(connection, 1000, marks.highest, NOW, "me")
-    assert told(versions, marks) is None
+    assert reported(versions, marks) is None
     state = versions.state
     assert state.version == 1001
     assert state.session != before.session
@@ -213,18 +213,18 @@ def test_start_above_begins_a_session_with_all_numbers_above(versions: Versions)
     versions.close()
 
 
-def test_the_first_version_after_a_loss_is_above(tmp_path: Path) -> None:
+def test_the_first_version_after_start_above_exceeds_the_number(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     with versions.database.write() as connection:
         mark_lost(connection)
         start_above(connection, 1000, 0, NOW, "me")
-    assert told(versions, Marks()) is None
+    assert reported(versions, Marks()) is None
     assert versions.publish(versions.seal(["a.example"])) == 1001
     versions.close()
 
 
 @pytest.mark.parametrize(("number", "known"), [(2, 0), (39, 40)])
-def test_a_number_that_is_too_low_is_refused(versions: Versions, number: int, known: int) -> None:
+def test_start_above_refuses_a_number_that_is_too_low(versions: Versions, number: int, known: int) -> None:
     def begin(connection: Connection) -> None:
         start_above(connection, number, known, NOW, "me")
 
@@ -237,10 +237,8 @@ def test_a_number_that_is_too_low_is_refused(versions: Versions, number: int, kn
 @pytest.mark.parametrize(
     ("shown", "most"), [([], 2**31 - 2), ([2], 2**31), ([9, 2], 2**31), ([2**32 + 5], 2**32 + 2**31 + 3)]
 )
-def test_no_serial_rises_too_far_for_secondaries_also_of_a_zone_that_is_lost(
-    tmp_path: Path, shown: list[int], most: int
-) -> None:
-    """With the database gone, the high-water file knows the serials; where nothing does, they are any from 0 on."""
+def test_start_above_refuses_a_number_too_high_for_secondaries(tmp_path: Path, shown: list[int], most: int) -> None:
+    """Without the database, serials are known from the high-water file; without both, a zone may have had serial 0."""
     versions = Versions(tmp_path)
     with pytest.raises(RefusedError, match=f"at most {most}:"), versions.database.write() as connection:
         start_above(connection, most + 1, max(shown, default=0), NOW, "me", shown)

@@ -1,4 +1,4 @@
-"""What is remembered of a source: whose signatures, how old its word is, and since when it says the same."""
+"""The state of a source: its signatures, the age of its offer, and since when its entries are the same."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def remembered(folder: Path, *reports: IntakeReport) -> tuple[SourceState, list[
     return found
 
 
-def test_a_new_key_forgets_the_old_keys_times(tmp_path: Path) -> None:
+def test_a_new_key_forgets_the_signatures_of_the_old_key(tmp_path: Path) -> None:
     state, before = remembered(tmp_path, said("c", None, OLD), said("d", 10**10, OLD), said("e", 5, NEW))
     assert (state.signature, state.signed_at, before) == ("e" * 64, 5, [])
     assert state.is_of_key(NEW)
     assert not state.is_of_key(OLD)
 
 
-def test_a_new_key_that_signs_without_a_time_has_none(tmp_path: Path) -> None:
+def test_a_new_key_without_signed_times_has_no_signed_time(tmp_path: Path) -> None:
     state, before = remembered(tmp_path, said("d", 10**10, OLD), said("e", None, NEW), said("f", None, NEW))
     assert (state.signed_at, before) == (None, ["e" * 64])
 
 
-def test_the_same_key_remembers(tmp_path: Path) -> None:
+def test_signatures_of_the_same_key_are_remembered(tmp_path: Path) -> None:
     state, before = remembered(tmp_path, said("d", 7, OLD), said("e", None, OLD))
     assert (state.signed_at, before) == (7, ["d" * 64])
 
 
-def test_what_an_earlier_version_remembered_stays_remembered(tmp_path: Path) -> None:
-    """It did not keep whose signatures they were: an upgrade is no way in for a replay."""
+def test_signatures_recorded_by_an_earlier_version_still_count(tmp_path: Path) -> None:
+    """Version 0.2 recorded no key. Its signatures count for any key, so that no replay is accepted after an upgrade."""
     state, before = remembered(tmp_path, said("d", None), said("e", 7), said("f", 9, OLD))
     assert (state.signed_at, before) == (9, ["d" * 64])
     state, _ = remembered(tmp_path / "other", said("e", 7))
@@ -75,14 +75,14 @@ def accepted(age: timedelta, signed: timedelta | None) -> SourceState:
         (2 * HOUR, 2 * HOUR, False),
     ],
 )
-def test_max_age_measures_the_signed_time_where_there_is_one(
+def test_max_age_counts_from_the_signed_time_if_there_is_one(
     age: timedelta, signed: timedelta | None, is_overdue: bool
 ) -> None:
     assert accepted(age, signed).is_overdue(2 * HOUR, NOW) is is_overdue
 
 
-def test_a_source_that_was_never_heard_is_overdue_max_age_after_its_first_pull() -> None:
-    """Not at once: a first start would begin with an alarm."""
+def test_a_source_without_an_accepted_pull_is_overdue_max_age_after_its_first() -> None:
+    """Not at once, or every first start would raise an alarm."""
     assert not SourceState(HOTLINE).is_overdue(2 * HOUR, NOW)
     for report in (None, said("a", int(NOW.timestamp()))):
         state = SourceState(HOTLINE, report=report, first_pull=NOW - 2 * HOUR)
@@ -90,7 +90,7 @@ def test_a_source_that_was_never_heard_is_overdue_max_age_after_its_first_pull()
         assert state.is_overdue(2 * HOUR, NOW + timedelta(seconds=1))
 
 
-def test_the_first_pull_is_remembered_however_it_ended(tmp_path: Path) -> None:
+def test_the_time_of_the_first_pull_is_kept_whatever_its_outcome(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     found: list[datetime | None] = []
     with versions.database.write() as connection:
@@ -103,19 +103,19 @@ def test_the_first_pull_is_remembered_however_it_ended(tmp_path: Path) -> None:
     assert found == [NOW] * 3
 
 
-def test_the_same_entries_for_max_unchanged_are_an_alarm() -> None:
+def test_a_source_is_frozen_after_max_unchanged() -> None:
     state = accepted(timedelta(), None)
-    assert not state.is_frozen(HOUR, NOW), "a report of an earlier version does not say since when"
+    assert not state.is_frozen(HOUR, NOW), "a report of an earlier version has no `since`"
     assert state.report is not None
     state = replace(state, report=replace(state.report, since="2026-11-20T00:00:00Z"))
     since = datetime(2026, 11, 20, tzinfo=UTC)
     assert state.unchanged_since == since
     assert not state.is_frozen(timedelta(days=7), since + timedelta(days=7))
     assert state.is_frozen(timedelta(days=7), since + timedelta(days=7, seconds=1))
-    assert not state.is_frozen(None, since + timedelta(days=999)), "off"
+    assert not state.is_frozen(None, since + timedelta(days=999)), "max_unchanged is off"
 
 
-def test_a_pull_that_fails_is_no_word_of_the_source(tmp_path: Path) -> None:
+def test_a_failed_pull_does_not_make_a_source_look_fresh(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     with versions.database.write() as connection:
         record_pull(

@@ -1,4 +1,4 @@
-"""Who may be registered: what is accepted can be used by every part of the daemon."""
+"""Registration of subscribers: an accepted request can be used by every part of the daemon."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def add(versions: Versions, name: str) -> None:
         subscribers.add(connection, Wish(name, (LIST,)), lists=[LIST], zones=[], now=NOW, created_by="alice")
 
 
-def test_the_longest_id_still_has_a_key_with_a_name_in_the_dns(versions: Versions) -> None:
+def test_the_longest_id_gives_a_valid_key_name(versions: Versions) -> None:
     add(versions, "a" * subscribers.LONGEST_ID)
     with versions.database.read() as connection:
         (known,) = subscribers.load(connection).values()
-    assert plans.peer(known).keys[0].name[0] == 63, "one label, as long as a label can be"
+    assert plans.peer(known).keys[0].name[0] == 63, "one label of the maximum length"
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a.b", "a" * (subscribers.LONGEST_ID + 1), "a" * 10_000])
-def test_ids_that_can_not_be(versions: Versions, name: str) -> None:
+def test_an_invalid_id_is_refused(versions: Versions, name: str) -> None:
     with pytest.raises(SubscriberError, match="an id of a-z") as refused:
         add(versions, name)
     assert len(str(refused.value)) < 200
@@ -50,25 +50,25 @@ def test_ids_that_can_not_be(versions: Versions, name: str) -> None:
         ("::/0", "::/0"),
     ],
 )
-def test_a_prefix_of_mapped_addresses_is_one_of_ipv4(text: str, meant: str) -> None:
+def test_an_ipv4_mapped_prefix_becomes_ipv4(text: str, meant: str) -> None:
     assert str(subscribers.network(text)) == meant
 
 
 @pytest.mark.parametrize("text", ["", "x", "192.0.2.1/24", "192.0.2.0/33", "ns.example", "::ffff:192.0.2.1/120"])
-def test_no_prefix(text: str) -> None:
+def test_an_invalid_prefix_is_refused(text: str) -> None:
     with pytest.raises(SubscriberError, match="--address"):
         subscribers.network(text)
 
 
 @pytest.mark.parametrize("digits", [32, 40])
-def test_an_id_is_no_hash(versions: Versions, digits: int) -> None:
+def test_an_id_that_looks_like_a_hash_is_refused(versions: Versions, digits: int) -> None:
     with pytest.raises(SubscriberError, match="taken for the hash of a file"):
         add(versions, "ab" * (digits // 2))
     add(versions, "abc")
 
 
 @pytest.mark.parametrize("prefix", ["0.0.0.0/0", "192.0.0.0/23", "::/0", "2001:db8::/47", "::ffff:192.0.0.0/119"])
-def test_a_prefix_for_many_has_to_be_meant(versions: Versions, prefix: str) -> None:
+def test_a_wide_prefix_needs_the_option_wide(versions: Versions, prefix: str) -> None:
     zone = "rpz.blocklist.example"
 
     def register(name: str, *, prefix: str, wide: bool = False) -> None:
@@ -83,7 +83,7 @@ def test_a_prefix_for_many_has_to_be_meant(versions: Versions, prefix: str) -> N
         register(f"narrow-{number}", prefix=narrow)
 
 
-def test_the_id_of_a_revoked_subscriber_can_be_given_anew_and_nothing_of_the_old_one_is_left(
+def test_the_id_of_a_revoked_subscriber_can_be_given_again_without_its_rights(
     versions: Versions,
 ) -> None:
     add(versions, "isp")

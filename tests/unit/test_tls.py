@@ -1,4 +1,4 @@
-"""The certificate that the feed shows."""
+"""The certificate of the feed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from blocklistd.tls import is_private
 from tests.certificates import context_of, make_certificate
 
 
-def test_an_authority_is_private_unless_this_host_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_is_private_unless_this_host_trusts_its_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cert, key = make_certificate(tmp_path, "feed")
     other, _ = make_certificate(tmp_path, "other")
     context = context_of(cert, key)
@@ -21,4 +23,4 @@ def test_an_authority_is_private_unless_this_host_knows_it(tmp_path: Path, monke
         assert is_private(context) == private
     cert, key = make_certificate(tmp_path, "expired", timedelta(days=-1))
     monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-    assert not is_private(context_of(cert, key)), "that is another fault, and has its own alarm"
+    assert not is_private(context_of(cert, key)), "an expired certificate is another fault, with an alarm of its own"

@@ -1,4 +1,4 @@
-"""The first schema, of version 0.2.0. Nothing was released before it."""
+"""The first schema, of version 0.2.0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each list makes the ids of its entries, of version 0.3.0. Lists that exist keep HMAC-SHA-256: their ids stay."""
+"""Adds the method that makes the ids of entries: schema of version 0.3.0. Existing lists keep HMAC-SHA-256."""
 
 from __future__ import annotations
 

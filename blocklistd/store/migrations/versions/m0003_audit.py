@@ -1,4 +1,4 @@
-"""The audit, of version 0.3.0."""
+"""Adds the audit: schema of version 0.3.0."""
 
 from __future__ import annotations
 

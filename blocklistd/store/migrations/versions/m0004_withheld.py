@@ -1,4 +1,4 @@
-"""Schema of version 0.3.0: counts of withheld entries by list, and the time of each source's first pull."""
+"""Schema of version 0.3.0: adds counts of withheld entries by list, and the time of each source's first pull."""
 
 from __future__ import annotations
 
