@@ -1,7 +1,8 @@
 """Judges whether a change of a list may be released without a person. Pure: figures in, `Accept` or `Hold` out.
 
 A guard trips if a change exceeds its limit, a share of the entries that were live before; a change that equals the
-limit passes. So no mistake can add or remove thousands of names before a person has seen the figures: not in one step, and
+limit passes. So no mistake can add or remove thousands of names before a person has seen the figures: not in one step,
+and
 not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
 
 pipeline/settle.py, which calls `judge`, holds a change for two more reasons: an approved change has another delta on
