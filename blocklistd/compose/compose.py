@@ -1,11 +1,10 @@
-"""What a list is made of: the entries that its sources assert, in their order of precedence, with their ids.
+"""Composes a list from the entries that its sources assert, in their order of precedence, and adds the ids. Pure.
 
-Pure: sorted buffers in, sorted lines out. `compose` evaluates only what differs between what a source asserted before
-and what it asserts now; `compose_all` evaluates everything, for a first version and where the list's own
-configuration changed. Both give the same lines, which a property test holds.
+`compose` evaluates only the keys that a change touches and returns the difference from the live version. `compose_all`
+evaluates every key and returns the whole snapshot: for a first version, and after a change of policy. Both lead to the
+same lines; a property test holds that.
 
-Lines order by their key (lines/keys.py): no key is the beginning of another, so attributes and ids never change the
-order.
+Lines sort by their key (lines/keys.py). No key is a prefix of another, so attributes and ids never change the order.
 """
 
 from __future__ import annotations
@@ -26,15 +25,18 @@ from blocklistd.lines.snapshot import blocks, find, lines
 from blocklistd.model import Entry
 
 BLOCK: Final = 1 << 18  # bytes composed at a time
-_MANY: Final = 1 << 14  # lines composed at a time where several sources are merged
-_ONE_BY_ONE: Final = 16  # lines that get their ids one by one where one of them has more than a type and a value
+_MERGED_LINES: Final = 1 << 14  # lines composed at a time where several sources are merged
+_SMALL_RUN: Final = 16  # a run of so few lines gets its ids one by one if one line has more than a type and a value
 
 Find = Callable[[bytes], bytes | None]
+"""Returns the line with a key, or None."""
+Ranked = tuple[bytes, int, bytes]
+"""The key of a line, the rank of its source (0 takes precedence), and the line: they sort in the order of a merge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What of its sources a list takes, and how it makes the ids of entries."""
+    """Which entries of its sources a list takes, and how the ids of its entries are made."""
 
     ids: Ids
     types: tuple[str, ...]
@@ -44,8 +46,8 @@ class Rules:
 
 @dataclass(slots=True)
 class Composition:
-    """A difference from the live version: lines to remove and to add, each sorted. `withheld`: by rule, how many more
-    asserted entries are withheld than before; negative where it is fewer."""
+    """A difference from the live version: the lines to remove and to add, each sorted. `withheld`: by rule, the change
+    in the number of asserted entries that the rule withholds; negative if it withholds fewer than before."""
 
     removes: list[bytes]
     adds: list[bytes]
@@ -54,7 +56,7 @@ class Composition:
 
 @dataclass(slots=True)
 class Piece:
-    """A part of a snapshot: whole lines, how many, and what was withheld of this part, by rule."""
+    """Consecutive lines of a snapshot, the number of its entries, and the number of entries withheld, by rule."""
 
     data: bytes
     entries: int
@@ -62,15 +64,15 @@ class Piece:
 
 
 def with_id(line: bytes, ids: Ids) -> bytes:
-    """The line as subscribers get it."""
+    """Add the id to an asserted line: the line as subscribers get it."""
     entry = Entry.from_line(line)
     entry.attributes["id"] = ids.of(entry.type.encode(), entry.value.encode())
     return entry.line()
 
 
 def withheld(line: bytes, rules: Rules) -> str | None:
-    """The rule that withholds an asserted entry, by its type and value alone; None where no rule does. It never holds
-    the other entries of the change."""
+    """Return the rule that withholds an asserted entry, judged by its type and value alone; None if no rule does. The
+    other entries of the change are not affected."""
     kind = _kind(line)
     if kind not in rules.types:
         return f"type {kind}"
@@ -84,17 +86,17 @@ def withheld(line: bytes, rules: Rules) -> str | None:
 def compose(
     live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: Rules, accepted: Sequence[Find] = ()
 ) -> Composition:
-    """The change that follows where only the keys of the `touched` lines may have another answer than before.
+    """Compose the keys of the `touched` lines; no other key has changed.
 
-    `sources` find the line of a key in what each source asserts now, in order of precedence: the first that asserts a
-    key gives its attributes. `accepted` find it in what the live version was composed from, in any order.
+    `sources` look a key up in what each source asserts now, in order of precedence: the first source that asserts a
+    key gives the attributes. `accepted` look it up in what the live version was composed from, in any order.
     """
     found = Composition([], [], {})
-    for key, either in sorted({key_of(line): line for line in touched}.items()):
+    for key, example in sorted({key_of(line): line for line in touched}.items()):
         before = find(live, key)
         asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
         after = None
-        if (reason := withheld(either, rules)) is not None:
+        if (reason := withheld(example, rules)) is not None:
             was_withheld = before is None and any(find_in(key) is not None for find_in in accepted)
             found.withheld[reason] = found.withheld.get(reason, 0) + (asserted is not None) - was_withheld
         elif asserted is not None:
@@ -112,80 +114,81 @@ def compose_all(
     rules: Rules,
     spread: Callable[[Callable[[int], Piece], int], Iterable[Piece]] = lambda work, parts: map(work, range(parts)),
 ) -> Iterator[Piece]:
-    """The whole snapshot, every key evaluated. `spread` may compute the parts of a single source elsewhere."""
+    """Compose every key: the blocks of the whole snapshot, in order. With a single source, `spread` may compute the
+    blocks in several processes (jobs/spread.py)."""
     if len(sources) == 1:
         source = sources[0]
-        cuts = blocks(source, BLOCK)
-        yield from spread(lambda part: _piece(source[cuts[part] : cuts[part + 1]], rules), len(cuts) - 1)
+        offsets = blocks(source, BLOCK)
+        yield from spread(lambda part: _block(source[offsets[part] : offsets[part + 1]], rules), len(offsets) - 1)
         return
     merged = first_of_each(sources)
-    while some := list(islice(merged, _MANY)):
+    while some := list(islice(merged, _MERGED_LINES)):
         yield _composed(some, rules)
 
 
-def _piece(block: bytes, rules: Rules) -> Piece:
+def _block(block: bytes, rules: Rules) -> Piece:
     return _composed(block.split(b"\n")[:-1], rules)
 
 
 def _composed(asserted: list[bytes], rules: Rules) -> Piece:
-    """Sorted lines of different keys as the list has them; what `withheld` and `with_id` answer, in bulk."""
+    """Compose sorted lines of different keys: `withheld` and `with_id` for many lines at a time."""
     out: list[str] = []
     counts: dict[str, int] = {}
     entries = 0
     start = 0
-    while start < len(asserted):  # lines of a type are neighbours
+    while start < len(asserted):  # lines of one type are neighbours
         kind = _kind(asserted[start])
-        end = bisect_left(asserted, b'{"type":"%b#' % kind.encode(), start)  # the octet after the quote
+        end = bisect_left(asserted, b'{"type":"%b#' % kind.encode(), start)  # '#' is the octet after '"'
         run = asserted[start:end]
         start = end
         if kind not in rules.types:
             counts[f"type {kind}"] = len(run)
             continue
-        kept_out = {
+        found = {
             number: reason for number in _suspects(run, kind) if (reason := withheld(run[number], rules)) is not None
         }
-        if kept_out:
-            for reason in kept_out.values():
+        if found:
+            for reason in found.values():
                 counts[reason] = counts.get(reason, 0) + 1
-            run = [line for number, line in enumerate(run) if number not in kept_out]
+            run = [line for number, line in enumerate(run) if number not in found]
         entries += len(run)
-        out += _identified(run, kind, rules.ids)
+        out += _with_ids(run, kind, rules.ids)
     return Piece("".join(out).encode(), entries, counts)
 
 
 _URL: Final = b'{"type":"url","value":"'
 _ADDRESSES: Final = [
-    (_URL + scheme + first, _URL + scheme + behind)
+    (_URL + scheme + first, _URL + scheme + after)
     for scheme in (b"http://", b"https://")
-    for first, behind in ((b"0", b":"), (b"[", b"\\"))  # a digit, a bracket
+    for first, after in ((b"0", b":"), (b"[", b"\\"))  # a digit, a bracket
 ]
-"""Between which sorted lines those stand whose host may be an address."""
+"""Ranges of sorted lines, from the first to before the second, that hold every URL whose host may be an address."""
 _MAY_BE_ADDRESS: Final = re.compile(rb"https?://(?:[0-9.]+[:/]|\[)")
 
 
 def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
-    """The numbers of the lines that `withheld` has to look at."""
+    """The indexes of the lines that `withheld` has to judge; it withholds none of the others."""
     if kind == "domain":  # any may be a public suffix
         return range(len(run))
     if kind == "url":
         return [
             at
-            for first, behind in _ADDRESSES
-            for at in range(bisect_left(run, first), bisect_left(run, behind))
+            for first, after in _ADDRESSES
+            for at in range(bisect_left(run, first), bisect_left(run, after))
             if _MAY_BE_ADDRESS.match(run[at], len(_URL))
         ]
     return ()
 
 
-def _identified(run: list[bytes], kind: str, ids: Ids) -> list[str]:
-    """The lines with their ids and newlines; at a third of the cost of `with_id` where several lines in a row have a
-    type and a value alone, and nothing escaped in it."""
-    everything = b"".join(run)
-    if everything.count(b'"') != 8 * len(run) or b"\\" in everything:
-        if len(run) <= _ONE_BY_ONE:
+def _with_ids(run: list[bytes], kind: str, ids: Ids) -> list[str]:
+    """Add ids and newlines. Costs a third of `with_id` for lines in a row that have only a type and a value, without
+    escapes; a run with other lines is halved until its parts are such rows or small."""
+    joined = b"".join(run)
+    if joined.count(b'"') != 8 * len(run) or b"\\" in joined:
+        if len(run) <= _SMALL_RUN:
             return [f"{with_id(line, ids).decode()}\n" for line in run]
         half = len(run) // 2
-        return _identified(run[:half], kind, ids) + _identified(run[half:], kind, ids)
+        return _with_ids(run[:half], kind, ids) + _with_ids(run[half:], kind, ids)
     value = len(b'{"type":"%b","value":"' % kind.encode())
     digits = ids.digits(kind.encode(), [line[value:-2] for line in run])
     return [f'{line[:-1].decode()},"id":"e-{name}"}}\n' for line, name in zip(run, digits, strict=True)]
@@ -196,13 +199,13 @@ def _kind(line: bytes) -> str:
 
 
 def first_of_each(sources: Sequence[Buffer]) -> Iterator[bytes]:
-    """All keys of sorted buffers in order, each with the line of the first source that has it."""
-
-    def ranked(buffer: Buffer, rank: int) -> Iterator[tuple[bytes, int, bytes]]:
-        return ((key_of(line), rank, line) for line in lines(buffer))
-
+    """Merge sorted buffers: for each key, in order, the line of the first source that has it."""
     last = None
-    for key, _, line in merge(*(ranked(buffer, rank) for rank, buffer in enumerate(sources))):
+    for key, _, line in merge(*(_ranked(buffer, rank) for rank, buffer in enumerate(sources))):
         if key != last:
             yield line
             last = key
+
+
+def _ranked(buffer: Buffer, rank: int) -> Iterator[Ranked]:
+    return ((key_of(line), rank, line) for line in lines(buffer))

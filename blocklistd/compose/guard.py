@@ -1,11 +1,12 @@
-"""Whether a candidate may be published as it is. Pure: figures in, `Accept` or `Hold` out.
+"""Judges whether a change of a list may be released without a person. Pure: figures in, `Accept` or `Hold` out.
 
-A guard trips on strictly more than its share of the entries that were live before. No mistake, at a hotline or on the
-way, may add or remove thousands of names before a person has looked at the figures, in one step or in many small ones.
-The daily guards therefore add up all changes that were released within WINDOW without a person.
+A guard trips if a change exceeds its limit, a share of the entries that were live before; a change that equals the
+limit passes. So no mistake can add or remove thousands of names before a person has seen the figures: not in one step,
+and
+not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
 
-`pipeline/settle.py` asks, and holds for two more reasons: an approved change with another delta (`base`), and a held
-one that no guard holds any more (`decision`).
+pipeline/settle.py, which calls `judge`, holds a change for two more reasons: an approved change has another delta on
+the live version (`base`), and no guard holds a held change any more (`decision`).
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from typing import Final, Protocol
 from blocklistd.model import Reason
 
 WINDOW: Final = timedelta(days=1)
-"""The time over which the daily guards add up changes, and in which `min_change` is granted once."""
-
+"""The period over which the daily guards add up changes. `min_change` applies to the sum, once in this period."""
 
 FROM_EMPTY: Final = (
     "compared with an empty list: no share can be computed, so each change above min_change is held until a person "
     "approves one that fills the list"
 )
-"""What the guards of shares say where no entry was live before."""
+"""The figure that guards with a share report if no entry was live before."""
 
 
 @dataclass(frozen=True, slots=True)
 class DailyLimits:
-    """Shares of the entries that would be live without the changes of WINDOW that no person released."""
+    """Limits of the changes within WINDOW that no person released, as fractions of the entries that would be live
+    without these changes."""
 
     max_added: float
     max_removed: float
@@ -39,25 +40,37 @@ class Limits(Protocol):
     """The guards of a list's configuration; shares are fractions (0.2 is 20 %)."""
 
     @property
-    def max_added(self) -> float: ...
+    def max_added(self) -> float:
+        """Share of the live entries that a change may add."""
+
     @property
-    def max_removed(self) -> float: ...
+    def max_removed(self) -> float:
+        """Share of the live entries that a change may remove."""
+
     @property
-    def daily(self) -> DailyLimits | None: ...
+    def daily(self) -> DailyLimits | None:
+        """Limits of the sum of changes within WINDOW; None: no such limit."""
+
     @property
-    def min_change(self) -> int: ...
+    def min_change(self) -> int:
+        """Entries that may be added, and removed, within WINDOW whatever the shares say."""
+
     @property
-    def min_entries(self) -> int: ...
+    def min_entries(self) -> int:
+        """Entries that the list must have after the change."""
+
     @property
-    def max_rejected(self) -> float: ...
+    def max_rejected(self) -> float:
+        """Share of a body's records that may be rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of a candidate: `live` entries before (None: the list has no version yet), and what would change.
+    """The figures of a change, in entries. `live`: entries of the live version; None if the list has no version yet.
+    `records` and `rejected` count the records of the body that brought the change.
 
-    `day_added` and `day_removed`: entries that versions within WINDOW added and removed, without those that a person
-    released and without the list's first.
+    `day_added` and `day_removed`: entries that the versions within WINDOW added and removed; the list's first version
+    and versions that a person released do not count.
     """
 
     live: int | None
@@ -70,25 +83,26 @@ class Figures:
 
     @property
     def entries(self) -> int:
+        """Entries of the list after the change."""
         return (self.live or 0) + self.added - self.removed
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """No guard holds the candidate."""
+    """No guard holds the change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A person has to decide; each reason has its figures."""
+    """A person has to decide. One reason, with its figures, for each guard that tripped."""
 
     reasons: tuple[Reason, ...]
 
 
 def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
-    """Whether a candidate may be released. `review`: every version of the list needs a person.
+    """Judge a change. `review`: every version of the list needs a person.
 
-    A first version has nothing to be compared with, so only `max_rejected`, `min_entries` and `review` apply to it.
+    A first version can't be compared with another, so only `max_rejected`, `min_entries` and `review` apply to it.
     """
     reasons = []
     if figures.live is not None:
@@ -102,7 +116,7 @@ def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
 
 
 def _changes(figures: Figures, live: int, limits: Limits) -> list[Reason]:
-    """The guards of added and of removed entries that trip: of this change alone, and of all within WINDOW."""
+    """The guards of added and removed entries that trip: for this change alone, and for the sum within WINDOW."""
     before = max(0, live - figures.day_added + figures.day_removed)
     daily = limits.daily
     reasons = []
@@ -114,14 +128,14 @@ def _changes(figures: Figures, live: int, limits: Limits) -> list[Reason]:
         if count == 0 or total <= limits.min_change:
             continue
         found = _share(guard, count, live, limit)
-        if day_limit is not None and (earlier or not found):  # else the sum says the same again
+        if day_limit is not None and (earlier or not found):  # else the sum is this change alone
             found += _share(f"daily.{guard}", total, before, day_limit, " in 24 h")
         reasons += found
     return reasons
 
 
 def _share(guard: str, count: int, of: int, limit: float, when: str = "") -> list[Reason]:
-    # in whole millionths: 0.29 * 100 is a little less than 29, and a share that is met exactly is not exceeded
+    # in integers of millionths: in floating point 0.29 * 100 is less than 29, and a limit that is met would trip
     if count * 1_000_000 <= round(limit * 1_000_000) * of:
         return []
     found = f"{count / of:.1%} ({count} of {of}{when})" if of else f"{count}{when}, {FROM_EMPTY}"

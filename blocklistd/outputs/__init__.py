@@ -1,4 +1,4 @@
-"""Renderings of a snapshot. A new output is a file here and a line in OUTPUTS."""
+"""Output formats of `sync`: each renders a snapshot for a program. A new one is a file here and a line in OUTPUTS."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from typing import BinaryIO, Final
 from blocklistd.outputs import plain
 
 OUTPUTS: Final[Mapping[str, Callable[[BinaryIO, BinaryIO], int]]] = {"plain": plain.render}
-"""By the name of `sync --format`; each writes what it can say and answers how many entries it left out. The snapshot
-itself (`ndjson`) needs no rendering."""
+"""By the name in `sync --format`: (snapshot, out) → number of entries that the format can't express and skips. The
+snapshot itself (`ndjson`) needs no rendering."""

@@ -136,7 +136,7 @@ class Pipeline:
         """Seals the body's entries as the source's offer, and offers them to the source's lists."""
         before = await self._database.reading(lambda connection: _states(connection, plan.lists))
         report = await self._reception.take_over(plan, received)
-        keeping = asyncio.ensure_future(self._reception.keep(plan, received, report.asserted))
+        keeping = asyncio.ensure_future(self._reception.keep(plan, received))
         try:
             result = await self._releases.offer_to_all(plan)
             if result.outcome is Outcome.UNCHANGED:  # perhaps a start, or another source, has just released the offer

@@ -1,4 +1,7 @@
-"""The job that makes the damaged files of a list again, from its intact snapshots and the deltas between them."""
+"""The job that makes damaged snapshots and deltas of a list again, from the intact ones.
+
+A file made again counts only if its SHA-256 is the one that names the damaged file: so nothing can change by a repair.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,10 @@ from blocklistd.store.verified import Fingerprints, Verified
 
 
 def rebuild(store: Store, list_id: ListId, damaged: Collection[Sha256], fingerprints: Fingerprints) -> dict[str, Any]:
-    """The job that makes those of a list's snapshots and deltas again which are missing or damaged: `rebuilt` are the
-    digests for which that gave the bytes that they name, `lost` the versions whose delta is no longer named.
+    """Run the job: make the `damaged` snapshots and deltas of a list again.
+
+    Returns `rebuilt`, the digests of the files that were made again; `lost`, the versions whose delta could not be made
+    again and was dropped from the database; and `verified`, the fingerprints of verified files.
     """
     with store.opened() as (database, files):
         verified = Verified(files, fingerprints)
@@ -33,7 +38,7 @@ def rebuild(store: Store, list_id: ListId, damaged: Collection[Sha256], fingerpr
         rebuilt = []
         for version in kept:
             if version.sha256 not in damaged or verified.check(version.sha256):
-                continue  # two versions can have one file
+                continue  # made again already: two versions can have the same snapshot
             if _snapshot_is_made(database, files, verified, state, version, kept):
                 rebuilt.append(version.sha256)
         by_number = {version.version: version for version in kept}
@@ -61,7 +66,8 @@ def _snapshot_is_made(
     version: VersionInfo,
     kept: list[VersionInfo],
 ) -> bool:
-    """From another kept version and the deltas between them, or from what the sources were accepted with."""
+    """Make a snapshot again from another kept version and the deltas between them, or, for the live version, from the
+    accepted entries of the sources. False if neither gives the same bytes."""
     with database.read() as connection:
         steps = {row.version: deltas_between(connection, state.id, row.version, version.version) for row in kept}
     for other in sorted(kept, key=lambda row: abs(row.version - version.version)):
@@ -89,10 +95,10 @@ def _from_other(
     files: SealedFiles, verified: Verified, other: VersionInfo, version: VersionInfo, deltas: list[Sha256]
 ) -> Sha256 | None:
     reverse = other.version > version.version
-    with files.create() as whole, net_delta(files, verified, ENTRIES, deltas, reverse=reverse) as parts:
+    with files.create() as delta, net_delta(files, verified, ENTRIES, deltas, reverse=reverse) as parts:
         for part in parts:
-            whole.write(part.data)
-    return apply_delta(files, verified, other.sha256, whole.sealed).digest
+            delta.write(part.data)
+    return apply_delta(files, verified, other.sha256, delta.sealed).digest
 
 
 def _from_sources(files: SealedFiles, verified: Verified, state: ListState) -> Sha256 | None:

@@ -1,4 +1,13 @@
-"""From a source to what it asserts: fetched, verified, read in the sandbox, and sealed as the source's newest word."""
+"""Fetches, verifies and reads the body of one source, and seals the entries that it asserts.
+
+Order of calls for one pull: `work_folder`, `receive`, then `take_over`, `keep` and `drop_page_cache`. Until `take_over`
+nothing is changed in the store but the evidence of a refused body. The jobs that read hostile bytes get paths in the
+work folder; what they write there is checked by another job (sources/intake/check.py), then sealed under a digest that
+the daemon computes.
+
+In the store, for each source: the entries that it asserts (a sealed file, or a patch of one), its last body as `Body`
+(the list, decoded, and notes on its lines), with which the next body is compared, and the row in `sources`.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +53,13 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """A source's configuration as the pipeline needs it. `proof` is one of PROOFS, `key` what it made of its key file;
-    `lists` are those that the source contributes to, in any order. `unusable`: why each pull fails, where a file
-    that the source needs can't be read."""
+    """The configuration of a source, as the pipeline needs it.
+
+    `request` makes the request of a pull from the validators of the last one. `proof` is one of PROOFS; `key` is the
+    verification key as that proof reads it. `lists`: the lists that take the source, in any order. `options`: more
+    options of the format (FormatOptions). `unusable`: if not empty, each pull fails with this text, since a file that
+    the source needs can't be read.
+    """
 
     id: SourceId
     request: Callable[[Validators], Request]
@@ -65,17 +78,18 @@ class SourcePlan:
 
     @property
     def proves_origin(self) -> bool:
-        """Whether a body of this source proves where it comes from."""
+        """Whether the proof of this source verifies the origin of a body."""
         return PROOFS[self.proof].proves_origin
 
     @property
     def key_fingerprint(self) -> Sha256 | None:
-        """A fingerprint of the key, which remembered signatures belong to; None where the proof has no key."""
+        """The SHA-256 of the key, which stored signatures and times belong to; None if the proof has no key."""
         return Sha256(hashlib.sha256(self.key.encode()).hexdigest()) if self.key is not None else None
 
     @property
     def settings(self) -> str:
-        """What a body was asked for and read with: with other settings, what was read before says nothing."""
+        """A digest of all settings that a body was fetched and read with. With other settings, a body has to be fetched
+        and read again, even if it has not changed."""
         url = self.request(Validators()).url
         proof = self.key or (self.proof if self.proves_origin else None)
         read_with = (self.format, *(sorted(part.items()) for part in (self.fields, self.defaults, self.options)))
@@ -85,8 +99,8 @@ class SourcePlan:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A body that proved its origin and was read: what the job found, and the files that it left. `state` is what the
-    source had said before."""
+    """A body that was verified and read: the request to the job, with the files that the job wrote, and its findings.
+    `state`: the state of the source before."""
 
     body: Fetched
     order: Order
@@ -99,13 +113,13 @@ def _limits(order: Order) -> JobLimits:
 
 
 def _reasons(order: Order, proof: str, folder: Path) -> reasons.Reasons:
-    """The texts that the errors of a job that reads the body can have."""
+    """The error texts that are accepted from a job that reads the body; any other text is replaced."""
     ours = (order.format, proof, *map(repr, order.fields.values()))
     return reasons.Reasons((*reasons.INTAKE, *PROOFS[proof].reasons), ours, folder, REJECTS)
 
 
 class Reception:
-    """Runs the first stages for one source at a time."""
+    """Runs the stages fetch, intake, store_entries and store_body, for one source at a time."""
 
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
@@ -116,18 +130,19 @@ class Reception:
         self._verified = resources.verified
 
     async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
-        """What the source says now; its state, if that is what it said before. Raises BlocklistError.
+        """Fetch, verify and read the body of a source. Returns the state of the source if its body has not changed.
 
-        Body and signature are two requests, and a hotline may publish between them: on a mismatch, once more.
+        Body and signature are two requests, and a hotline may publish between them: on a mismatch both are fetched
+        once more. Raises SourceError, StoreError.
         """
 
         if plan.unusable:
             raise FetchError(plan.unusable)
 
-        def known(connection: Connection) -> SourceState:
+        def read(connection: Connection) -> SourceState:
             return source_state(connection, plan.id, plan.settings)
 
-        state = await self._database.reading(known)
+        state = await self._database.reading(read)
         # the hotline may have signed the same body again: only an unconditional request gets the new signature
         is_old = state.signed is not None and self._clock() - state.signed > plan.max_age / 2
         body = await self._fetch(plan, Validators() if is_old else state.validators, work)
@@ -141,7 +156,7 @@ class Reception:
             if not PROOFS[plan.proof].needs_signature:
                 raise
         again = await self._fetch(plan, Validators(), work)
-        assert isinstance(again, Fetched)  # nothing was asked for that could be unchanged
+        assert isinstance(again, Fetched)  # an unconditional request
         return await self._read(plan, state, again, work, may_be_empty)
 
     async def _fetch(self, plan: SourcePlan, validators: Validators, work: Path) -> Fetched | NotModified:
@@ -154,7 +169,7 @@ class Reception:
     async def _read(
         self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
     ) -> Received:
-        """Runs the sandboxed job on a body; what does not prove its origin or can't be read is kept as evidence."""
+        """Verify and read a body in the sandboxed jobs. A body that is refused is kept as evidence."""
         folder = self._folder(work)
         known = await self._database.reading(lambda connection: superseded(connection, plan.id))
         of_this_key = state.is_of_key(plan.key_fingerprint)
@@ -186,7 +201,7 @@ class Reception:
                 order = await self._proven(order, origin, self._folder(work))
             with self._telemetry.time_stage("intake", plan.id):
                 findings = await self._found(order, plan.proof)
-            # the job has checked it too, but one that was taken over may claim any time
+            # again here: the job checked the time too, but a hostile body may have taken the job over
             check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
         except (VerifyError, ParseError):
             await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
@@ -195,8 +210,8 @@ class Reception:
         return Received(body, order, findings, state)
 
     async def _proven(self, order: Order, origin: Origin, folder: Path) -> Order:
-        """The order for the list that was in the body, which a process of its own has verified. The next one gets
-        neither the key nor what the list was wrapped in."""
+        """Verify the body in a process of its own, for a proof with a secret key. Returns the request to the intake
+        job: it has the verified list, and neither the key nor the envelope of the list."""
         bound = order.max_bytes * DECOMPRESSED_FACTOR
         arguments = (order.body, folder, order.encoding, bound, origin)
         with _reasons(order, origin.proof, folder).kept():
@@ -206,7 +221,7 @@ class Reception:
         return replace(order, body=candidates(order.body, folder)[listed], encoding="identity", origin=proven)
 
     async def _found(self, order: Order, proof: str) -> Findings:
-        """Runs the intake job, and another job that checks the files which it left. Raises SourceError."""
+        """Run the intake job, then the job that checks the files that it wrote. Raises SourceError."""
         with _reasons(order, proof, order.work).kept():
             answer = await self._jobs.run(intake, order, limits=_limits(order))
             with self._fits():
@@ -219,7 +234,7 @@ class Reception:
 
     @contextmanager
     def _fits(self) -> Iterator[None]:
-        """Counts a job whose answer was refused in the block as dead (Telemetry.record_job_failure)."""
+        """Count a job whose answer is refused in the block as one that ended without an answer."""
         try:
             yield
         except JobError as error:
@@ -233,7 +248,8 @@ class Reception:
         return folder
 
     def _earlier(self, state: SourceState) -> Earlier | None:
-        """What the next body is compared with, if it was read with the same settings and is on the disk as it was."""
+        """The last body, with which the next one is compared: if it was read with the same settings, and its files are
+        intact."""
         if not state.current or state.body is None or state.offered is None or state.report is None:
             return None
         files = self._store.sealed
@@ -254,7 +270,7 @@ class Reception:
         )
 
     def _is_verified(self, body: Body, offered: Sha256) -> bool:
-        """A damaged file is no base for anything."""
+        """Whether all files of the last body, and of the entries that it asserts, are intact."""
         try:
             entries = asserted.files_of(self._store.sealed, offered)
         except DamagedError:
@@ -262,14 +278,15 @@ class Reception:
         return all(self._verified.check(digest) for digest in (body.listed, body.notes, *entries))
 
     async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
-        """Seals what the body asserts, under a digest of our own, as the source's newest word."""
+        """Seal the entries that the body asserts, and record them as the source's newest. Returns the report of the
+        pull. Raises ParseError if the job's files do not fit, StoreError."""
         findings = received.findings
         with self._telemetry.time_stage("store_entries", plan.id):
-            said = await asyncio.to_thread(self._asserted, received)
+            digest = await asyncio.to_thread(self._seal, received)
         before = received.state.report
         report = IntakeReport(
             body_sha256=received.body.sha256,
-            asserted=said,
+            asserted=digest,
             length=findings.length,
             records=findings.records,
             types=findings.types,
@@ -279,17 +296,17 @@ class Reception:
             signature=findings.signature,
             signed_at=findings.signed_at,
             key=plan.key_fingerprint if findings.signature else before.key if before else None,
-            since=before.since if before and before.since and before.asserted == said else rfc3339(self._clock()),
+            since=before.since if before and before.since and before.asserted == digest else rfc3339(self._clock()),
         )
-        for digest in await asyncio.to_thread(asserted.files_of, self._store.sealed, said):
-            if self._verified.fingerprints.get(digest) is None:
-                await asyncio.to_thread(self._verified.check, digest)
+        for file in await asyncio.to_thread(asserted.files_of, self._store.sealed, digest):
+            if self._verified.fingerprints.get(file) is None:
+                await asyncio.to_thread(self._verified.check, file)
         await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
         return report
 
-    async def keep(self, plan: SourcePlan, received: Received, said: Sha256) -> Body | None:
-        """Keeps the body that asserts what was taken over, for the next to be compared with. One that is not kept costs
-        time alone: all of the next is read."""
+    async def keep(self, plan: SourcePlan, received: Received) -> Body | None:
+        """Keep the body, so that the next one can be compared with it; None if it can't be kept. Without it, the next
+        body is read completely, which costs time and nothing else."""
         try:
             with self._telemetry.time_stage("store_body", plan.id):
                 body = await asyncio.to_thread(self._body, received)
@@ -304,32 +321,33 @@ class Reception:
         return body
 
     def drop_page_cache(self, last: Body | None, kept: Body | None) -> None:
-        """The new body is written to the disk, and the last one leaves the memory: no pull waits for that."""
+        """Start to write the kept body to the disk, and drop the last one from the page cache. No pull waits for
+        that."""
         if kept is not None:
             self._store.sealed.begin_writing(kept.listed)
             if last is not None:
                 uncache(self._store.sealed.path(last.listed))
 
     def _body(self, received: Received) -> Body | None:
-        """Without notes there is nothing to follow a change with, and the body need not be kept."""
+        """Store the body and its notes; None without notes, since a change could not be read without them."""
         files, order, listed = self._store.sealed, received.order, received.findings.listed
         if not order.notes.stat().st_size:
             return None
         arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
         return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
 
-    def _asserted(self, received: Received) -> Sha256:
-        """Seals what the body asserts; its digest."""
+    def _seal(self, received: Received) -> Sha256:
+        """Seal the entries that the body asserts. Returns their digest."""
         findings, order, files = received.findings, received.order, self._store.sealed
         before = received.state.offered
         if findings.left == Left.CANONICAL:
-            said = asserted.adopt(files, order.canonical)
+            digest = asserted.adopt(files, order.canonical)
             if before is None or order.earlier is not None:
-                return said
-            with suppress(StoreError, ValueError):  # all of the body was read: what it says may be what it said
-                if asserted.lines_digest(files, before) == said:
+                return digest
+            with suppress(StoreError, ValueError):  # the body was read completely: its entries may still be the same
+                if asserted.lines_digest(files, before) == digest:
                     return before
-            return said
+            return digest
         if order.earlier is None or before is None:
             raise ParseError("the intake job answered with changes of nothing: the pull is not used")
         if findings.left == Left.OVERLAY:
@@ -338,12 +356,14 @@ class Reception:
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
-        """A folder for one pull, removed after it."""
+        """Make a folder for one pull, and remove it after the block. Raises StoreError."""
         folder = self._store.work / secrets.token_hex(8)
         try:
             folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
-            raise StoreError(f"{folder.parent}: {error.strerror}: nothing can be pulled") from error
+            raise StoreError(
+                f"{folder.parent}: {error.strerror}: nothing can be pulled until that is corrected"
+            ) from error
         try:
             yield folder
         finally:

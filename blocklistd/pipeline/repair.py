@@ -1,10 +1,15 @@
-"""Finds damaged sealed files while the daemon runs, and makes them again from intact ones.
+"""Finds damaged sealed files, and makes them again from intact ones; at a start and while the daemon runs.
 
-The same code runs at a start and later. Damage is found in three ways: `suspects` compares stat fingerprints at each
-pull; the feed and the zones compare them at each request and transfer; a scrub reads every named file at a start and
-once a day. A snapshot is made again from another snapshot and the deltas between them, or from the accepted entries of
-its sources; a delta from the snapshots before and after it; a candidate's files by composing it again; a zone's files
-from its list. The files of a source's last body can only come from its hotline: the source is pulled again.
+Damage is found in three ways: `suspects` compares stat fingerprints at each pull; the feed and the zones compare them
+at each request and transfer; a scrub reads every named file at a start and once a day.
+
+| damaged file | is made again from |
+|---|---|
+| a snapshot | another snapshot and the deltas between them, or the accepted entries of the sources |
+| a delta | the snapshots before and after it; else it is dropped, and diffs begin after it |
+| a file of a candidate | the change of the candidate, composed again |
+| a file of a zone | the snapshot of its list |
+| a file of a source's last body | the hotline: the next pull reads the body completely |
 """
 
 from __future__ import annotations
@@ -47,20 +52,20 @@ class Repair:
         self._one = asyncio.Lock()
 
     async def suspects(self) -> list[Sha256]:
-        """The verified files that have been written, replaced or removed since. Costs one stat a file."""
+        """Return the verified files that were written, replaced or removed since. Costs one stat a file."""
         return await asyncio.to_thread(self._verified.suspects)
 
     async def scrub(self) -> list[Sha256]:
-        """Reads every file that a row names. Returns the damaged ones."""
+        """Read every sealed file that the database names. Returns the damaged ones."""
         answer = await self._jobs.run(upkeep.scrub, self._store, limits=COMMIT)
         self._verified.learn(answer["verified"])
         return [Sha256(digest) for digest in answer["damaged"]]
 
     async def repair(self, suspects: Iterable[Sha256]) -> list[SourceId]:
-        """Makes the suspects again that a row names and that are damaged. Returns the sources that have a damaged file:
-        their next pull reads the whole body."""
+        """Make again those of the suspects that the database names and that are damaged. Returns the sources with a
+        damaged file: their next pull reads the body completely."""
         async with self._one:
-            with self._verified.sealing():  # the sweep removes no file that the jobs seal
+            with self._verified.sealing():  # the sweep spares the files that the jobs seal
                 damaged = await asyncio.to_thread(self._damaged, set(suspects))
                 return await self._repair(damaged) if damaged else []
 
@@ -74,8 +79,8 @@ class Repair:
         for digest in damaged:
             Event.FILE_DAMAGED.log(log, file=digest)
         files = self._store.sealed
-        anew = await self._database.writing(lambda connection: upkeep.read_sources_anew(connection, files, damaged))
-        for source in anew:
+        sources = await self._database.writing(lambda connection: upkeep.read_sources_anew(connection, files, damaged))
+        for source in sources:
             Event.SOURCE_FILE_DAMAGED.log(log, source=source)
         for plan in list(self._releases.lists.values()):
             try:
@@ -83,13 +88,13 @@ class Repair:
             except BlocklistError as error:
                 Event.LIST_NOT_REPAIRED.log(log, list=plan.id, reason=told(error))
         await self._zones.repair(damaged)
-        return anew
+        return sources
 
     async def _repair_list(self, plan: ListPlan, damaged: list[Sha256]) -> None:
-        def look(connection: Connection) -> tuple[set[Sha256], bool]:
+        def read(connection: Connection) -> tuple[set[Sha256], bool]:
             return files_of_versions(connection, plan.id), candidates.hangs_on(connection, plan.id, damaged)
 
-        of_versions, of_candidate = await self._database.reading(look)
+        of_versions, of_candidate = await self._database.reading(read)
         await self._releases.serve(plan, of_versions.intersection(damaged))
         if of_candidate:
             await self._reconciling.judge_again(plan.id)

@@ -1,4 +1,4 @@
-"""What the stages of the pipeline work with, as one value."""
+"""The resources that the stages of the pipeline share, as one value."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from blocklistd.times import Clock
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The state on the disk (`verified`: which of the store's sealed files are known to be intact), the processes that
-    work on it, the time, where figures are told, the alarms that stand, and the numbers that were
-    ever shown."""
+    """The state on the disk (`store`, `database`; `verified`: which sealed files are known to be intact), the processes
+    that work on it, the clock, the telemetry, the active alarms, and the highest numbers ever shown to clients."""
 
     store: Store
     database: Database

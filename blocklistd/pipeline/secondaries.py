@@ -1,4 +1,4 @@
-"""Tracks which serial each secondary holds, from its requests and from what it was sent.
+"""Tracks which serial each secondary holds, from its requests and from the transfers that were sent to it.
 
 A serial is confirmed in two ways. A secondary that asks for a difference (IXFR) names the serial that it holds. One
 that polls the SOA names none: it holds the current serial if that was sent to it completely, if it polled after that,
@@ -30,11 +30,14 @@ _KNOWN: Final = timedelta(seconds=SECONDARY_KNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What is known of a secondary. Serials are unwrapped (they go on past 2^32); None: not known.
+    """What is known of a secondary. `seen`: time of its last request. Serials are unwrapped (they continue above 2^32);
+    None: not known.
 
-    `asked`: the serial that it was last known to hold when it asked for a transfer. `sent`: the highest that was sent
-    to it completely. `pending`: `sent`, until it asks for another transfer. `polled`: its first poll since then that
-    was answered with `pending`.
+    `asked`: the serial that it held when it last asked for a transfer. `sent`: the highest serial that was sent to it
+    completely. `pending`: the serial sent last, until it asks for another transfer. `polled`: time of its first poll
+    since then that was answered with `pending`.
+
+    A transfer request clears `pending` and `polled`, a complete transfer sets `pending`, and a poll sets `polled`.
     """
 
     seen: datetime
@@ -44,14 +47,14 @@ class Sighting:
     polled: datetime | None = None
 
     def confirmed(self, now: datetime) -> int | None:
-        """The serial that it holds at `now`; None: not known."""
+        """Return the serial that it holds at `now`; None: not known."""
         if self.polled is not None and now - self.polled >= _FOLLOWED:
             return self.pending
         return self.asked
 
 
 class Secondaries:
-    """The secondaries of the zones in `zones`. In memory: empty after a restart."""
+    """The secondaries of the zones in `zones`, in memory only: nothing is known after a restart."""
 
     def __init__(self, zones: Zones, clock: Clock, alarms: ActiveAlarms | None = None) -> None:
         self._zones = zones
@@ -61,7 +64,7 @@ class Secondaries:
         """By subscriber and zone (in wire format), then by address."""
 
     def saw(self, seen: Seen) -> None:
-        """A secondary polls, or asks for a transfer."""
+        """Record a request of a secondary: a poll (SOA), or a request for a transfer."""
         now = self._clock()
         before = self._before(seen, now)
         if seen.poll:
@@ -69,17 +72,15 @@ class Secondaries:
             self._keep(seen, replace(before, seen=now, polled=now if first else before.polled))
             return
         if seen.serial is not None:
-            asked = self._counted(seen, seen.serial)
-        elif (
-            before.pending == seen.current
-        ):  # an AXFR of the serial that was sent: so an earlier poll confirmed nothing
+            asked = self._unwrapped(seen, seen.serial)
+        elif before.pending == seen.current:  # an AXFR of the serial that was sent: the poll before confirmed nothing
             asked = before.asked
         else:
             asked = before.confirmed(now)
         self._keep(seen, Sighting(now, asked, before.sent))
 
     def sent(self, seen: Seen, serial: int) -> None:
-        """The zone at `serial` was sent completely to the secondary that asked."""
+        """Record that the zone at `serial` was sent completely to the secondary of this request."""
         now = self._clock()
         before = self._before(seen, now)
         newest = max(serial, before.sent or serial)
@@ -91,13 +92,13 @@ class Secondaries:
 
     def _keep(self, seen: Seen, sighting: Sighting) -> None:
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
-        known.pop(seen.address, None)  # so that it becomes the last, and the first is the one silent longest
+        known.pop(seen.address, None)  # to the end: the first in the dictionary is the one that was silent longest
         known[seen.address] = sighting
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
 
-    def _counted(self, seen: Seen, serial: int) -> int | None:
-        """The unwrapped serial that the secondary names. Raises an alarm where that was never made here."""
+    def _unwrapped(self, seen: Seen, serial: int) -> int | None:
+        """Unwrap the serial that the secondary names. Raises an alarm if no such serial was made here yet."""
         asked, view = counted(serial, seen.current), self._zones.get(seen.zone)
         if view is not None and asked > view.serial:
             knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
@@ -105,33 +106,36 @@ class Secondaries:
         return asked
 
     def known(self, subscriber: str, zone: str) -> dict[str, Sighting]:
-        """A subscriber's secondaries by address."""
+        """Return a subscriber's secondaries, by address."""
         return self.sightings.get((subscriber, wire_name(zone)), {}).copy()
 
     def lowest(self, subscriber: str, zone: str) -> int | None:
-        """The lowest serial that a secondary of the subscriber holds; None where none is known."""
+        """Return the lowest serial that a secondary of the subscriber holds; None if none is known. Secondaries that
+        were silent for SECONDARY_KNOWN seconds do not count."""
         now = self._clock()
         held = [one.confirmed(now) for one in self.known(subscriber, zone).values() if now - one.seen < _KNOWN]
         return min((serial for serial in held if serial is not None), default=None)
 
     def confirmed(self, sighting: Sighting) -> int | None:
-        """The serial that the secondary holds now."""
+        """Return the serial that the secondary holds now; None: not known."""
         return sighting.confirmed(self._clock())
 
     def forget(self, subscriber: str) -> None:
-        """Forgets a subscriber's secondaries: its id is given to another subscriber."""
+        """Forget a subscriber's secondaries, before its id is given to another subscriber."""
         for known in [known for known in self.sightings if known[0] == subscriber]:
             del self.sightings[known]
 
     def lag(self, connection: Connection, zone: str, serial: int | None) -> float | None:
-        """Seconds since the zone has had a newer serial than this; 0.0 where it has none, None where `serial` is."""
+        """Return the seconds since the zone got a serial above this one: 0.0 if there is none, None if `serial` is
+        None."""
         if serial is None:
             return None
         since = time_after(connection, zone, serial)
         return round((self._clock() - since).total_seconds(), 3) if since else 0.0
 
     def furthest(self, connection: Connection, zones: Iterable[str]) -> dict[str, float]:
-        """By zone, the lag of the secondary that is furthest behind; 0.0 where none is known to be behind."""
+        """Return, by zone, the lag in seconds of the secondary that is furthest behind; 0.0 if none is known to be
+        behind."""
         found = {}
         for zone in zones:
             name = wire_name(zone)

@@ -1,4 +1,10 @@
-"""The job that brings a zone to its list's live version: its files, and its next serial if a rule has changed."""
+"""The job that brings a zone to its list's live version: writes the zone's files, and its next serial if a rule
+changed.
+
+It updates the files of the last serial with the list's deltas since (`_update`), or makes them from the list's snapshot
+(`_make`): for a first serial, after a change of settings or session, after damage, and for a large change. Both give
+the same files.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +29,13 @@ from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zone_files import RulesDelta, ZoneFiles, follow, make, rules_between, seal_delta
 from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial
 
-FOLLOW_SHARE: Final = 40  # a change of more than one entry in so many costs more to follow than the zone to make
-FOLLOW_ALWAYS: Final = 64  # changed entries that are followed, however small the list is
+UPDATE_SHARE: Final = 40  # if more than one entry in so many changed, making the zone costs less than updating it
+UPDATE_ALWAYS: Final = 64  # so many changed entries are an update, however small the list is
 _NO_CHANGE: Final = RulesDelta(Sha256(hashlib.sha256(b"").hexdigest()), 0, 0)
 
 
 def digests_read(connection: Connection, plan: ZonePlan) -> list[Sha256]:
-    """The sealed files that `advance` may read: the caller hands it the fingerprints of these."""
+    """Return the sealed files that `advance` may read; the caller passes it their fingerprints."""
     state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
     if state.live is None:
         return []
@@ -37,46 +43,40 @@ def digests_read(connection: Connection, plan: ZonePlan) -> list[Sha256]:
     return [state.live.sha256, *deltas, *(last.digests if last else ())]
 
 
-def advance(store: Store, plan: ZonePlan, now: datetime, anew: bool, fingerprints: Fingerprints) -> dict[str, Any]:
-    """The job: brings a zone to its list's live version.
+def advance(store: Store, plan: ZonePlan, now: datetime, remake: bool, fingerprints: Fingerprints) -> dict[str, Any]:
+    """Run the job: bring a zone to its list's live version.
 
-    `anew`: files of the zone may be damaged, so all are made again from the list's snapshot; if the rules are those of
-    the newest serial, it stays. `fingerprints` are those of files that were verified (`digests_read`). The answer has
-    the `serial`, None while the list has no version, and under `verified` the fingerprints of the files that were
-    verified or written here. Raises DamagedError if the list's snapshot is damaged.
+    `remake`: files of the zone may be damaged, so all are made again from the list's snapshot; the serial stays if the
+    rules are the same. `fingerprints`: of files that were verified before (`digests_read`). Returns `serial`, None
+    while the list has no version, and `verified`, the fingerprints of the files that the job verified or wrote. Raises
+    DamagedError if the list's snapshot is damaged.
     """
     with store.opened() as (database, files):
         verified = Verified(files, fingerprints)
-        serial = _advance(database, files, verified, plan, now, anew=anew)
+        serial = _advance(database, files, verified, plan, now, remake=remake)
         new = {digest: found for digest, found in verified.fingerprints.items() if fingerprints.get(digest) != found}
         return {"serial": serial, "verified": new}
 
 
 def _advance(
-    database: Database, files: SealedFiles, verified: Verified, plan: ZonePlan, now: datetime, *, anew: bool
+    database: Database, files: SealedFiles, verified: Verified, plan: ZonePlan, now: datetime, *, remake: bool
 ) -> int | None:
     with database.read() as connection:
         state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
         live, lowest = state.live, above(connection)
         if live is None:
             return None
-        begins_anew = (
-            last is not None and last.serial <= lowest
-        )  # made before `start-above`: secondaries may have other content under it
-        here = (state.session, live.version, plan.record_settings, plan.apex_settings)
-        if (
-            last
-            and not anew
-            and not begins_anew
-            and (last.session, last.version, last.record_settings, last.apex_settings) == here
-        ):
+        # made before `start-above`: secondaries may have this serial with other content, so no difference leads from it
+        is_superseded = last is not None and last.serial <= lowest
+        wanted = (state.session, live.version, plan.record_settings, plan.apex_settings)
+        if last is not None and not remake and not is_superseded and _made_of(last) == wanted:
             return last.serial
-        deltas = None if anew or begins_anew else _deltas(connection, plan, state, live, last)
+        deltas = None if remake or is_superseded else _deltas(connection, plan, state, live, last)
     made: ZoneFiles | None = None
     delta: RulesDelta | None = None
     if last is not None and deltas is not None:
         with suppress(DamagedError):  # the zone is then made from the list's snapshot
-            made, delta = _follow(files, verified, plan, last, deltas, state.ids)
+            made, delta = _update(files, verified, plan, last, deltas, state.ids)
     if made is None:
         made, delta = _make(files, verified, plan, last, live, state.ids)
     values = {
@@ -89,7 +89,7 @@ def _advance(
         "covered": made.covered,
         "omitted": made.omitted,
     }
-    if begins_anew:
+    if is_superseded:
         delta = None
     if last is not None and delta == _NO_CHANGE and last.apex_settings == plan.apex_settings:
         with database.write() as connection:  # a version that changes no rule
@@ -98,7 +98,9 @@ def _advance(
     if delta == _NO_CHANGE:
         verified.wrote(seal_delta(files, []).digest)
     serial = plan.serial_start
-    if last is not None and not last.serial < serial < last.serial + 2**31:  # 2^31 on is back (RFC 1982 3.2)
+    if (
+        last is not None and not last.serial < serial < last.serial + 2**31
+    ):  # 2^31 and more is backwards (RFC 1982 section 3.2)
         serial = last.serial + 1
     serial = max(serial, lowest + 1)
     with database.write() as connection:
@@ -120,10 +122,14 @@ def _advance(
     return serial
 
 
+def _made_of(last: ZoneSerial) -> tuple[object, ...]:
+    return last.session, last.version, last.record_settings, last.apex_settings
+
+
 def _deltas(
     connection: Connection, plan: ZonePlan, state: ListState, live: VersionInfo, last: ZoneSerial | None
 ) -> list[Sha256] | None:
-    """The list's deltas since the zone's version. None where the zone has to be made from the list's snapshot: the
+    """The list's deltas since the zone's version. None if the zone has to be made from the list's snapshot: the
     settings or the session have changed, a delta is not kept, or the change is large."""
     if last is None or last.names is None:
         return None
@@ -132,17 +138,17 @@ def _deltas(
     if not oldest_diff(connection, state.id) <= last.version <= live.version:
         return None
     since = Version(last.version)
-    if changes_between(connection, state.id, since, live.version) > live.entries // FOLLOW_SHARE + FOLLOW_ALWAYS:
+    if changes_between(connection, state.id, since, live.version) > live.entries // UPDATE_SHARE + UPDATE_ALWAYS:
         return None
     found = deltas_between(connection, state.id, since, live.version)
     kept = [digest for digest in found if digest is not None]
     return kept if len(kept) == len(found) else None
 
 
-def _follow(
+def _update(
     files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial, deltas: list[Sha256], ids: Ids
 ) -> tuple[ZoneFiles, RulesDelta]:
-    """The zone from its last files and the list's deltas since. Raises DamagedError if one of these is damaged."""
+    """Update the zone's last files with the list's deltas since. Raises DamagedError if one of them is damaged."""
     before = last.files
     assert before is not None
     removes: list[bytes] = []
@@ -150,9 +156,9 @@ def _follow(
     with verified.reading([*deltas, *last.digests]):
         with net_delta(files, verified, ENTRIES, deltas) as parts:
             for part in parts:
-                gone, come = parse(ENTRIES, part.data)
-                removes += gone
-                adds += come
+                removed, added = parse(ENTRIES, part.data)
+                removes += removed
+                adds += added
         made, change = follow(files, plan.ruling, before, removes, adds, ids)
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
@@ -166,8 +172,8 @@ def _follow(
 def _make(
     files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial | None, live: VersionInfo, ids: Ids
 ) -> tuple[ZoneFiles, RulesDelta | None]:
-    """The zone from the list's snapshot, and the delta from its last rules: None if the records say something else
-    since, or the last rules are damaged. Raises DamagedError if the snapshot is."""
+    """Make the zone from the list's snapshot, and the delta from its last rules: None if the action of the records has
+    changed, or the last rules are damaged. Raises DamagedError if the snapshot is damaged."""
     with verified.reading([live.sha256]):
         made = make(files, plan.ruling, live.sha256, ids)
     for digest in (made.names, made.rules, made.wire):

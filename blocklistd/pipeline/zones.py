@@ -1,9 +1,18 @@
-"""From a list's version to its zones: advance in a job, load, publish, notify.
+"""Publishes zones: brings each zone to its list's live version, serves the new serial, and announces it.
 
-A zone's serial is made by one job at a time. Nothing is sent from a file that is not verified: `usable` compares the
-fingerprint of the compiled file when a transfer begins. A zone whose file is damaged is in `damaged`, and its transfers
-are refused, until its files were made again; a zone that could not be brought to its list's version is in `behind`, and
-the next try makes all of its files again.
+Order of calls: `configure` at a start and after each reload, then `advance` after each version, `usable` before each
+transfer and `difference` for an IXFR. A zone's lock is held while its files or its next serial are made.
+
+A zone is served in one of these states, which `status`, readiness and metrics show:
+
+- current: the newest serial is served, from a compiled file that was verified.
+- `behind`: it could not be brought to its list's version. The last good serial is served; the next try makes all of
+  the zone's files again.
+- `damaged`: also, the file of its compiled messages is damaged. Transfers are refused until it is made again.
+- `unloaded`: nothing of it could be loaded from the store; nothing is served.
+
+On the disk: the sealed files of each serial (store/zone_files.py), and the files of differences under ixfr/, which are
+made at the first request and may be deleted at any time. In the database: the serials (store/zones.py).
 """
 
 from __future__ import annotations
@@ -14,7 +23,7 @@ import functools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -35,11 +44,27 @@ from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest
 
 log: Final = logging.getLogger(__name__)
 
-FEW_DELTAS: Final = 64  # deltas that are netted in a thread; more go to a job
+FEW_DELTAS: Final = 64  # so many deltas are merged in a thread; more, in a job
+
+
+class ZoneDifference(NamedTuple):
+    """The difference between two serials: the apex of the older one, and the compiled rules removed and added since."""
+
+    apex: Apex
+    removed: bytes
+    added: bytes
+
+
+class _Stored(NamedTuple):
+    """`oldest`: the first serial from which a difference is possible; `lowest`: serials must be above this number."""
+
+    serial: ZoneSerial | None
+    oldest: int | None
+    lowest: int
 
 
 class ZonePublisher:
-    """Keeps the zones at their lists' live versions; `announce` hears of each new serial."""
+    """Keeps the zones at their lists' live versions. `announce` is called with each new serial, to send NOTIFY."""
 
     def __init__(self, resources: Resources, zones: Zones, announce: Callable[[ZoneView], None]) -> None:
         self._store = resources.store
@@ -53,20 +78,21 @@ class ZonePublisher:
         self._announce = announce
         self._plans: dict[str, ZonePlan] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By zone: held while its next serial, or its files, are made."""
+        """By zone: held while its next serial or its files are made."""
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         self._renderings: dict[tuple[str, int, int], str | None] = {}
-        """Fingerprints of the IXFR files that this process wrote; None for a difference larger than the zone."""
+        """By (zone, from serial, to serial): the fingerprint of the IXFR file that this process wrote; None if the
+        difference is larger than the zone."""
         self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
-        """Zones with a damaged file, and what is known of it."""
+        """Zones with a damaged file, and a description of the damage."""
         self.unloaded: dict[str, str] = {}
         """Zones whose newest serial could not be loaded from the store, with the reason."""
 
     async def configure(self, plans: Iterable[ZonePlan]) -> None:
-        """Serves what the store has of these zones, and no others; a zone that can't be served is `behind`."""
+        """Serve the newest serial of these zones, and no other zones. A zone that can't be loaded is `behind`."""
         self._plans = {plan.name: plan for plan in plans}
         self._zones.configure(self._plans.values())
         self.behind &= self._plans.keys()
@@ -86,29 +112,31 @@ class ZonePublisher:
                     self.damaged[plan.name] = str(error)
 
     async def advance(self, list_id: ListId | None = None, version: Version | None = None) -> None:
-        """Brings the zones of a list, or all, to its live version; those that are known to be at `version` are left.
+        """Bring the zones of a list (None: of all lists) to the live version. Zones that are at `version` already are
+        skipped.
 
-        A zone that can't be made keeps its last good serial, and is `behind` until it can.
+        If a zone can't be made, its last good serial stays live and the zone is `behind`. Never raises.
         """
         for name in [plan.name for plan in self._plans.values() if list_id in (None, plan.list)]:
             async with self._locks[name]:
-                plan = self._plans.get(name)  # not before: a reload may have changed it while this waited
+                plan = self._plans.get(name)  # read under the lock: a reload may have changed it meanwhile
                 if plan is None:
                     continue
                 served = self._zones.get(wire_name(plan.name))
                 current = served is not None and served.version == version and served.plan.renders_as(plan)
                 if current and plan.name not in self.behind:
-                    continue  # a version of the same number may be another list's
+                    continue  # the plans are compared too: another list may have a version of this number
                 await self._bring(plan)
 
     async def _bring(self, plan: ZonePlan) -> None:
-        """Runs the job for one zone, whose lock is held, and serves what it made. Never raises."""
+        """Run the job for one zone, and serve the serial that it made. The caller holds the zone's lock. Never
+        raises."""
         name = plan.name
         try:
             with self._telemetry.time_stage("zone", name), self._verified.sealing():
                 digests = await self._database.reading(lambda connection: digests_read(connection, plan))
-                order = (self._store, plan, self._clock(), name in self.behind, self._verified.of(digests))
-                answer = await self._jobs.run(advance, *order, limits=COMMIT)
+                arguments = (self._store, plan, self._clock(), name in self.behind, self._verified.of(digests))
+                answer = await self._jobs.run(advance, *arguments, limits=COMMIT)
                 self._verified.learn(answer["verified"])
                 serial = answer["serial"]
                 changed = serial is not None and await self._load(plan)
@@ -119,12 +147,12 @@ class ZonePublisher:
             if self.damaged.pop(name, None) is not None:
                 Event.ZONE_REPAIRED.log(log, zone=name)
             self.behind.discard(name)
-        except Exception as error:  # one zone's trouble keeps no other from its version
+        except Exception as error:  # an error in one zone does not stop the others
             self.behind.add(name)
             Event.ZONE_BEHIND.log(log, zone=name, reason=told(error))
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
-        """Makes the files of the zones again of which one of these is a part; drops deltas that are lost."""
+        """Make the files of each zone again that uses a damaged file; drop damaged deltas from the database."""
         wanted = set(damaged)
 
         def drop(connection: Connection) -> None:
@@ -141,13 +169,13 @@ class ZonePublisher:
             elif found is not None:
                 async with self._locks[name]:
                     try:
-                        await self._load(plan)  # differences may start later now
-                    except Exception as error:  # one zone's trouble keeps no other from being repaired
+                        await self._load(plan)  # without the dropped deltas, differences may begin at a later serial
+                    except Exception as error:  # an error in one zone does not stop the others
                         self.behind.add(name)
                         Event.ZONE_BEHIND.log(log, zone=name, reason=told(error))
 
     def _verify(self, plan: ZonePlan, *, served: bool) -> None:
-        """Verifies the files of the newest serial: with `served` the one that is sent, else all.
+        """Verify the files of the newest serial: with `served` only the file that transfers send, else all.
 
         Raises DamagedError.
         """
@@ -157,28 +185,28 @@ class ZonePublisher:
             self._verified.require(*((found.wire,) if served else found.digests))
 
     async def _load_last_shown(self, plan: ZonePlan) -> bool:
-        """Serves the last serial in the high-water file, where its file is still there. False where it is not."""
+        """Serve the serial that the high-water file names; False if its files are missing or damaged."""
         serial = self._high_water.marks.zones.get(plan.name)
         with contextlib.suppress(StoreError, DamagedError):
             return serial is not None and await self._load(plan, serial)
         return False
 
     async def _load(self, plan: ZonePlan, serial: int | None = None) -> bool:
-        """Serves this serial, or the newest. True where the served serial changed. Raises DamagedError."""
+        """Serve this serial, or the newest. True if the served serial changed. Raises DamagedError."""
 
-        def newest(connection: Connection) -> tuple[ZoneSerial | None, int | None, int]:
+        def read(connection: Connection) -> _Stored:
             name = plan.name
             found = newest_serial(connection, name) if serial is None else zone_at(connection, name, serial)
-            return found, oldest_ixfr(connection, name), above(connection)
+            return _Stored(found, oldest_ixfr(connection, name), above(connection))
 
-        found, oldest, lowest = await self._database.reading(newest)
-        if found is None or oldest is None or plan.name not in self._plans:  # a reload may have taken it away
+        found, oldest, lowest = await self._database.reading(read)
+        if found is None or oldest is None or plan.name not in self._plans:  # a reload may have removed the zone
             return False
-        if found.serial <= lowest:  # made before `start-above`: a new one is made
+        if found.serial <= lowest:  # made before `start-above`: `advance` makes a new one
             return False
         file = await asyncio.to_thread(self._open, found.wire)
         view = ZoneView(
-            plan=found.plan,  # not today's, until it has its own serial: none stands for two contents
+            plan=found.plan,  # of the serial, not the configured one: a serial never stands for two contents
             serial=found.serial,
             version=found.version,
             records=found.records,
@@ -207,10 +235,10 @@ class ZonePublisher:
     # -- before and during a transfer ------------------------------------------------------------------------------
 
     async def usable(self, view: ZoneView) -> ZoneView | None:
-        """The view to send, verified: the newest one if the file of an older one is damaged. None while the zone is
-        damaged; then its files are being made again.
+        """Return the view to send, with a verified file: `view`, or the newest one if the file of `view` is damaged.
+        None while the zone is damaged; its files are then made again.
 
-        Costs one fstat as long as nothing touches the file.
+        Costs one fstat while the file is unchanged.
         """
         while view.file is not None and not view.file.is_unchanged():
             current, name = self._zones.get(view.name), view.plan.name
@@ -230,7 +258,7 @@ class ZonePublisher:
         return view
 
     def _repair(self, name: str, reason: str) -> None:
-        """Has the zone's files made again, unless that runs already."""
+        """Start to make the zone's files again, unless that is under way."""
         self.behind.add(name)
         if name not in self._repairs:
             Event.ZONE_DAMAGED.log(log, zone=name, reason=reason)
@@ -243,9 +271,9 @@ class ZonePublisher:
             if plan is not None and name in self.behind:
                 await self._bring(plan)
 
-    async def difference(self, view: ZoneView, since: int) -> tuple[Apex, bytes, bytes] | None:
-        """The apex at a serial, and the compiled rules that are removed and added since. None where the whole zone is
-        less to send, or no deltas lead from there."""
+    async def difference(self, view: ZoneView, since: int) -> ZoneDifference | None:
+        """Return the difference from serial `since` to the serial of `view`, for an IXFR (RFC 1995). None if the zone
+        itself is smaller, or the deltas from `since` are not kept. Raises StoreError."""
         key = (view.plan.name, since, view.serial)
         way = await self._database.reading(lambda connection: way_from(connection, *key))
         for _ in range(2):
@@ -262,34 +290,35 @@ class ZonePublisher:
                 return None
             compiled = await asyncio.to_thread(read_ixfr, ixfr_path(self._store, *key), known)
             if compiled is not None:
-                return way.apex, *compiled
-            if self._renderings.get(key) == known:  # the file was changed, or dropped to make room
+                return ZoneDifference(way.apex, *compiled)
+            if self._renderings.get(key) == known:  # the file was changed, or deleted to make room
                 del self._renderings[key]
         raise StoreError(f"zone {view.plan.name}: another program keeps changing the file of a difference")
 
     async def _write_ixfr(self, view: ZoneView, start: int, way: Way) -> None:
-        """Writes a difference and remembers its fingerprint. A damaged delta is dropped from the database."""
+        """Write the file of a difference, and remember its fingerprint. A damaged delta is dropped from the
+        database."""
         plan, few = view.plan, way.changes <= SMALL_DIFF and len(way.deltas) <= FEW_DELTAS
         known, most = self._verified.of(way.deltas), max(view.records, 1)
-        order = (self._store, plan, start, view.serial, way.deltas, most, known)
+        arguments = (self._store, plan, start, view.serial, way.deltas, most, known)
         try:
             if few:
-                answer = await asyncio.to_thread(functools.partial(write_ixfr, *order, alone=True))
+                answer = await asyncio.to_thread(functools.partial(write_ixfr, *arguments, alone=True))
             else:
-                answer = await self._jobs.run(write_ixfr, *order, limits=COMMIT)
+                answer = await self._jobs.run(write_ixfr, *arguments, limits=COMMIT)
         except DamagedError as error:
             digest = Sha256(error.digest)
             if await self._database.writing(lambda connection: drop_zone_delta(connection, digest)):  # not just pruned
                 Event.ZONE_DELTA_DAMAGED.log(log, zone=plan.name)
-            await self._load(plan)  # with another `oldest`
+            await self._load(plan)  # sets `oldest` to the first serial from which a difference is still possible
             return
         self._verified.learn(answer["verified"])
         self._renderings[plan.name, start, view.serial] = answer["fingerprint"]
 
-    # -- what is told of the zones ---------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------------
 
     def status(self, connection: Connection) -> dict[str, Any]:
-        """The zones of `status`."""
+        """Return the zones as `status --json` has them, by name."""
         shown = {}
         for view in self._zones.views().values():
             if view is not None:

@@ -1,12 +1,15 @@
-"""The rules of a Response Policy Zone: which names of a list a zone holds. Pure.
+"""From the hosts and domains of a list to the rules of a Response Policy Zone (draft-vixie-dnsop-dns-rpz). Pure.
 
-A rule is a line that sorts as its owner does in canonical DNS order (RFC 4034 6.1): the labels from the root down,
-joined by NUL; a last label `*` is the wildcard of the name before it. `host` makes one rule, `domain` two. What is at
-or below a listed domain makes none while the domain is listed: the closest encloser wins (RFC 4592 3.3), so its own
-rule would take names out of the domain's.
+entries → names → rules → DNS messages (rpz/wire.py), each step a file of sorted lines:
 
-Between the two stand the names: a line for each entry, the rule of exactly its name, two NULs, and `d` for a domain or
-`h` for a host. Sorted, a name comes before all that are below it, and these come before any other.
+- A *name* is an entry as a line: its labels from the root down, joined by NUL, then two NULs and `d` for a domain or
+  `h` for a host. A name sorts before all names below it, and these sort before any other name.
+- A *rule* is the owner of one record: the labels from the root down, joined by NUL. It sorts in canonical DNS order
+  (RFC 4034 section 6.1). A last label `*` is the wildcard of the name before it.
+
+A host makes one rule, a domain two: its name and the wildcard below it. An entry below a listed domain is *covered*: it
+makes no rule, since its rule would be the closest encloser for names below it and would take them out of the domain's
+wildcard (RFC 4592 section 3.3). An entry whose owner would exceed 255 octets in the zone is *omitted*.
 """
 
 from __future__ import annotations
@@ -21,18 +24,18 @@ import orjson
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.snapshot import lines, position
 
-MAX_OWNER: Final = 255  # octets of a name on the wire (RFC 1035 2.3.4)
+MAX_OWNER: Final = 255  # octets of a name in wire format (RFC 1035 section 2.3.4)
 WILDCARD: Final = b"\0*"
-DOMAIN: Final = b"\0\0d"  # the end of a domain's name
-HOST: Final = b"\0\0h"
+DOMAIN: Final = b"\0\0d"  # the end of the line of a domain
+HOST: Final = b"\0\0h"  # the end of the line of a host
 
 _HEADS: Final = ((b'{"type":"domain","value":"', DOMAIN), (b'{"type":"host","value":"', HOST))
 
 
 @dataclass(slots=True)
 class Rules:
-    """`lines` in canonical order; `covered` counts names that a listed domain speaks for, `omitted` has the names of
-    which a rule does not fit, once for each rule."""
+    """Rules in canonical order, the number of covered names, and the omitted names: once for each rule that is too
+    long."""
 
     lines: list[bytes] = field(default_factory=list)
     covered: int = 0
@@ -40,8 +43,8 @@ class Rules:
 
 
 def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[bytes]:
-    """The names, sorted, of the hosts and domains among a list's lines; `categories`, if any, takes only entries of
-    these."""
+    """Return the sorted names of the hosts and domains among the lines of a list; other entries are skipped.
+    `categories`: only entries of these; empty: all."""
     wanted = set(categories)
     found = []
     for line in entries:
@@ -62,13 +65,13 @@ def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[by
 
 
 def rules(names: Iterable[bytes], zone: str) -> Rules:
-    """The rules that a zone of that name has for these names, which come sorted."""
+    """Return the rules of sorted names in a zone; `zone` is the zone's name."""
     (made,) = rules_in_blocks(names, zone, sys.maxsize)
     return made
 
 
 def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Rules]:
-    """What `rules` answers, in parts of about so many rules; each part counts for itself."""
+    """Yield the result of `rules` in blocks of about `size` rules; each block has its own counts."""
     room = MAX_OWNER - (len(zone.rstrip(".")) + 2)  # octets for the labels before the zone's name
     made = Rules()
     below = None
@@ -94,65 +97,66 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Ru
 
 @dataclass(slots=True)
 class Revision:
-    """What a change of names does: rules that go and come, names that are covered more (or fewer), and those that are
-    no longer, or newly, omitted."""
+    """The effect of a change of names on the rules: removed and added rules, the change in the number of covered names,
+    and the names that were omitted before and that are omitted now, among those that were looked at."""
 
     removes: list[bytes] = field(default_factory=list)
     adds: list[bytes] = field(default_factory=list)
     covered: int = 0
-    unomitted: list[bytes] = field(default_factory=list)
+    omitted_before: list[bytes] = field(default_factory=list)
     omitted: list[bytes] = field(default_factory=list)
 
 
 def revise(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) -> Revision:
-    """What follows for the rules from `changed` names, all that only one of two sorted files has.
+    """Update rules after a change of names. `old` and `new` are sorted files of names; `changed` are all names that
+    only one of them has.
 
-    A change speaks for its own name and for all below it, so only these are looked at.
+    A change affects the rules of its own name and of the names below it, so only these are compared.
     """
     made = Revision()
     last = None
     for name in sorted(changed):
-        root = name[: -len(DOMAIN)] + b"\0"  # of its lines and of those below it
+        root = name[: -len(DOMAIN)] + b"\0"  # the prefix of this name and of all names below it
         if last is not None and root.startswith(last):
             continue
         last = root
         before, after = _below(old, root, zone), _below(new, root, zone)
-        gone, come = set(before.lines), set(after.lines)
-        made.removes += sorted(gone - come)
-        made.adds += sorted(come - gone)
+        rules_before, rules_after = set(before.lines), set(after.lines)
+        made.removes += sorted(rules_before - rules_after)
+        made.adds += sorted(rules_after - rules_before)
         made.covered += after.covered - before.covered
-        made.unomitted += before.omitted
+        made.omitted_before += before.omitted
         made.omitted += after.omitted
     return made
 
 
 def _below(names: Buffer, root: bytes, zone: str) -> Rules:
-    """The rules of the names that begin with `root`."""
+    """The rules of the names with the prefix `root`; none, and all covered, below a listed domain."""
     start, end = position(names, root), position(names, root[:-1] + b"\1")
     found = lines(names[start:end])
     labels = root[:-1].split(b"\0")
     for depth in range(1, len(labels)):
-        if _holds(names, b"\0".join(labels[:depth]) + DOMAIN):
+        if _contains(names, b"\0".join(labels[:depth]) + DOMAIN):
             return Rules(covered=sum(1 for _ in found))
     return rules(found, zone)
 
 
-def _holds(names: Buffer, name: bytes) -> bool:
+def _contains(names: Buffer, name: bytes) -> bool:
     start = position(names, name)
     return names[start : start + len(name) + 1] == name + b"\n"
 
 
 def entries_of(names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """(type, value) of the entries behind these names."""
+    """Yield the (type, value) of the entry of each name."""
     for name in names:
         yield b"domain" if name.endswith(DOMAIN) else b"host", name_of(name[: -len(DOMAIN)])
 
 
 def rule_of(name: bytes) -> bytes:
-    """The rule of exactly this name."""
+    """Return the rule whose owner is this domain name: the rule alone, without a wildcard."""
     return b"\0".join(reversed(name.split(b".")))
 
 
 def name_of(rule: bytes) -> bytes:
-    """The name that a rule is for, in the usual order of labels."""
+    """Return the owner of a rule, in the usual order of labels."""
     return b".".join(reversed(rule.split(b"\0")))

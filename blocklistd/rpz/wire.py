@@ -1,7 +1,8 @@
-"""Rules as DNS messages, compiled once: a transfer sends them as they are, with another id in each header.
+"""Compiles rules into the DNS messages of a zone transfer, once a serial. A transfer sends them as they are: only the
+id in each header is set.
 
-Every message is at most MESSAGE octets, so each offset in it is a valid compression target (RFC 1035 4.1.4). The zone's
-name is written once a message; a wildcard is `*` and a pointer to its own name.
+Every message has at most MESSAGE octets, so each offset in it is a valid compression target (RFC 1035 section 4.1.4).
+The zone's name is written once a message; the owner of a wildcard is `*` and a pointer to the name before it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import lines, position
 from blocklistd.rpz.rules import WILDCARD
 
-MESSAGE: Final = 16 * 1024 - 512  # octets, the rest is for a TSIG record and the length prefix
-BREAKS: Final = 512
-HEADER: Final = 12
-ANSWER_FLAGS: Final = 0x8400  # QR, AA
+MESSAGE: Final = 16 * 1024 - 512  # octets: 16 KiB less the room for a TSIG record and the length prefix
+BREAKS: Final = 512  # one name in so many, by its hash, always begins a message
+HEADER: Final = 12  # octets
+ANSWER_FLAGS: Final = 0x8400  # QR, AA (RFC 1035 section 4.1.1)
 CNAME: Final = 5
 SOA: Final = 6
 NS: Final = 2
@@ -33,23 +34,23 @@ _POINTER: Final = struct.Struct("!H").pack
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a rule says: `CNAME target` with a TTL in seconds. `target` is a name on the wire."""
+    """The record of each rule: `CNAME target`. `target` is in wire format, `ttl` in seconds."""
 
     target: bytes
     ttl: int
 
 
 def wire_name(name: str) -> bytes:
-    """A name on the wire, uncompressed (RFC 1035 3.1)."""
+    """Return a name in wire format, uncompressed (RFC 1035 section 3.1)."""
     labels = [label for label in name.encode().split(b".") if label]
     return b"".join(_LENGTH[len(label)] + label for label in labels) + b"\0"
 
 
 def compile_rules(rules: Iterable[bytes], zone: bytes, action: Action, lead: bytes = b"") -> Iterator[bytes]:
-    """Length-prefixed messages with one CNAME record for each rule; `zone` is its name on the wire.
+    """Yield length-prefixed messages with one CNAME record for each rule. `zone` is the zone's name in wire format.
 
-    The rules come in their order (rpz.rules), a wildcard right behind its name. `lead` is a record that opens the
-    first message; without a rule there is no message, and no lead.
+    The rules are sorted (rpz.rules), a wildcard directly after its name. `lead` is a record that opens the first
+    message; without rules there is no message, and no lead.
     """
     return (message for message, _ in _compiled(rules, zone, action, lead))
 
@@ -57,14 +58,14 @@ def compile_rules(rules: Iterable[bytes], zone: bytes, action: Action, lead: byt
 def _compiled(
     rules: Iterable[bytes], zone: bytes, action: Action, lead: bytes = b""
 ) -> Iterator[tuple[bytes, bytes | None]]:
-    """Each message, and the rule that begins the next.
+    """Yield each message with the rule that begins the next one; None after the last.
 
-    A message ends where it is full, and before about one name in BREAKS, by its hash: so whatever changes, messages
-    behind the next such name are what they were (recompile).
+    A message ends where it is full, and before about one name in BREAKS, chosen by its hash. So a change affects only
+    messages up to the next such name; the messages after it stay the same (recompile).
     """
     fixed = struct.pack("!HHIH", CNAME, IN, action.ttl, len(action.target)) + action.target
     full = MESSAGE - len(zone) - 255 - len(fixed)
-    owners: list[bytes] = []  # of the message's records, each of which goes on with `fixed`
+    owners: list[bytes] = []  # of the message's records; each is followed by `fixed`
     size = HEADER + len(lead)
     wildcard = pointer = star = b""
     for rule in rules:
@@ -93,8 +94,8 @@ def _compiled(
 def recompile(
     compiled: Buffer, rules: Buffer, changed: Sequence[bytes], zone: bytes, action: Action
 ) -> Iterator[bytes]:
-    """What `compile_rules` makes of a sorted file of rules, from what it made of an earlier one that differs in the
-    `changed` rules (sorted): messages in which nothing changed are taken as they are."""
+    """Return what `compile_rules` returns for the sorted file `rules`, at the cost of the change: `compiled` are the
+    messages of an earlier file, which differs in the `changed` rules (sorted). Unchanged messages are copied."""
     firsts: list[bytes] = []
     begins: list[int] = []
     at = 0
@@ -103,29 +104,31 @@ def recompile(
         begins.append(at)
         at += 2 + len(message)
     begins.append(at)
-    places = {rule: number for number, rule in enumerate(firsts)}
-    kept = 0  # messages before this one, and rules before `done`, are dealt with
-    done: bytes | None = b""
+    numbers = {rule: number for number, rule in enumerate(firsts)}
+    kept = 0  # messages before this one, and rules before `done`, are written
+    done: bytes | None = b""  # None: everything is written
     for change in changed:
         if done is None:
             return
         if change < done:
             continue
-        first = max(bisect_left(firsts, change) - 1, kept)  # where it stands, would stand, or where it began the next
+        first = max(
+            bisect_left(firsts, change) - 1, kept
+        )  # the message with the rule, or the one before: the rule may have begun a message
         yield compiled[begins[kept] : begins[first]]
         start = position(rules, firsts[first]) if first else 0
         done = None
         for made, following in _compiled(lines(rules, start), zone, action):
             yield made
-            if following in places:
-                kept, done = places[following], following
+            if following in numbers:
+                kept, done = numbers[following], following
                 break
     if done is not None:
         yield compiled[begins[kept] :]
 
 
 def _first_rule(message: memoryview, zone: bytes) -> bytes:
-    """The rule of a message's first record, whose owner is written out."""
+    """The rule of a message's first record, whose owner is not compressed."""
     labels = []
     at = HEADER
     while message[at : at + len(zone)] != zone:
@@ -144,7 +147,8 @@ def _message(lead: bytes, owners: list[bytes], fixed: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Apex:
-    """What stands at a zone's own name. Names are as they are written, times in seconds; `minimum` is the TTL too."""
+    """The SOA and NS records at the zone's own name. Names are text, times in seconds; `minimum` is also the TTL of
+    both."""
 
     zone: str
     mname: str
@@ -156,12 +160,12 @@ class Apex:
     ns: tuple[str, ...]
 
     def soa(self, serial: int) -> bytes:
-        """The SOA record (RFC 1035 3.3.13); a serial goes on the wire modulo 2^32."""
+        """Return the SOA record (RFC 1035 section 3.3.13) with `serial` modulo 2^32."""
         times = (serial % 2**32, self.refresh, self.retry, self.expire, self.minimum)
         return self._record(SOA, wire_name(self.mname) + wire_name(self.rname) + struct.pack("!IIIII", *times))
 
     def servers(self, but: Collection[str] = ()) -> tuple[bytes, int]:
-        """The NS records, without those that are in `but`, and how many they are."""
+        """Return the NS records, without the servers in `but`, and their number."""
         ns = [server for server in self.ns if server not in but]
         return b"".join(self._record(NS, wire_name(server)) for server in ns), len(ns)
 
@@ -170,7 +174,7 @@ class Apex:
 
 
 def messages(compiled: Buffer | memoryview) -> Iterator[memoryview]:
-    """The messages of what was compiled, without their prefixes."""
+    """Yield the messages of a compiled file, without their length prefixes."""
     view = memoryview(compiled)
     start = 0
     while start < len(view):

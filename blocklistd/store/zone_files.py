@@ -128,7 +128,7 @@ def follow(
         removed, added = sorted(found.removes), sorted(found.adds)
         omitted = Counter(before.omitted)
         omitted.update(_ids(found.omitted, ids))
-        omitted.subtract(_ids(found.unomitted, ids))
+        omitted.subtract(_ids(found.omitted_before, ids))
         rules, wire = before.rules, before.wire
         if removed or added:
             old_rules, compiled = (stack.enter_context(files.map(digest)) for digest in (rules, wire))

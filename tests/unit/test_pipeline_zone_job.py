@@ -37,8 +37,8 @@ def publish(versions: Versions, *names: str, plan: ZonePlan = PLAN) -> ZoneSeria
     return bring(versions, plan=plan)
 
 
-def bring(versions: Versions, *, anew: bool = False, plan: ZonePlan = PLAN) -> ZoneSerial:
-    answer = advance(versions.store, plan, NOW, anew, {})
+def bring(versions: Versions, *, remake: bool = False, plan: ZonePlan = PLAN) -> ZoneSerial:
+    answer = advance(versions.store, plan, NOW, remake, {})
     with versions.database.read() as connection:
         found = newest_serial(connection, ZONE)
     assert found is not None
@@ -99,7 +99,7 @@ def test_a_change_that_is_followed_and_one_that_is_not_make_the_same(
     publish(made, *NAMES)
     after = [*NAMES[10:], "x.n12.example", "y.example"]
     one = publish(followed, *after)
-    monkeypatch.setattr(zone_job, "FOLLOW_ALWAYS", 0)
+    monkeypatch.setattr(zone_job, "UPDATE_ALWAYS", 0)
     monkeypatch.setattr(zone_job, "follow", None)  # it is not called
     other = publish(made, *after)
     assert (one.delta, one.added, one.removed) == (other.delta, other.added, other.removed)
@@ -127,7 +127,7 @@ def test_a_damaged_file_that_is_made_again_keeps_the_serial(tmp_path: Path, file
     publish(versions, *NAMES)
     before = publish(versions, *NAMES[1:])
     flip_a_bit(versions.store.sealed.path(getattr(before, file)))
-    assert bring(versions, anew=True) == before
+    assert bring(versions, remake=True) == before
     versions.close()
 
 
