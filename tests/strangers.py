@@ -1,4 +1,4 @@
-"""DNS messages of strangers that cost as much as a stranger can make them cost, by what they try."""
+"""DNS messages of unauthenticated clients that cost as much time as possible, by description."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 LABELS: Final = b"\x01a" * 126 + b"\0"
-"""The name with the most labels that there can be."""
+"""A name with the highest possible number of labels."""
 KNOWN_KEY: Final = b"\x03isp\0"
-"""That of a subscriber, which a stranger may know."""
+"""The name of a subscriber's key, which is no secret."""
 _QUESTION: Final = struct.pack("!HH", 252, 1)
 _TSIG: Final = struct.pack("!HHI", 250, 255, 0)
 _SHA256: Final = b"\x0bhmac-sha256\0"
@@ -33,7 +33,7 @@ def _signed(owner: bytes, algorithm: bytes, other: bytes = b"") -> bytes:
 
 
 def _chain(length: int) -> bytes:
-    """The root at offset 28, where a first record's data is, and pointers each to the one before it."""
+    """The root at offset 28, where the data of the first record begins, then pointers, each to the one before it."""
     return b"\0\0" + b"".join(struct.pack("!H", 0xC000 | 28 + 2 * at) for at in range(length))
 
 
