@@ -233,13 +233,13 @@ class DnsServer:
         accepted.begin()  # a refused client's connection stays idle, so that it can be closed for another
         if accepted.move(Holder("subscriber", peer.subscriber), self._connections.bounds.per_subscriber):
             return True
-        self._refusals.tell(accepted.address, peer.subscriber, "it has no connection left (dns.connections)")
+        self._refusals.log(accepted.address, peer.subscriber, "it has no connection left (dns.connections)")
         return False
 
     def _count(self, transport: str, address: str, answer: Reply) -> None:
         self.answered[transport, answer.asked, answer.rcode] += 1
         if answer.refused:
-            self._refusals.tell(address, answer.who, answer.refused)
+            self._refusals.log(address, answer.who, answer.refused)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
         """Sends the zone or a difference. Returns the serial; None, after SERVFAIL, if the files are damaged."""
