@@ -152,7 +152,7 @@ def test_a_snapshot_that_is_not_what_is_signed(scene: Scene, lie: Callable[[byte
     scene.feed.change = lambda path, status, headers, body: (
         (410, headers, b"") if "/diffs/" in path else on("/targets/", lie)(path, status, headers, body)
     )
-    with pytest.raises(SyncError, match="not what is signed"):
+    with pytest.raises(SyncError, match="not the signed one"):
         scene.sync()
     assert scene.here == before
     assert scene.state["version"] == 1
