@@ -5,7 +5,7 @@ they close themselves or drop every new connection. A connection is in these sta
     refused       at accept(): its holder has no room, or no descriptor is free; reset at once
     connecting    counted as idle; the TLS handshake runs, for at most TLS_HANDSHAKE seconds
     established   its protocol has set `transport`, and calls `begin`, `move` and `end` for each request
-    ended         its protocol has called `ended`, or the handshake failed: no longer counted
+    closed        its protocol has called `closed`, or the handshake failed: no longer counted
 An idle connection may be aborted at any time to make room (connections.py).
 A shortage of descriptors begins when a connection finds none free. It is over once a connection arrives that finds
 one, more than SHORTAGE_OVER seconds after the last that did not.
@@ -67,7 +67,7 @@ class Accepted:
         """The request is answered: the connection is idle."""
         self.connections.end(self)
 
-    def ended(self) -> None:
+    def closed(self) -> None:
         """The connection was closed, or never established."""
         self.connections.leave(self)
 
@@ -184,19 +184,19 @@ class Acceptor:
         try:
             await loop.connect_accepted_socket(protocol, connection, ssl=self._tls, **limits)
         except OSError:  # the client speaks no TLS, is too slow, or has left; ssl.SSLError is an OSError
-            accepted.ended()
+            accepted.closed()
         except asyncio.CancelledError:
-            accepted.ended()
+            accepted.closed()
             raise
         except Exception as error:
-            accepted.ended()
+            accepted.closed()
             log.error("%s: a connection failed: %s", self._name, type(error).__name__, exc_info=without_text(error))
 
     def _on_connected(self, accepted: Accepted, connection: socket.socket, connecting: asyncio.Task[None]) -> None:
         self._connecting.discard(connecting)
         accepted.connecting = None
         if connecting.cancelled():
-            accepted.ended()
+            accepted.closed()
             with contextlib.suppress(OSError):  # a task that is cancelled before its first step closes nothing
                 connection.close()
 

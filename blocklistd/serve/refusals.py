@@ -26,21 +26,21 @@ class Refusals:
         """When each line was last logged, the oldest first."""
         self._suppressed = 0
 
-    def log(self, address: str, who: str, reason: str) -> None:
+    def log(self, address: str, client: str, reason: str) -> None:
         """Logs a refusal, or counts it as suppressed.
 
-        `who` is a subscriber or the name of a key, "" if neither is known. The caller has removed control characters
+        `client` is a subscriber or the name of a key, "" if neither is known. The caller has removed control characters
         from all that the client has sent.
         """
         now = self._clock()
         while self._logged_at and now - self._logged_at[oldest := next(iter(self._logged_at))] >= REFUSALS_PERIOD:
             del self._logged_at[oldest]
-        line = address, who, reason
+        line = address, client, reason
         if line in self._logged_at or len(self._logged_at) >= REFUSALS_AT_ONCE:
             self._suppressed += 1
             return
         self._logged_at[line] = now
-        as_whom = f" as {who}" if who else ""
+        as_client = f" as {client}" if client else ""
         more = f" ({self._suppressed} more were refused since the last such line)" if self._suppressed else ""
         self._suppressed = 0
-        log.warning("%s: %s%s was refused: %s%s", self._name, address, as_whom, reason, more)
+        log.warning("%s: %s%s was refused: %s%s", self._name, address, as_client, reason, more)

@@ -34,16 +34,16 @@ _TYPE_NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
 class Reply:
     """An answer of one message.
 
-    `asked`: "SOA", "AXFR", "IXFR", "other" or "malformed", for metrics. `rcode`: the response code with the bits of OPT
-    (RFC 6891 6.1.3). `refused`: why the client is refused, for the log; "" if it is not. `who`: the refused subscriber,
-    or the name of the unknown key.
+    `query_type`: "SOA", "AXFR", "IXFR", "other" or "malformed", for metrics. `rcode`: the code with the bits of
+    OPT (RFC 6891 6.1.3). `refused`: why the client is refused, for the log; "" if it is not. `client`: the refused
+    subscriber, or the name of the unknown key.
     """
 
     wire: bytes
-    asked: str = "malformed"
+    query_type: str = "malformed"
     rcode: int = dm.FORMERR
     refused: str = ""
-    who: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +90,16 @@ def respond(
     except Malformed as malformed:
         return (Reply(malformed.answer) if malformed.answer else None), None
     if zones.halted:  # REFUSED or NOTAUTH could make a secondary give up its zone
-        return Reply(dm.answer(query, dm.SERVFAIL), _query_kind(query), dm.SERVFAIL), None
+        return Reply(dm.answer(query, dm.SERVFAIL), _query_type(query), dm.SERVFAIL), None
     key, now = None, time_for(query, clocks)
     if query.tsig is not None:
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
         except tsig.Refused as refused:
-            who, why = _client_identity(query, zones), _TSIG_REASONS[refused.error]
-            return Reply(_answer_to_bad_signature(query, refused, now), _query_kind(query), dm.NOTAUTH, why, who), None
+            client, why = _client_identity(query, zones), _TSIG_REASONS[refused.error]
+            return Reply(
+                _answer_to_bad_signature(query, refused, now), _query_type(query), dm.NOTAUTH, why, client
+            ), None
     answer, seen = _decide(query, zones, key, address, tcp)
     if isinstance(answer, Transfer):
         return answer, seen
@@ -107,7 +109,7 @@ def respond(
     if not tcp and len(signed) > query.payload:
         signed = sign(query, key, dm.truncated(query), now)
     rcode = dm.BADVERS if query.edns else plain[3] & 15
-    return Reply(signed, _query_kind(query), rcode, why, _client_identity(query, zones) if why else ""), seen
+    return Reply(signed, _query_type(query), rcode, why, _client_identity(query, zones) if why else ""), seen
 
 
 def time_for(query: Query, clocks: tuple[int, ...]) -> int:
@@ -135,8 +137,8 @@ def _client_identity(query: Query, zones: Zones) -> str:
     return f"the unknown key {_UNSAFE.sub('?', '.'.join(labels))[:MAX_SHOWN_KEY_NAME]}"
 
 
-def _query_kind(query: Query) -> str:
-    """The `asked` of a Reply."""
+def _query_type(query: Query) -> str:
+    """The `query_type` of a Reply."""
     return _TYPE_NAMES.get(query.type, "other") if query.opcode == dm.QUERY else "other"
 
 

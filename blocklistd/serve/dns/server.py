@@ -91,13 +91,13 @@ class DnsServer:
         self._timer: asyncio.TimerHandle | None = None
         self._senders: dict[int, socket.socket] = {}
         self.answered: Counter[tuple[str, str, int]] = Counter()
-        """The number of answers by transport ("udp", "tcp"), by Reply.asked, and by response code."""
+        """The number of answers by transport ("udp", "tcp"), by Reply.query_type, and by response code."""
         self.transfers: Counter[str] = Counter()
         """The number of complete transfers by what was sent, "AXFR" or "IXFR"."""
         self.sent_bytes = 0
         """Octets of all transfers, complete or not."""
         self.under_way: Counter[str] = Counter()
-        """Transfers under way by what was asked for, "AXFR" or "IXFR"."""
+        """Transfers under way by what was query_type for, "AXFR" or "IXFR"."""
 
     @property
     def listening(self) -> bool:
@@ -195,7 +195,7 @@ class DnsServer:
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
-            accepted.ended()
+            accepted.closed()
             writer.close()
 
     async def _answer_requests(
@@ -237,27 +237,27 @@ class DnsServer:
         return False
 
     def _count(self, transport: str, address: str, answer: Reply) -> None:
-        self.answered[transport, answer.asked, answer.rcode] += 1
+        self.answered[transport, answer.query_type, answer.rcode] += 1
         if answer.refused:
-            self._refusals.log(address, answer.who, answer.refused)
+            self._refusals.log(address, answer.client, answer.refused)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
         """Sends the zone or a difference. Returns the serial; None, after SERVFAIL, if the files are damaged."""
         query = transfer.query
-        asked = "AXFR" if query.type == dm.AXFR else "IXFR"
+        query_type = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
-        self.under_way[asked] += 1
+        self.under_way[query_type] += 1
         try:
             view = await self._usable(transfer.view)
             if view is None:
                 failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
-                self.answered["tcp", asked, dm.SERVFAIL] += 1
+                self.answered["tcp", query_type, dm.SERVFAIL] += 1
                 await send_message(writer, failure)
                 return None
             kind = await self._send_all(replace(transfer, view=view), writer)
             await flush(writer)
         finally:
-            self.under_way[asked] -= 1
+            self.under_way[query_type] -= 1
         self.transfers[kind] += 1
         self._stations.transferred(kind, time.perf_counter() - began)
         return view.serial

@@ -66,8 +66,8 @@ class Access:
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers, by the digest of their token; revoked ones included. Requests under way go on."""
-        self._by_token = {token: who for token, who in by_token.items() if who.revoked is None}
-        self._revoked = {token: who.id for token, who in by_token.items() if who.revoked is not None}
+        self._by_token = {token: owner for token, owner in by_token.items() if owner.revoked is None}
+        self._revoked = {token: owner.id for token, owner in by_token.items() if owner.revoked is not None}
         self._by_header = {}
 
     def subscriber(self, authorization: str | None) -> Subscriber:

@@ -120,8 +120,8 @@ async def send_file(request: web.BaseRequest, name: str, open_file: Open) -> web
         start, end = 0, source.length
         status = HTTPStatus.OK
         unconditional = (condition := request.headers.get("If-Range")) is None or condition == etag
-        if ranged and unconditional and (asked := _RANGE.fullmatch(ranged.strip())):
-            start, end = _range(asked, source.length)
+        if ranged and unconditional and (requested_range := _RANGE.fullmatch(ranged.strip())):
+            start, end = _range(requested_range, source.length)
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{source.length}"
         response = web.StreamResponse(status=status, headers={**headers, "Content-Type": NDJSON})
@@ -147,9 +147,9 @@ def _headers(etag: str) -> dict[str, str]:
     return {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
 
 
-def _range(asked: re.Match[str], length: int) -> tuple[int, int]:
+def _range(requested_range: re.Match[str], length: int) -> tuple[int, int]:
     """Start and end (exclusive) of one byte range in a file of `length` bytes (RFC 9110 14.1.2). Raises Problem 416."""
-    first, last = asked.groups()
+    first, last = requested_range.groups()
     if first:
         start, end = int(first), min(int(last) + 1, length) if last else length
     else:

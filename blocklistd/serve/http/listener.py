@@ -136,7 +136,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.stop_stall_timer()
-        self.accepted.ended()
+        self.accepted.closed()
         if self.long_poll is not None:
             self.long_poll.cancel()
         super().connection_lost(exc)
