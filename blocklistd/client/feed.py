@@ -203,7 +203,7 @@ def decoded(chunks: Iterator[bytes], coding: str | None) -> Iterator[bytes]:
         yield from chunks
         return
     if coding != "zstd":
-        raise ValueError("a content coding that was not asked for")
+        raise ValueError("a content coding that was not requested")
     frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
     try:
         for chunk in chunks:

@@ -242,7 +242,7 @@ def test_bodies_are_decoded_by_their_coding() -> None:
         (zstandard.ZstdCompressor().compress(b"x" * 100)[:-3], "zstd", "cut short"),
         (zstandard.ZstdCompressor().compress(b"x") + b"more", "zstd", "more than one"),
         (b"", "zstd", "cut short"),
-        (b"x", "gzip", "not asked for"),
+        (b"x", "gzip", "not requested"),
     ],
     ids=["nonsense", "cut", "more-than-one", "empty", "other"],
 )
