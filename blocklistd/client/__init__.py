@@ -1,1 +1,1 @@
-"""What a subscriber runs. Imports nothing of the publisher but values and renderings."""
+"""The subscriber's program, `blocklistd sync`. It imports of the publisher's code only values, lines and renderings."""

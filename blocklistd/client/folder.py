@@ -1,4 +1,15 @@
-"""The subscriber's folder: the snapshot, its rendering, the state, each replaced whole and in this order."""
+"""The subscriber's folder on the disk.
+
+    LIST.ndjson     the snapshot
+    LIST.FORMAT     its rendering, if a format was requested
+    state.json      the version of both, with their SHA-256
+    metadata/       the trusted TUF metadata (client/trust.py)
+    .lock           locked while a sync runs
+    .new-*          a file that is not complete yet; deleted by the sync, or by the next one
+Each file is written beside its place, synced to the disk, and renamed. The order is snapshot, rendering, state. After a
+crash in between, the SHA-256 in the state differs from that of the snapshot (`snapshot_matches`) or of the rendering
+(`rendering_matches`), and the next sync fetches or renders again.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +31,11 @@ from blocklistd.outputs import OUTPUTS
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is in the folder. `pending`: --exec has not succeeded since the last change. `rendered`: the SHA-256 of this
-    version's renderings, by format; a file of another format may be left from an older version."""
+    """The contents of state.json.
+
+    `sha256`: the snapshot's. `pending`: --exec has not succeeded since the last change. `rendered`: the SHA-256 of this
+    version's renderings by format; the folder may have files of other formats from older versions.
+    """
 
     list: str
     session: str
@@ -32,14 +46,16 @@ class State:
     rendered: dict[str, str] = field(default_factory=dict)
 
 
-FILE: Final = 0o640
-FOLDER: Final = 0o750
+FILE_MODE: Final = 0o640  # mode of a file
+FOLDER_MODE: Final = 0o750  # mode of a folder
 
 
 class Folder:
-    """Raises SyncError where the file system refuses; the files that were there then stay.
+    """The folder of one list. Raises SyncError for errors of the file system; the present files then stay in place.
 
-    `group` is the gid of those who apply the list: they may read all files in it. None: the group that new files get.
+    `group` is the gid of a group that may read all files. None: the group that new files get by default.
+    Order of calls: `locked` around all others; `replace_snapshot` after an update, `render` for a rendering alone,
+    `clear_pending` after --exec.
     """
 
     def __init__(self, path: Path, list_name: str, group: int | None = None) -> None:
@@ -52,11 +68,11 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One sync a folder."""
+        """Creates the folder if there is none, and locks it. Raises SyncError while another sync has the lock."""
         with _errors(self.path):
             if not self.path.exists():
                 self.path.mkdir(parents=True)
-                self._open_to_group(self.path, FOLDER)
+                self._open_to_group(self.path, FOLDER_MODE)
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
@@ -71,7 +87,7 @@ class Folder:
             os.close(lock)
 
     def state(self) -> State | None:
-        """What the folder says of itself; None where there is nothing, or nothing that can be read."""
+        """Reads state.json; None if it is missing or can't be parsed. Raises SyncError if it is another list's."""
         try:
             state = State(**orjson.loads(self._state.read_bytes()))
         except (OSError, ValueError, TypeError):
@@ -82,79 +98,82 @@ class Folder:
             raise SyncError(f"{self.path} holds the list {state.list}: use another --dir for {self._list}")
         return state
 
-    def holds(self, state: State) -> bool:
-        """Whether the snapshot is the one that the state names."""
+    def snapshot_matches(self, state: State) -> bool:
+        """Whether the snapshot's SHA-256 is the one in the state."""
         return _digest(self.snapshot) == state.sha256
 
-    def renders(self, state: State, rendering: str | None) -> bool:
-        """Whether the rendering that is asked for, if any, is the one of the state's version."""
+    def rendering_matches(self, state: State, rendering: str | None) -> bool:
+        """Whether the rendering's SHA-256 is the one in the state. True for None and "ndjson", the snapshot itself."""
         if rendering is None or rendering not in OUTPUTS:
             return True
         return state.rendered.get(rendering) == _digest(self._rendering(rendering))
 
     @contextmanager
     def draft(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """A new file beside the others; gone after the block, unless it was put in place."""
+        """Opens a new file, and yields it with its path. It is deleted after the block unless it was renamed."""
         path = self.path / f".new-{secrets.token_hex(8)}"
         with _errors(self.path):
             try:
                 with open(path, "xb") as file:
-                    self._open_to_group(path, FILE)
+                    self._open_to_group(path, FILE_MODE)
                     yield file, path
             finally:
                 path.unlink(missing_ok=True)
 
     def share_metadata(self) -> None:
-        """The trusted metadata are for the group to read, as all else is."""
+        """Makes the trusted metadata readable for the group. python-tuf creates these files."""
         with _errors(self.metadata):
             for path in (self.metadata, *self.metadata.rglob("*")):
                 if not path.is_symlink():
-                    self._open_to_group(path, FOLDER if path.is_dir() else FILE)
+                    self._open_to_group(path, FOLDER_MODE if path.is_dir() else FILE_MODE)
 
     def _open_to_group(self, path: Path, mode: int) -> None:
         if self._group is not None:
             os.chown(path, -1, self._group)
         path.chmod(mode)
 
-    def put(self, draft: Path, state: State, rendering: str | None) -> State:
-        """The snapshot, then its rendering, then the state."""
+    def replace_snapshot(self, draft: Path, state: State, rendering: str | None) -> State:
+        """Replaces the snapshot by the draft, then makes the rendering and saves the state. Returns the new state."""
         with _errors(self.path):
-            _settle(draft, self.snapshot)
+            _rename_durably(draft, self.snapshot)
         return self.render(state, rendering)
 
     def render(self, state: State, rendering: str | None) -> State:
-        """The rendering that is asked for, if any, then the state, which names it."""
+        """Makes the rendering, if one is requested, then saves the state with its SHA-256. Returns that state."""
         if rendering is not None and rendering in OUTPUTS:
             with self.draft() as (out, path), open(self.snapshot, "rb") as snapshot:
                 try:
                     OUTPUTS[rendering](snapshot, out)
                 except ValueError as error:
-                    raise SyncError(f"{self.snapshot} can't be rendered as {rendering}: {error}") from None
+                    raise SyncError(
+                        f"{self.snapshot} can't be rendered as {rendering}: {error}: use another --format"
+                    ) from None
                 out.flush()
                 rendered = {**state.rendered, rendering: _digest(path)}
-                _settle(path, self._rendering(rendering))
+                _rename_durably(path, self._rendering(rendering))
             state = replace(state, rendered=rendered)
         self.save(state)
         return state
 
     def save(self, state: State) -> None:
+        """Writes state.json."""
         with self.draft() as (out, path):
             out.write(orjson.dumps(asdict(state)) + b"\n")
             out.flush()
-            _settle(path, self._state)
+            _rename_durably(path, self._state)
 
     def _rendering(self, rendering: str) -> Path:
         return self.path / f"{self._list}.{rendering}"
 
-    def done(self, state: State) -> State:
-        """--exec has succeeded."""
-        settled = replace(state, pending=False)
-        self.save(settled)
-        return settled
+    def clear_pending(self, state: State) -> State:
+        """Saves that --exec has succeeded. Returns the new state."""
+        without_pending = replace(state, pending=False)
+        self.save(without_pending)
+        return without_pending
 
 
 def _digest(path: Path) -> str:
-    """The SHA-256 of a file; nothing where it can't be read."""
+    """The SHA-256 of a file, in hex; "" if it can't be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -162,7 +181,8 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def _settle(draft: Path, final: Path) -> None:
+def _rename_durably(draft: Path, final: Path) -> None:
+    """Renames the draft to its place, with fsync of the file before and of the folder after."""
     with open(draft, "rb") as file:
         os.fsync(file.fileno())
     os.rename(draft, final)
@@ -175,7 +195,10 @@ def _settle(draft: Path, final: Path) -> None:
 
 @contextmanager
 def _errors(path: Path) -> Iterator[None]:
+    """Turns OSError into SyncError."""
     try:
         yield
     except OSError as error:
-        raise SyncError(f"{path}: {error.strerror}: what is there stays in place") from error
+        raise SyncError(
+            f"{path}: {error.strerror}: what is there stays in place; check the space and the permissions there"
+        ) from error

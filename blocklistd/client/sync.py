@@ -1,42 +1,57 @@
-"""`sync`: from what is signed to a verified copy. First the snapshot, then differences; never back, never unsigned."""
+"""Keeps a verified copy of a list in a folder: first the snapshot, then diffs.
+
+The steps of one sync, `sync_once`:
+    1. lock the folder and read its state
+    2. fetch and verify the metadata: which version is signed
+    3. refuse a lower version than the present one of the same session
+    4. if the session is new or the snapshot is damaged: fetch the snapshot; if the version is newer: fetch a diff, and
+       the snapshot if that fails; else keep what is there
+    5. write snapshot, rendering and state (client/folder.py), in this order
+    6. run --exec if the rendering changed, or if it failed last time
+All bytes are compared with the signed length and SHA-256 before they take the place of others. An error before the end
+of step 5 leaves the present files in place; an error in step 6 leaves the new ones, and `pending` in the state.
+`watch` repeats this: after each sync it waits by long poll for another version, at most CLIENT_REFRESH seconds.
+"""
 
 from __future__ import annotations
 
 import grp
-import hashlib
 import mmap
 import os
 import random
 import re
-import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
+from blocklistd.client.execute import run_command
 from blocklistd.client.feed import Feed, bounded, decoded, discard
 from blocklistd.client.folder import Folder, State
-from blocklistd.client.trust import Signed, signed_version
+from blocklistd.client.trust import Mismatch, SignedVersion, signed_version, write_verified
 from blocklistd.errors import SyncError
-from blocklistd.limits import CLIENT_BACKOFF_MAX, CLIENT_EXEC, CLIENT_POLL, CLIENT_REFRESH, MAX_STATUS, MAX_WAIT, MIB
+from blocklistd.limits import CLIENT_BACKOFF_MAX, CLIENT_POLL, CLIENT_REFRESH, MAX_STATUS, MAX_WAIT, MIB
 from blocklistd.lines.delta import ENTRIES, apply
 from blocklistd.lines.keys import Buffer
 from blocklistd.outputs import OUTPUTS
 
 Emit = Callable[[str], None]
-DIFF_SLACK = MIB  # bytes that a diff may have beyond all that could leave and come
+"""Prints a line for the user."""
+DIFF_SLACK = MIB  # bytes that a diff may have beyond those of all lines of both versions
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to follow, and where to keep it. `format`: a rendering of outputs.OUTPUTS beside the snapshot. `group`: may
-    read it."""
+    """The options of `blocklistd sync`.
+
+    `root`: the publisher's root.json. `dir`: the folder of the copy. `ca`: a PEM file of the publisher's authority.
+    `format`: "ndjson", or a key of outputs.OUTPUTS for a rendering beside the snapshot. `exec`: a shell command to run
+    after a change. `group`: name of the group that may read the files.
+    """
 
     url: str
     list: str
@@ -51,7 +66,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`how` is snapshot, diff or unchanged; `bytes` came over the network."""
+    """The version after a sync. `how`: "snapshot", "diff" or "unchanged". `bytes`: the size of all received bodies."""
 
     list: str
     session: str
@@ -62,9 +77,9 @@ class Result:
 
 
 def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None) -> Result:
-    """Brings the folder to the newest version that can be verified. Raises SyncError; then what was there stays.
+    """Updates the folder to the newest signed version. Raises SyncError; see the module for what stays in place then.
 
-    Once `stop` is set, what still arrives is given up.
+    Setting `stop` (from another thread) ends the sync with SyncError.
     """
     if options.format not in (None, "ndjson", *OUTPUTS):
         raise SyncError(f"there is no format {options.format}: expected ndjson, {', '.join(OUTPUTS)}")
@@ -86,161 +101,134 @@ def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit, stop: thread
     if have is not None and have.session == signed.session and signed.version < have.version:
         raise SyncError(
             f"{feed.base}: version {signed.version} is signed, version {have.version} is here: a list never goes back; "
-            f"what is here stays in place"
+            f"what is here stays in place; call the publisher"
         )
     pending = options.exec is not None or (have is not None and have.pending)
     new = State(signed.list, signed.session, signed.version, signed.entries, signed.sha256, pending)
-    if have is None or have.session != signed.session or not folder.holds(have):
-        how, have = "snapshot", _by_snapshot(feed, folder, new, signed, options)
+    if have is None or have.session != signed.session or not folder.snapshot_matches(have):
+        how, have = "snapshot", _update_by_snapshot(feed, folder, new, signed, options)
     elif have.sha256 == signed.sha256:
-        how, have = "unchanged", _as_it_is(folder, have, new, options)
+        how, have = "unchanged", _keep_snapshot(folder, have, new, options)
     else:
         how = "diff"
-        moved = _by_diff(feed, folder, have, new, signed, options, emit)
-        if moved is None:
-            how, moved = "snapshot", _by_snapshot(feed, folder, new, signed, options)
-        have = moved
+        updated = _update_by_diff(feed, folder, have, new, signed, options, emit)
+        if updated is None:
+            how, updated = "snapshot", _update_by_snapshot(feed, folder, new, signed, options)
+        have = updated
     if have.pending and options.exec is not None:
-        _execute(options, have, folder, stop)
+        _run_exec(options, have, folder, stop)
     return Result(signed.list, signed.session, signed.version, signed.entries, how, feed.received)
 
 
-def _as_it_is(folder: Folder, have: State, new: State, options: Options) -> State:
-    """The snapshot is the one that is signed, if perhaps under a newer number; its rendering may be missing or old."""
-    here = replace(new, pending=have.pending, rendered=have.rendered)
-    if not folder.renders(here, options.format):
-        return folder.render(replace(here, pending=new.pending), options.format)
-    if here != have:
-        folder.save(here)
-    return here
+def _keep_snapshot(folder: Folder, have: State, new: State, options: Options) -> State:
+    """Keeps the snapshot, which is the signed one; makes its rendering if that is missing, damaged or old.
+
+    Saves the state if it has changed: the same content may have a newer version number.
+    """
+    kept = replace(new, pending=have.pending, rendered=have.rendered)
+    if not folder.rendering_matches(kept, options.format):
+        return folder.render(replace(kept, pending=new.pending), options.format)
+    if kept != have:
+        folder.save(kept)
+    return kept
 
 
-def _by_diff(
-    feed: Feed, folder: Folder, have: State, new: State, signed: Signed, options: Options, emit: Emit
+def _update_by_diff(
+    feed: Feed, folder: Folder, have: State, new: State, signed: SignedVersion, options: Options, emit: Emit
 ) -> State | None:
-    """What the difference led to; None if not to what is signed: nothing was changed, the snapshot is to be taken."""
+    """Fetches the diff and applies it. None, with nothing changed, if the snapshot has to be fetched instead."""
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
-        if response.status >= 500:  # the snapshot costs the server less: it may still be served
-            emit(f"the difference can't be had ({feed.refusal(response.status)}): taking the snapshot")
+        if response.status >= 500:  # a snapshot costs the server less than a diff: it may still be served
+            emit(f"the diff is not available ({feed.status_error(response.status)}): taking the snapshot")
         elif response.status not in (404, 410):
-            raise feed.refusal(response.status)
+            raise feed.status_error(response.status)
         return None
     try:
-        old = _mapped(folder.snapshot)
-        pieces = decoded(feed.pieces(response), response.headers.get("Content-Encoding"))
-        diff = b"".join(bounded(pieces, len(old) + signed.length + DIFF_SLACK))
+        old = _map_file(folder.snapshot)
+        chunks = decoded(feed.chunks(response), response.headers.get("Content-Encoding"))
+        diff = b"".join(bounded(chunks, len(old) + signed.length + DIFF_SLACK))
         with folder.draft() as (out, path):
-            _write_verified(apply(ENTRIES, old, diff), out, signed)
-            return folder.put(path, new, options.format)
-    except (ValueError, LookupError, _Mismatch) as error:
-        emit(f"the difference does not lead to what is signed ({error}): taking the snapshot")
+            write_verified(apply(ENTRIES, old, diff), out, signed)
+            return folder.replace_snapshot(path, new, options.format)
+    except (ValueError, LookupError, Mismatch) as error:
+        emit(f"the diff does not lead to the signed version ({error}): taking the snapshot")
         return None
     finally:
         response.close()
 
 
-def _by_snapshot(feed: Feed, folder: Folder, new: State, signed: Signed, options: Options) -> State:
+def _update_by_snapshot(feed: Feed, folder: Folder, new: State, signed: SignedVersion, options: Options) -> State:
+    """Fetches the snapshot. Raises SyncError if it is not the signed one."""
     response = feed.open(f"/targets/{signed.sha256}.{signed.list}.ndjson", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
-        raise feed.refusal(response.status)
+        raise feed.status_error(response.status)
     try:
         with folder.draft() as (out, path):
-            _write_verified(decoded(feed.pieces(response), response.headers.get("Content-Encoding")), out, signed)
-            return folder.put(path, new, options.format)
-    except (ValueError, _Mismatch) as error:
-        raise SyncError(f"{feed.base}: the snapshot is not what is signed ({error}): thrown away") from None
+            write_verified(decoded(feed.chunks(response), response.headers.get("Content-Encoding")), out, signed)
+            return folder.replace_snapshot(path, new, options.format)
+    except (ValueError, Mismatch) as error:
+        raise SyncError(
+            f"{feed.base}: the snapshot is not the signed one ({error}): what is here stays in place; try again, or "
+            f"call the publisher"
+        ) from None
     finally:
         response.close()
 
 
-class _Mismatch(Exception):
-    """Not what was signed."""
-
-
-def _write_verified(pieces: Iterable[bytes | memoryview], out: BinaryIO, signed: Signed) -> None:
-    """Writes what is at most as long as was signed; raises _Mismatch unless it is exactly that."""
-    digest = hashlib.sha256()
-    length = 0
-    for piece in pieces:
-        length += len(piece)
-        if length > signed.length:
-            raise _Mismatch(f"more than the signed {signed.length} bytes")
-        digest.update(piece)
-        out.write(piece)
-    out.flush()
-    if length != signed.length:
-        raise _Mismatch(f"{length} of the signed {signed.length} bytes")
-    if digest.hexdigest() != signed.sha256:
-        raise _Mismatch("another SHA-256")
-
-
-def _mapped(path: Path) -> Buffer:
-    """A file as a buffer, which goes when nobody has a view of it any more."""
+def _map_file(path: Path) -> Buffer:
+    """Maps a file. The mapping ends with the last reference to it."""
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
-def _execute(options: Options, state: State, folder: Folder, stop: threading.Event) -> None:
-    """Runs --exec; until it succeeds it is run again at each sync. What it prints goes to stderr: stdout is ours."""
+def _run_exec(options: Options, state: State, folder: Folder, stop: threading.Event) -> None:
+    """Runs --exec, then clears `pending` in the state. Raises SyncError if it fails; the next sync repeats it."""
     assert options.exec is not None
     rendered = options.dir / f"{options.list}.{options.format or 'ndjson'}"
-    environment = {
-        **os.environ,
+    variables = {
         "BLOCKLISTD_LIST": options.list,
         "BLOCKLISTD_VERSION": str(state.version),
         "BLOCKLISTD_FILE": str(rendered.absolute()),
     }
-    command = ["/bin/sh", "-c", options.exec]
-    running = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
-    end = time.monotonic() + CLIENT_EXEC
-    try:
-        while running.poll() is None and time.monotonic() < end and not stop.is_set():
-            with suppress(subprocess.TimeoutExpired):
-                running.wait(0.2)
-    finally:
-        if (code := running.poll()) is None:
-            os.killpg(running.pid, signal.SIGKILL)  # with all that it started: the next run must not meet it
-            running.wait()
-    if code is None:
-        ended = "was stopped" if stop.is_set() else f"did not end within {CLIENT_EXEC:g} s"
-    else:
-        ended = f"ended with {code}" if code else ""
-    if ended:
-        raise SyncError(f"version {state.version} is in place, but --exec {ended}: it is run again next time")
-    folder.done(state)
+    if failure := run_command(options.exec, variables, stop):
+        raise SyncError(f"version {state.version} is in place, but --exec {failure}: it is run again next time")
+    folder.clear_pending(state)
 
 
 def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[Result], None]) -> None:
-    """Syncs, waits for the next version, and so on until `stop`; errors are told, and tried again with back-off."""
+    """Syncs at each new version until `stop` is set. Errors are emitted, and followed by another attempt with back-off.
+
+    `done` is called with each new version.
+    """
     seen: tuple[str, int] | None = None
-    fruitless = 0  # rounds in a row that brought nothing and ended early, whoever is to blame
-    trouble = _Trouble(options, emit)
+    fruitless = 0  # consecutive rounds without a new version that were shorter than CLIENT_BACKOFF_MAX
+    failures = _FailureReports(options, emit)
     while not stop.is_set():
         began = time.monotonic()
-        news = failed = False
+        is_new = failed = False
         try:
             result = sync_once(options, emit, stop)
-            trouble.over(result)
-            news = (result.session, result.version) != seen
-            if news:
+            failures.succeeded(result)
+            is_new = (result.session, result.version) != seen
+            if is_new:
                 done(result)
                 seen = (result.session, result.version)
             _wait_for_change(options, result, stop)
         except SyncError as error:
             failed = True
             if not stop.is_set():
-                trouble.tell(error)
-        quiet = time.monotonic() - began > CLIENT_BACKOFF_MAX
-        fruitless = int(failed) if news or quiet else fruitless + 1
+                failures.report(error)
+        was_long = time.monotonic() - began > CLIENT_BACKOFF_MAX
+        fruitless = int(failed) if is_new or was_long else fruitless + 1
         if fruitless:
             stop.wait(min(CLIENT_BACKOFF_MAX, 2.0 ** min(fruitless, 8) / 2) * random.uniform(0.5, 1.0))
 
 
-class _Trouble:
-    """Prints each failed attempt, and the first successful one after failures."""
+class _FailureReports:
+    """Emits each failed attempt, and the first successful one after failures."""
 
     def __init__(self, options: Options, emit: Emit) -> None:
         self._where = f"{options.url.rstrip('/')}, list {options.list}"
@@ -248,13 +236,15 @@ class _Trouble:
         self._failed = 0
         self._began = 0.0
 
-    def tell(self, error: SyncError) -> None:
+    def report(self, error: SyncError) -> None:
+        """Emits the error, and counts it."""
         if not self._failed:
             self._began = time.monotonic()
         self._failed += 1
         self._emit(str(error))
 
-    def over(self, result: Result) -> None:
+    def succeeded(self, result: Result) -> None:
+        """Emits a line if attempts failed before this one."""
         if self._failed:
             spent = time.monotonic() - self._began
             lasted = f"{spent / 60:.0f} min" if spent >= 120 else f"{spent:.0f} s"
@@ -264,9 +254,10 @@ class _Trouble:
 
 
 def _wait_for_change(options: Options, result: Result, stop: threading.Event) -> None:
-    """Long polls in a thread of their own, so that `stop` is heard at once; returns when there may be something new.
+    """Waits until the feed reports another version, `stop` is set, or CLIENT_REFRESH seconds have passed.
 
-    After CLIENT_REFRESH without a change it returns all the same: the metadata is refreshed, or found to be expired.
+    It returns after CLIENT_REFRESH so that the next sync refreshes the metadata, or finds it expired. The long polls
+    run in a thread of their own, so that `stop` ends the wait at once. Raises SyncError.
     """
     ended = threading.Event()
     failed: list[SyncError] = []
@@ -287,41 +278,44 @@ def _wait_for_change(options: Options, result: Result, stop: threading.Event) ->
 
 
 def _poll(options: Options, result: Result, stop: threading.Event) -> None:
+    """Sends status requests, long polls from the second on, until the status differs from the result."""
     feed = Feed(options.url, options.list, _token(options), options.ca, stop)
     end = time.monotonic() + CLIENT_REFRESH
     etag = ""
     try:
         while not stop.is_set() and time.monotonic() < end:
-            asked, waited = time.monotonic(), bool(etag)
-            query = f"?wait={MAX_WAIT}" if waited else ""
-            response = feed.open(query, {"If-None-Match": etag} if waited else {}, wait=MAX_WAIT if waited else 0)
+            sent_at, is_long_poll = time.monotonic(), bool(etag)
+            query = f"?wait={MAX_WAIT}" if is_long_poll else ""
+            headers = {"If-None-Match": etag} if is_long_poll else {}
+            response = feed.open(query, headers, wait=MAX_WAIT if is_long_poll else 0)
             if response.status == 200:
-                status = _status(feed, feed.pieces(response))
+                status = _status(feed, feed.chunks(response))
                 if (status.get("session"), status.get("version")) != (result.session, result.version):
                     return
                 etag = response.headers.get("ETag", "")
             else:
                 discard(response)
                 if response.status != 304:
-                    raise feed.refusal(response.status)
-            if waited or not etag:  # a feed, or what stands before it, that answers at once is not to be hammered
-                stop.wait(max(0.0, asked + CLIENT_POLL - time.monotonic()))
+                    raise feed.status_error(response.status)
+            if is_long_poll or not etag:  # a mirror or proxy may answer a long poll at once: don't repeat it at once
+                stop.wait(max(0.0, sent_at + CLIENT_POLL - time.monotonic()))
     finally:
         feed.close()
 
 
-def _status(feed: Feed, pieces: Iterator[bytes]) -> dict[str, Any]:
-    """A STATUS; it is not signed: no more than a hint that there is something new."""
+def _status(feed: Feed, chunks: Iterator[bytes]) -> dict[str, Any]:
+    """Parses the answer to a status request. It is not signed: it only says when to sync. Raises SyncError."""
     try:
-        status = orjson.loads(b"".join(bounded(pieces, MAX_STATUS)))
+        status = orjson.loads(b"".join(bounded(chunks, MAX_STATUS)))
     except ValueError:
         status = None
     if not isinstance(status, dict):
-        raise SyncError(f"{feed.base}: the answer is no status: is this the address of a feed?")
+        raise SyncError(f"{feed.base}: the answer is no status of a list: check the address")
     return status
 
 
 def _group(name: str | None) -> int | None:
+    """The gid of the group. Raises SyncError."""
     try:
         return None if name is None else grp.getgrnam(name).gr_gid
     except KeyError:
@@ -329,6 +323,7 @@ def _group(name: str | None) -> int | None:
 
 
 def _token(options: Options) -> str | None:
+    """Reads the token file; at each call, so that a new token is used at once. Raises SyncError."""
     if options.token_file is None:
         return None
     token = _read(options.token_file).strip()

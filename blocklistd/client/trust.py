@@ -1,27 +1,34 @@
-"""What the publisher signed: the list's current version, by TUF from one trusted root (python-tuf's ngclient).
+"""Finds the newest signed version of a list: TUF metadata from one trusted root, verified by python-tuf's ngclient.
 
-An answer is verified in a copy of the trusted metadata. The copy takes their place once the list that was asked for is
-the one that is signed. python-tuf keeps what it has verified: if a proxy leads to another list once, whose numbers are
-higher than ours, all later answers of ours would be refused as older.
+On the disk, beside each other:
+    metadata        the trusted metadata
+    metadata.new    a copy, in which new metadata is verified; takes the place of `metadata` once the signed list is the
+                    requested one, is deleted at the next sync otherwise
+    metadata.old    the previous metadata, between the two renames of `_adopt`; if a sync is killed there, the next one
+                    renames it back
+The copy is needed because python-tuf keeps all that it has verified. If a proxy once returns another list's metadata
+with higher version numbers, python-tuf would refuse all later metadata of the requested list as older.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater
 
-from blocklistd.client.feed import Feed, TufFetcher, clock
+from blocklistd.client.feed import Feed, TufFetcher, host_time
 from blocklistd.errors import SyncError
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """A version as it was signed; `length` in bytes. Nothing else is believed."""
+class SignedVersion:
+    """The signed description of a version. `length` (bytes) and `sha256` (hex) are those of its snapshot."""
 
     list: str
     session: str
@@ -31,10 +38,11 @@ class Signed:
     sha256: str
 
 
-def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> Signed | None:
-    """The newest version that can be verified; None before the list's first. Raises SyncError.
+def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> SignedVersion | None:
+    """Fetches and verifies the metadata (TUF 5, the client's workflow). None if the list has no version yet.
 
-    The trusted metadata in `metadata` only ever moves forward: an older one than was accepted is refused, for ever.
+    `root` is the trusted root.json, `metadata` the folder of the trusted metadata, which is updated. Raises SyncError
+    for metadata that is expired, older than that in the folder, not verifiable, or of another list.
     """
     try:
         staging = _staging(metadata)
@@ -42,35 +50,61 @@ def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> S
         updater.refresh()
         target = updater.get_targetinfo(f"{list_name}.ndjson")
         if target is None:
-            _refuse_foreign(updater, list_name, feed)
+            _check_no_targets(updater, list_name, feed)
             signed = None
         else:
-            signed = _read(target.custom, list_name, target.length, target.hashes, feed)
+            signed = _describe(target.custom, list_name, target.length, target.hashes, feed)
         _adopt(staging, metadata)
     except ExpiredMetadataError as error:
         raise SyncError(
-            f"{feed.base}: the newest metadata has expired ({error}), by the clock of this host: {clock()}: what is "
-            f"here stays in place; if the clock is right, call the publisher"
+            f"{feed.base}: the newest metadata has expired ({error}), by the clock of this host: {host_time()}: what "
+            f"is here stays in place; if the clock is right, call the publisher"
         ) from None
     except DownloadHTTPError as error:
-        raise feed.refusal(error.status_code) from None
+        raise feed.status_error(error.status_code) from None
     except DownloadError as error:
         raise SyncError(str(error.__cause__ or f"{feed.base}: {error}")) from None
     except RepositoryError as error:
-        raise SyncError(f"{feed.base}: the metadata can't be verified: {error}: what is here stays in place") from None
+        raise SyncError(
+            f"{feed.base}: the metadata can't be verified: {error}: what is here stays in place; if the address and "
+            f"the trusted root are right, call the publisher"
+        ) from None
     except (OSError, ValueError) as error:
-        raise SyncError(f"{metadata}: {error}") from None
+        raise SyncError(f"{metadata}: {error}: check the space and the permissions there") from None
     return signed
 
 
+class Mismatch(Exception):
+    """The length or the SHA-256 of a snapshot is not the signed one."""
+
+
+def write_verified(chunks: Iterable[bytes | memoryview], out: BinaryIO, signed: SignedVersion) -> None:
+    """Writes a snapshot, never more than the signed length. Raises Mismatch unless it is the signed one."""
+    digest = hashlib.sha256()
+    length = 0
+    for chunk in chunks:
+        length += len(chunk)
+        if length > signed.length:
+            raise Mismatch(f"more than the signed {signed.length} bytes")
+        digest.update(chunk)
+        out.write(chunk)
+    out.flush()
+    if length != signed.length:
+        raise Mismatch(f"{length} of the signed {signed.length} bytes")
+    if digest.hexdigest() != signed.sha256:
+        raise Mismatch("another SHA-256")
+
+
 def _staging(metadata: Path) -> Path:
-    """Copies the trusted metadata to a folder beside them. Puts them back first if a sync was killed between the two
-    renames of `_adopt`."""
+    """Copies the trusted metadata to a folder beside it, and returns that folder.
+
+    Renames the trusted metadata back first if a sync was killed between the two renames of `_adopt`.
+    """
     staging, before = _beside(metadata)
     if before.exists() and not metadata.exists():
         before.rename(metadata)
-    for left in (staging, before):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (staging, before):
+        shutil.rmtree(leftover, ignore_errors=True)
     metadata.parent.mkdir(parents=True, exist_ok=True)
     if metadata.exists():
         shutil.copytree(metadata, staging, symlinks=True)
@@ -80,7 +114,7 @@ def _staging(metadata: Path) -> Path:
 
 
 def _adopt(staging: Path, metadata: Path) -> None:
-    """The copy takes the place of the trusted metadata, which are at one of two places at any moment."""
+    """Replaces the trusted metadata by the copy. At any moment it is complete, as `metadata` or `metadata.old`."""
     _, before = _beside(metadata)
     if metadata.exists():
         metadata.rename(before)
@@ -89,6 +123,7 @@ def _adopt(staging: Path, metadata: Path) -> None:
 
 
 def _beside(metadata: Path) -> tuple[Path, Path]:
+    """The paths of the copy and of the previous metadata."""
     return metadata.with_name(f"{metadata.name}.new"), metadata.with_name(f"{metadata.name}.old")
 
 
@@ -101,16 +136,20 @@ def _updater(feed: Feed, root: bytes, metadata: Path) -> Updater:
         ) from None
 
 
-def _refuse_foreign(updater: Updater, list_name: str, feed: Feed) -> None:
-    """No target of ours is no version yet, unless there is somebody else's."""
+def _check_no_targets(updater: Updater, list_name: str, feed: Feed) -> None:
+    """Raises SyncError if the targets metadata has a target: it is another list's. Else the list has no version yet."""
     targets = updater._trusted_set.targets.targets
     if targets:
-        raise SyncError(f"{feed.base}: the metadata there is signed for another list than {list_name}: refused")
+        raise SyncError(
+            f"{feed.base}: the metadata there is signed for another list than {list_name}: check the address; what is "
+            f"here stays in place"
+        )
 
 
-def _read(custom: Any, list_name: str, length: int, hashes: dict[str, str], feed: Feed) -> Signed:
+def _describe(custom: Any, list_name: str, length: int, hashes: dict[str, str], feed: Feed) -> SignedVersion:
+    """The signed description, from the fields of the target. Raises SyncError."""
     try:
-        signed = Signed(
+        signed = SignedVersion(
             str(custom["list"]),
             str(custom["session"]),
             int(custom["version"]),
@@ -119,7 +158,12 @@ def _read(custom: Any, list_name: str, length: int, hashes: dict[str, str], feed
             hashes["sha256"],
         )
     except (KeyError, TypeError, ValueError):
-        raise SyncError(f"{feed.base}: the signed target does not say its list, session and version") from None
+        raise SyncError(
+            f"{feed.base}: the signed target does not contain its list, session and version: call the publisher"
+        ) from None
     if signed.list != list_name:
-        raise SyncError(f"{feed.base}: the version there is signed for another list than {list_name}: refused")
+        raise SyncError(
+            f"{feed.base}: the version there is signed for another list than {list_name}: check the address; what is "
+            f"here stays in place"
+        )
     return signed

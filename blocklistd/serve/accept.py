@@ -1,7 +1,14 @@
 """Accepts connections, and counts them from accept() on, so that TLS handshakes are bounded too.
 
-One Acceptor serves the sockets of a listener. asyncio's servers do not suffice: they show a TLS connection only after
-its handshake, and where no descriptor is left they close themselves or drop every new connection.
+asyncio's servers do not suffice: they report a TLS connection only after its handshake, and without a free descriptor
+they close themselves or drop every new connection. A connection is in these states:
+    refused       at accept(): its holder has no room, or no descriptor is free; reset at once
+    connecting    counted as idle; the TLS handshake runs, for at most TLS_HANDSHAKE seconds
+    established   its protocol has set `transport`, and calls `begin`, `move` and `end` for each request
+    closed        its protocol has called `closed`, or the handshake failed: no longer counted
+An idle connection may be aborted at any time to make room (connections.py).
+A shortage of descriptors begins when a connection finds none free. It is over once a connection arrives that finds
+one, more than SHORTAGE_OVER seconds after the last that did not.
 """
 
 from __future__ import annotations
@@ -26,15 +33,14 @@ from blocklistd.serve.connections import Connections, Holder, address_holder, pl
 log: Final = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
-_AT_ONCE: Final = 16
+_MAX_ACCEPTED_AT_ONCE: Final = 16
 """The most connections that are accepted in one turn of the loop."""
-_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_RESET: Final = struct.pack("ii", 1, 0)
+_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends RST and leaves no TIME_WAIT
 
 
 class Accepted:
-    """An accepted connection. `address` is "" on a Unix socket, `uid` is -1 on any other. The connection's protocol
-    sets `transport`, and calls `ended`."""
+    """An accepted connection. `address` is the client's, "" on a Unix socket; `uid` is -1 except on a Unix socket."""
 
     def __init__(self, connections: Connections, address: str, uid: int = -1) -> None:
         self.connections = connections
@@ -44,36 +50,39 @@ class Accepted:
         self.connecting: asyncio.Task[None] | None = None
 
     def abort(self) -> None:
+        """Closes the connection at once, or cancels its handshake."""
         if self.transport is not None:
             self.transport.abort()
         elif self.connecting is not None:
             self.connecting.cancel()
 
     def move(self, holder: Holder, bound: int) -> bool:
-        """Counts the connection for another holder; False where that is at its bound. Only while a request is under
-        way."""
+        """Counts the connection for another holder; False if that is at its bound. Only between `begin` and `end`."""
         return self.connections.move(self, holder, bound)
 
     def begin(self) -> None:
-        """A request is under way."""
+        """A request begins: the connection is not idle."""
         self.connections.begin(self)
 
     def end(self) -> None:
-        """The request was answered."""
+        """The request is answered: the connection is idle."""
         self.connections.end(self)
 
-    def ended(self) -> None:
+    def closed(self) -> None:
         """The connection was closed, or never established."""
         self.connections.leave(self)
 
 
 Whose = Callable[[Accepted], tuple[Holder, int]]
-"""The holder of a new connection, and its bound."""
+"""Returns the holder of a new connection, and the most connections that the holder may have."""
 
 
 class Acceptor:
-    """Accepts on the sockets of one listener. `protocol` makes the protocol of each connection. `reserved`: these
-    connections may use the descriptors that are reserved for operators."""
+    """Accepts on the sockets of one listener.
+
+    `name` is for the log. `protocol` makes the protocol of each connection. `whose` defaults to the address or the uid.
+    `reserved`: these connections may use the descriptors that are reserved for operators.
+    """
 
     def __init__(
         self,
@@ -90,13 +99,13 @@ class Acceptor:
         self._protocol = protocol
         self._whose = whose or self._by_origin
         self._tls = tls
-        self._ceiling = None if reserved else file_ceiling()
+        self._reserve_start = None if reserved else file_ceiling()
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._above: list[Accepted] = []
+        self._in_reserve: list[Accepted] = []
         """Connections whose descriptor is in the reserve; some may have ended since the last one was accepted."""
-        self._short_at: float | None = None
-        """When a connection last found no descriptor (the loop's time); None once the shortage is over."""
+        self._short_since: float | None = None
+        """When a connection last found no free descriptor (the loop's time); None without a shortage."""
 
     def _by_origin(self, accepted: Accepted) -> tuple[Holder, int]:
         holder = address_holder(accepted.address) if accepted.address else Holder("uid", str(accepted.uid))
@@ -126,44 +135,47 @@ class Acceptor:
             asyncio.get_running_loop().add_reader(bound, self._accept, bound)
 
     def _accept(self, bound: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(_MAX_ACCEPTED_AT_ONCE):
             try:
                 connection, peer = bound.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # accept(2): the client has left already, or the network has a problem
-                if error.errno in _SHORT:
+                if error.errno in _SHORTAGES:
                     self._pause(bound)
                     return
                 continue
             if bound.family == socket.AF_UNIX:
-                self._take(connection, Accepted(self._connections, "", _uid(connection)))
+                self._admit(connection, Accepted(self._connections, "", _uid(connection)))
             else:
-                self._take(connection, Accepted(self._connections, plain(str(peer[0]))))
+                self._admit(connection, Accepted(self._connections, plain(str(peer[0]))))
 
-    def _take(self, connection: socket.socket, accepted: Accepted) -> None:
+    def _admit(self, connection: socket.socket, accepted: Accepted) -> None:
         if not self._has_descriptor(connection, accepted) or not self._connections.enter(
             accepted, *self._whose(accepted)
         ):
             if connection.family != socket.AF_UNIX:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             connection.close()
             return
         connection.setblocking(False)
         connecting = accepted.connecting = asyncio.ensure_future(self._connect(accepted, connection))
         self._connecting.add(connecting)
-        connecting.add_done_callback(functools.partial(self._connected, accepted, connection))
+        connecting.add_done_callback(functools.partial(self._on_connected, accepted, connection))
 
     def _has_descriptor(self, connection: socket.socket, accepted: Accepted) -> bool:
-        """Whether a new connection may stay. While any connection has a descriptor of the reserve, each new one needs
-        another to be closed for it: so lower descriptors become free."""
-        self._above = [one for one in self._above if one in self._connections]
-        if self._ceiling is not None and connection.fileno() >= self._ceiling:
-            self._above.append(accepted)
-        if self._above:
-            self._tell_short()
+        """Whether a new connection may stay.
+
+        While any connection has a descriptor of the reserve, an idle connection is closed for each new one, so that
+        descriptors below the reserve become free.
+        """
+        self._in_reserve = [one for one in self._in_reserve if one in self._connections]
+        if self._reserve_start is not None and connection.fileno() >= self._reserve_start:
+            self._in_reserve.append(accepted)
+        if self._in_reserve:
+            self._begin_shortage()
             return self._connections.make_room()
-        self._tell_over()
+        self._end_shortage()
         return True
 
     async def _connect(self, accepted: Accepted, connection: socket.socket) -> None:
@@ -172,44 +184,46 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         try:
             await loop.connect_accepted_socket(protocol, connection, ssl=self._tls, **limits)
-        except OSError:  # no TLS, too slow, or gone: ssl.SSLError is one
-            accepted.ended()
+        except OSError:  # the client speaks no TLS, is too slow, or has left; ssl.SSLError is an OSError
+            accepted.closed()
         except asyncio.CancelledError:
-            accepted.ended()
+            accepted.closed()
             raise
         except Exception as error:
-            accepted.ended()
+            accepted.closed()
             Event.CONNECTION_FAILED.log(
                 log, protocol=self._name, error=type(error).__name__, exc_info=without_text(error)
             )
 
-    def _connected(self, accepted: Accepted, connection: socket.socket, connecting: asyncio.Task[None]) -> None:
+    def _on_connected(self, accepted: Accepted, connection: socket.socket, connecting: asyncio.Task[None]) -> None:
         self._connecting.discard(connecting)
         accepted.connecting = None
         if connecting.cancelled():
-            accepted.ended()
-            with contextlib.suppress(OSError):  # a task that was cancelled before its first step closes nothing
+            accepted.closed()
+            with contextlib.suppress(OSError):  # a task that is cancelled before its first step closes nothing
                 connection.close()
 
     # -- no descriptors left ---------------------------------------------------------------------------------------
 
     def _pause(self, bound: socket.socket) -> None:
-        """The system has no descriptor: stops accepting for ACCEPT_PAUSE. Else the listener, which stays ready, would
-        take every turn of the loop."""
-        self._tell_short()
+        """Stops accepting for ACCEPT_PAUSE seconds, because the system has no descriptor.
+
+        Without the pause the listening socket, which stays readable, would occupy every turn of the loop.
+        """
+        self._begin_shortage()
         self._connections.make_room()
         loop = asyncio.get_running_loop()
         loop.remove_reader(bound)
         loop.call_later(ACCEPT_PAUSE, self._resume, bound)
 
-    def _tell_short(self) -> None:
-        if self._short_at is None:
+    def _begin_shortage(self) -> None:
+        if self._short_since is None:
             Event.DESCRIPTORS_EXHAUSTED.log(log, protocol=self._name)
-        self._short_at = asyncio.get_running_loop().time()
+        self._short_since = asyncio.get_running_loop().time()
 
-    def _tell_over(self) -> None:
-        if self._short_at is not None and asyncio.get_running_loop().time() - self._short_at > SHORTAGE_OVER:
-            self._short_at = None
+    def _end_shortage(self) -> None:
+        if self._short_since is not None and asyncio.get_running_loop().time() - self._short_since > SHORTAGE_OVER:
+            self._short_since = None
             Event.DESCRIPTORS_AVAILABLE.log(log, protocol=self._name)
 
 
@@ -221,7 +235,7 @@ def _uid(connection: socket.socket) -> int:
 
 
 def allow_connections() -> None:
-    """Raises the soft limit of open files to OPEN_FILES, or as far as the hard limit allows: a shell gives 1024."""
+    """Raises the soft limit of open files to OPEN_FILES, or to the hard limit if that is lower. A shell sets 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -229,8 +243,10 @@ def allow_connections() -> None:
 
 
 def file_ceiling() -> int:
-    """The first descriptor of the reserve for operators, pulls and files. The kernel gives the lowest free descriptor,
-    so a connection gets this one only when all below it are taken."""
+    """The lowest descriptor of the reserve for operators, pulls and files.
+
+    The kernel returns the lowest free descriptor, so a connection gets this one only if all below are in use.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = OPEN_FILES if soft == resource.RLIM_INFINITY else soft
     return limit - min(RESERVED_FILES, limit // 4)

@@ -1,9 +1,11 @@
-"""Counts connections by holder, and chooses which one is closed to make room. Pure: no socket, no clock.
+"""Counts connections by holder, and chooses the connection that is closed to make room. Pure: no socket, no clock.
 
-A connection is counted for its address when it is accepted, before TLS, and moves to a subscriber when a request on it
-is authenticated. It is idle unless a request is under way; a long poll is a request under way. At a holder's bound the
-holder's longest idle connection is closed for the new one. At the total bound it is the longest idle connection of the
-holder with the most connections among those that have idle ones. Where none is idle, the new connection is refused.
+States of a connection: not counted, `enter` -> idle, `begin` -> busy, `end` -> idle, `leave` -> not counted. `move`,
+while busy, changes the holder: an address from accept() on, a subscriber once a request is authenticated. A long poll
+keeps its connection busy.
+At a holder's bound the holder's longest idle connection is closed for the new one. At the total bound it is the longest
+idle connection of the holder with the most connections, among the holders with idle ones. If none is idle, the new
+connection is refused.
 """
 
 from __future__ import annotations
@@ -16,21 +18,21 @@ from blocklistd.config import ConnectionBounds, Network
 
 
 class Connected(Protocol):
-    """What Connections needs of a connection."""
+    """A connection, as Connections needs it."""
 
     def abort(self) -> None:
-        """Closes the connection at once. Connections has removed it from its counts before."""
+        """Closes the connection at once. It is no longer counted when this is called."""
 
 
 class Holder(NamedTuple):
-    """Who connections are counted for: an address, a proxy, a subscriber or a local user (`kind` "uid")."""
+    """For whom connections are counted. `kind` is "address", "proxy", "subscriber" or "uid" (a local user)."""
 
     kind: str
     name: str
 
 
 def address_holder(address: str) -> Holder:
-    """The holder before authentication: an IPv4 address, or the /64 of an IPv6 one, since a host has all of a /64."""
+    """The holder before authentication: an IPv4 address, or the /64 of an IPv6 address (a host may use a whole /64)."""
     found = ipaddress.ip_address(plain(address))
     if isinstance(found, ipaddress.IPv6Address):
         return Holder("address", str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64))))
@@ -45,18 +47,18 @@ def plain(address: str) -> str:
 
 
 def is_in(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether the address, in the form of `plain`, is in one of the networks."""
+    """Whether one of the networks contains the address, after `plain`. Raises ValueError."""
     if not networks:
         return False
     found = ipaddress.ip_address(plain(address))
     return any(found in network for network in networks)
 
 
-NO_BOUND: Final = 1 << 32
+NO_BOUND: Final = 1 << 32  # more connections than there can be
 
 
 class Connections:
-    """The connections of one listener. `bounds` may be replaced: connections above a new bound stay until they end."""
+    """The connections of one listener. `bounds` may be replaced; connections above a new bound stay until they end."""
 
     def __init__(self, bounds: ConnectionBounds | None = None) -> None:
         self.bounds = bounds or ConnectionBounds()
@@ -68,9 +70,11 @@ class Connections:
         """The holders that have idle connections, by the number of all their connections."""
 
     def __len__(self) -> int:
+        """The number of all connections."""
         return len(self._holders)
 
     def __contains__(self, connection: Connected) -> bool:
+        """Whether the connection is counted."""
         return connection in self._holders
 
     def of(self, holder: Holder) -> int:
@@ -78,7 +82,7 @@ class Connections:
         return self._sizes[holder]
 
     def enter(self, connection: Connected, holder: Holder, bound: int) -> bool:
-        """Counts a new connection, as idle. False where it has no place."""
+        """Counts a new connection, as idle, for a holder of at most `bound` connections. False: refuse it."""
         if self._sizes[holder] >= bound and not self._close_idle_of(holder):
             return False
         if len(self._holders) >= self.bounds.total and not self.make_room():
@@ -87,7 +91,10 @@ class Connections:
         return True
 
     def move(self, connection: Connected, holder: Holder, bound: int) -> bool:
-        """Counts a connection, which has a request under way, for another holder. False where that is at its bound."""
+        """Counts a busy connection for another holder. False if that has `bound` connections and none is idle.
+
+        A connection that is not counted, because it was just closed to make room, is left alone.
+        """
         if self._holders.get(connection) in (holder, None):
             return True
         if self._sizes[holder] >= bound and not self._close_idle_of(holder):
@@ -97,32 +104,32 @@ class Connections:
         return True
 
     def leave(self, connection: Connected) -> None:
-        """The connection has ended. A second call does nothing."""
+        """Counts the connection no longer. A second call does nothing."""
         holder = self._holders.pop(connection, None)
         if holder is not None:
-            self._busy(connection, holder)
+            self._remove_idle(connection, holder)
             self._resize(holder, -1)
 
     def begin(self, connection: Connected) -> None:
-        """A request on the connection is under way."""
+        """Makes the connection busy: a request begins."""
         holder = self._holders.get(connection)
         if holder is not None:
-            self._busy(connection, holder)
+            self._remove_idle(connection, holder)
 
     def end(self, connection: Connected) -> None:
-        """The request on the connection is over."""
+        """Makes the connection idle, the last of its holder to be closed: the request has ended."""
         holder = self._holders.get(connection)
         if holder is None:
             return
         idle = self._idle.get(holder)
         if idle is None:
             self._idle[holder] = {connection: None}
-            self._list(holder)
+            self._index(holder)
         else:
             idle.setdefault(connection)
 
     def make_room(self) -> bool:
-        """Closes the longest idle connection of the holder with the most connections. False where none is idle."""
+        """Closes an idle connection: the longest idle one of the largest holder. False if no connection is idle."""
         if not self._by_size:
             return False
         return self._close_idle_of(next(iter(self._by_size[max(self._by_size)])))
@@ -131,9 +138,9 @@ class Connections:
         idle = self._idle.get(holder)
         if not idle:
             return False
-        longest = next(iter(idle))
-        self.leave(longest)
-        longest.abort()
+        longest_idle = next(iter(idle))
+        self.leave(longest_idle)
+        longest_idle.abort()
         return True
 
     def _add(self, connection: Connected, holder: Holder, *, idle: bool) -> None:
@@ -142,28 +149,28 @@ class Connections:
         if idle:
             self.end(connection)
 
-    def _busy(self, connection: Connected, holder: Holder) -> None:
+    def _remove_idle(self, connection: Connected, holder: Holder) -> None:
         idle = self._idle.get(holder)
         if idle is not None and connection in idle:
             del idle[connection]
             if not idle:
                 del self._idle[holder]
-                self._unlist(holder)
+                self._unindex(holder)
 
     def _resize(self, holder: Holder, by: int) -> None:
-        listed = holder in self._idle
-        if listed:
-            self._unlist(holder)
+        indexed = holder in self._idle
+        if indexed:
+            self._unindex(holder)
         self._sizes[holder] += by
         if not self._sizes[holder]:
             del self._sizes[holder]
-        if listed:
-            self._list(holder)
+        if indexed:
+            self._index(holder)
 
-    def _list(self, holder: Holder) -> None:
+    def _index(self, holder: Holder) -> None:
         self._by_size.setdefault(self._sizes[holder], {})[holder] = None
 
-    def _unlist(self, holder: Holder) -> None:
+    def _unindex(self, holder: Holder) -> None:
         size = self._sizes[holder]
         del self._by_size[size][holder]
         if not self._by_size[size]:

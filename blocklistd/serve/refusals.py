@@ -1,4 +1,4 @@
-"""Logs refused clients, limited in rate so that strangers can't fill the disk."""
+"""Logs refused clients, limited in rate so that clients that are not authenticated can't fill the disk."""
 
 from __future__ import annotations
 
@@ -14,36 +14,39 @@ log: Final = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Logs the address, the identity and the reason of a refused client. Within REFUSALS_PERIOD seconds the same line
-    comes once, and at most REFUSALS_AT_ONCE different lines; the next line counts those that were left out.
+    """Logs the address, the identity and the reason of each refused client.
 
-    `clock` answers the seconds of any monotonic clock.
+    Within REFUSALS_PERIOD seconds the same line is logged once, and at most REFUSALS_AT_ONCE different lines are. The
+    next line has the number of suppressed ones. `name` is the listener's, `clock` returns monotonic seconds.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
         self._clock = clock
-        self._told: dict[tuple[str, str, str], float] = {}
+        self._logged_at: dict[tuple[str, str, str], float] = {}
         """When each line was last logged, the oldest first."""
-        self._left_out = 0
+        self._suppressed = 0
 
-    def tell(self, address: str, who: str, reason: str) -> None:
-        """Logs a refusal, or counts it. `who` is a subscriber or the name of a key, "" where neither is known. The
-        caller has removed control characters from what the client wrote."""
+    def log(self, address: str, client: str, reason: str) -> None:
+        """Logs a refusal, or counts it as suppressed.
+
+        `client` is a subscriber or the name of a key, "" if neither is known. The caller has removed control characters
+        from all that the client has sent.
+        """
         now = self._clock()
-        while self._told and now - self._told[oldest := next(iter(self._told))] >= REFUSALS_PERIOD:
-            del self._told[oldest]
-        what = address, who, reason
-        if what in self._told or len(self._told) >= REFUSALS_AT_ONCE:
-            self._left_out += 1
+        while self._logged_at and now - self._logged_at[oldest := next(iter(self._logged_at))] >= REFUSALS_PERIOD:
+            del self._logged_at[oldest]
+        line = address, client, reason
+        if line in self._logged_at or len(self._logged_at) >= REFUSALS_AT_ONCE:
+            self._suppressed += 1
             return
-        self._told[what] = now
-        suppressed, self._left_out = self._left_out, 0
+        self._logged_at[line] = now
+        suppressed, self._suppressed = self._suppressed, 0
         Event.CLIENT_REFUSED.log(
             log,
             protocol=self._name,
             address=address,
-            subscriber=who or None,
+            subscriber=client or None,
             reason=reason,
             suppressed=suppressed or None,
         )

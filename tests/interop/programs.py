@@ -1,4 +1,4 @@
-"""Other people's name servers, each with a configuration that is pasted as a person would."""
+"""Name servers of other projects, each run with the configuration under test pasted into its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import dns.rcode
 from tests.interop.stub import ADDRESS
 from tests.peers import peer
 
-WITHIN = 60.0  # seconds that a resolver may take to follow
+WITHIN = 60.0  # seconds that a resolver may take to load a new version
 
 
 @contextlib.contextmanager
@@ -39,7 +39,7 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Resolver:
-    """Asks a resolver under test; waits for what it has to learn."""
+    """Sends queries to a resolver under test, and waits until it has loaded a change."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.port = port
@@ -49,7 +49,7 @@ class Resolver:
         return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=self.port, timeout=5)
 
     def blocked(self, name: str) -> bool:
-        """NXDOMAIN, or the stub's answer; anything else is no answer yet."""
+        """Whether the answer is NXDOMAIN. Raises AssertionError unless it is that or the stub's address."""
         answer = self.ask(name)
         if answer.rcode() == dns.rcode.NXDOMAIN:
             return True
@@ -69,7 +69,7 @@ class Resolver:
 
 @contextlib.contextmanager
 def named(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
-    """BIND: the options block of what is pasted is where ours is."""
+    """BIND. The pasted options are merged into the test's own options block."""
     program = peer("/usr/sbin/named", "bind9")
     policy = re.search(r"options \{[^\n]*\n(.*?)\n\};", pasted, re.S)
     assert policy is not None
@@ -111,7 +111,7 @@ def recursor(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolv
     """PowerDNS Recursor."""
     program = peer("/usr/sbin/pdns_recursor", "pdns-recursor")
     folder = made(folder, "powerdns")
-    sockets = tempfile.mkdtemp()  # a short one: the path of a socket has at most 107 characters
+    sockets = tempfile.mkdtemp()  # its path is short: that of a Unix socket has at most 107 characters
     (folder / "rpz.lua").write_text(pasted.replace("/var/lib/pdns-recursor", str(folder)))
     (folder / "recursor.conf").write_text(
         f"local-address=127.0.0.1\nlocal-port={port}\nsocket-dir={sockets}\nlua-config-file={folder}/rpz.lua\n"
@@ -127,7 +127,7 @@ def recursor(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolv
 
 @contextlib.contextmanager
 def knot(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]:
-    """Knot DNS; what it keeps is in the folder knot, as rpz.blocklist.example.zone."""
+    """Knot DNS. Its copy of the zone is knot/rpz.blocklist.example.zone."""
     program = peer("/usr/sbin/knotd", "knot")
     folder = made(folder, "knot")
     (folder / "knot.conf").write_text(

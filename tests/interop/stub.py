@@ -1,4 +1,4 @@
-"""A name server that knows every name: what a resolver under test asks where the policy does not speak."""
+"""An upstream name server with an answer for every name, for names that the policy of a resolver does not block."""
 
 from __future__ import annotations
 

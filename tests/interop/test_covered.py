@@ -1,4 +1,4 @@
-"""`covered` before real resolvers: on cases that hypothesis finds, each blocks exactly what its list blocks."""
+"""Real resolvers block exactly the listed names, in lists with names below listed domains that hypothesis generates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.system.daemon import free_port
 from tests.system.test_zones import Scene
 
 CASES = st.lists(listed, min_size=40, max_size=40)
-"""Many at once: each under a name of its own, in one publication."""
+"""Many cases, each below a name of its own, in one version: one version for each would take too long."""
 
 
 def entries_of(cases: list[dict[str, str]], round_: int) -> dict[str, str]:
@@ -26,8 +26,8 @@ def entries_of(cases: list[dict[str, str]], round_: int) -> dict[str, str]:
     }
 
 
-def asked(entries: dict[str, str]) -> list[str]:
-    """Each entry, what is below it, beside it and above it."""
+def names_to_query(entries: dict[str, str]) -> list[str]:
+    """The names to query: each entry, and names below, beside and above it."""
     near = {f"{prefix}{name}" for name in entries for prefix in ("", "a.", "b.zz.")}
     near |= {name.partition(".")[2] for name in entries if name.count(".") > 3}
     return sorted(near)
@@ -42,12 +42,12 @@ def check(scene: Scene, resolver: Resolver, cases: list[dict[str, str]], round_:
         hosts=tuple(name for name, kind in entries.items() if kind == "host"),
     )
     resolver.wait(lambda: resolver.blocked(marker))
-    wrong = [name for name in asked(entries) if resolver.blocked(name) != list_blocks(entries, name)]
+    wrong = [name for name in names_to_query(entries) if resolver.blocked(name) != list_blocks(entries, name)]
     assert wrong == []
 
 
 @pytest.mark.parametrize("software", ["bind", "unbound"])
-def test_a_resolver_blocks_exactly_what_the_list_says(tmp_path: Path, software: str) -> None:
+def test_a_resolver_blocks_exactly_the_listed_names(tmp_path: Path, software: str) -> None:
     scene, stub, port = Scene(tmp_path), Stub(), free_port()
     with scene.daemon:
         scene.daemon.first_pull("hotline")

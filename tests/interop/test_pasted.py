@@ -1,5 +1,8 @@
-"""The guide's configurations, pasted into the real program: it keeps blocking over its own restart while the publisher
-is away, answers transfers to its own secondaries, and tells nobody whether a name is listed."""
+"""The guide's configurations, pasted into the real programs.
+
+Each program keeps blocking over its own restart while the publisher is down, answers transfers to its own secondaries,
+and does not disclose to other clients whether a name is listed.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,11 @@ OPENS = {
     "nsd": "key:\n  name",
     "powerdns": "rpzPrimary(",
 }
-"""How each block of the guide begins."""
+"""The beginning of each program's block in the guide."""
 PUBLISHER = "198.51.100.1"
 Start = Callable[[Path, int, int, str], AbstractContextManager[Resolver]]
-STRANGER, OWN = "127.0.0.1", "127.0.0.2"
+CLIENT, OWN = "127.0.0.1", "127.0.0.2"
+"""The address of an ordinary client, and of the resolver's own secondary."""
 
 
 @pytest.fixture
@@ -51,19 +55,19 @@ def stub() -> Iterator[Stub]:
 
 
 def block(software: str) -> str:
-    """What the guide has to paste."""
+    """The guide's block for a program."""
     texts = map(textwrap.dedent, re.findall(r"(?:^    .*\n)+", GUIDE.read_text(), re.M))
     (text,) = [text for text in texts if text.startswith(OPENS[software])]
     return text
 
 
 def pasted(scene: Scene, software: str, port: int) -> str:
-    """The guide's block, with what a person puts for its placeholders."""
-    address = {"address": [STRANGER]} if software == "unbound" else {}
-    tsig = scene.subscriber("isp", notify=[f"{STRANGER}:{port}"], **address)["tsig"]
-    text = re.sub(rf"((?:primary|address|request-xfr): ){PUBLISHER}", rf"\g<1>{STRANGER}@{scene.port}", block(software))
-    text = text.replace(f"{PUBLISHER} port 53", f"{STRANGER} port {scene.port}")
-    text = text.replace(f'"{PUBLISHER}"', f'"{STRANGER}:{scene.port}"').replace(PUBLISHER, STRANGER)
+    """The guide's block with its placeholders replaced."""
+    address = {"address": [CLIENT]} if software == "unbound" else {}
+    tsig = scene.subscriber("isp", notify=[f"{CLIENT}:{port}"], **address)["tsig"]
+    text = re.sub(rf"((?:primary|address|request-xfr): ){PUBLISHER}", rf"\g<1>{CLIENT}@{scene.port}", block(software))
+    text = text.replace(f"{PUBLISHER} port 53", f"{CLIENT} port {scene.port}")
+    text = text.replace(f'"{PUBLISHER}"', f'"{CLIENT}:{scene.port}"').replace(PUBLISHER, CLIENT)
     return text.replace(OWN_SECONDARY, OWN).replace("NAME", tsig["name"]).replace("SECRET", tsig["secret"])
 
 
@@ -76,7 +80,9 @@ def asked(port: int, name: str, kind: str, source: str) -> dns.message.Message:
     [("bind", named), ("unbound", unbound), ("powerdns", recursor)],
     ids=["bind", "unbound", "powerdns"],
 )
-def test_a_resolver_keeps_blocking_over_its_restart(scene: Scene, stub: Stub, software: str, start: Start) -> None:
+def test_a_resolver_keeps_blocking_over_its_restart_without_the_publisher(
+    scene: Scene, stub: Stub, software: str, start: Start
+) -> None:
     port = free_port()
     text = pasted(scene, software, port).replace("refresh = 60", "refresh = 1")
     scene.publish("a.example", "b.example")
@@ -88,9 +94,9 @@ def test_a_resolver_keeps_blocking_over_its_restart(scene: Scene, stub: Stub, so
             (answer.rcode(), [rrset.to_rdataset() for rrset in answer.answer])
             for answer in (resolver.ask(f"{name}.{ZONE}") for name in ("a.example", "other.example"))
         )
-        assert listed == other, "it does not tell whether a name is listed"
+        assert listed == other, "the answer does not disclose whether a name is listed"
         for kind in ("AXFR", "SOA"):
-            answer = asked(port, ZONE, kind, STRANGER)
+            answer = asked(port, ZONE, kind, CLIENT)
             assert not [rrset for rrset in answer.answer if rrset.rdtype in (dns.rdatatype.SOA, dns.rdatatype.CNAME)]
 
     with start(scene.folder, stub.port, port, text) as resolver:
@@ -104,12 +110,14 @@ def test_a_resolver_keeps_blocking_over_its_restart(scene: Scene, stub: Stub, so
 
 
 def names(zone: dns.zone.Zone) -> set[str]:
-    """Of its rules."""
+    """The names of the zone's rules."""
     return {name.relativize(ORIGIN).to_text() for name in zone.nodes if name != ORIGIN}
 
 
 @pytest.mark.parametrize(("software", "start"), [("knot", knot), ("nsd", nsd)], ids=["knot", "nsd"])
-def test_a_distribution_secondary_is_no_oracle_and_serves_its_own(scene: Scene, software: str, start: Start) -> None:
+def test_a_distribution_secondary_refuses_clients_and_serves_its_own_secondaries(
+    scene: Scene, software: str, start: Start
+) -> None:
     port = free_port()
     text = pasted(scene, software, port)
     file = scene.folder / software / f"{ZONE}.zone"
@@ -119,7 +127,7 @@ def test_a_distribution_secondary_is_no_oracle_and_serves_its_own(scene: Scene, 
         return names(dns.zone.from_xfr(asking, relativize=False))
 
     def refuses(name: str, kind: str) -> bool:
-        answer = asked(port, name, kind, STRANGER)
+        answer = asked(port, name, kind, CLIENT)
         return answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH) and not answer.answer
 
     rules = {"a.example", "*.a.example", "b.example", "*.b.example"}
@@ -139,7 +147,7 @@ def test_a_distribution_secondary_is_no_oracle_and_serves_its_own(scene: Scene, 
         assert asked(port, ZONE, "SOA", OWN).answer, "its own secondaries poll"
 
 
-def test_an_unbound_with_a_broken_copy_says_so_as_the_guide_does(scene: Scene, stub: Stub) -> None:
+def test_unbound_with_a_damaged_copy_logs_the_guides_lines(scene: Scene, stub: Stub) -> None:
     port = free_port()
     text = pasted(scene, "unbound", port)
     file = scene.folder / "unbound" / f"{ZONE}.zone"
@@ -156,7 +164,7 @@ def test_an_unbound_with_a_broken_copy_says_so_as_the_guide_does(scene: Scene, s
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_a_recursor_without_its_copy_says_so_as_the_guide_does(scene: Scene, stub: Stub, damage: str) -> None:
+def test_a_recursor_without_its_copy_logs_the_guides_lines(scene: Scene, stub: Stub, damage: str) -> None:
     port = free_port()
     text = pasted(scene, "powerdns", port).replace("refresh = 60", "refresh = 1")
     file = scene.folder / "powerdns" / f"{ZONE}.zone"

@@ -1,4 +1,4 @@
-"""Real resolvers and secondaries, with the configuration that the daemon prints: what is listed is blocked there."""
+"""Real resolvers and secondaries, with the configuration that the daemon prints, block the listed names."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_bind_with_the_printed_configuration(scene: Scene, stub: Stub) -> None:
         scene.publish("b.example", hosts=("host.example",))
         bind.wait(lambda: not bind.blocked("a.example"))
         assert bind.blocked("b.example")
-        bind.wait(lambda: scene.held("isp") == 2)  # it asked for the difference, from what it had
+        bind.wait(lambda: scene.held("isp") == 2)  # it requested an IXFR from its serial
         scene.publish("b.example", "c.example", hosts=("host.example",))
         bind.wait(lambda: bind.blocked("c.example"))
         scene.publish()
@@ -59,8 +59,8 @@ def test_bind_with_the_printed_configuration(scene: Scene, stub: Stub) -> None:
         assert oracle.rcode() == dns.rcode.REFUSED
 
 
-def test_covered_as_a_resolver_sees_it(scene: Scene, stub: Stub) -> None:
-    """The host and the domain below a listed domain: they would unblock what is below them."""
+def test_names_below_a_listed_domain_stay_blocked(scene: Scene, stub: Stub) -> None:
+    """Rules for a host and a domain below a listed domain would unblock the names below these."""
     port = free_port()
     made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"])
     scene.publish("a.example", "d.c.a.example", hosts=("b.a.example",))
@@ -73,7 +73,7 @@ def test_covered_as_a_resolver_sees_it(scene: Scene, stub: Stub) -> None:
         assert [name for name in below if bind.blocked(name)] == ["b.a.example", "d.c.a.example", "y.d.c.a.example"]
 
 
-def test_unbound_by_address(scene: Scene, stub: Stub) -> None:
+def test_unbound_is_authorised_by_its_address(scene: Scene, stub: Stub) -> None:
     port = free_port()
     made = scene.subscriber("isp", address=["127.0.0.1"], notify=[f"127.0.0.1:{port}"])
     with unbound(scene.folder, stub.port, port, made["config"]["unbound"]) as resolver:
@@ -100,10 +100,10 @@ def test_kdig_transfers_with_tsig(scene: Scene, algorithm: str) -> None:
         command = [program, "@127.0.0.1", "-p", str(scene.port), ZONE, kind, "-y", key, "+tcp"]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
-    whole = kdig("AXFR")
-    assert f"a.example.{ZONE}." in whole
-    assert ";; ERROR" not in whole
-    assert "WARNING" not in whole
+    complete = kdig("AXFR")
+    assert f"a.example.{ZONE}." in complete
+    assert ";; ERROR" not in complete
+    assert "WARNING" not in complete
     before = scene.daemon.ask("status").json["zones"][ZONE]["serial"]
     scene.publish("b.example", hosts=("host.example",))
     step = kdig(f"IXFR={before}")
@@ -114,26 +114,26 @@ def test_kdig_transfers_with_tsig(scene: Scene, algorithm: str) -> None:
 
 
 @pytest.mark.parametrize(("software", "file"), [("knot", f"{ZONE}.zone"), ("nsd", f"{ZONE}.zone")])
-def test_a_distribution_secondary_ends_with_the_same_content(scene: Scene, software: str, file: str) -> None:
+def test_a_distribution_secondary_has_the_same_records(scene: Scene, software: str, file: str) -> None:
     port = free_port()
     made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"])
     start = {"knot": knot, "nsd": nsd}[software]
     with start(scene.folder, 0, port, made["config"][software]) as secondary:
-        judge = Secondary(scene.port, scene.key(made))
+        reference = Secondary(scene.port, scene.key(made))
 
         def identical() -> bool:
-            """Its zone file, record by record, against what dnspython transferred."""
-            judge.zone = dns.zone.Zone(ORIGIN, relativize=False)
-            judge.refresh("AXFR")
+            """Whether its zone file has the same records as a transfer by dnspython."""
+            reference.zone = dns.zone.Zone(ORIGIN, relativize=False)
+            reference.refresh("AXFR")
             text = (scene.folder / software / file).read_text()
-            return bool(dns.zone.from_text(text, ORIGIN, relativize=False) == judge.zone)
+            return bool(dns.zone.from_text(text, ORIGIN, relativize=False) == reference.zone)
 
         secondary.wait(identical)
-        assert judge.rules == {"a.example", "*.a.example", "b.example", "*.b.example", "host.example"}
+        assert reference.rules == {"a.example", "*.a.example", "b.example", "*.b.example", "host.example"}
         for step in (("b.example",), ("b.example", "c.example"), ()):
             scene.publish(*step)
             secondary.wait(identical)
-            assert judge.rules == {rule for name in step for rule in (name, f"*.{name}")}
+            assert reference.rules == {rule for name in step for rule in (name, f"*.{name}")}
         log = secondary.log.read_text()
         assert "malformed" not in log.lower()
         assert (software == "nsd") or "IXFR" in log

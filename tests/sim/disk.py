@@ -1,7 +1,7 @@
 """A disk that fails, or loses power, at a step of the test's choosing.
 
-`FaultyDisk` works on the real file system and keeps account of what is durable: a file's bytes once it was synced, a
-name once its folder was. `crash()` undoes everything that was not, as a power cut would at its worst.
+`FaultyDisk` works on the real file system and records what is durable: a file's bytes after its fsync, its name after
+the fsync of its folder. `crash()` undoes everything else, which is the worst effect of a power cut.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from blocklistd.store.files import Disk
 
 
 class PowerCut(BaseException):
-    """Not an Exception: nothing that the product catches may go on after it."""
+    """The power fails. No Exception, so that the code under test does not catch it and continue."""
 
 
 class FaultyDisk(Disk):
-    """`fail_at` names steps by method and count (from 1), or by `any`; each fails with ENOSPC, or cuts the power."""
+    """A disk whose steps in `fail_at` fail with ENOSPC, or with a power cut.
+
+    `fail_at` is from the name of a method, or "any" for all methods, to the number of the call, from 1.
+    """
 
     def __init__(self, fail_at: Mapping[str, int] | None = None, *, power: bool = False) -> None:
         self._fail_at = dict(fail_at or {})
         self._power = power
         self.steps: Counter[str] = Counter()
         self._unsynced: dict[Path, int] = {}  # files whose bytes may be lost
-        self._unnamed: dict[Path, Path] = {}  # new name → old name, not yet durable
+        self._unnamed: dict[Path, Path] = {}  # renames that are not durable: new name to old name
         self._names: dict[int, Path] = {}
 
     def _step(self, name: str) -> None:
@@ -61,9 +64,11 @@ class FaultyDisk(Disk):
 
     def rename(self, old: Path, new: Path) -> None:
         self._step("rename")
-        given = new.exists() and new not in self._unnamed  # after a power cut it names the one file or the other
+        replaces_durable_name = (
+            new.exists() and new not in self._unnamed
+        )  # after a power cut it names the one file or the other
         super().rename(old, new)
-        if not given:
+        if not replaces_durable_name:
             self._unnamed[new] = old
         if old in self._unsynced:
             self._unsynced[new] = self._unsynced.pop(old)
@@ -78,7 +83,7 @@ class FaultyDisk(Disk):
         self._unsynced.pop(path, None)
 
     def crash(self) -> None:
-        """What is left after the power comes back: unsynced bytes are gone, unsynced names were never given."""
+        """Makes the disk as it is after a power cut: without unsynced bytes, with the old names of unsynced renames."""
         for path in self._unsynced:
             if path.exists():
                 os.truncate(path, 0)

@@ -1,4 +1,4 @@
-"""A feed in one thread: a real TUF repository (python-tuf's own metadata), and whatever faults a test asks for."""
+"""A simulated feed in one thread: a TUF repository, signed with python-tuf, and faults that a test sets."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def snapshot_of(names: Iterable[str], category: str = "A") -> bytes:
 
 
 def difference(old: bytes, new: bytes) -> bytes:
-    """The diff as the contract has it: by (type, value), remove before add."""
+    """The diff between two snapshots as docs/feed.md has it: by (type, value), remove before add."""
     return render(ENTRIES, *changed_lines(old, new)).data
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`cut`: the connection is closed after so many bytes of the body. `slow`: byte for byte, until it is given up."""
+    """`cut`: closes the connection after so many bytes of the body. `slow`: sends single bytes with pauses."""
 
     status: int = 200
     body: bytes = b""
@@ -56,16 +56,16 @@ Change = Callable[[str, Answer], Answer]
 
 
 def on(part: str, **changed: object) -> Change:
-    """A fault in the answers to paths that hold `part`."""
+    """A fault in the answers to paths that contain `part`: these fields of the answer are replaced."""
     return lambda path, answer: replace(answer, **changed) if part in path else answer  # type: ignore[arg-type]
 
 
 class FeedSimulator(ThreadingHTTPServer):
-    """Serves one list to the holder of TOKEN. What a test changes between two steps, holds for the next answers:
+    """Serves one list to a client with TOKEN. A test changes these attributes between requests:
 
-    `change(path, answer)` is the fault of the moment; `metadata` is what is served under that name, so that a copy of
-    it, put back, is a replay; `paths` were asked for. `expires` and `custom` (over what the target says of itself) and
-    `signed_list` (the list that the metadata are of) go into what is signed next.
+    `change(path, answer)` returns the answer with a fault. `metadata`: the served files by name; putting back a copy
+    makes a replay. `paths`: the requested paths, behind the list's. `expires` (time from now), `custom` (fields of the
+    target to replace) and `signed_list` (the list's name in the metadata) apply from the next `sign` on.
     """
 
     daemon_threads = True
@@ -103,14 +103,14 @@ class FeedSimulator(ThreadingHTTPServer):
         self.server_close()
 
     def until_asked(self, path: str, times: int = 1) -> None:
-        """Waits until so many requests for a path (behind the list's) have come."""
+        """Waits until so many requests for a path (behind the list's) have arrived."""
         with self.changed:
             assert self.changed.wait_for(lambda: self.paths.count(path) >= times, timeout=20)
 
     # -- the publisher ---------------------------------------------------------------------------------------------
 
     def publish(self, *names: str) -> int:
-        """A new version with these names."""
+        """Publishes a version with these names, and returns its number."""
         self.version += 1
         self.snapshots[self.version] = snapshot_of(names)
         self.sign()
@@ -119,7 +119,7 @@ class FeedSimulator(ThreadingHTTPServer):
         return self.version
 
     def start_over(self) -> None:
-        """Another session, with no version yet; TUF's counters go on."""
+        """Begins another session, without a version. The metadata's version numbers continue."""
         self.session, self.version, self.snapshots = str(uuid.uuid4()), 0, {}
 
     @property
@@ -131,7 +131,7 @@ class FeedSimulator(ThreadingHTTPServer):
         return hashlib.sha256(self.live).hexdigest()
 
     def sign(self) -> None:
-        """All three roles anew, with counters of their own."""
+        """Signs new metadata of the three online roles, with the next version number."""
         self._counter += 1
         count, expires = self._counter, datetime.now(UTC) + self.expires
         targets = {self.target.path: self.target} if self.version else {}
@@ -169,7 +169,7 @@ class FeedSimulator(ThreadingHTTPServer):
     # -- the feed --------------------------------------------------------------------------------------------------
 
     def answer(self, path: str, etag: str | None, query: dict[str, list[str]]) -> Answer:
-        """What the contract says, before any fault."""
+        """The answer by docs/feed.md, without a fault."""
         root, _, rest = path.removeprefix("/v1/lists/").partition("/")
         if root != LIST:
             return Answer(404)

@@ -37,36 +37,36 @@ PIECE: Final = 1 << 20  # bytes
 
 
 class Fault(enum.Enum):
-    """What goes wrong, until it is set to another one. Bodies are validly signed, unless the fault is the signature.
+    """A fault of the hotline, until another one is set. Bodies have valid signatures, except in the signature faults.
 
-    What EMPTY, HTML and SHRUNK serve is signed a second after the current publication: where a daemon took it over,
-    publish again before going on without the fault.
+    The bodies of EMPTY, HTML and SHRUNK are signed a second after the current publication. If a daemon accepts one,
+    publish again before a step without the fault: the daemon would refuse the older signature.
     """
 
-    TRUNCATED = "Content-Length is that of the whole body, half of it is sent"
+    TRUNCATED = "Content-Length is that of the complete body, half of it is sent"
     EMPTY = "a body of no bytes"
     HTML = "a page of HTML, with status 200"
     SHRUNK = "a tenth of the lines"
     STALE = "the body before the current one, with the signature that it had then"
     SLOW = "one byte each `slow_interval` seconds"
     BOMB = "gzip of `bomb_bytes` zero bytes, made while it is sent"
-    UNASKED_304 = "status 304, whatever was asked"
+    UNASKED_304 = "status 304, also for a request without validators"
     UNAVAILABLE = "status 503"
     REDIRECT_CIRCLE = "two addresses that redirect to each other"
-    REDIRECT_ELSEWHERE = "a redirect to the same path at the other origin, which answers well"
-    WRONG_CODING = "says gzip, sends the body as it is"
-    UNKNOWN_CODING = "says br, sends the body as it is"
+    REDIRECT_ELSEWHERE = "a redirect to the same path at the other origin, which answers without a fault"
+    WRONG_CODING = "Content-Encoding is gzip, the body is not compressed"
+    UNKNOWN_CODING = "Content-Encoding is br, the body is not compressed"
     NO_SIGNATURE = "status 404 for the signature"
     WRONG_SIGNATURE = "signed by another key"
     SIGNATURE_OF_OTHER_BODY = "signed by the right key, but it is another body's signature"
-    SIGNATURE_LATE = "the signature before the current one, the first time that it is asked for; then the right one"
+    SIGNATURE_LATE = "the previous signature for the first request, then the right one"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came in; `elsewhere`: at the other origin. Header names are lower-case.
+    """A received request. `elsewhere`: at the other origin. Header names are lower-case.
 
-    `certificate` is the common name of the one that the client showed, None where it showed none.
+    `certificate`: the common name of the client's certificate, None if it sent none.
     """
 
     path: str
@@ -85,10 +85,11 @@ class Publication:
 
 
 class HotlineSimulator:
-    """Serves what was published last at `url`, its signature at `url` + ".minisig", conditional requests included.
+    """Serves the last publication at `url`, and its signature at `url` + ".minisig". Answers conditional requests.
 
-    `etag`, `last_modified` (which validators it sends), `coding` (identity, gzip or zstd, if the client takes it),
-    `prehashed` (minisign's form) and `fault` may be set at any time, from any thread. `requests` is what came in.
+    `etag` and `last_modified` (whether it sends these validators), `coding` (identity, gzip or zstd, if the client
+    accepts it), `prehashed` (the form of minisign's signature) and `fault` may be set at any time, from any thread.
+    `requests` are the received requests.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -115,16 +116,16 @@ class HotlineSimulator:
     # -- what a test says ------------------------------------------------------------------------------------------
 
     def publish(self, lines: Iterable[str] | bytes, *, signed_at: int | None = None) -> Publication:
-        """From now on this is the list; signed a second after the one before: no two signatures are the same."""
+        """Publishes a list, signed a second after the previous one, so that no two signatures are the same."""
         self._history.append(self._sign(_joined(lines), signed_at))
         return self._history[-1]
 
     def republish(self, publication: Publication) -> None:
-        """From now on an earlier publication is the list again, with the signature that it had: a replay."""
+        """Serves an earlier publication again, with its signature: a replay."""
         self._history.append(publication)
 
     def rotate_key(self) -> None:
-        """Whatever is published from now on is signed by a new key, which `public_key_text` then is."""
+        """Signs later publications with a new key, and sets `public_key_text` to it."""
         self._keys = minisign.KeyPair.generate()
 
     @property
@@ -140,7 +141,7 @@ class HotlineSimulator:
 
     @property
     def public_key_text(self) -> str:
-        """The two lines of a .pub file."""
+        """The public key as the two lines of a .pub file."""
         return bytes(self._keys.public_key).decode() + "\n"
 
     @property
@@ -156,7 +157,7 @@ class HotlineSimulator:
         return sum(seen.path == f"{LIST}.minisig" for seen in self.requests)
 
     def wait_for_bodies(self, count: int, within: float = WAIT) -> None:
-        """Returns once `count` bodies were asked for since the start; raises AssertionError after `within` seconds.
+        """Waits for `count` requests for the body since the start. Raises AssertionError after `within` seconds.
 
         It blocks: in the simulator's own loop `await asyncio.to_thread(hotline.wait_for_bodies, 1)`.
         """
@@ -259,7 +260,7 @@ class HotlineSimulator:
     # -- what is served --------------------------------------------------------------------------------------------
 
     def _served(self, fault: Fault | None) -> Publication:
-        """The publication that a fault makes of the current one. The same for the body and its signature."""
+        """The publication to serve with this fault. The same for the body and its signature."""
         current = self.current
         match fault:
             case Fault.STALE:
@@ -294,7 +295,7 @@ class HotlineSimulator:
 
 
 class HotlineThread(HotlineSimulator):
-    """The same with a loop and a thread of its own: `with HotlineThread() as hotline:`."""
+    """A HotlineSimulator with a loop and a thread of its own: `with HotlineThread() as hotline:`."""
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(tls=tls)
@@ -332,7 +333,10 @@ def _common_name(request: web.Request) -> str | None:
 
 
 def _unchanged(asked: Mapping[str, str], validators: Mapping[str, str]) -> bool:
-    """If-None-Match before If-Modified-Since (RFC 9110 section 13.2.2); dates as texts, for they are our own."""
+    """Whether a validator matches: If-None-Match before If-Modified-Since (RFC 9110 13.2.2).
+
+    Dates are compared as text, because they are the simulator's own.
+    """
     if "If-None-Match" in asked:
         return asked["If-None-Match"] == validators.get("ETag")
     return "If-Modified-Since" in asked and asked["If-Modified-Since"] == validators.get("Last-Modified")
@@ -341,7 +345,7 @@ def _unchanged(asked: Mapping[str, str], validators: Mapping[str, str]) -> bool:
 async def _send(
     request: web.Request, headers: Mapping[str, str], pieces: AsyncIterator[bytes], *, cut: bool = False
 ) -> web.StreamResponse:
-    """Streams, chunked where `headers` say no length; `cut`: closes the connection after the last piece."""
+    """Streams, with chunked coding if `headers` have no length. `cut`: closes the connection after the last piece."""
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     async for piece in pieces:
@@ -360,7 +364,7 @@ async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 def _gzip_of_zeros(length: int) -> Iterator[bytes]:
-    """One gzip member, valid to its end; a full flush makes each MiB compress to the same bytes, compressed once."""
+    """One valid gzip member of zeros. A full flush after each MiB lets one compressed MiB be repeated."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     zeros = bytes(PIECE)
     block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)

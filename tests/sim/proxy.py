@@ -1,4 +1,4 @@
-"""A feed that lies: stands before a real one, passes requests on, and changes answers as the test says."""
+"""A proxy before a real feed that forwards requests, and changes answers as a test sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Change = Callable[[str, int, dict[str, str], bytes], tuple[int, dict[str, str], 
 
 
 class LyingFeed(ThreadingHTTPServer):
-    """`change(path, status, headers, body)` is asked for each answer; `paths` are those that were asked for."""
+    """The proxy. `change(path, status, headers, body)` returns each answer to send; `paths`: the requested paths."""
 
     daemon_threads = True
 

@@ -1,7 +1,7 @@
-"""A fault at each step of a publication: a disk that refuses, a power cut, a database that stops.
+"""A fault at each step of a publication: an error of the disk, a power cut, an end of the process in the database.
 
-After each, a daemon that starts anew finds the old version or the new one, whole, and goes on; no number ever stands
-for two contents.
+After each, a daemon that starts again finds the old or the new version complete, and continues. No version number is
+ever used for two contents.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Ledger:
         self.contents: dict[int, bytes] = {}
 
     def check(self, versions: Versions, allowed: list[bytes]) -> None:
-        """What is live is whole, is one of what may be, and its number was never another content."""
+        """The live version is intact, is one of the allowed ones, and its number never had other content."""
         state = versions.state
         assert state.live is not None
         assert versions.store.sealed.intact(state.live.sha256)
@@ -37,7 +37,7 @@ class Ledger:
 
 
 def expected(versions: Versions, lines: list[str]) -> bytes:
-    """What a publication of these names makes, without a fault."""
+    """The snapshot that a publication of these names makes without a fault."""
     from blocklistd.compose.compose import with_id
 
     asserted = sorted(f'{{"type":"domain","value":"{name}"}}'.encode() for name in lines)
@@ -45,7 +45,7 @@ def expected(versions: Versions, lines: list[str]) -> bytes:
 
 
 @pytest.mark.parametrize("power", [False, True], ids=["refused", "power-cut"])
-def test_a_fault_at_each_step_of_the_disk(tmp_path: Path, power: bool) -> None:
+def test_after_a_fault_at_any_disk_step_the_old_or_new_version_is_live(tmp_path: Path, power: bool) -> None:
     first = Versions(tmp_path)
     first.publish(first.seal(OLD))
     ledger, before = Ledger(), first.live
@@ -75,7 +75,9 @@ def test_a_fault_at_each_step_of_the_disk(tmp_path: Path, power: bool) -> None:
     assert step > 8, "create, write, fsync, rename and the folder's fsync of three files were all tried"
 
 
-def test_a_stop_at_each_statement_of_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_stop_at_any_statement_the_old_or_new_version_is_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = Versions(tmp_path)
     first.publish(first.seal(OLD))
     ledger, before = Ledger(), first.live

@@ -1,4 +1,4 @@
-"""Keys as systemd hands them over (LoadCredential=): the online key and the feed's, in a folder that it names."""
+"""Keys from systemd's LoadCredential=: the online key and the feed's TLS key, in $CREDENTIALS_DIRECTORY."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_daemon_serves_with_keys_that_are_credentials(tmp_path: Path, monkey
     daemon = Daemon(tmp_path, {"keys": {"online": {"credential": "online.pem"}}})
     daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"credential": "feed.key"}}
     daemon.write_config()
-    daemon.cli("check-config", "-c", str(daemon.path))  # by people, who have no credentials
+    daemon.cli("check-config", "-c", str(daemon.path))  # by a person: there are no credentials outside of the service
     refused = daemon.cli("keys", "init", "-c", str(daemon.path), "--root-out", str(tmp_path / "root"), check=False)
     assert refused.returncode == 1
     assert b"$CREDENTIALS_DIRECTORY" in refused.stderr

@@ -1,4 +1,4 @@
-"""Connections of the DNS side: those that go at once, only wait, or end their half; and the end of the daemon."""
+"""DNS connections that end at once, stay idle, or are half-closed, and transfers while the daemon stops."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def fill(scene: Scene, count: int) -> None:
-    """A zone of more bytes than the sockets between two processes hold."""
+    """Publishes a zone that is larger than the buffers of the sockets between daemon and client."""
     scene.publish(*long_names(count))
 
 
 def ask(stream: socket.socket) -> int:
-    """The response code of an unsigned query."""
+    """Sends an unsigned query; returns the response code."""
     wire = dns.message.make_query(ORIGIN, "SOA").to_wire() or b""
     stream.sendall(struct.pack("!H", len(wire)) + wire)
     (size,) = struct.unpack("!H", read_exactly(stream, 2))
     return read_exactly(stream, size)[3] & 15
 
 
-def test_who_is_gone_at_once_is_no_error(scene: Scene) -> None:
+def test_a_client_that_leaves_at_once_logs_no_error(scene: Scene) -> None:
     for _ in range(50):
         with socket.create_connection(("127.0.0.1", scene.port)) as stream:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -48,7 +48,7 @@ def test_who_is_gone_at_once_is_no_error(scene: Scene) -> None:
     assert '"level":"error"' not in scene.daemon.log
 
 
-def test_connections_that_only_wait_keep_nobody_out(scene: Scene) -> None:
+def test_idle_connections_make_room_for_new_ones(scene: Scene) -> None:
     with socket.create_connection(("127.0.0.1", scene.port), timeout=20) as old:
         assert ask(old) == 5
         with contextlib.ExitStack() as stack:
@@ -57,10 +57,10 @@ def test_connections_that_only_wait_keep_nobody_out(scene: Scene) -> None:
             assert scene.secondary("isp").refresh("AXFR") == 1
             assert ask(last) == 5
             with pytest.raises(ConnectionError):
-                ask(old)  # the one that has waited longest made room
+                ask(old)  # the longest idle connection was closed to make room
 
 
-def test_a_transfer_ends_for_who_has_ended_its_own_half(scene: Scene) -> None:
+def test_a_transfer_is_complete_for_a_client_that_has_half_closed(scene: Scene) -> None:
     for number in range(6):  # whether the end fits the kernel's buffers is a matter of its size
         fill(scene, LARGE - 80 * number)
         stream, _, _ = begin(scene.daemon, scene, f"half{number}")
@@ -69,7 +69,7 @@ def test_a_transfer_ends_for_who_has_ended_its_own_half(scene: Scene) -> None:
             assert soas_of(stream) == 2
 
 
-def test_a_transfer_under_way_ends_before_the_daemon_does(scene: Scene) -> None:
+def test_the_daemon_ends_a_transfer_under_way_before_it_stops(scene: Scene) -> None:
     fill(scene, LARGE)
     stream, _, _ = begin(scene.daemon, scene)
     with stream:
@@ -83,18 +83,18 @@ def test_a_transfer_under_way_ends_before_the_daemon_does(scene: Scene) -> None:
 
 
 def soas_of(stream: socket.socket) -> int:
-    """Reads to the end, not fast; how many SOA records were there."""
-    data, pieces = bytearray(), 0
-    while piece := stream.recv(65536):
-        data += piece
-        pieces += 1
-        if not pieces % 100:
+    """Reads slowly to the end; returns the number of SOA records."""
+    data, chunks = bytearray(), 0
+    while chunk := stream.recv(65536):
+        data += chunk
+        chunks += 1
+        if not chunks % 100:
             threading.Event().wait(0.01)
     at = found = 0
     while at < len(data):
         (size,) = struct.unpack_from("!H", data, at)
         message = bytes(data[at + 2 : at + 2 + size])
-        assert len(message) == size, "cut"
+        assert len(message) == size, "incomplete"
         found += message.count((ORIGIN.to_wire() or b"") + struct.pack("!HH", 6, 1) + struct.pack("!I", 60))
         at += 2 + size
     return found

@@ -1,4 +1,4 @@
-"""The feed as its clients see it: who may have what, waiting, caching, codings, ranges, differences."""
+"""The HTTPS feed from a client's side: authorisation, long polls, caching, content codings, ranges, diffs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 
 
 class Feed:
-    """A daemon with two lists that no subscriber shares, and one that has no version yet."""
+    """A daemon with two lists of different subscribers, and a list without a version."""
 
     def __init__(self, folder: Path) -> None:
         self.body = folder / "list.txt"
@@ -74,7 +74,7 @@ def token(feed: Feed) -> str:
     return feed.daemon.subscriber("isp", "national", "empty")
 
 
-def test_without_a_token_nothing_is_told(feed: Feed, token: str) -> None:
+def test_without_a_valid_token_every_path_is_401(feed: Feed, token: str) -> None:
     for path in ("/v1/lists", "/v1/lists/national", "/v1/lists/absent", "/v1/anything", "/"):
         for wrong in (None, "wrong", token + "x"):
             answer = feed.daemon.get(path, wrong)
@@ -84,7 +84,7 @@ def test_without_a_token_nothing_is_told(feed: Feed, token: str) -> None:
             assert answer.json["status"] == 401
 
 
-def test_a_foreign_list_answers_as_one_that_does_not_exist(feed: Feed, token: str) -> None:
+def test_another_subscribers_list_is_answered_as_a_missing_list(feed: Feed, token: str) -> None:
     digest = "0" * 64
     for path in ("", "?wait=1", "/metadata/timestamp.json", f"/targets/{digest}.LIST.ndjson", "/diffs/1-1"):
         answers = [feed.daemon.get(f"/v1/lists/{n}{path.replace('LIST', n)}", token) for n in ("foreign", "nowhere")]
@@ -96,7 +96,7 @@ def test_a_foreign_list_answers_as_one_that_does_not_exist(feed: Feed, token: st
     assert [one["list"] for one in feed.daemon.get("/v1/lists", token).json["lists"]] == ["empty", "national"]
 
 
-def test_304_says_the_same_whether_the_connection_stays_or_not(feed: Feed, token: str) -> None:
+def test_304_has_the_same_headers_on_a_closing_connection(feed: Feed, token: str) -> None:
     status = feed.daemon.get("/v1/lists/national", token).json
     target = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
     for path in ("/v1/lists/national", "/v1/lists/national/metadata/timestamp.json", target):
@@ -119,7 +119,7 @@ def test_a_revoked_token_is_unknown(feed: Feed) -> None:
     assert feed.daemon.get("/v1/lists/national", token).status == 401
 
 
-def test_after_a_revoke_its_id_can_be_given_anew_and_the_old_token_stays_unknown(feed: Feed) -> None:
+def test_a_revoked_subscribers_id_can_be_reused_and_its_old_token_stays_invalid(feed: Feed) -> None:
     old = feed.daemon.subscriber("comes-back", "national")
     assert feed.daemon.ask("subscriber revoke", id="comes-back").status == 200
     new = feed.daemon.subscriber("comes-back", "national")
@@ -128,7 +128,7 @@ def test_after_a_revoke_its_id_can_be_given_anew_and_the_old_token_stays_unknown
     assert feed.daemon.ask("subscriber show", id="comes-back").json["revoked"] is None
 
 
-def test_before_its_first_version_a_list_is_empty_and_has_no_target(feed: Feed, token: str) -> None:
+def test_a_list_without_a_version_is_empty_and_has_no_target(feed: Feed, token: str) -> None:
     status = feed.daemon.get("/v1/lists/empty", token).json
     assert (status["version"], status["entries"]) == (0, 0)
     metadata = feed.daemon.get("/v1/lists/empty/metadata/1.targets.json", token).json
@@ -183,7 +183,7 @@ def test_waiting_ends_with_304(feed: Feed, token: str) -> None:
 
 
 def test_signing_again_does_not_end_a_wait(tmp_path: Path) -> None:
-    """Its answer is 304 as well: what the client named was right when it asked."""
+    """The answer is 304: the client's ETag was right when it sent the request."""
     made = Feed(tmp_path)
     made.daemon.config["lists"]["national"]["expires"] = "4s"
     made.daemon.config["keys"]["timestamp_expires"] = "4s"
@@ -201,7 +201,7 @@ def test_signing_again_does_not_end_a_wait(tmp_path: Path) -> None:
         assert again.json["expires"] > before.json["expires"]
 
 
-def test_who_waits_and_goes_away_gives_its_place_back(feed: Feed) -> None:
+def test_a_long_poll_whose_client_leaves_is_no_longer_counted(feed: Feed) -> None:
     token = feed.daemon.subscriber("restless", "national")
     asked = f"GET /v1/lists/national?wait=55 HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\nAuthorization: Bearer {token}"
 
@@ -260,7 +260,7 @@ def test_targets_in_every_coding(feed: Feed, token: str) -> None:
 
 
 def when_zipped(daemon: Daemon, path: str, token: str) -> Answer:
-    """The target once its zstd rendering is there: it is made when the version is live."""
+    """The target once its zstd rendering is made, after the version became live."""
     answers: list[Answer] = []
 
     def zipped() -> bool:
@@ -273,7 +273,7 @@ def when_zipped(daemon: Daemon, path: str, token: str) -> Answer:
     return answers[-1]
 
 
-def test_a_target_is_served_as_it_is_until_zstd_is_there_and_then_zstd(feed: Feed, token: str) -> None:
+def test_a_target_is_sent_uncompressed_until_zstd_is_made(feed: Feed, token: str) -> None:
     feed.publish([*NAMES, "zipped.example"])
     status = feed.daemon.get("/v1/lists/national", token).json
     path = f"/v1/lists/national/targets/{status['sha256']}.national.ndjson"
@@ -325,7 +325,7 @@ def test_no_wrong_byte_is_sent_of_a_file_with_a_bit_flipped_while_the_daemon_run
             daemon.wait_for(lambda: daemon.get(path, token, Accept_Encoding=accepted).status == 200)
 
 
-def test_header_lines_of_one_name_are_one_list(feed: Feed, token: str) -> None:
+def test_several_header_lines_of_one_name_are_one_list(feed: Feed, token: str) -> None:
     status = feed.daemon.get("/v1/lists/national", token)
     target = f"/v1/lists/national/targets/{status.json['sha256']}.national.ndjson"
     for path, lines, wanted in (
@@ -359,7 +359,7 @@ def test_ranges_of_a_target(feed: Feed, token: str, asked: str, start: int, end:
     assert (head.status, head.headers["content-length"]) == (200, str(len(whole.body))), "ranges are defined for GET"
 
 
-def test_differences(feed: Feed, token: str) -> None:
+def test_diffs_between_versions(feed: Feed, token: str) -> None:
     version = feed.daemon.get("/v1/lists/national", token).json["version"]
     feed.publish([*NAMES[1:], "a.example"])
     feed.publish([*NAMES[1:], "b.example"])
@@ -379,7 +379,7 @@ def test_differences(feed: Feed, token: str) -> None:
     feed.publish(NAMES)
 
 
-def test_attributes_that_change_are_a_remove_and_an_add(tmp_path: Path) -> None:
+def test_changed_attributes_are_a_remove_and_an_add(tmp_path: Path) -> None:
     body = tmp_path / "list.csv"
     rows = [f"https://a.example/{number},A" for number in range(30)]
     body.write_text("\n".join(["url,class", *rows]) + "\n")
@@ -403,7 +403,7 @@ def test_attributes_that_change_are_a_remove_and_an_add(tmp_path: Path) -> None:
         assert removed["id"] == added["id"]
 
 
-def test_what_is_no_request_of_the_feed(feed: Feed, token: str) -> None:
+def test_unknown_paths_and_methods_are_refused(feed: Feed, token: str) -> None:
     for path in ("/", "/v1", "/v1/lists/", "/v1/lists/national/", "/v1/lists/national/targets/x", "/v1/events"):
         assert feed.daemon.get(path, token).status == 404, path
     posted = feed.daemon.get("/v1/lists/national", token, method="POST")
@@ -420,8 +420,8 @@ def test_health_readiness_and_metrics(feed: Feed) -> None:
     assert feed.daemon.ops("/anything").status == 404
 
 
-def test_a_list_that_waits_may_take_the_client_away(feed: Feed, token: str) -> None:
-    """Revoked while it waits: the answer at the end is that of a stranger."""
+def test_a_revoke_during_a_long_poll_ends_it_with_401(feed: Feed, token: str) -> None:
+    """Revoked during the long poll: its answer is that of an unauthenticated client."""
     token = feed.daemon.subscriber("waiter", "national")
     etag = feed.daemon.get("/v1/lists/national", token).headers["etag"]
     answers = []

@@ -1,5 +1,7 @@
-"""One address holds all that it can get, on every listener; subscribers, secondaries and operators elsewhere notice
-nothing."""
+"""Unauthenticated clients take all connections that they can get, on every listener; the others are served as before.
+
+The others are subscribers, secondaries and operators at other addresses.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,16 @@ from tests.certificates import make_certificate
 from tests.system.daemon import Daemon
 from tests.system.test_zones import ORIGIN, Scene
 
-STRANGER = "127.0.0.66"
+UNAUTHENTICATED = "127.0.0.66"
 ELSEWHERE = "127.0.0.2"
-HELD = 200
+OPENED = 200
 """More connections than an address may have."""
 DESCRIPTORS = 400
-WAITED = "/v1/lists/national?wait=55"
+LONG_POLL = "/v1/lists/national?wait=55"
 
 
 class Feed:
-    """A subscriber that asks from another address."""
+    """A subscriber at the address ELSEWHERE."""
 
     def __init__(self, daemon: Daemon, token: str, cert: Path | None) -> None:
         self._daemon = daemon
@@ -55,8 +57,10 @@ class Feed:
             return answer.status, json.loads(answer.read())
 
 
-def held(port: int, stack: contextlib.ExitStack, count: int, *sent: bytes, source: str = STRANGER) -> None:
-    """Connections of the stranger, which may be closed on it at any moment."""
+def open_connections(
+    port: int, stack: contextlib.ExitStack, count: int, *sent: bytes, source: str = UNAUTHENTICATED
+) -> None:
+    """Opens connections from `source`; the server may close each at any moment."""
     for number in range(count):
         stream = socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(source, 0))
         stack.enter_context(stream)
@@ -64,7 +68,7 @@ def held(port: int, stack: contextlib.ExitStack, count: int, *sent: bytes, sourc
             stream.sendall(sent[number % len(sent)] if sent else b"")
 
 
-def held_locally(path: Path, stack: contextlib.ExitStack, count: int) -> None:
+def open_local_connections(path: Path, stack: contextlib.ExitStack, count: int) -> None:
     for _ in range(count):
         stream = stack.enter_context(socket.socket(socket.AF_UNIX))
         stream.settimeout(20)
@@ -72,7 +76,7 @@ def held_locally(path: Path, stack: contextlib.ExitStack, count: int) -> None:
 
 
 def transfer(port: int, key: Any) -> Iterator[bytes]:
-    """The messages of an AXFR from elsewhere."""
+    """The messages of an AXFR to the address ELSEWHERE."""
     query = dns.message.make_query(ORIGIN, "AXFR")
     query.use_tsig(key)
     wire = query.to_wire()
@@ -80,8 +84,8 @@ def transfer(port: int, key: Any) -> Iterator[bytes]:
         stream.sendall(struct.pack("!H", len(wire)) + wire)
         stream.shutdown(socket.SHUT_WR)
         data = b""
-        while piece := stream.recv(65536):
-            data += piece
+        while chunk := stream.recv(65536):
+            data += chunk
     while data:
         (size,) = struct.unpack_from("!H", data)
         yield data[2 : 2 + size]
@@ -101,7 +105,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
-def test_one_address_holds_all_it_can_get_and_nobody_elsewhere_notices(scene: Scene) -> None:
+def test_clients_elsewhere_are_served_while_one_address_takes_all_connections(scene: Scene) -> None:
     daemon = scene.daemon
     cert = scene.folder / "feed.pem"
     feed = Feed(daemon, daemon.subscriber("isp", "national"), cert if cert.exists() else None)
@@ -111,17 +115,17 @@ def test_one_address_holds_all_it_can_get_and_nobody_elsewhere_notices(scene: Sc
         feed.ask(waiting, "/v1/lists/national")
         etag = waiting.getresponse()
         etag.read()
-        feed.ask(waiting, WAITED, **{"If-None-Match": str(etag.headers["ETag"])})
-        held(daemon.feed_port, stack, HELD, b"", half)
-        held(scene.port, stack, HELD, b"", question)
-        held_locally(scene.folder / "status.sock", stack, HELD)
+        feed.ask(waiting, LONG_POLL, **{"If-None-Match": str(etag.headers["ETag"])})
+        open_connections(daemon.feed_port, stack, OPENED, b"", half)
+        open_connections(scene.port, stack, OPENED, b"", question)
+        open_local_connections(scene.folder / "status.sock", stack, OPENED)
         assert feed.status()[0] == 200
         assert [message[3] & 15 for message in transfer(scene.port, key)][:1] == [0]
         assert daemon.ask("status").status == 200
         assert daemon.ask("subscriber revoke", id="resolvers").status == 200
         scene.publish("a.example", "b.example")
         answer = waiting.getresponse()
-        assert json.loads(answer.read())["version"] == 2, "who waits is not idle"
+        assert json.loads(answer.read())["version"] == 2, "a connection with a long poll is not idle"
         assert daemon.ops("/readyz").status == 200
         with contextlib.closing(local(scene.folder / "status.sock")) as anybody:
             anybody.request("POST", "/status", "{}")
@@ -138,7 +142,7 @@ def local(path: Path) -> http.client.HTTPConnection:
     return connection
 
 
-def test_many_addresses_take_all_descriptors_but_those_of_operators_and_pulls(tmp_path: Path) -> None:
+def test_operators_and_pulls_work_while_many_addresses_take_all_descriptors(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.daemon.prefix = ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"]
     daemon = scene.daemon
@@ -146,7 +150,7 @@ def test_many_addresses_take_all_descriptors_but_those_of_operators_and_pulls(tm
         daemon.first_pull("hotline")
         feed = Feed(daemon, daemon.subscriber("isp", "national"), None)
         for number in range(100, 110):
-            held(daemon.feed_port, stack, 60, source=f"127.0.0.{number}")
+            open_connections(daemon.feed_port, stack, 60, source=f"127.0.0.{number}")
         assert feed.status()[1]["version"] == 1
         assert daemon.ask("status").status == 200
         scene.publish("a.example", "b.example")
@@ -155,7 +159,7 @@ def test_many_addresses_take_all_descriptors_but_those_of_operators_and_pulls(tm
         assert "Traceback" not in daemon.log
 
 
-def test_connections_that_are_aborted_when_they_are_made_leave_nothing_in_the_log(scene: Scene) -> None:
+def test_connections_that_are_aborted_at_once_log_no_error(scene: Scene) -> None:
     daemon = scene.daemon
     reset = struct.pack("ii", 1, 0)
     for port in (daemon.feed_port, daemon.ops_port, scene.port):
@@ -175,7 +179,7 @@ def test_connections_that_are_aborted_when_they_are_made_leave_nothing_in_the_lo
     assert "Traceback" not in daemon.log
 
 
-def test_a_refused_client_is_one_line_in_the_log(tmp_path: Path) -> None:
+def test_each_kind_of_refused_client_is_logged_once(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     daemon = scene.daemon
     with daemon:

@@ -1,4 +1,4 @@
-"""The subscriber's client: what it takes over is exactly what was signed, whoever stands in between."""
+"""The subscriber's client against a daemon: its copy is the signed version, whatever a proxy in between changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES = [f"n{number}.example" for number in range(500)]
 
 
 class Scene:
-    """A daemon with one list, a feed that may lie before it, and a subscriber's folder."""
+    """A daemon with one list, a proxy before it that can change answers, and a subscriber's folder."""
 
     def __init__(self, folder: Path, daemon: Daemon, feed: LyingFeed) -> None:
         self.folder = folder
@@ -80,7 +80,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def on(part: str, change: Callable[[bytes], bytes]) -> Callable[..., tuple[int, dict[str, str], bytes]]:
-    """A lie about the paths that hold `part`; its body is decoded first, and sent as it is."""
+    """Changes the bodies of paths that contain `part`. They are decompressed before, and sent uncompressed."""
 
     def lie(path: str, status: int, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         if part not in path or status != 200:
@@ -92,7 +92,7 @@ def on(part: str, change: Callable[[bytes], bytes]) -> Callable[..., tuple[int, 
     return lie
 
 
-def test_snapshot_then_difference_then_nothing(scene: Scene) -> None:
+def test_snapshot_then_diff_then_unchanged(scene: Scene) -> None:
     first = scene.sync(format="plain")
     assert (first.how, first.version, first.entries) == ("snapshot", 1, len(NAMES))
     assert scene.here == scene.live()
@@ -118,17 +118,17 @@ def test_snapshot_then_difference_then_nothing(scene: Scene) -> None:
     ],
     ids=["changed", "emptied", "cut", "nonsense"],
 )
-def test_a_difference_that_does_not_lead_there(scene: Scene, lie: Callable[[bytes], bytes]) -> None:
+def test_after_a_wrong_diff_the_snapshot_is_taken(scene: Scene, lie: Callable[[bytes], bytes]) -> None:
     scene.sync()
     scene.publish("new.example")
     scene.feed.change = on("/diffs/", lie)
     assert scene.sync().how == "snapshot"
     assert scene.here == scene.live()
-    assert "does not lead to what is signed" in scene.said[0]
+    assert "does not lead to the signed version" in scene.said[0]
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_difference_that_is_not_kept(scene: Scene, status: int) -> None:
+def test_without_a_kept_diff_the_snapshot_is_taken(scene: Scene, status: int) -> None:
     scene.sync()
     scene.publish("new.example")
     scene.feed.change = lambda path, was, headers, body: (status if "/diffs/" in path else was, headers, body)
@@ -145,21 +145,21 @@ def test_a_difference_that_is_not_kept(scene: Scene, status: int) -> None:
     ],
     ids=["longer", "shorter", "changed", "much longer"],
 )
-def test_a_snapshot_that_is_not_what_is_signed(scene: Scene, lie: Callable[[bytes], bytes]) -> None:
+def test_a_snapshot_that_is_not_the_signed_one_is_refused(scene: Scene, lie: Callable[[bytes], bytes]) -> None:
     scene.sync()
     before = scene.here
     scene.publish("new.example")
     scene.feed.change = lambda path, status, headers, body: (
         (410, headers, b"") if "/diffs/" in path else on("/targets/", lie)(path, status, headers, body)
     )
-    with pytest.raises(SyncError, match="not what is signed"):
+    with pytest.raises(SyncError, match="not the signed one"):
         scene.sync()
     assert scene.here == before
     assert scene.state["version"] == 1
     assert not list((scene.folder / "isp").glob(".new-*"))
 
 
-def test_coded_data_that_is_cut_short(scene: Scene) -> None:
+def test_an_incomplete_zstd_body_is_refused(scene: Scene) -> None:
     scene.feed.change = lambda path, status, headers, body: (
         status,
         headers,
@@ -169,8 +169,8 @@ def test_coded_data_that_is_cut_short(scene: Scene) -> None:
         scene.sync()
 
 
-def test_an_older_version_is_never_taken(scene: Scene) -> None:
-    """Recorded metadata of yesterday, all validly signed."""
+def test_an_older_version_is_refused(scene: Scene) -> None:
+    """A replay of older metadata with valid signatures."""
     recorded: dict[str, tuple[int, dict[str, str], bytes]] = {}
 
     def record(path: str, *answer: object) -> object:
@@ -194,21 +194,21 @@ def test_an_older_version_is_never_taken(scene: Scene) -> None:
     assert scene.here == new
 
 
-def test_metadata_that_is_changed_or_of_another_root(scene: Scene, tmp_path: Path) -> None:
+def test_changed_metadata_and_that_of_another_root_is_refused(scene: Scene, tmp_path: Path) -> None:
     scene.feed.change = on("timestamp.json", lambda body: body.replace(b'"version":', b'"version":1'))
     with pytest.raises(SyncError, match="can't be verified"):
         scene.sync()
     scene.feed.change = lambda path, *answer: answer
     other = tmp_path / "other"
     other.mkdir()
-    stranger = Daemon(other, configuration(other))
-    stranger.init_keys()
+    other_publisher = Daemon(other, configuration(other))
+    other_publisher.init_keys()
     with pytest.raises(SyncError, match="can't be verified"):
-        scene.sync(root=stranger.root, dir=tmp_path / "fresh")
+        scene.sync(root=other_publisher.root, dir=tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 500, 503])
-def test_what_the_feed_refuses(scene: Scene, status: int) -> None:
+def test_an_error_status_is_a_sync_error(scene: Scene, status: int) -> None:
     scene.sync()
     before = scene.here
     scene.feed.change = lambda path, was, headers, body: (status, headers, b"")
@@ -229,7 +229,7 @@ def test_damage_in_the_folder_is_repaired(scene: Scene) -> None:
     assert scene.here == scene.live()
 
 
-def test_one_folder_one_list_one_sync(scene: Scene) -> None:
+def test_a_folder_is_for_one_list_and_one_sync_at_a_time(scene: Scene) -> None:
     scene.sync()
     with open(scene.folder / "isp" / ".lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -254,7 +254,7 @@ def test_exec_runs_after_each_change_until_it_succeeds(scene: Scene) -> None:
     assert log.read_text().splitlines()[2:] == [f"national 2 {scene.folder}/isp/national.ndjson"]
 
 
-def test_watching_goes_on_through_a_restart(scene: Scene) -> None:
+def test_watching_continues_through_a_restart_of_the_daemon(scene: Scene) -> None:
     stop, arrived = threading.Event(), threading.Semaphore(0)
     results: list[Result] = []
 
@@ -282,13 +282,13 @@ def test_watching_goes_on_through_a_restart(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://feed.example", "http://192.0.2.1:8443", "ftp://127.0.0.1", "feed.example", ""])
-def test_a_token_does_not_go_in_the_clear(tmp_path: Path, url: str) -> None:
+def test_a_token_is_not_sent_in_the_clear(tmp_path: Path, url: str) -> None:
     (tmp_path / "root.json").write_text("{}")
     with pytest.raises(SyncError, match="expected the https: address"):
         sync_once(Options(url=url, list="l", root=tmp_path / "root.json", dir=tmp_path / "d"), lambda text: None)
 
 
-def test_the_command(scene: Scene) -> None:
+def test_the_sync_command_prints_its_result(scene: Scene) -> None:
     arguments = [
         *(sys.executable, "-m", "blocklistd", "sync", scene.feed.url, "national", "--json"),
         *("--root", str(scene.daemon.root), "--token-file", str(scene.folder / "token")),
@@ -305,7 +305,7 @@ def test_the_command(scene: Scene) -> None:
     assert "token" in json.loads(failed.stdout)["error"]
 
 
-def test_sigterm_ends_what_exec_has_started(scene: Scene) -> None:
+def test_sigterm_kills_the_children_of_exec(scene: Scene) -> None:
     started = scene.folder / "started"
     command = f"trap '' TERM; sleep 60 & echo $! > {started}.new; mv {started}.new {started}; wait"
     arguments = [
@@ -322,6 +322,6 @@ def test_sigterm_ends_what_exec_has_started(scene: Scene) -> None:
     assert json.loads((scene.folder / "isp" / "state.json").read_text())["pending"], "it is run again next time"
 
 
-def test_a_group_that_is_not_there(scene: Scene) -> None:
+def test_an_unknown_group_is_an_error(scene: Scene) -> None:
     with pytest.raises(SyncError, match="--group nobody-of-ours: there is no such group"):
         scene.sync(group="nobody-of-ours")

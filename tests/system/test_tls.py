@@ -23,7 +23,7 @@ from tests.system.test_operations import reload
 NAMES = [f"n{number}.example" for number in range(100)]
 
 
-def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
+def test_a_list_is_pulled_and_served_over_https(tmp_path: Path) -> None:
     hotline_cert, hotline_key = make_certificate(tmp_path, "hotline")
     other_cert, _ = make_certificate(tmp_path, "other")
     feed_cert, feed_key = make_certificate(tmp_path, "feed")
@@ -100,8 +100,8 @@ def test_a_list_goes_from_https_to_https(tmp_path: Path) -> None:
             reload(daemon, "feed.tls (set or not set): found another value")
 
 
-def test_what_is_printed_for_a_subscriber_works_behind_a_private_authority(tmp_path: Path) -> None:
-    """The commands for each list, as they stand there."""
+def test_the_printed_sync_commands_work_with_a_private_authority(tmp_path: Path) -> None:
+    """Runs the printed commands for each list."""
     certificate, _ = make_certificate(tmp_path, "feed")
     (tmp_path / "list.txt").write_text("a.example\n")
     source = {
@@ -141,14 +141,14 @@ def _refuses_old_tls(port: int) -> None:
         assert secured.version() in ("TLSv1.2", "TLSv1.3")
 
 
-def test_plain_http_off_loopback_is_no_configuration(tmp_path: Path) -> None:
+def test_plain_http_on_other_addresses_than_loopback_is_a_configuration_error(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {"feed": {"listen": ["0.0.0.0:0"]}})
     refused = daemon.cli("check-config", "-c", str(daemon.path), check=False)
     assert refused.returncode == 2
     assert "feed.tls" in refused.stderr.decode()
 
 
-def test_a_certificate_that_has_expired_is_said(tmp_path: Path) -> None:
+def test_an_expired_certificate_is_reported(tmp_path: Path) -> None:
     make_certificate(tmp_path, "feed", timedelta(days=-1))
     daemon = Daemon(tmp_path, {})
     daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
@@ -160,7 +160,7 @@ def test_a_certificate_that_has_expired_is_said(tmp_path: Path) -> None:
         assert daemon.logged("feed.tls.cert expire") == 1
 
 
-def test_a_feed_without_a_usable_certificate_is_an_alarm_and_all_else_is_served(tmp_path: Path) -> None:
+def test_a_feed_without_a_usable_certificate_raises_an_alarm_and_all_else_is_served(tmp_path: Path) -> None:
     cert, _ = make_certificate(tmp_path, "feed")
     other, _ = make_certificate(tmp_path, "other")
     (tmp_path / "names").write_text("n.example\n")
@@ -198,9 +198,7 @@ def test_a_feed_without_a_usable_certificate_is_an_alarm_and_all_else_is_served(
 
 
 @pytest.mark.parametrize("days", [-1, 13])
-def test_a_certificate_that_has_expired_or_soon_will_is_served_at_a_start_and_an_alarm(
-    tmp_path: Path, days: int
-) -> None:
+def test_a_certificate_that_has_expired_or_soon_will_is_used_and_raises_an_alarm(tmp_path: Path, days: int) -> None:
     make_certificate(tmp_path, "feed", timedelta(days=days))
     daemon = Daemon(tmp_path, {})
     daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
@@ -215,7 +213,7 @@ def test_a_certificate_that_has_expired_or_soon_will_is_served_at_a_start_and_an
         assert len(daemon.ask("reload").json["errors"]) == (1 if days < 0 else 0)
 
 
-def test_a_reload_makes_no_plain_feed_a_secured_one(tmp_path: Path) -> None:
+def test_a_reload_does_not_change_a_feed_from_http_to_https(tmp_path: Path) -> None:
     make_certificate(tmp_path, "feed")
     daemon = Daemon(tmp_path, {})
     with daemon:

@@ -1,4 +1,4 @@
-"""The client's HTTP: what a person is told, and what bounds an answer."""
+"""The client's HTTP: its error messages, and the bounds of an answer."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ def feed(simulator: FeedSimulator) -> Iterator[Feed]:
     feed.close()
 
 
-def test_a_body_and_what_it_weighed(simulator: FeedSimulator, feed: Feed) -> None:
-    body = b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+def test_received_counts_the_bytes_of_a_body(simulator: FeedSimulator, feed: Feed) -> None:
+    body = b"".join(feed.chunks(feed.open("/metadata/timestamp.json")))
     assert body == simulator.metadata["timestamp.json"]
     assert feed.received == len(body)
 
 
-def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
+def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     for name in ("ca.pem", "absent.pem"):
         with pytest.raises(SyncError, match=f"--ca .*{name}: .*: expected the publisher's authority, in PEM"):
             Feed("https://127.0.0.1:1", LIST, TOKEN, tmp_path / name)
 
 
-def test_an_answer_that_is_cut_short(simulator: FeedSimulator, feed: Feed) -> None:
+def test_an_incomplete_answer_is_refused(simulator: FeedSimulator, feed: Feed) -> None:
     simulator.change = on("timestamp", cut=10)
     with pytest.raises(SyncError, match="cut short"):
-        b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+        b"".join(feed.chunks(feed.open("/metadata/timestamp.json")))
 
 
 def test_an_answer_that_never_ends_is_given_up(
     simulator: FeedSimulator, feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each byte comes in time, the whole does not."""
+    """Each byte arrives in time, the end does not."""
     monkeypatch.setattr(module, "CLIENT_BODY", 0.2)
     simulator.change = on("timestamp", slow=True)
     with pytest.raises(SyncError, match=r"did not end within 0\.2 s"):
-        b"".join(feed.pieces(feed.open("/metadata/timestamp.json")))
+        b"".join(feed.chunks(feed.open("/metadata/timestamp.json")))
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -69,7 +69,7 @@ def test_an_answer_that_never_ends_is_given_up(
 def test_an_answer_that_never_begins_is_given_up(
     scheme: str, drip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each line comes in time, the last of them never."""
+    """Each header line arrives in time, the end of the head never does."""
     monkeypatch.setattr(module, "CLIENT_TIMEOUT", 0.5)
     certificate, key = make_certificate(tmp_path, "feed")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -94,22 +94,20 @@ def test_an_answer_that_never_begins_is_given_up(
         assert not serving.is_alive()
 
 
-def test_the_connection_serves_on_after_a_refusal_and_after_half_an_answer(
-    simulator: FeedSimulator, feed: Feed
-) -> None:
+def test_requests_succeed_after_an_error_and_after_half_an_answer(simulator: FeedSimulator, feed: Feed) -> None:
     simulator.change = lambda path, answer: Answer(404, b"x" * 1_000_000) if "1.root" in path else answer
     for _ in range(3):
         refused = feed.open("/metadata/1.root.json")
         assert refused.status == 404
         discard(refused)
-        half = feed.pieces(feed.open("/metadata/timestamp.json"))
+        half = feed.chunks(feed.open("/metadata/timestamp.json"))
         next(half)
         half.close()  # type: ignore[attr-defined]
-        assert b"".join(feed.pieces(feed.open("/metadata/timestamp.json"))) == simulator.metadata["timestamp.json"]
+        assert b"".join(feed.chunks(feed.open("/metadata/timestamp.json"))) == simulator.metadata["timestamp.json"]
 
 
 def why(url: str, ca: Path | None = None) -> str:
-    """What is said where this feed can't be had."""
+    """The error message of a request to this address."""
     feed = Feed(url, LIST, TOKEN, ca)
     with pytest.raises(SyncError) as refused:
         feed.open("")
@@ -117,13 +115,13 @@ def why(url: str, ca: Path | None = None) -> str:
     return str(refused.value).removeprefix(f"{feed.base}: ")
 
 
-def test_a_port_on_which_nobody_listens() -> None:
+def test_message_of_a_closed_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert why(f"http://127.0.0.1:{port}").startswith("it refuses connections: the host answers")
 
 
-def test_a_name_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_of_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def lookup(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -140,7 +138,7 @@ def test_a_name_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
         (TimeoutError(), "no connection in time: is the address right, and does a firewall"),
     ],
 )
-def test_a_host_that_is_not_reached(error: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_of_an_unreachable_host(error: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object, **__: object) -> None:
         raise error
 
@@ -148,13 +146,13 @@ def test_a_host_that_is_not_reached(error: OSError, said: str, monkeypatch: pyte
     assert why("https://192.0.2.1").startswith(said)
 
 
-def test_tls_that_is_none(simulator: FeedSimulator) -> None:
+def test_message_of_a_port_without_tls(simulator: FeedSimulator) -> None:
     assert why(simulator.url.replace("http:", "https:")).startswith("no TLS connection can be made (")
 
 
 @contextmanager
 def over_tls(certificate: Path, key: Path) -> Iterator[str]:
-    """The address of who shows this certificate to whoever connects."""
+    """The address of a server that has this certificate, for one connection."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -179,13 +177,15 @@ def over_tls(certificate: Path, key: Path) -> Iterator[str]:
         (1, 30, "its certificate is not valid yet, by the clock of this host: 20"),
     ],
 )
-def test_a_certificate_and_the_clock_of_this_host(tmp_path: Path, begins: int, ends: int, said: str) -> None:
+def test_message_of_a_certificate_that_is_not_valid_by_the_local_clock(
+    tmp_path: Path, begins: int, ends: int, said: str
+) -> None:
     certificate, key = make_certificate(tmp_path, "feed", timedelta(days=ends), begins=timedelta(days=begins))
     with over_tls(certificate, key) as url:
         assert why(url, certificate).startswith(said)
 
 
-def test_a_certificate_of_an_authority_that_is_not_known(tmp_path: Path) -> None:
+def test_message_of_a_certificate_of_an_unknown_authority(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "feed")
     with over_tls(certificate, key) as url:
         assert "can't be verified" in why(url)
@@ -193,13 +193,13 @@ def test_a_certificate_of_an_authority_that_is_not_known(tmp_path: Path) -> None
         assert "--ca FILE names it" in why(url)
 
 
-def test_a_certificate_for_another_name(tmp_path: Path) -> None:
+def test_message_of_a_certificate_for_another_name(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "feed")
     with over_tls(certificate, key) as url:
         assert why(url.replace("127.0.0.1", "localhost"), certificate).startswith("its certificate is for another name")
 
 
-def test_what_is_no_http() -> None:
+def test_message_of_a_port_without_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         feed = Feed(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
         answering = threading.Thread(target=lambda: server.accept()[0].close())
@@ -211,26 +211,26 @@ def test_what_is_no_http() -> None:
 
 
 @pytest.mark.parametrize(("status", "hint"), [(401, "token"), (404, "no such list"), (429, "too many"), (500, "later")])
-def test_what_a_refusal_says(feed: Feed, status: int, hint: str) -> None:
-    said = str(feed.refusal(status))
+def test_message_of_an_error_status(feed: Feed, status: int, hint: str) -> None:
+    said = str(feed.status_error(status))
     assert str(status) in said
     assert hint in said
     assert TOKEN not in said
 
 
-def test_a_token_that_was_not_sent(simulator: FeedSimulator) -> None:
+def test_message_of_401_without_a_token(simulator: FeedSimulator) -> None:
     feed = Feed(simulator.url, LIST, None, None)
-    said = str(feed.refusal(401))
+    said = str(feed.status_error(401))
     feed.close()
     assert said.endswith("no token was sent: name the file that holds it with --token-file")
 
 
-def test_codings() -> None:
+def test_bodies_are_decoded_by_their_coding() -> None:
     body = b"line\n" * 100_000
     coded = zstandard.ZstdCompressor().compress(body)
     for size in (1, 4096, len(coded)):
-        pieces = (coded[at : at + size] for at in range(0, len(coded), size))
-        assert b"".join(decoded(pieces, "zstd")) == body
+        chunks = (coded[at : at + size] for at in range(0, len(coded), size))
+        assert b"".join(decoded(chunks, "zstd")) == body
     for coding in (None, "", "identity"):
         assert b"".join(decoded(iter([b"a", b"b"]), coding)) == b"ab"
 
@@ -242,24 +242,24 @@ def test_codings() -> None:
         (zstandard.ZstdCompressor().compress(b"x" * 100)[:-3], "zstd", "cut short"),
         (zstandard.ZstdCompressor().compress(b"x") + b"more", "zstd", "more than one"),
         (b"", "zstd", "cut short"),
-        (b"x", "gzip", "not asked for"),
+        (b"x", "gzip", "not requested"),
     ],
     ids=["nonsense", "cut", "more-than-one", "empty", "other"],
 )
-def test_what_can_not_be_decoded(body: bytes, coding: str, reason: str) -> None:
+def test_data_that_cant_be_decoded_is_refused(body: bytes, coding: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         b"".join(decoded(iter([body]), coding))
 
 
-def test_a_bomb_goes_off_step_by_step() -> None:
-    """What nobody asks for further is not decompressed."""
+def test_a_decompression_bomb_is_decompressed_step_by_step() -> None:
+    """Nothing is decompressed after the consumer stops."""
     bomb = zstandard.ZstdCompressor(level=1).compress(bytes(1 << 28))
     grown: list[int] = []
 
     def watched() -> Iterator[bytes]:
-        for piece in decoded(iter([bomb]), "zstd"):
-            grown.append(len(piece))
-            yield piece
+        for chunk in decoded(iter([bomb]), "zstd"):
+            grown.append(len(chunk))
+            yield chunk
 
     with pytest.raises(ValueError, match="more than 1000 bytes"):
         b"".join(bounded(watched(), 1000))
@@ -267,7 +267,7 @@ def test_a_bomb_goes_off_step_by_step() -> None:
     assert sum(grown) < 1 << 28
 
 
-def test_a_bound_is_met_and_not_passed() -> None:
+def test_a_body_of_exactly_the_bound_is_accepted() -> None:
     assert b"".join(bounded(iter([b"ab", b"c"]), 3)) == b"abc"
     with pytest.raises(ValueError, match="more than 2 bytes"):
         b"".join(bounded(iter([b"ab", b"c"]), 2))

@@ -1,4 +1,4 @@
-"""The subscriber's folder: whole files in a fixed order, and what it believes of itself."""
+"""The subscriber's folder: complete files, replaced in a fixed order, and the state that describes them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def put(folder: Folder, snapshot: bytes = SNAPSHOT, state: State = STATE, render
     with folder.draft() as (out, path):
         out.write(snapshot)
         out.flush()
-        return folder.put(path, state, rendering)
+        return folder.replace_snapshot(path, state, rendering)
 
 
-def test_what_is_put_is_there(folder: Folder) -> None:
+def test_a_replaced_snapshot_matches_the_state(folder: Folder) -> None:
     assert folder.state() is None
     state = put(folder, rendering="plain")
     assert folder.state() == state
-    assert folder.holds(state)
-    assert folder.renders(state, "plain")
+    assert folder.snapshot_matches(state)
+    assert folder.rendering_matches(state, "plain")
     assert (folder.path / "national.plain").read_bytes() == b"a.example\nb.example\n"
     assert not list(folder.path.glob(".new-*"))
 
 
-def test_the_snapshot_then_its_rendering_then_the_state(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_is_snapshot_rendering_state(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     renamed: list[str] = []
     rename = os.rename
 
@@ -54,8 +54,10 @@ def test_the_snapshot_then_its_rendering_then_the_state(folder: Folder, monkeypa
 
 
 @pytest.mark.parametrize("refused", ["national.ndjson", "national.plain", "state.json"])
-def test_a_disk_that_refuses_half_way(folder: Folder, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state is the last to say that the new version is here."""
+def test_an_error_between_the_files_leaves_the_old_state(
+    folder: Folder, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is written last."""
     before = put(folder, rendering="plain")
     rename = os.rename
 
@@ -84,69 +86,69 @@ def test_a_disk_that_refuses_half_way(folder: Folder, refused: str, monkeypatch:
         orjson.dumps({"list": LIST, "session": "s", "version": 1, "entries": 1, "sha256": "", "rendered": 5}),
     ],
 )
-def test_a_state_that_can_not_be_read_is_none(folder: Folder, body: bytes) -> None:
+def test_a_state_that_cant_be_parsed_is_none(folder: Folder, body: bytes) -> None:
     (folder.path / "state.json").write_bytes(body)
     assert folder.state() is None
 
 
-def test_a_state_from_before_renderings_were_named(folder: Folder) -> None:
+def test_a_state_without_renderings_is_read(folder: Folder) -> None:
     (folder.path / "state.json").write_bytes(
         orjson.dumps({"list": LIST, "session": "s", "version": 1, "entries": 1, "sha256": "0" * 64, "pending": False})
     )
     state = folder.state()
     assert state is not None
-    assert not folder.renders(state, "plain")
+    assert not folder.rendering_matches(state, "plain")
 
 
-def test_another_lists_folder(folder: Folder) -> None:
+def test_another_lists_folder_is_refused(folder: Folder) -> None:
     put(folder)
     with pytest.raises(SyncError, match="holds the list national"):
         Folder(folder.path, "other").state()
 
 
-def test_damage_is_noticed(folder: Folder) -> None:
+def test_damaged_files_do_not_match_the_state(folder: Folder) -> None:
     state = put(folder, rendering="plain")
     for name in ("national.ndjson", "national.plain"):
         (folder.path / name).write_bytes(b"damaged\n")
-    assert not folder.holds(state)
-    assert not folder.renders(state, "plain")
+    assert not folder.snapshot_matches(state)
+    assert not folder.rendering_matches(state, "plain")
     for name in ("national.ndjson", "national.plain"):
         (folder.path / name).unlink()
-    assert not folder.holds(state)
-    assert not folder.renders(state, "plain")
+    assert not folder.snapshot_matches(state)
+    assert not folder.rendering_matches(state, "plain")
 
 
-def test_a_rendering_is_that_of_the_state_or_none(folder: Folder) -> None:
-    """A file that is left from an older version is not taken for this one's."""
+def test_a_rendering_matches_only_its_own_version(folder: Folder) -> None:
+    """A file of an older version does not count as this version's."""
     put(folder, rendering="plain")
     newer = put(folder, state=replace(STATE, version=2), rendering=None)
-    assert folder.renders(newer, None)
-    assert folder.renders(newer, "ndjson"), "that is the snapshot itself"
-    assert not folder.renders(newer, "plain")
-    assert folder.renders(folder.render(newer, "plain"), "plain")
+    assert folder.rendering_matches(newer, None)
+    assert folder.rendering_matches(newer, "ndjson"), "that is the snapshot itself"
+    assert not folder.rendering_matches(newer, "plain")
+    assert folder.rendering_matches(folder.render(newer, "plain"), "plain")
 
 
-def test_one_at_a_time(folder: Folder) -> None:
+def test_a_second_sync_is_refused_while_one_has_the_lock(folder: Folder) -> None:
     with folder.locked(), pytest.raises(SyncError, match="another sync"), Folder(folder.path, LIST).locked():
         pass
     with folder.locked():
         assert (folder.path / ".lock").exists()
 
 
-def test_what_a_killed_sync_left_is_swept(folder: Folder) -> None:
+def test_drafts_of_a_killed_sync_are_deleted(folder: Folder) -> None:
     (folder.path / ".new-0123").write_bytes(b"half")
     with folder.locked():
         assert not list(folder.path.glob(".new-*"))
 
 
-def test_a_snapshot_that_a_rendering_can_not_say(folder: Folder) -> None:
+def test_a_snapshot_that_cant_be_rendered_is_an_error(folder: Folder) -> None:
     with pytest.raises(SyncError, match="can't be rendered as plain") as failed:
         put(folder, b'{"value":"a.example"}\n', rendering="plain")
     assert "a.example" not in str(failed.value)
     assert folder.state() is None
 
 
-def test_who_may_read_what_is_kept(tmp_path: Path) -> None:
+def test_the_group_may_read_all_files(tmp_path: Path) -> None:
     group = os.getgid()
     folder = Folder(tmp_path / "new", LIST, group)
     with folder.locked():

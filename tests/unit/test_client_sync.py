@@ -1,4 +1,4 @@
-"""The subscriber's client against a simulated feed: faults that a real daemon can't be made to have."""
+"""The subscriber's client against a simulated feed: with faults that a real daemon does not have."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from blocklistd.client import execute
 from blocklistd.client import sync as module
 from blocklistd.client.sync import Options, Result, sync_once, watch
 from blocklistd.errors import SyncError
@@ -93,7 +94,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 # -- the way of a version ------------------------------------------------------------------------------------------
 
 
-def test_snapshot_difference_unchanged(scene: Scene) -> None:
+def test_snapshot_then_diff_then_unchanged(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     first = scene.sync()
     assert (first.list, first.session, first.version, first.entries) == (LIST, scene.feed.session, 1, 300)
@@ -108,7 +109,7 @@ def test_snapshot_difference_unchanged(scene: Scene) -> None:
     assert not scene.said
 
 
-def test_several_versions_in_one_step(scene: Scene) -> None:
+def test_one_diff_over_several_versions(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     for gone in range(1, 4):
@@ -118,7 +119,7 @@ def test_several_versions_in_one_step(scene: Scene) -> None:
     assert scene.here == scene.feed.live
 
 
-def test_to_an_empty_version_and_back(scene: Scene) -> None:
+def test_diffs_to_an_empty_version_and_back(scene: Scene) -> None:
     scene.feed.publish()
     assert scene.sync(format="plain").how == "snapshot"
     assert scene.here == (scene.dir / "national.plain").read_bytes() == b""
@@ -129,7 +130,7 @@ def test_to_an_empty_version_and_back(scene: Scene) -> None:
     assert scene.here == b""
 
 
-def test_another_session_starts_with_a_snapshot(scene: Scene) -> None:
+def test_another_session_begins_with_a_snapshot(scene: Scene) -> None:
     for gone in range(3):
         scene.feed.publish(*NAMES[gone:])
     scene.sync()
@@ -141,7 +142,7 @@ def test_another_session_starts_with_a_snapshot(scene: Scene) -> None:
     assert not [path for path in scene.feed.paths if "diffs/" in path]
 
 
-def test_the_same_content_under_a_newer_number(scene: Scene) -> None:
+def test_the_same_content_with_a_newer_number_changes_only_the_state(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync(format="plain")
     scene.feed.publish(*NAMES)
@@ -149,7 +150,7 @@ def test_the_same_content_under_a_newer_number(scene: Scene) -> None:
     assert (result.how, result.version, scene.state["version"]) == ("unchanged", 2, 2)
 
 
-def test_a_list_that_has_no_version_yet(scene: Scene) -> None:
+def test_a_list_without_a_version_is_an_error(scene: Scene) -> None:
     with pytest.raises(SyncError, match="has no version yet"):
         scene.sync()
 
@@ -158,7 +159,7 @@ def test_a_list_that_has_no_version_yet(scene: Scene) -> None:
 
 
 def refused(scene: Scene, match: str) -> None:
-    """What is here stays, and no temporary file does."""
+    """The present files stay, and no temporary file does."""
     before, state = scene.here, scene.state
     with pytest.raises(SyncError, match=match) as error:
         scene.sync()
@@ -168,7 +169,7 @@ def refused(scene: Scene, match: str) -> None:
     assert not list(scene.dir.glob(".new-*"))
 
 
-def test_a_difference_that_leads_elsewhere(scene: Scene) -> None:
+def test_after_a_wrong_diff_the_snapshot_is_taken(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.publish(*NAMES, "new.example")
@@ -176,12 +177,12 @@ def test_a_difference_that_leads_elsewhere(scene: Scene) -> None:
         scene.said.clear()
         scene.feed.change = on("/diffs/", body=body, headers={})
         assert scene.sync(dir=copied(scene)).how == "snapshot"
-        assert "does not lead to what is signed" in scene.said[0]
+        assert "does not lead to the signed version" in scene.said[0]
         assert ".example" not in scene.said[0]
 
 
 def copied(scene: Scene) -> Path:
-    """A folder as it was before."""
+    """A folder of an older version."""
     copy = scene.folder / f"copy-{len(list(scene.folder.iterdir()))}"
     copy.mkdir()
     for name in (f"{LIST}.ndjson", "state.json"):
@@ -189,7 +190,7 @@ def copied(scene: Scene) -> Path:
     return copy
 
 
-def test_a_difference_without_end(scene: Scene) -> None:
+def test_after_an_endless_diff_the_snapshot_is_taken(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.publish(*NAMES, "new.example")
@@ -199,7 +200,7 @@ def test_a_difference_without_end(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_difference_that_is_not_kept(scene: Scene, status: int) -> None:
+def test_without_a_kept_diff_the_snapshot_is_taken(scene: Scene, status: int) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.publish(*NAMES, "new.example")
@@ -209,7 +210,7 @@ def test_a_difference_that_is_not_kept(scene: Scene, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 507])
-def test_a_difference_that_the_server_cant_make(scene: Scene, status: int) -> None:
+def test_after_a_server_error_for_the_diff_the_snapshot_is_taken(scene: Scene, status: int) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.publish(*NAMES, "new.example")
@@ -219,7 +220,7 @@ def test_a_difference_that_the_server_cant_make(scene: Scene, status: int) -> No
     assert scene.here == scene.feed.live
 
 
-def test_who_is_refused_the_difference_does_not_ask_for_the_snapshot(scene: Scene) -> None:
+def test_after_a_refused_diff_the_snapshot_is_not_requested(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.publish(*NAMES, "new.example")
@@ -228,7 +229,7 @@ def test_who_is_refused_the_difference_does_not_ask_for_the_snapshot(scene: Scen
         refused(scene, f"answered {status}")
 
 
-def test_a_snapshot_longer_than_signed(scene: Scene) -> None:
+def test_a_snapshot_longer_than_signed_is_refused(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.start_over()
@@ -237,17 +238,17 @@ def test_a_snapshot_longer_than_signed(scene: Scene) -> None:
     refused(scene, "more than the signed")
 
 
-def test_a_snapshot_of_other_bytes(scene: Scene) -> None:
+def test_a_snapshot_of_other_bytes_is_refused(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.start_over()
     scene.feed.publish("a.example")
     scene.feed.change = on("/targets/", body=snapshot_of(["b.example"]), headers={})
-    refused(scene, "not what is signed .another SHA-256")
+    refused(scene, "not the signed one .another SHA-256")
 
 
 @pytest.mark.parametrize("part", ["/targets/", "/diffs/", "timestamp.json"])
-def test_a_cut_connection(scene: Scene, part: str) -> None:
+def test_an_incomplete_answer_is_refused(scene: Scene, part: str) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     if part == "/targets/":
@@ -257,7 +258,7 @@ def test_a_cut_connection(scene: Scene, part: str) -> None:
     refused(scene, "cut short")
 
 
-def test_what_is_expired_is_not_taken_and_what_is_here_stays(scene: Scene) -> None:
+def test_expired_metadata_is_refused_and_the_present_files_stay(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.expires = timedelta(seconds=-1)
@@ -265,8 +266,8 @@ def test_what_is_expired_is_not_taken_and_what_is_here_stays(scene: Scene) -> No
     refused(scene, "expired")
 
 
-def test_never_back_within_a_session(scene: Scene) -> None:
-    """A publisher that signs an older version anew: TUF has nothing against it."""
+def test_an_older_version_of_the_session_is_refused(scene: Scene) -> None:
+    """The publisher signs an older list version again, with newer metadata: valid for TUF."""
     scene.feed.publish(*NAMES)
     scene.feed.publish(*NAMES, "new.example")
     scene.sync()
@@ -275,7 +276,7 @@ def test_never_back_within_a_session(scene: Scene) -> None:
     refused(scene, "never goes back")
 
 
-def test_another_lists_version_under_this_address(scene: Scene) -> None:
+def test_another_lists_version_is_refused(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     scene.feed.signed_list = "other"
@@ -283,7 +284,7 @@ def test_another_lists_version_under_this_address(scene: Scene) -> None:
     refused(scene, "signed for another list")
 
 
-def test_a_token_that_is_wrong_or_none(scene: Scene) -> None:
+def test_a_wrong_or_missing_token_is_an_error(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     scene.sync()
     (scene.folder / "token").write_text("wrong")
@@ -295,12 +296,12 @@ def test_a_token_that_is_wrong_or_none(scene: Scene) -> None:
     refused(scene, "No such file")
 
 
-def test_a_format_that_there_is_not(scene: Scene) -> None:
+def test_an_unknown_format_is_an_error(scene: Scene) -> None:
     with pytest.raises(SyncError, match="no format bells"):
         scene.sync(format="bells")
 
 
-def test_stopped_while_it_arrives(scene: Scene) -> None:
+def test_stop_ends_a_sync_while_a_body_arrives(scene: Scene) -> None:
     scene.feed.publish(*NAMES)
     stop = threading.Event()
 
@@ -372,15 +373,15 @@ def test_exec_runs_for_each_change_of_its_file_until_it_succeeds(scene: Scene) -
     assert ran() == [f"national 2 {plain}"], "its file was made again"
 
 
-def test_exec_that_does_not_end(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLIENT_EXEC", 0.2)
+def test_exec_is_killed_after_its_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execute, "CLIENT_EXEC", 0.2)
     scene.feed.publish("a.example")
     with pytest.raises(SyncError, match=r"--exec did not end within 0\.2 s"):
         scene.sync(exec="sleep 60 & sleep 60")
     assert scene.state["pending"]
 
 
-def test_exec_ends_with_all_that_it_started_when_the_watch_ends(scene: Scene) -> None:
+def test_children_of_exec_are_killed_when_the_watch_ends(scene: Scene) -> None:
     scene.feed.publish("a.example")
     started = scene.folder / "started"
     command = f"trap '' TERM; sleep 60 & echo $! > {started}.new; mv {started}.new {started}; wait"
@@ -402,7 +403,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return any(condition() or threading.Event().wait(0.05) for _ in range(200))
 
 
-def test_what_exec_prints_does_not_mix_with_the_answer(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_exec_goes_to_stderr(scene: Scene, capfd: pytest.CaptureFixture[str]) -> None:
     scene.feed.publish("a.example")
     scene.sync(exec="echo said")
     captured = capfd.readouterr()
@@ -435,7 +436,7 @@ def test_watching_waits_for_a_first_version(scene: Scene) -> None:
     assert watched.results[0].version == 1
 
 
-def test_watching_goes_on_after_errors_that_are_told(scene: Scene) -> None:
+def test_watching_continues_after_errors_and_prints_them(scene: Scene) -> None:
     scene.feed.publish("a.example")
     with scene.watching() as watched:
         watched.until(lambda: watched.results)
@@ -452,7 +453,7 @@ def test_watching_goes_on_after_errors_that_are_told(scene: Scene) -> None:
 
 
 def test_watching_survives_the_loss_of_its_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read anew for each poll, in a thread of its own; a rotated token is picked up."""
+    """The token file is read for each poll, in a thread of its own; a new token is used at once."""
     monkeypatch.setattr(module, "CLIENT_REFRESH", 0.0)
     scene.feed.publish("a.example")
     with scene.watching() as watched:
@@ -474,10 +475,10 @@ def test_watching_survives_the_loss_of_its_token(scene: Scene, monkeypatch: pyte
     ],
     ids=["no-etag", "never-held", "always-new"],
 )
-def test_a_feed_that_answers_at_once_is_not_hammered(
+def test_a_feed_that_answers_a_long_poll_at_once_is_polled_slowly(
     scene: Scene, lie: Callable[[str, Answer], Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some mirrors hold no answer back, and a STATUS is not signed."""
+    """Some mirrors answer a long poll at once, and a status is not signed."""
     scene.feed.publish("a.example")
     scene.sync()
     stop = threading.Event()
@@ -507,7 +508,7 @@ def test_a_feed_that_answers_at_once_is_not_hammered(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b" " * 100_000], ids=["html", "other", "endless"])
-def test_a_status_that_is_none(scene: Scene, body: bytes) -> None:
+def test_an_answer_that_is_no_status_is_an_error(scene: Scene, body: bytes) -> None:
     scene.feed.publish("a.example")
     scene.feed.change = lambda path, answer: replace(answer, body=body) if path == f"/v1/lists/{LIST}" else answer
     with scene.watching() as watched:

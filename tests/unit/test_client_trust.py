@@ -1,4 +1,4 @@
-"""What the client believes: only what is signed, for this list, newer than what it has seen, and not expired."""
+"""Metadata that the client accepts: signed, for this list, not older than the metadata that it has, not expired."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from blocklistd.client import feed as feed_module
 from blocklistd.client.feed import Feed
-from blocklistd.client.trust import Signed, signed_version
+from blocklistd.client.trust import SignedVersion, signed_version
 from blocklistd.errors import SyncError
 from tests.sim.feed import LIST, TOKEN, FeedSimulator, on
 
@@ -20,7 +20,7 @@ class Client:
         self.simulator = simulator
         self.folder = folder
 
-    def look(self, list_name: str = LIST, token: str = TOKEN, root: bytes | None = None) -> Signed | None:
+    def look(self, list_name: str = LIST, token: str = TOKEN, root: bytes | None = None) -> SignedVersion | None:
         feed = Feed(self.simulator.url, list_name, token, None)
         try:
             return signed_version(feed, list_name, root or self.simulator.root, self.folder)
@@ -40,10 +40,10 @@ def client(simulator: FeedSimulator, tmp_path: Path) -> Client:
     return Client(simulator, tmp_path / "metadata")
 
 
-def test_what_is_signed(simulator: FeedSimulator, client: Client) -> None:
+def test_the_signed_version_is_returned(simulator: FeedSimulator, client: Client) -> None:
     assert client.look() is None, "no version yet"
     simulator.publish("a.example", "b.example")
-    expected = Signed(LIST, simulator.session, 1, 2, len(simulator.live), simulator.sha256)
+    expected = SignedVersion(LIST, simulator.session, 1, 2, len(simulator.live), simulator.sha256)
     assert client.look() == expected
     simulator.sign()
     assert client.look() == expected, "signing again is no new version"
@@ -62,14 +62,14 @@ def test_recorded_metadata_is_refused(simulator: FeedSimulator, client: Client) 
     assert again == newest, "the publisher's counters go on"
 
 
-def test_expired_metadata(simulator: FeedSimulator, client: Client) -> None:
+def test_expired_metadata_is_refused(simulator: FeedSimulator, client: Client) -> None:
     simulator.expires = timedelta(seconds=-1)
     simulator.publish("a.example")
     with pytest.raises(SyncError, match=r"expired.*, by the clock of this host: 20.*what is here stays in"):
         client.look()
 
 
-def test_another_lists_metadata_under_this_address(simulator: FeedSimulator, client: Client) -> None:
+def test_another_lists_metadata_is_refused(simulator: FeedSimulator, client: Client) -> None:
     simulator.signed_list = "other"
     simulator.publish("a.example")
     with pytest.raises(SyncError, match="signed for another list than national"):
@@ -79,7 +79,7 @@ def test_another_lists_metadata_under_this_address(simulator: FeedSimulator, cli
 @pytest.mark.parametrize(
     "custom", [{"list": "other"}, {"list": None}, {"session": "", "list": "other"}], ids=["other", "none", "both"]
 )
-def test_a_target_that_says_it_is_another_lists(
+def test_a_target_with_another_lists_name_is_refused(
     simulator: FeedSimulator, client: Client, custom: dict[str, object]
 ) -> None:
     simulator.custom = custom
@@ -89,16 +89,16 @@ def test_a_target_that_says_it_is_another_lists(
 
 
 @pytest.mark.parametrize("custom", [{"version": None}, {"version": "x"}, {"entries": []}])
-def test_a_target_that_does_not_say_what_it_is(
+def test_a_target_without_its_fields_is_refused(
     simulator: FeedSimulator, client: Client, custom: dict[str, object]
 ) -> None:
     simulator.custom = custom
     simulator.publish("a.example")
-    with pytest.raises(SyncError, match="does not say its list, session and version"):
+    with pytest.raises(SyncError, match="does not contain its list, session and version"):
         client.look()
 
 
-def test_another_root(simulator: FeedSimulator, client: Client, tmp_path: Path) -> None:
+def test_metadata_of_another_root_is_refused(simulator: FeedSimulator, client: Client, tmp_path: Path) -> None:
     simulator.publish("a.example")
     stranger = FeedSimulator()
     stranger.close()
@@ -110,20 +110,20 @@ def test_another_root(simulator: FeedSimulator, client: Client, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json"])
-def test_metadata_that_were_changed_on_the_way(simulator: FeedSimulator, client: Client, name: str) -> None:
+def test_changed_metadata_is_refused(simulator: FeedSimulator, client: Client, name: str) -> None:
     simulator.publish("a.example")
     simulator.change = on(name, body=b'{"signatures":[],"signed":{}}')
     with pytest.raises(SyncError, match="can't be verified"):
         client.look()
 
 
-def test_metadata_that_never_end(simulator: FeedSimulator, client: Client) -> None:
+def test_endless_metadata_is_refused(simulator: FeedSimulator, client: Client) -> None:
     simulator.change = on("timestamp.json", body=b" " * 1_000_000)
     with pytest.raises(SyncError, match=r"[Dd]ownload"):
         client.look()
 
 
-def test_metadata_that_drip(simulator: FeedSimulator, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_metadata_is_refused(simulator: FeedSimulator, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "CLIENT_METADATA", 0.2)
     simulator.change = on("timestamp.json", slow=True)
     with pytest.raises(SyncError, match=r"did not end within 0\.2 s"):
@@ -131,10 +131,8 @@ def test_metadata_that_drip(simulator: FeedSimulator, client: Client, monkeypatc
 
 
 @pytest.mark.parametrize("foreign", ["metadata", "custom"])
-def test_one_wrong_answer_does_not_shut_the_right_ones_out(
-    simulator: FeedSimulator, client: Client, foreign: str
-) -> None:
-    """A proxy leads to another list for a moment, whose numbers are far above ours."""
+def test_one_wrong_answer_does_not_block_the_right_ones(simulator: FeedSimulator, client: Client, foreign: str) -> None:
+    """A proxy returns another list's metadata once, with much higher version numbers."""
     simulator.publish("a.example")
     ours = client.look()
     right = dict(simulator.metadata)
@@ -151,7 +149,7 @@ def test_one_wrong_answer_does_not_shut_the_right_ones_out(
 
 
 @pytest.mark.parametrize("killed_at", [1, 2])
-def test_a_sync_that_is_killed_while_it_adopts_loses_nothing(
+def test_a_sync_that_is_killed_between_renames_loses_no_metadata(
     simulator: FeedSimulator, client: Client, killed_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulator.publish("a.example")
@@ -181,21 +179,21 @@ def test_a_sync_that_is_killed_while_it_adopts_loses_nothing(
     assert sorted(path.name for path in client.folder.parent.glob("metadata*")) == ["metadata"]
 
 
-def test_metadata_that_are_cut_short(simulator: FeedSimulator, client: Client) -> None:
-    """In the middle of python-tuf's own loop."""
+def test_incomplete_metadata_is_refused(simulator: FeedSimulator, client: Client) -> None:
+    """The answer ends while python-tuf reads it."""
     simulator.change = on("timestamp.json", cut=20)
     with pytest.raises(SyncError, match="cut short"):
         client.look()
 
 
-def test_refusals(simulator: FeedSimulator, client: Client) -> None:
+def test_error_statuses_are_sync_errors(simulator: FeedSimulator, client: Client) -> None:
     with pytest.raises(SyncError, match="401: the token"):
         client.look(token="wrong")
     with pytest.raises(SyncError, match="404: there is no such list"):
         client.look(list_name="unknown")
 
 
-def test_a_folder_that_can_not_be_made(simulator: FeedSimulator, tmp_path: Path) -> None:
+def test_a_folder_that_cant_be_created_is_an_error(simulator: FeedSimulator, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SyncError, match="file"):
         Client(simulator, tmp_path / "file" / "metadata").look()

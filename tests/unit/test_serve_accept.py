@@ -1,4 +1,4 @@
-"""Connections that are counted at accept(), on sockets."""
+"""Accepting and counting connections, on real sockets."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 @pytest.fixture
 def without_gaps() -> Iterator[Callable[[], int]]:
-    """Takes the free descriptors below the highest one; answers the next, from which on all are free."""
+    """Opens all free descriptors below the highest open one, and returns the lowest free one: all above are free."""
     with contextlib.ExitStack() as taken:
 
         def take() -> int:
@@ -90,7 +90,7 @@ def tls(tmp_path: Path) -> ssl.SSLContext:
     return context_of(cert, key)
 
 
-async def test_an_address_that_has_all_its_connections_loses_the_longest_idle(serve: Serve, connect: Connect) -> None:
+async def test_at_its_bound_an_address_loses_its_longest_idle_connection(serve: Serve, connect: Connect) -> None:
     served, connections = await serve()
     elsewhere = await connect(served, "127.0.0.2")
     assert await answer(*elsewhere) == b"hello"
@@ -106,7 +106,7 @@ async def test_an_address_that_has_all_its_connections_loses_the_longest_idle(se
         assert await answer(*streams) == b"hello"
 
 
-async def test_who_waits_is_not_idle(serve: Serve, connect: Connect) -> None:
+async def test_a_connection_with_a_long_poll_is_not_idle(serve: Serve, connect: Connect) -> None:
     released, under_way = asyncio.Event(), 0
 
     async def wait() -> None:
@@ -131,7 +131,7 @@ async def test_who_waits_is_not_idle(serve: Serve, connect: Connect) -> None:
     assert connections.of(HOST) == 3
 
 
-async def test_a_connection_moves_to_its_subscriber(serve: Serve, connect: Connect) -> None:
+async def test_a_connection_is_counted_for_its_subscriber_after_authentication(serve: Serve, connect: Connect) -> None:
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         assert accepted_of(request).move(Holder("subscriber", "isp"), 3)
         return await hello(request)
@@ -142,14 +142,14 @@ async def test_a_connection_moves_to_its_subscriber(serve: Serve, connect: Conne
     assert (connections.of(HOST), connections.of(Holder("subscriber", "isp"))) == (0, 3)
 
 
-async def test_handshakes_are_counted_and_bounded_in_time(
+async def test_tls_handshakes_are_counted_and_end_in_bounded_time(
     monkeypatch: pytest.MonkeyPatch, serve: Serve, connect: Connect, tls: ssl.SSLContext
 ) -> None:
     monkeypatch.setattr(accept, "TLS_HANDSHAKE", 1.0)
     served, connections = await serve(tls=tls)
     silent = [await connect(served) for _ in range(4)]
     await until(lambda: served.connections == 3)
-    assert await end(silent[0][0]) == b"", "the fourth took the place of the first"
+    assert await end(silent[0][0]) == b"", "the first was closed for the fourth"
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     port = served.addresses[0].port
@@ -161,7 +161,7 @@ async def test_handshakes_are_counted_and_bounded_in_time(
     await until(lambda: connections.of(HOST) == 0)
 
 
-async def test_whatever_clients_do_to_a_handshake_is_no_error(
+async def test_failed_tls_handshakes_log_no_error(
     caplog: pytest.LogCaptureFixture, serve: Serve, connect: Connect, tls: ssl.SSLContext
 ) -> None:
     served, connections = await serve(tls=tls)
@@ -173,7 +173,7 @@ async def test_whatever_clients_do_to_a_handshake_is_no_error(
     assert not said(caplog)
 
 
-async def test_the_last_descriptors_are_the_operators(
+async def test_the_reserved_descriptors_are_for_operators(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     serve: Serve,
@@ -196,7 +196,7 @@ async def test_the_last_descriptors_are_the_operators(
     assert "LimitNOFILE" in caplog.text
 
 
-async def test_running_out_of_descriptors_is_told_once_and_recovered_from(
+async def test_a_shortage_of_descriptors_is_logged_once_and_ends(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, serve: Serve, connect: Connect
 ) -> None:
     caplog.set_level("INFO")
@@ -220,7 +220,7 @@ async def test_running_out_of_descriptors_is_told_once_and_recovered_from(
     assert said(caplog) == ["ERROR", "INFO"]
 
 
-def test_a_quarter_of_few_descriptors_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reserve_is_at_most_a_quarter_of_the_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, ceiling in ((16384, 15360), (1024, 768)):
         monkeypatch.setattr("resource.getrlimit", lambda _, limit=limit: (limit, limit))
         assert file_ceiling() == ceiling

@@ -1,4 +1,4 @@
-"""Who holds how many connections, and whose makes room."""
+"""Counts of connections by holder, and the choice of the connection that is closed to make room."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def enter(kept: Connections, holder: str, count: int, bound: int = 100) -> list[
         ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
     ],
 )
-def test_an_ipv6_host_is_its_64(address: str, name: str) -> None:
+def test_the_holder_of_an_ipv6_address_is_its_64(address: str, name: str) -> None:
     assert address_holder(address) == Holder("address", name)
 
 
-def test_a_mapped_address_is_in_its_networks() -> None:
+def test_an_ipv4_mapped_address_is_in_the_ipv4_network() -> None:
     proxies = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
     assert [is_in(one, proxies) for one in ("::ffff:192.0.2.9", "2001:db8::9", "198.51.100.1")] == [True, True, False]
     assert not is_in("192.0.2.9", ())
@@ -64,7 +64,7 @@ def test_at_its_bound_a_holder_loses_its_own_longest_idle_connection() -> None:
     assert (len(kept), first.aborted, third.aborted) == (3, False, False)
 
 
-def test_at_the_bound_of_all_the_largest_holder_makes_room() -> None:
+def test_at_the_total_bound_the_largest_holder_with_idle_connections_loses_one() -> None:
     kept = connections(10)
     large, small = enter(kept, "large", 7), enter(kept, "small", 3)
     for waits in large[:5]:
@@ -77,7 +77,7 @@ def test_at_the_bound_of_all_the_largest_holder_makes_room() -> None:
     assert len(kept) == 10
 
 
-def test_who_waits_is_never_closed_and_a_new_one_is_refused() -> None:
+def test_busy_connections_are_never_closed_and_a_new_one_is_refused() -> None:
     kept = connections(3)
     waiting = enter(kept, "a", 3)
     for one in waiting:
@@ -89,7 +89,7 @@ def test_who_waits_is_never_closed_and_a_new_one_is_refused() -> None:
     assert [one.aborted for one in waiting] == [False, True, False]
 
 
-def test_a_connection_moves_to_its_subscriber_and_back_to_none() -> None:
+def test_a_connection_moves_to_its_subscriber_and_leaves() -> None:
     kept = connections(100)
     isp = Holder("subscriber", "isp")
     made = enter(kept, "a", 3, bound=3)
@@ -109,7 +109,7 @@ def test_a_connection_moves_to_its_subscriber_and_back_to_none() -> None:
     assert kept.of(isp) == 0
 
 
-def test_the_books_are_right_whatever_happens() -> None:
+def test_counts_are_right_after_any_sequence_of_calls() -> None:
     chance = random.Random(7)
     kept = connections(40)
     open_: dict[Fake, tuple[Holder, bool]] = {}

@@ -1,4 +1,4 @@
-"""Requests as they are read: linear, bounded before a name is looked at, and as dnspython reads them."""
+"""Parsing of DNS requests: bounded time, counts checked before names are read, and the same names as dnspython."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.examples import examples
 from tests.property.test_zones import KEY, ORIGIN
 
 STEPS = 8000
-"""Lines of Python that a message may take: less than 1 ms (bench/unauthenticated.py measures it)."""
+"""Lines of Python that parsing one message may execute: less than 1 ms (bench/unauthenticated.py measures it)."""
 
 
 def steps(wire: bytes) -> int:
-    """How many lines reading a message takes, in whatever module."""
+    """The number of lines of Python, in all modules, that parsing the message executes."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -45,12 +45,12 @@ def steps(wire: bytes) -> int:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_no_message_of_a_stranger_takes_many_steps(name: str) -> None:
+def test_parsing_a_costly_message_is_bounded_in_steps(name: str) -> None:
     assert steps(MESSAGES[name]) <= STEPS
 
 
 @pytest.mark.parametrize("counts", [(2, 0, 0), (0, 2, 0), (0, 0, 3), (65535, 65535, 65535)])
-def test_counts_that_no_request_needs_are_refused_before_a_name_is_read(counts: tuple[int, int, int]) -> None:
+def test_record_counts_above_those_of_a_request_are_refused_before_a_name_is_read(counts: tuple[int, int, int]) -> None:
     unreadable = b"\xff" * 40
     with pytest.raises(dm.Malformed) as refused:
         dm.parse(struct.pack("!6H", 7, 0, 1, *counts) + unreadable)
@@ -59,7 +59,7 @@ def test_counts_that_no_request_needs_are_refused_before_a_name_is_read(counts: 
     assert (update.opcode, update.question) == (5, b"")
 
 
-def test_a_message_that_is_larger_than_a_request_is_refused() -> None:
+def test_a_message_above_the_size_of_a_request_is_refused() -> None:
     query = dns.message.make_query(ORIGIN, "SOA").to_wire() or b""
     opt = struct.pack("!BHHIH", 0, dm.OPT, 1232, 0, 0)
     room = MAX_DNS_REQUEST - len(query) - len(opt)
@@ -72,7 +72,7 @@ def test_a_message_that_is_larger_than_a_request_is_refused() -> None:
                 dm.parse(wire)
 
 
-def test_the_largest_request_is_read() -> None:
+def test_the_largest_request_is_parsed() -> None:
     long = dns.name.from_text(".".join(["n" * 61] * 4) + ".")
     query = dns.message.make_query(long, "IXFR", use_edns=0, pad=468)
     soa = f". {'m.' * 120} {'r.' * 120} 5 1 1 1 1"
@@ -89,8 +89,8 @@ def test_the_largest_request_is_read() -> None:
     assert owner == "."
 
 
-def test_what_clients_compress_is_read() -> None:
-    """BIND's IXFR: the names of the SOA point to the question; a key's name may."""
+def test_names_that_clients_compress_are_parsed() -> None:
+    """In BIND's IXFR requests the names of the SOA point to the question. A key's name may do so too."""
     query = dns.message.make_query(ORIGIN, "IXFR")
     query.authority.append(dns.rrset.from_text(ORIGIN, 0, "IN", "SOA", f"ns.{ORIGIN} h.{ORIGIN} 4294967295 1 1 1 1"))
     wire = query.to_wire() or b""
@@ -109,10 +109,10 @@ POINTERS = st.integers(0, 80).map(lambda at: struct.pack("!H", 0xC000 | at))
 
 @settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(PIECES | POINTERS, max_size=40).map(b"".join), st.integers(12, 40))
-def test_a_name_is_as_dnspython_reads_it_or_refused(rest: bytes, at: int) -> None:
+def test_a_name_is_parsed_as_by_dnspython_or_refused(rest: bytes, at: int) -> None:
     wire = bytes(12) + rest
     try:
-        name, end = dm._name(wire, at)
+        name, end = dm._read_name(wire, at)
     except (ValueError, IndexError):
         return
     expected, used = dns.name.from_wire(wire, at)

@@ -1,4 +1,4 @@
-"""What acknowledges a NOTIFY, and what does not."""
+"""Which datagrams acknowledge a NOTIFY, and which do not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sent_id(notifier: Notifier) -> int:
     return int(ident)
 
 
-def test_an_answer_with_its_id_and_zone_from_its_address(notifier: Notifier) -> None:
+def test_only_an_answer_with_id_and_zone_from_the_target_acknowledges(notifier: Notifier) -> None:
     ident = sent_id(notifier)
     for wire, source in (
         (answer(ident + 1), TARGET.address),
@@ -49,5 +49,5 @@ def test_an_answer_with_its_id_and_zone_from_its_address(notifier: Notifier) -> 
 
 
 @pytest.mark.parametrize(("zone", "rcode"), [(TARGET.zone, 5), (TARGET.zone, 9), (None, 1)])
-def test_who_refuses_has_heard_of_it(notifier: Notifier, zone: bytes | None, rcode: int) -> None:
+def test_an_answer_with_an_error_acknowledges_too(notifier: Notifier, zone: bytes | None, rcode: int) -> None:
     assert notifier.receive(answer(sent_id(notifier), zone, rcode), TARGET.address)

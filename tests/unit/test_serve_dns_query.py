@@ -1,4 +1,4 @@
-"""Answers to DNS requests, message by message."""
+"""Answers to single DNS requests."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def signed(kind: str, edns: int | None = None, payload: int = 1232) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("edns", "payload", "whole"), [(None, 0, False), (0, 512, False), (0, 4096, True), (0, 1, False)]
+    ("edns", "payload", "complete"), [(None, 0, False), (0, 512, False), (0, 4096, True), (0, 1, False)]
 )
-def test_an_answer_that_the_client_does_not_take_over_udp_says_so(edns: int | None, payload: int, whole: bool) -> None:
+def test_an_answer_above_the_clients_udp_size_is_truncated(edns: int | None, payload: int, complete: bool) -> None:
     view = replace(Primary({}, {}).view(1), plan=replace(PLAN, apex=replace(PLAN.apex, mname=LONG, rname=LONG)))
     answer = answered(signed("SOA", edns, payload), view)
-    assert bool(answer.flags & dns.flags.TC) is not whole
-    assert bool(answer.answer) is whole
+    assert bool(answer.flags & dns.flags.TC) is not complete
+    assert bool(answer.answer) is complete
     assert (answer.rcode(), answer.edns) == (dns.rcode.NOERROR, -1 if edns is None else 0)
     assert answer.tsig is not None
     assert not answered(signed("SOA", edns, payload), view, tcp=True).flags & dns.flags.TC
 
 
-def test_opt_is_answered_with_opt_in_a_transfer_too() -> None:
+def test_the_first_message_of_a_transfer_has_opt_if_the_request_had() -> None:
     primary = Primary({}, {})
     primary.zones.publish(primary.view(1))
     for edns in (None, 0):
@@ -57,16 +57,16 @@ def test_opt_is_answered_with_opt_in_a_transfer_too() -> None:
         assert isinstance(transfer, Transfer)
         assert transfer.query.tsig is not None
         view = transfer.view
-        sequence = axfr(view.soa(), view.plan.apex.servers(), view.compiled)
+        records = axfr(view.soa(), view.plan.apex.servers(), view.compiled)
         for signer in (None, Signer(KEY, transfer.query.tsig.mac)):
-            stream = bytes(Stream(transfer.query, sequence, signer).take(1000))
+            stream = bytes(Stream(transfer.query, records, signer).take(1000))
             (size,) = struct.unpack_from("!H", stream)
             first = dns.message.from_wire(stream[2 : 2 + size], keyring=False)
             assert first.edns == (-1 if edns is None else 0)
             assert (first.tsig is None) is (signer is None)
 
 
-def test_a_signature_at_another_place_or_of_another_class_is_malformed() -> None:
+def test_tsig_in_another_section_class_or_with_a_ttl_is_malformed() -> None:
     wire = signed("SOA")
     at = wire.index(b"\x03isp\0") + 5
     elsewhere = wire[:6] + struct.pack("!HHH", 1, 0, 0) + wire[12:]
@@ -89,7 +89,7 @@ def test_a_signature_at_another_place_or_of_another_class_is_malformed() -> None
         ("c000:201::", None),
     ],
 )
-def test_who_asks_unsigned_is_known_by_its_network(address: str, isp: str | None) -> None:
+def test_an_unsigned_client_is_found_by_its_longest_network(address: str, isp: str | None) -> None:
     zone = wire_name(ZONE)
     networks = {"other": "192.0.2.0/24", "narrow": "192.0.2.0/29", "wide": "192.0.2.0/24", "six": "2001:db8::/32"}
     zones = Primary({}, {}).zones

@@ -1,4 +1,4 @@
-"""A transfer of several chunks: bounded, of whole messages, each with the request's id, signed at its own time."""
+"""A transfer of several chunks: of bounded size and complete messages, each with its id and signed at its time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def asked(*, signed: bool) -> dm.Query:
 
 
 def taken(stream: Stream) -> Iterator[bytes]:
-    """The chunks, each taken so long after the one before that it can't have the same time."""
+    """The chunks, each taken so long after the one before that a client would refuse the earlier time (FUDGE)."""
     now = BEGIN
     while chunk := stream.take(now):
         yield bytes(chunk)
@@ -36,13 +36,13 @@ def taken(stream: Stream) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_chunks_are_bounded_and_of_whole_messages(signed: bool) -> None:
+def test_chunks_are_bounded_and_of_complete_messages(signed: bool) -> None:
     query = asked(signed=signed)
     assert (query.tsig is not None) == signed
     signer = Signer(KEY, query.tsig.mac) if query.tsig else None
     checking = Signer(KEY, query.tsig.mac) if query.tsig else None
     stream = Stream(query, axfr(APEX.soa(7), APEX.servers(), COMPILED), signer)
-    counted = {"SOA": 0, "NS": 0, "CNAME": 0}
+    record_counts = {"SOA": 0, "NS": 0, "CNAME": 0}
     chunks = list(taken(stream))
     assert len(chunks) > 2
     for number, chunk in enumerate(chunks):
@@ -52,13 +52,13 @@ def test_chunks_are_bounded_and_of_whole_messages(signed: bool) -> None:
             assert (read.id, read.rcode()) == (query.id, 0)
             assert len(read.question) == int(number == index == 0)
             for rrset in read.answer:
-                counted[dns.rdatatype.to_text(rrset.rdtype)] += 1
+                record_counts[dns.rdatatype.to_text(rrset.rdtype)] += 1
             if checking is not None:
                 assert read.tsig is not None
                 assert read.tsig[0].time_signed == BEGIN + number * STEP
                 start = bytes(message).rindex(KEY.name + struct.pack("!HHI", 250, 255, 0))
                 plain = bytes(message[:10]) + b"\0\0" + bytes(message[12:start])
                 assert checking.sign(plain, BEGIN + number * STEP) == message, "signed over the MAC before it"
-    assert counted == {"SOA": 2, "NS": 1, "CNAME": len(RULES)}
+    assert record_counts == {"SOA": 2, "NS": 1, "CNAME": len(RULES)}
     assert stream.take(BEGIN) == b"", "nothing after the last"
-    assert COMPILED[2:4] == b"\0\0", "what was compiled is as it was"
+    assert COMPILED[2:4] == b"\0\0", "the compiled messages are unchanged"

@@ -1,4 +1,4 @@
-"""Who asks: tokens, proxies, places."""
+"""Authentication by token, addresses behind trusted proxies, and the holders of connections."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BOUNDS = ConnectionBounds(per_address=2, per_subscriber=3, total=100)
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-class Asking:
-    """A request, as far as Access looks at it."""
+class FakeRequest:
+    """A request with all that Access reads of one."""
 
     def __init__(self, connection: Accepted, *headers: tuple[str, str]) -> None:
         self.connection = connection
@@ -55,10 +55,10 @@ def connect(access: Access, address: str) -> Accepted:
 
 def ask(access: Access, connection: Accepted, *headers: tuple[str, str], token: str = "t") -> Subscriber:
     sent = (*headers, ("Authorization", f"Bearer {token}"))
-    return access.enter(cast(web.BaseRequest, Asking(connection, *sent)))
+    return access.enter(cast(web.BaseRequest, FakeRequest(connection, *sent)))
 
 
-def test_a_connection_is_its_addresses_until_it_is_its_subscribers(access: Access) -> None:
+def test_authentication_moves_a_connection_from_its_address_to_its_subscriber(access: Access) -> None:
     made = connect(access, "198.51.100.7")
     assert access.connections.of(address_holder("198.51.100.7")) == 1
     assert ask(access, made).id == "isp"
@@ -66,7 +66,7 @@ def test_a_connection_is_its_addresses_until_it_is_its_subscribers(access: Acces
     assert access.connections.of(Holder("subscriber", "isp")) == 1
 
 
-def test_a_subscriber_has_so_many_requests_under_way(access: Access) -> None:
+def test_a_subscriber_with_too_many_requests_gets_429(access: Access) -> None:
     for number in range(3):
         ask(access, connect(access, f"198.51.100.{number}"))
     with pytest.raises(Problem) as refused:
@@ -74,7 +74,7 @@ def test_a_subscriber_has_so_many_requests_under_way(access: Access) -> None:
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1"})
 
 
-def test_a_subscriber_was_seen_when_it_last_asked(access: Access) -> None:
+def test_seen_is_the_time_of_the_last_authenticated_request(access: Access) -> None:
     now = [CREATED]
     access._clock = lambda: now[0]
     assert access.seen == {}
@@ -88,7 +88,7 @@ def test_a_subscriber_was_seen_when_it_last_asked(access: Access) -> None:
         assert access.seen == {"isp": now[0]}
 
 
-def test_behind_a_trusted_proxy_the_address_is_the_one_it_names(access: Access) -> None:
+def test_the_address_behind_a_trusted_proxy_is_from_x_forwarded_for(access: Access) -> None:
     access.trusted_proxies = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
     assert access.whose(Accepted(access.connections, PROXY)) == (Holder("proxy", PROXY), NO_BOUND)
     asked = [connect(access, PROXY) for _ in range(3)]
@@ -96,14 +96,14 @@ def test_behind_a_trusted_proxy_the_address_is_the_one_it_names(access: Access) 
     for connection in asked[:2]:
         with pytest.raises(Unauthorized):
             ask(access, connection, forged, ("X-Forwarded-For", "2001:db8::1"), token="wrong")
-    assert access.connections.of(address_holder("198.51.100.7")) == 2, "who is before it, anybody may have written"
+    assert access.connections.of(address_holder("198.51.100.7")) == 2, "the addresses before it may be forged"
     with pytest.raises(Problem) as refused:
         ask(access, asked[2], forged, token="wrong")
     assert refused.value.status == 429
     for nonsense in ("", "unknown", "198.51.100.7, _hidden", PROXY):
         with pytest.raises(Unauthorized):
             ask(access, connect(access, PROXY), ("X-Forwarded-For", nonsense), token="wrong")
-    assert access.connections.of(Holder("proxy", PROXY)) == 5, "those that named nobody, and who found no place"
+    assert access.connections.of(Holder("proxy", PROXY)) == 5, "four without a client's address, and the refused one"
 
 
 @pytest.mark.parametrize(
@@ -115,21 +115,23 @@ def test_behind_a_trusted_proxy_the_address_is_the_one_it_names(access: Access) 
         ("2001:db8:1::7", "2001:db8:1::7"),
     ],
 )
-def test_a_proxy_may_name_the_port_too(access: Access, named: str, address: str) -> None:
+def test_x_forwarded_for_may_have_a_port(access: Access, named: str, address: str) -> None:
     access.trusted_proxies = (ipaddress.ip_network("192.0.2.0/24"),)
     with pytest.raises(Unauthorized):
         ask(access, connect(access, PROXY), ("X-Forwarded-For", named), token="wrong")
     assert access.connections.of(address_holder(address)) == 1
 
 
-def test_nobody_else_says_where_it_asks_from(access: Access) -> None:
+def test_x_forwarded_for_of_other_clients_is_ignored(access: Access) -> None:
     made = connect(access, "198.51.100.7")
     with pytest.raises(Unauthorized):
         ask(access, made, ("X-Forwarded-For", "203.0.113.66"), token="wrong")
     assert access.connections.of(address_holder("198.51.100.7")) == 1
 
 
-def test_a_401_is_one_line_in_the_log(access: Access, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_401_is_logged_with_address_and_reason_and_limited_in_rate(
+    access: Access, caplog: pytest.LogCaptureFixture
+) -> None:
     for address, token in (("198.51.100.1", "old"), ("198.51.100.2", "wrong")):
         for _ in range(3):
             with pytest.raises(Unauthorized):
@@ -138,7 +140,7 @@ def test_a_401_is_one_line_in_the_log(access: Access, caplog: pytest.LogCaptureF
                 assert access.connections.of(address_holder(one)) <= 2
             access.connections = Connections(BOUNDS)
     with pytest.raises(Unauthorized):
-        access.enter(cast(web.BaseRequest, Asking(connect(access, "2001:db8::7"))))
+        access.enter(cast(web.BaseRequest, FakeRequest(connect(access, "2001:db8::7"))))
     assert caplog.messages == [
         "feed: 198.51.100.1 as gone was refused: the subscriber was revoked",
         "feed: 198.51.100.2 was refused: its token is unknown (2 more were refused since the last such line)",

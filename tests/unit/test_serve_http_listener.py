@@ -1,4 +1,4 @@
-"""The bounds of a connection, on sockets."""
+"""The bounds of an HTTP connection, on real sockets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def connect() -> AsyncIterator[Connect]:
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-    """The body of one answer."""
+    """Sends a request and returns the body of its answer."""
     writer.write(REQUEST)
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -69,19 +69,19 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The levels of what was logged; asyncio's own lines are of callbacks that a loaded machine made slow."""
+    """The levels of the log lines, without asyncio's warnings of slow callbacks: the machine may be busy."""
     return [record.levelname for record in caplog.records if record.name != "asyncio" or record.levelname != "WARNING"]
 
 
 async def end(reader: asyncio.StreamReader) -> bytes:
-    """What arrives until the server ends the connection."""
+    """All bytes that arrive until the server closes the connection."""
     try:
         return await reader.read()
     except ConnectionError:
         return b""
 
 
-async def test_who_sends_no_whole_request_is_cut_off(
+async def test_a_connection_without_a_complete_request_is_closed(
     monkeypatch: pytest.MonkeyPatch, serve: Serve, connect: Connect
 ) -> None:
     served = await serve(hello)
@@ -91,10 +91,10 @@ async def test_who_sends_no_whole_request_is_cut_off(
     silent, slow = await connect(served), await connect(served)
     slow[1].write(REQUEST[:-2])
     assert (await end(silent[0]), await end(slow[0])) == (b"", b"")
-    assert await answer(*speaks) == b"hello", "it was there before them, and has asked"
+    assert await answer(*speaks) == b"hello", "it has sent a request before"
 
 
-async def test_a_wait_ends_with_its_connection(serve: Serve, connect: Connect) -> None:
+async def test_a_long_poll_ends_with_its_connection(serve: Serve, connect: Connect) -> None:
     waits, ended = asyncio.Event(), asyncio.Event()
 
     async def forever() -> None:
@@ -128,7 +128,7 @@ async def test_a_malformed_request_is_not_quoted(
     assert "secret" not in caplog.text
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off_but_for_the_operator(
+async def test_a_client_that_reads_nothing_is_cut_off_except_on_the_control_socket(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(listener, "WRITE_STALL", 0.3)
@@ -155,19 +155,19 @@ async def test_a_reader_that_takes_nothing_is_cut_off_but_for_the_operator(
         await made.start([local, bind(Address("127.0.0.1", 0), "feed.listen")], None)
         operator = await asyncio.open_unix_connection(str(tmp_path / "s"))
         operator[1].write(REQUEST)
-        stranger = await asyncio.open_connection("127.0.0.1", made.addresses[0].port)
-        stranger[1].write(REQUEST)
+        feed_client = await asyncio.open_connection("127.0.0.1", made.addresses[0].port)
+        feed_client[1].write(REQUEST)
         await failed.wait()
         head = await operator[0].readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert await operator[0].readexactly(len(large)) == large
-        for _, writer in (operator, stranger):
+        for _, writer in (operator, feed_client):
             writer.close()
         await made.stop()
 
 
-class Gone(asyncio.Transport):
-    """The transport of a client that was gone when it was accepted."""
+class GoneTransport(asyncio.Transport):
+    """The transport of a client that has left before it is accepted."""
 
     def close(self) -> None:
         pass
@@ -176,13 +176,13 @@ class Gone(asyncio.Transport):
         pass
 
 
-async def test_a_connection_that_is_lost_when_it_is_made_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connection_that_is_lost_at_once_logs_no_error(caplog: pytest.LogCaptureFixture) -> None:
     connections = Connections()
     server = web.Server(hello)
     for _ in range(3):
         accepted = Accepted(connections, "192.0.2.1")
         connection = Connection(server, accepted, loop=asyncio.get_running_loop(), tcp_keepalive=False)
-        connection.connection_made(Gone())
+        connection.connection_made(GoneTransport())
         connection.connection_lost(ConnectionResetError())
         del connection
     for _ in range(3):
@@ -192,7 +192,7 @@ async def test_a_connection_that_is_lost_when_it_is_made_is_no_error(caplog: pyt
     assert not server.connections
 
 
-async def test_what_stands_behind_a_request_is_read_when_that_was_answered(serve: Serve, connect: Connect) -> None:
+async def test_pipelined_requests_are_read_after_the_answer_to_the_one_before(serve: Serve, connect: Connect) -> None:
     asked, first, go_on = 0, asyncio.Event(), asyncio.Event()
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
@@ -226,7 +226,7 @@ async def test_what_stands_behind_a_request_is_read_when_that_was_answered(serve
     ],
     ids=["requests", "chunks", "a body"],
 )
-async def test_nothing_is_read_behind_a_request_that_ends_its_connection(
+async def test_nothing_is_read_after_a_request_that_ends_its_connection(
     serve: Serve, connect: Connect, sent: bytes
 ) -> None:
     asked = 0
@@ -244,7 +244,7 @@ async def test_nothing_is_read_behind_a_request_that_ends_its_connection(
 
 
 @pytest.mark.parametrize("sent", [REQUEST * 1000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9000, b"\0" * 100_000])
-async def test_more_than_a_head_has_is_the_end_of_the_connection(serve: Serve, connect: Connect, sent: bytes) -> None:
+async def test_too_many_bytes_end_the_connection(serve: Serve, connect: Connect, sent: bytes) -> None:
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         await asyncio.Event().wait()
         raise AssertionError

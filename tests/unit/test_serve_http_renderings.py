@@ -1,4 +1,4 @@
-"""The files behind the feed, over HTTP: what is made when, what is dropped, and that nothing is sent unverified."""
+"""Renderings over HTTP: when they are made and dropped, and that no unverified byte is sent."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def unpacked(answer: Answer) -> bytes:
     return answer.body
 
 
-async def test_a_snapshot_is_served_as_it_is_until_zstd_is_there_and_then_zstd(
+async def test_a_snapshot_is_sent_uncompressed_until_zstd_is_made(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renderings, "_SMALL_FILE", 0)  # so that a job makes it
@@ -233,26 +233,26 @@ async def test_a_snapshot_is_served_as_it_is_until_zstd_is_there_and_then_zstd(
     assert scene.jobs.names == ["compress"], "once, although four asked"
 
 
-async def test_zstd_that_is_prepared_is_there_for_the_first_who_asks(scene: Scene) -> None:
+async def test_prepared_zstd_is_sent_to_the_first_request(scene: Scene) -> None:
     await scene.renderings.prepare(scene.snapshot())
     answer = await scene.target(Accept_Encoding="zstd, gzip")
     assert answer.headers["content-encoding"] == "zstd"
     assert unpacked(answer) == scene.contents[-1]
 
 
-async def test_who_refuses_the_identity_coding_waits_for_zstd(scene: Scene) -> None:
+async def test_a_client_that_refuses_identity_waits_for_zstd(scene: Scene) -> None:
     answer = await scene.target(Accept_Encoding="identity;q=0, zstd")
     assert answer.headers["content-encoding"] == "zstd"
     assert unpacked(answer) == scene.contents[-1]
 
 
-async def test_gzip_is_made_when_it_is_asked_for(scene: Scene) -> None:
+async def test_gzip_is_made_at_the_first_request(scene: Scene) -> None:
     answer = await scene.target(Accept_Encoding="gzip")
     assert answer.headers["content-encoding"] == "gzip"
     assert unpacked(answer) == scene.contents[-1]
 
 
-async def test_preparing_raises_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_prepare_raises_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> str:
         raise StoreError("the disk is full")
 
@@ -273,7 +273,7 @@ async def test_the_diff_of_neighbours_is_the_sealed_delta_itself(scene: Scene) -
     assert list(scene.store.diffs.iterdir()) == []
 
 
-async def test_other_diffs_are_netted_once_a_pair_in_both_directions(scene: Scene) -> None:
+async def test_other_diffs_are_merged_once_in_each_direction(scene: Scene) -> None:
     for start in range(1, 5):
         for end in range(1, 5):
             found = unpacked(await scene.diff(start, end, Accept_Encoding="zstd"))
@@ -286,7 +286,7 @@ async def test_other_diffs_are_netted_once_a_pair_in_both_directions(scene: Scen
 
 
 @pytest.mark.parametrize("error", [StoreError("the disk is full"), JobError("it was killed")])
-async def test_a_diff_that_cant_be_made_is_answered_with_the_way_to_the_snapshot(
+async def test_a_diff_that_cant_be_made_is_answered_410_take_the_snapshot(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object) -> None:
@@ -304,8 +304,8 @@ async def test_a_diff_that_cant_be_made_is_answered_with_the_way_to_the_snapshot
     assert unpacked(await scene.diff(1, 3)) == scene.difference(1, 3)
 
 
-async def test_a_diff_whose_delta_is_not_kept_any_more_is_gone(scene: Scene) -> None:
-    """The catalogue was read before it was dropped."""
+async def test_a_diff_with_a_dropped_delta_is_answered_410(scene: Scene) -> None:
+    """The request has read the live lists before the delta was dropped."""
     with scene.database.write() as connection:
         connection.execute(versions.update().where(versions.c.version == 3).values(delta=None))
     for start, end in ((2, 3), (1, 3), (4, 1)):
@@ -320,7 +320,7 @@ async def test_no_wrong_byte_is_sent_of_a_snapshot_with_a_flipped_bit(scene: Sce
         refused = await scene.target(Accept_Encoding=coding)
         assert (refused.status, refused.headers["retry-after"]) == (503, "5"), coding
         assert refused.headers["content-type"] == "application/problem+json"
-        assert b"made again" in refused.body
+        assert b"under repair" in refused.body
     assert set(scene.damaged) == {scene.snapshot()}
     assert (await scene.target(Range="bytes=0-3")).status == 503
     assert unpacked(await scene.target(1)) == scene.contents[1], "another file is not concerned"
@@ -359,7 +359,7 @@ async def test_no_wrong_byte_is_sent_of_a_rendering_with_a_flipped_bit(scene: Sc
     assert scene.damaged == []
 
 
-async def test_no_wrong_byte_is_sent_of_a_netted_diff_with_a_flipped_bit(scene: Scene) -> None:
+async def test_no_wrong_byte_is_sent_of_a_merged_diff_with_a_flipped_bit(scene: Scene) -> None:
     assert unpacked(await scene.diff(1, 3)) == scene.difference(1, 3)
     flip_a_bit(scene.diff_file(1, 3))
     assert unpacked(await scene.diff(1, 3)) == scene.difference(1, 3)
@@ -370,7 +370,7 @@ async def test_no_wrong_byte_is_sent_of_a_netted_diff_with_a_flipped_bit(scene: 
     assert scene.damaged == []
 
 
-async def test_a_rendering_that_this_daemon_did_not_make_is_not_believed(scene: Scene) -> None:
+async def test_a_rendering_that_this_process_did_not_make_is_made_again(scene: Scene) -> None:
     scene.diff_file(1, 3).parent.mkdir()
     scene.diff_file(1, 3).write_bytes(b"wrong\n")
     scene.sealed(scene.snapshot(), ".gz").write_bytes(gzip.compress(b"wrong\n"))
@@ -378,7 +378,7 @@ async def test_a_rendering_that_this_daemon_did_not_make_is_not_believed(scene: 
     assert unpacked(await scene.target(Accept_Encoding="gzip")) == scene.contents[-1]
 
 
-def test_a_file_that_is_written_while_it_is_sent_is_cut_short(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_sent_is_sent_incompletely(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
     with OpenedFile(path) as opened:
@@ -390,7 +390,7 @@ def test_a_file_that_is_written_while_it_is_sent_is_cut_short(tmp_path: Path) ->
             opened.read(50)
 
 
-def test_a_file_that_is_dropped_while_it_is_sent_is_sent_to_its_end(tmp_path: Path) -> None:
+def test_a_file_that_is_deleted_while_it_is_sent_is_sent_completely(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
     with OpenedFile(path) as opened:
@@ -410,7 +410,7 @@ def test_a_file_that_changed_since_it_was_verified_is_not_compressed(tmp_path: P
 
 
 @pytest.mark.parametrize("size", [0, 1, 600 << 10, 5 << 20])
-def test_a_zstd_rendering_is_one_frame_of_the_same_bytes_whoever_makes_it(
+def test_a_zstd_rendering_is_one_frame_of_the_same_bytes_from_thread_or_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     path = tmp_path / "file"
@@ -429,7 +429,7 @@ def test_a_zstd_rendering_is_one_frame_of_the_same_bytes_whoever_makes_it(
     assert zstandard.ZstdDecompressor().decompress(frame) == path.read_bytes()
 
 
-def test_several_processes_net_what_one_does() -> None:
+def test_several_processes_merge_to_the_same_diff_as_one() -> None:
     contents = [snapshot([f"n{number}.example" for number in range(start, 30_000)]) for start in (0, 9_000, 12_000)]
     deltas = [render(ENTRIES, *changed_lines(*pair)).data for pair in pairwise(contents)]
     for reverse in (False, True):

@@ -1,4 +1,4 @@
-"""Lines of refused clients, and how many there are."""
+"""Log lines of refused clients, and their rate."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def test_a_refusal_is_one_line_limited_in_rate(caplog: pytest.LogCaptureFixture)
     now = [1000.0]
     refusals = Refusals("feed", lambda: now[0])
     for _ in range(50):
-        refusals.tell("192.0.2.1", "isp", "the subscriber was revoked")
-    refusals.tell("192.0.2.1", "", "it sent no token")
+        refusals.log("192.0.2.1", "isp", "the subscriber was revoked")
+    refusals.log("192.0.2.1", "", "it sent no token")
     assert caplog.messages == [
         "feed: 192.0.2.1 as isp was refused: the subscriber was revoked",
         "feed: 192.0.2.1 was refused: it sent no token (49 more were refused since the last such line)",
     ]
     caplog.clear()
     for number in range(1000):
-        refusals.tell(f"198.51.100.{number}", "", "it sent no token")
+        refusals.log(f"198.51.100.{number}", "", "it sent no token")
     assert len(caplog.messages) == REFUSALS_AT_ONCE - 2
     caplog.clear()
     now[0] += REFUSALS_PERIOD
-    refusals.tell("192.0.2.1", "isp", "the subscriber was revoked")
+    refusals.log("192.0.2.1", "isp", "the subscriber was revoked")
     assert caplog.messages == [
         "feed: 192.0.2.1 as isp was refused: the subscriber was revoked "
         f"({1000 - REFUSALS_AT_ONCE + 2} more were refused since the last such line)"

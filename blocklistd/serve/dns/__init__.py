@@ -1,1 +1,1 @@
-"""The name server: messages, signatures, transfers and notifications."""
+"""The DNS server of the RPZ zones: SOA queries, AXFR and IXFR, TSIG, NOTIFY."""

@@ -1,4 +1,7 @@
-"""Sends each UDP answer from the address that the request was sent to (ip(7), ipv6(7)): a host may have several."""
+"""Sends each UDP answer from the address that the request was sent to (ip(7), ipv6(7)).
+
+A host may have several addresses, and a resolver drops an answer that comes from another one than it asked.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,36 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-_PKTINFO: Final = socket.IPV6_PKTINFO
-_PKTINFO4: Final = 8  # IP_PKTINFO of Linux; the socket module names it from Python 3.12 on
+_IPV6_PKTINFO: Final = socket.IPV6_PKTINFO
+_IP_PKTINFO: Final = 8  # of Linux; socket.IP_PKTINFO from Python 3.12 on
 
 Ancillary = tuple[int, int, bytes]
-"""Level, type and data of ancillary data (socket.recvmsg)."""
+"""One item of ancillary data: level, type, data (as socket.recvmsg returns it)."""
 
 
-def keep_address(bound: socket.socket) -> None:
-    """Makes the kernel add the destination address to each datagram that arrives, as ancillary data."""
+def request_destinations(bound: socket.socket) -> None:
+    """Makes the kernel add to each datagram that arrives its destination address, as ancillary data."""
     if bound.family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
-        bound.setsockopt(socket.IPPROTO_IP, _PKTINFO4, 1)
+        bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
-def asked_address(ancillary: Iterable[Ancillary]) -> list[Ancillary]:
-    """The ancillary data to send an answer with, from those of the request."""
-    return [_back(item) for item in ancillary if _is_pktinfo(item)]
+def answer_source(ancillary: Iterable[Ancillary]) -> list[Ancillary]:
+    """The ancillary data for an answer, from the ancillary data of its request: sets the answer's source address."""
+    return [_as_source(item) for item in ancillary if _is_pktinfo(item)]
 
 
 def _is_pktinfo(item: Ancillary) -> bool:
-    return item[:2] in ((socket.IPPROTO_IPV6, _PKTINFO), (socket.IPPROTO_IP, _PKTINFO4))
+    return item[:2] in ((socket.IPPROTO_IPV6, _IPV6_PKTINFO), (socket.IPPROTO_IP, _IP_PKTINFO))
 
 
-def _back(item: Ancillary) -> Ancillary:
-    """Turns the destination of a request into the source of its answer (ip(7): ipi_spec_dst); no interface is set."""
+def _as_source(item: Ancillary) -> Ancillary:
+    """A struct in_pktinfo or in6_pktinfo that sends from the address at which the request arrived.
+
+    The interface index is 0, so the kernel chooses the route.
+    """
     level, kind, data = item
     if level == socket.IPPROTO_IPV6:
         return level, kind, data[:16] + struct.pack("@i", 0)
-    return level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4)
+    return level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4)  # ipi_spec_dst from ipi_addr

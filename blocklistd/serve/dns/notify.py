@@ -1,7 +1,12 @@
-"""NOTIFY (RFC 1996), as a state machine: time and datagrams in, datagrams and the next time to look out. Pure.
+"""Sends NOTIFY requests (RFC 1996): a state machine from the time and datagrams to datagrams. Pure.
 
-One message in flight a target and zone, the newest serial wins; asked again with back-off until it is acknowledged or
-given up.
+The state is one pending NOTIFY for each target and zone:
+    change()             replaces it: new id, newest serial, due at once
+    due()                sends it if it is due, and doubles the pause to the next attempt (at most MAX_PAUSE seconds);
+                         removes it `give_up` seconds after the change
+    receive()            removes it if the datagram acknowledges it
+    forget()             removes it if the target is not notified any more
+After change() and due() the caller asks next_time() for the time of the next call of due().
 """
 
 from __future__ import annotations
@@ -15,14 +20,15 @@ from blocklistd.serve.dns.message import AA, IN, NOTIFY, QR, SOA
 from blocklistd.serve.dns.tsig import Key, Signer
 
 BACKOFF: Final = 2.0
-LONGEST: Final = 60.0  # seconds between two tries
+MAX_PAUSE: Final = 60.0  # seconds between two attempts
 
 Endpoint = tuple[str, int]
+"""Address and UDP port."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, for which zone (on the wire), signed with what: None for who can't check it."""
+    """A secondary that is notified of one zone (`zone` in wire format). `key` signs the requests; None: unsigned."""
 
     address: Endpoint
     zone: bytes
@@ -30,7 +36,9 @@ class Target:
 
 
 @dataclass(slots=True)
-class _Flight:
+class _Pending:
+    """A NOTIFY that is not acknowledged yet. Times in seconds of the monotonic clock; `pause` follows the next one."""
+
     ident: int
     serial: int
     soa: bytes
@@ -40,77 +48,77 @@ class _Flight:
 
 
 class Notifier:
-    """`change` tells it of a new serial, `due` gives what to send now, `receive` takes what came back.
+    """The pending NOTIFY requests.
 
-    Times are seconds of one monotonic clock but for `wall`, Unix seconds for signatures. `retry` is the first pause,
-    `give_up` the time after which a target is left to its own refresh.
+    `now` is seconds of one monotonic clock, `wall` Unix seconds for signatures. `retry`: seconds to the second attempt.
+    `give_up`: seconds after which no more attempt is made, so that the secondary learns of the serial by its refresh.
     """
 
     def __init__(self, retry: float, give_up: float, next_id: int = 1) -> None:
         self._retry = retry
         self._give_up = give_up
         self._next = next_id
-        self._flights: dict[Target, _Flight] = {}
-        self.told: Counter[str] = Counter()
-        """How many were sent, acknowledged, given up."""
+        self._pending: dict[Target, _Pending] = {}
+        self.outcomes: Counter[str] = Counter()
+        """The number of requests by outcome: "sent", "acknowledged", "given up"."""
 
     def change(self, target: Target, serial: int, soa: bytes, now: float) -> None:
-        """The zone has a new serial; what was in flight to this target is of no interest any more."""
+        """Makes a NOTIFY of the new serial pending, in place of an older one. `soa` is the new SOA record."""
         self._next = self._next % 0xFFFF + 1
-        self._flights[target] = _Flight(self._next, serial, soa, now, now, self._retry)
+        self._pending[target] = _Pending(self._next, serial, soa, now, now, self._retry)
 
-    def forget(self, wanted: set[Target]) -> None:
-        """Drops every target that is not wanted any more."""
-        for target in self._flights.keys() - wanted:
-            del self._flights[target]
+    def forget(self, remaining: set[Target]) -> None:
+        """Removes the pending requests to all targets that are not in `remaining`."""
+        for target in self._pending.keys() - remaining:
+            del self._pending[target]
 
     def due(self, now: float, wall: int) -> list[tuple[Endpoint, bytes]]:
-        """The datagrams to send now."""
-        out = []
-        for target, flight in list(self._flights.items()):
-            if now < flight.due:
+        """The datagrams to send now, with their destinations."""
+        datagrams = []
+        for target, pending in list(self._pending.items()):
+            if now < pending.due:
                 continue
-            if now - flight.begun > self._give_up:
-                del self._flights[target]
-                self.told["given up"] += 1
+            if now - pending.begun > self._give_up:
+                del self._pending[target]
+                self.outcomes["given up"] += 1
                 continue
-            self.told["sent"] += 1
-            out.append((target.address, _message(target, flight, wall)))
-            flight.due = now + flight.pause
-            flight.pause = min(flight.pause * BACKOFF, LONGEST)
-        return out
+            self.outcomes["sent"] += 1
+            datagrams.append((target.address, _message(target, pending, wall)))
+            pending.due = now + pending.pause
+            pending.pause = min(pending.pause * BACKOFF, MAX_PAUSE)
+        return datagrams
 
     def next_time(self) -> float | None:
-        """When to ask `due` again."""
-        return min((flight.due for flight in self._flights.values()), default=None)
+        """The time of the next call of `due`; None if nothing is pending."""
+        return min((pending.due for pending in self._pending.values()), default=None)
 
     def receive(self, wire: bytes, source: Endpoint) -> bool:
-        """Whether this acknowledged something in flight: an answer from its target with its id and, if it repeats the
-        question, its zone (RFC 1996 3.6), whatever its rcode.
+        """Whether the datagram acknowledges a pending NOTIFY, which is then removed.
 
-        Whoever answers has heard of it; a secondary that refuses NOTIFYs has its refresh (RFC 1996 3.7 ff.).
+        It does if it comes from the target, has the id of the request and, if it repeats the question, the zone (RFC
+        1996 3.6). The rcode does not count: another attempt would not cure an error, and the secondary has its refresh.
         """
         if len(wire) < 12:
             return False
         ident, flags, questions = struct.unpack_from("!HHH", wire)
         if not flags & QR or flags >> 11 & 15 != NOTIFY:
             return False
-        for target, flight in self._flights.items():
-            if flight.ident != ident or target.address != source:
+        for target, pending in self._pending.items():
+            if pending.ident != ident or target.address != source:
                 continue
             if not questions or wire[12 : 12 + len(target.zone)].lower() == target.zone:
-                del self._flights[target]
-                self.told["acknowledged"] += 1
+                del self._pending[target]
+                self.outcomes["acknowledged"] += 1
                 return True
         return False
 
 
-def _message(target: Target, flight: _Flight, wall: int) -> bytes:
-    """The request, with the new SOA as a hint in the answer section (RFC 1996 3.7)."""
+def _message(target: Target, pending: _Pending, wall: int) -> bytes:
+    """The NOTIFY request. The answer section has the new SOA, which the secondary need not believe (RFC 1996 3.7)."""
     wire = (
-        struct.pack("!6H", flight.ident, NOTIFY << 11 | AA, 1, 1, 0, 0)
+        struct.pack("!6H", pending.ident, NOTIFY << 11 | AA, 1, 1, 0, 0)
         + target.zone
         + struct.pack("!HH", SOA, IN)
-        + flight.soa
+        + pending.soa
     )
     return wire if target.key is None else Signer(target.key).sign(wire, wall)

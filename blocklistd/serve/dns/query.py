@@ -1,7 +1,7 @@
-"""What a DNS request is answered with. Pure: bytes and the time in, an answer or the plan of a transfer out.
+"""Decides the answer to a DNS request: from bytes and the time to an answer, or to a transfer to send. Pure.
 
-docs/dns.md has the table; the order of checks is RFC 8945 5.2: the key, the signature, the time, and only then who may
-have what.
+The order of checks is that of RFC 8945 5.2: the key, the signature, the time; then EDNS, the opcode, the question, and
+whether the client is entitled to the zone. docs/dns.md has the table of answers.
 """
 
 from __future__ import annotations
@@ -18,40 +18,44 @@ from blocklistd.serve.dns.transfer import counted, newer
 from blocklistd.serve.dns.tsig import Key, Signer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 
-ANSWERED: Final = (dm.SOA, dm.AXFR, dm.IXFR)
-SHOWN: Final = 64
-"""Characters of an unknown key's name."""
-_UNFIT: Final = re.compile(r"[^a-z0-9._-]")
-_WHY: Final = {
+ANSWERED_TYPES: Final = (dm.SOA, dm.AXFR, dm.IXFR)
+MAX_SHOWN_KEY_NAME: Final = 64
+"""The most characters of an unknown key's name in the log."""
+_UNSAFE: Final = re.compile(r"[^a-z0-9._-]")
+_TSIG_REASONS: Final = {
     tsig.BADKEY: "there is no such key, or it is of another algorithm",
     tsig.BADSIG: "its signature is wrong",
     tsig.BADTIME: "its clock and ours differ too much",
 }
-_NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
+_TYPE_NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer. `asked`: the kind of query, of a small set for metrics; `rcode`: with OPT's bits (RFC 6891 6.1.3);
-    `refused`: why the client is refused, for the log ("" where it is not); `who`: its subscriber or its key's name."""
+    """An answer of one message.
+
+    `query_type`: "SOA", "AXFR", "IXFR", "other" or "malformed", for metrics. `rcode`: the code with the bits of
+    OPT (RFC 6891 6.1.3). `refused`: why the client is refused, for the log; "" if it is not. `client`: the refused
+    subscriber, or the name of the unknown key.
+    """
 
     wire: bytes
-    asked: str = "malformed"
+    query_type: str = "malformed"
     rcode: int = dm.FORMERR
     refused: str = ""
-    who: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """The answer REFUSED. `why` is for the log; the client gets the same answer whatever the reason."""
+    """The answer REFUSED. `why` is for the log; the client gets the same answer for every reason."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A transfer of `view`: the difference from serial `since`, or, where that is None, all of it."""
+    """A transfer to send: the difference from serial `since` to `view`, or the complete zone if `since` is None."""
 
     query: Query
     view: ZoneView
@@ -61,8 +65,10 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request of an entitled secondary while the zone was at `current`: for a transfer from `serial` (None: it named
-    none), or, with `poll`, for the SOA."""
+    """A request of an entitled secondary, while the zone's serial was `current`.
+
+    For the SOA if `poll`, else for a transfer. `serial` is the secondary's own (32 bits), None if it sent none.
+    """
 
     peer: Peer
     zone: bytes
@@ -75,21 +81,25 @@ class Seen:
 def respond(
     wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool
 ) -> tuple[Reply | Transfer | None, Seen | None]:
-    """The answer (None: send nothing), and the secondary that asked, if it is entitled. Never raises, whatever the
-    bytes. `clocks` as in `time_for`."""
+    """The answer (None: send none), and the entitled secondary that sent the request (None: not entitled).
+
+    `clocks` as in `time_for`. Raises nothing, whatever the bytes.
+    """
     try:
         query = dm.parse(wire)
     except Malformed as malformed:
         return (Reply(malformed.answer) if malformed.answer else None), None
     if zones.halted:  # REFUSED or NOTAUTH could make a secondary give up its zone
-        return Reply(dm.answer(query, dm.SERVFAIL), _asked(query), dm.SERVFAIL), None
+        return Reply(dm.answer(query, dm.SERVFAIL), _query_type(query), dm.SERVFAIL), None
     key, now = None, time_for(query, clocks)
     if query.tsig is not None:
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
         except tsig.Refused as refused:
-            who, why = _who(query, zones), _WHY[refused.error]
-            return Reply(_refuse(query, refused, now), _asked(query), dm.NOTAUTH, why, who), None
+            client, why = _client_identity(query, zones), _TSIG_REASONS[refused.error]
+            return Reply(
+                _answer_to_bad_signature(query, refused, now), _query_type(query), dm.NOTAUTH, why, client
+            ), None
     answer, seen = _decide(query, zones, key, address, tcp)
     if isinstance(answer, Transfer):
         return answer, seen
@@ -99,19 +109,21 @@ def respond(
     if not tcp and len(signed) > query.payload:
         signed = sign(query, key, dm.truncated(query), now)
     rcode = dm.BADVERS if query.edns else plain[3] & 15
-    return Reply(signed, _asked(query), rcode, why, _who(query, zones) if why else ""), seen
+    return Reply(signed, _query_type(query), rcode, why, _client_identity(query, zones) if why else ""), seen
 
 
 def time_for(query: Query, clocks: tuple[int, ...]) -> int:
-    """The time by which to check and sign, in Unix seconds: that of our clocks which is nearest to the request's. Where
-    our clocks differ, one of them is wrong, and the signed time of the request shows which."""
+    """The time for checking and signing, in Unix seconds: of our clocks the one nearest to the request's signed time.
+
+    If our clocks differ, one of them is wrong; the request shows which.
+    """
     if query.tsig is None:
         return clocks[0]
     signed = query.tsig.time
     return min(clocks, key=lambda ours: abs(ours - signed))
 
 
-def _who(query: Query, zones: Zones) -> str:
+def _client_identity(query: Query, zones: Zones) -> str:
     """The subscriber whose key a request names, or the unknown name of the key, with unsafe characters replaced."""
     if query.tsig is None:
         return ""
@@ -122,25 +134,28 @@ def _who(query: Query, zones: Zones) -> str:
     while length := name[0]:
         labels.append(name[1 : 1 + length].decode("latin-1"))
         name = name[1 + length :]
-    return f"the unknown key {_UNFIT.sub('?', '.'.join(labels))[:SHOWN]}"
+    return f"the unknown key {_UNSAFE.sub('?', '.'.join(labels))[:MAX_SHOWN_KEY_NAME]}"
 
 
-def _asked(query: Query) -> str:
-    return _NAMES.get(query.type, "other") if query.opcode == dm.QUERY else "other"
+def _query_type(query: Query) -> str:
+    """The `query_type` of a Reply."""
+    return _TYPE_NAMES.get(query.type, "other") if query.opcode == dm.QUERY else "other"
 
 
 def sign(query: Query, key: Key | None, answer: bytes, now: int) -> bytes:
+    """The answer, signed if the query was. `now` is in Unix seconds."""
     if key is None or query.tsig is None:
         return answer
     return Signer(key, query.tsig.mac).sign(answer, now)
 
 
-def _refuse(query: Query, refused: tsig.Refused, now: int) -> bytes:
+def _answer_to_bad_signature(query: Query, refused: tsig.Refused, now: int) -> bytes:
+    """The answer NOTAUTH to a request whose signature fails the check (RFC 8945 5.2)."""
     assert query.tsig is not None
     answer = dm.answer(query, dm.NOTAUTH)
     if refused.key is None:
         return tsig.unsigned_error(answer, query.tsig, now, refused.error)
-    # RFC 8945 5.2.3: signed, with the time of the request, and ours as other data
+    # RFC 8945 5.2.3: signed, with the time of the request; our time is the other data
     other = struct.pack("!HI", now >> 32, now & 0xFFFFFFFF)
     return Signer(refused.key, query.tsig.mac).sign(answer, query.tsig.time, refused.error, other)
 
@@ -148,11 +163,12 @@ def _refuse(query: Query, refused: tsig.Refused, now: int) -> bytes:
 def _decide(
     query: Query, zones: Zones, key: Key | None, address: str, tcp: bool
 ) -> tuple[bytes | Transfer | _Refusal, Seen | None]:
+    """Decides on a request whose signature, if any, is valid."""
     if query.edns:
         return dm.answer(query, dm.BADVERS), None
     if query.opcode != dm.QUERY:
         return dm.answer(query, dm.NOTIMP), None
-    if query.klass != dm.IN or query.type not in ANSWERED:
+    if query.klass != dm.IN or query.type not in ANSWERED_TYPES:
         return _Refusal("SOA, AXFR and IXFR are all that is answered"), None
     if query.name not in zones:
         return _Refusal("there is no such zone"), None
@@ -160,14 +176,14 @@ def _decide(
     if peer is None:
         return _Refusal("it is not entitled to the zone"), None
     view = zones.get(query.name)
-    if view is None:  # an empty zone would unblock everything on a secondary that is taken over
+    if view is None:  # an empty zone would unblock everything on a secondary that has a copy from before
         return dm.answer(query, dm.SERVFAIL), None
     serial = query.serial if query.type == dm.IXFR else None
     seen = Seen(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
     if query.type == dm.IXFR and query.serial is None:
         return dm.answer(query, dm.FORMERR), None
     if query.type == dm.AXFR and not tcp:
-        return _Refusal("an AXFR is not answered over UDP"), None  # RFC 5936 4.2: not over UDP
+        return _Refusal("an AXFR is not answered over UDP"), None  # RFC 5936 4.2
     current = query.type == dm.IXFR and query.serial is not None and not newer(view.serial % 2**32, query.serial)
     if query.type == dm.SOA or current or not tcp:
         return dm.answer(query, dm.NOERROR, view.soa(), 1, authoritative=True), seen
@@ -175,7 +191,7 @@ def _decide(
 
 
 def _since(query: Query, view: ZoneView) -> int | None:
-    """The serial that the client has, if a difference from it can be made."""
+    """The client's serial, unwrapped, if a difference from it can be made; else None."""
     if query.type != dm.IXFR or query.serial is None:
         return None
     since = counted(query.serial, view.serial)

@@ -1,4 +1,11 @@
-"""The shell of DNS: sockets of both transports, their bounds, and NOTIFY's timer. Decisions: serve/dns/query.py."""
+"""The DNS server's sockets: UDP, TCP connections and their bounds, zone transfers, and the timer of NOTIFY.
+
+serve/dns/query.py decides the answers. A TCP connection is idle, or answers a request, until one side closes it:
+    idle        counted for its address, or for the subscriber of its last request; closed after DNS_IDLE seconds, at
+                `stop`, or to make room for another connection (serve/connections.py)
+    answering   counted for the subscriber if it is entitled; aborted if the client takes nothing for WRITE_STALL
+                seconds, or if a file is found damaged; at `stop` it has DRAIN seconds to end
+"""
 
 from __future__ import annotations
 
@@ -21,11 +28,11 @@ from blocklistd.rpz.wire import Apex
 from blocklistd.serve.accept import Accepted, Acceptor
 from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
-from blocklistd.serve.dns.datagrams import asked_address, keep_address
+from blocklistd.serve.dns.datagrams import answer_source, request_destinations
 from blocklistd.serve.dns.notify import Notifier, Target
 from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign, time_for
-from blocklistd.serve.dns.transfer import Sequence as Parts
-from blocklistd.serve.dns.transfer import Stream, axfr, ixfr
+from blocklistd.serve.dns.streams import flush, send, send_message
+from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.serve.refusals import Refusals
@@ -34,18 +41,22 @@ from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 log: Final = logging.getLogger(__name__)
 
 Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
-"""From a serial to the view's: what the apex was, what goes and what comes, compiled; None where the whole zone is less
-or no deltas lead there."""
+"""From a serial to the view: the old apex, the removed and the added records, compiled. None if the complete zone is
+smaller, or if deltas are missing."""
 
 Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
-"""The view to send, its file verified: the newest if that one is damaged. None while the zone's files are damaged."""
+"""The view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
 
-_DATAGRAM: Final = 4096
+_DATAGRAM: Final = 4096  # octets that are read of a datagram
 
 
 class DnsServer:
-    """Listens, answers, notifies. `seen` is called for each request of an entitled secondary, `sent` after each
-    complete transfer. `clocks` answers Unix seconds: the believed time, and the system's where that may differ."""
+    """Answers DNS requests and sends NOTIFY.
+
+    `seen` is called for each request of an entitled secondary, `sent` after each complete transfer, with its serial.
+    `retry` and `give_up` are those of Notifier, in seconds. `clocks` returns Unix seconds: the believed time, and the
+    system's if that may differ.
+    """
 
     def __init__(
         self,
@@ -74,48 +85,49 @@ class DnsServer:
         self._connections = connections if connections is not None else Connections()
         self._tasks: set[asyncio.Task[None]] = set()
         """The task of each connection."""
-        self._idle: set[asyncio.StreamWriter] = set()
+        self._idle_writers: set[asyncio.StreamWriter] = set()
         """Connections that wait for a request."""
         self._stopping = False
         self._notifier = Notifier(retry, give_up)
         self._timer: asyncio.TimerHandle | None = None
         self._senders: dict[int, socket.socket] = {}
         self.answered: Counter[tuple[str, str, int]] = Counter()
-        """Messages by transport, by what was asked for, and by response code."""
+        """The number of answers by transport ("udp", "tcp"), by Reply.query_type, and by response code."""
         self.transfers: Counter[str] = Counter()
-        """Transfers that were sent to their end, by kind."""
+        """The number of complete transfers by what was sent, "AXFR" or "IXFR"."""
         self.sent_bytes = 0
-        """Of transfers."""
+        """Octets of all transfers, complete or not."""
         self.under_way: Counter[str] = Counter()
-        """Transfers now, by what was asked for."""
+        """Transfers under way by what was query_type for, "AXFR" or "IXFR"."""
 
     @property
     def listening(self) -> bool:
-        """Whether it was started."""
+        """Whether the server was started."""
         return self._acceptor is not None
 
     @property
     def told(self) -> Counter[str]:
-        """NOTIFYs that were sent, acknowledged, given up."""
-        return self._notifier.told
+        """The number of NOTIFY requests by outcome: "sent", "acknowledged", "given up"."""
+        return self._notifier.outcomes
 
     async def start(self, streams: Sequence[socket.socket], datagrams: Sequence[socket.socket]) -> None:
+        """Listens on these bound TCP and UDP sockets."""
         loop = asyncio.get_running_loop()
         self._acceptor = Acceptor("dns", self._connections, self._protocol)
         self._acceptor.start(streams)
         for bound in datagrams:
-            keep_address(bound)
-            loop.add_reader(bound, self._received, bound)
+            request_destinations(bound)
+            loop.add_reader(bound, self._on_request, bound)
             self._datagrams.append(bound)
         for family in (socket.AF_INET, socket.AF_INET6):
             with contextlib.suppress(OSError):
                 sender = socket.socket(family, socket.SOCK_DGRAM)
                 sender.setblocking(False)
-                loop.add_reader(sender, self._acknowledged, sender)
+                loop.add_reader(sender, self._on_notify_answer, sender)
                 self._senders[family] = sender
 
     async def stop(self) -> None:
-        """Takes no more connections, and lets transfers under way end (DRAIN seconds)."""
+        """Accepts no more connections, and waits for transfers under way, at most DRAIN seconds."""
         self._stopping = True
         loop = asyncio.get_running_loop()
         if self._timer is not None:
@@ -126,7 +138,7 @@ class DnsServer:
             sender.close()
         if self._acceptor is not None:
             self._acceptor.stop()
-        for writer in self._idle:
+        for writer in self._idle_writers:
             writer.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN)
@@ -136,7 +148,7 @@ class DnsServer:
 
     # -- UDP -------------------------------------------------------------------------------------------------------
 
-    def _received(self, bound: socket.socket) -> None:
+    def _on_request(self, bound: socket.socket) -> None:
         try:
             wire, ancillary, _, source = bound.recvmsg(_DATAGRAM, 256)
         except OSError:
@@ -145,8 +157,8 @@ class DnsServer:
         answer, seen = respond(wire, self._zones, address, *self._clocks(), tcp=False)
         if isinstance(answer, Reply):
             self._count("udp", address, answer)
-            with contextlib.suppress(OSError):  # from the address that was asked: what we were told of it goes back
-                bound.sendmsg([answer.wire], asked_address(ancillary), 0, source)
+            with contextlib.suppress(OSError):
+                bound.sendmsg([answer.wire], answer_source(ancillary), 0, source)
         if seen is not None:
             self._seen(seen)
 
@@ -160,19 +172,19 @@ class DnsServer:
     def _connected(
         self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[None, None, None]:
-        accepted.transport = (
-            writer.transport
-        )  # here, so that the connection can be aborted before its task's first step
-        return self._serve(accepted, reader, writer)
+        accepted.transport = writer.transport  # at once: it may be aborted before the first step of its task
+        return self._handle_connection(accepted, reader, writer)
 
-    async def _serve(self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(
+        self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._converse(accepted, reader, writer)
+            await self._answer_requests(accepted, reader, writer)
             writer.close()
-            async with asyncio.timeout(WRITE_STALL):  # the last answer may still be on its way
+            async with asyncio.timeout(WRITE_STALL):  # for what the transport still buffers of the last answer
                 await writer.wait_closed()
         except (OSError, TimeoutError):
             writer.transport.abort()
@@ -184,12 +196,14 @@ class DnsServer:
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
-            accepted.ended()
+            accepted.closed()
             writer.close()
 
-    async def _converse(self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer_requests(
+        self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         while not self._stopping:
-            self._idle.add(writer)
+            self._idle_writers.add(writer)
             accepted.end()
             try:
                 async with asyncio.timeout(DNS_IDLE):
@@ -198,86 +212,89 @@ class DnsServer:
             except (asyncio.IncompleteReadError, TimeoutError):
                 return
             finally:
-                self._idle.discard(writer)
+                self._idle_writers.discard(writer)
             answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True)
             if answer is None:
                 return
             if seen is not None:
-                if not self._has_place(accepted, seen.peer):
-                    return  # a refused client's connection stays idle, so that it can be closed for another
+                if not self._count_for_subscriber(accepted, seen.peer):
+                    return
                 self._seen(seen)
             if isinstance(answer, Reply):
                 self._count("tcp", accepted.address, answer)
-                await _send(writer, struct.pack("!H", len(answer.wire)) + answer.wire)
-                await asyncio.sleep(0)  # what was sent ahead is there already: the others have their turn here
+                await send_message(writer, answer.wire)
+                await asyncio.sleep(0)  # reading does not yield to the loop while more requests are buffered
             else:
                 serial = await self._transfer(answer, writer)
                 if seen is not None and serial is not None:
                     self._sent(seen, serial)
 
-    def _has_place(self, accepted: Accepted, peer: Peer) -> bool:
-        """Counts the connection for the subscriber from now on. False where the subscriber is at its bound."""
-        accepted.begin()
+    def _count_for_subscriber(self, accepted: Accepted, peer: Peer) -> bool:
+        """Counts the connection for the subscriber from now on. False if the subscriber is at its bound."""
+        accepted.begin()  # a refused client's connection stays idle, so that it can be closed for another
         if accepted.move(Holder("subscriber", peer.subscriber), self._connections.bounds.per_subscriber):
             return True
-        self._refusals.tell(accepted.address, peer.subscriber, "it has no connection left (dns.connections)")
+        self._refusals.log(accepted.address, peer.subscriber, "it has no connection left (dns.connections)")
         return False
 
     def _count(self, transport: str, address: str, answer: Reply) -> None:
-        self.answered[transport, answer.asked, answer.rcode] += 1
+        self.answered[transport, answer.query_type, answer.rcode] += 1
         if answer.refused:
-            self._refusals.tell(address, answer.who, answer.refused)
+            self._refusals.log(address, answer.client, answer.refused)
 
     async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
-        """Sends the zone or a difference. The serial that was sent completely; None where the files are damaged."""
+        """Sends the zone or a difference. Returns the serial; None, after SERVFAIL, if the files are damaged."""
         query = transfer.query
-        asked = "AXFR" if query.type == dm.AXFR else "IXFR"
+        query_type = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
-        self.under_way[asked] += 1
+        self.under_way[query_type] += 1
         try:
             view = await self._usable(transfer.view)
             if view is None:
                 failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
-                self.answered["tcp", asked, dm.SERVFAIL] += 1
-                await _send(writer, struct.pack("!H", len(failure)) + failure)
+                self.answered["tcp", query_type, dm.SERVFAIL] += 1
+                await send_message(writer, failure)
                 return None
             kind = await self._send_all(replace(transfer, view=view), writer)
-            await _flushed(writer)
+            await flush(writer)
         finally:
-            self.under_way[asked] -= 1
+            self.under_way[query_type] -= 1
         self.transfers[kind] += 1
         self._telemetry.record_transfer(kind, time.perf_counter() - began)
         return view.serial
 
     async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
-        """Sends a difference or the whole zone; answers which. Raises StoreError, and sends no more, once the
-        zone's file is damaged."""
+        """Sends a difference ("IXFR") or the complete zone ("AXFR"), and returns which.
+
+        Raises StoreError, and sends no more, as soon as the zone's file is found damaged.
+        """
         view, query = transfer.view, transfer.query
         signer = None
         if transfer.key is not None and query.tsig is not None:
             signer = Signer(transfer.key, query.tsig.mac)
-        kind, parts = await self._parts(transfer)
-        stream = Stream(query, parts, signer)
+        kind, records = await self._records(transfer)
+        stream = Stream(query, records, signer)
         while True:
-            await self._verify(view, kind)  # a file that was cut short can't be read at all
+            await self._verify(view, kind)  # before the read: reading a mapped file that was truncated kills (SIGBUS)
             chunk = stream.take(time_for(query, self._clocks()))
             if not chunk:
                 break
             await self._verify(view, kind)
-            await _send(writer, chunk)
+            await send(writer, chunk)
             self.sent_bytes += len(chunk)
-            await asyncio.sleep(0)  # drain() does not yield to a fast client: the others have their turn here
+            await asyncio.sleep(0)  # drain() does not yield to the loop while the client is fast
         Event.ZONE_SENT.log(log, zone=view.plan.name, serial=view.serial)
         return kind
 
     async def _verify(self, view: ZoneView, kind: str) -> None:
-        """Looks whether the file of a whole zone was touched: one fstat, and only if so it is read."""
+        """Checks that the file of a complete zone is intact: one fstat; reads the file only if that has changed."""
         if kind == "IXFR" or view.file is None or view.file.is_unchanged():
             return
         if await self._usable(view) is not view:
-            raise StoreError(f"zone {view.plan.name}: its file was damaged while it was sent")
+            raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")
 
-    async def _parts(self, transfer: Transfer) -> tuple[str, Parts]:
+    async def _records(self, transfer: Transfer) -> tuple[str, TransferRecords]:
+        """The records to send, and what they are: "IXFR" or "AXFR"."""
         view = transfer.view
         new = view.plan.apex
         if transfer.since is not None:
@@ -287,19 +304,19 @@ class DnsServer:
                 Event.IXFR_NOT_MADE.log(log, zone=view.plan.name, reason=error)
                 difference = None
             if difference is not None:
-                old, goes, comes = difference
-                changed = old.servers(but=new.ns), new.servers(but=old.ns)
-                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), goes, comes, *changed)
+                old, removed, added = difference
+                changed_servers = old.servers(but=new.ns), new.servers(but=old.ns)
+                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *changed_servers)
         return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
 
     # -- NOTIFY ----------------------------------------------------------------------------------------------------
 
     def announce(self, view: ZoneView) -> None:
-        """Tells everyone who is entitled to the zone and wants to hear of it that it has a new serial."""
+        """Sends NOTIFY of the view's serial to all secondaries of the zone, until each acknowledges it."""
         now = asyncio.get_running_loop().time()
         for target in self._targets(view.name):
             self._notifier.change(target, view.serial, view.soa(), now)
-        self._tick()
+        self._send_notifies()
 
     def _targets(self, zone: bytes) -> Iterable[Target]:
         for peer in self._zones.peers:
@@ -308,10 +325,10 @@ class DnsServer:
                 yield from (Target(address, zone, key) for address in peer.notify)
 
     def entitled(self) -> None:
-        """Subscribers have changed: who lost a zone hears no more of it."""
+        """Ends pending NOTIFY requests to secondaries without the zone. To be called after Zones.admit."""
         self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
 
-    def _tick(self) -> None:
+    def _send_notifies(self) -> None:
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             self._timer.cancel()
@@ -323,28 +340,9 @@ class DnsServer:
                     sender.sendto(wire, (host, port))
         following = self._notifier.next_time()
         if following is not None:
-            self._timer = loop.call_at(following, self._tick)
+            self._timer = loop.call_at(following, self._send_notifies)
 
-    def _acknowledged(self, sender: socket.socket) -> None:
+    def _on_notify_answer(self, sender: socket.socket) -> None:
         with contextlib.suppress(OSError):
             wire, source = sender.recvfrom(_DATAGRAM)
             self._notifier.receive(wire, (source[0], source[1]))
-
-
-async def _send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
-    if writer.is_closing():  # uvloop raises RuntimeError for a write to a closing transport
-        raise ConnectionResetError("the client went away")
-    writer.write(data)
-    async with asyncio.timeout(WRITE_STALL):
-        await writer.drain()
-
-
-async def _flushed(writer: asyncio.StreamWriter) -> None:
-    """Waits until the kernel has taken all bytes. Raises OSError, TimeoutError."""
-    transport = writer.transport
-    low, high = transport.get_write_buffer_limits()
-    transport.set_write_buffer_limits(0)
-    await _send(writer, b"")
-    transport.set_write_buffer_limits(high, low)
-    if writer.is_closing():
-        raise ConnectionResetError("the client went away")

@@ -1,6 +1,8 @@
-"""A zone transfer, from its first message to its last (RFC 5936, RFC 1995). Pure: no socket, no clock but an argument.
+"""Zone transfers: the messages of an AXFR (RFC 5936) or an IXFR (RFC 1995). Pure; the time is an argument.
 
-What is sent is one serial's, whatever is published meanwhile: it is read from files that do not change.
+Order of calls: `axfr` or `ixfr` gives the records, `Stream` makes messages of them, `Stream.take` returns them chunk by
+chunk until it returns b"". All messages are of one serial, whatever is published meanwhile: the compiled messages come
+from files that do not change.
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ from typing import Final
 from blocklistd.serve.dns.message import AA, NOERROR, Query, answer, header
 from blocklistd.serve.dns.tsig import Signer
 
-CHUNK: Final = 128 * 1024  # octets handed to the socket at once
+CHUNK: Final = 128 * 1024  # octets after which a chunk ends, with the message that is under way
 _U16: Final = struct.Struct("!H")
 
 Compiled = bytes | memoryview
-"""Length-prefixed messages (rpz.wire)."""
+"""Messages with their TCP length prefix (RFC 1035 4.2.2), compiled by rpz.wire. Stream sets their ids."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
-    """What a transfer says: its first message's records, what was compiled, its last message's records."""
+class TransferRecords:
+    """The records of a transfer: those of the first message, the compiled messages, those of the last message."""
 
     first: bytes
     first_count: int
@@ -32,13 +34,12 @@ class Sequence:
     last_count: int = 1
 
 
-def axfr(soa: bytes, servers: tuple[bytes, int], compiled: Compiled) -> Sequence:
-    """The whole zone: SOA and NS, the rules, SOA."""
-    return Sequence(soa + servers[0], 1 + servers[1], (compiled,), soa)
+def axfr(soa: bytes, servers: tuple[bytes, int], compiled: Compiled) -> TransferRecords:
+    """A complete zone (RFC 5936 2.2): SOA and NS, the rules, SOA. `servers` are the NS records and their number."""
+    return TransferRecords(soa + servers[0], 1 + servers[1], (compiled,), soa)
 
 
-NONE: Final = b"", 0
-"""No records."""
+NO_RECORDS: Final = b"", 0
 
 
 def ixfr(
@@ -46,46 +47,50 @@ def ixfr(
     old: bytes,
     removed: Compiled,
     added: Compiled,
-    gone: tuple[bytes, int] = NONE,
-    come: tuple[bytes, int] = NONE,
-) -> Sequence:
-    """One difference: SOA(new), SOA(old), what goes, SOA(new), what comes, SOA(new) (RFC 1995 4). `gone` and `come` are
-    records of the apex, and how many they are.
+    apex_removed: tuple[bytes, int] = NO_RECORDS,
+    apex_added: tuple[bytes, int] = NO_RECORDS,
+) -> TransferRecords:
+    """One difference (RFC 1995 4): SOA(new), SOA(old), removed records, SOA(new), added records, SOA(new).
 
-    `added` opens with SOA(new), in the message of its first record: clients there are (kdig) take a message that ends
-    in the new SOA for the end.
+    `new` and `old` are SOA records. `apex_removed` and `apex_added` are records of the apex, and their number. `added`
+    begins with SOA(new), in one message with the first added record: some clients (kdig) take a message that ends with
+    the new SOA for the last one.
     """
-    first, last = (new + old + gone[0], 2 + gone[1]), (come[0] + new, come[1] + 1)
+    first, last = (new + old + apex_removed[0], 2 + apex_removed[1]), (apex_added[0] + new, apex_added[1] + 1)
     if not added:
-        return Sequence(*first, (removed,), new + last[0], 1 + last[1])
-    return Sequence(*first, (removed, added), *last)
+        return TransferRecords(*first, (removed,), new + last[0], 1 + last[1])
+    return TransferRecords(*first, (removed, added), *last)
 
 
 class Stream:
-    """The transfer in chunks of whole length-prefixed messages, each message with the request's id, each signed.
+    """The messages of a transfer, in chunks of complete messages with their TCP length prefix.
 
-    The question is repeated in the first message only (RFC 5936 2.2.1).
+    Each message has the request's id and, with a `signer`, a TSIG record. The question is repeated in the first message
+    only (RFC 5936 2.2.1).
     """
 
-    def __init__(self, query: Query, sequence: Sequence, signer: Signer | None) -> None:
+    def __init__(self, query: Query, records: TransferRecords, signer: Signer | None) -> None:
         self._ident = query.id.to_bytes(2, "big")
         self._signer = signer
-        self._copies = _copies((_first(query, sequence), *sequence.parts, _last(query, sequence)))
+        self._chunks = _chunks((_first_message(query, records), *records.parts, _last_message(query, records)))
 
     def take(self, now: int) -> bytes | bytearray:
-        """The next chunk; nothing after the last.
+        """The next chunk; b"" after the last.
 
-        `now` in Unix seconds is asked for with each: a slow secondary's transfer may take longer than clocks may
-        differ, and each signature has its own time (RFC 8945 5.3.1).
+        `now`, in Unix seconds, is the time of the chunk's signatures (RFC 8945 5.3.1). A transfer to a slow secondary
+        may take longer than FUDGE, so each chunk needs the present time.
         """
-        chunk, starts = next(self._copies, (bytearray(), list[int]()))
+        chunk, starts = next(self._chunks, (bytearray(), list[int]()))
         for start in starts:
             chunk[start + 2 : start + 4] = self._ident
         return chunk if self._signer is None or not chunk else _signed(chunk, starts, self._signer, now)
 
 
-def _copies(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
-    """Chunks of whole messages, copied a stretch at a time; and where in each its messages begin."""
+def _chunks(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
+    """Chunks of complete messages, and the offsets at which the messages begin in each.
+
+    Adjacent messages are copied with one slice.
+    """
     chunk, starts = bytearray(), list[int]()
     for part in parts:
         view = memoryview(part)
@@ -103,24 +108,24 @@ def _copies(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
 
 
 def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> bytes:
-    """The chunk with a TSIG record behind each message, counted in its header and its prefix."""
+    """The chunk with a TSIG record at the end of each message; header counts and length prefixes include it."""
     view = memoryview(chunk)
-    pieces: list[bytes | memoryview] = []
+    message_parts: list[bytes | memoryview] = []
     for start, end in pairwise((*starts, len(chunk))):
         record = signer.record(view[start + 2 : end], now)
         _U16.pack_into(chunk, start, end - start - 2 + len(record))
-        chunk[start + 2 + 11] += 1  # additional: OPT at most, in the first
-        pieces += (view[start:end], record)
-    return b"".join(pieces)
+        chunk[start + 2 + 11] += 1  # low octet of ARCOUNT: at most 1 (OPT) before
+        message_parts += (view[start:end], record)
+    return b"".join(message_parts)
 
 
-def _first(query: Query, sequence: Sequence) -> bytes:
-    return _prefixed(answer(query, NOERROR, sequence.first, sequence.first_count, authoritative=True))
+def _first_message(query: Query, records: TransferRecords) -> bytes:
+    return _prefixed(answer(query, NOERROR, records.first, records.first_count, authoritative=True))
 
 
-def _last(query: Query, sequence: Sequence) -> bytes:
-    counts = (0, sequence.last_count, 0, 0)
-    return _prefixed(header(query.id, query.flags, NOERROR, more=AA, counts=counts) + sequence.last)
+def _last_message(query: Query, records: TransferRecords) -> bytes:
+    counts = (0, records.last_count, 0, 0)
+    return _prefixed(header(query.id, query.flags, NOERROR, set_flags=AA, counts=counts) + records.last)
 
 
 def _prefixed(message: bytes) -> bytes:
@@ -128,10 +133,10 @@ def _prefixed(message: bytes) -> bytes:
 
 
 def counted(serial: int, near: int) -> int:
-    """The count behind a serial on the wire, which is one modulo 2^32: the nearest to `near`."""
+    """Unwraps a 32-bit serial: the number nearest to `near` that equals `serial` modulo 2^32."""
     return near - ((near - serial + 2**31) % 2**32 - 2**31)
 
 
 def newer(serial: int, than: int) -> bool:
-    """Serial number arithmetic (RFC 1982 3.2)."""
+    """Whether the serial is greater than the other, by serial number arithmetic (RFC 1982 3.2)."""
     return 0 < (serial - than) % 2**32 < 2**31

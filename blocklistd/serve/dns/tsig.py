@@ -1,6 +1,7 @@
-"""Transaction signatures (RFC 8945), for a server: check a request, sign each message of an answer. Pure.
+"""Transaction signatures (TSIG, RFC 8945) of a server: checks a request, signs each message of an answer. Pure.
 
-Own code where dnspython has some, because a transfer signs more than a thousand messages: one HMAC each, nothing else.
+dnspython has this too, but parses each message to sign it. A transfer signs more than a thousand messages; this code
+computes one HMAC for each and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from blocklistd.rpz.wire import wire_name
 
 ALGORITHMS: Final = {"hmac-sha256": "sha256", "hmac-sha512": "sha512"}
 _NAMES: Final = {name: wire_name(name) for name in ALGORITHMS}
-FUDGE: Final = 300  # seconds that clocks may differ (RFC 8945 10)
+FUDGE: Final = 300  # seconds that the clocks of client and server may differ (RFC 8945 10)
 TSIG: Final = 250
 ANY: Final = 255
 
@@ -24,14 +25,14 @@ BADKEY: Final = 17
 BADTIME: Final = 18
 
 _U16: Final = struct.Struct("!H").pack
-_HEAD: Final = struct.Struct("!HHIH").pack  # type, class, TTL, length
+_RECORD_HEAD: Final = struct.Struct("!HHIH").pack  # type, class, TTL, length
 _TIMERS: Final = struct.Struct("!HIH").pack
-_FIXED: Final = struct.Struct("!HIHH")  # time, fudge, size of the MAC
+_RDATA_HEAD: Final = struct.Struct("!HIHH")  # time, fudge, size of the MAC
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A shared secret; `name` is the key's name on the wire, lower case."""
+    """A shared secret. `name` is in wire format and lower case, `algorithm` a key of ALGORITHMS."""
 
     name: bytes
     algorithm: str
@@ -39,12 +40,16 @@ class Key:
 
     @property
     def algorithm_name(self) -> bytes:
+        """The algorithm's domain name in wire format (RFC 8945 6)."""
         return _NAMES[self.algorithm]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The TSIG record of a message; `start` is its offset, names are on the wire and lower case, times Unix seconds."""
+    """The parsed TSIG record of a message (RFC 8945 4.2).
+
+    `start` is its offset in the message, `time` Unix seconds, `fudge` seconds. Names are in wire format, lower case.
+    """
 
     start: int
     name: bytes
@@ -58,7 +63,10 @@ class Record:
 
 
 class Refused(Exception):
-    """A request that is not what it claims; `error` is the TSIG error, `key` signs the answer where it can (5.2.3)."""
+    """A request fails the check of its signature. `error` is the TSIG error, BADKEY, BADSIG or BADTIME.
+
+    `key` signs the answer: the key of a BADTIME (RFC 8945 5.2.3), None for the others.
+    """
 
     def __init__(self, error: int, key: Key | None = None) -> None:
         super().__init__(error)
@@ -67,9 +75,10 @@ class Refused(Exception):
 
 
 def check(wire: bytes, record: Record, key: Key | None, now: int, request_mac: bytes = b"") -> Key:
-    """The key that signed the message. Raises Refused with BADKEY, BADSIG or BADTIME (RFC 8945 5.2).
+    """Checks a message's signature, and returns the key (RFC 8945 5.2). Raises Refused.
 
-    `request_mac` is that of the request, where the message is an answer to one of ours.
+    `key` is the key of the record's name, None if there is none. `now` is in Unix seconds. `request_mac` is the MAC of
+    the request if the message is an answer.
     """
     if key is None or record.algorithm != key.algorithm_name:
         raise Refused(BADKEY)
@@ -82,7 +91,7 @@ def check(wire: bytes, record: Record, key: Key | None, now: int, request_mac: b
     digest = _hmac(key, request_mac)
     digest.update(unsigned)
     digest.update(_variables(key, record.time, record.fudge, record.error, record.other))
-    if not hmac.compare_digest(digest.digest(), record.mac):  # a truncated one is not the whole: refused as well
+    if not hmac.compare_digest(digest.digest(), record.mac):  # also if the MAC is truncated (RFC 8945 5.2.2.1)
         raise Refused(BADSIG)
     if abs(now - record.time) > record.fudge:
         raise Refused(BADTIME, key)
@@ -90,29 +99,32 @@ def check(wire: bytes, record: Record, key: Key | None, now: int, request_mac: b
 
 
 class Signer:
-    """Signs the messages of one exchange in their order: the first over the request's MAC and all variables, each later
-    one over the MAC before it and the time alone (RFC 8945 5.3.1)."""
+    """Signs the messages of one answer, in the order in which they are sent (RFC 8945 5.3, 5.3.1).
+
+    The first signature covers the request's MAC and all TSIG variables, each later one the MAC before it and the time.
+    Without `request_mac` the first message is a request.
+    """
 
     def __init__(self, key: Key, request_mac: bytes = b"") -> None:
         self._key = key
-        self._begin = hmac.new(key.secret, digestmod=ALGORITHMS[key.algorithm]).copy
+        self._new_digest = hmac.new(key.secret, digestmod=ALGORITHMS[key.algorithm]).copy
         self._mac = request_mac
         self._first = True
 
     @property
     def mac(self) -> bytes:
-        """Of the last message that was signed."""
+        """The MAC of the last signed message, or of the request."""
         return self._mac
 
     def sign(self, message: bytes | bytearray, now: int, error: int = NOERROR, other: bytes = b"") -> bytes:
-        """The message with its TSIG record."""
-        return _with(message, self.record(message, now, error, other))
+        """The message with its TSIG record. `now` is in Unix seconds, `error` a TSIG error, `other` its data."""
+        return _append_record(message, self.record(message, now, error, other))
 
     def record(
         self, message: bytes | bytearray | memoryview, now: int, error: int = NOERROR, other: bytes = b""
     ) -> bytes:
-        """The TSIG record for a message that is not counted in its header yet (RFC 8945 5.1)."""
-        digest = self._begin()
+        """The TSIG record for a message whose header does not count it yet (RFC 8945 5.1)."""
+        digest = self._new_digest()
         if self._mac:
             digest.update(_U16(len(self._mac)) + self._mac)
         digest.update(message)
@@ -122,12 +134,12 @@ class Signer:
         else:
             digest.update(_TIMERS(now >> 32, now & 0xFFFFFFFF, FUDGE))
         self._mac = digest.digest()
-        return _record(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
+        return _make_record(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
 
 
 def unsigned_error(message: bytes, record: Record, now: int, error: int) -> bytes:
-    """An answer that says why it is not signed: BADKEY or BADSIG, with an empty MAC (RFC 8945 5.2.1, 5.2.2)."""
-    return _with(message, _record(message, record.name, record.algorithm, now, b"", error, b""))
+    """The answer with an unsigned TSIG record, whose error is BADKEY or BADSIG (RFC 8945 5.2.1, 5.2.2, 5.3.2)."""
+    return _append_record(message, _make_record(message, record.name, record.algorithm, now, b"", error, b""))
 
 
 def _hmac(key: Key, mac: bytes) -> hmac.HMAC:
@@ -138,6 +150,7 @@ def _hmac(key: Key, mac: bytes) -> hmac.HMAC:
 
 
 def _variables(key: Key, time: int, fudge: int, error: int, other: bytes) -> bytes:
+    """The TSIG variables in the order in which they are digested (RFC 8945 4.3.3)."""
     return (
         key.name
         + struct.pack("!HI", ANY, 0)
@@ -147,11 +160,12 @@ def _variables(key: Key, time: int, fudge: int, error: int, other: bytes) -> byt
     )
 
 
-def _with(message: bytes | bytearray, record: bytes) -> bytes:
+def _append_record(message: bytes | bytearray, record: bytes) -> bytes:
+    """The message with the record at its end, counted in ARCOUNT."""
     return b"".join((message[:10], _U16((message[10] << 8 | message[11]) + 1), message[12:], record))
 
 
-def _record(
+def _make_record(
     message: bytes | bytearray | memoryview,
     name: bytes,
     algorithm: bytes,
@@ -163,9 +177,9 @@ def _record(
     return b"".join(
         (
             name,
-            _HEAD(TSIG, ANY, 0, len(algorithm) + _FIXED.size + len(mac) + 6 + len(other)),
+            _RECORD_HEAD(TSIG, ANY, 0, len(algorithm) + _RDATA_HEAD.size + len(mac) + 6 + len(other)),
             algorithm,
-            _FIXED.pack(now >> 32, now & 0xFFFFFFFF, FUDGE, len(mac)),
+            _RDATA_HEAD.pack(now >> 32, now & 0xFFFFFFFF, FUDGE, len(mac)),
             mac,
             message[:2],
             _U16(error),

@@ -1,4 +1,9 @@
-"""The zones as they are served: one frozen view a zone, and who may have it."""
+"""The served zones: one frozen view for each zone, and the subscribers that may transfer it.
+
+State: for each configured zone a view, or None before its first version. `configure` sets the names, `publish` replaces
+the view of one zone by one assignment, `admit` replaces the subscribers. `halted` overrides all: every query is
+answered SERVFAIL. A transfer keeps the view with which it began.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,12 @@ from blocklistd.store.zones import ZonePlan
 
 @dataclass(frozen=True, slots=True)
 class ZoneView:
-    """A zone at one serial, made of the list's `version` as `plan` says.
+    """A zone at one serial, made from the list's `version` by the settings in `plan`.
 
-    `oldest` is the serial that a difference can start from, `compiled` the zone's messages, `file` the file that they
-    are mapped from (None: they are in memory).
+    `records`, `covered` and `omitted` are numbers of rules, of names that a listed domain covers, and of entries for
+    which there is no rule (rpz.rules). `oldest` is the oldest serial from which a difference (IXFR) can start. Serials
+    here are not wrapped to 32 bits. `compiled` are the zone's messages (rpz.wire), `file` is the file from which they
+    are mapped (None: they are in memory).
     """
 
     plan: ZonePlan
@@ -33,16 +40,21 @@ class ZoneView:
 
     @property
     def name(self) -> bytes:
+        """The zone's name in wire format."""
         return wire_name(self.plan.name)
 
     def soa(self) -> bytes:
+        """The SOA record in wire format."""
         return self.plan.apex.soa(self.serial)
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """What a subscriber is to the DNS side: its zones (names on the wire), its keys, the addresses that it may ask from
-    unsigned, where to notify it."""
+    """A subscriber as the DNS server needs it.
+
+    `zones`: the names, in wire format, of the zones that it may transfer. `networks`: where it may send requests from
+    without a signature. `notify`: addresses and ports of its secondaries.
+    """
 
     subscriber: str
     zones: frozenset[bytes]
@@ -52,25 +64,28 @@ class Peer:
 
 
 class Zones:
-    """What can be asked for, and by whom. Replaced piece by piece; a transfer keeps the view that it began with."""
+    """The views by zone name, and the subscribers by key and by network. All names are in wire format, lower case."""
 
     def __init__(self) -> None:
         self._views: dict[bytes, ZoneView | None] = {}
         self._keys: dict[bytes, tuple[Key, Peer]] = {}
         self._networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
-        """The peers by network, by IP version and prefix length, the longest first: an unsigned query costs one look-up
-        for each length instead of one for each subscriber."""
+        """From (IP version, prefix length), the longest first, to network address, to subscribers. An unsigned query
+        costs one look-up for each prefix length instead of one for each subscriber."""
         self.peers: tuple[Peer, ...] = ()
         self.halted = False
-        """Whether every query is answered SERVFAIL, since the state is not the newest or is damaged."""
+        """Whether every query is answered SERVFAIL, because the state is old or damaged."""
 
     def configure(self, plans: Iterable[ZonePlan]) -> None:
-        """Which zones there are; one that is new has no version yet."""
+        """Sets the zones. A new one has no view until `publish`; views of zones that are not named are dropped."""
         names = {wire_name(plan.name) for plan in plans}
         self._views = {name: self._views.get(name) for name in names}
 
     def publish(self, view: ZoneView) -> bool:
-        """Makes this the view that is served, unless a later serial is; whether the serial is another."""
+        """Serves this view from now on, unless the present one has a higher serial. Returns whether the serial changed.
+
+        The caller then sends NOTIFY.
+        """
         old = self._views.get(view.name)
         if old is not None and old.serial > view.serial:
             return False
@@ -78,6 +93,7 @@ class Zones:
         return old is None or old.serial != view.serial
 
     def admit(self, peers: Iterable[Peer]) -> None:
+        """Replaces the subscribers."""
         self.peers = tuple(peers)
         self._keys = {key.name: (key, peer) for peer in self.peers for key in peer.keys}
         networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
@@ -88,15 +104,19 @@ class Zones:
         self._networks = dict(sorted(networks.items(), reverse=True))
 
     def __contains__(self, name: bytes) -> bool:
+        """Whether the zone is configured."""
         return name in self._views
 
     def get(self, name: bytes) -> ZoneView | None:
+        """The zone's view; None before its first version, or if there is no such zone."""
         return self._views.get(name)
 
     def views(self) -> Mapping[bytes, ZoneView | None]:
+        """The views by zone name; None before a zone's first version."""
         return self._views
 
     def key(self, name: bytes) -> Key | None:
+        """The key of this name."""
         found = self._keys.get(name)
         return found[0] if found else None
 
@@ -106,20 +126,21 @@ class Zones:
         return found[1].subscriber if found else None
 
     def peer_of(self, key: Key | None, address: str, zone: bytes) -> Peer | None:
-        """Who asks for this zone: by its key, or, unsigned, by its address (a mapped IPv4 is an IPv4).
+        """The subscriber that sent a request for this zone: by its key, or by its address if the request is unsigned.
 
-        None for whoever is not entitled to it. Where prefixes of several subscribers hold the address, it is the one
-        that has the zone, by the longest prefix.
+        None if the client is not entitled to the zone. If networks of several subscribers contain the address, it is
+        the subscriber with the longest prefix among those that are entitled. An IPv4-mapped IPv6 address is an IPv4
+        address.
         """
         if key is not None:
             found = self._keys.get(key.name)
             return found[1] if found and zone in found[1].zones else None
-        asked = ipaddress.ip_address(address)
-        asked = getattr(asked, "ipv4_mapped", None) or asked
-        number = int(asked)
+        sender = ipaddress.ip_address(address)
+        sender = getattr(sender, "ipv4_mapped", None) or sender
+        number = int(sender)
         for (version, length), peers in self._networks.items():
-            if version == asked.version:
-                host = asked.max_prefixlen - length
+            if version == sender.version:
+                host = sender.max_prefixlen - length
                 for peer in peers.get(number >> host << host, ()):
                     if zone in peer.zones:
                         return peer

@@ -1,1 +1,1 @@
-"""The feed over HTTPS."""
+"""The HTTPS server of the lists: authentication, live lists, files, and the listener that the control socket shares."""

@@ -1,4 +1,8 @@
-"""Authenticates a request by its bearer token (RFC 6750), and counts its connection for the subscriber."""
+"""Authenticates requests by bearer token (RFC 6750), and counts their connections for the subscriber.
+
+Order of calls: `whose` for each new connection (the Acceptor calls it); `enter` at the start of each request, and again
+after a long poll; `entitled` for each list. State: the subscribers by token, replaced as a whole by `replace`.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,10 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
 
 
 class Unauthorized(Problem):
-    """Problem 401, which closes the connection: nothing else that was sent on it is read. `reason` is for the log;
-    `subscriber` is the owner of a revoked token."""
+    """Problem 401 (RFC 6750 3.1). It closes the connection, so that no more requests on it are read.
+
+    `reason` is for the log only. `subscriber` is the owner of a revoked token, else "".
+    """
 
     ends_connection = True
 
@@ -39,9 +45,9 @@ class Unauthorized(Problem):
 
 
 class Access:
-    """The subscribers by the digest of their token, in memory: a request needs neither database nor disk.
+    """The subscribers by the SHA-256 of their token, in memory: a request reads neither database nor disk.
 
-    `connections` are the feed's. For a connection from `trusted_proxies` the client's address is the one in its
+    `connections` are the listener's. On a connection from `trusted_proxies` the client's address is taken from
     X-Forwarded-For.
     """
 
@@ -49,26 +55,27 @@ class Access:
         self.connections = connections if connections is not None else Connections()
         self._clock = clock
         self.seen: dict[SubscriberId, datetime] = {}
-        """When each subscriber last made a request with a valid token. In memory: empty after a restart."""
+        """When each subscriber last sent a request with a valid token. Empty after a restart."""
         self.trusted_proxies: tuple[Network, ...] = ()
         self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
         self._revoked: Mapping[str, SubscriberId] = {}
         self._by_header: dict[str, Subscriber] = {}
         self.halted: str | None = None
-        """Why every request is answered 503, valid token or not; None unless the daemon is halted."""
+        """Why the daemon is halted, None if it is not. While it is, every request, authenticated or not, gets 503."""
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
-        """Replaces the known subscribers. Requests under way go on to their end."""
-        self._by_token = {token: who for token, who in by_token.items() if who.revoked is None}
-        self._revoked = {token: who.id for token, who in by_token.items() if who.revoked is not None}
+        """Replaces the subscribers, by the digest of their token; revoked ones included. Requests under way go on."""
+        self._by_token = {token: owner for token, owner in by_token.items() if owner.revoked is None}
+        self._revoked = {token: owner.id for token, owner in by_token.items() if owner.revoked is not None}
         self._by_header = {}
 
     def subscriber(self, authorization: str | None) -> Subscriber:
-        """The subscriber of an Authorization header. Raises Unauthorized, or Problem 503 while nothing is served.
+        """The subscriber of an Authorization header. Raises Unauthorized, or Problem 503 while the daemon is halted.
 
-        Tokens are looked up by their hash, so timing reveals no token. A valid header is recognised again without
-        hashing its token, until the subscribers change; Python's own hash of it has another key in every process.
+        Tokens are looked up by their SHA-256, so that timing reveals no token. A valid header is remembered until the
+        subscribers change, and then found without SHA-256. That look-up is safe too: the key of Python's string hash
+        differs in each process.
         """
         if self.halted is not None:
             raise Problem(
@@ -93,34 +100,40 @@ class Access:
         return found
 
     def whose(self, accepted: Accepted) -> tuple[Holder, int]:
-        """The holder of a new connection, and its bound. One from a trusted proxy has no bound until its first
-        request, which names the client's address."""
+        """The holder of a new connection, and the holder's bound.
+
+        A connection from a trusted proxy has no bound until its first request, which names the client's address.
+        """
         if is_in(accepted.address, self.trusted_proxies):
             return Holder("proxy", accepted.address), NO_BOUND
         return address_holder(accepted.address), self.connections.bounds.per_address
 
     def enter(self, request: web.BaseRequest) -> Subscriber:
-        """The subscriber of a request, for whom the connection is counted from now on.
+        """The subscriber of a request. The connection is counted for the subscriber from now on.
 
-        Raises Unauthorized, and Problem 429 where the subscriber, or the address behind a proxy, has no place left.
+        Raises Unauthorized, and Problem 429 if the subscriber, or the address behind a proxy, is at its bound and has
+        no idle connection.
         """
         connection = accepted_of(request)
         address = connection.address
         if self.trusted_proxies and is_in(address, self.trusted_proxies):
             address = self._forwarded(request.headers.getall("X-Forwarded-For", ())) or address
             if address != connection.address:
-                _place(connection, address_holder(address), self.connections.bounds.per_address, "address")
+                _count_for(connection, address_holder(address), self.connections.bounds.per_address, "address")
         try:
             found = self.subscriber(request.headers.get("Authorization"))
         except Unauthorized as refused:
-            self._refusals.tell(address, refused.subscriber, refused.reason)
+            self._refusals.log(address, refused.subscriber, refused.reason)
             raise
         self.seen[found.id] = self._clock()
-        _place(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
+        _count_for(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
         return found
 
     def _forwarded(self, headers: Sequence[str]) -> str | None:
-        """The last address in X-Forwarded-For that is no trusted proxy's; any client can write those before it."""
+        """The last address in X-Forwarded-For that is not a trusted proxy's. The client may have forged all before it.
+
+        None if an address there can't be parsed, or if all are trusted proxies.
+        """
         for part in reversed(",".join(headers).split(",")):
             try:
                 address = plain(_without_port(part.strip()))
@@ -132,13 +145,14 @@ class Access:
 
 
 def _without_port(text: str) -> str:
-    """An address as proxies write it: `192.0.2.1:1234` and `[2001:db8::1]:1234` too."""
+    """The address in an entry of X-Forwarded-For: some proxies write `192.0.2.1:1234` or `[2001:db8::1]:1234`."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text
 
 
-def _place(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
+def _count_for(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
+    """Counts the connection for the holder. Raises Problem 429; `what` names the kind of holder in it."""
     if not connection.move(holder, bound):
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
@@ -148,13 +162,15 @@ def _place(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
 
 
 def entitled(catalogue: Catalogue, subscriber: Subscriber, list_id: str) -> ListView:
-    """Raises the same Problem 404 for a list that is not the subscriber's as for one that does not exist, and 503 for
-    one of the subscriber's that can't be served."""
+    """The live view of one of the subscriber's lists.
+
+    Raises Problem 404, the same for another subscriber's list as for a list that does not exist, and Problem 503 for
+    one of the subscriber's lists that can't be served.
+    """
     found = catalogue.get(list_id) if ListId(list_id) in subscriber.lists else None
     if found is None and ListId(list_id) in subscriber.lists and catalogue.is_missing(list_id):
-        raise Problem(
-            HTTPStatus.SERVICE_UNAVAILABLE, "the list can't be served now: keep what you have", {"Retry-After": "60"}
-        )
+        detail = "the list can't be served now: keep what you have"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "60"})
     if found is None:
         raise Problem(HTTPStatus.NOT_FOUND, "no such list for this subscriber")
     return found

@@ -1,7 +1,7 @@
-"""Answers: small documents that stand ready, and files in the coding and the range that the client asks for.
+"""Answers with a body: prepared JSON documents, and files in the content coding and range that the client requests.
 
-Every file is immutable under its URL, so its ETag is a name that is known before the file is opened. A coding that the
-client prefers may not be there yet: the file is then sent as it is, with the ETag of that.
+Every file is immutable under its URL, so its ETag is known before the file is opened. A file may not be available yet
+in the coding that the client prefers: it is then sent uncompressed, with the ETag of the uncompressed file.
 """
 
 from __future__ import annotations
@@ -25,43 +25,46 @@ JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 
 Open = Callable[[str, bool], Awaitable[OpenedFile]]
-"""Opens the file in a content coding, or as it is if the coding is not there yet; the flag says to wait for it."""
+"""Opens the file in a content coding, or uncompressed if it is not available in that coding yet. The flag: wait for the
+coding, because the client accepts no other."""
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def matches(request: web.BaseRequest, etag: str) -> bool:
-    """If-None-Match against one strong ETag, by weak comparison (RFC 9110 13.1.2)."""
+def etag_matches(request: web.BaseRequest, etag: str) -> bool:
+    """Whether If-None-Match contains the strong ETag, by weak comparison (RFC 9110 13.1.2)."""
     header = request.headers.get("If-None-Match")
     if not header:
         return False
     if header == etag or header.strip() == "*":
         return True
-    several = ",".join(request.headers.getall("If-None-Match"))  # lines are one list (RFC 9110 5.3)
-    return etag in (candidate.strip().removeprefix("W/") for candidate in several.split(","))
+    all_etags = ",".join(request.headers.getall("If-None-Match"))  # several lines are one list (RFC 9110 5.3)
+    return etag in (candidate.strip().removeprefix("W/") for candidate in all_etags.split(","))
 
 
-def document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.StreamResponse:
-    """A document of JSON, or 304."""
-    if matches(request, what.etag):
-        return unchanged({"ETag": what.etag, **cache})
+def json_document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.StreamResponse:
+    """The answer with a JSON json_document, or 304. `cache` has the Cache-Control header."""
+    if etag_matches(request, what.etag):
+        return not_modified({"ETag": what.etag, **cache})
     return web.Response(body=what.body, content_type=JSON, headers={"ETag": what.etag, **cache})
 
 
-def unchanged(headers: Mapping[str, str]) -> web.StreamResponse:
-    """304: nothing but headers (RFC 9110 15.4.5). A Response would look for a body first."""
+def not_modified(headers: Mapping[str, str]) -> web.StreamResponse:
+    """The answer 304 (RFC 9110 15.4.5). A StreamResponse, because web.Response would add headers for a body."""
     return web.StreamResponse(status=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
 class Accepted(NamedTuple):
-    """The content coding that a client prefers, and whether it accepts the file as it is."""
+    """The content coding that a client prefers, and whether it accepts the file uncompressed."""
 
     coding: str
     identity: bool
 
 
 def accepted(header: str) -> Accepted:
-    """What an Accept-Encoding asks for (RFC 9110 12.5.3): of those with the highest quality zstd before gzip before
-    none. None is wanted least where nothing is said of it. Raises Problem 406 where it is all there is and refused.
+    """Parses Accept-Encoding (RFC 9110 12.5.3).
+
+    Of the codings with the highest quality, zstd comes before gzip, and gzip before identity. Identity has the lowest
+    quality if the header does not name it. Raises Problem 406 if no coding is acceptable.
     """
     if not header:
         return Accepted("identity", True)
@@ -73,52 +76,52 @@ def accepted(header: str) -> Accepted:
             quality[name] = max(0.0, float(weight))
         except ValueError:
             quality[name] = 0.0
-    rest = quality.get("*")
-    wanted = {coding: quality.get(coding, rest or 0.0) for coding in SUFFIX}
-    wanted["identity"] = quality.get("identity", 1e-6 if rest is None else rest)
-    best = max(wanted, key=lambda coding: wanted[coding])
-    if wanted[best] > 0:
-        return Accepted(best, wanted["identity"] > 0)
-    raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"expected one of {', '.join(wanted)} to be accepted as content coding")
+    of_others = quality.get("*")
+    offered = {coding: quality.get(coding, of_others or 0.0) for coding in SUFFIX}
+    offered["identity"] = quality.get("identity", 1e-6 if of_others is None else of_others)
+    best = max(offered, key=lambda coding: offered[coding])
+    if offered[best] > 0:
+        return Accepted(best, offered["identity"] > 0)
+    raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"expected one of {', '.join(offered)} to be accepted as content coding")
 
 
 def whole(source: OpenedFile) -> web.Response:
-    """The answer that sends all of an open file and closes it."""
+    """The answer that sends a complete open file, then closes it."""
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         with source:
             left = source.length
             while left:
-                piece = await asyncio.to_thread(source.read, min(CHUNK, left))
-                left -= len(piece)
-                yield piece
+                chunk = await asyncio.to_thread(source.read, min(CHUNK, left))
+                left -= len(chunk)
+                yield chunk
 
-    return web.Response(body=pieces(), content_type=NDJSON)
+    return web.Response(body=chunks(), content_type=NDJSON)
 
 
-async def file(request: web.BaseRequest, name: str, open_file: Open) -> web.StreamResponse:
-    """Sends an immutable file of NDJSON; `name` is its ETag without the coding.
+async def send_file(request: web.BaseRequest, name: str, open_file: Open) -> web.StreamResponse:
+    """Sends an immutable NDJSON file. `name` is its ETag, without quotes and coding.
 
-    A Range is answered on the identity coding only, and to GET only (RFC 9110 14.2). Raises Problem 416 for a range
-    outside the file, 406 where no coding is accepted, and what `open_file` raises.
+    A Range is answered for GET only (RFC 9110 14.2), and from the uncompressed file. Raises Problem 416 for a range
+    outside the file, 406 if no coding is acceptable, and what `open_file` raises.
     """
     ranged = request.headers.get("Range") if request.method == "GET" else None
     coding, identity = "identity", True
     if not ranged:
         coding, identity = accepted(",".join(request.headers.getall("Accept-Encoding", ())))
-    if matches(request, etag := _etag(name, coding)):
-        return unchanged(_headers(etag))
+    if etag_matches(request, etag := _etag(name, coding)):
+        return not_modified(_headers(etag))
     with await open_file(coding, not identity) as source:
-        if source.coding != coding and matches(request, etag := _etag(name, source.coding)):
-            return unchanged(_headers(etag))
+        if source.coding != coding and etag_matches(request, etag := _etag(name, source.coding)):
+            return not_modified(_headers(etag))
         headers = _headers(etag)
         if source.coding != "identity":
             headers["Content-Encoding"] = source.coding
         start, end = 0, source.length
         status = HTTPStatus.OK
         unconditional = (condition := request.headers.get("If-Range")) is None or condition == etag
-        if ranged and unconditional and (asked := _RANGE.fullmatch(ranged.strip())):
-            start, end = _range(asked, source.length)
+        if ranged and unconditional and (requested_range := _RANGE.fullmatch(ranged.strip())):
+            start, end = _range(requested_range, source.length)
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{source.length}"
         response = web.StreamResponse(status=status, headers={**headers, "Content-Type": NDJSON})
@@ -131,7 +134,7 @@ async def file(request: web.BaseRequest, name: str, open_file: Open) -> web.Stre
             chunk = await asyncio.to_thread(source.read, min(CHUNK, end - start))
             start += len(chunk)
             await response.write(chunk)
-            await asyncio.sleep(0)  # write() returns at once for a fast client: let the others have their turn
+            await asyncio.sleep(0)  # write() does not yield to the loop while the client is fast
         await response.write_eof()
         return response
 
@@ -144,9 +147,9 @@ def _headers(etag: str) -> dict[str, str]:
     return {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
 
 
-def _range(asked: re.Match[str], length: int) -> tuple[int, int]:
-    """Start and end (exclusive) of one byte range (RFC 9110 14.1.2)."""
-    first, last = asked.groups()
+def _range(requested_range: re.Match[str], length: int) -> tuple[int, int]:
+    """Start and end (exclusive) of one byte range in a file of `length` bytes (RFC 9110 14.1.2). Raises Problem 416."""
+    first, last = requested_range.groups()
     if first:
         start, end = int(first), min(int(last) + 1, length) if last else length
     else:

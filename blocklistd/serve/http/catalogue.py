@@ -1,7 +1,10 @@
-"""What is live, in memory: for each list one frozen view, made whole, then put in place of the last by one assignment.
+"""The live lists, in memory: one frozen view for each list, and the long polls that wait for the next view.
 
-A request reads one view from its first to its last byte, so a version that is published meanwhile never mixes into it;
-an answer that has not changed is bytes that stand ready.
+States of a list: unknown; missing (`configure` named it, and it has no view: it can't be served); live (`publish` has
+set a view). `publish` replaces the view by one assignment, `withdraw` removes it, and both wake the waiting requests.
+`close` wakes all requests and makes later waits return at once.
+A request uses one view from its first to its last byte, so it never mixes two versions. Small answers are prepared
+with the view.
 """
 
 from __future__ import annotations
@@ -23,19 +26,25 @@ from blocklistd.times import rfc3339
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A small answer that stands ready: its bytes and its strong ETag (RFC 9110 8.8.3)."""
+    """A prepared answer: its body and its strong ETag, with quotes (RFC 9110 8.8.3)."""
 
     body: bytes
     etag: str
 
     @classmethod
     def of(cls, body: bytes) -> Document:
+        """A document whose ETag is the beginning of the body's SHA-256."""
         return cls(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
 @dataclass(frozen=True, slots=True)
 class ListView:
-    """A list as it is served. `metadata` holds the signed files by name, `targets` the snapshots that are kept."""
+    """A list as it is served.
+
+    `live`: the newest version, None before the first. `oldest_diff`: the oldest version from which diffs are served.
+    `status`: the answer to a status request. `metadata`: the TUF metadata by file name. `targets`: the kept snapshots
+    by SHA-256. `expires`: when the targets metadata expires.
+    """
 
     id: ListId
     session: str
@@ -48,6 +57,7 @@ class ListView:
 
     @property
     def version(self) -> Version:
+        """The number of the live version; 0 before the first."""
         return self.live.version if self.live else Version(0)
 
 
@@ -60,7 +70,11 @@ def view(
     roots: Mapping[int, bytes],
     canonicaliser: int,
 ) -> ListView:
-    """The view of a list whose newest kept version is signed; raises StoreError if it is not."""
+    """Makes the view of a list.
+
+    `kept`: the kept versions. `roles`: the signed metadata. `roots`: the root metadata by version. `canonicaliser`: the
+    present one, for the status of a list without a version. Raises StoreError if the newest version is not signed.
+    """
     snapshots = sorted(kept, key=lambda version: -version.version)
     live = snapshots[0] if snapshots else None
     roles = list(roles)
@@ -98,7 +112,7 @@ def view(
 
 
 class Catalogue:
-    """The views of all lists, and who waits for a change of one."""
+    """The views of all lists by id, and an event for each list that a request waits for."""
 
     def __init__(self) -> None:
         self._views: dict[ListId, ListView] = {}
@@ -106,16 +120,18 @@ class Catalogue:
         self._waiting: dict[ListId, asyncio.Event] = {}
         self._closed = False
         self.waiting = 0
-        """Long polls under way."""
+        """The number of long polls under way."""
 
     def __iter__(self) -> Iterator[ListView]:
-        return iter(tuple(self._views.values()))  # also for a thread, while the loop adds one
+        """The views of all live lists. May be called in any thread."""
+        return iter(tuple(self._views.values()))  # a copy: the loop may add a view meanwhile
 
     def get(self, list_id: str) -> ListView | None:
+        """The list's view; None if the list is not live."""
         return self._views.get(ListId(list_id))
 
     def configure(self, lists: Iterable[str]) -> None:
-        """Sets the names of all configured lists, whether they can be served or not."""
+        """Sets the ids of all configured lists, served or not."""
         self._configured = frozenset(lists)
 
     def is_missing(self, list_id: str) -> bool:
@@ -123,14 +139,14 @@ class Catalogue:
         return list_id in self._configured and ListId(list_id) not in self._views
 
     def publish(self, new: ListView) -> None:
-        """Flips the pointer, then wakes those who wait, if the version is another."""
+        """Replaces the list's view, then wakes the waiting requests if the version has changed."""
         old = self._views.get(new.id)
         self._views[new.id] = new
         if old is None or (old.session, old.version) != (new.session, new.version):
             self._wake(new.id)
 
     def withdraw(self, list_id: ListId) -> None:
-        """The list is no longer configured."""
+        """Removes the view of a list that is no longer configured, and wakes the waiting requests."""
         self._views.pop(list_id, None)
         self._wake(list_id)
 
@@ -138,7 +154,7 @@ class Catalogue:
         self._waiting.pop(list_id, asyncio.Event()).set()
 
     async def changed(self, seen: ListView, seconds: float) -> None:
-        """Returns when the list's version is no longer that of `seen`, at shutdown, or after so many seconds."""
+        """Waits until the list's version differs from that of `seen`, at most `seconds`, or until `close`."""
         current = self._views.get(seen.id)
         if self._closed or current is None or (current.session, current.version) != (seen.session, seen.version):
             return
@@ -153,7 +169,7 @@ class Catalogue:
             self.waiting -= 1
 
     def close(self) -> None:
-        """Lets everyone who waits go: the daemon stops."""
+        """Ends all waits, because the daemon stops."""
         self._closed = True
         for list_id in list(self._waiting):
             self._wake(list_id)

@@ -1,4 +1,4 @@
-"""The HTTPS feed: from a request to its answer. docs/feed.md is what a client may rely on."""
+"""Answers the requests of subscribers over HTTPS. docs/feed.md is the interface that a client may rely on."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ from blocklistd.store.subscribers import Subscriber
 from blocklistd.telemetry import ActiveAlarms
 
 log: Final = logging.getLogger(__name__)
-RETRY_AFTER: Final = 5  # seconds until a client asks again for a file that is being made again
+RETRY_AFTER: Final = 5  # seconds after which a client repeats a request for a file that is under repair
 _DIFF: Final = re.compile(r"(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
 _TARGET: Final = re.compile(r"([0-9a-f]{64})\.(.+)\.ndjson")
 _ROLE: Final = re.compile(r"([0-9]{1,18})\.((?:snapshot|targets)\.json)")
 
 
 class Renderings(Protocol):
-    """The files that the feed sends: verified, opened, and made first where they are not there yet.
+    """Opens the files that are sent: verified, and made first if they do not exist yet.
 
-    Raises DamagedError where a sealed file is missing or damaged.
+    `coding` is "identity", "zstd" or "gzip". Raises DamagedError if a sealed file is missing or damaged.
     """
 
-    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> OpenedFile: ...
+    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> OpenedFile:
+        """The snapshot in the coding, or uncompressed if zstd is not made yet and `wait` is False."""
 
-    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> OpenedFile: ...
+    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> OpenedFile:
+        """The diff from `start` to `end`, of which either may be the newer, in the coding or uncompressed."""
 
 
 class Feed:
-    """The handler of one request; holds no state of its own."""
+    """Answers requests. Has no state of its own."""
 
     def __init__(
         self, catalogue: Catalogue, access: Access, renderings: Renderings, alarms: ActiveAlarms | None = None
@@ -59,7 +61,7 @@ class Feed:
         }
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Raises Problem for what is refused."""
+        """The answer to a request. Raises Problem for an error answer, and StoreError."""
         return await self._route(request, self._access.enter(request))
 
     async def _route(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
@@ -78,36 +80,36 @@ class Feed:
     def _lists(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
         views = [view for name in sorted(subscriber.lists) if (view := self._catalogue.get(name))]
         body = b'{"lists":[' + b",".join(view.status.body for view in views) + b"]}"
-        return bodies.document(request, Document.of(body), bodies.REVALIDATE)
+        return bodies.json_document(request, Document.of(body), bodies.REVALIDATE)
 
     async def _status(self, request: web.BaseRequest, subscriber: Subscriber, name: str) -> web.StreamResponse:
         view = entitled(self._catalogue, subscriber, name)
         if request.rel_url.query_string:
-            seconds = _wait(request.rel_url.query.get("wait"))
-            if seconds and bodies.matches(request, view.status.etag):
+            seconds = _wait_seconds(request.rel_url.query.get("wait"))
+            if seconds and bodies.etag_matches(request, view.status.etag):
                 await while_connected(request, self._catalogue.changed(view, seconds))
-                # asked again as at first: meanwhile the token may have been revoked, the list taken away
+                # authenticate again: meanwhile the token may have been revoked, or the list taken from the subscriber
                 subscriber = self._access.enter(request)
                 now = entitled(self._catalogue, subscriber, name)
                 if (now.session, now.version) != (view.session, view.version):
                     view = now
-                # else 304: what the client named was right when it asked, though it may have been signed again since
-        return bodies.document(request, view.status, bodies.REVALIDATE)
+                # else 304, for the ETag that the client sent: a new signature alone does not end the wait
+        return bodies.json_document(request, view.status, bodies.REVALIDATE)
 
     async def _metadata(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
         found = view.metadata.get(name)
         if found is None:
-            if (asked := _ROLE.fullmatch(name)) is not None:
-                ours = max(int(known.partition(".")[0]) for known in view.metadata if known.endswith(f".{asked[2]}"))
-                self._look_ahead(request, view, f"{asked[2]} of version", int(asked[1]), ours)
+            if (parsed := _ROLE.fullmatch(name)) is not None:
+                ours = max(int(known.partition(".")[0]) for known in view.metadata if known.endswith(f".{parsed[2]}"))
+                self._check_not_ahead(request, view, f"{parsed[2]} of version", int(parsed[1]), ours)
             raise Problem(HTTPStatus.NOT_FOUND, "no such metadata of this list")
-        return bodies.document(request, found, bodies.REVALIDATE if name == "timestamp.json" else bodies.IMMUTABLE)
+        return bodies.json_document(request, found, bodies.REVALIDATE if name == "timestamp.json" else bodies.IMMUTABLE)
 
     async def _target(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
-        asked = _TARGET.fullmatch(name)
-        if asked is None or asked[2] != view.id or asked[1] not in view.targets:
+        parsed = _TARGET.fullmatch(name)
+        if parsed is None or parsed[2] != view.id or parsed[1] not in view.targets:
             raise Problem(HTTPStatus.NOT_FOUND, "no such target of this list, or one that is no longer kept")
-        digest = Sha256(asked[1])
+        digest = Sha256(parsed[1])
 
         async def open_file(coding: str, wait: bool) -> OpenedFile:
             return await self._renderings.open_snapshot(digest, coding, wait=wait)
@@ -115,13 +117,13 @@ class Feed:
         return await _file(request, digest, open_file)
 
     async def _diff(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
-        asked = _DIFF.fullmatch(name)
-        if asked is None:
+        parsed = _DIFF.fullmatch(name)
+        if parsed is None:
             raise Problem(HTTPStatus.NOT_FOUND, "expected FROM-TO, two versions of this list")
-        start, end = Version(int(asked[1])), Version(int(asked[2]))
+        start, end = Version(int(parsed[1])), Version(int(parsed[2]))
         match reach(view.version, view.oldest_diff, start, end):
             case Reach.NEVER:
-                self._look_ahead(request, view, "version", max(start, end), view.version)
+                self._check_not_ahead(request, view, "version", max(start, end), view.version)
                 raise Problem(HTTPStatus.NOT_FOUND, "the list never had one of these versions")
             case Reach.TOO_OLD:
                 raise Problem(HTTPStatus.GONE, f"diffs start at version {view.oldest_diff}: take the snapshot")
@@ -138,8 +140,8 @@ class Feed:
 
         return await _file(request, f"{view.session}-{start}-{end}", open_file)
 
-    def _look_ahead(self, request: web.BaseRequest, view: ListView, what: str, number: int, ours: int) -> None:
-        """Raises an alarm where a subscriber asks for a number above ours: it must have been given it before."""
+    def _check_not_ahead(self, request: web.BaseRequest, view: ListView, what: str, number: int, ours: int) -> None:
+        """Raises an alarm if a subscriber requests a number above ours: our state must be older than its copy."""
         if number > ours:
             who = self._access.subscriber(request.headers.get("Authorization")).id
             knows = f"subscriber {who} asks for {what} {number} of list {view.id}"
@@ -147,19 +149,19 @@ class Feed:
 
 
 async def _file(request: web.BaseRequest, name: str, open_file: bodies.Open) -> web.StreamResponse:
-    """`bodies.file`; nothing is sent of what was made from a damaged file."""
+    """Calls bodies.send_file. Raises Problem 503 if the file, or one from which it is made, is damaged."""
     try:
-        return await bodies.file(request, name, open_file)
+        return await bodies.send_file(request, name, open_file)
     except DamagedError as error:
         raise Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "the file is damaged and is being made again: ask again in a few seconds",
+            "the file is damaged and under repair: repeat the request in a few seconds",
             {"Retry-After": str(RETRY_AFTER)},
         ) from error
 
 
-def _wait(text: str | None) -> int:
-    """Seconds to wait for a change; 0 where none was asked for."""
+def _wait_seconds(text: str | None) -> int:
+    """Parses `?wait=`: seconds to wait for a change, 0 without it. Raises Problem 400."""
     if text is None:
         return 0
     if not text.isascii() or not text.isdigit() or len(text) > 2 or not 1 <= int(text) <= MAX_WAIT:

@@ -1,4 +1,13 @@
-"""The shell of HTTP: sockets, TLS, the bounds of connections, and what becomes of an error."""
+"""The HTTP server of one set of sockets: its connections with their bounds, and the answers to errors.
+
+Order of calls: `Listener.start` once, `stop` once. A Connection without request bodies gives aiohttp's parser one head
+at a time:
+    reading      bytes go to the parser up to the end of the head; `incomplete_head` repeats what the parser has of it
+    answering    from the end of the head until `request_done`: more bytes wait in `waiting_bytes`
+    closed       after FIRST_REQUEST seconds without a request; KEEPALIVE seconds after an answer; if the client takes
+                 nothing of an answer for WRITE_STALL seconds; if a head, or what waits, is larger than `max_bytes`
+With `bodies` (the control socket) the parser gets all bytes as they arrive.
+"""
 
 from __future__ import annotations
 
@@ -30,37 +39,39 @@ _TOO_LARGE: Final = Problem(
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
-"""Told of each answer: the request, the answer, the seconds that it took."""
+"""Called after each answer with the request, the answer, and the seconds from one to the other."""
 
 
 def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
-    """The operators' own requests are not counted with the subscribers'."""
+    """The observer of a listener whose requests are not counted."""
 
 
 class Connection(web.RequestHandler):
-    """A connection with the bounds that aiohttp lacks: of connections by holder, of the time to the first request, of
-    the bytes of a request, of the time that a slow reader may take. Ends a long poll when its client leaves; answers a
-    malformed request without quoting it.
+    """A connection with the bounds that aiohttp lacks.
 
-    The parser gets one head at a time: bytes that follow a refused request are never parsed. With `bodies` it gets
-    everything as it arrives.
+    These are the number of connections of each holder, the time to the first request, the bytes of a request, and the
+    time that a client may take to read. It also ends a long poll whose client leaves, and answers a malformed request
+    without quoting it. Bytes that follow a refused request are never parsed.
     """
 
     def __init__(self, server: web.Server, accepted: Accepted, bodies: bool = False, **settings: Any) -> None:
         super().__init__(server, **settings)
         self.accepted = accepted
         self.bodies = bodies
-        self.most = MAX_HEAD + MAX_REQUEST_BODY if bodies else MAX_HEAD
-        self.parsed = b""
+        self.max_bytes = MAX_HEAD + MAX_REQUEST_BODY if bodies else MAX_HEAD
+        """The most bytes of one request, together with those that wait behind it."""
+        self.incomplete_head = b""
         """What the parser has of an incomplete head; with `bodies`, all that it has of a request."""
-        self.held = b""
-        """Bytes that arrived after a head which is not answered yet."""
+        self.waiting_bytes = b""
+        """Bytes that wait until the present request is answered."""
         self.answering = False
-        self.asked = False
-        """Whether a first request has come."""
-        self.waiting: asyncio.Future[None] | None = None
-        """What ends with the connection."""
-        self.stalled: asyncio.TimerHandle | None = None
+        """Whether a request is under way. Always False with `bodies`."""
+        self.has_request = False
+        """Whether a first request has arrived."""
+        self.long_poll: asyncio.Future[None] | None = None
+        """The long poll, which is cancelled when the connection is lost."""
+        self.stall_timer: asyncio.TimerHandle | None = None
+        """The timer that aborts the connection; it runs while the client takes nothing."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.accepted.transport = cast(asyncio.WriteTransport, transport)
@@ -72,17 +83,17 @@ class Connection(web.RequestHandler):
             await super().start()
 
     def data_received(self, data: bytes) -> None:
-        if len(self.parsed) + len(self.held) + len(data) > self.most:
+        if len(self.incomplete_head) + len(self.waiting_bytes) + len(data) > self.max_bytes:
             self.refuse_size()
         elif self.bodies or not data:
-            self.parsed += data
+            self.incomplete_head += data
             super().data_received(data)
         else:
-            self.held += data
+            self.waiting_bytes += data
             self.parse_head()
 
     def refuse_size(self) -> None:
-        """Says so, unless that would stand in the middle of another answer."""
+        """Answers 431 and closes; only closes if the answer could get into the middle of another one."""
         if self.transport is not None and not (self.answering or self.bodies):
             head = f"HTTP/1.1 {_TOO_LARGE.status} {_TOO_LARGE.status.phrase}\r\nConnection: close\r\n"
             body = _TOO_LARGE.body()
@@ -94,50 +105,51 @@ class Connection(web.RequestHandler):
             self.abort()
 
     def parse_head(self) -> None:
-        """Gives the parser what has arrived of the next head."""
-        if self.answering or not self.held:
+        """Gives the parser what has arrived of the next head, unless a request is under way."""
+        if self.answering or not self.waiting_bytes:
             return
-        known = len(self.parsed)
-        head, end, self.held = (self.parsed + self.held).partition(_END_OF_HEAD)
-        self.parsed, self.answering = (b"", True) if end else (head, False)
-        super().data_received((head + end)[known:])
+        known_to_parser = len(self.incomplete_head)
+        head, end, self.waiting_bytes = (self.incomplete_head + self.waiting_bytes).partition(_END_OF_HEAD)
+        self.incomplete_head, self.answering = (b"", True) if end else (head, False)
+        super().data_received((head + end)[known_to_parser:])
 
-    def answered(self) -> None:
-        """The request is over. The next one begins in another turn of the loop."""
+    def request_done(self) -> None:
+        """The request is answered. The next one begins in another turn of the loop."""
         self.answering = False
         if self.bodies:
-            self.parsed = b""
-        elif self.held:
+            self.incomplete_head = b""
+        elif self.waiting_bytes:
             asyncio.get_running_loop().call_soon(self.parse_head)
 
     def abort_if_silent(self) -> None:
-        if not self.asked:
+        """Aborts the connection if no request has arrived."""
+        if not self.has_request:
             self.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.peername:  # none on the control socket: an operator may page through it
-            self.stalled = asyncio.get_running_loop().call_later(WRITE_STALL, self.abort)
+        if self.peername:  # "" on the control socket: an operator may read the output in a pager
+            self.stall_timer = asyncio.get_running_loop().call_later(WRITE_STALL, self.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.moving()
+        self.stop_stall_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.moving()
-        self.accepted.ended()
-        if self.waiting is not None:
-            self.waiting.cancel()
+        self.stop_stall_timer()
+        self.accepted.closed()
+        if self.long_poll is not None:
+            self.long_poll.cancel()
         super().connection_lost(exc)
 
-    def moving(self) -> None:
-        """What was written leaves, or nobody waits for that any more."""
-        if self.stalled is not None:
-            self.stalled.cancel()
-            self.stalled = None
+    def stop_stall_timer(self) -> None:
+        """Stops the timer of a client that takes nothing."""
+        if self.stall_timer is not None:
+            self.stall_timer.cancel()
+            self.stall_timer = None
 
     def abort(self) -> None:
-        """Drops the connection with all that was not sent yet."""
+        """Closes the connection at once; what is not sent yet is lost."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -156,39 +168,42 @@ class Connection(web.RequestHandler):
 
 
 def accepted_of(request: web.BaseRequest) -> Accepted:
-    """The connection on which a request arrived."""
+    """The connection of a request."""
     connection = request.protocol
     assert isinstance(connection, Connection)
     return connection.accepted
 
 
 async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
-    """Waits as long as the client does: one that went away would keep its place until the wait is over.
+    """Awaits `wait`, and cancels it when the client closes the connection. Raises ConnectionResetError then.
 
-    Raises ConnectionResetError then.
+    Without this the connection of a client that has left would be counted until the wait ends.
     """
     connection = request.protocol
     assert isinstance(connection, Connection)
-    connection.waiting = asyncio.ensure_future(wait)
+    connection.long_poll = asyncio.ensure_future(wait)
     try:
-        await connection.waiting
+        await connection.long_poll
     except asyncio.CancelledError:
         if request.transport is not None:
             raise
-        raise ConnectionResetError("the client went away") from None
+        raise ConnectionResetError("the client closed the connection") from None
     finally:
-        connection.waiting = None
+        connection.long_poll = None
 
 
 def answering(handler: Handler, observe: Observer) -> Handler:
-    """The handler with every error made into an answer; only the product's own texts go out or into the log."""
+    """Wraps the handler: counts the request, answers every error, and calls `observe`.
+
+    Answers and log contain only texts of the program's own errors, and nothing from a request.
+    """
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         began = loop.time()
         connection = request.protocol
         assert isinstance(connection, Connection)
-        connection.asked = True
+        connection.has_request = True
         accepted = connection.accepted
         accepted.begin()
         try:
@@ -196,34 +211,35 @@ def answering(handler: Handler, observe: Observer) -> Handler:
         except Problem as problem:
             response = problem.response()
         except (TimeoutError, ConnectionError):
-            # a slow reader, or one that went away: nothing more can be said on this connection
+            # the client is too slow or has left: no answer can be sent
             if request.transport is not None:
                 request.transport.abort()
-            response = web.Response(status=499)
+            response = web.Response(status=499)  # for `observe` only: nginx's code for a client that has left
         except StoreError as error:
             Event.REQUEST_FAILED.log(log, reason=error)
-            response = _broken(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
+            response = _failure(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
         except Exception as error:
             Event.REQUEST_FAILED.log(log, reason=type(error).__name__, exc_info=without_text(error))
-            response = _broken(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an error of the server's own")
+            detail = "an internal error: try again later; if it persists, tell the publisher"
+            response = _failure(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
         finally:
             accepted.end()
-            connection.answered()
+            connection.request_done()
         observe(request, response, loop.time() - began)
         return response
 
     return answer
 
 
-def _broken(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
-    """After the first byte of an answer there is no other way to say that it failed than to cut it short."""
+def _failure(request: web.BaseRequest, status: HTTPStatus, detail: str) -> web.Response:
+    """The answer to a failed request. Aborts the connection if another answer has begun, so that it is incomplete."""
     if request.transport is not None and request.writer.output_size:
         request.transport.abort()
     return Problem(status, detail).response()
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    """A request whose answer does not name the software and its version."""
+    """Makes a request whose answer has no Server header: it would name the software and its version."""
     writer.write_headers = functools.partial(_without_server, writer.write_headers)
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
@@ -236,8 +252,10 @@ def _without_server(
 
 
 class Listener:
-    """One HTTP service on its sockets. `name` is for the log, `bodies` says whether requests have any; `whose` and
-    `reserved` are the Acceptor's."""
+    """One HTTP service on its sockets.
+
+    `name` is for the log. `bodies`: requests may have a body. `connections`, `whose` and `reserved` are the Acceptor's.
+    """
 
     def __init__(
         self,
@@ -252,7 +270,7 @@ class Listener:
     ) -> None:
         self._name = name
         self._server = web.Server(answering(handler, observe), request_factory=_request)
-        # aiohttp waits for so long twice: before it cancels, and after
+        # aiohttp waits twice for this time: before and after it cancels the requests
         self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN / 2)
         self._connections = connections if connections is not None else Connections()
         self._whose = whose
@@ -260,15 +278,17 @@ class Listener:
         self._bodies = bodies
         self._acceptor: Acceptor | None = None
         self.addresses: list[Address] = []
+        """The addresses of the TCP sockets, set by `start`."""
 
     @property
     def connections(self) -> int:
-        """Open ones, and those that are being made."""
+        """The number of connections, those in a TLS handshake included."""
         return len(self._connections)
 
     async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
+        """Listens on these bound sockets, with TLS if there is a context."""
         settings: dict[str, Any] = {"loop": asyncio.get_running_loop(), "access_log": None}
-        settings |= {"keepalive_timeout": KEEPALIVE, "tcp_keepalive": False}  # the Acceptor sets that
+        settings |= {"keepalive_timeout": KEEPALIVE, "tcp_keepalive": False}  # the Acceptor sets SO_KEEPALIVE
         settings |= {"max_line_size": 8190, "max_field_size": 8190, "lingering_time": 0}
         connection = functools.partial(Connection, self._server, bodies=self._bodies, **settings)
         await self._runner.setup()
@@ -282,16 +302,16 @@ class Listener:
                 self.addresses.append(Address(host, port))
 
     async def stop(self) -> None:
-        """Takes no more connections, and lets those under way end (DRAIN seconds)."""
+        """Accepts no more connections, and waits for requests under way, at most DRAIN seconds."""
         if self._acceptor is not None:
             self._acceptor.stop()
         await self._runner.cleanup()
 
 
 def bind(address: Address, key: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
-    """A bound TCP (or UDP) socket; `[::]` means both families, and IPv4 alone on a host without IPv6.
+    """A bound TCP (or UDP) socket. `[::]` means IPv4 and IPv6, or IPv4 alone on a host without IPv6.
 
-    Raises StoreError with the configuration key that it came from.
+    Raises StoreError. `key` is the key of the configuration that has the address, for the message.
     """
     both = address.host == "::"
     try:

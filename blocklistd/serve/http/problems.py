@@ -1,4 +1,4 @@
-"""Refusals as `application/problem+json` (RFC 9457). A detail says what to do, and never repeats the request."""
+"""Error answers as `application/problem+json` (RFC 9457). The detail says what to do, and never quotes the request."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ PROBLEM: Final = "application/problem+json"
 
 
 class Problem(Exception):
-    """Raised anywhere below a request's handler; becomes its answer."""
+    """An error answer. Raised by a request's handler or below; the listener sends it."""
 
     ends_connection: ClassVar = False
+    """Whether the connection is closed after the answer."""
 
     def __init__(self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -23,6 +24,7 @@ class Problem(Exception):
         self.headers = headers or {}
 
     def body(self) -> bytes:
+        """The problem details object (RFC 9457 3.1)."""
         return orjson.dumps(
             {
                 "type": "about:blank",
@@ -33,6 +35,7 @@ class Problem(Exception):
         )
 
     def response(self) -> web.Response:
+        """The answer, with `headers`."""
         response = web.Response(status=self.status.value, body=self.body(), content_type=PROBLEM, headers=self.headers)
         if self.ends_connection:
             response.force_close()

@@ -1,11 +1,14 @@
-"""The files that the feed sends. Nothing is sent of a file that was not verified.
+"""Opens the files that the HTTPS server sends. No byte is sent of a file that is not verified.
 
-A sealed file (a snapshot, or the delta of a version, which is the diff from the version before) is what its name says
-if its SHA-256 is: `Verified` says so by one stat as long as the file has not been written since. All other files are
-renderings: diffs between versions further apart, and what is compressed. Each is made once, however many ask for it at
-the same time, and its fingerprint is remembered. A rendering whose fingerprint is another or unknown is made again.
-
-A snapshot's zstd rendering is made once the version is live (`prepare`), its gzip rendering when it is asked for.
+Sealed files are the snapshots, and the deltas (the diff from one version to the next). Their name has their SHA-256.
+    verified      the stat fingerprint in `Verified` is that of the file: opened without a read
+    unknown       any other fingerprint: read and compared with the SHA-256, then verified or damaged
+    damaged       DamagedError, and `damaged` is called, which starts the repair
+Renderings are all other files: compressed files, and diffs between versions that are further apart.
+    made          the stat fingerprint is the one that was noted when this process made the file: opened
+    unknown       any other fingerprint, or no file: made again (once, however many requests wait for it)
+    dropped       by `trim`, the longest made first, while all together exceed DIFF_CACHE bytes
+A snapshot's zstd rendering is made when its version becomes live (`prepare`), its gzip rendering at the first request.
 """
 
 from __future__ import annotations
@@ -34,19 +37,19 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 
 log: Final = logging.getLogger(__name__)
-_SMALL_FILE: Final = 1 << 20  # bytes that are compressed in a thread; more go to a job
-_LARGE_DIFF: Final = 50_000  # lines of deltas that are netted by several processes
-_TRIES: Final = 2  # a file that changes between two looks is looked at again
+_SMALL_FILE: Final = 1 << 20  # bytes of a file that a thread compresses; a job compresses larger ones
+_LARGE_DIFF: Final = 50_000  # lines of deltas from which on several processes merge them
+_ATTEMPTS: Final = 2  # to make a file and open it: another program may change it in between
 
 _Open = Callable[[], Awaitable[OpenedFile]]
 _Make = Callable[[], Awaitable[str]]
-"""Makes a rendering and answers its fingerprint."""
+"""Makes a rendering and returns its fingerprint."""
 
 
 class StoredRenderings:
-    """`open_snapshot` and `open_diff` as serve.feed.Renderings says.
+    """Implements serve.http.feed.Renderings with the files of the store.
 
-    `damaged` is called with the digest of each sealed file that is found missing or damaged: it starts the repair.
+    `damaged` is called with the SHA-256 of each sealed file that is found missing or damaged; it starts the repair.
     """
 
     def __init__(
@@ -59,21 +62,23 @@ class StoredRenderings:
         self._verified = verified
         self._sealed = store.sealed
         self._fingerprints: dict[Path, str] = {}
-        """Of each rendering when it was made."""
+        """The stat fingerprint of each rendering when it was made."""
         self._under_way: dict[Hashable, asyncio.Future[None]] = {}
+        """Work under way, by the path that is made or the SHA-256 that is checked."""
         self._preparing: dict[Sha256, asyncio.Future[None]] = {}
+        """Calls of `prepare` that a request has started, by snapshot."""
         self._slots = asyncio.Semaphore(MAX_RENDERINGS)
 
-    # -- what the feed asks for ------------------------------------------------------------------------------------
+    # -- public ----------------------------------------------------------------------------------------------------
 
     async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> OpenedFile:
-        """The snapshot in a coding; without `wait` as it is, where its zstd rendering is not there yet.
+        """The snapshot in a coding. Without `wait` it is uncompressed if its zstd rendering is not made yet.
 
         Raises DamagedError if it is missing or damaged.
         """
         path, source = self._sealed.path(digest), functools.partial(self._open_sealed, digest)
         if coding == "zstd" and not wait:
-            made = await asyncio.to_thread(self._open_made, rendering_path(path, coding), coding)
+            made = await asyncio.to_thread(self._open_if_made, rendering_path(path, coding), coding)
             if made is not None:
                 return made
             if digest not in self._preparing:
@@ -83,21 +88,22 @@ class StoredRenderings:
         return await self._open_coded(path, source, coding)
 
     async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> OpenedFile:
-        """The diff between two kept versions in a coding, made first if it is not there.
+        """The diff from one kept version to another in a coding, made first if there is none.
 
-        Raises DamagedError if a delta between them is missing or damaged, Problem 410 if one is not kept any more.
+        Raises DamagedError if a delta between them is missing or damaged, Problem 410 if one is no longer kept,
+        StoreError or JobError if the diff can't be made.
         """
         path, source = await self._locate_diff(view, start, end)
         return await self._open_coded(path, source, coding)
 
     async def prepare(self, digest: Sha256) -> None:
-        """Makes the zstd rendering of a snapshot, if it is not there. Raises nothing: an error is logged."""
+        """Makes the zstd rendering of a snapshot if there is none. Raises nothing: errors are logged."""
         path, source = self._sealed.path(digest), functools.partial(self._open_sealed, digest)
         try:
             made = await self._open_rendering(path, source, "zstd")
             made.close()
         except DamagedError:
-            pass  # logged where it was found
+            pass  # _report_damage has logged it
         except BlocklistError as error:
             Event.RENDERING_NOT_MADE.log(log, coding="zstd", file=digest, reason=error)
         except Exception as error:
@@ -108,22 +114,23 @@ class StoredRenderings:
     # -- sealed files ----------------------------------------------------------------------------------------------
 
     async def _open_sealed(self, digest: Sha256) -> OpenedFile:
-        opened = await self._open_after(
+        opened = await self._open_after_work(
             functools.partial(self._open_verified, digest), digest, functools.partial(self._check, digest)
         )
         if opened is None:
-            raise self._is_damaged(DamagedError(digest))
+            raise self._report_damage(DamagedError(digest))
         return opened
 
     def _open_verified(self, digest: Sha256) -> OpenedFile | None:
         return _open_if(self._sealed.path(digest), "identity", self._verified.fingerprints.get(digest))
 
     async def _check(self, digest: Sha256) -> None:
-        """Reads a file whose fingerprint is another or unknown; raises DamagedError if it is not what its name says."""
+        """Reads the file and compares its SHA-256. Raises DamagedError if it differs, or if the file is missing."""
         if not await asyncio.to_thread(self._verified.check, digest):
-            raise self._is_damaged(DamagedError(digest))
+            raise self._report_damage(DamagedError(digest))
 
-    def _is_damaged(self, error: DamagedError) -> DamagedError:
+    def _report_damage(self, error: DamagedError) -> DamagedError:
+        """Logs the damage, starts the repair, and returns the error to raise."""
         Event.FILE_NOT_SENT.log(log, file=error.digest)
         self._damaged(Sha256(error.digest))
         return error
@@ -131,9 +138,9 @@ class StoredRenderings:
     # -- renderings ------------------------------------------------------------------------------------------------
 
     async def _locate_diff(self, view: ListView, start: Version, end: Version) -> tuple[Path, _Open]:
-        """Where the diff is, and what opens it."""
+        """The path of the diff, and the function that opens it uncompressed."""
         if end == start + 1:
-            digest = await asyncio.to_thread(self._delta, view.id, end)
+            digest = await asyncio.to_thread(self._delta_of, view.id, end)
             return self._sealed.path(digest), functools.partial(self._open_sealed, digest)
         path = diff_path(self._store, view.session, start, end)
         make = functools.partial(self._write_diff, view, start, end)
@@ -145,7 +152,7 @@ class StoredRenderings:
                 return await self._open_rendering(path, source, coding)
             except DamagedError:
                 raise
-            except BlocklistError as error:  # no room for it, perhaps: the file goes out as it is
+            except BlocklistError as error:  # the disk may be full: the file is sent uncompressed
                 Event.RENDERING_NOT_MADE.log(log, coding=coding, file=path.name, reason=error)
         return await source()
 
@@ -154,17 +161,19 @@ class StoredRenderings:
         return await self._open_or_make(rendering_path(path, coding), coding, make)
 
     async def _open_or_make(self, path: Path, coding: str, make: _Make) -> OpenedFile:
-        opened = await self._open_after(
-            functools.partial(self._open_made, path, coding), path, functools.partial(self._make, path, make)
+        opened = await self._open_after_work(
+            functools.partial(self._open_if_made, path, coding),
+            path,
+            functools.partial(self._make_rendering, path, make),
         )
         if opened is None:
-            raise StoreError(f"{path.name}: another program changes the file as soon as it is made")
+            raise StoreError(f"{path}: another program changes the file as soon as it is made: stop that program")
         return opened
 
-    def _open_made(self, path: Path, coding: str) -> OpenedFile | None:
+    def _open_if_made(self, path: Path, coding: str) -> OpenedFile | None:
         return _open_if(path, coding, self._fingerprints.get(path))
 
-    async def _make(self, path: Path, make: _Make) -> None:
+    async def _make_rendering(self, path: Path, make: _Make) -> None:
         self._fingerprints.pop(path, None)
         with store_errors(path.parent):
             await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -172,55 +181,55 @@ class StoredRenderings:
         await asyncio.to_thread(self.trim)
 
     async def _write_diff(self, view: ListView, start: Version, end: Version) -> str:
-        lines, fingerprints = await asyncio.to_thread(self._deltas, view.id, start, end)
+        lines, fingerprints = await asyncio.to_thread(self._deltas_between, view.id, start, end)
         arguments = (self._store, view.id, view.session, start, end, fingerprints)
         try:
-            made = await self._run(lines <= SMALL_DIFF, write_diff, *arguments, lines > _LARGE_DIFF)
+            made = await self._run_in_thread_or_job(lines <= SMALL_DIFF, write_diff, *arguments, lines > _LARGE_DIFF)
         except DamagedError as error:
-            raise self._is_damaged(error) from None
+            raise self._report_damage(error) from None
         self._verified.learn(made["verified"])
         return str(made["fingerprint"])
 
     async def _compress(self, source: _Open, coding: str) -> str:
         with await source() as original:
             small = original.length <= _SMALL_FILE
-            return str(await self._run(small, compress, original.path, coding, original.fingerprint))
+            return str(await self._run_in_thread_or_job(small, compress, original.path, coding, original.fingerprint))
 
-    async def _run(self, small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def _run_in_thread_or_job(self, small: bool, work: Callable[..., Any], *arguments: Any) -> Any:
         async with self._slots:
             if small:
                 return await asyncio.to_thread(work, *arguments)
             return await self._jobs.run(work, *arguments, limits=COMMIT)
 
-    async def _open_after(
+    async def _open_after_work(
         self, look: Callable[[], OpenedFile | None], key: Hashable, work: Callable[[], Awaitable[None]]
     ) -> OpenedFile | None:
-        """What `look` opens, at once or after the work."""
-        for _ in range(_TRIES):
+        """What `look` opens, at once or after the work; None if it opens nothing after two attempts."""
+        for _ in range(_ATTEMPTS):
             opened = await asyncio.to_thread(look)
             if opened is not None:
                 return opened
-            await self._once(key, work)
+            await self._run_once(key, work)
         return await asyncio.to_thread(look)
 
-    async def _once(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
-        """Runs the work, or waits for it where it is under way."""
+    async def _run_once(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
+        """Runs the work, or waits for it if it is under way for the same key."""
         under_way = self._under_way.get(key)
         if under_way is None:
-            # a task of its own: the one who asked first may go away, the others still wait
+            # a task of its own: the first request may be cancelled while others wait for the same work
             under_way = self._under_way[key] = asyncio.ensure_future(work())
             under_way.add_done_callback(lambda _: self._under_way.pop(key, None))
         await asyncio.shield(under_way)
 
-    def _delta(self, list_id: ListId, version: Version) -> Sha256:
+    def _delta_of(self, list_id: ListId, version: Version) -> Sha256:
         with self._database.read() as connection:
             found = deltas_between(connection, list_id, Version(version - 1), version)
         if not found or found[0] is None:
             raise _pruned()
         return found[0]
 
-    def _deltas(self, list_id: ListId, start: Version, end: Version) -> tuple[int, dict[Sha256, str]]:
-        """How many lines the deltas between two versions have, and the fingerprints of those that were verified."""
+    def _deltas_between(self, list_id: ListId, start: Version, end: Version) -> tuple[int, dict[Sha256, str]]:
+        """The number of lines of all deltas between two versions, and the fingerprints of the verified ones."""
         with self._database.read() as connection:
             lines = changes_between(connection, list_id, start, end)
             deltas = deltas_between(connection, list_id, start, end)
@@ -229,11 +238,13 @@ class StoredRenderings:
         return lines, self._verified.of(deltas)
 
     def trim(self) -> None:
-        """Drops the diffs that were made longest ago, once those after them have DIFF_CACHE bytes; each can be made
-        again. The newest is kept, whatever its size: somebody has just asked for it."""
+        """Deletes the diffs of lists and zones that were made longest ago, once newer ones have DIFF_CACHE bytes.
+
+        Each can be made again. The newest is kept, whatever its size, because a request needs it now.
+        """
         files = []
         for path in (path for folder in (self._store.diffs, self._store.ixfr) for path in folder.glob("*/[!.]*")):
-            with contextlib.suppress(FileNotFoundError):  # dropped meanwhile: another rendering may just have ended
+            with contextlib.suppress(FileNotFoundError):  # another rendering may have ended, and trimmed, meanwhile
                 files.append((path.stat(), path))
         total = 0
         for status, path in sorted(files, key=lambda item: -item[0].st_mtime):
@@ -246,12 +257,12 @@ class StoredRenderings:
 
 
 def _pruned() -> Problem:
-    """A delta was dropped after the catalogue was read."""
+    """The problem of a delta that was deleted after the request read the live lists."""
     return Problem(HTTPStatus.GONE, "diffs start at a later version by now: take the snapshot")
 
 
 def _open_if(path: Path, coding: str, expected: str | None) -> OpenedFile | None:
-    """The file, if it is there and has this fingerprint. Raises StoreError where it can't be opened."""
+    """Opens the file if it exists and has this fingerprint; else None. Raises StoreError if it can't be opened."""
     if expected is None:
         return None
     try:
