@@ -30,8 +30,9 @@ from blocklistd.cli.common import Session, common
 )
 @common
 def command(session: Session, root_out: Path, root_keys: int, threshold: int) -> None:
-    """Make the keys: the online key (at keys.online of the configuration), and the root keys and root.json in
-    --root-out. Take the root keys off this host afterwards.
+    """Make the keys. Writes the online key (keys.online), and the root keys and root.json into --root-out.
+
+    Take the root keys off this host afterwards.
     """
     from blocklistd.signing.keys import init as make
     from blocklistd.times import rfc3339, utc_now

@@ -165,7 +165,7 @@ def test_a_late_signature_is_fetched_once_more(tmp_path: Path, hotline: HotlineT
     ids=["not-utf8", "name-over-253", "label-over-63", "wildcard", "address", "empty-label"],
 )
 def test_rejected_records_are_skipped_up_to_max_rejected(tmp_path: Path, hotline: HotlineThread, bad: bytes) -> None:
-    """A few rejected records are counted and skipped; more than max_rejected hold the change. No reason repeats them."""
+    """A few rejected records are counted and skipped; more than max_rejected hold the change. No reason repeats one."""
     body = "".join(f"{name}\n" for name in NAMES).encode()
     hotline.publish(body + b"one.example\n" + bad + b"\n")
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:

@@ -80,8 +80,8 @@ def test_software_selects_the_configuration(capsys: pytest.CaptureFixture[str], 
 def test_commands_are_printed_for_each_list(capsys: pytest.CaptureFixture[str], private: bool) -> None:
     text = added(capsys, lists=("national", "hashes"), zones=("rpz.example",), private=private)
     for name in ("national", "hashes"):
-        curl = re.search(rf"^  printf .* \| (curl .*) https://feed.example/v1/lists/{name}$", text, re.M)
-        sync = re.search(rf"^  blocklistd sync https://feed.example {name} (.*)$", text, re.M)
+        curl = re.search(rf"^  printf .* \|\n    (curl .*) https://feed.example/v1/lists/{name}$", text, re.M)
+        sync = re.search(rf"^  blocklistd sync https://feed.example {name} \\\n    (.*)$", text, re.M)
         assert curl is not None
         assert sync is not None
         assert curl[1] == ("curl -sS --cacert ca.pem -H @-" if private else "curl -sS -H @-")

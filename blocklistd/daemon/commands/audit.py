@@ -48,7 +48,7 @@ def _verify_exit(found: Document, values: Values) -> Exit | None:
 COMMANDS: Final = (
     Command(
         "audit",
-        "Show who did what and when, oldest line first.",
+        "Show who did what and when. The oldest line is first.",
         OPERATOR,
         lambda daemon, call: daemon.audit.show(call["last"], call["before"]),
         _show,
@@ -66,7 +66,7 @@ COMMANDS: Final = (
     ),
     Command(
         "audit verify",
-        "Verify the hash chain; exit 1 if a line was changed, moved or removed.",
+        "Verify the hash chain of the audit. Exit 1: a line was changed, moved or removed.",
         OPERATOR,
         lambda daemon, call: daemon.audit.verify(),
         _verified,

@@ -93,8 +93,8 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate show",
-        "Show a candidate: which guards hold it, the limits and figures, the counts of added and removed entries by "
-        "last label, and the decisions.",
+        "Show a candidate. Prints the guards that hold it with their limits and figures, the counts of added and "
+        "removed entries by last label, and the decisions.",
         OPERATOR,
         lambda daemon, call: daemon.candidates.show(call["candidate"]),
         _show,
@@ -102,8 +102,8 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate approve",
-        "Approve a held candidate and release exactly the delta that `candidate show` counts. Exit 4: the list has a "
-        "newer version, on which the change has another delta; that is held as a new candidate.",
+        "Approve and release a held candidate. Exactly the delta that `candidate show` counts is released. Exit 4: the "
+        "list has a newer version, on which the change has another delta; that is held as a new candidate.",
         REVIEWER,
         lambda daemon, call: daemon.candidates.approve(call["candidate"], call.act),
         _approved,

@@ -15,13 +15,17 @@ def _show(keys: Document, values: Values) -> None:
     if values["root"]:  # byte for byte the file that `keys init` wrote: compact, keys sorted
         click.echo(json.dumps(keys, separators=(",", ":"), sort_keys=True), nl=False)
         return
-    table(("", ""), [(f"{role} {name}", value) for role, parts in keys.items() for name, value in parts.items()])
+    table(
+        ("", ""),
+        [(f"{role} {name}".replace("_", " "), value) for role, parts in keys.items() for name, value in parts.items()],
+    )
 
 
 COMMANDS: Final = (
     Command(
         "keys show",
-        "Show version and expiry of the trusted root, and the id of the online key; with --root, root.json itself.",
+        "Show the trusted root and the online key. Prints the root's version and expiry and the key's id; with --root, "
+        "root.json itself.",
         ADMIN,
         lambda daemon, call: daemon.keys.root() if call["root"] else daemon.keys.show(),
         _show,

@@ -58,7 +58,7 @@ class Array:
 COMMANDS: Final = (
     Command(
         "list versions",
-        "List the versions of a list: time, entries, added, removed, and who released each.",
+        "List the versions of a list. Prints time, entries, added, removed, and who released each.",
         OPERATOR,
         lambda daemon, call: daemon.lists.versions(call["list"]),
         _versions,
@@ -66,7 +66,7 @@ COMMANDS: Final = (
     ),
     Command(
         "list diff",
-        "Print the diff from version A to version B as NDJSON; with --json, as one array.",
+        "Print the diff between two versions. It leads from A to B, as NDJSON; with --json, as one array.",
         OPERATOR,
         lambda daemon, call: daemon.lists.diff(call["list"], call["from"], call["to"]),
         _diff,

@@ -70,7 +70,7 @@ def _pull_exit(done: Document, values: Values) -> Exit | None:
 COMMANDS: Final = (
     Command(
         "source list",
-        "List the sources: outcome, age and counts of the last pull.",
+        "List the sources and their last pulls.",
         OPERATOR,
         lambda daemon, call: daemon.sources.list(),
         _list,
@@ -85,7 +85,7 @@ COMMANDS: Final = (
     ),
     Command(
         "source pull",
-        "Pull a source now and wait for the outcome: published, unchanged, held (exit 4) or failed (exit 1).",
+        "Pull a source now. Waits for the outcome: published, unchanged, held (exit 4) or failed (exit 1).",
         EDITOR,
         lambda daemon, call: daemon.sources.pull(call["source"], call.act),
         _pulled,

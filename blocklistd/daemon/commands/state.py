@@ -39,8 +39,8 @@ def _reload_exit(document: Document, values: Values) -> Exit | None:
 COMMANDS: Final = (
     Command(
         "reload",
-        "Read the configuration again and print the changed keys. If it has errors, print each of them, keep the "
-        "running configuration, and exit 2.",
+        "Read the configuration again. Prints the changed keys; if there are errors, prints each, keeps the running "
+        "configuration and exits with 2.",
         ADMIN,
         lambda daemon, call: daemon.state.reload(call.act),
         _reloaded,
@@ -49,7 +49,7 @@ COMMANDS: Final = (
     ),
     Command(
         "start-above",
-        "After a loss of state: begin a new session; every new version and serial is above N.",
+        "After a loss of state: begin a new session. Every new version and serial is above N.",
         ADMIN,
         lambda daemon, call: daemon.state.start_above(call["number"], call.act),
         _show,

@@ -62,9 +62,9 @@ def _show_lists(done: Document, lists: Sequence[str]) -> None:
     click.echo(f"With the token in the file `token`, {files}, run:\n")
     header = "printf 'Authorization: Bearer %s' \"$(cat token)\""
     for name in lists:
-        click.echo(f"  {header} | curl -sS{curl} -H @- {url}/v1/lists/{name}")
+        click.echo(f"  {header} |\n    curl -sS{curl} -H @- {url}/v1/lists/{name}")
     for name in lists:
-        click.echo(f"  blocklistd sync {url} {name} --root root.json --token-file token{sync} --dir {name}")
+        click.echo(f"  blocklistd sync {url} {name} \\\n    --root root.json --token-file token{sync} --dir {name}")
 
 
 def _show_zones(done: Document, values: Values) -> None:
@@ -103,7 +103,11 @@ def _list(found: Document, values: Values) -> None:
 
 def _show(one: Document, values: Values) -> None:
     zones = one.pop("zones")
-    rows = [(key, " ".join(v) if key == "lists" else v) for key, v in one.items() if v not in (None, {}, [])]
+    rows = [
+        (key.replace("_", " "), " ".join(v) if key == "lists" else v)
+        for key, v in one.items()
+        if v not in (None, {}, [])
+    ]
     for name, zone in zones.items():
         rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
@@ -125,7 +129,7 @@ def _secondary(found: Document) -> str:
 COMMANDS: Final = (
     Command(
         "subscriber add",
-        "Register a subscriber; print its token, its TSIG key and the configuration to paste, once.",
+        "Register a subscriber. Prints its token, its TSIG key and the configuration to paste, once.",
         EDITOR,
         lambda daemon, call: daemon.subscribers.add(call.values, call.act),
         _added,
@@ -186,7 +190,7 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber show",
-        "Show one subscriber, and the serials of its secondaries.",
+        "Show one subscriber and its secondaries' serials.",
         OPERATOR,
         lambda daemon, call: daemon.subscribers.show(call["id"]),
         _show,
@@ -194,7 +198,7 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber revoke",
-        "Revoke a subscriber: its token and its TSIG key are refused at once.",
+        "Revoke a subscriber. Its token and its TSIG key are refused at once.",
         EDITOR,
         lambda daemon, call: daemon.subscribers.revoke(call["id"], call.act),
         lambda done, values: click.echo(f"{done['id']}: revoked"),
