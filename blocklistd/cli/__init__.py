@@ -46,7 +46,7 @@ FIRST_WORDS: Final = {
 
 
 class LazyGroup(click.Group):
-    """Lists the first words and short helps without an import; imports a command when it is called."""
+    """A click group that prints first words and short helps without an import, and imports a command when called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(FIRST_WORDS)

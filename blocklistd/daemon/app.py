@@ -5,10 +5,11 @@ States, each with the event that leads to the next:
 1. starting: check the owner of state_dir, take the store lock, bind the ports, open the database, load the keys, sign
    the lists, start the listeners; then READY=1.
 2. ready: scrub, sweep, publish zones, reconcile, check alarms; then the schedule runs. SIGHUP reloads (reloading.py).
-3. stopping (SIGTERM, SIGINT): /readyz answers 503, requests under way may end, then everything is closed.
+3. stopping (SIGTERM, SIGINT): /readyz is 503, requests under way may end, then everything is closed.
 
 *Halted* is a variant of ready, entered by a start whose state is damaged or older than what was published before:
-clients get 503 and SERVFAIL, nothing is published, the schedule does not begin. `blocklistd start-above` ends it.
+clients get 503 and SERVFAIL, nothing is published, the schedule does not begin. `blocklistd start-above` ends it if
+the database can be read.
 """
 
 from __future__ import annotations
@@ -70,9 +71,8 @@ class Application:
         async with AsyncExitStack() as stack:
             require_owner(config.state_dir)
             found = Store.found(config.state_dir)
-            stack.enter_context(
-                found.locked()
-            )  # before the ports: a second daemon is then told of the lock, not of a port
+            # before the ports: the error of a second daemon then names the lock, not a port
+            stack.enter_context(found.locked())
             check_writable(found)
             sockets = bind_all(config, stack)
             certificate = ServedCertificate(config.feed.tls)

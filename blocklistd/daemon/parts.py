@@ -4,7 +4,7 @@ Order of calls: the constructor; then either `start` (â†’ serving) or `halt` (â†
 
 | state | call | next state |
 |---|---|---|
-| serving | `configure` (by a reload) | serving; the old configuration stays if the call raises an error |
+| serving | `configure` (by a reload) | serving; the old configuration stays if the certificate can't be loaded |
 | serving | `resume` (`start-above`) | serving, under the new numbers |
 | halted | `resume` (`start-above`) | serving |
 
