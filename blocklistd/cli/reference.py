@@ -41,7 +41,7 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
 def _section(name: str, command: click.Command) -> str:
     parameters = [p for p in command.params if p.name not in ("config", "as_json")]
     places = " ".join(p.make_metavar(click.Context(command)) for p in parameters if isinstance(p, click.Argument))
-    summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "")
+    summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "").strip()
     lines = [f"## `{' '.join(filter(None, [name, places]))}`", "", summary, "", _who(name), ""]
     options = [p for p in parameters if isinstance(p, click.Option)]
     if options:

@@ -1,6 +1,6 @@
 """Generates a changing list of reserved names, modelled on 45 days of a public domain list.
 
-Most steps change a handful of names, a few change up to a third of the list (JUMPS). The base consists of registered
+Most steps change a handful of names, a few change up to 37 % of the list (JUMPS). The base consists of registered
 names, some with names below them. Later steps add and remove families of long names below a few hosting platforms. The
 generator is seeded: the same arguments give the same names.
 """
