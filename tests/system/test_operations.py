@@ -216,7 +216,7 @@ def test_a_refused_reload_keeps_the_running_configuration(two: Daemon, tmp_path:
     right = two.path.read_text()
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
-        (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        (right.replace("state_dir: state", "state_dir: elsewhere"), "only a restart changes it"),
         (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         (
             right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
