@@ -530,7 +530,7 @@ def test_a_regular_file_at_control_socket_is_not_removed(tmp_path: Path) -> None
     daemon.launch()
     assert daemon.process is not None
     assert daemon.process.wait(60) == 1
-    assert "no socket" in daemon.log
+    assert "is not a socket" in daemon.log
     assert (tmp_path / "c.sock").read_text() == "precious"
 
 
