@@ -1,5 +1,5 @@
-"""The command line. Commands that need no daemon have a module each; those of the daemon come from daemon/commands
-(commanded.py). A module is imported when its command is called.
+"""The command line. Each command that needs no daemon has a module here; daemon_commands.py makes the others from
+daemon/commands. A module is imported when its command is called.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ from blocklistd.errors import BlocklistError, ConfigError
 
 LOCAL: Final = {
     "serve": ("serve", "Run the daemon in the foreground."),
-    "demo": ("demo", "Run the whole system on this machine, with data of its own."),
-    "check-config": ("checkconfig", "Print every error in the configuration."),
-    "keys init": ("keys", "Make the keys."),
-    "sync": ("sync", "Follow a list, as a subscriber does."),
+    "demo": ("demo", "Run the whole system on this machine, with demo data."),
+    "check-config": ("checkconfig", "Check the configuration; print every error."),
+    "keys init": ("keys", "Make the online key, the root keys and root.json."),
+    "sync": ("sync", "Fetch and verify a list, as a subscriber."),
 }
-"""Commands that need no daemon: name → (module, short help)."""
+"""Commands that need no daemon: (module, short help) by name."""
 
 GROUPS: Final = {
-    "status": "Lists, sources, held candidates and subscribers.",
-    "source": "What the hotlines said, and pulls by hand.",
-    "candidate": "What is held, and the decision on it.",
-    "list": "Versions of a list, and their differences.",
-    "subscriber": "Who may have which lists.",
+    "status": "Show lists, zones, sources, candidates and subscribers.",
+    "source": "Show the sources and their last pulls; pull a source.",
+    "candidate": "Show, approve and reject held candidates.",
+    "list": "Show the versions of a list and their diffs.",
+    "subscriber": "Add, show and revoke subscribers.",
     "reload": "Read the configuration again.",
-    "start-above": "After a loss of state: begin all numbers above N.",
-    "keys": "Make the keys, and show them.",
-    "audit": "Who did what, when.",
+    "start-above": "After a loss of state: number everything above N.",
+    "keys": "Make and show the keys.",
+    "audit": "Show who did what and when; verify the audit.",
 }
-"""The first words of the other commands (daemon/commands), and their short helps."""
+"""Short help of the other commands (daemon/commands), by first word."""
 
 FIRST_WORDS: Final = {
     name: LOCAL[name][1] if name in LOCAL else GROUPS[name]
     for name in ("serve", "demo", "check-config", *GROUPS, "sync")
 }
+"""Short help of every first word, in the order of `blocklistd --help`."""
 
 
 class LazyGroup(click.Group):
-    """Knows the first words of its commands and their short helps, and imports a command when it is called."""
+    """A click group that prints first words and short helps without an import, and imports a command when called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(FIRST_WORDS)
@@ -66,8 +67,8 @@ def _local(name: str) -> click.Command:
 
 
 def _group(word: str) -> click.Command:
-    """All commands that begin with this word; the one that is this word alone, too."""
-    from blocklistd.cli.commanded import command_of
+    """The group of all commands that begin with this word, or the one command that is this word alone."""
+    from blocklistd.cli.daemon_commands import command_of
     from blocklistd.daemon.commands import COMMANDS
 
     parts = {name: command_of(command) for name, command in COMMANDS.items() if name.split()[0] == word}
@@ -78,22 +79,26 @@ def _group(word: str) -> click.Command:
     group = click.Group(word, help=GROUPS[word])
     if itself is not None:
         group = click.Group(
-            word, help=GROUPS[word], callback=_unless_more(itself), params=itself.params, invoke_without_command=True
+            word,
+            help=GROUPS[word],
+            callback=_without_subcommand(itself),
+            params=itself.params,
+            invoke_without_command=True,
         )
     for name, command in parts.items():
         group.add_command(command, name.split()[-1])
     return group
 
 
-def _unless_more(command: click.Command) -> Callable[..., object]:
-    """The command of a group's own name: called unless another word follows."""
+def _without_subcommand(command: click.Command) -> Callable[..., object]:
+    """Runs the command that has the group's own name (`audit`), unless a subcommand follows."""
 
     @click.pass_context
     def called(context: click.Context, /, **values: object) -> object:
         if not context.invoked_subcommand:
             return context.invoke(command, **values)
         if any(context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT for name in values):
-            raise click.UsageError(f"options stand behind the last word: `{context.info_name} … --option`", context)
+            raise click.UsageError(f"write options after the last word: `{context.info_name} … --option`", context)
         return None
 
     return called
@@ -101,10 +106,11 @@ def _unless_more(command: click.Command) -> Callable[..., object]:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="blocklistd")
-@click.option("-c", "--config", metavar="FILE", help="The configuration; every command takes it too.")
+@click.option("-c", "--config", metavar="FILE", help="The configuration file; every command takes it, too.")
 @click.pass_context
 def program(context: click.Context, config: str | None) -> None:
-    """A trustworthy pipe from hotlines to those who block.
+    """Pulls blocklists from hotlines, verifies, reviews and signs them, and serves
+    them to those who block, over HTTPS and DNS.
 
     Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the daemon is not reachable, 4 held for
     review.
@@ -113,7 +119,7 @@ def program(context: click.Context, config: str | None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code; every error is a line on stderr that says what to do."""
+    """Runs a command line and returns the exit code. Each error is a line on stderr that ends with what to do."""
     try:
         code = program.main(arguments, prog_name="blocklistd", standalone_mode=False)
     except click.exceptions.Exit as ended:
@@ -140,14 +146,14 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "blocklistd").split(".")[0] == "blocklistd":
             raise
-        rest = "for `blocklistd sync` install requirements-client.lock, for every other command requirements.lock"
+        rest = "install requirements-client.lock for `blocklistd sync`, requirements.lock for every other command"
         click.echo(f"blocklistd: {error.name} is not installed here: {rest}", err=True)
         return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except OSError as error:  # whatever else is written goes where the caller sent it: to a disk that is full
+    except OSError as error:  # of writing the output: the disk to which the caller redirected it is full
         click.echo(f"blocklistd: {error.filename or 'the output'}: {error.strerror}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in the buffer, and would fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of the buffer would fail again at exit
         return 1
     return code if isinstance(code, int) else 0

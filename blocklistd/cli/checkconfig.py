@@ -12,7 +12,7 @@ from blocklistd.errors import ConfigError
 @click.command("check-config")
 @common
 def command(session: Session) -> None:
-    """Print every error in the configuration at once; exit 2 if there is any."""
+    """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
 
     try:

@@ -1,4 +1,4 @@
-"""What the commands share: the configuration's place, one way to print, one way to fail."""
+"""Shared by the commands: the options -c and --json, the daemon's socket, printing, and errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Session:
-    """One call of a command: where the configuration is, and how to answer."""
+    """One call of a command. `path`: the configuration file. `json`: print a document. `answered`: it was printed."""
 
     def __init__(self, config: str | None, as_json: bool) -> None:
         self.path = Path(config or os.environ.get("BLOCKLISTD_CONFIG") or DEFAULT_CONFIG)
@@ -32,32 +32,32 @@ class Session:
         self.answered = False
 
     def config(self) -> Config:
-        """Raises ConfigError."""
+        """The checked configuration. Raises ConfigError."""
         from blocklistd.config import load
 
         return load(self.path)
 
     @contextmanager
     def daemon(self) -> Iterator[Control]:
-        """The daemon of this configuration. Raises ConfigError, Unreachable, Failed with its refusal."""
+        """A client of the daemon with this configuration. Raises ConfigError, Unreachable, Failed (a refusal)."""
         from blocklistd.cli.control import Control
         from blocklistd.config import check, control_socket
 
         try:
             yield Control(control_socket(self.path))
         except Unreachable:
-            check(self.path)  # an error in the configuration may be why the daemon does not run
+            check(self.path)  # raises ConfigError: the reason why the daemon does not run
             raise
 
     def document(self, value: Any) -> None:
-        """One JSON document on stdout."""
+        """Prints one JSON document on stdout."""
         import orjson
 
         self.answered = True
         click.echo(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode())
 
     def answer(self, value: Any, text: Callable[[Any], None]) -> None:
-        """The document for machines, or what `text` prints for people."""
+        """Prints the document with --json, else calls `text` with it, which prints for people."""
         if self.json:
             self.document(value)
         else:
@@ -65,10 +65,12 @@ class Session:
 
 
 def common(command: F) -> F:
-    """-c and --json, for every command; the command gets a Session first."""
+    """Adds -c and --json to a command; its first argument becomes a Session."""
 
-    @click.option("-c", "--config", metavar="FILE", help=f"The configuration [$BLOCKLISTD_CONFIG, {DEFAULT_CONFIG}].")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    @click.option(
+        "-c", "--config", metavar="FILE", help=f"The configuration file [$BLOCKLISTD_CONFIG, {DEFAULT_CONFIG}]."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
     @click.pass_context
     @functools.wraps(command)
     def wrapped(context: click.Context, /, config: str | None, as_json: bool, **options: Any) -> Any:
@@ -78,7 +80,7 @@ def common(command: F) -> F:
         except ConfigError:
             raise
         except (BlocklistError, Failed) as error:
-            if as_json and not session.answered:  # a document for every exit code but those of wrong usage
+            if as_json and not session.answered:  # a document for every exit code but 2
                 session.document({"error": str(error)})
             raise
 

@@ -1,4 +1,4 @@
-"""The CLI's end of the control socket: HTTP with JSON over AF_UNIX, with the standard library alone."""
+"""The command line's client of the control socket: HTTP with JSON over AF_UNIX, with the standard library only."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.config import status_socket_of
 from blocklistd.daemon.commands.command import CALL, STAGE, Command
 
-ANSWER_WITHIN: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
+ANSWER_TIMEOUT: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
 
 
 class Control:
-    """The daemon behind a socket. Raises Unreachable where there is none, Failed with its refusals."""
+    """A client of the daemon. Methods raise Unreachable if no daemon answers, Failed with the text of a refusal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def ask(self, command: Command, arguments: Mapping[str, Any], call: str = "") -> Any:
-        """The document that a command answers. `call` names this call for `stage`."""
-        with self._send(command, arguments, call) as response, _whole():
-            return json.loads(_taken(response))
+        """Runs a command and returns its document. `call`: an id of this call, for `stage`."""
+        with self._send(command, arguments, call) as response, _complete():
+            return json.loads(_body_of(response))
 
     def stage(self, call: str) -> tuple[str | None, str | None]:
-        """The stage that a call is at, and its subject; None for both where it is at none, or nothing is known."""
+        """The current stage of a call and its subject; None for both if there is none or the daemon does not answer."""
         try:
             with _post(self._path, STAGE, {}, call) as response:
                 found = json.loads(response.read())
@@ -41,10 +41,10 @@ class Control:
     def copy(
         self, command: Command, arguments: Mapping[str, Any], take: Callable[[http.client.HTTPResponse], None]
     ) -> None:
-        """Hands over an answer that is no document."""
-        with self._send(command, arguments) as response, _whole():
+        """Runs a command whose result is not a document, and calls `take` with the response to read."""
+        with self._send(command, arguments) as response, _complete():
             if response.status != 200:
-                _taken(response)
+                _body_of(response)
             take(response)
             if response.length:  # bytes that did not arrive: read(size) raises nothing for them
                 raise http.client.IncompleteRead(b"", response.length)
@@ -53,27 +53,27 @@ class Control:
         try:
             return _post(self._path, command.path, arguments, call)
         except PermissionError:
-            if command.role:
+            if command.roles:
                 raise Failed(
-                    f"uid {os.geteuid()} may not open {self._path}: only operators may, as users of its group "
-                    f"(control.group); `blocklistd status` is for everybody"
+                    f"uid {os.geteuid()} may not open {self._path}: only operators may: add the user to the socket's "
+                    f"group (control.group); `blocklistd status` works for every user"
                 ) from None
         status = status_socket_of(self._path)
         try:
             return _post(status, command.path, arguments)
         except PermissionError:
             raise Unreachable(
-                f"{self._path}: uid {os.geteuid()} may not open it: expected a folder that everybody may enter (0755), "
-                f"and in it {status.name}, which everybody may open (0666)"
+                f"uid {os.geteuid()} may not open {status}: expected a folder with the mode 0755 and in it "
+                f"{status.name} with the mode 0666: restore these modes"
             ) from None
 
 
 def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = "") -> http.client.HTTPResponse:
-    """Sends a request. Raises PermissionError where we may not open the socket, Unreachable where nobody answers."""
+    """Sends a request. Raises PermissionError if the user may not open the socket, Unreachable without a daemon."""
     connection = http.client.HTTPConnection("localhost")
     try:
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(ANSWER_WITHIN)
+        connection.sock.settimeout(ANSWER_TIMEOUT)
         connection.sock.connect(str(path))
         headers = {"Connection": "close"} | ({CALL: call} if call else {})
         connection.request("POST", command, json.dumps(arguments), headers)
@@ -83,24 +83,26 @@ def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = ""
     except (OSError, http.client.HTTPException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it closed the connection"
         raise Unreachable(
-            f"the daemon does not answer on {path} ({reason}): is it running? `systemctl status blocklistd`"
+            f"the daemon does not answer on {path} ({reason}): check it with `systemctl status blocklistd`"
         ) from None
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
+def _complete() -> Iterator[None]:
     try:
         yield
     except (http.client.HTTPException, ConnectionError):
-        raise Failed("the daemon broke off its answer: what was printed is not complete") from None
+        raise Failed(
+            "the daemon closed the connection in the middle of the result: discard the output and try again"
+        ) from None
 
 
-def _taken(response: http.client.HTTPResponse) -> bytes:
+def _body_of(response: http.client.HTTPResponse) -> bytes:
     body = response.read()
     if response.status == 200:
         return body
     try:
         detail = str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):
-        detail = f"the daemon answered {response.status}"
+        detail = f"the daemon answered with the status {response.status}: see its log"
     raise Failed(detail)

@@ -10,10 +10,17 @@ from blocklistd.cli.common import Session, common
 
 
 @click.command("demo")
-@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Where to put everything.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep everything in this new or empty folder.",
+)
 @common
 def command(session: Session, directory: Path | None) -> int:
-    """Run a signed demo hotline, the daemon and a subscriber on loopback, with changing reserved-name data."""
+    """Run a signed demo hotline, the daemon and a subscriber on loopback, with changing data under reserved names.
+    Ctrl-C stops them.
+    """
     from blocklistd.demo.run import demo
 
     return demo(directory, session.document if session.json else None)

@@ -1,10 +1,10 @@
-"""How a command ends when it does not succeed; the exit codes are in `blocklistd --help`."""
+"""The exceptions that end a command. `blocklistd --help` lists the exit codes."""
 
 from __future__ import annotations
 
 
 class Failed(Exception):
-    """Ends the command; the text, if any, goes to stderr."""
+    """Ends the command with the exit code `code`; a text goes to stderr."""
 
     def __init__(self, text: str = "", code: int = 1) -> None:
         super().__init__(text)

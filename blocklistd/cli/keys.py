@@ -12,10 +12,13 @@ from blocklistd.cli.common import Session, common
 
 @click.command("init")
 @click.option(
-    "--root-out", required=True, type=click.Path(file_okay=False, path_type=Path), help="For root keys and root.json."
+    "--root-out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the root keys and root.json into this folder.",
 )
 @click.option(
-    "--root-keys", default=1, show_default=True, metavar="N", type=click.IntRange(1, 32), help="How many root keys."
+    "--root-keys", default=1, show_default=True, metavar="N", type=click.IntRange(1, 32), help="Number of root keys."
 )
 @click.option(
     "--threshold",
@@ -23,11 +26,14 @@ from blocklistd.cli.common import Session, common
     show_default=True,
     metavar="N",
     type=click.IntRange(1, 32),
-    help="How many must sign a root.",
+    help="Number of root keys that must sign a new root.json.",
 )
 @common
 def command(session: Session, root_out: Path, root_keys: int, threshold: int) -> None:
-    """Write the online key where the configuration says, root keys and root.json into --root-out; no daemon needed."""
+    """Make the keys. Writes the online key (keys.online), and the root keys and root.json into --root-out.
+
+    Take the root keys off this host afterwards.
+    """
     from blocklistd.signing.keys import init as make
     from blocklistd.times import rfc3339, utc_now
 
@@ -38,13 +44,13 @@ def command(session: Session, root_out: Path, root_keys: int, threshold: int) ->
         "root": str(made.root),
         "expires": rfc3339(made.expires),
     }
-    session.answer(document, lambda _: _said(document))
+    session.answer(document, lambda _: _print_made(document))
 
 
-def _said(made: dict[str, Any]) -> None:
+def _print_made(made: dict[str, Any]) -> None:
     keys = "\n".join(f"  {path}" for path in made["root_keys"])
     click.echo(
         f"online key, for the daemon: {made['online']}\n"
-        f"root keys, to be taken off this host now:\n{keys}\n"
-        f"trusted root, for subscribers: {made['root']} (expires {made['expires']})"
+        f"root keys, take them off this host now:\n{keys}\n"
+        f"trusted root, give it to the subscribers: {made['root']}\n  expires {made['expires']}"
     )

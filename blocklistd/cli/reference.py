@@ -1,4 +1,4 @@
-"""docs/cli.md, from the commands themselves: `python -m blocklistd.cli.reference > docs/cli.md` (`make docs`)."""
+"""Makes docs/cli.md from the commands: `python -m blocklistd.cli.reference > docs/cli.md` (`make docs`)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from blocklistd.daemon.commands import COMMANDS
 HEAD = """\
 # The command line
 
-Made by `make docs` from the commands themselves. Every command takes `-c FILE` (the configuration) and `--json` (one
-JSON document on stdout). Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the daemon is not
-reachable, 4 held for review.
+Made by `make docs` from the source code of the commands. Every command takes `-c FILE` (the configuration file) and
+`--json` (print one JSON document on stdout). Exit codes: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3
+the daemon is not reachable, 4 held for review.
 
-`control.operators` gives users their roles. A caller with any of the roles that a command names may run it. An
-*audited* command writes a line that `blocklistd audit` shows.
+`control.operators` gives roles to users. A user with any of the roles of a command may run it. An *audited* command
+writes a line that `blocklistd audit` shows.
 """
 
 
 def document() -> str:
-    """The whole page."""
+    """The text of docs/cli.md."""
     return "\n".join([HEAD, *(_section(name, command) for name, command in _commands())])
 
 
@@ -41,7 +41,7 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
 def _section(name: str, command: click.Command) -> str:
     parameters = [p for p in command.params if p.name not in ("config", "as_json")]
     places = " ".join(p.make_metavar(click.Context(command)) for p in parameters if isinstance(p, click.Argument))
-    summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "")
+    summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "").strip()
     lines = [f"## `{' '.join(filter(None, [name, places]))}`", "", summary, "", _who(name), ""]
     options = [p for p in parameters if isinstance(p, click.Option)]
     if options:
@@ -53,18 +53,18 @@ def _who(name: str) -> str:
     if name not in COMMANDS:
         return "Needs no daemon."
     command = COMMANDS[name]
-    roles = ", ".join(sorted(command.role - {"admin"}, key=["reviewer", "editor"].index))
-    who = "Everybody may." if not command.role else f"Roles: {roles + ', ' if roles else ''}admin."
+    roles = ", ".join(sorted(command.roles - {"admin"}, key=["reviewer", "editor"].index))
+    who = "Every user may run it." if not command.roles else f"Roles: {roles + ', ' if roles else ''}admin."
     return f"{who} Audited." if command.changes else who
 
 
 def _option(option: click.Option) -> str:
     takes = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('x')))}".replace("|", "\\|")
-    marks = [f"default: {option.default}"] if option.show_default else []
-    marks += [mark for mark, true in (("required", option.required), ("may be repeated", option.multiple)) if true]
+    notes = [f"default: {option.default}"] if option.show_default else []
+    notes += [note for note, true in (("required", option.required), ("may be repeated", option.multiple)) if true]
     text = (option.help or "").replace("|", "\\|")
-    if marks and not all(mark in text for mark in marks):
-        text += f" ({', '.join(marks)})"
+    if notes and not all(note in text for note in notes):
+        text += f" ({', '.join(notes)})"
     return f"| `{option.opts[0]}{takes}` | {text} |"
 
 

@@ -1,4 +1,4 @@
-"""Shows on a terminal's stderr, while a command waits, which stage the daemon is in; the line is erased at the end."""
+"""Shows the daemon's current stage on a terminal while a command waits, on stderr; erases the line at the end."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-AFTER: Final = 1.0  # seconds until the line appears
-EVERY: Final = 0.5  # seconds between two updates of the line
+SHOWN_AFTER: Final = 1.0  # seconds until the line appears
+UPDATED_EVERY: Final = 0.5  # seconds between two updates of the line
 
 WORDS: Final = {
     "fetch": "fetching from",
-    "intake": "verifying and reading",
+    "intake": "verifying and parsing",
     "store_entries": "storing the entries of",
     "store_body": "storing the body of",
     "commit": "composing and checking the new version of",
     "sign": "signing",
-    "zone": "making zone",
+    "zone": "making the zone",
 }
-"""The words for each stage (ops.metrics.STAGES); its subject follows them."""
+"""The text for each stage (ops.metrics.STAGES); the stage's subject follows it."""
 
 
 @contextmanager
-def shown(stage: Callable[[], tuple[str | None, str | None]]) -> Iterator[None]:
-    """While the block runs, shows what `stage` answers, from AFTER seconds on; nothing where stderr is no terminal.
+def show_stage(stage: Callable[[], tuple[str | None, str | None]]) -> Iterator[None]:
+    """Within the block, shows the current stage on a terminal, from SHOWN_AFTER seconds on. Shows nothing if stderr is
+    not a terminal.
 
-    `stage` answers the stage and its subject; None for both: the command waits for its turn.
+    `stage` returns the stage and its subject; None for both while the command waits for its turn.
     """
     if not os.isatty(2) or os.environ.get("TERM", "dumb") == "dumb":
         yield
@@ -47,17 +48,17 @@ def shown(stage: Callable[[], tuple[str | None, str | None]]) -> Iterator[None]:
 
 def _show(stage: Callable[[], tuple[str | None, str | None]], ended: threading.Event) -> None:
     began = time.monotonic()
-    if ended.wait(AFTER):
+    if ended.wait(SHOWN_AFTER):
         return
     while not ended.is_set():
         line = f"{line_of(*stage())} … {time.monotonic() - began:.0f} s"
         _write(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K")
-        ended.wait(EVERY)
+        ended.wait(UPDATED_EVERY)
     _write("\r\x1b[K")
 
 
 def line_of(stage: str | None, subject: str | None) -> str:
-    """The text for a stage and its subject."""
+    """The line for a stage and its subject."""
     return f"{WORDS.get(stage, stage)} {subject or ''}".rstrip() if stage else "waiting for its turn"
 
 

@@ -20,20 +20,22 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command("sync")
 @click.argument("url")
 @click.argument("name", metavar="LIST")
-@click.option("--root", required=True, type=_FILE, help="The trusted root.json.")
+@click.option("--root", required=True, type=_FILE, help="The trusted root.json, from the publisher.")
 @click.option(
     "--dir",
     "directory",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the list is kept.",
+    help="Keep the list in this folder.",
 )
-@click.option("--token-file", type=_FILE, help="Holds the subscriber's token.")
-@click.option("--ca", type=_FILE, help="Trust this authority instead of the system's.")
-@click.option("--format", "rendering", type=click.Choice(["ndjson", *OUTPUTS]), help="Also keep a rendering.")
-@click.option("--exec", "command_", metavar="CMD", help="Run after each change.")
-@click.option("--group", metavar="GROUP", help="Who may read what is kept, beside its owner.")
-@click.option("--watch", is_flag=True, help="Stay, and wait for changes.")
+@click.option("--token-file", type=_FILE, help="File that contains the subscriber's token.")
+@click.option("--ca", type=_FILE, help="Trust this certificate authority, not the system's.")
+@click.option(
+    "--format", "rendering", type=click.Choice(["ndjson", *OUTPUTS]), help="Also keep the list in this format."
+)
+@click.option("--exec", "command_", metavar="CMD", help="Run this command after each change.")
+@click.option("--group", metavar="GROUP", help="Let this group read the files.")
+@click.option("--watch", is_flag=True, help="Keep running, and follow each new version.")
 @common
 def command(
     session: Session,
@@ -48,7 +50,7 @@ def command(
     group: str | None,
     watch: bool,
 ) -> None:
-    """Follow a list, verified: first the snapshot, then differences."""
+    """Fetch a list and keep it up to date: first the snapshot, then diffs, all verified against the TUF metadata."""
     from blocklistd.client.sync import Options, Result, sync_once
     from blocklistd.client.sync import watch as watch_list
 
@@ -71,7 +73,9 @@ def command(
         session.answer(asdict(result), _line)
 
     if not watch:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what --exec has started, too
+        signal.signal(
+            signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+        )  # also ends the processes that --exec has started
         done(sync_once(options, say))
         return
     stop = threading.Event()

@@ -1,4 +1,15 @@
-"""Alarms about the clock, the disk, certificates, root.json, and sources that are overdue or frozen."""
+"""Checks that raise and clear alarms.
+
+| alarm | subject | raised while |
+|---|---|---|
+| configuration | key | the start found a problem at this key; cleared by the next successful reload |
+| clock | | the clock is behind the newest recorded time, or over a year ahead (CheckedClock) |
+| read-only | | the file system of the state_dir is read-only |
+| root | | root.json is about to expire or has expired |
+| certificate | key | a certificate in use expires within CERTIFICATE_ALARM_DAYS or has expired |
+| source | source | no pull was accepted within max_age (overdue) |
+| frozen | source | the content did not change within max_unchanged |
+"""
 
 from __future__ import annotations
 
@@ -20,7 +31,9 @@ from blocklistd.times import CheckedClock, rfc3339
 
 
 class Alarms:
-    """Raises and clears alarms (telemetry.ActiveAlarms). `config` returns the running configuration."""
+    """Checks the daemon's state, and raises or clears the alarm of each check. `config` returns the running
+    configuration.
+    """
 
     def __init__(
         self,
@@ -33,62 +46,65 @@ class Alarms:
         self._resources = resources
         self._trust = trust
         self._config = config
-        self.due: datetime | None = None
-        """When the next source becomes overdue or frozen, as of the last look."""
+        self.next_check: datetime | None = None
+        """The earliest time at which a source becomes overdue or frozen, as of the last check; None if there is none.
+        """
         self.certificates: Mapping[str, datetime] = {}
-        """When each certificate in use expires, by the configuration's key that names it."""
+        """Expiry of each certificate in use, by the key of the configuration that names its file."""
 
-    def found_at_start(self, problems: Iterable[ConfigProblem]) -> None:
-        """Raises an alarm for each key with problems that a reload would refuse, and a start tolerates."""
+    def raise_configuration_alarms(self, problems: Iterable[ConfigProblem]) -> None:
+        """Raises an alarm for each key with problems. A start tolerates these problems; a reload would refuse them."""
         texts: dict[str, list[str]] = {}
         for problem in problems:
             texts.setdefault(problem.key, []).append(str(problem))
         for key, found in texts.items():
-            cure = "mend it, then run `blocklistd reload`"
-            self._resources.alarms.raise_alarm("configuration", key, f"{'; '.join(found)}: {cure}")
+            remedy = "correct it, then run `blocklistd reload`"
+            self._resources.alarms.raise_alarm("configuration", key, f"{'; '.join(found)}: {remedy}")
 
-    def mended(self) -> None:
-        """Ends these alarms: a configuration without problems runs now."""
+    def clear_configuration_alarms(self) -> None:
+        """Clears the alarms of the configuration. Called after a reload: the running configuration has no problems."""
         self._resources.alarms.clear_all("configuration")
 
-    def look_at_clock(self) -> None:
+    def check_clock(self) -> None:
+        """Raises or clears the alarm of the clock."""
         self._clock()
         self._resources.alarms.set_alarm("clock", text=self._clock.wrong)
 
-    async def raise_alarms(self) -> None:
-        self.look_at_clock()
+    async def check_all(self) -> None:
+        """Makes every check but that of the configuration, and computes `next_check`. Raises StoreError."""
+        self.check_clock()
         now, alarms = self._resources.clock(), self._resources.alarms
-        self._look_at_disk()
+        self._check_disk()
         alarms.set_alarm("root", text=self._trust.alarm(now))
-        self._look_at_certificates(now)
-        await self._sources(now)
+        self._check_certificates(now)
+        await self._check_sources(now)
 
-    def _look_at_certificates(self, now: datetime) -> None:
+    def _check_certificates(self, now: datetime) -> None:
         alarms = self._resources.alarms
-        for gone in alarms.subjects("certificate") - self.certificates.keys():
-            alarms.clear("certificate", gone)
+        for removed in alarms.subjects("certificate") - self.certificates.keys():
+            alarms.clear("certificate", removed)
         for key, until in self.certificates.items():
             text = None
             if until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
                 text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
             alarms.set_alarm("certificate", key, text)
 
-    def _look_at_disk(self) -> None:
+    def _check_disk(self) -> None:
         store, text = self._resources.store, None
         with contextlib.suppress(OSError):
             if store.read_only or is_read_only(store.state_dir):
                 text = (
-                    f"{store.state_dir}: the file system is read-only: what is published is served, nothing new is "
-                    f"published or signed, and what was signed expires: mount it read-write, then restart"
+                    f"{store.state_dir}: the file system is read-only: the published versions are served, nothing new "
+                    f"is published or signed, and the signatures expire: mount it read-write, then restart the daemon"
                 )
         self._resources.alarms.set_alarm("read_only", text=text)
 
-    async def _sources(self, now: datetime) -> None:
+    async def _check_sources(self, now: datetime) -> None:
         sources, alarms = self._config().sources, self._resources.alarms
         states = await self._resources.database.reading(functools.partial(source_states, names=sources))
         for kind in ("source_overdue", "source_frozen"):
-            for gone in alarms.subjects(kind) - states.keys():
-                alarms.clear(kind, gone)
+            for removed in alarms.subjects(kind) - states.keys():
+                alarms.clear(kind, removed)
         due = []
         for name, state in states.items():
             max_age, max_unchanged = sources[name].max_age, sources[name].max_unchanged
@@ -98,12 +114,18 @@ class Alarms:
                 last = "no pull was accepted yet"
                 if state.said is not None and state.said == state.last_accepted:
                     last = f"the last accepted pull was {rfc3339(state.said)}"
-                elif state.said is not None:  # not the time of the last pull: the alarm would be logged anew after each
+                elif state.said is not None:  # with the time of the last pull, each pull would log the alarm again
                     last = f"its body was signed {rfc3339(state.said)}"
-                overdue = f"source {name}: nothing newer than max_age ({written(max_age)}): {last}"
+                overdue = (
+                    f"source {name} is overdue: nothing newer than max_age ({written(max_age)}): {last}: "
+                    f"run `blocklistd source show {name}`"
+                )
             if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
                 since = rfc3339(state.unchanged_since)
-                frozen = f"source {name}: nothing changed for max_unchanged ({written(max_unchanged)}): since {since}"
+                frozen = (
+                    f"source {name} is frozen: no change within max_unchanged ({written(max_unchanged)}), since "
+                    f"{since}: ask the hotline whether it still maintains this list"
+                )
             alarms.set_alarm("source_overdue", name, overdue)
             alarms.set_alarm("source_frozen", name, frozen)
-        self.due = min((time for time in due if time is not None and time >= now), default=None)
+        self.next_check = min((time for time in due if time is not None and time >= now), default=None)

@@ -1,7 +1,15 @@
-"""The daemon: starts the parts in order, reloads them, and stops them in reverse.
+"""The daemon: starts the parts in order, and stops them in reverse order.
 
-owner → lock → ports → database → trust → lists signed → listeners → READY → scrub, sweep, zones, reconcile → schedule.
-SIGTERM → drain
+States, each with the event that leads to the next:
+
+1. starting: check the owner of state_dir, take the store lock, bind the ports, open the database, load the keys, sign
+   the lists, start the listeners; then READY=1.
+2. ready: scrub, sweep, publish zones, reconcile, check alarms; then the schedule runs. SIGHUP reloads (reloading.py).
+3. stopping (SIGTERM, SIGINT): /readyz is 503, requests under way may end, then everything is closed.
+
+*Halted* is a variant of ready, entered by a start whose state is damaged or older than what was published before:
+clients get 503 and SERVFAIL, nothing is published, the schedule does not begin. `blocklistd start-above` ends it if
+the database can be read.
 """
 
 from __future__ import annotations
@@ -19,7 +27,7 @@ from blocklistd.config import CheckedConfig
 from blocklistd.daemon import reloading
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
-from blocklistd.daemon.start import bind_all, check_writable, open_store, refuse_strangers
+from blocklistd.daemon.start import bind_all, check_writable, open_store, require_owner
 from blocklistd.errors import DatabaseDamagedError, StoreError
 from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
@@ -41,64 +49,65 @@ from blocklistd.tls import ServedCertificate
 log: Final = logging.getLogger(__name__)
 
 DAMAGED: Final = (
-    "Nothing is served and nothing is changed. Stop the daemon and put the newest database back; or, if there is no "
-    "copy of it, move this one away together with its -wal and -shm, start the daemon, and do what it then says"
+    "Nothing is served and nothing is changed. Stop the daemon and put the newest copy of the database back; without a "
+    "copy, move the database away together with its -wal and -shm, start the daemon, and follow its message"
 )
 
 
 class Application:
-    """One daemon on one state_dir."""
+    """One daemon on one state_dir; `read` is the checked configuration. Call `run` once."""
 
     def __init__(self, read: CheckedConfig) -> None:
         self._read = read
-        self._first = read.config
+        self._config = read.config
         self._clock = CheckedClock()
         self._stopping = asyncio.Event()
         self._ready = False
 
     async def run(self) -> None:
-        """Starts, serves until SIGTERM or SIGINT, drains. Raises BlocklistError where it can't start."""
-        config = self._first
+        """Starts, serves until SIGTERM or SIGINT, and stops. Raises BlocklistError if the daemon can't start."""
+        config = self._config
         asyncio.get_running_loop().set_exception_handler(loop.unheard)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
-            refuse_strangers(config.state_dir)
+            require_owner(config.state_dir)
             found = Store.found(config.state_dir)
-            stack.enter_context(found.locked())  # before the ports, which another daemon of this state_dir has as well
+            # before the ports: the error of a second daemon then names the lock, not a port
+            stack.enter_context(found.locked())
             check_writable(found)
             sockets = bind_all(config, stack)
             certificate = ServedCertificate(config.feed.tls)
             metrics = Metrics()
-            resources, lost = await self._open(metrics, stack)
+            resources, reason = await self._open(metrics, stack)
             warming = asyncio.ensure_future(resources.jobs.warm())
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
             self._parts = parts = Parts(self._read, resources, self._clock, metrics, trust, certificate)
-            parts.alarms.look_at_clock()
-            parts.alarms.found_at_start(self._read.problems)
-            reloading.warn(self._read)
-            if lost is None:
+            parts.alarms.check_clock()
+            parts.alarms.raise_configuration_alarms(self._read.problems)
+            reloading.log_warnings(self._read)
+            if reason is None:
                 try:
                     await parts.start()
                 except DatabaseDamagedError as error:
-                    lost = f"{error}. {DAMAGED}"
-            if lost is not None:
-                parts.halt(lost)
-            # before the listeners: fed until they have drained
+                    reason = f"{error}. {DAMAGED}"
+            if reason is not None:
+                parts.halt(reason)
+            # before the listeners, hence stopped after them: the watchdog is fed until they have drained
             for watching in (
                 loop.watch(metrics.record_loop_lag),
                 loop.feed(systemd.watchdog_interval()),
-                parts.scheduler.watch(utc_now, stepped=parts.stepped),
+                parts.scheduler.watch(utc_now, stepped=parts.clock_stepped),
             ):
                 stack.callback(asyncio.ensure_future(watching).cancel)
-            listeners = Listeners(parts, self._look)
+            listeners = Listeners(parts, self._readiness_lines)
             await listeners.start(stack, sockets)
             self._handle_signals()
             self._ready = True
-            systemd.notify(f"READY=1\nSTATUS={lost or 'serving'}")
+            systemd.notify(f"READY=1\nSTATUS={reason or 'serving'}")
             Event.DAEMON_READY.log(log, version=__version__, file=config.path, listeners=listeners)
-            settling = asyncio.ensure_future(self._settle_and_schedule(warming))
-            stack.callback(settling.cancel)
+            finishing = asyncio.ensure_future(self._finish_and_schedule(warming))
+            stack.callback(finishing.cancel)
             await self._stopping.wait()
             systemd.notify("STOPPING=1")
             Event.DAEMON_STOPPING.log(log)
@@ -108,29 +117,32 @@ class Application:
     # -- start -----------------------------------------------------------------------------------------------------
 
     async def _open(self, metrics: Metrics, stack: AsyncExitStack) -> tuple[Resources, str | None]:
-        """The state and the jobs, closed with `stack`; and why the state may not be the newest (high_water.loss)."""
-        store = await asyncio.to_thread(open_store, self._first.state_dir)
+        """Opens the store, the database and the job runner; `stack` closes them.
+
+        The second value is the reason to halt: why the state may not be the newest (high_water.loss); None if it is.
+        """
+        store = await asyncio.to_thread(open_store, self._config.state_dir)
         database = Database(store.database, store.epoch, metrics, read_only=store.read_only)
         stack.callback(database.close)
-        await asyncio.to_thread(database.keep_head)  # a job that was killed has perhaps written a line
+        await asyncio.to_thread(database.keep_head)  # a killed job may have written an audit line without it
         jobs = Jobs(metrics)
         stack.callback(jobs.close)
         alarms = ActiveAlarms()
-        high_water = HighWater(self._first.high_water or store.state_dir / "high-water", alarms)
+        high_water = HighWater(self._config.high_water or store.state_dir / "high-water", alarms)
         await asyncio.to_thread(high_water.open)
-        if self._first.high_water is not None:
+        if self._config.high_water is not None:
             await asyncio.to_thread(high_water.check_writable)
         try:
             head = await asyncio.to_thread(database.head_file.read)
-            lost = await database.reading(
+            reason = await database.reading(
                 lambda connection: loss(connection, high_water.marks, head, high_water.missing)
             )
             self._clock.begin(await database.reading(newest_time))
-        except StoreError as error:  # a damaged page: what can be read is served
+        except StoreError as error:  # a damaged database page: serve the lists that can be read
             Event.STATE_NOT_CHECKED.log(log, reason=error)
-            lost = None
+            reason = None
         verified = Verified(store.sealed)
-        return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water), lost
+        return Resources(store, database, jobs, verified, self._clock, metrics, alarms, high_water), reason
 
     def _handle_signals(self) -> None:
         running = asyncio.get_running_loop()
@@ -138,21 +150,21 @@ class Application:
             running.add_signal_handler(name, self._stopping.set)
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
-    async def _settle_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes the work that a crash interrupted, then starts the schedule. Work that fails is tried again."""
+    async def _finish_and_schedule(self, warming: asyncio.Future[None]) -> None:
+        """Finishes the work that a crash interrupted, then starts the schedule. Failed work is tried again (Duties)."""
 
         async def warm() -> None:
             await warming
 
         parts = self._parts
-        await loop.in_turn(warm)  # a job that has no process yet starts one
+        await loop.in_turn(warm)  # a job without a warm process would start one more
         await parts.resumed.wait()
         for name, work in (
             ("scrub", parts.pipeline.scrub),
             ("sweep", parts.upkeep.sweep),
             ("zones", parts.zones.advance),
             ("reconcile", parts.reconciling.reconcile),
-            ("alarms", parts.housekeeping.look_for_alarms),
+            ("alarms", parts.housekeeping.check_alarms),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
             ("schedule", parts.housekeeping.schedule),
         ):
@@ -160,8 +172,8 @@ class Application:
         parts.scheduler.start()
         await parts.duties.do("check database", parts.upkeep.check_database)
 
-    def _look(self) -> tuple[list[str], list[str]]:
-        """The lines of /readyz (ops.health.Look)."""
+    def _readiness_lines(self) -> tuple[list[str], list[str]]:
+        """The lines of /readyz: what is not served, and other faults (ops.health.Look)."""
         if self._stopping.is_set():
             return ["stopping"], []
         found = self._parts.readiness()

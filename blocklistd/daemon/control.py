@@ -1,9 +1,9 @@
-"""The operators' control socket and everybody's status socket, for the command line: HTTP with JSON.
+"""The two local sockets of the command line: the control socket for operators, the status socket for every user.
 
-A command is POST /its/name with its arguments as a JSON object. The kernel names the caller's uid (SO_PEERCRED), and
-the configuration's `control.operators` gives its user roles. A caller without a role may ask for `status`. That has a
-socket of its own, so that no other user can use up the connections of the operators; on both sockets connections are
-counted per uid.
+Both speak HTTP with JSON. A command is `POST /name/of/command` with its arguments as a JSON object. The kernel names
+the caller's uid (SO_PEERCRED); `control.operators` gives roles to the user of that uid. A caller without a role may run
+`status` only. The status socket is separate so that other users can't use up the operators' connections. Connections
+are counted per uid on both sockets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ DEFAULT_GROUP: Final = "blocklistd"
 
 
 class Control:
-    """Handles the requests on one of the sockets. `roles` answers the roles of a user name."""
+    """Handles the requests on one of the sockets. `commands` are allowed on it; `roles` returns the roles of a user
+    name.
+    """
 
     def __init__(
         self, commands: Iterable[Command], operations: Operations, roles: Callable[[str], frozenset[str]]
@@ -44,27 +46,30 @@ class Control:
         self._operations = operations
         self._roles = roles
         self._under_way: dict[tuple[int, str], Progress] = {}
-        """The progress of commands under way, by uid and by the name that the caller gave to the call (CALL)."""
+        """Progress of the commands under way, by uid and call id (header CALL)."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request. Raises Problem for one that is refused."""
+        """Runs the requested command and returns its result. Raises Problem: 400 wrong arguments, 403 a missing role,
+        404 an unknown command, 409 a refusal, 413 a body over MAX_REQUEST_BODY bytes, 500 another error.
+        """
         if request.path == STAGE:
             return self._stage(request)
         command = self._commands.get(request.path)
         if command is None or request.method != "POST":
             raise Problem(
-                HTTPStatus.NOT_FOUND, "the daemon has no such command: are its version and the CLI's the same?"
+                HTTPStatus.NOT_FOUND,
+                "the daemon has no such command: if its version differs from the command line's, restart the daemon",
             )
         caller = self._caller(request)
-        if command.role and not caller.roles & command.role:
+        if command.roles and not caller.roles & command.roles:
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                f"user {caller.user} (uid {caller.uid}) may not do this: it needs one of the roles "
-                f"{', '.join(sorted(command.role))} in control.operators",
+                f"user {caller.user} (uid {caller.uid}) may not run this command: in control.operators, give the user "
+                f"one of the roles {', '.join(sorted(command.roles))}, then run `blocklistd reload`",
             )
         given = await _body(request)
         try:
-            values = {argument.name: argument.take(given) for argument in command.arguments if not argument.here}
+            values = {argument.name: argument.read_from(given) for argument in command.arguments if not argument.local}
         except RefusedError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
@@ -80,7 +85,7 @@ class Control:
 
     @contextmanager
     def _followed(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
-        """While the block runs, the caller may ask for its progress at STAGE."""
+        """Within the block, the caller can ask for its progress at STAGE."""
         call = caller.uid, request.headers.get(CALL, "")
         with track_progress(self._under_way.setdefault(call, Progress())):
             try:
@@ -89,7 +94,7 @@ class Control:
                 self._under_way.pop(call, None)
 
     def _stage(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The stage that a call of the same uid is at, and its subject; null for both where it is at none."""
+        """Returns the current stage and subject of a call of the same uid; null for both if there is none."""
         progress = self._under_way.get((accepted_of(request).uid, request.headers.get(CALL, "")))
         stage, subject = progress.stage if progress is not None and progress.stage is not None else (None, None)
         return web.Response(body=orjson.dumps({"stage": stage, "subject": subject}), content_type="application/json")
@@ -104,7 +109,9 @@ class Control:
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    async with asyncio.timeout(FIRST_REQUEST):  # else the connection would never become idle and be closed for another
+    async with asyncio.timeout(
+        FIRST_REQUEST
+    ):  # a connection that never sends its body would not become idle, and could not be closed
         raw = await request.content.read(MAX_REQUEST_BODY + 1)
     if len(raw) > MAX_REQUEST_BODY:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")
@@ -117,14 +124,15 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
     return body
 
 
-def operators_socket(path: Path, group: str | None) -> socket.socket:
-    """Binds the socket for root, the daemon's user and a group. None: the group `blocklistd`, if it exists and the
-    daemon's user is in it."""
+def bind_control_socket(path: Path, group: str | None) -> socket.socket:
+    """Binds the control socket, mode 0660, for a group. None: the group `blocklistd`, if it exists and the daemon's
+    user is in it. Raises StoreError.
+    """
     return _bind(path, 0o660, group or DEFAULT_GROUP, needed=group is not None)
 
 
-def everybodys_socket(path: Path) -> socket.socket:
-    """Binds the socket for every local user, on which only `status` is answered."""
+def bind_status_socket(path: Path) -> socket.socket:
+    """Binds the status socket, mode 0666, for every local user. Raises StoreError."""
     return _bind(path, 0o666)
 
 
@@ -132,13 +140,13 @@ def _bind(path: Path, mode: int, group: str = "", *, needed: bool = False) -> so
     with store_errors(path):
         if not path.parent.exists():
             path.parent.mkdir(parents=True)
-            path.parent.chmod(0o755)  # the umask would keep operators of other uids out
-        _make_way(path)
+            path.parent.chmod(0o755)  # the umask of 0077 would keep operators of other uids out
+        _remove_stale_socket(path)
         bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             bound.bind(str(path))
             if group:
-                _give(path, group, needed)
+                _set_group(path, group, needed)
             path.chmod(mode)
         except BaseException:
             bound.close()
@@ -147,24 +155,25 @@ def _bind(path: Path, mode: int, group: str = "", *, needed: bool = False) -> so
     return bound
 
 
-def _give(path: Path, group: str, needed: bool) -> None:
-    """Gives the socket to the group. Where that is not possible, raises StoreError if it is `needed`."""
+def _set_group(path: Path, group: str, needed: bool) -> None:
+    """Sets the group of the socket. If this fails and is `needed`, raises StoreError."""
     try:
         os.chown(path, -1, grp.getgrnam(group).gr_gid)
     except (KeyError, PermissionError):
         if needed:
             raise StoreError(
-                f"control.group: {path} can't be given to {group}: the daemon's user must be in it"
+                f"control.group: {path} can't be given to the group {group}: create the group and add the daemon's "
+                f"user to it, or name another group"
             ) from None
 
 
-def _make_way(path: Path) -> None:
-    """Removes the socket that an earlier daemon left. Raises StoreError where another daemon answers on it, or where it
-    is no socket."""
+def _remove_stale_socket(path: Path) -> None:
+    """Removes the socket of an earlier daemon. Raises StoreError if a running daemon answers on it, or if the file is
+    not a socket."""
     if not path.exists():
         return
     if not path.is_socket():
-        raise StoreError(f"{path} is no socket: remove it, or name another control.socket")
+        raise StoreError(f"{path} is not a socket: remove it, or name another control.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(str(path)) in (0, errno.EAGAIN):  # EAGAIN: its backlog is full

@@ -1,4 +1,18 @@
-"""Schedules the daemon's recurring work: pulls, signatures, retention, the sweep, the scrub, and alarms."""
+"""Schedules the daemon's recurring work.
+
+| work | how often |
+|---|---|
+| pull each source | by its `schedule`; at a start at once if its last pull failed or its time has passed |
+| sign: renew signatures | twice as often as one can become due, at least hourly |
+| retain: delete deltas, diffs and evidence past their retention | every UPKEEP_MINUTES |
+| sweep: delete sealed files that no row names | every SWEEP_MINUTES |
+| scrub: verify the checksums of the files; check database: SQLite's integrity check | daily |
+| catch up: try failed work again | every minute |
+| alarms | every minute, after each pull, and when a source becomes overdue or frozen |
+
+The work is in upkeep.py, alarms.py and the pipeline. Each piece runs as a duty (ops/duties.py): an error raises an
+alarm, and the work is tried again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +35,7 @@ from blocklistd.times import utc_now
 
 
 class Housekeeping:
-    """Schedules the work. `config` answers the running configuration. A start and each reload call `schedule`."""
+    """Schedules the work. `config` returns the running configuration. A start and each reload call `schedule`."""
 
     def __init__(
         self,
@@ -43,11 +57,12 @@ class Housekeeping:
         self._is_start = True
 
     async def schedule(self) -> None:
-        """Schedules everything. What needs nothing from the database comes first, so that a damaged one does not keep
-        signatures from being renewed."""
+        """Schedules all work. Work that reads nothing from the database comes first: with a damaged database,
+        signatures are still renewed.
+        """
         config = self._config()
         shortest = min([config.keys.timestamp_expires, *(found.expires for found in config.lists.values())])
-        # twice as often as something can be due, so that what is due is at most half a turn late
+        # twice as often as a signature can become due: a renewal is then at most half a period late
         period = min(shortest / (2 * RESIGN_PARTS), timedelta(hours=1))
         for name, every, work in (
             ("sign", period, self._upkeep.sign),
@@ -56,29 +71,31 @@ class Housekeeping:
             ("scrub", timedelta(days=1), self._pipeline.scrub),
             ("check database", timedelta(days=1), self._upkeep.check_database),
             ("catch up", timedelta(minutes=1), self._upkeep.catch_up),
-            ("alarms", timedelta(minutes=1), self._raise_alarms),
+            ("alarms", timedelta(minutes=1), self._check_alarms),
         ):
             self._scheduler.every(name, every, self._duties.duty(name, work))
         await self._duties.do("schedule pulls", self._schedule_pulls)
 
-    async def _raise_alarms(self) -> None:
-        await self._alarms.raise_alarms()
-        if self._alarms.due is not None:  # by the checked clock, which may differ from the scheduler's
-            wait = max(self._alarms.due - self._resources.clock(), timedelta(seconds=1)) + timedelta(milliseconds=1)
-            self._scheduler.once("alarms due", utc_now() + wait, self.look_for_alarms)
+    async def _check_alarms(self) -> None:
+        await self._alarms.check_all()
+        if self._alarms.next_check is not None:  # by the checked clock, which may differ from the scheduler's
+            wait = max(self._alarms.next_check - self._resources.clock(), timedelta(seconds=1)) + timedelta(
+                milliseconds=1
+            )
+            self._scheduler.once("alarms due", utc_now() + wait, self.check_alarms)
 
-    async def look_for_alarms(self) -> None:
-        """Raises and ends alarms: every minute, after each pull, and when a source becomes overdue or frozen. Never
-        raises an error."""
-        await self._duties.do("alarms", self._raise_alarms)
+    async def check_alarms(self) -> None:
+        """Raises and clears alarms. Never raises an error."""
+        await self._duties.do("alarms", self._check_alarms)
 
     async def _schedule_pulls(self) -> None:
-        """Schedules the pulls. At a start, a source whose last pull failed is pulled at once: the cause may have been
-        removed with the restart."""
-        config, now = self._config(), utc_now()  # the scheduler's own clock, right or wrong
+        """Schedules the pulls. At a start, a source whose last pull failed is pulled at once: the restart may have
+        removed the cause.
+        """
+        config, now = self._config(), utc_now()  # as the scheduler: the system's clock, not the checked one
         states = await self._resources.database.reading(functools.partial(source_states, names=config.sources))
         for name, state in states.items():
             work = functools.partial(self._pipeline.pull, name)
             last = None if self._is_start and state.outcome is Outcome.FAILED else state.last_pull
-            self._scheduler.pull(f"pull {name}", plans.trigger(config.sources[name]), work, last, now)
+            self._scheduler.pull(f"pull {name}", plans.pull_trigger(config.sources[name]), work, last, now)
         self._is_start = False

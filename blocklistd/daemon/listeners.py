@@ -1,5 +1,8 @@
-"""The daemon's listeners: the feed, DNS, `ops` over HTTP, the operators' control socket and everybody's status
-socket."""
+"""The daemon's listeners: feed (HTTP or HTTPS), DNS, ops (HTTP), control socket and status socket.
+
+Order: construct, `start` once; leaving the exit stack stops the listeners. ops stops last: until then /readyz reports
+that the daemon is stopping.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from aiohttp import web
 
 from blocklistd.config import Address, ConnectionBounds
 from blocklistd.daemon.commands import COMMANDS
-from blocklistd.daemon.control import Control, everybodys_socket, operators_socket
+from blocklistd.daemon.control import Control, bind_control_socket, bind_status_socket
 from blocklistd.daemon.parts import Parts
 from blocklistd.limits import OPERATOR_CONNECTIONS, STATUS_CONNECTIONS
 from blocklistd.ops.collectors import (
@@ -33,14 +36,14 @@ from blocklistd.serve.http.listener import Listener
 
 
 class Listeners:
-    """Makes, starts and stops the listeners. `look` answers the lines of /readyz (ops.health.Look)."""
+    """Constructs, starts and stops the listeners. `look` returns the lines of /readyz (ops.health.Look)."""
 
     def __init__(self, parts: Parts, look: Look) -> None:
         self._parts = parts
         self._dns: list[Address] = []
         feed = Feed(parts.catalogue, parts.access, parts.renderings, parts.resources.alarms)
         self._feed = Listener(
-            "feed", feed.answer, self._observe_request, connections=parts.connections[0], whose=parts.access.whose
+            "feed", feed.answer, self._observe_request, connections=parts.feed_connections, whose=parts.access.whose
         )
         health = Health(look, parts.metrics.text)
         self._ops = Listener("ops", health.answer, connections=_bounded(OPERATOR_CONNECTIONS, 2), reserved=True)
@@ -52,7 +55,7 @@ class Listeners:
             reserved=True,
             bodies=True,
         )
-        anybody = (command for command in COMMANDS.values() if not command.role)
+        anybody = (command for command in COMMANDS.values() if not command.roles)
         status = Control(anybody, parts.operations, parts.roles)
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
@@ -68,7 +71,7 @@ class Listeners:
             parts.metrics.registry.register(collector)
 
     def __str__(self) -> str:
-        """Every listener and its addresses, for the log; call it after `start`."""
+        """Every listener with its addresses, for the log. Valid after `start`."""
         return "; ".join(f"{name} on {', '.join(map(str, where))}" for name, where in self._bound().items() if where)
 
     def _bound(self) -> dict[str, Sequence[Address | Path]]:
@@ -78,17 +81,19 @@ class Listeners:
         return {feed: self._feed.addresses, "dns": self._dns, "ops": self._ops.addresses, **sockets}
 
     async def start(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
-        """Starts serving. When `stack` is left, the listeners stop, and requests under way may end."""
+        """Starts the listeners on the bound sockets (start.bind_all). Leaving `stack` stops them; requests under way
+        may end. Raises StoreError if a local socket can't be bound.
+        """
         config = self._parts.config
-        stack.push_async_callback(self._ops.stop)  # stops last: until then /readyz says that the daemon is stopping
+        stack.push_async_callback(self._ops.stop)  # pushed first, stopped last
         stack.push_async_callback(
             lambda: asyncio.gather(*(one.stop() for one in (self._feed, self._control, self._status)))
         )
         await self._feed.start(sockets["feed"], self._parts.certificate.context)
         await self._ops.start(sockets["ops"], None)
-        control = operators_socket(config.control.socket, config.control.group)
+        control = bind_control_socket(config.control.socket, config.control.group)
         stack.callback(functools.partial(config.control.socket.unlink, missing_ok=True))
-        status = everybodys_socket(config.status_socket)
+        status = bind_status_socket(config.status_socket)
         stack.callback(functools.partial(config.status_socket.unlink, missing_ok=True))
         await self._control.start([control], None)
         await self._status.start([status], None)
@@ -101,7 +106,7 @@ class Listeners:
         self._parts.metrics.registry.register(DnsCollector(dns))
         stack.push_async_callback(dns.stop)
         for view in self._parts.served_zones.views().values():
-            if view is not None:  # a secondary may have missed the NOTIFY of this serial while we were away
+            if view is not None:  # a secondary may have missed the NOTIFY before the restart
                 dns.announce(view)
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
@@ -111,5 +116,5 @@ class Listeners:
 
 
 def _bounded(each: int, holders: int) -> Connections:
-    """Bounds: `each` connections of one holder, and in total as many as `holders` holders may have."""
+    """Connection bounds: `each` per holder, `each * holders` in total."""
     return Connections(ConnectionBounds(per_address=each, per_subscriber=each, total=each * holders))

@@ -1,6 +1,15 @@
-"""Makes the parts of a daemon. Nothing here listens or runs by itself: app.py starts the parts in order.
+"""Constructs the parts of a daemon. Nothing here listens or runs by itself: app.py starts the parts in order.
 
-`configure` gives each part its section of the configuration, at the start and at each reload.
+Order of calls: the constructor; then either `start` (→ serving) or `halt` (→ halted).
+
+| state | call | next state |
+|---|---|---|
+| serving | `configure` (by a reload) | serving; the old configuration stays if the certificate can't be loaded |
+| serving | `resume` (`start-above`) | serving, under the new numbers |
+| halted | `resume` (`start-above`) | serving |
+
+Serving: `halted` is None and `resumed` is set. Halted: `halted` is the reason, clients get 503 and SERVFAIL, the
+database refuses writes, the control socket works.
 """
 
 from __future__ import annotations
@@ -60,8 +69,9 @@ log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """The parts of one daemon. `config` is the running configuration, `read` the first one. `checked` is the clock of
-    `resources`, `trust` has the signing keys, `certificate` is the feed's."""
+    """The parts of one daemon. `config` is the running configuration, `read` the configuration of the start. `checked`
+    is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
+    """
 
     def __init__(
         self,
@@ -78,35 +88,34 @@ class Parts:
         self.metrics = metrics
         self.certificate = certificate
         self.catalogue = Catalogue()
-        self.connections = Connections(config.feed.connections), Connections()
-        """Those of the feed, and those of DNS."""
-        self.access = Access(self.connections[0], clock)
+        self.feed_connections, self.dns_connections = Connections(config.feed.connections), Connections()
+        self.access = Access(self.feed_connections, clock)
         self.served_zones = Zones()
         self.scheduler = Scheduler()
         self.duties = Duties(resources.alarms)
         self._repairing: dict[Sha256, asyncio.Future[None]] = {}
         self.halted: str | None = None
-        """Why nothing is served and no number is made; None unless the daemon is halted."""
+        """The reason why the daemon is halted; None if it is not."""
         self.resumed = asyncio.Event()
-        """Set unless it is halted."""
-        # what is made of a list
-        self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._damaged)
+        """Set once the daemon serves: after a start, or after `resume` of a halted daemon."""
+        # parts that publish a list
+        self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._repair_file)
         self.publisher = Publisher(
             database, self.catalogue, trust, clock, metrics, resources.high_water, checked.latest
         )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
         self.dns = self._dns(config.serves_dns)
-        # what changes one
+        # parts that change a list
         self.releases = Releases(resources, self.publisher, self.zones, self._render)
         self.reconciling = Reconciling(self.releases, database)
         repair = Repair(resources, self.releases, self.reconciling, self.zones)
-        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._pulled)
+        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._on_pull_ended)
         decisions = Decisions(self.releases, self.reconciling, database, clock)
         self.reloading = Reloading(self, read)
-        # what operators ask for, and what is done by itself
+        # operators' commands, and recurring work
         sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
         subscribers = SubscriberOperations(
-            *(self.configured, database, self._admit, self.zones, clock, self.access.seen),
+            *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access.seen),
             private_ca=lambda: certificate.context is not None and is_private(certificate.context),
         )
         self.operations = Operations(
@@ -125,7 +134,7 @@ class Parts:
             self.zones,
             self.renderings,
             self.duties,
-            self.serve_missing,
+            self.serve_missing_lists,
             subscribers.catch_up,
             self.configured,
         )
@@ -147,7 +156,7 @@ class Parts:
             self.zones.secondaries.saw,
             self.zones.secondaries.sent,
             usable=self.zones.usable,
-            connections=self.connections[1],
+            connections=self.dns_connections,
             retry=dns.notify.retry.total_seconds(),
             give_up=dns.notify.give_up.total_seconds(),
             telemetry=self.metrics,
@@ -157,21 +166,24 @@ class Parts:
     # -- configure -------------------------------------------------------------------------------------------------
 
     async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
-        """Gives each part its section. `sources` are `plans.source_plans(config)`. Raises BlocklistError, and changes
-        nothing that runs, where the certificate can't be loaded. A start does not load it here."""
+        """Gives each part its section of the configuration. `sources` is `plans.source_plans(config)`.
+
+        Raises BlocklistError, without a change of the running parts, if the certificate can't be loaded. With
+        `starting` the certificate is loaded elsewhere.
+        """
         await asyncio.to_thread(self._ensure_lists, config.lists)
         if not starting:
-            self.certificate.load(config.feed.tls)  # after what else may refuse the configuration
-        self.alarms.certificates = await asyncio.to_thread(plans.certificates, config)
-        self.connections[0].bounds = config.feed.connections
-        self.connections[1].bounds = (config.serves_dns or DnsSettings()).connections
+            self.certificate.load(config.feed.tls)  # last of the steps that may refuse the configuration
+        self.alarms.certificates = await asyncio.to_thread(plans.certificate_expiries, config)
+        self.feed_connections.bounds = config.feed.connections
+        self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
         self.catalogue.configure(config.lists)
         self.releases.configure(plans.list_plans(config), sources)
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
-        for gone in self.config.lists.keys() - config.lists.keys():
-            self.publisher.forget(gone)
+        for removed_list in self.config.lists.keys() - config.lists.keys():
+            self.publisher.forget(removed_list)
         zones = plans.zone_plans(config).values()
         await self.zones.configure(zones)
         self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
@@ -184,14 +196,16 @@ class Parts:
 
     def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
         if self.resources.store.read_only:
-            return  # lists that the database knows are served
+            return  # the lists in the database are served
         now = self.resources.clock()
         with self.resources.database.write() as connection:
             for name in lists:
                 ensure_list(connection, name, now)
 
     async def start(self) -> None:
-        """Serves every list and zone of the store."""
+        """Serves every list and zone of the store, and admits the subscribers. Raises BlocklistError,
+        DatabaseDamagedError among them.
+        """
         made = await asyncio.to_thread(functools.partial(plans.source_plans, self.config, starting=True))
         await self.configure(self.config, made, starting=True)
         await self.serve_lists()
@@ -199,38 +213,38 @@ class Parts:
         self.resumed.set()
 
     def halt(self, reason: str) -> None:
-        """For a start with a state that is not the newest, or damaged: the daemon answers 503 and SERVFAIL to everybody
-        and makes no number. The control socket answers."""
+        """Halts the daemon at a start, because its state is damaged or not the newest: clients get 503 and SERVFAIL, no
+        version and no serial is made. The control socket works."""
         Event.DAEMON_HALTED.log(log, reason=reason)
         self.halted = self.access.halted = self.resources.database.halted = reason
         self.served_zones.halted = True
 
     async def resume(self) -> None:
-        """After `start-above`: ends the halt, if there is one, and serves what the store has, under the new numbers."""
+        """After `start-above`: serves the lists and zones of the store under the new numbers, and ends the halt."""
         self.resources.alarms.clear_all("client_ahead")
-        self.alarms.look_at_clock()
+        self.alarms.check_clock()
         if self.halted is None:
             await self.serve_lists()
             await self.zones.advance()
             return
         await self.start()
-        await self.zones.advance()  # before the halt ends: a zone without a serial would be refused to its secondaries
+        await self.zones.advance()  # before the halt ends: secondaries would be refused a zone without a serial
         self.halted = self.access.halted = None
         self.served_zones.halted = False
 
-    async def stepped(self) -> None:
-        """The clock was set: signs again at once what is due by the new time."""
-        self.alarms.look_at_clock()
+    async def clock_stepped(self) -> None:
+        """The system clock was set: checks it, and renews at once the signatures that are due by the new time."""
+        self.alarms.check_clock()
         if self.halted is None:
             await self.duties.do("sign", self.upkeep.sign)
 
     async def serve_lists(self) -> None:
-        """Serves every list. A damaged one is made again first."""
+        """Serves every list. A damaged snapshot is made again first."""
         for name in list(self.releases.lists):
             await self._serve(name)
 
-    async def serve_missing(self) -> None:
-        """Tries again to serve the lists of which the newest version is not served."""
+    async def serve_missing_lists(self) -> None:
+        """Tries again to serve each list whose newest version is not served."""
         for name in list(self.releases.lists):
             view, stored = self.catalogue.get(name), self.publisher.stored.get(name)
             if view is None or (stored is not None and stored > view.version):
@@ -240,11 +254,11 @@ class Parts:
     async def _serve(self, name: ListId) -> None:
         try:
             await self.releases.serve(self.releases.lists[name])
-        except Exception as error:  # the other lists must be served all the same
+        except Exception as error:  # whatever the error, the other lists must be served
             Event.LIST_NOT_SERVED.log(log, list=name, reason=told(error))
 
     def readiness(self) -> Readiness:
-        """The readiness of the daemon, alarms included."""
+        """The readiness of the daemon, active alarms included."""
         if self.halted is not None:
             return Readiness([self.halted], self.resources.alarms.texts())
         found = readiness(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
@@ -259,36 +273,36 @@ class Parts:
         return [*found.down, *found.wrong]
 
     def roles(self, user: str) -> frozenset[str]:
-        """Those of `control.operators`."""
+        """The roles that `control.operators` gives to a user."""
         return frozenset(self.config.control.operators.get(user, ()))
 
-    # -- what the parts tell each other ----------------------------------------------------------------------------
+    # -- calls between the parts -----------------------------------------------------------------------------------
 
     async def _render(self, list_id: ListId) -> None:
-        """Makes what nobody waits for, once a version is live."""
+        """Prepares the renderings of a list's new live version."""
         view = self.catalogue.get(list_id)
         if view is not None and view.live is not None:
             await self.renderings.prepare(view.live.sha256)
 
-    def _pulled(self, pull: Pull) -> None:
-        """A pull has ended, well or badly."""
+    def _on_pull_ended(self, pull: Pull) -> None:
+        """After each pull, successful or not: counts it, sweeps a short disk, checks alarms."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
-        self.releases.in_background(self.housekeeping.look_for_alarms())
+        self.releases.in_background(self.housekeeping.check_alarms())
 
-    def _damaged(self, digest: Sha256) -> None:
-        """A file that somebody asked for is damaged: it is made again."""
+    def _repair_file(self, digest: Sha256) -> None:
+        """Repairs a sealed file that was found damaged when it was requested; once at a time for each file."""
         if digest not in self._repairing:
             task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
             task.add_done_callback(lambda _: self._repairing.pop(digest, None))
 
     def _announce(self, view: ZoneView) -> None:
-        """A zone has a new serial."""
+        """Sends NOTIFY for a zone's new serial (RFC 1996)."""
         if self.dns is not None and self.dns.listening:
             self.dns.announce(view)
 
-    def _admit(self, known: Mapping[str, Subscriber]) -> None:
-        """Who may have which lists and zones, from now on."""
+    def _admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
+        """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
         self.access.replace(known)
         self.served_zones.admit(plans.peer(who) for who in known.values() if who.revoked is None)
         if self.dns is not None and self.dns.listening:

@@ -1,4 +1,4 @@
-"""Makes the plans that the stages are given from the configuration: no stage reads the configuration itself."""
+"""Converts the configuration into the plans of the pipeline's stages. No stage reads the configuration itself."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from blocklistd.tls import load_certificate
 
 
 def list_plans(config: Config) -> dict[ListId, ListPlan]:
+    """The plan of each list. Sources in quarantine are not part of it."""
     return {name: _list_plan(found, config.sources) for name, found in config.lists.items()}
 
 
@@ -62,6 +63,7 @@ def _list_plan(found: ListSettings, sources: Mapping[SourceId, SourceSettings]) 
 
 
 def zone_plans(config: Config) -> dict[str, ZonePlan]:
+    """The plan of each zone, by zone name."""
     return {found.name: _zone_plan(found) for found in config.zones.values()}
 
 
@@ -73,7 +75,7 @@ def _zone_plan(found: ZoneSettings) -> ZonePlan:
 
 
 def peer(found: Subscriber) -> Peer:
-    """A subscriber as the DNS side knows it."""
+    """The DNS peer of a subscriber: zones, TSIG keys, unsigned networks, NOTIFY addresses."""
     return Peer(
         subscriber=found.id,
         zones=frozenset(map(wire_name, found.zones)),
@@ -84,9 +86,12 @@ def peer(found: Subscriber) -> Peer:
 
 
 def source_plans(config: Config, *, starting: bool = False) -> dict[SourceId, SourcePlan]:
-    """The plan of each source. Raises ConfigError with every secret that can't be read, and another BlocklistError or
-    an OSError for the first other file. With `starting` it raises neither: the plan of such a source has the reason as
-    `unusable`, and its pulls fail with it."""
+    """The plan of each source.
+
+    Raises ConfigError with every secret that can't be read, and another BlocklistError or OSError for the first other
+    file that can't be read. With `starting` it raises none of these: the plan of such a source has the reason as
+    `unusable`, and its pulls fail with that reason.
+    """
     made: dict[SourceId, SourcePlan] = {}
     problems: list[ConfigProblem] = []
     for name, found in config.sources.items():
@@ -106,7 +111,7 @@ def source_plans(config: Config, *, starting: bool = False) -> dict[SourceId, So
 
 def _reason(error: BlocklistError | OSError) -> str:
     text = f"{error.filename or 'TLS'}: {error.strerror}" if isinstance(error, OSError) else str(error)
-    return f"{text}; mend it, then run `blocklistd reload`"
+    return f"{text}; correct it, then run `blocklistd reload`"
 
 
 def _source_plan(found: SourceSettings, config: Config, unusable: str = "") -> SourcePlan:
@@ -138,17 +143,18 @@ def _source_plan(found: SourceSettings, config: Config, unusable: str = "") -> S
 
 
 def evidence_bound(found: SourceSettings) -> Bound:
+    """How long, and up to how many bytes, the bodies of a source are kept."""
     return Bound(found.evidence.keep, found.evidence.max_bytes)
 
 
 def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validators], Request]:
-    headers, context, elsewhere = _authorization(found.auth if usable else None), None, None
+    headers, context, redirect_context = _authorization(found.auth if usable else None), None, None
     transport = transport_of(found.url)
     if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
         # a pinned authority holds for the whole pull; a client certificate is sent to the origin of `url` only
         pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls
-        elsewhere = None if pinned else ssl.create_default_context()
+        redirect_context = None if pinned else ssl.create_default_context()
 
     def request(validators: Validators) -> Request:
         return Request(
@@ -162,7 +168,7 @@ def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validat
             redirects=frozenset(found.redirects),
             ca=found.ca,
             ssl=context,
-            ssl_elsewhere=elsewhere,
+            ssl_elsewhere=redirect_context,
         )
 
     return request
@@ -180,7 +186,7 @@ def _authorization(auth: Auth | None) -> dict[str, str]:
 
 
 def _tls(found: SourceSettings) -> ssl.SSLContext:
-    """Trusts the system's authorities or the pinned one, and has the client certificate if one is configured."""
+    """A TLS context with the pinned authority or the system's, and the client certificate if one is configured."""
     context = ssl.create_default_context(cafile=found.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if isinstance(found.auth, ClientCert):
@@ -188,9 +194,9 @@ def _tls(found: SourceSettings) -> ssl.SSLContext:
     return context
 
 
-def certificates(config: Config) -> dict[str, datetime]:
-    """When each certificate in use expires, by the key that names it. Of a chain the first to expire counts, of a
-    source's pinned authorities the last."""
+def certificate_expiries(config: Config) -> dict[str, datetime]:
+    """Expiry of each certificate in use, by the key that names its file. A chain expires with its first certificate; a
+    source's pinned authorities with the last one."""
     chains = {"feed.tls.cert": config.feed.tls.cert} if config.feed.tls else {}
     found = {}
     for name, source in config.sources.items():
@@ -204,8 +210,8 @@ def certificates(config: Config) -> dict[str, datetime]:
     return found
 
 
-def trigger(found: SourceSettings) -> BaseTrigger:
-    """When a source is pulled."""
+def pull_trigger(found: SourceSettings) -> BaseTrigger:
+    """The scheduler's trigger for the pulls of a source."""
     match found.schedule:
         case Schedule(every=timedelta() as every):
             return interval_of(every)

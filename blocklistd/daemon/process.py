@@ -22,18 +22,19 @@ log: Final = logging.getLogger(__name__)
 
 
 def serve(read: CheckedConfig) -> int:
-    """Runs the daemon until SIGTERM or SIGINT; the exit code of `blocklistd serve`. Raises ConfigError."""
+    """Runs the daemon until SIGTERM or SIGINT, and returns the exit code of `blocklistd serve`: 0, or 1 after an error,
+    which is then printed or logged. Raises ConfigError."""
     config = read.config
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the online key, and entries
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would contain the online key, and entries
     allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Application(read).run())
     except BlocklistError as error:
         systemd.notify(f"STATUS={str(error).splitlines()[0]}")
-        if isinstance(error, ConfigError):  # a secret that is not there, which load() can't always know
+        if isinstance(error, ConfigError):  # a missing secret, which config.check can't always detect
             raise
         print(f"blocklistd: {error}", file=sys.stderr)
         return 1

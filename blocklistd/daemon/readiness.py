@@ -16,8 +16,8 @@ from blocklistd.store.zones import ZonePlan
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Lines for people. `down`: what has a version and is not served; /readyz then is 503, and a balancer uses another
-    node. `wrong`: other faults, with which everything that is served is still right."""
+    """Lines for people. `down`: lists and zones that have a version and are not served; /readyz is then 503, and a load
+    balancer uses another node. `wrong`: other faults; everything served is still correct."""
 
     down: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -31,21 +31,23 @@ def readiness(
     for name in config.lists:
         view, stored = catalogue.get(name), publisher.stored.get(name)
         if view is None and stored != 0:
-            found.down.append(f"list {name} is not served: it can't be read or signed")
+            found.down.append(f"list {name} is not served: it can't be read or signed: see the log")
         elif view is None:
-            found.wrong.append(f"list {name} has no version yet, and its metadata can't be signed")
+            found.wrong.append(f"list {name} has no version yet, and its metadata can't be signed: see the log")
         elif not view.version and stored:
-            found.down.append(f"list {name}: version {stored} is not served: it can't be signed")
+            found.down.append(f"list {name}: version {stored} is not served: it can't be signed: see the log")
         elif stored is not None and stored > view.version:
-            found.wrong.append(f"list {name}: version {stored} can't be signed; version {view.version} is served")
+            found.wrong.append(
+                f"list {name}: version {stored} can't be signed; version {view.version} is served: see the log"
+            )
         if view is not None and name in publisher.damaged:
             found.down.append(f"list {name}: the file of version {view.version} is damaged and is made again")
     for plan in plans.zone_plans(config).values():
-        _look_at_zone(found, plan, catalogue, served, zones)
+        _add_zone(found, plan, catalogue, served, zones)
     return found
 
 
-def _look_at_zone(found: Readiness, plan: ZonePlan, catalogue: Catalogue, served: Zones, zones: ZonePublisher) -> None:
+def _add_zone(found: Readiness, plan: ZonePlan, catalogue: Catalogue, served: Zones, zones: ZonePublisher) -> None:
     view, list_view = served.get(wire_name(plan.name)), catalogue.get(plan.list)
     damage = zones.damaged.get(plan.name)
     if view is None and plan.name in zones.unloaded:
@@ -57,4 +59,6 @@ def _look_at_zone(found: Readiness, plan: ZonePlan, catalogue: Catalogue, served
         sent = view.file is None or view.file.is_unchanged()
         (found.wrong if sent else found.down).append(f"zone {plan.name}: {damage}")
     elif plan.name in zones.behind:
-        found.wrong.append(f"zone {plan.name} keeps serial {view.serial % 2**32}: its next one can't be made")
+        found.wrong.append(
+            f"zone {plan.name} keeps serial {view.serial % 2**32}: its next one can't be made: see the log"
+        )

@@ -1,5 +1,13 @@
-"""A reload applies all of the new configuration or none of it. `blocklistd reload` prints the changed keys or every
-error; after a SIGHUP the log has the same."""
+"""Reloads the configuration: applies all of the new configuration, or none of it.
+
+1. Check the new file. An error, or a changed key that needs a restart: refuse the reload, report every error, keep the
+   running configuration.
+2. Give each part its section (Parts.configure), clear the alarms about the configuration, set the log's level.
+3. Serve the lists, schedule the work, publish the zones, check the alarms. An error here is logged; the rest goes on.
+4. In the background, reconcile: judge held candidates again, and compose the lists whose sources changed.
+
+`blocklistd reload` prints the changed keys or every error; after a SIGHUP they are in the log. A halted daemon refuses.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from blocklistd.config import CheckedConfig, check
 from blocklistd.daemon import plans
-from blocklistd.daemon.start import fixed_changes
+from blocklistd.daemon.start import changes_for_a_restart
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, told, without_text
 from blocklistd.events import Event
 from blocklistd.ops import logs, loop, systemd
@@ -23,8 +31,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 Change = tuple[str, str]
-"""A key of the configuration, and how it changed: `added`, `removed`, `changed`, or `read again` where the key is the
-same and the file that it names has other content."""
+"""A key of the configuration, and its change: `added`, `removed`, `changed`, or `read again` (the same value, but the
+file that it names has new content)."""
 
 
 class Reloading:
@@ -36,8 +44,8 @@ class Reloading:
         self._lock = asyncio.Lock()
 
     async def run(self) -> list[Change]:
-        """Reloads; returns what changed. Raises ConfigError with every error in the configuration, or another
-        BlocklistError or OSError; then the running configuration stays."""
+        """Reloads, and returns the changes. Raises ConfigError with every error in the configuration, or another
+        BlocklistError or OSError; the running configuration then stays."""
         async with self._lock:
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
@@ -50,11 +58,11 @@ class Reloading:
                 systemd.notify("READY=1")
 
     async def run_quietly(self) -> None:
-        """Reloads after a SIGHUP. Never raises: errors are in the log."""
+        """Reloads after a SIGHUP. Never raises an error: errors are in the log."""
         try:
             await self.run()
         except (BlocklistError, OSError):
-            return  # `run` has logged it
+            return  # logged by `run`
         except Exception as error:
             Event.RELOAD_FAILED.log(log, reason=told(error), exc_info=without_text(error))
 
@@ -63,30 +71,30 @@ class Reloading:
         parts.resources.database.require()
         read = await asyncio.to_thread(check, parts.config.path)
         new = read.config
-        fixed = [_needs_restart(read, key) for key in fixed_changes(parts.config, new)]
+        fixed = [_restart_problem(read, key) for key in changes_for_a_restart(parts.config, new)]
         if read.problems or fixed:
             raise ConfigError([*read.problems, *fixed])
         await parts.configure(new, await asyncio.to_thread(plans.source_plans, new))
-        changed = [*differences(self._running, read)]
+        changed = [*changed_keys(self._running, read)]
         self._running = read
-        parts.alarms.mended()
-        warn(read)
+        parts.alarms.clear_configuration_alarms()
+        log_warnings(read)
         logs.configure(new.ops.log.level, new.ops.log.format)
         await loop.in_turn(
-            parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.look_for_alarms
+            parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.check_alarms
         )
         Event.RELOADED.log(log, file=new.path, changed=[key for key, _ in changed])
         parts.releases.in_background(parts.duties.do("reconcile", parts.reconciling.reconcile))
         return changed
 
 
-def warn(read: CheckedConfig) -> None:
+def log_warnings(read: CheckedConfig) -> None:
     """Logs the warnings of a configuration."""
     for warning in read.warnings:
         Event.CONFIGURATION_WARNING.log(log, warning=warning)
 
 
-def _needs_restart(read: CheckedConfig, key: str) -> ConfigProblem:
+def _restart_problem(read: CheckedConfig, key: str) -> ConfigProblem:
     written = key.partition(" ")[0]
     while written and written not in read.lines:
         written = written.rpartition(".")[0]
@@ -94,14 +102,14 @@ def _needs_restart(read: CheckedConfig, key: str) -> ConfigProblem:
         read.config.path,
         read.lines.get(written, 1),
         key,
-        "another value than the one that runs",
-        "the same: it can only be changed by a restart (`systemctl restart blocklistd`)",
+        "another value than the running one",
+        "the running value; only a restart changes it (`systemctl restart blocklistd`)",
     )
 
 
-def differences(old: CheckedConfig, new: CheckedConfig) -> Iterator[Change]:
-    """The keys that differ, in the order of the configuration's sections, then the files with other content."""
-    changed = list(_differences("", old.config, new.config))
+def changed_keys(old: CheckedConfig, new: CheckedConfig) -> Iterator[Change]:
+    """The changed keys in the order of the configuration's sections, then the keys whose file has new content."""
+    changed = list(_changed_keys("", old.config, new.config))
     yield from changed
     for key, content in new.contents.items():
         if (
@@ -112,7 +120,7 @@ def differences(old: CheckedConfig, new: CheckedConfig) -> Iterator[Change]:
             yield key, "read again"
 
 
-def _differences(key: str, old: Any, new: Any) -> Iterator[Change]:
+def _changed_keys(key: str, old: Any, new: Any) -> Iterator[Change]:
     if old == new:
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -120,10 +128,10 @@ def _differences(key: str, old: Any, new: Any) -> Iterator[Change]:
             if name not in new or name not in old:
                 yield f"{key}.{name}", "removed" if name not in new else "added"
             else:
-                yield from _differences(f"{key}.{name}", old[name], new[name])
+                yield from _changed_keys(f"{key}.{name}", old[name], new[name])
     elif dataclasses.is_dataclass(old) and type(old) is type(new) and (names := _keys(old)):
         for name in names:
-            yield from _differences(f"{key}.{name}" if key else name, getattr(old, name), getattr(new, name))
+            yield from _changed_keys(f"{key}.{name}" if key else name, getattr(old, name), getattr(new, name))
     else:
         yield key, "added" if old is None else "removed" if new is None else "changed"
 

@@ -1,8 +1,8 @@
-"""Configurations to paste into the name servers of subscribers; tests try each with Debian 12's version.
+"""Configurations to paste into the name servers of subscribers. Tests run each with the version in Debian 12.
 
-With each of them the server keeps blocking when it restarts while the publisher is away. It answers nobody's queries
-for the zone, since these would tell whether a name is listed; Knot and NSD answer their own secondaries. docs/dns.md
-has the same texts.
+With each configuration the server keeps blocking after a restart while the publisher is unreachable. The server refuses
+queries for the zone, because an answer would disclose whether a name is listed; Knot and NSD answer their own
+secondaries. docs/dns.md contains the same texts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OWN_SECONDARY: Final = "192.0.2.60"
 """Placeholder for the addresses of the server's own secondaries: a documentation address (RFC 5737)."""
 
 PORT: Final = 53
-"""The port of DNS; a configuration that uses it need not name it."""
+"""The default port of DNS, omitted in a configuration."""
 
 Tsig = Mapping[str, str]
 """A TSIG key: `name`, `algorithm`, `secret` (base64)."""
@@ -133,7 +133,7 @@ def _at(primary: Address) -> str:
 
 
 def bind(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For BIND 9: key, zones, and the policy that uses them."""
+    """For BIND 9: key, zones, and the response policy of the first POLICIES zones."""
     zones = list(zones)
     key = f' key "{tsig["name"]}"' if tsig else ""
     notify = f'    allow-notify {{ key "{tsig["name"]}"; }};\n' if tsig else ""
@@ -144,13 +144,16 @@ def bind(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> 
             _BIND_KEY.format(**tsig) if tsig else "",
             *(_BIND_ZONE.format(zone=zone.name, key=key, notify=notify, **where) for zone in zones),
             _BIND_POLICY.format(zones=names),
-            *(f"// {zone.name} is left out of it: BIND takes {POLICIES} at most\n" for zone in zones[POLICIES:]),
+            *(
+                f"// {zone.name} is not in the response-policy: BIND allows at most {POLICIES} zones\n"
+                for zone in zones[POLICIES:]
+            ),
         ]
     )
 
 
 def unbound(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For Unbound, which does not sign."""
+    """For Unbound, which can't use TSIG: `tsig` is None."""
     assert tsig is None
     return _UNBOUND + "".join(
         _UNBOUND_ZONE.format(zone=zone.name, host=primary.host, at=_at(primary)) for zone in zones
@@ -158,7 +161,7 @@ def unbound(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) 
 
 
 def powerdns(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For the `lua-config-file` of PowerDNS Recursor, which takes no NOTIFY before 5.1: it polls by `soa.refresh`."""
+    """For the `lua-config-file` of PowerDNS Recursor. Before 5.1 it ignores NOTIFY and polls every `soa.refresh`."""
     key = _POWERDNS_KEY.format(**tsig) if tsig else ""
     address = primary.host if primary.port == PORT else str(primary)
     return "".join(
@@ -168,7 +171,7 @@ def powerdns(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None)
 
 
 def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For Knot DNS, which hands the zones on to secondaries of its own."""
+    """For Knot DNS, which transfers the zones to its own secondaries."""
     head = _KNOT.format(
         host=primary.host,
         at=_at(primary),
@@ -180,7 +183,7 @@ def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> 
 
 
 def nsd(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For NSD, which hands the zones on to secondaries of its own."""
+    """For NSD, which transfers the zones to its own secondaries."""
     where = {"host": primary.host, "at": _at(primary), "own": OWN_SECONDARY}
     key = tsig["name"] if tsig else "NOKEY"
     return (
@@ -198,25 +201,29 @@ SOFTWARE: Final[Mapping[str, Callable[[Iterable[ZoneSettings], Address, Tsig | N
     "unbound": unbound,
 }
 TRIED: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
-"""The version of each program with which its text was tested."""
-UNSIGNED: Final = {"unbound"}
-"""Programs that can't sign."""
+"""The version of each program with which its configuration is tested."""
+UNSIGNED_ONLY: Final = {"unbound"}
+"""Programs that can't use TSIG."""
 
 
-def comment(program: str) -> str:
-    """What begins a comment in the program's configuration."""
+def comment_marker(program: str) -> str:
+    """The marker that begins a comment in the program's configuration."""
     return {"bind": "//", "powerdns": "--"}.get(program, "#")
 
 
-def printed(zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None) -> dict[str, str]:
-    """The text to paste, by program. With a key the programs that can't sign are left out; without one the publisher
-    knows the secondary by its address."""
+def configurations(zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None) -> dict[str, str]:
+    """The configuration of each program for these zones. `listen`: the publisher's DNS address; a wildcard address
+    becomes a placeholder with a comment.
+
+    With a TSIG key, programs in UNSIGNED_ONLY are omitted. Without one, the publisher identifies the secondary by its
+    address.
+    """
     zones = list(zones)
     anywhere = listen.host in ("::", "0.0.0.0")
     primary = Address("127.0.0.1", listen.port) if anywhere else listen
     note = f" instead of {primary.host}: the address under which the publisher is reached\n"
     return {
-        name: (f"{comment(name)}{note}" if anywhere else "") + made(zones, primary, tsig)
+        name: (f"{comment_marker(name)}{note}" if anywhere else "") + made(zones, primary, tsig)
         for name, made in SOFTWARE.items()
-        if tsig is None or name not in UNSIGNED
+        if tsig is None or name not in UNSIGNED_ONLY
     }

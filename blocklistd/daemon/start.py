@@ -1,4 +1,8 @@
-"""The first steps of a start, which need nothing but the configuration; and the keys that a reload can't change."""
+"""The first steps of a start: check the state_dir, bind the ports, open the store; and the keys that need a restart.
+
+Order of calls in app.py: `require_owner`, take the store lock, `check_writable`, `bind_all`, `open_store`. Nothing is
+written into the state_dir before `open_store` but the lock.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from blocklistd.store import upkeep
 from blocklistd.store.database import Database
 from blocklistd.store.store import Store
 
-FIXED: Final = (
+RESTART_KEYS: Final = (
     "state_dir",
     "database",
     "high_water",
@@ -28,69 +32,72 @@ FIXED: Final = (
     "ops.listen",
     "keys.online",
 )
-"""Keys that a reload can't change: the daemon has opened what they name."""
+"""Keys that a reload can't change, because the daemon has opened the files, sockets and keys that they name."""
 
 
-def refuse_strangers(state_dir: Path) -> None:
-    """Raises StoreError where another user owns the state_dir, before anything in it is touched: that user's daemon
-    could not read what we would make there."""
+def require_owner(state_dir: Path) -> None:
+    """Raises StoreError if another user owns the state_dir. Called before anything in it is touched: the owner's daemon
+    could not read files of this user."""
     try:
         owner = state_dir.stat().st_uid
-    except OSError:  # it does not exist yet, or we may not read it: the next step raises this
+    except OSError:  # missing or inaccessible: the next step reports it
         return
     if owner != os.geteuid():
         its, ours = user_name(owner), user_name(os.geteuid())
         raise StoreError(
-            f"{state_dir} belongs to {its}, and this is {ours}: expected the owner of the state_dir. Start it by "
-            f"`systemctl start blocklistd` or `runuser -u {its} -- blocklistd serve`, or give this daemon a state_dir "
-            f"of its own"
+            f"{state_dir} belongs to {its}, but the daemon was started as {ours}: start it with "
+            f"`systemctl start blocklistd` or `runuser -u {its} -- blocklistd serve`, or configure another state_dir"
         )
 
 
 def check_writable(store: Store) -> None:
-    """Raises StoreError unless the daemon can read every file in the state_dir and write in every folder."""
+    """Raises StoreError unless the daemon can read every file in the state_dir and write into every folder. A read-only
+    file system is not checked."""
     if store.read_only:
         return
     found: list[str] = []
     with store_errors(store.state_dir):
-        _look_at(store.state_dir, found)
+        _find_inaccessible(store.state_dir, found)
     if found:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         ours = user_name(os.geteuid())
         raise StoreError(
-            f"{found[0]}{more}: expected files and folders that {ours}, who runs the daemon, can read and write: "
-            f"`chown -R {ours}: {store.state_dir}`, and give back modes that were taken away (folders 0700, files 0600)"
+            f"{found[0]}{more}: expected files and folders that {ours}, who runs the daemon, can read and write: run "
+            f"`chown -R {ours}: {store.state_dir}`, and restore the modes (folders 0700, files 0600)"
         )
 
 
-def _look_at(folder: Path, found: list[str]) -> None:
-    """Adds a text to `found` for each file that can't be read and each folder that can't be written."""
-    if text := _closed(folder, os.R_OK | os.W_OK | os.X_OK):
+def _find_inaccessible(folder: Path, found: list[str]) -> None:
+    """Appends a text to `found` for each file that can't be read and each folder that can't be written."""
+    if text := _access_problem(folder, os.R_OK | os.W_OK | os.X_OK):
         found.append(text)
         return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _look_at(Path(entry.path), found)
-            elif text := _closed(Path(entry.path), os.R_OK):
+                _find_inaccessible(Path(entry.path), found)
+            elif text := _access_problem(Path(entry.path), os.R_OK):
                 found.append(text)
 
 
-def _closed(path: Path, wanted: int) -> str | None:
-    """Why the daemon can't access the path (`wanted`: as for os.access); None where it can, or the path is gone."""
+def _access_problem(path: Path, mode: int) -> str | None:
+    """Why the daemon can't access the path (`mode`: as for os.access); None if it can, or if the path was removed."""
     try:
         owner = path.stat().st_uid
     except FileNotFoundError:
         return None
     if owner != os.geteuid():
         return f"{path} belongs to {user_name(owner)}"
-    if not os.access(path, wanted):
+    if not os.access(path, mode):
         return f"{path} has the mode {path.stat().st_mode & 0o7777:04o}"
     return None
 
 
 def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
-    """Binds all ports, before the database is opened: a port in use is then reported before the state is touched."""
+    """Binds all ports: lists of sockets under the keys feed, ops, dns (TCP) and datagrams (UDP); `stack` closes them.
+
+    Called before the database is opened: a port in use is reported before the state is touched. Raises StoreError.
+    """
     feed, ops = config.feed, config.ops
     sockets = {
         "feed": [bind(address, "feed.listen") for address in feed.listen],
@@ -99,7 +106,7 @@ def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.soc
     dns = config.serves_dns
     sockets["dns"] = [bind(address, "dns.listen") for address in dns.listen] if dns else []
     sockets["datagrams"] = []
-    for bound in sockets["dns"]:  # the same port in both transports, also where the system chose it
+    for bound in sockets["dns"]:  # UDP on the same port, also if the system chose it (port 0)
         host, port = bound.getsockname()[:2]
         sockets["datagrams"].append(bind(Address(host, port), "dns.listen", socket.SOCK_DGRAM))
     for bound in [bound for group in sockets.values() for bound in group]:
@@ -108,8 +115,12 @@ def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.soc
 
 
 def open_store(state_dir: Path) -> Store:
-    """Clears what an earlier daemon left unfinished, migrates the database and begins a new epoch; does none of these
-    on a read-only file system. Where the database is damaged and sealed files exist, the store has the epoch 0."""
+    """Removes unfinished files of an earlier daemon, migrates the database and begins a new epoch (each start has its
+    number); does none of these on a read-only file system.
+
+    Raises StoreError. If the database is damaged and sealed files exist, the returned store has the epoch 0; without
+    sealed files DatabaseDamagedError is raised.
+    """
     store = Store.found(state_dir)
     if not store.read_only:
         with store_errors(state_dir):
@@ -122,15 +133,15 @@ def open_store(state_dir: Path) -> Store:
         database.take_over()
     except DatabaseDamagedError:
         if not has_files:
-            raise  # nothing was ever served from it
+            raise  # nothing was ever published from this state_dir
     finally:
         database.close()
     return Store(state_dir, database.epoch, read_only=store.read_only)
 
 
-def fixed_changes(old: Config, new: Config) -> list[str]:
-    """The keys of FIXED, and of `dns` and `feed.tls`, that differ: only a restart can change them."""
-    changed = [key for key in FIXED if _value(new, key) != _value(old, key)]
+def changes_for_a_restart(old: Config, new: Config) -> list[str]:
+    """The keys among RESTART_KEYS, `dns` and `feed.tls` whose values differ. Only a restart can change them."""
+    changed = [key for key in RESTART_KEYS if _value(new, key) != _value(old, key)]
     if _without_bounds(new.serves_dns) != _without_bounds(old.serves_dns):
         changed.append("dns (opened with the first zone, closed with the last)")
     if (new.feed.tls is None) != (old.feed.tls is None):

@@ -1,6 +1,8 @@
-"""Churn under reserved names, shaped as a public domain list's was over 45 days: most steps are a handful of names,
-a few are jumps. What the list starts with are registered names, some with a name or two below them; what jumps in and
-out later are families of long names, deep below a few platforms. Seeded: the same arguments make the same names.
+"""Generates a changing list of reserved names, modelled on 45 days of a public domain list.
+
+Most steps change a handful of names, a few change up to 37 % of the list (JUMPS). The base consists of registered
+names, some with names below them. Later steps add and remove families of long names below a few hosting platforms. The
+generator is seeded: the same arguments give the same names.
 """
 
 from __future__ import annotations
@@ -23,16 +25,16 @@ JUMPS: Final = {
     81: (0.0127, 0.1994),
     82: (0.1990, 0.0281),
 }
-"""Step → shares of the entries before it that are added and removed. The default guards (20 % added, 10 % removed) hold
-9, 21, 59, 69, 75 and 81; 42 and 82 pass below them."""
+"""Added and removed entries of the large steps, by step number, as shares of the entries before the step. The default
+guards (20 % added, 10 % removed) hold the steps 9, 21, 59, 69, 75 and 81; the steps 42 and 82 are below the limits."""
 
 STEPS: Final = 88
-USUAL: Final = 45  # names that a usual step adds, on average; at most 1 % of the live ones
-RETURNING: Final = 16  # one in so many of the added was there before
-STAYING: Final = 0.03  # share of the removed that was in the base
-FIRST: Final = {2: 362, 3: 561, 4: 63, 5: 13, 6: 1}
-LATER: Final = {2: 18, 3: 98, 4: 96, 5: 162, 6: 294, 7: 200, 8: 88, 9: 35, 10: 9}
-"""Names by the number of their dots, per thousand: in the base, and among those that are added."""
+USUAL_ADDED: Final = 45  # names that a usual step adds, on average; at most 1 % of the live ones
+ONE_RETURNS_IN: Final = 16  # of so many added names, one was listed before
+REMOVED_FROM_BASE: Final = 0.03  # share of the removed names that were in the base
+BASE_DOTS: Final = {2: 362, 3: 561, 4: 63, 5: 13, 6: 1}
+ADDED_DOTS: Final = {2: 18, 3: 98, 4: 96, 5: 162, 6: 294, 7: 200, 8: 88, 9: 35, 10: 9}
+"""Names per thousand by their number of dots, in the base and among the added names."""
 
 SUFFIXES: Final = 235  # labels below .example that names are registered under; three in five under the first
 PLATFORMS: Final = 27
@@ -45,7 +47,7 @@ _INNER: Final = _LETTERS * 2 + "-"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one publication of the hotline changes; `number` counts from 1."""
+    """The names that one publication of the hotline adds and removes; `number` counts from 1."""
 
     number: int
     added: list[str]
@@ -54,8 +56,10 @@ class Step:
 
 @dataclass(slots=True)
 class Churn:
-    """`base` and, by iteration, the steps after it, the same each time. `size` counts the names in the base: at least
-    1000, so that the jumps are what they are by more than rounding."""
+    """The names of a changing list: `base`, then the steps by iteration; each iteration gives the same steps.
+
+    `size`: number of names in the base, at least 1000, so that the shares in JUMPS are not distorted by rounding.
+    """
 
     seed: int
     size: int
@@ -65,36 +69,41 @@ class Churn:
 
     def __post_init__(self) -> None:
         self._names = _Names(random.Random(self.seed))
-        self.base = self._names.new(self.size, FIRST)
+        self.base = self._names.new(self.size, BASE_DOTS)
 
     def __iter__(self) -> Iterator[Step]:
         chance = random.Random(self.seed + 1)
         names = copy.deepcopy(self._names)
-        first, later, gone = list(self.base), list[str](), list[str]()
+        in_base, added_later, removed_before = list(self.base), list[str](), list[str]()
         for number in range(1, self.steps + 1):
-            live = len(first) + len(later)
+            live = len(in_base) + len(added_later)
             if number in JUMPS:
                 adding, removing = (round(share * live) for share in JUMPS[number])
             else:
-                adding = min(1 + int(chance.expovariate(1 / USUAL)), live // 100)
+                adding = min(1 + int(chance.expovariate(1 / USUAL_ADDED)), live // 100)
                 removing = min(int(chance.paretovariate(1.3)) - 1, live // 200)
-            removed = [_take(later if later and chance.random() > STAYING else first, chance) for _ in range(removing)]
-            back = [_take(gone, chance) for _ in range(min(len(gone), adding // RETURNING))]
-            added = back + names.new(adding - len(back), LATER)
-            later += added
-            gone += removed
+            removed = [
+                _pop_random(added_later if added_later and chance.random() > REMOVED_FROM_BASE else in_base, chance)
+                for _ in range(removing)
+            ]
+            back = [
+                _pop_random(removed_before, chance) for _ in range(min(len(removed_before), adding // ONE_RETURNS_IN))
+            ]
+            added = back + names.new(adding - len(back), ADDED_DOTS)
+            added_later += added
+            removed_before += removed
             yield Step(number, added, removed)
 
 
-def _take(names: list[str], chance: random.Random) -> str:
-    """Any one, without keeping the order of the rest."""
+def _pop_random(names: list[str], chance: random.Random) -> str:
+    """Removes a random name and returns it. Does not keep the order of the others."""
     index = chance.randrange(len(names))
     names[index], names[-1] = names[-1], names[index]
     return names.pop()
 
 
 class _Names:
-    """New names, none of them twice."""
+    """Generates names; no name twice."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -143,7 +152,7 @@ class _Names:
 
 
 def urls(names: list[str], seed: int) -> Iterator[str]:
-    """A URL on each of the names."""
+    """One URL on each of the names."""
     chance = random.Random(seed)
     for name in names:
         path = "/".join("".join(chance.choices(_LETTERS, k=chance.randint(3, 12))) for _ in range(chance.randint(1, 4)))
@@ -151,7 +160,7 @@ def urls(names: list[str], seed: int) -> Iterator[str]:
 
 
 def sha256s(count: int, seed: int) -> Iterator[str]:
-    """Random digits of a hash's length: no hash of anything."""
+    """Random values of the length of a SHA-256 digest, in hexadecimal digits."""
     chance = random.Random(seed)
     for _ in range(count):
         yield f"{chance.getrandbits(256):064x}"

@@ -1,4 +1,7 @@
-"""A hotline on loopback: serves a list of names in the text format, signed with minisign, a new one when told."""
+"""A hotline on loopback: serves a list of names in the text format, signed with minisign.
+
+Order of calls: `publish`, `start`, then any number of `publish`, `stop`. Body and signature are replaced together.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from blocklistd.times import rfc3339, utc_now
 
 
 class DemoHotline:
-    """`url` is valid once it was started; what is published is a body and its signature, replaced together."""
+    """The demo's hotline. `url` is valid after `start`."""
 
     def __init__(self) -> None:
         self._keys = minisign.KeyPair.generate()
@@ -22,10 +25,11 @@ class DemoHotline:
 
     @property
     def public_key(self) -> bytes:
+        """The minisign public key, as in a key file."""
         return bytes(self._keys.public_key)
 
     def publish(self, names: Iterable[str]) -> None:
-        """From now on the list is made of these names."""
+        """Replaces the list with these names."""
         body = f"# demo list, reserved names only, {rfc3339(utc_now())}\n" + "".join(
             f"{name}\n" for name in sorted(names)
         )
@@ -33,6 +37,7 @@ class DemoHotline:
         self._signature = bytes(self._keys.secret_key.sign(self._body))
 
     async def start(self) -> None:
+        """Starts the web server on a free port."""
         self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -41,6 +46,7 @@ class DemoHotline:
         self.url = f"http://{host}:{port}/list.txt"
 
     async def stop(self) -> None:
+        """Stops the web server, if it was started."""
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -1,8 +1,10 @@
-"""`blocklistd demo`: hotline, daemon and subscriber on this machine, each for real, with changing reserved-name data.
+"""`blocklistd demo`: a hotline, the daemon and a subscriber on this machine, with changing data under reserved names.
 
-The hotline runs here; the daemon and the subscriber's `sync --watch` are processes of their own, started with the
-commands that an administrator and a subscriber would use. Nothing is left behind but a --dir that was asked for,
-whichever signal ends it, at whatever moment.
+1. Start the hotline in this process; make the keys; start the daemon as a child process.
+2. Register the subscriber; start its `sync --watch` as a child process, and a DNS secondary in a thread.
+3. Every INTERVAL seconds publish the next change, and print a line when the subscriber has the new version. If a guard
+   holds the change, wait until a reviewer approves or rejects it.
+4. On SIGINT, SIGTERM or SIGHUP, stop everything in reverse order. No process is left, and no file but those in a --dir.
 """
 
 from __future__ import annotations
@@ -24,30 +26,31 @@ from dns.tsig import Key
 from blocklistd.cli.control import Control
 from blocklistd.cli.failures import Unreachable
 from blocklistd.daemon.commands import COMMANDS
-from blocklistd.demo import shown
+from blocklistd.demo import texts
+from blocklistd.demo.folder import LIST, ZONE, DemoFailed, Ports, configure, demo_folder
 from blocklistd.demo.generator import Churn
 from blocklistd.demo.hotline import DemoHotline
-from blocklistd.demo.place import LIST, ZONE, DemoFailed, configure, place
 from blocklistd.demo.secondary import DemoSecondary
 from blocklistd.jobs.sandbox import die_with_parent
 
 SUBSCRIBER: Final = "demo-isp"
-SIZE: Final = 20_000  # names at the start
-FIRST_STEP: Final = 5  # the churn's fourth step from here is the first that a guard holds
+SIZE: Final = 20_000  # names in the generator's base
+FIRST_STEP: Final = 5  # the fourth step after this one is the first that a guard holds
 INTERVAL: Final = 4.0  # seconds between two versions
-START: Final = 30.0  # seconds that the daemon may take to be ready
-SECONDARY_WITHIN: Final = 30.0  # seconds that a version may take to the secondary
+START_TIMEOUT: Final = 30.0  # seconds until the daemon is ready
+SECONDARY_TIMEOUT: Final = 30.0  # seconds until the secondary has a version
 
 
 def demo(directory: Path | None, document: Callable[[dict[str, Any]], None] | None) -> int:
-    """Runs until Ctrl-C; the exit code of `blocklistd demo`. Raises DemoFailed.
+    """Runs the demo until Ctrl-C, and returns the exit code of `blocklistd demo`. Raises DemoFailed.
 
-    With `document`, that gets what to try, and the lines for people go to stderr.
+    `document`: called once with the folder, the configuration and the commands to try; the lines for people then go to
+    stderr.
     """
     out = sys.stdout if document is None else sys.stderr
     asyncio.run(_Demo(directory, document, out).run())
-    left = "" if directory else " and nothing is left on the disk"
-    print(f"\nstopped; nothing is left running{left}", file=out)
+    left = f"; its files are in {directory}" if directory else "; its temporary folder was removed"
+    print(f"\nThe demo has stopped{left}.", file=out)
     return 0
 
 
@@ -59,10 +62,10 @@ class _Demo:
         self._program = [sys.executable, "-m", "blocklistd"]
         self._hotline = DemoHotline()
         self._changed = 0.0
-        self._seen = asyncio.Event()
-        self._serials: dict[int, float] = {}  # serial → seconds from the hotline's change to the secondary
+        self._arrived = asyncio.Event()
+        self._serials: dict[int, float] = {}  # seconds from the hotline's change to the secondary, by serial
         self._another_serial = asyncio.Event()
-        self._told = 0  # the serial of the last line
+        self._last_serial = 0  # the serial in the line printed last
         self._error: BaseException | None = None
 
     async def run(self) -> None:
@@ -71,7 +74,7 @@ class _Demo:
         self._stopping = False
 
         def stop() -> None:
-            if not self._stopping:  # a second Ctrl-C must not cancel the cleaning up
+            if not self._stopping:  # a second Ctrl-C must not cancel the clean-up
                 self._stopping = True
                 main.cancel()
 
@@ -79,10 +82,10 @@ class _Demo:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(name, stop)
         async with AsyncExitStack() as stack:
-            self._folder = stack.enter_context(place(self._directory))
+            self._folder = stack.enter_context(demo_folder(self._directory))
             self._config = self._folder / "blocklistd.yaml"
             try:
-                await self._play(stack)
+                await self._run_scenario(stack)
             except asyncio.CancelledError:
                 pass
             finally:
@@ -90,8 +93,8 @@ class _Demo:
         if self._error is not None:
             raise self._error
 
-    def _beside(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-        """Runs it beside the play, which ends with its error if it fails."""
+    def _in_background(self, stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` in the background. If it fails, the demo ends with its error."""
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and task.exception() is not None and not self._stopping:
@@ -102,7 +105,7 @@ class _Demo:
         task.add_done_callback(ended)
         stack.callback(task.cancel)
 
-    async def _play(self, stack: AsyncExitStack) -> None:
+    async def _run_scenario(self, stack: AsyncExitStack) -> None:
         churn = Churn(seed=2008, size=SIZE)
         names = set(churn.base)
         steps = iter(churn)
@@ -113,7 +116,7 @@ class _Demo:
         await self._hotline.start()
         stack.push_async_callback(self._hotline.stop)
         self._publish(names)
-        feed, dns, ops = configure(self._config, self._hotline.url, self._hotline.public_key)
+        ports = configure(self._config, self._hotline.url, self._hotline.public_key)
         await self._command("keys", "init", "-c", str(self._config), "--root-out", str(self._folder / "root"))
         await self._start(stack, ["serve", "-c", str(self._config)], "daemon.log")
         client = Control(self._folder / "control.sock")
@@ -121,37 +124,37 @@ class _Demo:
         loop = asyncio.get_running_loop()
 
         def arrived(serial: int) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: a transfer that ended after everything else
+            with contextlib.suppress(RuntimeError):  # the loop is closed: this transfer ended during the stop
                 loop.call_soon_threadsafe(self._transferred, serial)
 
         secondary = DemoSecondary(ZONE, arrived)
-        wish = {"id": SUBSCRIBER, "lists": [LIST], "zones": [ZONE], "notify": [secondary.address]}
-        added = await self._ask(client, "subscriber add", **wish)
+        access = {"id": SUBSCRIBER, "lists": [LIST], "zones": [ZONE], "notify": [secondary.address]}
+        added = await self._ask(client, "subscriber add", **access)
         token = self._folder / "token"
         token.write_text(added["token"] + "\n")
         token.chmod(0o600)
-        header = self._folder / "header"  # for curl: whose arguments everybody on the host can see
+        header = self._folder / "header"  # a file, because every user of the host can see curl's arguments
         header.touch(0o600)
         header.write_text(f"Authorization: Bearer {added['token']}\n")
         tsig = added["tsig"]
         key = self._folder / "tsig.key"
         key.write_text(f'key "{tsig["name"]}" {{ algorithm {tsig["algorithm"]}; secret "{tsig["secret"]}"; }};\n')
         key.chmod(0o600)
-        self._print_commands(feed, dns, ops)
-        secondary.start(dns, Key(tsig["name"], base64.b64decode(tsig["secret"]), tsig["algorithm"]))
+        self._print_commands(ports)
+        secondary.start(ports.dns, Key(tsig["name"], base64.b64decode(tsig["secret"]), tsig["algorithm"]))
         stack.push_async_callback(asyncio.to_thread, secondary.stop)
-        await self._watch(stack, feed)
+        await self._watch(stack, ports.feed)
         for step in steps:
-            await self._seen.wait()
+            await self._arrived.wait()
             await asyncio.sleep(INTERVAL)
             before, names = names, (names - set(step.removed)) | set(step.added)
             self._publish(names)
             if not await self._released(client):
-                names = before  # a reviewer said no: the hotline takes it back
+                names = before  # rejected: the hotline withdraws the change
                 self._publish(names)
-                self._seen.set()  # what is live stays as it is: there is nothing to wait for
-        await self._seen.wait()
-        self._say("the hotline has no further changes; everything goes on running")
+                self._arrived.set()  # no new version will arrive
+        await self._arrived.wait()
+        self._say("The hotline has no further changes. Everything keeps running; Ctrl-C stops it.")
         await asyncio.Event().wait()
 
     def _transferred(self, serial: int) -> None:
@@ -160,24 +163,24 @@ class _Demo:
         self._another_serial.clear()
 
     async def _secondary(self, version: int) -> tuple[int | None, str]:
-        """The secondary's serial of this version, or of a later one, and when it had it."""
+        """The secondary's serial for this version or a later one, and the time until it had that serial."""
         client = Control(self._folder / "control.sock")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SECONDARY_WITHIN):
+            async with asyncio.timeout(SECONDARY_TIMEOUT):
                 while True:
                     zone = (await self._ask(client, "status"))["zones"].get(ZONE)
                     if zone and zone["version"] >= version and zone["serial"] in self._serials:
-                        serial, before = zone["serial"], self._told
-                        self._told = serial
+                        serial, before = zone["serial"], self._last_serial
+                        self._last_serial = serial
                         if serial == before:
-                            return serial, "same"  # no rule changed
+                            return serial, "same"  # the version changed no rule
                         return serial, f"{self._serials[serial]:.2f} s"
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._another_serial.wait(), 0.2)
         return None, "not yet"
 
     def _publish(self, names: set[str]) -> None:
-        self._seen.clear()
+        self._arrived.clear()
         self._changed = time.monotonic()
         self._hotline.publish(names)
 
@@ -190,7 +193,7 @@ class _Demo:
         try:
             _, errors = await process.communicate()
         except asyncio.CancelledError:
-            await _end(process)  # or it goes on in a folder that is being removed
+            await _end(process)  # it must not write into a folder that is being removed
             raise
         if process.returncode:
             raise DemoFailed(
@@ -198,7 +201,9 @@ class _Demo:
             )
 
     async def _start(self, stack: AsyncExitStack, arguments: list[str], log: str) -> asyncio.subprocess.Process:
-        """A process of its own session, so that Ctrl-C reaches it through us, in order."""
+        """Starts a child process in its own session: on Ctrl-C only this process gets the signal, and stops the others
+        in order.
+        """
         with (self._folder / log).open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *self._program,
@@ -207,20 +212,20 @@ class _Demo:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
-                preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # also where we are killed
+                preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # if this process is killed with SIGKILL
             )
         stack.push_async_callback(_end, process)
 
         async def watch() -> None:
             code = await process.wait()
-            said = (self._folder / log).read_text(errors="replace")
-            raise DemoFailed(f"`blocklistd {arguments[0]}` ended with {code}; what it said:\n{said}")
+            text = (self._folder / log).read_text(errors="replace")
+            raise DemoFailed(f"`blocklistd {arguments[0]}` ended with {code}; its log:\n{text}")
 
-        self._beside(stack, watch())
+        self._in_background(stack, watch())
         return process
 
     async def _until_ready(self, client: Control) -> None:
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(Unreachable):
                 document = await self._ask(client, "status")
@@ -228,7 +233,7 @@ class _Demo:
                     return
             await asyncio.sleep(0.1)
         log = (self._folder / "daemon.log").read_text(errors="replace")
-        raise DemoFailed(f"the daemon was not ready within {START:g} s; its log:\n{log}")
+        raise DemoFailed(f"the daemon was not ready within {START_TIMEOUT:g} s; see its log:\n{log}")
 
     async def _ask(self, client: Control, command: str, /, **arguments: Any) -> Any:
         return await asyncio.to_thread(client.ask, COMMANDS[command], arguments)
@@ -245,10 +250,10 @@ class _Demo:
                 took = time.monotonic() - self._changed
                 versions = await self._ask(client, "list versions", list=LIST)
                 made = next(v for v in versions if v["version"] == done["version"])
-                self._say(shown.version(made, done, took, await self._secondary(done["version"])))
-                self._seen.set()
+                self._say(texts.version(made, done, took, await self._secondary(done["version"])))
+                self._arrived.set()
 
-        self._beside(stack, follow())
+        self._in_background(stack, follow())
 
     def _sync(self, feed: int, folder: Path) -> list[str]:
         return [
@@ -256,28 +261,28 @@ class _Demo:
             *("--token-file", str(self._folder / "token"), "--dir", str(folder)),
         ]
 
-    # -- the play --------------------------------------------------------------------------------------------------
+    # -- changes and texts -----------------------------------------------------------------------------------------
 
     async def _released(self, client: Control) -> bool:
-        """Whether the change became a version; while it is held, says so once and waits for a reviewer."""
-        said = None
-        while not self._seen.is_set():
+        """Waits until the change is released (True) or rejected (False). Prints a held candidate once."""
+        printed = None
+        while not self._arrived.is_set():
             held = await self._ask(client, "candidate list")
-            if held and said != held[0]["id"]:
-                said = held[0]["id"]
-                self._say(shown.held(held[0]))
-            elif said and not held:
-                case = await self._ask(client, "candidate show", candidate=said)
+            if held and printed != held[0]["id"]:
+                printed = held[0]["id"]
+                self._say(texts.held(held[0]))
+            elif printed and not held:
+                case = await self._ask(client, "candidate show", candidate=printed)
                 if case["state"] == "rejected":
-                    self._say(f"REJECTED      {case['why']}: the hotline takes it back")
+                    self._say(f"REJECTED      {case['why']}: the hotline withdraws the change")
                     return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._seen.wait(), 0.2)
+                await asyncio.wait_for(self._arrived.wait(), 0.2)
         return True
 
-    def _print_commands(self, feed: int, dns: int, ops: int) -> None:
-        commands = shown.commands(self._folder, feed, dns, ops)
-        self._say(shown.greeting(self._folder, commands))
+    def _print_commands(self, ports: Ports) -> None:
+        commands = texts.commands(self._folder, ports)
+        self._say(texts.greeting(self._folder, commands))
         if self._document is not None:
             self._document({"dir": str(self._folder), "config": str(self._config), "commands": commands})
 

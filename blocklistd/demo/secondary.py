@@ -1,4 +1,4 @@
-"""A secondary on loopback, on dnspython: hears the NOTIFY, takes the difference, says when it has the new serial."""
+"""A DNS secondary on loopback, with dnspython: receives NOTIFY, requests IXFR, and reports each new serial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ import dns.zone
 
 
 class DemoSecondary:
-    """Follows one zone in a thread of its own; `arrived` is called with each new serial."""
+    """A secondary of one zone, in its own thread. `arrived` is called in that thread with each new serial.
+
+    Order of calls: `start`, `stop`; `address` is valid before `start`.
+    """
 
     def __init__(self, zone: str, arrived: Callable[[int], None]) -> None:
         self._origin = dns.name.from_text(zone)
@@ -33,14 +36,16 @@ class DemoSecondary:
 
     @property
     def address(self) -> str:
-        """Where it wants to be notified."""
+        """The address for NOTIFY."""
         return f"127.0.0.1:{self._socket.getsockname()[1]}"
 
     def start(self, port: int, key: dns.tsig.Key) -> None:
+        """Transfers the zone from this port on loopback, then follows each NOTIFY."""
         self._primary, self._key = ("127.0.0.1", port), key
         self._thread.start()
 
     def stop(self) -> None:
+        """Closes the socket; the thread then ends."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in recvfrom
         self._socket.close()  # a transfer under way ends by itself
@@ -51,9 +56,9 @@ class DemoSecondary:
         while True:
             try:
                 wire, source = self._socket.recvfrom(4096)
-                told = dns.message.from_wire(wire, keyring=self._key)
-                if told.opcode() == dns.opcode.NOTIFY and told.had_tsig:
-                    self._socket.sendto(dns.message.make_response(told).to_wire() or b"", source)
+                message = dns.message.from_wire(wire, keyring=self._key)
+                if message.opcode() == dns.opcode.NOTIFY and message.had_tsig:
+                    self._socket.sendto(dns.message.make_response(message).to_wire() or b"", source)
                     self._transfer()
             except (dns.exception.DNSException, EOFError):
                 continue

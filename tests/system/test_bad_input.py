@@ -1,4 +1,4 @@
-"""What hotlines, disks and administrators get wrong: a clear line for each, and nothing live changes."""
+"""Faults of hotlines, disks and administrators: each is reported in a clear line, and nothing live changes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ FAULTS = {
 
 
 @pytest.mark.slow  # 17 faults, each between two publications; one of them is to be slow for 3 s
-def test_what_a_hotline_gets_wrong(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_each_fault_of_a_hotline_has_its_outcome_and_changes_nothing_live(
+    tmp_path: Path, hotline: HotlineThread
+) -> None:
     hotline.bomb_bytes = 256 * MIB
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
@@ -105,8 +107,8 @@ def test_what_a_hotline_gets_wrong(tmp_path: Path, hotline: HotlineThread) -> No
         assert "Traceback" not in daemon.log
 
 
-def test_ten_gigabytes_of_zeros(tmp_path: Path, hotline: HotlineThread) -> None:
-    """A small packed file that nothing could hold: it costs its pull, and no more disk than the limit."""
+def test_a_decompression_bomb_fails_only_its_pull(tmp_path: Path, hotline: HotlineThread) -> None:
+    """The pull fails, and uses no more disk than max_bytes."""
     body = tmp_path / "list.txt"
     body.write_text("".join(f"{name}\n" for name in NAMES))
     settings = {"url": f"file:{body}", "verify": {"method": "none"}, "max_bytes": "16MiB"}
@@ -135,8 +137,8 @@ def _reload(daemon: Daemon) -> None:
     daemon.wait_for(lambda: daemon.log.count("reloaded") > before)
 
 
-def test_old_content_freshly_signed_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
-    """A hotline may go back to what it said before; only what it signed before is a replay."""
+def test_old_content_with_a_new_signature_is_accepted(tmp_path: Path, hotline: HotlineThread) -> None:
+    """A hotline may publish old content again; only an old signature is a replay."""
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
         first = hotline.current
@@ -149,7 +151,7 @@ def test_old_content_freshly_signed_is_taken(tmp_path: Path, hotline: HotlineThr
         assert daemon.pull("hotline")["versions"] == {"national": 3}
 
 
-def test_a_signature_that_arrives_late_is_asked_for_once_more(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_a_late_signature_is_fetched_once_more(tmp_path: Path, hotline: HotlineThread) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
         hotline.publish([*NAMES, "new.example"])
@@ -162,8 +164,8 @@ def test_a_signature_that_arrives_late_is_asked_for_once_more(tmp_path: Path, ho
     [b"\xff\xfe.example", LONG_NAME.encode(), b"a" * 64 + b".example", b"*.example", b"192.0.2.1", b"a..example"],
     ids=["not-utf8", "name-over-253", "label-over-63", "wildcard", "address", "empty-label"],
 )
-def test_records_that_are_none(tmp_path: Path, hotline: HotlineThread, bad: bytes) -> None:
-    """A few are counted and left out; more than max_rejected hold the rest. No reason repeats them."""
+def test_rejected_records_are_skipped_up_to_max_rejected(tmp_path: Path, hotline: HotlineThread, bad: bytes) -> None:
+    """A few rejected records are counted and skipped; more than max_rejected hold the change. No reason repeats one."""
     body = "".join(f"{name}\n" for name in NAMES).encode()
     hotline.publish(body + b"one.example\n" + bad + b"\n")
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
@@ -184,8 +186,10 @@ def test_records_that_are_none(tmp_path: Path, hotline: HotlineThread, bad: byte
         assert daemon.snapshot("national", token) == live
 
 
-def test_what_was_held_for_refused_records_goes_on_without_them(tmp_path: Path, hotline: HotlineThread) -> None:
-    """A newer body with the same entries supersedes, too: it may have none of what was held against the other."""
+def test_a_corrected_body_supersedes_a_candidate_held_for_rejected_records(
+    tmp_path: Path, hotline: HotlineThread
+) -> None:
+    """A newer body with the same entries supersedes, too: it may no longer contain the rejected records."""
     body = "".join(f"{name}\n" for name in [*NAMES, "one.example"]).encode()
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
@@ -219,7 +223,7 @@ def test_a_rejected_body_stays_rejected(tmp_path: Path, hotline: HotlineThread) 
         assert daemon.pull("hotline")["versions"] == {"national": 2}
 
 
-def test_a_newer_body_supersedes_what_is_held(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_a_newer_body_supersedes_a_held_candidate(tmp_path: Path, hotline: HotlineThread) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
         hotline.publish(NAMES[:700])
@@ -233,8 +237,8 @@ def test_a_newer_body_supersedes_what_is_held(tmp_path: Path, hotline: HotlineTh
         assert daemon.pull("hotline")["outcome"] == "unchanged"
 
 
-def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
-    """Nothing live changes, the reason says what to do, and with room again the same pull succeeds."""
+def test_a_full_disk_changes_nothing_live(tmp_path: Path, hotline: HotlineThread) -> None:
+    """The reason contains the remedy; with free space again the same pull succeeds."""
     with small_disk(tmp_path / "state", 6 * MIB) as state, Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.pull("hotline")
         token = daemon.subscriber("isp", "national")
@@ -256,7 +260,7 @@ def test_a_full_disk(tmp_path: Path, hotline: HotlineThread) -> None:
 
 @pytest.mark.slow  # 40 pulls of 20,000 names
 def test_a_short_disk_has_room_for_any_number_of_versions(tmp_path: Path, hotline: HotlineThread) -> None:
-    """What is superseded goes at once: all versions together would take more than the disk has."""
+    """Superseded files are deleted at once: all versions together would not fit on the disk."""
     with small_disk(tmp_path / "state", 64 * MIB) as state, Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         names = [f"n{number}.example" for number in range(20_000)]
         hotline.publish(names)
@@ -273,7 +277,7 @@ def test_a_short_disk_has_room_for_any_number_of_versions(tmp_path: Path, hotlin
 
 
 def fails_to_start(daemon: Daemon) -> str:
-    """The one line that it says."""
+    """The one line on stderr."""
     daemon.launch()
     assert daemon.process is not None
     assert daemon.process.wait(30) in (1, 2)
@@ -282,7 +286,7 @@ def fails_to_start(daemon: Daemon) -> str:
     return last
 
 
-def test_two_daemons_on_one_state_dir(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_a_second_daemon_on_one_state_dir_is_refused(tmp_path: Path, hotline: HotlineThread) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as first:
         assert first.process is not None
         other = tmp_path / "other"
@@ -294,7 +298,7 @@ def test_two_daemons_on_one_state_dir(tmp_path: Path, hotline: HotlineThread) ->
         assert first.ops("/readyz").status == 200
 
 
-def test_a_wrong_key_file(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_a_wrong_key_file_is_an_error(tmp_path: Path, hotline: HotlineThread) -> None:
     daemon = Daemon(tmp_path, config(hotline, tmp_path))
     daemon.init_keys()
     online = tmp_path / "keys" / "online.pem"
@@ -310,7 +314,7 @@ def test_a_wrong_key_file(tmp_path: Path, hotline: HotlineThread) -> None:
     assert "keys init" in fails_to_start(daemon)
 
 
-def test_a_state_dir_of_a_newer_schema(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_a_state_dir_of_a_newer_schema_is_refused(tmp_path: Path, hotline: HotlineThread) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
     engine = create_engine(f"sqlite:///{tmp_path}/state/blocklistd.sqlite")
@@ -330,7 +334,7 @@ def read_only(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_read_only_state_dir_with_nothing_in_it(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_an_empty_read_only_state_dir_is_refused(tmp_path: Path, hotline: HotlineThread) -> None:
     daemon = Daemon(tmp_path, config(hotline, tmp_path))
     daemon.init_keys()
     with read_only(tmp_path / "state"):
@@ -340,8 +344,8 @@ def test_a_read_only_state_dir_with_nothing_in_it(tmp_path: Path, hotline: Hotli
 
 
 @pytest.mark.parametrize("end", ["stopped", "killed"])
-def test_a_read_only_state_dir_is_served_from(tmp_path: Path, hotline: HotlineThread, end: str) -> None:
-    """Loudly: nothing new can be published. Who is revoked is out all the same."""
+def test_a_read_only_state_dir_is_served(tmp_path: Path, hotline: HotlineThread, end: str) -> None:
+    """With an alarm: nothing new can be published. A revocation still takes effect."""
     daemon = Daemon(tmp_path, config(hotline, tmp_path))
     client = Options(
         url=f"http://127.0.0.1:{daemon.feed_port}",
@@ -385,7 +389,7 @@ def test_a_read_only_state_dir_is_served_from(tmp_path: Path, hotline: HotlineTh
         assert daemon.pull("hotline")["versions"] == {"national": 4}
 
 
-def test_a_port_that_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
+def test_a_port_in_use_is_an_error(tmp_path: Path, hotline: HotlineThread) -> None:
     import socket
 
     daemon = Daemon(tmp_path, config(hotline, tmp_path))
@@ -399,7 +403,7 @@ def test_a_port_that_is_taken(tmp_path: Path, hotline: HotlineThread) -> None:
 
 
 @pytest.mark.parametrize("column", ["body", "notes", "offered"])
-def test_a_body_that_was_damaged_on_the_disk_is_no_base(tmp_path: Path, hotline: HotlineThread, column: str) -> None:
+def test_a_body_damaged_on_the_disk_is_not_a_base(tmp_path: Path, hotline: HotlineThread, column: str) -> None:
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
         token = daemon.subscriber("isp", "national")

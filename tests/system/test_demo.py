@@ -1,4 +1,4 @@
-"""`blocklistd demo` as a newcomer meets it: what it prints works as printed, and nothing is left behind."""
+"""`blocklistd demo`: the printed commands work as printed, and no file or process is left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WITHIN = 90.0  # seconds
 
 
 class Demo:
-    """The process, with a folder for temporary files that has a space in its name, and a mark on all its processes."""
+    """The demo's process; its temporary folder has a space in its name, its processes carry an environment variable."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder / "a b"
@@ -48,7 +48,7 @@ class Demo:
         return found
 
     def commands(self) -> list[str]:
-        """Those that it prints to try. The first says where everything is, for each of the others."""
+        """The printed commands to try; the first sets folder and environment for the others."""
         printed = re.findall(r"^  (\S(?:.*\\\n)*.*)$", self.out.read_text().partition("Ctrl-C")[0], re.M)
         return [f"{printed[0]}\n{printed[1]}\n", *printed[2:]]
 
@@ -73,7 +73,7 @@ class Demo:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Shorter than pytest's: a control socket's path has at most 107 bytes."""
+    """A path shorter than pytest's: the path of a control socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
@@ -87,7 +87,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 @pytest.mark.slow  # the demo changes its list every four seconds, and a guard holds the fourth
-def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
+def test_the_printed_commands_work_and_ctrl_c_stops_the_demo(demo: Demo) -> None:
     line = demo.until(r"^version +1 .*").group()
     assert re.fullmatch(r"version +1 +\+\d+ +-0 +\d+  snapshot +\d+ +\d+\.\d\d s +1 +\d+\.\d\d s", line), line
     demo.until(r"^version +2 ")
@@ -99,7 +99,7 @@ def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
             assert (done.returncode, done.stderr) == (0, ""), command
             assert done.stdout, command
     held = demo.until(
-        r"^HELD .* by a guard\n  max_added: .*\n.*\n.*\n +(.* candidate show .*)\n +(.* candidate approve .*)"
+        r"^HELD .* by a guard\n  max_added: .*\n.*\n +(.* candidate show .*)\n +(.* candidate approve .*)"
     )
     for command in held.groups():
         assert subprocess.run(where + command, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
@@ -114,7 +114,7 @@ def test_a_newcomer_reads_tries_approves_and_stops(demo: Demo) -> None:
 
 
 @pytest.mark.slow  # as above: the fourth change is the one to reject
-def test_it_goes_on_after_a_rejection(demo: Demo) -> None:
+def test_the_demo_continues_after_a_rejection(demo: Demo) -> None:
     held = demo.until(r"^HELD (?:.*\n)+? +(.*) candidate approve (.*)")
     rejecting = f"{demo.commands()[0]}{held[1]} candidate reject {held[2]} --why 'a mistake'"
     assert subprocess.run(rejecting, shell=True, capture_output=True, timeout=60, check=False).returncode == 0
@@ -123,7 +123,7 @@ def test_it_goes_on_after_a_rejection(demo: Demo) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["blocklistd-demo-", "online.pem", "daemon.log", "token"])
-def test_nothing_is_left_behind_at_any_moment(demo: Demo, number: signal.Signals, moment: str) -> None:
+def test_a_signal_at_any_moment_leaves_nothing_behind(demo: Demo, number: signal.Signals, moment: str) -> None:
     deadline = time.monotonic() + WITHIN
     while not list(demo.folder.rglob(f"{moment}*")):
         assert time.monotonic() < deadline, demo.out.read_text()
@@ -141,7 +141,7 @@ def test_no_process_outlives_a_kill(demo: Demo) -> None:
 
 
 @pytest.mark.slow  # two demos, each until its third line or its first version
-def test_it_ends_where_nobody_reads_it_or_a_part_of_it_ends(tmp_path: Path) -> None:
+def test_the_demo_ends_if_its_output_is_closed_or_a_process_ends(tmp_path: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m blocklistd demo | head -3", shell=True, capture_output=True, timeout=WITHIN, check=False
     )
@@ -163,7 +163,7 @@ def _serves(process: Path, demo: Demo) -> bool:
     return str(demo.folder).encode() in command and b"\0serve\0" in command
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "D").mkdir()
     (tmp_path / "D" / "blocklistd.yaml").write_text("mine")
     one = Demo(tmp_path, "--dir", str(tmp_path / "D"))
@@ -172,14 +172,14 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "D" / "blocklistd.yaml").read_text() == "mine"
 
 
-def test_a_folder_that_can_not_be_written_is_a_line(tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
     one = Demo(tmp_path, "--dir", "/proc/D")
     assert one.ends() == 1
     assert one.out.read_text().startswith("blocklistd: /proc/D: ")
     assert len(one.out.read_text().splitlines()) == 1
 
 
-def test_for_machines_it_is_one_document(tmp_path: Path) -> None:
+def test_json_prints_one_document(tmp_path: Path) -> None:
     done = subprocess.Popen(
         [sys.executable, "-m", "blocklistd", "demo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

@@ -1,4 +1,4 @@
-"""Each stage moves its metrics, and none of them contains anything of an entry."""
+"""Each stage updates its metrics, and no metric contains an entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scrape(scene: Scene) -> dict[str, float]:
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
 
-def test_every_stage_counts(tmp_path: Path) -> None:
+def test_every_stage_is_measured(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     with scene.daemon as daemon:
         daemon.first_pull("hotline")
@@ -93,7 +93,7 @@ def test_every_stage_counts(tmp_path: Path) -> None:
     assert not [name for name in found if re.search(r"\b[ab]\.example", name)]
 
 
-def test_what_is_under_way_and_what_is_held(tmp_path: Path) -> None:
+def test_metrics_count_jobs_under_way_and_held_candidates(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.daemon.config["lists"]["national"]["guards"] = {"min_change": 2}
     scene.daemon.write_config()
@@ -125,7 +125,7 @@ def test_what_is_under_way_and_what_is_held(tmp_path: Path) -> None:
         assert found["blocklistd_feed_long_polls"] == 0
 
 
-def test_what_is_no_longer_configured_raises_no_alarm(tmp_path: Path) -> None:
+def test_a_removed_source_or_list_raises_no_alarm(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.daemon.config["sources"]["gone"] = {**scene.daemon.config["sources"]["hotline"], "url": f"file:{tmp_path}/no"}
     scene.daemon.config["sources"]["gone"]["max_age"] = "1s"
@@ -144,7 +144,7 @@ def test_what_is_no_longer_configured_raises_no_alarm(tmp_path: Path) -> None:
         assert 'blocklistd_source_overdue{source="hotline"}' in scrape(scene)
 
 
-def test_what_is_not_served_is_seen(tmp_path: Path) -> None:
+def test_metrics_show_a_list_that_is_not_served(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     with scene.daemon as daemon:
         daemon.first_pull("hotline")
@@ -159,7 +159,7 @@ def test_what_is_not_served_is_seen(tmp_path: Path) -> None:
         assert found[f'blocklistd_zone_behind{{zone="{ZONE}"}}'] == 1
 
 
-def test_a_secondary_that_stays_behind_is_seen(tmp_path: Path) -> None:
+def test_metrics_show_a_secondary_that_is_behind(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     lag = f'blocklistd_zone_secondary_lag_seconds{{zone="{ZONE}"}}'
 

@@ -1,4 +1,4 @@
-"""The daemon in an operator's hands: reload, roles, several sources, review, retention, repair, watchdog."""
+"""The daemon as an operator uses it: reload, roles, several sources, review, retention, repair, watchdog."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def values(snapshot: bytes) -> set[str]:
 
 
 def reload(daemon: Daemon, says: str = "reloaded") -> None:
-    """SIGHUP, and what it leads to is in the log."""
+    """Sends SIGHUP and waits for the result in the log."""
     assert daemon.process is not None
     before = daemon.log.count(says)
     daemon.process.send_signal(signal.SIGHUP)
@@ -67,7 +67,7 @@ def reload(daemon: Daemon, says: str = "reloaded") -> None:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Daemon]:
-    """Two sources in one list."""
+    """A daemon with one list of two sources."""
     write(tmp_path, "first", NAMES)
     write(tmp_path, "second", [*NAMES[50:], "only.example"])
     daemon = Daemon(
@@ -83,8 +83,8 @@ def two(tmp_path: Path) -> Iterator[Daemon]:
         yield daemon
 
 
-def test_a_command_that_waits_says_at_which_stage_it_is(tmp_path: Path) -> None:
-    """To who gave it, and to nobody else."""
+def test_the_caller_of_a_waiting_command_can_read_its_stage(tmp_path: Path) -> None:
+    """No other user can read it."""
     goes_on, asked = threading.Semaphore(0), threading.Semaphore(0)
 
     class Hotline(BaseHTTPRequestHandler):
@@ -126,7 +126,7 @@ def test_a_command_that_waits_says_at_which_stage_it_is(tmp_path: Path) -> None:
         hotline.shutdown()
 
 
-def test_the_log_says_what_runs_where_it_listens_and_what_a_version_came_to(two: Daemon, tmp_path: Path) -> None:
+def test_the_log_contains_program_version_listeners_and_each_version(two: Daemon, tmp_path: Path) -> None:
     said = [json.loads(line)["message"] for line in two.log.splitlines()]
     assert (
         f"ready: version {__version__}, configuration {two.path}; feed (http) on 127.0.0.1:{two.feed_port}; "
@@ -142,7 +142,7 @@ def test_the_log_says_what_runs_where_it_listens_and_what_a_version_came_to(two:
     assert abs(due.total_seconds() - shown["next_in"]) < 60
 
 
-def test_an_entry_lives_while_one_source_asserts_it(two: Daemon, tmp_path: Path) -> None:
+def test_an_entry_stays_listed_while_one_source_asserts_it(two: Daemon, tmp_path: Path) -> None:
     token = two.subscriber("isp", "national")
     assert values(two.snapshot("national", token)) == {*NAMES, "only.example"}
     write(tmp_path, "first", NAMES[:95])  # the second still asserts the five
@@ -152,7 +152,7 @@ def test_an_entry_lives_while_one_source_asserts_it(two: Daemon, tmp_path: Path)
     assert values(two.snapshot("national", token)) == set(NAMES[:95])
 
 
-def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_path: Path) -> None:
+def test_removing_a_source_goes_through_the_guards(two: Daemon, tmp_path: Path) -> None:
     token = two.subscriber("isp", "national")
     before = two.snapshot("national", token)
     two.config["lists"]["national"]["sources"] = ["second"]
@@ -166,8 +166,8 @@ def test_a_source_that_is_taken_out_goes_through_the_guards(two: Daemon, tmp_pat
     assert values(two.snapshot("national", token)) == {*NAMES[50:], "only.example"}
 
 
-def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Daemon, tmp_path: Path) -> None:
-    """And released by a person only, also where no guard would hold it any more."""
+def test_a_reload_judges_held_candidates_by_the_new_guards(two: Daemon, tmp_path: Path) -> None:
+    """Only a reviewer releases a held candidate, even if no guard would hold it any more."""
     write(tmp_path, "first", NAMES[:10])
     first = two.pull("first")["candidate"]
 
@@ -186,7 +186,7 @@ def test_what_is_held_is_judged_by_the_guards_of_a_changed_configuration(two: Da
     assert two.pull("first")["versions"] == {"national": 2}
 
 
-def test_what_is_held_for_a_list_that_is_gone_can_only_be_rejected(two: Daemon, tmp_path: Path) -> None:
+def test_a_candidate_of_a_removed_list_can_only_be_rejected(two: Daemon, tmp_path: Path) -> None:
     two.config["lists"]["other"] = {"sources": ["second"]}
     two.write_config()
     reload(two)
@@ -202,7 +202,7 @@ def test_what_is_held_for_a_list_that_is_gone_can_only_be_rejected(two: Daemon, 
     assert two.ask("candidate list").json == []
 
 
-def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
+def test_an_added_list_gets_its_entries_at_once(two: Daemon) -> None:
     two.config["lists"]["second-list"] = {"sources": ["second"]}
     two.write_config()
     reload(two)
@@ -211,16 +211,16 @@ def test_a_list_that_is_added_gets_its_entries_at_once(two: Daemon) -> None:
     assert values(two.snapshot("second-list", token)) == {*NAMES[50:], "only.example"}
 
 
-def test_a_refused_reload_keeps_what_runs(two: Daemon, tmp_path: Path) -> None:
+def test_a_refused_reload_keeps_the_running_configuration(two: Daemon, tmp_path: Path) -> None:
     make_certificate(tmp_path, "feed")
     right = two.path.read_text()
     for wrong, says in (
         (right + "\nnonsense: 1\n", "nonsense"),
-        (right.replace("state_dir: state", "state_dir: elsewhere"), "can only be changed by a restart"),
+        (right.replace("state_dir: state", "state_dir: elsewhere"), "only a restart changes it"),
         (right + "\nzones: {rpz.example: {list: national}}\n", "dns (opened with the first zone"),
         (
             right.replace("\nfeed:\n", f"\nfeed:\n  {TLS}\n"),
-            "feed.tls (set or not set): found another value than the one that runs",
+            "feed.tls (set or not set): found another value than the running one",
         ),
         ("{", "reload refused"),
     ):
@@ -271,7 +271,7 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
         assert [one["released_by"] for one in made] == [USER, USER]
 
 
-def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> None:
+def test_status_and_log_name_an_unverified_source(two: Daemon) -> None:
     two.first_pull("first")
     assert two.ask("status").json["sources"]["first"]["verify"] == "none"
     assert "source first: verify: none: its list is accepted without a proof of its origin" in two.log
@@ -281,7 +281,7 @@ def test_what_is_not_verified_is_called_so_in_status_and_log(two: Daemon) -> Non
     assert two.log.count("without a proof") == 2 * before
 
 
-def test_a_file_is_the_one_that_its_url_names(tmp_path: Path) -> None:
+def test_a_file_url_reads_exactly_that_file(tmp_path: Path) -> None:
     write(tmp_path, "a%41 #1", ["right.example"])
     write(tmp_path, "aA #1", ["wrong.example"])
     named = source(tmp_path, "a%2541%20%231")
@@ -291,7 +291,7 @@ def test_a_file_is_the_one_that_its_url_names(tmp_path: Path) -> None:
         assert values(daemon.snapshot("national", daemon.subscriber("isp", "national"))) == {"right.example"}
 
 
-def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
+def test_types_and_rules_withhold_single_entries(tmp_path: Path) -> None:
     lines = [
         {"t": "domain", "v": "a.example"},
         {"t": "domain", "v": "example"},  # a public suffix
@@ -319,7 +319,7 @@ def test_types_and_rules_withhold_singly(tmp_path: Path) -> None:
     assert found["hashes"] == {"0" * 64}
 
 
-def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_path: Path) -> None:
+def test_records_of_other_types_are_skipped_and_do_not_count_as_rejected(tmp_path: Path) -> None:
     mixed = source(tmp_path, "mixed", format="csv", fields={"value": "v", "type": "t"}, defaults={})
     others = "".join(f"192.0.2.{number},ip\n" for number in range(10)) + "0" * 64 + ",sha256\n"
     (tmp_path / "mixed.txt").write_text("v,t\na.example,host\n" + others)
@@ -332,8 +332,8 @@ def test_records_of_other_types_are_left_out_and_not_held_against_the_rest(tmp_p
         assert (shown["types"], shown["rejected"]) == ({"host": 2, "sha256": 1}, {"type-not-built": 10})
 
 
-def test_what_a_list_withholds_is_said_wherever_somebody_looks(tmp_path: Path) -> None:
-    """255 of 29,498 real names vanished, and nothing said so."""
+def test_withheld_entries_are_counted_in_status_source_candidate_and_metrics(tmp_path: Path) -> None:
+    """Of 29,498 real names 255 were withheld; the operator must see that."""
     (tmp_path / "names.txt").write_text("test\ninvalid\nlocalhost\nok.example\n")
     config = {
         "sources": {"names": source(tmp_path, "names")},
@@ -378,8 +378,8 @@ def test_a_subscriber_of_the_feed_is_seen_by_its_own_requests(two: Daemon) -> No
     assert seen("silent") is None
 
 
-def test_a_url_that_is_a_fragment_alone_is_withheld_and_not_held_against_the_rest(tmp_path: Path) -> None:
-    """Without its fragment it would list the front page of its host."""
+def test_a_url_with_only_a_fragment_is_withheld_and_does_not_count_as_rejected(tmp_path: Path) -> None:
+    """Without its fragment the URL would list the whole front page of its host."""
     alone = [f"https://{number}.example/#/spa/page" for number in range(10)]
     write(tmp_path, "pages", ["https://a.example/x#part", *alone])
     pages = source(tmp_path, "pages", defaults={"type": "url"})
@@ -445,14 +445,14 @@ def test_roles_follow_the_uid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "first/pull", "%2e", "first?x=1"])
-def test_a_name_is_nothing_but_a_name(two: Daemon, name: str) -> None:
+def test_an_id_can_not_be_a_path(two: Daemon, name: str) -> None:
     for group in ("source", "candidate", "subscriber"):
         refused = two.cli(group, "show", name, "-c", str(two.path), check=False)
         assert refused.returncode == 1
         assert refused.stderr.startswith(f"blocklistd: there is no such {group}".encode())
 
 
-def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp_path: Path) -> None:
+def test_the_control_socket_of_a_running_daemon_is_not_replaced(two: Daemon, tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     second = Daemon(tmp_path / "second", {"control": {"socket": str(tmp_path / "c.sock"), "operators": {}}})
     second.init_keys()
@@ -468,11 +468,11 @@ def test_a_control_socket_that_is_another_daemons_is_left_alone(two: Daemon, tmp
     two.launch()
     assert two.process is not None
     assert two.process.wait(60) == 1
-    assert "is no socket" in two.log
+    assert "is not a socket" in two.log
     assert (tmp_path / "c.sock").read_text() == "a file of somebody's"
 
 
-def test_what_is_on_the_disk_is_for_the_daemon_alone(two: Daemon, tmp_path: Path) -> None:
+def test_only_the_daemon_can_read_its_files(two: Daemon, tmp_path: Path) -> None:
     state = tmp_path / "state"
     assert stat.S_IMODE(state.stat().st_mode) == 0o711
     for path in state.iterdir():
@@ -494,7 +494,7 @@ def test_a_damaged_snapshot_is_made_again(two: Daemon, tmp_path: Path) -> None:
     assert two.ops("/readyz").status == 200
 
 
-def test_while_it_stops_it_is_not_ready_and_a_request_has_ten_seconds(tmp_path: Path) -> None:
+def test_a_stopping_daemon_is_not_ready_and_gives_a_request_ten_seconds(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         late = {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/list.txt", "timeout": "60s"}
         config = {
@@ -514,7 +514,7 @@ def test_while_it_stops_it_is_not_ready_and_a_request_has_ten_seconds(tmp_path: 
                     daemon.process.wait(20)
 
 
-def test_a_state_dir_that_is_there_gets_its_mode(tmp_path: Path) -> None:
+def test_an_existing_state_dir_gets_mode_0700(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o755)
     with Daemon(tmp_path, {}) as daemon:
         assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o711
@@ -523,18 +523,18 @@ def test_a_state_dir_that_is_there_gets_its_mode(tmp_path: Path) -> None:
         assert re.search("^Max core file size +0 +0 ", limits, re.M), "a core would hold the online key"
 
 
-def test_a_file_in_the_place_of_the_control_socket_stays(tmp_path: Path) -> None:
+def test_a_regular_file_at_control_socket_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "c.sock").write_text("precious")
     daemon = Daemon(tmp_path, {})
     daemon.init_keys()
     daemon.launch()
     assert daemon.process is not None
     assert daemon.process.wait(60) == 1
-    assert "no socket" in daemon.log
+    assert "is not a socket" in daemon.log
     assert (tmp_path / "c.sock").read_text() == "precious"
 
 
-def test_what_is_no_request_is_refused_without_being_said_again(two: Daemon) -> None:
+def test_an_invalid_request_is_refused_and_not_repeated_in_the_log(two: Daemon) -> None:
     for wrong in (
         b"GET /v1/lists HTTP/1.1\r\nzq7secret\r\n\r\n",
         b"zq7secret /\r\n\r\n",
@@ -550,7 +550,7 @@ def test_what_is_no_request_is_refused_without_being_said_again(two: Daemon) -> 
     assert "zq7secret" not in two.log
 
 
-def test_what_was_asked_for_by_mistake_is_not_said_again(two: Daemon) -> None:
+def test_an_unknown_id_is_not_repeated_in_response_and_log(two: Daemon) -> None:
     mark = "zq7secret"
     for command in (
         "source pull",
@@ -572,7 +572,7 @@ def test_what_was_asked_for_by_mistake_is_not_said_again(two: Daemon) -> None:
     assert mark not in two.log
 
 
-def test_what_is_dropped_under_any_name_is_dealt_with(tmp_path: Path) -> None:
+def test_a_drop_folder_accepts_any_file_name(tmp_path: Path) -> None:
     (tmp_path / "drop").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/drop/caf\xe9\n.txt")).write_text("a.example\n")
     (tmp_path / "hotline.pub").write_bytes(bytes(minisign.KeyPair.generate().public_key) + b"\n")
@@ -620,8 +620,8 @@ def test_a_pull_that_is_due_is_made_at_start(tmp_path: Path) -> None:
         daemon.wait_for(lambda: len(daemon.ask("source show", source="first").json["history"]) > len(first["history"]))
 
 
-def test_diffs_start_at_what_is_kept(tmp_path: Path) -> None:
-    """Ninety days, and a hundred versions whatever their age; below that 410, said by the oldest that can be had."""
+def test_diffs_are_served_from_the_oldest_kept_version(tmp_path: Path) -> None:
+    """Diffs are kept for 90 days and 100 versions. Older ones get 410; `oldest_diff` is the oldest that is kept."""
     versions = Versions(tmp_path)
     for number in range(130):
         versions.publish(versions.seal([*NAMES, f"v{number}.example"]))
@@ -643,8 +643,8 @@ def test_diffs_start_at_what_is_kept(tmp_path: Path) -> None:
     versions.close()
 
 
-def test_help_that_a_tired_administrator_gets(tmp_path: Path) -> None:
-    """No configuration at all."""
+def test_a_missing_configuration_is_explained(tmp_path: Path) -> None:
+    """Without a configuration file."""
     done = subprocess.run(
         [sys.executable, "-m", "blocklistd", "serve", "-c", str(tmp_path / "absent.yaml")],
         capture_output=True,
@@ -658,7 +658,7 @@ def test_help_that_a_tired_administrator_gets(tmp_path: Path) -> None:
 
 
 def test_changed_settings_are_not_hidden_by_an_unchanged_body(two: Daemon, tmp_path: Path) -> None:
-    """The body is the same and is still asked for and read again: another type, another proof, another list."""
+    """After a change of type, proof or list, the unchanged body is fetched and parsed again."""
     assert two.pull("first")["outcome"] == "unchanged"
     two.config["sources"]["first"]["defaults"] = {"type": "host"}
     two.write_config()
@@ -671,7 +671,7 @@ def test_changed_settings_are_not_hidden_by_an_unchanged_body(two: Daemon, tmp_p
     assert two.pull("first")["outcome"] == "failed", "there is no signature"
 
 
-def test_a_snapshot_that_is_damaged_becomes_no_ones_base(two: Daemon, tmp_path: Path) -> None:
+def test_a_damaged_snapshot_is_never_a_base(two: Daemon, tmp_path: Path) -> None:
     token = two.subscriber("isp", "national")
     status = two.get("/v1/lists/national", token).json
     sealed = tmp_path / "state" / "sealed" / status["sha256"][:2] / status["sha256"]
@@ -683,8 +683,8 @@ def test_a_snapshot_that_is_damaged_becomes_no_ones_base(two: Daemon, tmp_path: 
     assert values(two.snapshot("national", token)) == {*NAMES, "only.example", "new.example"}
 
 
-def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> None:
-    """Signed at 5, then without a time, then at 9: the one without is no newer for that."""
+def test_a_superseded_body_without_a_time_stays_superseded(tmp_path: Path) -> None:
+    """Bodies signed at 5, without a time, and at 9: the body without a time does not count as newer."""
     versions = Versions(tmp_path)
 
     def said(name: str, signed_at: int | None) -> IntakeReport:
@@ -699,7 +699,7 @@ def test_what_was_superseded_without_a_time_stays_superseded(tmp_path: Path) -> 
 
 
 def test_a_damaged_list_that_cannot_be_made_again_is_not_sent(two: Daemon, tmp_path: Path) -> None:
-    """Its numbers stay, and its signatures; its file is sent again once its sources can be read."""
+    """Version and signatures stay; the file is sent again once the sources can be read."""
     token = two.subscriber("isp", "national")
     before = two.snapshot("national", token)
     status = two.get("/v1/lists/national", token).json
@@ -720,8 +720,8 @@ def test_a_damaged_list_that_cannot_be_made_again_is_not_sent(two: Daemon, tmp_p
     assert two.snapshot("national", token) == before
 
 
-def test_what_is_wrong_and_drains_no_node_stands_in_the_body_and_in_status(tmp_path: Path) -> None:
-    """A source that says nothing: the last good version is served, so a balancer leaves the node where it is."""
+def test_faults_that_leave_the_node_ready_are_in_readyz_and_status(tmp_path: Path) -> None:
+    """With a silent source the last version is served, so a load balancer must keep the node."""
     write(tmp_path, "hotline", NAMES)
     config = {
         "sources": {"hotline": source(tmp_path, "hotline"), "gone": source(tmp_path, "gone", max_age="1s")},
@@ -731,7 +731,8 @@ def test_what_is_wrong_and_drains_no_node_stands_in_the_body_and_in_status(tmp_p
         daemon.first_pull("gone")
         daemon.stop()
         daemon.start()
-        text = "source gone: nothing newer than max_age (1s): no pull was accepted yet"
+        text = "source gone is overdue: nothing newer than max_age (1s): no pull was accepted yet: "
+        text += "run `blocklistd source show gone`"
         daemon.wait_for(lambda: text in daemon.ask("status").json["alarms"])
         ready = daemon.ops("/readyz")
         assert (ready.status, ready.body.decode().splitlines()) == (200, ["ready", text])
@@ -740,7 +741,7 @@ def test_what_is_wrong_and_drains_no_node_stands_in_the_body_and_in_status(tmp_p
         assert "blocklistd_ready 1.0" in metrics
 
 
-def test_a_stop_is_heard_while_the_jobs_get_ready(tmp_path: Path) -> None:
+def test_sigterm_stops_the_daemon_while_the_jobs_start(tmp_path: Path) -> None:
     slowly = """
 import asyncio, sys
 from blocklistd.__main__ import main

@@ -1,4 +1,4 @@
-"""Quiet about content: no entry's text in logs, metrics, status, errors, the database's plain columns or arguments."""
+"""No entry appears in logs, metrics, status, errors, the plain columns of the database, or arguments of processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAIRS = [f"https://{MARK}.example/{number}?q={MARK}" for number in range(300)]
 
 
 class Watcher:
-    """Collects the argument lists of everything that runs below a process, again and again."""
+    """Collects, repeatedly, the arguments of all descendants of a process."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -51,7 +51,7 @@ class Watcher:
 
 
 @pytest.mark.slow  # every command once as a process of its own, whose argument list is read
-def test_no_entry_is_told(tmp_path: Path) -> None:
+def test_no_entry_appears_in_logs_metrics_status_or_errors(tmp_path: Path) -> None:
     said: list[bytes] = []
     with HotlineThread() as hotline:
         hotline.publish([*GOOD, *BAD])

@@ -1,4 +1,4 @@
-"""`blocklistd reload` says what changed, or every error; a start goes on without what a reload would refuse."""
+"""`blocklistd reload` prints the changes or every error; a start tolerates errors that a reload refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def daemon_of(folder: Path, **more: Any) -> Daemon:
     )
 
 
-def test_a_reload_answers_with_what_changed(tmp_path: Path) -> None:
+def test_a_reload_prints_the_changed_keys(tmp_path: Path) -> None:
     with daemon_of(tmp_path) as daemon:
         arguments = ["reload", "-c", str(daemon.path)]
         assert daemon.cli(*arguments).stdout == b"reloaded: nothing changed\n"
@@ -58,7 +58,7 @@ def test_a_reload_answers_with_what_changed(tmp_path: Path) -> None:
         )
 
 
-def test_a_refused_reload_answers_with_every_error_at_once(tmp_path: Path) -> None:
+def test_a_refused_reload_prints_every_error(tmp_path: Path) -> None:
     with daemon_of(tmp_path) as daemon:
         daemon.config["state_dir"] = "elsewhere"
         daemon.config["lists"]["one"]["guards"] = {"max_removed": "150%", "daily": {"max_added": "101%"}}
@@ -67,12 +67,14 @@ def test_a_refused_reload_answers_with_every_error_at_once(tmp_path: Path) -> No
         refused = daemon.cli("reload", "-c", str(daemon.path), check=False)
         assert (refused.returncode, refused.stdout) == (2, b"")
         said = refused.stderr.decode()
-        assert said.startswith("blocklistd: the reload is refused, the running configuration stays:\n")
+        assert said.startswith(
+            "blocklistd: the reload was refused, the running configuration stays; correct these, then reload again:\n"
+        )
         for part in (
             "lists.one.guards.max_removed: found '150%', expected a share up to 100%",
             "lists.one.guards.daily.max_added: found '101%', expected a share up to 100%",
             "sources.two.auth.bearer.file: found",
-            ": state_dir: found another value than the one that runs, expected the same: it can only be changed by a",
+            ": state_dir: found another value than the running one, expected the running value; only a restart",
         ):
             assert part in said
         as_json = daemon.cli("reload", "--json", "-c", str(daemon.path), check=False)
@@ -80,7 +82,7 @@ def test_a_refused_reload_answers_with_every_error_at_once(tmp_path: Path) -> No
         assert daemon.ask("audit", last=1).json == [] or daemon.ask("audit", last=1).json[0]["action"] != "reload"
 
 
-def test_a_start_goes_on_without_a_source_whose_key_is_lost_and_a_reload_takes_it_back(tmp_path: Path) -> None:
+def test_a_start_continues_without_a_source_whose_key_is_missing_until_a_reload(tmp_path: Path) -> None:
     verify = {"method": "minisign", "key": "two.pub", "signature": "{url}.minisig"}
     pair = minisign.KeyPair.generate()
     daemon = daemon_of(tmp_path, verify=verify)
@@ -105,7 +107,7 @@ def test_a_start_goes_on_without_a_source_whose_key_is_lost_and_a_reload_takes_i
         assert daemon.pull("two")["outcome"] == "published"
 
 
-def test_files_that_the_daemons_user_can_not_read_are_errors_and_private_ones_that_others_can_warnings(
+def test_an_unreadable_file_is_an_error_and_a_private_file_that_others_can_read_a_warning(
     tmp_path: Path,
 ) -> None:
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""What a start looks at before it serves: whose state_dir it is, whether it can be written, and who else has it."""
+"""Checks of a start before it serves: owner, permissions and lock of the state_dir, and ports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unprivileged import UNPRIVILEGED
 
 
 def fails_to_start(daemon: Daemon) -> str:
-    """The one line that it says."""
+    """The one line on stderr."""
     daemon.launch()
     assert daemon.process is not None
     assert daemon.process.wait(30) in (1, 2)
@@ -23,11 +23,11 @@ def fails_to_start(daemon: Daemon) -> str:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
-    """Owner and time of every file."""
+    """Owner and modification time of every file."""
     return {str(path): (path.stat().st_uid, path.stat().st_mtime_ns) for path in [folder, *folder.rglob("*")]}
 
 
-def test_whoever_is_not_the_owner_of_the_state_dir_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+def test_a_start_by_another_user_is_refused_and_touches_nothing(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         unchecked("needs root, to give the state_dir to another user")
     with Daemon(tmp_path, {}) as daemon:
@@ -35,7 +35,7 @@ def test_whoever_is_not_the_owner_of_the_state_dir_is_refused_and_touches_nothin
     os.chown(tmp_path / "state", 65534, -1)
     before = tree(tmp_path / "state")
     said = fails_to_start(daemon)
-    assert "state belongs to nobody, and this is root: expected the owner of the state_dir" in said
+    assert "state belongs to nobody, but the daemon was started as root: start it with `systemctl" in said
     assert "runuser -u nobody -- blocklistd serve" in said
     assert tree(tmp_path / "state") == before
     os.chown(tmp_path / "state", 0, -1)
@@ -43,7 +43,7 @@ def test_whoever_is_not_the_owner_of_the_state_dir_is_refused_and_touches_nothin
 
 
 @pytest.mark.parametrize("name", ["sealed", "evidence/by-hand", "blocklistd.sqlite"])
-def test_what_another_user_left_in_the_state_dir_is_said_at_the_start(tmp_path: Path, name: str) -> None:
+def test_a_start_names_a_file_of_another_user_in_the_state_dir(tmp_path: Path, name: str) -> None:
     if os.geteuid() != 0:
         unchecked("needs root, to give files to another user")
     with Daemon(tmp_path, {}) as daemon:
@@ -57,7 +57,7 @@ def test_what_another_user_left_in_the_state_dir_is_said_at_the_start(tmp_path: 
     assert "chown -R root: " in said
 
 
-def test_a_folder_that_can_not_be_written_is_said_at_the_start(tmp_path: Path) -> None:
+def test_a_start_names_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
     with Daemon(tmp_path, {}) as daemon:
         pass
     daemon.prefix = UNPRIVILEGED
@@ -67,7 +67,7 @@ def test_a_folder_that_can_not_be_written_is_said_at_the_start(tmp_path: Path) -
     daemon.start().stop()
 
 
-def test_a_high_water_file_that_can_not_be_written_is_an_alarm_from_the_start_on(tmp_path: Path) -> None:
+def test_a_high_water_file_that_can_not_be_written_raises_an_alarm_at_the_start(tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     witness.mkdir(mode=0o500)
     daemon = Daemon(tmp_path, {"high_water": str(witness / "high-water")})
@@ -78,14 +78,14 @@ def test_a_high_water_file_that_can_not_be_written_is_an_alarm_from_the_start_on
         assert f"the high-water file can't be written: {witness}: permission denied".encode() in ready.body
 
 
-def test_two_daemons_on_one_state_dir_are_told_of_each_other_before_any_port(tmp_path: Path) -> None:
+def test_the_store_lock_is_taken_before_the_ports(tmp_path: Path) -> None:
     with Daemon(tmp_path, {}) as first:
         assert first.process is not None
         second = Daemon(tmp_path, {"feed": first.config["feed"], "ops": first.config["ops"]})
         assert f"in use by another daemon (pid {first.process.pid})" in fails_to_start(second)
 
 
-def test_a_port_that_is_taken_is_known_before_the_database_is_opened(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_the_database_is_opened(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

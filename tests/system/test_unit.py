@@ -1,4 +1,4 @@
-"""The daemon under the restrictions of its unit, as far as they can be had without systemd: calls and memory."""
+"""The daemon under the restrictions of its unit that work without systemd: system calls and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.peers import peer
 from tests.system.test_zones import Scene
 
 
-def test_everything_works_under_the_units_filter(tmp_path: Path) -> None:
+def test_the_daemon_works_under_the_seccomp_filter_of_its_unit(tmp_path: Path) -> None:
     peer("systemd-analyze", "systemd")
     scene = Scene(tmp_path)
     scene.daemon.prefix = [sys.executable, "-m", "tests.system.filtered"]

@@ -1,4 +1,4 @@
-"""What systemd hears of the daemon: signs of life from a loop that turns, and from no other; a reload's two ends."""
+"""Messages to systemd: the watchdog's only while the event loop runs, and the begin and end of a reload."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERVAL = 0.2  # seconds between two signs of life
 
 @contextmanager
 def heard(folder: Path, daemon: Daemon, **environment: str) -> Iterator[socket.socket]:
-    """Systemd's end of the socket, once READY=1 has come."""
+    """The receiving end of the notify socket, after READY=1."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(folder / "watch.sock"))
         systemd.settimeout(30)
@@ -43,7 +43,7 @@ def until(systemd: socket.socket, wanted: bytes) -> bytes:
 
 
 def drain(systemd: socket.socket) -> None:
-    """Takes what was sent before now."""
+    """Discards the messages sent so far."""
     systemd.setblocking(False)
     try:
         while True:
@@ -52,7 +52,7 @@ def drain(systemd: socket.socket) -> None:
         systemd.settimeout(30)
 
 
-def test_a_loop_that_hangs_gives_no_sign_of_life(tmp_path: Path) -> None:
+def test_a_blocked_event_loop_sends_no_watchdog_message(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {})
     daemon.prefix = [sys.executable, "-m", "tests.system.hanging"]
     fifo = tmp_path / "fifo"
@@ -74,7 +74,7 @@ def test_a_loop_that_hangs_gives_no_sign_of_life(tmp_path: Path) -> None:
         assert float(found[1]) > 3 * INTERVAL
 
 
-def test_a_process_that_is_stopped_gives_no_sign_of_life(tmp_path: Path) -> None:
+def test_a_stopped_process_sends_no_watchdog_message(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {})
     with heard(tmp_path, daemon) as systemd:
         assert daemon.process is not None
@@ -90,7 +90,7 @@ def test_a_process_that_is_stopped_gives_no_sign_of_life(tmp_path: Path) -> None
         until(systemd, b"WATCHDOG=1")
 
 
-def test_a_reload_says_when_it_began_and_that_it_ended(tmp_path: Path) -> None:
+def test_a_reload_notifies_systemd_of_its_begin_and_end(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, {})
     with heard(tmp_path, daemon) as systemd:
         assert daemon.process is not None

@@ -1,4 +1,4 @@
-"""The command line against a daemon of the test's: exit codes, documents, one line for each error."""
+"""The command line with a fake daemon: exit codes, documents, one line for each error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CANDIDATE = {
 
 
 class FakeDaemon(ThreadingMixIn, UnixStreamServer):
-    """Answers what it is told to, on a control socket."""
+    """Returns prepared results on a control socket."""
 
     daemon_threads = True
 
@@ -123,7 +123,7 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("published", 0), ("unchanged", 0), ("held", 4), ("failed", 1)])
-def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome: str, code: int) -> None:
+def test_the_outcome_of_a_pull_decides_the_exit_code(daemon: FakeDaemon, cli: Cli, outcome: str, code: int) -> None:
     document = {
         "source": "hotline",
         "outcome": outcome,
@@ -140,7 +140,7 @@ def test_a_pulls_outcome_is_its_exit_code(daemon: FakeDaemon, cli: Cli, outcome:
         assert len(text.stderr.splitlines()) == 1
 
 
-def test_a_pull_says_what_it_read_what_it_refused_and_what_the_lists_leave_out(daemon: FakeDaemon, cli: Cli) -> None:
+def test_a_pull_prints_records_rejects_and_withheld_entries(daemon: FakeDaemon, cli: Cli) -> None:
     document: dict[str, Any] = {"source": "hotline", "outcome": "published", "reason": None, "candidate": None}
     document |= {"versions": {"a": 1}, "withheld": {"a": {"public_suffix": 3}, "b": {}}}
     document |= {"records": 9, "entries": 4, "rejected": {"character": 4, "wildcard": 1}}
@@ -162,7 +162,9 @@ def test_a_pull_says_what_it_read_what_it_refused_and_what_the_lists_leave_out(d
         (("audit",), "/audit"),
     ],
 )
-def test_the_document_is_the_daemons(daemon: FakeDaemon, cli: Cli, arguments: tuple[str, ...], path: str) -> None:
+def test_json_prints_the_document_of_the_daemon(
+    daemon: FakeDaemon, cli: Cli, arguments: tuple[str, ...], path: str
+) -> None:
     document: Any = [] if path in ("/candidate/list", "/audit") else {}
     if path == "/status":
         document = {"lists": {}, "zones": {}, "sources": {}, "candidates": [], "subscribers": {}}
@@ -171,7 +173,7 @@ def test_the_document_is_the_daemons(daemon: FakeDaemon, cli: Cli, arguments: tu
     assert cli(*arguments).returncode == 0
 
 
-def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
+def test_candidates_are_listed_shown_approved_and_rejected(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/candidate/list"] = (200, [CANDIDATE])
     assert "70.0% (700 of 1000)" in cli("candidate", "list").stdout
     full = {
@@ -203,7 +205,7 @@ def test_candidates(daemon: FakeDaemon, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404, 409, 500])
-def test_a_refusal_is_a_line_and_a_document(daemon: FakeDaemon, cli: Cli, status: int) -> None:
+def test_a_refusal_is_a_line_on_stderr_and_a_json_document(daemon: FakeDaemon, cli: Cli, status: int) -> None:
     daemon.answers["/candidate/approve"] = (status, {"detail": "it is superseded", "status": status})
     refused = cli("candidate", "approve", "c-1", "--json")
     assert refused.returncode == 1
@@ -228,7 +230,7 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     assert daemon.asked[-1][1]["notify"] == ["192.0.2.1:53"]
 
 
-def test_subscribers_are_shown_as_people_read_them(daemon: FakeDaemon, cli: Cli) -> None:
+def test_subscribers_are_printed_as_tables(daemon: FakeDaemon, cli: Cli) -> None:
     made = {"created": "2026-11-20T00:00:00Z", "created_by": "alice", "revoked": None}
     zone = {"serial": 7, "secondaries": [{"address": "192.0.2.1", "serial": 6, "lag": 70.0, "seen": "2026-11-20"}]}
     one: dict[str, Any] = {
@@ -268,7 +270,7 @@ def test_a_diff_is_one_document_for_machines(daemon: FakeDaemon, cli: Cli, lines
     assert json.loads(cli("list", "diff", "national", "1", "2", "--json").stdout) == {"error": "too old"}
 
 
-def test_a_disk_that_is_full_is_a_line(daemon: FakeDaemon, cli: Cli) -> None:
+def test_a_full_disk_is_reported_in_one_line(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/list/diff"] = (200, b'{"add":{}}\n')
     daemon.answers["/candidate/list"] = (200, [])
     for command in (["list", "diff", "national", "1", "2"], ["candidate", "list", "--json"]):
@@ -284,7 +286,7 @@ def test_a_disk_that_is_full_is_a_line(daemon: FakeDaemon, cli: Cli) -> None:
         assert (done.returncode, done.stderr) == (1, b"blocklistd: the output: No space left on device\n")
 
 
-def test_lines_become_an_array_wherever_they_are_cut() -> None:
+def test_ndjson_becomes_an_array_however_it_is_chunked() -> None:
     whole = b'{"a":1}\n{"b":2}\n{"c":3}\n'
     for cut in range(1, len(whole)):
         out = io.BytesIO()
@@ -296,12 +298,12 @@ def test_lines_become_an_array_wherever_they_are_cut() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/pull", "../keys", "-"])
-def test_a_name_is_nothing_but_an_argument(daemon: FakeDaemon, cli: Cli, name: str) -> None:
+def test_an_id_can_not_change_the_path_of_a_request(daemon: FakeDaemon, cli: Cli, name: str) -> None:
     assert cli("source", "show", name).returncode == 1
     assert daemon.asked == [("/source/show", {"source": name})]
 
 
-def test_a_name_that_is_no_text_is_wrong_usage(daemon: FakeDaemon, cli: Cli) -> None:
+def test_an_id_that_is_not_utf8_is_wrong_usage(daemon: FakeDaemon, cli: Cli) -> None:
     refused = cli("source", "show", "\udcff")
     assert (refused.returncode, daemon.asked) == (2, [])
     assert "expected a text in UTF-8" in refused.stderr
@@ -318,34 +320,44 @@ def test_free_text_is_one_line_and_short(daemon: FakeDaemon, cli: Cli, why: str,
 
 
 @pytest.mark.parametrize("option", [("--json",), ("--last", "3"), ("-c", "other.yaml")])
-def test_an_option_before_the_last_word_is_not_lost(daemon: FakeDaemon, cli: Cli, option: tuple[str, ...]) -> None:
+def test_an_option_before_the_last_word_is_an_error(daemon: FakeDaemon, cli: Cli, option: tuple[str, ...]) -> None:
     refused = cli("audit", *option, "verify")
     assert (refused.returncode, daemon.asked) == (2, [])
-    assert "options stand behind the last word" in refused.stderr
+    assert "write options after the last word" in refused.stderr
 
 
-def test_a_daemon_that_stops_in_the_middle_of_an_answer(daemon: FakeDaemon, cli: Cli) -> None:
+def test_an_incomplete_result_is_an_error(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.cut = True
     daemon.answers["/list/diff"] = (200, b'{"add":{}}\n' * 1000)
     daemon.answers["/candidate/list"] = (200, [CANDIDATE])
     for command in (("list", "diff", "national", "1", "2"), ("candidate", "list")):
         broken = cli(*command)
         assert broken.returncode == 1
-        assert broken.stderr == "blocklistd: the daemon broke off its answer: what was printed is not complete\n"
+        assert broken.stderr == (
+            "blocklistd: the daemon closed the connection in the middle of the result: discard the output and try "
+            "again\n"
+        )
 
 
 def test_an_audit_that_was_changed_is_an_error(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/audit/verify"] = (200, {"lines": 3, "hash": "ab", "wrong": None})
-    assert cli("audit", "verify").stdout.startswith("3 lines, each follows from the one before")
+    assert cli("audit", "verify").stdout.startswith(
+        "verified 3 lines: each contains the hash of the line before it\nlast hash: "
+    )
     found = {"lines": 3, "hash": "ab", "wrong": "line 2 is missing"}
     daemon.answers["/audit/verify"] = (200, found)
     refused = cli("audit", "verify", "--json")
     assert (refused.returncode, json.loads(refused.stdout)) == (1, found)
-    assert refused.stderr == "blocklistd: the audit was changed: line 2 is missing\n"
+    assert (
+        refused.stderr
+        == "blocklistd: the audit was changed: line 2 is missing: compare it with a backup of the state_dir\n"
+    )
 
 
-def test_a_file_that_became_wrong_stands_in_nobodys_way_while_the_daemon_runs(daemon: FakeDaemon, cli: Cli) -> None:
-    """A refused reload keeps the running configuration, and whoever asks need not be able to read all of the files."""
+def test_an_invalid_configuration_file_does_not_stop_commands_while_the_daemon_runs(
+    daemon: FakeDaemon, cli: Cli
+) -> None:
+    """A refused reload keeps the running configuration, and the caller may be unable to read some of its files."""
     daemon.answers["/candidate/list"] = (200, [])
     with open(cli.folder / "c.yaml", "a") as file:
         file.write("nonsense: 1\n")
@@ -371,7 +383,7 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
 
 
 def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, **more: str) -> str:
-    """What a terminal of so many columns gets on stdout and stderr; its colours stay in it."""
+    """The output, with colours, on a terminal of this many columns."""
     master, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -468,7 +480,7 @@ RELEASED = {"id": "c-1", "released": True, "version": 8, "candidate": None}
 @pytest.mark.parametrize(
     ("command", "answer"), [(("source", "pull", "hotline"), PULLED), (("candidate", "approve", "c-1"), RELEASED)]
 )
-def test_what_takes_longer_than_a_second_shows_its_stage_on_a_terminal(
+def test_a_command_longer_than_a_second_shows_its_stage_on_a_terminal(
     daemon: FakeDaemon, cli: Cli, command: tuple[str, ...], answer: Any
 ) -> None:
     path = "/" + "/".join(command[:2])
@@ -476,11 +488,7 @@ def test_what_takes_longer_than_a_second_shows_its_stage_on_a_terminal(
     daemon.holds[path] = threading.Event()
     daemon.stages = [(None, None), ("fetch", "hotline"), ("commit", "national-" * 20)]
     shown = on_a_terminal(cli, *command)
-    in_turn = (
-        "waiting for its turn … 1 s",
-        r"fetching from hotline … \d s",
-        "composing and checking the new version of ",
-    )
+    in_turn = "waiting for its turn … 1 s", r"fetching from hotline … \d s", "composing and checking the new version of "
     assert re.search(r"\r" + r"\x1b\[K\r".join(in_turn), shown), shown
     *stages, last = shown.split("\r\x1b[K")
     assert max(len(line) for line in "".join(stages).replace("\x1b[K", "").split("\r")) < 80
@@ -490,7 +498,7 @@ def test_what_takes_longer_than_a_second_shows_its_stage_on_a_terminal(
     assert None not in named
 
 
-def test_nobody_is_shown_a_stage_in_a_pipe_or_of_what_is_quick(daemon: FakeDaemon, cli: Cli) -> None:
+def test_no_stage_is_shown_in_a_pipe_or_for_a_quick_command(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/source/pull"] = (200, PULLED)
     assert "\x1b[K" not in on_a_terminal(cli, "source", "pull", "hotline")
     assert cli("source", "pull", "hotline").stderr == ""
@@ -498,7 +506,7 @@ def test_nobody_is_shown_a_stage_in_a_pipe_or_of_what_is_quick(daemon: FakeDaemo
     assert "/stage" not in [asked for asked, _ in daemon.calls]
 
 
-def test_what_needs_somebody_is_in_colour(daemon: FakeDaemon, cli: Cli) -> None:
+def test_words_that_need_action_are_coloured(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers = WIDE
     shown = on_a_terminal(cli, "source", "list")
     for word, code in (("failed", 31), ("held", 33), ("OVERDUE", 31)):
@@ -518,7 +526,7 @@ def test_times_are_shown_with_their_units(daemon: FakeDaemon, cli: Cli) -> None:
     assert "\t0.50 s\tfailed\t" in shown
 
 
-def test_ids_stay_whole_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> None:
+def test_ids_are_not_wrapped_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> None:
     name = "c-0123456789ab"
     daemon.answers["/candidate/list"] = (200, [CANDIDATE | {"id": name}])
     shown = on_a_terminal(cli, "candidate", "list", columns=30)
@@ -528,7 +536,7 @@ def test_ids_stay_whole_on_a_narrow_terminal(daemon: FakeDaemon, cli: Cli) -> No
     assert str(CANDIDATE["created"]) in on_a_terminal(cli, "candidate", "list", columns=120)
 
 
-def test_a_subscriber_is_shown_in_words(daemon: FakeDaemon, cli: Cli) -> None:
+def test_a_subscriber_is_printed_with_its_secondaries(daemon: FakeDaemon, cli: Cli) -> None:
     seen = {"address": "192.0.2.1", "serial": 7, "lag": 90.0, "seen": "2026-11-20T12:00:00Z"}
     behind: dict[str, Any] = {"serial": 7, "lag": 90.0, "secondaries": [seen]}
     zones = {"rpz.example": behind, "new.example": {"serial": None, "lag": None, "secondaries": []}}
@@ -544,29 +552,28 @@ def test_a_subscriber_is_shown_in_words(daemon: FakeDaemon, cli: Cli) -> None:
     ]
 
 
-def test_no_daemon(tmp_path: Path) -> None:
+def test_a_missing_daemon_is_exit_3(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text('control: {socket: nobody.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
     gone = Cli(tmp_path)("status")
     assert gone.returncode == 3
-    assert "is it running" in gone.stderr
+    assert "check it with `systemctl status blocklistd`" in gone.stderr
     with socket.socket(socket.AF_UNIX) as deaf:  # bound, and nobody listens
         deaf.bind(str(tmp_path / "nobody.sock"))
         assert Cli(tmp_path)("status").returncode == 3
 
 
-def test_a_socket_that_one_may_not_open(tmp_path: Path) -> None:
+def test_a_socket_without_permission_is_exit_3(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir(mode=0o000)
     (tmp_path / "c.yaml").write_text('control: {socket: run/c.sock}\nfeed: {listen: ["127.0.0.1:0"]}\n')
     refused = Cli(tmp_path)("status", prefix=UNPRIVILEGED)
     assert refused.returncode == 3
     assert (
-        f"{folder}/c.sock: uid {os.geteuid()} may not open it: expected a folder that everybody may enter"
-        in refused.stderr
+        f"uid {os.geteuid()} may not open {folder}/status.sock: expected a folder with the mode 0755" in refused.stderr
     )
 
 
-def test_wrong_usage_and_configuration(tmp_path: Path) -> None:
+def test_wrong_usage_and_a_wrong_configuration_are_exit_2(tmp_path: Path) -> None:
     cli = Cli(tmp_path)
     (tmp_path / "c.yaml").write_text("lists: {national: {sources: [nobody]}}\nnonsense: 1\n")
     refused = cli("status")
@@ -604,8 +611,8 @@ def test_help_names_every_command(cli: Cli) -> None:
         assert cli(name, "--help", config=False).returncode == 0
 
 
-def test_a_command_imports_what_it_uses_and_no_more() -> None:
-    """That a command starts in a quarter of a second is that nothing heavy is imported before it is needed."""
+def test_a_command_imports_only_the_modules_it_needs() -> None:
+    """A command starts in a quarter of a second, because heavy modules are imported only where they are needed."""
     code = (
         "import sys; from blocklistd.cli import run; run(['status', '--help']);"
         "heavy = {'aiohttp', 'sqlalchemy', 'tuf', 'rich', 'yaml', 'cryptography', 'asyncio', 'apscheduler'};"

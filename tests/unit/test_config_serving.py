@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.config import ConnectionBounds, control_socket
-from blocklistd.daemon.start import fixed_changes
+from blocklistd.daemon.start import changes_for_a_restart
 
 from .configuring import VALID, places, read
 
@@ -30,7 +30,7 @@ def test_bounds_and_proxies_are_read_and_changed_by_a_reload(tmp_path: Path) -> 
     assert made.serves_dns is not None
     assert made.serves_dns.connections.per_subscriber == 3
     without = read(tmp_path, VALID + zones.replace(", connections: {per_subscriber: 3}", ""))
-    assert fixed_changes(without, made) == []
+    assert changes_for_a_restart(without, made) == []
 
 
 @pytest.mark.parametrize(

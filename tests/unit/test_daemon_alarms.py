@@ -1,4 +1,4 @@
-"""When a source's silence is an alarm, how often it is said, and what a start does with a pull that failed."""
+"""Alarms about overdue sources: when they are raised, how often they are logged; and failed pulls at a start."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Scene:
             record_pull(connection, HOTLINE, outcome=outcome, reason=None, candidate=None, **times)
 
     async def look(self) -> list[str]:
-        await self.housekeeping.look_for_alarms()
+        await self.housekeeping.check_alarms()
         return self.active.texts()
 
 
@@ -84,19 +84,20 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made.versions.close()
 
 
-async def test_no_accepted_pull_is_an_alarm_when_max_age_has_passed_and_once(
+async def test_a_source_without_an_accepted_pull_is_overdue_after_max_age_and_logged_once(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert (await scene.look(), scene.alarms.due) == ([], None), "a first start"
+    assert (await scene.look(), scene.alarms.next_check) == ([], None), "a first start"
     scene.pulled(Outcome.FAILED)
-    assert (await scene.look(), scene.alarms.due) == ([], NOW + scene.max_age)
+    assert (await scene.look(), scene.alarms.next_check) == ([], NOW + scene.max_age)
     assert len(scene.scheduler.looks) == 1, "looked for when it becomes true, not a minute later"
     scene.now += scene.max_age
     scene.pulled(Outcome.FAILED)
     assert await scene.look() == []
     scene.now += SECOND
-    text = "source hotline-a: nothing newer than max_age (2d): no pull was accepted yet"
-    assert (await scene.look(), scene.alarms.due) == ([text], None)
+    text = "source hotline-a is overdue: nothing newer than max_age (2d): no pull was accepted yet: "
+    text += "run `blocklistd source show hotline-a`"
+    assert (await scene.look(), scene.alarms.next_check) == ([text], None)
     scene.pulled(Outcome.FAILED)
     assert await scene.look() == [text]
     assert caplog.text.count(text) == 1
@@ -104,7 +105,7 @@ async def test_no_accepted_pull_is_an_alarm_when_max_age_has_passed_and_once(
     assert await scene.look() == []
 
 
-async def test_a_frozen_hotline_is_said_once_however_often_it_is_pulled(
+async def test_the_alarm_of_an_old_body_is_logged_once_over_many_pulls(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     signed = int((NOW - scene.max_age - SECOND).timestamp())
@@ -112,7 +113,7 @@ async def test_a_frozen_hotline_is_said_once_however_often_it_is_pulled(
     for _ in range(3):
         scene.pulled(Outcome.UNCHANGED, said)
         (text,) = await scene.look()
-        assert text.endswith("its body was signed 2026-11-18T11:59:59Z")
+        assert "its body was signed 2026-11-18T11:59:59Z" in text
         scene.now += timedelta(minutes=30)
     assert caplog.text.count("nothing newer than max_age") == 1
 
@@ -121,7 +122,7 @@ async def test_a_frozen_hotline_is_said_once_however_often_it_is_pulled(
     ("outcome", "last"),
     [(Outcome.FAILED, None), (Outcome.UNCHANGED, NOW), (Outcome.HELD, NOW), (Outcome.PUBLISHED, NOW)],
 )
-async def test_a_pull_that_failed_is_tried_again_at_a_start(
+async def test_a_start_pulls_a_source_whose_last_pull_failed(
     scene: Scene, outcome: Outcome, last: datetime | None
 ) -> None:
     scene.pulled(outcome)

@@ -1,4 +1,4 @@
-"""What `subscriber add` and `subscriber show` print: what this subscriber needs, and what its secondaries hold."""
+"""The texts of `subscriber add` (token, key, configurations) and `subscriber show` (secondaries)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.commands.subscriber import COMMANDS
-from blocklistd.daemon.resolvers import TRIED, printed
+from blocklistd.daemon.resolvers import TRIED, configurations
 from blocklistd.errors import RefusedError
 from blocklistd.model import ListId
 
@@ -22,23 +22,23 @@ PUBLISHER = Address("198.51.100.1", 53)
 
 
 def added(capsys: pytest.CaptureFixture[str], *, private: bool = False, **given: Any) -> str:
-    """What is printed for these options."""
+    """The text of `subscriber add` with these options."""
     values: dict[str, Any] = {"lists": (), "zones": (), "address": (), "software": None, **given}
-    pasted = printed(ZONES, PUBLISHER, None if values["address"] else TSIG) if values["zones"] else {}
+    pasted = configurations(ZONES, PUBLISHER, None if values["address"] else TSIG) if values["zones"] else {}
     done = {"id": "isp", "token": TOKEN, "tsig": TSIG, "config": pasted}
     ADD.show({**done, "url": "https://feed.example", "private_ca": private}, values)
     return capsys.readouterr().out
 
 
 def of_whom(text: str) -> set[str]:
-    """The programs whose configuration is in a text, by a word that only theirs has."""
+    """The programs whose configuration is in a text, recognised by a word that only it contains."""
     marks = {"bind": "response-policy {", "unbound": "rpz:", "powerdns": "rpzPrimary(", "knot": "mod-queryacl:"}
     marks["nsd"] = "zonefiles-write:"
     assert marks.keys() == TRIED.keys()
     return {name for name, mark in marks.items() if mark in text}
 
 
-def test_who_has_zones_only_gets_no_token(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_subscriber_with_zones_only_gets_no_token(capsys: pytest.CaptureFixture[str]) -> None:
     text = added(capsys, zones=("rpz.example",))
     assert TOKEN not in text
     assert "token" not in text
@@ -46,18 +46,18 @@ def test_who_has_zones_only_gets_no_token(capsys: pytest.CaptureFixture[str]) ->
     assert of_whom(text) == {"bind"}
 
 
-def test_who_is_known_by_its_address_gets_no_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_subscriber_with_an_address_gets_no_tsig_key(capsys: pytest.CaptureFixture[str]) -> None:
     text = added(capsys, zones=("rpz.example",), address=("192.0.2.54",))
     assert SECRET not in text
     assert TOKEN not in text
-    assert "nobody else has 192.0.2.54\n" in text
+    assert "nobody else can use 192.0.2.54.\n" in text
     assert of_whom(text) == {"unbound"}
     for name in TRIED:
         text = added(capsys, zones=("rpz.example",), address=("192.0.2.54",), software=name)
         assert (SECRET in text, of_whom(text)) == (False, {name})
 
 
-def test_who_has_lists_only_gets_no_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_subscriber_with_lists_only_gets_no_tsig_key(capsys: pytest.CaptureFixture[str]) -> None:
     text = added(capsys, lists=("national",))
     assert text.startswith(f"{TOKEN}\n")
     assert SECRET not in text
@@ -65,23 +65,23 @@ def test_who_has_lists_only_gets_no_key(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("software", sorted(TRIED.keys() - {"unbound"}))
-def test_the_program_that_was_asked_for(capsys: pytest.CaptureFixture[str], software: str) -> None:
+def test_software_selects_the_configuration(capsys: pytest.CaptureFixture[str], software: str) -> None:
     text = added(capsys, zones=("rpz.example",), software=software)
     assert of_whom(text) == {software}
     assert "tried" not in text
     same = added(capsys, zones=("rpz.example",), software=f"{software}:{TRIED[software]}")
     assert same == text
     other = added(capsys, zones=("rpz.example",), software=f"{software}:99.1")
-    assert f"tried with {TRIED[software]}, not with 99.1\n" in other
+    assert f"tested with version {TRIED[software]}, not with 99.1\n" in other
     assert of_whom(other) == {software}
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_every_list_has_its_commands(capsys: pytest.CaptureFixture[str], private: bool) -> None:
+def test_commands_are_printed_for_each_list(capsys: pytest.CaptureFixture[str], private: bool) -> None:
     text = added(capsys, lists=("national", "hashes"), zones=("rpz.example",), private=private)
     for name in ("national", "hashes"):
-        curl = re.search(rf"^  printf .* \| (curl .*) https://feed.example/v1/lists/{name}$", text, re.M)
-        sync = re.search(rf"^  blocklistd sync https://feed.example {name} (.*)$", text, re.M)
+        curl = re.search(rf"^  printf .* \|\n    (curl .*) https://feed.example/v1/lists/{name}$", text, re.M)
+        sync = re.search(rf"^  blocklistd sync https://feed.example {name} \\\n    (.*)$", text, re.M)
         assert curl is not None
         assert sync is not None
         assert curl[1] == ("curl -sS --cacert ca.pem -H @-" if private else "curl -sS -H @-")
@@ -90,27 +90,27 @@ def test_every_list_has_its_commands(capsys: pytest.CaptureFixture[str], private
     assert SECRET in text
 
 
-def test_what_cannot_be_printed_is_said_before_anybody_is_registered() -> None:
+def test_a_contradictory_software_is_refused_before_registration() -> None:
     zones: dict[str, Any] = {"zones": ("rpz.example",), "address": ()}
     assert ADD.check({**zones, "software": None}) is None
     assert ADD.check({**zones, "software": "knot:3.2"}) is None
     unsigned, unzoned = ADD.check({**zones, "software": "unbound"}), ADD.check({"zones": (), "software": "bind"})
     assert unsigned is not None
-    assert (unsigned.code, unsigned.text) == (2, "Unbound can't sign: expected its address with --address as well")
+    assert (unsigned.code, unsigned.text) == (2, "Unbound can't use TSIG: add its address with --address")
     assert unzoned is not None
     assert unzoned.code == 2
     assert ADD.check({**zones, "address": ("192.0.2.1",), "software": "unbound:1.17"}) is None
 
 
 @pytest.mark.parametrize("wrong", ["dnsmasq", "", "bind:", "bind:x", "bind:9.18:1", "BIND"])
-def test_a_program_that_is_not_known_is_refused(wrong: str) -> None:
+def test_an_unknown_software_is_refused(wrong: str) -> None:
     software = next(argument for argument in ADD.arguments if argument.name == "software")
     assert software.read("bind:9.18") == "bind:9.18"
     with pytest.raises(RefusedError, match="expected one of bind, knot, nsd, powerdns, unbound"):
         software.read(wrong)
 
 
-def test_what_was_sent_stands_beside_what_is_held(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secondary_shows_the_sent_serial_beside_the_held_one(capsys: pytest.CaptureFixture[str]) -> None:
     def shown(**secondary: Any) -> str:
         one = {"address": "192.0.2.1", "seen": "2026-11-20T12:00:00Z", **secondary}
         zone = {"serial": one["serial"], "lag": one["lag"], "secondaries": [one]}

@@ -1,4 +1,4 @@
-"""What the pipeline is given: where a source's credentials and authorities go."""
+"""Plans of sources: TLS contexts, pinned authorities, redirects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def request(folder: Path, **keys: str) -> Request:
     ("method", "ca", "elsewhere"),
     [("none", False, True), ("none", True, False), ("pinned-tls", False, False), ("pinned-tls", True, False)],
 )
-def test_what_is_pinned_is_pinned_for_every_origin(tmp_path: Path, method: str, ca: bool, elsewhere: bool) -> None:
+def test_a_pinned_authority_holds_for_redirects_too(tmp_path: Path, method: str, ca: bool, elsewhere: bool) -> None:
     make_certificate(tmp_path, "ours")
     keys = {"auth": "{client_cert: {cert: ours.pem, key: {file: ours.key}}}", "ca": "ours.pem" if ca else ""}
     asked = request(tmp_path, verify=f"{{method: {method}}}", **keys)
@@ -33,12 +33,12 @@ def test_what_is_pinned_is_pinned_for_every_origin(tmp_path: Path, method: str, 
 
 
 @pytest.mark.parametrize("host", ["https://cdn.example/", "cdn.example/x", "*.example", "cdn.example:443", "", "a b"])
-def test_redirects_name_hosts(tmp_path: Path, host: str) -> None:
+def test_a_plan_contains_the_hosts_of_allowed_redirects(tmp_path: Path, host: str) -> None:
     assert request(tmp_path, redirects="[cdn.example]").redirects == {"cdn.example"}
     with pytest.raises(ConfigError, match="a name in the DNS"):
         request(tmp_path, redirects=f"['{host}']")
 
 
-def test_tls_is_for_what_uses_it(tmp_path: Path) -> None:
+def test_only_https_urls_get_a_tls_context(tmp_path: Path) -> None:
     assert request(tmp_path, url="http://127.0.0.1/").ssl is None
     assert request(tmp_path, url="file:drop").url == (tmp_path / "drop").as_uri()

@@ -1,4 +1,4 @@
-"""Configurations to paste: the programs' own checkers take them, and the guide has the same."""
+"""Configurations to paste: accepted by the programs' own checkers, and the same as in the guide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.config import Address, ZoneSettings
-from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, TRIED, UNSIGNED, bind, nsd, printed, unbound
+from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, TRIED, UNSIGNED_ONLY, bind, configurations, nsd, unbound
 from blocklistd.model import ListId
 from tests.peers import peer
 
@@ -31,17 +31,17 @@ def check(folder: Path, text: str, *command: str) -> tuple[int, str]:
 @pytest.mark.parametrize("count", [1, POLICIES, POLICIES + 2])
 @pytest.mark.parametrize("tsig", [TSIG, None])
 @pytest.mark.parametrize("host", HOSTS)
-def test_bind_takes_what_is_printed(tmp_path: Path, count: int, tsig: dict[str, str] | None, host: str) -> None:
+def test_bind_accepts_the_configuration(tmp_path: Path, count: int, tsig: dict[str, str] | None, host: str) -> None:
     text = bind(zones(count), Address(host, 53), tsig)
     assert check(tmp_path, text, peer("/usr/bin/named-checkconf", "bind9-utils")) == (0, "")
     assert all(f'zone "{zone.name}" {{\n' in text for zone in zones(count))
-    assert text.count("is left out") == max(0, count - POLICIES)
+    assert text.count("is not in the response-policy") == max(0, count - POLICIES)
 
 
 @pytest.mark.parametrize("tsig", [TSIG, None])
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("port", [53, 5353])
-def test_nsd_takes_what_is_printed(tmp_path: Path, tsig: dict[str, str] | None, host: str, port: int) -> None:
+def test_nsd_accepts_the_configuration(tmp_path: Path, tsig: dict[str, str] | None, host: str, port: int) -> None:
     text = nsd(zones(2), Address(host, port), tsig)
     assert check(tmp_path, text, peer("/usr/sbin/nsd-checkconf", "nsd")) == (0, "")
 
@@ -49,8 +49,8 @@ def test_nsd_takes_what_is_printed(tmp_path: Path, tsig: dict[str, str] | None, 
 @pytest.mark.parametrize("tsig", [TSIG, None])
 @pytest.mark.parametrize("host", [*HOSTS, "::"])
 @pytest.mark.parametrize("port", [53, 5353])
-def test_knot_takes_what_is_printed(tmp_path: Path, tsig: dict[str, str] | None, host: str, port: int) -> None:
-    text = printed(zones(2), Address(host, port), tsig)["knot"]
+def test_knot_accepts_the_configuration(tmp_path: Path, tsig: dict[str, str] | None, host: str, port: int) -> None:
+    text = configurations(zones(2), Address(host, port), tsig)["knot"]
     (tmp_path / "pasted.conf").write_text(text)
     command = [peer("/usr/sbin/knotc", "knot"), "-c", str(tmp_path / "pasted.conf"), "conf-check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -58,25 +58,25 @@ def test_knot_takes_what_is_printed(tmp_path: Path, tsig: dict[str, str] | None,
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_unbound_takes_what_is_printed(tmp_path: Path, host: str) -> None:
+def test_unbound_accepts_the_configuration(tmp_path: Path, host: str) -> None:
     text = unbound(zones(2), Address(host, 5353), None).replace("/var/lib/unbound", str(tmp_path))
     code, said = check(tmp_path, f'server:\n  chroot: ""\n{text}', peer("/usr/sbin/unbound-checkconf", "unbound"))
     assert code == 0, said
 
 
-def test_the_guide_has_what_is_printed() -> None:
-    """With placeholders that a person replaces; what is pasted from there is what tests have tried."""
+def test_the_guide_contains_the_configurations() -> None:
+    """The guide's texts contain placeholders, and are otherwise the tested configurations."""
     zone = ZoneSettings(name="rpz.blocklist.example", list=ListId("national"))
     publisher = Address("198.51.100.1", 53)
-    signed = printed([zone], publisher, {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"})
-    unsigned = printed([zone], publisher, None)
-    assert signed.keys() == SOFTWARE.keys() - UNSIGNED
+    signed = configurations([zone], publisher, {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"})
+    unsigned = configurations([zone], publisher, None)
+    assert signed.keys() == SOFTWARE.keys() - UNSIGNED_ONLY
     assert unsigned.keys() == SOFTWARE.keys() == TRIED.keys()
     for name in SOFTWARE:
         assert f"\n\n{textwrap.indent(signed.get(name) or unsigned[name], ' ' * 4)}\n" in GUIDE.read_text(), name
 
 
-def test_the_address_to_replace_is_said_where_it_is_not_known() -> None:
+def test_a_comment_marks_the_placeholder_for_an_unknown_address() -> None:
     wanted = " instead of 127.0.0.1: the address under which the publisher is reached"
-    for name, text in printed(zones(1), Address("::", 53), None).items():
+    for name, text in configurations(zones(1), Address("::", 53), None).items():
         assert text.splitlines()[0].endswith(wanted), name

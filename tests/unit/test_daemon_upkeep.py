@@ -1,4 +1,4 @@
-"""The sweep of what was superseded: at once where the disk is short, and never of what a job is about to name."""
+"""The sweep of superseded files: at once on a short disk, and never of files that a running job may name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def upkeep_of(versions: Versions) -> Upkeep:
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """The wall clock shows so much more than it did."""
+    """Sets the wall clock forward by this time."""
     read = time.time
     monkeypatch.setattr(time, "time", lambda: read() + seconds)
 
@@ -37,7 +37,7 @@ def files(versions: Versions) -> set[str]:
 
 
 @pytest.mark.parametrize("short", [True, False])
-async def test_superseded_files_are_swept_at_once_where_the_disk_is_short(
+async def test_superseded_files_are_deleted_at_once_on_a_short_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool
 ) -> None:
     versions = Versions(tmp_path)
@@ -55,7 +55,7 @@ async def test_superseded_files_are_swept_at_once_where_the_disk_is_short(
     versions.close()
 
 
-def test_a_disk_is_short_below_a_quarter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_is_short_below_a_quarter_of_free_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = Versions(tmp_path)
     for free, short in ((24, True), (25, False), (100, False)):
         found = SimpleNamespace(total=100, used=100 - free, free=free)
@@ -65,7 +65,7 @@ def test_a_disk_is_short_below_a_quarter(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, 0.0, 3600.0])
-async def test_no_sweep_takes_what_a_job_is_about_to_name_even_if_the_clock_is_set(
+async def test_a_sweep_keeps_files_of_running_jobs_even_if_the_clock_is_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     versions = Versions(tmp_path)
@@ -80,9 +80,7 @@ async def test_no_sweep_takes_what_a_job_is_about_to_name_even_if_the_clock_is_s
     versions.close()
 
 
-def test_what_is_sealed_while_a_sweep_runs_stays_however_long_that_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_keeps_files_sealed_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = Versions(tmp_path)
     read, named_files = time.time, upkeep.named_files
     gone, sealed = versions.seal(["a.example"]), list[Sha256]()

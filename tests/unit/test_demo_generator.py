@@ -1,4 +1,4 @@
-"""The demo's churn: the shape of a real list's, under reserved names, the same each time."""
+"""The demo's generator: a list like the recorded one, under reserved names, the same in each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from blocklistd.compose.guard import Figures, Hold, judge
-from blocklistd.demo.generator import JUMPS, LATER, Churn, sha256s, urls
+from blocklistd.demo.generator import ADDED_DOTS, JUMPS, Churn, sha256s, urls
 from blocklistd.kinds.name import name as canonical_name
 from blocklistd.kinds.url import url as canonical_url
 from tests.versions_of import plan
@@ -65,7 +65,7 @@ def test_the_default_guards_hold_the_jumps_and_no_other_step(seed: int, size: in
     assert held == HELD
 
 
-def test_jumps_are_of_the_recorded_shares() -> None:
+def test_large_steps_have_the_recorded_shares() -> None:
     live = 10_000
     for step in Churn(seed=1, size=live):
         if step.number in JUMPS:
@@ -78,8 +78,9 @@ def test_jumps_are_of_the_recorded_shares() -> None:
         live += len(step.added) - len(step.removed)
 
 
-def test_the_shape_of_the_names() -> None:
-    """Against 106,849 recorded names: 25.3 characters, 37 % below a listed one; of all 230,378: 43.9 characters."""
+def test_the_names_have_the_lengths_and_depths_of_the_recorded_list() -> None:
+    """Recorded: 106,849 names of the base have 25.3 characters on average, 37 % have a listed parent; all 230,378
+    names have 43.9 characters."""
     churn = Churn(seed=7, size=20_000)
     base = churn.base
     assert sum(map(len, base)) / len(base) == pytest.approx(25.3, abs=2)
@@ -87,7 +88,7 @@ def test_the_shape_of_the_names() -> None:
     jump = next(islice(churn, 8, None)).added
     assert jump
     counts = Counter(name.count(".") for name in jump)
-    for dots, share in LATER.items():
+    for dots, share in ADDED_DOTS.items():
         assert counts[dots] / len(jump) == pytest.approx(share / 1000, abs=0.05)
     assert 55 < sum(map(len, jump)) / len(jump) < 70
     parents = Counter(name.split(".", 2)[2] for name in base if name.count(".") == 3)

@@ -121,5 +121,5 @@ def test_a_subscriber_needs_no_more_than_the_client(tmp_path: Path) -> None:
 def test_what_the_client_alone_does_not_have_is_said(command: list[str]) -> None:
     done = alone(*command)
     assert done.returncode == 1
-    rest = "for `blocklistd sync` install requirements-client.lock, for every other command requirements.lock"
+    rest = "install requirements-client.lock for `blocklistd sync`, requirements.lock for every other command"
     assert re.fullmatch(rf"blocklistd: \w+ is not installed here: {rest}\n", done.stderr)

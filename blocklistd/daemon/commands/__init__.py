@@ -1,5 +1,4 @@
-"""All commands that the daemon answers: one table, from which the control socket, the command line and docs/cli.md
-follow."""
+"""All commands of the daemon in one table. The control socket, the command line and docs/cli.md are made from it."""
 
 from __future__ import annotations
 
@@ -14,4 +13,4 @@ COMMANDS: Final[Mapping[str, Command]] = {
     for group in (status, source, candidate, lists, subscriber, state, keys, audit)
     for command in group.COMMANDS
 }
-"""By name, in the order in which they are documented."""
+"""The commands by name, in the order of the documentation."""

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import click
 
-from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Ending, Values, number
+from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Exit, Values, number
 from blocklistd.daemon.commands.text import table
 from blocklistd.limits import MAX_AUDIT_LINES
 
-SHOWN: Final = 1000  # lines, if --last does not say
+SHOWN: Final = 1000  # the default of --last
 
 
 def _show(lines: Document, values: Values) -> None:
@@ -25,40 +25,51 @@ def _seconds(time: str) -> str:
 
 
 def _detail(line: dict[str, Any]) -> dict[str, Any]:
-    """What says nothing is left out; a person's words come last."""
-    said = [name for name, value in line["detail"].items() if value not in (None, "")]
-    return {name: line["detail"][name] for name in sorted(said, key=lambda name: name == "why")}
+    """The details without empty values; the reason that a person gave comes last."""
+    given = [name for name, value in line["detail"].items() if value not in (None, "")]
+    return {name: line["detail"][name] for name in sorted(given, key=lambda name: name == "why")}
 
 
 def _verified(found: Document, values: Values) -> None:
     if found["wrong"] is None:
-        click.echo(f"{found['lines']} lines, each follows from the one before; the last has the hash {found['hash']}")
+        click.echo(
+            f"verified {found['lines']} lines: each contains the hash of the line before it\nlast hash: {found['hash']}"
+        )
 
 
-def _verify_ending(found: Document, values: Values) -> Ending | None:
-    return None if found["wrong"] is None else Ending(1, f"the audit was changed: {found['wrong']}")
+def _verify_exit(found: Document, values: Values) -> Exit | None:
+    return (
+        None
+        if found["wrong"] is None
+        else Exit(1, f"the audit was changed: {found['wrong']}: compare it with a backup of the state_dir")
+    )
 
 
 COMMANDS: Final = (
     Command(
         "audit",
-        "Who did what, when; oldest first.",
+        "Show who did what and when. The oldest line is first.",
         OPERATOR,
         lambda daemon, call: daemon.audit.show(call["last"], call["before"]),
         _show,
         (
             Argument(
-                "last", f"How many lines, at most {MAX_AUDIT_LINES} [{SHOWN}].", "--last", "N", number, default=SHOWN
+                "last",
+                f"Show the newest N lines, at most {MAX_AUDIT_LINES} [{SHOWN}].",
+                "--last",
+                "N",
+                number,
+                default=SHOWN,
             ),
-            Argument("before", "Only lines before line N.", "--before", "N", number),
+            Argument("before", "Show only lines before line N.", "--before", "N", number),
         ),
     ),
     Command(
         "audit verify",
-        "Whether a line was altered, moved, taken out or cut off (exit 1).",
+        "Verify the hash chain of the audit. Exit 1: a line was changed, moved or removed.",
         OPERATOR,
         lambda daemon, call: daemon.audit.verify(),
         _verified,
-        end=_verify_ending,
+        end=_verify_exit,
     ),
 )

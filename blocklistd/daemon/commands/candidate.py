@@ -12,16 +12,20 @@ from blocklistd.daemon.commands.command import (
     Argument,
     Command,
     Document,
-    Ending,
+    Exit,
     Values,
     free_text,
     word,
 )
-from blocklistd.daemon.commands.text import since, table
+from blocklistd.daemon.commands.text import age_of, table
 
 CANDIDATE: Final = Argument("candidate", metavar="ID", read=word)
 WHY: Final = Argument(
-    "why", "For the record: one line that names no listed entry.", option="--why", read=free_text, required=True
+    "why",
+    "Reason for the audit: one line that contains no listed entry.",
+    option="--why",
+    read=free_text,
+    required=True,
 )
 
 
@@ -29,13 +33,13 @@ def _list(held: Document, values: Values) -> None:
     table(
         ("CANDIDATE", "AGE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
         [_line(one) for one in held],
-        least=("CREATED", "SOURCE", "AGE"),
+        optional=("CREATED", "SOURCE", "AGE"),
     )
 
 
 def _line(one: dict[str, Any]) -> tuple[object, ...]:
     counts = one["added"], one["removed"]
-    return one["id"], since(one["created"]), one["list"], one["source"], one["created"], *counts, _because(one)
+    return one["id"], age_of(one["created"]), one["list"], one["source"], one["created"], *counts, _because(one)
 
 
 def _because(candidate: dict[str, Any]) -> str:
@@ -55,7 +59,7 @@ def _show(one: Document, values: Values) -> None:
 
 
 def _moved(count: int | dict[str, int]) -> str:
-    """The counts of one label. A candidate of version 0.2 has their sum alone."""
+    """The counts of one label. A candidate held by version 0.2 has only their sum."""
     if isinstance(count, int):
         return str(count)
     changed = f", {count['changed']} changed" if count.get("changed") else ""
@@ -68,28 +72,29 @@ def _approved(done: Document, values: Values) -> None:
         click.echo(f"{done['id']}: {what}")
 
 
-def _approve_ending(done: Document, values: Values) -> Ending | None:
+def _approve_exit(done: Document, values: Values) -> Exit | None:
     if done["candidate"] is None:
         return None
     new = done["candidate"]
-    return Ending(
+    return Exit(
         4,
-        f"{done['id']} was not released: the list has moved on, and it comes to another difference now, which is held "
-        f"as {new}: see `blocklistd candidate show {new}`",
+        f"{done['id']} was not released: the list has a newer version, on which the change has another delta; that is "
+        f"held as {new}: run `blocklistd candidate show {new}`",
     )
 
 
 COMMANDS: Final = (
     Command(
         "candidate list",
-        "What waits for a reviewer.",
+        "List the candidates that wait for a reviewer.",
         OPERATOR,
         lambda daemon, call: daemon.candidates.list(),
         _list,
     ),
     Command(
         "candidate show",
-        "Which guard, which figures, what would be added and removed by last label, and who decided what.",
+        "Show a candidate. Prints the guards that hold it with their limits and figures, the counts of added and "
+        "removed entries by last label, and the decisions.",
         OPERATOR,
         lambda daemon, call: daemon.candidates.show(call["candidate"]),
         _show,
@@ -97,18 +102,18 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate approve",
-        "Release a held candidate, exactly the delta that was shown. Exit 4: on the live version the change gives "
-        "another delta, which is held as a new candidate.",
+        "Approve and release a held candidate. Exactly the delta that `candidate show` counts is released. Exit 4: the "
+        "list has a newer version, on which the change has another delta; that is held as a new candidate.",
         REVIEWER,
         lambda daemon, call: daemon.candidates.approve(call["candidate"], call.act),
         _approved,
         (CANDIDATE,),
         changes=True,
-        end=_approve_ending,
+        end=_approve_exit,
     ),
     Command(
         "candidate reject",
-        "Refuse a held candidate: this content is never published.",
+        "Reject a held candidate. It stays rejected as long as the source contains the same.",
         REVIEWER,
         lambda daemon, call: daemon.candidates.reject(call["candidate"], call["why"], call.act),
         lambda done, values: click.echo(f"{done['id']}: rejected"),

@@ -1,7 +1,8 @@
-"""A command as a value: its name, the roles that may run it, its arguments, its effect, how its answer is printed.
+"""A command as a value: its name, the roles that may run it, its arguments, its effect, the text of its result.
 
-The control socket (daemon/control.py), the command line (cli/commanded.py) and docs/cli.md follow from these values.
-This module and those of the commands import nothing heavy: the command line loads them at each call.
+The control socket (daemon/control.py), the command line (cli/daemon_commands.py) and docs/cli.md use these
+values. This module and the modules of the commands import nothing heavy, because the command line loads them at each
+call.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ if TYPE_CHECKING:
     from blocklistd.daemon.operations import Operations
 
 Document = Any
-"""What a command answers, as JSON."""
+"""The result of a command, as JSON values."""
 Values = Mapping[str, Any]
-"""A command's arguments by their names."""
+"""Values of a command's arguments, by argument name."""
 
 CALL: Final = "Blocklistd-Call"
-"""The header in which a caller names its call, so that it can ask at STAGE which stage that is at."""
+"""The request header with the id of a call. With the same id, the caller asks at STAGE for its current stage."""
 STAGE: Final = "/stage"
+"""The path that returns the current stage of a call under way."""
 
 Roles = frozenset[str]
-"""Roles of `control.operators`, any of which allows a command. Empty: everybody may give it."""
+"""Roles of `control.operators`, any of which allows a command. Empty: every local user may run it."""
 ANYBODY: Final[Roles] = frozenset()
 ADMIN: Final[Roles] = frozenset({"admin"})
 REVIEWER: Final[Roles] = ADMIN | {"reviewer"}
@@ -39,7 +41,7 @@ OPERATOR: Final[Roles] = REVIEWER | EDITOR
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who gives a command: a uid, by SO_PEERCRED; `roles` are those of the configuration."""
+    """Who runs a command: the uid from SO_PEERCRED, its user name, and the roles from the configuration."""
 
     uid: int
     user: str
@@ -48,11 +50,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument. With an `option` (`--why`) it is given by that, else by its place.
+    """One argument: an option if `option` is set (`--why`), else positional.
 
-    `read` checks and converts a value, on the command line and once more in the daemon: it raises RefusedError with
-    what was expected. `many`: an option that may be repeated; the value is a list. `flag`: an option without a value.
-    `here`: the command line alone uses it. An option that is not `required` has `default` where it is not given.
+    `read` checks and converts a value, on the command line and again in the daemon; it raises RefusedError with the
+    expected form. `many`: the option may be repeated; its value is a list. `flag`: an option without a value.
+    `local`: used by the command line only, not sent to the daemon. `default`: the value of an option that is not given.
     """
 
     name: str
@@ -62,16 +64,16 @@ class Argument:
     read: Callable[[Any], Any] = str
     many: bool = False
     flag: bool = False
-    here: bool = False
+    local: bool = False
     required: bool = False
     default: Any = None
 
-    def take(self, given: Values) -> Any:
-        """The value among those that were sent. Raises RefusedError."""
+    def read_from(self, given: Values) -> Any:
+        """The argument's checked value in a request. Raises RefusedError."""
         value = given.get(self.name)
         if value is None:
             if self.required or not self.option:
-                raise RefusedError(f"{self.name}: it is missing")
+                raise RefusedError(f"{self.name}: missing: give a value")
             return [] if self.many else self.default
         if self.many and not isinstance(value, list):
             raise RefusedError(f"{self.name}: expected a list")
@@ -82,14 +84,14 @@ class Argument:
 
 
 def word(value: object) -> str:
-    """A text in UTF-8. Whether it is the id of anything is checked where it is looked up."""
+    """Reads a text in UTF-8. Whether an object has this id is checked later. Raises RefusedError."""
     if not isinstance(value, str) or value.encode(errors="replace").decode() != value:
         raise RefusedError("expected a text in UTF-8")
     return value
 
 
 def choice(*values: str) -> Callable[[Any], str]:
-    """One of these texts."""
+    """A reader that accepts one of these texts."""
 
     def read(value: object) -> str:
         if value not in values:
@@ -100,7 +102,7 @@ def choice(*values: str) -> Callable[[Any], str]:
 
 
 def number(value: object) -> int:
-    """A whole number from 1."""
+    """Reads a whole number from 1, of at most 18 digits. Raises RefusedError."""
     text = str(value)
     if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) < 1:
         raise RefusedError("expected a whole number from 1")
@@ -108,14 +110,17 @@ def number(value: object) -> int:
 
 
 def yes_or_no(value: object) -> bool:
-    """Of a flag."""
+    """Reads the value of a flag. Raises RefusedError."""
     if not isinstance(value, bool):
         raise RefusedError("expected true or false")
     return value
 
 
 def free_text(value: object) -> str:
-    """One line for the record. The daemon also looks that it names no entry (operations/free_text.py)."""
+    """Reads one line of at most MAX_FREE_TEXT characters for the audit. Raises RefusedError.
+
+    The daemon also checks that the text contains no entry (operations/free_text.py).
+    """
     text = word(value).strip()
     if not text or not text.isprintable():
         raise RefusedError("expected one line of text without control characters")
@@ -126,7 +131,7 @@ def free_text(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command with its arguments' values, and who gives it."""
+    """A command with the values of its arguments, and its caller. `call["why"]` is the value of the argument `why`."""
 
     command: Command
     values: Values
@@ -137,40 +142,44 @@ class Call:
 
     @property
     def act(self) -> Act:
-        """As the audit names it."""
+        """The command and its caller, for the audit."""
         return Act(self.command.name, self.caller.user, self.caller.uid)
 
 
-class Ending(NamedTuple):
-    """An exit code that is not 0, and a line for stderr."""
+class Exit(NamedTuple):
+    """An exit code other than 0, and the text for stderr."""
 
     code: int
     text: str
 
 
-def _no_ending(document: Document, values: Values) -> Ending | None:
+def _no_exit(document: Document, values: Values) -> Exit | None:
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`name` is as typed, `summary` its help. `effect` answers a document, or a response that is copied to stdout.
-    `show` prints the document for a person. `changes`: it alters something, and writes its line in the audit in the
-    same transaction. `copied`: the answer is no document, but bytes that `show` gets as a file."""
+    """One command.
+
+    `name`: the words to type; `summary`: the help text. `effect`: runs in the daemon; returns a document, or with
+    `copied` a response whose bytes `show` receives as a file. `show`: prints the document for a person. `changes`: the
+    command changes the state; its audit line is written in the same transaction. `end`: the exit code other than 0 for
+    a document.
+    """
 
     name: str
     summary: str
-    role: Roles
+    roles: Roles
     effect: Callable[[Operations, Call], Awaitable[Document | web.StreamResponse]]
     show: Callable[[Document, Values], None]
     arguments: tuple[Argument, ...] = ()
     changes: bool = False
     copied: bool = False
-    end: Callable[[Document, Values], Ending | None] = _no_ending
-    check: Callable[[Values], Ending | None] = lambda values: None
-    """Called by the command line before it connects to the daemon; an Ending stops the command."""
+    end: Callable[[Document, Values], Exit | None] = _no_exit
+    check: Callable[[Values], Exit | None] = lambda values: None
+    """Called by the command line before it connects to the daemon; an Exit ends the command."""
 
     @property
     def path(self) -> str:
-        """Where it is on the control socket."""
+        """The command's path on the control socket."""
         return "/" + self.name.replace(" ", "/")

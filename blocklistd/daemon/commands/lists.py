@@ -7,7 +7,7 @@ import shutil
 import sys
 from typing import Any, BinaryIO, Final
 
-from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Ending, Values, number, word
+from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Exit, Values, number, word
 from blocklistd.daemon.commands.text import table
 
 LIST: Final = Argument("list", metavar="LIST", read=word)
@@ -17,13 +17,15 @@ def _versions(made: Document, values: Values) -> None:
     table(
         ("VERSION", "TIME", "ENTRIES", "ADDED", "REMOVED", "RELEASED BY"),
         [(v["version"], v["time"], v["entries"], v["added"], v["removed"], v["released_by"]) for v in made],
-        least=("ENTRIES",),
+        optional=("ENTRIES",),
     )
 
 
-def _not_on_a_terminal(values: Values) -> Ending | None:
+def _not_on_a_terminal(values: Values) -> Exit | None:
     if os.isatty(1) and not values["show_entries"]:
-        return Ending(1, "this prints listed entries on a terminal: add --show-entries, or redirect it to a file")
+        return Exit(
+            1, "a diff contains listed entries: add --show-entries to print it on a terminal, or redirect it to a file"
+        )
     return None
 
 
@@ -36,26 +38,27 @@ def _diff(response: Any, values: Values) -> None:
 
 
 class Array:
-    """Lines of NDJSON as one JSON document, as they come."""
+    """Writes a stream of NDJSON as one JSON array. Call `write` for each chunk, then `close`."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
         self._before = b"["
 
     def write(self, data: bytes, /) -> None:
-        """The newline at the end waits until it is known whether another line follows."""
+        """Writes a chunk of NDJSON. A newline at its end is written with the next chunk, as `,` and newline."""
         lines = data.removesuffix(b"\n")
         self._out.write(self._before + lines.replace(b"\n", b",\n"))
         self._before = b",\n" if lines != data else b""
 
     def close(self) -> None:
+        """Ends the array. The underlying file stays open."""
         self._out.write(b"[]\n" if self._before == b"[" else b"]\n")
 
 
 COMMANDS: Final = (
     Command(
         "list versions",
-        "Every version: when, how many came and went, who released it.",
+        "List the versions of a list. Prints time, entries, added, removed, and who released each.",
         OPERATOR,
         lambda daemon, call: daemon.lists.versions(call["list"]),
         _versions,
@@ -63,7 +66,7 @@ COMMANDS: Final = (
     ),
     Command(
         "list diff",
-        "The exact difference as NDJSON; with --json, the same as one array.",
+        "Print the diff between two versions. It leads from A to B, as NDJSON; with --json, as one array.",
         OPERATOR,
         lambda daemon, call: daemon.lists.diff(call["list"], call["from"], call["to"]),
         _diff,
@@ -71,9 +74,7 @@ COMMANDS: Final = (
             LIST,
             Argument("from", metavar="A", read=number),
             Argument("to", metavar="B", read=number),
-            Argument(
-                "show_entries", "Also on a terminal, where others may look on.", "--show-entries", flag=True, here=True
-            ),
+            Argument("show_entries", "Print the entries on a terminal, too.", "--show-entries", flag=True, local=True),
         ),
         copied=True,
         check=_not_on_a_terminal,

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Ending, Values, word
-from blocklistd.daemon.commands.text import age, counted, table, took, until
+from blocklistd.daemon.commands.command import EDITOR, OPERATOR, Argument, Command, Document, Exit, Values, word
+from blocklistd.daemon.commands.text import age, duration, table, total, until
 
 SOURCE: Final = Argument("source", metavar="ID", read=word)
 EXIT: Final = {"published": 0, "unchanged": 0, "held": 4, "failed": 1}
@@ -17,7 +17,7 @@ def _list(sources: Document, values: Values) -> None:
     table(
         ("SOURCE", "OUTCOME", "ACCEPTED", "NEXT", "ENTRIES", "REJECTED", "REASON"),
         [_line(name, one) for name, one in sources.items()],
-        least=("NEXT", "REJECTED", "ENTRIES"),
+        optional=("NEXT", "REJECTED", "ENTRIES"),
         coloured=("OUTCOME", "ACCEPTED"),
     )
 
@@ -28,7 +28,7 @@ def _line(name: str, one: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _rejected(source: Document) -> int:
-    """The number of rejected records, without those that are withheld."""
+    """The number of rejected records that are not withheld by a rule."""
     return sum(count for reason, count in source["rejected"].items() if reason not in source["withheld"])
 
 
@@ -39,13 +39,13 @@ def _show(source: Document, values: Values) -> None:
     if due := source.get("next_pull"):
         plain["next_pull"] = f"{due} ({until(source['next_in'])})"
     rows = [(key.replace("_", " "), value) for key, value in plain.items()]
-    rows += [(f"withheld from {name}", counted(one["withheld"])) for name, one in source.get("lists", {}).items()]
+    rows += [(f"withheld from {name}", total(one["withheld"])) for name, one in source.get("lists", {}).items()]
     table(("", ""), rows, coloured=("",))
     click.echo()
     table(
         ("TIME", "TOOK", "OUTCOME", "RECORDS", "REASON"),
-        [(p["time"], took(p["seconds"]), p["outcome"], p["records"], p["reason"]) for p in source["history"]],
-        least=("TOOK", "RECORDS"),
+        [(p["time"], duration(p["seconds"]), p["outcome"], p["records"], p["reason"]) for p in source["history"]],
+        optional=("TOOK", "RECORDS"),
         coloured=("OUTCOME",),
     )
 
@@ -54,30 +54,30 @@ def _pulled(done: Document, values: Values) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in done["versions"].items())
     click.echo(f"{done['source']}: {done['outcome']} ({versions})")
     if done.get("records") is not None:
-        click.echo(f"records {done['records']}, entries {done['entries']}, rejected {counted(done['rejected'])}")
+        click.echo(f"records {done['records']}, entries {done['entries']}, rejected {total(done['rejected'])}")
     for name, rules in done.get("withheld", {}).items():
         if rules:
-            click.echo(f"withheld from {name}: {counted(rules)}")
+            click.echo(f"withheld from {name}: {total(rules)}")
 
 
-def _pull_ending(done: Document, values: Values) -> Ending | None:
+def _pull_exit(done: Document, values: Values) -> Exit | None:
     if not (code := EXIT[done["outcome"]]):
         return None
-    what = f"`blocklistd candidate show {done['candidate']}`: " if done["outcome"] == "held" else ""
-    return Ending(code, f"{done['source']} {done['outcome']}: {what}{done['reason']}")
+    what = f"run `blocklistd candidate show {done['candidate']}`: " if done["outcome"] == "held" else ""
+    return Exit(code, f"{done['source']} {done['outcome']}: {what}{done['reason']}")
 
 
 COMMANDS: Final = (
     Command(
         "source list",
-        "Each source's last pull.",
+        "List the sources and their last pulls.",
         OPERATOR,
         lambda daemon, call: daemon.sources.list(),
         _list,
     ),
     Command(
         "source show",
-        "One source: its counts, and its last pulls.",
+        "Show one source: its counts and its last pulls.",
         OPERATOR,
         lambda daemon, call: daemon.sources.show(call["source"]),
         _show,
@@ -85,12 +85,12 @@ COMMANDS: Final = (
     ),
     Command(
         "source pull",
-        "Pull now, and wait for the outcome: published, unchanged, held (exit 4) or failed (exit 1).",
+        "Pull a source now. Waits for the outcome: published, unchanged, held (exit 4) or failed (exit 1).",
         EDITOR,
         lambda daemon, call: daemon.sources.pull(call["source"], call.act),
         _pulled,
         (SOURCE,),
         changes=True,
-        end=_pull_ending,
+        end=_pull_exit,
     ),
 )

@@ -7,12 +7,12 @@ from typing import Final
 
 import click
 
-from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Ending, Values, number
+from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Exit, Values, number
 from blocklistd.errors import ConfigProblem
 
 
 def _show(document: Document, values: Values) -> None:
-    click.echo(f"a new session has begun: from now on every version and serial is above {document['above']}")
+    click.echo(f"a new session has begun: every new version and serial is above {document['above']}")
 
 
 def _reloaded(document: Document, values: Values) -> None:
@@ -24,26 +24,32 @@ def _reloaded(document: Document, values: Values) -> None:
         click.echo("reloaded: nothing changed")
 
 
-def _reload_ending(document: Document, values: Values) -> Ending | None:
+def _reload_exit(document: Document, values: Values) -> Exit | None:
     if not document["errors"]:
         return None
     lines = [str(ConfigProblem(**one | {"file": Path(one["file"])})) for one in document["errors"]]
-    return Ending(2, "\n".join(["the reload is refused, the running configuration stays:", *lines]))
+    return Exit(
+        2,
+        "\n".join(
+            ["the reload was refused, the running configuration stays; correct these, then reload again:", *lines]
+        ),
+    )
 
 
 COMMANDS: Final = (
     Command(
         "reload",
-        "Read the configuration again and print the changed keys; or, if it is refused, print every error and exit 2.",
+        "Read the configuration again. Prints the changed keys; if there are errors, prints each, keeps the running "
+        "configuration and exits with 2.",
         ADMIN,
         lambda daemon, call: daemon.state.reload(call.act),
         _reloaded,
         changes=True,
-        end=_reload_ending,
+        end=_reload_exit,
     ),
     Command(
         "start-above",
-        "After a loss of state: begin a new session with all numbers above N.",
+        "After a loss of state: begin a new session. Every new version and serial is above N.",
         ADMIN,
         lambda daemon, call: daemon.state.start_above(call["number"], call.act),
         _show,

@@ -7,30 +7,30 @@ from typing import Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Command, Document, Values
-from blocklistd.daemon.commands.text import age, counted, serial, since, table, until
+from blocklistd.daemon.commands.text import age, age_of, serial, table, total, until
 
 
 def _show(status: Document, values: Values) -> None:
     table(
         ("LIST", "VERSION", "ENTRIES", "PUBLISHED", "WITHHELD"),
         [
-            (name, one["version"], one["entries"], one["published"], counted(one.get("withheld", {})))
+            (name, one["version"], one["entries"], one["published"], total(one.get("withheld", {})))
             for name, one in status["lists"].items()
         ],
-        least=("ENTRIES",),
+        optional=("ENTRIES",),
     )
     if status["zones"]:
         click.echo()
         table(
             ("ZONE", "SERIAL", "RECORDS", "COVERED", "OMITTED"),
             [(n, z["serial"], z["records"], z["covered"], z["omitted"]) for n, z in status["zones"].items()],
-            least=("COVERED", "RECORDS"),
+            optional=("COVERED", "RECORDS"),
         )
     click.echo()
     table(
         ("SOURCE", "OUTCOME", "ACCEPTED", "NEXT", "VERIFY", "REASON"),
         [_source(name, one) for name, one in status["sources"].items()],
-        least=("VERIFY", "NEXT"),
+        optional=("VERIFY", "NEXT"),
         coloured=("OUTCOME", "ACCEPTED", "VERIFY"),
     )
     if status["candidates"]:
@@ -38,7 +38,7 @@ def _show(status: Document, values: Values) -> None:
         table(
             ("HELD", "AGE", "LIST", "ADDED", "REMOVED", "BECAUSE"),
             [_held(one) for one in status["candidates"]],
-            least=("AGE",),
+            optional=("AGE",),
             coloured=("HELD",),
         )
     if status["subscribers"]:
@@ -49,8 +49,8 @@ def _show(status: Document, values: Values) -> None:
                 (name, one["revoked"], _seen(one), " ".join(one["lists"]), _zones(one))
                 for name, one in status["subscribers"].items()
             ],
-            least=("SEEN",),
-            folded=("LISTS",),
+            optional=("SEEN",),
+            wrapped=("LISTS",),
             coloured=("ZONES",),
         )
     for alarm in status.get("alarms", ()):
@@ -59,7 +59,7 @@ def _show(status: Document, values: Values) -> None:
 
 def _held(one: dict[str, Any]) -> tuple[object, ...]:
     because = "; ".join(reason["guard"] for reason in one["reasons"])
-    return one["id"], since(one["created"]), one["list"], one["added"], one["removed"], because
+    return one["id"], age_of(one["created"]), one["list"], one["added"], one["removed"], because
 
 
 def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
@@ -69,23 +69,23 @@ def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _seen(subscriber: dict[str, Any]) -> str:
-    return since(subscriber["seen"]) if subscriber.get("seen") else ""
+    return age_of(subscriber["seen"]) if subscriber.get("seen") else ""
 
 
 def _zones(subscriber: dict[str, Any]) -> str:
-    """Each zone with the serial of its secondary that is furthest behind; unsigned ones are the weaker."""
+    """Each zone with the lowest serial of its secondaries, and a note if transfers are unsigned."""
     shown = [f"{name} at {serial(zone['serial'])}" for name, zone in subscriber["zones"].items()]
     if wide := subscriber["wide"]:
-        shown.append(f"(WIDE: unsigned by anybody in {', '.join(wide)})")
+        shown.append(f"(WIDE: unsigned for everybody in {', '.join(wide)})")
     elif subscriber["unsigned"]:
-        shown.append("(weaker: unsigned by address)")
+        shown.append("(weaker: unsigned, by address)")
     return " ".join(shown)
 
 
 COMMANDS: Final = (
     Command(
         "status",
-        "Lists, sources and their age, held candidates, subscribers.",
+        "Show lists, zones and serials, sources and their age, held candidates, subscribers, and active alarms.",
         ANYBODY,
         lambda daemon, call: daemon.overview.status(),
         _show,

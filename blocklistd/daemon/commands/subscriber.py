@@ -14,38 +14,38 @@ from blocklistd.daemon.commands.command import (
     Argument,
     Command,
     Document,
-    Ending,
+    Exit,
     Values,
     word,
     yes_or_no,
 )
 from blocklistd.daemon.commands.text import age, serial, table
-from blocklistd.daemon.resolvers import TRIED, comment
+from blocklistd.daemon.resolvers import TRIED, comment_marker
 from blocklistd.errors import RefusedError
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
 
 def _software(value: object) -> str:
-    """Reads NAME or NAME:VERSION. Raises RefusedError."""
+    """Reads the value of --software: NAME or NAME:VERSION. Raises RefusedError."""
     name, colon, version = word(value).partition(":")
     if name not in TRIED or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
         raise RefusedError(f"expected one of {', '.join(TRIED)}, or with a version, like bind:9.18")
     return str(value)
 
 
-def _check_software(values: Values) -> Ending | None:
-    """Refuses an option --software that does not fit the others, before the subscriber is registered."""
+def _check_software(values: Values) -> Exit | None:
+    """Refuses a --software that contradicts other options, before the subscriber is registered."""
     software = values["software"]
     if software and not values["zones"]:
-        return Ending(2, "--software is for zones: expected a --zone as well")
+        return Exit(2, "--software needs a zone: add --zone ZONE")
     if software and software.startswith("unbound") and not values["address"]:
-        return Ending(2, "Unbound can't sign: expected its address with --address as well")
+        return Exit(2, "Unbound can't use TSIG: add its address with --address")
     return None
 
 
 def _added(done: Document, values: Values) -> None:
-    """Prints the token for the lists. For the zones, prints the configuration to paste, with the key or the address."""
+    """Prints the token, if lists were given; if zones were given, the key or address and the configuration to paste."""
     if values["lists"]:
         _show_lists(done, values["lists"])
     if values["lists"] and values["zones"]:
@@ -55,37 +55,38 @@ def _added(done: Document, values: Values) -> None:
 
 
 def _show_lists(done: Document, lists: Sequence[str]) -> None:
-    click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}, shown this once.")
+    click.echo(f"{done['token']}\n\nThe line above is the token of {done['id']}. It is shown only now: keep it.")
     url, private = done["url"], done.get("private_ca")
     curl, sync = (" --cacert ca.pem", " --ca ca.pem") if private else ("", "")
-    files = "root.json, and the certificate of the feed's authority as ca.pem" if private else "and root.json"
-    click.echo(f"With it in the file `token`, {files}:\n")
+    files = "root.json, and the feed's certificate authority as ca.pem" if private else "and root.json"
+    click.echo(f"With the token in the file `token`, {files}, run:\n")
     header = "printf 'Authorization: Bearer %s' \"$(cat token)\""
     for name in lists:
-        click.echo(f"  {header} | curl -sS{curl} -H @- {url}/v1/lists/{name}")
+        click.echo(f"  {header} |\n    curl -sS{curl} -H @- {url}/v1/lists/{name}")
     for name in lists:
-        click.echo(f"  blocklistd sync {url} {name} --root root.json --token-file token{sync} --dir {name}")
+        click.echo(f"  blocklistd sync {url} {name} \\\n    --root root.json --token-file token{sync} --dir {name}")
 
 
 def _show_zones(done: Document, values: Values) -> None:
     tsig, addresses = done["tsig"], values["address"]
     if addresses:
         click.echo(
-            f"{done['id']} is known by its address, unsigned: take care that nobody else has {' '.join(addresses)}"
+            f"{done['id']} is identified by its address; transfers are unsigned.\n"
+            f"Make sure that nobody else can use {' '.join(addresses)}."
         )
     else:
-        click.echo(f"The TSIG key of {done['id']}, shown this once:\n")
+        click.echo(f"The TSIG key of {done['id']}. It is shown only now: keep it.\n")
         click.echo(f"  {tsig['algorithm']}:{tsig['name']}:{tsig['secret']}")
     name, _, version = (values["software"] or ("unbound" if addresses else "bind")).partition(":")
     text = done["config"].get(name)
     if text is None:
         return
     if version and version != TRIED[name]:
-        text = f"{comment(name)} tried with {TRIED[name]}, not with {version}\n{text}"
-    click.echo(f"\nFor {name}, to paste:\n\n{text}", nl=False)
+        text = f"{comment_marker(name)} tested with version {TRIED[name]}, not with {version}\n{text}"
+    click.echo(f"\nPaste into the configuration of {name}:\n\n{text}", nl=False)
     if not values["software"]:
         others = ", ".join(other for other in done["config"] if other != name)
-        click.echo(f"\nFor others ({others}): docs/dns.md, or `--software` of `blocklistd subscriber add`.")
+        click.echo(f"\nFor {others}: see docs/dns.md, or use --software.")
 
 
 def _list(found: Document, values: Values) -> None:
@@ -95,14 +96,18 @@ def _list(found: Document, values: Values) -> None:
             (name, s["created"], s["created_by"], s["revoked"], " ".join(s["lists"]), " ".join(s["zones"]))
             for name, s in found.items()
         ],
-        least=("BY", "CREATED"),
-        folded=("LISTS",),
+        optional=("BY", "CREATED"),
+        wrapped=("LISTS",),
     )
 
 
 def _show(one: Document, values: Values) -> None:
     zones = one.pop("zones")
-    rows = [(key, " ".join(v) if key == "lists" else v) for key, v in one.items() if v not in (None, {}, [])]
+    rows = [
+        (key.replace("_", " "), " ".join(v) if key == "lists" else v)
+        for key, v in one.items()
+        if v not in (None, {}, [])
+    ]
     for name, zone in zones.items():
         rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
@@ -111,7 +116,7 @@ def _show(one: Document, values: Values) -> None:
 
 
 def _secondary(found: Document) -> str:
-    """A secondary in a line: the serial that it holds, and the one that it was sent, where that is another."""
+    """One line about a secondary: the serial that it holds, and the last serial sent to it if that differs."""
     held, sent, lag = found["serial"], found.get("sent"), found["lag"]
     parts = [f"{found['address']} at {serial(held)}"]
     if sent not in (None, held):
@@ -124,18 +129,25 @@ def _secondary(found: Document) -> str:
 COMMANDS: Final = (
     Command(
         "subscriber add",
-        "Register a subscriber. Its token and its key are printed once.",
+        "Register a subscriber. Prints its token, its TSIG key and the configuration to paste, once.",
         EDITOR,
         lambda daemon, call: daemon.subscribers.add(call.values, call.act),
         _added,
         (
             SUBSCRIBER,
-            Argument("lists", "Entitles to a list; may be repeated.", "--list", "LIST", word, many=True),
-            Argument("zones", "Entitles to a zone; may be repeated.", "--zone", "ZONE", word, many=True),
-            Argument("notify", "Tell this secondary of each change.", "--notify", "ADDRESS:PORT", word, many=True),
+            Argument("lists", "Grant this list; may be repeated.", "--list", "LIST", word, many=True),
+            Argument("zones", "Grant this zone; may be repeated.", "--zone", "ZONE", word, many=True),
+            Argument(
+                "notify",
+                "Send NOTIFY for each new serial to this secondary.",
+                "--notify",
+                "ADDRESS:PORT",
+                word,
+                many=True,
+            ),
             Argument(
                 "address",
-                "Transfers from there go unsigned (Unbound can't sign).",
+                "Allow unsigned transfers to these addresses (Unbound can't use TSIG).",
                 "--address",
                 "PREFIX",
                 word,
@@ -143,7 +155,7 @@ COMMANDS: Final = (
             ),
             Argument(
                 "wide",
-                "An --address may be shorter than /24 (IPv6: /48).",
+                "Allow an --address prefix shorter than /24 (IPv6: /48).",
                 "--wide",
                 read=yes_or_no,
                 flag=True,
@@ -151,7 +163,7 @@ COMMANDS: Final = (
             ),
             Argument(
                 "algorithm",
-                "hmac-sha256 or hmac-sha512.",
+                "Algorithm of the TSIG key: hmac-sha256 or hmac-sha512 [hmac-sha256].",
                 "--tsig-algorithm",
                 "ALGORITHM",
                 word,
@@ -159,11 +171,11 @@ COMMANDS: Final = (
             ),
             Argument(
                 "software",
-                f"Print the configuration of {', '.join(TRIED)}; without it, bind's, or unbound's with --address.",
+                f"Print the configuration of {', '.join(TRIED)} [bind; with --address: unbound].",
                 "--software",
                 "NAME[:VERSION]",
                 _software,
-                here=True,
+                local=True,
             ),
         ),
         changes=True,
@@ -171,14 +183,14 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber list",
-        "All subscribers.",
+        "List the subscribers and what each may have.",
         OPERATOR,
         lambda daemon, call: daemon.subscribers.list(),
         _list,
     ),
     Command(
         "subscriber show",
-        "One subscriber, and how far its secondaries are.",
+        "Show one subscriber and its secondaries' serials.",
         OPERATOR,
         lambda daemon, call: daemon.subscribers.show(call["id"]),
         _show,
@@ -186,7 +198,7 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber revoke",
-        "From now on its token is unknown.",
+        "Revoke a subscriber. Its token and its TSIG key are refused at once.",
         EDITOR,
         lambda daemon, call: daemon.subscribers.revoke(call["id"], call.act),
         lambda done, values: click.echo(f"{done['id']}: revoked"),

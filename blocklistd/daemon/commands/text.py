@@ -1,4 +1,4 @@
-"""How answers are printed for people: tables, colours and time spans."""
+"""Prints results for people: tables, colours and time spans."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import click
 if TYPE_CHECKING:
     from rich.text import Text
 
-FOLDED: Final = 24  # characters of a folded column below which columns of `least` are left out instead
-SHORTEST: Final = 12  # the fewest characters of a folded column
+WRAPPED_WIDTH: Final = 24  # characters that a wrapped column gets before `optional` columns are kept
+MIN_WRAPPED_WIDTH: Final = 12  # the fewest characters of a wrapped column
 GAP: Final = 1  # characters between two columns
 COLOURS: Final = {
     "failed": "bold red",
@@ -24,7 +24,7 @@ COLOURS: Final = {
     "FROZEN": "bold yellow",
     "quarantine": "yellow",
 }
-"""Styles of words in the cells of `coloured` columns; every cell of the column HELD has its style."""
+"""Styles of words in the cells of `coloured` columns. The whole cells of a column named HELD have that style."""
 
 Cells = Sequence[str]
 
@@ -33,15 +33,15 @@ def table(
     columns: Cells,
     rows: Iterable[Sequence[object]],
     *,
-    least: Cells = (),
-    folded: Cells = (),
+    optional: Cells = (),
+    wrapped: Cells = (),
     coloured: Cells = (),
 ) -> None:
-    """Prints a table on a terminal; in a pipe, a line of headers and lines of all columns, separated by tabs.
+    """Prints a table on a terminal; into a pipe, a line of headers and lines of all columns, separated by tabs.
 
-    On a narrow terminal columns of `least` are left out, the first of them first, until the others fit. The last column
-    and those of `folded` are folded; the others are not, so that an id can be copied. Rows of keys and values have no
-    headers.
+    On a narrow terminal, `optional` columns are omitted, in their order there, until the others fit. The last column
+    and the `wrapped` columns are wrapped; the others are not, so that an id can be copied. Empty headers are not
+    printed: the rows are then keys and values.
     """
     shown = [[_cell(value) for value in row] for row in rows]
     if not os.isatty(1):
@@ -54,36 +54,38 @@ def table(
 
     console = Console(highlight=False, markup=False)
     widths = [max(cell_len(cell) for cell in [name, *(row[n] for row in shown)]) for n, name in enumerate(columns)]
-    folds = {columns.index(name) for name in folded} | {len(columns) - 1}
-    kept = _fitting(widths, folds, [columns.index(name) for name in least], console.width)
+    wraps = {columns.index(name) for name in wrapped} | {len(columns) - 1}
+    kept = _fitting(widths, wraps, [columns.index(name) for name in optional], console.width)
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), show_header=any(columns))
     for number in kept:
         are_counts = bool(shown) and all(row[number].isdigit() or not row[number] for row in shown)
         made.add_column(
             columns[number],
             overflow="fold",
-            min_width=min(widths[number], SHORTEST) if number in folds else widths[number],
+            min_width=min(widths[number], MIN_WRAPPED_WIDTH) if number in wraps else widths[number],
             justify="right" if are_counts and any(columns) else "left",
         )
-    bright = {n for n, name in enumerate(columns) if name in coloured and (n or name)}  # of a key the value alone
+    bright = {
+        n for n, name in enumerate(columns) if name in coloured and (n or name)
+    }  # in rows of keys and values, only the value
     for row in shown:
         made.add_row(*(_colour(row[n], columns[n]) if n in bright else row[n] for n in kept))
-    console.width = max(console.width, _needed(kept, widths, folds, SHORTEST))
+    console.width = max(console.width, _needed(kept, widths, wraps, MIN_WRAPPED_WIDTH))
     console.print(made)
 
 
-def _fitting(widths: Sequence[int], folds: Collection[int], least: Iterable[int], width: int) -> list[int]:
+def _fitting(widths: Sequence[int], wraps: Collection[int], optional: Iterable[int], width: int) -> list[int]:
     """The indexes of the columns that are shown at this width."""
     kept = list(range(len(widths)))
-    for number in least:
-        if _needed(kept, widths, folds, FOLDED) > width:
+    for number in optional:
+        if _needed(kept, widths, wraps, WRAPPED_WIDTH) > width:
             kept.remove(number)
     return kept
 
 
-def _needed(kept: Sequence[int], widths: Sequence[int], folds: Collection[int], least: int) -> int:
-    """The width of a line in which each folded column has `least` characters, or fewer if it needs fewer."""
-    return sum((min(widths[n], least) if n in folds else widths[n]) + GAP for n in kept) - GAP
+def _needed(kept: Sequence[int], widths: Sequence[int], wraps: Collection[int], wrapped_width: int) -> int:
+    """The width of a line in which each wrapped column has `wrapped_width` characters, or fewer if it needs fewer."""
+    return sum((min(widths[n], wrapped_width) if n in wraps else widths[n]) + GAP for n in kept) - GAP
 
 
 def _colour(cell: str, column: str) -> Text:
@@ -113,7 +115,7 @@ def counts(figures: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {_cell(found)}".rstrip() for name, found in figures.items())
 
 
-def counted(figures: Mapping[str, int]) -> str:
+def total(figures: Mapping[str, int]) -> str:
     """The sum of the figures, then each: `12 (public_suffix 3, type ip 9)`; `0` where there are none."""
     return f"{sum(figures.values())} ({counts(figures)})" if figures else "0"
 
@@ -124,7 +126,7 @@ def serial(value: int | None) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """A time span as a person says it."""
+    """A time span in seconds as text: `42 s`, `5 min`, `3 h`, `2 d`; `never` for None."""
     if seconds is None:
         return "never"
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
@@ -134,17 +136,17 @@ def age(seconds: float | None) -> str:
 
 
 def until(seconds: float | None) -> str:
-    """A time that is `seconds` ahead: `in 5 min`, or `now`; "" for None."""
+    """A future time in `seconds` from now as text: `in 5 min`, `now`; "" for None."""
     if seconds is None:
         return ""
     return "now" if seconds < 1 else f"in {age(seconds)}"
 
 
-def took(seconds: float) -> str:
-    """A duration."""
+def duration(seconds: float) -> str:
+    """A duration in seconds as text: `0.42 s`, `5 min`."""
     return f"{seconds:.2f} s" if seconds < 10 else age(seconds)
 
 
-def since(time: str) -> str:
-    """The time span since a time in RFC 3339."""
+def age_of(time: str) -> str:
+    """The time since `time` (RFC 3339), as text."""
     return age(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()))

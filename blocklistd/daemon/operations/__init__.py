@@ -1,4 +1,7 @@
-"""What the commands do (daemon/commands): each reads the state, or hands what was asked for to the pipeline."""
+"""The effects of the commands (daemon/commands). A method reads the state, or passes the request to the pipeline.
+
+Methods return a Document: the `--json` result of the command.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from blocklistd.daemon.operations.subscribers import SubscriberOperations
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """By what they are of. Methods raise RefusedError or SubscriberError for what can't be done."""
+    """All operations, by the object that they concern. Methods raise RefusedError or SubscriberError for a request that
+    can't be done, and StoreError if the database can't be read or written."""
 
     overview: Overview
     sources: SourceOperations

@@ -1,4 +1,4 @@
-"""What commands tell of the audit (store/audit.py)."""
+"""Operations on the audit (store/audit.py)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from blocklistd.store.schema import written
 
 
 class AuditOperations:
+    """The effects of `audit` and `audit verify`."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def show(self, last: int, before: int | None) -> Document:
-        """The newest lines, oldest first; each with all that its hash is made of."""
+        """The newest `last` lines before line `before`, oldest first; each with all fields that its hash covers."""
         count = min(last, MAX_AUDIT_LINES)
         lines = await self._database.reading(lambda connection: audit.newest(connection, count, before))
         return [asdict(line) | {"time": written(line.time)} for line in lines]
 
     async def verify(self) -> Document:
-        """What is wrong with the audit, if anything is."""
-        kept = await asyncio.to_thread(self._database.head_file.read)  # first: it is never ahead of the database
+        """The number of lines, the hash of the last one, and `wrong`: the first fault of the chain, None if intact."""
+        kept = await asyncio.to_thread(self._database.head_file.read)  # before the database, of which it is never ahead
 
         def check(connection: Connection) -> Document:
             head = audit.head(connection)

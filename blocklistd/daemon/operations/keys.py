@@ -1,4 +1,4 @@
-"""What commands tell of the keys."""
+"""Operations on the keys."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from blocklistd.times import Clock, rfc3339
 
 
 class KeyOperations:
+    """The effect of `keys show`."""
+
     def __init__(self, trust: Trust, clock: Clock) -> None:
         self._trust = trust
         self._clock = clock
 
     async def root(self) -> Document:
-        """The newest root.json."""
+        """The newest root.json (TUF 4.3)."""
         return orjson.loads(self._trust.roots[max(self._trust.roots)])
 
     async def show(self) -> Document:
+        """Version, expiry and days left of the trusted root; id and scheme of the online key."""
         trust = self._trust
         return {
             "root": {

@@ -1,4 +1,4 @@
-"""What `status` tells."""
+"""The operation of `status`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from blocklistd.store.database import Database
 
 
 class Overview:
+    """The effect of `status`. `wrong` returns the lines about faults; `config` returns the running configuration."""
+
     def __init__(
         self,
         database: Database,
@@ -41,7 +43,7 @@ class Overview:
         return dict(status.withheld(connection, config, config.lists))
 
     async def status(self) -> Document:
-        """The document of `status`. A part that can't be read is empty, and a line in `alarms` says so."""
+        """The document of `status`. A section that can't be read is empty, with a line about it in `alarms`."""
         alarms = self._wrong()
 
         async def part(name: str, read: Callable[[Connection], Document], empty: Document) -> Document:

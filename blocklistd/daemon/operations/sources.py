@@ -1,4 +1,4 @@
-"""What commands do with sources."""
+"""Operations on sources."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from blocklistd.times import Clock
 
 
 class SourceOperations:
+    """The effects of `source list`, `show` and `pull`. `config` returns the running configuration."""
+
     def __init__(
         self,
         config: Callable[[], Config],
@@ -28,7 +30,7 @@ class SourceOperations:
         clock: Clock,
         due: Callable[[str], datetime | None],
     ) -> None:
-        """`due` says when work of this name is done next (Scheduler.due)."""
+        """`due` returns when the scheduler next runs the work of a name (Scheduler.due)."""
         self._config = config
         self._database = database
         self._pipeline = pipeline
@@ -36,7 +38,7 @@ class SourceOperations:
         self._due = due
 
     def described(self, connection: Connection) -> dict[SourceId, dict[str, Any]]:
-        """Every source of the configuration, as `status` tells of it."""
+        """Every source of the configuration, as in the document of `status`."""
         return {name: self._described(connection, name) for name in self._config().sources}
 
     def _described(self, connection: Connection, source: SourceId) -> dict[str, Any]:
@@ -45,22 +47,25 @@ class SourceOperations:
         return status.source(state, found, self._clock(), self._due(f"pull {source}"))
 
     async def list(self) -> Document:
+        """Every source with its last pull."""
         return await self._database.reading(self.described)
 
     async def show(self, source: SourceId) -> Document:
+        """One source, with the withheld entries of its lists and the history of its pulls."""
         self._known(source)
 
         def show(connection: Connection) -> dict[str, Any]:
             described = self._described(connection, source)
             config = self._config()
             names = {name for name, found in config.lists.items() if source in found.sources}
-            left_out = status.withheld(connection, config, names)
-            lists = {name: {"withheld": counts} for name, counts in left_out.items()}
+            withheld = status.withheld(connection, config, names)
+            lists = {name: {"withheld": counts} for name, counts in withheld.items()}
             return {"id": source} | described | {"lists": lists, "history": status.history(connection, source)}
 
         return await self._database.reading(show)
 
     async def pull(self, source: SourceId, act: Act) -> Document:
+        """Pulls a source and returns the outcome; waits for a pull of it that is under way first."""
         self._known(source)
         self._database.require()
         pull = await self._pipeline.pull(source, act)
@@ -79,4 +84,4 @@ class SourceOperations:
     def _known(self, source: SourceId) -> None:
         if source not in self._config().sources:
             names = ", ".join(self._config().sources) or "none"
-            raise RefusedError(f"there is no such source: the configuration has {names}")
+            raise RefusedError(f"there is no such source: expected one of: {names}")

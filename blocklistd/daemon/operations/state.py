@@ -1,4 +1,4 @@
-"""The operations on the daemon as a whole: `reload` and `start-above`."""
+"""Operations on the daemon: `reload` and `start-above`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ log: Final = logging.getLogger(__name__)
 
 
 class StateOperations:
-    """`resume` serves every list and zone of the store. `reload` reloads, and returns the keys that changed."""
+    """The effects of `reload` and `start-above`. `resume` serves every list and zone of the store and ends a halt;
+    `reload` reloads and returns the changed keys."""
 
     def __init__(
         self,
@@ -37,14 +38,18 @@ class StateOperations:
         self._reload = reload
 
     async def reload(self, act: Act) -> Document:
-        """Reloads; returns the changes, or every error of the configuration. Raises StoreError where a file can't be
-        read, or where the daemon is halted."""
+        """Reloads, and returns the changes or every error of the configuration. Raises StoreError if a file can't be
+        read, or if the daemon is halted.
+        """
         try:
             changed = await self._reload()
         except ConfigError as error:
             return {"errors": [problem.document() for problem in error.problems], "changed": []}
         except OSError as error:
-            raise StoreError(f"the running configuration stays: {error.filename}: {error.strerror}") from None
+            raise StoreError(
+                f"the reload was refused, the running configuration stays: {error.filename}: {error.strerror}: correct "
+                f"this, then reload again"
+            ) from None
         detail = {"changed": [key for key, _ in changed]}
         now = self._resources.clock()
         try:
@@ -56,8 +61,9 @@ class StateOperations:
         return {"errors": [], "changed": [{"key": key, "change": change} for key, change in changed]}
 
     async def start_above(self, number: int, act: Act) -> Document:
-        """Begins a new session with all numbers above `number`, and believes the clock: who runs this has checked it.
-        Raises RefusedError for a number that is too low or too high."""
+        """Begins a new session with all numbers above `number`, ends a halt, and accepts the clock as correct: the
+        caller has checked it. Raises RefusedError for a number that is too low or too high.
+        """
         self._clock.believe()
         database, now = self._resources.database, self._resources.clock()
         marks = self._resources.high_water.marks

@@ -1,4 +1,4 @@
-"""What commands do with subscribers."""
+"""Operations on subscribers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,18 @@ from blocklistd.times import Clock
 log: Final = logging.getLogger(__name__)
 
 Admit = Callable[[Mapping[str, Subscriber]], None]
-"""Tells the feed and the name server who may have what from now on: subscribers by the digest of their token."""
+"""Replaces the subscribers that the feed and the name server admit; by the digest of the token."""
 
 
 class SubscriberOperations:
-    """Who may have what: `admit_known` takes it from the database into the feed and the name server.
+    """The effects of `subscriber add`, `list`, `show` and `revoke`.
 
-    A revocation takes effect before it is written: on a full disk, too. Until it is written, each `catch_up` tries
-    again; a restart forgets it.
+    The database is the record; `admit_known` copies it into the feed and the name server. States of a subscriber:
+
+    - added: recorded, then admitted. If reading it back fails, `catch_up` tries again.
+    - revoked, not recorded: refused by the feed and the name server at once, even on a full disk. `catch_up` tries to
+      record it; a restart before that forgets the revocation.
+    - revoked: recorded, refused for good.
     """
 
     def __init__(
@@ -47,24 +51,26 @@ class SubscriberOperations:
         asked: status.Seen,
         private_ca: Callable[[], bool],
     ) -> None:
-        """`private_ca`: whether subscribers have to be given the certificate of the feed's authority."""
+        """`private_ca`: whether subscribers need the certificate of the feed's authority. `asked`: the last requests of
+        each subscriber."""
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
         self._clock = clock
         self._private_ca = private_ca
-        self._asked = asked
+        self._last_requests = asked
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
-        self._behind = False
+        self._reload_pending = False
 
     async def admit_known(self) -> None:
-        async with self._admitting:  # else an older load could replace a newer one, and a revoked token come back
-            self._behind = True
+        """Loads the subscribers and admits them. Raises StoreError."""
+        async with self._admitting:  # an older load that replaces a newer one would admit a revoked token again
+            self._reload_pending = True
             self._known = await self._database.reading(subscribers.load)
-            self._behind = False
+            self._reload_pending = False
             self._admit_all()
 
     def _admit_all(self) -> None:
@@ -77,13 +83,14 @@ class SubscriberOperations:
         )
 
     async def _admit_or_later(self) -> None:
-        """What was asked for is written: an error of reading it again must not say that it was not."""
+        """Admits after a write. A StoreError is only logged: the command itself has succeeded."""
         try:
             await self.admit_known()
         except StoreError as error:
             Event.SUBSCRIBERS_NOT_READ.log(log, reason=error)
 
     async def add(self, given: Values, act: Act) -> Document:
+        """Registers a subscriber; returns its token, TSIG key and configurations. Raises SubscriberError."""
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
         lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
         wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"])
@@ -103,7 +110,7 @@ class SubscriberOperations:
             audit.append(connection, act, wish.id, now=now, detail=detail)
             return made
 
-        private = await asyncio.to_thread(self._private_ca)  # before: what fails behind it would lose the token
+        private = await asyncio.to_thread(self._private_ca)  # before the write: an error after it would lose the token
         token, key = await self._database.writing(register)
         self._zones.secondaries.forget(wish.id)
         await self._admit_or_later()
@@ -115,44 +122,49 @@ class SubscriberOperations:
         }
 
     def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
-        """What to paste into a resolver, by software."""
+        """The configuration to paste, by program."""
         config = self._config()
         dns = config.serves_dns
         if not wish.zones or dns is None:
             return {}
         zones = [zone for zone in config.zones.values() if zone.name in wish.zones]
-        return resolvers.printed(zones, dns.listen[0], None if wish.addresses else tsig)
+        return resolvers.configurations(zones, dns.listen[0], None if wish.addresses else tsig)
 
     async def list(self) -> Document:
+        """Every subscriber."""
         return await self._database.reading(self.described)
 
     def described(self, connection: Connection) -> dict[str, Any]:
-        return status.subscribers(connection, self._zones, self._asked)
+        """Every subscriber, as in the document of `status`."""
+        return status.subscribers(connection, self._zones, self._last_requests)
 
     async def show(self, subscriber: SubscriberId) -> Document:
+        """One subscriber."""
         found = (await self._database.reading(self.described)).get(subscriber)
         if found is None:
-            raise RefusedError("there is no such subscriber: see `blocklistd subscriber list`")
+            raise RefusedError("there is no such subscriber: run `blocklistd subscriber list`")
         return {"id": subscriber, **found}
 
     async def revoke(self, subscriber: SubscriberId, act: Act) -> Document:
+        """Revokes a subscriber. Raises StoreError if it is refused from now on but the revocation is not recorded."""
         if not any(who.id == subscriber and who.revoked is None for who in self._known.values()):
-            raise SubscriberError("there is no such subscriber that could be revoked: see `subscriber list`")
+            raise SubscriberError(
+                "there is no such subscriber, or it is already revoked: run `blocklistd subscriber list`"
+            )
         self._unrecorded[subscriber] = act
         self._admit_all()
         try:
             await self._record(subscriber, act)
         except StoreError as error:
             raise StoreError(
-                f"{subscriber} is refused from now on, but that could not be written, and would be forgotten by a "
-                f"restart: it is tried again each minute ({error})"
+                f"{subscriber} is refused from now on, but the revocation could not be written ({error}): it is tried "
+                f"again each minute; do not restart the daemon before, or revoke again after the restart"
             ) from None
         return {"id": subscriber, "revoked": True}
 
     async def catch_up(self) -> None:
-        """Writes the revocations that could not be written when they were asked for, and reads what could not be
-        read."""
-        if self._behind:
+        """Tries again to load the subscribers and to record revocations, where that failed."""
+        if self._reload_pending:
             await self._admit_or_later()
         for subscriber, act in list(self._unrecorded.items()):
             try:
@@ -169,7 +181,7 @@ class SubscriberOperations:
 
         try:
             await self._database.writing(record)
-        except SubscriberError:  # another call has just written it
+        except SubscriberError:  # another call has just recorded it
             Event.SUBSCRIBER_REVOKED_ALREADY.log(log, subscriber=subscriber)
         self._unrecorded.pop(subscriber, None)
         await self._admit_or_later()

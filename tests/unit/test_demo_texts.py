@@ -1,4 +1,4 @@
-"""The demo's lines, within 80 columns."""
+"""The demo's texts fit into 80 columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.demo import shown
+from blocklistd.demo import texts
+from blocklistd.demo.folder import Ports
 from blocklistd.demo.run import SIZE
 
 FOLDER = Path("/tmp/blocklistd-demo-0123abcd")
@@ -27,18 +28,18 @@ def test_no_line_is_longer_than_80_columns(monkeypatch: pytest.MonkeyPatch) -> N
         {"version": 999, "entries": SIZE, "how": "snapshot", "bytes": 9_999_999},
     )
     lines = [
-        *shown.greeting(FOLDER, shown.commands(FOLDER, 65535, 65535, 65535)).splitlines(),
-        *(shown.version(made, done, 99.99, found) for found in ((9999, "99.99 s"), (9999, "same"), (None, "not yet"))),
-        *shown.held(HELD).splitlines(),
+        *texts.greeting(FOLDER, texts.commands(FOLDER, Ports(65535, 65535, 65535))).splitlines(),
+        *(texts.version(made, done, 99.99, found) for found in ((9999, "99.99 s"), (9999, "same"), (None, "not yet"))),
+        *texts.held(HELD).splitlines(),
     ]
     assert max(map(len, lines)) <= 80, max(lines, key=len)
 
 
 def test_columns_stand_under_their_headers() -> None:
-    line = shown.version(
+    line = texts.version(
         {"added": 1, "removed": 2}, {"version": 3, "entries": 4, "how": "diff", "bytes": 5}, 6, (7, "8.00 s")
     )
-    header = shown.HEADERS.splitlines()[-1]
+    header = texts.HEADERS.splitlines()[-1]
     assert line.split() == ["version", "3", "+1", "-2", "4", "diff", "5", "6.00", "s", "7", "8.00", "s"]
     for name, value in {
         "added": "+1",
@@ -49,4 +50,4 @@ def test_columns_stand_under_their_headers() -> None:
         "dns": "8.00 s",
     }.items():
         assert header.index(name) + len(name) == line.index(value) + len(value), name
-    assert header.index("taken as") == line.index("diff")
+    assert header.index("sent as") == line.index("diff")

@@ -1,4 +1,4 @@
-"""The daemon's commands (daemon/commands) as click commands: the arguments go to the daemon, its answer is printed."""
+"""The daemon's commands (daemon/commands) as click commands: send the arguments to the daemon, print the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed
-from blocklistd.cli.stages import shown
+from blocklistd.cli.stages import show_stage
 from blocklistd.daemon.commands.command import Argument, Command
 from blocklistd.errors import RefusedError
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def command_of(command: Command) -> click.Command:
-    """The click command of the last word of its name."""
+    """The click command for a command; its name is the last word of the command's name."""
 
     @common
     def called(session: Session, **values: Any) -> None:
         _end(command.check(values))
-        sent = {a.name: values[a.name] for a in command.arguments if not a.here and values[a.name] is not None}
+        sent = {a.name: values[a.name] for a in command.arguments if not a.local and values[a.name] is not None}
         with session.daemon() as daemon:
             if command.copied:
                 daemon.copy(command, sent, lambda found: command.show(found, values | {"json": session.json}))
                 return
-            document = _asked(daemon, command, sent, told=command.changes and not session.json)
+            document = _ask(daemon, command, sent, show=command.changes and not session.json)
         session.answer(document, lambda found: command.show(found, values))
         _end(command.end(document, values))
 
@@ -37,12 +37,12 @@ def command_of(command: Command) -> click.Command:
     return made
 
 
-def _asked(daemon: Control, command: Command, sent: dict[str, Any], *, told: bool) -> Any:
-    """Asks the daemon and returns its answer. With `told`, the terminal shows the stage until the answer arrives."""
-    if not told:
+def _ask(daemon: Control, command: Command, sent: dict[str, Any], *, show: bool) -> Any:
+    """Runs a command in the daemon and returns its document. `show`: meanwhile show its stage on the terminal."""
+    if not show:
         return daemon.ask(command, sent)
     call = secrets.token_hex(8)
-    with shown(lambda: daemon.stage(call)):
+    with show_stage(lambda: daemon.stage(call)):
         return daemon.ask(command, sent, call)
 
 
@@ -53,7 +53,7 @@ def _end(ending: tuple[int, str] | None) -> None:
 
 
 class _Read(click.ParamType):  # type: ignore[type-arg]  # generic for the type checker alone
-    """Checks a value with the argument's own `read`, so that a wrong value is an error before the daemon is asked."""
+    """Checks a value with the argument's `read`, before the request is sent."""
 
     name = "value"
 

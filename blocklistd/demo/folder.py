@@ -1,4 +1,7 @@
-"""Where the demo is: a folder, empty before and gone afterwards unless it was asked for, and its configuration."""
+"""The demo's folder and configuration.
+
+The folder is new or empty before. A temporary folder is removed at the end; a --dir stays.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from blocklistd.errors import BlocklistError
 
@@ -19,7 +22,7 @@ SOURCE: Final = "demo-hotline"
 ZONE: Final = "rpz.demo.example"
 
 CONFIG: Final = """\
-# The demo's configuration: everything here, everything else as embedded.
+# The configuration of the demo. Keys that are not here have their defaults.
 state_dir: state
 control:
   socket: control.sock
@@ -49,12 +52,20 @@ ops:
 
 
 class DemoFailed(BlocklistError):
-    """There is no place for it, or the daemon or the subscriber did not start or ended."""
+    """The folder can't be used, or the daemon or the subscriber did not start or ended."""
+
+
+class Ports(NamedTuple):
+    """The demo's ports on loopback."""
+
+    feed: int
+    dns: int
+    ops: int
 
 
 @contextlib.contextmanager
-def place(directory: Path | None) -> Iterator[Path]:
-    """Raises DemoFailed where it can't be written, or holds what is not the demo's."""
+def demo_folder(directory: Path | None) -> Iterator[Path]:
+    """The folder of one demo. Raises DemoFailed if it can't be written or is not empty."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="blocklistd-demo-")) if directory is None else directory.resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,11 +73,11 @@ def place(directory: Path | None) -> Iterator[Path]:
             taken = any(folder.iterdir())
     except OSError as error:
         where = error.filename if directory is None else directory
-        raise DemoFailed(f"{where}: {error.strerror}: expected a folder that can be written; --dir names one") from None
-    if taken:
         raise DemoFailed(
-            f"{folder}: not empty: expected a new or an empty folder, for nothing in it is to be overwritten"
-        )
+            f"{where}: {error.strerror}: expected a folder that can be written: name one with --dir"
+        ) from None
+    if taken:
+        raise DemoFailed(f"{folder}: not empty: expected a new or an empty folder: name one with --dir")
     try:
         yield folder
     finally:
@@ -74,15 +85,15 @@ def place(directory: Path | None) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def configure(path: Path, url: str, public_key: bytes) -> tuple[int, int, int]:
-    """Writes the configuration and the hotline's key; the ports of feed, DNS and ops, free a moment ago."""
-    feed, dns, ops = _free_port(), _free_port(), _free_port()
+def configure(path: Path, url: str, public_key: bytes) -> Ports:
+    """Writes the configuration and the hotline's public key. Returns the ports; they were free a moment ago."""
+    ports = Ports(_free_port(), _free_port(), _free_port())
     keys = path.parent / "keys"
     keys.mkdir(mode=0o700)
     (keys / "hotline.pub").write_bytes(public_key + b"\n")
     user = pwd.getpwuid(os.geteuid()).pw_name
-    path.write_text(CONFIG.format(user=user, source=SOURCE, list=LIST, zone=ZONE, url=url, feed=feed, dns=dns, ops=ops))
-    return feed, dns, ops
+    path.write_text(CONFIG.format(user=user, source=SOURCE, list=LIST, zone=ZONE, url=url, **ports._asdict()))
+    return ports
 
 
 def _free_port() -> int:
