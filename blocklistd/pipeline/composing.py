@@ -73,7 +73,7 @@ class Composed:
     snapshot: Snapshot | None = None
 
     @classmethod
-    def of(cls, files: SealedFiles, verified: Verified, candidate: Candidate) -> Composed:
+    def from_candidate(cls, files: SealedFiles, verified: Verified, candidate: Candidate) -> Composed:
         """Takes a candidate as composed. A damaged snapshot is ignored: it can be made from the delta."""
         snapshot = None
         if candidate.snapshot is not None and verified.check(candidate.snapshot):
@@ -281,7 +281,7 @@ def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) 
 
 def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:
     """Counts the entries that a delta adds, removes and changes, by the last label of their host. Addresses are counted
-    as `address`, entries without a host by their type. `has_changes`: as of `suffixes_of`.
+    as `address`, entries without a host by their type. `has_changes`: as in `suffixes_of`.
 
     It works by regular expressions over many lines, for speed: a reviewer waits for a million lines.
     """

@@ -79,8 +79,8 @@ class Decisions:
                 return _Approvable(held, plan, self._releases.situation(connection, plan))
 
             held, plan, situation = await self._database.reading(read)
-            await self._releases.repair(plan)
-            change = situation.rebased(held.change)
+            await self._releases.repair_snapshots(plan)
+            change = situation.on_live_version(held.change)
             settled = await self._releases.run_commit(plan, situation, change, approved=held, act=act)
             if settled.rejected is not None:
                 why = (

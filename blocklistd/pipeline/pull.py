@@ -6,9 +6,10 @@ The first half is in receive.py, the second in release.py; approvals (decide.py)
 the second half only. No stage is skipped. A failure at any stage leaves the live version as it is.
 
 - At most one pull of a source runs at a time, and at most MAX_CONCURRENT_PULLS of all sources.
-- Before a pull: sealed files that another program changed are repaired.
-- Each pull that began ends with a row in the database, with what the source offers now or why it failed.
-- A first pull that ends, well or badly, lets the lists without a version that waited for it take what others offer.
+- A pull first repairs sealed files that another program has changed.
+- Each pull ends with its outcome in the source's row, and `observe` is called with it.
+- A list without a version waits for the first pull of each of its sources. So each pull that ends without a release
+  offers the newest entries of all sources to such a list again.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Pipeline:
         self._repair = repair
         self._observe = observe
         self._reception = Reception(resources)
-        self._locks: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._source_locks: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self._tasks: set[asyncio.Future[Pull]] = set()
 
@@ -96,12 +97,10 @@ class Pipeline:
         Raises RefusedError for a source that is not configured, and BlocklistError where the pull with an `act`
         succeeded but could not be recorded.
         """
-        async with self._locks[source_id], self._slots:
+        async with self._source_locks[source_id], self._slots:
             plan = self._releases.sources.get(source_id)  # read here: a reload may have changed it while this waited
             if plan is None:
-                raise RefusedError(
-                    "there is no such source in the configuration: `blocklistd source list` names those that there are"
-                )
+                raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
             began = self._clock()
             report, newest_report, validators = None, None, None
             try:
@@ -118,9 +117,9 @@ class Pipeline:
                         )
             except BlocklistError as error:
                 result = Result(Outcome.FAILED, str(error))
-            except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
+            except Exception as error:  # a bug fails this pull, not the daemon
                 log.error("pull of %s failed: %s", source_id, type(error).__name__, exc_info=without_text(error))
-                result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
+                result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log of blocklistd")
             pull = await self._record(plan, result, began, report, newest_report, validators, act)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
@@ -146,9 +145,7 @@ class Pipeline:
         suspects = await self._repair.suspects()
         for source in await self._repair.repair(suspects) if suspects else []:
             if source != pulled and source in self._releases.sources:
-                task = asyncio.ensure_future(
-                    self.pull(source)
-                )  # not awaited: pulls that wait for each other can deadlock
+                task = asyncio.ensure_future(self.pull(source))  # not awaited: two pulls could wait for each other
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -194,7 +191,7 @@ class Pipeline:
         ended = self._clock()
 
         def record(connection: Connection) -> Result:
-            final = _as_decided(connection, result)
+            final = _with_decision(connection, result)
             record_pull(
                 connection,
                 plan.id,
@@ -254,7 +251,7 @@ def _was_released(source: SourceId, entries: Sha256, before: ListState, after: L
     return is_new and after.accepted.get(source) == entries != before.accepted.get(source)
 
 
-def _as_decided(connection: Connection, result: Result) -> Result:
+def _with_decision(connection: Connection, result: Result) -> Result:
     """The result of a pull after a decision on its candidate, which a person may make while other lists are still
     committed."""
     state = candidates.case(connection, result.candidate).state if result.candidate else "held"

@@ -59,8 +59,8 @@ class Reconciling:
             for case in situation.held:
                 change = case.candidate.change
                 if change.kind == ChangeKind.SOURCE and change.cause in situation.plan.sources:
-                    rebased = situation.rebased(change)
-                    await self._releases.settle(situation.plan, situation, rebased, hold_all=True)
+                    again = situation.on_live_version(change)
+                    await self._releases.settle(situation.plan, situation, again, keep_held=True)
 
     async def _read(self, list_id: ListId) -> Situation | None:
         """Reads the context of a list, None if the list is not configured. Called under the lock: a reload may have

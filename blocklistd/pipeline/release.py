@@ -66,6 +66,7 @@ class Releases:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
         self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """For each list, the lock of its changes. `settling` takes it, and also protects new files from the sweep."""
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
@@ -76,6 +77,7 @@ class Releases:
         self._zones = zones
         self._render = render
         self.tasks: set[asyncio.Future[None]] = set()
+        """The background tasks that run now."""
 
     def configure(self, lists: dict[ListId, ListPlan], sources: dict[SourceId, SourcePlan]) -> None:
         """Sets the plans of all lists and sources, at a start or a reload."""
@@ -88,7 +90,7 @@ class Releases:
         failed before held before published before unchanged."""
         if plan.quarantine:
             return Result(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
-        # a reload may have taken a list away since the pull began
+        # a reload may have removed a list since the pull began
         results = await asyncio.gather(
             *(self._offer_or_fail(name, plan.id) for name in plan.lists if name in self.lists)
         )
@@ -111,39 +113,39 @@ class Releases:
             plan = self.lists.get(list_id)
             if plan is None:
                 return Result(Outcome.UNCHANGED)
-            await self.repair(plan)
+            await self.repair_snapshots(plan)
             situation = await self._database.reading(lambda connection: self.situation(connection, plan))
             change = situation.source_change(source)
             if change is None:
                 return Result(
                     Outcome.UNCHANGED, f"list {list_id} does not take this source yet: approve its policy change"
                 )
-            if never_pulled := situation.other_sources_never_pulled(source):
+            if situation.sources_to_wait_for(source):
                 # otherwise the first pull would make version 1, and the next sources would be held as large changes
-                names = ", ".join(never_pulled)
+                names = ", ".join(situation.sources_to_wait_for(source))
                 return Result(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
             return await self.settle(plan, situation, change)
 
-    async def settle(self, plan: ListPlan, situation: Situation, change: Change, *, hold_all: bool = False) -> Result:
+    async def settle(self, plan: ListPlan, situation: Situation, change: Change, *, keep_held: bool = False) -> Result:
         """Commits a change and publishes the version that it makes. The caller holds the list's lock.
 
-        Outcomes: UNCHANGED, HELD, FAILED (the same content was rejected before), PUBLISHED. `hold_all`: judge the held
-        change again and release nothing.
+        Outcomes: UNCHANGED, HELD, FAILED (the same content was rejected before), PUBLISHED. `keep_held`: judge the held
+        change again, but hold it in any case.
 
         Raises BlocklistError where the job or publishing fails.
         """
         state = situation.state
         if state.is_composed_from(change):
             await self._supersede(plan.id, change)
-            await self._publish(plan.id, state.version)  # signing or a zone may have failed after the version was made
+            await self._publish(plan.id, state.version)  # signing or a zone may have failed before
             return Result(Outcome.UNCHANGED)
         if (rejected := situation.rejected_candidate(change)) is not None:
             return await self._rejected_before(plan.id, change, rejected)
         held = situation.held_candidate(change)
         same_counts = held is not None and _counts(held.change) == _counts(change)
-        if held is not None and same_counts and not hold_all and held.comes_from(change, state.version):
+        if held is not None and same_counts and not keep_held and held.comes_from(change, state.version):
             return Result(Outcome.HELD, _reasons(held), held.id)
-        settled = await self.run_commit(plan, situation, change, held=held, hold_all=hold_all)
+        settled = await self.run_commit(plan, situation, change, held=held, keep_held=keep_held)
         if settled.rejected is not None:
             return await self._rejected_before(plan.id, change, settled.rejected)
         if settled.candidate is not None:
@@ -163,7 +165,7 @@ class Releases:
         change: Change,
         *,
         held: Candidate | None = None,
-        hold_all: bool = False,
+        keep_held: bool = False,
         approved: Candidate | None = None,
         act: Act | None = None,
     ) -> Settled:
@@ -172,18 +174,18 @@ class Releases:
         The job gets the known fingerprints of the files that it reads. It returns the fingerprints of the files that it
         verified or wrote. Raises BlocklistError where it fails.
         """
-        read = digests_to_read(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
-        read += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in read if digest])
+        digests = digests_to_read(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
+        digests += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in digests if digest])
         request = Settlement(
             plan=plan,
             change=change,
             candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
             now=self._clock(),
-            fingerprints=self._verified.of(read),
+            fingerprints=self._verified.of(digests),
             approved=approved,
             act=act,
             held=held,
-            hold_all=hold_all,
+            keep_held=keep_held,
             needs_delta=bool(situation.held or situation.rejected),
         )
         with self._stations.timed("settle", plan.id):
@@ -242,17 +244,18 @@ class Releases:
         return Result(Outcome.HELD, _reasons(candidate), candidate.id)
 
     async def _rejected_before(self, list_id: ListId, change: Change, rejected: CandidateId) -> Result:
+        """Ends a change whose content was rejected before. Its held candidate, if any, is superseded."""
         await self._supersede(list_id, change)
-        what = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
+        until = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
         return Result(
             Outcome.FAILED,
             f"candidate {rejected} with this content was rejected; list {list_id} keeps its last good version until "
-            f"{what}",
+            f"{until}",
             rejected,
         )
 
     async def _supersede(self, list_id: ListId, change: Change) -> None:
-        """Ends the held candidate of the change's cause, if there is one: its state becomes `superseded`."""
+        """Sets the held candidate of the change's cause, if there is one, to superseded."""
         now = self._clock()
         await self._database.writing(
             lambda connection: candidates.supersede(connection, list_id, change.kind, change.cause, now)
@@ -273,8 +276,9 @@ class Releases:
 
     # -- damage ----------------------------------------------------------------------------------------------------
 
-    async def repair(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
-        """Verifies the live snapshot and rebuilds damaged files of the list: the snapshot, and the files in `damaged`.
+    async def repair_snapshots(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
+        """Verifies the live snapshot and rebuilds it if it is damaged. `damaged`: other snapshots and deltas of the
+        list to rebuild.
 
         The caller holds the list's lock. A snapshot that can't be rebuilt is not an error here: the list is in
         `Publisher.damaged` until it is. Raises BlocklistError where the job fails.
@@ -306,12 +310,12 @@ class Releases:
             log.error("list %s: version %d can't be made again yet: pull its sources", plan.id, live.version)
 
     async def serve(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
-        """Rebuilds the damaged files of a list, then signs and serves its live version. `damaged`: as of `repair`.
+        """Repairs a list (`repair_snapshots`), then signs and serves its live version.
 
         Called after a start, a reload and a repair. Raises BlocklistError, StoreError among others.
         """
         async with self.settling(plan.id):
-            await self.repair(plan, damaged)
+            await self.repair_snapshots(plan, damaged)
             await self._publisher.publish(plan.id)
         self.in_background(self._render(plan.id))
 

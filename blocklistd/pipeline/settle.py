@@ -82,7 +82,7 @@ class Settlement:
     - `approved`, `act`: the held candidate that a user approves, and the command. Only its delta may be released.
     - `held`: the held candidate of the same cause, or any one before a first version. If the change gives the same
       delta, it stays held, even if no guard holds it any more.
-    - `hold_all`: judge only, release nothing.
+    - `keep_held`: judge the change again, but hold it in any case.
     - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
 
@@ -94,13 +94,13 @@ class Settlement:
     approved: Candidate | None = None
     act: Act | None = None
     held: Candidate | None = None
-    hold_all: bool = False
+    keep_held: bool = False
     needs_delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Outcome of a commit. Exactly one of these is set:
+    """Outcome of a commit. One of these is set:
 
     - `made`: the new version.
     - `unchanged`: the change altered no entry of the list.
@@ -108,8 +108,8 @@ class Settled:
     - `rejected`: the candidate with this delta, which a reviewer rejected earlier.
 
     `verified`: the fingerprints of the files that the job verified or wrote. `withheld`: withheld entries by rule.
-    `added`, `removed`, `changed`: entries of the delta. `superseded`: the snapshot of the version before, None unless a
-    version was made.
+    `added`, `removed`, `changed`: numbers of entries. `superseded`: the snapshot of the version before; None if there
+    was none, or if no version was made.
     """
 
     verified: dict[Sha256, str]
@@ -149,13 +149,13 @@ def settle(store: Store, request: Settlement) -> Settled:
             state = list_state(connection, request.plan.id)
             automatic = changed_without_a_person(connection, state.id, request.now - WINDOW)
         approved = request.approved
-        is_as_approved = (
+        delta_is_reusable = (
             approved is not None
             and approved.comes_from(request.change, state.version)
             and verified.check(approved.delta)
         )
-        if approved is not None and is_as_approved:
-            composed = Composed.of(files, verified, approved)
+        if approved is not None and delta_is_reusable:
+            composed = Composed.from_candidate(files, verified, approved)
         else:
             composed = compose_change(files, verified, state, request.change)
             if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic)):
@@ -173,7 +173,7 @@ def settle(store: Store, request: Settlement) -> Settled:
         with database.write() as connection:
             if approved is not None and request.act is not None:
                 candidates.decide(connection, approved.id, Decision.of(request.act, request.now, approve=True))
-            live = release(
+            version = release(
                 connection,
                 state,
                 request.change,
@@ -182,18 +182,19 @@ def settle(store: Store, request: Settlement) -> Settled:
                 canonicaliser=CANONICALISER,
                 released_by=(request.act or AUTO).user,
                 candidate=approved.id if approved else None,
-                withheld=None if is_as_approved and state.live and state.withheld is None else composed.withheld,
+                withheld=None if delta_is_reusable and state.live and state.withheld is None else composed.withheld,
             )
-            _write_audit(connection, request, live, made)
+            _write_audit(connection, request, version, made)
         if made is None:
             return replace(result, unchanged=True)
-        before = state.live.sha256 if state.live else None
-        return replace(result, made=live, superseded=before)
+        superseded = state.live.sha256 if state.live else None
+        return replace(result, made=version, superseded=superseded)
 
 
 def _write_audit(connection: Connection, request: Settlement, version: Version, made: NewVersion | None) -> None:
-    figures = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
-    detail = {"list": request.plan.id, "version": version if made else None, **figures}
+    """Writes the line of the audit log: of an approval, or of a version that was released without one."""
+    counts = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
+    detail = {"list": request.plan.id, "version": version if made else None, **counts}
     if request.act is not None and request.approved is not None:
         audit.append(
             connection,
@@ -205,7 +206,7 @@ def _write_audit(connection: Connection, request: Settlement, version: Version, 
     elif made is not None:
         change = request.change
         cause = {"kind": change.kind.value, "cause": change.cause}
-        audit.append(connection, AUTO, f"{request.plan.id} {version}", now=request.now, detail={**cause, **figures})
+        audit.append(connection, AUTO, f"{request.plan.id} {version}", now=request.now, detail={**cause, **counts})
 
 
 def _reasons_to_hold(
@@ -234,9 +235,9 @@ def _reasons_to_hold(
     if reasons:
         return reasons
     if approved is not None:
-        was = f"approved on version {approved.base}, now on version {state.version}"
-        return (Reason("base", f"the delta of {approved.id}", f"another delta: {was}"),)
-    if request.hold_all or (request.held is not None and _stays_held(request.held, composed)):
+        bases = f"approved on version {approved.base}, now on version {state.version}"
+        return (Reason("base", f"the delta of {approved.id}", f"another delta: {bases}"),)
+    if request.keep_held or (request.held is not None and _stays_held(request.held, composed)):
         return (
             Reason("decision", "a person's", "no guard holds it now, but it was held before: approve or reject it"),
         )

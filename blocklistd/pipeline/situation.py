@@ -45,7 +45,7 @@ class Situation:
             rejected=candidates.refusals(connection, plan.id),
         )
 
-    def other_sources_never_pulled(self, source: SourceId) -> list[SourceId]:
+    def sources_to_wait_for(self, source: SourceId) -> list[SourceId]:
         """The sources, except this one, whose first pull the first version waits for."""
         return [name for name in self.unheard if name != source]
 
@@ -91,8 +91,8 @@ class Situation:
             sources={name: accepted[name] for name in policy.sources if name in accepted},
         )
 
-    def rebased(self, change: Change) -> Change:
-        """A held change, rebased on the live version: the held entries for the change's cause, the accepted entries for
+    def on_live_version(self, change: Change) -> Change:
+        """A held change, moved to the live version: the held entries for the change's cause, the accepted entries for
         the other sources, and the policy in force. A policy change becomes the one that is configured now."""
         if change.kind == ChangeKind.POLICY:
             return self.policy_change()

@@ -55,7 +55,7 @@ class NoPublisher(Publisher):
 
 
 class NoZones(ZonePublisher):
-    """A list without zones."""
+    """Updates no zones."""
 
     def __init__(self) -> None:
         pass
@@ -205,7 +205,7 @@ async def test_a_pull_that_waited_uses_the_newest_configuration(tmp_path: Path) 
     versions, source = Versions(tmp_path), hotline("hotline")
     releases = releases_of(versions, source)
     pipeline = pipeline_of(versions, releases)
-    async with pipeline._locks[source.id]:
+    async with pipeline._source_locks[source.id]:
         waiting = asyncio.ensure_future(pipeline.pull(source.id))
         await asyncio.sleep(0)
         releases.sources = {}

@@ -81,7 +81,7 @@ def approve(versions: Versions, candidate: Candidate) -> Settled:
     """Commits the candidate's change on the live version, as an approval does."""
     with versions.database.read() as connection:
         situation = Situation.read(connection, versions.plan, {})
-    change = situation.rebased(candidate.change)
+    change = situation.on_live_version(candidate.change)
     cause, entries = candidate.change.cause, change.sources[SourceId(candidate.change.cause)]
     assert versions.change(entries, cause).sources == change.sources
     return versions.settle(entries, cause, approved=candidate, act=Act("candidate approve", "alice", 1000))
