@@ -200,8 +200,8 @@ def write_snapshot(files: SealedFiles, verified: Verified, sources: Iterable[Ove
             piece = work(part)
             return {"entries": piece.entries, "withheld": piece.withheld}, piece.data
 
-        with spread(encoded, min(parts, processes())) as answers:
-            for figures, data in answers(parts):
+        with spread(encoded, min(parts, processes())) as results:
+            for figures, data in results(parts):
                 yield Piece(data, **figures)
 
     with files.create() as draft:
@@ -258,25 +258,24 @@ def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) 
     """
     with files.map(delta) as content:
         edges = blocks(content, _BLOCK)
-        for number in (
-            range(1, len(edges) - 1) if has_changes else ()
-        ):  # keep both lines of a changed entry in one block
+        # keep both lines of a changed entry in one block
+        for number in range(1, len(edges) - 1) if has_changes else ():
             if both := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
                 edges[number] = max(edges[number], both.end())
 
         def count(number: int) -> tuple[dict[str, Any], bytes]:
             found = count_suffixes(content[edges[number] : edges[number + 1]], has_changes=has_changes)
-            return {what: dict(figures) for what, figures in found.items()}, b""
+            return {change: dict(by_label) for change, by_label in found.items()}, b""
 
-        total: dict[str, Counter[str]] = {what: Counter() for what in _COUNTS}
+        total: dict[str, Counter[str]] = {change: Counter() for change in _COUNTS}
         parts = len(edges) - 1
-        with spread(count, min(parts, processes())) as answers:
-            for figures, _ in answers(parts):
-                for what, found in figures.items():
-                    total[what].update(found)
+        with spread(count, min(parts, processes())) as results:
+            for counts, _ in results(parts):
+                for change, by_label in counts.items():
+                    total[change].update(by_label)
         drop_page_cache(content)
     most = sum(total.values(), Counter[str]()).most_common(SUFFIXES)
-    return {suffix: {what: total[what][suffix] for what in _COUNTS} for suffix, _ in most}
+    return {suffix: {change: total[change][suffix] for change in _COUNTS} for suffix, _ in most}
 
 
 def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:

@@ -46,8 +46,8 @@ class Pull:
     - `reason`: for a person, None if there is nothing to explain. `candidate`: the one that is held or was rejected.
     - `versions`: the live version of each of the source's lists at the end of the pull; 0: none yet.
     - `seconds`: the duration.
-    - `report`: of the body that this pull read; None if the body had not changed, or the pull failed.
-    - `said`: the report of the newest body, which an earlier pull may have read; None if the pull failed before.
+    - `report`: of the body that this pull read; None if the body had not changed, or could not be read.
+    - `said`: the report of the newest body, which an earlier pull may have read; None if no body could be read.
     - `withheld`: for each list, counts by rule of the entries withheld by its live version, or by the held candidate
       of this source.
     """
@@ -98,7 +98,7 @@ class Pipeline:
         succeeded but could not be recorded.
         """
         async with self._source_locks[source_id], self._slots:
-            plan = self._releases.sources.get(source_id)  # read here: a reload may have changed it while this waited
+            plan = self._releases.sources.get(source_id)  # read under the lock: a reload may have changed it
             if plan is None:
                 raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
             began = self._clock()
@@ -211,12 +211,14 @@ class Pipeline:
 
         versions: dict[ListId, Version] = {}
         withheld_by_list: dict[ListId, dict[str, int]] = {}
-        taking = {name: self._releases.lists[name].sources for name in plan.lists if name in self._releases.lists}
+        sources_by_list = {
+            name: self._releases.lists[name].sources for name in plan.lists if name in self._releases.lists
+        }
         try:
             result = await self._database.writing(record)
             states = await self._database.reading(lambda connection: _states(connection, plan.lists))
             withheld_by_list = await self._database.reading(
-                lambda connection: withheld.of_pull(connection, plan.id, taking)
+                lambda connection: withheld.of_pull(connection, plan.id, sources_by_list)
             )
             versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:

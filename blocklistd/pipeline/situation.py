@@ -17,7 +17,7 @@ from blocklistd.store.pulls import Offer, never_pulled, offers
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """The context of a list's next change. It does not change; read it again for each change, under the list's lock.
+    """The context of a list's next change. Read it again for each change, under the list's lock.
 
     `offers`: the newest entries of each configured source, read with today's settings. `unheard`: sources that never
     ended a pull; empty once the list has a version. `held`: the held candidates, oldest first. `rejected`: the rejected
@@ -50,8 +50,8 @@ class Situation:
         return [name for name in self.unheard if name != source]
 
     def source_change(self, source: SourceId) -> Change | None:
-        """The change to the newest entries of a source. None while the policy in force does not include the source:
-        the policy change that adds it is held.
+        """The change to the newest entries (the offer) of a source. None while the policy in force does not include
+        the source: the policy change that adds it is held.
 
         A change to a first version takes the offers of all sources.
         """
@@ -93,7 +93,8 @@ class Situation:
 
     def on_live_version(self, change: Change) -> Change:
         """A held change, moved to the live version: the held entries for the change's cause, the accepted entries for
-        the other sources, and the policy in force. A policy change becomes the one that is configured now."""
+        the other sources, and the policy in force. A policy change becomes the one that is configured now. Before a
+        first version, all held entries stay, and the policy is the configured one."""
         if change.kind == ChangeKind.POLICY:
             return self.policy_change()
         if self.state.live is None or self.state.policy is None:
