@@ -1,7 +1,8 @@
-"""From a change to its sealed delta: the keys that it touches one by one, or, where these are many, the whole list.
+"""Compose a change: evaluate its entries under the list's rules, and seal the delta from the live version.
 
-Both ways make the same bytes (tests/property/test_versions.py). A change that touches more than one in SHARE of the
-larger side goes the way of a first load, in a stream: nothing holds an object for each line of it.
+A small change is composed key by key, only for the keys (type, value) that it touches. A change that touches more than
+1/FULL_SHARE of the entries is composed in full: all keys are streamed, without a Python object for each line. Both ways
+make the same bytes (tests/property/test_versions.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from blocklistd.compose.compose import Find, Piece, Rules, compose, compose_all
 from blocklistd.errors import DamagedError
@@ -26,25 +27,25 @@ from blocklistd.store.files import SealedFiles, drop_page_cache
 from blocklistd.store.lists import ListState
 from blocklistd.store.verified import Verified
 
-SHARE: Final = 16  # of the larger side's lines: a change that touches more of them is composed as a whole
-FEW: Final = 2_000  # lines that are always composed one by one
-LINE: Final = 100  # bytes of a line, for an estimate of how many there are
-SUFFIXES: Final = 20  # that a reviewer is shown
+FULL_SHARE: Final = 16  # a change that touches more than 1/16 of the lines of the larger side is composed in full
+FEW: Final = 2_000  # touched lines that are allowed in addition: a small list is composed key by key
+LINE_BYTES: Final = 100  # typical length of a line, to estimate the number of lines of a file
+SUFFIXES: Final = 20  # suffixes that a candidate shows to the reviewer
 _HOSTS: Final = {
     b"host": re.compile(rb'"value":"([^"]*)[^\n]*\n'),
     b"domain": re.compile(rb'"value":"([^"]*)[^\n]*\n'),
     b"url": re.compile(rb'"value":"https?://(\[[^\]]*\]|[^/:"]*)[^\n]*\n'),
 }
-"""Find the hosts in whole lines of a type."""
+"""For each type, finds the hosts in lines that have only this type."""
 _REMOVE: Final = b'{"remove":'
 _REMOVED_HOSTS: Final = {
     kind: re.compile(rb'%b{"type":"%b",%b' % (_REMOVE, kind, hosts.pattern)) for kind, hosts in _HOSTS.items()
 }
-"""The same for the lines of a delta that remove, among others."""
+"""The same, but only in the lines of a delta that remove an entry."""
 _CHANGED: Final = re.compile(rb'(?m)^{"remove":({"type":"[^"]*","value":"[^"]*")[^\n]*\n({"add":\1[^\n]*\n)')
-"""The two lines of an entry whose attributes change: they have the same key and follow each other."""
-_MOVED: Final = ("added", "removed", "changed")
-_BLOCK: Final = 1 << 20  # bytes of a delta whose suffixes are counted at a time
+"""The two lines of a changed entry. They have the same key; the line that adds follows the one that removes."""
+_COUNTS: Final = ("added", "removed", "changed")
+_BLOCK: Final = 1 << 20  # bytes of a delta that one task counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A change that was composed. `delta` is the sealed delta from the live version, None if there is no live version
-    or nothing changes. `snapshot` is the version that it leads to, where composing has written it. `withheld` counts,
-    by rule, all asserted entries that this version leaves out."""
+    """A composed change, with the counts of its entries.
+
+    - `delta`: the sealed delta from the live version; None if there is no live version or nothing changes.
+    - `withheld`: counts, by rule, of all asserted entries that the list withholds with this change.
+    - `snapshot`: the snapshot after this change; None if composing did not have to write it.
+    """
 
     delta: Sha256 | None
     added: int
@@ -69,8 +73,8 @@ class Composed:
     snapshot: Snapshot | None = None
 
     @classmethod
-    def of(cls, files: SealedFiles, verified: Verified, candidate: Candidate) -> Composed:
-        """What a candidate was made from; a snapshot that is damaged is left out, since the delta leads to it."""
+    def from_candidate(cls, files: SealedFiles, verified: Verified, candidate: Candidate) -> Composed:
+        """Takes a candidate as composed. A damaged snapshot is ignored: it can be made from the delta."""
         snapshot = None
         if candidate.snapshot is not None and verified.check(candidate.snapshot):
             snapshot = Snapshot(candidate.snapshot, files.path(candidate.snapshot).stat().st_size)
@@ -79,10 +83,11 @@ class Composed:
 
     @property
     def alters(self) -> bool:
+        """Whether the change adds, removes or changes an entry of the list."""
         return bool(self.added or self.removed or self.changed)
 
     def with_delta(self, files: SealedFiles, verified: Verified) -> Composed:
-        """With the delta of a first version, which adds every entry; an empty file if there are none."""
+        """Adds the delta of a first version, which adds every entry. It is an empty file if there are no entries."""
         assert self.snapshot is not None
         if not self.added:
             return replace(self, delta=self.snapshot.digest)
@@ -90,24 +95,25 @@ class Composed:
 
 
 def compose_change(files: SealedFiles, verified: Verified, state: ListState, change: Change) -> Composed:
-    """Composes a change on the live version. Raises DamagedError where a file that it needs is not right."""
+    """Composes a change on the live version of `state`. Raises DamagedError where a file that it needs is missing or
+    damaged."""
     live = state.live.sha256 if state.live else None
     verified.require(live, *(digest for entries in change.sources.values() for digest in files_of(files, entries)))
     rules = rules_of(state, change.policy)
     with ExitStack() as stack:
-        now = {
+        asserted = {
             source: stack.enter_context(opened(files, change.sources[source]))
             for source in change.policy.sources
             if source in change.sources
         }
-        old = stack.enter_context(files.map(live))
+        live_lines = stack.enter_context(files.map(live))
         touched = None
         if state.live and state.policy == change.policy and state.withheld is not None:
-            touched = _touched(files, verified, state, change, now, stack)
+            touched = _touched(files, verified, state, change, asserted, stack)
         if touched is None or state.withheld is None:
-            return _compose_all(files, verified, state, now, rules)
-        finders = [entries.find for _, entries in now.values()]
-        found = compose(old, touched.lines, finders, rules, touched.accepted)
+            return _compose_in_full(files, verified, state, asserted, rules)
+        finders = [entries.find for _, entries in asserted.values()]
+        found = compose(live_lines, touched.lines, finders, rules, touched.accepted)
         part = render(ENTRIES, found.removes, found.adds)
     sealed = seal_delta(files, verified, [part]) if part.data else Composed(None, 0, 0, 0, {})
     return replace(sealed, withheld=_sum(state.withheld, found.withheld))
@@ -120,15 +126,15 @@ def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The lines that sources assert and did not before, or the reverse. `accepted` finds a line in what each source
-    asserted before."""
+    """The lines that the sources assert now and did not assert in the live version, or the reverse. `accepted`: for
+    each source, finds a line in its accepted entries."""
 
     lines: list[bytes]
     accepted: list[Find]
 
 
 def rules_of(state: ListState, policy: Policy) -> Rules:
-    """What composing a list under that policy goes by."""
+    """The rules for composing a list under a policy."""
     return Rules(state.ids, policy.types, policy.allow_public_suffix, policy.allow_ip)
 
 
@@ -137,25 +143,25 @@ def _touched(
     verified: Verified,
     state: ListState,
     change: Change,
-    now: dict[SourceId, Opened],
+    asserted: dict[SourceId, Opened],
     stack: ExitStack,
 ) -> Touched | None:
-    """The touched lines; None where they are too many, or where a file of what a source asserted before is damaged or
-    gone. The files stay open until `stack` is left."""
+    """The touched lines. None if they are too many, or if a file of a source's accepted entries is missing or damaged:
+    the change is then composed in full. The files stay open until `stack` is closed."""
     assert state.live is not None
-    size = max([state.live.entries, *(len(entries.base) // LINE for _, entries in now.values())])
-    limit = size // SHARE + FEW
+    size = max([state.live.entries, *(len(entries.base) // LINE_BYTES for _, entries in asserted.values())])
+    limit = size // FULL_SHARE + FEW
     touched: list[bytes] = []
     finders: list[Find] = []
     for source in {*state.accepted, *change.sources}:
         accepted = state.accepted.get(source)
         if accepted == change.sources.get(source):
-            finders += [now[source][1].find] if source in now else []
+            finders += [asserted[source][1].find] if source in asserted else []
             continue
         try:
             verified.require(*files_of(files, accepted))
             before = stack.enter_context(opened(files, accepted))
-            found = differing(before, now.get(source, (None, Overlay(b""))), limit - len(touched))
+            found = differing(before, asserted.get(source, (None, Overlay(b""))), limit - len(touched))
         except (DamagedError, ValueError):
             return None
         if found is None:
@@ -165,62 +171,71 @@ def _touched(
     return Touched(touched, finders)
 
 
-def _compose_all(
-    files: SealedFiles, verified: Verified, state: ListState, now: dict[SourceId, Opened], rules: Rules
+def _compose_in_full(
+    files: SealedFiles, verified: Verified, state: ListState, asserted: dict[SourceId, Opened], rules: Rules
 ) -> Composed:
-    """Evaluates every key: writes the snapshot, and the delta from the live one, if there is one."""
-    snapshot, entries, withheld = write_snapshot(files, verified, [found for _, found in now.values()], rules)
+    """Evaluates every key. Seals the snapshot, and the delta from the live snapshot, if there is one."""
+    written = write_snapshot(files, verified, [entries for _, entries in asserted.values()], rules)
     if state.live is None:
-        return Composed(None, entries, 0, 0, withheld, snapshot)
-    sealed = delta_between(files, verified, state.live.sha256, snapshot.digest)
-    return replace(sealed, withheld=withheld, snapshot=snapshot)
+        return Composed(None, written.entries, 0, 0, written.withheld, written.snapshot)
+    sealed = delta_between(files, verified, state.live.sha256, written.snapshot.digest)
+    return replace(sealed, withheld=written.withheld, snapshot=written.snapshot)
 
 
-def write_snapshot(
-    files: SealedFiles, verified: Verified, sources: Iterable[Overlay], rules: Rules
-) -> tuple[Snapshot, int, dict[str, int]]:
-    """The snapshot of what the sources assert, its entries, and what is withheld by rule."""
+class WrittenSnapshot(NamedTuple):
+    """A new snapshot, the number of its entries, and the counts of withheld entries by rule."""
+
+    snapshot: Snapshot
+    entries: int
+    withheld: dict[str, int]
+
+
+def write_snapshot(files: SealedFiles, verified: Verified, sources: Iterable[Overlay], rules: Rules) -> WrittenSnapshot:
+    """Seals the snapshot of the entries that the sources assert, under the rules. `sources`: in order of precedence."""
     entries = 0
     withheld: Counter[str] = Counter()
 
-    def elsewhere(work: Callable[[int], Piece], parts: int) -> Iterator[Piece]:
-        def answer(part: int) -> tuple[dict[str, Any], bytes]:
+    def spread_pieces(work: Callable[[int], Piece], parts: int) -> Iterator[Piece]:
+        def encoded(part: int) -> tuple[dict[str, Any], bytes]:
             piece = work(part)
             return {"entries": piece.entries, "withheld": piece.withheld}, piece.data
 
-        with spread(answer, min(parts, processes())) as answers:
-            for figures, data in answers(parts):
+        with spread(encoded, min(parts, processes())) as results:
+            for figures, data in results(parts):
                 yield Piece(data, **figures)
 
     with files.create() as draft:
-        for piece in compose_all([source.read_all() for source in sources], rules, elsewhere):
+        for piece in compose_all([source.read_all() for source in sources], rules, spread_pieces):
             draft.write(piece.data)
             entries += piece.entries
             withheld.update(piece.withheld)
     assert draft.sealed is not None
     verified.wrote(draft.sealed)
-    return Snapshot(draft.sealed, draft.length), entries, dict(withheld)
+    return WrittenSnapshot(Snapshot(draft.sealed, draft.length), entries, dict(withheld))
 
 
 def delta_between(files: SealedFiles, verified: Verified, old: Sha256 | None, new: Sha256) -> Composed:
-    """The sealed delta from one verified snapshot, or from nothing, to another, with its figures."""
+    """Seals the delta between two verified snapshots. `old`: None for an empty one. `withheld` is not counted."""
     with files.map(old) as before, files.map(new) as after:
         return seal_delta(files, verified, between(ENTRIES, before, after, in_processes))
 
 
 def apply_delta(files: SealedFiles, verified: Verified, old: Sha256 | None, delta: Sha256 | None) -> Snapshot:
-    """Seals the snapshot that a verified delta leads to from a verified snapshot, or from nothing. Raises ValueError
-    where the delta does not fit."""
+    """Applies a verified delta to a verified snapshot, and seals the result. `old`: None for an empty snapshot.
+    `delta`: None for no change.
+
+    Raises ValueError where the delta does not fit the snapshot.
+    """
     with files.map(old) as before, files.map(delta) as changes, files.create() as draft:
-        for piece in apply(ENTRIES, before, changes, in_processes):
-            draft.write(piece)
+        for chunk in apply(ENTRIES, before, changes, in_processes):
+            draft.write(chunk)
     assert draft.sealed is not None
     verified.wrote(draft.sealed)
     return Snapshot(draft.sealed, draft.length)
 
 
 def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) -> Composed:
-    """The parts as one sealed delta with its figures; no file where they are empty."""
+    """Seals the parts as one delta, and adds up their counts. Without any change, `delta` is None."""
     removed = added = changed = 0
     with files.create() as draft:
         for part in parts:
@@ -234,37 +249,40 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) ->
 
 
 def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) -> dict[str, dict[str, int]]:
-    """How many entries a delta adds, removes and changes under each last label: enough to see that a country was hit by
-    mistake. Without `has_changes` no entry in it has changed attributes.
+    """For the most frequent last labels: how many entries a delta adds, removes and changes, by `added`, `removed` and
+    `changed`. A reviewer sees from it that, say, all of a country's names are hit. `has_changes`: False promises that
+    no entry of the delta has changed attributes.
 
-    Not longer suffixes: two labels can be an entry's whole name, and so can one, which is counted under the root.
+    Suffixes have one label, since two labels can be the complete name of an entry. A name of one label is counted
+    under the root (`.`).
     """
     with files.map(delta) as content:
         edges = blocks(content, _BLOCK)
-        for number in range(1, len(edges) - 1) if has_changes else ():  # both lines of a changed entry are in one block
-            if pair := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
-                edges[number] = max(edges[number], pair.end())
+        # keep both lines of a changed entry in one block
+        for number in range(1, len(edges) - 1) if has_changes else ():
+            if both := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
+                edges[number] = max(edges[number], both.end())
 
         def count(number: int) -> tuple[dict[str, Any], bytes]:
             found = count_suffixes(content[edges[number] : edges[number + 1]], has_changes=has_changes)
-            return {what: dict(figures) for what, figures in found.items()}, b""
+            return {change: dict(by_label) for change, by_label in found.items()}, b""
 
-        total: dict[str, Counter[str]] = {what: Counter() for what in _MOVED}
+        total: dict[str, Counter[str]] = {change: Counter() for change in _COUNTS}
         parts = len(edges) - 1
-        with spread(count, min(parts, processes())) as answers:
-            for figures, _ in answers(parts):
-                for what, found in figures.items():
-                    total[what].update(found)
+        with spread(count, min(parts, processes())) as results:
+            for counts, _ in results(parts):
+                for change, by_label in counts.items():
+                    total[change].update(by_label)
         drop_page_cache(content)
     most = sum(total.values(), Counter[str]()).most_common(SUFFIXES)
-    return {suffix: {what: total[what][suffix] for what in _MOVED} for suffix, _ in most}
+    return {suffix: {change: total[change][suffix] for change in _COUNTS} for suffix, _ in most}
 
 
 def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:
-    """The entries that a delta adds, removes and changes, each by the last label of their host; other kinds by their
-    type, addresses as `address`. Without `has_changes` no entry in it has changed attributes.
+    """Counts the entries that a delta adds, removes and changes, by the last label of their host. Addresses are counted
+    as `address`, entries without a host by their type. `has_changes`: as in `suffixes_of`.
 
-    Expressions over many lines at once: a reviewer waits for a million of them.
+    It works by regular expressions over many lines, for speed: a reviewer waits for a million lines.
     """
     total, lines, removes = _count(delta, _HOSTS), delta.count(b"\n"), delta.count(_REMOVE)
     removed = total if removes == lines else _count(delta, _REMOVED_HOSTS) if removes else Counter[str]()
@@ -281,10 +299,10 @@ def _count(delta: bytes, hosts_of: Mapping[bytes, re.Pattern[bytes]]) -> Counter
         if kind not in hosts_of:
             count[kind.decode()] += lines.count(b"\n" if hosts_of is _HOSTS else _REMOVE)
             continue
-        # with its dot, which tells a label below the root from the last of several
+        # the last label with its dot; a name of one label has none
         ends = Counter([host[host.rfind(b".") :] for host in hosts_of[kind].findall(lines)])
         for end, hosts in ends.items():
-            if end[1:].isdigit() or end.endswith(b"]"):  # of the canonical names none ends in digits only
+            if end[1:].isdigit() or end.endswith(b"]"):  # no canonical name ends in a label of digits only
                 count["address"] += hosts
             else:
                 count[end[1:].decode() if end.startswith(b".") else "."] += hosts
@@ -292,7 +310,7 @@ def _count(delta: bytes, hosts_of: Mapping[bytes, re.Pattern[bytes]]) -> Counter
 
 
 def _by_type(delta: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Whole lines with their type."""
+    """Splits a delta into runs of lines of the same type. Yields the type and the lines."""
     lines = delta.count(b"\n")
     for kind in (b"url", b"domain", b"host"):
         if lines and delta.count(b':{"type":"%b",' % kind) == lines:

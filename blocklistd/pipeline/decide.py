@@ -1,11 +1,21 @@
-"""What a person decides on a held candidate: approval releases the delta that was shown, and no other."""
+"""Approve and reject held candidates. An approval releases exactly the delta that the reviewer was shown.
+
+Both hold the list's lock. A rejection is one transaction. An approval is one commit (settle.py), which ends as:
+
+- released: the decision, the version and a line of the audit log are written in one transaction;
+- held: composed on the live version, the change gave another delta. The approval is recorded, and the new candidate
+  takes the place of the approved one;
+- refused (RefusedError): the change now gives a delta that was rejected before. The candidate is superseded.
+
+If the job fails, nothing is recorded and the candidate stays held.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -27,16 +37,24 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Outcome of an approval. `version`: the new version, or None. `held`: the new candidate, if
-    composing the change again gave another delta."""
+    """Outcome of an approval. `version`: the new version, None if nothing is released. `held`: the new candidate, if
+    the change gave another delta on the live version."""
 
     candidate: CandidateId
     version: Version | None
     held: CandidateId | None
 
 
+class _Approvable(NamedTuple):
+    """A held candidate, with the plan and the context of its list."""
+
+    candidate: Candidate
+    plan: ListPlan
+    situation: Situation
+
+
 class Decisions:
-    """Approves and rejects; each is bound to the delta of the candidate."""
+    """Approves and rejects held candidates. A decision holds for the candidate's delta only."""
 
     def __init__(self, releases: Releases, reconciling: Reconciling, database: Database, clock: Clock) -> None:
         self._releases = releases
@@ -45,60 +63,66 @@ class Decisions:
         self._clock = clock
 
     async def approve(self, candidate: CandidateId, act: Act) -> Approval:
-        """Releases the delta of a held candidate that a reviewer approves, and no other delta. Raises RefusedError.
+        """Releases the delta of a held candidate, and no other delta. `act`: the command and who gave it.
 
         If the live version is no longer the candidate's base, the change is composed again. If that gives another
         delta, nothing is released, and `Approval.held` is the new candidate.
+
+        Raises RefusedError where the candidate is unknown or not held, where the configuration no longer allows it, and
+        where the change now gives a rejected delta; other kinds of BlocklistError where the job or publishing fails.
         """
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
         async with self._releases.settling(found.candidate.list):
 
-            def look(connection: Connection) -> tuple[Candidate, ListPlan, Situation]:
-                case = candidates.held_case(connection, candidate).candidate
-                plan = self._plan_of(case)
-                return case, plan, self._releases.situation(connection, plan)
+            def read(connection: Connection) -> _Approvable:
+                held = candidates.held_case(connection, candidate).candidate
+                plan = self._plan_of(held)
+                return _Approvable(held, plan, self._releases.situation(connection, plan))
 
-            case, plan, situation = await self._database.reading(look)
-            await self._releases.mend(plan)
-            change = situation.asked_again(case.change)
-            settled = await self._releases.run(plan, situation, change, approved=case, act=act)
+            held, plan, situation = await self._database.reading(read)
+            await self._releases.repair_snapshots(plan)
+            change = situation.on_live_version(held.change)
+            settled = await self._releases.run_commit(plan, situation, change, approved=held, act=act)
             if settled.rejected is not None:
                 why = (
-                    f"nothing is released: on version {situation.state.version} the change comes to the delta of "
-                    f"candidate {settled.rejected}, which was rejected"
+                    f"nothing is released: on version {situation.state.version} the change gives the delta of "
+                    f"candidate {settled.rejected}, which was rejected. Candidate {held.id} is no longer held"
                 )
-                await self._database.writing(functools.partial(self._record_refusal, case, act, settled.rejected, why))
+                await self._database.writing(functools.partial(self._record_refusal, held, act, settled.rejected, why))
                 raise RefusedError(why)
             if settled.candidate is not None:
-                also = functools.partial(self._record_approval, case, act, settled.candidate.id)
+                also = functools.partial(self._record_approval, held, act, settled.candidate.id)
                 await self._releases.hold(settled.candidate, None, also)
-                return Approval(case.id, None, settled.candidate.id)
+                return Approval(held.id, None, settled.candidate.id)
             outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
-            await self._database.writing(lambda connection: record_decision(connection, case, outcome, None))
-            self._releases.in_background(self._reconciling.offer_all(plan.id))  # waits for the lock
-            await self._releases.publish_made(plan, settled, act.user)
-        return Approval(case.id, settled.made, None)
+            await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
+            self._releases.in_background(self._reconciling.offer_sources(plan.id))  # waits for the lock
+            await self._releases.publish_committed(plan, settled, act.user)
+        return Approval(held.id, settled.made, None)
 
     def _record_refusal(
-        self, case: Candidate, act: Act, rejected: CandidateId, why: str, connection: Connection
+        self, held: Candidate, act: Act, rejected: CandidateId, why: str, connection: Connection
     ) -> None:
-        """An approval came to a delta that was rejected: nothing of this cause is held any more."""
-        now, change = self._clock(), case.change
-        candidates.supersede(connection, case.list, change.kind, change.cause, now)
-        record_decision(connection, case, Outcome.FAILED, why)
-        self._audit(connection, case, act, rejected)
+        """Records an approval whose change now gives a rejected delta: no candidate of this cause is held any more."""
+        now, change = self._clock(), held.change
+        candidates.supersede(connection, held.list, change.kind, change.cause, now)
+        record_decision(connection, held, Outcome.FAILED, why)
+        self._audit(connection, held, act, rejected)
 
-    def _record_approval(self, case: Candidate, act: Act, instead: CandidateId, connection: Connection) -> None:
-        """An approval came to another delta, which is held in the same transaction."""
-        candidates.decide(connection, case.id, Decision.of(act, self._clock(), approve=True))
-        self._audit(connection, case, act, instead)
+    def _record_approval(self, held: Candidate, act: Act, instead: CandidateId, connection: Connection) -> None:
+        """Records an approval whose change gave another delta. The same transaction holds the candidate `instead`."""
+        candidates.decide(connection, held.id, Decision.of(act, self._clock(), approve=True))
+        self._audit(connection, held, act, instead)
 
-    def _audit(self, connection: Connection, case: Candidate, act: Act, instead: CandidateId) -> None:
-        detail = {"released": False, "list": case.list, "instead": instead}
-        audit.append(connection, act, case.id, now=self._clock(), detail=detail)
+    def _audit(self, connection: Connection, held: Candidate, act: Act, instead: CandidateId) -> None:
+        detail = {"released": False, "list": held.list, "instead": instead}
+        audit.append(connection, act, held.id, now=self._clock(), detail=detail)
 
     async def reject(self, candidate: CandidateId, act: Act, why: str) -> None:
-        """Rejects a held candidate: its delta is never published. Raises RefusedError."""
+        """Rejects a held candidate: its delta is never released. `why`: the reviewer's reason, for the audit log.
+
+        Raises RefusedError where the candidate is unknown or not held.
+        """
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
         async with self._releases.locks[found.candidate.list]:
             now = self._clock()
@@ -112,9 +136,10 @@ class Decisions:
         Event.CANDIDATE_REJECTED.log(log, candidate=candidate, user=act.user)
 
     def _plan_of(self, candidate: Candidate) -> ListPlan:
+        """The plan of the candidate's list. Raises RefusedError if the configuration no longer allows the change."""
         plan, change = self._releases.lists.get(candidate.list), candidate.change
         if plan is None or (change.kind == ChangeKind.SOURCE and change.cause not in plan.sources):
-            what = f"source {change.cause}" if change.cause else "changes: it is not configured"
+            what = f"source {change.cause}" if change.cause else "changes, as it is not configured"
             raise RefusedError(f"list {candidate.list} no longer takes {what}: reject the candidate")
         if change.kind == ChangeKind.POLICY and change.policy != plan.policy:
             raise RefusedError(f"the configuration of list {plan.id} has changed since: reject the candidate")

@@ -1,7 +1,10 @@
-"""Sign and publish: from a version in the store to what subscribers see.
+"""Sign the newest version of a list and serve it to the subscribers.
 
-The signed metadata is saved first, in one transaction; its numbers go into the high-water file; then the view in memory
-is replaced. After a crash in between, the next start signs what is in the store and not signed yet, and then serves it.
+Order: sign what is due; save the signed metadata (TUF roles) in one transaction; write its numbers to the high-water
+file; replace the list's view in memory. After a crash in between, the next start signs a version that is stored and not
+signed yet, and then serves it.
+
+A list is signed only between `configure` and `forget`. Each list has a lock: its signings do not overlap.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from blocklistd.errors import BehindError, StoreError, told
 from blocklistd.events import Event
@@ -31,8 +34,22 @@ from blocklistd.times import Clock
 log: Final = logging.getLogger(__name__)
 
 
+class _Stored(NamedTuple):
+    """A list as the store has it. `kept`: its newest versions, whose snapshots are kept. `oldest_diff`: the oldest
+    version that diffs start from. `start_above`: the number that new role versions must exceed."""
+
+    state: ListState
+    roles: list[SignedRole]
+    kept: list[VersionInfo]
+    oldest_diff: Version
+    start_above: int
+
+
 class Publisher:
-    """Signs with the online key, which is nowhere else, and flips the pointer."""
+    """Signs and serves lists. Only this class uses the online key.
+
+    `clock`: the time of new signatures. `latest`: the later of this time and the system's (CheckedClock.latest).
+    """
 
     def __init__(
         self,
@@ -53,22 +70,27 @@ class Publisher:
         self._high_water = high_water or HighWater()
         self._lives: dict[ListId, Lives] = {}
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
-        """The newest of each list's signed roles, by name."""
+        """For each list, its newest signed roles, by name (TUF 2.1: targets, snapshot, timestamp)."""
         self.damaged: set[ListId] = set()
-        """Lists whose live snapshot is damaged: signed as ever, but the file is not sent until it is made again."""
+        """Lists whose live snapshot is damaged. They are still signed, but the file is not sent until it is rebuilt."""
         self.stored: dict[ListId, Version] = {}
-        """Each list's newest version in the store, as of the last attempt to sign it."""
+        """For each list, its newest version in the store at the last attempt to sign it."""
         self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
-        """How long this list's signatures are good for."""
+        """Sets how long a list's signatures are valid, and lets the list be signed from now on.
+
+        `expires`: of the roles targets and snapshot. `timestamp_expires`: of the role timestamp.
+        """
         self._lives[list_id] = Lives(expires, timestamp_expires)
 
     async def publish(self, list_id: ListId) -> None:
-        """Signs what is due for the list's newest version, and serves it, unless the list is forgotten meanwhile. Where
-        the signatures can't be written and the list is not served yet, its newest signed version is served instead.
+        """Signs what is due for the list's newest version, and serves it. Does nothing for a list that is not
+        configured, or is forgotten meanwhile.
 
-        Raises SigningError, and StoreError where nothing new can be served.
+        If the signatures can't be written and the list is not served yet, its newest signed version is served.
+
+        Raises SigningError, and StoreError where the newest version can't be served; what is served stays so.
         """
         async with self._locks[list_id]:
             lives = self._lives.get(list_id)
@@ -81,13 +103,13 @@ class Publisher:
                 if self._catalogue.get(list_id) is not None or isinstance(error, BehindError):
                     raise
                 Event.SIGNATURE_NOT_WRITTEN.log(log, list=list_id, reason=error)
-                made, signed = await asyncio.to_thread(self._as_signed, list_id)
+                made, signed = await asyncio.to_thread(self._last_signed, list_id)
             if list_id in self._lives:
                 self.signed[list_id] = signed
                 self._catalogue.publish(made)
 
     def serves(self, list_id: ListId, version: Version) -> bool:
-        """Whether that version is signed and served."""
+        """Whether this version of the list is signed and served."""
         view = self._catalogue.get(list_id)
         return view is not None and view.version == version
 
@@ -98,10 +120,12 @@ class Publisher:
         return made if made is not None and made.version == version else None
 
     def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
+        """Signs what is due, and saves it. Returns the view to serve and the newest roles by name."""
         now, latest = self._clock(), self._latest()
-        state, roles, kept, oldest, lowest = self._load(list_id)
+        stored = self._load(list_id)
+        state, roles = stored.state, stored.roles
         self.stored[list_id] = state.version
-        new = sign(list_id, state.live, newest(roles), lives, now, self.trust.online, lowest, latest)
+        new = sign(list_id, state.live, newest(roles), lives, now, self.trust.online, stored.start_above, latest)
         if new:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
@@ -117,30 +141,40 @@ class Publisher:
             {name: role.version for name, role in newest(roles).items()},
             replaces=served is not None and served.version != state.version,
         )
-        return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), newest(roles)
+        return self._view(list_id, stored.kept, stored, roles), newest(roles)
 
-    def _as_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """The newest signed version that is not newer than the last one in the high-water file. Raises StoreError where
-        there is none."""
-        state, roles, kept, oldest, _ = self._load(list_id)
+    def _last_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
+        """The newest signed version that is not above the number in the high-water file. Returns as `_sign` does.
+
+        Raises StoreError where there is none.
+        """
+        stored = self._load(list_id)
+        state, roles = stored.state, stored.roles
         shown = self._high_water.marks.lists.get(list_id)
         if shown is not None:
-            here = shown.get("session") == state.session
-            roles = [role for role in roles if here and role.target <= shown.get("version", 0)]
+            same_session = shown.get("session") == state.session
+            roles = [role for role in roles if same_session and role.target <= shown.get("version", 0)]
         signed = newest(roles)
         target = signed["targets"].target if "targets" in signed else 0
-        kept = [version for version in kept if version.version <= target]
-        return view(list_id, state.session, kept, oldest, roles, self.trust.roots, CANONICALISER), signed
+        kept = [version for version in stored.kept if version.version <= target]
+        return self._view(list_id, kept, stored, roles), signed
 
-    def _load(self, list_id: ListId) -> tuple[ListState, list[SignedRole], list[VersionInfo], Version, int]:
+    def _view(self, list_id: ListId, kept: list[VersionInfo], stored: _Stored, roles: list[SignedRole]) -> ListView:
+        session, oldest = stored.state.session, stored.oldest_diff
+        return view(list_id, session, kept, oldest, roles, self.trust.roots, CANONICALISER)
+
+    def _load(self, list_id: ListId) -> _Stored:
         with self._database.read() as connection:
-            state = list_state(connection, list_id)
-            kept = list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS))
-            oldest = oldest_diff(connection, list_id)
-            return state, load_roles(connection, list_id), kept, oldest, above(connection)
+            return _Stored(
+                state=list_state(connection, list_id),
+                roles=load_roles(connection, list_id),
+                kept=list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)),
+                oldest_diff=oldest_diff(connection, list_id),
+                start_above=above(connection),
+            )
 
     async def sign_again(self) -> None:
-        """Renews what is due in every list; one list's failure does not keep the others from it."""
+        """Renews the signatures that are due in all lists. An error of one list is logged, not raised."""
         for list_id in list(self._lives):
             try:
                 await self.publish(list_id)
@@ -148,7 +182,7 @@ class Publisher:
                 Event.LIST_NOT_SIGNED.log(log, list=list_id, reason=told(error))
 
     def forget(self, list_id: ListId) -> None:
-        """The list is no longer configured: not signed, not served; the store keeps it."""
+        """Stops signing and serving a list that is no longer configured. The store keeps the list."""
         self._lives.pop(list_id, None)
         self.signed.pop(list_id, None)
         self._catalogue.withdraw(list_id)

@@ -1,9 +1,15 @@
-"""The pipeline, from a hotline to the subscribers:
+"""Pull a source: run the whole pipeline, from a hotline to the subscribers.
 
-    pull → intake (verify → parse → canonicalise: kinds/) → Change → settle (compose → guard → version) → sign → publish
+    pull → intake (verify → parse → canonicalise: kinds/) → Change → commit (compose → guard → version) → sign → publish
 
-`pull` runs all of it. From the Change on it calls `release.Releases`, as approvals (decide.py), starts and reloads
-(reconcile.py) do. Nothing skips a stage, and a failure at any stage leaves the live version as it is.
+The first half is in receive.py, the second in release.py; approvals (decide.py), starts and reloads (reconcile.py) run
+the second half only. No stage is skipped. A failure at any stage leaves the live version as it is.
+
+- At most one pull of a source runs at a time, and at most MAX_CONCURRENT_PULLS of all sources.
+- A pull first repairs sealed files that another program has changed.
+- Each pull ends with its outcome in the source's row, and `observe` is called with it.
+- A list without a version waits for the first pull of each of its sources. So each pull that ends without a release
+  offers the newest entries of all sources to such a list again.
 """
 
 from __future__ import annotations
@@ -36,9 +42,16 @@ log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """The answer to `source pull`. `versions`: the lists' live versions at its end; `withheld`: what they leave out, by
-    rule, or what is held of this source does. `seconds`: the duration. `report`: of the body that this pull read,
-    `said`: of the newest body, which an earlier pull may have read (None: this pull read none to its end)."""
+    """Outcome of one pull of a source; the result of `blocklistd source pull`.
+
+    - `reason`: for a person, None if there is nothing to explain. `candidate`: the one that is held or was rejected.
+    - `versions`: the live version of each of the source's lists at the end of the pull; 0: none yet.
+    - `seconds`: the duration.
+    - `report`: of the body that this pull read; None if the body had not changed, or could not be read.
+    - `said`: the report of the newest body, which an earlier pull may have read; None if no body could be read.
+    - `withheld`: for each list, counts by rule of the entries withheld by its live version, or by the held candidate
+      of this source.
+    """
 
     source: SourceId
     outcome: Outcome
@@ -52,7 +65,7 @@ class Pull:
 
 
 class Pipeline:
-    """Pulls the sources in `releases.sources`, which a reload replaces. `observe` hears of each pull."""
+    """Pulls the sources in `releases.sources`, which a reload replaces. `observe` is called with each ended pull."""
 
     def __init__(
         self,
@@ -71,110 +84,121 @@ class Pipeline:
         self._repair = repair
         self._observe = observe
         self._reception = Reception(resources)
-        self._one_of: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._source_locks: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self._tasks: set[asyncio.Future[Pull]] = set()
 
     # -- pull ------------------------------------------------------------------------------------------------------
 
     async def pull(self, source_id: SourceId, act: Act | None = None) -> Pull:
-        """Pulls a source; waits for a pull of it that is running. Errors of hotline or disk become `Pull.reason`. `act`
-        is the command by which somebody asked for it.
+        """Pulls a source, after a pull of it that is running. `act`: the command that a user gave, for the audit log.
 
-        Raises RefusedError for a source that is not configured.
+        Errors of the hotline, the disk and the jobs do not raise: they become outcome FAILED with `Pull.reason`.
+
+        Raises RefusedError for a source that is not configured, and BlocklistError where the pull with an `act`
+        succeeded but could not be recorded.
         """
-        async with self._one_of[source_id], self._slots:
-            plan = self._releases.sources.get(source_id)  # read here: a reload may have changed it while this waited
+        async with self._source_locks[source_id], self._slots:
+            plan = self._releases.sources.get(source_id)  # read under the lock: a reload may have changed it
             if plan is None:
-                raise RefusedError("there is no such source in the configuration")
+                raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
             began = self._clock()
-            report, said, validators = None, None, None
+            report, newest_report, validators = None, None, None
             try:
                 await self._repair_what_changed(source_id)
                 with self._verified.sealing(), self._reception.work_folder() as work, self._telemetry.time_pull():
                     received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
-                        report, result = await self._take_in(plan, received)
-                        said, validators = report, received.body.validators
+                        report, result = await self._seal_and_offer(plan, received)
+                        newest_report, validators = report, received.body.validators
                     else:
-                        said = received.report
+                        newest_report = received.report
                         result = (
-                            await self._releases.offer_to_all(plan) if received.report else Result(Outcome.UNCHANGED)
+                            await self._releases.offer_to_lists(plan) if received.report else Result(Outcome.UNCHANGED)
                         )
             except BlocklistError as error:
                 result = Result(Outcome.FAILED, str(error))
-            except Exception as error:  # a bug of ours is a failed pull, and everything else goes on
+            except Exception as error:  # a bug fails this pull, not the daemon
                 Event.PULL_CRASHED.log(log, source=source_id, error=type(error).__name__, exc_info=without_text(error))
-                result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log")
-            pull = await self._conclude(plan, result, began, report, said, validators, act)
+                result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log of blocklistd")
+            pull = await self._record(plan, result, began, report, newest_report, validators, act)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
-            for name in sorted(waiting):  # they waited for this source's first pull, which has ended, well or badly
-                await self._reconciling.offer_all(name)
+            for name in sorted(waiting):  # these lists waited for the first pull of this source (Releases.offer)
+                await self._reconciling.offer_sources(name)
         return pull
 
     async def repair(self, damaged: Iterable[Sha256]) -> None:
-        """Makes damaged sealed files again, and pulls the sources that have a damaged file."""
+        """Rebuilds damaged sealed files, and pulls the sources that have a damaged file.
+
+        Raises BlocklistError where a job fails.
+        """
         for source in await self._repair.repair(damaged):
             if source in self._releases.sources:
                 await self.pull(source)
 
     async def scrub(self) -> None:
-        """Reads every sealed file that a row names, and makes the damaged ones again."""
+        """Reads every sealed file that a row names, and rebuilds the damaged ones. Raises as `repair` does."""
         await self.repair(await self._repair.scrub())
 
     async def _repair_what_changed(self, pulled: SourceId) -> None:
-        """Makes files again that another program has changed, before this pull compares anything with them."""
+        """Rebuilds files that another program has changed, before this pull compares anything with them."""
         suspects = await self._repair.suspects()
         for source in await self._repair.repair(suspects) if suspects else []:
             if source != pulled and source in self._releases.sources:
-                task = asyncio.ensure_future(self.pull(source))  # not here: a pull waits for no other
+                task = asyncio.ensure_future(self.pull(source))  # not awaited: two pulls could wait for each other
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _take_in(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
-        """Seals the body's entries as the source's offer, and offers them to the source's lists."""
+    async def _seal_and_offer(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
+        """Seals the body's entries as the source's offer, and offers them to the source's lists.
+
+        The body is stored meanwhile: the next one is compared with it.
+        """
         before = await self._database.reading(lambda connection: _states(connection, plan.lists))
         report = await self._reception.take_over(plan, received)
-        keeping = asyncio.ensure_future(self._reception.keep(plan, received))
+        storing = asyncio.ensure_future(self._reception.keep(plan, received))
         try:
-            result = await self._releases.offer_to_all(plan)
-            if result.outcome is Outcome.UNCHANGED:  # perhaps a start, or another source, has just released the offer
+            result = await self._releases.offer_to_lists(plan)
+            if result.outcome is Outcome.UNCHANGED:  # a start or another source may have released the offer first
                 after = await self._database.reading(lambda connection: _states(connection, plan.lists))
-                if any(_has_taken(plan.id, report.asserted, before[name], after[name]) for name in after):
+                if any(_was_released(plan.id, report.asserted, before[name], after[name]) for name in after):
                     result = Result(Outcome.PUBLISHED)
             return report, result
         finally:
-            kept = await keeping
-            asyncio.get_running_loop().run_in_executor(None, self._reception.drop_page_cache, received.state.body, kept)
+            stored = await storing
+            asyncio.get_running_loop().run_in_executor(
+                None, self._reception.drop_page_cache, received.state.body, stored
+            )
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
         """Whether an empty body is allowed: every list of the source has `min_entries: 0`."""
         lists = [self._releases.lists[name] for name in plan.lists if name in self._releases.lists]
-        return bool(lists) and all(wanted.min_entries == 0 for wanted in lists)
+        return bool(lists) and all(taker.min_entries == 0 for taker in lists)
 
-    # -- bookkeeping -----------------------------------------------------------------------------------------------
+    # -- record --------------------------------------------------------------------------------------------------
 
-    async def _conclude(
+    async def _record(
         self,
         plan: SourcePlan,
         result: Result,
         began: datetime,
         report: IntakeReport | None,
-        said: IntakeReport | None,
+        newest_report: IntakeReport | None,
         validators: Validators | None,
         act: Act | None,
     ) -> Pull:
+        """Writes the row of the pull and its line in the audit log, in one transaction, and calls `observe`."""
         ended = self._clock()
 
         def record(connection: Connection) -> Result:
-            known = _as_decided(connection, result)
+            final = _with_decision(connection, result)
             record_pull(
                 connection,
                 plan.id,
-                outcome=known.outcome,
-                reason=known.reason,
-                candidate=known.candidate,
+                outcome=final.outcome,
+                reason=final.reason,
+                candidate=final.candidate,
                 began=began,
                 ended=ended,
                 report=report,
@@ -182,22 +206,26 @@ class Pipeline:
                 settings=plan.settings,
             )
             if act is not None:
-                detail = {"outcome": known.outcome.value, "candidate": known.candidate}
+                detail = {"outcome": final.outcome.value, "candidate": final.candidate}
                 audit.append(connection, act, plan.id, now=ended, detail=detail)
-            return known
+            return final
 
         versions: dict[ListId, Version] = {}
-        left_out: dict[ListId, dict[str, int]] = {}
-        taking = {name: self._releases.lists[name].sources for name in plan.lists if name in self._releases.lists}
+        withheld_by_list: dict[ListId, dict[str, int]] = {}
+        sources_by_list = {
+            name: self._releases.lists[name].sources for name in plan.lists if name in self._releases.lists
+        }
         try:
             result = await self._database.writing(record)
             states = await self._database.reading(lambda connection: _states(connection, plan.lists))
-            left_out = await self._database.reading(lambda connection: withheld.of_pull(connection, plan.id, taking))
+            withheld_by_list = await self._database.reading(
+                lambda connection: withheld.of_pull(connection, plan.id, sources_by_list)
+            )
             versions = {name: state.version for name, state in states.items()}
         except BlocklistError as error:
             Event.PULL_NOT_RECORDED.log(log, source=plan.id, reason=error)
             if act is not None and result.outcome is not Outcome.FAILED:
-                raise  # what somebody did is done once its line is written
+                raise  # a command succeeds only if its line is in the audit log
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,
@@ -206,8 +234,8 @@ class Pipeline:
             versions=versions,
             seconds=(ended - began).total_seconds(),
             report=report,
-            said=said,
-            withheld=left_out,
+            said=newest_report,
+            withheld=withheld_by_list,
         )
         verify = None if plan.proves_origin else plan.proof
         if pull.outcome is Outcome.FAILED:
@@ -224,14 +252,15 @@ def _states(connection: Connection, names: Iterable[ListId]) -> dict[ListId, Lis
     return {name: list_state(connection, name) for name in names}
 
 
-def _has_taken(source: SourceId, entries: Sha256, before: ListState, after: ListState) -> bool:
-    """Whether a new version of the list has these entries of the source, and the version before had others."""
+def _was_released(source: SourceId, entries: Sha256, before: ListState, after: ListState) -> bool:
+    """Whether the list has a new version with these entries of the source, and the version before had others."""
     is_new = after.version != before.version
     return is_new and after.accepted.get(source) == entries != before.accepted.get(source)
 
 
-def _as_decided(connection: Connection, result: Result) -> Result:
-    """What has become of the candidate that a pull led to: it may be decided while other lists are settled."""
+def _with_decision(connection: Connection, result: Result) -> Result:
+    """The result of a pull after a decision on its candidate, which a person may make while other lists are still
+    committed."""
     state = candidates.case(connection, result.candidate).state if result.candidate else "held"
     match state:
         case "released":

@@ -1,4 +1,8 @@
-"""What follows from a start, a reload or a decision: lists are brought to what their sources offer now."""
+"""Bring lists up to date without a pull: after a start, a reload, an approval or a repair.
+
+For each list, in this order and under its lock each time (release.py): judge the held candidates again, commit a
+changed policy, offer the newest entries of each source. A held candidate stays held until a person decides.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +25,19 @@ log: Final = logging.getLogger(__name__)
 
 
 class Reconciling:
-    """Settles again, without a pull, what the sources said last. Never releases a held candidate."""
+    """Commits changes again from what is in the store. Never releases a held candidate."""
 
     def __init__(self, releases: Releases, database: Database) -> None:
         self._releases = releases
         self._database = database
 
     async def reconcile(self) -> None:
-        """After a start or a reload: judges held candidates again (they stay held), settles a changed policy as a
-        change, and offers each source's newest entries to its lists."""
+        """Brings all lists up to date, after a start or a reload. An error of one list is logged, not raised."""
         await asyncio.gather(*(self._reconcile_and_offer(name) for name in list(self._releases.lists)))
 
     async def _reconcile_and_offer(self, list_id: ListId) -> None:
         await self._guarded(list_id, None, self._reconcile(list_id))
-        await self.offer_all(list_id)
+        await self.offer_sources(list_id)
 
     async def _reconcile(self, list_id: ListId) -> None:
         await self.judge_again(list_id)
@@ -48,28 +51,31 @@ class Reconciling:
                     )
 
     async def judge_again(self, list_id: ListId) -> None:
-        """Composes the held changes of sources again and updates the reasons by today's guards. Releases nothing."""
+        """Composes the held changes of a list's sources again, and updates their reasons by today's guards.
+
+        Releases nothing. Raises BlocklistError where a job fails.
+        """
         async with self._releases.settling(list_id):
             situation = await self._read(list_id)
             if situation is None:
                 return
-            for case in situation.cases:
+            for case in situation.held:
                 change = case.candidate.change
                 if change.kind == ChangeKind.SOURCE and change.cause in situation.plan.sources:
-                    again = situation.asked_again(change)
-                    await self._releases.settle(situation.plan, situation, again, hold_all=True)
+                    again = situation.on_live_version(change)
+                    await self._releases.settle(situation.plan, situation, again, keep_held=True)
 
     async def _read(self, list_id: ListId) -> Situation | None:
-        """The list under today's plan, which a reload may have changed while its lock was waited for. None for a list
-        that is not configured."""
+        """Reads the context of a list, None if the list is not configured. Called under the lock: a reload may have
+        changed the plan while the caller waited for it."""
         plan = self._releases.lists.get(list_id)
         if plan is None:
             return None
         return await self._database.reading(lambda connection: self._releases.situation(connection, plan))
 
     async def _offer_current(self, list_id: ListId, source: SourcePlan) -> Result:
-        """Offers the newest entries of a source, unless it is in quarantine or they were read with other settings than
-        today's."""
+        """Offers the newest entries of a source to a list, unless the source is in quarantine, or the entries were read
+        with other settings than today's."""
         state = await self._database.reading(
             functools.partial(source_state, source=source.id, settings=source.settings)
         )
@@ -80,7 +86,7 @@ class Reconciling:
     async def _guarded(
         self, list_id: ListId, source: SourceId | None, work: Coroutine[Any, Any, Result | None]
     ) -> None:
-        """Logs an error instead of raising it: the other lists and sources are still settled."""
+        """Runs the work and logs its result. An error is logged, not raised: the other lists and sources go on."""
         try:
             result = await work
         except Exception as error:
@@ -93,8 +99,10 @@ class Reconciling:
                 log, list=list_id, source=source, outcome=result.outcome.value, reason=result.reason or None
             )
 
-    async def offer_all(self, list_id: ListId) -> None:
-        """Offers the newest entries of all sources to a list. After an approval, what they say beyond the released
-        delta is another change."""
+    async def offer_sources(self, list_id: ListId) -> None:
+        """Offers the newest entries of each of its sources to a list. Errors are logged, not raised.
+
+        Needed after an approval: a source's newest entries may differ from those of the released delta.
+        """
         for source in [source for source in self._releases.sources.values() if list_id in source.lists]:
             await self._guarded(list_id, source.id, self._offer_current(list_id, source))

@@ -1,10 +1,15 @@
-"""From a Change to a released version: the second half of the pipeline (pipeline/pull.py).
+"""Make versions from changes and publish them: the second half of the pipeline (pipeline/pull.py has the first).
 
-    Change → settle (compose → guard → version: one job) → sign → publish
+    Change → commit (compose → guard → write the version: one job) → sign → publish
 
-Each pull calls `offer_to_all`. What a person decides is in pipeline/decide.py, what follows from a start or a reload
-in pipeline/reconcile.py. Each list has a lock: the changes of one list are settled one after another, independently of
-other lists.
+Callers: pulls (pull.py), approvals and rejections (decide.py), starts and reloads (reconcile.py), repairs (repair.py).
+
+- `configure` comes first, at a start and at each reload. A commit that runs meanwhile keeps the plan it began with.
+- Each list has a lock (`settling`), so its changes are committed one after another. Lists do not wait for each other.
+- Under the lock: repair the live snapshot, read the list's context (situation.py), commit, publish.
+- The commit job writes the files and the row of a version (settle.py). The rows of held candidates are written here;
+  a candidate ends as released, rejected or superseded (store/candidates.py).
+- A version whose signing or publishing failed stays in the store. The next start, pull or reload publishes it.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.rebuild import rebuild
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.resources import Resources
-from blocklistd.pipeline.settle import ListPlan, Settled, Settlement, digests_of, job_settle
+from blocklistd.pipeline.settle import ListPlan, Settled, Settlement, digests_to_read, job_settle
 from blocklistd.pipeline.situation import Situation
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates
@@ -39,12 +44,16 @@ from blocklistd.store.pulls import record_decision, take_the_place
 log: Final = logging.getLogger(__name__)
 
 Render = Callable[[ListId], Coroutine[Any, Any, None]]
-"""Makes, in the background, the renderings of a list's live version."""
+"""Writes the renderings of a list's live version (serve/http/renderings.py). It runs in the background."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome of offering a source to its lists, or to one of them."""
+    """Outcome of offering a source's entries to its lists, or to one of them.
+
+    `reason`: for a person, None if there is nothing to explain. `candidate`: the candidate that is held, or that was
+    rejected earlier with the same content.
+    """
 
     outcome: Outcome
     reason: str | None = None
@@ -52,12 +61,13 @@ class Result:
 
 
 class Releases:
-    """Settles the changes of all lists. `sources` and `lists` are those of the newest `configure`."""
+    """Commits and publishes the changes of all lists. `sources` and `lists` are those of the newest `configure`."""
 
     def __init__(self, resources: Resources, publisher: Publisher, zones: ZonePublisher, render: Render) -> None:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
         self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """For each list, the lock of its changes. `settling` takes it, and also protects new files from the sweep."""
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
@@ -68,114 +78,129 @@ class Releases:
         self._zones = zones
         self._render = render
         self.tasks: set[asyncio.Future[None]] = set()
+        """The background tasks that run now."""
 
     def configure(self, lists: dict[ListId, ListPlan], sources: dict[SourceId, SourcePlan]) -> None:
-        """From now on, at a start or a reload. A change that is being settled ends as it began."""
+        """Sets the plans of all lists and sources, at a start or a reload."""
         self.lists, self.sources = lists, sources
 
     # -- compose, guard, release -----------------------------------------------------------------------------------
 
-    async def offer_to_all(self, plan: SourcePlan) -> Result:
-        """Offers the source's entries to each of its lists. Returns the result that most needs attention."""
+    async def offer_to_lists(self, plan: SourcePlan) -> Result:
+        """Offers the source's newest entries to each of its lists. Returns the result that most needs attention:
+        failed before held before published before unchanged."""
         if plan.quarantine:
             return Result(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
-        # a reload may have taken a list away since the pull began
+        # a reload may have removed a list since the pull began
         results = await asyncio.gather(
             *(self._offer_or_fail(name, plan.id) for name in plan.lists if name in self.lists)
         )
-        order = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
-        return min(results, key=lambda result: order.index(result.outcome), default=Result(Outcome.UNCHANGED))
+        by_urgency = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
+        return min(results, key=lambda result: by_urgency.index(result.outcome), default=Result(Outcome.UNCHANGED))
 
     async def _offer_or_fail(self, list_id: ListId, source: SourceId) -> Result:
-        """One list's trouble does not keep the source from the others."""
+        """Offers to one list. A known error becomes the result, so that the other lists are not affected."""
         try:
             return await self.offer(list_id, source)
         except BlocklistError as error:
             return Result(Outcome.FAILED, f"list {list_id}: {error}")
 
     async def offer(self, list_id: ListId, source: SourceId) -> Result:
-        """Composes the source's current offer into the list, unless the live version already has it."""
+        """Commits the source's newest entries (its offer) to a list, unless the live version was made with them.
+
+        Raises BlocklistError where the commit job or publishing fails.
+        """
         async with self.settling(list_id):
             plan = self.lists.get(list_id)
             if plan is None:
                 return Result(Outcome.UNCHANGED)
-            await self.mend(plan)
+            await self.repair_snapshots(plan)
             situation = await self._database.reading(lambda connection: self.situation(connection, plan))
-            change = situation.offered(source)
+            change = situation.source_change(source)
             if change is None:
-                return Result(Outcome.UNCHANGED, f"list {list_id} does not take this source yet")
-            if situation.awaited(source):
-                # else the first source to answer makes version 1, and the others are changes large enough to be held
-                names = ", ".join(situation.awaited(source))
+                return Result(
+                    Outcome.UNCHANGED, f"list {list_id} does not take this source yet: approve its policy change"
+                )
+            if situation.sources_to_wait_for(source):
+                # otherwise the first pull would make version 1, and the next sources would be held as large changes
+                names = ", ".join(situation.sources_to_wait_for(source))
                 return Result(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
             return await self.settle(plan, situation, change)
 
-    async def settle(self, plan: ListPlan, situation: Situation, change: Change, *, hold_all: bool = False) -> Result:
-        """Settles the change: unchanged, held, rejected before, or released and published. The caller has the list's
-        lock. `hold_all`: judge the held change again, and release nothing."""
+    async def settle(self, plan: ListPlan, situation: Situation, change: Change, *, keep_held: bool = False) -> Result:
+        """Commits a change and publishes the version that it makes. The caller holds the list's lock.
+
+        Outcomes: UNCHANGED, HELD, FAILED (the same content was rejected before), PUBLISHED. `keep_held`: judge the held
+        change again, but hold it in any case.
+
+        Raises BlocklistError where the job or publishing fails.
+        """
         state = situation.state
         if state.is_composed_from(change):
-            await self.no_longer_held(plan.id, change)
-            await self._publish(plan.id, state.version)  # where signing or a zone failed after the version was made
+            await self._supersede(plan.id, change)
+            await self._publish(plan.id, state.version)  # signing or a zone may have failed before
             return Result(Outcome.UNCHANGED)
-        if (refused := situation.rejected(change)) is not None:
-            return await self._refused(plan.id, change, refused)
-        held = situation.held(change)
-        same_body = held is not None and _body(held.change) == _body(change)
-        if held is not None and same_body and not hold_all and held.comes_from(change, state.version):
+        if (rejected := situation.rejected_candidate(change)) is not None:
+            return await self._rejected_before(plan.id, change, rejected)
+        held = situation.held_candidate(change)
+        same_counts = held is not None and _counts(held.change) == _counts(change)
+        if held is not None and same_counts and not keep_held and held.comes_from(change, state.version):
             return Result(Outcome.HELD, _reasons(held), held.id)
-        settled = await self.run(plan, situation, change, held=held, hold_all=hold_all)
+        settled = await self.run_commit(plan, situation, change, held=held, keep_held=keep_held)
         if settled.rejected is not None:
-            return await self._refused(plan.id, change, settled.rejected)
+            return await self._rejected_before(plan.id, change, settled.rejected)
         if settled.candidate is not None:
             return await self.hold(settled.candidate, held)
-        await self.no_longer_held(plan.id, change)
+        await self._supersede(plan.id, change)
         outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
         if held is not None:
-            await self.no_longer_held(plan.id, held.change)  # of a first version any cause's candidate
+            await self._supersede(plan.id, held.change)  # before a first version, `held` may have another cause
             await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
-        await self.publish_made(plan, settled, "auto")
+        await self.publish_committed(plan, settled, "auto")
         return Result(outcome)
 
-    async def run(
+    async def run_commit(
         self,
         plan: ListPlan,
         situation: Situation,
         change: Change,
         *,
         held: Candidate | None = None,
-        hold_all: bool = False,
+        keep_held: bool = False,
         approved: Candidate | None = None,
         act: Act | None = None,
     ) -> Settled:
-        """Runs the job `settle`. It gets the known fingerprints of the files that it reads, and answers those of the
-        files that it verified or wrote."""
-        read = digests_of(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
-        read += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in read if digest])
-        wanted = Settlement(
+        """Runs the commit job on a change (Settlement has the parameters). The caller holds the list's lock.
+
+        The job gets the known fingerprints of the files that it reads. It returns the fingerprints of the files that it
+        verified or wrote. Raises BlocklistError where it fails.
+        """
+        digests = digests_to_read(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
+        digests += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in digests if digest])
+        request = Settlement(
             plan=plan,
             change=change,
             candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
             now=self._clock(),
-            fingerprints=self._verified.of(read),
+            fingerprints=self._verified.of(digests),
             approved=approved,
             act=act,
             held=held,
-            hold_all=hold_all,
-            compare=bool(situation.cases or situation.refusals),
+            keep_held=keep_held,
+            needs_delta=bool(situation.held or situation.rejected),
         )
         with self._telemetry.time_stage("commit", plan.id):
-            answer = await self._jobs.run(job_settle, self._store, wanted, limits=COMMIT)
-        await asyncio.to_thread(self._database.keep_head)  # of the line that the job has written
+            answer = await self._jobs.run(job_settle, self._store, request, limits=COMMIT)
+        await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit log
         settled = Settled.from_json(answer)
         self._verified.learn(settled.verified)
         return settled
 
-    async def publish_made(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
-        """Publishes the new version.
+    async def publish_committed(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
+        """Publishes the version that a commit made. `released_by`: a user's name, or "auto".
 
-        Where there is none, the live one is published if it is not served yet: a job that was taken for dead, since its
-        server had died, may have gone on and released it.
+        If the commit made no version, the live version is published unless it is served already: the process that runs
+        the jobs may have died after it had started a job, which was reported as failed but released a version.
         """
         if settled.made is None:
             live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).version
@@ -199,7 +224,7 @@ class Releases:
 
     @asynccontextmanager
     async def settling(self, list_id: ListId) -> AsyncIterator[None]:
-        """Holds the list's lock. The sweep removes no file that is sealed in this block."""
+        """Holds the list's lock. The sweep does not remove files that are sealed inside this block."""
         async with self.locks[list_id]:
             with self._verified.sealing():
                 yield
@@ -207,8 +232,10 @@ class Releases:
     async def hold(
         self, candidate: Candidate, held: Candidate | None, also: Callable[[Connection], None] | None = None
     ) -> Result:
-        """Records a held candidate, and what `also` records, in one transaction. If its delta is held already, that
-        candidate keeps its id and its decisions."""
+        """Records a candidate as held. `also` writes its own rows in the same transaction.
+
+        `held`: the candidate that was held so far. If it has the same id, its row is updated and its decisions stay.
+        """
         if held is not None and held.id == candidate.id:
             if held != candidate:
                 await self._database.writing(lambda connection: candidates.renew(connection, candidate))
@@ -226,25 +253,29 @@ class Releases:
         Event.CANDIDATE_HELD.log(log, list=candidate.list, candidate=candidate.id, reason=_reasons(candidate))
         return Result(Outcome.HELD, _reasons(candidate), candidate.id)
 
-    async def _refused(self, list_id: ListId, change: Change, refused: CandidateId) -> Result:
-        await self.no_longer_held(list_id, change)
-        what = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
+    async def _rejected_before(self, list_id: ListId, change: Change, rejected: CandidateId) -> Result:
+        """Ends a change whose content was rejected before. Its held candidate, if any, is superseded."""
+        await self._supersede(list_id, change)
+        until = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
         return Result(
             Outcome.FAILED,
-            f"candidate {refused} with this content was rejected; list {list_id} keeps its last good version until "
-            f"{what}",
-            refused,
+            f"candidate {rejected} with this content was rejected; list {list_id} keeps its last good version until "
+            f"{until}",
+            rejected,
         )
 
-    async def no_longer_held(self, list_id: ListId, change: Change) -> None:
+    async def _supersede(self, list_id: ListId, change: Change) -> None:
+        """Sets the held candidate of the change's cause, if there is one, to superseded."""
         now = self._clock()
         await self._database.writing(
             lambda connection: candidates.supersede(connection, list_id, change.kind, change.cause, now)
         )
 
     async def _publish(self, list_id: ListId, version: Version, *, new: bool = False) -> None:
-        """Signs and serves a version that is in the store, starts its renderings, and brings its zones to it. A version
-        that was just made may be served already, where the list was signed again meanwhile."""
+        """Signs and serves a version of the store, starts its renderings, and updates the list's zones.
+
+        A `new` version may be served already: the periodic signing may have come first.
+        """
         is_served = self._publisher.serves(list_id, version)
         if not is_served:
             await self._publisher.publish(list_id)
@@ -255,9 +286,13 @@ class Releases:
 
     # -- damage ----------------------------------------------------------------------------------------------------
 
-    async def mend(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
-        """Verifies the live snapshot, and makes it and the files in `damaged` again where they are damaged. The caller
-        has the list's lock."""
+    async def repair_snapshots(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
+        """Verifies the live snapshot and rebuilds it if it is damaged. `damaged`: other snapshots and deltas of the
+        list to rebuild.
+
+        The caller holds the list's lock. A snapshot that can't be rebuilt is not an error here: the list is in
+        `Publisher.damaged` until it is. Raises BlocklistError where the job fails.
+        """
         live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).live
         broken = set(damaged)
         if live is not None and not await asyncio.to_thread(self._verified.check, live.sha256):
@@ -281,25 +316,28 @@ class Releases:
             Event.VERSION_NOT_REPAIRED.log(log, list=plan.id, version=live.version)
 
     async def serve(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
-        """Serves the live version, after a start or a reload. Makes the files in `damaged` again first.
+        """Repairs a list (`repair_snapshots`), then signs and serves its live version.
 
-        Raises StoreError.
+        Called after a start, a reload and a repair. Raises BlocklistError, StoreError among others.
         """
         async with self.settling(plan.id):
-            await self.mend(plan, damaged)
+            await self.repair_snapshots(plan, damaged)
             await self._publisher.publish(plan.id)
         self.in_background(self._render(plan.id))
 
     def situation(self, connection: Connection, plan: ListPlan) -> Situation:
+        """Reads the context of a list's next change. Raises StoreError where the list is not in the store."""
         return Situation.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Starts a task and keeps it in `tasks` until it ends."""
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
 
-def _body(change: Change) -> tuple[int, int]:
+def _counts(change: Change) -> tuple[int, int]:
+    """The counts of a source's body: a candidate is judged again when they change."""
     return change.records, change.rejected
 
 

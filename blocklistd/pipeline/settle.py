@@ -1,11 +1,15 @@
-"""The trusted job of a list: compose a change, judge it, and write the version.
+"""The commit job of a list: compose a change, judge it with the guards, and write the new version.
 
-It runs in a process of its own, with the database and the sealed files, without keys and without the hotline's bytes:
-what it reads was verified, parsed and canonicalised before.
+It runs in a process of its own, with the database and the sealed files, but without keys and without the bytes of a
+hotline: its input was verified, parsed and canonicalised before. Its caller holds the list's lock (release.py).
 
-    compose → guard → release (snapshot and delta are sealed and synced, then one transaction names them)
+    compose → guard → seal and sync the snapshot and the delta → one transaction
 
-A crash at any moment leaves the old version as it is, and at most a file that nothing names.
+- Each change ends in one way (Settled): a new version, nothing changed, held, or rejected before.
+- The transaction writes the version, the accepted entries and the policy, the decision of an approval, and a line of
+  the audit log. A held or rejected change writes no rows; release.py records the candidate.
+- A crash before the transaction leaves the old version live, and at most sealed files that no row names. The sweep
+  removes these.
 """
 
 from __future__ import annotations
@@ -44,7 +48,11 @@ from blocklistd.store.verified import Fingerprints, Verified
 
 @dataclass(frozen=True, slots=True)
 class ListPlan:
-    """A list's configuration as the job needs it; `sources` in order of precedence, without quarantined ones."""
+    """The configuration of a list for the job. `sources`: in order of precedence, without those in quarantine.
+
+    `max_added`, `max_removed` and `max_rejected` are shares (0.2 is 20 %); `min_change` and `min_entries` are numbers
+    of entries. compose/guard.py explains them.
+    """
 
     id: ListId
     sources: tuple[SourceId, ...]
@@ -61,17 +69,21 @@ class ListPlan:
 
     @property
     def policy(self) -> Policy:
+        """The policy that a version composed under this plan has."""
         return Policy(CANONICALISER, self.sources, self.types, self.allow_public_suffix, self.allow_ip)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What the job is asked to do with a change.
+    """A request to commit a change.
 
-    `candidate`: the id to use if the change is held. `approved`: the held candidate that `act` approves: its delta is
-    released, and no other. `held`: the candidate that is held of the same cause, or for a first version; the same
-    delta stays held, even if no guard holds it any more. `hold_all`: judge only, release nothing. `compare`: a first
-    version needs its delta, since candidates of the list are held or were rejected.
+    - `candidate`: the id to use if the change is held.
+    - `fingerprints`: those of the files that the job reads, as far as they are known.
+    - `approved`, `act`: the held candidate that a user approves, and the command. Only its delta may be released.
+    - `held`: the held candidate of the same cause, or any one before a first version. If the change gives the same
+      delta, it stays held, even if no guard holds it any more.
+    - `keep_held`: judge the change again, but hold it in any case.
+    - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
 
     plan: ListPlan
@@ -82,17 +94,22 @@ class Settlement:
     approved: Candidate | None = None
     act: Act | None = None
     held: Candidate | None = None
-    hold_all: bool = False
-    compare: bool = False
+    keep_held: bool = False
+    needs_delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a change. One of: `made`, the new version; `unchanged`, it altered nothing in the list;
-    `candidate`, it waits for a person (with the id of the candidate that was held, if the delta is the same);
-    `rejected`, the candidate by which a person refused this delta.
+    """Outcome of a commit. One of these is set:
 
-    `superseded` is the snapshot that the new version takes the place of; `withheld` counts by rule.
+    - `made`: the new version.
+    - `unchanged`: the change altered no entry of the list.
+    - `candidate`: the change is held. Its id is that of the candidate held so far if the delta is the same.
+    - `rejected`: the candidate with this delta, which a reviewer rejected earlier.
+
+    `verified`: the fingerprints of the files that the job verified or wrote. `withheld`: withheld entries by rule.
+    `added`, `removed`, `changed`: numbers of entries. `superseded`: the snapshot of the version before; None if there
+    was none, or if no version was made.
     """
 
     verified: dict[Sha256, str]
@@ -108,7 +125,7 @@ class Settled:
 
     @classmethod
     def from_json(cls, answer: dict[str, Any]) -> Settled:
-        """From the JSON that the job answers."""
+        """Reads the JSON that `job_settle` returns."""
         fields = answer["candidate"]
         if fields is None:
             return cls(**answer)
@@ -120,120 +137,134 @@ class Settled:
         return cls(**(answer | {"candidate": candidate}))
 
 
-def settle(store: Store, wanted: Settlement) -> Settled:
-    """Composes the change, judges it, and releases it unless it has to be held. Raises StoreError."""
+def settle(store: Store, request: Settlement) -> Settled:
+    """Composes the change, judges it, and releases it unless it is held or was rejected.
+
+    Raises StoreError (DamagedError where a file that the job needs is missing or damaged), and RefusedError where the
+    approved candidate is no longer held.
+    """
     with store.opened() as (database, files):
-        verified = Verified(files, wanted.fingerprints)
+        verified = Verified(files, request.fingerprints)
         with database.read() as connection:
-            state = list_state(connection, wanted.plan.id)
-            day = changed_without_a_person(connection, state.id, wanted.now - WINDOW)
-        approved = wanted.approved
-        is_as_approved = (
+            state = list_state(connection, request.plan.id)
+            automatic = changed_without_a_person(connection, state.id, request.now - WINDOW)
+        approved = request.approved
+        delta_is_reusable = (
             approved is not None
-            and approved.comes_from(wanted.change, state.version)
+            and approved.comes_from(request.change, state.version)
             and verified.check(approved.delta)
         )
-        if approved is not None and is_as_approved:
-            composed = Composed.of(files, verified, approved)
+        if approved is not None and delta_is_reusable:
+            composed = Composed.from_candidate(files, verified, approved)
         else:
-            composed = compose_change(files, verified, state, wanted.change)
-            if state.live is None and (wanted.compare or _holds(state, wanted, composed, day)):
+            composed = compose_change(files, verified, state, request.change)
+            if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic)):
                 composed = composed.with_delta(files, verified)
         with database.read() as connection:
-            refused = candidates.rejected(connection, state.id, composed.delta) if composed.delta else None
+            rejected = candidates.rejected(connection, state.id, composed.delta) if composed.delta else None
         counts = composed.added, composed.removed, composed.changed
-        found = Settled(verified.fingerprints, composed.withheld, *counts)
-        if refused is not None:
-            return replace(found, rejected=refused)
-        reasons = _holds(state, wanted, composed, day)
+        result = Settled(verified.fingerprints, composed.withheld, *counts)
+        if rejected is not None:
+            return replace(result, rejected=rejected)
+        reasons = _reasons_to_hold(state, request, composed, automatic)
         if reasons:
-            return replace(found, candidate=_candidate(files, state, wanted, composed, reasons))
+            return replace(result, candidate=_candidate(files, state, request, composed, reasons))
         made = _new_version(files, verified, state, composed) if composed.alters or state.live is None else None
         with database.write() as connection:
-            if approved is not None and wanted.act is not None:
-                candidates.decide(connection, approved.id, Decision.of(wanted.act, wanted.now, approve=True))
-            live = release(
+            if approved is not None and request.act is not None:
+                candidates.decide(connection, approved.id, Decision.of(request.act, request.now, approve=True))
+            version = release(
                 connection,
                 state,
-                wanted.change,
+                request.change,
                 made,
-                now=wanted.now,
+                now=request.now,
                 canonicaliser=CANONICALISER,
-                released_by=(wanted.act or AUTO).user,
+                released_by=(request.act or AUTO).user,
                 candidate=approved.id if approved else None,
-                withheld=None if is_as_approved and state.live and state.withheld is None else composed.withheld,
+                withheld=None if delta_is_reusable and state.live and state.withheld is None else composed.withheld,
             )
-            _write_audit(connection, wanted, live, made)
+            _write_audit(connection, request, version, made)
         if made is None:
-            return replace(found, unchanged=True)
-        before = state.live.sha256 if state.live else None
-        return replace(found, made=live, superseded=before)
+            return replace(result, unchanged=True)
+        superseded = state.live.sha256 if state.live else None
+        return replace(result, made=version, superseded=superseded)
 
 
-def _write_audit(connection: Connection, wanted: Settlement, version: Version, made: NewVersion | None) -> None:
-    figures = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
-    detail = {"list": wanted.plan.id, "version": version if made else None, **figures}
-    if wanted.act is not None and wanted.approved is not None:
+def _write_audit(connection: Connection, request: Settlement, version: Version, made: NewVersion | None) -> None:
+    """Writes the line of the audit log: of an approval, or of a version that was released without one."""
+    counts = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
+    detail = {"list": request.plan.id, "version": version if made else None, **counts}
+    if request.act is not None and request.approved is not None:
         audit.append(
-            connection, wanted.act, wanted.approved.id, now=wanted.now, detail={"released": made is not None, **detail}
+            connection,
+            request.act,
+            request.approved.id,
+            now=request.now,
+            detail={"released": made is not None, **detail},
         )
     elif made is not None:
-        change = wanted.change
+        change = request.change
         cause = {"kind": change.kind.value, "cause": change.cause}
-        audit.append(connection, AUTO, f"{wanted.plan.id} {version}", now=wanted.now, detail={**cause, **figures})
+        audit.append(connection, AUTO, f"{request.plan.id} {version}", now=request.now, detail={**cause, **counts})
 
 
-def _holds(state: ListState, wanted: Settlement, composed: Composed, day: tuple[int, int]) -> tuple[Reason, ...]:
-    """Why the change is held; empty where it may be released, and where it changes nothing. `day`: entries added and
-    removed within WINDOW by versions that no person released."""
+def _reasons_to_hold(
+    state: ListState, request: Settlement, composed: Composed, automatic: tuple[int, int]
+) -> tuple[Reason, ...]:
+    """The reasons to hold the change. Empty if it may be released, or if it alters nothing.
+
+    `automatic`: entries added and removed within WINDOW (24 h) by versions that no person released.
+    """
     if not composed.alters and state.live is not None:
         return ()
-    approved = wanted.approved
+    approved = request.approved
     if approved is not None and composed.delta == approved.delta:
         return ()
     figures = Figures(
         live=state.live.entries if state.live else None,
         added=composed.added,
         removed=composed.removed,
-        records=wanted.change.records,
-        rejected=wanted.change.rejected,
-        day_added=day[0],
-        day_removed=day[1],
+        records=request.change.records,
+        rejected=request.change.rejected,
+        day_added=automatic[0],
+        day_removed=automatic[1],
     )
-    verdict = judge(figures, wanted.plan, review=wanted.plan.review)
+    verdict = judge(figures, request.plan, review=request.plan.review)
     reasons = verdict.reasons if isinstance(verdict, Hold) else ()
     if reasons:
         return reasons
     if approved is not None:
-        was = f"approved on version {approved.base}, now on version {state.version}"
-        return (Reason("base", f"the delta of {approved.id}", f"another delta: {was}"),)
-    if wanted.hold_all or (wanted.held is not None and _stays_held(wanted.held, composed)):
+        bases = f"approved on version {approved.base}, now on version {state.version}"
+        return (Reason("base", f"the delta of {approved.id}", f"another delta: {bases}"),)
+    if request.keep_held or (request.held is not None and _stays_held(request.held, composed)):
         return (
-            Reason("decision", "a person's", "no guard holds it now; it was held before, and waits for a decision"),
+            Reason("decision", "a person's", "no guard holds it now, but it was held before: approve or reject it"),
         )
     return ()
 
 
 def _stays_held(held: Candidate, composed: Composed) -> bool:
-    """Whether the delta is one that waits for a person. A body that was held for its rejected records alone may come
-    again without them: then the guards decide."""
+    """Whether the same delta is held already. A body that was held only for its rejected records may be pulled again
+    without them: then the guards decide."""
     return held.delta == composed.delta and any(reason.guard != "max_rejected" for reason in held.reasons)
 
 
 def _candidate(
-    files: SealedFiles, state: ListState, wanted: Settlement, composed: Composed, reasons: tuple[Reason, ...]
+    files: SealedFiles, state: ListState, request: Settlement, composed: Composed, reasons: tuple[Reason, ...]
 ) -> Candidate:
+    """The held candidate. If the same delta is held already, its id, time and suffixes are taken over."""
     assert composed.delta is not None
-    same = wanted.held is not None and wanted.held.delta == composed.delta
-    if wanted.held is not None and same:
-        suffixes = wanted.held.suffixes
+    same = request.held is not None and request.held.delta == composed.delta
+    if request.held is not None and same:
+        suffixes = request.held.suffixes
     else:
         suffixes = suffixes_of(files, composed.delta, has_changes=composed.changed > 0)
     return Candidate(
-        id=wanted.held.id if wanted.held is not None and same else wanted.candidate,
+        id=request.held.id if request.held is not None and same else request.candidate,
         list=state.id,
-        created=wanted.held.created if wanted.held is not None and same else wanted.now,
-        change=wanted.change,
+        created=request.held.created if request.held is not None and same else request.now,
+        change=request.change,
         base=state.version,
         delta=composed.delta,
         added=composed.added,
@@ -248,7 +279,8 @@ def _candidate(
 
 
 def _new_version(files: SealedFiles, verified: Verified, state: ListState, composed: Composed) -> NewVersion:
-    """The sealed files of the next version: the snapshot that composing has written, or the live one with the delta."""
+    """The files and counts of the new version. Seals the snapshot from the live one and the delta, unless composing has
+    written it already."""
     snapshot = composed.snapshot
     if snapshot is None:
         live = state.live.sha256 if state.live else None
@@ -265,11 +297,12 @@ def _new_version(files: SealedFiles, verified: Verified, state: ListState, compo
     )
 
 
-def job_settle(store: Store, wanted: Settlement) -> dict[str, Any]:
-    """`settle` as a job: its answer is JSON."""
-    return asdict(settle(store, wanted))
+def job_settle(store: Store, request: Settlement) -> dict[str, Any]:
+    """Runs `settle` in a job. Returns the Settled as JSON (Settled.from_json)."""
+    return asdict(settle(store, request))
 
 
-def digests_of(state: ListState, change: Change, others: Iterable[Sha256 | None] = ()) -> list[Sha256 | None]:
-    """The sealed files that settling reads, without the bases of overlays: their fingerprints go to the job."""
+def digests_to_read(state: ListState, change: Change, others: Iterable[Sha256 | None] = ()) -> list[Sha256 | None]:
+    """The sealed files that a commit reads: the live snapshot, the entries of the sources, and `others`. Without the
+    base files that patches refer to."""
     return [state.live.sha256 if state.live else None, *state.accepted.values(), *change.sources.values(), *others]

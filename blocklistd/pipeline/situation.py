@@ -1,4 +1,4 @@
-"""A list's state in the store before one of its changes is settled, read in one transaction."""
+"""What the store knows about a list before one of its changes is committed, read in one transaction."""
 
 from __future__ import annotations
 
@@ -17,37 +17,43 @@ from blocklistd.store.pulls import Offer, never_pulled, offers
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A list's state, the offers of its configured sources, the sources that never ended a pull (`unheard`), the
-    held candidates (`cases`), and the candidates rejected on the live version (`refusals`)."""
+    """The context of a list's next change. Read it again for each change, under the list's lock.
+
+    `offers`: the newest entries of each configured source, read with today's settings. `unheard`: sources that never
+    ended a pull; empty once the list has a version. `held`: the held candidates, oldest first. `rejected`: the rejected
+    candidates whose cause has not changed the list since.
+    """
 
     plan: ListPlan
     state: ListState
     offers: dict[SourceId, Offer]
     unheard: list[SourceId]
-    cases: list[Case]
-    refusals: list[Candidate]
+    held: list[Case]
+    rejected: list[Candidate]
 
     @classmethod
     def read(cls, connection: Connection, plan: ListPlan, settings: Mapping[SourceId, str]) -> Situation:
-        """`settings` are those of the sources that are configured: what was read with others is no offer. Raises
-        StoreError where the list is not in the store."""
+        """Reads the context of a list. `settings`: those of each configured source (SourcePlan.settings); entries that
+        were read with other settings are not offered. Raises StoreError where the list is not in the store."""
         state = list_state(connection, plan.id)
         return cls(
             plan=plan,
             state=state,
             offers=offers(connection, {name: settings[name] for name in plan.sources if name in settings}),
             unheard=never_pulled(connection, plan.sources) if state.live is None else [],
-            cases=candidates.held(connection, plan.id),
-            refusals=candidates.refusals(connection, plan.id),
+            held=candidates.held(connection, plan.id),
+            rejected=candidates.refusals(connection, plan.id),
         )
 
-    def awaited(self, source: SourceId) -> list[SourceId]:
-        """The sources whose first pull a first version waits for."""
+    def sources_to_wait_for(self, source: SourceId) -> list[SourceId]:
+        """The sources, except this one, whose first pull the first version waits for."""
         return [name for name in self.unheard if name != source]
 
-    def offered(self, source: SourceId) -> Change | None:
-        """The change that the source's present offer asks for; None while the list does not take the source, since the
-        policy that takes it is held. A first version takes every offer that there is: nothing can be compared with it.
+    def source_change(self, source: SourceId) -> Change | None:
+        """The change to the newest entries (the offer) of a source. None while the policy in force does not include
+        the source: the policy change that adds it is held.
+
+        A change to a first version takes the offers of all sources.
         """
         offer = self.offers.get(source)
         if self.state.live is None or self.state.policy is None:
@@ -59,24 +65,24 @@ class Situation:
                 accepted[source] = offer.entries
         if source not in policy.sources:
             return None
-        worst = self._least_readable(policy.sources) if self.state.live is None else offer
+        judged = self._least_readable(policy.sources) if self.state.live is None else offer
         return Change(
             kind=ChangeKind.SOURCE,
             cause=source,
             policy=policy,
             sources={name: accepted[name] for name in policy.sources if name in accepted},
-            records=worst.records if worst else 0,
-            rejected=worst.rejected if worst else 0,
+            records=judged.records if judged else 0,
+            rejected=judged.rejected if judged else 0,
         )
 
     def _least_readable(self, sources: Iterable[SourceId]) -> Offer | None:
-        """The offer with the largest share of rejected records. A first version takes all offers, and in their sum one
-        bad offer would be hidden."""
+        """The offer with the largest share of rejected records. A first version is judged by this offer: the sum of
+        all offers would hide a bad one."""
         found = [self.offers[name] for name in sources if name in self.offers]
         return max(found, key=lambda offer: offer.rejected / max(1, offer.records), default=None)
 
     def policy_change(self) -> Change:
-        """The change from the policy in force to the configured one."""
+        """The change from the policy in force to the configured policy, with the accepted entries."""
         policy, accepted = self.plan.policy, self.state.accepted
         return Change(
             kind=ChangeKind.POLICY,
@@ -85,8 +91,10 @@ class Situation:
             sources={name: accepted[name] for name in policy.sources if name in accepted},
         )
 
-    def asked_again(self, change: Change) -> Change:
-        """A held change on the live version: the entries of its cause as held, those of other sources as accepted."""
+    def on_live_version(self, change: Change) -> Change:
+        """A held change, moved to the live version: the held entries for the change's cause, the accepted entries for
+        the other sources, and the policy in force. A policy change becomes the one that is configured now. Before a
+        first version, all held entries stay, and the policy is the configured one."""
         if change.kind == ChangeKind.POLICY:
             return self.policy_change()
         if self.state.live is None or self.state.policy is None:
@@ -100,24 +108,27 @@ class Situation:
         sources = {name: accepted[name] for name in policy.sources if name in accepted}
         return replace(change, policy=policy, sources=sources)
 
-    def held(self, change: Change) -> Candidate | None:
-        """The held candidate of the same cause; of a list without a version, whichever is held."""
-        for case in self.cases:
+    def held_candidate(self, change: Change) -> Candidate | None:
+        """The held candidate of the same cause; before a first version, the held candidate of any cause."""
+        for case in self.held:
             other = case.candidate.change
             if self.state.live is None or (other.kind, other.cause) == (change.kind, change.cause):
                 return case.candidate
         return None
 
-    def rejected(self, change: Change) -> CandidateId | None:
-        """The rejected candidate that asked for what this change asks for: it stays rejected on every base."""
-        for found in self.refusals:
-            if found.comes_from(change, self.state.version) or _asks_for(found.change) == _asks_for(change):
-                return found.id
+    def rejected_candidate(self, change: Change) -> CandidateId | None:
+        """The rejected candidate of the same cause, entries and policy, whatever version it was composed on."""
+        for candidate in self.rejected:
+            if candidate.comes_from(change, self.state.version) or _identity(candidate.change) == _identity(change):
+                return candidate.id
         return None
 
 
-def _asks_for(change: Change) -> tuple[object, ...]:
-    """What identifies a change. The canonicaliser is left out: what a newer one changes is in the entries."""
+def _identity(change: Change) -> tuple[object, ...]:
+    """What makes two changes the same on different versions: kind, cause, policy and the entries of the cause.
+
+    Not the number of the canonicaliser: the entries show what a newer one changes.
+    """
     policy = replace(change.policy, canonicaliser=0)
-    asked = change.sources.get(SourceId(change.cause)) if change.kind == ChangeKind.SOURCE else None
-    return change.kind, change.cause, policy, asked
+    entries = change.sources.get(SourceId(change.cause)) if change.kind == ChangeKind.SOURCE else None
+    return change.kind, change.cause, policy, entries

@@ -488,7 +488,11 @@ def test_a_command_longer_than_a_second_shows_its_stage_on_a_terminal(
     daemon.holds[path] = threading.Event()
     daemon.stages = [(None, None), ("fetch", "hotline"), ("commit", "national-" * 20)]
     shown = on_a_terminal(cli, *command)
-    in_turn = "waiting for its turn … 1 s", r"fetching from hotline … \d s", "composing and checking the new version of "
+    in_turn = (
+        "waiting for its turn … 1 s",
+        r"fetching from hotline … \d s",
+        "composing and checking the new version of ",
+    )
     assert re.search(r"\r" + r"\x1b\[K\r".join(in_turn), shown), shown
     *stages, last = shown.split("\r\x1b[K")
     assert max(len(line) for line in "".join(stages).replace("\x1b[K", "").split("\r")) < 80

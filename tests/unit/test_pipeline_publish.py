@@ -1,4 +1,4 @@
-"""Publishing while a reload takes a list away, and where nothing can be written."""
+"""Publishing a list while a reload removes it, and while the database can't be written."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from tests.versions_of import LIST, NOW, Versions
 
 
 class SlowPublisher(Publisher):
-    """Signs once it may."""
+    """Signs when the test sets `may_sign`."""
 
-    may = threading.Event()
+    may_sign = threading.Event()
 
     def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
-        self.may.wait(30)
+        self.may_sign.wait(30)
         return ListView(list_id, "", None, Version(0), Document.of(b""), {}, {}, NOW), {}
 
 
-async def test_a_list_that_is_forgotten_meanwhile_is_not_served(tmp_path: Path) -> None:
+async def test_a_list_that_is_forgotten_while_it_is_signed_is_not_served(tmp_path: Path) -> None:
     versions, catalogue = Versions(tmp_path), Catalogue()
     trust = cast(Trust, cast(Any, SimpleNamespace()))
     publisher = SlowPublisher(versions.database, catalogue, trust, lambda: NOW, Telemetry())
@@ -42,17 +42,17 @@ async def test_a_list_that_is_forgotten_meanwhile_is_not_served(tmp_path: Path) 
     publishing = asyncio.ensure_future(publisher.publish(LIST))
     await asyncio.sleep(0)
     publisher.forget(LIST)
-    publisher.may.set()
+    publisher.may_sign.set()
     await publishing
     assert catalogue.get(LIST) is None
     assert LIST not in publisher.signed
     versions.close()
 
 
-async def test_what_is_signed_is_served_where_a_signature_cant_be_written(
+async def test_the_last_signed_version_is_served_where_signatures_cant_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start on a full or read-only disk, hours later, and with a version that is not signed yet."""
+    """The daemon starts on a full or read-only disk, hours later, with a stored version that is not signed yet."""
     versions, now = Versions(tmp_path), NOW
     trust = cast(Trust, cast(Any, SimpleNamespace(online=CryptoSigner.generate_ed25519(), roots={1: b"{}"})))
 
@@ -80,7 +80,7 @@ async def test_what_is_signed_is_served_where_a_signature_cant_be_written(
     monkeypatch.setattr(publish, "save_roles", full)
     with pytest.raises(StoreError, match="the disk is full"):
         await running.publish(LIST)
-    assert catalogue.get(LIST) is before, "what runs goes on"
+    assert catalogue.get(LIST) is before, "a running daemon goes on serving the version before"
     started = Catalogue()
     await publisher(started).publish(LIST)
     after = started.get(LIST)

@@ -1,4 +1,4 @@
-"""The pipeline between its stages: what one settling does to another that runs at the same time."""
+"""The pipeline between its stages: how commits and pulls that run at the same time affect each other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.versions_of import LIST, NOW, Versions, report
 
 
 class InlineJobs(Jobs):
-    """Runs a job here and now; its answer goes through JSON as a real one's does."""
+    """Runs a job in this process. Its result goes through JSON, as that of a real job does."""
 
     def __init__(self) -> None:
         pass
@@ -42,6 +42,8 @@ class InlineJobs(Jobs):
 
 
 class NoPublisher(Publisher):
+    """Signs nothing, and takes every version as served."""
+
     def __init__(self) -> None:
         self.damaged = set()
 
@@ -53,6 +55,8 @@ class NoPublisher(Publisher):
 
 
 class NoZones(ZonePublisher):
+    """Updates no zones."""
+
     def __init__(self) -> None:
         pass
 
@@ -91,37 +95,38 @@ def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:
 
 def pipeline_of(versions: Versions, releases: Releases, jobs: Jobs | None = None) -> Pipeline:
     resources = resources_of(versions, jobs)
-    again = Reconciling(releases, versions.database)
-    repair = Repair(resources, releases, again, NoZones())
-    return Pipeline(resources, releases, again, repair, lambda pull: None)
+    reconciling = Reconciling(releases, versions.database)
+    repair = Repair(resources, releases, reconciling, NoZones())
+    return Pipeline(resources, releases, reconciling, repair, lambda pull: None)
 
 
 def decisions_of(versions: Versions, releases: Releases) -> Decisions:
     return Decisions(releases, Reconciling(releases, versions.database), versions.database, lambda: NOW)
 
 
-def say(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
+def store_offer(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
+    """Stores the source's newest entries as a pull does."""
     with versions.database.write() as connection:
         take_over(connection, source.id, report(asserted), source.settings)
 
 
-async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: Path) -> None:
-    """At a start, what the source last said is settled again; a pull that comes first must not be undone by it."""
+async def test_a_commit_that_waited_for_the_lock_uses_the_newest_entries(tmp_path: Path) -> None:
+    """A start commits the stored entries again. It must not undo a pull that had the lock first."""
     versions, source = Versions(tmp_path), hotline("hotline")
     assert source.request(Validators()).url
     releases = releases_of(versions, source)
     old, new = versions.seal(["a.example"]), versions.seal(["a.example", "b.example"])
-    say(versions, source, old)
+    store_offer(versions, source, old)
     versions.publish(old)
     lock = releases.locks[LIST]
     async with lock:
-        settling = asyncio.ensure_future(Reconciling(releases, versions.database).reconcile())
+        reconciling = asyncio.ensure_future(Reconciling(releases, versions.database).reconcile())
         while not lock._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
             await asyncio.sleep(0)
-        say(versions, source, new)
+        store_offer(versions, source, new)
         assert versions.publish(new) == 2
         live = versions.live
-    await settling
+    await reconciling
     assert versions.live == live
     state = versions.state
     assert state.live is not None
@@ -129,18 +134,18 @@ async def test_a_settling_that_waited_settles_what_was_said_meanwhile(tmp_path: 
     versions.close()
 
 
-async def test_a_pull_whose_entries_a_start_released_first_has_published(tmp_path: Path) -> None:
-    """What a start settles in the background is the source's newest offer, which a pull may just have brought."""
+async def test_a_pull_is_published_if_a_start_released_its_entries_first(tmp_path: Path) -> None:
+    """A start commits the newest entries in the background; a pull may have stored these just before."""
     versions, source = Versions(tmp_path / "state"), hotline("hotline", f"file:{tmp_path}/list.txt")
     releases, jobs = releases_of(versions, source), Jobs()
     pipeline = pipeline_of(versions, releases, jobs)
-    offer_to_all = releases.offer_to_all
+    offer_to_lists = releases.offer_to_lists
 
     async def offer_after_the_start(plan: SourcePlan) -> Result:
         await Reconciling(releases, versions.database).reconcile()
-        return await offer_to_all(plan)
+        return await offer_to_lists(plan)
 
-    releases.offer_to_all = offer_after_the_start  # type: ignore[method-assign]
+    releases.offer_to_lists = offer_after_the_start  # type: ignore[method-assign]
     (tmp_path / "list.txt").write_text("a.example\n")
     pull = await pipeline.pull(source.id)
     assert (pull.outcome, pull.versions) == (Outcome.PUBLISHED, {LIST: 1})
@@ -167,26 +172,26 @@ async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> No
     versions.close()
 
 
-async def test_a_source_that_can_not_be_settled_keeps_no_other_from_it(tmp_path: Path) -> None:
+async def test_an_error_with_one_source_does_not_keep_the_others_from_being_offered(tmp_path: Path) -> None:
     versions, broken, other = Versions(tmp_path, "broken", "other"), hotline("broken"), hotline("other")
     releases = releases_of(versions, broken, other)
     for source, name in ((broken, "a.example"), (other, "b.example")):
-        say(versions, source, versions.seal([name]))
+        store_offer(versions, source, versions.seal([name]))
     versions.publish(versions.seal(["c.example"]), "other")
     offer = releases.offer
 
-    async def stumble(list_id: ListId, source: SourceId) -> Result:
+    async def fail_for_one(list_id: ListId, source: SourceId) -> Result:
         if source == broken.id:
             raise KeyError("listed.example")
         return await offer(list_id, source)
 
-    releases.offer = stumble  # type: ignore[method-assign]
+    releases.offer = fail_for_one  # type: ignore[method-assign]
     await Reconciling(releases, versions.database).reconcile()
     assert b"b.example" in versions.live
     versions.close()
 
 
-async def test_a_pull_whose_database_is_gone_has_failed(tmp_path: Path) -> None:
+async def test_a_pull_fails_if_the_database_is_missing(tmp_path: Path) -> None:
     versions, source = Versions(tmp_path), hotline("hotline")
     pipeline = pipeline_of(versions, releases_of(versions, source))
     versions.close()
@@ -196,11 +201,11 @@ async def test_a_pull_whose_database_is_gone_has_failed(tmp_path: Path) -> None:
         assert (pull.outcome, pull.versions) == (Outcome.FAILED, {})
 
 
-async def test_a_pull_that_waited_is_of_the_source_as_it_is_now(tmp_path: Path) -> None:
+async def test_a_pull_that_waited_uses_the_newest_configuration(tmp_path: Path) -> None:
     versions, source = Versions(tmp_path), hotline("hotline")
     releases = releases_of(versions, source)
     pipeline = pipeline_of(versions, releases)
-    async with pipeline._one_of[source.id]:
+    async with pipeline._source_locks[source.id]:
         waiting = asyncio.ensure_future(pipeline.pull(source.id))
         await asyncio.sleep(0)
         releases.sources = {}
@@ -209,24 +214,25 @@ async def test_a_pull_that_waited_is_of_the_source_as_it_is_now(tmp_path: Path) 
     versions.close()
 
 
-async def test_a_version_of_a_job_that_was_taken_for_dead_is_served(tmp_path: Path) -> None:
-    """The server of the jobs dies when the job has begun: the pull has failed, and the job goes on and releases. The
-    next pull looks at the list before that, and settles after it: nothing is left to alter, and much to serve."""
+async def test_a_version_is_served_if_its_job_was_reported_as_failed_and_released_it(tmp_path: Path) -> None:
+    """The process that runs the jobs dies after a job has begun: the pull fails, and the job releases a version later.
+    The next pull reads the list before that and commits after it. It changes nothing, but must publish the version.
+    """
     versions, source = Versions(tmp_path), hotline("hotline")
     releases = releases_of(versions, source)
     new = versions.seal(["a.example", "b.example"])
     versions.publish(versions.seal(["a.example"]))
-    say(versions, source, new)
-    run, served = releases.run, list[Version]()
+    store_offer(versions, source, new)
+    run_commit, served = releases.run_commit, list[Version]()
 
-    async def run_after_the_other(*arguments: Any, **more: Any) -> Any:
+    async def commit_after_the_other_job(*arguments: Any, **more: Any) -> Any:
         versions.publish(new)
-        return await run(*arguments, **more)
+        return await run_commit(*arguments, **more)
 
     async def publish(list_id: ListId, version: Version, *, new: bool = False) -> None:
         served.append(version)
 
-    releases.run = run_after_the_other  # type: ignore[method-assign]
+    releases.run_commit = commit_after_the_other_job  # type: ignore[method-assign]
     releases._publish = publish  # type: ignore[method-assign]
     assert (await releases.offer(LIST, source.id)).outcome is Outcome.UNCHANGED
     assert served == [2]

@@ -1,4 +1,4 @@
-"""What is held, approved and rejected, over time: a live version passed the guards, or a person approved its delta."""
+"""Sequences of pulls, reloads and decisions: a live version passed the guards, or a person approved its delta."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIFTY = tuple(f"m{number}.example" for number in range(50))
 
 
 class Scene:
-    """A list of two sources and who decides on it. `configure` is a reload."""
+    """A list of two sources, with pulls, reloads (`configure`) and the decisions of a reviewer."""
 
     def __init__(self, folder: Path) -> None:
         self.versions = Versions(folder, "first", "second")
@@ -40,33 +40,35 @@ class Scene:
     async def configure(self, **plan: Any) -> None:
         self.releases.lists = {LIST: replace(self.releases.lists[LIST], **plan)}
         await Reconciling(self.releases, self.versions.database).reconcile()
-        await self.settled()
+        await self.background_ended()
 
-    async def settled(self) -> None:
+    async def background_ended(self) -> None:
         while self.releases.tasks:
             await next(iter(self.releases.tasks))
 
-    def says(self, source: str, *names: str, **counts: Any) -> None:
+    def store_offer(self, source: str, *names: str, **counts: Any) -> None:
+        """Stores the source's newest entries as a pull does. `counts`: fields of the report to replace."""
         with self.versions.database.write() as connection:
-            told = replace(report(self.versions.seal(sorted(names))), **counts)
-            take_over(connection, SourceId(source), told, self.sources[source].settings)
+            new_report = replace(report(self.versions.seal(sorted(names))), **counts)
+            take_over(connection, SourceId(source), new_report, self.sources[source].settings)
 
     async def pull(self, source: str, *names: str, **counts: Any) -> Result:
-        self.says(source, *names, **counts)
+        """Stores the source's entries and offers them to the list."""
+        self.store_offer(source, *names, **counts)
         return await self.releases.offer(LIST, SourceId(source))
 
     async def approve(self, candidate: CandidateId | None) -> Version | None:
         assert candidate is not None
         approval = await self.decisions.approve(candidate, Act("candidate approve", "alice", 1000))
-        await self.settled()
+        await self.background_ended()
         return approval.version
 
     async def reject(self, candidate: CandidateId | None) -> None:
         assert candidate is not None
         await self.decisions.reject(candidate, Act("candidate reject", "alice", 1000), "a mistake")
 
-    def records(self, source: str, result: Result) -> None:
-        """As a pull does it at its end."""
+    def record_pull(self, source: str, result: Result) -> None:
+        """Writes the row of a pull, as a pull does at its end."""
         ended: Any = {"began": NOW, "ended": NOW, "report": None, "validators": None, "settings": ""}
         found: Any = {"outcome": result.outcome, "reason": result.reason, "candidate": result.candidate}
         with self.versions.database.write() as connection:
@@ -107,21 +109,21 @@ async def test_a_held_first_version_waits_for_a_person_after_a_reload(
     scene: Scene, strict: dict[str, Any], loose: dict[str, Any]
 ) -> None:
     await scene.configure(**strict)
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     found = await scene.pull("first", *HUNDRED)
     assert found.outcome is Outcome.HELD
     await scene.configure(**({"min_entries": 1} | loose))
     assert scene.version == 0
     (case,) = scene.held
     assert {reason.guard for reason in case.candidate.reasons} == {"decision"}
-    assert (await scene.pull("second", *FIFTY)).candidate == found.candidate, "the same delta, whoever brings it"
+    assert (await scene.pull("second", *FIFTY)).candidate == found.candidate, "the same delta from another source"
     assert await scene.approve(found.candidate) == 1
     assert scene.live == {*HUNDRED, *FIFTY}
 
 
 async def test_a_second_source_with_the_same_names_does_not_release_a_held_first_version(scene: Scene) -> None:
     await scene.configure(review=True)
-    scene.says("second", *FIFTY[:1])
+    scene.store_offer("second", *FIFTY[:1])
     found = await scene.pull("first", *HUNDRED, *FIFTY[:1])
     await scene.configure(review=False)
     assert (await scene.pull("second", *FIFTY[:1], records=2)).outcome is Outcome.HELD
@@ -148,7 +150,7 @@ async def test_a_first_version_without_entries_is_held_and_can_be_approved(scene
     assert scene.live == set()
 
 
-async def test_one_readable_line_of_a_thousand_is_no_first_version(scene: Scene) -> None:
+async def test_a_first_version_is_held_if_one_record_of_a_thousand_can_be_read(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
     found = await scene.pull("first", "a.example", records=1000, rejected={"character": 999})
     assert (found.outcome, scene.version) == (Outcome.HELD, 0)
@@ -164,23 +166,23 @@ async def test_a_first_version_is_judged_by_its_least_readable_source(scene: Sce
     assert await scene.approve(found.candidate) == 1
 
 
-async def test_what_is_withheld_is_counted_whole_whichever_way_a_change_goes(scene: Scene) -> None:
+async def test_withheld_entries_are_counted_for_the_complete_list_after_each_change(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED, "test", "invalid")
     assert scene.versions.state.withheld == {"public_suffix": 2}
     assert (await scene.pull("first", *HUNDRED, "test", "invalid", "localhost")).outcome is Outcome.UNCHANGED
-    assert scene.versions.state.withheld == {"public_suffix": 3}, "though no version came of it"
+    assert scene.versions.state.withheld == {"public_suffix": 3}, "the count changes without a new version"
     found = await scene.pull("first", *FIFTY, "test")
     case = scene.case(found.candidate)
     assert (case.candidate.removed, case.candidate.withheld) == (100, {"public_suffix": 1}), (
-        "of the list as it would be"
+        "the count of the list after the change"
     )
-    assert scene.versions.state.withheld == {"public_suffix": 3}, "what is held changes nothing"
+    assert scene.versions.state.withheld == {"public_suffix": 3}, "a held change does not change the count"
     await scene.approve(found.candidate)
     assert scene.versions.state.withheld == {"public_suffix": 1}
 
 
-async def test_a_list_of_an_earlier_version_counts_all_that_it_withholds_with_its_next_change(scene: Scene) -> None:
+async def test_a_list_stored_without_withheld_counts_gets_them_with_its_next_change(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED, "test", "invalid")
     with scene.versions.database.write() as connection:
@@ -189,9 +191,9 @@ async def test_a_list_of_an_earlier_version_counts_all_that_it_withholds_with_it
     assert scene.versions.state.withheld == {"public_suffix": 2}
 
 
-async def test_what_intake_withheld_stands_beside_what_the_list_did(scene: Scene) -> None:
+async def test_entries_withheld_by_intake_and_by_the_list_are_counted_together(scene: Scene) -> None:
     await scene.configure(review=True)
-    scene.says("second", "a.example", rejected={"fragment": 3, "character": 1})
+    scene.store_offer("second", "a.example", rejected={"fragment": 3, "character": 1})
     found = await scene.pull("first", *HUNDRED, "test", rejected={"fragment": 2})
     taken = {LIST: (SourceId("first"), SourceId("second"))}
     with scene.versions.database.read() as connection:
@@ -215,7 +217,7 @@ async def test_a_list_that_became_empty_is_filled_again_by_an_approval(scene: Sc
     assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.PUBLISHED
 
 
-async def test_an_approval_of_a_first_version_under_another_policy_is_another_delta(scene: Scene) -> None:
+async def test_an_approval_of_a_first_version_under_another_policy_gives_another_delta(scene: Scene) -> None:
     await scene.configure(review=True, sources=(SourceId("first"),))
     found = await scene.pull("first", *HUNDRED)
     scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], types=("host",))}
@@ -235,7 +237,7 @@ async def test_a_held_delta_stays_held_if_its_body_repeats_a_line(scene: Scene) 
     assert (again.outcome, again.candidate) == (Outcome.HELD, found.candidate)
 
 
-async def test_what_was_held_for_its_rejected_records_alone_is_released_without_them(scene: Scene) -> None:
+async def test_a_change_held_only_for_its_rejected_records_is_released_without_them(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED)
     names = (*HUNDRED, "another.example")
@@ -244,9 +246,9 @@ async def test_what_was_held_for_its_rejected_records_alone_is_released_without_
     assert (await scene.pull("first", *names, records=101)).outcome is Outcome.PUBLISHED
 
 
-async def test_what_was_read_with_other_settings_is_in_no_first_version(scene: Scene) -> None:
+async def test_a_first_version_has_no_entries_that_were_read_with_other_settings(scene: Scene) -> None:
     await scene.configure(review=True)
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], key="a key")
     await scene.configure(review=False)
@@ -256,7 +258,7 @@ async def test_what_was_read_with_other_settings_is_in_no_first_version(scene: S
 
 async def test_an_approval_that_fails_is_not_recorded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await scene.configure(review=True)
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     found = await scene.pull("first", *HUNDRED)
     (case,) = scene.held
     for digest in (case.candidate.delta, case.candidate.change.sources[SourceId("second")]):
@@ -266,25 +268,27 @@ async def test_an_approval_that_fails_is_not_recorded(scene: Scene, monkeypatch:
     assert (scene.case(found.candidate).state, scene.case(found.candidate).decisions) == ("held", ())
 
 
-async def test_a_rejected_change_stays_rejected_on_another_base_until_its_source_says_something_else(
+async def test_a_rejected_change_stays_rejected_on_newer_versions_until_its_source_changes(
     scene: Scene,
 ) -> None:
     scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.configure(max_added=0.2)
     more = tuple(f"x{number}.example" for number in range(40))
     await scene.reject((await scene.pull("first", *HUNDRED, *more)).candidate)
     assert (await scene.pull("second", *FIFTY, *more[:15])).outcome is Outcome.PUBLISHED
     refused = await scene.pull("first", *HUNDRED, *more)
-    assert refused.outcome is Outcome.FAILED, "what is left of it would pass the guards"
+    assert refused.outcome is Outcome.FAILED, "although the rest of the change would pass the guards"
     assert (await scene.pull("first", *HUNDRED, "another.example")).outcome is Outcome.PUBLISHED
-    assert (await scene.pull("first", *HUNDRED, *more)).outcome is Outcome.PUBLISHED, "judged again"
+    assert (await scene.pull("first", *HUNDRED, *more)).outcome is Outcome.PUBLISHED, (
+        "after another change, the guards decide again"
+    )
 
 
-async def test_an_approval_that_comes_to_a_rejected_delta_releases_nothing(scene: Scene) -> None:
+async def test_an_approval_that_now_gives_a_rejected_delta_releases_nothing(scene: Scene) -> None:
     scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.configure(max_added=0.2)
     more = tuple(f"x{number}.example" for number in range(40))
@@ -298,7 +302,7 @@ async def test_an_approval_that_comes_to_a_rejected_delta_releases_nothing(scene
     assert not scene.live & set(more)
 
 
-async def test_a_start_that_is_overtaken_by_a_reload_settles_the_newer_policy(scene: Scene) -> None:
+async def test_a_start_that_waits_for_a_reload_commits_the_newer_policy(scene: Scene) -> None:
     await scene.configure(**ANYTHING, sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED)
     async with scene.releases.locks[LIST]:
@@ -312,9 +316,9 @@ async def test_a_start_that_is_overtaken_by_a_reload_settles_the_newer_policy(sc
     assert scene.live == set()
 
 
-async def test_an_approval_leaves_what_is_held_of_a_source_that_is_to_be_read_anew(scene: Scene) -> None:
+async def test_an_approval_keeps_the_candidate_of_a_source_whose_settings_changed(scene: Scene) -> None:
     scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.configure(max_added=0.1)
     mine = await scene.pull("first", *HUNDRED, *[f"x{number}.example" for number in range(40)])
@@ -325,14 +329,14 @@ async def test_an_approval_leaves_what_is_held_of_a_source_that_is_to_be_read_an
     assert [case.candidate.id for case in scene.held] == [other.candidate]
 
 
-async def test_a_source_names_the_candidate_that_took_the_place_of_its_own(scene: Scene) -> None:
+async def test_a_source_names_the_candidate_that_replaced_its_own(scene: Scene) -> None:
     scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], **ANYTHING)}
-    scene.says("second", *FIFTY)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.configure(max_added=0.2)
     more = [f"x{number}.example" for number in range(60)]
     found = await scene.pull("first", *HUNDRED, *more)
-    scene.records("first", found)
+    scene.record_pull("first", found)
     assert (await scene.pull("second", *FIFTY, *more[:10])).outcome is Outcome.PUBLISHED
     assert await scene.approve(found.candidate) is None
     (case,) = scene.held
@@ -342,24 +346,24 @@ async def test_a_source_names_the_candidate_that_took_the_place_of_its_own(scene
     assert (scene.state("first").outcome, scene.state("first").candidate) == (Outcome.PUBLISHED, None)
 
 
-# -- a canonicaliser that was raised -------------------------------------------------------------------------------
+# -- a newer canonicaliser -----------------------------------------------------------------------------------------
 
 
-def upgraded(scene: Scene, monkeypatch: pytest.MonkeyPatch, canonicaliser: int) -> None:
+def use_canonicaliser(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     for module in ("settle", "receive"):
-        monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", canonicaliser)
+        monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", number)
 
 
-async def test_a_raised_canonicaliser_changes_nothing_by_itself(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No version, nothing held, no list emptied; what waits goes on waiting, and what was rejected stays so."""
-    upgraded(scene, monkeypatch, 1)
-    scene.says("second", *FIFTY)
+async def test_a_newer_canonicaliser_alone_changes_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes no version and holds nothing. Held candidates stay held, and rejected changes stay rejected."""
+    use_canonicaliser(monkeypatch, 1)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.reject((await scene.pull("first", *HUNDRED[:50])).candidate)
     held = await scene.pull("second", *FIFTY[:10])
     assert held.outcome is Outcome.HELD
     before = scene.versions.state
-    upgraded(scene, monkeypatch, 2)
+    use_canonicaliser(monkeypatch, 2)
     await scene.configure()
     after = scene.versions.state
     assert after.policy is not None
@@ -374,30 +378,30 @@ async def test_a_raised_canonicaliser_changes_nothing_by_itself(scene: Scene, mo
     assert scene.live == {*HUNDRED, *FIFTY[:10]}
 
 
-async def test_what_was_rejected_on_an_older_version_stays_rejected_by_a_raised_canonicaliser(
+async def test_a_change_rejected_on_an_older_version_stays_rejected_under_a_newer_canonicaliser(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upgraded(scene, monkeypatch, 1)
-    scene.says("second", *FIFTY)
+    use_canonicaliser(monkeypatch, 1)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.configure(review=True)
     await scene.reject((await scene.pull("first", *HUNDRED, "new.example")).candidate)
     await scene.configure(review=False)
     assert (await scene.pull("second", *FIFTY, "more.example")).outcome is Outcome.PUBLISHED
-    upgraded(scene, monkeypatch, 2)
+    use_canonicaliser(monkeypatch, 2)
     await scene.configure()
     assert (await scene.pull("first", *HUNDRED, "new.example")).outcome is Outcome.FAILED
     assert "new.example" not in scene.live
 
 
-async def test_a_list_under_review_is_not_held_for_a_raised_canonicaliser(
+async def test_a_list_under_review_is_not_held_because_of_a_newer_canonicaliser(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upgraded(scene, monkeypatch, 1)
-    scene.says("second", *FIFTY)
+    use_canonicaliser(monkeypatch, 1)
+    scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
     await scene.configure(review=True)
-    upgraded(scene, monkeypatch, 2)
+    use_canonicaliser(monkeypatch, 2)
     await scene.configure()
     assert (scene.version, scene.held) == (1, [])
     assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.UNCHANGED

@@ -1,4 +1,4 @@
-"""The job of a list: what is composed, held, approved and released; time lines of one store."""
+"""The commit job of a list: which changes are held, approved, rejected and released."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.versions_of import LIST, NOW, Versions, report
 NAMES = [f"n{number}.example" for number in range(1000)]
 
 
-def test_changes_are_counted_by_last_label_and_never_by_a_whole_name() -> None:
+def test_entries_are_counted_by_their_last_label_and_names_of_one_label_under_the_root() -> None:
     values = {
         "domain": ["a.example", "b.c.example", "test", "example"],
         "url": ["https://a.example:8443/x", "http://192.0.2.1/x", "http://[2001:db8::1]:8080/", "http://localhost/"],
@@ -39,8 +39,8 @@ def test_changes_are_counted_by_last_label_and_never_by_a_whole_name() -> None:
     assert not found["changed"]
 
 
-def test_what_is_added_removed_and_changed_is_counted_apart(tmp_path: Path) -> None:
-    """Also where the two lines of a changed entry would come into two blocks."""
+def test_added_removed_and_changed_entries_are_counted_separately(tmp_path: Path) -> None:
+    """Also where a block would end between the two lines of a changed entry."""
     lines = [
         f'{{"type":"url","value":"https://a.{end}/{n}"}}'.encode() for end in ("test", "example") for n in range(99)
     ]
@@ -61,14 +61,14 @@ def test_what_is_added_removed_and_changed_is_counted_apart(tmp_path: Path) -> N
             }, block
 
 
-def newest(versions: Versions, source: str, asserted: Sha256) -> None:
-    """The source's newest offer, as a pull leaves it."""
+def store_offer(versions: Versions, source: str, asserted: Sha256) -> None:
+    """Stores the source's newest entries as a pull does."""
     with versions.database.write() as connection:
         take_over(connection, SourceId(source), report(asserted), "settings")
 
 
 def hold(versions: Versions, settled: Settled) -> Candidate:
-    """Puts what the guards hold before a reviewer."""
+    """Records the candidate that the guards hold, for a reviewer."""
     assert settled.candidate is not None
     assert settled.made is None
     candidate = settled.candidate
@@ -78,18 +78,20 @@ def hold(versions: Versions, settled: Settled) -> Candidate:
 
 
 def approve(versions: Versions, candidate: Candidate) -> Settled:
-    """As a reviewer's approval does it: the candidate's change, on today's base."""
+    """Commits the candidate's change on the live version, as an approval does."""
     with versions.database.read() as connection:
         situation = Situation.read(connection, versions.plan, {})
-    change = situation.asked_again(candidate.change)
-    cause, asked = candidate.change.cause, change.sources[SourceId(candidate.change.cause)]
-    assert versions.change(asked, cause).sources == change.sources
-    return versions.settle(asked, cause, approved=candidate, act=Act("candidate approve", "alice", 1000))
+    change = situation.on_live_version(candidate.change)
+    cause, entries = candidate.change.cause, change.sources[SourceId(candidate.change.cause)]
+    assert versions.change(entries, cause).sources == change.sources
+    return versions.settle(entries, cause, approved=candidate, act=Act("candidate approve", "alice", 1000))
 
 
-def test_an_approval_releases_the_delta_that_was_shown_and_nothing_else(tmp_path: Path) -> None:
-    """Two sources assert the same names; one drops half of them and is held for what it adds; then the other drops the
-    same half, which alters nothing. The approval must not remove what nobody saw."""
+def test_an_approval_releases_exactly_the_delta_that_the_reviewer_was_shown(tmp_path: Path) -> None:
+    """Two sources assert the same names. The first removes half of them, which alters nothing, and adds more than the
+    guards allow: it is held. Then the second removes the same half. Approving the first must not remove entries that
+    the reviewer was not shown.
+    """
     versions = Versions(tmp_path, "a", "b")
     both = versions.seal(NAMES)
     versions.publish(both, "a")
@@ -110,13 +112,13 @@ def test_an_approval_releases_the_delta_that_was_shown_and_nothing_else(tmp_path
     assert released.made == 2
     state = versions.state
     assert state.live is not None
-    assert state.live.delta == newer.delta, "what was shown is, byte for byte, the version's delta"
-    removes, adds = parse(ENTRIES, versions.diff(1, 2))
-    assert (len(removes), len(adds)) == (500, 201)
+    assert state.live.delta == newer.delta, "the version's delta has the bytes that the reviewer was shown"
+    removed, added = parse(ENTRIES, versions.diff(1, 2))
+    assert (len(removed), len(added)) == (500, 201)
     versions.close()
 
 
-def test_an_approval_on_another_base_releases_the_same_delta(tmp_path: Path) -> None:
+def test_an_approval_on_a_newer_version_releases_the_same_delta(tmp_path: Path) -> None:
     versions = Versions(tmp_path, "a", "b")
     versions.publish(versions.seal(NAMES), "a")
     held = hold(versions, versions.settle(versions.seal(NAMES[500:]), "a"))
@@ -129,63 +131,63 @@ def test_an_approval_on_another_base_releases_the_same_delta(tmp_path: Path) -> 
     versions.close()
 
 
-def test_a_rejected_delta_is_the_same_however_its_source_is_stored(tmp_path: Path) -> None:
+def test_a_delta_stays_rejected_however_the_entries_of_its_source_are_stored(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.publish(versions.seal(NAMES))
     held = hold(versions, versions.settle(versions.seal(NAMES[500:])))
     with versions.database.write() as connection:
         candidates.decide(connection, held.id, Decision(1000, "alice", NOW, approve=False), "a faulty list")
     assert versions.settle(versions.seal(NAMES[500:])).rejected == held.id
-    overlay = tmp_path / "overlay"
+    patch = tmp_path / "patch"
     base = versions.state.accepted[SourceId("hotline")]
-    gone = "".join(f'{{"remove":{{"type":"domain","value":"{name}"}}}}\n' for name in sorted(NAMES[:500]))
-    overlay.write_text(f'{{"base":"{base}"}}\n{gone}')
-    stored_otherwise = versions.store.sealed.adopt(overlay)
-    assert stored_otherwise != held.change.sources[SourceId("hotline")]
-    assert versions.settle(stored_otherwise).rejected == held.id
+    removed = "".join(f'{{"remove":{{"type":"domain","value":"{name}"}}}}\n' for name in sorted(NAMES[:500]))
+    patch.write_text(f'{{"base":"{base}"}}\n{removed}')
+    stored_as_patch = versions.store.sealed.adopt(patch)
+    assert stored_as_patch != held.change.sources[SourceId("hotline")]
+    assert versions.settle(stored_as_patch).rejected == held.id
     versions.close()
 
 
-def test_what_two_sources_asserted_is_gone_and_each_says_it_again(tmp_path: Path) -> None:
-    """The same bytes are sealed under the same name, so that nothing else has to be mended."""
+def test_a_list_recovers_when_its_sources_repeat_entries_whose_files_were_lost(tmp_path: Path) -> None:
+    """The same bytes are sealed under the same name, so nothing else has to be repaired."""
     versions = Versions(tmp_path, "one", "two")
-    said = {"one": ["a.example", "b.example"], "two": ["c.example"]}
-    for source, names in said.items():
-        newest(versions, source, versions.seal(names))
+    asserted = {"one": ["a.example", "b.example"], "two": ["c.example"]}
+    for source, names in asserted.items():
+        store_offer(versions, source, versions.seal(names))
         versions.publish(versions.seal(names), source)
     for accepted in versions.state.accepted.values():
         versions.store.sealed.path(accepted).unlink()
-    for names in said.values():
+    for names in asserted.values():
         versions.seal(names)
     last = versions.seal(["c.example", "e.example"])
-    newest(versions, "two", last)
+    store_offer(versions, "two", last)
     assert versions.settle(last, "two").made
     assert versions.live.count(b"\n") == 4
     versions.close()
 
 
-def test_small_steps_are_held_once_they_come_to_more_than_a_days_share(tmp_path: Path) -> None:
-    """Seven percent go every half hour. The first version is no change; what a person released is not counted."""
+def test_small_changes_are_held_when_their_sum_exceeds_the_daily_limit(tmp_path: Path) -> None:
+    """Each half hour removes seven percent. Neither the first version nor approved changes count for the day."""
     versions = Versions(tmp_path)
-    gone = [versions.seal(NAMES[70 * step :]) for step in range(5)]
-    assert versions.settle(gone[0], now=NOW).made == 1
-    assert versions.settle(gone[1], now=NOW + timedelta(minutes=30)).made == 2
-    assert versions.settle(gone[2], now=NOW + timedelta(minutes=60)).made == 3
-    held = hold(versions, versions.settle(gone[3], now=NOW + timedelta(minutes=90)))
+    shrinking = [versions.seal(NAMES[70 * step :]) for step in range(5)]
+    assert versions.settle(shrinking[0], now=NOW).made == 1
+    assert versions.settle(shrinking[1], now=NOW + timedelta(minutes=30)).made == 2
+    assert versions.settle(shrinking[2], now=NOW + timedelta(minutes=60)).made == 3
+    held = hold(versions, versions.settle(shrinking[3], now=NOW + timedelta(minutes=90)))
     assert [str(reason) for reason in held.reasons] == [
         "daily.max_removed: 21.0% (210 of 1000 in 24 h), limit 20%",
     ]
     assert approve(versions, held).made == 4
-    again = versions.settle(gone[4], now=NOW + timedelta(minutes=120)).candidate
+    again = versions.settle(shrinking[4], now=NOW + timedelta(minutes=120)).candidate
     assert again is not None
     assert [str(reason) for reason in again.reasons] == [
         "daily.max_removed: 22.6% (210 of 930 in 24 h), limit 20%",
     ]
-    assert versions.settle(gone[4], now=NOW + timedelta(hours=24, minutes=30)).made == 5
+    assert versions.settle(shrinking[4], now=NOW + timedelta(hours=24, minutes=30)).made == 5
     versions.close()
 
 
-def test_min_change_is_granted_once_in_a_day(tmp_path: Path) -> None:
+def test_changes_up_to_min_change_pass_once_in_24_hours(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     assert versions.settle(versions.seal(NAMES[:40]), now=NOW).made == 1
     assert versions.settle(versions.seal(NAMES[6:40]), now=NOW).made == 2
@@ -196,27 +198,27 @@ def test_min_change_is_granted_once_in_a_day(tmp_path: Path) -> None:
     versions.close()
 
 
-def test_the_recorded_jumps_are_held_and_nothing_else_with_each_of_them_approved(tmp_path: Path) -> None:
+def test_only_the_jumps_of_the_recorded_churn_are_held(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     change = versions.change(Sha256("0" * 64))
     held = set()
     for step in churn.published():
         state = versions.state
         with versions.database.write() as connection:
-            day = changed_without_a_person(connection, LIST, step.time - WINDOW)
+            automatic = changed_without_a_person(connection, LIST, step.time - WINDOW)
             live = state.live.entries if state.live else None
-            figures = Figures(live, step.added, step.removed, step.entries, 0, *day)
+            figures = Figures(live, step.added, step.removed, step.entries, 0, *automatic)
             is_held = isinstance(judge(figures, versions.plan, review=False), Hold)
             if is_held:
                 held.add(step.number)
             digest = Sha256(f"{step.number:064x}")
-            made = NewVersion(digest, 1, digest, step.entries, step.added, step.removed, 0)
+            new = NewVersion(digest, 1, digest, step.entries, step.added, step.removed, 0)
             released_by = "alice" if is_held else "auto"
             release(
                 connection,
                 state,
                 change,
-                made,
+                new,
                 now=step.time,
                 canonicaliser=1,
                 released_by=released_by,
