@@ -71,7 +71,7 @@ def test_a_zone_s_files_are_made_again(scene: Scene, column: str, damage) -> Non
         assert follower.zone == whole(daemon, scene).zone
 
 
-def test_a_rendering_is_not_believed_after_a_restart(scene: Scene) -> None:
+def test_a_damaged_rendering_is_not_served_after_a_restart(scene: Scene) -> None:
     live = named(scene.folder / "state", "SELECT sha256 FROM versions ORDER BY version DESC LIMIT 1")
     flip_a_bit(live.with_name(f"{live.name}.zst"))
     with scene.daemon as daemon:

@@ -231,7 +231,7 @@ def test_what_can_not_be_written_to_the_high_water_file_is_not_served_after_a_re
         assert daemon.get("/v1/lists/national", lost.token).json["version"] == 4
 
 
-def test_who_knows_a_number_above_ours_is_an_alarm_once(lost: Lost) -> None:
+def test_a_client_that_knows_a_higher_number_raises_one_alarm(lost: Lost) -> None:
     shutil.rmtree(lost.state)
     shutil.copytree(lost.state.parent / "older", lost.state)  # nothing here shows it; those who have the numbers do
     with lost.daemon as daemon:

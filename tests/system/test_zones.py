@@ -231,7 +231,7 @@ def test_before_version_1_nothing_is_answered(tmp_path: Path) -> None:
         assert scene.ask(query).rcode() == dns.rcode.SERVFAIL
 
 
-def test_who_may_have_it(scene: Scene) -> None:
+def test_who_may_transfer_a_zone(scene: Scene) -> None:
     entitled = scene.key(scene.subscriber("isp"))
     other = scene.daemon.ask("subscriber add", id="other", lists=["national"]).json
     for key, name, rcode in (
@@ -399,7 +399,7 @@ def test_a_mapped_address_is_shown_plain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wire", [b"", b"x", b"\0" * 11, b"\xff" * 12, b"\0\1\x80" + b"\0" * 9])
-def test_what_is_no_question_is_not_answered_or_refused(scene: Scene, wire: bytes) -> None:
+def test_a_malformed_question_is_refused_or_not_answered(scene: Scene, wire: bytes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.sendto(wire, ("127.0.0.1", scene.port))
     key = scene.key(scene.subscriber("isp"))
@@ -435,7 +435,7 @@ def test_a_damaged_zone_is_made_again(scene: Scene, damage: str) -> None:
     assert secondary.rules == {"a.example", "*.a.example", "c.example", "*.c.example"}
 
 
-def test_a_step_that_was_pruned_meanwhile_is_the_whole_zone(scene: Scene) -> None:
+def test_the_full_zone_is_sent_if_a_delta_was_pruned_meanwhile(scene: Scene) -> None:
     secondary = scene.secondary("isp")
     assert secondary.refresh("AXFR") == 1
     scene.publish("a.example", "b.example")
@@ -451,7 +451,7 @@ def test_a_name_that_is_long_for_a_key(scene: Scene) -> None:
     assert secondary.refresh("AXFR") == 1
 
 
-def test_a_serial_that_the_zone_never_had_is_the_whole_zone(scene: Scene) -> None:
+def test_a_request_from_an_unknown_serial_gets_the_full_zone(scene: Scene) -> None:
     """`serial_start` leaves serials out; a secondary that followed another primary may have one of them."""
     secondary = scene.secondary("isp")
     assert secondary.refresh("AXFR") == 1

@@ -163,7 +163,7 @@ def test_a_transfer_ends_on_the_version_on_which_it_began(large: Scene) -> None:
         assert rules == 2 * LARGE
 
 
-def test_a_slow_secondary_holds_nobody_else(large: Scene) -> None:
+def test_a_slow_secondary_delays_no_other(large: Scene) -> None:
     with large.daemon as daemon:
         daemon.first_pull("hotline")
         daemon.wait_for(lambda: ZONE in daemon.ask("status").json["zones"])

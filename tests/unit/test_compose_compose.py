@@ -33,7 +33,9 @@ EVERY = sorted(
 @pytest.mark.parametrize("allow_public_suffix", [False, True])
 @pytest.mark.parametrize("allow_ip", [False, True])
 @pytest.mark.parametrize("types", [("url", "domain", "host", "sha256", "md5"), ("domain", "md5"), ("url",)])
-def test_many_lines_come_out_as_each_does(types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool) -> None:
+def test_lines_composed_in_bulk_equal_lines_composed_one_by_one(
+    types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool
+) -> None:
     rules = Rules(IDS, types, allow_public_suffix, allow_ip)
     source = b"".join(line + b"\n" for line in EVERY)
     pieces = list(FAST.compose_all([source], rules))

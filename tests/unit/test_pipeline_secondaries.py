@@ -144,7 +144,7 @@ def test_a_poll_confirms_no_serial_that_was_not_transferred_to_its_end(scene: Sc
     assert scene.shown["lag"] == scene.metric == 2400.0
 
 
-def test_who_says_that_it_has_less_than_it_was_sent_has_less(scene: Scene) -> None:
+def test_a_secondary_that_asks_from_a_lower_serial_than_it_was_sent_holds_the_lower_one(scene: Scene) -> None:
     scene.transfers()
     scene.publish()
     scene.transfers(1)
@@ -154,7 +154,7 @@ def test_who_says_that_it_has_less_than_it_was_sent_has_less(scene: Scene) -> No
     assert (scene.held, scene.shown["secondaries"][0]["sent"]) == (1, 2)
 
 
-def test_the_whole_of_a_newer_serial_takes_nothing_back(scene: Scene) -> None:
+def test_a_full_transfer_of_a_newer_serial_keeps_the_confirmed_one(scene: Scene) -> None:
     """Unbound asks for the whole zone after five differences."""
     scene.transfers()
     scene.polls()
@@ -169,7 +169,7 @@ def test_the_whole_of_a_newer_serial_takes_nothing_back(scene: Scene) -> None:
     assert scene.held == 2
 
 
-def test_a_difference_that_is_asked_for_says_what_is_held(scene: Scene) -> None:
+def test_an_ixfr_request_confirms_the_serial_that_it_names(scene: Scene) -> None:
     scene.publish()
     scene.asks(1)
     assert scene.held == 1
@@ -177,7 +177,7 @@ def test_a_difference_that_is_asked_for_says_what_is_held(scene: Scene) -> None:
     assert (scene.held, scene.metric) == (2, 0.0)
 
 
-def test_status_and_metric_tell_the_same(scene: Scene) -> None:
+def test_status_and_metric_agree(scene: Scene) -> None:
     for address, serial in ((ADDRESS, 1), ("192.0.2.2", 1), ("2001:db8::1", 1)):
         scene.asks(serial, address)
     scene.passes(100)

@@ -145,7 +145,7 @@ def test_a_flipped_bit_in_the_lists_delta_is_not_copied_on(tmp_path: Path) -> No
     versions.close()
 
 
-def test_nothing_is_made_of_a_damaged_snapshot(tmp_path: Path) -> None:
+def test_no_zone_is_made_from_a_damaged_snapshot(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     before = publish(versions, *NAMES)
     versions.publish(versions.seal(["a.example"]))
@@ -230,7 +230,7 @@ def owner(rule: bytes) -> dns.name.Name:
     return dns.name.from_text(name_of(rule).decode(), ORIGIN)
 
 
-def test_a_damaged_delta_makes_no_difference(tmp_path: Path) -> None:
+def test_no_difference_is_made_from_a_damaged_delta(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     for names in (NAMES, NAMES[5:], NAMES[1:]):
         last = publish(versions, *names)
@@ -242,7 +242,7 @@ def test_a_damaged_delta_makes_no_difference(tmp_path: Path) -> None:
     versions.close()
 
 
-def test_what_was_pruned_leads_nowhere(tmp_path: Path) -> None:
+def test_no_difference_starts_from_a_pruned_serial(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     for names in (NAMES, NAMES[1:], NAMES[2:], NAMES[3:]):
         publish(versions, *names)

@@ -86,7 +86,7 @@ class NoJobs(Jobs):
         pass
 
 
-def test_who_changes_its_address_is_not_remembered_for_ever(tmp_path: Path) -> None:
+def test_old_addresses_of_a_secondary_are_forgotten(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     zones = publisher_of(versions, NoJobs(), Zones())
     peer = Peer("isp", frozenset({b"\0"}), (), (), ())
@@ -322,7 +322,7 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
     assert bytes(scene.view.compiled) == right
 
 
-async def test_what_a_client_breaks_off_was_not_sent(scene: Scene) -> None:
+async def test_a_transfer_that_the_client_breaks_off_does_not_count_as_sent(scene: Scene) -> None:
     long = ".".join(["y" * 60] * 2)
     await scene.publish(*(f"n{number}.{'x' * 50}{number}.{long}.example" for number in range(30_000)))
     reader, writer = await scene.connect()
