@@ -30,7 +30,7 @@ KINDS = {"poll": "unchanged polls (304, token)", "soa": "SOA queries (UDP, TSIG)
 
 
 class Waits(NamedTuple):
-    """The latencies of one situation. `floor` is the bound of their 99th percentile in milliseconds, or None."""
+    """The latencies of one context. `floor` is the bound of their 99th percentile in milliseconds, or None."""
 
     when: str
     probes: Probes

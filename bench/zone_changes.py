@@ -18,7 +18,7 @@ from bench.compare import Compared, Row, Sample, seconds
 from blocklistd.model import Sha256
 from blocklistd.pipeline.zone_job import advance, digests_read
 from blocklistd.rpz.wire import Apex
-from blocklistd.store.ixfr import ixfr_path, way_from, write_ixfr
+from blocklistd.store.ixfr import deltas_from_serial, ixfr_path, write_ixfr
 from blocklistd.store.verified import Verified
 from blocklistd.store.zones import ZonePlan
 from tests.versions_of import LIST, NOW, Versions
@@ -62,7 +62,7 @@ class BenchZone:
     def difference(self, start: int, end: int) -> float:
         """Makes the file of an IXFR. Returns the milliseconds."""
         with self.versions.database.read() as connection:
-            way = way_from(connection, ZONE, start, end)
+            way = deltas_from_serial(connection, ZONE, start, end)
         assert way is not None
         ixfr_path(self.versions.store, ZONE, start, end).unlink(missing_ok=True)
         known: dict[Sha256, str] = self.verified.of(way.deltas)

@@ -142,13 +142,13 @@ class RefusedError(BlocklistError):
     """An operator's command is not possible in the present state."""
 
 
-def told(error: BaseException) -> str:
+def safe_message(error: BaseException) -> str:
     """A safe message for any error: the text of a BlocklistError; only the class name of any other error, whose text
     could contain an entry."""
     return str(error) if isinstance(error, BlocklistError) else type(error).__name__
 
 
-def without_text(error: BaseException) -> BaseException:
+def redacted(error: BaseException) -> BaseException:
     """An unexpected error for a traceback, redacted: with its class name instead of its text, which could contain an
     entry."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

@@ -21,12 +21,12 @@ Sha256 = NewType("Sha256", str)
 
 UNBUILT_TYPES = ("ip", "pdq", "photodna")
 """Types that hotlines list and `kinds` does not have: their records are withheld and don't count as rejects."""
-LEFT_OUT = "type-not-built"
+TYPE_NOT_BUILT = "type-not-built"
 """The reason for withholding a record of UNBUILT_TYPES."""
 FRAGMENT = "fragment"
 """The reason for withholding a URL with a fragment, and neither path nor query: without the fragment it would be the
 host's front page."""
-WITHHELD = (LEFT_OUT, FRAGMENT)
+WITHHELD = (TYPE_NOT_BUILT, FRAGMENT)
 """The reasons for which intake withholds valid records; these are not a fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")

@@ -72,7 +72,7 @@ class ServedCertificate:
 _NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_…: the chain ends in no authority that this host trusts
 
 
-def is_private(serving: ssl.SSLContext) -> bool:
+def has_untrusted_authority(serving: ssl.SSLContext) -> bool:
     """Whether this host does not trust the authority of a listener's certificate, so that clients need the authority's
     certificate. False for any other fault of the certificate."""
     trusting = ssl.create_default_context()

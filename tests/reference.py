@@ -14,16 +14,16 @@ from typing import BinaryIO, Protocol
 
 import orjson
 
-from blocklistd.compose.compose import Piece, Rules, withheld
-from blocklistd.kinds import KINDS, Refused
-from blocklistd.lines.delta import Form, Part
+from blocklistd.compose.compose import ComposedChunk, ListRules, withheld
+from blocklistd.kinds import KINDS, InvalidEntry
+from blocklistd.lines.delta import DeltaPart, Form
 from blocklistd.lines.keys import Buffer
 from blocklistd.model import Entry
 from blocklistd.sources.formats import FORMATS
-from blocklistd.sources.formats.records import FormatOptions, Reject, opening
+from blocklistd.sources.formats.records import FormatOptions, Reject, list_start
 from blocklistd.sources.intake.canonical import Canonical, Notes
 from blocklistd.sources.intake.entries import Entries
-from blocklistd.sources.intake.revise import Base
+from blocklistd.sources.intake.incremental import Base
 
 
 class Bodies(Protocol):
@@ -37,17 +37,17 @@ class Bodies(Protocol):
 class Deltas(Protocol):
     """The algebra of sorted files of items and their deltas."""
 
-    def between(self, form: Form, old: Buffer, new: Buffer) -> Iterable[Part]: ...
+    def between(self, form: Form, old: Buffer, new: Buffer) -> Iterable[DeltaPart]: ...
 
     def apply(self, form: Form, old: Buffer, delta: Buffer) -> Iterable[bytes | memoryview]: ...
 
-    def net(self, form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Iterable[Part]: ...
+    def net(self, form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Iterable[DeltaPart]: ...
 
 
 class Composing(Protocol):
     """From what the sources assert, in order of precedence, to the snapshot of a list."""
 
-    def compose_all(self, sources: Sequence[Buffer], rules: Rules) -> Iterable[Piece]: ...
+    def compose_all(self, sources: Sequence[Buffer], rules: ListRules) -> Iterable[ComposedChunk]: ...
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ class Composing(Protocol):
 
 def read_entries(body: Buffer, format: str, options: FormatOptions, base: Base | None, out: BinaryIO) -> Entries:
     """All of the body, whatever the last one was."""
-    records = FORMATS[format].records(io.BytesIO(body[opening(body, format) :]), options)
+    records = FORMATS[format].records(io.BytesIO(body[list_start(body, format) :]), options)
     lines: dict[tuple[str, str], list[str]] = {}
     rejects = []
     dropped = 0
@@ -65,7 +65,7 @@ def read_entries(body: Buffer, format: str, options: FormatOptions, base: Base |
             continue
         try:
             value = KINDS[record.type](record.value)
-        except Refused as refused:
+        except InvalidEntry as refused:
             rejects.append((record.number, refused.code))
             continue
         line = Entry(record.type, value, record.attributes).line().decode()
@@ -85,7 +85,7 @@ def read_entries(body: Buffer, format: str, options: FormatOptions, base: Base |
 # -- deltas ------------------------------------------------------------------------------------------------------------
 
 
-def between(form: Form, old: Buffer, new: Buffer) -> Iterator[Part]:
+def between(form: Form, old: Buffer, new: Buffer) -> Iterator[DeltaPart]:
     was, now = set(_lines(old)), set(_lines(new))
     return _delta(form, was - now, now - was)
 
@@ -99,7 +99,7 @@ def apply(form: Form, old: Buffer, delta: Buffer) -> Iterator[bytes]:
     yield b"".join(item + b"\n" for item in sorted(items))
 
 
-def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Iterator[Part]:
+def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Iterator[DeltaPart]:
     balance: Counter[bytes] = Counter()
     for delta in deltas:
         for is_added, item in _changes(form, delta):
@@ -108,13 +108,13 @@ def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False) -> Itera
     return _delta(form, adds, removes) if reverse else _delta(form, removes, adds)
 
 
-def _delta(form: Form, removes: set[bytes], adds: set[bytes]) -> Iterator[Part]:
+def _delta(form: Form, removes: set[bytes], adds: set[bytes]) -> Iterator[DeltaPart]:
     gone, come = ({form.keys([item])[0]: item for item in items} for items in (removes, adds))
     changes = [(key, 0, form.remove + item) for key, item in gone.items()]
     changes += [(key, 1, form.add + item) for key, item in come.items()]
     both = len(gone.keys() & come.keys())
     data = b"".join(line + form.end + b"\n" for _, _, line in sorted(changes))
-    yield Part(data, removed=len(gone) - both, added=len(come) - both, changed=both)
+    yield DeltaPart(data, removed=len(gone) - both, added=len(come) - both, changed=both)
 
 
 def _changes(form: Form, delta: Buffer) -> Iterator[tuple[bool, bytes]]:
@@ -128,7 +128,7 @@ def _lines(buffer: Buffer) -> list[bytes]:
 # -- lists -------------------------------------------------------------------------------------------------------------
 
 
-def compose_all(sources: Sequence[Buffer], rules: Rules) -> Iterator[Piece]:
+def compose_all(sources: Sequence[Buffer], rules: ListRules) -> Iterator[ComposedChunk]:
     asserted: dict[tuple[str, str], dict[str, str | int]] = {}
     for source in reversed(sources):  # the first that asserts an entry gives its attributes
         for line in _lines(source):
@@ -143,4 +143,4 @@ def compose_all(sources: Sequence[Buffer], rules: Rules) -> Iterator[Piece]:
             continue
         digest = hashlib.blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=rules.ids.secret)
         lines.append(Entry(kind, value, attributes | {"id": f"e-{digest.hexdigest()}"}).line() + b"\n")
-    yield Piece(b"".join(sorted(lines)), len(lines), dict(counts))
+    yield ComposedChunk(b"".join(sorted(lines)), len(lines), dict(counts))

@@ -15,14 +15,14 @@ from typing import Any
 
 from blocklistd.compose.guard import DailyLimits
 from blocklistd.model import CandidateId, Change, ChangeKind, IntakeReport, ListId, Sha256, SourceId, Version
-from blocklistd.pipeline import settle as commit
-from blocklistd.pipeline.settle import ListPlan
+from blocklistd.pipeline import commit as commit
+from blocklistd.pipeline.commit import ListPlan
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions
 from blocklistd.sources.intake.canonical import Canonical, canonicalise
-from blocklistd.sources.intake.entries import Left, leave, read_entries
-from blocklistd.sources.intake.revise import Base
-from blocklistd.store.asserted import adopt, opened
+from blocklistd.sources.intake.entries import ResultForm, read_entries, write_result
+from blocklistd.sources.intake.incremental import Base
+from blocklistd.store.asserted import adopt, open_assertion
 from blocklistd.store.database import Database
 from blocklistd.store.files import Disk
 from blocklistd.store.lists import ListState, ensure_list, list_state
@@ -111,25 +111,25 @@ class Versions:
         return draft.sealed
 
     def offer(self, body: bytes, format: str, options: FormatOptions, source: str = "hotline") -> Sha256:
-        """What a pull seals of a body: all lines, or an overlay where they follow from the source's last body."""
+        """What a pull seals of a body: all lines, or a patch where they follow from the source's last body."""
         files = self.store.sealed
         last_body, before, last = self._offered.get(source, (b"", None, None))
-        with opened(files, before) as (digest, overlay), TemporaryDirectory() as folder:
+        with open_assertion(files, before) as (digest, patch), TemporaryDirectory() as folder:
             base = None
             if last is not None:
-                base = Base(last_body, overlay, last.notes, last.records, last.types, last.dropped_attributes)
-            out, changed = Path(folder) / "canonical", Path(folder) / "overlay"
+                base = Base(last_body, patch, last.notes, last.records, last.types, last.dropped_attributes)
+            out, changed = Path(folder) / "canonical", Path(folder) / "patch"
             with open(out, "xb") as lines, open(changed, "xb") as changes:
                 found = read_entries(body, format, options, base, lines)
-                left = Left.CANONICAL
+                left = ResultForm.CANONICAL
                 if found.asserted is not None:
                     assert digest is not None
-                    left = leave(found, digest, changes, lines)
-            if left == Left.CANONICAL:
+                    left = write_result(found, digest, changes, lines)
+            if left == ResultForm.CANONICAL:
                 offered = adopt(files, out)
             else:
                 assert before is not None
-                offered = adopt(files, changed, before) if left == Left.OVERLAY else before
+                offered = adopt(files, changed, before) if left == ResultForm.PATCH else before
         self._offered[source] = (body, offered, found.canonical)
         return offered
 
@@ -141,22 +141,22 @@ class Versions:
         return Change(ChangeKind.SOURCE, source, policy, sources, records=1000, rejected=rejected)
 
     def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
-        """Releases it, whatever the guards say."""
+        """Releaser it, whatever the guards say."""
         plan, self.plan = self.plan, replace(self.plan, **ANYTHING, min_change=10**9)
         try:
-            settled = self.settle(asserted, source)
+            settled = self.commit(asserted, source)
         finally:
             self.plan = plan
         assert settled.candidate is None, settled.candidate
         return settled.made
 
-    def settle(
+    def commit(
         self, asserted: Sha256, source: str = "hotline", rejected: int = 0, now: datetime = NOW, **wanted: Any
-    ) -> commit.Settled:
+    ) -> commit.CommitResult:
         """As a pull does it."""
         change = self.change(asserted, source, rejected)
-        order = commit.Settlement(self.plan, change, CandidateId(f"c-{secrets.token_hex(3)}"), now, {}, **wanted)
-        return commit.settle(self.store, order)
+        order = commit.CommitRequest(self.plan, change, CandidateId(f"c-{secrets.token_hex(3)}"), now, {}, **wanted)
+        return commit.commit(self.store, order)
 
     @property
     def state(self) -> ListState:

@@ -15,7 +15,7 @@ from blocklistd.cli.failures import Failed, Unreachable
 from blocklistd.errors import BlocklistError, ConfigError
 
 if TYPE_CHECKING:
-    from blocklistd.cli.control import Control
+    from blocklistd.cli.control import ControlClient
     from blocklistd.config import Config
 
 DEFAULT_CONFIG: Final = "/etc/blocklistd/blocklistd.yaml"
@@ -38,13 +38,13 @@ class Session:
         return load(self.path)
 
     @contextmanager
-    def daemon(self) -> Iterator[Control]:
+    def daemon(self) -> Iterator[ControlClient]:
         """A client of the daemon with this configuration. Raises ConfigError, Unreachable, Failed (a refusal)."""
-        from blocklistd.cli.control import Control
+        from blocklistd.cli.control import ControlClient
         from blocklistd.config import check, control_socket
 
         try:
-            yield Control(control_socket(self.path))
+            yield ControlClient(control_socket(self.path))
         except Unreachable:
             check(self.path)  # raises ConfigError: the reason why the daemon does not run
             raise

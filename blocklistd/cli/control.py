@@ -18,7 +18,7 @@ from blocklistd.daemon.commands.command import CALL, STAGE, Command
 ANSWER_TIMEOUT: Final = 3600.0  # seconds: a pull may have to wait for the one that runs, and a first load is long
 
 
-class Control:
+class ControlClient:
     """A client of the daemon. Methods raise Unreachable if no daemon answers, Failed with the text of a refusal."""
 
     def __init__(self, path: Path) -> None:

@@ -14,7 +14,7 @@ from blocklistd.daemon.commands.command import Argument, Command
 from blocklistd.errors import RefusedError
 
 if TYPE_CHECKING:
-    from blocklistd.cli.control import Control
+    from blocklistd.cli.control import ControlClient
 
 
 def command_of(command: Command) -> click.Command:
@@ -37,7 +37,7 @@ def command_of(command: Command) -> click.Command:
     return made
 
 
-def _ask(daemon: Control, command: Command, sent: dict[str, Any], *, show: bool) -> Any:
+def _ask(daemon: ControlClient, command: Command, sent: dict[str, Any], *, show: bool) -> Any:
     """Runs a command in the daemon and returns its document. `show`: meanwhile show its stage on the terminal."""
     if not show:
         return daemon.ask(command, sent)

@@ -51,7 +51,7 @@ def command(
     watch: bool,
 ) -> None:
     """Fetch a list and keep it up to date: first the snapshot, then diffs, all verified against the TUF metadata."""
-    from blocklistd.client.sync import Options, Result, sync_once
+    from blocklistd.client.sync import Options, SyncResult, sync_once
     from blocklistd.client.sync import watch as watch_list
 
     options = Options(
@@ -69,7 +69,7 @@ def command(
     def say(text: str) -> None:
         click.echo(f"blocklistd: {text}", err=True)
 
-    def done(result: Result) -> None:
+    def done(result: SyncResult) -> None:
         session.answer(asdict(result), _line)
 
     if not watch:

@@ -89,7 +89,7 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPS
 
 
-class Feed:
+class FeedClient:
     """Requests for one list. Raises SyncError, whose text ends with what to do, if a request fails or `stop` is set.
 
     `url` is the feed's address without `/v1`. `ca` is a PEM file of the publisher's authority, None for the system's.
@@ -233,7 +233,7 @@ class TufFetcher(FetcherInterface):
     python-tuf turns other errors into DownloadError only while it calls `_fetch`, not while it reads the iterator.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: FeedClient) -> None:
         self._feed = feed
 
     def _fetch(self, url: str) -> Iterator[bytes]:

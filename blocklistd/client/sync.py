@@ -30,11 +30,11 @@ from typing import Any
 import orjson
 
 from blocklistd.client.execute import run_command
-from blocklistd.client.feed import Feed, bounded, decoded, discard
+from blocklistd.client.feed import FeedClient, bounded, decoded, discard
 from blocklistd.client.folder import Folder, State
 from blocklistd.client.trust import Mismatch, SignedVersion, signed_version, write_verified
 from blocklistd.errors import SyncError
-from blocklistd.limits import CLIENT_BACKOFF_MAX, CLIENT_POLL, CLIENT_REFRESH, MAX_STATUS, MAX_WAIT, MIB
+from blocklistd.limits import CLIENT_BACKOFF_MAX, CLIENT_POLL_INTERVAL, CLIENT_REFRESH, MAX_STATUS, MAX_WAIT, MIB
 from blocklistd.lines.delta import ENTRIES, apply
 from blocklistd.lines.keys import Buffer
 from blocklistd.outputs import OUTPUTS
@@ -65,7 +65,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SyncResult:
     """The version after a sync. `how`: "snapshot", "diff" or "unchanged". `bytes`: the size of all received bodies."""
 
     list: str
@@ -76,14 +76,14 @@ class Result:
     bytes: int
 
 
-def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None) -> Result:
+def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None) -> SyncResult:
     """Updates the folder to the newest signed version. Raises SyncError; see the module for what stays in place then.
 
     Setting `stop` (from another thread) ends the sync with SyncError.
     """
     if options.format not in (None, "ndjson", *OUTPUTS):
         raise SyncError(f"there is no format {options.format}: expected ndjson, {', '.join(OUTPUTS)}")
-    feed = Feed(options.url, options.list, _token(options), options.ca, stop)
+    feed = FeedClient(options.url, options.list, _token(options), options.ca, stop)
     folder = Folder(options.dir, options.list, _group(options.group))
     try:
         with folder.locked():
@@ -92,7 +92,7 @@ def sync_once(options: Options, emit: Emit, stop: threading.Event | None = None)
         feed.close()
 
 
-def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit, stop: threading.Event) -> Result:
+def _sync(options: Options, feed: FeedClient, folder: Folder, emit: Emit, stop: threading.Event) -> SyncResult:
     have = folder.state()
     signed = signed_version(feed, options.list, _read(options.root), folder.metadata)
     folder.share_metadata()
@@ -117,7 +117,7 @@ def _sync(options: Options, feed: Feed, folder: Folder, emit: Emit, stop: thread
         have = updated
     if have.pending and options.exec is not None:
         _run_exec(options, have, folder, stop)
-    return Result(signed.list, signed.session, signed.version, signed.entries, how, feed.received)
+    return SyncResult(signed.list, signed.session, signed.version, signed.entries, how, feed.received)
 
 
 def _keep_snapshot(folder: Folder, have: State, new: State, options: Options) -> State:
@@ -134,7 +134,7 @@ def _keep_snapshot(folder: Folder, have: State, new: State, options: Options) ->
 
 
 def _update_by_diff(
-    feed: Feed, folder: Folder, have: State, new: State, signed: SignedVersion, options: Options, emit: Emit
+    feed: FeedClient, folder: Folder, have: State, new: State, signed: SignedVersion, options: Options, emit: Emit
 ) -> State | None:
     """Fetches the diff and applies it. None, with nothing changed, if the snapshot has to be fetched instead."""
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
@@ -159,7 +159,7 @@ def _update_by_diff(
         response.close()
 
 
-def _update_by_snapshot(feed: Feed, folder: Folder, new: State, signed: SignedVersion, options: Options) -> State:
+def _update_by_snapshot(feed: FeedClient, folder: Folder, new: State, signed: SignedVersion, options: Options) -> State:
     """Fetches the snapshot. Raises SyncError if it is not the signed one."""
     response = feed.open(f"/targets/{signed.sha256}.{signed.list}.ndjson", {"Accept-Encoding": "zstd"})
     if response.status != 200:
@@ -198,7 +198,7 @@ def _run_exec(options: Options, state: State, folder: Folder, stop: threading.Ev
     folder.clear_pending(state)
 
 
-def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[Result], None]) -> None:
+def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[SyncResult], None]) -> None:
     """Syncs at each new version until `stop` is set. Errors are emitted, and followed by another attempt with back-off.
 
     `done` is called with each new version.
@@ -243,7 +243,7 @@ class _FailureReports:
         self._failed += 1
         self._emit(str(error))
 
-    def succeeded(self, result: Result) -> None:
+    def succeeded(self, result: SyncResult) -> None:
         """Emits a line if attempts failed before this one."""
         if self._failed:
             spent = time.monotonic() - self._began
@@ -253,7 +253,7 @@ class _FailureReports:
         self._failed = 0
 
 
-def _wait_for_change(options: Options, result: Result, stop: threading.Event) -> None:
+def _wait_for_change(options: Options, result: SyncResult, stop: threading.Event) -> None:
     """Waits until the feed reports another version, `stop` is set, or CLIENT_REFRESH seconds have passed.
 
     It returns after CLIENT_REFRESH so that the next sync refreshes the metadata, or finds it expired. The long polls
@@ -277,9 +277,9 @@ def _wait_for_change(options: Options, result: Result, stop: threading.Event) ->
         raise failed[0]
 
 
-def _poll(options: Options, result: Result, stop: threading.Event) -> None:
+def _poll(options: Options, result: SyncResult, stop: threading.Event) -> None:
     """Sends status requests, long polls from the second on, until the status differs from the result."""
-    feed = Feed(options.url, options.list, _token(options), options.ca, stop)
+    feed = FeedClient(options.url, options.list, _token(options), options.ca, stop)
     end = time.monotonic() + CLIENT_REFRESH
     etag = ""
     try:
@@ -298,12 +298,12 @@ def _poll(options: Options, result: Result, stop: threading.Event) -> None:
                 if response.status != 304:
                     raise feed.status_error(response.status)
             if is_long_poll or not etag:  # a mirror or proxy may answer a long poll at once: don't repeat it at once
-                stop.wait(max(0.0, sent_at + CLIENT_POLL - time.monotonic()))
+                stop.wait(max(0.0, sent_at + CLIENT_POLL_INTERVAL - time.monotonic()))
     finally:
         feed.close()
 
 
-def _status(feed: Feed, chunks: Iterator[bytes]) -> dict[str, Any]:
+def _status(feed: FeedClient, chunks: Iterator[bytes]) -> dict[str, Any]:
     """Parses the answer to a status request. It is not signed: it only says when to sync. Raises SyncError."""
     try:
         status = orjson.loads(b"".join(bounded(chunks, MAX_STATUS)))

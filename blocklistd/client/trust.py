@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater
 
-from blocklistd.client.feed import Feed, TufFetcher, host_time
+from blocklistd.client.feed import FeedClient, TufFetcher, host_time
 from blocklistd.errors import SyncError
 
 
@@ -38,7 +38,7 @@ class SignedVersion:
     sha256: str
 
 
-def signed_version(feed: Feed, list_name: str, root: bytes, metadata: Path) -> SignedVersion | None:
+def signed_version(feed: FeedClient, list_name: str, root: bytes, metadata: Path) -> SignedVersion | None:
     """Fetches and verifies the metadata (TUF 5, the client's workflow). None if the list has no version yet.
 
     `root` is the trusted root.json, `metadata` the folder of the trusted metadata, which is updated. Raises SyncError
@@ -127,7 +127,7 @@ def _beside(metadata: Path) -> tuple[Path, Path]:
     return metadata.with_name(f"{metadata.name}.new"), metadata.with_name(f"{metadata.name}.old")
 
 
-def _updater(feed: Feed, root: bytes, metadata: Path) -> Updater:
+def _updater(feed: FeedClient, root: bytes, metadata: Path) -> Updater:
     try:
         return Updater(str(metadata), f"{feed.base}/metadata/", fetcher=TufFetcher(feed), bootstrap=root)
     except RepositoryError as error:
@@ -136,7 +136,7 @@ def _updater(feed: Feed, root: bytes, metadata: Path) -> Updater:
         ) from None
 
 
-def _check_no_targets(updater: Updater, list_name: str, feed: Feed) -> None:
+def _check_no_targets(updater: Updater, list_name: str, feed: FeedClient) -> None:
     """Raises SyncError if the targets metadata has a target: it is another list's. Else the list has no version yet."""
     targets = updater._trusted_set.targets.targets
     if targets:
@@ -146,7 +146,7 @@ def _check_no_targets(updater: Updater, list_name: str, feed: Feed) -> None:
         )
 
 
-def _describe(custom: Any, list_name: str, length: int, hashes: dict[str, str], feed: Feed) -> SignedVersion:
+def _describe(custom: Any, list_name: str, length: int, hashes: dict[str, str], feed: FeedClient) -> SignedVersion:
     """The signed description, from the fields of the target. Raises SyncError."""
     try:
         signed = SignedVersion(

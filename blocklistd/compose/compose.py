@@ -35,7 +35,7 @@ Ranked = tuple[bytes, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ListRules:
     """Which entries of its sources a list takes, and how the ids of its entries are made."""
 
     ids: Ids
@@ -55,7 +55,7 @@ class Composition:
 
 
 @dataclass(slots=True)
-class Piece:
+class ComposedChunk:
     """Consecutive lines of a snapshot, the number of its entries, and the number of entries withheld, by rule."""
 
     data: bytes
@@ -70,7 +70,7 @@ def with_id(line: bytes, ids: Ids) -> bytes:
     return entry.line()
 
 
-def withheld(line: bytes, rules: Rules) -> str | None:
+def withheld(line: bytes, rules: ListRules) -> str | None:
     """Return the rule that withholds an asserted entry, judged by its type and value alone; None if no rule does. The
     other entries of the change are not affected."""
     kind = _kind(line)
@@ -84,7 +84,7 @@ def withheld(line: bytes, rules: Rules) -> str | None:
 
 
 def compose(
-    live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: Rules, accepted: Sequence[Find] = ()
+    live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: ListRules, accepted: Sequence[Find] = ()
 ) -> Composition:
     """Compose the keys of the `touched` lines; no other key has changed.
 
@@ -111,9 +111,11 @@ def compose(
 
 def compose_all(
     sources: Sequence[Buffer],
-    rules: Rules,
-    spread: Callable[[Callable[[int], Piece], int], Iterable[Piece]] = lambda work, parts: map(work, range(parts)),
-) -> Iterator[Piece]:
+    rules: ListRules,
+    spread: Callable[[Callable[[int], ComposedChunk], int], Iterable[ComposedChunk]] = lambda work, parts: map(
+        work, range(parts)
+    ),
+) -> Iterator[ComposedChunk]:
     """Compose every key: the blocks of the whole snapshot, in order. With a single source, `spread` may compute the
     blocks in several processes (jobs/spread.py)."""
     if len(sources) == 1:
@@ -126,11 +128,11 @@ def compose_all(
         yield _composed(some, rules)
 
 
-def _block(block: bytes, rules: Rules) -> Piece:
+def _block(block: bytes, rules: ListRules) -> ComposedChunk:
     return _composed(block.split(b"\n")[:-1], rules)
 
 
-def _composed(asserted: list[bytes], rules: Rules) -> Piece:
+def _composed(asserted: list[bytes], rules: ListRules) -> ComposedChunk:
     """Compose sorted lines of different keys: `withheld` and `with_id` for many lines at a time."""
     out: list[str] = []
     counts: dict[str, int] = {}
@@ -153,7 +155,7 @@ def _composed(asserted: list[bytes], rules: Rules) -> Piece:
             run = [line for number, line in enumerate(run) if number not in found]
         entries += len(run)
         out += _with_ids(run, kind, rules.ids)
-    return Piece("".join(out).encode(), entries, counts)
+    return ComposedChunk("".join(out).encode(), entries, counts)
 
 
 _URL: Final = b'{"type":"url","value":"'

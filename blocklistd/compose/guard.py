@@ -5,7 +5,7 @@ limit passes. So no mistake can add or remove thousands of names before a person
 and
 not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
 
-pipeline/settle.py, which calls `judge`, holds a change for two more reasons: an approved change has another delta on
+pipeline/commit.py, which calls `judge`, holds a change for two more reasons: an approved change has another delta on
 the live version (`base`), and no guard holds a held change any more (`decision`).
 """
 

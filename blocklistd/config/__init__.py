@@ -209,7 +209,7 @@ class Config:
         return status_socket_of(self.control.socket)
 
     @property
-    def taken(self) -> dict[ListId, tuple[SourceId, ...]]:
+    def active_sources(self) -> dict[ListId, tuple[SourceId, ...]]:
         """The sources of each list that are configured and not in quarantine."""
         return {
             name: tuple(one for one in found.sources if one in self.sources and not self.sources[one].quarantine)

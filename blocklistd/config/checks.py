@@ -15,7 +15,7 @@ from blocklistd.config import files
 from blocklistd.config.document import InvalidValue
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.reader import SectionValues, alternatives
-from blocklistd.config.values import UNIX_PATH, written
+from blocklistd.config.values import UNIX_PATH, format_duration
 from blocklistd.errors import VerifyError
 from blocklistd.kinds import DIGITS
 from blocklistd.sources.formats import FORMATS
@@ -60,7 +60,7 @@ def source(section: SectionValues) -> None:
     """Checks that a source's fields, defaults, options, pattern and verification fit its format and its URL."""
     values = section.values
     form = FORMATS.get(values.get("format", ""))
-    if form is not None and not form.says_types and section.has("defaults") and not section.is_written("defaults.type"):
+    if form is not None and not form.has_types and section.has("defaults") and not section.is_written("defaults.type"):
         section.report("defaults.type", f"the type of the entries: the format {values['format']} does not say it")
     if form is not None and form.value and section.has("fields") and not section.is_written("fields.value"):
         section.report("fields.value", form.value)
@@ -121,9 +121,11 @@ def block_list(section: SectionValues) -> None:
     if isinstance(expires, timedelta) and isinstance(timestamp, timedelta) and timestamp > expires:
         if "keys.timestamp_expires" in document.nodes:
             name = section.key.partition(".")[2]
-            document.report("keys.timestamp_expires", f"at most {written(expires)}, the `expires` of the list {name}")
+            document.report(
+                "keys.timestamp_expires", f"at most {format_duration(expires)}, the `expires` of the list {name}"
+            )
         else:
-            section.report("expires", f"at least {written(timestamp)}, the default of keys.timestamp_expires")
+            section.report("expires", f"at least {format_duration(timestamp)}, the default of keys.timestamp_expires")
 
 
 def zone(section: SectionValues) -> None:

@@ -49,7 +49,7 @@ def _duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def written(duration: timedelta) -> str:
+def format_duration(duration: timedelta) -> str:
     """A duration as in the configuration file, in the largest unit without a fraction: 90m, 2h."""
     seconds = int(duration.total_seconds())
     unit = next(unit for unit in reversed(_UNITS) if seconds % _UNITS[unit] == 0)
@@ -193,7 +193,7 @@ class Schedule:
     cron: str | None = None
 
     def __str__(self) -> str:
-        return f"every {written(self.every)}" if self.every else str(self.cron)
+        return f"every {format_duration(self.every)}" if self.every else str(self.cron)
 
 
 def _schedule(node: ConfigNode) -> Schedule:

@@ -38,7 +38,7 @@ from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import load_trust
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
-from blocklistd.store.high_water import HighWater, loss
+from blocklistd.store.high_water import HighWater, suspected_loss
 from blocklistd.store.numbers import newest_time
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
@@ -67,7 +67,7 @@ class Application:
     async def run(self) -> None:
         """Starts, serves until SIGTERM or SIGINT, and stops. Raises BlocklistError if the daemon can't start."""
         config = self._config
-        asyncio.get_running_loop().set_exception_handler(loop.unheard)
+        asyncio.get_running_loop().set_exception_handler(loop.log_unhandled)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
             require_owner(config.state_dir)
@@ -95,8 +95,8 @@ class Application:
                 parts.halt(reason)
             # before the listeners, hence stopped after them: the watchdog is fed until they have drained
             for watching in (
-                loop.watch(metrics.record_loop_lag),
-                loop.feed(systemd.watchdog_interval()),
+                loop.measure_lag(metrics.record_loop_lag),
+                loop.feed_watchdog(systemd.watchdog_interval()),
                 parts.scheduler.watch(utc_now, stepped=parts.clock_stepped),
             ):
                 stack.callback(asyncio.ensure_future(watching).cancel)
@@ -112,7 +112,7 @@ class Application:
             systemd.notify("STOPPING=1")
             Event.DAEMON_STOPPING.log(log)
             parts.scheduler.stop()
-            parts.catalogue.close()
+            parts.live_lists.close()
 
     # -- start -----------------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class Application:
         try:
             head = await asyncio.to_thread(database.head_file.read)
             reason = await database.reading(
-                lambda connection: loss(connection, high_water.marks, head, high_water.missing)
+                lambda connection: suspected_loss(connection, high_water.highest_numbers, head, high_water.missing)
             )
             self._clock.begin(await database.reading(newest_time))
         except StoreError as error:  # a damaged database page: serve the lists that can be read
@@ -151,29 +151,30 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
     async def _finish_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes the work that a crash interrupted, then starts the schedule. Failed work is tried again (Duties)."""
+        """Finishes the work that a crash interrupted, then starts the schedule. Failed work is tried again
+        (RetriedTasks)."""
 
         async def warm() -> None:
             await warming
 
         parts = self._parts
-        await loop.in_turn(warm)  # a job without a warm process would start one more
+        await loop.run_steps(warm)  # a job without a warm process would start one more
         await parts.resumed.wait()
         for name, work in (
             ("scrub", parts.pipeline.scrub),
             ("sweep", parts.upkeep.sweep),
             ("zones", parts.zones.advance),
-            ("reconcile", parts.reconciling.reconcile),
+            ("reconcile", parts.reconciler.reconcile),
             ("alarms", parts.housekeeping.check_alarms),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
             ("schedule", parts.housekeeping.schedule),
         ):
-            await parts.duties.do(name, work)
+            await parts.tasks.do(name, work)
         parts.scheduler.start()
-        await parts.duties.do("check database", parts.upkeep.check_database)
+        await parts.tasks.do("check database", parts.upkeep.check_database)
 
     def _readiness_lines(self) -> tuple[list[str], list[str]]:
-        """The lines of /readyz: what is not served, and other faults (ops.health.Look)."""
+        """The lines of /readyz: what is not served, and other faults (ops.health.ReadinessReport)."""
         if self._stopping.is_set():
             return ["stopping"], []
         found = self._parts.readiness()

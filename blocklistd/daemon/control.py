@@ -34,7 +34,7 @@ from blocklistd.telemetry import Progress, track_progress
 DEFAULT_GROUP: Final = "blocklistd"
 
 
-class Control:
+class ControlServer:
     """Handles the requests on one of the sockets. `commands` are allowed on it; `roles` returns the roles of a user
     name.
     """

@@ -10,8 +10,8 @@
 | catch up: try failed work again | every minute |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 
-The work is in upkeep.py, alarms.py and the pipeline. Each piece runs as a duty (ops/duties.py): an error raises an
-alarm, and the work is tried again.
+The work is in upkeep.py, alarms.py and the pipeline. Each piece runs as a duty (ops/retried_tasks.py): an error raises
+an alarm, and the work is tried again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from datetime import timedelta
 
 from blocklistd.config import Config
 from blocklistd.daemon import plans
-from blocklistd.daemon.alarms import Alarms
+from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
 from blocklistd.model import Outcome
-from blocklistd.ops.duties import Duties
+from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.resources import Resources
@@ -43,8 +43,8 @@ class Housekeeping:
         scheduler: Scheduler,
         pipeline: Pipeline,
         upkeep: Upkeep,
-        alarms: Alarms,
-        duties: Duties,
+        alarms: AlarmChecks,
+        tasks: RetriedTasks,
         config: Callable[[], Config],
     ) -> None:
         self._resources = resources
@@ -52,7 +52,7 @@ class Housekeeping:
         self._pipeline = pipeline
         self._upkeep = upkeep
         self._alarms = alarms
-        self._duties = duties
+        self._tasks = tasks
         self._config = config
         self._is_start = True
 
@@ -73,8 +73,8 @@ class Housekeeping:
             ("catch up", timedelta(minutes=1), self._upkeep.catch_up),
             ("alarms", timedelta(minutes=1), self._check_alarms),
         ):
-            self._scheduler.every(name, every, self._duties.duty(name, work))
-        await self._duties.do("schedule pulls", self._schedule_pulls)
+            self._scheduler.every(name, every, self._tasks.duty(name, work))
+        await self._tasks.do("schedule pulls", self._schedule_pulls)
 
     async def _check_alarms(self) -> None:
         await self._alarms.check_all()
@@ -86,7 +86,7 @@ class Housekeeping:
 
     async def check_alarms(self) -> None:
         """Raises and clears alarms. Never raises an error."""
-        await self._duties.do("alarms", self._check_alarms)
+        await self._tasks.do("alarms", self._check_alarms)
 
     async def _schedule_pulls(self) -> None:
         """Schedules the pulls. At a start, a source whose last pull failed is pulled at once: the restart may have

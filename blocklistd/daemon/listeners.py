@@ -17,7 +17,7 @@ from aiohttp import web
 
 from blocklistd.config import Address, ConnectionBounds
 from blocklistd.daemon.commands import COMMANDS
-from blocklistd.daemon.control import Control, bind_control_socket, bind_status_socket
+from blocklistd.daemon.control import ControlServer, bind_control_socket, bind_status_socket
 from blocklistd.daemon.parts import Parts
 from blocklistd.limits import OPERATOR_CONNECTIONS, STATUS_CONNECTIONS
 from blocklistd.ops.collectors import (
@@ -28,26 +28,30 @@ from blocklistd.ops.collectors import (
     ZoneCollector,
 )
 from blocklistd.ops.dns_metrics import DnsCollector
-from blocklistd.ops.health import Health, Look
+from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
-from blocklistd.serve.http.feed import Feed
+from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
 
 
 class Listeners:
-    """Constructs, starts and stops the listeners. `look` returns the lines of /readyz (ops.health.Look)."""
+    """Constructs, starts and stops the listeners. `look` returns the lines of /readyz (ops.health.ReadinessReport)."""
 
-    def __init__(self, parts: Parts, look: Look) -> None:
+    def __init__(self, parts: Parts, look: ReadinessReport) -> None:
         self._parts = parts
         self._dns: list[Address] = []
-        feed = Feed(parts.catalogue, parts.access, parts.renderings, parts.resources.alarms)
+        feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         self._feed = Listener(
-            "feed", feed.answer, self._observe_request, connections=parts.feed_connections, whose=parts.access.whose
+            "feed",
+            feed.answer,
+            self._observe_request,
+            connections=parts.feed_connections,
+            holder_of=parts.access.holder_of,
         )
-        health = Health(look, parts.metrics.text)
+        health = OpsHandler(look, parts.metrics.text)
         self._ops = Listener("ops", health.answer, connections=_bounded(OPERATOR_CONNECTIONS, 2), reserved=True)
-        control = Control(COMMANDS.values(), parts.operations, parts.roles)
+        control = ControlServer(COMMANDS.values(), parts.operations, parts.roles)
         self._control = Listener(
             "control",
             control.answer,
@@ -56,15 +60,15 @@ class Listeners:
             bodies=True,
         )
         anybody = (command for command in COMMANDS.values() if not command.roles)
-        status = Control(anybody, parts.operations, parts.roles)
+        status = ControlServer(anybody, parts.operations, parts.roles)
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
-            ListCollector(parts.catalogue, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
+            ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
-                parts.resources.jobs, self._feed, parts.catalogue, lambda: look()[0], parts.resources.store.state_dir
+                parts.resources.jobs, self._feed, parts.live_lists, lambda: look()[0], parts.resources.store.state_dir
             ),
             AlarmCollector(parts.resources.alarms, lambda: parts.alarms.certificates),
         ):

@@ -23,7 +23,7 @@ from typing import Final
 
 from blocklistd.config import CheckedConfig, Config, DnsSettings
 from blocklistd.daemon import plans
-from blocklistd.daemon.alarms import Alarms
+from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.operations import Operations
 from blocklistd.daemon.operations.audit import AuditOperations
@@ -38,18 +38,18 @@ from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
-from blocklistd.errors import told
+from blocklistd.errors import safe_message
 from blocklistd.events import Event
 from blocklistd.model import ListId, Sha256, SourceId
-from blocklistd.ops.duties import Duties
 from blocklistd.ops.metrics import Metrics
+from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
 from blocklistd.pipeline.receive import SourcePlan
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Releases
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
@@ -57,13 +57,13 @@ from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
-from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.signing.keys import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import CheckedClock
-from blocklistd.tls import ServedCertificate, is_private
+from blocklistd.tls import ServedCertificate, has_untrusted_authority
 
 log: Final = logging.getLogger(__name__)
 
@@ -87,12 +87,12 @@ class Parts:
         self.resources = resources
         self.metrics = metrics
         self.certificate = certificate
-        self.catalogue = Catalogue()
+        self.live_lists = LiveLists()
         self.feed_connections, self.dns_connections = Connections(config.feed.connections), Connections()
         self.access = Access(self.feed_connections, clock)
         self.served_zones = Zones()
         self.scheduler = Scheduler()
-        self.duties = Duties(resources.alarms)
+        self.tasks = RetriedTasks(resources.alarms)
         self._repairing: dict[Sha256, asyncio.Future[None]] = {}
         self.halted: str | None = None
         """The reason why the daemon is halted; None if it is not."""
@@ -101,28 +101,28 @@ class Parts:
         # parts that publish a list
         self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._repair_file)
         self.publisher = Publisher(
-            database, self.catalogue, trust, clock, metrics, resources.high_water, checked.latest
+            database, self.live_lists, trust, clock, metrics, resources.high_water, checked.latest
         )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
         self.dns = self._dns(config.serves_dns)
         # parts that change a list
-        self.releases = Releases(resources, self.publisher, self.zones, self._render)
-        self.reconciling = Reconciling(self.releases, database)
-        repair = Repair(resources, self.releases, self.reconciling, self.zones)
-        self.pipeline = Pipeline(resources, self.releases, self.reconciling, repair, self._on_pull_ended)
-        decisions = Decisions(self.releases, self.reconciling, database, clock)
+        self.releases = Releaser(resources, self.publisher, self.zones, self._render)
+        self.reconciler = Reconciler(self.releases, database)
+        repair = Repair(resources, self.releases, self.reconciler, self.zones)
+        self.pipeline = Pipeline(resources, self.releases, self.reconciler, repair, self._on_pull_ended)
+        decisions = Decisions(self.releases, self.reconciler, database, clock)
         self.reloading = Reloading(self, read)
         # operators' commands, and recurring work
         sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
         subscribers = SubscriberOperations(
             *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access.seen),
-            private_ca=lambda: certificate.context is not None and is_private(certificate.context),
+            private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
         )
         self.operations = Operations(
-            Overview(database, self.catalogue, self.zones, sources, subscribers, self._wrong, self.configured),
+            Overview(database, self.live_lists, self.zones, sources, subscribers, self._wrong, self.configured),
             sources,
             CandidateOperations(database, decisions, FreeText(database, store.sealed)),
-            ListOperations(database, self.catalogue, self.renderings),
+            ListOperations(database, self.live_lists, self.renderings),
             subscribers,
             KeyOperations(trust, clock),
             AuditOperations(database),
@@ -133,14 +133,14 @@ class Parts:
             self.publisher,
             self.zones,
             self.renderings,
-            self.duties,
+            self.tasks,
             self.serve_missing_lists,
             subscribers.catch_up,
             self.configured,
         )
-        self.alarms = Alarms(resources, trust, checked, self.configured)
+        self.alarms = AlarmChecks(resources, trust, checked, self.configured)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.duties, self.configured
+            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.tasks, self.configured
         )
 
     def configured(self) -> Config:
@@ -178,7 +178,7 @@ class Parts:
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
-        self.catalogue.configure(config.lists)
+        self.live_lists.configure(config.lists)
         self.releases.configure(plans.list_plans(config), sources)
         for name, wanted in config.lists.items():
             self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
@@ -236,7 +236,7 @@ class Parts:
         """The system clock was set: checks it, and renews at once the signatures that are due by the new time."""
         self.alarms.check_clock()
         if self.halted is None:
-            await self.duties.do("sign", self.upkeep.sign)
+            await self.tasks.do("sign", self.upkeep.sign)
 
     async def serve_lists(self) -> None:
         """Serves every list. A damaged snapshot is made again first."""
@@ -246,22 +246,22 @@ class Parts:
     async def serve_missing_lists(self) -> None:
         """Tries again to serve each list whose newest version is not served."""
         for name in list(self.releases.lists):
-            view, stored = self.catalogue.get(name), self.publisher.stored.get(name)
+            view, stored = self.live_lists.get(name), self.publisher.stored.get(name)
             if view is None or (stored is not None and stored > view.version):
                 await self._serve(name)
                 await self.zones.advance(name)
 
     async def _serve(self, name: ListId) -> None:
         try:
-            await self.releases.serve(self.releases.lists[name])
+            await self.releases.publish_live(self.releases.lists[name])
         except Exception as error:  # whatever the error, the other lists must be served
-            Event.LIST_NOT_SERVED.log(log, list=name, reason=told(error))
+            Event.LIST_NOT_SERVED.log(log, list=name, reason=safe_message(error))
 
     def readiness(self) -> Readiness:
         """The readiness of the daemon, active alarms included."""
         if self.halted is not None:
             return Readiness([self.halted], self.resources.alarms.texts())
-        found = readiness(self.config, self.catalogue, self.publisher, self.served_zones, self.zones)
+        found = readiness(self.config, self.live_lists, self.publisher, self.served_zones, self.zones)
         if self.certificate.unusable is not None:
             found.down.append(self.certificate.unusable)
         found.wrong.extend(self.resources.alarms.texts())
@@ -280,7 +280,7 @@ class Parts:
 
     async def _render(self, list_id: ListId) -> None:
         """Prepares the renderings of a list's new live version."""
-        view = self.catalogue.get(list_id)
+        view = self.live_lists.get(list_id)
         if view is not None and view.live is not None:
             await self.renderings.prepare(view.live.sha256)
 
@@ -304,6 +304,6 @@ class Parts:
     def _admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
         self.access.replace(known)
-        self.served_zones.admit(plans.peer(who) for who in known.values() if who.revoked is None)
+        self.served_zones.replace_peers(plans.peer(who) for who in known.values() if who.revoked is None)
         if self.dns is not None and self.dns.listening:
-            self.dns.entitled()
+            self.dns.drop_unentitled()

@@ -25,8 +25,8 @@ from blocklistd.config import (
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
+from blocklistd.pipeline.commit import ListPlan
 from blocklistd.pipeline.receive import SourcePlan
-from blocklistd.pipeline.settle import ListPlan
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.serve.dns.zones import Peer
@@ -168,7 +168,7 @@ def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validat
             redirects=frozenset(found.redirects),
             ca=found.ca,
             ssl=context,
-            ssl_elsewhere=redirect_context,
+            redirect_ssl=redirect_context,
         )
 
     return request

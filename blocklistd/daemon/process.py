@@ -13,7 +13,7 @@ import uvloop
 
 from blocklistd.config import CheckedConfig
 from blocklistd.daemon.app import Application
-from blocklistd.errors import BlocklistError, ConfigError, without_text
+from blocklistd.errors import BlocklistError, ConfigError, redacted
 from blocklistd.events import Event
 from blocklistd.ops import logs, systemd
 from blocklistd.serve.accept import allow_connections
@@ -39,6 +39,6 @@ def serve(read: CheckedConfig) -> int:
         print(f"blocklistd: {error}", file=sys.stderr)
         return 1
     except Exception as error:
-        Event.DAEMON_CRASHED.log(log, error=type(error).__name__, exc_info=without_text(error))
+        Event.DAEMON_CRASHED.log(log, error=type(error).__name__, exc_info=redacted(error))
         return 1
     return 0

@@ -10,7 +10,7 @@ from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.zones import Zones
-from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store.zones import ZonePlan
 
 
@@ -24,12 +24,12 @@ class Readiness:
 
 
 def readiness(
-    config: Config, catalogue: Catalogue, publisher: Publisher, served: Zones, zones: ZonePublisher
+    config: Config, live_lists: LiveLists, publisher: Publisher, served: Zones, zones: ZonePublisher
 ) -> Readiness:
     """The readiness of every configured list and zone. Costs at most a stat(2) for each damaged zone."""
     found = Readiness()
     for name in config.lists:
-        view, stored = catalogue.get(name), publisher.stored.get(name)
+        view, stored = live_lists.get(name), publisher.stored.get(name)
         if view is None and stored != 0:
             found.down.append(f"list {name} is not served: it can't be read or signed: see the log")
         elif view is None:
@@ -43,12 +43,12 @@ def readiness(
         if view is not None and name in publisher.damaged:
             found.down.append(f"list {name}: the file of version {view.version} is damaged and is made again")
     for plan in plans.zone_plans(config).values():
-        _add_zone(found, plan, catalogue, served, zones)
+        _add_zone(found, plan, live_lists, served, zones)
     return found
 
 
-def _add_zone(found: Readiness, plan: ZonePlan, catalogue: Catalogue, served: Zones, zones: ZonePublisher) -> None:
-    view, list_view = served.get(wire_name(plan.name)), catalogue.get(plan.list)
+def _add_zone(found: Readiness, plan: ZonePlan, live_lists: LiveLists, served: Zones, zones: ZonePublisher) -> None:
+    view, list_view = served.get(wire_name(plan.name)), live_lists.get(plan.list)
     damage = zones.damaged.get(plan.name)
     if view is None and plan.name in zones.unloaded:
         found.down.append(f"zone {plan.name} is not served: {zones.unloaded[plan.name]}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from blocklistd.config import CheckedConfig, check
 from blocklistd.daemon import plans
 from blocklistd.daemon.start import changes_for_a_restart
-from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, told, without_text
+from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.ops import logs, loop, systemd
 
@@ -64,7 +64,7 @@ class Reloading:
         except (BlocklistError, OSError):
             return  # logged by `run`
         except Exception as error:
-            Event.RELOAD_FAILED.log(log, reason=told(error), exc_info=without_text(error))
+            Event.RELOAD_FAILED.log(log, reason=safe_message(error), exc_info=redacted(error))
 
     async def _run(self) -> list[Change]:
         parts = self._parts
@@ -80,11 +80,11 @@ class Reloading:
         parts.alarms.clear_configuration_alarms()
         log_warnings(read)
         logs.configure(new.ops.log.level, new.ops.log.format)
-        await loop.in_turn(
+        await loop.run_steps(
             parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.check_alarms
         )
         Event.RELOADED.log(log, file=new.path, changed=[key for key, _ in changed])
-        parts.releases.in_background(parts.duties.do("reconcile", parts.reconciling.reconcile))
+        parts.releases.in_background(parts.tasks.do("reconcile", parts.reconciler.reconcile))
         return changed
 
 

@@ -33,18 +33,18 @@ _BIND_ZONE: Final = """\
 zone "{zone}" {{
     type secondary;
     primaries {{ {host} port {port}{key}; }};
-    file "{zone}.rpz";             // keeps blocking over a restart
+    file "{zone}.rpz";             // keeps blocking after a restart
     masterfile-format raw;
-    allow-query {{ none; }};         // the policy must not tell what is listed
+    allow-query {{ none; }};         // answers would disclose entries
     allow-transfer {{ none; }};
     notify no;
 {notify}}};
 """
 
 _BIND_POLICY: Final = """\
-options {{                          // into the options block that is there, if there is one
+options {{                          // add to the options block, if there is one
     response-policy {{ {zones} }}
-        break-dnssec yes           // else signed names escape for clients that ask for DNSSEC
+        break-dnssec yes           // else DNSSEC queries escape
         qname-wait-recurse no
         min-update-interval 1;     // the default of 60 s delays a change
 }};
@@ -58,7 +58,7 @@ server:
 _UNBOUND_ZONE: Final = """\
 rpz:
   name: {zone}
-  zonefile: "/var/lib/unbound/{zone}.zone"  # keeps blocking over a restart
+  zonefile: "/var/lib/unbound/{zone}.zone"  # keeps blocking after a restart
   primary: {host}{at}
   allow-notify: {host}
 """
@@ -67,7 +67,7 @@ _POWERDNS: Final = """\
 rpzPrimary("{address}", "{zone}", {{
 {key}  refresh = {refresh},
   axfrTimeout = 600,
-  seedFile = "/var/lib/pdns-recursor/{zone}.zone",  -- keeps blocking over a restart
+  seedFile = "/var/lib/pdns-recursor/{zone}.zone",  -- keeps blocking after a restart
   dumpFile = "/var/lib/pdns-recursor/{zone}.zone"
 }})
 """
@@ -200,7 +200,7 @@ SOFTWARE: Final[Mapping[str, Callable[[Iterable[ZoneSettings], Address, Tsig | N
     "powerdns": powerdns,
     "unbound": unbound,
 }
-TRIED: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
+TESTED_VERSIONS: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns": "4.8", "unbound": "1.17"}
 """The version of each program with which its configuration is tested."""
 UNSIGNED_ONLY: Final = {"unbound"}
 """Programs that can't use TSIG."""

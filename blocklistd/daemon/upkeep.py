@@ -16,8 +16,8 @@ from blocklistd.config import Config
 from blocklistd.daemon import plans
 from blocklistd.errors import StoreError
 from blocklistd.events import Event
-from blocklistd.limits import SHORT_SPARES, SWEEP_SPARES
-from blocklistd.ops.duties import Duties
+from blocklistd.limits import SHORT_DISK_MIN_AGE, SWEEP_MIN_AGE
+from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
@@ -36,7 +36,7 @@ class Upkeep:
         publisher: Publisher,
         zones: ZonePublisher,
         renderings: StoredRenderings,
-        duties: Duties,
+        tasks: RetriedTasks,
         serve_missing_lists: Callable[[], Awaitable[None]],
         catch_up_subscribers: Callable[[], Awaitable[None]],
         config: Callable[[], Config],
@@ -45,7 +45,7 @@ class Upkeep:
         self._publisher = publisher
         self._zones = zones
         self._renderings = renderings
-        self._duties = duties
+        self._tasks = tasks
         self._serve_missing_lists = serve_missing_lists
         self._catch_up_subscribers = catch_up_subscribers
         self._config = config
@@ -62,13 +62,13 @@ class Upkeep:
         now = self._resources.clock()
         for name, wanted in self._config().lists.items():
             prune = functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
-            await self._duties.do(f"retain {name}", functools.partial(self._resources.database.writing, prune))
+            await self._tasks.do(f"retain {name}", functools.partial(self._resources.database.writing, prune))
         await self._publisher.sign_again()  # the signed metadata contain the new `oldest_diff`
         await asyncio.to_thread(self._renderings.trim)
         bounds = {name: plans.evidence_bound(found) for name, found in self._config().sources.items()}
         await asyncio.to_thread(evidence.expire, self._resources.store, bounds, now)
 
-    async def sweep(self, spares: float = SWEEP_SPARES) -> None:
+    async def sweep(self, spares: float = SWEEP_MIN_AGE) -> None:
         """Deletes the sealed files that no row names. Files younger than the oldest work under way plus `spares`
         seconds are kept: a job may be about to name them. Raises StoreError.
         """
@@ -82,7 +82,7 @@ class Upkeep:
             return
         try:
             if await asyncio.to_thread(upkeep.is_short, self._resources.store):
-                await self.sweep(SHORT_SPARES)
+                await self.sweep(SHORT_DISK_MIN_AGE)
         except StoreError as error:
             Event.SWEEP_FAILED.log(log, reason=error)
 
@@ -96,11 +96,11 @@ class Upkeep:
 
     async def catch_up(self) -> None:
         """Tries failed work again: recording a revocation, serving a list, bringing a zone to its list's version, and
-        other duties. Sweeps if the disk is short.
+        other tasks. Sweeps if the disk is short.
         """
-        await self._duties.do("record revocations", self._catch_up_subscribers)
-        await self._duties.do("serve lists", self._serve_missing_lists)
+        await self._tasks.do("record revocations", self._catch_up_subscribers)
+        await self._tasks.do("serve lists", self._serve_missing_lists)
         await self.sweep_where_short()
         if self._zones.behind:
-            await self._duties.do("zones", self._zones.advance)
-        await self._duties.again()
+            await self._tasks.do("zones", self._zones.advance)
+        await self._tasks.again()

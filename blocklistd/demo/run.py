@@ -23,7 +23,7 @@ from typing import Any, Final, TextIO
 
 from dns.tsig import Key
 
-from blocklistd.cli.control import Control
+from blocklistd.cli.control import ControlClient
 from blocklistd.cli.failures import Unreachable
 from blocklistd.daemon.commands import COMMANDS
 from blocklistd.demo import texts
@@ -119,7 +119,7 @@ class _Demo:
         ports = configure(self._config, self._hotline.url, self._hotline.public_key)
         await self._command("keys", "init", "-c", str(self._config), "--root-out", str(self._folder / "root"))
         await self._start(stack, ["serve", "-c", str(self._config)], "daemon.log")
-        client = Control(self._folder / "control.sock")
+        client = ControlClient(self._folder / "control.sock")
         await self._until_ready(client)
         loop = asyncio.get_running_loop()
 
@@ -164,7 +164,7 @@ class _Demo:
 
     async def _secondary(self, version: int) -> tuple[int | None, str]:
         """The secondary's serial for this version or a later one, and the time until it had that serial."""
-        client = Control(self._folder / "control.sock")
+        client = ControlClient(self._folder / "control.sock")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SECONDARY_TIMEOUT):
                 while True:
@@ -224,7 +224,7 @@ class _Demo:
         self._in_background(stack, watch())
         return process
 
-    async def _until_ready(self, client: Control) -> None:
+    async def _until_ready(self, client: ControlClient) -> None:
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline:
             with contextlib.suppress(Unreachable):
@@ -235,7 +235,7 @@ class _Demo:
         log = (self._folder / "daemon.log").read_text(errors="replace")
         raise DemoFailed(f"the daemon was not ready within {START_TIMEOUT:g} s; see its log:\n{log}")
 
-    async def _ask(self, client: Control, command: str, /, **arguments: Any) -> Any:
+    async def _ask(self, client: ControlClient, command: str, /, **arguments: Any) -> Any:
         return await asyncio.to_thread(client.ask, COMMANDS[command], arguments)
 
     async def _watch(self, stack: AsyncExitStack, feed: int) -> None:
@@ -244,7 +244,7 @@ class _Demo:
         lines = process.stdout
 
         async def follow() -> None:
-            client = Control(self._folder / "control.sock")
+            client = ControlClient(self._folder / "control.sock")
             async for line in lines:
                 done = json.loads(line)
                 took = time.monotonic() - self._changed
@@ -263,7 +263,7 @@ class _Demo:
 
     # -- changes and texts -----------------------------------------------------------------------------------------
 
-    async def _released(self, client: Control) -> bool:
+    async def _released(self, client: ControlClient) -> bool:
         """Waits until the change is released (True) or rejected (False). Prints a held candidate once."""
         printed = None
         while not self._arrived.is_set():

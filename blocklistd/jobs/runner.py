@@ -3,7 +3,7 @@
 The processes are forks of the forkserver, which has imported everything (a fork takes about 10 ms). A job sends its
 result as JSON, never as a pickle, since a job that reads hostile bytes is not trusted. States of a job in `Jobs`:
 
-    waiting    in `asked`, until one of MAX_JOBS threads is free
+    waiting    in `unfinished`, until one of MAX_JOBS threads is free
     starting   in `_starting`, for at most JOB_START seconds; then the forkserver is killed and the job fails
     running    in `_running`, for at most JobLimits.wall seconds; then the process is killed and the job fails
     ended      with a result, or with an error of errors.py; the cause of a JobError is one of CAUSES
@@ -49,7 +49,7 @@ PRELOAD: Final = [
     "blocklistd.sources.intake.job",
     "blocklistd.sources.intake.check",
     "blocklistd.sources.intake.bulk",
-    "blocklistd.pipeline.settle",
+    "blocklistd.pipeline.commit",
     "blocklistd.pipeline.zone_job",
     "blocklistd.store.render",
 ]
@@ -69,7 +69,7 @@ class Jobs:
         self._starting: set[ForkServerProcess] = set()
         self._running: set[ForkServerProcess] = set()
         self._closed = False
-        self.asked = 0
+        self.unfinished = 0
         """How many jobs run or wait."""
 
     async def warm(self) -> None:
@@ -88,7 +88,7 @@ class Jobs:
         BlocklistError that `work` raised, or JobError if the job crashed or exceeded a limit.
         """
         loop = asyncio.get_running_loop()
-        self.asked += 1
+        self.unfinished += 1
         began = time.perf_counter()
         try:
             value, peak = await loop.run_in_executor(self._threads, self._run, work, arguments, limits)
@@ -98,7 +98,7 @@ class Jobs:
             self._telemetry.record_job_failure(error.cause)
             raise
         finally:
-            self.asked -= 1
+            self.unfinished -= 1
 
     @property
     def running(self) -> int:

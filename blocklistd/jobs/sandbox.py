@@ -81,20 +81,20 @@ class JobLimits:
 
 
 INTAKE: Final = JobLimits(
-    wall=limits.INTAKE_WALL,
+    wall=limits.INTAKE_SECONDS,
     memory=limits.INTAKE_MEMORY,
-    cpu=limits.INTAKE_CPU,
+    cpu=limits.INTAKE_CPU_SECONDS,
     file=limits.INTAKE_FILE,
     descriptors=limits.JOB_DESCRIPTORS,
 )
 FETCH: Final = JobLimits(
-    wall=limits.INTAKE_WALL,
+    wall=limits.INTAKE_SECONDS,
     memory=limits.FETCH_MEMORY,
-    cpu=limits.INTAKE_CPU,
+    cpu=limits.INTAKE_CPU_SECONDS,
     descriptors=limits.JOB_DESCRIPTORS,
 )
 """For a transport that runs in a job; each request sets its own `wall` and `file`."""
-COMMIT: Final = JobLimits(wall=limits.COMMIT_WALL)
+COMMIT: Final = JobLimits(wall=limits.COMMIT_SECONDS)
 
 
 def confine(job: JobLimits) -> None:

@@ -21,7 +21,7 @@ import orjson
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
 from blocklistd.jobs.sandbox import die_with_parent, lower_priority
-from blocklistd.lines.delta import Part
+from blocklistd.lines.delta import DeltaPart
 
 Answer = tuple[dict[str, Any], bytes]
 """The result of one part: figures that orjson can write, and data."""
@@ -75,7 +75,7 @@ def spread(
         os.waitpid(pid, 0)
 
 
-def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
+def in_processes(work: Callable[[int], DeltaPart], parts: int) -> Iterator[DeltaPart]:
     """Computes the parts of a delta in as many processes as there are cores (a `lines.delta.Spread`)."""
 
     def answer(number: int) -> Answer:
@@ -84,7 +84,7 @@ def in_processes(work: Callable[[int], Part], parts: int) -> Iterator[Part]:
 
     with spread(answer, min(parts, processes())) as answers:
         for figures, data in answers(parts):
-            yield Part(data, **figures)
+            yield DeltaPart(data, **figures)
 
 
 def _answers(ends: list[tuple[int, int]], parts: int) -> Iterator[Answer]:

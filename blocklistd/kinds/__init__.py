@@ -1,4 +1,4 @@
-"""The kinds of entries. A kind turns a text into its canonical form, or raises Refused.
+"""The kinds of entries. A kind turns a text into its canonical form, or raises InvalidEntry.
 
 The canonical form of a canonical form is itself.
 """
@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from blocklistd.kinds.hash import DIGITS, md5, sha1, sha256
+from blocklistd.kinds.invalid import InvalidEntry
 from blocklistd.kinds.name import PLAIN as PLAIN_NAME
 from blocklistd.kinds.name import name
-from blocklistd.kinds.refused import Refused
 from blocklistd.kinds.url import PLAIN as PLAIN_URL
 from blocklistd.kinds.url import PLAIN_WITHOUT_DOT_SEGMENTS, url
 
-__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "Refused", "plain_pattern"]
+__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "InvalidEntry", "plain_pattern"]
 
 CANONICALISER: Final = 3
 """The number of the rules below; it rises whenever an existing canonical form changes. Each published list names the
@@ -36,7 +36,7 @@ KINDS: Final[Mapping[str, Callable[[str], str]]] = {
     "sha1": sha1,
     "sha256": sha256,
 }
-"""The function of each kind: from a text to its canonical form. Raises Refused."""
+"""The function of each kind: from a text to its canonical form. Raises InvalidEntry."""
 
 PLAIN: Final[Mapping[str, re.Pattern[str]]] = {"url": PLAIN_URL, "host": PLAIN_NAME, "domain": PLAIN_NAME}
 """Patterns of values that are already canonical, for the kinds that have such a pattern (`plain_pattern`)."""

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from blocklistd.kinds.hash import DIGITS
+from blocklistd.kinds.invalid import InvalidEntry
 from blocklistd.kinds.name import name
-from blocklistd.kinds.refused import Refused
 from blocklistd.model import Entry
 
 _DEFANGED: Final = re.compile(r"[\[({](?:\.|dot)[\])}]", re.I)
@@ -58,7 +58,7 @@ def _line_prefixes(word: str) -> Iterator[bytes]:
     if host is None:
         try:
             host = name(word)
-        except Refused:
+        except InvalidEntry:
             return
         yield Entry("host", host).line()[:-1]
         labels = host.split(".")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import can_ada
 
-from blocklistd.kinds.refused import Refused
+from blocklistd.kinds.invalid import InvalidEntry
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
@@ -44,8 +44,8 @@ _PLACEHOLDER: Final = "xn!!"  # the library accepts it as the beginning of an or
 def name(value: str) -> str:
     """The canonical form of the name of a host or a domain, of at most MAX_NAME octets.
 
-    Refused: empty, name-too-long, character (an ASCII character that occurs in no name), not-a-name (it fails UTS 46,
-    or its last label is a number and it is no address), address, and the reasons of `listable_host`.
+    InvalidEntry: empty, name-too-long, character (an ASCII character that occurs in no name), not-a-name (it fails UTS
+    46, or its last label is a number and it is no address), address, and the reasons of `listable_host`.
     """
     return value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_name(value)
 
@@ -53,44 +53,44 @@ def name(value: str) -> str:
 def parsed_name(value: str) -> str:
     """`name` for a value that PLAIN does not match: slower, with the library's parser."""
     if not value:
-        raise Refused("empty")
+        raise InvalidEntry("empty")
     if len(value) > MAX_NAME + 1:  # characters of Unicode, too: their normalisation takes 1 µs each
-        raise Refused("name-too-long")
+        raise InvalidEntry("name-too-long")
     if value.startswith("["):
-        raise Refused("address")
+        raise InvalidEntry("address")
     if _NOT_IN_NAMES.search(value):
-        raise Refused("character")
+        raise InvalidEntry("character")
     host = _host(value) or _newer_host(value)
     if not host:
-        raise Refused("not-a-name")
+        raise InvalidEntry("not-a-name")
     if is_address(host):
-        raise Refused("address")
+        raise InvalidEntry("address")
     return listable_host(host)
 
 
 def listable_host(host: str) -> str:
     """A host from a URL parser, which is no address, without its trailing dot.
 
-    Refused: empty (or the root), empty-label, label-too-long, name-too-long, wildcard (a label `*`), rpz-label (a last
-    label that a policy zone reads as a trigger, such as `rpz-ip`), character (one that occurs in no name).
+    InvalidEntry: empty (or the root), empty-label, label-too-long, name-too-long, wildcard (a label `*`), rpz-label (a
+    last label that a policy zone reads as a trigger, such as `rpz-ip`), character (one that occurs in no name).
     """
     host = host.removesuffix(".")
     if not host:
-        raise Refused("empty")
+        raise InvalidEntry("empty")
     if len(host) > MAX_NAME:
-        raise Refused("name-too-long")
+        raise InvalidEntry("name-too-long")
     labels = host.split(".")
     for label in labels:
         if not label:
-            raise Refused("empty-label")
+            raise InvalidEntry("empty-label")
         if len(label) > MAX_LABEL:
-            raise Refused("label-too-long")
+            raise InvalidEntry("label-too-long")
         if label == "*":
-            raise Refused("wildcard")
+            raise InvalidEntry("wildcard")
     if not _LABELS.fullmatch(host):
-        raise Refused("character")
+        raise InvalidEntry("character")
     if labels[-1].startswith("rpz-"):
-        raise Refused("rpz-label")
+        raise InvalidEntry("rpz-label")
     return host
 
 

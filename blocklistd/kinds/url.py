@@ -8,6 +8,7 @@ from typing import Final
 
 import can_ada
 
+from blocklistd.kinds.invalid import InvalidEntry
 from blocklistd.kinds.name import (
     MAX_NAME,
     PLAIN_NAME,
@@ -16,7 +17,6 @@ from blocklistd.kinds.name import (
     listable_host,
     restore_newer_labels,
 )
-from blocklistd.kinds.refused import Refused
 from blocklistd.limits import MAX_URL, MAX_URL_INPUT
 from blocklistd.model import FRAGMENT
 
@@ -58,13 +58,13 @@ def url(value: str) -> str:
     The host is an address, or a name of two labels or more in the form of `name.listable_host`. Blanks around the URL
     are dropped.
 
-    Refused: not-a-url, scheme (neither http nor https), character (more than one URL, or a control character: the
+    InvalidEntry: not-a-url, scheme (neither http nor https), character (more than one URL, or a control character: the
     standard would drop a tab or a newline), one-label, url-too-long (more than MAX_URL characters), fragment (only a
     fragment follows the host, so it may be the path), and the reasons of `listable_host`.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:
-        raise Refused("url-too-long")
+        raise InvalidEntry("url-too-long")
     return canonical
 
 
@@ -75,28 +75,28 @@ def parsed_url(value: str) -> str:
     """
     value = value.strip(_AROUND_URLS)
     if len(value) > MAX_URL_INPUT:
-        raise Refused("url-too-long")
+        raise InvalidEntry("url-too-long")
     may_be_two = " " in value and ("#" in value or ":/" in value[8:] or ":\\" in value[8:])
     if (may_be_two or not value.isprintable()) and _NOT_ONE_URL.search(value):
-        raise Refused("character")
+        raise InvalidEntry("character")
     if len(value) > MAX_NAME and _host_length(value) > MAX_NAME + 1:
-        raise Refused("name-too-long")
+        raise InvalidEntry("name-too-long")
     href = _href(value) or _href_with_newer_labels(value)
     if href is None:
-        raise Refused("not-a-url")
+        raise InvalidEntry("not-a-url")
     if len(href) > MAX_URL_INPUT:
-        raise Refused("url-too-long")
+        raise InvalidEntry("url-too-long")
     # In the parser's output user info ends in the only `@` before the path.
     parts = _PARTS.fullmatch(href)
     if parts is None:
-        raise Refused("scheme")
+        raise InvalidEntry("scheme")
     scheme, host, port, rest, fragment = parts.groups(default="")
     if not is_address(host):
         host = listable_host(host)
         if "." not in host:
-            raise Refused("one-label")
+            raise InvalidEntry("one-label")
     if fragment and rest in ("/", "/?"):
-        raise Refused(FRAGMENT)
+        raise InvalidEntry(FRAGMENT)
     return f"{scheme}{host}{port}{_normal_percents(rest)}"
 
 

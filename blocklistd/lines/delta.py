@@ -28,7 +28,7 @@ _LEAST: Final = 1 << 12  # bytes of the largest delta in one part, at least
 SMALL: Final = 1 << 16  # bytes of a delta that is always applied line by line
 STREAM_SHARE: Final = 16  # a delta larger than this fraction (1/16) of its file is applied part by part
 
-Spread = Callable[[Callable[[int], "Part"], int], Iterable["Part"]]
+Spread = Callable[[Callable[[int], "DeltaPart"], int], Iterable["DeltaPart"]]
 """A function of (work, count): yields `work(0)` to `work(count - 1)` in order, perhaps made in several processes."""
 
 
@@ -55,7 +55,7 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DeltaPart:
     """A part of a delta, or of a file of items: complete lines.
 
     `removed` and `added` count the keys that only the old or only the new side has, `changed` the keys that both have
@@ -103,7 +103,7 @@ RULES: Final = Form(b"-", b"+", b"", list, _same, lambda rules, count: True)
 """Deltas of zones: items are rules (rpz.rules), and each is its own key."""
 
 
-def render(form: Form, removes: Sequence[bytes], adds: Sequence[bytes]) -> Part:
+def render(form: Form, removes: Sequence[bytes], adds: Sequence[bytes]) -> DeltaPart:
     """The delta that removes and adds these items, in any order; no item is in both arguments, no key twice in one.
 
     Raises ValueError for an item that is not of this form.
@@ -114,7 +114,7 @@ def render(form: Form, removes: Sequence[bytes], adds: Sequence[bytes]) -> Part:
     if not removed or not added:
         head, only = (add, added) if added else (remove, removed)
         data = head + (end + head).join([only[key] for key in keys]) + end if keys else b""
-        return Part(data, removed=len(removed), added=len(added))
+        return DeltaPart(data, removed=len(removed), added=len(added))
     changed = len(removed) + len(added) - len(keys)
     if changed:
         lines = []
@@ -126,19 +126,19 @@ def render(form: Form, removes: Sequence[bytes], adds: Sequence[bytes]) -> Part:
     else:
         lines = [remove + removed[key] if key in removed else add + added[key] for key in keys]
     lines.append(b"")
-    return Part(end.join(lines), len(removed) - changed, len(added) - changed, changed)
+    return DeltaPart(end.join(lines), len(removed) - changed, len(added) - changed, changed)
 
 
-def _render_plain(form: Form, removes: list[bytes], adds: list[bytes], old: set[bytes]) -> Part:
+def _render_plain(form: Form, removes: list[bytes], adds: list[bytes], old: set[bytes]) -> DeltaPart:
     """`render` for plain items (`Form.is_plain`), without computing keys. `old` contains all items of `removes` and
     none of `adds`."""
     remove, add, end = form.remove, form.add, form.end + b"\n"
     if removes and adds:
         lines = [remove + item if item in old else add + item for item in sorted(removes + adds)]
         lines.append(b"")
-        return Part(end.join(lines), len(removes), len(adds))
+        return DeltaPart(end.join(lines), len(removes), len(adds))
     head, items = (add, sorted(adds)) if adds else (remove, sorted(removes))
-    return Part(head + (end + head).join(items) + end if items else b"", len(removes), len(adds))
+    return DeltaPart(head + (end + head).join(items) + end if items else b"", len(removes), len(adds))
 
 
 def _split(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
@@ -170,22 +170,22 @@ def parse(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
     return removes, adds
 
 
-def in_turn(work: Callable[[int], Part], parts: int) -> Iterable[Part]:
+def in_turn(work: Callable[[int], DeltaPart], parts: int) -> Iterable[DeltaPart]:
     """A Spread that computes the parts one after another, in this process."""
     return map(work, range(parts))
 
 
-def between(form: Form, old: Buffer, new: Buffer, spread: Spread = in_turn) -> Iterator[Part]:
+def between(form: Form, old: Buffer, new: Buffer, spread: Spread = in_turn) -> Iterator[DeltaPart]:
     """Yield the delta from one sorted file of items to another, part by part.
 
     Raises ValueError if a file is cut short or contains an entry that is not canonical.
     """
     splits = _split_offsets(form, (old, new), (_offset_of_item, _offset_of_item))
 
-    def work(number: int) -> Part:
+    def work(number: int) -> DeltaPart:
         old_part, new_part = _parts((old, new), splits, number)
         if old_part == new_part:
-            return Part(b"")
+            return DeltaPart(b"")
         if len(splits[0]) > 2:
             _check_escapes(form, old_part, new_part)
         before, after = _lines(old_part), _lines(new_part)
@@ -211,12 +211,12 @@ def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> I
         removes, adds = parse(form, delta[:])
         yield from apply_edits(old, edits(old, sorted(removes), sorted(adds)))
         return
-    splits = _split_offsets(form, (old, delta), (_offset_of_item, place_of_change))
+    splits = _split_offsets(form, (old, delta), (_offset_of_item, offset_of_change))
 
-    def work(number: int) -> Part:
+    def work(number: int) -> DeltaPart:
         old_part, delta_part = _parts((old, delta), splits, number)
         if not delta_part:
-            return Part(old_part)
+            return DeltaPart(old_part)
         if len(splits[0]) > 2:
             _check_escapes(form, old_part, delta_part)
         lines = _lines(old_part)
@@ -228,13 +228,15 @@ def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> I
         if not set(kept).isdisjoint(adds):
             raise ValueError("a line to add is already present")
         made = sorted(kept + adds)
-        return Part(b"\n".join(made) + b"\n" if made else b"")
+        return DeltaPart(b"\n".join(made) + b"\n" if made else b"")
 
     for part in spread(work, len(splits[0]) - 1):
         yield part.data
 
 
-def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: Spread = in_turn) -> Iterator[Part]:
+def net(
+    form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: Spread = in_turn
+) -> Iterator[DeltaPart]:
     """Yield one delta with the same effect as several consecutive ones, part by part. With `reverse`: the delta that
     undoes them.
 
@@ -243,10 +245,10 @@ def net(form: Form, deltas: Sequence[Buffer], *, reverse: bool = False, spread: 
     """
     if len(deltas) == 1 and not reverse:
         (only,) = deltas
-        return (Part(only[begin:end]) for begin, end in pairwise(blocks(only, PART)))
-    splits = cuts_of_deltas(form, deltas, NET_PART if len(deltas) > 2 else PART * len(deltas))
+        return (DeltaPart(only[begin:end]) for begin, end in pairwise(blocks(only, PART)))
+    splits = split_offsets_of_deltas(form, deltas, NET_PART if len(deltas) > 2 else PART * len(deltas))
 
-    def work(number: int) -> Part:
+    def work(number: int) -> DeltaPart:
         lines = b"".join(_parts(deltas, splits, number))
         removes, adds = net_items(form, lines)
         if reverse:
@@ -277,7 +279,7 @@ def net_items(form: Form, lines: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def _parts(files: Sequence[Buffer], splits: Splits, number: int) -> list[bytes]:
-    """Part `number` of each file."""
+    """DeltaPart `number` of each file."""
     return [file[offsets[number] : offsets[number + 1]] for file, offsets in zip(files, splits, strict=True)]
 
 
@@ -306,22 +308,22 @@ def _offset_of_item(form: Form, file: Buffer, boundary: bytes, low: int) -> int:
     return position(file, boundary, low)
 
 
-def place_of_change(form: Form, delta: Buffer, boundary: bytes, low: int = 0) -> int:
+def offset_of_change(form: Form, delta: Buffer, boundary: bytes, low: int = 0) -> int:
     """The offset of the first line of a delta, from offset `low` on, whose key is not below the boundary."""
     return position(delta, boundary, low, key=lambda line: form.keys([form.item(line)])[0])
 
 
-def cuts_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> Splits:
-    """For each delta the offsets of its parts, and its length. Part N of all deltas covers the same range of keys; the
-    parts N together have about `size` bytes."""
+def split_offsets_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> Splits:
+    """For each delta the offsets of its parts, and its length. DeltaPart N of all deltas covers the same range of keys;
+    the parts N together have about `size` bytes."""
     largest = max(map(len, deltas), default=0)
     share = max(_LEAST, size * largest // max(1, sum(map(len, deltas))))
-    return _split_offsets(form, deltas, [place_of_change] * len(deltas), share)
+    return _split_offsets(form, deltas, [offset_of_change] * len(deltas), share)
 
 
 def _split_offsets(form: Form, files: Sequence[Buffer], offset_of: Sequence[OffsetOf], size: int = PART) -> Splits:
-    """For each file the offsets of its parts, and its length. Part N of all files covers the same range of keys, and
-    has about `size` bytes in the largest file."""
+    """For each file the offsets of its parts, and its length. DeltaPart N of all files covers the same range of keys,
+    and has about `size` bytes in the largest file."""
     splits = [[0] for _ in files]
     if not files:
         return splits

@@ -26,8 +26,8 @@ from blocklistd.ops.metric_table import MetricName
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.dns.zones import Zones
-from blocklistd.serve.http.catalogue import Catalogue
 from blocklistd.serve.http.listener import Listener
+from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.signing.keys import Trust
 from blocklistd.store.candidates import count_held
 from blocklistd.store.database import Database
@@ -48,14 +48,14 @@ Configured = Callable[[], Config]
 class ListCollector(Collector):
     """The served lists, and the lifetime of their signatures. `signed`: the newest signed roles of each list."""
 
-    catalogue: Catalogue
+    live_lists: LiveLists
     signed: Mapping[ListId, Mapping[str, SignedRole]]
     trust: Trust
     clock: Clock
 
     def collect(self) -> Iterator[Metric]:
         yield from _gauges(
-            [(view.id, view) for view in self.catalogue],
+            [(view.id, view) for view in self.live_lists],
             (MetricName.LIST_VERSION, lambda view: view.version),
             (MetricName.LIST_ENTRIES, lambda view: view.live.entries if view.live else 0),
             (
@@ -133,7 +133,7 @@ class StoredCollector(Collector):
         with self.database.read() as connection:
             lag = self.secondaries.furthest(connection, zones)
             states = source_states(connection, config.sources)
-            return Stored(count_held(connection), states, lag, of_lists(connection, config.taken))
+            return Stored(count_held(connection), states, lag, of_lists(connection, config.active_sources))
 
     def collect(self) -> Iterator[Metric]:
         config, now = self.configured(), self.clock()
@@ -163,16 +163,16 @@ class ServingCollector(Collector):
 
     jobs: Jobs
     feed: Listener
-    catalogue: Catalogue
+    live_lists: LiveLists
     not_ready: Callable[[], list[str]]
     state_dir: Path
 
     def collect(self) -> Iterator[Metric]:
         running, disk = self.jobs.running, shutil.disk_usage(self.state_dir)
         yield _gauge(MetricName.JOBS_RUNNING, running)
-        yield _gauge(MetricName.JOBS_QUEUED, max(0, self.jobs.asked - running))
+        yield _gauge(MetricName.JOBS_QUEUED, max(0, self.jobs.unfinished - running))
         yield _gauge(MetricName.FEED_CONNECTIONS, self.feed.connections)
-        yield _gauge(MetricName.FEED_LONG_POLLS, self.catalogue.waiting)
+        yield _gauge(MetricName.FEED_LONG_POLLS, self.live_lists.waiting)
         yield _gauge(MetricName.READY, not self.not_ready())
         yield _gauge(MetricName.STATE_DIR_FREE_BYTES, disk.free)
         yield _gauge(MetricName.STATE_DIR_SIZE_BYTES, disk.total)

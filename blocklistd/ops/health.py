@@ -10,18 +10,18 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from blocklistd.serve.http.problems import Problem
 
-Look = Callable[[], tuple[list[str], list[str]]]
+ReadinessReport = Callable[[], tuple[list[str], list[str]]]
 """Returns two lists of lines: the lists and zones that have a version and are not served, and the other faults."""
 
 
-class Health:
+class OpsHandler:
     """Handler of the ops listener.
 
     /readyz is 503 only if a list or zone that has a version is not served: a load balancer must not drain a node that
     serves. Other faults are lines of a 200 response.
     """
 
-    def __init__(self, look: Look, metrics: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(self, look: ReadinessReport, metrics: Callable[[], Awaitable[bytes]]) -> None:
         self._look = look
         self._metrics = metrics
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from blocklistd.errors import told, without_text
+from blocklistd.errors import redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.ops import systemd
 
@@ -19,7 +19,7 @@ log: Final = logging.getLogger(__name__)
 INTERVAL: Final = 0.25  # seconds between two measurements
 
 
-async def watch(observe: Callable[[float], None], interval: float = INTERVAL) -> None:
+async def measure_lag(observe: Callable[[float], None], interval: float = INTERVAL) -> None:
     """Call `observe` every `interval` seconds with the lateness of the loop in seconds, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
@@ -28,7 +28,7 @@ async def watch(observe: Callable[[float], None], interval: float = INTERVAL) ->
         observe(max(0.0, loop.time() - due))
 
 
-def unheard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log an error that no task waits for: a handler for loop.set_exception_handler.
 
     asyncio's own handler logs the error's text and the repr of the task, which may contain an entry.
@@ -37,20 +37,22 @@ def unheard(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if error is None:
         Event.LOOP_ERROR.log(log, error=context["message"])
     else:
-        Event.LOOP_ERROR.log(log, error=type(error).__name__, exc_info=without_text(error))
+        Event.LOOP_ERROR.log(log, error=type(error).__name__, exc_info=redacted(error))
 
 
-async def feed(interval: float | None) -> None:
+async def feed_watchdog(interval: float | None) -> None:
     """Notify systemd's watchdog every `interval` seconds, until cancelled. Returns at once if `interval` is None."""
     while interval is not None:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(interval)
 
 
-async def in_turn(*steps: Callable[[], Awaitable[None]]) -> None:
+async def run_steps(*steps: Callable[[], Awaitable[None]]) -> None:
     """Run the steps in order. An error is logged, and the next step runs."""
     for step in steps:
         try:
             await step()
         except Exception as error:
-            Event.STEP_FAILED.log(log, step=step.__name__.strip("_"), reason=told(error), exc_info=without_text(error))
+            Event.STEP_FAILED.log(
+                log, step=step.__name__.strip("_"), reason=safe_message(error), exc_info=redacted(error)
+            )

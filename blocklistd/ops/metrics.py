@@ -133,7 +133,7 @@ class Metrics(Telemetry):
         self.transfer_seconds.labels(kind).observe(seconds)
 
     def record_loop_lag(self, seconds: float) -> None:
-        """The event loop was so many seconds late (ops.loop.watch)."""
+        """The event loop was so many seconds late (ops.loop.measure_lag)."""
         self.loop_lag.observe(seconds)
         self._largest_lag = max(self._largest_lag, seconds)
 

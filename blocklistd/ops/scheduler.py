@@ -20,7 +20,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from blocklistd.errors import told
+from blocklistd.errors import safe_message
 from blocklistd.events import Event
 from blocklistd.limits import PULL_JITTER, PULL_JITTER_MAX
 from blocklistd.times import passed
@@ -116,4 +116,4 @@ class Scheduler:
 def _failed(event: JobExecutionEvent) -> None:
     """Log that a task failed. ops/logs.py suppresses APScheduler's record: its traceback may contain an entry."""
     if not isinstance(event.exception, asyncio.CancelledError):  # cancelled by a stop
-        Event.TASK_FAILED.log(log, task=event.job_id, reason=told(event.exception))
+        Event.TASK_FAILED.log(log, task=event.job_id, reason=safe_message(event.exception))

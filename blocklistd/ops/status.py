@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from blocklistd.config import Config, SourceSettings
 from blocklistd.model import ListId, SourceId, SubscriberId, VersionInfo
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.pulls import SourceState, newest_pulls
@@ -26,7 +26,7 @@ from blocklistd.times import rfc3339
 Document = dict[str, Any]
 
 
-def lists(catalogue: Catalogue) -> Document:
+def lists(live_lists: LiveLists) -> Document:
     """By id: each served list. `version` is 0 and `sha256` null where it has no version."""
     return {
         view.id: {
@@ -37,18 +37,18 @@ def lists(catalogue: Catalogue) -> Document:
             "published": rfc3339(view.live.time) if view.live else None,
             "expires": rfc3339(view.expires),
         }
-        for view in catalogue
+        for view in live_lists
     }
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
     """By list and rule: the number of entries that the live version withholds."""
-    return of_lists(connection, {name: taken for name, taken in config.taken.items() if name in names})
+    return of_lists(connection, {name: taken for name, taken in config.active_sources.items() if name in names})
 
 
 def source(state: SourceState, found: SourceSettings, now: datetime, due: datetime | None = None) -> Document:
     """A source's last pull and its next one, `due`. `age`: seconds since the time of its newest list."""
-    age = (now - state.said).total_seconds() if state.said else None
+    age = (now - state.content_time).total_seconds() if state.content_time else None
     report = state.report
     return {
         "outcome": state.outcome.value if state.outcome else None,

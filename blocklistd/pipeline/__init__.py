@@ -1,1 +1,1 @@
-"""From a hotline to the subscribers, stage by stage: pull, settle, release, publish, zones."""
+"""From a hotline to the subscribers, stage by stage: pull, commit, release, publish, zones."""

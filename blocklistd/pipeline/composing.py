@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from blocklistd.compose.compose import Find, Piece, Rules, compose, compose_all
+from blocklistd.compose.compose import ComposedChunk, Find, ListRules, compose, compose_all
 from blocklistd.errors import DamagedError
 from blocklistd.jobs.spread import in_processes, processes, spread
-from blocklistd.lines.delta import ENTRIES, Part, apply, between, render
-from blocklistd.lines.overlay import Overlay
+from blocklistd.lines.delta import ENTRIES, DeltaPart, apply, between, render
+from blocklistd.lines.patched import PatchedLines
 from blocklistd.lines.snapshot import blocks
 from blocklistd.model import Candidate, Change, Policy, Sha256, SourceId
-from blocklistd.store.asserted import Opened, differing, files_of, opened
+from blocklistd.store.asserted import OpenAssertion, differing_lines, files_of, open_assertion
 from blocklistd.store.files import SealedFiles, drop_page_cache
 from blocklistd.store.lists import ListState
 from blocklistd.store.verified import Verified
@@ -102,7 +102,7 @@ def compose_change(files: SealedFiles, verified: Verified, state: ListState, cha
     rules = rules_of(state, change.policy)
     with ExitStack() as stack:
         asserted = {
-            source: stack.enter_context(opened(files, change.sources[source]))
+            source: stack.enter_context(open_assertion(files, change.sources[source]))
             for source in change.policy.sources
             if source in change.sources
         }
@@ -133,9 +133,9 @@ class Touched:
     accepted: list[Find]
 
 
-def rules_of(state: ListState, policy: Policy) -> Rules:
+def rules_of(state: ListState, policy: Policy) -> ListRules:
     """The rules for composing a list under a policy."""
-    return Rules(state.ids, policy.types, policy.allow_public_suffix, policy.allow_ip)
+    return ListRules(state.ids, policy.types, policy.allow_public_suffix, policy.allow_ip)
 
 
 def _touched(
@@ -143,7 +143,7 @@ def _touched(
     verified: Verified,
     state: ListState,
     change: Change,
-    asserted: dict[SourceId, Opened],
+    asserted: dict[SourceId, OpenAssertion],
     stack: ExitStack,
 ) -> Touched | None:
     """The touched lines. None if they are too many, or if a file of a source's accepted entries is missing or damaged:
@@ -160,8 +160,8 @@ def _touched(
             continue
         try:
             verified.require(*files_of(files, accepted))
-            before = stack.enter_context(opened(files, accepted))
-            found = differing(before, asserted.get(source, (None, Overlay(b""))), limit - len(touched))
+            before = stack.enter_context(open_assertion(files, accepted))
+            found = differing_lines(before, asserted.get(source, (None, PatchedLines(b""))), limit - len(touched))
         except (DamagedError, ValueError):
             return None
         if found is None:
@@ -172,7 +172,7 @@ def _touched(
 
 
 def _compose_in_full(
-    files: SealedFiles, verified: Verified, state: ListState, asserted: dict[SourceId, Opened], rules: Rules
+    files: SealedFiles, verified: Verified, state: ListState, asserted: dict[SourceId, OpenAssertion], rules: ListRules
 ) -> Composed:
     """Evaluates every key. Seals the snapshot, and the delta from the live snapshot, if there is one."""
     written = write_snapshot(files, verified, [entries for _, entries in asserted.values()], rules)
@@ -190,19 +190,21 @@ class WrittenSnapshot(NamedTuple):
     withheld: dict[str, int]
 
 
-def write_snapshot(files: SealedFiles, verified: Verified, sources: Iterable[Overlay], rules: Rules) -> WrittenSnapshot:
+def write_snapshot(
+    files: SealedFiles, verified: Verified, sources: Iterable[PatchedLines], rules: ListRules
+) -> WrittenSnapshot:
     """Seals the snapshot of the entries that the sources assert, under the rules. `sources`: in order of precedence."""
     entries = 0
     withheld: Counter[str] = Counter()
 
-    def spread_pieces(work: Callable[[int], Piece], parts: int) -> Iterator[Piece]:
+    def spread_pieces(work: Callable[[int], ComposedChunk], parts: int) -> Iterator[ComposedChunk]:
         def encoded(part: int) -> tuple[dict[str, Any], bytes]:
             piece = work(part)
             return {"entries": piece.entries, "withheld": piece.withheld}, piece.data
 
         with spread(encoded, min(parts, processes())) as results:
             for figures, data in results(parts):
-                yield Piece(data, **figures)
+                yield ComposedChunk(data, **figures)
 
     with files.create() as draft:
         for piece in compose_all([source.read_all() for source in sources], rules, spread_pieces):
@@ -234,7 +236,7 @@ def apply_delta(files: SealedFiles, verified: Verified, old: Sha256 | None, delt
     return Snapshot(draft.sealed, draft.length)
 
 
-def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[Part]) -> Composed:
+def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[DeltaPart]) -> Composed:
     """Seals the parts as one delta, and adds up their counts. Without any change, `delta` is None."""
     removed = added = changed = 0
     with files.create() as draft:

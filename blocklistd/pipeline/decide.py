@@ -1,6 +1,6 @@
 """Approve and reject held candidates. An approval releases exactly the delta that the reviewer was shown.
 
-Both hold the list's lock. A rejection is one transaction. An approval is one commit (settle.py), which ends as:
+Both hold the list's lock. A rejection is one transaction. An approval is one commit (commit.py), which ends as:
 
 - released: the decision, the version and a line of the audit log are written in one transaction;
 - held: composed on the live version, the change gave another delta. The approval is recorded, and the new candidate
@@ -22,10 +22,10 @@ from sqlalchemy import Connection
 from blocklistd.errors import RefusedError
 from blocklistd.events import Event
 from blocklistd.model import Act, Candidate, CandidateId, ChangeKind, Outcome, Version
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Releases
-from blocklistd.pipeline.settle import ListPlan
-from blocklistd.pipeline.situation import Situation
+from blocklistd.pipeline.commit import ListPlan
+from blocklistd.pipeline.list_context import ListContext
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import Releaser
 from blocklistd.store import audit, candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.database import Database
@@ -50,20 +50,20 @@ class _Approvable(NamedTuple):
 
     candidate: Candidate
     plan: ListPlan
-    situation: Situation
+    context: ListContext
 
 
 class Decisions:
     """Approves and rejects held candidates. A decision holds for the candidate's delta only."""
 
-    def __init__(self, releases: Releases, reconciling: Reconciling, database: Database, clock: Clock) -> None:
+    def __init__(self, releases: Releaser, reconciler: Reconciler, database: Database, clock: Clock) -> None:
         self._releases = releases
-        self._reconciling = reconciling
+        self._reconciling = reconciler
         self._database = database
         self._clock = clock
 
     async def approve(self, candidate: CandidateId, act: Act) -> Approval:
-        """Releases the delta of a held candidate, and no other delta. `act`: the command and who gave it.
+        """Releaser the delta of a held candidate, and no other delta. `act`: the command and who gave it.
 
         If the live version is no longer the candidate's base, the change is composed again. If that gives another
         delta, nothing is released, and `Approval.held` is the new candidate.
@@ -72,33 +72,35 @@ class Decisions:
         where the change now gives a rejected delta; other kinds of BlocklistError where the job or publishing fails.
         """
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
-        async with self._releases.settling(found.candidate.list):
+        async with self._releases.locked(found.candidate.list):
 
             def read(connection: Connection) -> _Approvable:
                 held = candidates.held_case(connection, candidate).candidate
                 plan = self._plan_of(held)
-                return _Approvable(held, plan, self._releases.situation(connection, plan))
+                return _Approvable(held, plan, self._releases.context(connection, plan))
 
-            held, plan, situation = await self._database.reading(read)
+            held, plan, context = await self._database.reading(read)
             await self._releases.repair_snapshots(plan)
-            change = situation.on_live_version(held.change)
-            settled = await self._releases.run_commit(plan, situation, change, approved=held, act=act)
-            if settled.rejected is not None:
+            change = context.on_live_version(held.change)
+            committed = await self._releases.run_commit(plan, context, change, approved=held, act=act)
+            if committed.rejected is not None:
                 why = (
-                    f"nothing is released: on version {situation.state.version} the change gives the delta of "
-                    f"candidate {settled.rejected}, which was rejected. Candidate {held.id} is no longer held"
+                    f"nothing is released: on version {context.state.version} the change gives the delta of "
+                    f"candidate {committed.rejected}, which was rejected. Candidate {held.id} is no longer held"
                 )
-                await self._database.writing(functools.partial(self._record_refusal, held, act, settled.rejected, why))
+                await self._database.writing(
+                    functools.partial(self._record_refusal, held, act, committed.rejected, why)
+                )
                 raise RefusedError(why)
-            if settled.candidate is not None:
-                also = functools.partial(self._record_approval, held, act, settled.candidate.id)
-                await self._releases.hold(settled.candidate, None, also)
-                return Approval(held.id, None, settled.candidate.id)
-            outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
+            if committed.candidate is not None:
+                also = functools.partial(self._record_approval, held, act, committed.candidate.id)
+                await self._releases.hold(committed.candidate, None, also)
+                return Approval(held.id, None, committed.candidate.id)
+            outcome = Outcome.PUBLISHED if committed.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
             self._releases.in_background(self._reconciling.offer_sources(plan.id))  # waits for the lock
-            await self._releases.publish_committed(plan, settled, act.user)
-        return Approval(held.id, settled.made, None)
+            await self._releases.publish_committed(plan, committed, act.user)
+        return Approval(held.id, committed.made, None)
 
     def _record_refusal(
         self, held: Candidate, act: Act, rejected: CandidateId, why: str, connection: Connection

@@ -15,19 +15,19 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from blocklistd.errors import BehindError, StoreError, told
+from blocklistd.errors import BehindError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version, VersionInfo
-from blocklistd.serve.http.catalogue import Catalogue, ListView, view
+from blocklistd.serve.http.live_lists import ListView, LiveLists, view
 from blocklistd.signing.keys import Trust
-from blocklistd.signing.roles import Lives, newest, sign
+from blocklistd.signing.roles import Lifetimes, newest, sign
 from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater
 from blocklistd.store.lists import ListState, list_state, oldest_diff, version_rows
 from blocklistd.store.metadata import SignedRole, load_roles, save_roles
-from blocklistd.store.numbers import above, note_high_water
+from blocklistd.store.numbers import note_high_water, start_above_number
 from blocklistd.telemetry import Telemetry
 from blocklistd.times import Clock
 
@@ -54,7 +54,7 @@ class Publisher:
     def __init__(
         self,
         database: Database,
-        catalogue: Catalogue,
+        live_lists: LiveLists,
         trust: Trust,
         clock: Clock,
         telemetry: Telemetry,
@@ -62,13 +62,13 @@ class Publisher:
         latest: Clock | None = None,
     ) -> None:
         self._database = database
-        self._catalogue = catalogue
+        self._live_lists = live_lists
         self.trust = trust
         self._clock = clock
         self._latest = latest or clock
         self._telemetry = telemetry
         self._high_water = high_water or HighWater()
-        self._lives: dict[ListId, Lives] = {}
+        self._lives: dict[ListId, Lifetimes] = {}
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
         """For each list, its newest signed roles, by name (TUF 2.1: targets, snapshot, timestamp)."""
         self.damaged: set[ListId] = set()
@@ -82,7 +82,7 @@ class Publisher:
 
         `expires`: of the roles targets and snapshot. `timestamp_expires`: of the role timestamp.
         """
-        self._lives[list_id] = Lives(expires, timestamp_expires)
+        self._lives[list_id] = Lifetimes(expires, timestamp_expires)
 
     async def publish(self, list_id: ListId) -> None:
         """Signs what is due for the list's newest version, and serves it. Does nothing for a list that is not
@@ -100,26 +100,26 @@ class Publisher:
                 with self._telemetry.time_stage("sign", list_id):
                     made, signed = await asyncio.to_thread(self._sign, list_id, lives)
             except StoreError as error:
-                if self._catalogue.get(list_id) is not None or isinstance(error, BehindError):
+                if self._live_lists.get(list_id) is not None or isinstance(error, BehindError):
                     raise
                 Event.SIGNATURE_NOT_WRITTEN.log(log, list=list_id, reason=error)
                 made, signed = await asyncio.to_thread(self._last_signed, list_id)
             if list_id in self._lives:
                 self.signed[list_id] = signed
-                self._catalogue.publish(made)
+                self._live_lists.publish(made)
 
     def serves(self, list_id: ListId, version: Version) -> bool:
         """Whether this version of the list is signed and served."""
-        view = self._catalogue.get(list_id)
+        view = self._live_lists.get(list_id)
         return view is not None and view.version == version
 
     def served(self, list_id: ListId, version: Version) -> VersionInfo | None:
         """The served version of a list, or None where another one is served."""
-        view = self._catalogue.get(list_id)
+        view = self._live_lists.get(list_id)
         made = view.live if view is not None else None
         return made if made is not None and made.version == version else None
 
-    def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
+    def _sign(self, list_id: ListId, lives: Lifetimes) -> tuple[ListView, dict[str, SignedRole]]:
         """Signs what is due, and saves it. Returns the view to serve and the newest roles by name."""
         now, latest = self._clock(), self._latest()
         stored = self._load(list_id)
@@ -133,8 +133,8 @@ class Publisher:
                     note_high_water(connection, str(self._high_water.written))
             Event.LIST_SIGNED.log(log, roles=[role.role for role in new], list=list_id)
         roles += new
-        served = self._catalogue.get(list_id)
-        self._high_water.show_list(
+        served = self._live_lists.get(list_id)
+        self._high_water.record_list(
             list_id,
             state.session,
             state.version,
@@ -150,7 +150,7 @@ class Publisher:
         """
         stored = self._load(list_id)
         state, roles = stored.state, stored.roles
-        shown = self._high_water.marks.lists.get(list_id)
+        shown = self._high_water.highest_numbers.lists.get(list_id)
         if shown is not None:
             same_session = shown.get("session") == state.session
             roles = [role for role in roles if same_session and role.target <= shown.get("version", 0)]
@@ -170,7 +170,7 @@ class Publisher:
                 roles=load_roles(connection, list_id),
                 kept=list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)),
                 oldest_diff=oldest_diff(connection, list_id),
-                start_above=above(connection),
+                start_above=start_above_number(connection),
             )
 
     async def sign_again(self) -> None:
@@ -179,10 +179,10 @@ class Publisher:
             try:
                 await self.publish(list_id)
             except Exception as error:
-                Event.LIST_NOT_SIGNED.log(log, list=list_id, reason=told(error))
+                Event.LIST_NOT_SIGNED.log(log, list=list_id, reason=safe_message(error))
 
     def forget(self, list_id: ListId) -> None:
         """Stops signing and serving a list that is no longer configured. The store keeps the list."""
         self._lives.pop(list_id, None)
         self.signed.pop(list_id, None)
-        self._catalogue.withdraw(list_id)
+        self._live_lists.withdraw(list_id)

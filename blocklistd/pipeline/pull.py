@@ -24,13 +24,13 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, RefusedError, without_text
+from blocklistd.errors import BlocklistError, RefusedError, redacted
 from blocklistd.events import Event
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import Act, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
-from blocklistd.pipeline.receive import Received, Reception, SourcePlan
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Releases, Result
+from blocklistd.pipeline.receive import Received, Receiver, SourcePlan
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import Releaser, ReleaseResult
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit, candidates, withheld
@@ -60,7 +60,7 @@ class Pull:
     versions: dict[ListId, Version]
     seconds: float
     report: IntakeReport | None
-    said: IntakeReport | None = None
+    newest_report: IntakeReport | None = None
     withheld: dict[ListId, dict[str, int]] = field(default_factory=dict)
 
 
@@ -70,8 +70,8 @@ class Pipeline:
     def __init__(
         self,
         resources: Resources,
-        releases: Releases,
-        reconciling: Reconciling,
+        releases: Releaser,
+        reconciler: Reconciler,
         repair: Repair,
         observe: Callable[[Pull], None],
     ) -> None:
@@ -80,10 +80,10 @@ class Pipeline:
         self._clock = resources.clock
         self._telemetry = resources.telemetry
         self._releases = releases
-        self._reconciling = reconciling
+        self._reconciling = reconciler
         self._repair = repair
         self._observe = observe
-        self._reception = Reception(resources)
+        self._receiver = Receiver(resources)
         self._source_locks: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self._tasks: set[asyncio.Future[Pull]] = set()
@@ -106,25 +106,29 @@ class Pipeline:
             report, newest_report, validators = None, None, None
             try:
                 await self._repair_what_changed(source_id)
-                with self._verified.sealing(), self._reception.work_folder() as work, self._telemetry.time_pull():
-                    received = await self._reception.receive(plan, work, may_be_empty=self._may_be_empty(plan))
+                with self._verified.sealing(), self._receiver.work_folder() as work, self._telemetry.time_pull():
+                    received = await self._receiver.receive(plan, work, may_be_empty=self._may_be_empty(plan))
                     if isinstance(received, Received):
                         report, result = await self._seal_and_offer(plan, received)
                         newest_report, validators = report, received.body.validators
                     else:
                         newest_report = received.report
                         result = (
-                            await self._releases.offer_to_lists(plan) if received.report else Result(Outcome.UNCHANGED)
+                            await self._releases.offer_to_lists(plan)
+                            if received.report
+                            else ReleaseResult(Outcome.UNCHANGED)
                         )
             except BlocklistError as error:
-                result = Result(Outcome.FAILED, str(error))
+                result = ReleaseResult(Outcome.FAILED, str(error))
             except Exception as error:  # a bug fails this pull, not the daemon
-                Event.PULL_CRASHED.log(log, source=source_id, error=type(error).__name__, exc_info=without_text(error))
-                result = Result(Outcome.FAILED, f"internal error: {type(error).__name__}; see the log of blocklistd")
+                Event.PULL_CRASHED.log(log, source=source_id, error=type(error).__name__, exc_info=redacted(error))
+                result = ReleaseResult(
+                    Outcome.FAILED, f"internal error: {type(error).__name__}; see the log of blocklistd"
+                )
             pull = await self._record(plan, result, began, report, newest_report, validators, act)
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
-            for name in sorted(waiting):  # these lists waited for the first pull of this source (Releases.offer)
+            for name in sorted(waiting):  # these lists waited for the first pull of this source (Releaser.offer)
                 await self._reconciling.offer_sources(name)
         return pull
 
@@ -150,25 +154,25 @@ class Pipeline:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _seal_and_offer(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, Result]:
+    async def _seal_and_offer(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, ReleaseResult]:
         """Seals the body's entries as the source's offer, and offers them to the source's lists.
 
         The body is stored meanwhile: the next one is compared with it.
         """
         before = await self._database.reading(lambda connection: _states(connection, plan.lists))
-        report = await self._reception.take_over(plan, received)
-        storing = asyncio.ensure_future(self._reception.keep(plan, received))
+        report = await self._receiver.accept_body(plan, received)
+        storing = asyncio.ensure_future(self._receiver.keep(plan, received))
         try:
             result = await self._releases.offer_to_lists(plan)
             if result.outcome is Outcome.UNCHANGED:  # a start or another source may have released the offer first
                 after = await self._database.reading(lambda connection: _states(connection, plan.lists))
                 if any(_was_released(plan.id, report.asserted, before[name], after[name]) for name in after):
-                    result = Result(Outcome.PUBLISHED)
+                    result = ReleaseResult(Outcome.PUBLISHED)
             return report, result
         finally:
             stored = await storing
             asyncio.get_running_loop().run_in_executor(
-                None, self._reception.drop_page_cache, received.state.body, stored
+                None, self._receiver.drop_page_cache, received.state.body, stored
             )
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
@@ -181,7 +185,7 @@ class Pipeline:
     async def _record(
         self,
         plan: SourcePlan,
-        result: Result,
+        result: ReleaseResult,
         began: datetime,
         report: IntakeReport | None,
         newest_report: IntakeReport | None,
@@ -191,7 +195,7 @@ class Pipeline:
         """Writes the row of the pull and its line in the audit log, in one transaction, and calls `observe`."""
         ended = self._clock()
 
-        def record(connection: Connection) -> Result:
+        def record(connection: Connection) -> ReleaseResult:
             final = _with_decision(connection, result)
             record_pull(
                 connection,
@@ -234,7 +238,7 @@ class Pipeline:
             versions=versions,
             seconds=(ended - began).total_seconds(),
             report=report,
-            said=newest_report,
+            newest_report=newest_report,
             withheld=withheld_by_list,
         )
         verify = None if plan.proves_origin else plan.proof
@@ -258,14 +262,14 @@ def _was_released(source: SourceId, entries: Sha256, before: ListState, after: L
     return is_new and after.accepted.get(source) == entries != before.accepted.get(source)
 
 
-def _with_decision(connection: Connection, result: Result) -> Result:
+def _with_decision(connection: Connection, result: ReleaseResult) -> ReleaseResult:
     """The result of a pull after a decision on its candidate, which a person may make while other lists are still
     committed."""
     state = candidates.case(connection, result.candidate).state if result.candidate else "held"
     match state:
         case "released":
-            return Result(Outcome.PUBLISHED)
+            return ReleaseResult(Outcome.PUBLISHED)
         case "rejected" if result.outcome is Outcome.HELD:
-            return Result(Outcome.FAILED, f"candidate {result.candidate} was rejected")
+            return ReleaseResult(Outcome.FAILED, f"candidate {result.candidate} was rejected")
         case _:
             return result

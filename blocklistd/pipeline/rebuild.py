@@ -14,7 +14,7 @@ from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.lines.delta import ENTRIES
 from blocklistd.model import ListId, Sha256, Version, VersionInfo
 from blocklistd.pipeline.composing import apply_delta, delta_between, rules_of, write_snapshot
-from blocklistd.store.asserted import files_of, opened
+from blocklistd.store.asserted import files_of, open_assertion
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import deltas_between, net_delta
 from blocklistd.store.files import SealedFiles
@@ -111,5 +111,5 @@ def _from_sources(files: SealedFiles, verified: Verified, state: ListState) -> S
         for source in policy.sources:
             if source in state.accepted:
                 verified.require(*files_of(files, state.accepted[source]))
-                entries.append(stack.enter_context(opened(files, state.accepted[source]))[1])
+                entries.append(stack.enter_context(open_assertion(files, state.accepted[source]))[1])
         return write_snapshot(files, verified, entries, rules)[0].digest

@@ -1,9 +1,9 @@
 """Fetches, verifies and reads the body of one source, and seals the entries that it asserts.
 
-Order of calls for one pull: `work_folder`, `receive`, then `take_over`, `keep` and `drop_page_cache`. Until `take_over`
-nothing is changed in the store but the evidence of a refused body. The jobs that read hostile bytes get paths in the
-work folder; what they write there is checked by another job (sources/intake/check.py), then sealed under a digest that
-the daemon computes.
+IntakeRequest of calls for one pull: `work_folder`, `receive`, then `accept_body`, `keep` and `drop_page_cache`. Until
+`accept_body` nothing is changed in the store but the evidence of a refused body. The jobs that read hostile bytes get
+paths in the work folder; what they write there is checked by another job (sources/intake/check.py), then sealed under a
+digest that the daemon computes.
 
 In the store, for each source: the entries that it asserts (a sealed file, or a patch of one), its last body as `Body`
 (the list, decoded, and notes on its lines), with which the next body is compared, and the row in `sources`.
@@ -34,18 +34,18 @@ from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256,
 from blocklistd.pipeline.resources import Resources
 from blocklistd.sources import reasons
 from blocklistd.sources.intake.check import check
-from blocklistd.sources.intake.entries import Left
-from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven, unfit
-from blocklistd.sources.intake.job import Earlier, Findings, Order, intake
-from blocklistd.sources.intake.prove import Origin, candidates, prove
+from blocklistd.sources.intake.entries import ResultForm
+from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven, unexpected_result
+from blocklistd.sources.intake.job import EarlierBody, Findings, IntakeRequest, intake
+from blocklistd.sources.intake.prove import Origin, list_files, prove
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.proofs.proof import Proven, check_time
 from blocklistd.sources.transports.fetch import fetch
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import asserted, evidence
 from blocklistd.store.evidence import Bound
-from blocklistd.store.files import uncache
-from blocklistd.store.pulls import Body, SourceState, keep_body, source_state, superseded, take_over
+from blocklistd.store.files import drop_file_from_page_cache
+from blocklistd.store.pulls import Body, SourceState, accept_body, set_body_files, source_state, superseded
 from blocklistd.times import rfc3339
 
 log: Final = logging.getLogger(__name__)
@@ -103,22 +103,22 @@ class Received:
     `state`: the state of the source before."""
 
     body: Fetched
-    order: Order
+    request: IntakeRequest
     findings: Findings
     state: SourceState
 
 
-def _limits(order: Order) -> JobLimits:
-    return replace(INTAKE, file=max(INTAKE_FILE, order.max_bytes * DECOMPRESSED_FACTOR))
+def _limits(request: IntakeRequest) -> JobLimits:
+    return replace(INTAKE, file=max(INTAKE_FILE, request.max_bytes * DECOMPRESSED_FACTOR))
 
 
-def _reasons(order: Order, proof: str, folder: Path) -> reasons.Reasons:
+def _reasons(request: IntakeRequest, proof: str, folder: Path) -> reasons.AllowedMessages:
     """The error texts that are accepted from a job that reads the body; any other text is replaced."""
-    ours = (order.format, proof, *map(repr, order.fields.values()))
-    return reasons.Reasons((*reasons.INTAKE, *PROOFS[proof].reasons), ours, folder, REJECTS)
+    ours = (request.format, proof, *map(repr, request.fields.values()))
+    return reasons.AllowedMessages((*reasons.INTAKE, *PROOFS[proof].reasons), ours, folder, REJECTS)
 
 
-class Reception:
+class Receiver:
     """Runs the stages fetch, intake, store_entries and store_body, for one source at a time."""
 
     def __init__(self, resources: Resources) -> None:
@@ -183,7 +183,7 @@ class Reception:
             superseded=tuple(known) if of_this_key else (),
             max_future=plan.max_future,
         )
-        order = Order(
+        request = IntakeRequest(
             body=body.body,
             work=folder,
             encoding=body.encoding,
@@ -198,38 +198,38 @@ class Reception:
         )
         try:
             if PROOFS[plan.proof].in_own_process:
-                order = await self._proven(order, origin, self._folder(work))
+                request = await self._proven(request, origin, self._folder(work))
             with self._telemetry.time_stage("intake", plan.id):
-                findings = await self._found(order, plan.proof)
+                findings = await self._found(request, plan.proof)
             # again here: the job checked the time too, but a hostile body may have taken the job over
             check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
         except (VerifyError, ParseError):
             await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
             raise
         self._telemetry.record_amount("records", plan.id, findings.records)
-        return Received(body, order, findings, state)
+        return Received(body, request, findings, state)
 
-    async def _proven(self, order: Order, origin: Origin, folder: Path) -> Order:
+    async def _proven(self, request: IntakeRequest, origin: Origin, folder: Path) -> IntakeRequest:
         """Verify the body in a process of its own, for a proof with a secret key. Returns the request to the intake
         job: it has the verified list, and neither the key nor the envelope of the list."""
-        bound = order.max_bytes * DECOMPRESSED_FACTOR
-        arguments = (order.body, folder, order.encoding, bound, origin)
-        with _reasons(order, origin.proof, folder).kept():
-            answer = await self._jobs.run(prove, *arguments, limits=_limits(order))
+        bound = request.max_bytes * DECOMPRESSED_FACTOR
+        arguments = (request.body, folder, request.encoding, bound, origin)
+        with _reasons(request, origin.proof, folder).only_allowed():
+            answer = await self._jobs.run(prove, *arguments, limits=_limits(request))
             with self._fits():
                 listed, proven = read_proven(answer)
-        return replace(order, body=candidates(order.body, folder)[listed], encoding="identity", origin=proven)
+        return replace(request, body=list_files(request.body, folder)[listed], encoding="identity", origin=proven)
 
-    async def _found(self, order: Order, proof: str) -> Findings:
+    async def _found(self, request: IntakeRequest, proof: str) -> Findings:
         """Run the intake job, then the job that checks the files that it wrote. Raises SourceError."""
-        with _reasons(order, proof, order.work).kept():
-            answer = await self._jobs.run(intake, order, limits=_limits(order))
+        with _reasons(request, proof, request.work).only_allowed():
+            answer = await self._jobs.run(intake, request, limits=_limits(request))
             with self._fits():
-                findings = read_findings(answer, order)
-            checked = await self._jobs.run(check, order, findings, limits=_limits(order))
+                findings = read_findings(answer, request)
+            checked = await self._jobs.run(check, request, findings, limits=_limits(request))
             with self._fits():
                 if checked != {"fits": True}:
-                    raise unfit()
+                    raise unexpected_result()
         return findings
 
     @contextmanager
@@ -247,23 +247,23 @@ class Reception:
         folder.mkdir(mode=0o700)
         return folder
 
-    def _earlier(self, state: SourceState) -> Earlier | None:
+    def _earlier(self, state: SourceState) -> EarlierBody | None:
         """The last body, with which the next one is compared: if it was read with the same settings, and its files are
         intact."""
         if not state.current or state.body is None or state.offered is None or state.report is None:
             return None
         files = self._store.sealed
         path = files.path
-        found = asserted.place(files, state.offered)
+        found = asserted.locate(files, state.offered)
         if found is None or not self._is_verified(state.body, state.offered):
             Event.SOURCE_BODY_DAMAGED.log(log, source=state.id)
             return None
-        return Earlier(
+        return EarlierBody(
             listed=path(state.body.listed),
             notes=path(state.body.notes),
             base=found.file,
             base_digest=found.base,
-            overlay=found.overlay,
+            patch=found.patch,
             records=state.report.records,
             types=state.report.types,
             dropped_attributes=state.report.dropped_attributes,
@@ -277,7 +277,7 @@ class Reception:
             return False
         return all(self._verified.check(digest) for digest in (body.listed, body.notes, *entries))
 
-    async def take_over(self, plan: SourcePlan, received: Received) -> IntakeReport:
+    async def accept_body(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seal the entries that the body asserts, and record them as the source's newest. Returns the report of the
         pull. Raises ParseError if the job's files do not fit, StoreError."""
         findings = received.findings
@@ -301,7 +301,7 @@ class Reception:
         for file in await asyncio.to_thread(asserted.files_of, self._store.sealed, digest):
             if self._verified.fingerprints.get(file) is None:
                 await asyncio.to_thread(self._verified.check, file)
-        await self._database.writing(lambda connection: take_over(connection, plan.id, report, plan.settings))
+        await self._database.writing(lambda connection: accept_body(connection, plan.id, report, plan.settings))
         return report
 
     async def keep(self, plan: SourcePlan, received: Received) -> Body | None:
@@ -312,7 +312,7 @@ class Reception:
                 body = await asyncio.to_thread(self._body, received)
                 if body is None:
                     return None
-                await self._database.writing(lambda connection: keep_body(connection, plan.id, body))
+                await self._database.writing(lambda connection: set_body_files(connection, plan.id, body))
         except StoreError as error:
             Event.SOURCE_BODY_NOT_STORED.log(log, source=plan.id, reason=error)
             return None
@@ -326,32 +326,32 @@ class Reception:
         if kept is not None:
             self._store.sealed.begin_writing(kept.listed)
             if last is not None:
-                uncache(self._store.sealed.path(last.listed))
+                drop_file_from_page_cache(self._store.sealed.path(last.listed))
 
     def _body(self, received: Received) -> Body | None:
         """Store the body and its notes; None without notes, since a change could not be read without them."""
-        files, order, listed = self._store.sealed, received.order, received.findings.listed
-        if not order.notes.stat().st_size:
+        files, request, listed = self._store.sealed, received.request, received.findings.listed
+        if not request.notes.stat().st_size:
             return None
-        arrived = received.body.sha256 if order.candidates[listed] == received.body.body else None
-        return Body(files.keep(order.candidates[listed], arrived), files.keep(order.notes))
+        arrived = received.body.sha256 if request.list_files[listed] == received.body.body else None
+        return Body(files.adopt_unsynced(request.list_files[listed], arrived), files.adopt_unsynced(request.notes))
 
     def _seal(self, received: Received) -> Sha256:
         """Seal the entries that the body asserts. Returns their digest."""
-        findings, order, files = received.findings, received.order, self._store.sealed
+        findings, request, files = received.findings, received.request, self._store.sealed
         before = received.state.offered
-        if findings.left == Left.CANONICAL:
-            digest = asserted.adopt(files, order.canonical)
-            if before is None or order.earlier is not None:
+        if findings.left == ResultForm.CANONICAL:
+            digest = asserted.adopt(files, request.canonical)
+            if before is None or request.earlier is not None:
                 return digest
             with suppress(StoreError, ValueError):  # the body was read completely: its entries may still be the same
                 if asserted.lines_digest(files, before) == digest:
                     return before
             return digest
-        if order.earlier is None or before is None:
+        if request.earlier is None or before is None:
             raise ParseError("the intake job answered with changes of nothing: the pull is not used")
-        if findings.left == Left.OVERLAY:
-            return asserted.adopt(files, order.overlay, before)
+        if findings.left == ResultForm.PATCH:
+            return asserted.adopt(files, request.patch, before)
         return before
 
     @contextmanager

@@ -12,22 +12,22 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from blocklistd.errors import told, without_text
+from blocklistd.errors import redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.model import ChangeKind, ListId, Outcome, SourceId
+from blocklistd.pipeline.list_context import ListContext
 from blocklistd.pipeline.receive import SourcePlan
-from blocklistd.pipeline.release import Releases, Result
-from blocklistd.pipeline.situation import Situation
+from blocklistd.pipeline.release import Releaser, ReleaseResult
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import source_state
 
 log: Final = logging.getLogger(__name__)
 
 
-class Reconciling:
+class Reconciler:
     """Commits changes again from what is in the store. Never releases a held candidate."""
 
-    def __init__(self, releases: Releases, database: Database) -> None:
+    def __init__(self, releases: Releaser, database: Database) -> None:
         self._releases = releases
         self._database = database
 
@@ -41,10 +41,10 @@ class Reconciling:
 
     async def _reconcile(self, list_id: ListId) -> None:
         await self.judge_again(list_id)
-        async with self._releases.settling(list_id):
-            situation = await self._read(list_id)
-            if situation is not None and situation.state.live is not None:
-                result = await self._releases.settle(situation.plan, situation, situation.policy_change())
+        async with self._releases.locked(list_id):
+            context = await self._read(list_id)
+            if context is not None and context.state.live is not None:
+                result = await self._releases.commit(context.plan, context, context.policy_change())
                 if result.outcome is not Outcome.UNCHANGED:
                     Event.POLICY_APPLIED.log(
                         log, list=list_id, outcome=result.outcome.value, reason=result.reason or None
@@ -53,45 +53,45 @@ class Reconciling:
     async def judge_again(self, list_id: ListId) -> None:
         """Composes the held changes of a list's sources again, and updates their reasons by today's guards.
 
-        Releases nothing. Raises BlocklistError where a job fails.
+        Releaser nothing. Raises BlocklistError where a job fails.
         """
-        async with self._releases.settling(list_id):
-            situation = await self._read(list_id)
-            if situation is None:
+        async with self._releases.locked(list_id):
+            context = await self._read(list_id)
+            if context is None:
                 return
-            for case in situation.held:
+            for case in context.held:
                 change = case.candidate.change
-                if change.kind == ChangeKind.SOURCE and change.cause in situation.plan.sources:
-                    again = situation.on_live_version(change)
-                    await self._releases.settle(situation.plan, situation, again, keep_held=True)
+                if change.kind == ChangeKind.SOURCE and change.cause in context.plan.sources:
+                    again = context.on_live_version(change)
+                    await self._releases.commit(context.plan, context, again, keep_held=True)
 
-    async def _read(self, list_id: ListId) -> Situation | None:
+    async def _read(self, list_id: ListId) -> ListContext | None:
         """Reads the context of a list, None if the list is not configured. Called under the lock: a reload may have
         changed the plan while the caller waited for it."""
         plan = self._releases.lists.get(list_id)
         if plan is None:
             return None
-        return await self._database.reading(lambda connection: self._releases.situation(connection, plan))
+        return await self._database.reading(lambda connection: self._releases.context(connection, plan))
 
-    async def _offer_current(self, list_id: ListId, source: SourcePlan) -> Result:
+    async def _offer_current(self, list_id: ListId, source: SourcePlan) -> ReleaseResult:
         """Offers the newest entries of a source to a list, unless the source is in quarantine, or the entries were read
         with other settings than today's."""
         state = await self._database.reading(
             functools.partial(source_state, source=source.id, settings=source.settings)
         )
         if source.quarantine or state.report is None or not state.current:
-            return Result(Outcome.UNCHANGED)
+            return ReleaseResult(Outcome.UNCHANGED)
         return await self._releases.offer(list_id, source.id)
 
     async def _guarded(
-        self, list_id: ListId, source: SourceId | None, work: Coroutine[Any, Any, Result | None]
+        self, list_id: ListId, source: SourceId | None, work: Coroutine[Any, Any, ReleaseResult | None]
     ) -> None:
         """Runs the work and logs its result. An error is logged, not raised: the other lists and sources go on."""
         try:
             result = await work
         except Exception as error:
             Event.RECONCILE_FAILED.log(
-                log, list=list_id, source=source, reason=told(error), exc_info=without_text(error)
+                log, list=list_id, source=source, reason=safe_message(error), exc_info=redacted(error)
             )
             return
         if result is not None and result.outcome is not Outcome.UNCHANGED:

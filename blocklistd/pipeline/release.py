@@ -5,9 +5,9 @@
 Callers: pulls (pull.py), approvals and rejections (decide.py), starts and reloads (reconcile.py), repairs (repair.py).
 
 - `configure` comes first, at a start and at each reload. A commit that runs meanwhile keeps the plan it began with.
-- Each list has a lock (`settling`), so its changes are committed one after another. Lists do not wait for each other.
-- Under the lock: repair the live snapshot, read the list's context (situation.py), commit, publish.
-- The commit job writes the files and the row of a version (settle.py). The rows of held candidates are written here;
+- Each list has a lock (`locked`), so its changes are committed one after another. Lists do not wait for each other.
+- Under the lock: repair the live snapshot, read the list's context (context.py), commit, publish.
+- The commit job writes the files and the row of a version (commit.py). The rows of held candidates are written here;
   a candidate ends as released, rejected or superseded (store/candidates.py).
 - A version whose signing or publishing failed stays in the store. The next start, pull or reload publishes it.
 """
@@ -29,17 +29,17 @@ from blocklistd.errors import BlocklistError
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
+from blocklistd.pipeline.commit import CommitRequest, CommitResult, ListPlan, commit_job, digests_to_read
+from blocklistd.pipeline.list_context import ListContext
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.rebuild import rebuild
 from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.resources import Resources
-from blocklistd.pipeline.settle import ListPlan, Settled, Settlement, digests_to_read, job_settle
-from blocklistd.pipeline.situation import Situation
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates
 from blocklistd.store.asserted import bases
 from blocklistd.store.lists import list_state
-from blocklistd.store.pulls import record_decision, take_the_place
+from blocklistd.store.pulls import record_decision, replace_candidate_of_source
 
 log: Final = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ Render = Callable[[ListId], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ReleaseResult:
     """Outcome of offering a source's entries to its lists, or to one of them.
 
     `reason`: for a person, None if there is nothing to explain. `candidate`: the candidate that is held, or that was
@@ -60,14 +60,14 @@ class Result:
     candidate: CandidateId | None = None
 
 
-class Releases:
+class Releaser:
     """Commits and publishes the changes of all lists. `sources` and `lists` are those of the newest `configure`."""
 
     def __init__(self, resources: Resources, publisher: Publisher, zones: ZonePublisher, render: Render) -> None:
         self.sources: dict[SourceId, SourcePlan] = {}
         self.lists: dict[ListId, ListPlan] = {}
         self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """For each list, the lock of its changes. `settling` takes it, and also protects new files from the sweep."""
+        """For each list, the lock of its changes. `locked` takes it, and also protects new files from the sweep."""
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
@@ -86,48 +86,52 @@ class Releases:
 
     # -- compose, guard, release -----------------------------------------------------------------------------------
 
-    async def offer_to_lists(self, plan: SourcePlan) -> Result:
+    async def offer_to_lists(self, plan: SourcePlan) -> ReleaseResult:
         """Offers the source's newest entries to each of its lists. Returns the result that most needs attention:
         failed before held before published before unchanged."""
         if plan.quarantine:
-            return Result(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
+            return ReleaseResult(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
         # a reload may have removed a list since the pull began
         results = await asyncio.gather(
             *(self._offer_or_fail(name, plan.id) for name in plan.lists if name in self.lists)
         )
         by_urgency = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
-        return min(results, key=lambda result: by_urgency.index(result.outcome), default=Result(Outcome.UNCHANGED))
+        return min(
+            results, key=lambda result: by_urgency.index(result.outcome), default=ReleaseResult(Outcome.UNCHANGED)
+        )
 
-    async def _offer_or_fail(self, list_id: ListId, source: SourceId) -> Result:
+    async def _offer_or_fail(self, list_id: ListId, source: SourceId) -> ReleaseResult:
         """Offers to one list. A known error becomes the result, so that the other lists are not affected."""
         try:
             return await self.offer(list_id, source)
         except BlocklistError as error:
-            return Result(Outcome.FAILED, f"list {list_id}: {error}")
+            return ReleaseResult(Outcome.FAILED, f"list {list_id}: {error}")
 
-    async def offer(self, list_id: ListId, source: SourceId) -> Result:
+    async def offer(self, list_id: ListId, source: SourceId) -> ReleaseResult:
         """Commits the source's newest entries (its offer) to a list, unless the live version was made with them.
 
         Raises BlocklistError where the commit job or publishing fails.
         """
-        async with self.settling(list_id):
+        async with self.locked(list_id):
             plan = self.lists.get(list_id)
             if plan is None:
-                return Result(Outcome.UNCHANGED)
+                return ReleaseResult(Outcome.UNCHANGED)
             await self.repair_snapshots(plan)
-            situation = await self._database.reading(lambda connection: self.situation(connection, plan))
-            change = situation.source_change(source)
+            context = await self._database.reading(lambda connection: self.context(connection, plan))
+            change = context.source_change(source)
             if change is None:
-                return Result(
+                return ReleaseResult(
                     Outcome.UNCHANGED, f"list {list_id} does not take this source yet: approve its policy change"
                 )
-            if situation.sources_to_wait_for(source):
+            if context.sources_to_wait_for(source):
                 # otherwise the first pull would make version 1, and the next sources would be held as large changes
-                names = ", ".join(situation.sources_to_wait_for(source))
-                return Result(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
-            return await self.settle(plan, situation, change)
+                names = ", ".join(context.sources_to_wait_for(source))
+                return ReleaseResult(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
+            return await self.commit(plan, context, change)
 
-    async def settle(self, plan: ListPlan, situation: Situation, change: Change, *, keep_held: bool = False) -> Result:
+    async def commit(
+        self, plan: ListPlan, context: ListContext, change: Change, *, keep_held: bool = False
+    ) -> ReleaseResult:
         """Commits a change and publishes the version that it makes. The caller holds the list's lock.
 
         Outcomes: UNCHANGED, HELD, FAILED (the same content was rejected before), PUBLISHED. `keep_held`: judge the held
@@ -135,49 +139,49 @@ class Releases:
 
         Raises BlocklistError where the job or publishing fails.
         """
-        state = situation.state
+        state = context.state
         if state.is_composed_from(change):
             await self._supersede(plan.id, change)
             await self._publish(plan.id, state.version)  # signing or a zone may have failed before
-            return Result(Outcome.UNCHANGED)
-        if (rejected := situation.rejected_candidate(change)) is not None:
+            return ReleaseResult(Outcome.UNCHANGED)
+        if (rejected := context.rejected_candidate(change)) is not None:
             return await self._rejected_before(plan.id, change, rejected)
-        held = situation.held_candidate(change)
+        held = context.held_candidate(change)
         same_counts = held is not None and _counts(held.change) == _counts(change)
         if held is not None and same_counts and not keep_held and held.comes_from(change, state.version):
-            return Result(Outcome.HELD, _reasons(held), held.id)
-        settled = await self.run_commit(plan, situation, change, held=held, keep_held=keep_held)
-        if settled.rejected is not None:
-            return await self._rejected_before(plan.id, change, settled.rejected)
-        if settled.candidate is not None:
-            return await self.hold(settled.candidate, held)
+            return ReleaseResult(Outcome.HELD, _reasons(held), held.id)
+        committed = await self.run_commit(plan, context, change, held=held, keep_held=keep_held)
+        if committed.rejected is not None:
+            return await self._rejected_before(plan.id, change, committed.rejected)
+        if committed.candidate is not None:
+            return await self.hold(committed.candidate, held)
         await self._supersede(plan.id, change)
-        outcome = Outcome.PUBLISHED if settled.made else Outcome.UNCHANGED
+        outcome = Outcome.PUBLISHED if committed.made else Outcome.UNCHANGED
         if held is not None:
             await self._supersede(plan.id, held.change)  # before a first version, `held` may have another cause
             await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
-        await self.publish_committed(plan, settled, "auto")
-        return Result(outcome)
+        await self.publish_committed(plan, committed, "auto")
+        return ReleaseResult(outcome)
 
     async def run_commit(
         self,
         plan: ListPlan,
-        situation: Situation,
+        context: ListContext,
         change: Change,
         *,
         held: Candidate | None = None,
         keep_held: bool = False,
         approved: Candidate | None = None,
         act: Act | None = None,
-    ) -> Settled:
-        """Runs the commit job on a change (Settlement has the parameters). The caller holds the list's lock.
+    ) -> CommitResult:
+        """Runs the commit job on a change (CommitRequest has the parameters). The caller holds the list's lock.
 
         The job gets the known fingerprints of the files that it reads. It returns the fingerprints of the files that it
         verified or wrote. Raises BlocklistError where it fails.
         """
-        digests = digests_to_read(situation.state, change, [approved.delta, approved.snapshot] if approved else [])
+        digests = digests_to_read(context.state, change, [approved.delta, approved.snapshot] if approved else [])
         digests += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in digests if digest])
-        request = Settlement(
+        request = CommitRequest(
             plan=plan,
             change=change,
             candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
@@ -187,34 +191,34 @@ class Releases:
             act=act,
             held=held,
             keep_held=keep_held,
-            needs_delta=bool(situation.held or situation.rejected),
+            needs_delta=bool(context.held or context.rejected),
         )
         with self._telemetry.time_stage("commit", plan.id):
-            answer = await self._jobs.run(job_settle, self._store, request, limits=COMMIT)
+            answer = await self._jobs.run(commit_job, self._store, request, limits=COMMIT)
         await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit log
-        settled = Settled.from_json(answer)
-        self._verified.learn(settled.verified)
-        return settled
+        committed = CommitResult.from_json(answer)
+        self._verified.learn(committed.verified)
+        return committed
 
-    async def publish_committed(self, plan: ListPlan, settled: Settled, released_by: str) -> None:
+    async def publish_committed(self, plan: ListPlan, committed: CommitResult, released_by: str) -> None:
         """Publishes the version that a commit made. `released_by`: a user's name, or "auto".
 
         If the commit made no version, the live version is published unless it is served already: the process that runs
         the jobs may have died after it had started a job, which was reported as failed but released a version.
         """
-        if settled.made is None:
+        if committed.made is None:
             live = (await self._database.reading(lambda connection: list_state(connection, plan.id))).version
             if live:
                 await self._publish(plan.id, live)
             return
         for figure in ("added", "removed", "changed"):
-            self._telemetry.record_amount(figure, plan.id, getattr(settled, figure))
-        await self._publish(plan.id, settled.made, new=True)
-        made = self._publisher.served(plan.id, settled.made)
+            self._telemetry.record_amount(figure, plan.id, getattr(committed, figure))
+        await self._publish(plan.id, committed.made, new=True)
+        made = self._publisher.served(plan.id, committed.made)
         Event.VERSION_LIVE.log(
             log,
             list=plan.id,
-            version=settled.made,
+            version=committed.made,
             added=made and made.added,
             removed=made and made.removed,
             changed=made and made.changed,
@@ -223,7 +227,7 @@ class Releases:
         )
 
     @asynccontextmanager
-    async def settling(self, list_id: ListId) -> AsyncIterator[None]:
+    async def locked(self, list_id: ListId) -> AsyncIterator[None]:
         """Holds the list's lock. The sweep does not remove files that are sealed inside this block."""
         async with self.locks[list_id]:
             with self._verified.sealing():
@@ -231,7 +235,7 @@ class Releases:
 
     async def hold(
         self, candidate: Candidate, held: Candidate | None, also: Callable[[Connection], None] | None = None
-    ) -> Result:
+    ) -> ReleaseResult:
         """Records a candidate as held. `also` writes its own rows in the same transaction.
 
         `held`: the candidate that was held so far. If it has the same id, its row is updated and its decisions stay.
@@ -239,25 +243,25 @@ class Releases:
         if held is not None and held.id == candidate.id:
             if held != candidate:
                 await self._database.writing(lambda connection: candidates.renew(connection, candidate))
-            return Result(Outcome.HELD, _reasons(candidate), candidate.id)
+            return ReleaseResult(Outcome.HELD, _reasons(candidate), candidate.id)
 
         def record(connection: Connection) -> None:
             if also is not None:
                 also(connection)
             candidates.hold(connection, candidate)
-            take_the_place(connection, candidate, _reasons(candidate))
+            replace_candidate_of_source(connection, candidate, _reasons(candidate))
 
         await self._database.writing(record)
         for reason in candidate.reasons:
             self._telemetry.record_guard(candidate.list, reason.guard)
         Event.CANDIDATE_HELD.log(log, list=candidate.list, candidate=candidate.id, reason=_reasons(candidate))
-        return Result(Outcome.HELD, _reasons(candidate), candidate.id)
+        return ReleaseResult(Outcome.HELD, _reasons(candidate), candidate.id)
 
-    async def _rejected_before(self, list_id: ListId, change: Change, rejected: CandidateId) -> Result:
+    async def _rejected_before(self, list_id: ListId, change: Change, rejected: CandidateId) -> ReleaseResult:
         """Ends a change whose content was rejected before. Its held candidate, if any, is superseded."""
         await self._supersede(list_id, change)
         until = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
-        return Result(
+        return ReleaseResult(
             Outcome.FAILED,
             f"candidate {rejected} with this content was rejected; list {list_id} keeps its last good version until "
             f"{until}",
@@ -315,19 +319,19 @@ class Releases:
         else:
             Event.VERSION_NOT_REPAIRED.log(log, list=plan.id, version=live.version)
 
-    async def serve(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
+    async def publish_live(self, plan: ListPlan, damaged: Collection[Sha256] = ()) -> None:
         """Repairs a list (`repair_snapshots`), then signs and serves its live version.
 
         Called after a start, a reload and a repair. Raises BlocklistError, StoreError among others.
         """
-        async with self.settling(plan.id):
+        async with self.locked(plan.id):
             await self.repair_snapshots(plan, damaged)
             await self._publisher.publish(plan.id)
         self.in_background(self._render(plan.id))
 
-    def situation(self, connection: Connection, plan: ListPlan) -> Situation:
+    def context(self, connection: Connection, plan: ListPlan) -> ListContext:
         """Reads the context of a list's next change. Raises StoreError where the list is not in the store."""
-        return Situation.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
+        return ListContext.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Starts a task and keeps it in `tasks` until it ends."""

@@ -21,14 +21,14 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError, told
+from blocklistd.errors import BlocklistError, safe_message
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Sha256, SourceId
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Releases
+from blocklistd.pipeline.commit import ListPlan
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
-from blocklistd.pipeline.settle import ListPlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates, upkeep
 from blocklistd.store.lists import files_of_versions
@@ -39,15 +39,13 @@ log: Final = logging.getLogger(__name__)
 class Repair:
     """Makes damaged files again. One repair runs at a time."""
 
-    def __init__(
-        self, resources: Resources, releases: Releases, reconciling: Reconciling, zones: ZonePublisher
-    ) -> None:
+    def __init__(self, resources: Resources, releases: Releaser, reconciler: Reconciler, zones: ZonePublisher) -> None:
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
         self._verified = resources.verified
         self._releases = releases
-        self._reconciling = reconciling
+        self._reconciling = reconciler
         self._zones = zones
         self._one = asyncio.Lock()
 
@@ -79,22 +77,24 @@ class Repair:
         for digest in damaged:
             Event.FILE_DAMAGED.log(log, file=digest)
         files = self._store.sealed
-        sources = await self._database.writing(lambda connection: upkeep.read_sources_anew(connection, files, damaged))
+        sources = await self._database.writing(lambda connection: upkeep.reread_sources(connection, files, damaged))
         for source in sources:
             Event.SOURCE_FILE_DAMAGED.log(log, source=source)
         for plan in list(self._releases.lists.values()):
             try:
                 await self._repair_list(plan, damaged)
             except BlocklistError as error:
-                Event.LIST_NOT_REPAIRED.log(log, list=plan.id, reason=told(error))
+                Event.LIST_NOT_REPAIRED.log(log, list=plan.id, reason=safe_message(error))
         await self._zones.repair(damaged)
         return sources
 
     async def _repair_list(self, plan: ListPlan, damaged: list[Sha256]) -> None:
         def read(connection: Connection) -> tuple[set[Sha256], bool]:
-            return files_of_versions(connection, plan.id), candidates.hangs_on(connection, plan.id, damaged)
+            return files_of_versions(connection, plan.id), candidates.is_file_of_held_candidate(
+                connection, plan.id, damaged
+            )
 
         of_versions, of_candidate = await self._database.reading(read)
-        await self._releases.serve(plan, of_versions.intersection(damaged))
+        await self._releases.publish_live(plan, of_versions.intersection(damaged))
         if of_candidate:
             await self._reconciling.judge_again(plan.id)

@@ -2,7 +2,7 @@
 
 A serial is confirmed in two ways. A secondary that asks for a difference (IXFR) names the serial that it holds. One
 that polls the SOA names none: it holds the current serial if that was sent to it completely, if it polled after that,
-and if it asked for no transfer within POLL_FOLLOWED seconds of the poll. A poll alone confirms nothing: UDP may pass
+and if it asked for no transfer within POLL_TO_TRANSFER seconds of the poll. A poll alone confirms nothing: UDP may pass
 where TCP is blocked.
 """
 
@@ -15,16 +15,16 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.limits import MAX_SECONDARIES, POLL_FOLLOWED, SECONDARY_KNOWN
+from blocklistd.limits import MAX_SECONDARIES, POLL_TO_TRANSFER, SECONDARY_KNOWN
 from blocklistd.rpz.wire import wire_name
-from blocklistd.serve.dns.query import Seen
-from blocklistd.serve.dns.transfer import counted
+from blocklistd.serve.dns.query import SecondaryRequest
+from blocklistd.serve.dns.transfer import unwrap_serial
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.zones import time_after
 from blocklistd.telemetry import ActiveAlarms
 from blocklistd.times import Clock
 
-_FOLLOWED: Final = timedelta(seconds=POLL_FOLLOWED)
+_FOLLOWED: Final = timedelta(seconds=POLL_TO_TRANSFER)
 _KNOWN: Final = timedelta(seconds=SECONDARY_KNOWN)
 
 
@@ -63,7 +63,7 @@ class Secondaries:
         self.sightings: dict[tuple[str, bytes], dict[str, Sighting]] = {}
         """By subscriber and zone (in wire format), then by address."""
 
-    def saw(self, seen: Seen) -> None:
+    def saw(self, seen: SecondaryRequest) -> None:
         """Record a request of a secondary: a poll (SOA), or a request for a transfer."""
         now = self._clock()
         before = self._before(seen, now)
@@ -79,27 +79,27 @@ class Secondaries:
             asked = before.confirmed(now)
         self._keep(seen, Sighting(now, asked, before.sent))
 
-    def sent(self, seen: Seen, serial: int) -> None:
+    def sent(self, seen: SecondaryRequest, serial: int) -> None:
         """Record that the zone at `serial` was sent completely to the secondary of this request."""
         now = self._clock()
         before = self._before(seen, now)
         newest = max(serial, before.sent or serial)
         self._keep(seen, Sighting(now, before.asked, newest, newest))
 
-    def _before(self, seen: Seen, now: datetime) -> Sighting:
+    def _before(self, seen: SecondaryRequest, now: datetime) -> Sighting:
         known = self.sightings.get((seen.peer.subscriber, seen.zone), {})
         return known.get(seen.address) or Sighting(now)
 
-    def _keep(self, seen: Seen, sighting: Sighting) -> None:
+    def _keep(self, seen: SecondaryRequest, sighting: Sighting) -> None:
         known = self.sightings.setdefault((seen.peer.subscriber, seen.zone), {})
         known.pop(seen.address, None)  # to the end: the first in the dictionary is the one that was silent longest
         known[seen.address] = sighting
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
 
-    def _unwrapped(self, seen: Seen, serial: int) -> int | None:
+    def _unwrapped(self, seen: SecondaryRequest, serial: int) -> int | None:
         """Unwrap the serial that the secondary names. Raises an alarm if no such serial was made here yet."""
-        asked, view = counted(serial, seen.current), self._zones.get(seen.zone)
+        asked, view = unwrap_serial(serial, seen.current), self._zones.get(seen.zone)
         if view is not None and asked > view.serial:
             knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
             self._alarms.raise_client_ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)

@@ -23,10 +23,17 @@ from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between, net_delta
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, list_state, oldest_diff
-from blocklistd.store.numbers import above
+from blocklistd.store.numbers import start_above_number
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
-from blocklistd.store.zone_files import RulesDelta, ZoneFiles, follow, make, rules_between, seal_delta
+from blocklistd.store.zone_files import (
+    RulesDelta,
+    ZoneFiles,
+    make_zone_files,
+    rules_between,
+    seal_delta,
+    update_zone_files,
+)
 from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial
 
 UPDATE_SHARE: Final = 40  # if more than one entry in so many changed, making the zone costs less than updating it
@@ -63,7 +70,7 @@ def _advance(
 ) -> int | None:
     with database.read() as connection:
         state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
-        live, lowest = state.live, above(connection)
+        live, lowest = state.live, start_above_number(connection)
         if live is None:
             return None
         # made before `start-above`: secondaries may have this serial with other content, so no difference leads from it
@@ -159,7 +166,7 @@ def _update(
                 removed, added = parse(ENTRIES, part.data)
                 removes += removed
                 adds += added
-        made, change = follow(files, plan.ruling, before, removes, adds, ids)
+        made, change = update_zone_files(files, plan.ruling, before, removes, adds, ids)
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
     if not change.data:
@@ -175,7 +182,7 @@ def _make(
     """Make the zone from the list's snapshot, and the delta from its last rules: None if the action of the records has
     changed, or the last rules are damaged. Raises DamagedError if the snapshot is damaged."""
     with verified.reading([live.sha256]):
-        made = make(files, plan.ruling, live.sha256, ids)
+        made = make_zone_files(files, plan.ruling, live.sha256, ids)
     for digest in (made.names, made.rules, made.wire):
         verified.wrote(digest)
     if last is None or last.plan.ruling.action != plan.ruling.action:

@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import DamagedError, StoreError, told
+from blocklistd.errors import DamagedError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
@@ -37,8 +37,8 @@ from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.pipeline.zone_job import advance, digests_read
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
-from blocklistd.store.ixfr import Way, ixfr_path, read_ixfr, way_from, write_ixfr
-from blocklistd.store.numbers import above
+from blocklistd.store.ixfr import SerialDeltas, deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
+from blocklistd.store.numbers import start_above_number
 from blocklistd.store.zone_files import CompiledFile
 from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr, zone_at
 
@@ -104,10 +104,10 @@ class ZonePublisher:
                 await self._load(plan)
                 await asyncio.to_thread(self._verify, plan, served=False)
             except Exception as error:
-                Event.ZONE_NOT_LOADED.log(log, zone=plan.name, reason=told(error))
+                Event.ZONE_NOT_LOADED.log(log, zone=plan.name, reason=safe_message(error))
                 self.behind.add(plan.name)
                 if self._zones.get(wire_name(plan.name)) is None and not await self._load_last_shown(plan):
-                    self.unloaded[plan.name] = told(error)
+                    self.unloaded[plan.name] = safe_message(error)
                 if isinstance(error, DamagedError):
                     self.damaged[plan.name] = str(error)
 
@@ -149,7 +149,7 @@ class ZonePublisher:
             self.behind.discard(name)
         except Exception as error:  # an error in one zone does not stop the others
             self.behind.add(name)
-            Event.ZONE_BEHIND.log(log, zone=name, reason=told(error))
+            Event.ZONE_BEHIND.log(log, zone=name, reason=safe_message(error))
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
         """Make the files of each zone again that uses a damaged file; drop damaged deltas from the database."""
@@ -172,7 +172,7 @@ class ZonePublisher:
                         await self._load(plan)  # without the dropped deltas, differences may begin at a later serial
                     except Exception as error:  # an error in one zone does not stop the others
                         self.behind.add(name)
-                        Event.ZONE_BEHIND.log(log, zone=name, reason=told(error))
+                        Event.ZONE_BEHIND.log(log, zone=name, reason=safe_message(error))
 
     def _verify(self, plan: ZonePlan, *, served: bool) -> None:
         """Verify the files of the newest serial: with `served` only the file that transfers send, else all.
@@ -186,7 +186,7 @@ class ZonePublisher:
 
     async def _load_last_shown(self, plan: ZonePlan) -> bool:
         """Serve the serial that the high-water file names; False if its files are missing or damaged."""
-        serial = self._high_water.marks.zones.get(plan.name)
+        serial = self._high_water.highest_numbers.zones.get(plan.name)
         with contextlib.suppress(StoreError, DamagedError):
             return serial is not None and await self._load(plan, serial)
         return False
@@ -197,7 +197,7 @@ class ZonePublisher:
         def read(connection: Connection) -> _Stored:
             name = plan.name
             found = newest_serial(connection, name) if serial is None else zone_at(connection, name, serial)
-            return _Stored(found, oldest_ixfr(connection, name), above(connection))
+            return _Stored(found, oldest_ixfr(connection, name), start_above_number(connection))
 
         found, oldest, lowest = await self._database.reading(read)
         if found is None or oldest is None or plan.name not in self._plans:  # a reload may have removed the zone
@@ -218,7 +218,7 @@ class ZonePublisher:
         )
         served = self._zones.get(view.name)
         replaces = served is not None and served.serial != view.serial
-        await asyncio.to_thread(self._high_water.show_zone, plan.name, view.serial, replaces=replaces)
+        await asyncio.to_thread(self._high_water.record_zone, plan.name, view.serial, replaces=replaces)
         changed = self._zones.publish(view)
         self.unloaded.pop(plan.name, None)
         if changed:
@@ -258,7 +258,7 @@ class ZonePublisher:
         return view
 
     def _repair(self, name: str, reason: str) -> None:
-        """Start to make the zone's files again, unless that is under way."""
+        """Start to make the zone's files again, unless that is under deltas."""
         self.behind.add(name)
         if name not in self._repairs:
             Event.ZONE_DAMAGED.log(log, zone=name, reason=reason)
@@ -275,13 +275,13 @@ class ZonePublisher:
         """Return the difference from serial `since` to the serial of `view`, for an IXFR (RFC 1995). None if the zone
         itself is smaller, or the deltas from `since` are not kept. Raises StoreError."""
         key = (view.plan.name, since, view.serial)
-        way = await self._database.reading(lambda connection: way_from(connection, *key))
+        deltas = await self._database.reading(lambda connection: deltas_from_serial(connection, *key))
         for _ in range(2):
-            if way is None:
+            if deltas is None:
                 return None
             if key not in self._renderings:
                 if key not in self._made:
-                    made = asyncio.ensure_future(self._write_ixfr(view, since, way))
+                    made = asyncio.ensure_future(self._write_ixfr(view, since, deltas))
                     made.add_done_callback(lambda _: self._made.pop(key, None))
                     self._made[key] = made
                 await asyncio.shield(self._made[key])
@@ -290,17 +290,17 @@ class ZonePublisher:
                 return None
             compiled = await asyncio.to_thread(read_ixfr, ixfr_path(self._store, *key), known)
             if compiled is not None:
-                return ZoneDifference(way.apex, *compiled)
+                return ZoneDifference(deltas.apex, *compiled)
             if self._renderings.get(key) == known:  # the file was changed, or deleted to make room
                 del self._renderings[key]
         raise StoreError(f"zone {view.plan.name}: another program keeps changing the file of a difference")
 
-    async def _write_ixfr(self, view: ZoneView, start: int, way: Way) -> None:
+    async def _write_ixfr(self, view: ZoneView, start: int, deltas: SerialDeltas) -> None:
         """Write the file of a difference, and remember its fingerprint. A damaged delta is dropped from the
         database."""
-        plan, few = view.plan, way.changes <= SMALL_DIFF and len(way.deltas) <= FEW_DELTAS
-        known, most = self._verified.of(way.deltas), max(view.records, 1)
-        arguments = (self._store, plan, start, view.serial, way.deltas, most, known)
+        plan, few = view.plan, deltas.changes <= SMALL_DIFF and len(deltas.deltas) <= FEW_DELTAS
+        known, most = self._verified.of(deltas.deltas), max(view.records, 1)
+        arguments = (self._store, plan, start, view.serial, deltas.deltas, most, known)
         try:
             if few:
                 answer = await asyncio.to_thread(functools.partial(write_ixfr, *arguments, alone=True))

@@ -33,8 +33,8 @@ _HEADS: Final = ((b'{"type":"domain","value":"', DOMAIN), (b'{"type":"host","val
 
 
 @dataclass(slots=True)
-class Rules:
-    """Rules in canonical order, the number of covered names, and the omitted names: once for each rule that is too
+class ZoneRules:
+    """ZoneRules in canonical order, the number of covered names, and the omitted names: once for each rule that is too
     long."""
 
     lines: list[bytes] = field(default_factory=list)
@@ -64,16 +64,16 @@ def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[by
     return found
 
 
-def rules(names: Iterable[bytes], zone: str) -> Rules:
+def rules(names: Iterable[bytes], zone: str) -> ZoneRules:
     """Return the rules of sorted names in a zone; `zone` is the zone's name."""
     (made,) = rules_in_blocks(names, zone, sys.maxsize)
     return made
 
 
-def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Rules]:
+def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[ZoneRules]:
     """Yield the result of `rules` in blocks of about `size` rules; each block has its own counts."""
     room = MAX_OWNER - (len(zone.rstrip(".")) + 2)  # octets for the labels before the zone's name
-    made = Rules()
+    made = ZoneRules()
     below = None
     for name in names:
         key = name[: -len(DOMAIN)]
@@ -82,7 +82,7 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Ru
             continue
         if len(made.lines) >= size:
             yield made
-            made = Rules()
+            made = ZoneRules()
         parts = [key]
         if name.endswith(DOMAIN):
             below = key + b"\0"
@@ -96,7 +96,7 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Ru
 
 
 @dataclass(slots=True)
-class Revision:
+class RulesUpdate:
     """The effect of a change of names on the rules: removed and added rules, the change in the number of covered names,
     and the names that were omitted before and that are omitted now, among those that were looked at."""
 
@@ -107,13 +107,13 @@ class Revision:
     omitted: list[bytes] = field(default_factory=list)
 
 
-def revise(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) -> Revision:
+def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) -> RulesUpdate:
     """Update rules after a change of names. `old` and `new` are sorted files of names; `changed` are all names that
     only one of them has.
 
     A change affects the rules of its own name and of the names below it, so only these are compared.
     """
-    made = Revision()
+    made = RulesUpdate()
     last = None
     for name in sorted(changed):
         root = name[: -len(DOMAIN)] + b"\0"  # the prefix of this name and of all names below it
@@ -130,14 +130,14 @@ def revise(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) -> Rev
     return made
 
 
-def _below(names: Buffer, root: bytes, zone: str) -> Rules:
+def _below(names: Buffer, root: bytes, zone: str) -> ZoneRules:
     """The rules of the names with the prefix `root`; none, and all covered, below a listed domain."""
     start, end = position(names, root), position(names, root[:-1] + b"\1")
     found = lines(names[start:end])
     labels = root[:-1].split(b"\0")
     for depth in range(1, len(labels)):
         if _contains(names, b"\0".join(labels[:depth]) + DOMAIN):
-            return Rules(covered=sum(1 for _ in found))
+            return ZoneRules(covered=sum(1 for _ in found))
     return rules(found, zone)
 
 

@@ -25,7 +25,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from blocklistd.errors import without_text
+from blocklistd.errors import redacted
 from blocklistd.events import Event
 from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
 from blocklistd.serve.connections import Connections, Holder, address_holder, plain
@@ -39,7 +39,7 @@ _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with 0 seconds: close() sends RST and leaves no TIME_WAIT
 
 
-class Accepted:
+class AcceptedConnection:
     """An accepted connection. `address` is the client's, "" on a Unix socket; `uid` is -1 except on a Unix socket."""
 
     def __init__(self, connections: Connections, address: str, uid: int = -1) -> None:
@@ -73,7 +73,7 @@ class Accepted:
         self.connections.leave(self)
 
 
-Whose = Callable[[Accepted], tuple[Holder, int]]
+HolderOf = Callable[[AcceptedConnection], tuple[Holder, int]]
 """Returns the holder of a new connection, and the most connections that the holder may have."""
 
 
@@ -88,26 +88,26 @@ class Acceptor:
         self,
         name: str,
         connections: Connections,
-        protocol: Callable[[Accepted], asyncio.BaseProtocol],
+        protocol: Callable[[AcceptedConnection], asyncio.BaseProtocol],
         *,
-        whose: Whose | None = None,
+        holder_of: HolderOf | None = None,
         tls: ssl.SSLContext | None = None,
         reserved: bool = False,
     ) -> None:
         self._name = name
         self._connections = connections
         self._protocol = protocol
-        self._whose = whose or self._by_origin
+        self._holder_of = holder_of or self._by_origin
         self._tls = tls
         self._reserve_start = None if reserved else file_ceiling()
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._in_reserve: list[Accepted] = []
+        self._in_reserve: list[AcceptedConnection] = []
         """Connections whose descriptor is in the reserve; some may have ended since the last one was accepted."""
         self._short_since: float | None = None
         """When a connection last found no free descriptor (the loop's time); None without a shortage."""
 
-    def _by_origin(self, accepted: Accepted) -> tuple[Holder, int]:
+    def _by_origin(self, accepted: AcceptedConnection) -> tuple[Holder, int]:
         holder = address_holder(accepted.address) if accepted.address else Holder("uid", str(accepted.uid))
         return holder, self._connections.bounds.per_address
 
@@ -146,13 +146,13 @@ class Acceptor:
                     return
                 continue
             if bound.family == socket.AF_UNIX:
-                self._admit(connection, Accepted(self._connections, "", _uid(connection)))
+                self._admit(connection, AcceptedConnection(self._connections, "", _uid(connection)))
             else:
-                self._admit(connection, Accepted(self._connections, plain(str(peer[0]))))
+                self._admit(connection, AcceptedConnection(self._connections, plain(str(peer[0]))))
 
-    def _admit(self, connection: socket.socket, accepted: Accepted) -> None:
+    def _admit(self, connection: socket.socket, accepted: AcceptedConnection) -> None:
         if not self._has_descriptor(connection, accepted) or not self._connections.enter(
-            accepted, *self._whose(accepted)
+            accepted, *self._holder_of(accepted)
         ):
             if connection.family != socket.AF_UNIX:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
@@ -163,7 +163,7 @@ class Acceptor:
         self._connecting.add(connecting)
         connecting.add_done_callback(functools.partial(self._on_connected, accepted, connection))
 
-    def _has_descriptor(self, connection: socket.socket, accepted: Accepted) -> bool:
+    def _has_descriptor(self, connection: socket.socket, accepted: AcceptedConnection) -> bool:
         """Whether a new connection may stay.
 
         While any connection has a descriptor of the reserve, an idle connection is closed for each new one, so that
@@ -178,7 +178,7 @@ class Acceptor:
         self._end_shortage()
         return True
 
-    async def _connect(self, accepted: Accepted, connection: socket.socket) -> None:
+    async def _connect(self, accepted: AcceptedConnection, connection: socket.socket) -> None:
         limits: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": TLS_HANDSHAKE}
         protocol = functools.partial(self._protocol, accepted)
         loop = asyncio.get_running_loop()
@@ -191,11 +191,11 @@ class Acceptor:
             raise
         except Exception as error:
             accepted.closed()
-            Event.CONNECTION_FAILED.log(
-                log, protocol=self._name, error=type(error).__name__, exc_info=without_text(error)
-            )
+            Event.CONNECTION_FAILED.log(log, protocol=self._name, error=type(error).__name__, exc_info=redacted(error))
 
-    def _on_connected(self, accepted: Accepted, connection: socket.socket, connecting: asyncio.Task[None]) -> None:
+    def _on_connected(
+        self, accepted: AcceptedConnection, connection: socket.socket, connecting: asyncio.Task[None]
+    ) -> None:
         self._connecting.discard(connecting)
         accepted.connecting = None
         if connecting.cancelled():

@@ -22,7 +22,7 @@ from blocklistd.store.metadata import SignedRole
 
 
 @dataclass(frozen=True, slots=True)
-class Lives:
+class Lifetimes:
     """Lifetimes of signed roles: `content` of targets and snapshot, `timestamp` of timestamp."""
 
     content: timedelta
@@ -54,7 +54,7 @@ def sign(
     list_id: ListId,
     version: VersionInfo | None,
     current: dict[str, SignedRole],
-    lives: Lives,
+    lives: Lifetimes,
     now: datetime,
     key: Signer,
     above: int = 0,

@@ -91,7 +91,7 @@ _GENERAL: Final[dict[type[BlocklistError], str]] = {
 """The general message for each class of errors that a job may raise."""
 
 
-class Reasons:
+class AllowedMessages:
     """The set of messages of one job: `reasons`, and those of any job.
 
     `ours`: the values of the placeholder OURS. `codes`: the values of CODE. `folder`: the folder of the job's files.
@@ -116,7 +116,7 @@ class Reasons:
         self._folder = folder
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def only_allowed(self) -> Iterator[None]:
         """A context in which a BlocklistError of the job is replaced by one with a message of the set, and a class of
         _GENERAL. Errors that the daemon raises about the job pass."""
         try:

@@ -15,37 +15,37 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.errors import DamagedError, ParseError, StoreError, store_errors
-from blocklistd.lines.overlay import Overlay, base_of
+from blocklistd.lines.patched import PatchedLines, base_of
 from blocklistd.lines.snapshot import few_changed_lines
 from blocklistd.model import Sha256
-from blocklistd.store.files import SealedFiles, drop_page_cache, mapped
+from blocklistd.store.files import SealedFiles, drop_page_cache, map_file
 
 _EARLY: Final = 16  # after limit / 16 lines: give up if most of them differ, since the rest then differ too
 _FEW: Final = 2_000  # lines that are always compared before that
 _HEADER: Final = 200  # bytes that contain the first line of a patch
 
-Opened = tuple[Sha256 | None, Overlay]
+OpenAssertion = tuple[Sha256 | None, PatchedLines]
 """The digest of the base, None where there are no lines; and the lines, as a patch of that base."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AssertedFiles:
     """The files of an assertion: the base's digest and path, and the patch's path, None if there is no patch."""
 
     base: Sha256
     file: Path
-    overlay: Path | None
+    patch: Path | None
 
 
-def place(files: SealedFiles, digest: Sha256) -> Place | None:
+def locate(files: SealedFiles, digest: Sha256) -> AssertedFiles | None:
     """None if the file is missing, or is a patch whose base is missing."""
     path = files.path(digest)
     if not path.exists():
         return None
     base = _base(files, path)
     if base is None:
-        return Place(digest, path, None)
-    return Place(base, files.path(base), path) if files.path(base).exists() else None
+        return AssertedFiles(digest, path, None)
+    return AssertedFiles(base, files.path(base), path) if files.path(base).exists() else None
 
 
 def _base(files: SealedFiles, path: Path) -> Sha256 | None:
@@ -56,30 +56,30 @@ def _base(files: SealedFiles, path: Path) -> Sha256 | None:
 
 
 @contextmanager
-def opened(files: SealedFiles, digest: Sha256 | None) -> Iterator[Opened]:
+def open_assertion(files: SealedFiles, digest: Sha256 | None) -> Iterator[OpenAssertion]:
     """Opens the lines for reading; no lines for no digest. Raises StoreError if they are missing or damaged."""
     if digest is None:
-        yield None, Overlay(b"")
+        yield None, PatchedLines(b"")
         return
-    found = place(files, digest)
+    found = locate(files, digest)
     if found is None:
         raise StoreError(
             f"{files.path(digest)}: a source's entries are missing: its next pull reads the whole body again"
         )
     with files.map(found.base) as base:
-        if found.overlay is None:
-            yield found.base, Overlay(base)
+        if found.patch is None:
+            yield found.base, PatchedLines(base)
         else:
             try:
-                overlay = Overlay.read(base, found.overlay.read_bytes())
+                patch = PatchedLines.read(base, found.patch.read_bytes())
             except ValueError:
                 raise StoreError(
-                    f"{found.overlay}: a source's entries are damaged: its next pull reads the whole body again"
+                    f"{found.patch}: a source's entries are damaged: its next pull reads the whole body again"
                 ) from None
-            yield found.base, overlay
+            yield found.base, patch
 
 
-def differing(before: Opened, after: Opened, limit: int) -> list[bytes] | None:
+def differing_lines(before: OpenAssertion, after: OpenAssertion, limit: int) -> list[bytes] | None:
     """The lines that only one of the two has; if their bases differ, also some that both have. None if there are more
     than `limit`."""
     if before[0] == after[0]:
@@ -98,10 +98,10 @@ def files_of(files: SealedFiles, digest: Sha256 | None) -> list[Sha256]:
     """
     if digest is None:
         return []
-    found = place(files, digest)
+    found = locate(files, digest)
     if found is None:
         raise DamagedError(digest)
-    return [digest] if found.overlay is None else [digest, found.base]
+    return [digest] if found.patch is None else [digest, found.base]
 
 
 def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha256:
@@ -113,16 +113,16 @@ def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha2
     base = _base(files, path)
     try:
         if earlier is not None:
-            with opened(files, earlier) as (below, before):
+            with open_assertion(files, earlier) as (below, before):
                 written = path.read_bytes()
-                after = Overlay.read(before.base, written)
+                after = PatchedLines.read(before.base, written)
                 if base is None or base != below or b"".join(after.write(base)) != written:
                     raise ValueError("not a canonical patch of this base")
                 before.check(after)
             if not len(after):
                 return base
         else:
-            with mapped(path) as lines:
+            with map_file(path) as lines:
                 if base is not None or lines.find(b"\0") >= 0:
                     raise ValueError("not lines")
     except ValueError:
@@ -135,8 +135,8 @@ def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha2
 def lines_digest(files: SealedFiles, digest: Sha256) -> str:
     """The SHA-256 of the lines, in hex. Raises StoreError, or ValueError if a patch does not fit its base."""
     seen = hashlib.sha256()
-    with opened(files, digest) as (_, overlay):
-        for chunk in overlay.pieces():
+    with open_assertion(files, digest) as (_, patch):
+        for chunk in patch.pieces():
             seen.update(chunk)
     return seen.hexdigest()
 

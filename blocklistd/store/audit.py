@@ -8,10 +8,10 @@ On the disk: the head file (`HeadFile`) with the number and hash of the newest l
 the end of the table, the head file shows it. Order of writes:
 
 1. `append` in the transaction of the change, so that both are committed together.
-2. `HeadFile.advance` after the commit. If the file can't be written, a later line advances it.
+2. `HeadFile.advance` after the commit. If the file can't be time_text, a later line advances it.
 
-If the database does not have the line of the head file, the file stays as it is until `leave` records that these lines
-are lost (`start-above`).
+If the database does not have the line of the head file, the file stays as it is until `record_loss` records that these
+lines are lost (`start-above`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqlalchemy import Connection, Row, delete, select
 from blocklistd.errors import store_errors
 from blocklistd.events import Event
 from blocklistd.model import Act
-from blocklistd.store.schema import audit, meta, written
+from blocklistd.store.schema import audit, meta, time_text
 
 log: Final = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def head(connection: Connection) -> Head:
     return Head(row.number, row.hash) if row is not None else NONE
 
 
-def leave(connection: Connection, kept: Head | None) -> dict[str, Any]:
+def record_loss(connection: Connection, kept: Head | None) -> dict[str, Any]:
     """Records that the lines up to `kept`, the head file's head, are lost, if the database does not have that line.
 
     The head file may then follow the database again. Runs in the caller's transaction. Returns the detail for the audit
@@ -162,7 +162,7 @@ def _rows(connection: Connection) -> Iterator[Row[Any]]:
 
 def _hash(before: str, values: Mapping[Any, Any]) -> str:
     fields = [values[name] for name in ("number", "time", "actor", "uid", "action", "object", "detail")]
-    fields[1] = written(fields[1])
+    fields[1] = time_text(fields[1])
     return hashlib.sha256(orjson.dumps([before, *fields])).hexdigest()
 
 
@@ -173,7 +173,7 @@ def _line(row: Row[Any]) -> Line:
 
 class HeadFile:
     """The file that keeps the head outside the database. It only advances, and only along the same chain of lines,
-    unless `leave` has recorded that lines are lost."""
+    unless `record_loss` has recorded that lines are lost."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -198,13 +198,13 @@ class HeadFile:
 
         Otherwise the file stays as it is, so that `audit verify` can report the missing lines. `connection` must not
         have read anything before: its view has to begin after the file is locked. Raises StoreError if the file can't
-        be written.
+        be time_text.
         """
         with store_errors(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                newest = head(connection)  # read under the lock: no other process can have written a later head
+                newest = head(connection)  # read under the lock: no other process can have time_text a later head
                 kept = self.read() or NONE
                 if not _has(connection, kept):
                     Event.AUDIT_BROKEN.log(log, file=self.path)
@@ -220,7 +220,7 @@ def _written(head: Head) -> str:
 
 
 def _has(connection: Connection, kept: Head) -> bool:
-    """Whether the database has the line of this head, or `leave` has recorded it as lost."""
+    """Whether the database has the line of this head, or `record_loss` has recorded it as lost."""
     if kept == NONE:
         return True
     if connection.execute(select(meta.c.value).where(meta.c.key == _LOST_HEAD)).scalar() == _written(kept):

@@ -133,7 +133,7 @@ def rejected(connection: Connection, list_id: ListId, delta: Sha256) -> Candidat
     ).scalar()
 
 
-def refusals(connection: Connection, list_id: ListId) -> list[Candidate]:
+def rejected_candidates(connection: Connection, list_id: ListId) -> list[Candidate]:
     """The rejected candidates of a list, without those whose cause made a version since."""
     since = select(func.coalesce(func.max(versions.c.version), 0)).where(
         versions.c.list == list_id, versions.c.kind == candidates.c.kind, versions.c.cause == candidates.c.cause
@@ -181,7 +181,7 @@ def decide(connection: Connection, candidate: CandidateId, decision: Decision, w
     return case(connection, candidate)
 
 
-def hangs_on(connection: Connection, list_id: ListId, files: Collection[Sha256]) -> bool:
+def is_file_of_held_candidate(connection: Connection, list_id: ListId, files: Collection[Sha256]) -> bool:
     """Whether one of the files is the delta or the snapshot of a held candidate of the list."""
     return (
         connection.execute(

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from sqlalchemy import Connection, func, select
 
-from blocklistd.lines.delta import Form, Part, Spread, in_turn, net
+from blocklistd.lines.delta import DeltaPart, Form, Spread, in_turn, net
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.schema import versions
@@ -55,7 +55,7 @@ def net_delta(
     *,
     reverse: bool = False,
     spread: Spread = in_turn,
-) -> Iterator[Iterator[Part]]:
+) -> Iterator[Iterator[DeltaPart]]:
     """Nets consecutive sealed deltas into one delta, part by part. `reverse`: the delta back to the lower version.
 
     Raises DamagedError if one is missing or damaged.

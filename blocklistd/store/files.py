@@ -151,7 +151,7 @@ def atomic(
 
 
 @contextmanager
-def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+def map_file(path: Path) -> Iterator[mmap.mmap | bytes]:
     """A file's content as a read-only buffer; b"" for an empty one. Raises OSError."""
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
@@ -166,12 +166,12 @@ def mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
 
 
 def drop_page_cache(buffer: Buffer) -> None:
-    """Drops a mapped file's pages from the process; until then they count as its memory. Call after reading it."""
+    """Drops a map_file file's pages from the process; until then they count as its memory. Call after reading it."""
     if isinstance(buffer, mmap.mmap):
         buffer.madvise(mmap.MADV_DONTNEED)
 
 
-def uncache(path: Path) -> None:
+def drop_file_from_page_cache(path: Path) -> None:
     """Drops a file that is hardly read again from the kernel's page cache. Ignores errors."""
     with suppress(OSError), open(path, "rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -244,14 +244,14 @@ class SealedFiles:
         self._rename_synced(path, self.path(digest))
         return digest
 
-    def keep(self, path: Path, digest: Sha256 | None = None) -> Sha256:
+    def adopt_unsynced(self, path: Path, digest: Sha256 | None = None) -> Sha256:
         """Like `adopt`, without a sync: for a file that can be made again.
 
         A power cut may damage it, so later processes verify it. `digest`: its SHA-256, if known. An intact sealed file
         of the same content stays in place. Returns the digest. Raises StoreError.
         """
         digest = digest or self._digest(path)
-        if not self.intact(digest):
+        if not self.is_intact(digest):
             with store_errors(self.root), self._rename_lock():
                 self.disk.rename(path, self.path(digest))
         else:
@@ -260,7 +260,8 @@ class SealedFiles:
         return digest
 
     def begin_writing(self, digest: Sha256) -> None:
-        """Asks the kernel to begin writing a kept file to the disk, so that `uncache` can later drop all of it."""
+        """Asks the kernel to begin writing a kept file to the disk, so that `drop_file_from_page_cache` can later drop
+        all of it."""
         with suppress(OSError), open(self.path(digest), "rb") as file:
             self.disk.write_back(file, 0, 0)
 
@@ -286,14 +287,14 @@ class SealedFiles:
         if digest is None:
             yield b""
             return
-        with store_errors(self.root), mapped(self.path(digest)) as content:
+        with store_errors(self.root), map_file(self.path(digest)) as content:
             yield content
 
     def fingerprint(self, digest: Sha256) -> str | None:
         """The stat fingerprint of the sealed file; None if it is missing."""
         return fingerprint(self.path(digest))
 
-    def intact(self, digest: Sha256) -> bool:
+    def is_intact(self, digest: Sha256) -> bool:
         """Whether the file exists and its content has that digest. Reads all of it."""
         try:
             with open(self.path(digest), "rb") as file:

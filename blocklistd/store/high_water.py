@@ -4,11 +4,11 @@ On the disk: JSON with `lists` (for each its session, version and the version of
 each its unwrapped serial). Numbers in it only rise. For each number the order is:
 
 1. A transaction commits the number.
-2. `HighWater.show_list` or `show_zone` writes it to the file and syncs the file.
+2. `HighWater.record_list` or `record_zone` writes it to the file and syncs the file.
 3. The number is served.
 
-At a start, `loss` compares the file with the database. If the database is older than the file, nothing is served and no
-number is made until an operator decides: the same number could otherwise stand for two contents.
+At a start, `suspected_loss` compares the file with the database. If the database is older than the file, nothing is
+served and no number is made until an operator decides: the same number could otherwise stand for two contents.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NEW_SESSION: Final = "this begins a new session with all numbers above N"
 
 
 @dataclass(slots=True)
-class Marks:
+class HighestNumbers:
     """The file's content. `lists`: for each list its `session`, its `version` and the version of each signed role.
     `zones`: each zone's unwrapped serial, which continues past 2^32."""
 
@@ -51,7 +51,7 @@ class Marks:
         return max([*of_lists, *self.zones.values()], default=0)
 
     @classmethod
-    def parse(cls, body: bytes) -> Marks:
+    def parse(cls, body: bytes) -> HighestNumbers:
         """Reads the content of a high-water file. Raises ValueError for any other content."""
         found = orjson.loads(body)
         try:
@@ -67,16 +67,16 @@ class Marks:
 class HighWater:
     """The high-water file at `path`; one process writes it. Without a path the numbers are in memory only.
 
-    Order of calls: `open`, `check_writable`, then `show_list` and `show_zone` before each new number is served. A file
-    that can't be written raises an alarm. Until it can be written again, no version or serial replaces another one; the
-    live ones are still served and signed again.
+    Order of calls: `open`, `check_writable`, then `record_list` and `record_zone` before each new number is served. A
+    file that can't be written raises an alarm. Until it can be written again, no version or serial replaces another
+    one; the live ones are still served and signed again.
     """
 
     def __init__(self, path: Path | None = None, alarms: ActiveAlarms | None = None) -> None:
         self._path = path
         self._alarms = alarms or ActiveAlarms()
         self._lock = threading.Lock()
-        self.marks = Marks()
+        self.highest_numbers = HighestNumbers()
         self.written: Path | None = None
         """The path if the file contains a list's numbers, else None."""
         self.missing: Path | None = None
@@ -91,7 +91,7 @@ class HighWater:
             return
         with store_errors(self._path):
             try:
-                self.marks = Marks.parse(self._path.read_bytes())
+                self.highest_numbers = HighestNumbers.parse(self._path.read_bytes())
             except FileNotFoundError:
                 self.missing = self._path
             except ValueError:
@@ -100,7 +100,7 @@ class HighWater:
                 text = f"{aside} is damaged, and a new high-water file was begun: the highest numbers are not known"
                 self._alarms.raise_alarm("high_water", "damaged", text)
             else:
-                self.written, self.missing = (self._path, None) if self.marks.lists else (None, self._path)
+                self.written, self.missing = (self._path, None) if self.highest_numbers.lists else (None, self._path)
 
     def check_writable(self) -> None:
         """Raises an alarm if no file can be made in the folder. For a start, when there is no number to write yet."""
@@ -112,7 +112,7 @@ class HighWater:
         except StoreError as error:
             self._alarms.raise_alarm("high_water", "write", f"the high-water file can't be written: {error}")
 
-    def show_list(
+    def record_list(
         self, list_id: ListId, session: str, version: Version, roles: Mapping[str, int], *, replaces: bool
     ) -> None:
         """Records a list's numbers; call it before they are served.
@@ -123,7 +123,7 @@ class HighWater:
         """
         new: dict[str, Any] = {"session": session, "version": version, **roles}
         with self._lock:
-            old = self.marks.lists.get(list_id, {})
+            old = self.highest_numbers.lists.get(list_id, {})
             is_other = bool(old) and (old.get("session"), old.get("version")) != (session, version)
             if not version and old.get("session", session) != session:  # a new session without a version
                 new = dict(roles)
@@ -131,30 +131,38 @@ class HighWater:
                 if name != "session" and number > new.get(name, number):
                     raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was served before")
             if {**old, **new} != old:
-                self._keep(Marks({**self.marks.lists, list_id: {**old, **new}}, self.marks.zones), replaces or is_other)
+                self._keep(
+                    HighestNumbers({**self.highest_numbers.lists, list_id: {**old, **new}}, self.highest_numbers.zones),
+                    replaces or is_other,
+                )
 
-    def show_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
-        """Like `show_list`, for the unwrapped serial of a zone."""
+    def record_zone(self, zone: str, serial: int, *, replaces: bool) -> None:
+        """Like `record_list`, for the unwrapped serial of a zone."""
         with self._lock:
-            old = self.marks.zones.get(zone)
+            old = self.highest_numbers.zones.get(zone)
             if old is not None and old > serial:
                 raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was served before")
             if old != serial:
-                self._keep(Marks(self.marks.lists, {**self.marks.zones, zone: serial}), replaces or old is not None)
+                self._keep(
+                    HighestNumbers(self.highest_numbers.lists, {**self.highest_numbers.zones, zone: serial}),
+                    replaces or old is not None,
+                )
 
-    def _keep(self, marks: Marks, replaces: bool) -> None:
+    def _keep(self, highest_numbers: HighestNumbers, replaces: bool) -> None:
         try:
             if self._path is not None:
-                body = orjson.dumps({"lists": marks.lists, "zones": marks.zones}, option=orjson.OPT_INDENT_2)
+                body = orjson.dumps(
+                    {"lists": highest_numbers.lists, "zones": highest_numbers.zones}, option=orjson.OPT_INDENT_2
+                )
                 _replace(self._path, body + b"\n")
-                self.written = self._path if marks.lists else None
+                self.written = self._path if highest_numbers.lists else None
         except StoreError as error:
             self._alarms.raise_alarm("high_water", "write", f"the high-water file can't be written: {error}")
             if replaces:
                 raise
         else:
             self._alarms.clear("high_water", "write")
-        self.marks = marks
+        self.highest_numbers = highest_numbers
 
 
 def _replace(path: Path, body: bytes) -> None:
@@ -174,10 +182,13 @@ def _replace(path: Path, body: bytes) -> None:
             os.close(folder)
 
 
-def loss(connection: Connection, marks: Marks, head: Head | None = None, missing: Path | None = None) -> str | None:
+def suspected_loss(
+    connection: Connection, highest_numbers: HighestNumbers, head: Head | None = None, missing: Path | None = None
+) -> str | None:
     """Why the database may not be the newest one, and what to do; None if it is the newest as far as files show.
 
-    `marks`: numbers of the high-water file. `head`: content of the audit's head file. `missing`: HighWater.missing.
+    `highest_numbers`: numbers of the high-water file. `head`: content of the audit's head file. `missing`:
+    HighWater.missing.
     """
     found = numbers(connection)
     before = high_water_path(connection)
@@ -190,7 +201,7 @@ def loss(connection: Connection, marks: Marks, head: Head | None = None, missing
             f"then restart; or, if it is lost, run `blocklistd start-above N` with {_UNKNOWN}: {_NEW_SESSION}"
         )
     else:
-        behind = _behind(found, marks)
+        behind = _behind(found, highest_numbers)
         newest = audit.head(connection).number
         if head is not None and head.number > newest:
             behind.append(f"the audit has line {newest}, and had {head.number}")
@@ -198,7 +209,7 @@ def loss(connection: Connection, marks: Marks, head: Head | None = None, missing
             return None
         more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
         what = f"the database is older than the numbers that were served: {behind[0]}{more}"
-    least = max(marks.highest, found.highest)
+    least = max(highest_numbers.highest, found.highest)
     above = f"N at least {least}" if least else _UNKNOWN
     return (
         f"{what}. {_STOPPED}. Stop the daemon and put the newest database back; or, if none newer than "
@@ -206,14 +217,14 @@ def loss(connection: Connection, marks: Marks, head: Head | None = None, missing
     )
 
 
-def _behind(found: Numbers, marks: Marks) -> list[str]:
+def _behind(found: Numbers, highest_numbers: HighestNumbers) -> list[str]:
     """A text for each number of the database that is lower than in the file."""
     lines = []
-    for name, known in marks.lists.items():
+    for name, known in highest_numbers.lists.items():
         for what, number in known.items():
             if what != "session" and max(found.lists.get(name, {}).get(what, 0), found.above) < number:
                 lines.append(f"list {name} has {what} {found.lists.get(name, {}).get(what, 0)}, and had {number}")
-    for name, serial in marks.zones.items():
+    for name, serial in highest_numbers.zones.items():
         if max(found.zones.get(name, 0), found.above) < serial:
             lines.append(f"zone {name} has serial {found.zones.get(name, 0)}, and had {serial}")
     return lines

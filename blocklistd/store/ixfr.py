@@ -23,7 +23,7 @@ from sqlalchemy import Connection, select
 from blocklistd.errors import store_errors
 from blocklistd.jobs.spread import Answer, processes, spread
 from blocklistd.limits import CHUNK
-from blocklistd.lines.delta import RULES, cuts_of_deltas, net_items
+from blocklistd.lines.delta import RULES, net_items, split_offsets_of_deltas
 from blocklistd.lines.keys import Buffer
 from blocklistd.model import Sha256
 from blocklistd.rpz.wire import Apex, compile_rules, wire_name
@@ -37,7 +37,7 @@ PART: Final = 4 << 20  # bytes of one part, of all deltas together
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SerialDeltas:
     """The deltas that lead from one serial to a later one. `changes`: rules that they remove and add, in sum. `apex`:
     the zone's apex at the first of the two serials."""
 
@@ -46,7 +46,7 @@ class Way:
     changes: int
 
 
-def way_from(connection: Connection, zone: str, start: int, end: int) -> Way | None:
+def deltas_from_serial(connection: Connection, zone: str, start: int, end: int) -> SerialDeltas | None:
     """The deltas from serial `start` to serial `end`; None if one is not kept or the zone never had the serial `start`.
 
     `serial_start` skips serials, and a secondary that followed another primary before may have one of these.
@@ -59,7 +59,7 @@ def way_from(connection: Connection, zone: str, start: int, end: int) -> Way | N
         .where(zone_serials.c.zone == zone, zone_serials.c.serial > start, zone_serials.c.serial <= end)
         .order_by(zone_serials.c.serial)
     ).all()
-    return Way(had.plan.apex, tuple(delta for delta, _ in rows), sum(changes for _, changes in rows))
+    return SerialDeltas(had.plan.apex, tuple(delta for delta, _ in rows), sum(changes for _, changes in rows))
 
 
 def ixfr_path(store: Store, zone: str, start: int, end: int) -> Path:
@@ -114,7 +114,7 @@ class _Compiled:
 
 def _compile(deltas: Sequence[Buffer], plan: ZonePlan, end: int, count: int) -> _Compiled:
     zone, action, soa = wire_name(plan.name), plan.ruling.action, plan.apex.soa(end)
-    offsets = cuts_of_deltas(RULES, deltas, PART)
+    offsets = split_offsets_of_deltas(RULES, deltas, PART)
 
     def work(part: int) -> Answer:
         lines = b"".join([delta[at[part] : at[part + 1]] for delta, at in zip(deltas, offsets, strict=True)])

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, select
 
 from blocklistd.errors import StoreError
-from blocklistd.lines.delta import ENTRIES, place_of_change
+from blocklistd.lines.delta import ENTRIES, offset_of_change
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import find
 from blocklistd.model import Sha256
-from blocklistd.store.asserted import opened
+from blocklistd.store.asserted import open_assertion
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import version_rows
 from blocklistd.store.schema import candidates, lists, sources
@@ -41,10 +41,10 @@ def is_listed(files: SealedFiles, beginnings: Collection[bytes], where: tuple[se
     """
     lines, deltas = where
     for digest in lines:
-        with _readable(files, digest), opened(files, digest) as (_, overlay):
-            if any(find(overlay.base, wanted) is not None for wanted in beginnings):
+        with _readable(files, digest), open_assertion(files, digest) as (_, patch):
+            if any(find(patch.base, wanted) is not None for wanted in beginnings):
                 return True
-            if any(line.startswith(tuple(beginnings)) for line in overlay.adds.values()):
+            if any(line.startswith(tuple(beginnings)) for line in patch.adds.values()):
                 return True
     for digest in deltas:
         with _readable(files, digest), files.map(digest) as delta:
@@ -63,6 +63,6 @@ def _readable(files: SealedFiles, digest: Sha256) -> Iterator[None]:
 
 def _item_begins(delta: Buffer, wanted: bytes) -> bool:
     boundary = wanted.removesuffix(b'"')  # the keys by which a delta is sorted have no closing quote
-    start = place_of_change(ENTRIES, delta, boundary)
+    start = offset_of_change(ENTRIES, delta, boundary)
     line = delta[start : delta.find(b"\n", start)] if start < len(delta) else b""
     return bool(line) and ENTRIES.item(line).startswith(wanted)

@@ -31,7 +31,7 @@ from blocklistd.model import (
     Version,
     VersionInfo,
 )
-from blocklistd.store.numbers import above
+from blocklistd.store.numbers import start_above_number
 from blocklistd.store.schema import candidates, list_sources, lists, versions
 
 
@@ -125,7 +125,7 @@ def oldest_diff(connection: Connection, list_id: ListId) -> Version:
     return Version(connection.execute(rows.where(versions.c.delta.is_(None))).scalar() or 0)
 
 
-def changed_without_a_person(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
+def changed_automatically(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
     """How many entries were added, and how many removed, by the versions after `since` that were released without an
     approval. The list's first version does not count."""
     here = versions.c.list == list_id
@@ -194,7 +194,7 @@ def release(
         raise StoreError(f"list {state.id} has version {current} by now, released meanwhile; pull again")
     live = Version(current)
     if made is not None:
-        live = Version(max(current, above(connection)) + 1)
+        live = Version(max(current, start_above_number(connection)) + 1)
         connection.execute(
             versions.insert().values(
                 list=state.id,

@@ -59,7 +59,7 @@ def numbers(connection: Connection) -> Numbers:
     serials = select(zone_serials.c.zone, func.max(zone_serials.c.serial)).group_by(zone_serials.c.zone)
     zones = {row[0]: row[1] for row in connection.execute(serials)}
     lost = connection.execute(select(meta.c.key).where(meta.c.key == _LOST)).first() is not None
-    return Numbers(of_lists, zones, above(connection), lost)
+    return Numbers(of_lists, zones, start_above_number(connection), lost)
 
 
 def believe_clock(connection: Connection) -> None:
@@ -85,7 +85,7 @@ def newest_time(connection: Connection) -> datetime | None:
     return max((time for time in times if time is not None), default=None)
 
 
-def above(connection: Connection) -> int:
+def start_above_number(connection: Connection) -> int:
     """The number that all new numbers exceed; 0 if `start_above` never ran."""
     return int(connection.execute(select(meta.c.value).where(meta.c.key == _ABOVE)).scalar() or 0)
 

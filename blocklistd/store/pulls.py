@@ -3,14 +3,14 @@
 In the database, for each source: a row of `sources`, the newest KEPT_PULLS rows of `pulls`, and in
 `superseded_signatures` the signatures that are refused as replays. Order of calls in a pull that reads a body:
 
-1. `take_over`: the body is verified and parsed; its entries become the source's offer, and older bodies are replays.
+1. `accept_body`: the body is verified and parsed; its entries become the source's offer, and older bodies are replays.
    The validators are cleared, so that the next pull fetches the whole body if this one stops here.
-2. `keep_body`: the files with which the next body is compared.
+2. `set_body_files`: the files with which the next body is compared.
 3. `record_pull`: how the pull ended; with the validators, once every list has dealt with the body.
 
-`record_decision` and `take_the_place` later change how the newest pull ended. `reread_source` makes the next pull read
-all of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen* when its entries have not
-changed for `max_unchanged`.
+`record_decision` and `replace_candidate_of_source` later change how the newest pull ended. `reread_source` makes the
+next pull read all of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen* when its
+entries have not changed for `max_unchanged`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SourceState:
         return datetime.fromtimestamp(self.report.signed_at, UTC)
 
     @property
-    def said(self) -> datetime | None:
+    def content_time(self) -> datetime | None:
         """The time from which the offer's age counts: when it was signed, else when a pull was last accepted; None if
         no pull was. So neither the same signed body nor a 304 makes the source look fresh."""
         return min(filter(None, (self.last_accepted, self.signed)), default=None) if self.last_accepted else None
@@ -79,7 +79,7 @@ class SourceState:
     def overdue_after(self, max_age: timedelta) -> datetime | None:
         """When the source becomes overdue: `max_age` after `said`. A source without an accepted pull becomes so
         `max_age` after the end of its first pull; None before that."""
-        since = self.said or self.first_pull
+        since = self.content_time or self.first_pull
         return since + max_age if since else None
 
     def is_overdue(self, max_age: timedelta, now: datetime) -> bool:
@@ -179,7 +179,7 @@ def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
     return [row.signature for row in rows]
 
 
-def take_over(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
+def accept_body(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
     """Makes a verified body the source's newest. Bodies with earlier signatures are replays from now on."""
     _ensure(connection, source)
     row = connection.execute(select(sources).where(sources.c.id == source)).one()
@@ -210,7 +210,7 @@ def take_over(connection: Connection, source: SourceId, report: IntakeReport, se
     connection.execute(update(sources).where(sources.c.id == source).values(**values))
 
 
-def keep_body(connection: Connection, source: SourceId, body: Body) -> None:
+def set_body_files(connection: Connection, source: SourceId, body: Body) -> None:
     """Sets the files with which the next body is compared."""
     connection.execute(update(sources).where(sources.c.id == source).values(body=body.listed, notes=body.notes))
 
@@ -274,7 +274,7 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
     )
 
 
-def take_the_place(connection: Connection, candidate: Candidate, reason: str) -> None:
+def replace_candidate_of_source(connection: Connection, candidate: Candidate, reason: str) -> None:
     """Makes a source whose newest pull led to a candidate that this one superseded name this one."""
     here = candidates.c.list == candidate.list, candidates.c.state == "superseded"
     superseded = select(candidates.c.id).where(*here)

@@ -34,13 +34,13 @@ class Time(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
-        return None if value is None else written(value)
+        return None if value is None else time_text(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromisoformat(value)
 
 
-def written(time: datetime) -> str:
+def time_text(time: datetime) -> str:
     """The text of a time in the database."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -163,7 +163,7 @@ candidates = Table(
     Column("sources", JSON, nullable=False, comment="what each source is accepted with once it is released"),
     Column("policy", JSON, nullable=False, comment="what it was composed under (model.Policy)"),
     Column("delta", Digest, nullable=False, comment="the sealed delta: its digest is what a decision is bound to"),
-    Column("snapshot", Digest, comment="sealed file of the version that it leads to, if composing has written one"),
+    Column("snapshot", Digest, comment="sealed file of the version that it leads to, if composing has time_text one"),
     Column("added", BigInteger, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),

@@ -48,7 +48,7 @@ class TsigKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Registration:
     """A request to register a subscriber. `notify`: ADDRESS:PORT of each secondary that gets NOTIFY. `addresses`:
     prefixes that may transfer without TSIG. `wide`: these prefixes may be shorter than WIDE."""
 
@@ -83,7 +83,7 @@ def digest(token: str) -> str:
 
 def add(
     connection: Connection,
-    wish: Wish,
+    registration: Registration,
     *,
     lists: Collection[str],
     zones: Collection[str],
@@ -95,32 +95,37 @@ def add(
     `lists`, `zones`: those in the configuration. The id of a revoked subscriber can be given again: its rows and keys
     are removed; the audit keeps its history. Raises SubscriberError if the request can't be used.
     """
-    _check(wish, lists, zones)
-    before = connection.execute(select(subscribers.c.revoked).where(subscribers.c.id == wish.id)).first()
+    _check(registration, lists, zones)
+    before = connection.execute(select(subscribers.c.revoked).where(subscribers.c.id == registration.id)).first()
     if before is not None and before.revoked is None:
         raise SubscriberError(
-            f"subscriber {wish.id} exists already: choose another id, or `blocklistd subscriber revoke {wish.id}` first"
+            f"subscriber {registration.id} exists already: choose another id, or revoke it first: "
+            f"`blocklistd subscriber revoke {registration.id}`"
         )
     if before is not None:
-        _forget(connection, wish.id)
+        _forget(connection, registration.id)
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    name = f"{wish.id}-{secrets.token_hex(4)}"
-    key = TsigKey(name, wish.algorithm, secrets.token_bytes(TOKEN_BYTES))
-    connection.execute(subscribers.insert().values(id=wish.id, token=digest(token), created=now, created_by=created_by))
+    name = f"{registration.id}-{secrets.token_hex(4)}"
+    key = TsigKey(name, registration.algorithm, secrets.token_bytes(TOKEN_BYTES))
+    connection.execute(
+        subscribers.insert().values(id=registration.id, token=digest(token), created=now, created_by=created_by)
+    )
     connection.execute(
         tsig_keys.insert().values(
-            name=key.name, subscriber=wish.id, algorithm=key.algorithm, secret=key.secret, created=now
+            name=key.name, subscriber=registration.id, algorithm=key.algorithm, secret=key.secret, created=now
         )
     )
-    notify = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in map(endpoint, wish.notify)]
+    notify = [
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in map(endpoint, registration.notify)
+    ]
     for table, column, values in (
-        (subscriber_lists, "list", wish.lists),
-        (subscriber_zones, "zone", wish.zones),
+        (subscriber_lists, "list", registration.lists),
+        (subscriber_zones, "zone", registration.zones),
         (subscriber_notify, "address", notify),
-        (subscriber_addresses, "prefix", map(_plain, wish.addresses)),
+        (subscriber_addresses, "prefix", map(_plain, registration.addresses)),
     ):
         for value in dict.fromkeys(values):
-            connection.execute(table.insert().values({"subscriber": wish.id, column: value}))
+            connection.execute(table.insert().values({"subscriber": registration.id, column: value}))
     return token, key
 
 
@@ -131,27 +136,31 @@ def _forget(connection: Connection, subscriber: str) -> None:
     connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
 
 
-def _check(wish: Wish, lists: Collection[str], zones: Collection[str]) -> None:
-    if not ID.fullmatch(wish.id):
+def _check(registration: Registration, lists: Collection[str], zones: Collection[str]) -> None:
+    if not ID.fullmatch(registration.id):
         expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
         raise SubscriberError(f"the subscriber: {expected}")
-    if len(wish.id) in DIGITS.values() and HEX.fullmatch(wish.id):  # logs and the audit must not seem to name an entry
+    if len(registration.id) in DIGITS.values() and HEX.fullmatch(
+        registration.id
+    ):  # logs and the audit must not seem to name an entry
         raise SubscriberError("the subscriber: expected an id that can't be taken for the hash of a file")
-    if not wish.lists and not wish.zones:
-        raise SubscriberError(f"subscriber {wish.id}: expected at least one --list or --zone")
-    for what, wanted, known in (("list", wish.lists, lists), ("zone", wish.zones, zones)):
+    if not registration.lists and not registration.zones:
+        raise SubscriberError(f"subscriber {registration.id}: expected at least one --list or --zone")
+    for what, wanted, known in (("list", registration.lists, lists), ("zone", registration.zones, zones)):
         for name in wanted:
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
                 raise SubscriberError(f"there is no such {what}: the configuration has {there}")
-    if (wish.notify or wish.addresses) and not wish.zones:
-        raise SubscriberError(f"subscriber {wish.id}: --notify and --address are for zones; name one with --zone")
-    if wish.algorithm not in ALGORITHMS:
+    if (registration.notify or registration.addresses) and not registration.zones:
+        raise SubscriberError(
+            f"subscriber {registration.id}: --notify and --address are for zones; name one with --zone"
+        )
+    if registration.algorithm not in ALGORITHMS:
         raise SubscriberError(f"--tsig-algorithm: expected {' or '.join(ALGORITHMS)}")
-    for text in wish.notify:
+    for text in registration.notify:
         endpoint(text)
-    for text in wish.addresses:
-        if is_wide(text) and not wish.wide:
+    for text in registration.addresses:
+        if is_wide(text) and not registration.wide:
             raise SubscriberError(
                 f"--address {text}: everybody there could take the zone without a key: expected a prefix of at least "
                 f"/{WIDE[4]} (IPv6: /{WIDE[6]}), or --wide as well"

@@ -3,7 +3,7 @@
 - `retain` and `prune` drop deltas from rows: differences then start at a later version or serial.
 - `sweep` removes the sealed files that no row names any more. So a file is removed only after the row's transaction.
 - `scrub` reads every named file and reports the damaged ones; pipeline/repair.py then drops or rebuilds them, and
-  `read_sources_anew` makes pulls read whole bodies again.
+  `reread_sources` makes pulls read whole bodies again.
 - At a start `clear_work` removes work files, renderings and the reserve; `reserve` then writes the reserve, RESERVE
   bytes of zeroes, so that the next start has room on a full disk.
 """
@@ -23,7 +23,7 @@ from sqlalchemy import Connection, func, select, update
 from blocklistd.errors import store_errors
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import lower_priority
-from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK
+from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK_PARTS
 from blocklistd.model import ListId, Sha256, SourceId, Version
 from blocklistd.store.asserted import bases
 from blocklistd.store.database import Database
@@ -107,10 +107,10 @@ def sweep(store: Store, database: Database, young: float = MIN_SWEEP_AGE) -> int
 
 
 def is_short(store: Store) -> bool:
-    """Whether less than 1 / SHORT_DISK of the disk is free. Raises StoreError."""
+    """Whether less than 1 / SHORT_DISK_PARTS of the disk is free. Raises StoreError."""
     with store_errors(store.state_dir):
         disk = shutil.disk_usage(store.state_dir)
-    return disk.free * SHORT_DISK < disk.total
+    return disk.free * SHORT_DISK_PARTS < disk.total
 
 
 def scrub(store: Store) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def scrub(store: Store) -> dict[str, Any]:
     return {"verified": verified.fingerprints, "damaged": damaged}
 
 
-def read_sources_anew(connection: Connection, files: SealedFiles, damaged: Collection[Sha256]) -> list[SourceId]:
+def reread_sources(connection: Connection, files: SealedFiles, damaged: Collection[Sha256]) -> list[SourceId]:
     """Makes the sources with a damaged file, or a damaged base, read the whole body in their next pull. Returns the ids
     of these sources, sorted."""
     found = connection.execute(select(sources.c.id, sources.c.offered, sources.c.body, sources.c.notes)).all()

@@ -38,7 +38,7 @@ class Verified:
         if before is not None and self.fingerprints.get(digest) == before:
             return True
         self.fingerprints.pop(digest, None)
-        if before is None or not self._files.intact(digest):
+        if before is None or not self._files.is_intact(digest):
             return False
         self.fingerprints[digest] = before  # taken before the read: the next check notices a write during it
         return True

@@ -1,8 +1,8 @@
 """A zone's three sealed files: names of its list's entries, rules made from the names, and DNS messages of the rules.
 
-`make` reads the list's whole snapshot. `follow` takes the files of the serial before, and the entries that were added
-and removed since. Both make the same files. These functions verify no file: the caller does, before and after the call
-(store/verified.py).
+`make_zone_files` reads the list's whole snapshot. `update_zone_files` takes the files of the serial before, and the
+entries that were added and removed since. Both make_zone_files the same files. These functions verify no file: the
+caller does, before and after the call (store/verified.py).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Final
 
 from blocklistd.errors import DamagedError, store_errors
 from blocklistd.jobs.spread import in_processes
-from blocklistd.lines.delta import RULES, Part, between, render
+from blocklistd.lines.delta import RULES, DeltaPart, between, render
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines, splice
 from blocklistd.model import Sha256
-from blocklistd.rpz.rules import entries_of, names, revise, rules_in_blocks
+from blocklistd.rpz.rules import entries_of, names, rules_in_blocks, update_rules
 from blocklistd.rpz.wire import Action, compile_rules, recompile, wire_name
 from blocklistd.store.files import SealedFiles, fingerprint_of
 
@@ -64,7 +64,7 @@ class RulesDelta:
     added: int
 
 
-def make(files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids) -> ZoneFiles:
+def make_zone_files(files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids) -> ZoneFiles:
     """Makes all files from the list's snapshot; `ids` makes the ids of the list's entries.
 
     Sorts the names in memory; writes rules and messages as they are made. Raises StoreError.
@@ -100,18 +100,18 @@ def make(files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids) -> Zone
     )
 
 
-def follow(
+def update_zone_files(
     files: SealedFiles,
     ruling: Ruling,
     before: ZoneFiles,
     removes: Iterable[bytes],
     adds: Iterable[bytes],
     ids: Ids,
-) -> tuple[ZoneFiles, Part]:
+) -> tuple[ZoneFiles, DeltaPart]:
     """Makes the files from those of the serial before and the entries removed and added since. Returns them and the
     delta of the rules. Raises StoreError.
 
-    A changed entry costs about as much as forty entries in `make`.
+    A changed entry costs about as much as forty entries in `make_zone_files`.
     """
     removed_names, added_names = (names(entries, ruling.categories) for entries in (removes, adds))
     in_both = set(removed_names) & set(added_names)  # an entry whose attributes alone changed
@@ -119,12 +119,12 @@ def follow(
         [name for name in some if name not in in_both] for some in (removed_names, added_names)
     )
     if not removed_names and not added_names:
-        return before, Part(b"")
+        return before, DeltaPart(b"")
     with ExitStack() as stack:
         old_names = stack.enter_context(files.map(before.names))
         new_names = _seal(files, splice(old_names, removed_names, added_names))
         changed_names = [*removed_names, *added_names]
-        found = revise(old_names, stack.enter_context(files.map(new_names)), changed_names, ruling.zone)
+        found = update_rules(old_names, stack.enter_context(files.map(new_names)), changed_names, ruling.zone)
         removed, added = sorted(found.removes), sorted(found.adds)
         omitted = Counter(before.omitted)
         omitted.update(_ids(found.omitted, ids))
@@ -148,13 +148,13 @@ def follow(
 
 
 @contextmanager
-def rules_between(files: SealedFiles, before: Sha256, after: Sha256) -> Iterator[Iterator[Part]]:
+def rules_between(files: SealedFiles, before: Sha256, after: Sha256) -> Iterator[Iterator[DeltaPart]]:
     """Computes the delta between two files of rules, part by part; several parts on all cores."""
     with files.map(before) as old, files.map(after) as new:
         yield between(RULES, old, new, in_processes)
 
 
-def seal_delta(files: SealedFiles, parts: Iterable[Part]) -> RulesDelta:
+def seal_delta(files: SealedFiles, parts: Iterable[DeltaPart]) -> RulesDelta:
     """Writes a delta of rules to a sealed file. Raises StoreError."""
     removed = added = 0
     with files.create() as draft:

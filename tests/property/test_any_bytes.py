@@ -20,9 +20,9 @@ from blocklistd.errors import ParseError
 from blocklistd.lines.delta import ENTRIES, apply
 from blocklistd.lines.keys import key_of, type_and_value
 from blocklistd.model import Entry
-from blocklistd.serve.dns.notify import Notifier, Target
+from blocklistd.serve.dns.notify import Notifier, NotifyTarget
 from blocklistd.sources.formats import FORMATS
-from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, list_start
 from blocklistd.sources.intake.canonical import write
 from blocklistd.sources.intake.chunks import reader
 from blocklistd.sources.intake.decode import decode, sniff
@@ -65,7 +65,7 @@ BODIES = st.lists(TOKENS | st.binary(max_size=12), max_size=25).map(b"".join)
 def test_any_body_is_read_as_records_and_rejects_or_is_a_parse_error(format: str, body: bytes) -> None:
     body = HEADS[format] + body
     try:
-        start = opening(body, format)
+        start = list_start(body, format)
         found = list(FORMATS[format].records(io.BytesIO(body[start:]), OPTIONS[format]))
     except ParseError:
         return
@@ -145,7 +145,7 @@ def test_any_line_has_a_key_or_is_a_value_error(line: bytes) -> None:
 @given(wire=st.binary(max_size=40))
 def test_any_datagram_acknowledges_a_notify_or_is_ignored(wire: bytes) -> None:
     notifier = Notifier(1.0, 10.0)
-    target = Target(("192.0.2.1", 53), b"\3rpz\0", None)
+    target = NotifyTarget(("192.0.2.1", 53), b"\3rpz\0", None)
     notifier.change(target, 1, b"", 0.0)
     assert not notifier.receive(wire, ("192.0.2.2", 53))
     notifier.receive(wire, target.address)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blocklistd.lines import delta
-from blocklistd.lines.delta import ENTRIES, RULES, Form, Part, parse
+from blocklistd.lines.delta import ENTRIES, RULES, DeltaPart, Form, parse
 from blocklistd.model import Entry
 from tests import reference
 from tests.examples import examples
@@ -42,11 +42,11 @@ def file_of(content: dict[str, dict[str, str]] | frozenset[str]) -> bytes:
     return b"".join(item + b"\n" for item in sorted(items))
 
 
-def made(parts: Iterable[Part]) -> Part:
+def made(parts: Iterable[DeltaPart]) -> DeltaPart:
     """The parts joined to one."""
     found = list(parts)
     counts = (sum(getattr(part, name) for part in found) for name in ("removed", "added", "changed"))
-    return Part(b"".join(part.data for part in found), *counts)
+    return DeltaPart(b"".join(part.data for part in found), *counts)
 
 
 def check_laws(form: Form, versions: list[bytes]) -> None:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.errors import ParseError
-from blocklistd.lines.overlay import Overlay
+from blocklistd.lines.patched import PatchedLines
 from blocklistd.sources import formats
-from blocklistd.sources.formats.records import FormatOptions, opening
+from blocklistd.sources.formats.records import FormatOptions, list_start
 from blocklistd.sources.intake import entries
 from blocklistd.sources.intake.canonical import Canonical, Notes
 from blocklistd.sources.intake.changes import hunks, unordered
-from blocklistd.sources.intake.revise import Base
+from blocklistd.sources.intake.incremental import Base
 from tests import reference
 from tests.examples import examples
 from tests.reference import Bodies
@@ -161,7 +161,7 @@ def test_every_way_of_reading_makes_the_result_of_the_plain_one(format: str, chu
             if found.asserted is None:
                 assert out.getvalue() == lines
                 assert base is None or not is_followed(base, body, name, options, expected)
-                asserted = Overlay(lines)
+                asserted = PatchedLines(lines)
             else:
                 assert base is not None
                 asserted = found.asserted
@@ -174,7 +174,7 @@ def test_every_way_of_reading_makes_the_result_of_the_plain_one(format: str, chu
 def is_followed(base: Base, body: bytes, format: str, options: FormatOptions, made: Canonical) -> bool:
     """Whether a body must be read incrementally: the order of its lines is kept, or no reject has a line number."""
     before, now = (
-        formats.FORMATS[format].first_independent_line(text, opening(text, format), options)
+        formats.FORMATS[format].first_independent_line(text, list_start(text, format), options)
         for text in (base.body, body)
     )
     assert before is not None

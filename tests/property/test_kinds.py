@@ -8,7 +8,7 @@ import can_ada
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blocklistd.kinds import KINDS, Refused, plain_pattern
+from blocklistd.kinds import KINDS, InvalidEntry, plain_pattern
 from blocklistd.kinds.name import name, parsed_name
 from blocklistd.kinds.url import parsed_url, url
 
@@ -61,7 +61,7 @@ URLS = st.builds(
 def canonical(kind: str, value: str) -> str | None:
     try:
         return KINDS[kind](value)
-    except Refused:
+    except InvalidEntry:
         return None
 
 
@@ -94,7 +94,7 @@ def test_the_pattern_for_plain_names_agrees_with_the_parser(value: str) -> None:
     by_parser: str | None
     try:
         by_parser = parsed_name(value)
-    except Refused:
+    except InvalidEntry:
         by_parser = None
     assert canonical("host", value) == by_parser
 
@@ -137,7 +137,7 @@ def test_the_pattern_for_plain_urls_agrees_with_the_parser(value: str) -> None:
     by_parser: str | None
     try:
         by_parser = parsed_url(value)
-    except Refused:
+    except InvalidEntry:
         by_parser = None
     assert canonical("url", value) == by_parser
     if plain_pattern("url", value).fullmatch(value) and "xn--" not in value:

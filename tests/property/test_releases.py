@@ -25,11 +25,11 @@ from blocklistd.errors import BlocklistError, RefusedError
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.model import Act, ListId, Sha256, SourceId, Version
 from blocklistd.pipeline.decide import Decisions
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Releases
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import Releaser
 from blocklistd.store import candidates
 from blocklistd.store.lists import ensure_list, list_state, version_rows
-from blocklistd.store.pulls import take_over
+from blocklistd.store.pulls import accept_body
 from tests.examples import examples
 from tests.sim.disk import FaultyDisk, PowerCut
 from tests.unit.test_pipeline_pull import NoPublisher, NoZones, hotline, render_nothing, resources_of
@@ -62,9 +62,9 @@ class World(RuleBasedStateMachine):
         with self.versions.database.write() as connection:
             ensure_list(connection, LISTS[1], NOW)
         self.sources = {SourceId(name): replace(hotline(name), lists=LISTS) for name in SOURCES}
-        self.releases = Releases(resources_of(self.versions), NoPublisher(), NoZones(), render_nothing)
-        self.reconciling = Reconciling(self.releases, self.versions.database)
-        self.decisions = Decisions(self.releases, self.reconciling, self.versions.database, lambda: NOW)
+        self.releases = Releaser(resources_of(self.versions), NoPublisher(), NoZones(), render_nothing)
+        self.reconciler = Reconciler(self.releases, self.versions.database)
+        self.decisions = Decisions(self.releases, self.reconciler, self.versions.database, lambda: NOW)
         self.releases.sources = dict(self.sources)
         self._configure()
 
@@ -101,7 +101,7 @@ class World(RuleBasedStateMachine):
         plan = self.sources[SourceId(source)]
         sealed = self.versions.seal(sorted(names))
         with self.versions.database.write() as connection:
-            take_over(connection, plan.id, report(sealed), plan.settings)
+            accept_body(connection, plan.id, report(sealed), plan.settings)
         for name in LISTS:  # in a fixed order, so that the same steps always meet the same fault
             self.run(self.releases.offer(name, plan.id))
 
@@ -146,13 +146,13 @@ class World(RuleBasedStateMachine):
     def reload(self, added: float, removed: float, daily: float) -> None:
         self.max_added, self.max_removed, self.daily = added, removed, daily
         self._configure()
-        self.run(self.reconciling.reconcile())
+        self.run(self.reconciler.reconcile())
 
     @rule()
     def restart(self) -> None:
         self.versions.close()
         self._open()
-        self.run(self.reconciling.reconcile())
+        self.run(self.reconciler.reconcile())
 
     @rule(source=st.sampled_from(SOURCES), names=said, step=st.integers(1, 25))
     def killed_in_a_pull(self, source: str, names: frozenset[str], step: int) -> None:

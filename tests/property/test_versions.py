@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocklistd.compose.compose import Rules
+from blocklistd.compose.compose import ListRules
 from blocklistd.lines.delta import ENTRIES
 from blocklistd.sources.formats.records import FormatOptions
 from tests import reference
@@ -64,7 +64,7 @@ def test_snapshots_and_diffs_of_all_versions_are_those_of_the_plain_implementati
                 latest[source] = out.getvalue()
                 versions.plan = replace(versions.plan, types=taken)
                 number = versions.publish(versions.offer(said, "ndjson", NDJSON, source), source)
-                rules = Rules(versions.state.ids, taken, versions.plan.allow_public_suffix, versions.plan.allow_ip)
+                rules = ListRules(versions.state.ids, taken, versions.plan.allow_public_suffix, versions.plan.allow_ip)
                 sources = [latest[name] for name in ("first", "second") if name in latest]
                 (complete,) = reference.compose_all(sources, rules)
                 assert versions.live == complete.data

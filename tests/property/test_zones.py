@@ -20,11 +20,11 @@ from blocklistd.compose.compose import with_id
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
-from blocklistd.rpz.rules import Rules, entries_of, name_of, names, revise, rule_of, rules, rules_in_blocks
+from blocklistd.rpz.rules import ZoneRules, entries_of, name_of, names, rule_of, rules, rules_in_blocks, update_rules
 from blocklistd.rpz.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.query import Reply, Transfer, respond
-from blocklistd.serve.dns.transfer import Stream, axfr, counted, ixfr, newer
+from blocklistd.serve.dns.transfer import Stream, axfr, is_newer, ixfr, unwrap_serial
 from blocklistd.serve.dns.tsig import Key, Signer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.store import zone_files
@@ -52,7 +52,7 @@ def snapshot(entries: dict[str, str]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def rules_of(entries: dict[str, str], zone: str = ZONE) -> Rules:
+def rules_of(entries: dict[str, str], zone: str = ZONE) -> ZoneRules:
     return rules(names(lines(snapshot(entries))), zone)
 
 
@@ -129,7 +129,7 @@ def file(lines: list[bytes]) -> bytes:
 def test_updated_rules_are_the_rules_of_the_complete_list(old: dict[str, str], new: dict[str, str]) -> None:
     before, after = (names(lines(snapshot(entries))) for entries in (old, new))
     changed = set(before) ^ set(after)
-    revision = revise(file(before), file(after), changed, "z" * 245)  # so that some do not fit
+    revision = update_rules(file(before), file(after), changed, "z" * 245)  # so that some do not fit
     was, now = rules(before, "z" * 245), rules(after, "z" * 245)
     assert b"".join(splice(file(was.lines), sorted(revision.removes), sorted(revision.adds))) == file(now.lines)
     assert was.covered + revision.covered == now.covered
@@ -181,14 +181,14 @@ def test_files_that_follow_changes_are_those_of_the_complete_list(
         return found, draft.sealed
 
     before, snapshot = sealed(versions[0])
-    made = zone_files.make(files, ruling, snapshot, IDS)
+    made = zone_files.make_zone_files(files, ruling, snapshot, IDS)
     for entries in versions[1:]:
         after, snapshot = sealed(entries)
         removes = [line for line in before if line not in after]
         adds = [line for line in after if line not in before]
         was = made.rules
-        made, delta = zone_files.follow(files, ruling, made, removes, adds, IDS)
-        assert made == zone_files.make(files, ruling, snapshot, IDS)
+        made, delta = zone_files.update_zone_files(files, ruling, made, removes, adds, IDS)
+        assert made == zone_files.make_zone_files(files, ruling, snapshot, IDS)
         with zone_files.rules_between(files, was, made.rules) as parts:
             assert b"".join(part.data for part in parts) == delta.data
         before = after
@@ -217,7 +217,7 @@ class Primary:
         self.ns = ns
         self.zones = Zones()
         self.zones.configure([PLAN])
-        self.zones.admit([Peer("isp", frozenset({wire_name(ZONE)}), (KEY,), (), ())])
+        self.zones.replace_peers([Peer("isp", frozenset({wire_name(ZONE)}), (KEY,), (), ())])
 
     def view(self, serial: int) -> ZoneView:
         compiled = b"".join(compile_rules(self.rules[serial - 1], wire_name(ZONE), ACTION))
@@ -326,11 +326,11 @@ def test_a_damaged_query_never_raises(data: st.DataObject) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 2**31 - 1))
 def test_serials_compare_modulo_two_to_the_32(serial: int, step: int) -> None:
-    assert newer((serial + step) % 2**32, serial)
-    assert not newer(serial, (serial + step) % 2**32)
-    assert not newer(serial, serial)
+    assert is_newer((serial + step) % 2**32, serial)
+    assert not is_newer(serial, (serial + step) % 2**32)
+    assert not is_newer(serial, serial)
 
 
 @given(st.integers(1, 2**40), st.integers(1 - 2**31, 2**31))
 def test_a_serial_on_the_wire_is_unwrapped_to_the_nearest_number(near: int, ahead: int) -> None:
-    assert counted((near + ahead) % 2**32, near) == near + ahead
+    assert unwrap_serial((near + ahead) % 2**32, near) == near + ahead

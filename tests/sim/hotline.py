@@ -33,7 +33,7 @@ from yarl import URL
 
 LIST: Final = "/list.txt"
 WAIT: Final = 30.0  # seconds that a test waits for the simulator, or it for a test
-PIECE: Final = 1 << 20  # bytes
+FILE_CHUNK: Final = 1 << 20  # bytes
 
 
 class Fault(enum.Enum):
@@ -366,9 +366,9 @@ async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
 def _gzip_of_zeros(length: int) -> Iterator[bytes]:
     """One valid gzip member of zeros. A full flush after each MiB lets one compressed MiB be repeated."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    zeros = bytes(PIECE)
+    zeros = bytes(FILE_CHUNK)
     block = packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH)
-    whole, rest = divmod(length, PIECE)
+    whole, rest = divmod(length, FILE_CHUNK)
     yield b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     yield from repeat(block, whole)
     yield packer.compress(bytes(rest)) + packer.flush()

@@ -30,7 +30,7 @@ class Ledger:
         """The live version is intact, is one of the allowed ones, and its number never had other content."""
         state = versions.state
         assert state.live is not None
-        assert versions.store.sealed.intact(state.live.sha256)
+        assert versions.store.sealed.is_intact(state.live.sha256)
         live = versions.live
         assert live in allowed
         assert self.contents.setdefault(state.live.version, live) == live

@@ -407,7 +407,7 @@ def test_a_body_damaged_on_the_disk_is_not_a_base(tmp_path: Path, hotline: Hotli
     with Daemon(tmp_path, config(hotline, tmp_path)) as daemon:
         daemon.first_pull("hotline")
         token = daemon.subscriber("isp", "national")
-        hotline.publish([*NAMES, "second.example"])  # asserted stands as an overlay now
+        hotline.publish([*NAMES, "second.example"])  # asserted stands as a patch now
         assert daemon.pull("hotline")["outcome"] == "published"
         daemon.stop()
         engine = create_engine(f"sqlite:///{tmp_path}/state/blocklistd.sqlite")

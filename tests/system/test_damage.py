@@ -82,11 +82,11 @@ def test_a_damaged_rendering_is_not_served_after_a_restart(scene: Scene) -> None
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit, cut_short])
-@pytest.mark.parametrize("what", ["overlay", "base"])
+@pytest.mark.parametrize("what", ["patch", "base"])
 def test_what_a_source_asserted_is_read_again(scene: Scene, what: str, damage) -> None:  # type: ignore[no-untyped-def]
     asserted = named(scene.folder / "state", "SELECT offered FROM sources")
     below = json.loads(asserted.read_bytes().partition(b"\n")[0])["base"]
-    damage(asserted if what == "overlay" else asserted.parents[1] / below[:2] / below)
+    damage(asserted if what == "patch" else asserted.parents[1] / below[:2] / below)
     with scene.daemon as daemon:
         token = daemon.subscriber("isp", "national")
         scene.write(*NAMES, "another.example")

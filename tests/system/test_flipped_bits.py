@@ -142,10 +142,10 @@ def beside(query: str, suffix: str) -> Callable[[Store], list[Path]]:
     return find
 
 
-def base_of_overlay(store: Store) -> list[Path]:
-    overlay = store.file("SELECT accepted FROM list_sources")
-    below = json.loads(overlay.read_bytes().partition(b"\n")[0])["base"]
-    return [overlay.parents[1] / below[:2] / below]
+def base_of_patch(store: Store) -> list[Path]:
+    patch = store.file("SELECT accepted FROM list_sources")
+    below = json.loads(patch.read_bytes().partition(b"\n")[0])["base"]
+    return [patch.parents[1] / below[:2] / below]
 
 
 LIVE = "SELECT sha256 FROM versions ORDER BY version DESC LIMIT 1"
@@ -171,7 +171,7 @@ RENDERINGS: dict[str, Callable[[Store], list[Path]]] = {
 DROPPED: dict[str, Callable[[Store], list[Path]]] = {
     # not repaired: the next release or a full transfer works without it
     "the accepted entries of a source": sealed("SELECT accepted FROM list_sources"),
-    "the base of a patch": base_of_overlay,
+    "the base of a patch": base_of_patch,
     "a zone's delta": sealed("SELECT delta FROM zone_serials ORDER BY serial DESC LIMIT 1"),
 }
 

@@ -24,11 +24,11 @@ import minisign
 import pytest
 
 from blocklistd import __version__
-from blocklistd.cli.control import Control
+from blocklistd.cli.control import ControlClient
 from blocklistd.daemon.commands import COMMANDS
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.store import upkeep
-from blocklistd.store.pulls import superseded, take_over
+from blocklistd.store.pulls import accept_body, superseded
 from tests.certificates import make_certificate
 from tests.peers import unchecked
 from tests.system.daemon import USER, Daemon
@@ -105,7 +105,7 @@ def test_the_caller_of_a_waiting_command_can_read_its_stage(tmp_path: Path) -> N
         first = source(tmp_path, "first", url=f"http://127.0.0.1:{hotline.server_port}/list.txt")
         daemon = Daemon(tmp_path, {"sources": {"first": first}, "lists": {"national": {"sources": ["first"]}}})
         with daemon:
-            control = Control(tmp_path / "c.sock")
+            control = ControlClient(tmp_path / "c.sock")
             assert asked.acquire(timeout=60), "its own first pull"
             done: list[Any] = []
 
@@ -693,7 +693,7 @@ def test_a_superseded_body_without_a_time_stays_superseded(tmp_path: Path) -> No
     hotline = SourceId("hotline")
     with versions.database.write() as connection:
         for report in (said("a", 5), said("b", None), said("c", 9)):
-            take_over(connection, hotline, report, "")
+            accept_body(connection, hotline, report, "")
         assert superseded(connection, hotline) == ["b" * 64], "a is refused by its time"
     versions.close()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from blocklistd.client.sync import Options, Result, sync_once, watch
+from blocklistd.client.sync import Options, SyncResult, sync_once, watch
 from blocklistd.errors import SyncError
 from tests.sim.proxy import LyingFeed
 from tests.system.daemon import Daemon
@@ -42,7 +42,7 @@ class Scene:
         (self.folder / "list.txt").write_text("".join(f"{name}\n" for name in [*NAMES, *more]))
         assert self.daemon.pull("hotline")["outcome"] == "published"
 
-    def sync(self, **changed: object) -> Result:
+    def sync(self, **changed: object) -> SyncResult:
         return sync_once(replace(self.options, **changed), self.said.append)  # type: ignore[arg-type]
 
     @property
@@ -256,9 +256,9 @@ def test_exec_runs_after_each_change_until_it_succeeds(scene: Scene) -> None:
 
 def test_watching_continues_through_a_restart_of_the_daemon(scene: Scene) -> None:
     stop, arrived = threading.Event(), threading.Semaphore(0)
-    results: list[Result] = []
+    results: list[SyncResult] = []
 
-    def done(result: Result) -> None:
+    def done(result: SyncResult) -> None:
         results.append(result)
         arrived.release()
 

@@ -41,7 +41,7 @@ PURE = [
     "compose",
     "rpz",
     *("sources/intake/canonical.py", "sources/intake/entries.py", "sources/intake/form.py", "sources/proofs"),
-    *("serve/connections.py", "serve/http/catalogue.py"),
+    *("serve/connections.py", "serve/http/live_lists.py"),
     *("serve/dns/tsig.py", "serve/dns/message.py", "serve/dns/query.py", "serve/dns/notify.py", "serve/dns/zones.py"),
 ]
 IMPURE = {

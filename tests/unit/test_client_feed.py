@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from blocklistd.client import feed as module
-from blocklistd.client.feed import Feed, bounded, decoded, discard
+from blocklistd.client.feed import FeedClient, bounded, decoded, discard
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
 from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on
@@ -29,13 +29,13 @@ def simulator() -> Iterator[FeedSimulator]:
 
 
 @pytest.fixture
-def feed(simulator: FeedSimulator) -> Iterator[Feed]:
-    feed = Feed(simulator.url + "/", LIST, TOKEN, None)
+def feed(simulator: FeedSimulator) -> Iterator[FeedClient]:
+    feed = FeedClient(simulator.url + "/", LIST, TOKEN, None)
     yield feed
     feed.close()
 
 
-def test_received_counts_the_bytes_of_a_body(simulator: FeedSimulator, feed: Feed) -> None:
+def test_received_counts_the_bytes_of_a_body(simulator: FeedSimulator, feed: FeedClient) -> None:
     body = b"".join(feed.chunks(feed.open("/metadata/timestamp.json")))
     assert body == simulator.metadata["timestamp.json"]
     assert feed.received == len(body)
@@ -45,17 +45,17 @@ def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     for name in ("ca.pem", "absent.pem"):
         with pytest.raises(SyncError, match=f"--ca .*{name}: .*: expected the publisher's authority, in PEM"):
-            Feed("https://127.0.0.1:1", LIST, TOKEN, tmp_path / name)
+            FeedClient("https://127.0.0.1:1", LIST, TOKEN, tmp_path / name)
 
 
-def test_an_incomplete_answer_is_refused(simulator: FeedSimulator, feed: Feed) -> None:
+def test_an_incomplete_answer_is_refused(simulator: FeedSimulator, feed: FeedClient) -> None:
     simulator.change = on("timestamp", cut=10)
     with pytest.raises(SyncError, match="cut short"):
         b"".join(feed.chunks(feed.open("/metadata/timestamp.json")))
 
 
 def test_an_answer_that_never_ends_is_given_up(
-    simulator: FeedSimulator, feed: Feed, monkeypatch: pytest.MonkeyPatch
+    simulator: FeedSimulator, feed: FeedClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte arrives in time, the end does not."""
     monkeypatch.setattr(module, "CLIENT_BODY", 0.2)
@@ -86,7 +86,7 @@ def test_an_answer_that_never_begins_is_given_up(
 
         serving = threading.Thread(target=serve, daemon=True)
         serving.start()
-        feed = Feed(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, certificate)
+        feed = FeedClient(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, certificate)
         with pytest.raises(SyncError, match="no answer in time"):
             feed.open("")
         feed.close()
@@ -94,7 +94,7 @@ def test_an_answer_that_never_begins_is_given_up(
         assert not serving.is_alive()
 
 
-def test_requests_succeed_after_an_error_and_after_half_an_answer(simulator: FeedSimulator, feed: Feed) -> None:
+def test_requests_succeed_after_an_error_and_after_half_an_answer(simulator: FeedSimulator, feed: FeedClient) -> None:
     simulator.change = lambda path, answer: Answer(404, b"x" * 1_000_000) if "1.root" in path else answer
     for _ in range(3):
         refused = feed.open("/metadata/1.root.json")
@@ -108,7 +108,7 @@ def test_requests_succeed_after_an_error_and_after_half_an_answer(simulator: Fee
 
 def why(url: str, ca: Path | None = None) -> str:
     """The error message of a request to this address."""
-    feed = Feed(url, LIST, TOKEN, ca)
+    feed = FeedClient(url, LIST, TOKEN, ca)
     with pytest.raises(SyncError) as refused:
         feed.open("")
     feed.close()
@@ -201,7 +201,7 @@ def test_message_of_a_certificate_for_another_name(tmp_path: Path) -> None:
 
 def test_message_of_a_port_without_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        feed = Feed(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
+        feed = FeedClient(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
         answering = threading.Thread(target=lambda: server.accept()[0].close())
         answering.start()
         with pytest.raises(SyncError, match="is it the feed's port, and https: or http: as it is"):
@@ -211,7 +211,7 @@ def test_message_of_a_port_without_http() -> None:
 
 
 @pytest.mark.parametrize(("status", "hint"), [(401, "token"), (404, "no such list"), (429, "too many"), (500, "later")])
-def test_message_of_an_error_status(feed: Feed, status: int, hint: str) -> None:
+def test_message_of_an_error_status(feed: FeedClient, status: int, hint: str) -> None:
     said = str(feed.status_error(status))
     assert str(status) in said
     assert hint in said
@@ -219,7 +219,7 @@ def test_message_of_an_error_status(feed: Feed, status: int, hint: str) -> None:
 
 
 def test_message_of_401_without_a_token(simulator: FeedSimulator) -> None:
-    feed = Feed(simulator.url, LIST, None, None)
+    feed = FeedClient(simulator.url, LIST, None, None)
     said = str(feed.status_error(401))
     feed.close()
     assert said.endswith("no token was sent: name the file that holds it with --token-file")

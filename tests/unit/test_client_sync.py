@@ -15,7 +15,7 @@ import pytest
 
 from blocklistd.client import execute
 from blocklistd.client import sync as module
-from blocklistd.client.sync import Options, Result, sync_once, watch
+from blocklistd.client.sync import Options, SyncResult, sync_once, watch
 from blocklistd.errors import SyncError
 from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on, snapshot_of
 
@@ -36,7 +36,7 @@ class Scene:
             url=self.feed.url, list=LIST, root=folder / "root.json", dir=self.dir, token_file=folder / "token"
         )
 
-    def sync(self, **changed: Any) -> Result:
+    def sync(self, **changed: Any) -> SyncResult:
         return sync_once(replace(self.options, **changed), self.said.append)
 
     @property
@@ -65,11 +65,11 @@ class Scene:
 class Watched:
     def __init__(self) -> None:
         self.stop = threading.Event()
-        self.results: list[Result] = []
+        self.results: list[SyncResult] = []
         self.said: list[str] = []
         self._condition = threading.Condition()
 
-    def done(self, result: Result) -> None:
+    def done(self, result: SyncResult) -> None:
         with self._condition:
             self.results.append(result)
             self._condition.notify_all()

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from blocklistd.compose import compose as compose_module
-from blocklistd.compose.compose import Rules, compose, compose_all, with_id, withheld
+from blocklistd.compose.compose import ListRules, compose, compose_all, with_id, withheld
 from blocklistd.lines.delta import ENTRIES, apply, render
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import Entry
@@ -36,7 +36,7 @@ EVERY = sorted(
 def test_lines_composed_in_bulk_equal_lines_composed_one_by_one(
     types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool
 ) -> None:
-    rules = Rules(IDS, types, allow_public_suffix, allow_ip)
+    rules = ListRules(IDS, types, allow_public_suffix, allow_ip)
     source = b"".join(line + b"\n" for line in EVERY)
     pieces = list(FAST.compose_all([source], rules))
     (plain,) = PLAIN.compose_all([source], rules)
@@ -58,13 +58,13 @@ def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:
         Entry("domain", f"n{number:03}.example", {"category": "A"} if number in (0, 40, 41, 199) else {}).line()
         for number in range(200)
     ]
-    pieces = compose_all([b"".join(line + b"\n" for line in lines)], Rules(IDS, ("domain",), True, False))
+    pieces = compose_all([b"".join(line + b"\n" for line in lines)], ListRules(IDS, ("domain",), True, False))
     assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, IDS) + b"\n" for line in lines)
 
 
 def test_the_count_of_what_is_withheld_follows_the_difference() -> None:
     """Of the keys that are touched: asserted by one before, by another now, by both, anew, no more."""
-    rules = Rules(IDS, ("domain",), allow_public_suffix=False, allow_ip=False)
+    rules = ListRules(IDS, ("domain",), allow_public_suffix=False, allow_ip=False)
     example, invalid, localhost, test = (
         Entry("domain", name).line() for name in ("example", "invalid", "localhost", "test")
     )
@@ -81,7 +81,7 @@ def test_the_count_of_what_is_withheld_follows_the_difference() -> None:
 
 
 def test_an_edit_for_each_key_that_changes() -> None:
-    rules = Rules(IDS, ("domain",), allow_public_suffix=True, allow_ip=False)
+    rules = ListRules(IDS, ("domain",), allow_public_suffix=True, allow_ip=False)
     before = [Entry("domain", name).line() for name in ("a.example", "b.example", "c.example")]
     live = b"".join(with_id(line, rules.ids) + b"\n" for line in before)
     changed = Entry("domain", "b.example", {"category": "B"}).line()

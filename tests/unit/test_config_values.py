@@ -13,7 +13,7 @@ from yaml.nodes import ScalarNode
 
 from blocklistd.config import values
 from blocklistd.config.document import ConfigDocument, ConfigNode, InvalidValue, Reader
-from blocklistd.config.values import Schedule, weekdays, written
+from blocklistd.config.values import Schedule, format_duration, weekdays
 from blocklistd.limits import GIB, KIB, MIB
 
 from .configuring import make_certificate, make_minisign_key
@@ -129,7 +129,7 @@ def test_a_cron_line_fires_on_the_day_that_cron_means() -> None:
 @given(st.integers(1, 9999), st.sampled_from("smhd"))
 def test_a_duration_is_read_as_it_was_written(number: int, unit: str) -> None:
     duration = timedelta(seconds=number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit])
-    assert read(values.duration, written(duration)) == duration
+    assert read(values.duration, format_duration(duration)) == duration
     assert read(values.schedule, str(Schedule(every=duration))) == Schedule(every=duration)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.commands.subscriber import COMMANDS
-from blocklistd.daemon.resolvers import TRIED, configurations
+from blocklistd.daemon.resolvers import TESTED_VERSIONS, configurations
 from blocklistd.errors import RefusedError
 from blocklistd.model import ListId
 
@@ -34,7 +34,7 @@ def of_whom(text: str) -> set[str]:
     """The programs whose configuration is in a text, recognised by a word that only it contains."""
     marks = {"bind": "response-policy {", "unbound": "rpz:", "powerdns": "rpzPrimary(", "knot": "mod-queryacl:"}
     marks["nsd"] = "zonefiles-write:"
-    assert marks.keys() == TRIED.keys()
+    assert marks.keys() == TESTED_VERSIONS.keys()
     return {name for name, mark in marks.items() if mark in text}
 
 
@@ -52,7 +52,7 @@ def test_a_subscriber_with_an_address_gets_no_tsig_key(capsys: pytest.CaptureFix
     assert TOKEN not in text
     assert "nobody else can use 192.0.2.54.\n" in text
     assert of_whom(text) == {"unbound"}
-    for name in TRIED:
+    for name in TESTED_VERSIONS:
         text = added(capsys, zones=("rpz.example",), address=("192.0.2.54",), software=name)
         assert (SECRET in text, of_whom(text)) == (False, {name})
 
@@ -64,15 +64,15 @@ def test_a_subscriber_with_lists_only_gets_no_tsig_key(capsys: pytest.CaptureFix
     assert of_whom(text) == set()
 
 
-@pytest.mark.parametrize("software", sorted(TRIED.keys() - {"unbound"}))
+@pytest.mark.parametrize("software", sorted(TESTED_VERSIONS.keys() - {"unbound"}))
 def test_software_selects_the_configuration(capsys: pytest.CaptureFixture[str], software: str) -> None:
     text = added(capsys, zones=("rpz.example",), software=software)
     assert of_whom(text) == {software}
     assert "tried" not in text
-    same = added(capsys, zones=("rpz.example",), software=f"{software}:{TRIED[software]}")
+    same = added(capsys, zones=("rpz.example",), software=f"{software}:{TESTED_VERSIONS[software]}")
     assert same == text
     other = added(capsys, zones=("rpz.example",), software=f"{software}:99.1")
-    assert f"tested with version {TRIED[software]}, not with 99.1\n" in other
+    assert f"tested with version {TESTED_VERSIONS[software]}, not with 99.1\n" in other
     assert of_whom(other) == {software}
 
 

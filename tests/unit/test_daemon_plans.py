@@ -29,7 +29,7 @@ def test_a_pinned_authority_holds_for_redirects_too(tmp_path: Path, method: str,
     keys = {"auth": "{client_cert: {cert: ours.pem, key: {file: ours.key}}}", "ca": "ours.pem" if ca else ""}
     asked = request(tmp_path, verify=f"{{method: {method}}}", **keys)
     assert asked.ssl is not None
-    assert (asked.ssl_elsewhere is not None) is elsewhere
+    assert (asked.redirect_ssl is not None) is elsewhere
 
 
 @pytest.mark.parametrize("host", ["https://cdn.example/", "cdn.example/x", "*.example", "cdn.example:443", "", "a b"])

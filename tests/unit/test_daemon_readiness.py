@@ -14,7 +14,7 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.model import ListId, Version, VersionInfo
 from blocklistd.serve.dns.zones import Zones, ZoneView
-from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
+from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from tests.unit.configuring import VALID, read
 from tests.unit.test_ops_collectors import ZONES
 from tests.versions_of import LIST, NOW, Versions
@@ -31,14 +31,14 @@ class Scene:
         self.live = versions.state.live
         versions.close()
         self.config: Config = read(folder, VALID + ZONES)
-        self.catalogue, self.served = Catalogue(), Zones()
+        self.live_lists, self.served = LiveLists(), Zones()
         self.publisher: Any = SimpleNamespace(stored={LIST: Version(1)}, damaged=set())
         self.zones: Any = SimpleNamespace(damaged={}, unloaded={}, behind=set())
         self.serve(self.live)
         self.serve_zone(unchanged=True)
 
     def serve(self, live: VersionInfo | None) -> None:
-        self.catalogue.publish(ListView(LIST, "", live, Version(0), Document.of(b""), {}, {}, NOW))
+        self.live_lists.publish(ListView(LIST, "", live, Version(0), Document.of(b""), {}, {}, NOW))
 
     def serve_zone(self, *, unchanged: bool) -> None:
         plan = plans.zone_plans(self.config)[ZONE]
@@ -47,7 +47,7 @@ class Scene:
         self.served.publish(ZoneView(plan, 7, 1, 2, 0, 0, 7, memoryview(b""), file))
 
     def look(self) -> Readiness:
-        return readiness(self.config, self.catalogue, self.publisher, self.served, self.zones)
+        return readiness(self.config, self.live_lists, self.publisher, self.served, self.zones)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_daemon_that_serves_everything_is_ready(scene: Scene) -> None:
 
 @pytest.mark.parametrize("stored", [1, None])  # None: the store could not be read
 def test_a_list_with_a_version_that_is_not_served_is_down(scene: Scene, stored: Version | None) -> None:
-    scene.catalogue.withdraw(LIST)
+    scene.live_lists.withdraw(LIST)
     scene.publisher.stored = {LIST: stored} if stored else {}
     assert [line.partition(":")[0] for line in scene.look().down] == [f"list {LIST} is not served"]
 
@@ -72,7 +72,7 @@ def test_a_first_version_that_can_not_be_signed_is_down(scene: Scene) -> None:
 
 
 def test_a_list_without_a_version_is_not_down(scene: Scene) -> None:
-    scene.catalogue.withdraw(LIST)
+    scene.live_lists.withdraw(LIST)
     scene.publisher.stored = {LIST: Version(0)}
     found = scene.look()
     assert (found.down, len(found.wrong)) == ([], 1)
@@ -114,7 +114,7 @@ def test_a_zone_behind_its_list_is_not_down(scene: Scene) -> None:
 
 
 def test_a_list_that_is_not_configured_is_ignored(scene: Scene) -> None:
-    scene.catalogue.withdraw(LIST)
+    scene.live_lists.withdraw(LIST)
     scene.config = replace(scene.config, lists={}, zones={})
     assert scene.look() == Readiness([], [])
     assert ListId(LIST) not in scene.config.lists

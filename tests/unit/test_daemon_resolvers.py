@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from blocklistd.config import Address, ZoneSettings
-from blocklistd.daemon.resolvers import POLICIES, SOFTWARE, TRIED, UNSIGNED_ONLY, bind, configurations, nsd, unbound
+from blocklistd.daemon.resolvers import (
+    POLICIES,
+    SOFTWARE,
+    TESTED_VERSIONS,
+    UNSIGNED_ONLY,
+    bind,
+    configurations,
+    nsd,
+    unbound,
+)
 from blocklistd.model import ListId
 from tests.peers import peer
 
@@ -71,7 +80,7 @@ def test_the_guide_contains_the_configurations() -> None:
     signed = configurations([zone], publisher, {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"})
     unsigned = configurations([zone], publisher, None)
     assert signed.keys() == SOFTWARE.keys() - UNSIGNED_ONLY
-    assert unsigned.keys() == SOFTWARE.keys() == TRIED.keys()
+    assert unsigned.keys() == SOFTWARE.keys() == TESTED_VERSIONS.keys()
     for name in SOFTWARE:
         assert f"\n\n{textwrap.indent(signed.get(name) or unsigned[name], ' ' * 4)}\n" in GUIDE.read_text(), name
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from blocklistd.daemon.upkeep import Upkeep
-from blocklistd.limits import KEPT_SNAPSHOTS, SWEEP_SPARES
+from blocklistd.limits import KEPT_SNAPSHOTS, SWEEP_MIN_AGE
 from blocklistd.model import Sha256
 from blocklistd.store import upkeep
 from blocklistd.store.verified import Verified
@@ -48,7 +48,7 @@ async def test_superseded_files_are_deleted_at_once_on_a_short_disk(
     before = files(versions)
     assert len(before - named) >= 4
     set_clock(monkeypatch, 2.0)
-    assert SWEEP_SPARES > 2.0, "the sweep of every five minutes would spare all of them"
+    assert SWEEP_MIN_AGE > 2.0, "the sweep of every five minutes would spare all of them"
     monkeypatch.setattr(upkeep, "is_short", lambda store: short)
     await upkeep_of(versions).sweep_where_short()
     assert files(versions) == (named if short else before)
@@ -76,7 +76,7 @@ async def test_a_sweep_keeps_files_of_running_jobs_even_if_the_clock_is_set(
         monkeypatch.setattr(upkeep, "is_short", lambda store: True)
         nothing: Any = None
         await Upkeep(resources, nothing, nothing, nothing, nothing, nothing, nothing, nothing).sweep_where_short()
-        assert versions.store.sealed.intact(sealed)
+        assert versions.store.sealed.is_intact(sealed)
     versions.close()
 
 
@@ -97,8 +97,8 @@ def test_a_sweep_keeps_files_sealed_while_it_runs(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(upkeep, "named_files", then_an_hour_passes)
     upkeep.sweep(versions.store, versions.database, 0.0)
-    assert not versions.store.sealed.intact(gone)
-    assert versions.store.sealed.intact(sealed[0])
+    assert not versions.store.sealed.is_intact(gone)
+    assert versions.store.sealed.is_intact(sealed[0])
     versions.close()
 
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from blocklistd.kinds import KINDS, Refused
+from blocklistd.kinds import KINDS, InvalidEntry
 
 DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 
 
 def refusal(kind: str, value: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidEntry) as caught:
         KINDS[kind](value)
     return caught.value.code
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.kinds import KINDS, Refused
+from blocklistd.kinds import KINDS, InvalidEntry
 from blocklistd.kinds.name import is_public_suffix, name
 
 CHURN = Path(__file__).resolve().parents[3] / "shared" / "data" / "churn" / "base.txt.gz"
@@ -17,7 +17,7 @@ LONGEST_NAME = ".".join([LONGEST_LABEL] * 3 + ["m" * 53, "example"])
 
 
 def refusal(value: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidEntry) as caught:
         name(value)
     assert caught.value.__context__ is None, "a chained exception could hold the value"
     return caught.value.code
@@ -186,7 +186,7 @@ def test_a_label_rpz_is_only_refused_where_a_policy_zone_reads_a_trigger() -> No
 
 
 def test_a_refusal_names_its_reason_and_nothing_of_the_value() -> None:
-    with pytest.raises(Refused, match=r"\Awildcard\Z"):
+    with pytest.raises(InvalidEntry, match=r"\Awildcard\Z"):
         name("*.secret.example")
 
 

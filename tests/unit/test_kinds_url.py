@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from blocklistd.kinds import Refused
+from blocklistd.kinds import InvalidEntry
 from blocklistd.kinds.url import is_address_url, url
 from blocklistd.limits import MAX_URL, MAX_URL_INPUT
 
 
 def refusal(value: str) -> str:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidEntry) as caught:
         url(value)
     assert caught.value.__context__ is None, "a chained exception could hold the value"
     return caught.value.code

@@ -18,7 +18,7 @@ from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones
-from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
+from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.store.metadata import SignedRole
 from blocklistd.store.pulls import record_pull
 from blocklistd.telemetry import ActiveAlarms
@@ -43,7 +43,7 @@ class State:
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "state"
         self.versions = Versions(self.state_dir)
-        self.catalogue = Catalogue()
+        self.live_lists = LiveLists()
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
         self.zones = Zones()
         self.missing: list[str] = []
@@ -64,10 +64,10 @@ class State:
         feed: Any = SimpleNamespace(connections=7)
         publisher: Any = SimpleNamespace(behind={"rpz.example"})
         for collector in (
-            ListCollector(self.catalogue, self.signed, trust, clock),
+            ListCollector(self.live_lists, self.signed, trust, clock),
             ZoneCollector(self.zones, publisher, lambda: self.config),
             StoredCollector(self.versions.database, Secondaries(self.zones, clock), clock, lambda: self.config),
-            ServingCollector(jobs, feed, self.catalogue, lambda: self.missing, self.state_dir),
+            ServingCollector(jobs, feed, self.live_lists, lambda: self.missing, self.state_dir),
             AlarmCollector(self.alarms, lambda: {"feed.tls.cert": NOW + DAY}),
             DnsCollector(
                 DnsServer(self.zones, nothing, lambda *_: None, lambda *_: None, usable=nothing, retry=1, give_up=1)
@@ -99,11 +99,11 @@ def view(version: VersionInfo | None) -> ListView:
 
 
 def test_lists_and_their_signatures(state: State) -> None:
-    state.catalogue.publish(view(None))
+    state.live_lists.publish(view(None))
     assert (state("list_version", list=LIST), state("list_entries", list=LIST)) == (0, 0)
     assert state("list_published_timestamp_seconds", list=LIST) == 0
     state.versions.publish(state.versions.seal(["a.example", "b.example"]))
-    state.catalogue.publish(view(state.versions.state.live))
+    state.live_lists.publish(view(state.versions.state.live))
     role = SignedRole("targets", 1, NOW - DAY, NOW + 3 * DAY, Version(1), b"")
     state.signed[LIST] = {"targets": role, "timestamp": replace(role, role="timestamp", expires=NOW + DAY)}
     assert (state("list_version", list=LIST), state("list_entries", list=LIST)) == (1, 2)
@@ -112,7 +112,7 @@ def test_lists_and_their_signatures(state: State) -> None:
     assert state("list_signature_expires_timestamp_seconds", list=LIST) == (NOW + DAY).timestamp()
     assert state("list_signature_remaining_ratio", list=LIST) == 0.5
     assert state("root_expires_timestamp_seconds") == (NOW + 365 * DAY).timestamp()
-    state.catalogue.withdraw(LIST)
+    state.live_lists.withdraw(LIST)
     assert state("list_version", list=LIST) is None
 
 

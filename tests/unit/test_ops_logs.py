@@ -13,7 +13,7 @@ import pytest
 
 from blocklistd.events import Event
 from blocklistd.ops.logs import JsonLines, formatter
-from blocklistd.ops.loop import unheard
+from blocklistd.ops.loop import log_unhandled
 
 MARK = "zq7secret"
 
@@ -65,7 +65,7 @@ def test_auto_is_the_journal_only_where_the_stream_is_the_journals(
 
 async def test_an_error_that_no_task_waits_for_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(unheard)
+    loop.set_exception_handler(log_unhandled)
 
     async def fail() -> None:
         raise ValueError(MARK)
@@ -78,6 +78,6 @@ async def test_an_error_that_no_task_waits_for_is_logged_without_its_text(caplog
     assert "ValueError" in caplog.text
     assert MARK not in caplog.text
     assert "test_ops_logs.py" in caplog.text, "where it was"
-    unheard(loop, {"message": "Task was destroyed but it is pending!"})
+    log_unhandled(loop, {"message": "Task was destroyed but it is pending!"})
     assert "destroyed" in caplog.text
     assert sys.exc_info() == (None, None, None)

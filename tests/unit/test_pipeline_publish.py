@@ -16,9 +16,9 @@ from blocklistd.errors import StoreError
 from blocklistd.model import ListId, Version
 from blocklistd.pipeline import publish
 from blocklistd.pipeline.publish import Publisher
-from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
+from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.signing.keys import Trust
-from blocklistd.signing.roles import Lives
+from blocklistd.signing.roles import Lifetimes
 from blocklistd.store.metadata import SignedRole
 from blocklistd.telemetry import Telemetry
 from tests.versions_of import LIST, NOW, Versions
@@ -29,22 +29,22 @@ class SlowPublisher(Publisher):
 
     may_sign = threading.Event()
 
-    def _sign(self, list_id: ListId, lives: Lives) -> tuple[ListView, dict[str, SignedRole]]:
+    def _sign(self, list_id: ListId, lives: Lifetimes) -> tuple[ListView, dict[str, SignedRole]]:
         self.may_sign.wait(30)
         return ListView(list_id, "", None, Version(0), Document.of(b""), {}, {}, NOW), {}
 
 
 async def test_a_list_that_is_forgotten_while_it_is_signed_is_not_served(tmp_path: Path) -> None:
-    versions, catalogue = Versions(tmp_path), Catalogue()
+    versions, live_lists = Versions(tmp_path), LiveLists()
     trust = cast(Trust, cast(Any, SimpleNamespace()))
-    publisher = SlowPublisher(versions.database, catalogue, trust, lambda: NOW, Telemetry())
+    publisher = SlowPublisher(versions.database, live_lists, trust, lambda: NOW, Telemetry())
     publisher.configure(LIST, timedelta(days=14), timedelta(days=1))
     publishing = asyncio.ensure_future(publisher.publish(LIST))
     await asyncio.sleep(0)
     publisher.forget(LIST)
     publisher.may_sign.set()
     await publishing
-    assert catalogue.get(LIST) is None
+    assert live_lists.get(LIST) is None
     assert LIST not in publisher.signed
     versions.close()
 
@@ -56,23 +56,23 @@ async def test_the_last_signed_version_is_served_where_signatures_cant_be_writte
     versions, now = Versions(tmp_path), NOW
     trust = cast(Trust, cast(Any, SimpleNamespace(online=CryptoSigner.generate_ed25519(), roots={1: b"{}"})))
 
-    def publisher(catalogue: Catalogue) -> Publisher:
-        made = Publisher(versions.database, catalogue, trust, lambda: now, Telemetry())
+    def publisher(live_lists: LiveLists) -> Publisher:
+        made = Publisher(versions.database, live_lists, trust, lambda: now, Telemetry())
         made.configure(LIST, timedelta(days=14), timedelta(days=1))
         return made
 
     def full(*_: object) -> None:
         raise StoreError("the disk is full")
 
-    catalogue = Catalogue()
-    running = publisher(catalogue)
+    live_lists = LiveLists()
+    running = publisher(live_lists)
     with monkeypatch.context() as broken:
         broken.setattr(publish, "save_roles", full)
         with pytest.raises(StoreError, match="is not signed"):
             await running.publish(LIST)
     versions.publish(versions.seal(["a.example"]))
     await running.publish(LIST)
-    before = catalogue.get(LIST)
+    before = live_lists.get(LIST)
     assert before is not None
     assert before.version == 1
     now = NOW + timedelta(hours=7)
@@ -80,8 +80,8 @@ async def test_the_last_signed_version_is_served_where_signatures_cant_be_writte
     monkeypatch.setattr(publish, "save_roles", full)
     with pytest.raises(StoreError, match="the disk is full"):
         await running.publish(LIST)
-    assert catalogue.get(LIST) is before, "a running daemon goes on serving the version before"
-    started = Catalogue()
+    assert live_lists.get(LIST) is before, "a running daemon goes on serving the version before"
+    started = LiveLists()
     await publisher(started).publish(LIST)
     after = started.get(LIST)
     assert after is not None
@@ -90,7 +90,7 @@ async def test_the_last_signed_version_is_served_where_signatures_cant_be_writte
     assert list(after.targets) == list(before.targets)
     monkeypatch.undo()
     await running.publish(LIST)
-    newest = catalogue.get(LIST)
+    newest = live_lists.get(LIST)
     assert newest is not None
     assert newest.version == 2
     versions.close()

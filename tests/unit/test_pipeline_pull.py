@@ -19,14 +19,14 @@ from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.receive import SourcePlan
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Releases, Result
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import Releaser, ReleaseResult
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates
-from blocklistd.store.pulls import take_over
+from blocklistd.store.pulls import accept_body
 from blocklistd.telemetry import Telemetry
 from tests.versions_of import LIST, NOW, Versions, report
 
@@ -87,27 +87,27 @@ def resources_of(versions: Versions, jobs: Jobs | None = None) -> Resources:
     return Resources(store, database, jobs or InlineJobs(), verified, lambda: NOW, Telemetry())
 
 
-def releases_of(versions: Versions, *sources: SourcePlan) -> Releases:
-    releases = Releases(resources_of(versions), NoPublisher(), NoZones(), render_nothing)
+def releases_of(versions: Versions, *sources: SourcePlan) -> Releaser:
+    releases = Releaser(resources_of(versions), NoPublisher(), NoZones(), render_nothing)
     releases.configure({LIST: versions.plan}, {source.id: source for source in sources})
     return releases
 
 
-def pipeline_of(versions: Versions, releases: Releases, jobs: Jobs | None = None) -> Pipeline:
+def pipeline_of(versions: Versions, releases: Releaser, jobs: Jobs | None = None) -> Pipeline:
     resources = resources_of(versions, jobs)
-    reconciling = Reconciling(releases, versions.database)
-    repair = Repair(resources, releases, reconciling, NoZones())
-    return Pipeline(resources, releases, reconciling, repair, lambda pull: None)
+    reconciler = Reconciler(releases, versions.database)
+    repair = Repair(resources, releases, reconciler, NoZones())
+    return Pipeline(resources, releases, reconciler, repair, lambda pull: None)
 
 
-def decisions_of(versions: Versions, releases: Releases) -> Decisions:
-    return Decisions(releases, Reconciling(releases, versions.database), versions.database, lambda: NOW)
+def decisions_of(versions: Versions, releases: Releaser) -> Decisions:
+    return Decisions(releases, Reconciler(releases, versions.database), versions.database, lambda: NOW)
 
 
 def store_offer(versions: Versions, source: SourcePlan, asserted: Sha256) -> None:
     """Stores the source's newest entries as a pull does."""
     with versions.database.write() as connection:
-        take_over(connection, source.id, report(asserted), source.settings)
+        accept_body(connection, source.id, report(asserted), source.settings)
 
 
 async def test_a_commit_that_waited_for_the_lock_uses_the_newest_entries(tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ async def test_a_commit_that_waited_for_the_lock_uses_the_newest_entries(tmp_pat
     versions.publish(old)
     lock = releases.locks[LIST]
     async with lock:
-        reconciling = asyncio.ensure_future(Reconciling(releases, versions.database).reconcile())
+        reconciler = asyncio.ensure_future(Reconciler(releases, versions.database).reconcile())
         while not lock._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
             await asyncio.sleep(0)
         store_offer(versions, source, new)
         assert versions.publish(new) == 2
         live = versions.live
-    await reconciling
+    await reconciler
     assert versions.live == live
     state = versions.state
     assert state.live is not None
@@ -141,8 +141,8 @@ async def test_a_pull_is_published_if_a_start_released_its_entries_first(tmp_pat
     pipeline = pipeline_of(versions, releases, jobs)
     offer_to_lists = releases.offer_to_lists
 
-    async def offer_after_the_start(plan: SourcePlan) -> Result:
-        await Reconciling(releases, versions.database).reconcile()
+    async def offer_after_the_start(plan: SourcePlan) -> ReleaseResult:
+        await Reconciler(releases, versions.database).reconcile()
         return await offer_to_lists(plan)
 
     releases.offer_to_lists = offer_after_the_start  # type: ignore[method-assign]
@@ -160,7 +160,7 @@ async def test_an_approval_that_is_refused_is_not_recorded(tmp_path: Path) -> No
     versions, source = Versions(tmp_path), hotline("hotline")
     releases = releases_of(versions, source)
     versions.publish(versions.seal([f"n{number}.example" for number in range(100)]))
-    held = versions.settle(versions.seal(["a.example"])).candidate
+    held = versions.commit(versions.seal(["a.example"])).candidate
     assert held is not None
     with versions.database.write() as connection:
         candidates.hold(connection, held)
@@ -180,13 +180,13 @@ async def test_an_error_with_one_source_does_not_keep_the_others_from_being_offe
     versions.publish(versions.seal(["c.example"]), "other")
     offer = releases.offer
 
-    async def fail_for_one(list_id: ListId, source: SourceId) -> Result:
+    async def fail_for_one(list_id: ListId, source: SourceId) -> ReleaseResult:
         if source == broken.id:
             raise KeyError("listed.example")
         return await offer(list_id, source)
 
     releases.offer = fail_for_one  # type: ignore[method-assign]
-    await Reconciling(releases, versions.database).reconcile()
+    await Reconciler(releases, versions.database).reconcile()
     assert b"b.example" in versions.live
     versions.close()
 

@@ -18,13 +18,13 @@ from blocklistd.errors import ParseError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.model import Outcome
 from blocklistd.pipeline.pull import Pipeline
-from blocklistd.sources.intake.job import Order, intake
+from blocklistd.sources.intake.job import IntakeRequest, intake
 from blocklistd.sources.transports.transport import Request
 from tests.unit.test_pipeline_pull import hotline, pipeline_of, releases_of
 from tests.versions_of import NOW, Versions
 
 Answer = dict[str, Any]
-Hostile = Callable[[Order, Answer], object]
+Hostile = Callable[[IntakeRequest, Answer], object]
 
 
 class TakenOver(Jobs):
@@ -36,10 +36,10 @@ class TakenOver(Jobs):
     async def run(self, work: Callable[..., Any], *arguments: Any, limits: Any) -> Any:
         answer = await super().run(work, *arguments, limits=limits)
         if work is intake:
-            (order,) = arguments
-            self.earlier += order.earlier is not None
+            (request,) = arguments
+            self.earlier += request.earlier is not None
             if self.hostile is not None:
-                said = await asyncio.to_thread(self.hostile, order, answer)
+                said = await asyncio.to_thread(self.hostile, request, answer)
                 return answer if said is None else said
         return answer
 
@@ -76,40 +76,40 @@ def lines(*values: str, type: str = "domain") -> bytes:
 
 
 def says(**part: object) -> Hostile:
-    return lambda order, answer: answer | part
+    return lambda request, answer: answer | part
 
 
 def writes(content: bytes, **part: object) -> Hostile:
-    def work(order: Order, answer: Answer) -> Answer:
-        order.overlay.write_bytes(b"")
-        order.canonical.write_bytes(content)
+    def work(request: IntakeRequest, answer: Answer) -> Answer:
+        request.patch.write_bytes(b"")
+        request.canonical.write_bytes(content)
         return answer | {"left": "canonical"} | part
 
     return work
 
 
 def adds(line: bytes, *, removes: bytes = b"", **part: object) -> Hostile:
-    def work(order: Order, answer: Answer) -> Answer:
-        assert order.earlier is not None
-        header = b'{"base":"%b"}\n' % order.earlier.base_digest.encode()
+    def work(request: IntakeRequest, answer: Answer) -> Answer:
+        assert request.earlier is not None
+        header = b'{"base":"%b"}\n' % request.earlier.base_digest.encode()
         gone = b'{"remove":%b}\n' % removes if removes else b""
-        order.overlay.write_bytes(header + gone + b'{"add":%b}\n' % line)
-        order.canonical.write_bytes(b"")
-        return answer | {"left": "overlay"} | part
+        request.patch.write_bytes(header + gone + b'{"add":%b}\n' % line)
+        request.canonical.write_bytes(b"")
+        return answer | {"left": "patch"} | part
 
     return work
 
 
 def notes(content: bytes) -> Hostile:
-    def work(order: Order, answer: Answer) -> None:
-        order.notes.write_bytes(content)
+    def work(request: IntakeRequest, answer: Answer) -> None:
+        request.notes.write_bytes(content)
 
     return work
 
 
 HOSTILE: dict[str, Hostile] = {
     "an answer of another form": says(types=5),
-    "no answer at all": lambda order, answer: 5,
+    "no answer at all": lambda request, answer: 5,
     "types that are not there": says(types={"domain": 1}),
     "an unknown type": says(types={"ip": 3}),
     "a code word that is an entry": says(rejected={"c.example": 1}, first_rejected={"c.example": 1}),
@@ -123,7 +123,7 @@ HOSTILE: dict[str, Hostile] = {
     "more lines than were counted": writes(lines("a.example", "b.example", "c.example", "d.example")),
     "an id": writes(lines("a.example", "b.example") + b'{"type":"domain","value":"c.example","id":"e-1"}\n'),
     "zeros": writes(b"\0" * 100),
-    "both": lambda order, answer: (order.overlay.write_bytes(b"x"), None)[1],
+    "both": lambda request, answer: (request.patch.write_bytes(b"x"), None)[1],
     "notes of another form": notes(b'{"x":1}'),
     "notes of no entries": notes(b'[["x"],[]]'),
     "notes of rejects that were not counted": notes(b'[[],[[1,"wildcard"]]]'),
@@ -175,7 +175,7 @@ async def test_what_an_honest_job_leaves_passes(place: Place) -> None:
 
 
 async def test_an_entry_in_a_jobs_error_reaches_nobody(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    def stumble(order: Order, answer: Answer) -> None:
+    def stumble(request: IntakeRequest, answer: Answer) -> None:
         raise ParseError("https://listed.example/ could not be read")
 
     place.jobs.hostile = stumble

@@ -14,11 +14,11 @@ from sqlalchemy import update
 
 from blocklistd.errors import RefusedError
 from blocklistd.model import Act, CandidateId, Outcome, SourceId, Version
-from blocklistd.pipeline.reconcile import Reconciling
-from blocklistd.pipeline.release import Result
+from blocklistd.pipeline.reconcile import Reconciler
+from blocklistd.pipeline.release import ReleaseResult
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
-from blocklistd.store.pulls import SourceState, record_pull, source_state, take_over
+from blocklistd.store.pulls import SourceState, accept_body, record_pull, source_state
 from blocklistd.store.schema import lists
 from blocklistd.store.withheld import of_lists, of_pull
 from tests.unit.test_pipeline_pull import decisions_of, hotline, releases_of
@@ -39,7 +39,7 @@ class Scene:
 
     async def configure(self, **plan: Any) -> None:
         self.releases.lists = {LIST: replace(self.releases.lists[LIST], **plan)}
-        await Reconciling(self.releases, self.versions.database).reconcile()
+        await Reconciler(self.releases, self.versions.database).reconcile()
         await self.background_ended()
 
     async def background_ended(self) -> None:
@@ -50,9 +50,9 @@ class Scene:
         """Stores the source's newest entries as a pull does. `counts`: fields of the report to replace."""
         with self.versions.database.write() as connection:
             new_report = replace(report(self.versions.seal(sorted(names))), **counts)
-            take_over(connection, SourceId(source), new_report, self.sources[source].settings)
+            accept_body(connection, SourceId(source), new_report, self.sources[source].settings)
 
-    async def pull(self, source: str, *names: str, **counts: Any) -> Result:
+    async def pull(self, source: str, *names: str, **counts: Any) -> ReleaseResult:
         """Stores the source's entries and offers them to the list."""
         self.store_offer(source, *names, **counts)
         return await self.releases.offer(LIST, SourceId(source))
@@ -67,7 +67,7 @@ class Scene:
         assert candidate is not None
         await self.decisions.reject(candidate, Act("candidate reject", "alice", 1000), "a mistake")
 
-    def record_pull(self, source: str, result: Result) -> None:
+    def record_pull(self, source: str, result: ReleaseResult) -> None:
         """Writes the row of a pull, as a pull does at its end."""
         ended: Any = {"began": NOW, "ended": NOW, "report": None, "validators": None, "settings": ""}
         found: Any = {"outcome": result.outcome, "reason": result.reason, "candidate": result.candidate}
@@ -306,7 +306,7 @@ async def test_a_start_that_waits_for_a_reload_commits_the_newer_policy(scene: S
     await scene.configure(**ANYTHING, sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED)
     async with scene.releases.locks[LIST]:
-        starting = asyncio.ensure_future(Reconciling(scene.releases, scene.versions.database).reconcile())
+        starting = asyncio.ensure_future(Reconciler(scene.releases, scene.versions.database).reconcile())
         while not scene.releases.locks[LIST]._waiters:  # noqa: ASYNC110 - a lock has no event for who waits for it
             await asyncio.sleep(0)
         newer = replace(scene.releases.lists[LIST], types=("url",))
@@ -350,7 +350,7 @@ async def test_a_source_names_the_candidate_that_replaced_its_own(scene: Scene) 
 
 
 def use_canonicaliser(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    for module in ("settle", "receive"):
+    for module in ("commit", "receive"):
         monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", number)
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from blocklistd.limits import POLL_FOLLOWED, SECONDARY_KNOWN
+from blocklistd.limits import POLL_TO_TRANSFER, SECONDARY_KNOWN
 from blocklistd.ops import status
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.rpz.wire import wire_name
-from blocklistd.serve.dns.query import Seen
+from blocklistd.serve.dns.query import SecondaryRequest
 from blocklistd.serve.dns.zones import Peer, Zones
 from blocklistd.store.zones import add_serial
 from tests.versions_of import NOW, Versions
@@ -31,7 +31,7 @@ class Scene:
         self.now = NOW
         self.current = 0
         zones = Zones()
-        zones.admit([PEER])
+        zones.replace_peers([PEER])
         self.secondaries = Secondaries(zones, self.clock)
 
     def clock(self) -> datetime:
@@ -50,8 +50,8 @@ class Scene:
         with self.versions.database.write() as connection:
             add_serial(connection, row)
 
-    def seen(self, serial: int | None = None, *, poll: bool = False, address: str = ADDRESS) -> Seen:
-        return Seen(PEER, NAME, address, serial, self.current, poll)
+    def seen(self, serial: int | None = None, *, poll: bool = False, address: str = ADDRESS) -> SecondaryRequest:
+        return SecondaryRequest(PEER, NAME, address, serial, self.current, poll)
 
     def polls(self, address: str = ADDRESS) -> None:
         self.secondaries.saw(self.seen(poll=True, address=address))
@@ -98,7 +98,7 @@ def test_what_was_sent_is_not_held_until_a_poll_that_no_transfer_follows(scene: 
     assert scene.held is None, "time alone confirms nothing"
     scene.polls()
     assert scene.held is None, "a transfer could follow"
-    scene.passes(POLL_FOLLOWED)
+    scene.passes(POLL_TO_TRANSFER)
     assert scene.held == 1
     assert scene.shown["lag"] == scene.metric == 0.0
 
@@ -107,14 +107,14 @@ def test_polls_in_a_short_refresh_confirm_as_well(scene: Scene) -> None:
     scene.transfers()
     for _ in range(4):
         scene.polls()
-        scene.passes(POLL_FOLLOWED / 4)
+        scene.passes(POLL_TO_TRANSFER / 4)
     assert scene.held == 1
 
 
 def test_a_poll_that_a_transfer_follows_confirms_nothing(scene: Scene) -> None:
     """Whoever asks for all of what it was sent has thrown that away, or was started again without it."""
     scene.transfers()
-    for wait in (0, POLL_FOLLOWED, 600):
+    for wait in (0, POLL_TO_TRANSFER, 600):
         scene.polls()
         scene.passes(wait)
         scene.asks()

@@ -17,7 +17,7 @@ from blocklistd.pipeline.zone_job import advance
 from blocklistd.rpz.rules import name_of
 from blocklistd.rpz.wire import Apex, compile_rules, messages, wire_name
 from blocklistd.store import ixfr, zone_files
-from blocklistd.store.ixfr import ixfr_path, read_ixfr, way_from, write_ixfr
+from blocklistd.store.ixfr import deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
 from blocklistd.store.schema import zone_serials
 from blocklistd.store.verified import Verified
 from blocklistd.store.zones import ZonePlan, ZoneSerial, newest_serial, oldest_ixfr, prune_zone, zone_at
@@ -44,10 +44,10 @@ def bring(versions: Versions, *, remake: bool = False, plan: ZonePlan = PLAN) ->
     assert found is not None
     assert found.serial == answer["serial"]
     for digest in [*found.digests, *([found.delta] if found.delta else [])]:
-        assert versions.store.sealed.intact(digest)
+        assert versions.store.sealed.is_intact(digest)
     known = Verified(versions.store.sealed, answer["verified"])
     for digest in answer["verified"]:
-        assert (digest not in known.suspects()) == versions.store.sealed.intact(digest)
+        assert (digest not in known.suspects()) == versions.store.sealed.is_intact(digest)
     return found
 
 
@@ -59,7 +59,7 @@ def read(versions: Versions, digest: Sha256 | None) -> bytes:
 def is_made_of_the_list(versions: Versions, serial: ZoneSerial) -> bool:
     state = versions.state
     assert state.live is not None
-    made = zone_files.make(versions.store.sealed, PLAN.ruling, state.live.sha256, state.ids)
+    made = zone_files.make_zone_files(versions.store.sealed, PLAN.ruling, state.live.sha256, state.ids)
     return made == serial.files and serial.version == state.live.version
 
 
@@ -189,7 +189,7 @@ def difference(versions: Versions, start: int, end: int) -> tuple[list[bytes], l
 def write(versions: Versions, start: int, end: int, most: int = 1000) -> str | None:
     """The fingerprint of the file of a difference."""
     with versions.database.read() as connection:
-        way = way_from(connection, ZONE, start, end)
+        way = deltas_from_serial(connection, ZONE, start, end)
     assert way is not None
     answer = write_ixfr(versions.store, PLAN, start, end, way.deltas, most, {}, alone=True)
     found: str | None = answer["fingerprint"]
@@ -250,8 +250,8 @@ def test_no_difference_starts_from_a_pruned_serial(tmp_path: Path) -> None:
         assert oldest_ixfr(connection, ZONE) == 1
         prune_zone(connection, ZONE, 3)
         assert oldest_ixfr(connection, ZONE) == 3
-        assert way_from(connection, ZONE, 2, 4) is None
-        assert way_from(connection, ZONE, 3, 4) is not None
+        assert deltas_from_serial(connection, ZONE, 2, 4) is None
+        assert deltas_from_serial(connection, ZONE, 3, 4) is not None
         connection.execute(update(zone_serials).where(zone_serials.c.serial == 4).values(serial=10))
-        assert way_from(connection, ZONE, 5, 10) is None, "nobody ever had that serial"
+        assert deltas_from_serial(connection, ZONE, 5, 10) is None, "nobody ever had that serial"
     versions.close()

@@ -27,7 +27,7 @@ from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zone_job import advance
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import Apex, wire_name
-from blocklistd.serve.dns.query import Seen
+from blocklistd.serve.dns.query import SecondaryRequest
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.store.ixfr import ixfr_path
@@ -91,8 +91,8 @@ def test_old_addresses_of_a_secondary_are_forgotten(tmp_path: Path) -> None:
     zones = publisher_of(versions, NoJobs(), Zones())
     peer = Peer("isp", frozenset({b"\0"}), (), (), ())
     for number in range(MAX_SECONDARIES + 10):
-        zones.secondaries.saw(Seen(peer, b"\0", "192.0.2.1", 1, 1))  # asks again and again
-        zones.secondaries.saw(Seen(peer, b"\0", f"2001:db8::{number:x}", 1, 1))
+        zones.secondaries.saw(SecondaryRequest(peer, b"\0", "192.0.2.1", 1, 1))  # asks again and again
+        zones.secondaries.saw(SecondaryRequest(peer, b"\0", f"2001:db8::{number:x}", 1, 1))
     seen = zones.secondaries.sightings["isp", b"\0"]
     assert len(seen) == MAX_SECONDARIES
     assert "192.0.2.1" in seen
@@ -145,7 +145,7 @@ class Scene:
         self.zones = Zones()
         self.publisher = publisher_of(self.versions, self.jobs, self.zones)
         peer = Peer("isp", frozenset({NAME}), (), (ipaddress.ip_network("127.0.0.0/8"),), ())
-        self.zones.admit([peer])
+        self.zones.replace_peers([peer])
         self.sent: list[int] = []
         """The serials that were sent to their end."""
         self.server = DnsServer(
@@ -260,7 +260,7 @@ async def test_a_flipped_bit_in_the_wire_file_is_refused_and_made_good(
     assert await scene.transfer() == (0, 204)
     assert scene.serial == before
     assert not scene.publisher.behind
-    assert scene.versions.store.sealed.intact(before.wire)
+    assert scene.versions.store.sealed.is_intact(before.wire)
 
 
 async def test_a_file_that_was_touched_and_is_right_is_served(scene: Scene) -> None:

@@ -7,9 +7,9 @@ import struct
 import pytest
 
 from blocklistd.rpz.wire import wire_name
-from blocklistd.serve.dns.notify import Notifier, Target
+from blocklistd.serve.dns.notify import Notifier, NotifyTarget
 
-TARGET = Target(("192.0.2.1", 53), wire_name("rpz.example"))
+TARGET = NotifyTarget(("192.0.2.1", 53), wire_name("rpz.example"))
 QUESTION = struct.pack("!HH", 6, 1)
 
 

@@ -93,7 +93,7 @@ def test_an_unsigned_client_is_found_by_its_longest_network(address: str, isp: s
     zone = wire_name(ZONE)
     networks = {"other": "192.0.2.0/24", "narrow": "192.0.2.0/29", "wide": "192.0.2.0/24", "six": "2001:db8::/32"}
     zones = Primary({}, {}).zones
-    zones.admit(
+    zones.replace_peers(
         Peer(name, frozenset() if name == "other" else frozenset({zone}), (), (ipaddress.ip_network(network),), ())
         for name, network in networks.items()
     )

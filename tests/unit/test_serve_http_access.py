@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from blocklistd.config import ConnectionBounds
 from blocklistd.model import ListId, SubscriberId
-from blocklistd.serve.accept import Accepted
+from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder
 from blocklistd.serve.http import access as access_module
 from blocklistd.serve.http.access import Access, Unauthorized
@@ -27,7 +27,7 @@ CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 class FakeRequest:
     """A request with all that Access reads of one."""
 
-    def __init__(self, connection: Accepted, *headers: tuple[str, str]) -> None:
+    def __init__(self, connection: AcceptedConnection, *headers: tuple[str, str]) -> None:
         self.connection = connection
         self.headers = CIMultiDict(headers)
 
@@ -46,14 +46,14 @@ def access(monkeypatch: pytest.MonkeyPatch) -> Access:
     return made
 
 
-def connect(access: Access, address: str) -> Accepted:
-    made = Accepted(access.connections, address)
-    assert access.connections.enter(made, *access.whose(made))
+def connect(access: Access, address: str) -> AcceptedConnection:
+    made = AcceptedConnection(access.connections, address)
+    assert access.connections.enter(made, *access.holder_of(made))
     access.connections.begin(made)
     return made
 
 
-def ask(access: Access, connection: Accepted, *headers: tuple[str, str], token: str = "t") -> Subscriber:
+def ask(access: Access, connection: AcceptedConnection, *headers: tuple[str, str], token: str = "t") -> Subscriber:
     sent = (*headers, ("Authorization", f"Bearer {token}"))
     return access.enter(cast(web.BaseRequest, FakeRequest(connection, *sent)))
 
@@ -90,7 +90,7 @@ def test_seen_is_the_time_of_the_last_authenticated_request(access: Access) -> N
 
 def test_the_address_behind_a_trusted_proxy_is_from_x_forwarded_for(access: Access) -> None:
     access.trusted_proxies = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))
-    assert access.whose(Accepted(access.connections, PROXY)) == (Holder("proxy", PROXY), NO_BOUND)
+    assert access.holder_of(AcceptedConnection(access.connections, PROXY)) == (Holder("proxy", PROXY), NO_BOUND)
     asked = [connect(access, PROXY) for _ in range(3)]
     forged = ("X-Forwarded-For", "203.0.113.66, 198.51.100.7")
     for connection in asked[:2]:

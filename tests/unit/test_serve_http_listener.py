@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from blocklistd.config import Address
-from blocklistd.serve.accept import Accepted
+from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http import listener
 from blocklistd.serve.http.access import Unauthorized
@@ -180,7 +180,7 @@ async def test_a_connection_that_is_lost_at_once_logs_no_error(caplog: pytest.Lo
     connections = Connections()
     server = web.Server(hello)
     for _ in range(3):
-        accepted = Accepted(connections, "192.0.2.1")
+        accepted = AcceptedConnection(connections, "192.0.2.1")
         connection = Connection(server, accepted, loop=asyncio.get_running_loop(), tcp_keepalive=False)
         connection.connection_made(GoneTransport())
         connection.connection_lost(ConnectionResetError())

@@ -28,9 +28,9 @@ from blocklistd.lines.snapshot import changed_lines
 from blocklistd.model import ChangeKind, Entry, ListId, Sha256, SubscriberId, Version, VersionInfo
 from blocklistd.serve.http import renderings
 from blocklistd.serve.http.access import Access
-from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
-from blocklistd.serve.http.feed import Feed
+from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener, bind
+from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.store import render as rendering
 from blocklistd.store.database import Database
@@ -148,14 +148,14 @@ class Scene:
     # -- the client ------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        catalogue, access = Catalogue(), Access()
-        catalogue.publish(self.view())
+        live_lists, access = LiveLists(), Access()
+        live_lists.publish(self.view())
         subscriber = Subscriber(
             SubscriberId("isp"), frozenset([LIST]), frozenset(), (), (), (), NOW, "alice", revoked=None
         )
         access.replace({digest(TOKEN): subscriber})
-        feed = Feed(catalogue, access, self.renderings)
-        self._listener = Listener("feed", feed.answer, connections=access.connections, whose=access.whose)
+        feed = FeedHandler(live_lists, access, self.renderings)
+        self._listener = Listener("feed", feed.answer, connections=access.connections, holder_of=access.holder_of)
         await self._listener.start([bind(Address("127.0.0.1", 0), "feed.listen")], None)
         self._client = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])
 

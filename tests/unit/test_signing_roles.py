@@ -8,18 +8,22 @@ from securesystemslib.signer import CryptoSigner
 
 from blocklistd.limits import RESIGN_SLACK
 from blocklistd.model import Version
-from blocklistd.signing.roles import Lives, newest, sign
+from blocklistd.signing.roles import Lifetimes, newest, sign
 from blocklistd.store.metadata import SignedRole
 from tests.versions_of import LIST
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-LIVES = Lives(14 * DAY, DAY)
+LIVES = Lifetimes(14 * DAY, DAY)
 KEY = CryptoSigner.generate_ed25519()
 
 
 def signed(
-    roles: dict[str, SignedRole], now: datetime, latest: datetime | None = None, lives: Lives = LIVES, above: int = 0
+    roles: dict[str, SignedRole],
+    now: datetime,
+    latest: datetime | None = None,
+    lives: Lifetimes = LIVES,
+    above: int = 0,
 ) -> dict[str, SignedRole]:
     """The newest version of each role after signing those that are due."""
     return newest([*roles.values(), *sign(LIST, None, roles, lives, now, KEY, above, latest)])
@@ -66,7 +70,9 @@ def test_while_clocks_differ_signatures_are_valid_by_both() -> None:
 
 def test_a_shorter_lifetime_takes_effect_at_once() -> None:
     first = signed({}, NOW)
-    assert ends(signed(first, NOW, lives=Lives(7 * DAY, HOUR))) == ends(signed({}, NOW, lives=Lives(7 * DAY, HOUR)))
+    assert ends(signed(first, NOW, lives=Lifetimes(7 * DAY, HOUR))) == ends(
+        signed({}, NOW, lives=Lifetimes(7 * DAY, HOUR))
+    )
 
 
 def test_all_versions_exceed_the_given_number() -> None:

@@ -9,7 +9,7 @@ from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE, MAX_REREAD
 from blocklistd.sources.formats import csv
 from blocklistd.sources.formats.csv import records
-from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, list_start
 
 FIELDS = {
     "value": "url",
@@ -27,7 +27,7 @@ B = "https://b.example/"
 
 def read(body: str | bytes, options: FormatOptions = VALUE_ONLY) -> list[Record | Reject]:
     data = body.encode() if isinstance(body, str) else body
-    return list(records(io.BytesIO(data[opening(data, "csv") :]), options))
+    return list(records(io.BytesIO(data[list_start(data, "csv") :]), options))
 
 
 def url(number: int, value: str) -> Record:

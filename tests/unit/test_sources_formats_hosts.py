@@ -6,7 +6,7 @@ import pytest
 
 from blocklistd.limits import MAX_LINE
 from blocklistd.sources.formats.hosts import records
-from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, list_start
 
 OPTIONS = FormatOptions(defaults={"type": "host"})
 LOCAL_NAMES = (
@@ -25,7 +25,7 @@ LOCAL_NAMES = (
 
 
 def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
-    return list(records(io.BytesIO(body[opening(body, "hosts") :]), options))
+    return list(records(io.BytesIO(body[list_start(body, "hosts") :]), options))
 
 
 def host(number: int, name: str) -> Record:

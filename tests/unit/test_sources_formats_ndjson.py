@@ -8,7 +8,7 @@ import pytest
 from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_LINE
 from blocklistd.sources.formats.ndjson import parse_pointer, records, resolve
-from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, list_start
 
 OPTIONS = FormatOptions({"value": "/url", "ref": "/id", "category": "/class", "verifiers": "/bodies"}, {"type": "url"})
 A = "https://a.example/"
@@ -17,7 +17,7 @@ B = "https://b.example/"
 
 def read(body: str | bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
     data = body.encode() if isinstance(body, str) else body
-    return list(records(io.BytesIO(data[opening(data, "ndjson") :]), options))
+    return list(records(io.BytesIO(data[list_start(data, "ndjson") :]), options))
 
 
 def read_one(document: object, options: FormatOptions = OPTIONS) -> Record | Reject:

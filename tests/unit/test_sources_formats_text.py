@@ -8,14 +8,14 @@ import pytest
 from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_LINE
 from blocklistd.sources.formats import FORMATS
-from blocklistd.sources.formats.records import FormatOptions, Record, Reject, opening
+from blocklistd.sources.formats.records import FormatOptions, Record, Reject, list_start
 from blocklistd.sources.formats.text import records
 
 OPTIONS = FormatOptions(defaults={"type": "url"})
 
 
 def read(body: bytes, options: FormatOptions = OPTIONS) -> list[Record | Reject]:
-    return list(records(io.BytesIO(body[opening(body, "text") :]), options))
+    return list(records(io.BytesIO(body[list_start(body, "text") :]), options))
 
 
 def test_one_value_a_line_with_the_number_of_its_line() -> None:
@@ -97,7 +97,7 @@ def test_an_endless_body_is_read_as_a_stream() -> None:
 )
 def test_a_web_page_instead_of_a_list_is_an_error(format: str, body: bytes) -> None:
     with pytest.raises(ParseError, match=f"HTML or XML, not a list in the format {format}: check `url`"):
-        opening(body, format)
+        list_start(body, format)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -110,7 +110,7 @@ def test_a_web_page_instead_of_a_list_is_an_error(format: str, body: bytes) -> N
 )
 def test_utf_16_is_recognised_and_refused(format: str, body: bytes) -> None:
     with pytest.raises(ParseError, match=f"this is UTF-16, not a list in the format {format}: expected UTF-8"):
-        opening(body, format)
+        list_start(body, format)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -124,12 +124,12 @@ def test_utf_16_is_recognised_and_refused(format: str, body: bytes) -> None:
 )
 def test_lines_that_end_in_carriage_returns_alone_are_recognised_and_refused(format: str, body: bytes) -> None:
     with pytest.raises(ParseError, match="lines end in CR alone"):
-        opening(body, format)
+        list_start(body, format)
 
 
 @pytest.mark.parametrize("body", [b"https://a.example/\r\n", b"https://a.example/\r", b"a\rb\nc\n", b"\r\r\n", b""])
 def test_other_carriage_returns_are_left_to_the_format(body: bytes) -> None:
-    assert opening(body, "text") == 0
+    assert list_start(body, "text") == 0
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_other_carriage_returns_are_left_to_the_format(body: bytes) -> None:
 )
 def test_a_json_array_over_many_lines_is_no_ndjson(body: bytes) -> None:
     with pytest.raises(ParseError, match="one JSON array over many lines"):
-        opening(body, "ndjson")
-    assert opening(body, "text") == 0
+        list_start(body, "ndjson")
+    assert list_start(body, "text") == 0
 
 
 def test_arrays_of_one_line_each_are_ndjson() -> None:
-    assert opening(b'["https://a.example/"]\r\n["https://b.example/"]\n', "ndjson") == 0
+    assert list_start(b'["https://a.example/"]\r\n["https://b.example/"]\n', "ndjson") == 0
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.lines.snapshot import blocks
 from blocklistd.sources.intake.check import check
 from blocklistd.sources.intake.chunks import CHUNK
-from blocklistd.sources.intake.entries import Left
-from blocklistd.sources.intake.job import Findings, Order
+from blocklistd.sources.intake.entries import ResultForm
+from blocklistd.sources.intake.job import Findings, IntakeRequest
 from blocklistd.sources.intake.prove import Origin
 
 LINE = b'{"type":"domain","value":"n%06d.example","category":"A"}\n'
@@ -32,18 +32,18 @@ async def jobs() -> AsyncIterator[Jobs]:
     await asyncio.to_thread(pool.close)
 
 
-def order(folder: Path, lines: list[bytes]) -> tuple[Order, Findings]:
+def request(folder: Path, lines: list[bytes]) -> tuple[IntakeRequest, Findings]:
     origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
-    made = Order(folder / "body", folder, "identity", origin, "text", {}, {"type": "domain"}, 1 << 30, False)
+    made = IntakeRequest(folder / "body", folder, "identity", origin, "text", {}, {"type": "domain"}, 1 << 30, False)
     made.canonical.write_bytes(b"".join(lines))
-    made.overlay.write_bytes(b"")
+    made.patch.write_bytes(b"")
     made.notes.write_bytes(b"[[],[]]")
-    return made, Findings(0, Left.CANONICAL, 1, COUNT, {"domain": COUNT}, {}, {}, 0, None, None)
+    return made, Findings(0, ResultForm.CANONICAL, 1, COUNT, {"domain": COUNT}, {}, {}, 0, None, None)
 
 
 async def test_a_large_file_is_checked_in_blocks_with_one_result(jobs: Jobs, tmp_path: Path) -> None:
     lines = [LINE % number for number in range(COUNT)]
-    made, findings = order(tmp_path, lines)
+    made, findings = request(tmp_path, lines)
     assert blocks(made.canonical.read_bytes(), CHUNK)[1] == EDGE * len(lines[0])
     assert await jobs.run(check, made, findings, limits=INTAKE) == {"fits": True}
     more = replace(findings, types={"domain": COUNT + 1})
@@ -59,5 +59,5 @@ async def test_one_invalid_line_of_a_large_file_is_found(jobs: Jobs, tmp_path: P
         [*lines[:at], lines[at].replace(b'"n', b'"N'), *lines[at + 1 :]],
         [*lines[:at], lines[at].replace(b".example", b"..xample"), *lines[at + 1 :]],
     ):
-        made, findings = order(tmp_path, some)
+        made, findings = request(tmp_path, some)
         assert await jobs.run(check, made, findings, limits=INTAKE) == {"fits": False}

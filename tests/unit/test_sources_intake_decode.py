@@ -173,7 +173,7 @@ def test_no_text_is_mistaken_for_an_encoded_file(text: str) -> None:
 @packed
 def test_a_body_of_countless_streams_is_refused(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     """A stream of a few bytes takes as long as a thousand bytes in one stream."""
-    monkeypatch.setattr("blocklistd.sources.intake.decode.MAX_STREAMS", 10)
+    monkeypatch.setattr("blocklistd.sources.intake.decode.MAX_COMPRESSED_STREAMS", 10)
     assert decoded(PACK[encoding](b"a") * 10, encoding) == b"a" * 10
     with pytest.raises(ParseError, match="more than 10 "):
         decoded(PACK[encoding](b"a") * 11, encoding)

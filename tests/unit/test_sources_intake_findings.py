@@ -25,12 +25,12 @@ from blocklistd.errors import (
     VerifyError,
 )
 from blocklistd.model import Sha256
-from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven
-from blocklistd.sources.intake.job import Earlier, Findings, Order
+from blocklistd.sources.intake.job import EarlierBody, Findings, IntakeRequest
 from blocklistd.sources.intake.prove import Origin
 from blocklistd.sources.intake.recognise import NEXT_STEPS
-from blocklistd.sources.reasons import FETCH, INTAKE, Reasons
+from blocklistd.sources.reasons import FETCH, INTAKE, AllowedMessages
 
 SOURCES = Path(str(blocklistd.sources.__file__)).parent
 BODY = b"a.example\nb.example\n*.example\n"
@@ -49,19 +49,21 @@ ANSWER: dict[str, Any] = {
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
+def request(tmp_path: Path) -> IntakeRequest:
     (tmp_path / "body").write_bytes(BODY)
     (tmp_path / "work").mkdir()
     origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
-    return Order(tmp_path / "body", tmp_path / "work", "identity", origin, "text", {}, {"type": "domain"}, 100, False)
+    return IntakeRequest(
+        tmp_path / "body", tmp_path / "work", "identity", origin, "text", {}, {"type": "domain"}, 100, False
+    )
 
 
-def test_a_valid_result_is_read(order: Order) -> None:
-    assert read_findings(ANSWER, order) == Findings(**ANSWER | {"left": Left.CANONICAL})
+def test_a_valid_result_is_read(request: IntakeRequest) -> None:
+    assert read_findings(ANSWER, request) == Findings(**ANSWER | {"left": ResultForm.CANONICAL})
     nothing = {"types": {}, "rejected": {}, "first_rejected": {}, "records": 0, "signature": None, "signed_at": None}
-    assert read_findings(ANSWER | nothing, order).signed_at is None
-    earlier = Earlier(order.body, order.body, order.body, Sha256("0" * 64), None, 1, {}, 0)
-    assert read_findings(ANSWER | {"left": "same"}, replace(order, earlier=earlier)).left is Left.SAME
+    assert read_findings(ANSWER | nothing, request).signed_at is None
+    earlier = EarlierBody(request.body, request.body, request.body, Sha256("0" * 64), None, 1, {}, 0)
+    assert read_findings(ANSWER | {"left": "same"}, replace(request, earlier=earlier)).left is ResultForm.SAME
 
 
 WRONG: dict[str, list[Any]] = {
@@ -74,7 +76,7 @@ WRONG: dict[str, list[Any]] = {
     "records": [2, -1, "3", None, 1e9, 2**63],
     "length": [0, 5, -1, None, "28"],
     "listed": [4, -1, 1, True, None, "0"],
-    "left": ["overlay", "same", "elsewhere", None, 1, []],
+    "left": ["patch", "same", "elsewhere", None, 1, []],
     "dropped_attributes": [-1, None, 1.5],
     "signature": ["", "0" * 63, "A" * 64, 5, ["0" * 64], "a.example"],
     "signed_at": [-1, 253402300800, "now", 1.5, True],
@@ -83,15 +85,15 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("part", [{name: value} for name, values in WRONG.items() for value in values], ids=str)
-def test_a_result_with_an_invalid_field_is_a_job_error(order: Order, part: dict[str, Any]) -> None:
+def test_a_result_with_an_invalid_field_is_a_job_error(request: IntakeRequest, part: dict[str, Any]) -> None:
     with pytest.raises(JobError, match="does not fit") as raised:
-        read_findings(ANSWER | part, order)
+        read_findings(ANSWER | part, request)
     assert raised.value.cause == "answer"
 
 
 @pytest.mark.parametrize("answer", [None, 5, [], {}, "x", {"types": 5}])
-def test_a_result_of_another_type_is_a_job_error(order: Order, answer: object) -> None:
-    for read in (lambda: read_findings(answer, order), lambda: read_proven(answer)):
+def test_a_result_of_another_type_is_a_job_error(request: IntakeRequest, answer: object) -> None:
+    for read in (lambda: read_findings(answer, request), lambda: read_proven(answer)):
         with pytest.raises(JobError, match="does not fit"):
             read()
 
@@ -108,12 +110,12 @@ def test_the_result_of_a_proof_is_validated() -> None:
 # -- reasons -----------------------------------------------------------------------------------------------------------
 
 FOLDER = Path("/state/work")
-REASONS = Reasons(INTAKE, ("csv", "minisign", "'url'"), FOLDER, REJECTS)
+REASONS = AllowedMessages(INTAKE, ("csv", "minisign", "'url'"), FOLDER, REJECTS)
 LISTED = "https://listed.example/"
 
 
-def filtered(error: BlocklistError, reasons: Reasons = REASONS) -> BlocklistError:
-    with pytest.raises(BlocklistError) as raised, reasons.kept():
+def filtered(error: BlocklistError, reasons: AllowedMessages = REASONS) -> BlocklistError:
+    with pytest.raises(BlocklistError) as raised, reasons.only_allowed():
         raise error
     return raised.value
 
@@ -176,7 +178,7 @@ def test_an_error_of_a_class_that_no_job_may_raise_becomes_a_job_error() -> None
 
 def test_a_transport_may_name_its_url_and_add_messages_to_the_set() -> None:
     url = "serial://192.0.2.1:5300"
-    reasons = Reasons((*FETCH, "OURS: the primary says N"), (url,), FOLDER)
+    reasons = AllowedMessages((*FETCH, "OURS: the primary says N"), (url,), FOLDER)
     for text in (
         f"{url}: 2000 bytes or more: expected at most 1000, raise `max_bytes` if the list is that large",
         f"{url}: the primary says 5",
@@ -229,7 +231,7 @@ def test_every_code_of_a_reject_is_in_the_set() -> None:
     )
     for path in (*kinds.glob("*.py"), *(SOURCES / "formats").glob("*.py"), *(SOURCES / "intake").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Refused", "Reject") and node.args:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("InvalidEntry", "Reject") and node.args:
                 found |= set(look(node.args[-1]))
             if isinstance(node, ast.FunctionDef) and node.name == "type_refusal":
                 found |= {text for ret in ast.walk(node) if isinstance(ret, ast.Return) for text in look(ret)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from blocklistd.sources.formats.records import FormatOptions, opening
+from blocklistd.sources.formats.records import FormatOptions, list_start
 from blocklistd.sources.intake.recognise import NEXT_STEPS, UNKNOWN, recognised
 
 SHA256 = "0123456789abcdef" * 4
@@ -15,7 +15,7 @@ POINTER = FormatOptions({"value": "/url"}, {"type": "url"})
 
 def recognise(body: str, format: str, options: FormatOptions) -> str:
     data = body.encode()
-    next_step = recognised(data, opening(data, format), format, options)
+    next_step = recognised(data, list_start(data, format), format, options)
     assert next_step in NEXT_STEPS
     return next_step
 

@@ -31,7 +31,7 @@ from cryptography.x509.oid import NameOID
 
 from blocklistd.errors import FetchError, StoreError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.limits import CHUNK, MAX_INTERIM, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
+from blocklistd.limits import CHUNK, MAX_INTERIM_RESPONSES, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import Fetched, NotModified, Validators
 from blocklistd.sources.proofs.minisign import verify_minisign
 from blocklistd.sources.proofs.proof import Proven
@@ -343,10 +343,10 @@ async def test_responses_that_are_no_http_are_refused(folder: Path, answer: byte
 async def test_a_few_interim_responses_are_accepted_and_endless_ones_refused(folder: Path, status: bytes) -> None:
     """aiohttp reads interim responses without yielding to other tasks, so endless ones would starve the event loop."""
     interim, final = b"HTTP/1.1 " + status + b"\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na\n"
-    async with raw_server(interim * MAX_INTERIM + final) as url:
+    async with raw_server(interim * MAX_INTERIM_RESPONSES + final) as url:
         assert (await fetched(request(url, signature=None), folder)).length == 2
         left(folder)[0].unlink()
-    for answer in (interim * (MAX_INTERIM + 1) + final, interim * 100_000):
+    for answer in (interim * (MAX_INTERIM_RESPONSES + 1) + final, interim * 100_000):
         async with raw_server(answer) as url:
             await refused(request(url, signature=None), folder, "interim responses")
 
@@ -624,7 +624,7 @@ async def test_other_origins_are_refused_with_a_pinned_authority_unless_allowed(
         await refused(request(hotline.url, ssl=authority.client()), folder, "another origin, for which the `ca`")
         assert [seen.elsewhere for seen in hotline.requests] == [False]
         assert [seen.certificate for seen in hotline.requests] == ["client"]
-        allowed = request(hotline.url, ssl=authority.client(), ssl_elsewhere=authority.bare_client())
+        allowed = request(hotline.url, ssl=authority.client(), redirect_ssl=authority.bare_client())
         assert (await fetched(allowed, folder)).body.read_bytes() == hotline.current.body
         assert [seen.certificate for seen in hotline.requests[1:]] == ["client", None, "client", None]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.errors import DamagedError, ParseError, StoreError
-from blocklistd.lines.overlay import Overlay
+from blocklistd.lines.patched import PatchedLines
 from blocklistd.model import Sha256
 from blocklistd.store import asserted
 from blocklistd.store.files import SealedFiles
@@ -35,9 +35,9 @@ def seal(files: SealedFiles, content: bytes) -> Sha256:
 
 
 def write_patch(files: SealedFiles, tmp_path: Path, base: Sha256, removes: list[bytes], adds: list[bytes]) -> Path:
-    path = tmp_path / "overlay"
-    overlay = Overlay(files.path(base).read_bytes()).revised(removes, adds)
-    path.write_bytes(b"".join(overlay.write(base)))
+    path = tmp_path / "patch"
+    patch = PatchedLines(files.path(base).read_bytes()).updated(removes, adds)
+    path.write_bytes(b"".join(patch.write(base)))
     return path
 
 
@@ -48,25 +48,25 @@ def test_a_patch_is_a_sealed_file_and_keeps_its_base(files: SealedFiles, tmp_pat
     digest = asserted.adopt(files, written, base)
     assert digest == hashlib.sha256(content).hexdigest()
     assert files.path(digest).read_bytes() == content
-    with asserted.opened(files, digest) as (below, overlay):
+    with asserted.open_assertion(files, digest) as (below, patch):
         assert below == base
-        assert overlay.read_all() == lines(B, C)
-        assert (overlay.find(A[:-1]), overlay.find(B[:-1]), overlay.find(C[:-1])) == (None, B, C)
+        assert patch.read_all() == lines(B, C)
+        assert (patch.find(A[:-1]), patch.find(B[:-1]), patch.find(C[:-1])) == (None, B, C)
     assert asserted.bases(files, {digest}) == {base}
     assert files.sweep({digest} | asserted.bases(files, {digest})) == 0
-    assert asserted.place(files, digest) is not None
+    assert asserted.locate(files, digest) is not None
 
 
 def test_the_same_lines_on_one_base_have_the_same_digest(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
-    path = tmp_path / "overlay"
+    path = tmp_path / "patch"
     for changes, others in (([A], [C]), ([], [])):
         names = set()
         for steps in ([(changes, others)], [([B], []), ([], [B]), (changes, others)]):
-            overlay = Overlay(files.path(base).read_bytes())
+            patch = PatchedLines(files.path(base).read_bytes())
             for removes, adds in steps:
-                overlay = overlay.revised(removes, adds)
-            path.write_bytes(b"".join(overlay.write(base)))
+                patch = patch.updated(removes, adds)
+            path.write_bytes(b"".join(patch.write(base)))
             names.add(asserted.adopt(files, path, base))
         assert len(names) == 1
     assert names == {base}, "a patch without changes has the digest of its base"
@@ -76,8 +76,8 @@ def test_a_patch_is_checked_against_the_patch_before_it(files: SealedFiles, tmp_
     base = seal(files, lines(A, B))
     last = asserted.adopt(files, write_patch(files, tmp_path, base, [A], []), base)
     both = asserted.adopt(files, write_patch(files, tmp_path, base, [A], [C]), last)
-    with asserted.opened(files, both) as (_, overlay):
-        assert overlay.read_all() == lines(B, C)
+    with asserted.open_assertion(files, both) as (_, patch):
+        assert patch.read_all() == lines(B, C)
     path = write_patch(files, tmp_path, base, [A], [])
     for wrong in (b'{"remove":' + C, b'{"add":' + B, b'{"add":' + A):
         path.write_bytes(b'{"base":"%b"}\n{"remove":%b}\n%b}\n' % (base.encode(), A, wrong))
@@ -105,7 +105,7 @@ def test_a_patch_that_is_not_canonical_is_refused(
     files: SealedFiles, tmp_path: Path, steps: list[tuple[str, bytes]]
 ) -> None:
     base = seal(files, lines(A, B))
-    path = tmp_path / "overlay"
+    path = tmp_path / "patch"
     written = b'{"base":"%b"}\n' % base.encode()
     for step, line in steps:
         written += b'{"%b":%b}\n' % (step.encode(), line)
@@ -117,7 +117,7 @@ def test_a_patch_that_is_not_canonical_is_refused(
 def test_a_patch_can_not_drop_the_removal_that_its_addition_needs(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
     head = b'{"base":"%b"}\n' % base.encode()
-    path = tmp_path / "overlay"
+    path = tmp_path / "patch"
     path.write_bytes(head + b'{"remove":%b}\n{"add":%b}\n' % (A, SAME))
     one = asserted.adopt(files, path, base)
     path.write_bytes(head + b'{"add":%b}\n' % SAME)
@@ -147,10 +147,10 @@ def test_differing_finds_the_lines_that_only_one_assertion_has(files: SealedFile
     one = asserted.adopt(files, write_patch(files, tmp_path, base, [A], []), base)
     two = asserted.adopt(files, write_patch(files, tmp_path, base, [], [C]), base)
     for left, right, apart in ((one, two, {A, C}), (base, two, {C}), (one, one, set())):
-        with asserted.opened(files, left) as before, asserted.opened(files, right) as after:
-            assert set(asserted.differing(before, after, 9) or ()) == apart
-    with asserted.opened(files, one) as before, asserted.opened(files, other) as after:
-        assert set(asserted.differing(before, after, 9) or ()) >= {C}
+        with asserted.open_assertion(files, left) as before, asserted.open_assertion(files, right) as after:
+            assert set(asserted.differing_lines(before, after, 9) or ()) == apart
+    with asserted.open_assertion(files, one) as before, asserted.open_assertion(files, other) as after:
+        assert set(asserted.differing_lines(before, after, 9) or ()) >= {C}
 
 
 @pytest.mark.parametrize("damage", ["base", "line", "fit", "header"])
@@ -174,7 +174,7 @@ def test_a_missing_base_is_an_error(files: SealedFiles, tmp_path: Path) -> None:
     base = seal(files, lines(A, B))
     digest = asserted.adopt(files, write_patch(files, tmp_path, base, [A], []), base)
     files.path(base).unlink()
-    with pytest.raises(StoreError, match="missing"), asserted.opened(files, digest):
+    with pytest.raises(StoreError, match="missing"), asserted.open_assertion(files, digest):
         pass
     with pytest.raises(DamagedError):
         asserted.files_of(files, digest)

@@ -126,7 +126,7 @@ def test_the_head_file_follows_again_after_a_loss_is_recorded(
     kept = database.head_file.read()
     tamper(database, "DELETE FROM audit WHERE number > 3")
     with database.write() as connection:
-        detail = audit.leave(connection, kept)
+        detail = audit.record_loss(connection, kept)
         audit.append(connection, ALICE, "1000", now=NOW, detail=detail)
     assert detail == {"audit_left": 5}
     assert wrong(database) is None
@@ -134,7 +134,7 @@ def test_the_head_file_follows_again_after_a_loss_is_recorded(
     assert wrong(database) is None
     assert caplog.text == ""
     with database.write() as connection:
-        assert audit.leave(connection, database.head_file.read()) == {}, "nothing is lost"
+        assert audit.record_loss(connection, database.head_file.read()) == {}, "nothing is lost"
     database.head_file.path.write_text(f"{'9'.zfill(20)} {'ab' * 32}\n")
     assert wrong(database) is not None, "no loss is recorded for this head"
     act(database, 1)

@@ -31,7 +31,7 @@ def test_a_file_is_named_by_its_content(sealed: SealedFiles) -> None:
     content = b"x" * 3_000_000 + b"end"
     digest = seal(sealed, content)
     assert digest == hashlib.sha256(content).hexdigest()
-    assert sealed.intact(digest)
+    assert sealed.is_intact(digest)
     with sealed.map(digest) as buffer:
         assert buffer[:] == content
 
@@ -65,9 +65,9 @@ def test_an_error_of_the_disk_names_the_folder(tmp_path: Path, step: str) -> Non
 def test_intact_is_false_for_a_damaged_or_missing_file(sealed: SealedFiles) -> None:
     digest = seal(sealed, b"content\n")
     sealed.path(digest).write_bytes(b"CONTENT\n")
-    assert not sealed.intact(digest)
+    assert not sealed.is_intact(digest)
     sealed.path(digest).unlink()
-    assert not sealed.intact(digest)
+    assert not sealed.is_intact(digest)
     with pytest.raises(StoreError), sealed.map(digest):
         pass
 
@@ -86,7 +86,7 @@ def test_the_sweep_keeps_named_files_and_their_renderings(sealed: SealedFiles) -
     (sealed.root / "new" / "unfinished").write_bytes(b"half")
     assert sealed.sweep({kept}) == 0, "a job may be about to name a new file"
     assert sealed.sweep({kept}, young=0.0) == 3
-    assert sealed.intact(kept)
+    assert sealed.is_intact(kept)
     assert sealed.path(kept).with_name(f"{kept}.zst").exists()
     assert not sealed.path(unnamed).exists()
 

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, delete
 from blocklistd.errors import BehindError, RefusedError, StoreError
 from blocklistd.model import Version
 from blocklistd.store.audit import NONE, Head
-from blocklistd.store.high_water import HighWater, Marks, loss
+from blocklistd.store.high_water import HighestNumbers, HighWater, suspected_loss
 from blocklistd.store.lists import list_state
-from blocklistd.store.numbers import above, mark_lost, note_high_water, numbers, start_above
+from blocklistd.store.numbers import mark_lost, note_high_water, numbers, start_above, start_above_number
 from blocklistd.store.schema import versions as table
 from blocklistd.telemetry import ActiveAlarms
 from tests.versions_of import LIST, NOW, Versions
@@ -22,35 +22,35 @@ ROLES = {"targets": 3, "snapshot": 4, "timestamp": 9}
 
 
 def show(file: HighWater, version: int, *, replaces: bool = True, **roles: int) -> None:
-    file.show_list(LIST, "s", Version(version), ROLES | roles, replaces=replaces)
+    file.record_list(LIST, "s", Version(version), ROLES | roles, replaces=replaces)
 
 
 def test_numbers_are_in_the_file_before_they_are_served(tmp_path: Path) -> None:
     file = HighWater(tmp_path / "high-water")
     file.open()
     show(file, 2)
-    file.show_zone("rpz.example", 7, replaces=True)
+    file.record_zone("rpz.example", 7, replaces=True)
     assert json.loads((tmp_path / "high-water").read_bytes()) == {
         "lists": {LIST: {"session": "s", "version": 2, **ROLES}},
         "zones": {"rpz.example": 7},
     }
     again = HighWater(tmp_path / "high-water")
     again.open()
-    assert again.marks == file.marks
-    assert again.marks.highest == 9
+    assert again.highest_numbers == file.highest_numbers
+    assert again.highest_numbers.highest == 9
     assert [path.name for path in tmp_path.iterdir()] == ["high-water"]
 
 
 def test_a_lower_number_is_refused(tmp_path: Path) -> None:
     file = HighWater(tmp_path / "high-water")
     show(file, 2)
-    file.show_zone("rpz.example", 7, replaces=False)
+    file.record_zone("rpz.example", 7, replaces=False)
     with pytest.raises(BehindError, match="version 1 is behind 2"):
         show(file, 1, replaces=False)
     with pytest.raises(BehindError, match="timestamp 8 is behind 9"):
         show(file, 2, timestamp=8, replaces=False)
     with pytest.raises(BehindError, match="serial 6 is behind 7"):
-        file.show_zone("rpz.example", 6, replaces=False)
+        file.record_zone("rpz.example", 6, replaces=False)
 
 
 def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path) -> None:
@@ -59,15 +59,15 @@ def test_roles_of_a_new_session_are_kept_before_its_first_version(tmp_path: Path
     show(file, 2)
     new = dict.fromkeys(ROLES, 101)
     for timestamp in (101, 102):
-        file.show_list(LIST, "new", Version(0), new | {"timestamp": timestamp}, replaces=False)
+        file.record_list(LIST, "new", Version(0), new | {"timestamp": timestamp}, replaces=False)
         kept = {"session": "s", "version": 2, **new, "timestamp": timestamp}
         assert json.loads((tmp_path / "high-water").read_bytes())["lists"] == {LIST: kept}
     with pytest.raises(BehindError, match="timestamp 101 is behind 102"):
-        file.show_list(LIST, "new", Version(0), new, replaces=False)
+        file.record_list(LIST, "new", Version(0), new, replaces=False)
     with pytest.raises(BehindError, match="version 0 is behind 2"):
-        file.show_list(LIST, "s", Version(0), new | {"timestamp": 103}, replaces=False)
-    file.show_list(LIST, "new", Version(101), new | {"timestamp": 103}, replaces=True)
-    assert file.marks.lists[LIST] == {"session": "new", "version": 101, **new, "timestamp": 103}
+        file.record_list(LIST, "s", Version(0), new | {"timestamp": 103}, replaces=False)
+    file.record_list(LIST, "new", Version(101), new | {"timestamp": 103}, replaces=True)
+    assert file.highest_numbers.lists[LIST] == {"session": "new", "version": 101, **new, "timestamp": 103}
 
 
 def test_only_new_versions_are_refused_while_the_file_can_not_be_written(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_only_new_versions_are_refused_while_the_file_can_not_be_written(tmp_pat
     show(file, 2, timestamp=10, replaces=False)
     with pytest.raises(StoreError, match="missing/high-water"):
         show(file, 3, timestamp=11)
-    assert file.marks.lists[LIST]["version"] == 2
+    assert file.highest_numbers.lists[LIST]["version"] == 2
     (tmp_path / "missing").mkdir()
     show(file, 3, timestamp=11)
     assert alarms.texts() == []
@@ -88,16 +88,16 @@ def test_only_new_versions_are_refused_while_the_file_can_not_be_written(tmp_pat
 def test_new_versions_are_refused_at_a_start_while_the_file_can_not_be_written(tmp_path: Path) -> None:
     before = HighWater(tmp_path / "high-water")
     show(before, 2)
-    before.show_zone("rpz.example", 7, replaces=False)
+    before.record_zone("rpz.example", 7, replaces=False)
     (tmp_path / ".high-water.new").mkdir()
     file = HighWater(tmp_path / "high-water")
     file.open()
     with pytest.raises(StoreError):
         show(file, 3, replaces=False)
     with pytest.raises(StoreError):
-        file.show_zone("rpz.example", 8, replaces=False)
+        file.record_zone("rpz.example", 8, replaces=False)
     show(file, 2, timestamp=10, replaces=False)
-    file.show_zone("rpz.example", 7, replaces=False)
+    file.record_zone("rpz.example", 7, replaces=False)
     assert json.loads((tmp_path / "high-water").read_bytes()) == {
         "lists": {LIST: {"session": "s", "version": 2, **ROLES}},
         "zones": {"rpz.example": 7},
@@ -121,7 +121,7 @@ def test_a_damaged_file_is_renamed_and_a_new_one_begun(tmp_path: Path, body: byt
     alarms = ActiveAlarms()
     file = HighWater(tmp_path / "high-water", alarms)
     file.open()
-    assert file.marks == Marks()
+    assert file.highest_numbers == HighestNumbers()
     assert (tmp_path / "high-water.damaged").read_bytes() == body
     assert len(alarms.texts()) == 1
 
@@ -134,29 +134,29 @@ def versions(tmp_path: Path) -> Versions:
     return made
 
 
-def reported(versions: Versions, marks: Marks) -> str | None:
+def reported(versions: Versions, highest_numbers: HighestNumbers) -> str | None:
     with versions.database.read() as connection:
-        return loss(connection, marks)
+        return suspected_loss(connection, highest_numbers)
 
 
 def test_a_database_older_than_the_served_numbers_is_reported(versions: Versions) -> None:
-    assert reported(versions, Marks()) is None
-    assert reported(versions, Marks({LIST: {"session": "s", "version": 3}}, {})) is None
-    for marks in (
-        Marks({LIST: {"session": "s", "version": 4}}, {}),
-        Marks({LIST: {"session": "s", "version": 3, "timestamp": 1}}, {}),
-        Marks({"another": {"session": "s", "version": 1}}, {}),
-        Marks({}, {"rpz.example": 1}),
+    assert reported(versions, HighestNumbers()) is None
+    assert reported(versions, HighestNumbers({LIST: {"session": "s", "version": 3}}, {})) is None
+    for highest_numbers in (
+        HighestNumbers({LIST: {"session": "s", "version": 4}}, {}),
+        HighestNumbers({LIST: {"session": "s", "version": 3, "timestamp": 1}}, {}),
+        HighestNumbers({"another": {"session": "s", "version": 1}}, {}),
+        HighestNumbers({}, {"rpz.example": 1}),
     ):
-        assert "the database is older than the numbers that were served" in (reported(versions, marks) or "")
-        assert "start-above N" in (reported(versions, marks) or "")
+        assert "the database is older than the numbers that were served" in (reported(versions, highest_numbers) or "")
+        assert "start-above N" in (reported(versions, highest_numbers) or "")
     with versions.database.read() as connection:
-        assert loss(connection, Marks(), NONE) is None
-        found = loss(connection, Marks(), Head(7, "ab" * 32))
+        assert suspected_loss(connection, HighestNumbers(), NONE) is None
+        found = suspected_loss(connection, HighestNumbers(), Head(7, "ab" * 32))
     assert "the audit has line 3, and had 7" in (found or "")
     with versions.database.write() as connection:
         mark_lost(connection)
-    assert "the database is missing" in (reported(versions, Marks()) or "")
+    assert "the database is missing" in (reported(versions, HighestNumbers()) or "")
     versions.close()
 
 
@@ -174,7 +174,7 @@ def test_a_missing_high_water_file_is_reported(versions: Versions, tmp_path: Pat
 
     def found(file: HighWater) -> str | None:
         with versions.database.read() as connection:
-            return loss(connection, file.marks, None, file.missing)
+            return suspected_loss(connection, file.highest_numbers, None, file.missing)
 
     first = opened()
     assert first.missing == path
@@ -197,17 +197,17 @@ def test_a_missing_high_water_file_is_reported(versions: Versions, tmp_path: Pat
 
 
 def test_start_above_begins_a_session_with_all_numbers_above(versions: Versions) -> None:
-    marks = Marks({LIST: {"session": "s", "version": 40}}, {"rpz.example": 17})
+    highest_numbers = HighestNumbers({LIST: {"session": "s", "version": 40}}, {"rpz.example": 17})
     before, entries = versions.state, versions.live
     with versions.database.write() as connection:
-        start_above(connection, 1000, marks.highest, NOW, "me")
-    assert reported(versions, marks) is None
+        start_above(connection, 1000, highest_numbers.highest, NOW, "me")
+    assert reported(versions, highest_numbers) is None
     state = versions.state
     assert state.version == 1001
     assert state.session != before.session
     assert versions.live == entries
     with versions.database.read() as connection:
-        assert above(connection) == 1000
+        assert start_above_number(connection) == 1000
         assert numbers(connection).highest == 1001
     assert versions.publish(versions.seal(["another.example"])) == 1002
     versions.close()
@@ -218,7 +218,7 @@ def test_the_first_version_after_start_above_exceeds_the_number(tmp_path: Path) 
     with versions.database.write() as connection:
         mark_lost(connection)
         start_above(connection, 1000, 0, NOW, "me")
-    assert reported(versions, Marks()) is None
+    assert reported(versions, HighestNumbers()) is None
     assert versions.publish(versions.seal(["a.example"])) == 1001
     versions.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from blocklistd.model import IntakeReport, Outcome, Sha256, SourceId
-from blocklistd.store.pulls import SourceState, record_pull, source_state, superseded, take_over
+from blocklistd.store.pulls import SourceState, accept_body, record_pull, source_state, superseded
 from tests.versions_of import NOW, Versions
 
 HOTLINE = SourceId("hotline")
@@ -27,7 +27,7 @@ def remembered(folder: Path, *reports: IntakeReport) -> tuple[SourceState, list[
     versions = Versions(folder)
     with versions.database.write() as connection:
         for report in reports:
-            take_over(connection, HOTLINE, report, "")
+            accept_body(connection, HOTLINE, report, "")
         found = source_state(connection, HOTLINE), superseded(connection, HOTLINE)
     versions.close()
     return found
@@ -130,5 +130,5 @@ def test_a_failed_pull_does_not_make_a_source_look_fresh(tmp_path: Path) -> None
             validators=None,
             settings="",
         )
-        assert source_state(connection, HOTLINE).said is None
+        assert source_state(connection, HOTLINE).content_time is None
     versions.close()

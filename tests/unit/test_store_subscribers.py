@@ -10,7 +10,7 @@ import pytest
 from blocklistd.daemon import plans
 from blocklistd.errors import SubscriberError
 from blocklistd.store import subscribers
-from blocklistd.store.subscribers import Wish
+from blocklistd.store.subscribers import Registration
 from tests.versions_of import LIST, NOW, Versions
 
 
@@ -23,7 +23,7 @@ def versions(tmp_path: Path) -> Iterator[Versions]:
 
 def add(versions: Versions, name: str) -> None:
     with versions.database.write() as connection:
-        subscribers.add(connection, Wish(name, (LIST,)), lists=[LIST], zones=[], now=NOW, created_by="alice")
+        subscribers.add(connection, Registration(name, (LIST,)), lists=[LIST], zones=[], now=NOW, created_by="alice")
 
 
 def test_the_longest_id_gives_a_valid_key_name(versions: Versions) -> None:
@@ -72,9 +72,9 @@ def test_a_wide_prefix_needs_the_option_wide(versions: Versions, prefix: str) ->
     zone = "rpz.blocklist.example"
 
     def register(name: str, *, prefix: str, wide: bool = False) -> None:
-        wish = Wish(name, zones=(zone,), addresses=(prefix,), wide=wide)
+        registration = Registration(name, zones=(zone,), addresses=(prefix,), wide=wide)
         with versions.database.write() as connection:
-            subscribers.add(connection, wish, lists=[], zones=[zone], now=NOW, created_by="alice")
+            subscribers.add(connection, registration, lists=[], zones=[zone], now=NOW, created_by="alice")
 
     with pytest.raises(SubscriberError, match=r"--address .*everybody there .*or --wide"):
         register("isp", prefix=prefix)
@@ -96,8 +96,8 @@ def test_the_id_of_a_revoked_subscriber_can_be_given_again_without_its_rights(
     with versions.database.write() as connection:
         subscribers.revoke(connection, "isp", now=NOW, revoked_by="alice")
     with versions.database.write() as connection:
-        wish = Wish("isp", (), ("rpz.example",))
-        subscribers.add(connection, wish, lists=[LIST], zones=["rpz.example"], now=NOW, created_by="bob")
+        registration = Registration("isp", (), ("rpz.example",))
+        subscribers.add(connection, registration, lists=[LIST], zones=["rpz.example"], now=NOW, created_by="bob")
     with versions.database.read() as connection:
         ((token, new),) = subscribers.load(connection).items()
     assert token != old

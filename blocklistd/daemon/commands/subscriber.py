@@ -20,7 +20,7 @@ from blocklistd.daemon.commands.command import (
     yes_or_no,
 )
 from blocklistd.daemon.commands.text import age, serial, table
-from blocklistd.daemon.resolvers import TRIED, comment_marker
+from blocklistd.daemon.resolvers import TESTED_VERSIONS, comment_marker
 from blocklistd.errors import RefusedError
 
 SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
@@ -29,8 +29,8 @@ SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 def _software(value: object) -> str:
     """Reads the value of --software: NAME or NAME:VERSION. Raises RefusedError."""
     name, colon, version = word(value).partition(":")
-    if name not in TRIED or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
-        raise RefusedError(f"expected one of {', '.join(TRIED)}, or with a version, like bind:9.18")
+    if name not in TESTED_VERSIONS or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
+        raise RefusedError(f"expected one of {', '.join(TESTED_VERSIONS)}, or with a version, like bind:9.18")
     return str(value)
 
 
@@ -81,8 +81,8 @@ def _show_zones(done: Document, values: Values) -> None:
     text = done["config"].get(name)
     if text is None:
         return
-    if version and version != TRIED[name]:
-        text = f"{comment_marker(name)} tested with version {TRIED[name]}, not with {version}\n{text}"
+    if version and version != TESTED_VERSIONS[name]:
+        text = f"{comment_marker(name)} tested with version {TESTED_VERSIONS[name]}, not with {version}\n{text}"
     click.echo(f"\nPaste into the configuration of {name}:\n\n{text}", nl=False)
     if not values["software"]:
         others = ", ".join(other for other in done["config"] if other != name)
@@ -171,7 +171,7 @@ COMMANDS: Final = (
             ),
             Argument(
                 "software",
-                f"Print the configuration of {', '.join(TRIED)} [bind; with --address: unbound].",
+                f"Print the configuration of {', '.join(TESTED_VERSIONS)} [bind; with --address: unbound].",
                 "--software",
                 "NAME[:VERSION]",
                 _software,

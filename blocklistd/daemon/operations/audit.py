@@ -11,7 +11,7 @@ from blocklistd.daemon.commands.command import Document
 from blocklistd.limits import MAX_AUDIT_LINES
 from blocklistd.store import audit
 from blocklistd.store.database import Database
-from blocklistd.store.schema import written
+from blocklistd.store.schema import time_text
 
 
 class AuditOperations:
@@ -24,7 +24,7 @@ class AuditOperations:
         """The newest `last` lines before line `before`, oldest first; each with all fields that its hash covers."""
         count = min(last, MAX_AUDIT_LINES)
         lines = await self._database.reading(lambda connection: audit.newest(connection, count, before))
-        return [asdict(line) | {"time": written(line.time)} for line in lines]
+        return [asdict(line) | {"time": time_text(line.time)} for line in lines]
 
     async def verify(self) -> Document:
         """The number of lines, the hash of the last one, and `wrong`: the first fault of the chain, None if intact."""

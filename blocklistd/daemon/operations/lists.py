@@ -9,7 +9,7 @@ from blocklistd.errors import RefusedError
 from blocklistd.model import ListId, Version
 from blocklistd.ops import status
 from blocklistd.serve.http import bodies
-from blocklistd.serve.http.catalogue import Catalogue, ListView
+from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import Reach, reach
@@ -19,9 +19,9 @@ from blocklistd.store.lists import version_rows
 class ListOperations:
     """The effects of `list versions` and `list diff`."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, renderings: StoredRenderings) -> None:
+    def __init__(self, database: Database, live_lists: LiveLists, renderings: StoredRenderings) -> None:
         self._database = database
-        self._catalogue = catalogue
+        self._live_lists = live_lists
         self._renderings = renderings
 
     async def versions(self, list_id: ListId) -> Document:
@@ -39,11 +39,11 @@ class ListOperations:
                 raise RefusedError(
                     f"list {list_id}: diffs are kept from version {view.oldest_diff} on: choose a later version"
                 )
-        return bodies.whole(await self._renderings.open_diff(view, start, end, "identity"))
+        return bodies.stream_file(await self._renderings.open_diff(view, start, end, "identity"))
 
     def _known(self, list_id: ListId) -> ListView:
-        view = self._catalogue.get(list_id)
+        view = self._live_lists.get(list_id)
         if view is None:
-            names = ", ".join(view.id for view in self._catalogue) or "none"
+            names = ", ".join(view.id for view in self._live_lists) or "none"
             raise RefusedError(f"there is no such list: expected one of: {names}")
         return view

@@ -13,7 +13,7 @@ from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.errors import StoreError
 from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.serve.http.catalogue import Catalogue
+from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store.database import Database
 
 
@@ -23,7 +23,7 @@ class Overview:
     def __init__(
         self,
         database: Database,
-        catalogue: Catalogue,
+        live_lists: LiveLists,
         zones: ZonePublisher,
         sources: SourceOperations,
         subscribers: SubscriberOperations,
@@ -31,7 +31,7 @@ class Overview:
         config: Callable[[], Config],
     ) -> None:
         self._database = database
-        self._catalogue = catalogue
+        self._live_lists = live_lists
         self._zones = zones
         self._sources = sources
         self._subscribers = subscribers
@@ -53,7 +53,7 @@ class Overview:
                 alarms.append(f"the {name} can't be read: {error}")
                 return empty
 
-        lists = status.lists(self._catalogue)
+        lists = status.lists(self._live_lists)
         withheld = await part("withheld entries", self._withheld, {})
         for name, found in lists.items():
             found["withheld"] = withheld.get(name, {})

@@ -75,9 +75,9 @@ class SourceOperations:
             "reason": pull.reason,
             "candidate": pull.candidate,
             "versions": pull.versions,
-            "records": pull.said.records if pull.said else None,
-            "entries": pull.said.entries if pull.said else None,
-            "rejected": pull.said.refused if pull.said else {},
+            "records": pull.newest_report.records if pull.newest_report else None,
+            "entries": pull.newest_report.entries if pull.newest_report else None,
+            "rejected": pull.newest_report.refused if pull.newest_report else {},
             "withheld": pull.withheld,
         }
 

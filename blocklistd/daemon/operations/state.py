@@ -66,13 +66,13 @@ class StateOperations:
         """
         self._clock.believe()
         database, now = self._resources.database, self._resources.clock()
-        marks = self._resources.high_water.marks
+        highest_numbers = self._resources.high_water.highest_numbers
         kept = await asyncio.to_thread(database.head_file.read)
 
         def begin(connection: Connection) -> None:
-            start_above(connection, number, marks.highest, now, act.user, marks.zones.values())
+            start_above(connection, number, highest_numbers.highest, now, act.user, highest_numbers.zones.values())
             believe_clock(connection)
-            audit.append(connection, act, str(number), now=now, detail=audit.leave(connection, kept))
+            audit.append(connection, act, str(number), now=now, detail=audit.record_loss(connection, kept))
 
         halted, database.halted = database.halted, None
         try:

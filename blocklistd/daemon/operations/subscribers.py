@@ -21,7 +21,7 @@ from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import audit, subscribers
 from blocklistd.store.database import Database
-from blocklistd.store.subscribers import Subscriber, Wish
+from blocklistd.store.subscribers import Registration, Subscriber
 from blocklistd.times import Clock
 
 log: Final = logging.getLogger(__name__)
@@ -93,42 +93,52 @@ class SubscriberOperations:
         """Registers a subscriber; returns its token, TSIG key and configurations. Raises SubscriberError."""
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
         lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
-        wish = Wish(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"])
+        registration = Registration(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"])
         config, now = self._config(), self._clock()
 
         def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
             made = subscribers.add(
                 connection,
-                wish,
+                registration,
                 lists=config.lists,
                 zones=[zone.name for zone in config.zones.values()],
                 now=now,
                 created_by=act.user,
             )
-            given = {"lists": wish.lists, "zones": wish.zones, "notify": wish.notify, "address": wish.addresses}
+            given = {
+                "lists": registration.lists,
+                "zones": registration.zones,
+                "notify": registration.notify,
+                "address": registration.addresses,
+            }
             detail = {what: values for what, values in given.items() if values}
-            audit.append(connection, act, wish.id, now=now, detail=detail)
+            audit.append(connection, act, registration.id, now=now, detail=detail)
             return made
 
         private = await asyncio.to_thread(self._private_ca)  # before the write: an error after it would lose the token
         token, key = await self._database.writing(register)
-        self._zones.secondaries.forget(wish.id)
+        self._zones.secondaries.forget(registration.id)
         await self._admit_or_later()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
         return {
-            **{"id": wish.id, "token": token, "tsig": tsig, "config": self._resolver_configuration(wish, tsig)},
+            **{
+                "id": registration.id,
+                "token": token,
+                "tsig": tsig,
+                "config": self._resolver_configuration(registration, tsig),
+            },
             **{"url": config.feed.url, "private_ca": private},
         }
 
-    def _resolver_configuration(self, wish: Wish, tsig: dict[str, str]) -> dict[str, str]:
+    def _resolver_configuration(self, registration: Registration, tsig: dict[str, str]) -> dict[str, str]:
         """The configuration to paste, by program."""
         config = self._config()
         dns = config.serves_dns
-        if not wish.zones or dns is None:
+        if not registration.zones or dns is None:
             return {}
-        zones = [zone for zone in config.zones.values() if zone.name in wish.zones]
-        return resolvers.configurations(zones, dns.listen[0], None if wish.addresses else tsig)
+        zones = [zone for zone in config.zones.values() if zone.name in registration.zones]
+        return resolvers.configurations(zones, dns.listen[0], None if registration.addresses else tsig)
 
     async def list(self) -> Document:
         """Every subscriber."""

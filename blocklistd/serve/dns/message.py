@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from blocklistd.limits import MAX_DNS_REQUEST
-from blocklistd.serve.dns.tsig import ANY, TSIG, Record
+from blocklistd.serve.dns.tsig import ANY, TSIG, TsigRecord
 
 HEADER: Final = 12
 QUERY: Final = 0
@@ -69,7 +69,7 @@ class Query:
     question: bytes
     serial: int | None
     edns: int | None
-    tsig: Record | None
+    tsig: TsigRecord | None
     payload: int = MIN_UDP_PAYLOAD
 
 
@@ -129,7 +129,7 @@ def _parse_sections(wire: bytes, ident: int, flags: int, opcode: int, counts: li
     return Query(wire, ident, flags, opcode, name, kind, klass, question, serial, edns, tsig, payload)
 
 
-def _parse_tsig(wire: bytes, start: int, data: int, end: int) -> Record:
+def _parse_tsig(wire: bytes, start: int, data: int, end: int) -> TsigRecord:
     """Parses the TSIG record at `start`, whose RDATA is at `data` to `end` (RFC 8945 4.2)."""
     owner, _ = _read_name(wire, start)
     algorithm, at = _read_name(wire, data)
@@ -142,7 +142,7 @@ def _parse_tsig(wire: bytes, start: int, data: int, end: int) -> Record:
     if at + size != end:
         raise ValueError
     time = time_high << 32 | time_low
-    return Record(start, owner, algorithm, time, fudge, mac, original, error, wire[at:end])
+    return TsigRecord(start, owner, algorithm, time, fudge, mac, original, error, wire[at:end])
 
 
 def _skip_name(wire: bytes, at: int) -> int:

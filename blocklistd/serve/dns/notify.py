@@ -27,7 +27,7 @@ Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class NotifyTarget:
     """A secondary that is notified of one zone (`zone` in wire format). `key` signs the requests; None: unsigned."""
 
     address: Endpoint
@@ -58,16 +58,16 @@ class Notifier:
         self._retry = retry
         self._give_up = give_up
         self._next = next_id
-        self._pending: dict[Target, _Pending] = {}
+        self._pending: dict[NotifyTarget, _Pending] = {}
         self.outcomes: Counter[str] = Counter()
         """The number of requests by outcome: "sent", "acknowledged", "given up"."""
 
-    def change(self, target: Target, serial: int, soa: bytes, now: float) -> None:
+    def change(self, target: NotifyTarget, serial: int, soa: bytes, now: float) -> None:
         """Makes a NOTIFY of the new serial pending, in place of an older one. `soa` is the new SOA record."""
         self._next = self._next % 0xFFFF + 1
         self._pending[target] = _Pending(self._next, serial, soa, now, now, self._retry)
 
-    def forget(self, remaining: set[Target]) -> None:
+    def forget(self, remaining: set[NotifyTarget]) -> None:
         """Removes the pending requests to all targets that are not in `remaining`."""
         for target in self._pending.keys() - remaining:
             del self._pending[target]
@@ -113,7 +113,7 @@ class Notifier:
         return False
 
 
-def _message(target: Target, pending: _Pending, wall: int) -> bytes:
+def _message(target: NotifyTarget, pending: _Pending, wall: int) -> bytes:
     """The NOTIFY request. The answer section has the new SOA, which the secondary need not believe (RFC 1996 3.7)."""
     wire = (
         struct.pack("!6H", pending.ident, NOTIFY << 11 | AA, 1, 1, 0, 0)

@@ -14,7 +14,7 @@ from typing import Final
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns import tsig
 from blocklistd.serve.dns.message import Malformed, Query
-from blocklistd.serve.dns.transfer import counted, newer
+from blocklistd.serve.dns.transfer import is_newer, unwrap_serial
 from blocklistd.serve.dns.tsig import Key, Signer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 
@@ -64,7 +64,7 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SecondaryRequest:
     """A request of an entitled secondary, while the zone's serial was `current`.
 
     For the SOA if `poll`, else for a transfer. `serial` is the secondary's own (32 bits), None if it sent none.
@@ -80,7 +80,7 @@ class Seen:
 
 def respond(
     wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool
-) -> tuple[Reply | Transfer | None, Seen | None]:
+) -> tuple[Reply | Transfer | None, SecondaryRequest | None]:
     """The answer (None: send none), and the entitled secondary that sent the request (None: not entitled).
 
     `clocks` as in `time_for`. Raises nothing, whatever the bytes.
@@ -95,7 +95,7 @@ def respond(
     if query.tsig is not None:
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
-        except tsig.Refused as refused:
+        except tsig.TsigRefused as refused:
             client, why = _client_identity(query, zones), _TSIG_REASONS[refused.error]
             return Reply(
                 _answer_to_bad_signature(query, refused, now), _query_type(query), dm.NOTAUTH, why, client
@@ -149,7 +149,7 @@ def sign(query: Query, key: Key | None, answer: bytes, now: int) -> bytes:
     return Signer(key, query.tsig.mac).sign(answer, now)
 
 
-def _answer_to_bad_signature(query: Query, refused: tsig.Refused, now: int) -> bytes:
+def _answer_to_bad_signature(query: Query, refused: tsig.TsigRefused, now: int) -> bytes:
     """The answer NOTAUTH to a request whose signature fails the check (RFC 8945 5.2)."""
     assert query.tsig is not None
     answer = dm.answer(query, dm.NOTAUTH)
@@ -162,7 +162,7 @@ def _answer_to_bad_signature(query: Query, refused: tsig.Refused, now: int) -> b
 
 def _decide(
     query: Query, zones: Zones, key: Key | None, address: str, tcp: bool
-) -> tuple[bytes | Transfer | _Refusal, Seen | None]:
+) -> tuple[bytes | Transfer | _Refusal, SecondaryRequest | None]:
     """Decides on a request whose signature, if any, is valid."""
     if query.edns:
         return dm.answer(query, dm.BADVERS), None
@@ -179,12 +179,12 @@ def _decide(
     if view is None:  # an empty zone would unblock everything on a secondary that has a copy from before
         return dm.answer(query, dm.SERVFAIL), None
     serial = query.serial if query.type == dm.IXFR else None
-    seen = Seen(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
+    seen = SecondaryRequest(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
     if query.type == dm.IXFR and query.serial is None:
         return dm.answer(query, dm.FORMERR), None
     if query.type == dm.AXFR and not tcp:
         return _Refusal("an AXFR is not answered over UDP"), None  # RFC 5936 4.2
-    current = query.type == dm.IXFR and query.serial is not None and not newer(view.serial % 2**32, query.serial)
+    current = query.type == dm.IXFR and query.serial is not None and not is_newer(view.serial % 2**32, query.serial)
     if query.type == dm.SOA or current or not tcp:
         return dm.answer(query, dm.NOERROR, view.soa(), 1, authoritative=True), seen
     return Transfer(query, view, key, _since(query, view)), seen
@@ -194,5 +194,5 @@ def _since(query: Query, view: ZoneView) -> int | None:
     """The client's serial, unwrapped, if a difference from it can be made; else None."""
     if query.type != dm.IXFR or query.serial is None:
         return None
-    since = counted(query.serial, view.serial)
+    since = unwrap_serial(query.serial, view.serial)
     return since if since >= view.oldest else None

@@ -4,7 +4,7 @@ serve/dns/query.py decides the answers. A TCP connection is idle, or answers a r
     idle        counted for its address, or for the subscriber of its last request; closed after DNS_IDLE seconds, at
                 `stop`, or to make room for another connection (serve/connections.py)
     answering   counted for the subscriber if it is entitled; aborted if the client takes nothing for WRITE_STALL
-                seconds, or if a file is found damaged; at `stop` it has DRAIN seconds to end
+                seconds, or if a file is found damaged; at `stop` it has SHUTDOWN_GRACE seconds to end
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from blocklistd.errors import BlocklistError, StoreError, without_text
+from blocklistd.errors import BlocklistError, StoreError, redacted
 from blocklistd.events import Event
-from blocklistd.limits import DNS_IDLE, DRAIN, WRITE_STALL
+from blocklistd.limits import DNS_IDLE, SHUTDOWN_GRACE, WRITE_STALL
 from blocklistd.rpz.wire import Apex
-from blocklistd.serve.accept import Accepted, Acceptor
+from blocklistd.serve.accept import AcceptedConnection, Acceptor
 from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.datagrams import answer_source, request_destinations
-from blocklistd.serve.dns.notify import Notifier, Target
-from blocklistd.serve.dns.query import Reply, Seen, Transfer, respond, sign, time_for
+from blocklistd.serve.dns.notify import Notifier, NotifyTarget
+from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
 from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
@@ -62,8 +62,8 @@ class DnsServer:
         self,
         zones: Zones,
         difference: Difference,
-        seen: Callable[[Seen], None],
-        sent: Callable[[Seen, int], None],
+        seen: Callable[[SecondaryRequest], None],
+        sent: Callable[[SecondaryRequest, int], None],
         *,
         usable: Usable,
         connections: Connections | None = None,
@@ -106,7 +106,7 @@ class DnsServer:
         return self._acceptor is not None
 
     @property
-    def told(self) -> Counter[str]:
+    def notify_counts(self) -> Counter[str]:
         """The number of NOTIFY requests by outcome: "sent", "acknowledged", "given up"."""
         return self._notifier.outcomes
 
@@ -127,7 +127,7 @@ class DnsServer:
                 self._senders[family] = sender
 
     async def stop(self) -> None:
-        """Accepts no more connections, and waits for transfers under way, at most DRAIN seconds."""
+        """Accepts no more connections, and waits for transfers under way, at most SHUTDOWN_GRACE seconds."""
         self._stopping = True
         loop = asyncio.get_running_loop()
         if self._timer is not None:
@@ -141,7 +141,7 @@ class DnsServer:
         for writer in self._idle_writers:
             writer.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=DRAIN)
+            await asyncio.wait(self._tasks, timeout=SHUTDOWN_GRACE)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -164,19 +164,19 @@ class DnsServer:
 
     # -- TCP -------------------------------------------------------------------------------------------------------
 
-    def _protocol(self, accepted: Accepted) -> asyncio.BaseProtocol:
+    def _protocol(self, accepted: AcceptedConnection) -> asyncio.BaseProtocol:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=2**16 + 2, loop=loop)
         return asyncio.StreamReaderProtocol(reader, functools.partial(self._connected, accepted), loop=loop)
 
     def _connected(
-        self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, accepted: AcceptedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[None, None, None]:
         accepted.transport = writer.transport  # at once: it may be aborted before the first step of its task
         return self._handle_connection(accepted, reader, writer)
 
     async def _handle_connection(
-        self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, accepted: AcceptedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -192,7 +192,7 @@ class DnsServer:
             Event.TRANSFER_FAILED.log(log, reason=error)
             writer.transport.abort()
         except Exception as error:
-            Event.TRANSFER_FAILED.log(log, reason=type(error).__name__, exc_info=without_text(error))
+            Event.TRANSFER_FAILED.log(log, reason=type(error).__name__, exc_info=redacted(error))
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
@@ -200,7 +200,7 @@ class DnsServer:
             writer.close()
 
     async def _answer_requests(
-        self, accepted: Accepted, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, accepted: AcceptedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while not self._stopping:
             self._idle_writers.add(writer)
@@ -229,7 +229,7 @@ class DnsServer:
                 if seen is not None and serial is not None:
                     self._sent(seen, serial)
 
-    def _count_for_subscriber(self, accepted: Accepted, peer: Peer) -> bool:
+    def _count_for_subscriber(self, accepted: AcceptedConnection, peer: Peer) -> bool:
         """Counts the connection for the subscriber from now on. False if the subscriber is at its bound."""
         accepted.begin()  # a refused client's connection stays idle, so that it can be closed for another
         if accepted.move(Holder("subscriber", peer.subscriber), self._connections.bounds.per_subscriber):
@@ -318,13 +318,13 @@ class DnsServer:
             self._notifier.change(target, view.serial, view.soa(), now)
         self._send_notifies()
 
-    def _targets(self, zone: bytes) -> Iterable[Target]:
+    def _targets(self, zone: bytes) -> Iterable[NotifyTarget]:
         for peer in self._zones.peers:
             if zone in peer.zones:
                 key = peer.keys[0] if peer.keys and not peer.networks else None
-                yield from (Target(address, zone, key) for address in peer.notify)
+                yield from (NotifyTarget(address, zone, key) for address in peer.notify)
 
-    def entitled(self) -> None:
+    def drop_unentitled(self) -> None:
         """Ends pending NOTIFY requests to secondaries without the zone. To be called after Zones.admit."""
         self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
 

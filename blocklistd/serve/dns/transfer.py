@@ -132,11 +132,11 @@ def _prefixed(message: bytes) -> bytes:
     return _U16.pack(len(message)) + message
 
 
-def counted(serial: int, near: int) -> int:
+def unwrap_serial(serial: int, near: int) -> int:
     """Unwraps a 32-bit serial: the number nearest to `near` that equals `serial` modulo 2^32."""
     return near - ((near - serial + 2**31) % 2**32 - 2**31)
 
 
-def newer(serial: int, than: int) -> bool:
+def is_newer(serial: int, than: int) -> bool:
     """Whether the serial is greater than the other, by serial number arithmetic (RFC 1982 3.2)."""
     return 0 < (serial - than) % 2**32 < 2**31

@@ -45,7 +45,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TsigRecord:
     """The parsed TSIG record of a message (RFC 8945 4.2).
 
     `start` is its offset in the message, `time` Unix seconds, `fudge` seconds. Names are in wire format, lower case.
@@ -62,7 +62,7 @@ class Record:
     other: bytes
 
 
-class Refused(Exception):
+class TsigRefused(Exception):
     """A request fails the check of its signature. `error` is the TSIG error, BADKEY, BADSIG or BADTIME.
 
     `key` signs the answer: the key of a BADTIME (RFC 8945 5.2.3), None for the others.
@@ -74,14 +74,14 @@ class Refused(Exception):
         self.key = key
 
 
-def check(wire: bytes, record: Record, key: Key | None, now: int, request_mac: bytes = b"") -> Key:
-    """Checks a message's signature, and returns the key (RFC 8945 5.2). Raises Refused.
+def check(wire: bytes, record: TsigRecord, key: Key | None, now: int, request_mac: bytes = b"") -> Key:
+    """Checks a message's signature, and returns the key (RFC 8945 5.2). Raises TsigRefused.
 
     `key` is the key of the record's name, None if there is none. `now` is in Unix seconds. `request_mac` is the MAC of
     the request if the message is an answer.
     """
     if key is None or record.algorithm != key.algorithm_name:
-        raise Refused(BADKEY)
+        raise TsigRefused(BADKEY)
     unsigned = (
         struct.pack("!H", record.original_id)
         + wire[2:10]
@@ -92,9 +92,9 @@ def check(wire: bytes, record: Record, key: Key | None, now: int, request_mac: b
     digest.update(unsigned)
     digest.update(_variables(key, record.time, record.fudge, record.error, record.other))
     if not hmac.compare_digest(digest.digest(), record.mac):  # also if the MAC is truncated (RFC 8945 5.2.2.1)
-        raise Refused(BADSIG)
+        raise TsigRefused(BADSIG)
     if abs(now - record.time) > record.fudge:
-        raise Refused(BADTIME, key)
+        raise TsigRefused(BADTIME, key)
     return key
 
 
@@ -137,7 +137,7 @@ class Signer:
         return _make_record(message, self._key.name, self._key.algorithm_name, now, self._mac, error, other)
 
 
-def unsigned_error(message: bytes, record: Record, now: int, error: int) -> bytes:
+def unsigned_error(message: bytes, record: TsigRecord, now: int, error: int) -> bytes:
     """The answer with an unsigned TSIG record, whose error is BADKEY or BADSIG (RFC 8945 5.2.1, 5.2.2, 5.3.2)."""
     return _append_record(message, _make_record(message, record.name, record.algorithm, now, b"", error, b""))
 

@@ -92,7 +92,7 @@ class Zones:
         self._views[view.name] = view
         return old is None or old.serial != view.serial
 
-    def admit(self, peers: Iterable[Peer]) -> None:
+    def replace_peers(self, peers: Iterable[Peer]) -> None:
         """Replaces the subscribers."""
         self.peers = tuple(peers)
         self._keys = {key.name: (key, peer) for peer in self.peers for key in peer.keys}

@@ -14,12 +14,12 @@ from typing import Final
 from aiohttp import web
 
 from blocklistd.config import Network
-from blocklistd.limits import KNOWN_HEADERS
+from blocklistd.limits import MAX_KNOWN_HEADERS
 from blocklistd.model import ListId, SubscriberId
-from blocklistd.serve.accept import Accepted
+from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
-from blocklistd.serve.http.catalogue import Catalogue, ListView
 from blocklistd.serve.http.listener import accepted_of
+from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.refusals import Refusals
 from blocklistd.store.subscribers import Subscriber, digest
@@ -95,11 +95,11 @@ class Access:
             raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
         if found is None:
             raise Unauthorized("its token is unknown")
-        if authorization is not None and len(self._by_header) < KNOWN_HEADERS:
+        if authorization is not None and len(self._by_header) < MAX_KNOWN_HEADERS:
             self._by_header[authorization] = found
         return found
 
-    def whose(self, accepted: Accepted) -> tuple[Holder, int]:
+    def holder_of(self, accepted: AcceptedConnection) -> tuple[Holder, int]:
         """The holder of a new connection, and the holder's bound.
 
         A connection from a trusted proxy has no bound until its first request, which names the client's address.
@@ -151,7 +151,7 @@ def _without_port(text: str) -> str:
     return text.partition(":")[0] if text.count(":") == 1 else text
 
 
-def _count_for(connection: Accepted, holder: Holder, bound: int, what: str) -> None:
+def _count_for(connection: AcceptedConnection, holder: Holder, bound: int, what: str) -> None:
     """Counts the connection for the holder. Raises Problem 429; `what` names the kind of holder in it."""
     if not connection.move(holder, bound):
         raise Problem(
@@ -161,14 +161,14 @@ def _count_for(connection: Accepted, holder: Holder, bound: int, what: str) -> N
         )
 
 
-def entitled(catalogue: Catalogue, subscriber: Subscriber, list_id: str) -> ListView:
+def entitled(live_lists: LiveLists, subscriber: Subscriber, list_id: str) -> ListView:
     """The live view of one of the subscriber's lists.
 
     Raises Problem 404, the same for another subscriber's list as for a list that does not exist, and Problem 503 for
     one of the subscriber's lists that can't be served.
     """
-    found = catalogue.get(list_id) if ListId(list_id) in subscriber.lists else None
-    if found is None and ListId(list_id) in subscriber.lists and catalogue.is_missing(list_id):
+    found = live_lists.get(list_id) if ListId(list_id) in subscriber.lists else None
+    if found is None and ListId(list_id) in subscriber.lists and live_lists.is_missing(list_id):
         detail = "the list can't be served now: keep what you have"
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "60"})
     if found is None:

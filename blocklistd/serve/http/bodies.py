@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from blocklistd.limits import CHUNK
-from blocklistd.serve.http.catalogue import Document
+from blocklistd.serve.http.live_lists import Document
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.render import SUFFIX, OpenedFile
 
@@ -53,21 +53,21 @@ def not_modified(headers: Mapping[str, str]) -> web.StreamResponse:
     return web.StreamResponse(status=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
-class Accepted(NamedTuple):
+class AcceptedCodings(NamedTuple):
     """The content coding that a client prefers, and whether it accepts the file uncompressed."""
 
     coding: str
     identity: bool
 
 
-def accepted(header: str) -> Accepted:
+def accepted(header: str) -> AcceptedCodings:
     """Parses Accept-Encoding (RFC 9110 12.5.3).
 
     Of the codings with the highest quality, zstd comes before gzip, and gzip before identity. Identity has the lowest
     quality if the header does not name it. Raises Problem 406 if no coding is acceptable.
     """
     if not header:
-        return Accepted("identity", True)
+        return AcceptedCodings("identity", True)
     quality: dict[str, float] = {}
     for part in header.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
@@ -81,11 +81,11 @@ def accepted(header: str) -> Accepted:
     offered["identity"] = quality.get("identity", 1e-6 if of_others is None else of_others)
     best = max(offered, key=lambda coding: offered[coding])
     if offered[best] > 0:
-        return Accepted(best, offered["identity"] > 0)
+        return AcceptedCodings(best, offered["identity"] > 0)
     raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"expected one of {', '.join(offered)} to be accepted as content coding")
 
 
-def whole(source: OpenedFile) -> web.Response:
+def stream_file(source: OpenedFile) -> web.Response:
     """The answer that sends a complete open file, then closes it."""
 
     async def chunks() -> AsyncIterator[bytes]:

@@ -16,8 +16,8 @@ from blocklistd.limits import MAX_WAIT
 from blocklistd.model import Sha256, Version
 from blocklistd.serve.http import bodies
 from blocklistd.serve.http.access import Access, entitled
-from blocklistd.serve.http.catalogue import Catalogue, Document, ListView
 from blocklistd.serve.http.listener import while_connected
+from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import OpenedFile
@@ -44,13 +44,13 @@ class Renderings(Protocol):
         """The diff from `start` to `end`, of which either may be the newer, in the coding or uncompressed."""
 
 
-class Feed:
+class FeedHandler:
     """Answers requests. Has no state of its own."""
 
     def __init__(
-        self, catalogue: Catalogue, access: Access, renderings: Renderings, alarms: ActiveAlarms | None = None
+        self, live_lists: LiveLists, access: Access, renderings: Renderings, alarms: ActiveAlarms | None = None
     ) -> None:
-        self._catalogue = catalogue
+        self._live_lists = live_lists
         self._access = access
         self._renderings = renderings
         self._alarms = alarms or ActiveAlarms()
@@ -71,26 +71,26 @@ class Feed:
             case ["v1", "lists", name]:
                 return await self._status(request, subscriber, name)
             case ["v1", "lists", name, part, item] if part in self._parts:
-                return await self._parts[part](request, entitled(self._catalogue, subscriber, name), item)
+                return await self._parts[part](request, entitled(self._live_lists, subscriber, name), item)
             case ["v1", "lists"]:
                 return self._lists(request, subscriber)
             case _:
                 raise Problem(HTTPStatus.NOT_FOUND, "no such path")
 
     def _lists(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
-        views = [view for name in sorted(subscriber.lists) if (view := self._catalogue.get(name))]
+        views = [view for name in sorted(subscriber.lists) if (view := self._live_lists.get(name))]
         body = b'{"lists":[' + b",".join(view.status.body for view in views) + b"]}"
         return bodies.json_document(request, Document.of(body), bodies.REVALIDATE)
 
     async def _status(self, request: web.BaseRequest, subscriber: Subscriber, name: str) -> web.StreamResponse:
-        view = entitled(self._catalogue, subscriber, name)
+        view = entitled(self._live_lists, subscriber, name)
         if request.rel_url.query_string:
             seconds = _wait_seconds(request.rel_url.query.get("wait"))
             if seconds and bodies.etag_matches(request, view.status.etag):
-                await while_connected(request, self._catalogue.changed(view, seconds))
+                await while_connected(request, self._live_lists.changed(view, seconds))
                 # authenticate again: meanwhile the token may have been revoked, or the list taken from the subscriber
                 subscriber = self._access.enter(request)
-                now = entitled(self._catalogue, subscriber, name)
+                now = entitled(self._live_lists, subscriber, name)
                 if (now.session, now.version) != (view.session, view.version):
                     view = now
                 # else 304, for the ETag that the client sent: a new signature alone does not end the wait

@@ -24,17 +24,18 @@ from typing import Any, Final, cast
 from aiohttp import web
 
 from blocklistd.config import Address
-from blocklistd.errors import StoreError, without_text
+from blocklistd.errors import StoreError, redacted
 from blocklistd.events import Event
-from blocklistd.limits import DRAIN, FIRST_REQUEST, KEEPALIVE, MAX_HEAD, MAX_REQUEST_BODY, WRITE_STALL
-from blocklistd.serve.accept import Accepted, Acceptor, Whose
+from blocklistd.limits import FIRST_REQUEST, KEEPALIVE, MAX_REQUEST_BODY, MAX_REQUEST_HEAD, SHUTDOWN_GRACE, WRITE_STALL
+from blocklistd.serve.accept import AcceptedConnection, Acceptor, HolderOf
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http.problems import PROBLEM, Problem
 
 log: Final = logging.getLogger(__name__)
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _TOO_LARGE: Final = Problem(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected a request line and headers of at most {MAX_HEAD} bytes"
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"expected a request line and headers of at most {MAX_REQUEST_HEAD} bytes",
 )
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -54,11 +55,11 @@ class Connection(web.RequestHandler):
     without quoting it. Bytes that follow a refused request are never parsed.
     """
 
-    def __init__(self, server: web.Server, accepted: Accepted, bodies: bool = False, **settings: Any) -> None:
+    def __init__(self, server: web.Server, accepted: AcceptedConnection, bodies: bool = False, **settings: Any) -> None:
         super().__init__(server, **settings)
         self.accepted = accepted
         self.bodies = bodies
-        self.max_bytes = MAX_HEAD + MAX_REQUEST_BODY if bodies else MAX_HEAD
+        self.max_bytes = MAX_REQUEST_HEAD + MAX_REQUEST_BODY if bodies else MAX_REQUEST_HEAD
         """The most bytes of one request, together with those that wait behind it."""
         self.incomplete_head = b""
         """What the parser has of an incomplete head; with `bodies`, all that it has of a request."""
@@ -167,7 +168,7 @@ class Connection(web.RequestHandler):
         return response
 
 
-def accepted_of(request: web.BaseRequest) -> Accepted:
+def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
     """The connection of a request."""
     connection = request.protocol
     assert isinstance(connection, Connection)
@@ -219,7 +220,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
             Event.REQUEST_FAILED.log(log, reason=error)
             response = _failure(request, HTTPStatus.SERVICE_UNAVAILABLE, "the store has a problem: try again later")
         except Exception as error:
-            Event.REQUEST_FAILED.log(log, reason=type(error).__name__, exc_info=without_text(error))
+            Event.REQUEST_FAILED.log(log, reason=type(error).__name__, exc_info=redacted(error))
             detail = "an internal error: try again later; if it persists, tell the publisher"
             response = _failure(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
         finally:
@@ -264,16 +265,16 @@ class Listener:
         observe: Observer = _unobserved,
         *,
         connections: Connections | None = None,
-        whose: Whose | None = None,
+        holder_of: HolderOf | None = None,
         reserved: bool = False,
         bodies: bool = False,
     ) -> None:
         self._name = name
         self._server = web.Server(answering(handler, observe), request_factory=_request)
         # aiohttp waits twice for this time: before and after it cancels the requests
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN / 2)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=SHUTDOWN_GRACE / 2)
         self._connections = connections if connections is not None else Connections()
-        self._whose = whose
+        self._holder_of = holder_of
         self._reserved = reserved
         self._bodies = bodies
         self._acceptor: Acceptor | None = None
@@ -293,7 +294,7 @@ class Listener:
         connection = functools.partial(Connection, self._server, bodies=self._bodies, **settings)
         await self._runner.setup()
         self._acceptor = Acceptor(
-            self._name, self._connections, connection, whose=self._whose, tls=tls, reserved=self._reserved
+            self._name, self._connections, connection, holder_of=self._holder_of, tls=tls, reserved=self._reserved
         )
         self._acceptor.start(sockets)
         for bound in sockets:
@@ -302,7 +303,7 @@ class Listener:
                 self.addresses.append(Address(host, port))
 
     async def stop(self) -> None:
-        """Accepts no more connections, and waits for requests under way, at most DRAIN seconds."""
+        """Accepts no more connections, and waits for requests under way, at most SHUTDOWN_GRACE seconds."""
         if self._acceptor is not None:
             self._acceptor.stop()
         await self._runner.cleanup()

@@ -22,13 +22,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from blocklistd.errors import BlocklistError, DamagedError, StoreError, store_errors, without_text
+from blocklistd.errors import BlocklistError, DamagedError, StoreError, redacted, store_errors
 from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.limits import DIFF_CACHE, MAX_RENDERINGS, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
-from blocklistd.serve.http.catalogue import ListView
+from blocklistd.serve.http.live_lists import ListView
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between
@@ -108,7 +108,7 @@ class StoredRenderings:
             Event.RENDERING_NOT_MADE.log(log, coding="zstd", file=digest, reason=error)
         except Exception as error:
             Event.RENDERING_NOT_MADE.log(
-                log, coding="zstd", file=digest, reason=type(error).__name__, exc_info=without_text(error)
+                log, coding="zstd", file=digest, reason=type(error).__name__, exc_info=redacted(error)
             )
 
     # -- sealed files ----------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class Format:
     body are read."""
     one_value_a_line: bool = False
     """Whether each line is one value, without attributes. Many lines are then read at once."""
-    says_types: bool = True
+    has_types: bool = True
     """Whether a record can contain its type; if not, `defaults.type` is required."""
     value: str | None = None
     """A description of `fields.value`, for the error when it is missing; None if records have no named fields."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import BinaryIO, Final
 
-from blocklistd.kinds import Refused
+from blocklistd.kinds import InvalidEntry
 from blocklistd.kinds.name import name
 from blocklistd.sources.formats.format import Format, all_lines_independent
 from blocklistd.sources.formats.records import FormatOptions, Record, Reject, default_attributes, lines, type_refusal
@@ -49,7 +49,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
             continue
         try:
             found = [entry for field in fields[1:] if (entry := _entry(field, type, options)) is not None]
-        except Refused as refused:
+        except InvalidEntry as refused:
             yield Reject(number, refused.code)
             continue
         for kind, value in found:
@@ -57,8 +57,8 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 
 def _entry(field: str, type: str, options: FormatOptions) -> tuple[str, str] | None:
-    """The type and the canonical name in a field; None for a local name and for `0.0.0.0`. Raises Refused for a field
-    that is no name."""
+    """The type and the canonical name in a field; None for a local name and for `0.0.0.0`. Raises InvalidEntry for a
+    field that is no name."""
     if field == "0.0.0.0":  # the line `0.0.0.0 0.0.0.0` is in many lists
         return None
     if options.wildcards and field.startswith("*."):
@@ -66,7 +66,7 @@ def _entry(field: str, type: str, options: FormatOptions) -> tuple[str, str] | N
     canonical = name(field)
     dot = canonical.rfind(".")
     if dot < 0 and field.endswith("."):
-        raise Refused("not-a-name")  # part of a name that contains a blank, as in `www. a.example`
+        raise InvalidEntry("not-a-name")  # part of a name that contains a blank, as in `www. a.example`
     return None if dot < 0 or canonical[dot + 1 :] in _LOCAL else (type, canonical)
 
 
@@ -80,5 +80,5 @@ def _is_address(text: str) -> bool:
 
 
 FORMAT: Final = Format(
-    records, first_independent_line=all_lines_independent, says_types=False, options=frozenset({"wildcards"})
+    records, first_independent_line=all_lines_independent, has_types=False, options=frozenset({"wildcards"})
 )

@@ -12,7 +12,7 @@ from blocklistd.errors import ParseError
 from blocklistd.kinds import KINDS
 from blocklistd.limits import MAX_ATTRIBUTE, MAX_LINE
 from blocklistd.lines.keys import Buffer
-from blocklistd.model import ATTRIBUTES, LEFT_OUT, UNBUILT_TYPES
+from blocklistd.model import ATTRIBUTES, TYPE_NOT_BUILT, UNBUILT_TYPES
 
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF_16: Final = re.compile(rb"(?:\0\0)?(?:\xff\xfe|\xfe\xff).{,256}\0|(?:[\x01-\x7f]\0){3}|(?:\0[\x01-\x7f]){3}", re.S)
@@ -68,7 +68,7 @@ class FormatOptions:
     wildcards: bool = False
 
 
-def opening(body: Buffer, format: str) -> int:
+def list_start(body: Buffer, format: str) -> int:
     """The offset of the first line: after the byte order mark, if there is one.
 
     Raises ParseError for a body that is certainly no list: UTF-16, lines that end in CR alone, a JSON array as NDJSON,
@@ -118,7 +118,7 @@ def type_refusal(type: str) -> str | None:
     if type in KINDS:
         return None
     if type in UNBUILT_TYPES:
-        return LEFT_OUT
+        return TYPE_NOT_BUILT
     return "unknown-type" if type else "no-type"
 
 

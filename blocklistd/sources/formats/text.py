@@ -43,6 +43,6 @@ FORMAT: Final = Format(
     records,
     first_independent_line=all_lines_independent,
     one_value_a_line=True,
-    says_types=False,
+    has_types=False,
     options=frozenset({"comment", "wildcards"}),
 )

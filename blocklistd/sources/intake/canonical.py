@@ -17,8 +17,8 @@ from typing import BinaryIO, Final
 import orjson
 
 from blocklistd.errors import ParseError
-from blocklistd.kinds import KINDS, Refused
-from blocklistd.limits import MAX_NOTES, MAX_READING, MAX_REJECTS
+from blocklistd.kinds import KINDS, InvalidEntry
+from blocklistd.limits import MAX_LINES_MEMORY, MAX_NOTES, MAX_REJECTS
 from blocklistd.lines.keys import key_of
 from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
@@ -85,7 +85,7 @@ class MemoryBudget:
     """The memory, in bytes, and the number of rejects that a body may still use. Call `take` before lines are built: a
     library that runs out of memory may crash instead of raising."""
 
-    bytes: int = MAX_READING
+    bytes: int = MAX_LINES_MEMORY
     rejects: int = MAX_REJECTS
 
     def take(self, lines: int, characters: int, rejects: int) -> None:
@@ -95,7 +95,7 @@ class MemoryBudget:
         self.rejects -= rejects
         if self.bytes < 0:
             raise ParseError(
-                f"its records need more than {MAX_READING} bytes of memory: ask the hotline to split its list"
+                f"its records need more than {MAX_LINES_MEMORY} bytes of memory: ask the hotline to split its list"
             )
         if self.rejects < 0:
             raise ParseError(f"more than {MAX_REJECTS} records can't be read: check `format` and `fields`")
@@ -148,7 +148,7 @@ def read(records: Iterable[Record | Reject]) -> Reading:
         number, kind, value, attributes, dropped = record
         try:
             canonical = KINDS[kind](value)
-        except Refused as refused:
+        except InvalidEntry as refused:
             budget.take(0, 0, 1)
             reading.rejects.append((number, refused.code))
             continue

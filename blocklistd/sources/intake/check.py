@@ -18,17 +18,17 @@ from typing import Any
 from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.jobs.spread import Answer, processes, spread
 from blocklistd.lines.keys import Buffer, type_and_value
-from blocklistd.lines.overlay import Overlay, base_of
+from blocklistd.lines.patched import PatchedLines, base_of
 from blocklistd.lines.snapshot import blocks
 from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
-from blocklistd.sources.intake.entries import Left
+from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.findings import REJECTS
 from blocklistd.sources.intake.form import check_line, count, join
-from blocklistd.sources.intake.job import Findings, Order
+from blocklistd.sources.intake.job import Findings, IntakeRequest
 
 
-def check(order: Order, findings: Findings) -> dict[str, Any]:
+def check(request: IntakeRequest, findings: Findings) -> dict[str, Any]:
     """The job `check`. Returns `{"fits": bool}`: whether the files are valid, and contain as many entries of each type
     and rejects for each reason as `findings` reports."""
     with ExitStack() as stack:
@@ -38,9 +38,9 @@ def check(order: Order, findings: Findings) -> dict[str, Any]:
             size = file.seek(0, os.SEEK_END)
             return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
 
-        notes, lines, written = (opened(path) for path in (order.notes, order.canonical, order.overlay))
+        notes, lines, written = (opened(path) for path in (request.notes, request.canonical, request.patch))
         parts = blocks(lines, CHUNK)
-        if findings.left == Left.CANONICAL:
+        if findings.left == ResultForm.CANONICAL:
 
             def work(number: int) -> Answer:
                 return _block(lines[parts[number] : parts[number + 1]])
@@ -49,19 +49,19 @@ def check(order: Order, findings: Findings) -> dict[str, Any]:
             enter_filter()
             types = _counts_if_valid(lambda: None if written else _canonical(answers(len(parts) - 1)))
         else:
-            earlier = order.earlier
+            earlier = request.earlier
             assert earlier is not None
             base = opened(earlier.base)
-            last_written = opened(earlier.overlay)[:] if earlier.overlay is not None else None
+            last_written = opened(earlier.patch)[:] if earlier.patch is not None else None
             enter_filter()
-            before = Overlay(base) if last_written is None else Overlay.read(base, last_written)
+            before = PatchedLines(base) if last_written is None else PatchedLines.read(base, last_written)
             known = Counter(earlier.types)
             digest = earlier.base_digest
 
             def counted() -> Counter[str] | None:
-                if lines or (written and findings.left == Left.SAME):
+                if lines or (written and findings.left == ResultForm.SAME):
                     return None
-                return known if findings.left == Left.SAME else _changed(before, written[:], digest, known)
+                return known if findings.left == ResultForm.SAME else _changed(before, written[:], digest, known)
 
             types = _counts_if_valid(counted)
         fits = types == findings.types and _counts_if_valid(lambda: _check_notes(notes[:], findings)) is not None
@@ -99,12 +99,12 @@ def _canonical(answers: Iterable[Answer]) -> Counter[str]:
     return total
 
 
-def _changed(before: Overlay, written: bytes, base: str, known: Counter[str]) -> Counter[str]:
+def _changed(before: PatchedLines, written: bytes, base: str, known: Counter[str]) -> Counter[str]:
     """The entries by type after the patch `written` replaced the patch `before`. `known`: the entries by type before.
 
-    Raises ValueError if the new patch does not fit the same base, or is not written as Overlay writes it.
+    Raises ValueError if the new patch does not fit the same base, or is not written as PatchedLines writes it.
     """
-    after = Overlay.read(before.base, written)
+    after = PatchedLines.read(before.base, written)
     if base_of(written) != base or b"".join(after.write(base)) != written:
         raise ValueError("another base, or another way to write it")
     before.check(after)

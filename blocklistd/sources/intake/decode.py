@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, Protocol
 import zstandard
 
 from blocklistd.errors import ParseError
-from blocklistd.limits import KIB, MAX_STREAMS, MIB
+from blocklistd.limits import KIB, MAX_COMPRESSED_STREAMS, MIB
 
 GZIP_STEP: Final = 256 * KIB  # bytes of input at a time, and of output at most
 ZSTD_STEP: Final = 1 * KIB  # bytes of input at a time: 4 can become 128 KiB, so a step's output has at most 32 MiB
@@ -112,8 +112,10 @@ def _decode_streams(
         while data or (data := source.read(step)):
             if stream.ended:
                 stream, streams = begin(), streams + 1
-                if streams > MAX_STREAMS:
-                    raise ParseError(f"more than {MAX_STREAMS} {name} streams in one body: expected fewer, larger ones")
+                if streams > MAX_COMPRESSED_STREAMS:
+                    raise ParseError(
+                        f"more than {MAX_COMPRESSED_STREAMS} {name} streams in one body: expected fewer, larger ones"
+                    )
             decoded, data = stream.step(data)
             output.write(decoded)
     except (zlib.error, zstandard.ZstdError):

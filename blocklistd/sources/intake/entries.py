@@ -1,6 +1,6 @@
 """Reads the entries of a body, in the fastest of several ways.
 
-The ways: only the lines that differ from the last body (revise.py), hashes in bulk (bulk.py), or chunk by chunk
+The ways: only the lines that differ from the last body (update_entries.py), hashes in bulk (bulk.py), or chunk by chunk
 (chunks.py). Each way makes the same lines, figures and notes; a property test compares them with a plain
 implementation (tests/reference.py). The ways know nothing of files, digests and the sandbox.
 """
@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass
 from typing import BinaryIO, NamedTuple
 
 from blocklistd.jobs.spread import Answer
-from blocklistd.limits import OVERLAY_SHARE, SMALL_DIFF
+from blocklistd.limits import PATCH_SHARE, SMALL_DIFF
 from blocklistd.lines.keys import Buffer
-from blocklistd.lines.overlay import Overlay
+from blocklistd.lines.patched import PatchedLines
 from blocklistd.model import Sha256
 from blocklistd.sources.formats import FORMATS
-from blocklistd.sources.formats.records import FormatOptions, opening
+from blocklistd.sources.formats.records import FormatOptions, list_start
 from blocklistd.sources.intake.canonical import Canonical, MemoryBudget, Reading, write
 from blocklistd.sources.intake.chunks import Reader, is_bulk, offsets, reader
-from blocklistd.sources.intake.revise import Base, revise
+from blocklistd.sources.intake.incremental import Base, update_entries
 
 ReadChunks = Callable[[int], Iterable[Answer]]
 """A function of the number of chunks: yields the result of ChunkWork for each, in order, perhaps made in several
@@ -37,7 +37,7 @@ class Entries:
     """
 
     canonical: Canonical
-    asserted: Overlay | None = None
+    asserted: PatchedLines | None = None
     changes: int = 0
 
 
@@ -55,13 +55,13 @@ def read_entries(
     entries are returned as a patch (`Entries.asserted`). Otherwise their canonical lines are written to `out`, sorted,
     one for each (type, value). Raises ParseError.
     """
-    start = opening(body, format)
+    start = list_start(body, format)
     first = FORMATS[format].first_independent_line(body, start, options)
     if base is not None and first is not None:
-        base_start = opening(base.body, format)
+        base_start = list_start(base.body, format)
         base_first = FORMATS[format].first_independent_line(base.body, base_start, options)
         if base_first is not None and base.body[base_start:base_first] == body[start:first]:
-            found = revise(base, base_first, body, first, reader(format, options, body[start:first]))
+            found = update_entries(base, base_first, body, first, reader(format, options, body[start:first]))
             if found is not None:
                 return Entries(found.canonical, found.asserted, found.changes)
     if is_bulk(format, options):
@@ -106,7 +106,7 @@ class ChunkWork:
     @functools.cached_property
     def _layout(self) -> _Layout:
         body = self._locate()
-        start = opening(body, self._format)
+        start = list_start(body, self._format)
         first = FORMATS[self._format].first_independent_line(body, start, self._options)
         assert first is not None
         return _Layout(body, offsets(body, first), reader(self._format, self._options, body[start:first]))
@@ -122,25 +122,25 @@ class ChunkWork:
         return {"reading": rest, "newlines": chunk.count(b"\n")}, "\n".join(lines).encode()
 
 
-class Left(enum.StrEnum):
+class ResultForm(enum.StrEnum):
     """How the entries of a body are written."""
 
     SAME = "same"
     """They are not: the entries are those of the last body."""
-    OVERLAY = "overlay"
+    PATCH = "patch"
     """As a patch."""
     CANONICAL = "canonical"
     """As all canonical lines."""
 
 
-def leave(found: Entries, base: Sha256, changed: BinaryIO, out: BinaryIO) -> Left:
+def write_result(found: Entries, base: Sha256, changed: BinaryIO, out: BinaryIO) -> ResultForm:
     """Write entries that have `asserted`: to `changed` as a patch, or all lines to `out` if the patch is too large.
     `base`: the digest of the patch's base file."""
     assert found.asserted is not None
     if not found.changes:
-        return Left.SAME
-    if len(found.asserted) <= found.canonical.entries // OVERLAY_SHARE + SMALL_DIFF:
+        return ResultForm.SAME
+    if len(found.asserted) <= found.canonical.entries // PATCH_SHARE + SMALL_DIFF:
         changed.writelines(found.asserted.write(base))
-        return Left.OVERLAY
+        return ResultForm.PATCH
     out.writelines(found.asserted.pieces())
-    return Left.CANONICAL
+    return ResultForm.CANONICAL

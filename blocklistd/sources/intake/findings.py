@@ -11,16 +11,16 @@ from typing import Any, Final
 
 from blocklistd.errors import JobError
 from blocklistd.kinds import KINDS
-from blocklistd.model import LEFT_OUT, Sha256
-from blocklistd.sources.intake.entries import Left
-from blocklistd.sources.intake.job import Findings, Order
+from blocklistd.model import TYPE_NOT_BUILT, Sha256
+from blocklistd.sources.intake.entries import ResultForm
+from blocklistd.sources.intake.job import Findings, IntakeRequest
 from blocklistd.sources.proofs.proof import Proven
 
 REJECTS: Final = frozenset(
     (
         # of the formats
         *("too-long", "not-utf8", "not-json", "no-value", "no-type", "unknown-type", "short-row", "malformed"),
-        *("long-row", "duplicate-key", "no-address", "no-name", LEFT_OUT),
+        *("long-row", "duplicate-key", "no-address", "no-name", TYPE_NOT_BUILT),
         # of the kinds
         *("empty", "character", "address", "wildcard", "rpz-label", "not-a-name", "not-a-url", "scheme", "empty-label"),
         *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
@@ -33,19 +33,19 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 _FILES: Final = 4
 
 
-def unfit() -> JobError:
+def unexpected_result() -> JobError:
     """The error of a job whose result has another form, or does not match its files."""
     return JobError("the job's result does not fit its request: the pull is not used", "answer")
 
 
-def read_findings(answer: object, order: Order) -> Findings:
+def read_findings(answer: object, request: IntakeRequest) -> Findings:
     """Validate the result of the intake job for this request. Raises JobError."""
     names = frozenset(Findings.__dataclass_fields__)
     if not isinstance(answer, dict) or answer.keys() != names:
-        raise unfit()
+        raise unexpected_result()
     found = Findings(
         listed=_number(answer["listed"], most=_FILES - 1),
-        left=_left(answer["left"], order),
+        left=_left(answer["left"], request),
         length=_number(answer["length"]),
         records=_number(answer["records"]),
         types=_counts(answer["types"], KINDS.keys()),
@@ -57,49 +57,53 @@ def read_findings(answer: object, order: Order) -> Findings:
     )
     entries, rejects = sum(found.types.values()), sum(found.rejected.values())
     fits = found.rejected.keys() == found.first_rejected.keys() and entries + rejects <= found.records
-    fits = fits and (entries > 0 or found.records == 0) and found.length == _size(order, found.listed)
+    fits = fits and (entries > 0 or found.records == 0) and found.length == _size(request, found.listed)
     if not fits:
-        raise unfit()
+        raise unexpected_result()
     return found
 
 
 def read_proven(answer: object) -> tuple[int, Proven]:
-    """Validate the result of the job `prove`: the index in `Order.candidates` of the list, and the proof. Raises
-    JobError."""
+    """Validate the result of the job `prove`: the index in `IntakeRequest.list_files` of the list, and the proof.
+    Raises JobError."""
     if not isinstance(answer, dict) or answer.keys() != {"listed", "signature", "signed_at"}:
-        raise unfit()
+        raise unexpected_result()
     proven = Proven(_or_none(_digest, answer["signature"]), _or_none(_time, answer["signed_at"]))
     return _number(answer["listed"], most=_FILES - 1), proven
 
 
-def _size(order: Order, listed: int) -> int:
+def _size(request: IntakeRequest, listed: int) -> int:
     try:
-        return order.candidates[listed].stat().st_size
+        return request.list_files[listed].stat().st_size
     except OSError:
-        raise unfit() from None
+        raise unexpected_result() from None
 
 
 def _number(found: object, *, least: int = 0, most: int = _MOST) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or not least <= found <= most:
-        raise unfit()
+        raise unexpected_result()
     return found
 
 
 def _counts(found: object, words: Set[str]) -> dict[str, int]:
     if not isinstance(found, Mapping) or not found.keys() <= words:
-        raise unfit()
+        raise unexpected_result()
     return {word: _number(count, least=1) for word, count in found.items()}
 
 
-def _left(found: object, order: Order) -> Left:
-    if not isinstance(found, str) or found not in [*Left] or (found != Left.CANONICAL and order.earlier is None):
-        raise unfit()
-    return Left(found)
+def _left(found: object, request: IntakeRequest) -> ResultForm:
+    if (
+        not isinstance(found, str)
+        or found not in [*ResultForm]
+        or (found != ResultForm.CANONICAL and request.earlier is None)
+    ):
+        raise unexpected_result()
+    return ResultForm(found)
 
 
 def _digest(found: object) -> Sha256:
     if not isinstance(found, str) or not _SHA256.fullmatch(found):
-        raise unfit()
+        raise unexpected_result()
     return Sha256(found)
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import orjson
 
-from blocklistd.kinds import DIGITS, KINDS, Refused
+from blocklistd.kinds import DIGITS, KINDS, InvalidEntry
 from blocklistd.kinds.name import MAX_NAME
 from blocklistd.limits import KIB, MAX_URL
 from blocklistd.model import ATTRIBUTES, Entry
@@ -89,7 +89,7 @@ def check_line(line: bytes) -> str:
     value = orjson.loads(b'"%b"' % written) if b"\\" in written else written.decode()
     try:
         canonical = KINDS[kind](value)
-    except (KeyError, Refused):
+    except (KeyError, InvalidEntry):
         raise ValueError("not an entry") from None
     if Entry(kind, canonical).line() != b'{"type":"%b","value":"%b"}' % (kind.encode(), written):
         raise ValueError("a value is not canonical, or written otherwise")

@@ -1,12 +1,13 @@
 """The intake job: decodes, verifies, parses and canonicalises a body. Makes a canonical file, or a patch, and figures.
 
 It runs in a process of its own, without database, secret keys and network. The worst that a body can do is to fail its
-own pull. Order: open all files; fork the processes that read chunks; enter the sandbox; verify the body; parse it.
+own pull. IntakeRequest: open all files; fork the processes that read chunks; enter the sandbox; verify the body; parse
+it.
 
 Files in the folder `work`, each of which must not exist before the job:
 
-    decoded, content, unpacked   where the list may be after decoding and verifying (`candidates`)
-    canonical, overlay           the entries, in one of the two (`Left`); the other stays empty
+    decoded, content, unpacked   where the list may be after decoding and verifying (`list_files`)
+    canonical, patch           the entries, in one of the two (`ResultForm`); the other stays empty
     notes                        facts for the next pull (`canonical.Notes`)
 """
 
@@ -25,20 +26,20 @@ from blocklistd.jobs.sandbox import enter_filter
 from blocklistd.jobs.spread import processes, spread
 from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.lines.keys import Buffer
-from blocklistd.lines.overlay import Overlay
+from blocklistd.lines.patched import PatchedLines
 from blocklistd.model import Sha256
-from blocklistd.sources.formats.records import FormatOptions, opening
+from blocklistd.sources.formats.records import FormatOptions, list_start
 from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
-from blocklistd.sources.intake.entries import ChunkWork, Left, leave, read_entries
-from blocklistd.sources.intake.prove import ListFiles, Origin, candidates, load, prove_and_unpack
+from blocklistd.sources.intake.entries import ChunkWork, ResultForm, read_entries, write_result
+from blocklistd.sources.intake.incremental import Base
+from blocklistd.sources.intake.prove import ListFiles, Origin, list_files, load, prove_and_unpack
 from blocklistd.sources.intake.recognise import recognised
-from blocklistd.sources.intake.revise import Base
 from blocklistd.sources.proofs.proof import Proven
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class EarlierBody:
     """The last body of the same source, if it was read with the same settings. The figures are those of its report."""
 
     listed: Path
@@ -46,9 +47,9 @@ class Earlier:
     notes: Path
     """The notes of that body (canonical.Notes)."""
     base: Path
-    """A file of canonical lines: the entries of that body, or the base of `overlay`."""
+    """A file of canonical lines: the entries of that body, or the base of `patch`."""
     base_digest: Sha256
-    overlay: Path | None
+    patch: Path | None
     """The patch of `base` that makes the entries of that body; None if there is none."""
     records: int
     types: dict[str, int]
@@ -56,7 +57,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class IntakeRequest:
     """A request to read a body.
 
     `body`: the body as it arrived. `work`: the folder for the job's files, which is removed after the pull. `encoding`:
@@ -76,7 +77,7 @@ class Order:
     defaults: dict[str, str]
     max_bytes: int
     may_be_empty: bool
-    earlier: Earlier | None = None
+    earlier: EarlierBody | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,9 +86,9 @@ class Order:
         return self.work / "canonical"
 
     @property
-    def overlay(self) -> Path:
+    def patch(self) -> Path:
         """The file for a patch of `earlier.base`; empty if the job writes all lines, or nothing changed."""
-        return self.work / "overlay"
+        return self.work / "patch"
 
     @property
     def notes(self) -> Path:
@@ -95,21 +96,21 @@ class Order:
         return self.work / "notes"
 
     @property
-    def candidates(self) -> ListFiles:
+    def list_files(self) -> ListFiles:
         """The files that may contain the list."""
-        return candidates(self.body, self.work)
+        return list_files(self.body, self.work)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """The result of the job: the fields of an IntakeReport that it can know.
 
-    `listed`: the index in `Order.candidates` of the file with the list. `left`: how the entries were written. `length`:
-    the bytes of the list.
+    `listed`: the index in `IntakeRequest.list_files` of the file with the list. `left`: how the entries were written.
+    `length`: the bytes of the list.
     """
 
     listed: int
-    left: Left
+    left: ResultForm
     length: int
     records: int
     types: dict[str, int]
@@ -120,43 +121,48 @@ class Findings:
     signed_at: int | None
 
 
-def intake(order: Order) -> dict[str, Any]:
+def intake(request: IntakeRequest) -> dict[str, Any]:
     """The job `intake`. Returns the fields of Findings. Raises VerifyError, StaleError, ParseError, StoreError."""
-    options = FormatOptions(order.fields, order.defaults, **order.options)
-    load(order.origin)
-    with store_errors(order.work), ExitStack() as stack:
-        files: list[BinaryIO] = [stack.enter_context(open(order.body, "rb"))]
-        files += [stack.enter_context(open(path, "x+b")) for path in order.candidates[1:]]
+    options = FormatOptions(request.fields, request.defaults, **request.options)
+    load(request.origin)
+    with store_errors(request.work), ExitStack() as stack:
+        files: list[BinaryIO] = [stack.enter_context(open(request.body, "rb"))]
+        files += [stack.enter_context(open(path, "x+b")) for path in request.list_files[1:]]
         out, changed, notes = (
-            stack.enter_context(open(path, "xb")) for path in (order.canonical, order.overlay, order.notes)
+            stack.enter_context(open(path, "xb")) for path in (request.canonical, request.patch, request.notes)
         )
-        earlier = _opened(order.earlier, stack)
+        earlier = _opened(request.earlier, stack)
         several = processes() if files[0].seek(0, os.SEEK_END) > CHUNK else 1
-        work = ChunkWork(lambda: _list_of(files), order.format, options)
+        work = ChunkWork(lambda: _list_of(files), request.format, options)
         read_chunks = stack.enter_context(spread(work, several, enter_filter))  # before the filter, which forbids fork
         enter_filter()
-        listed, proof = prove_and_unpack(files, order.encoding, order.max_bytes * DECOMPRESSED_FACTOR, order.origin)
+        listed, proof = prove_and_unpack(
+            files, request.encoding, request.max_bytes * DECOMPRESSED_FACTOR, request.origin
+        )
         body = _mapped(listed)
-        if not body and not order.may_be_empty:
+        if not body and not request.may_be_empty:
             raise ParseError(
-                f"an empty body: expected a list in the format {order.format}; if it may be empty, set `min_entries: 0`"
+                f"an empty body: expected a list in the format {request.format}; "
+                "if it may be empty, set `min_entries: 0`"
             )
-        start = opening(body, order.format)
-        found = read_entries(body, order.format, options, _base(earlier), out, read_chunks)
-        made, left = found.canonical, Left.CANONICAL
+        start = list_start(body, request.format)
+        found = read_entries(body, request.format, options, _base(earlier), out, read_chunks)
+        made, left = found.canonical, ResultForm.CANONICAL
         if found.asserted is not None:
-            assert order.earlier is not None
-            left = leave(found, order.earlier.base_digest, changed, out)
+            assert request.earlier is not None
+            left = write_result(found, request.earlier.base_digest, changed, out)
         notes.write(made.notes.to_bytes())
-        if not made.records and not order.may_be_empty:
+        if not made.records and not request.may_be_empty:
             raise ParseError(
-                f"no record in it: expected a list in the format {order.format};"
+                f"no record in it: expected a list in the format {request.format};"
                 " if it may be empty, set `min_entries: 0`"
             )
         if made.records and not made.entries:
-            next_step = recognised(body, start, order.format, options)
+            next_step = recognised(body, start, request.format, options)
             reasons = _most_frequent(made.rejected)
-            raise ParseError(f"none of {made.records} records could be read as {order.format} ({reasons}): {next_step}")
+            raise ParseError(
+                f"none of {made.records} records could be read as {request.format} ({reasons}): {next_step}"
+            )
     return asdict(
         Findings(
             listed=files.index(listed),
@@ -186,26 +192,26 @@ def _mapped(file: BinaryIO) -> Buffer:
 # -- the last body -----------------------------------------------------------------------------------------------------
 
 
-def _opened(earlier: Earlier | None, stack: ExitStack) -> tuple[Earlier, list[Buffer]] | None:
-    """The last body and its mapped files: `listed`, `notes`, `base`, and `overlay` if there is one. None if a file is
+def _opened(earlier: EarlierBody | None, stack: ExitStack) -> tuple[EarlierBody, list[Buffer]] | None:
+    """The last body and its mapped files: `listed`, `notes`, `base`, and `patch` if there is one. None if a file is
     missing."""
     if earlier is None:
         return None
     paths = [earlier.listed, earlier.notes, earlier.base]
-    paths += [earlier.overlay] if earlier.overlay is not None else []
+    paths += [earlier.patch] if earlier.patch is not None else []
     if not all(path.exists() for path in paths):
         return None
     return earlier, [_mapped(stack.enter_context(open(path, "rb"))) for path in paths]
 
 
-def _base(opened: tuple[Earlier, list[Buffer]] | None) -> Base | None:
+def _base(opened: tuple[EarlierBody, list[Buffer]] | None) -> Base | None:
     """The last body and its entries, for incremental reading. Raises ValueError for damaged files."""
     if opened is None:
         return None
-    earlier, (listed, notes, asserted, *overlay) = opened
+    earlier, (listed, notes, asserted, *patch) = opened
     return Base(
         body=listed,
-        asserted=Overlay.read(asserted, overlay[0][:]) if overlay else Overlay(asserted),
+        asserted=PatchedLines.read(asserted, patch[0][:]) if patch else PatchedLines(asserted),
         notes=Notes.from_bytes(notes[:]),
         records=earlier.records,
         types=Counter(earlier.types),

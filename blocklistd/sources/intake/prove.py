@@ -104,18 +104,18 @@ class ListFiles(NamedTuple):
     unpacked: Path
 
 
-def candidates(body: Path, work: Path) -> ListFiles:
+def list_files(body: Path, work: Path) -> ListFiles:
     """The files that may contain the list of `body`, in the folder `work`."""
     return ListFiles(body, work / "decoded", work / "content", work / "unpacked")
 
 
 def prove(body: Path, work: Path, encoding: str, bound: int, origin: Origin) -> dict[str, Any]:
-    """The job `prove`. Returns `listed`, the index in `candidates` of the file with the list, and the fields of Proven.
+    """The job `prove`. Returns `listed`, the index in `list_files` of the file with the list, and the fields of Proven.
 
     Raises VerifyError, StaleError, ParseError, StoreError.
     """
     load(origin)
-    first, *others = candidates(body, work)
+    first, *others = list_files(body, work)
     with store_errors(work), ExitStack() as stack:
         files: list[BinaryIO] = [stack.enter_context(open(first, "rb"))]
         files += [stack.enter_context(open(path, "x+b")) for path in others]

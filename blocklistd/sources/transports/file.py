@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import unquote
 
 from blocklistd.errors import FetchError
-from blocklistd.limits import MAX_SIGNATURE_BYTES, PIECE
+from blocklistd.limits import FILE_CHUNK, MAX_SIGNATURE_BYTES
 from blocklistd.model import NotModified, Validators
 from blocklistd.sources.transports.transport import Arrived, Download, Transport
 
@@ -141,7 +141,7 @@ class FileDownload(Download):
             if tag == self.request.validators.etag:
                 return NotModified()
             sink.expect(found.size)
-            while data := await asyncio.to_thread(found.read, PIECE):
+            while data := await asyncio.to_thread(found.read, FILE_CHUNK):
                 await sink.write(data)
             if found.tag() != tag or sink.length != found.size:
                 raise FetchError(

@@ -18,7 +18,7 @@ import aiohttp
 from yarl import URL
 
 from blocklistd.errors import FetchError
-from blocklistd.limits import CHUNK, MAX_INTERIM, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
+from blocklistd.limits import CHUNK, MAX_INTERIM_RESPONSES, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
 from blocklistd.model import NotModified, Validators
 from blocklistd.sources.transports.sink import Sink
 from blocklistd.sources.transports.transport import (
@@ -45,17 +45,17 @@ EXPECTED: Final = "expected https:, or http: to loopback"
 
 
 class _TooManyInterim(aiohttp.ClientError):
-    """The server sent more than MAX_INTERIM interim responses."""
+    """The server sent more than MAX_INTERIM_RESPONSES interim responses."""
 
 
 class _BoundedResponse(aiohttp.ClientResponse):
-    """A response after at most MAX_INTERIM interim ones (RFC 9110 section 15.2). aiohttp itself reads any number of
-    them without yielding to other tasks."""
+    """A response after at most MAX_INTERIM_RESPONSES interim ones (RFC 9110 section 15.2). aiohttp itself reads any
+    number of them without yielding to other tasks."""
 
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
         protocol = connection.protocol
         assert protocol is not None
-        read, left = protocol.read, MAX_INTERIM + 1
+        read, left = protocol.read, MAX_INTERIM_RESPONSES + 1
 
         async def bounded() -> tuple[RawResponseMessage, aiohttp.StreamReader]:
             nonlocal left
@@ -142,8 +142,8 @@ class HttpRequests:
     """Makes the HTTP requests of one pull, and follows their redirects.
 
     Credentials are only sent to the origin of `Request.url`. That origin is verified by `Request.ssl`, other https
-    origins by `Request.ssl_elsewhere`. Without `ssl`, the system's authorities verify all origins. With `ssl` and
-    without `ssl_elsewhere`, other https origins are refused.
+    origins by `Request.redirect_ssl`. Without `ssl`, the system's authorities verify all origins. With `ssl` and
+    without `redirect_ssl`, other https origins are refused.
     """
 
     def __init__(self, session: aiohttp.ClientSession, request: Request) -> None:
@@ -181,7 +181,7 @@ class HttpRequests:
     async def _get(self, url: URL, headers: Mapping[str, str], where: str) -> AsyncIterator[aiohttp.ClientResponse]:
         own, trust = self._request.headers, self._request.ssl
         if url.origin() != self._home:
-            own, trust = {}, self._request.ssl_elsewhere
+            own, trust = {}, self._request.redirect_ssl
             if url.scheme == "https" and self._request.ssl is not None and trust is None:
                 raise FetchError(
                     f"{where}: another origin, for which the `ca` of this source does not count: expected that of `url`"
@@ -255,7 +255,7 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
         return f"{os.strerror(cause.errno)}: expected a response, check `url` and the network"
     if isinstance(error, _TooManyInterim):
-        return f"more than {MAX_INTERIM} interim responses (1xx): expected a final response, check `url`"
+        return f"more than {MAX_INTERIM_RESPONSES} interim responses (1xx): expected a final response, check `url`"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer: expected HTTP, check `url`"
     if isinstance(error, aiohttp.ClientPayloadError):

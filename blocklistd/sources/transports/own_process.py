@@ -20,7 +20,7 @@ from blocklistd.jobs.sandbox import FETCH, enter_filter
 from blocklistd.limits import FETCH_THREADS
 from blocklistd.model import NotModified
 from blocklistd.sources.reasons import FETCH as FETCH_REASONS
-from blocklistd.sources.reasons import Reasons
+from blocklistd.sources.reasons import AllowedMessages
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.sink import Sink
 from blocklistd.sources.transports.transport import Arrived, Download, Request, redacted_url
@@ -32,12 +32,12 @@ class InOwnProcess(Download):
     """Runs the download of the request's transport as jobs, without TLS contexts."""
 
     def __init__(self, request: Request, jobs: Jobs) -> None:
-        super().__init__(replace(request, ssl=None, ssl_elsewhere=None))
+        super().__init__(replace(request, ssl=None, redirect_ssl=None))
         self._jobs = jobs
         self._limits = replace(FETCH, wall=request.timeout, file=request.max_bytes)
 
     async def body(self, sink: Sink) -> Arrived | NotModified:
-        with self._reasons(self.request.url, sink.path.parent).kept():
+        with self._reasons(self.request.url, sink.path.parent).only_allowed():
             answer = await self._jobs.run(fetch_body, self.request, sink.path, limits=self._limits)
         if answer is None:
             return NotModified()
@@ -45,7 +45,7 @@ class InOwnProcess(Download):
         return Arrived.from_json(answer)
 
     async def signature(self, url: str) -> bytes:
-        with self._reasons(url, Path("/")).kept():
+        with self._reasons(url, Path("/")).only_allowed():
             answer = await self._jobs.run(fetch_signature, self.request, url, limits=self._limits)
         try:
             return bytes.fromhex(answer)
@@ -54,8 +54,8 @@ class InOwnProcess(Download):
                 "the process that fetched the signature returned an unexpected result: the pull is not used"
             ) from None
 
-    def _reasons(self, url: str, folder: Path) -> Reasons:
-        return Reasons((*FETCH_REASONS, *transport_of(url).reasons), (redacted_url(url),), folder)
+    def _reasons(self, url: str, folder: Path) -> AllowedMessages:
+        return AllowedMessages((*FETCH_REASONS, *transport_of(url).reasons), (redacted_url(url),), folder)
 
 
 def fetch_body(request: Request, path: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from blocklistd.errors import FetchError, StoreError
-from blocklistd.limits import CHUNK, PIECE
+from blocklistd.limits import CHUNK, FILE_CHUNK
 from blocklistd.model import Sha256
 from blocklistd.sources.transports.transport import Request, redacted_url
 
@@ -100,7 +100,7 @@ class Sink:
 
     def _read_back(self) -> None:
         self._file = open(self.path, "r+b")  # noqa: SIM115
-        while data := self._file.read(PIECE):
+        while data := self._file.read(FILE_CHUNK):
             self._hash.update(data)
             self.length += len(data)
 

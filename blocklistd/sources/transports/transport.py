@@ -45,7 +45,7 @@ class Request:
     """A request to fetch one body, and its signature.
 
     `headers`, `ca` and `ssl` have the credentials. They are only used for the origin of `url`. If `ssl` is given,
-    another https origin (of a redirect, or of the signature) is verified by `ssl_elsewhere`, and refused without it:
+    another https origin (of a redirect, or of the signature) is verified by `redirect_ssl`, and refused without it:
     a pinned authority is meant for the complete pull.
     """
 
@@ -67,7 +67,7 @@ class Request:
     """A file in PEM with the pinned authorities. A process of its own makes a TLS context from it."""
     ssl: SSLContext | None = None
     """The TLS context for the origin of `url`. A process of its own does not get it."""
-    ssl_elsewhere: SSLContext | None = None
+    redirect_ssl: SSLContext | None = None
     """The TLS context for other origins. A process of its own does not get it."""
 
 

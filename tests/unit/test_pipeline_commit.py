@@ -11,14 +11,14 @@ from blocklistd.compose.guard import WINDOW, Figures, Hold, judge
 from blocklistd.lines.delta import ENTRIES, parse, render
 from blocklistd.model import Act, Candidate, Sha256, SourceId
 from blocklistd.pipeline import composing
+from blocklistd.pipeline.commit import CommitResult
 from blocklistd.pipeline.composing import count_suffixes, suffixes_of
-from blocklistd.pipeline.settle import Settled
-from blocklistd.pipeline.situation import Situation
+from blocklistd.pipeline.list_context import ListContext
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.files import SealedFiles
-from blocklistd.store.lists import NewVersion, changed_without_a_person, release
-from blocklistd.store.pulls import take_over
+from blocklistd.store.lists import NewVersion, changed_automatically, release
+from blocklistd.store.pulls import accept_body
 from tests import churn
 from tests.versions_of import LIST, NOW, Versions, report
 
@@ -64,27 +64,27 @@ def test_added_removed_and_changed_entries_are_counted_separately(tmp_path: Path
 def store_offer(versions: Versions, source: str, asserted: Sha256) -> None:
     """Stores the source's newest entries as a pull does."""
     with versions.database.write() as connection:
-        take_over(connection, SourceId(source), report(asserted), "settings")
+        accept_body(connection, SourceId(source), report(asserted), "settings")
 
 
-def hold(versions: Versions, settled: Settled) -> Candidate:
+def hold(versions: Versions, committed: CommitResult) -> Candidate:
     """Records the candidate that the guards hold, for a reviewer."""
-    assert settled.candidate is not None
-    assert settled.made is None
-    candidate = settled.candidate
+    assert committed.candidate is not None
+    assert committed.made is None
+    candidate = committed.candidate
     with versions.database.write() as connection:
         candidates.hold(connection, candidate)
     return candidate
 
 
-def approve(versions: Versions, candidate: Candidate) -> Settled:
+def approve(versions: Versions, candidate: Candidate) -> CommitResult:
     """Commits the candidate's change on the live version, as an approval does."""
     with versions.database.read() as connection:
-        situation = Situation.read(connection, versions.plan, {})
-    change = situation.on_live_version(candidate.change)
+        context = ListContext.read(connection, versions.plan, {})
+    change = context.on_live_version(candidate.change)
     cause, entries = candidate.change.cause, change.sources[SourceId(candidate.change.cause)]
     assert versions.change(entries, cause).sources == change.sources
-    return versions.settle(entries, cause, approved=candidate, act=Act("candidate approve", "alice", 1000))
+    return versions.commit(entries, cause, approved=candidate, act=Act("candidate approve", "alice", 1000))
 
 
 def test_an_approval_releases_exactly_the_delta_that_the_reviewer_was_shown(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_an_approval_releases_exactly_the_delta_that_the_reviewer_was_shown(tmp_
     versions.publish(both, "a")
     versions.publish(both, "b")
     assert versions.state.version == 1
-    held = hold(versions, versions.settle(versions.seal([*NAMES[500:], *(f"m{n}.example" for n in range(201))]), "a"))
+    held = hold(versions, versions.commit(versions.seal([*NAMES[500:], *(f"m{n}.example" for n in range(201))]), "a"))
     assert (held.added, held.removed) == (201, 0)
-    assert versions.settle(versions.seal(NAMES[500:]), "b").unchanged
+    assert versions.commit(versions.seal(NAMES[500:]), "b").unchanged
     live = versions.live
     again = approve(versions, held)
     assert again.candidate is not None
@@ -121,7 +121,7 @@ def test_an_approval_releases_exactly_the_delta_that_the_reviewer_was_shown(tmp_
 def test_an_approval_on_a_newer_version_releases_the_same_delta(tmp_path: Path) -> None:
     versions = Versions(tmp_path, "a", "b")
     versions.publish(versions.seal(NAMES), "a")
-    held = hold(versions, versions.settle(versions.seal(NAMES[500:]), "a"))
+    held = hold(versions, versions.commit(versions.seal(NAMES[500:]), "a"))
     versions.publish(versions.seal(["another.example"]), "b")
     released = approve(versions, held)
     assert released.made == 3
@@ -134,17 +134,17 @@ def test_an_approval_on_a_newer_version_releases_the_same_delta(tmp_path: Path) 
 def test_a_delta_stays_rejected_however_the_entries_of_its_source_are_stored(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     versions.publish(versions.seal(NAMES))
-    held = hold(versions, versions.settle(versions.seal(NAMES[500:])))
+    held = hold(versions, versions.commit(versions.seal(NAMES[500:])))
     with versions.database.write() as connection:
         candidates.decide(connection, held.id, Decision(1000, "alice", NOW, approve=False), "a faulty list")
-    assert versions.settle(versions.seal(NAMES[500:])).rejected == held.id
+    assert versions.commit(versions.seal(NAMES[500:])).rejected == held.id
     patch = tmp_path / "patch"
     base = versions.state.accepted[SourceId("hotline")]
     removed = "".join(f'{{"remove":{{"type":"domain","value":"{name}"}}}}\n' for name in sorted(NAMES[:500]))
     patch.write_text(f'{{"base":"{base}"}}\n{removed}')
     stored_as_patch = versions.store.sealed.adopt(patch)
     assert stored_as_patch != held.change.sources[SourceId("hotline")]
-    assert versions.settle(stored_as_patch).rejected == held.id
+    assert versions.commit(stored_as_patch).rejected == held.id
     versions.close()
 
 
@@ -161,7 +161,7 @@ def test_a_list_recovers_when_its_sources_repeat_entries_whose_files_were_lost(t
         versions.seal(names)
     last = versions.seal(["c.example", "e.example"])
     store_offer(versions, "two", last)
-    assert versions.settle(last, "two").made
+    assert versions.commit(last, "two").made
     assert versions.live.count(b"\n") == 4
     versions.close()
 
@@ -170,31 +170,31 @@ def test_small_changes_are_held_when_their_sum_exceeds_the_daily_limit(tmp_path:
     """Each half hour removes seven percent. Neither the first version nor approved changes count for the day."""
     versions = Versions(tmp_path)
     shrinking = [versions.seal(NAMES[70 * step :]) for step in range(5)]
-    assert versions.settle(shrinking[0], now=NOW).made == 1
-    assert versions.settle(shrinking[1], now=NOW + timedelta(minutes=30)).made == 2
-    assert versions.settle(shrinking[2], now=NOW + timedelta(minutes=60)).made == 3
-    held = hold(versions, versions.settle(shrinking[3], now=NOW + timedelta(minutes=90)))
+    assert versions.commit(shrinking[0], now=NOW).made == 1
+    assert versions.commit(shrinking[1], now=NOW + timedelta(minutes=30)).made == 2
+    assert versions.commit(shrinking[2], now=NOW + timedelta(minutes=60)).made == 3
+    held = hold(versions, versions.commit(shrinking[3], now=NOW + timedelta(minutes=90)))
     assert [str(reason) for reason in held.reasons] == [
         "daily.max_removed: 21.0% (210 of 1000 in 24 h), limit 20%",
     ]
     assert approve(versions, held).made == 4
-    again = versions.settle(shrinking[4], now=NOW + timedelta(minutes=120)).candidate
+    again = versions.commit(shrinking[4], now=NOW + timedelta(minutes=120)).candidate
     assert again is not None
     assert [str(reason) for reason in again.reasons] == [
         "daily.max_removed: 22.6% (210 of 930 in 24 h), limit 20%",
     ]
-    assert versions.settle(shrinking[4], now=NOW + timedelta(hours=24, minutes=30)).made == 5
+    assert versions.commit(shrinking[4], now=NOW + timedelta(hours=24, minutes=30)).made == 5
     versions.close()
 
 
 def test_changes_up_to_min_change_pass_once_in_24_hours(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
-    assert versions.settle(versions.seal(NAMES[:40]), now=NOW).made == 1
-    assert versions.settle(versions.seal(NAMES[6:40]), now=NOW).made == 2
-    assert versions.settle(versions.seal(NAMES[10:40]), now=NOW).made == 3
+    assert versions.commit(versions.seal(NAMES[:40]), now=NOW).made == 1
+    assert versions.commit(versions.seal(NAMES[6:40]), now=NOW).made == 2
+    assert versions.commit(versions.seal(NAMES[10:40]), now=NOW).made == 3
     later = versions.seal(NAMES[20:40])
     for minutes, held in ((0, True), (24 * 60 - 1, True), (24 * 60, False)):
-        assert (versions.settle(later, now=NOW + timedelta(minutes=minutes)).candidate is not None) is held
+        assert (versions.commit(later, now=NOW + timedelta(minutes=minutes)).candidate is not None) is held
     versions.close()
 
 
@@ -205,7 +205,7 @@ def test_only_the_jumps_of_the_recorded_churn_are_held(tmp_path: Path) -> None:
     for step in churn.published():
         state = versions.state
         with versions.database.write() as connection:
-            automatic = changed_without_a_person(connection, LIST, step.time - WINDOW)
+            automatic = changed_automatically(connection, LIST, step.time - WINDOW)
             live = state.live.entries if state.live else None
             figures = Figures(live, step.added, step.removed, step.entries, 0, *automatic)
             is_held = isinstance(judge(figures, versions.plan, review=False), Hold)

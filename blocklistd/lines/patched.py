@@ -6,7 +6,7 @@ On the disk a patch is a line that names its base, then a diff as in outputs.dif
     {"remove":ENTRY}
     {"add":ENTRY}
 
-A patch never has a patch as its base. It is not changed: `revised` makes another one of the same base.
+A patch never has a patch as its base. It is not changed: `updated` makes another one of the same base.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from blocklistd.lines.snapshot import edits, find, splice
 
 
 @dataclass(slots=True)
-class Overlay:
+class PatchedLines:
     """The lines of `base` without `removes`, which `base` contains, and with `adds`, which it does not contain."""
 
     base: Buffer
@@ -31,7 +31,7 @@ class Overlay:
     """The added lines by their key (lines.keys.key_of)."""
 
     @classmethod
-    def read(cls, base: Buffer, written: bytes) -> Overlay:
+    def read(cls, base: Buffer, written: bytes) -> PatchedLines:
         """Read a patch that `write` wrote. Raises ValueError for anything else.
 
         Whether it fits `base` is not checked here: see `pieces` and `check`.
@@ -54,7 +54,7 @@ class Overlay:
         line = find(self.base, key)
         return None if line is None or line in self.removes else line
 
-    def revised(self, removes: Iterable[bytes], adds: Iterable[bytes]) -> Overlay:
+    def updated(self, removes: Iterable[bytes], adds: Iterable[bytes]) -> PatchedLines:
         """A patch of the same base that also removes `removes`, which are among its lines, and adds `adds`, which are
         not."""
         all_removed, all_added = set(self.removes), dict(self.adds)
@@ -68,13 +68,13 @@ class Overlay:
                 all_removed.remove(line)
             else:
                 all_added[key_of(line)] = line
-        return Overlay(self.base, all_removed, all_added)
+        return PatchedLines(self.base, all_removed, all_added)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
         """Yield the patched file in chunks. Raises ValueError if the patch does not fit its base."""
         return splice(self.base, sorted(self.removes), sorted(self.adds.values()))
 
-    def check(self, other: Overlay) -> None:
+    def check(self, other: PatchedLines) -> None:
         """Check that another patch fits the same base, given that this one does. Raises ValueError if it does not.
 
         A patch fits if it removes lines of the base, adds no key that is still there, adds canonical lines, and neither
@@ -106,7 +106,7 @@ class Overlay:
         yield from self.removes
         yield from self.adds.values()
 
-    def differing(self, other: Overlay) -> set[bytes]:
+    def differing(self, other: PatchedLines) -> set[bytes]:
         """The lines that only one of the two patched files contains; both patches have the same base."""
         return (self.removes ^ other.removes) | (set(self.adds.values()) ^ set(other.adds.values()))
 

@@ -5,7 +5,7 @@ hotline: its input was verified, parsed and canonicalised before. Its caller hol
 
     compose → guard → seal and sync the snapshot and the delta → one transaction
 
-- Each change ends in one way (Settled): a new version, nothing changed, held, or rejected before.
+- Each change ends in one way (CommitResult): a new version, nothing changed, held, or rejected before.
 - The transaction writes the version, the accepted entries and the policy, the decision of an approval, and a line of
   the audit log. A held or rejected change writes no rows; release.py records the candidate.
 - A crash before the transaction leaves the old version live, and at most sealed files that no row names. The sweep
@@ -41,7 +41,7 @@ from blocklistd.pipeline.composing import Composed, apply_delta, compose_change,
 from blocklistd.store import audit, candidates
 from blocklistd.store.candidates import Decision
 from blocklistd.store.files import SealedFiles
-from blocklistd.store.lists import ListState, NewVersion, changed_without_a_person, list_state, release
+from blocklistd.store.lists import ListState, NewVersion, changed_automatically, list_state, release
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 
@@ -74,7 +74,7 @@ class ListPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
+class CommitRequest:
     """A request to commit a change.
 
     - `candidate`: the id to use if the change is held.
@@ -99,7 +99,7 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class CommitResult:
     """Outcome of a commit. One of these is set:
 
     - `made`: the new version.
@@ -124,8 +124,8 @@ class Settled:
     superseded: Sha256 | None = None
 
     @classmethod
-    def from_json(cls, answer: dict[str, Any]) -> Settled:
-        """Reads the JSON that `job_settle` returns."""
+    def from_json(cls, answer: dict[str, Any]) -> CommitResult:
+        """Reads the JSON that `commit_job` returns."""
         fields = answer["candidate"]
         if fields is None:
             return cls(**answer)
@@ -137,7 +137,7 @@ class Settled:
         return cls(**(answer | {"candidate": candidate}))
 
 
-def settle(store: Store, request: Settlement) -> Settled:
+def commit(store: Store, request: CommitRequest) -> CommitResult:
     """Composes the change, judges it, and releases it unless it is held or was rejected.
 
     Raises StoreError (DamagedError where a file that the job needs is missing or damaged), and RefusedError where the
@@ -147,7 +147,7 @@ def settle(store: Store, request: Settlement) -> Settled:
         verified = Verified(files, request.fingerprints)
         with database.read() as connection:
             state = list_state(connection, request.plan.id)
-            automatic = changed_without_a_person(connection, state.id, request.now - WINDOW)
+            automatic = changed_automatically(connection, state.id, request.now - WINDOW)
         approved = request.approved
         delta_is_reusable = (
             approved is not None
@@ -163,7 +163,7 @@ def settle(store: Store, request: Settlement) -> Settled:
         with database.read() as connection:
             rejected = candidates.rejected(connection, state.id, composed.delta) if composed.delta else None
         counts = composed.added, composed.removed, composed.changed
-        result = Settled(verified.fingerprints, composed.withheld, *counts)
+        result = CommitResult(verified.fingerprints, composed.withheld, *counts)
         if rejected is not None:
             return replace(result, rejected=rejected)
         reasons = _reasons_to_hold(state, request, composed, automatic)
@@ -191,7 +191,7 @@ def settle(store: Store, request: Settlement) -> Settled:
         return replace(result, made=version, superseded=superseded)
 
 
-def _write_audit(connection: Connection, request: Settlement, version: Version, made: NewVersion | None) -> None:
+def _write_audit(connection: Connection, request: CommitRequest, version: Version, made: NewVersion | None) -> None:
     """Writes the line of the audit log: of an approval, or of a version that was released without one."""
     counts = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
     detail = {"list": request.plan.id, "version": version if made else None, **counts}
@@ -210,7 +210,7 @@ def _write_audit(connection: Connection, request: Settlement, version: Version, 
 
 
 def _reasons_to_hold(
-    state: ListState, request: Settlement, composed: Composed, automatic: tuple[int, int]
+    state: ListState, request: CommitRequest, composed: Composed, automatic: tuple[int, int]
 ) -> tuple[Reason, ...]:
     """The reasons to hold the change. Empty if it may be released, or if it alters nothing.
 
@@ -251,7 +251,7 @@ def _stays_held(held: Candidate, composed: Composed) -> bool:
 
 
 def _candidate(
-    files: SealedFiles, state: ListState, request: Settlement, composed: Composed, reasons: tuple[Reason, ...]
+    files: SealedFiles, state: ListState, request: CommitRequest, composed: Composed, reasons: tuple[Reason, ...]
 ) -> Candidate:
     """The held candidate. If the same delta is held already, its id, time and suffixes are taken over."""
     assert composed.delta is not None
@@ -297,9 +297,9 @@ def _new_version(files: SealedFiles, verified: Verified, state: ListState, compo
     )
 
 
-def job_settle(store: Store, request: Settlement) -> dict[str, Any]:
-    """Runs `settle` in a job. Returns the Settled as JSON (Settled.from_json)."""
-    return asdict(settle(store, request))
+def commit_job(store: Store, request: CommitRequest) -> dict[str, Any]:
+    """Runs `commit` in a job. Returns the CommitResult as JSON (CommitResult.from_json)."""
+    return asdict(commit(store, request))
 
 
 def digests_to_read(state: ListState, change: Change, others: Iterable[Sha256 | None] = ()) -> list[Sha256 | None]:

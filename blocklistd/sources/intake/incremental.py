@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from blocklistd.lines.keys import Buffer, type_and_value
-from blocklistd.lines.overlay import Overlay
+from blocklistd.lines.patched import PatchedLines
 from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, by_key
 from blocklistd.sources.intake.changes import Hunk, hunks, unordered
 from blocklistd.sources.intake.chunks import Reader
@@ -27,7 +27,7 @@ class Base:
     """The last body that was read, and the result: its entries, its notes and its figures (as in Canonical)."""
 
     body: Buffer
-    asserted: Overlay
+    asserted: PatchedLines
     notes: Notes
     records: int
     types: Counter[str]
@@ -35,11 +35,11 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
-class Revised:
+class UpdatedEntries:
     """The entries of the new body, as a patch. `changes`: the number of lines that differ from the last body's."""
 
     canonical: Canonical
-    asserted: Overlay
+    asserted: PatchedLines
     changes: int
 
 
@@ -53,7 +53,7 @@ class _Difference(NamedTuple):
     multiples: list[str]
 
 
-def revise(base: Base, base_start: int, body: Buffer, start: int, read: Reader) -> Revised | None:
+def update_entries(base: Base, base_start: int, body: Buffer, start: int, read: Reader) -> UpdatedEntries | None:
     """Update the entries of `base` by the lines in which `body` differs; None if the complete body must be read.
 
     `base_start` and `start`: the offsets, in the two bodies, of the first line that can be read without the others
@@ -85,7 +85,7 @@ def revise(base: Base, base_start: int, body: Buffer, start: int, read: Reader) 
         notes=Notes(difference.multiples, rejects),
     )
     removes, adds = difference.removes, difference.adds
-    return Revised(canonical, base.asserted.revised(removes, adds), len(removes) + len(adds))
+    return UpdatedEntries(canonical, base.asserted.updated(removes, adds), len(removes) + len(adds))
 
 
 def _follow(base: Base, removed: Reading, added: Reading) -> _Difference | None:

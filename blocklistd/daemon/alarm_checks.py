@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 
 from blocklistd.config import Config
 from blocklistd.config.files import RENEW
-from blocklistd.config.values import written
+from blocklistd.config.values import format_duration
 from blocklistd.errors import ConfigProblem
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.pipeline.resources import Resources
@@ -30,7 +30,7 @@ from blocklistd.store.pulls import source_states
 from blocklistd.times import CheckedClock, rfc3339
 
 
-class Alarms:
+class AlarmChecks:
     """Checks the daemon's state, and raises or clears the alarm of each check. `config` returns the running
     configuration.
     """
@@ -112,19 +112,21 @@ class Alarms:
             due += [state.overdue_after(max_age), state.frozen_after(max_unchanged)]
             if state.is_overdue(max_age, now):
                 last = "no pull was accepted yet"
-                if state.said is not None and state.said == state.last_accepted:
-                    last = f"the last accepted pull was {rfc3339(state.said)}"
-                elif state.said is not None:  # with the time of the last pull, each pull would log the alarm again
-                    last = f"its body was signed {rfc3339(state.said)}"
+                if state.content_time is not None and state.content_time == state.last_accepted:
+                    last = f"the last accepted pull was {rfc3339(state.content_time)}"
+                elif (
+                    state.content_time is not None
+                ):  # with the time of the last pull, each pull would log the alarm again
+                    last = f"its body was signed {rfc3339(state.content_time)}"
                 overdue = (
-                    f"source {name} is overdue: nothing newer than max_age ({written(max_age)}): {last}: "
+                    f"source {name} is overdue: nothing newer than max_age ({format_duration(max_age)}): {last}: "
                     f"run `blocklistd source show {name}`"
                 )
             if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
                 since = rfc3339(state.unchanged_since)
                 frozen = (
-                    f"source {name} is frozen: no change within max_unchanged ({written(max_unchanged)}), since "
-                    f"{since}: ask the hotline whether it still maintains this list"
+                    f"source {name} is frozen: no change within max_unchanged ({format_duration(max_unchanged)}), "
+                    f"since {since}: ask the hotline whether it still maintains this list"
                 )
             alarms.set_alarm("source_overdue", name, overdue)
             alarms.set_alarm("source_frozen", name, frozen)

@@ -1,4 +1,4 @@
-"""Alarms about overdue sources: when they are raised, how often they are logged; and failed pulls at a start."""
+"""AlarmChecks about overdue sources: when they are raised, how often they are logged; and failed pulls at a start."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from blocklistd.daemon.alarms import Alarms
+from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.model import IntakeReport, Outcome, SourceId
-from blocklistd.ops.duties import Duties
+from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
-from blocklistd.store.pulls import record_pull, take_over
+from blocklistd.store.pulls import accept_body, record_pull
 from blocklistd.telemetry import ActiveAlarms
 from tests.unit.configuring import VALID, read
 from tests.versions_of import NOW, Versions, report
@@ -60,16 +60,16 @@ class Scene:
         trust: Any = SimpleNamespace(alarm=lambda now: None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = print
-        self.alarms = Alarms(resources, trust, checked, lambda: self.config)
+        self.alarms = AlarmChecks(resources, trust, checked, lambda: self.config)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, nobody, nobody, self.alarms, Duties(self.active), lambda: self.config
+            resources, self.scheduler, nobody, nobody, self.alarms, RetriedTasks(self.active), lambda: self.config
         )
 
     def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:
         times: Any = {"began": self.now, "ended": self.now, "report": said, "validators": None, "settings": ""}
         with self.versions.database.write() as connection:
             if said is not None:
-                take_over(connection, HOTLINE, said, "")
+                accept_body(connection, HOTLINE, said, "")
             record_pull(connection, HOTLINE, outcome=outcome, reason=None, candidate=None, **times)
 
     async def look(self) -> list[str]:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from blocklistd.errors import StoreError
-from blocklistd.ops.duties import LONGEST_PAUSE, Duties
+from blocklistd.ops.retried_tasks import LONGEST_PAUSE, RetriedTasks
 from blocklistd.telemetry import ActiveAlarms
 
 
@@ -24,42 +24,42 @@ class Work:
 
 async def test_a_failed_task_is_an_alarm_until_it_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     alarms, work = ActiveAlarms(), Work(StoreError("the disk is full"))
-    duties = Duties(alarms)
+    tasks = RetriedTasks(alarms)
     for _ in range(3):
-        await duties.do("sweep", work)
+        await tasks.do("sweep", work)
     assert alarms.texts() == ["sweep: the disk is full: it is tried again"]
     assert caplog.text.count("the disk is full") == 1
     work.error = None
-    await duties.do("sweep", work)
+    await tasks.do("sweep", work)
     assert alarms.texts() == []
     calls = work.calls
-    await duties.again()
+    await tasks.again()
     assert work.calls == calls, "it is done"
 
 
 async def test_a_failed_task_is_tried_again_with_growing_pauses() -> None:
     work = Work(StoreError("the disk is full"))
-    duties = Duties(ActiveAlarms())
-    await duties.do("scrub", work)
+    tasks = RetriedTasks(ActiveAlarms())
+    await tasks.do("scrub", work)
     turns = []
     for turn in range(1, 400):
         before = work.calls
-        await duties.again()
+        await tasks.again()
         if work.calls > before:
             turns.append(turn)
     assert turns[:5] == [1, 3, 7, 15, 31]
     assert {later - turn for turn, later in itertools.pairwise(turns[7:])} == {LONGEST_PAUSE + 1}
     work.error = None
     for _ in range(LONGEST_PAUSE + 1):
-        await duties.again()
+        await tasks.again()
     calls = work.calls
-    await duties.again()
+    await tasks.again()
     assert work.calls == calls
 
 
 async def test_an_unexpected_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     alarms = ActiveAlarms()
-    await Duties(alarms).do("scrub", Work(ValueError("https://listed.example/")))
+    await RetriedTasks(alarms).do("scrub", Work(ValueError("https://listed.example/")))
     assert alarms.texts() == ["scrub: ValueError: it is tried again"]
     assert "Traceback" in caplog.text
     assert "listed" not in caplog.text

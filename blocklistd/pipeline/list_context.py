@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from blocklistd.model import Candidate, CandidateId, Change, ChangeKind, SourceId
-from blocklistd.pipeline.settle import ListPlan
+from blocklistd.pipeline.commit import ListPlan
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.lists import ListState, list_state
@@ -16,23 +16,23 @@ from blocklistd.store.pulls import Offer, never_pulled, offers
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class ListContext:
     """The context of a list's next change. Read it again for each change, under the list's lock.
 
-    `offers`: the newest entries of each configured source, read with today's settings. `unheard`: sources that never
-    ended a pull; empty once the list has a version. `held`: the held candidates, oldest first. `rejected`: the rejected
-    candidates whose cause has not changed the list since.
+    `offers`: the newest entries of each configured source, read with today's settings. `never_pulled`: sources that
+    never ended a pull; empty once the list has a version. `held`: the held candidates, oldest first. `rejected`: the
+    rejected candidates whose cause has not changed the list since.
     """
 
     plan: ListPlan
     state: ListState
     offers: dict[SourceId, Offer]
-    unheard: list[SourceId]
+    never_pulled: list[SourceId]
     held: list[Case]
     rejected: list[Candidate]
 
     @classmethod
-    def read(cls, connection: Connection, plan: ListPlan, settings: Mapping[SourceId, str]) -> Situation:
+    def read(cls, connection: Connection, plan: ListPlan, settings: Mapping[SourceId, str]) -> ListContext:
         """Reads the context of a list. `settings`: those of each configured source (SourcePlan.settings); entries that
         were read with other settings are not offered. Raises StoreError where the list is not in the store."""
         state = list_state(connection, plan.id)
@@ -40,14 +40,14 @@ class Situation:
             plan=plan,
             state=state,
             offers=offers(connection, {name: settings[name] for name in plan.sources if name in settings}),
-            unheard=never_pulled(connection, plan.sources) if state.live is None else [],
+            never_pulled=never_pulled(connection, plan.sources) if state.live is None else [],
             held=candidates.held(connection, plan.id),
-            rejected=candidates.refusals(connection, plan.id),
+            rejected=candidates.rejected_candidates(connection, plan.id),
         )
 
     def sources_to_wait_for(self, source: SourceId) -> list[SourceId]:
         """The sources, except this one, whose first pull the first version waits for."""
-        return [name for name in self.unheard if name != source]
+        return [name for name in self.never_pulled if name != source]
 
     def source_change(self, source: SourceId) -> Change | None:
         """The change to the newest entries (the offer) of a source. None while the policy in force does not include

@@ -111,7 +111,7 @@ def view(
     )
 
 
-class Catalogue:
+class LiveLists:
     """The views of all lists by id, and an event for each list that a request waits for."""
 
     def __init__(self) -> None:

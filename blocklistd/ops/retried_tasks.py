@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from blocklistd.errors import BlocklistError, told, without_text
+from blocklistd.errors import BlocklistError, redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.telemetry import ActiveAlarms
 
@@ -33,7 +33,7 @@ class _Failed:
     pause: int = 0
 
 
-class Duties:
+class RetriedTasks:
     """Runs tasks, and tries the failed ones again."""
 
     def __init__(self, alarms: ActiveAlarms) -> None:
@@ -55,11 +55,11 @@ class Duties:
         if failed is None:
             self._failed[name] = _Failed(work)
             if not isinstance(error, BlocklistError):
-                Event.HOUSEKEEPING_FAILED.log(log, task=name, error=told(error), exc_info=without_text(error))
+                Event.HOUSEKEEPING_FAILED.log(log, task=name, error=safe_message(error), exc_info=redacted(error))
         else:
             failed.work, failed.pause = work, min(2**failed.tries - 1, LONGEST_PAUSE)
             failed.tries += 1
-        self._alarms.raise_alarm("housekeeping", name, f"{name}: {told(error)}: it is tried again")
+        self._alarms.raise_alarm("housekeeping", name, f"{name}: {safe_message(error)}: it is tried again")
 
     def duty(self, name: str, work: Work) -> Work:
         """`do` with these arguments, as a callable for the scheduler."""

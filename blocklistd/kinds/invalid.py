@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refused(ValueError):
+class InvalidEntry(ValueError):
     """A text is no value of its kind. `code` is a short static reason (`wildcard`, `label-too-long`, …), never a part
     of the text.
 
