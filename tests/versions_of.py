@@ -141,7 +141,7 @@ class Versions:
         return Change(ChangeKind.SOURCE, source, policy, sources, records=1000, rejected=rejected)
 
     def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
-        """Releaser it, whatever the guards say."""
+        """Releases it, whatever the guards say."""
         plan, self.plan = self.plan, replace(self.plan, **ANYTHING, min_change=10**9)
         try:
             settled = self.commit(asserted, source)

@@ -47,11 +47,11 @@ from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
-from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer

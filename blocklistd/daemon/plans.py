@@ -26,7 +26,7 @@ from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
 from blocklistd.pipeline.commit import ListPlan
-from blocklistd.pipeline.receive import SourcePlan
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.serve.dns.zones import Peer

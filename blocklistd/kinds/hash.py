@@ -14,17 +14,17 @@ _HEX: Final = re.compile(r"[0-9a-f]+")
 
 
 def md5(value: str) -> str:
-    """Return 128 bits as 32 lower-case hex digits. InvalidEntry: empty, hash-length, hash-digits."""
+    """Return 128 bits as 32 lower-case hex digits. Raises InvalidEntry: empty, hash-length, hash-digits."""
     return _digest(value, DIGITS["md5"])
 
 
 def sha1(value: str) -> str:
-    """Return 160 bits as 40 lower-case hex digits. InvalidEntry: empty, hash-length, hash-digits."""
+    """Return 160 bits as 40 lower-case hex digits. Raises InvalidEntry: empty, hash-length, hash-digits."""
     return _digest(value, DIGITS["sha1"])
 
 
 def sha256(value: str) -> str:
-    """Return 256 bits as 64 lower-case hex digits. InvalidEntry: empty, hash-length, hash-digits."""
+    """Return 256 bits as 64 lower-case hex digits. Raises InvalidEntry: empty, hash-length, hash-digits."""
     return _digest(value, DIGITS["sha256"])
 
 

@@ -44,8 +44,8 @@ _PLACEHOLDER: Final = "xn!!"  # the library accepts it as the beginning of an or
 def name(value: str) -> str:
     """The canonical form of the name of a host or a domain, of at most MAX_NAME octets.
 
-    InvalidEntry: empty, name-too-long, character (an ASCII character that occurs in no name), not-a-name (it fails UTS
-    46, or its last label is a number and it is no address), address, and the reasons of `listable_host`.
+    Raises InvalidEntry: empty, name-too-long, character (an ASCII character that occurs in no name), not-a-name (it
+    fails UTS 46, or its last label is a number and it is no address), address, and the reasons of `listable_host`.
     """
     return value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_name(value)
 
@@ -71,8 +71,9 @@ def parsed_name(value: str) -> str:
 def listable_host(host: str) -> str:
     """A host from a URL parser, which is no address, without its trailing dot.
 
-    InvalidEntry: empty (or the root), empty-label, label-too-long, name-too-long, wildcard (a label `*`), rpz-label (a
-    last label that a policy zone reads as a trigger, such as `rpz-ip`), character (one that occurs in no name).
+    Raises InvalidEntry: empty (or the root), empty-label, label-too-long, name-too-long, wildcard (a label `*`),
+    rpz-label (a last label that a policy zone reads as a trigger, such as `rpz-ip`), character (one that occurs in no
+    name).
     """
     host = host.removesuffix(".")
     if not host:

@@ -58,9 +58,9 @@ def url(value: str) -> str:
     The host is an address, or a name of two labels or more in the form of `name.listable_host`. Blanks around the URL
     are dropped.
 
-    InvalidEntry: not-a-url, scheme (neither http nor https), character (more than one URL, or a control character: the
-    standard would drop a tab or a newline), one-label, url-too-long (more than MAX_URL characters), fragment (only a
-    fragment follows the host, so it may be the path), and the reasons of `listable_host`.
+    Raises InvalidEntry: not-a-url, scheme (neither http nor https), character (more than one URL, or a control
+    character: the standard would drop a tab or a newline), one-label, url-too-long (more than MAX_URL characters),
+    fragment (only a fragment follows the host, so it may be the path), and the reasons of `listable_host`.
     """
     canonical = value if "xn--" not in value and PLAIN.fullmatch(value) else parsed_url(value)
     if len(canonical) > MAX_URL:

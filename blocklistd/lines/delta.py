@@ -279,7 +279,7 @@ def net_items(form: Form, lines: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def _parts(files: Sequence[Buffer], splits: Splits, number: int) -> list[bytes]:
-    """DeltaPart `number` of each file."""
+    """Part `number` of each file."""
     return [file[offsets[number] : offsets[number + 1]] for file, offsets in zip(files, splits, strict=True)]
 
 
@@ -314,7 +314,7 @@ def offset_of_change(form: Form, delta: Buffer, boundary: bytes, low: int = 0) -
 
 
 def split_offsets_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> Splits:
-    """For each delta the offsets of its parts, and its length. DeltaPart N of all deltas covers the same range of keys;
+    """For each delta the offsets of its parts, and its length. Part N of all deltas covers the same range of keys;
     the parts N together have about `size` bytes."""
     largest = max(map(len, deltas), default=0)
     share = max(_LEAST, size * largest // max(1, sum(map(len, deltas))))
@@ -322,7 +322,7 @@ def split_offsets_of_deltas(form: Form, deltas: Sequence[Buffer], size: int) -> 
 
 
 def _split_offsets(form: Form, files: Sequence[Buffer], offset_of: Sequence[OffsetOf], size: int = PART) -> Splits:
-    """For each file the offsets of its parts, and its length. DeltaPart N of all files covers the same range of keys,
+    """For each file the offsets of its parts, and its length. Part N of all files covers the same range of keys,
     and has about `size` bytes in the largest file."""
     splits = [[0] for _ in files]
     if not files:

@@ -63,7 +63,7 @@ class Decisions:
         self._clock = clock
 
     async def approve(self, candidate: CandidateId, act: Act) -> Approval:
-        """Releaser the delta of a held candidate, and no other delta. `act`: the command and who gave it.
+        """Releases the delta of a held candidate, and no other delta. `act`: the command and who gave it.
 
         If the live version is no longer the candidate's base, the change is composed again. If that gives another
         delta, nothing is released, and `Approval.held` is the new candidate.

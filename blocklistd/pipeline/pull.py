@@ -28,11 +28,12 @@ from blocklistd.errors import BlocklistError, RefusedError, redacted
 from blocklistd.events import Event
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import Act, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
-from blocklistd.pipeline.receive import Received, Receiver, SourcePlan
+from blocklistd.pipeline.receive import Received, Receiver
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser, ReleaseResult
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.store import audit, candidates, withheld
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.pulls import record_pull

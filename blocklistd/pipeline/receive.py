@@ -1,6 +1,6 @@
 """Fetches, verifies and reads the body of one source, and seals the entries that it asserts.
 
-IntakeRequest of calls for one pull: `work_folder`, `receive`, then `accept_body`, `keep` and `drop_page_cache`. Until
+Order of calls for one pull: `work_folder`, `receive`, then `accept_body`, `keep` and `drop_page_cache`. Until
 `accept_body` nothing is changed in the store but the evidence of a refused body. The jobs that read hostile bytes get
 paths in the work folder; what they write there is checked by another job (sources/intake/check.py), then sealed under a
 digest that the daemon computes.
@@ -12,26 +12,24 @@ In the store, for each source: the entries that it asserts (a sealed file, or a 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection
 
 from blocklistd.errors import DamagedError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import INTAKE, JobLimits
-from blocklistd.kinds import CANONICALISER
-from blocklistd.limits import DECOMPRESSED_FACTOR, INTAKE_FILE, MAX_FUTURE
-from blocklistd.model import Fetched, IntakeReport, ListId, NotModified, Sha256, SourceId, Validators
+from blocklistd.limits import DECOMPRESSED_FACTOR, INTAKE_FILE
+from blocklistd.model import Fetched, IntakeReport, NotModified, Sha256, Validators
 from blocklistd.pipeline.resources import Resources
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.sources import reasons
 from blocklistd.sources.intake.check import check
 from blocklistd.sources.intake.entries import ResultForm
@@ -41,60 +39,12 @@ from blocklistd.sources.intake.prove import Origin, list_files, prove
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.proofs.proof import Proven, check_time
 from blocklistd.sources.transports.fetch import fetch
-from blocklistd.sources.transports.transport import Request
 from blocklistd.store import asserted, evidence
-from blocklistd.store.evidence import Bound
 from blocklistd.store.files import drop_file_from_page_cache
 from blocklistd.store.pulls import Body, SourceState, accept_body, set_body_files, source_state, superseded
 from blocklistd.times import rfc3339
 
 log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SourcePlan:
-    """The configuration of a source, as the pipeline needs it.
-
-    `request` makes the request of a pull from the validators of the last one. `proof` is one of PROOFS; `key` is the
-    verification key as that proof reads it. `lists`: the lists that take the source, in any order. `options`: more
-    options of the format (FormatOptions). `unusable`: if not empty, each pull fails with this text, since a file that
-    the source needs can't be read.
-    """
-
-    id: SourceId
-    request: Callable[[Validators], Request]
-    format: str
-    fields: dict[str, str]
-    defaults: dict[str, str]
-    proof: str
-    key: str | None
-    lists: tuple[ListId, ...]
-    quarantine: bool
-    evidence: Bound = field(default_factory=Bound)
-    max_future: timedelta = MAX_FUTURE
-    max_age: timedelta = timedelta.max
-    options: dict[str, Any] = field(default_factory=dict)
-    unusable: str = ""
-
-    @property
-    def proves_origin(self) -> bool:
-        """Whether the proof of this source verifies the origin of a body."""
-        return PROOFS[self.proof].proves_origin
-
-    @property
-    def key_fingerprint(self) -> Sha256 | None:
-        """The SHA-256 of the key, which stored signatures and times belong to; None if the proof has no key."""
-        return Sha256(hashlib.sha256(self.key.encode()).hexdigest()) if self.key is not None else None
-
-    @property
-    def settings(self) -> str:
-        """A digest of all settings that a body was fetched and read with. With other settings, a body has to be fetched
-        and read again, even if it has not changed."""
-        url = self.request(Validators()).url
-        proof = self.key or (self.proof if self.proves_origin else None)
-        read_with = (self.format, *(sorted(part.items()) for part in (self.fields, self.defaults, self.options)))
-        parts = (url, *read_with, proof, CANONICALISER)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()  # a URL's query may hold a secret
 
 
 @dataclass(frozen=True, slots=True)

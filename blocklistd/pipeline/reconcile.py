@@ -16,8 +16,8 @@ from blocklistd.errors import redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.model import ChangeKind, ListId, Outcome, SourceId
 from blocklistd.pipeline.list_context import ListContext
-from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.release import Releaser, ReleaseResult
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.store.database import Database
 from blocklistd.store.pulls import source_state
 
@@ -53,7 +53,7 @@ class Reconciler:
     async def judge_again(self, list_id: ListId) -> None:
         """Composes the held changes of a list's sources again, and updates their reasons by today's guards.
 
-        Releaser nothing. Raises BlocklistError where a job fails.
+        Releases nothing. Raises BlocklistError where a job fails.
         """
         async with self._releases.locked(list_id):
             context = await self._read(list_id)

@@ -33,8 +33,8 @@ from blocklistd.pipeline.commit import CommitRequest, CommitResult, ListPlan, co
 from blocklistd.pipeline.list_context import ListContext
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.rebuild import rebuild
-from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.resources import Resources
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.store import candidates
 from blocklistd.store.asserted import bases

@@ -258,7 +258,7 @@ class ZonePublisher:
         return view
 
     def _repair(self, name: str, reason: str) -> None:
-        """Start to make the zone's files again, unless that is under deltas."""
+        """Start to make the zone's files again, unless that is under way."""
         self.behind.add(name)
         if name not in self._repairs:
             Event.ZONE_DAMAGED.log(log, zone=name, reason=reason)

@@ -34,7 +34,7 @@ _HEADS: Final = ((b'{"type":"domain","value":"', DOMAIN), (b'{"type":"host","val
 
 @dataclass(slots=True)
 class ZoneRules:
-    """ZoneRules in canonical order, the number of covered names, and the omitted names: once for each rule that is too
+    """Rules in canonical order, the number of covered names, and the omitted names: once for each rule that is too
     long."""
 
     lines: list[bytes] = field(default_factory=list)

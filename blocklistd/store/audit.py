@@ -8,7 +8,7 @@ On the disk: the head file (`HeadFile`) with the number and hash of the newest l
 the end of the table, the head file shows it. Order of writes:
 
 1. `append` in the transaction of the change, so that both are committed together.
-2. `HeadFile.advance` after the commit. If the file can't be time_text, a later line advances it.
+2. `HeadFile.advance` after the commit. If the file can't be written, a later line advances it.
 
 If the database does not have the line of the head file, the file stays as it is until `record_loss` records that these
 lines are lost (`start-above`).
@@ -204,7 +204,7 @@ class HeadFile:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                newest = head(connection)  # read under the lock: no other process can have time_text a later head
+                newest = head(connection)  # read under the lock: no other process can have written a later head
                 kept = self.read() or NONE
                 if not _has(connection, kept):
                     Event.AUDIT_BROKEN.log(log, file=self.path)

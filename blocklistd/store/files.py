@@ -166,7 +166,7 @@ def map_file(path: Path) -> Iterator[mmap.mmap | bytes]:
 
 
 def drop_page_cache(buffer: Buffer) -> None:
-    """Drops a map_file file's pages from the process; until then they count as its memory. Call after reading it."""
+    """Drops a mapped file's pages from the process; until then they count as its memory. Call after reading it."""
     if isinstance(buffer, mmap.mmap):
         buffer.madvise(mmap.MADV_DONTNEED)
 

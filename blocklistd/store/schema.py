@@ -163,7 +163,7 @@ candidates = Table(
     Column("sources", JSON, nullable=False, comment="what each source is accepted with once it is released"),
     Column("policy", JSON, nullable=False, comment="what it was composed under (model.Policy)"),
     Column("delta", Digest, nullable=False, comment="the sealed delta: its digest is what a decision is bound to"),
-    Column("snapshot", Digest, comment="sealed file of the version that it leads to, if composing has time_text one"),
+    Column("snapshot", Digest, comment="sealed file of the version that it leads to, if composing has written one"),
     Column("added", BigInteger, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),

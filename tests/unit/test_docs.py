@@ -229,34 +229,6 @@ def test_messages_in_the_guides_are_the_programs(guide: str, heading: str) -> No
             assert part.strip(" .:();,") in known, (text, part)
 
 
-NOT_USED = (
-    *(
-        "anew",
-        "live_lists",
-        "hint",
-        "lest",
-        "mend",
-        "mends",
-        "patch",
-        "patches",
-        "recede",
-        "revise",
-        "commit",
-        "settled",
-    ),
-    *("standing", "station", "stations", "stranger", "strangers", "told", "unheard", "whoever"),
-)
-"""Words that a reader has to guess, or that mean something else in this field."""
-GENERATED = ("cli.md", "metrics.md")
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_plain_words_are_used(document: Path) -> None:
-    if document.name not in GENERATED:  # their texts are in the code
-        prose = re.sub(r"`[^`]*`|^ {4}.*$", "", document.read_text(), flags=re.M)
-        assert set(re.findall(r"[a-z]+", prose.lower())) & set(NOT_USED) == set()
-
-
 def test_the_reference_of_metrics_and_events_is_theirs() -> None:
     from blocklistd.ops import reference
 

@@ -18,11 +18,11 @@ from blocklistd.model import Act, ListId, Outcome, Sha256, SourceId, Validators,
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
-from blocklistd.pipeline.receive import SourcePlan
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser, ReleaseResult
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
+from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates

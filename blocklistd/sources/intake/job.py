@@ -1,7 +1,7 @@
 """The intake job: decodes, verifies, parses and canonicalises a body. Makes a canonical file, or a patch, and figures.
 
 It runs in a process of its own, without database, secret keys and network. The worst that a body can do is to fail its
-own pull. IntakeRequest: open all files; fork the processes that read chunks; enter the sandbox; verify the body; parse
+own pull. Order of steps: open all files; fork the processes that read chunks; enter the sandbox; verify the body; parse
 it.
 
 Files in the folder `work`, each of which must not exist before the job:
