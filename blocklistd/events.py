@@ -18,7 +18,7 @@ class Event(LogEvent):
 
     # -- the daemon
     DAEMON_READY = INFO, "ready: version {version}, configuration {file}; {listeners}", "The daemon serves."
-    DAEMON_STOPPING = INFO, "stopping: requests that are in progress may end", "The daemon was told to stop."
+    DAEMON_STOPPING = INFO, "stopping: requests that are in progress may end", "The daemon got SIGTERM or SIGINT."
     DAEMON_HALTED = (
         CRITICAL,
         "{reason}",
@@ -107,7 +107,7 @@ class Event(LogEvent):
         WARNING,
         "source {source}: verify: {verify}: its list is accepted without a proof of its origin: "
         "configure a signature or a pin if the hotline has one",
-        "Whoever can change the list on its way can block names.",
+        "An attacker on the network path can change the list, and so block names.",
     )
     PULL_ENDED = (
         INFO,

@@ -200,5 +200,5 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SyncError(
-            f"{path}: {error.strerror}: what is there stays in place; check the space and the permissions there"
+            f"{path}: {error.strerror}: the files stay as they are; check the space and the permissions there"
         ) from error

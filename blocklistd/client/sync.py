@@ -5,7 +5,7 @@ The steps of one sync, `sync_once`:
     2. fetch and verify the metadata: which version is signed
     3. refuse a lower version than the present one of the same session
     4. if the session is new or the snapshot is damaged: fetch the snapshot; if the version is newer: fetch a diff, and
-       the snapshot if that fails; else keep what is there
+       the snapshot if that fails; else keep the files
     5. write snapshot, rendering and state (client/folder.py), in this order
     6. run --exec if the rendering changed, or if it failed last time
 All bytes are compared with the signed length and SHA-256 before they take the place of others. An error before the end
@@ -101,7 +101,7 @@ def _sync(options: Options, feed: FeedClient, folder: Folder, emit: Emit, stop: 
     if have is not None and have.session == signed.session and signed.version < have.version:
         raise SyncError(
             f"{feed.base}: version {signed.version} is signed, version {have.version} is here: a list never goes back; "
-            f"what is here stays in place; call the publisher"
+            f"the local version stays in place; call the publisher"
         )
     pending = options.exec is not None or (have is not None and have.pending)
     new = State(signed.list, signed.session, signed.version, signed.entries, signed.sha256, pending)
@@ -171,8 +171,8 @@ def _update_by_snapshot(feed: FeedClient, folder: Folder, new: State, signed: Si
             return folder.replace_snapshot(path, new, options.format)
     except (ValueError, Mismatch) as error:
         raise SyncError(
-            f"{feed.base}: the snapshot is not the signed one ({error}): what is here stays in place; try again, or "
-            f"call the publisher"
+            f"{feed.base}: the snapshot is not the signed one ({error}): the local version stays in place; "
+            f"try again, or call the publisher"
         ) from None
     finally:
         response.close()
@@ -194,7 +194,10 @@ def _run_exec(options: Options, state: State, folder: Folder, stop: threading.Ev
         "BLOCKLISTD_FILE": str(rendered.absolute()),
     }
     if failure := run_command(options.exec, variables, stop):
-        raise SyncError(f"version {state.version} is in place, but --exec {failure}: it is run again next time")
+        raise SyncError(
+            f"version {state.version} is in place, but --exec {failure}: the next sync runs it again; correct the "
+            "command, or run `blocklistd sync` once more"
+        )
     folder.clear_pending(state)
 
 

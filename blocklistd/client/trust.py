@@ -66,8 +66,8 @@ def signed_version(feed: FeedClient, list_name: str, root: bytes, metadata: Path
         raise SyncError(str(error.__cause__ or f"{feed.base}: {error}")) from None
     except RepositoryError as error:
         raise SyncError(
-            f"{feed.base}: the metadata can't be verified: {error}: what is here stays in place; if the address and "
-            f"the trusted root are right, call the publisher"
+            f"{feed.base}: the metadata can't be verified: {error}: the local version stays in place; if the address "
+            f"and the trusted root are right, call the publisher"
         ) from None
     except (OSError, ValueError) as error:
         raise SyncError(f"{metadata}: {error}: check the space and the permissions there") from None

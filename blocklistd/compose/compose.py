@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import islice
+from itertools import islice, repeat, tee
 from typing import Final
 
 from blocklistd.kinds.name import is_public_suffix
@@ -30,8 +30,6 @@ _SMALL_RUN: Final = 16  # a run of so few lines gets its ids one by one if one l
 
 Find = Callable[[bytes], bytes | None]
 """Returns the line with a key, or None."""
-Ranked = tuple[bytes, int, bytes]
-"""The key of a line, the rank of its source (0 takes precedence), and the line: they sort in the order of a merge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +200,12 @@ def _kind(line: bytes) -> str:
 
 def first_of_each(sources: Sequence[Buffer]) -> Iterator[bytes]:
     """Merge sorted buffers: for each key, in order, the line of the first source that has it."""
+    ranked = []  # (key, rank of the source, line): equal keys sort by their rank
+    for rank, buffer in enumerate(sources):
+        keyed, plain = tee(lines(buffer))
+        ranked.append(zip(map(key_of, keyed), repeat(rank), plain, strict=True))
     last = None
-    for key, _, line in merge(*(_ranked(buffer, rank) for rank, buffer in enumerate(sources))):
+    for key, _, line in merge(*ranked):
         if key != last:
             yield line
             last = key
-
-
-def _ranked(buffer: Buffer, rank: int) -> Iterator[Ranked]:
-    return ((key_of(line), rank, line) for line in lines(buffer))

@@ -180,8 +180,8 @@ class Parts:
         self.access.trusted_proxies = config.feed.trusted_proxies
         self.live_lists.configure(config.lists)
         self.releases.configure(plans.list_plans(config), sources)
-        for name, wanted in config.lists.items():
-            self.publisher.configure(name, wanted.expires, config.keys.timestamp_expires)
+        for name, settings in config.lists.items():
+            self.publisher.configure(name, settings.expires, config.keys.timestamp_expires)
         for removed_list in self.config.lists.keys() - config.lists.keys():
             self.publisher.forget(removed_list)
         zones = plans.zone_plans(config).values()

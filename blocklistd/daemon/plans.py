@@ -134,7 +134,7 @@ def _source_plan(found: SourceSettings, config: Config, unusable: str = "") -> S
         },
         proof=verify.method,
         key=key,
-        lists=tuple(name for name, wanted in config.lists.items() if found.id in wanted.sources),
+        lists=tuple(name for name, settings in config.lists.items() if found.id in settings.sources),
         quarantine=found.quarantine,
         evidence=evidence_bound(found),
         max_future=verify.max_future,

@@ -123,7 +123,7 @@ zone:
   zonefile: "/var/lib/nsd/{zone}.zone"
   request-xfr: {host}{at} {key}
   allow-notify: {host} {key}
-  allow-query: {own} NOKEY   # instead of {own}: your own secondaries; nobody else may ask what is listed
+  allow-query: {own} NOKEY   # instead of {own}: your own secondaries; answers disclose entries
   provide-xfr: {own} NOKEY
 """
 

@@ -60,8 +60,8 @@ class Upkeep:
         never made from a part of its deltas.
         """
         now = self._resources.clock()
-        for name, wanted in self._config().lists.items():
-            prune = functools.partial(upkeep.retain, list_id=name, retention=wanted.retention, now=now)
+        for name, settings in self._config().lists.items():
+            prune = functools.partial(upkeep.retain, list_id=name, retention=settings.retention, now=now)
             await self._tasks.do(f"retain {name}", functools.partial(self._resources.database.writing, prune))
         await self._publisher.sign_again()  # the signed metadata contain the new `oldest_diff`
         await asyncio.to_thread(self._renderings.trim)

@@ -117,15 +117,15 @@ class _Names:
     def new(self, count: int, dots: Mapping[int, int]) -> list[str]:
         made: list[str] = []
         while len(made) < count:
-            for wanted in self._chance.choices(list(dots), list(dots.values()), k=count - len(made)):
-                name = self._name(wanted)
+            for count_of_dots in self._chance.choices(list(dots), list(dots.values()), k=count - len(made)):
+                name = self._name(count_of_dots)
                 if name in self._given:
                     continue
                 self._given.add(name)
                 made.append(name)
-                if wanted == 2:
+                if count_of_dots == 2:
                     self._registered.append(name)
-                elif wanted == 4:
+                elif count_of_dots == 4:
                     self._families.append(name)
         return made
 

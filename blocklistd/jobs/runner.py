@@ -76,7 +76,7 @@ class Jobs:
         """Starts the forkserver, so that the first pull does not wait for its imports. If that fails, the error is
         logged and the next job starts another forkserver."""
         try:
-            await self.run(_nothing, limits=JobLimits(wall=JOB_START))
+            await self.run(_noop, limits=JobLimits(wall=JOB_START))
         except JobError as error:
             Event.JOB_SERVER_FAILED.log(log, reason=error)
 
@@ -239,5 +239,5 @@ def _name(work: Callable[..., Any]) -> str:
     return work.__name__.strip("_").removeprefix("job_").removesuffix("_job")
 
 
-def _nothing() -> None:
+def _noop() -> None:
     """A job that does nothing: starting it starts the forkserver."""

@@ -337,10 +337,10 @@ def _split_offsets(form: Form, files: Sequence[Buffer], offset_of: Sequence[Offs
             break
         at = begin
         line = sampled[begin : sampled.find(b"\n", begin)]
-        wanted = form.boundary(line if offset_of[largest] is _offset_of_item else form.item(line))
-        if wanted <= boundary:
+        split_key = form.boundary(line if offset_of[largest] is _offset_of_item else form.item(line))
+        if split_key <= boundary:
             continue
-        boundary = wanted
+        boundary = split_key
         for number, file in enumerate(files):
             splits[number].append(offset_of[number](form, file, boundary, splits[number][-1]))
     for number, file in enumerate(files):

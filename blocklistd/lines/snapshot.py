@@ -38,9 +38,9 @@ def blocks(buffer: Buffer, size: int, start: int = 0) -> list[int]:
     return found
 
 
-def position(buffer: Buffer, wanted: bytes, low: int = 0, key: Callable[[bytes], bytes] | None = None) -> int:
-    """The offset of the first line, from offset `low` on, that sorts at or after `wanted`; the length of the buffer if
-    there is none. Binary search, like bisect.bisect_left.
+def position(buffer: Buffer, searched: bytes, low: int = 0, key: Callable[[bytes], bytes] | None = None) -> int:
+    """The offset of the first line, from offset `low` on, that sorts at or after `searched`; the length of the buffer
+    if there is none. Binary search, like bisect.bisect_left.
 
     `key`: the function by which the lines are sorted; None if they are sorted bytewise. Raises ValueError if the last
     line has no newline.
@@ -52,7 +52,7 @@ def position(buffer: Buffer, wanted: bytes, low: int = 0, key: Callable[[bytes],
         if end < 0:
             raise ValueError("the last line is cut short")
         line = buffer[middle:end]
-        if (line if key is None else key(line)) < wanted:
+        if (line if key is None else key(line)) < searched:
             low = end + 1
         elif middle == low:
             return low

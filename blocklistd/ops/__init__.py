@@ -1,0 +1,1 @@
+"""The ops listener: metrics, health, logs, and the schedule of recurring work."""

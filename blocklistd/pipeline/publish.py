@@ -34,7 +34,7 @@ from blocklistd.times import Clock
 log: Final = logging.getLogger(__name__)
 
 
-class _Stored(NamedTuple):
+class _StoredList(NamedTuple):
     """A list as the store has it. `kept`: its newest versions, whose snapshots are kept. `oldest_diff`: the oldest
     version that diffs start from. `start_above`: the number that new role versions must exceed."""
 
@@ -90,7 +90,7 @@ class Publisher:
 
         If the signatures can't be written and the list is not served yet, its newest signed version is served.
 
-        Raises SigningError, and StoreError where the newest version can't be served; what is served stays so.
+        Raises SigningError, and StoreError if the newest version can't be served; the version served before then stays.
         """
         async with self._locks[list_id]:
             lives = self._lives.get(list_id)
@@ -159,13 +159,13 @@ class Publisher:
         kept = [version for version in stored.kept if version.version <= target]
         return self._view(list_id, kept, stored, roles), signed
 
-    def _view(self, list_id: ListId, kept: list[VersionInfo], stored: _Stored, roles: list[SignedRole]) -> ListView:
+    def _view(self, list_id: ListId, kept: list[VersionInfo], stored: _StoredList, roles: list[SignedRole]) -> ListView:
         session, oldest = stored.state.session, stored.oldest_diff
         return view(list_id, session, kept, oldest, roles, self.trust.roots, CANONICALISER)
 
-    def _load(self, list_id: ListId) -> _Stored:
+    def _load(self, list_id: ListId) -> _StoredList:
         with self._database.read() as connection:
-            return _Stored(
+            return _StoredList(
                 state=list_state(connection, list_id),
                 roles=load_roles(connection, list_id),
                 kept=list(version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)),

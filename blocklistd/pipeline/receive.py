@@ -312,7 +312,7 @@ class Receiver:
             folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise StoreError(
-                f"{folder.parent}: {error.strerror}: nothing can be pulled until that is corrected"
+                f"{folder.parent}: {error.strerror}: no pull can start; check the space and the permissions there"
             ) from error
         try:
             yield folder

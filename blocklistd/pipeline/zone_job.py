@@ -75,8 +75,8 @@ def _advance(
             return None
         # made before `start-above`: secondaries may have this serial with other content, so no difference leads from it
         is_superseded = last is not None and last.serial <= lowest
-        wanted = (state.session, live.version, plan.record_settings, plan.apex_settings)
-        if last is not None and not remake and not is_superseded and _made_of(last) == wanted:
+        made_of = (state.session, live.version, plan.record_settings, plan.apex_settings)
+        if last is not None and not remake and not is_superseded and _made_of(last) == made_of:
             return last.serial
         deltas = None if remake or is_superseded else _deltas(connection, plan, state, live, last)
     made: ZoneFiles | None = None

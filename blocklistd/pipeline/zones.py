@@ -55,7 +55,7 @@ class ZoneDifference(NamedTuple):
     added: bytes
 
 
-class _Stored(NamedTuple):
+class _StoredZone(NamedTuple):
     """`oldest`: the first serial from which a difference is possible; `lowest`: serials must be above this number."""
 
     serial: ZoneSerial | None
@@ -153,16 +153,16 @@ class ZonePublisher:
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
         """Make the files of each zone again that uses a damaged file; drop damaged deltas from the database."""
-        wanted = set(damaged)
+        digests = set(damaged)
 
         def drop(connection: Connection) -> None:
-            for digest in wanted:
+            for digest in digests:
                 drop_zone_delta(connection, digest)
 
         await self._database.writing(drop)
         for name, plan in list(self._plans.items()):
             found = await self._database.reading(functools.partial(newest_serial, zone=name))
-            if found is not None and wanted & set(found.digests):
+            if found is not None and digests & set(found.digests):
                 self.behind.add(name)
                 self.damaged[name] = "a sealed file is damaged"
                 await self._make_again(name)
@@ -194,10 +194,10 @@ class ZonePublisher:
     async def _load(self, plan: ZonePlan, serial: int | None = None) -> bool:
         """Serve this serial, or the newest. True if the served serial changed. Raises DamagedError."""
 
-        def read(connection: Connection) -> _Stored:
+        def read(connection: Connection) -> _StoredZone:
             name = plan.name
             found = newest_serial(connection, name) if serial is None else zone_at(connection, name, serial)
-            return _Stored(found, oldest_ixfr(connection, name), start_above_number(connection))
+            return _StoredZone(found, oldest_ixfr(connection, name), start_above_number(connection))
 
         found, oldest, lowest = await self._database.reading(read)
         if found is None or oldest is None or plan.name not in self._plans:  # a reload may have removed the zone
@@ -293,7 +293,7 @@ class ZonePublisher:
                 return ZoneDifference(deltas.apex, *compiled)
             if self._renderings.get(key) == known:  # the file was changed, or deleted to make room
                 del self._renderings[key]
-        raise StoreError(f"zone {view.plan.name}: another program keeps changing the file of a difference")
+        raise StoreError(f"zone {view.plan.name}: another program keeps changing files under ixfr/: stop that program")
 
     async def _write_ixfr(self, view: ZoneView, start: int, deltas: SerialDeltas) -> None:
         """Write the file of a difference, and remember its fingerprint. A damaged delta is dropped from the

@@ -45,7 +45,7 @@ class ZoneRules:
 def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[bytes]:
     """Return the sorted names of the hosts and domains among the lines of a list; other entries are skipped.
     `categories`: only entries of these; empty: all."""
-    wanted = set(categories)
+    allowed = set(categories)
     found = []
     for line in entries:
         for head, end in _HEADS:  # noqa: B007
@@ -53,7 +53,7 @@ def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[by
                 break
         else:
             continue
-        if wanted and orjson.loads(line).get("category") not in wanted:
+        if allowed and orjson.loads(line).get("category") not in allowed:
             continue
         start = len(head)
         value = line[start : line.index(b'"', start)] if b"\\" not in line else type_and_value(line)[1]

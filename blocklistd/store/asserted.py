@@ -64,7 +64,8 @@ def open_assertion(files: SealedFiles, digest: Sha256 | None) -> Iterator[OpenAs
     found = locate(files, digest)
     if found is None:
         raise StoreError(
-            f"{files.path(digest)}: a source's entries are missing: its next pull reads the whole body again"
+            f"{files.path(digest)}: a source's entries are missing: "
+            "run `blocklistd source pull` for it, which reads the whole body again"
         )
     with files.map(found.base) as base:
         if found.patch is None:
@@ -74,7 +75,8 @@ def open_assertion(files: SealedFiles, digest: Sha256 | None) -> Iterator[OpenAs
                 patch = PatchedLines.read(base, found.patch.read_bytes())
             except ValueError:
                 raise StoreError(
-                    f"{found.patch}: a source's entries are damaged: its next pull reads the whole body again"
+                    f"{found.patch}: a source's entries are damaged: "
+                    "run `blocklistd source pull` for it, which reads the whole body again"
                 ) from None
             yield found.base, patch
 

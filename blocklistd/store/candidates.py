@@ -152,7 +152,10 @@ def held_case(connection: Connection, candidate: CandidateId) -> Case:
     """The held candidate with this id. Raises RefusedError if there is none or it is not held."""
     found = case(connection, candidate)
     if found.state != "held":
-        raise RefusedError(f"candidate {candidate} is {found.state}, not held: nothing is left to decide")
+        raise RefusedError(
+            f"candidate {candidate} is {found.state}, not held, and can't be decided again: "
+            "run `blocklistd candidate list` for those that can"
+        )
     return found
 
 

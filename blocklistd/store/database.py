@@ -29,7 +29,7 @@ from blocklistd.events import Event
 from blocklistd.limits import SQLITE_BUSY, THREADS
 from blocklistd.store import schema
 from blocklistd.store.audit import AUDITED, HeadFile
-from blocklistd.store.numbers import mark_lost
+from blocklistd.store.numbers import set_state_lost
 from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             if found is None and beside_files:
-                mark_lost(connection)
+                set_state_lost(connection)
 
     def _revision(self) -> str | None:
         with self._errors(), self.engine.connect() as connection:

@@ -141,7 +141,10 @@ class HighWater:
         with self._lock:
             old = self.highest_numbers.zones.get(zone)
             if old is not None and old > serial:
-                raise BehindError(f"zone {zone}: serial {serial} is behind {old}, which was served before")
+                raise BehindError(
+                    f"zone {zone}: serial {serial} is behind {old}, which was served before: "
+                    "run `blocklistd start-above N`"
+                )
             if old != serial:
                 self._keep(
                     HighestNumbers(self.highest_numbers.lists, {**self.highest_numbers.zones, zone: serial}),

@@ -42,13 +42,13 @@ def is_listed(files: SealedFiles, beginnings: Collection[bytes], where: tuple[se
     lines, deltas = where
     for digest in lines:
         with _readable(files, digest), open_assertion(files, digest) as (_, patch):
-            if any(find(patch.base, wanted) is not None for wanted in beginnings):
+            if any(find(patch.base, beginning) is not None for beginning in beginnings):
                 return True
             if any(line.startswith(tuple(beginnings)) for line in patch.adds.values()):
                 return True
     for digest in deltas:
         with _readable(files, digest), files.map(digest) as delta:
-            if any(_item_begins(delta, wanted) for wanted in beginnings):
+            if any(_item_begins(delta, beginning) for beginning in beginnings):
                 return True
     return False
 
@@ -61,8 +61,8 @@ def _readable(files: SealedFiles, digest: Sha256) -> Iterator[None]:
         raise StoreError(f"{files.path(digest)}: the sealed file is damaged: see `blocklistd status`") from None
 
 
-def _item_begins(delta: Buffer, wanted: bytes) -> bool:
-    boundary = wanted.removesuffix(b'"')  # the keys by which a delta is sorted have no closing quote
+def _item_begins(delta: Buffer, beginning: bytes) -> bool:
+    boundary = beginning.removesuffix(b'"')  # the keys by which a delta is sorted have no closing quote
     start = offset_of_change(ENTRIES, delta, boundary)
     line = delta[start : delta.find(b"\n", start)] if start < len(delta) else b""
-    return bool(line) and ENTRIES.item(line).startswith(wanted)
+    return bool(line) and ENTRIES.item(line).startswith(beginning)

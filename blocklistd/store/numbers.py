@@ -90,7 +90,7 @@ def start_above_number(connection: Connection) -> int:
     return int(connection.execute(select(meta.c.value).where(meta.c.key == _ABOVE)).scalar() or 0)
 
 
-def mark_lost(connection: Connection) -> None:
+def set_state_lost(connection: Connection) -> None:
     """Records that this new database was made beside sealed files of a lost one."""
     connection.execute(meta.insert().values(key=_LOST, value="1"))
 

@@ -3,7 +3,7 @@
 On the disk: `diffs/SESSION/START-END.ndjson`, and beside a file its compressed form, with a suffix of SUFFIX. A
 rendering is written completely or not at all, only from verified files, and always with the same bytes. Its name
 contains no digest to verify it by: the caller remembers the stat fingerprint that `write_diff` and `compress` return,
-and sends the file only while an `OpenedFile` has the same one.
+and sends the file only while an `ServedFile` has the same one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ZSTD_LEVEL: Final = 1
 ZSTD_THREADS: Final = 2  # the compressed bytes are the same for any number but 0
 
 
-class OpenedFile:
+class ServedFile:
     """An open file of the feed. `fingerprint`: of the open file, which nobody can replace after the comparison.
 
     `coding`: content coding of its bytes. `length`: in bytes. Raises OSError if it can't be opened.

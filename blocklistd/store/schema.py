@@ -69,7 +69,7 @@ lists = Table(
     Column("first_asserted", Digest, comment="sealed file: when entries were first asserted that no kept delta adds"),
     Column("ids", String(16), nullable=False, comment="method that makes the ids of entries (lines/ids.py)"),
     Column(
-        "withheld", JSON, comment="asserted entries that the live version leaves out, by rule; null: not counted yet"
+        "withheld", JSON, comment="asserted entries that the live version withholds, by rule; null: not counted yet"
     ),
 )
 

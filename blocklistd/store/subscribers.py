@@ -140,17 +140,16 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
     if not ID.fullmatch(registration.id):
         expected = f"expected an id of a-z, 0-9 and -, at most {LONGEST_ID} characters, not starting with -"
         raise SubscriberError(f"the subscriber: {expected}")
-    if len(registration.id) in DIGITS.values() and HEX.fullmatch(
-        registration.id
-    ):  # logs and the audit must not seem to name an entry
+    # logs and the audit must not seem to name an entry
+    if len(registration.id) in DIGITS.values() and HEX.fullmatch(registration.id):
         raise SubscriberError("the subscriber: expected an id that can't be taken for the hash of a file")
     if not registration.lists and not registration.zones:
         raise SubscriberError(f"subscriber {registration.id}: expected at least one --list or --zone")
-    for what, wanted, known in (("list", registration.lists, lists), ("zone", registration.zones, zones)):
-        for name in wanted:
+    for what, names, known in (("list", registration.lists, lists), ("zone", registration.zones, zones)):
+        for name in names:
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
-                raise SubscriberError(f"there is no such {what}: the configuration has {there}")
+                raise SubscriberError(f"there is no such {what}: expected one of: {there}")
     if (registration.notify or registration.addresses) and not registration.zones:
         raise SubscriberError(
             f"subscriber {registration.id}: --notify and --address are for zones; name one with --zone"

@@ -60,7 +60,7 @@ class State:
             return None
 
         trust: Any = SimpleNamespace(expires=NOW + 365 * DAY)
-        jobs: Any = SimpleNamespace(running=2, asked=5)
+        jobs: Any = SimpleNamespace(running=2, unfinished=5)
         feed: Any = SimpleNamespace(connections=7)
         publisher: Any = SimpleNamespace(behind={"rpz.example"})
         for collector in (

@@ -35,7 +35,7 @@ from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.store import render as rendering
 from blocklistd.store.database import Database
 from blocklistd.store.files import fingerprint
-from blocklistd.store.render import OpenedFile, compress
+from blocklistd.store.render import ServedFile, compress
 from blocklistd.store.schema import lists, metadata, versions
 from blocklistd.store.store import Store
 from blocklistd.store.subscribers import Subscriber, digest
@@ -381,7 +381,7 @@ async def test_a_rendering_that_this_process_did_not_make_is_made_again(scene: S
 def test_a_file_that_changes_while_it_is_sent_is_sent_incompletely(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
-    with OpenedFile(path) as opened:
+    with ServedFile(path) as opened:
         assert opened.fingerprint == fingerprint(path)
         assert opened.read(50) == b"x" * 50
         flip_a_bit(path)
@@ -393,7 +393,7 @@ def test_a_file_that_changes_while_it_is_sent_is_sent_incompletely(tmp_path: Pat
 def test_a_file_that_is_deleted_while_it_is_sent_is_sent_completely(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 100)
-    with OpenedFile(path) as opened:
+    with ServedFile(path) as opened:
         path.unlink()
         assert opened.read(100) == b"x" * 100
 

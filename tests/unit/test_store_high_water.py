@@ -13,7 +13,7 @@ from blocklistd.model import Version
 from blocklistd.store.audit import NONE, Head
 from blocklistd.store.high_water import HighestNumbers, HighWater, suspected_loss
 from blocklistd.store.lists import list_state
-from blocklistd.store.numbers import mark_lost, note_high_water, numbers, start_above, start_above_number
+from blocklistd.store.numbers import note_high_water, numbers, set_state_lost, start_above, start_above_number
 from blocklistd.store.schema import versions as table
 from blocklistd.telemetry import ActiveAlarms
 from tests.versions_of import LIST, NOW, Versions
@@ -155,7 +155,7 @@ def test_a_database_older_than_the_served_numbers_is_reported(versions: Versions
         found = suspected_loss(connection, HighestNumbers(), Head(7, "ab" * 32))
     assert "the audit has line 3, and had 7" in (found or "")
     with versions.database.write() as connection:
-        mark_lost(connection)
+        set_state_lost(connection)
     assert "the database is missing" in (reported(versions, HighestNumbers()) or "")
     versions.close()
 
@@ -216,7 +216,7 @@ def test_start_above_begins_a_session_with_all_numbers_above(versions: Versions)
 def test_the_first_version_after_start_above_exceeds_the_number(tmp_path: Path) -> None:
     versions = Versions(tmp_path)
     with versions.database.write() as connection:
-        mark_lost(connection)
+        set_state_lost(connection)
         start_above(connection, 1000, 0, NOW, "me")
     assert reported(versions, HighestNumbers()) is None
     assert versions.publish(versions.seal(["a.example"])) == 1001

@@ -258,7 +258,7 @@ ADDED_ELSEWHERE: Final = {"DamagedError"}
 VERBS: Final = (
     "add|ask|call|check|choose|configure|connect|copy|correct|create|delete|do|edit|enter|"
     "free|give|go|install|leave|list|log|look|lower|make|mount|move|name|open|pass|pull|"
-    "put|raise|read|reject|remove|rename|renew|replace|report|restart|restore|run|see|send|"
+    "put|raise|read|reject|remove|rename|renew|repeat|replace|report|request|restart|restore|run|see|send|"
     "set|shorten|start|stop|try|update|upgrade|use|wait|write"
 )
 ADVICE: Final = re.compile(

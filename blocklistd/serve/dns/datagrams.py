@@ -8,13 +8,18 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 _IPV6_PKTINFO: Final = socket.IPV6_PKTINFO
 _IP_PKTINFO: Final = 8  # of Linux; socket.IP_PKTINFO from Python 3.12 on
 
-Ancillary = tuple[int, int, bytes]
-"""One item of ancillary data: level, type, data (as socket.recvmsg returns it)."""
+
+class Ancillary(NamedTuple):
+    """One item of ancillary data, as socket.recvmsg returns it."""
+
+    level: int
+    type: int
+    data: bytes
 
 
 def request_destinations(bound: socket.socket) -> None:
@@ -25,9 +30,9 @@ def request_destinations(bound: socket.socket) -> None:
         bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
-def answer_source(ancillary: Iterable[Ancillary]) -> list[Ancillary]:
+def answer_source(ancillary: Iterable[tuple[int, int, bytes]]) -> list[Ancillary]:
     """The ancillary data for an answer, from the ancillary data of its request: sets the answer's source address."""
-    return [_as_source(item) for item in ancillary if _is_pktinfo(item)]
+    return [_as_source(item) for item in map(Ancillary._make, ancillary) if _is_pktinfo(item)]
 
 
 def _is_pktinfo(item: Ancillary) -> bool:
@@ -41,5 +46,5 @@ def _as_source(item: Ancillary) -> Ancillary:
     """
     level, kind, data = item
     if level == socket.IPPROTO_IPV6:
-        return level, kind, data[:16] + struct.pack("@i", 0)
-    return level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4)  # ipi_spec_dst from ipi_addr
+        return Ancillary(level, kind, data[:16] + struct.pack("@i", 0))
+    return Ancillary(level, kind, struct.pack("@i4s4s", 0, data[8:12], b"\0" * 4))  # ipi_spec_dst from ipi_addr

@@ -17,14 +17,14 @@ from aiohttp import web
 from blocklistd.limits import CHUNK
 from blocklistd.serve.http.live_lists import Document
 from blocklistd.serve.http.problems import Problem
-from blocklistd.store.render import SUFFIX, OpenedFile
+from blocklistd.store.render import SUFFIX, ServedFile
 
 IMMUTABLE: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 REVALIDATE: Final = {"Cache-Control": "no-cache"}
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 
-Open = Callable[[str, bool], Awaitable[OpenedFile]]
+Open = Callable[[str, bool], Awaitable[ServedFile]]
 """Opens the file in a content coding, or uncompressed if it is not available in that coding yet. The flag: wait for the
 coding, because the client accepts no other."""
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -85,7 +85,7 @@ def accepted(header: str) -> AcceptedCodings:
     raise Problem(HTTPStatus.NOT_ACCEPTABLE, f"expected one of {', '.join(offered)} to be accepted as content coding")
 
 
-def stream_file(source: OpenedFile) -> web.Response:
+def stream_file(source: ServedFile) -> web.Response:
     """The answer that sends a complete open file, then closes it."""
 
     async def chunks() -> AsyncIterator[bytes]:

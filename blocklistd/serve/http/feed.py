@@ -20,7 +20,7 @@ from blocklistd.serve.http.listener import while_connected
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.diffs import Reach, reach
-from blocklistd.store.render import OpenedFile
+from blocklistd.store.render import ServedFile
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.telemetry import ActiveAlarms
 
@@ -37,10 +37,10 @@ class Renderings(Protocol):
     `coding` is "identity", "zstd" or "gzip". Raises DamagedError if a sealed file is missing or damaged.
     """
 
-    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> OpenedFile:
+    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> ServedFile:
         """The snapshot in the coding, or uncompressed if zstd is not made yet and `wait` is False."""
 
-    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> OpenedFile:
+    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> ServedFile:
         """The diff from `start` to `end`, of which either may be the newer, in the coding or uncompressed."""
 
 
@@ -111,7 +111,7 @@ class FeedHandler:
             raise Problem(HTTPStatus.NOT_FOUND, "no such target of this list, or one that is no longer kept")
         digest = Sha256(parsed[1])
 
-        async def open_file(coding: str, wait: bool) -> OpenedFile:
+        async def open_file(coding: str, wait: bool) -> ServedFile:
             return await self._renderings.open_snapshot(digest, coding, wait=wait)
 
         return await _file(request, digest, open_file)
@@ -128,7 +128,7 @@ class FeedHandler:
             case Reach.TOO_OLD:
                 raise Problem(HTTPStatus.GONE, f"diffs start at version {view.oldest_diff}: take the snapshot")
 
-        async def open_file(coding: str, wait: bool) -> OpenedFile:
+        async def open_file(coding: str, wait: bool) -> ServedFile:
             try:
                 return await self._renderings.open_diff(view, start, end, coding)
             except DamagedError:

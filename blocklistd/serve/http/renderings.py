@@ -32,7 +32,7 @@ from blocklistd.serve.http.live_lists import ListView
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between
-from blocklistd.store.render import OpenedFile, compress, diff_path, rendering_path, write_diff
+from blocklistd.store.render import ServedFile, compress, diff_path, rendering_path, write_diff
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 
@@ -41,7 +41,7 @@ _SMALL_FILE: Final = 1 << 20  # bytes of a file that a thread compresses; a job 
 _LARGE_DIFF: Final = 50_000  # lines of deltas from which on several processes merge them
 _ATTEMPTS: Final = 2  # to make a file and open it: another program may change it in between
 
-_Open = Callable[[], Awaitable[OpenedFile]]
+_Open = Callable[[], Awaitable[ServedFile]]
 _Make = Callable[[], Awaitable[str]]
 """Makes a rendering and returns its fingerprint."""
 
@@ -71,7 +71,7 @@ class StoredRenderings:
 
     # -- public ----------------------------------------------------------------------------------------------------
 
-    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> OpenedFile:
+    async def open_snapshot(self, digest: Sha256, coding: str, *, wait: bool = False) -> ServedFile:
         """The snapshot in a coding. Without `wait` it is uncompressed if its zstd rendering is not made yet.
 
         Raises DamagedError if it is missing or damaged.
@@ -87,7 +87,7 @@ class StoredRenderings:
             coding = "identity"
         return await self._open_coded(path, source, coding)
 
-    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> OpenedFile:
+    async def open_diff(self, view: ListView, start: Version, end: Version, coding: str) -> ServedFile:
         """The diff from one kept version to another in a coding, made first if there is none.
 
         Raises DamagedError if a delta between them is missing or damaged, Problem 410 if one is no longer kept,
@@ -113,7 +113,7 @@ class StoredRenderings:
 
     # -- sealed files ----------------------------------------------------------------------------------------------
 
-    async def _open_sealed(self, digest: Sha256) -> OpenedFile:
+    async def _open_sealed(self, digest: Sha256) -> ServedFile:
         opened = await self._open_after_work(
             functools.partial(self._open_verified, digest), digest, functools.partial(self._check, digest)
         )
@@ -121,7 +121,7 @@ class StoredRenderings:
             raise self._report_damage(DamagedError(digest))
         return opened
 
-    def _open_verified(self, digest: Sha256) -> OpenedFile | None:
+    def _open_verified(self, digest: Sha256) -> ServedFile | None:
         return _open_if(self._sealed.path(digest), "identity", self._verified.fingerprints.get(digest))
 
     async def _check(self, digest: Sha256) -> None:
@@ -146,7 +146,7 @@ class StoredRenderings:
         make = functools.partial(self._write_diff, view, start, end)
         return path, functools.partial(self._open_or_make, path, "identity", make)
 
-    async def _open_coded(self, path: Path, source: _Open, coding: str) -> OpenedFile:
+    async def _open_coded(self, path: Path, source: _Open, coding: str) -> ServedFile:
         if coding != "identity":
             try:
                 return await self._open_rendering(path, source, coding)
@@ -156,11 +156,11 @@ class StoredRenderings:
                 Event.RENDERING_NOT_MADE.log(log, coding=coding, file=path.name, reason=error)
         return await source()
 
-    async def _open_rendering(self, path: Path, source: _Open, coding: str) -> OpenedFile:
+    async def _open_rendering(self, path: Path, source: _Open, coding: str) -> ServedFile:
         make = functools.partial(self._compress, source, coding)
         return await self._open_or_make(rendering_path(path, coding), coding, make)
 
-    async def _open_or_make(self, path: Path, coding: str, make: _Make) -> OpenedFile:
+    async def _open_or_make(self, path: Path, coding: str, make: _Make) -> ServedFile:
         opened = await self._open_after_work(
             functools.partial(self._open_if_made, path, coding),
             path,
@@ -170,7 +170,7 @@ class StoredRenderings:
             raise StoreError(f"{path}: another program changes the file as soon as it is made: stop that program")
         return opened
 
-    def _open_if_made(self, path: Path, coding: str) -> OpenedFile | None:
+    def _open_if_made(self, path: Path, coding: str) -> ServedFile | None:
         return _open_if(path, coding, self._fingerprints.get(path))
 
     async def _make_rendering(self, path: Path, make: _Make) -> None:
@@ -202,8 +202,8 @@ class StoredRenderings:
             return await self._jobs.run(work, *arguments, limits=COMMIT)
 
     async def _open_after_work(
-        self, look: Callable[[], OpenedFile | None], key: Hashable, work: Callable[[], Awaitable[None]]
-    ) -> OpenedFile | None:
+        self, look: Callable[[], ServedFile | None], key: Hashable, work: Callable[[], Awaitable[None]]
+    ) -> ServedFile | None:
         """What `look` opens, at once or after the work; None if it opens nothing after two attempts."""
         for _ in range(_ATTEMPTS):
             opened = await asyncio.to_thread(look)
@@ -261,13 +261,13 @@ def _pruned() -> Problem:
     return Problem(HTTPStatus.GONE, "diffs start at a later version by now: take the snapshot")
 
 
-def _open_if(path: Path, coding: str, expected: str | None) -> OpenedFile | None:
+def _open_if(path: Path, coding: str, expected: str | None) -> ServedFile | None:
     """Opens the file if it exists and has this fingerprint; else None. Raises StoreError if it can't be opened."""
     if expected is None:
         return None
     try:
         with store_errors(path.parent):
-            opened = OpenedFile(path, coding)
+            opened = ServedFile(path, coding)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

@@ -73,17 +73,17 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 def _columns(header: tuple[int, list[str]] | Reject, options: FormatOptions) -> dict[str, int]:
     """The index in a row of each configured part of a record, at least of the value. Raises ParseError."""
-    wanted = options.fields.get("value")
-    if wanted is None:
+    value_name = options.fields.get("value")
+    if value_name is None:
         raise ParseError("no column is configured for the value: set `fields.value`")
     if isinstance(header, Reject):
-        raise ParseError(f"the first row is not CSV ({header.code}): expected a header with the column {wanted!r}")
+        raise ParseError(f"the first row is not CSV ({header.code}): expected a header with the column {value_name!r}")
     indexes: dict[str, int] = {}
     for index, title in enumerate(header[1]):
         indexes.setdefault(title.strip(), index)
-    if wanted not in indexes:
+    if value_name not in indexes:
         raise ParseError(
-            f"the header has no column {wanted!r} (fields.value) among its {len(header[1])}:"
+            f"the header has no column {value_name!r} (fields.value) among its {len(header[1])}:"
             " expected a first row of column names, separated by commas or by `options.delimiter`;"
             " if there is no such row, set `options.columns`"
         )

@@ -59,7 +59,7 @@ class Reading:
 @dataclass(frozen=True, slots=True)
 class Notes:
     """Facts about a body that its canonical file does not contain. With them, the next pull reads only the lines of the
-    body that changed (incremental reading: revise.py)."""
+    body that changed (incremental.py)."""
 
     multiples: list[str] | None
     """All lines of each key that several records have; None if they exceed MAX_NOTES."""

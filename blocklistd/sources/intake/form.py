@@ -42,7 +42,7 @@ _LEADING: Final = 24
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
 _ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_NUMBER if name == "verifiers" else _TEXT})?' for name in ATTRIBUTES)
 # Patterns for the rest of a line after its value.
-_NOTHING: Final = r'"\}'
+_NO_ATTRIBUTES: Final = r'"\}'
 _ANYTHING: Final = r'"[^\n]*+'
 _PLAIN_ATTRIBUTES: Final = rf'"(?:\}}|{_ATTRIBUTES}\}})'
 
@@ -128,7 +128,7 @@ def _count_plain(kind: str, block: bytes) -> int:
     ends = np.flatnonzero(rows == ord("\n"))
     starts = np.concatenate(([0], ends[:-1] + 1)) + len(HEADS[kind])
     properties = bool((ends - starts).max() > MAX_NAME), *(rare in block for rare in _RARE)
-    bare = _matches(_plain(kind, _NOTHING, *properties), block)
+    bare = _matches(_plain(kind, _NO_ATTRIBUTES, *properties), block)
     if not bare and not _matches(_plain(kind, _ANYTHING, *properties), block):
         return 0
     leading = rows[starts[:, None] + np.arange(_LEADING)]

@@ -48,7 +48,7 @@ class Signature:
 
     @classmethod
     def parse(cls, text: bytes) -> Signature:
-        """Parse a .minisig file. Raises ValueError if it is none."""
+        """Parse a .minisig file. Raises ValueError if the text has another form."""
         untrusted, first, trusted, second = _lines(text, 4)
         if not (untrusted.startswith(b"untrusted comment: ") and trusted.startswith(b"trusted comment: ")):
             raise ValueError("no comments")

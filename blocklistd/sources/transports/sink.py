@@ -88,7 +88,10 @@ class Sink:
         try:
             await asyncio.to_thread(call)
         except OSError as error:
-            raise StoreError(f"{self.path.parent}: {error.strerror}: the body of a pull can't be kept") from None
+            raise StoreError(
+                f"{self.path.parent}: {error.strerror}: the body of a pull can't be written; "
+                "check the space and the permissions there"
+            ) from None
 
     def _write(self, data: bytes) -> None:
         with self._lock:

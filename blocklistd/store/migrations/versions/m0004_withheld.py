@@ -10,7 +10,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    withheld = "asserted entries that the live version leaves out, by rule; null: not counted yet"
+    withheld = "asserted entries that the live version withholds, by rule; null: not counted yet"
     op.add_column("lists", sa.Column("withheld", sa.JSON(), nullable=True, comment=withheld))
     first_pull = "when the first pull ended, well or badly"
     op.add_column("sources", sa.Column("first_pull", sa.String(27), nullable=True, comment=first_pull))
