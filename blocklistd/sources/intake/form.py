@@ -76,7 +76,7 @@ def count(block: bytes) -> Counter[str]:
     return found
 
 
-def join(last: bytes, first: bytes) -> None:
+def check_neighbours(last: bytes, first: bytes) -> None:
     """Raises ValueError unless the line `first` of a block may follow the line `last` of the block before."""
     if not (last < first and _head(last).groups() != _head(first).groups()):
         raise ValueError("lines are out of order, or occur twice")

@@ -36,7 +36,8 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class UpdatedEntries:
-    """The entries of the new body, as a patch. `changes`: the number of lines that differ from the last body's."""
+    """The entries of the new body, as a patch. `changes`: how many canonical lines were removed and added since the
+    last body."""
 
     canonical: Canonical
     asserted: PatchedLines
