@@ -245,8 +245,10 @@ def _reasons_to_hold(
 
 
 def _stays_held(held: Candidate, composed: Composed) -> bool:
-    """Whether the same delta is held already. A body that was held only for its rejected records may be pulled again
-    without them: then the guards decide."""
+    """Whether the same delta is held already, for another reason than the rejected records of its body.
+
+    A later body can have the same entries and fewer rejected records; then the guards decide again.
+    """
     return held.delta == composed.delta and any(reason.guard != "max_rejected" for reason in held.reasons)
 
 

@@ -2,7 +2,7 @@
 
 A small change is composed key by key, only for the keys (type, value) that it touches. A change that touches more than
 1/FULL_SHARE of the entries is composed in full: all keys are streamed, without a Python object for each line. Both ways
-make the same bytes (tests/property/test_versions.py).
+make the same bytes.
 """
 
 from __future__ import annotations

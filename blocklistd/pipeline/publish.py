@@ -1,7 +1,7 @@
 """Sign the newest version of a list and serve it to the subscribers.
 
-Order: sign what is due; save the signed metadata (TUF roles) in one transaction; write its numbers to the high-water
-file; replace the list's view in memory. After a crash in between, the next start signs a version that is stored and not
+Order: sign the roles that are due (TUF metadata); save them in one transaction; write their numbers to the high-water
+file; replace the list's view in memory. After a crash in between, the next start signs a stored version that is not
 signed yet, and then serves it.
 
 A list is signed only between `configure` and `forget`. Each list has a lock: its signings do not overlap.
@@ -144,7 +144,7 @@ class Publisher:
         return self._view(list_id, stored.kept, stored, roles), newest(roles)
 
     def _last_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """The newest signed version that is not above the number in the high-water file. Returns as `_sign` does.
+        """Returns the view and the roles, as `_sign`, of the newest signed version that the high-water file allows.
 
         Raises StoreError where there is none.
         """

@@ -36,7 +36,7 @@ class Reconciler:
         await asyncio.gather(*(self._reconcile_and_offer(name) for name in list(self._releaser.lists)))
 
     async def _reconcile_and_offer(self, list_id: ListId) -> None:
-        await self._guarded(list_id, None, self._reconcile(list_id))
+        await self._log_result(list_id, None, self._reconcile(list_id))
         await self.offer_sources(list_id)
 
     async def _reconcile(self, list_id: ListId) -> None:
@@ -83,7 +83,7 @@ class Reconciler:
             return ReleaseResult(Outcome.UNCHANGED)
         return await self._releaser.offer(list_id, source.id)
 
-    async def _guarded(
+    async def _log_result(
         self, list_id: ListId, source: SourceId | None, work: Coroutine[Any, Any, ReleaseResult | None]
     ) -> None:
         """Runs the work and logs its result. An error is logged, not raised: the other lists and sources go on."""
@@ -105,4 +105,4 @@ class Reconciler:
         Needed after an approval: a source's newest entries may differ from those of the released delta.
         """
         for source in [source for source in self._releaser.sources.values() if list_id in source.lists]:
-            await self._guarded(list_id, source.id, self._offer_current(list_id, source))
+            await self._log_result(list_id, source.id, self._offer_current(list_id, source))

@@ -1,4 +1,4 @@
-"""Finds damaged sealed files, and makes them again from intact ones; at a start and while the daemon runs.
+"""Finds damaged sealed files, at a start and while the daemon runs, and makes them again from intact ones.
 
 Damage is found in three ways: `suspects` compares stat fingerprints at each pull; the feed and the zones compare them
 at each request and transfer; a scrub reads every named file at a start and once a day.

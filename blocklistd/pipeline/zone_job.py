@@ -53,10 +53,10 @@ def digests_read(connection: Connection, plan: ZonePlan) -> list[Sha256]:
 def advance(store: Store, plan: ZonePlan, now: datetime, remake: bool, fingerprints: Fingerprints) -> dict[str, Any]:
     """Run the job: bring a zone to its list's live version.
 
-    `remake`: files of the zone may be damaged, so all are made again from the list's snapshot; the serial stays if the
-    rules are the same. `fingerprints`: of files that were verified before (`digests_read`). Returns `serial`, None
-    while the list has no version, and `verified`, the fingerprints of the files that the job verified or wrote. Raises
-    DamagedError if the list's snapshot is damaged.
+    `remake`: files of the zone may be damaged, so all are made again from the list's snapshot. The serial stays the
+    same if the rules do. `fingerprints`: of the files of `digests_read`, as far as they were verified. Returns `serial`
+    (None while the list has no version) and `verified`, the fingerprints of the files that the job verified or wrote.
+    Raises DamagedError if the list's snapshot is damaged.
     """
     with store.opened() as (database, files):
         verified = Verified(files, fingerprints)

@@ -78,9 +78,9 @@ class HighWater:
         self._lock = threading.Lock()
         self.highest_numbers = HighestNumbers()
         self.written: Path | None = None
-        """The path if the file contains a list's numbers, else None."""
+        """The path of the file if it contains the numbers of a list, else None."""
         self.missing: Path | None = None
-        """The path if `open` found no file, or no list's numbers in it, else None."""
+        """The path of the file if `open` did not find it, or found no numbers of a list in it; else None."""
 
     def open(self) -> None:
         """Reads the file. A damaged file is renamed to `FILE.damaged`, a new one is begun and an alarm is raised.

@@ -179,7 +179,7 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
 
 @cache
 def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
-    """The pattern of any number of consecutive canonical lines, with `end` after the value. The other arguments tell
+    """The pattern of any number of consecutive canonical lines, with `end` after the value. The other arguments:
     whether lines may have more characters than a name, A-labels, percent-encoding, and segments that begin with a dot.
     """
     if kind in DIGITS:
