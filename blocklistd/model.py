@@ -123,8 +123,8 @@ class IntakeReport:
     """The intake job's report on a body: counts, digests and line numbers, never an entry.
 
     `body_sha256`: of the body as it arrived. `asserted`: digest of the sealed file of its canonical lines, which are
-    sorted and without ids. `length`: bytes of the body. `types`: count of entries by type. `rejected`: count of records
-    that are not entries, by reason; `first_rejected`: line number (from 1) of the first of each reason.
+    sorted and without ids. `length`: bytes of the decoded body. `types`: count of entries by type. `rejected`: count of
+    records that are not entries, by reason; `first_rejected`: line number (from 1) of the first of each reason.
     `dropped_attributes`: count of attributes that were dropped. `signature`: SHA-256 of the signature. `signed_at`: its
     time, from its trusted comment (Unix seconds). `key`: fingerprint of the key of the source's newest signature.
     `since`: when the source first asserted these lines (RFC 3339). Reports of earlier versions have no `key`, `since`.

@@ -2,11 +2,12 @@
 
 A guard trips if a change exceeds its limit, a share of the entries that were live before; a change that equals the
 limit passes. So no mistake can add or remove thousands of names before a person has seen the figures: not in one step,
-and
-not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
+and not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
 
-pipeline/commit.py, which calls `judge`, holds a change for two more reasons: an approved change has another delta on
-the live version (`base`), and no guard holds a held change any more (`decision`).
+pipeline/commit.py, which calls `judge`, has two more reasons to hold a change:
+
+- `base`: the change was approved, but on the live version it gives another delta than the approved one.
+- `decision`: the change is held already, and no guard trips any more. A person still decides.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final, Protocol
 from blocklistd.model import Reason
 
 WINDOW: Final = timedelta(days=1)
-"""The period over which the daily guards add up changes. `min_change` applies to the sum, once in this period."""
+"""The period over which the daily guards add up changes. `min_change` limits the sum, too."""
 
 FROM_EMPTY: Final = (
     "compared with an empty list: no share can be computed, so each change above min_change is held until a person "
@@ -53,7 +54,7 @@ class Limits(Protocol):
 
     @property
     def min_change(self) -> int:
-        """Entries that may be added, and removed, within WINDOW whatever the shares say."""
+        """Entries that may be added, and removed, within WINDOW in any case; above it the shares are compared."""
 
     @property
     def min_entries(self) -> int:

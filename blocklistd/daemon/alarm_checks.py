@@ -114,9 +114,8 @@ class AlarmChecks:
                 last = "no pull was accepted yet"
                 if state.content_time is not None and state.content_time == state.last_accepted:
                     last = f"the last accepted pull was {rfc3339(state.content_time)}"
-                elif (
-                    state.content_time is not None
-                ):  # with the time of the last pull, each pull would log the alarm again
+                elif state.content_time is not None:
+                    # not the time of the last pull: each pull would log the alarm again
                     last = f"its body was signed {rfc3339(state.content_time)}"
                 overdue = (
                     f"source {name} is overdue: nothing newer than max_age ({format_duration(max_age)}): {last}: "

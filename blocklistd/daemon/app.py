@@ -119,7 +119,8 @@ class Application:
     async def _open(self, metrics: Metrics, stack: AsyncExitStack) -> tuple[Resources, str | None]:
         """Opens the store, the database and the job runner; `stack` closes them.
 
-        The second value is the reason to halt: why the state may not be the newest (high_water.loss); None if it is.
+        The second value is the reason to halt: why the state may not be the newest (high_water.suspected_loss). None if
+        it is the newest.
         """
         store = await asyncio.to_thread(open_store, self._config.state_dir)
         database = Database(store.database, store.epoch, metrics, read_only=store.read_only)

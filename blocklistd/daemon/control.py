@@ -109,9 +109,8 @@ class ControlServer:
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    async with asyncio.timeout(
-        FIRST_REQUEST
-    ):  # a connection that never sends its body would not become idle, and could not be closed
+    # without a limit, a connection that never sends its body would not become idle, and could not be closed
+    async with asyncio.timeout(FIRST_REQUEST):
         raw = await request.content.read(MAX_REQUEST_BODY + 1)
     if len(raw) > MAX_REQUEST_BODY:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")

@@ -10,8 +10,8 @@
 | catch up: try failed work again | every minute |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 
-The work is in upkeep.py, alarms.py and the pipeline. Each piece runs as a duty (ops/retried_tasks.py): an error raises
-an alarm, and the work is tried again.
+The work is in upkeep.py, alarm_checks.py and the pipeline. Each task is run by RetriedTasks (ops/retried_tasks.py): an
+error raises an alarm, and the task is tried again.
 """
 
 from __future__ import annotations

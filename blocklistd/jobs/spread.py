@@ -1,8 +1,8 @@
 """Spreads the parts of a job's work over several processes, and returns their results in order.
 
-Python computes on one core; a first load of millions of entries can use all. The processes are forks of the job, so
-they have its memory and mapped files, and may already be in the sandbox. Steps of a process: fork, `prepare`, wait for
-the number of parts on a pipe, send the results of its parts (every `count`-th) on another pipe, end.
+One Python process computes on one core; a first load of millions of entries can use all cores. The processes are forks
+of the job, so they have its memory and mapped files, and may already be in the sandbox. Steps of a process: fork,
+`prepare`, wait for the number of parts on a pipe, send its results (of every `count`-th part) on another pipe, end.
 """
 
 from __future__ import annotations

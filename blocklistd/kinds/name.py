@@ -28,8 +28,8 @@ PLAIN_NAME: Final = (
 )
 """A template of a pattern of canonical names; a name that contains `xn--` may match and not be canonical.
 
-`end`: the pattern of what follows the name. `dots`: `*` to allow a single label, `+` to require two. A last label that
-begins with a letter is no number, so the name is no IPv4 address.
+`end`: the pattern of the text after the name. `dots`: `*` to allow a single label, `+` to require two. A last label
+that begins with a letter is not a number, so the name is not an IPv4 address.
 """
 
 PLAIN: Final = re.compile(PLAIN_NAME.format(end=r"\Z", dots="*"))

@@ -44,7 +44,8 @@ class Form:
     boundary: Callable[[bytes], bytes]
     """Shortens an item so that files of items and deltas, which may order single items differently, split at it."""
     is_plain: Callable[[bytes, int], bool]
-    """Whether so many items, in one text, are ordered bytewise as their keys are, and have one item per key."""
+    """A function of (text of items, their number): whether bytewise order is the order of their keys, and no key occurs
+    twice."""
 
     def item(self, line: bytes) -> bytes:
         """The item in a line of a delta; the line has no newline. Raises ValueError for any other line."""
@@ -154,7 +155,7 @@ def _split(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
 
 
 def parse(form: Form, delta: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The removed and the added items, each in the order of the delta. Raises ValueError if `delta` is none."""
+    """The removed and the added items, each in the order of the delta. Raises ValueError if it is not a delta."""
     if not delta:
         return [], []
     if not delta.endswith(b"\n"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 Buffer: TypeAlias = "bytes | mmap"
-"""A snapshot or a sealed file, in memory or mapped: sorted lines, each with its newline."""
+"""The bytes of a file, in memory or mapped. Functions that expect sorted lines, each with its newline, say so."""
 
 _HEAD: Final = re.compile(rb'\{"type":"([a-z0-9]+)","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
 

@@ -1,6 +1,7 @@
 """A patch: a small change of a large file of sorted lines, kept apart from that base file.
 
-On the disk a patch is a line that names its base, then a diff as in outputs.diff:
+On the disk a patch is a line that names its base, then all its removed lines, then all its added lines, each written as
+in a diff (docs/feed.md):
 
     {"base":"SHA-256"}
     {"remove":ENTRY}
@@ -34,7 +35,7 @@ class PatchedLines:
     def read(cls, base: Buffer, written: bytes) -> PatchedLines:
         """Read a patch that `write` wrote. Raises ValueError for anything else.
 
-        Whether it fits `base` is not checked here: see `pieces` and `check`.
+        Whether it fits `base` is not checked here: see `chunks` and `check`.
         """
         removes, adds = parse(ENTRIES, written[written.index(b"\n") + 1 :])
         return cls(base, set(removes), {key_of(line): line for line in adds})
@@ -70,7 +71,7 @@ class PatchedLines:
                 all_added[key_of(line)] = line
         return PatchedLines(self.base, all_removed, all_added)
 
-    def pieces(self) -> Iterator[bytes | memoryview]:
+    def chunks(self) -> Iterator[bytes | memoryview]:
         """Yield the patched file in chunks. Raises ValueError if the patch does not fit its base."""
         return splice(self.base, sorted(self.removes), sorted(self.adds.values()))
 
@@ -95,7 +96,7 @@ class PatchedLines:
 
     def read_all(self) -> Buffer:
         """The patched file: the base itself if nothing is changed, else a copy in memory."""
-        return b"".join(self.pieces()) if self.removes or self.adds else self.base
+        return b"".join(self.chunks()) if self.removes or self.adds else self.base
 
     def __len__(self) -> int:
         """The number of removed and added lines."""

@@ -80,8 +80,8 @@ class CommitRequest:
     - `candidate`: the id to use if the change is held.
     - `fingerprints`: those of the files that the job reads, as far as they are known.
     - `approved`, `act`: the held candidate that a user approves, and the command. Only its delta may be released.
-    - `held`: the held candidate of the same cause, or any one before a first version. If the change gives the same
-      delta, it stays held, even if no guard holds it any more.
+    - `held`: the held candidate of the same cause; before a first version, of any cause. If the change gives its delta,
+      the change stays held, even if no guard holds it any more.
     - `keep_held`: judge the change again, but hold it in any case.
     - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
@@ -245,8 +245,10 @@ def _reasons_to_hold(
 
 
 def _stays_held(held: Candidate, composed: Composed) -> bool:
-    """Whether the same delta is held already. A body that was held only for its rejected records may be pulled again
-    without them: then the guards decide."""
+    """Whether the same delta is held already, for another reason than the rejected records of its body.
+
+    A later body can have the same entries and fewer rejected records; then the guards decide again.
+    """
     return held.delta == composed.delta and any(reason.guard != "max_rejected" for reason in held.reasons)
 
 
@@ -303,6 +305,6 @@ def commit_job(store: Store, request: CommitRequest) -> dict[str, Any]:
 
 
 def digests_to_read(state: ListState, change: Change, others: Iterable[Sha256 | None] = ()) -> list[Sha256 | None]:
-    """The sealed files that a commit reads: the live snapshot, the entries of the sources, and `others`. Without the
-    base files that patches refer to."""
+    """The sealed files that a commit reads: the live snapshot, the entries of the sources, and `others`. The bases of
+    patches are not among them (asserted.bases)."""
     return [state.live.sha256 if state.live else None, *state.accepted.values(), *change.sources.values(), *others]

@@ -2,7 +2,7 @@
 
 A small change is composed key by key, only for the keys (type, value) that it touches. A change that touches more than
 1/FULL_SHARE of the entries is composed in full: all keys are streamed, without a Python object for each line. Both ways
-make the same bytes (tests/property/test_versions.py).
+make the same bytes.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Composed:
 
     @classmethod
     def from_candidate(cls, files: SealedFiles, verified: Verified, candidate: Candidate) -> Composed:
-        """Takes a candidate as composed. A damaged snapshot is ignored: it can be made from the delta."""
+        """The composed change of a candidate, from its files. A damaged snapshot is ignored: the delta can make it."""
         snapshot = None
         if candidate.snapshot is not None and verified.check(candidate.snapshot):
             snapshot = Snapshot(candidate.snapshot, files.path(candidate.snapshot).stat().st_size)
@@ -126,8 +126,8 @@ def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """The lines that the sources assert now and did not assert in the live version, or the reverse. `accepted`: for
-    each source, finds a line in its accepted entries."""
+    """The lines that a source asserts either now or in the live version, but not in both. `accepted`: for each source,
+    finds a line in its accepted entries."""
 
     lines: list[bytes]
     accepted: list[Find]
@@ -197,20 +197,20 @@ def write_snapshot(
     entries = 0
     withheld: Counter[str] = Counter()
 
-    def spread_pieces(work: Callable[[int], ComposedChunk], parts: int) -> Iterator[ComposedChunk]:
+    def spread_chunks(work: Callable[[int], ComposedChunk], parts: int) -> Iterator[ComposedChunk]:
         def encoded(part: int) -> tuple[dict[str, Any], bytes]:
-            piece = work(part)
-            return {"entries": piece.entries, "withheld": piece.withheld}, piece.data
+            chunk = work(part)
+            return {"entries": chunk.entries, "withheld": chunk.withheld}, chunk.data
 
         with spread(encoded, min(parts, processes())) as results:
             for figures, data in results(parts):
                 yield ComposedChunk(data, **figures)
 
     with files.create() as draft:
-        for piece in compose_all([source.read_all() for source in sources], rules, spread_pieces):
-            draft.write(piece.data)
-            entries += piece.entries
-            withheld.update(piece.withheld)
+        for chunk in compose_all([source.read_all() for source in sources], rules, spread_chunks):
+            draft.write(chunk.data)
+            entries += chunk.entries
+            withheld.update(chunk.withheld)
     assert draft.sealed is not None
     verified.wrote(draft.sealed)
     return WrittenSnapshot(Snapshot(draft.sealed, draft.length), entries, dict(withheld))
@@ -251,9 +251,9 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[DeltaPart
 
 
 def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) -> dict[str, dict[str, int]]:
-    """For the most frequent last labels: how many entries a delta adds, removes and changes, by `added`, `removed` and
-    `changed`. A reviewer sees from it that, say, all of a country's names are hit. `has_changes`: False promises that
-    no entry of the delta has changed attributes.
+    """For each of the most frequent last labels, the numbers of entries that a delta adds, removes and changes, under
+    `added`, `removed` and `changed`. They show a reviewer, for example, that a change affects the names of one country.
+    `has_changes`: False promises that no entry of the delta has changed attributes.
 
     Suffixes have one label, since two labels can be the complete name of an entry. A name of one label is counted
     under the root (`.`).

@@ -1,6 +1,7 @@
 """Approve and reject held candidates. An approval releases exactly the delta that the reviewer was shown.
 
-Both hold the list's lock. A rejection is one transaction. An approval is one commit (commit.py), which ends as:
+Approving and rejecting hold the list's lock. A rejection is one transaction. An approval is one commit (commit.py),
+which ends as:
 
 - released: the decision, the version and a line of the audit log are written in one transaction;
 - held: composed on the live version, the change gave another delta. The approval is recorded, and the new candidate
@@ -56,9 +57,9 @@ class _Approvable(NamedTuple):
 class Decisions:
     """Approves and rejects held candidates. A decision holds for the candidate's delta only."""
 
-    def __init__(self, releases: Releaser, reconciler: Reconciler, database: Database, clock: Clock) -> None:
-        self._releases = releases
-        self._reconciling = reconciler
+    def __init__(self, releaser: Releaser, reconciler: Reconciler, database: Database, clock: Clock) -> None:
+        self._releaser = releaser
+        self._reconciler = reconciler
         self._database = database
         self._clock = clock
 
@@ -72,17 +73,17 @@ class Decisions:
         where the change now gives a rejected delta; other kinds of BlocklistError where the job or publishing fails.
         """
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
-        async with self._releases.locked(found.candidate.list):
+        async with self._releaser.locked(found.candidate.list):
 
             def read(connection: Connection) -> _Approvable:
                 held = candidates.held_case(connection, candidate).candidate
                 plan = self._plan_of(held)
-                return _Approvable(held, plan, self._releases.context(connection, plan))
+                return _Approvable(held, plan, self._releaser.context(connection, plan))
 
             held, plan, context = await self._database.reading(read)
-            await self._releases.repair_snapshots(plan)
+            await self._releaser.repair_snapshots(plan)
             change = context.on_live_version(held.change)
-            committed = await self._releases.run_commit(plan, context, change, approved=held, act=act)
+            committed = await self._releaser.run_commit(plan, context, change, approved=held, act=act)
             if committed.rejected is not None:
                 why = (
                     f"nothing is released: on version {context.state.version} the change gives the delta of "
@@ -94,12 +95,12 @@ class Decisions:
                 raise RefusedError(why)
             if committed.candidate is not None:
                 also = functools.partial(self._record_approval, held, act, committed.candidate.id)
-                await self._releases.hold(committed.candidate, None, also)
+                await self._releaser.hold(committed.candidate, None, also)
                 return Approval(held.id, None, committed.candidate.id)
             outcome = Outcome.PUBLISHED if committed.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
-            self._releases.in_background(self._reconciling.offer_sources(plan.id))  # waits for the lock
-            await self._releases.publish_committed(plan, committed, act.user)
+            self._releaser.in_background(self._reconciler.offer_sources(plan.id))  # waits for the lock
+            await self._releaser.publish_committed(plan, committed, act.user)
         return Approval(held.id, committed.made, None)
 
     def _record_refusal(
@@ -126,7 +127,7 @@ class Decisions:
         Raises RefusedError where the candidate is unknown or not held.
         """
         found = await self._database.reading(lambda connection: candidates.case(connection, candidate))
-        async with self._releases.locks[found.candidate.list]:
+        async with self._releaser.locks[found.candidate.list]:
             now = self._clock()
 
             def record(connection: Connection) -> None:
@@ -139,7 +140,7 @@ class Decisions:
 
     def _plan_of(self, candidate: Candidate) -> ListPlan:
         """The plan of the candidate's list. Raises RefusedError if the configuration no longer allows the change."""
-        plan, change = self._releases.lists.get(candidate.list), candidate.change
+        plan, change = self._releaser.lists.get(candidate.list), candidate.change
         if plan is None or (change.kind == ChangeKind.SOURCE and change.cause not in plan.sources):
             what = f"source {change.cause}" if change.cause else "changes, as it is not configured"
             raise RefusedError(f"list {candidate.list} no longer takes {what}: reject the candidate")

@@ -1,4 +1,4 @@
-"""What the store knows about a list before one of its changes is committed, read in one transaction."""
+"""The context of a change: the state of its list in the store, read in one transaction before the commit."""
 
 from __future__ import annotations
 
@@ -125,9 +125,10 @@ class ListContext:
 
 
 def _identity(change: Change) -> tuple[object, ...]:
-    """What makes two changes the same on different versions: kind, cause, policy and the entries of the cause.
+    """The parts in which two changes must agree to be the same on different versions: kind, cause, policy, and the
+    entries of the cause.
 
-    Not the number of the canonicaliser: the entries show what a newer one changes.
+    Without the number of the canonicaliser: a newer canonicaliser shows in the entries.
     """
     policy = replace(change.policy, canonicaliser=0)
     entries = change.sources.get(SourceId(change.cause)) if change.kind == ChangeKind.SOURCE else None

@@ -1,7 +1,7 @@
 """Sign the newest version of a list and serve it to the subscribers.
 
-Order: sign what is due; save the signed metadata (TUF roles) in one transaction; write its numbers to the high-water
-file; replace the list's view in memory. After a crash in between, the next start signs a version that is stored and not
+Order: sign the roles that are due (TUF metadata); save them in one transaction; write their numbers to the high-water
+file; replace the list's view in memory. After a crash in between, the next start signs a stored version that is not
 signed yet, and then serves it.
 
 A list is signed only between `configure` and `forget`. Each list has a lock: its signings do not overlap.
@@ -68,7 +68,7 @@ class Publisher:
         self._latest = latest or clock
         self._telemetry = telemetry
         self._high_water = high_water or HighWater()
-        self._lives: dict[ListId, Lifetimes] = {}
+        self._lifetimes: dict[ListId, Lifetimes] = {}
         self.signed: dict[ListId, dict[str, SignedRole]] = {}
         """For each list, its newest signed roles, by name (TUF 2.1: targets, snapshot, timestamp)."""
         self.damaged: set[ListId] = set()
@@ -82,7 +82,7 @@ class Publisher:
 
         `expires`: of the roles targets and snapshot. `timestamp_expires`: of the role timestamp.
         """
-        self._lives[list_id] = Lifetimes(expires, timestamp_expires)
+        self._lifetimes[list_id] = Lifetimes(expires, timestamp_expires)
 
     async def publish(self, list_id: ListId) -> None:
         """Signs what is due for the list's newest version, and serves it. Does nothing for a list that is not
@@ -93,18 +93,18 @@ class Publisher:
         Raises SigningError, and StoreError if the newest version can't be served; the version served before then stays.
         """
         async with self._locks[list_id]:
-            lives = self._lives.get(list_id)
-            if lives is None:
+            lifetimes = self._lifetimes.get(list_id)
+            if lifetimes is None:
                 return
             try:
                 with self._telemetry.time_stage("sign", list_id):
-                    made, signed = await asyncio.to_thread(self._sign, list_id, lives)
+                    made, signed = await asyncio.to_thread(self._sign, list_id, lifetimes)
             except StoreError as error:
                 if self._live_lists.get(list_id) is not None or isinstance(error, BehindError):
                     raise
                 Event.SIGNATURE_NOT_WRITTEN.log(log, list=list_id, reason=error)
                 made, signed = await asyncio.to_thread(self._last_signed, list_id)
-            if list_id in self._lives:
+            if list_id in self._lifetimes:
                 self.signed[list_id] = signed
                 self._live_lists.publish(made)
 
@@ -119,13 +119,13 @@ class Publisher:
         made = view.live if view is not None else None
         return made if made is not None and made.version == version else None
 
-    def _sign(self, list_id: ListId, lives: Lifetimes) -> tuple[ListView, dict[str, SignedRole]]:
+    def _sign(self, list_id: ListId, lifetimes: Lifetimes) -> tuple[ListView, dict[str, SignedRole]]:
         """Signs what is due, and saves it. Returns the view to serve and the newest roles by name."""
         now, latest = self._clock(), self._latest()
         stored = self._load(list_id)
         state, roles = stored.state, stored.roles
         self.stored[list_id] = state.version
-        new = sign(list_id, state.live, newest(roles), lives, now, self.trust.online, stored.start_above, latest)
+        new = sign(list_id, state.live, newest(roles), lifetimes, now, self.trust.online, stored.start_above, latest)
         if new:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
@@ -144,7 +144,7 @@ class Publisher:
         return self._view(list_id, stored.kept, stored, roles), newest(roles)
 
     def _last_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """The newest signed version that is not above the number in the high-water file. Returns as `_sign` does.
+        """Returns the view and the roles, as `_sign`, of the newest signed version that the high-water file allows.
 
         Raises StoreError where there is none.
         """
@@ -175,7 +175,7 @@ class Publisher:
 
     async def sign_again(self) -> None:
         """Renews the signatures that are due in all lists. An error of one list is logged, not raised."""
-        for list_id in list(self._lives):
+        for list_id in list(self._lifetimes):
             try:
                 await self.publish(list_id)
             except Exception as error:
@@ -183,6 +183,6 @@ class Publisher:
 
     def forget(self, list_id: ListId) -> None:
         """Stops signing and serving a list that is no longer configured. The store keeps the list."""
-        self._lives.pop(list_id, None)
+        self._lifetimes.pop(list_id, None)
         self.signed.pop(list_id, None)
         self._live_lists.withdraw(list_id)

@@ -49,7 +49,7 @@ class Pull:
     - `versions`: the live version of each of the source's lists at the end of the pull; 0: none yet.
     - `seconds`: the duration.
     - `report`: of the body that this pull read; None if the body had not changed, or could not be read.
-    - `said`: the report of the newest body, which an earlier pull may have read; None if no body could be read.
+    - `newest_report`: of the newest body, which an earlier pull may have read; None if no body could be read.
     - `withheld`: for each list, counts by rule of the entries withheld by its live version, or by the held candidate
       of this source.
     """
@@ -66,12 +66,12 @@ class Pull:
 
 
 class Pipeline:
-    """Pulls the sources in `releases.sources`, which a reload replaces. `observe` is called with each ended pull."""
+    """Pulls the sources in `releaser.sources`, which a reload replaces. `observe` is called with each ended pull."""
 
     def __init__(
         self,
         resources: Resources,
-        releases: Releaser,
+        releaser: Releaser,
         reconciler: Reconciler,
         repair: Repair,
         observe: Callable[[Pull], None],
@@ -80,8 +80,8 @@ class Pipeline:
         self._verified = resources.verified
         self._clock = resources.clock
         self._telemetry = resources.telemetry
-        self._releases = releases
-        self._reconciling = reconciler
+        self._releaser = releaser
+        self._reconciler = reconciler
         self._repair = repair
         self._observe = observe
         self._receiver = Receiver(resources)
@@ -100,7 +100,7 @@ class Pipeline:
         succeeded but could not be recorded.
         """
         async with self._source_locks[source_id], self._slots:
-            plan = self._releases.sources.get(source_id)  # read under the lock: a reload may have changed it
+            plan = self._releaser.sources.get(source_id)  # read under the lock: a reload may have changed it
             if plan is None:
                 raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
             began = self._clock()
@@ -115,7 +115,7 @@ class Pipeline:
                     else:
                         newest_report = received.report
                         result = (
-                            await self._releases.offer_to_lists(plan)
+                            await self._releaser.offer_to_lists(plan)
                             if received.report
                             else ReleaseResult(Outcome.UNCHANGED)
                         )
@@ -130,7 +130,7 @@ class Pipeline:
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
             for name in sorted(waiting):  # these lists waited for the first pull of this source (Releaser.offer)
-                await self._reconciling.offer_sources(name)
+                await self._reconciler.offer_sources(name)
         return pull
 
     async def repair(self, damaged: Iterable[Sha256]) -> None:
@@ -139,7 +139,7 @@ class Pipeline:
         Raises BlocklistError where a job fails.
         """
         for source in await self._repair.repair(damaged):
-            if source in self._releases.sources:
+            if source in self._releaser.sources:
                 await self.pull(source)
 
     async def scrub(self) -> None:
@@ -150,7 +150,7 @@ class Pipeline:
         """Rebuilds files that another program has changed, before this pull compares anything with them."""
         suspects = await self._repair.suspects()
         for source in await self._repair.repair(suspects) if suspects else []:
-            if source != pulled and source in self._releases.sources:
+            if source != pulled and source in self._releaser.sources:
                 task = asyncio.ensure_future(self.pull(source))  # not awaited: two pulls could wait for each other
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -164,7 +164,7 @@ class Pipeline:
         report = await self._receiver.accept_body(plan, received)
         storing = asyncio.ensure_future(self._receiver.keep(plan, received))
         try:
-            result = await self._releases.offer_to_lists(plan)
+            result = await self._releaser.offer_to_lists(plan)
             if result.outcome is Outcome.UNCHANGED:  # a start or another source may have released the offer first
                 after = await self._database.reading(lambda connection: _states(connection, plan.lists))
                 if any(_was_released(plan.id, report.asserted, before[name], after[name]) for name in after):
@@ -178,8 +178,8 @@ class Pipeline:
 
     def _may_be_empty(self, plan: SourcePlan) -> bool:
         """Whether an empty body is allowed: every list of the source has `min_entries: 0`."""
-        lists = [self._releases.lists[name] for name in plan.lists if name in self._releases.lists]
-        return bool(lists) and all(taker.min_entries == 0 for taker in lists)
+        lists = [self._releaser.lists[name] for name in plan.lists if name in self._releaser.lists]
+        return bool(lists) and all(list_plan.min_entries == 0 for list_plan in lists)
 
     # -- record --------------------------------------------------------------------------------------------------
 
@@ -218,7 +218,7 @@ class Pipeline:
         versions: dict[ListId, Version] = {}
         withheld_by_list: dict[ListId, dict[str, int]] = {}
         sources_by_list = {
-            name: self._releases.lists[name].sources for name in plan.lists if name in self._releases.lists
+            name: self._releaser.lists[name].sources for name in plan.lists if name in self._releaser.lists
         }
         try:
             result = await self._database.writing(record)

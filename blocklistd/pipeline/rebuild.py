@@ -1,6 +1,6 @@
 """The job that makes damaged snapshots and deltas of a list again, from the intact ones.
 
-A file made again counts only if its SHA-256 is the one that names the damaged file: so nothing can change by a repair.
+A file is replaced only by a file with the same SHA-256, so a repair changes no content.
 """
 
 from __future__ import annotations

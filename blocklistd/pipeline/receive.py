@@ -1,12 +1,15 @@
 """Fetches, verifies and reads the body of one source, and seals the entries that it asserts.
 
-Order of calls for one pull: `work_folder`, `receive`, then `accept_body`, `keep` and `drop_page_cache`. Until
-`accept_body` nothing is changed in the store but the evidence of a refused body. The jobs that read hostile bytes get
-paths in the work folder; what they write there is checked by another job (sources/intake/check.py), then sealed under a
-digest that the daemon computes.
+Order of calls for one pull: `work_folder`, `receive`, then `accept_body`, `keep` and `drop_page_cache`. Before
+`accept_body`, only the evidence of a refused body is written to the store. The jobs that read hostile bytes write files
+to the work folder. Another job checks these files (sources/intake/check.py); then the daemon seals them, under digests
+that it computes itself.
 
-In the store, for each source: the entries that it asserts (a sealed file, or a patch of one), its last body as `Body`
-(the list, decoded, and notes on its lines), with which the next body is compared, and the row in `sources`.
+In the store, for each source:
+
+- the entries that it asserts: a sealed file, or a patch of one;
+- its last body (`Body`), with which the next body is compared: the decoded list, and the notes on its lines;
+- its row in `sources`.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ log: Final = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Received:
     """A body that was verified and read: the request to the job, with the files that the job wrote, and its findings.
-    `state`: the state of the source before."""
+    `state`: the state of the source before this pull."""
 
     body: Fetched
     request: IntakeRequest
@@ -62,7 +65,7 @@ def _limits(request: IntakeRequest) -> JobLimits:
     return replace(INTAKE, file=max(INTAKE_FILE, request.max_bytes * DECOMPRESSED_FACTOR))
 
 
-def _reasons(request: IntakeRequest, proof: str, folder: Path) -> reasons.AllowedMessages:
+def _allowed_messages(request: IntakeRequest, proof: str, folder: Path) -> reasons.AllowedMessages:
     """The error texts that are accepted from a job that reads the body; any other text is replaced."""
     ours = (request.format, proof, *map(repr, request.fields.values()))
     return reasons.AllowedMessages((*reasons.INTAKE, *PROOFS[proof].reasons), ours, folder, REJECTS)
@@ -120,7 +123,7 @@ class Receiver:
         self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
     ) -> Received:
         """Verify and read a body in the sandboxed jobs. A body that is refused is kept as evidence."""
-        folder = self._folder(work)
+        folder = self._new_folder(work)
         known = await self._database.reading(lambda connection: superseded(connection, plan.id))
         of_this_key = state.is_of_key(plan.key_fingerprint)
         origin = Origin(
@@ -148,10 +151,10 @@ class Receiver:
         )
         try:
             if PROOFS[plan.proof].in_own_process:
-                request = await self._proven(request, origin, self._folder(work))
+                request = await self._prove_in_own_job(request, origin, self._new_folder(work))
             with self._telemetry.time_stage("intake", plan.id):
-                findings = await self._found(request, plan.proof)
-            # again here: the job checked the time too, but a hostile body may have taken the job over
+                findings = await self._run_intake(request, plan.proof)
+            # the job has checked the time already, but a hostile body may have taken the job over
             check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
         except (VerifyError, ParseError):
             await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
@@ -159,32 +162,32 @@ class Receiver:
         self._telemetry.record_amount("records", plan.id, findings.records)
         return Received(body, request, findings, state)
 
-    async def _proven(self, request: IntakeRequest, origin: Origin, folder: Path) -> IntakeRequest:
+    async def _prove_in_own_job(self, request: IntakeRequest, origin: Origin, folder: Path) -> IntakeRequest:
         """Verify the body in a process of its own, for a proof with a secret key. Returns the request to the intake
         job: it has the verified list, and neither the key nor the envelope of the list."""
         bound = request.max_bytes * DECOMPRESSED_FACTOR
         arguments = (request.body, folder, request.encoding, bound, origin)
-        with _reasons(request, origin.proof, folder).only_allowed():
+        with _allowed_messages(request, origin.proof, folder).only_allowed():
             answer = await self._jobs.run(prove, *arguments, limits=_limits(request))
-            with self._fits():
+            with self._counting_refusal():
                 listed, proven = read_proven(answer)
         return replace(request, body=list_files(request.body, folder)[listed], encoding="identity", origin=proven)
 
-    async def _found(self, request: IntakeRequest, proof: str) -> Findings:
+    async def _run_intake(self, request: IntakeRequest, proof: str) -> Findings:
         """Run the intake job, then the job that checks the files that it wrote. Raises SourceError."""
-        with _reasons(request, proof, request.work).only_allowed():
+        with _allowed_messages(request, proof, request.work).only_allowed():
             answer = await self._jobs.run(intake, request, limits=_limits(request))
-            with self._fits():
+            with self._counting_refusal():
                 findings = read_findings(answer, request)
             checked = await self._jobs.run(check, request, findings, limits=_limits(request))
-            with self._fits():
+            with self._counting_refusal():
                 if checked != {"fits": True}:
                     raise unexpected_result()
         return findings
 
     @contextmanager
-    def _fits(self) -> Iterator[None]:
-        """Count a job whose answer is refused in the block as one that ended without an answer."""
+    def _counting_refusal(self) -> Iterator[None]:
+        """If the block refuses a job's answer, count the job as failed."""
         try:
             yield
         except JobError as error:
@@ -192,7 +195,7 @@ class Receiver:
             raise
 
     @staticmethod
-    def _folder(work: Path) -> Path:
+    def _new_folder(work: Path) -> Path:
         folder = work / secrets.token_hex(8)
         folder.mkdir(mode=0o700)
         return folder
@@ -259,7 +262,7 @@ class Receiver:
         body is read completely, which costs time and nothing else."""
         try:
             with self._telemetry.time_stage("store_body", plan.id):
-                body = await asyncio.to_thread(self._body, received)
+                body = await asyncio.to_thread(self._store_body, received)
                 if body is None:
                     return None
                 await self._database.writing(lambda connection: set_body_files(connection, plan.id, body))
@@ -278,7 +281,7 @@ class Receiver:
             if last is not None:
                 drop_file_from_page_cache(self._store.sealed.path(last.listed))
 
-    def _body(self, received: Received) -> Body | None:
+    def _store_body(self, received: Received) -> Body | None:
         """Store the body and its notes; None without notes, since a change could not be read without them."""
         files, request, listed = self._store.sealed, received.request, received.findings.listed
         if not request.notes.stat().st_size:
@@ -290,7 +293,7 @@ class Receiver:
         """Seal the entries that the body asserts. Returns their digest."""
         findings, request, files = received.findings, received.request, self._store.sealed
         before = received.state.offered
-        if findings.left == ResultForm.CANONICAL:
+        if findings.result_form == ResultForm.CANONICAL:
             digest = asserted.adopt(files, request.canonical)
             if before is None or request.earlier is not None:
                 return digest
@@ -300,7 +303,7 @@ class Receiver:
             return digest
         if request.earlier is None or before is None:
             raise ParseError("the intake job answered with changes of nothing: the pull is not used")
-        if findings.left == ResultForm.PATCH:
+        if findings.result_form == ResultForm.PATCH:
             return asserted.adopt(files, request.patch, before)
         return before
 

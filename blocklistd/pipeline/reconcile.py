@@ -27,24 +27,24 @@ log: Final = logging.getLogger(__name__)
 class Reconciler:
     """Commits changes again from what is in the store. Never releases a held candidate."""
 
-    def __init__(self, releases: Releaser, database: Database) -> None:
-        self._releases = releases
+    def __init__(self, releaser: Releaser, database: Database) -> None:
+        self._releaser = releaser
         self._database = database
 
     async def reconcile(self) -> None:
         """Brings all lists up to date, after a start or a reload. An error of one list is logged, not raised."""
-        await asyncio.gather(*(self._reconcile_and_offer(name) for name in list(self._releases.lists)))
+        await asyncio.gather(*(self._reconcile_and_offer(name) for name in list(self._releaser.lists)))
 
     async def _reconcile_and_offer(self, list_id: ListId) -> None:
-        await self._guarded(list_id, None, self._reconcile(list_id))
+        await self._log_result(list_id, None, self._reconcile(list_id))
         await self.offer_sources(list_id)
 
     async def _reconcile(self, list_id: ListId) -> None:
         await self.judge_again(list_id)
-        async with self._releases.locked(list_id):
+        async with self._releaser.locked(list_id):
             context = await self._read(list_id)
             if context is not None and context.state.live is not None:
-                result = await self._releases.commit(context.plan, context, context.policy_change())
+                result = await self._releaser.commit(context.plan, context, context.policy_change())
                 if result.outcome is not Outcome.UNCHANGED:
                     Event.POLICY_APPLIED.log(
                         log, list=list_id, outcome=result.outcome.value, reason=result.reason or None
@@ -55,7 +55,7 @@ class Reconciler:
 
         Releases nothing. Raises BlocklistError where a job fails.
         """
-        async with self._releases.locked(list_id):
+        async with self._releaser.locked(list_id):
             context = await self._read(list_id)
             if context is None:
                 return
@@ -63,15 +63,15 @@ class Reconciler:
                 change = case.candidate.change
                 if change.kind == ChangeKind.SOURCE and change.cause in context.plan.sources:
                     again = context.on_live_version(change)
-                    await self._releases.commit(context.plan, context, again, keep_held=True)
+                    await self._releaser.commit(context.plan, context, again, keep_held=True)
 
     async def _read(self, list_id: ListId) -> ListContext | None:
         """Reads the context of a list, None if the list is not configured. Called under the lock: a reload may have
         changed the plan while the caller waited for it."""
-        plan = self._releases.lists.get(list_id)
+        plan = self._releaser.lists.get(list_id)
         if plan is None:
             return None
-        return await self._database.reading(lambda connection: self._releases.context(connection, plan))
+        return await self._database.reading(lambda connection: self._releaser.context(connection, plan))
 
     async def _offer_current(self, list_id: ListId, source: SourcePlan) -> ReleaseResult:
         """Offers the newest entries of a source to a list, unless the source is in quarantine, or the entries were read
@@ -81,9 +81,9 @@ class Reconciler:
         )
         if source.quarantine or state.report is None or not state.current:
             return ReleaseResult(Outcome.UNCHANGED)
-        return await self._releases.offer(list_id, source.id)
+        return await self._releaser.offer(list_id, source.id)
 
-    async def _guarded(
+    async def _log_result(
         self, list_id: ListId, source: SourceId | None, work: Coroutine[Any, Any, ReleaseResult | None]
     ) -> None:
         """Runs the work and logs its result. An error is logged, not raised: the other lists and sources go on."""
@@ -104,5 +104,5 @@ class Reconciler:
 
         Needed after an approval: a source's newest entries may differ from those of the released delta.
         """
-        for source in [source for source in self._releases.sources.values() if list_id in source.lists]:
-            await self._guarded(list_id, source.id, self._offer_current(list_id, source))
+        for source in [source for source in self._releaser.sources.values() if list_id in source.lists]:
+            await self._log_result(list_id, source.id, self._offer_current(list_id, source))

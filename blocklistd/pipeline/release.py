@@ -6,7 +6,7 @@ Callers: pulls (pull.py), approvals and rejections (decide.py), starts and reloa
 
 - `configure` comes first, at a start and at each reload. A commit that runs meanwhile keeps the plan it began with.
 - Each list has a lock (`locked`), so its changes are committed one after another. Lists do not wait for each other.
-- Under the lock: repair the live snapshot, read the list's context (context.py), commit, publish.
+- Under the lock: repair the live snapshot, read the list's context (list_context.py), commit, publish.
 - The commit job writes the files and the row of a version (commit.py). The rows of held candidates are written here;
   a candidate ends as released, rejected or superseded (store/candidates.py).
 - A version whose signing or publishing failed stays in the store. The next start, pull or reload publishes it.

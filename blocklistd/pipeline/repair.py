@@ -1,4 +1,4 @@
-"""Finds damaged sealed files, and makes them again from intact ones; at a start and while the daemon runs.
+"""Finds damaged sealed files, at a start and while the daemon runs, and makes them again from intact ones.
 
 Damage is found in three ways: `suspects` compares stat fingerprints at each pull; the feed and the zones compare them
 at each request and transfer; a scrub reads every named file at a start and once a day.
@@ -39,15 +39,15 @@ log: Final = logging.getLogger(__name__)
 class Repair:
     """Makes damaged files again. One repair runs at a time."""
 
-    def __init__(self, resources: Resources, releases: Releaser, reconciler: Reconciler, zones: ZonePublisher) -> None:
+    def __init__(self, resources: Resources, releaser: Releaser, reconciler: Reconciler, zones: ZonePublisher) -> None:
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
         self._verified = resources.verified
-        self._releases = releases
-        self._reconciling = reconciler
+        self._releaser = releaser
+        self._reconciler = reconciler
         self._zones = zones
-        self._one = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def suspects(self) -> list[Sha256]:
         """Return the verified files that were written, replaced or removed since. Costs one stat a file."""
@@ -62,7 +62,7 @@ class Repair:
     async def repair(self, suspects: Iterable[Sha256]) -> list[SourceId]:
         """Make again those of the suspects that the database names and that are damaged. Returns the sources with a
         damaged file: their next pull reads the body completely."""
-        async with self._one:
+        async with self._lock:
             with self._verified.sealing():  # the sweep spares the files that the jobs seal
                 damaged = await asyncio.to_thread(self._damaged, set(suspects))
                 return await self._repair(damaged) if damaged else []
@@ -80,7 +80,7 @@ class Repair:
         sources = await self._database.writing(lambda connection: upkeep.reread_sources(connection, files, damaged))
         for source in sources:
             Event.SOURCE_FILE_DAMAGED.log(log, source=source)
-        for plan in list(self._releases.lists.values()):
+        for plan in list(self._releaser.lists.values()):
             try:
                 await self._repair_list(plan, damaged)
             except BlocklistError as error:
@@ -95,6 +95,6 @@ class Repair:
             )
 
         of_versions, of_candidate = await self._database.reading(read)
-        await self._releases.publish_live(plan, of_versions.intersection(damaged))
+        await self._releaser.publish_live(plan, of_versions.intersection(damaged))
         if of_candidate:
-            await self._reconciling.judge_again(plan.id)
+            await self._reconciler.judge_again(plan.id)

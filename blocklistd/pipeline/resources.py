@@ -15,8 +15,8 @@ from blocklistd.times import Clock
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The state on the disk (`store`, `database`; `verified`: which sealed files are known to be intact), the processes
-    that work on it, the clock, the telemetry, the active alarms, and the highest numbers ever shown to clients."""
+    """The state on the disk (`store`, `database`), the sealed files that are known to be intact (`verified`), the
+    processes that run jobs, the clock, the telemetry, the active alarms, and the highest numbers that were served."""
 
     store: Store
     database: Database

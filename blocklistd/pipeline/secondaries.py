@@ -34,8 +34,8 @@ class Sighting:
     None: not known.
 
     `asked`: the serial that it held when it last asked for a transfer. `sent`: the highest serial that was sent to it
-    completely. `pending`: the serial sent last, until it asks for another transfer. `polled`: time of its first poll
-    since then that was answered with `pending`.
+    completely. `pending`: the serial that was sent last, until the secondary asks for another transfer. `polled`: time
+    of the first poll after that transfer that was answered with `pending`.
 
     A transfer request clears `pending` and `polled`, a complete transfer sets `pending`, and a poll sets `polled`.
     """

@@ -36,8 +36,8 @@ from blocklistd.store.zone_files import (
 )
 from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial
 
-UPDATE_SHARE: Final = 40  # if more than one entry in so many changed, making the zone costs less than updating it
-UPDATE_ALWAYS: Final = 64  # so many changed entries are an update, however small the list is
+UPDATE_SHARE: Final = 40  # if more than 1/40 of the entries changed, making the files costs less than updating them
+UPDATE_ALWAYS: Final = 64  # changed entries that are allowed in addition: the files of a small list are updated
 _NO_CHANGE: Final = RulesDelta(Sha256(hashlib.sha256(b"").hexdigest()), 0, 0)
 
 
@@ -53,10 +53,10 @@ def digests_read(connection: Connection, plan: ZonePlan) -> list[Sha256]:
 def advance(store: Store, plan: ZonePlan, now: datetime, remake: bool, fingerprints: Fingerprints) -> dict[str, Any]:
     """Run the job: bring a zone to its list's live version.
 
-    `remake`: files of the zone may be damaged, so all are made again from the list's snapshot; the serial stays if the
-    rules are the same. `fingerprints`: of files that were verified before (`digests_read`). Returns `serial`, None
-    while the list has no version, and `verified`, the fingerprints of the files that the job verified or wrote. Raises
-    DamagedError if the list's snapshot is damaged.
+    `remake`: files of the zone may be damaged, so all are made again from the list's snapshot. The serial stays the
+    same if the rules do. `fingerprints`: of the files of `digests_read`, as far as they were verified. Returns `serial`
+    (None while the list has no version) and `verified`, the fingerprints of the files that the job verified or wrote.
+    Raises DamagedError if the list's snapshot is damaged.
     """
     with store.opened() as (database, files):
         verified = Verified(files, fingerprints)
@@ -105,9 +105,8 @@ def _advance(
     if delta == _NO_CHANGE:
         verified.wrote(seal_delta(files, []).digest)
     serial = plan.serial_start
-    if (
-        last is not None and not last.serial < serial < last.serial + 2**31
-    ):  # 2^31 and more is backwards (RFC 1982 section 3.2)
+    # an increase by 2^31 or more would be a decrease for secondaries (RFC 1982 section 3.2)
+    if last is not None and not last.serial < serial < last.serial + 2**31:
         serial = last.serial + 1
     serial = max(serial, lowest + 1)
     with database.write() as connection:

@@ -8,7 +8,8 @@ A zone is served in one of these states, which `status`, readiness and metrics s
 - current: the newest serial is served, from a compiled file that was verified.
 - `behind`: it could not be brought to its list's version. The last good serial is served; the next try makes all of
   the zone's files again.
-- `damaged`: also, the file of its compiled messages is damaged. Transfers are refused until it is made again.
+- `damaged`: it is `behind`, and one of its files is damaged. If that is the file of compiled messages, transfers are
+  refused until it is made again.
 - `unloaded`: nothing of it could be loaded from the store; nothing is served.
 
 On the disk: the sealed files of each serial (store/zone_files.py), and the files of differences under ixfr/, which are
@@ -44,7 +45,7 @@ from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest
 
 log: Final = logging.getLogger(__name__)
 
-FEW_DELTAS: Final = 64  # so many deltas are merged in a thread; more, in a job
+FEW_DELTAS: Final = 64  # at most so many deltas are merged in a thread; more are merged in a job
 
 
 class ZoneDifference(NamedTuple):
@@ -80,8 +81,8 @@ class ZonePublisher:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By zone: held while its next serial or its files are made."""
         self._repairs: dict[str, asyncio.Task[None]] = {}
-        self._made: dict[tuple[str, int, int], asyncio.Future[None]] = {}
-        self._renderings: dict[tuple[str, int, int], str | None] = {}
+        self._ixfr_tasks: dict[tuple[str, int, int], asyncio.Future[None]] = {}
+        self._ixfr_fingerprints: dict[tuple[str, int, int], str | None] = {}
         """By (zone, from serial, to serial): the fingerprint of the IXFR file that this process wrote; None if the
         difference is larger than the zone."""
         self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
@@ -126,9 +127,9 @@ class ZonePublisher:
                 current = served is not None and served.version == version and served.plan.renders_as(plan)
                 if current and plan.name not in self.behind:
                     continue  # the plans are compared too: another list may have a version of this number
-                await self._bring(plan)
+                await self._advance_zone(plan)
 
-    async def _bring(self, plan: ZonePlan) -> None:
+    async def _advance_zone(self, plan: ZonePlan) -> None:
         """Run the job for one zone, and serve the serial that it made. The caller holds the zone's lock. Never
         raises."""
         name = plan.name
@@ -222,8 +223,8 @@ class ZonePublisher:
         changed = self._zones.publish(view)
         self.unloaded.pop(plan.name, None)
         if changed:
-            for key in [key for key in self._renderings if key[0] == plan.name and key[2] != view.serial]:
-                del self._renderings[key]
+            for key in [key for key in self._ixfr_fingerprints if key[0] == plan.name and key[2] != view.serial]:
+                del self._ixfr_fingerprints[key]
             self._announce(view)
         return changed
 
@@ -269,7 +270,7 @@ class ZonePublisher:
         async with self._locks[name]:
             plan = self._plans.get(name)
             if plan is not None and name in self.behind:
-                await self._bring(plan)
+                await self._advance_zone(plan)
 
     async def difference(self, view: ZoneView, since: int) -> ZoneDifference | None:
         """Return the difference from serial `since` to the serial of `view`, for an IXFR (RFC 1995). None if the zone
@@ -279,20 +280,20 @@ class ZonePublisher:
         for _ in range(2):
             if deltas is None:
                 return None
-            if key not in self._renderings:
-                if key not in self._made:
+            if key not in self._ixfr_fingerprints:
+                if key not in self._ixfr_tasks:
                     made = asyncio.ensure_future(self._write_ixfr(view, since, deltas))
-                    made.add_done_callback(lambda _: self._made.pop(key, None))
-                    self._made[key] = made
-                await asyncio.shield(self._made[key])
-            known = self._renderings.get(key)
+                    made.add_done_callback(lambda _: self._ixfr_tasks.pop(key, None))
+                    self._ixfr_tasks[key] = made
+                await asyncio.shield(self._ixfr_tasks[key])
+            known = self._ixfr_fingerprints.get(key)
             if known is None:
                 return None
             compiled = await asyncio.to_thread(read_ixfr, ixfr_path(self._store, *key), known)
             if compiled is not None:
                 return ZoneDifference(deltas.apex, *compiled)
-            if self._renderings.get(key) == known:  # the file was changed, or deleted to make room
-                del self._renderings[key]
+            if self._ixfr_fingerprints.get(key) == known:  # the file was changed, or deleted to make room
+                del self._ixfr_fingerprints[key]
         raise StoreError(f"zone {view.plan.name}: another program keeps changing files under ixfr/: stop that program")
 
     async def _write_ixfr(self, view: ZoneView, start: int, deltas: SerialDeltas) -> None:
@@ -313,7 +314,7 @@ class ZonePublisher:
             await self._load(plan)  # sets `oldest` to the first serial from which a difference is still possible
             return
         self._verified.learn(answer["verified"])
-        self._renderings[plan.name, start, view.serial] = answer["fingerprint"]
+        self._ixfr_fingerprints[plan.name, start, view.serial] = answer["fingerprint"]
 
     # -- status ----------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
-"""Compiles rules into the DNS messages of a zone transfer, once a serial. A transfer sends them as they are: only the
-id in each header is set.
+"""Compiles rules into the DNS messages of a zone transfer, once for each serial. A transfer sends them as they are, and
+sets only the id in each header.
 
 Every message has at most MESSAGE octets, so each offset in it is a valid compression target (RFC 1035 section 4.1.4).
 The zone's name is written once a message; the owner of a wildcard is `*` and a pointer to the name before it.
@@ -94,8 +94,11 @@ def _compiled(
 def recompile(
     compiled: Buffer, rules: Buffer, changed: Sequence[bytes], zone: bytes, action: Action
 ) -> Iterator[bytes]:
-    """Return what `compile_rules` returns for the sorted file `rules`, at the cost of the change: `compiled` are the
-    messages of an earlier file, which differs in the `changed` rules (sorted). Unchanged messages are copied."""
+    """Yield the messages that `compile_rules` makes of the sorted file `rules`, at a cost that grows with the change.
+
+    `compiled`: the messages of an earlier file, which differs in the `changed` rules (sorted). Unchanged messages are
+    copied.
+    """
     firsts: list[bytes] = []
     begins: list[int] = []
     at = 0
@@ -112,9 +115,8 @@ def recompile(
             return
         if change < done:
             continue
-        first = max(
-            bisect_left(firsts, change) - 1, kept
-        )  # the message with the rule, or the one before: the rule may have begun a message
+        # the message with the rule, or the one before: the rule may have begun a message
+        first = max(bisect_left(firsts, change) - 1, kept)
         yield compiled[begins[kept] : begins[first]]
         start = position(rules, firsts[first]) if first else 0
         done = None

@@ -80,8 +80,8 @@ HolderOf = Callable[[AcceptedConnection], tuple[Holder, int]]
 class Acceptor:
     """Accepts on the sockets of one listener.
 
-    `name` is for the log. `protocol` makes the protocol of each connection. `whose` defaults to the address or the uid.
-    `reserved`: these connections may use the descriptors that are reserved for operators.
+    `name` is for the log. `protocol` makes the protocol of each connection. `holder_of` defaults to the address or the
+    uid. `reserved`: these connections may use the descriptors that are reserved for operators.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The entries that a source asserts: a sealed file of canonical lines, or a sealed patch of such a file, its base.
 
-Each is named by the SHA-256 of its own bytes, so the digest of a patch needs no read of its base. While a row names a
-patch, its base is kept too (`bases`). A patch of a base is written in one canonical way, so on one base the same lines
+Each is named by the SHA-256 of its own bytes, so computing the digest of a patch does not read its base. While a row
+names a patch, its base is kept too (`bases`). Each patch has one canonical form, so on the same base the same lines
 always have the same digest.
 """
 
@@ -38,7 +38,7 @@ class AssertedFiles:
 
 
 def locate(files: SealedFiles, digest: Sha256) -> AssertedFiles | None:
-    """None if the file is missing, or is a patch whose base is missing."""
+    """The files of the assertion with this digest. None if its file, or the base of its patch, is missing."""
     path = files.path(digest)
     if not path.exists():
         return None
@@ -138,7 +138,7 @@ def lines_digest(files: SealedFiles, digest: Sha256) -> str:
     """The SHA-256 of the lines, in hex. Raises StoreError, or ValueError if a patch does not fit its base."""
     seen = hashlib.sha256()
     with open_assertion(files, digest) as (_, patch):
-        for chunk in patch.pieces():
+        for chunk in patch.chunks():
             seen.update(chunk)
     return seen.hexdigest()
 

@@ -1,4 +1,4 @@
-"""The database: opens, migrates, reads and writes it, and fences off jobs of an earlier daemon.
+"""Opens, migrates, reads and writes the database, and refuses writes of an earlier daemon's jobs.
 
 SQLite in WAL mode with synchronous=FULL: a committed transaction survives a power cut. Order of calls in a daemon:
 `migrate`, `take_over`, then `read` and `write`. Jobs write from processes of their own and only read or write.
@@ -153,7 +153,7 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if type(error) is DatabaseError:  # SQLITE_NOTADB and SQLITE_CORRUPT: Python has no own class for them
+            if type(error) is DatabaseError:  # SQLITE_NOTADB or SQLITE_CORRUPT: Python has no other class for them
                 raise DatabaseDamagedError(
                     f"{self.path}: {error.orig}: expected an undamaged database of blocklistd: check the disk"
                 ) from None

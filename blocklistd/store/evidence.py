@@ -38,7 +38,8 @@ class Bound:
 
 def keep(store: Store, source: SourceId, body: Fetched, now: datetime, bound: Bound) -> Path | None:
     """Moves a refused body and its signature into the source's folder, after dropping older ones to stay within the
-    bound. Returns the body's new path; None, without keeping it, if it alone exceeds the bound. Raises StoreError."""
+    bound. Returns the body's new path. A body that alone exceeds the bound is not kept: then None. Raises StoreError.
+    """
     folder = store.evidence / source
     signature = body.signature or b""
     room = bound.max_bytes - body.length - len(signature)

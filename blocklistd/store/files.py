@@ -260,8 +260,8 @@ class SealedFiles:
         return digest
 
     def begin_writing(self, digest: Sha256) -> None:
-        """Asks the kernel to begin writing a kept file to the disk, so that `drop_file_from_page_cache` can later drop
-        all of it."""
+        """Asks the kernel to begin writing a sealed file to the disk, so that `drop_file_from_page_cache` can later
+        drop all of it."""
         with suppress(OSError), open(self.path(digest), "rb") as file:
             self.disk.write_back(file, 0, 0)
 
@@ -306,8 +306,8 @@ class SealedFiles:
         """Removes the files that are not in `named`, and everything in `new`; returns how many files.
 
         `began`: time at which `named` was read, in Unix seconds; now by default. Files that were written or sealed
-        again less than `young` seconds before `began`, or later, stay. The exclusive lock prevents that a file is
-        sealed again between the check of its age and its removal. Raises StoreError.
+        again less than `young` seconds before `began`, or later, stay. The exclusive lock prevents a file from
+        being sealed again between the check of its age and its removal. Raises StoreError.
         """
         began = time.time() if began is None else began
         removed = 0

@@ -78,9 +78,9 @@ class HighWater:
         self._lock = threading.Lock()
         self.highest_numbers = HighestNumbers()
         self.written: Path | None = None
-        """The path if the file contains a list's numbers, else None."""
+        """The path of the file if it contains the numbers of a list, else None."""
         self.missing: Path | None = None
-        """The path if `open` found no file, or no list's numbers in it, else None."""
+        """The path of the file if `open` did not find it, or found no numbers of a list in it; else None."""
 
     def open(self) -> None:
         """Reads the file. A damaged file is renamed to `FILE.damaged`, a new one is begun and an alarm is raised.
@@ -129,7 +129,10 @@ class HighWater:
                 new = dict(roles)
             for name, number in old.items():
                 if name != "session" and number > new.get(name, number):
-                    raise BehindError(f"list {list_id}: {name} {new[name]} is behind {number}, which was served before")
+                    raise BehindError(
+                        f"list {list_id}: {name} {new[name]} is behind {number}, which was served before: "
+                        "run `blocklistd start-above N`"
+                    )
             if {**old, **new} != old:
                 self._keep(
                     HighestNumbers({**self.highest_numbers.lists, list_id: {**old, **new}}, self.highest_numbers.zones),
@@ -188,7 +191,7 @@ def _replace(path: Path, body: bytes) -> None:
 def suspected_loss(
     connection: Connection, highest_numbers: HighestNumbers, head: Head | None = None, missing: Path | None = None
 ) -> str | None:
-    """Why the database may not be the newest one, and what to do; None if it is the newest as far as files show.
+    """Why the database may not be the newest one, and what to do; None if no file shows a newer one.
 
     `highest_numbers`: numbers of the high-water file. `head`: content of the audit's head file. `missing`:
     HighWater.missing.

@@ -80,7 +80,7 @@ def write_ixfr(
 ) -> dict[str, Any]:
     """The job that writes the difference from `start` to `end`, to which `deltas` lead, as a file.
 
-    `most`: maximum of rules that change; above it no file is written. `fingerprints`: of the deltas that were verified.
+    `most`: if more rules change, no file is written. `fingerprints`: of the deltas that were verified.
     `alone`: start no other processes. Returns `fingerprint`: of the file, or None if none was written; and `verified`:
     the fingerprints of the deltas. Raises DamagedError for a missing or damaged delta, StoreError for an error of the
     disk.

@@ -1,6 +1,6 @@
 """Finds whether a text is listed: in a live version, in the offer of a source, or in a held candidate.
 
-Only for the free text of operators, which must not name an entry. Never for a subscriber's request.
+Used only for the free text of operators, which must not name an entry; never for a subscriber's request.
 """
 
 from __future__ import annotations

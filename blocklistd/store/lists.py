@@ -84,7 +84,7 @@ def list_state(connection: Connection, list_id: ListId) -> ListState:
 
 
 def version_rows(connection: Connection, list_id: ListId, newest: int | None = None) -> Iterator[VersionInfo]:
-    """The list's versions, newest first; only so many as `newest`, if it is given."""
+    """The list's versions, newest first. `newest`: the number of versions at most; None: all."""
     rows = connection.execute(
         select(versions, lists.c.session)
         .join(lists, lists.c.id == versions.c.list)

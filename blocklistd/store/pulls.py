@@ -67,8 +67,9 @@ class SourceState:
 
     @property
     def content_time(self) -> datetime | None:
-        """The time from which the offer's age counts: when it was signed, else when a pull was last accepted; None if
-        no pull was. So neither the same signed body nor a 304 makes the source look fresh."""
+        """The time from which the offer's age counts: the signed time, but not later than the end of the last accepted
+        pull. Without a signed time, the end of that pull; None before it. So a signed body does not look newer when it
+        is fetched again, or when the hotline answers 304."""
         return min(filter(None, (self.last_accepted, self.signed)), default=None) if self.last_accepted else None
 
     @property
@@ -77,8 +78,8 @@ class SourceState:
         return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
 
     def overdue_after(self, max_age: timedelta) -> datetime | None:
-        """When the source becomes overdue: `max_age` after `said`. A source without an accepted pull becomes so
-        `max_age` after the end of its first pull; None before that."""
+        """When the source becomes overdue: `max_age` after `content_time`. A source without an accepted pull becomes
+        overdue `max_age` after the end of its first pull; None before that."""
         since = self.content_time or self.first_pull
         return since + max_age if since else None
 
@@ -139,8 +140,8 @@ def _state(row: Row[Any], settings: str) -> SourceState:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a source offers. `entries`: the sealed file. `records`: count in its body; `rejected`: those of them that
-    are not entries."""
+    """The newest entries of a source. `entries`: their sealed file. `records`: the number of records in the body;
+    `rejected`: how many of them are not entries."""
 
     source: SourceId
     entries: Sha256
@@ -173,8 +174,7 @@ def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[Sour
 
 
 def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
-    """The source's earlier signatures that are to be refused one by one, as the newest signed time does not exclude
-    them."""
+    """The source's earlier signatures that the check of the signed time does not refuse, to be refused one by one."""
     rows = connection.execute(select(superseded_signatures.c.signature).where(superseded_signatures.c.source == source))
     return [row.signature for row in rows]
 
@@ -275,7 +275,7 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
 
 
 def replace_candidate_of_source(connection: Connection, candidate: Candidate, reason: str) -> None:
-    """Makes a source whose newest pull led to a candidate that this one superseded name this one."""
+    """Names the candidate in the row of its source, in place of a candidate that was superseded."""
     here = candidates.c.list == candidate.list, candidates.c.state == "superseded"
     superseded = select(candidates.c.id).where(*here)
     if candidate.change.kind == ChangeKind.SOURCE:

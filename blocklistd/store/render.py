@@ -3,7 +3,7 @@
 On the disk: `diffs/SESSION/START-END.ndjson`, and beside a file its compressed form, with a suffix of SUFFIX. A
 rendering is written completely or not at all, only from verified files, and always with the same bytes. Its name
 contains no digest to verify it by: the caller remembers the stat fingerprint that `write_diff` and `compress` return,
-and sends the file only while an `ServedFile` has the same one.
+and sends the file only while a `ServedFile` has the same fingerprint.
 """
 
 from __future__ import annotations

@@ -262,9 +262,8 @@ zone_serials = Table(
     Column("added", BigInteger, nullable=False, comment="rules that the delta adds"),
     Column("removed", BigInteger, nullable=False, comment="rules that the delta removes"),
     Column("records", BigInteger, nullable=False),  # rules in the zone
-    Column(
-        "covered", BigInteger, nullable=False
-    ),  # names without a rule of their own: a listed parent domain covers them
+    # names without a rule of their own: a listed parent domain covers them
+    Column("covered", BigInteger, nullable=False),
     Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
     Column("time", Time, nullable=False),
 )

@@ -1,7 +1,8 @@
 """Upkeep of the store: retention of deltas, the sweep of unnamed files, and the scrub of named ones.
 
 - `retain` and `prune` drop deltas from rows: differences then start at a later version or serial.
-- `sweep` removes the sealed files that no row names any more. So a file is removed only after the row's transaction.
+- `sweep` removes the sealed files that no row names any more. So a file is removed only after the transaction that
+  dropped it from its row.
 - `scrub` reads every named file and reports the damaged ones; pipeline/repair.py then drops or rebuilds them, and
   `reread_sources` makes pulls read whole bodies again.
 - At a start `clear_work` removes work files, renderings and the reserve; `reserve` then writes the reserve, RESERVE

@@ -1,7 +1,7 @@
-"""Remembers which sealed files match the SHA-256 in their names. Only these are read for a result or sent.
+"""Remembers which sealed files match the SHA-256 in their names. Only such files are sent, or read to compute anything.
 
-A file is hashed once and its stat fingerprint (inode, size, mtime, ctime) is kept in memory. While the fingerprint is
-the same, nobody has written the file. States of a file:
+A file is hashed once, and its stat fingerprint (inode, size, mtime, ctime) is kept in memory. While the fingerprint
+stays the same, no program has written the file. States of a file:
 
     unknown  → verified   `check` reads it and the digest matches; `wrote` and `learn` after a process wrote or read it
     verified → unknown    its fingerprint has changed (`suspects` lists these), or `forget`
@@ -102,7 +102,8 @@ class Verified:
     def sealing_for(self) -> float:
         """Seconds since the start of the oldest `sealing` block that still runs; 0.0 if there is none.
 
-        File times are of the wall clock, so the seconds by which that was set meanwhile, forward or back, are added.
+        The times of files come from the wall clock. So the seconds by which the wall clock was set meanwhile, forward
+        or back, are added.
         """
         if not self._sealing:
             return 0.0

@@ -1,8 +1,9 @@
 """Counts, by rule, the entries of its sources that a list withholds.
 
-The count is the sum of two: the asserted entries that the list's rules withhold, which each version counts
-(compose.withheld); and the records that no list can have (model.WITHHELD), which intake counts in its report on each
-source's newest body.
+The count is the sum of two:
+
+- asserted entries that the rules of the list withhold. Each version counts them (compose.withheld).
+- records that no list can have (model.WITHHELD). Intake counts them in its report on each source's newest body.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A zone's three sealed files: names of its list's entries, rules made from the names, and DNS messages of the rules.
 
 `make_zone_files` reads the list's whole snapshot. `update_zone_files` takes the files of the serial before, and the
-entries that were added and removed since. Both make the same files. These functions verify no file: the
-caller does, before and after the call (store/verified.py).
+entries that were added and removed since. Both make the same files. These functions verify no file: the caller
+does, before and after the call (store/verified.py).
 """
 
 from __future__ import annotations

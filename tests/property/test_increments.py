@@ -165,8 +165,8 @@ def test_every_way_of_reading_makes_the_result_of_the_plain_one(format: str, chu
             else:
                 assert base is not None
                 asserted = found.asserted
-                assert b"".join(asserted.pieces()) == lines
-                assert bool(found.changes) == (b"".join(base.asserted.pieces()) != lines)
+                assert b"".join(asserted.chunks()) == lines
+                assert bool(found.changes) == (b"".join(base.asserted.chunks()) != lines)
             notes = Notes.from_bytes(expected.notes.to_bytes())
             base = Base(body, asserted, notes, expected.records, expected.types, expected.dropped_attributes)
 

@@ -83,7 +83,7 @@ def writes(content: bytes, **part: object) -> Hostile:
     def work(request: IntakeRequest, answer: Answer) -> Answer:
         request.patch.write_bytes(b"")
         request.canonical.write_bytes(content)
-        return answer | {"left": "canonical"} | part
+        return answer | {"result_form": "canonical"} | part
 
     return work
 
@@ -95,7 +95,7 @@ def adds(line: bytes, *, removes: bytes = b"", **part: object) -> Hostile:
         gone = b'{"remove":%b}\n' % removes if removes else b""
         request.patch.write_bytes(header + gone + b'{"add":%b}\n' % line)
         request.canonical.write_bytes(b"")
-        return answer | {"left": "patch"} | part
+        return answer | {"result_form": "patch"} | part
 
     return work
 
@@ -138,7 +138,7 @@ LATER: dict[str, Hostile] = {
         b'{"type":"domain","value":"c.example"}', removes=b'{"type":"domain","value":"z.example"}'
     ),
     "changes that were not counted": adds(b'{"type":"domain","value":"c.example"}', types={"domain": 9}),
-    "no change, and other counts": says(left="same", types={"domain": 2}),
+    "no change, and other counts": says(result_form="same", types={"domain": 2}),
 }
 
 

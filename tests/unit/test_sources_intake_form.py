@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from blocklistd.kinds import KINDS, InvalidEntry
 from blocklistd.model import Entry
 from blocklistd.sources.intake import form
-from blocklistd.sources.intake.form import check_line, count, join
+from blocklistd.sources.intake.form import check_line, check_neighbours, count
 
 SHA = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(50)]
 
@@ -116,10 +116,10 @@ def test_a_block_with_an_invalid_line_or_order_is_refused(bad: bytes) -> None:
 
 def test_blocks_join_if_their_lines_are_in_order() -> None:
     a, b = A[:-1], B[:-1]
-    join(a, b)
+    check_neighbours(a, b)
     for last, first in ((b, a), (a, a), (a, line("domain", "a.example", ref="x")[:-1])):
         with pytest.raises(ValueError, match="out of order"):
-            join(last, first)
+            check_neighbours(last, first)
 
 
 TEXT = st.text(st.sampled_from(string.ascii_lowercase[:4] + "AZ09-_.%/?#:@!'\"\\*~& x2DEé"), max_size=20)
@@ -152,7 +152,7 @@ def one_by_one(block: bytes) -> Counter[str]:
         raise ValueError("cut short")
     lines = block.split(b"\n")[:-1]
     for last, first in pairwise(lines):
-        join(last, first)
+        check_neighbours(last, first)
     return Counter(map(check_line, lines))
 
 

@@ -88,7 +88,8 @@ def test_the_id_of_a_revoked_subscriber_can_be_given_again_without_its_rights(
 ) -> None:
     add(versions, "isp")
     with pytest.raises(
-        SubscriberError, match="exists already: choose another id, or `blocklistd subscriber revoke isp`"
+        SubscriberError,
+        match="exists already: choose another id, or revoke it first: `blocklistd subscriber revoke isp`",
     ):
         add(versions, "isp")
     with versions.database.read() as connection:

@@ -98,7 +98,7 @@ class DnsServer:
         self.sent_bytes = 0
         """Octets of all transfers, complete or not."""
         self.under_way: Counter[str] = Counter()
-        """Transfers under way by what was query_type for, "AXFR" or "IXFR"."""
+        """The number of transfers under way by the type of the query, "AXFR" or "IXFR"."""
 
     @property
     def listening(self) -> bool:

@@ -102,7 +102,7 @@ class _TooLong(Exception):
 
 
 class _RepeatableLines:
-    """The lines for csv.reader. The lines of a row that can't be read can be repeated.
+    """The lines for csv.reader. After a row that can't be read, all its lines but the first are yielded again.
 
     Order of calls, for each row: `begin`, then csv.reader takes its lines, then `give_up` if the row can't be read.
 

@@ -23,8 +23,8 @@ def all_lines_independent(body: Buffer, start: int, options: FormatOptions) -> i
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How bodies of a format are read. Only `records` is required. The defaults are right for every format: one process
-    reads the complete body each time that it changes."""
+    """How bodies of a format are read. Only `records` is required. The defaults fit every format: one process reads the
+    complete body each time that it changes."""
 
     records: Callable[[BinaryIO, FormatOptions], Iterator[Record | Reject]]
     """A function of (body, options) that streams a decoded body from its beginning. Yields a Reject for each record

@@ -15,8 +15,8 @@ from blocklistd.sources.formats.records import FormatOptions, Record, Reject, de
 
 _COMMENT: Final = re.compile(rb"#|;|//")
 _LOCAL: Final = frozenset({"localdomain", "localdomain4", "localdomain6", "localhost", "local"})
-"""The last labels of local names (RFC 6761, RFC 6762). A list contains such names, and names of one label, so that it
-can replace /etc/hosts; neither is an entry."""
+"""The last labels of local names (RFC 6761, RFC 6762). A hosts file contains such names, and names of one label, so
+that it can replace /etc/hosts; neither is an entry."""
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:

@@ -74,7 +74,7 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
 
 
 def parse_pointer(text: str) -> Pointer:
-    """Parse a JSON Pointer (RFC 6901 section 3). Raises ValueError if the text is none."""
+    """Parse a JSON Pointer (RFC 6901 section 3). Raises ValueError if the text is not a pointer."""
     if not _POINTER.fullmatch(text):
         raise ValueError("not a JSON Pointer: expected / before each key, and ~ only in ~0 and ~1")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:])

@@ -19,7 +19,7 @@ _UTF_16: Final = re.compile(rb"(?:\0\0)?(?:\xff\xfe|\xfe\xff).{,256}\0|(?:[\x01-
 """The byte order mark of UTF-16 or UTF-32 with a zero soon after it; or ASCII with a zero beside each character."""
 _ARRAY: Final = re.compile(rb"\[(?:.*,)?[ \t\r]*")  # the first line of a JSON array that has more lines
 LONE_CR: Final = re.compile(rb"\r[^\r\n]")
-"""A CR that is followed by other text than an LF, or another CR."""
+"""A CR before a character that is neither CR nor LF."""
 _NOT_BLANK: Final = re.compile(rb"[^ \t\n\r\v\f]")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COUNT: Final = re.compile(r"[0-9]{1,9}")
@@ -55,7 +55,8 @@ class Reject(NamedTuple):
 class FormatOptions:
     """How a source configures its format.
 
-    `fields`: the place of each part of a record. `defaults`: the values of parts that a record lacks. `columns`: the
+    `fields`: for each part of a record, the column or JSON Pointer that has it. `defaults`: the values of parts that a
+    record lacks. `columns`: the
     columns of a table without a header row. `comment`: lines that begin so are skipped; None for the default of the
     format. `wildcards`: whether `*.name` is read as the domain `name`; if not, it is rejected.
     """

@@ -75,7 +75,7 @@ class Notes:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Notes:
-        """Read the result of `to_bytes`, which is not empty. Raises ValueError or TypeError for anything else."""
+        """Read `data`, a result of `to_bytes` that is not empty. Raises ValueError or TypeError for anything else."""
         multiples, rejects = orjson.loads(data)
         return cls(multiples, [(number, code) for number, code in rejects])
 

@@ -1,7 +1,7 @@
 """Finds the differences of two bodies, as ranges of complete lines. Pure: nothing is parsed.
 
-Most hotlines keep the order of their lines. So two bodies are compared line by line in parallel, and after each
-difference the nearest lines are searched from which they are equal again.
+Most hotlines keep the order of their lines. So two bodies are compared from the beginning. After each difference, both
+are searched for the nearest lines from which they are equal again.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def _offsets(lines: list[bytes], start: int) -> list[int]:
 
 
 def unordered(old: Buffer, new: Buffer, i: int = 0, j: int = 0) -> tuple[list[bytes], list[bytes]] | None:
-    """The lines that only `old` has, and those that only `new` has, from offsets `i` and `j` on; for bodies that come
-    in another order each time. A line that occurs more often in one body is returned as often as it has more.
+    """The lines that only `old` has, and those that only `new` has, from offsets `i` and `j` on; for bodies whose
+    lines are in another order each time. A line that both have, but one more often, is returned once for each surplus
+    occurrence.
 
     None if the bodies are too large for that, or obviously have little in common.
     """

@@ -1,7 +1,7 @@
 """The job that checks the files of the intake job, in a sandbox of its own, after the intake job has ended.
 
-A process that a body has taken over can write anything. After this check the files are valid: canonical lines in order,
-a patch that fits the entries that the source asserted before, notes that can be read.
+A hostile body may have taken over the intake job, which can then write anything. After this check the files are valid:
+canonical lines in order, a patch that fits the entries that the source asserted before, notes that can be read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
 from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.findings import REJECTS
-from blocklistd.sources.intake.form import check_line, count, join
+from blocklistd.sources.intake.form import check_line, check_neighbours, count
 from blocklistd.sources.intake.job import Findings, IntakeRequest
 
 
@@ -40,7 +40,7 @@ def check(request: IntakeRequest, findings: Findings) -> dict[str, Any]:
 
         notes, lines, written = (opened(path) for path in (request.notes, request.canonical, request.patch))
         parts = blocks(lines, CHUNK)
-        if findings.left == ResultForm.CANONICAL:
+        if findings.result_form == ResultForm.CANONICAL:
 
             def work(number: int) -> Answer:
                 return _block(lines[parts[number] : parts[number + 1]])
@@ -59,9 +59,9 @@ def check(request: IntakeRequest, findings: Findings) -> dict[str, Any]:
             digest = earlier.base_digest
 
             def counted() -> Counter[str] | None:
-                if lines or (written and findings.left == ResultForm.SAME):
+                if lines or (written and findings.result_form == ResultForm.SAME):
                     return None
-                return known if findings.left == ResultForm.SAME else _changed(before, written[:], digest, known)
+                return known if findings.result_form == ResultForm.SAME else _changed(before, written[:], digest, known)
 
             types = _counts_if_valid(counted)
         fits = types == findings.types and _counts_if_valid(lambda: _check_notes(notes[:], findings)) is not None
@@ -95,7 +95,7 @@ def _canonical(answers: Iterable[Answer]) -> Counter[str]:
         first, _, last = data.partition(b"\n")
         ends.append((first, last))
     for (_, before), (after, _) in pairwise(ends):
-        join(before, after)
+        check_neighbours(before, after)
     return total
 
 

@@ -41,7 +41,7 @@ class _Gzip:
 
 
 class _Zstd:
-    # decompressobj, and not what is simpler: stream_reader and copy_stream accept a truncated frame, and the one-shot
+    # The simpler functions do not fit: stream_reader and copy_stream accept a truncated frame, and the one-shot
     # decompress stops after the first frame.
     def __init__(self) -> None:
         self._frame = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()

@@ -1,6 +1,6 @@
 """Reads the entries of a body, in the fastest of several ways.
 
-The ways: only the lines that differ from the last body (update_entries.py), hashes in bulk (bulk.py), or chunk by chunk
+The ways: only the lines that differ from the last body (incremental.py), hashes in bulk (bulk.py), or chunk by chunk
 (chunks.py). Each way makes the same lines, figures and notes; a property test compares them with a plain
 implementation (tests/reference.py). The ways know nothing of files, digests and the sandbox.
 """
@@ -25,15 +25,16 @@ from blocklistd.sources.intake.chunks import Reader, is_bulk, offsets, reader
 from blocklistd.sources.intake.incremental import Base, update_entries
 
 ReadChunks = Callable[[int], Iterable[Answer]]
-"""A function of the number of chunks: yields the result of ChunkWork for each, in order, perhaps made in several
-processes."""
+"""A function of the number of chunks. Yields the result of ChunkWork for each chunk, in order; several processes may
+compute the results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
     """The entries of a body.
 
-    `asserted`: the lines of the last body with a patch of `changes` lines more; None if all lines were written.
+    `asserted`: the entries as a patch; None if all canonical lines were written. `changes`: how many canonical lines
+    were removed and added since the last body.
     """
 
     canonical: Canonical
@@ -126,7 +127,7 @@ class ResultForm(enum.StrEnum):
     """How the entries of a body are written."""
 
     SAME = "same"
-    """They are not: the entries are those of the last body."""
+    """They are not written, since they are those of the last body."""
     PATCH = "patch"
     """As a patch."""
     CANONICAL = "canonical"
@@ -142,5 +143,5 @@ def write_result(found: Entries, base: Sha256, changed: BinaryIO, out: BinaryIO)
     if len(found.asserted) <= found.canonical.entries // PATCH_SHARE + SMALL_DIFF:
         changed.writelines(found.asserted.write(base))
         return ResultForm.PATCH
-    out.writelines(found.asserted.pieces())
+    out.writelines(found.asserted.chunks())
     return ResultForm.CANONICAL

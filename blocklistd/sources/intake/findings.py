@@ -45,7 +45,7 @@ def read_findings(answer: object, request: IntakeRequest) -> Findings:
         raise unexpected_result()
     found = Findings(
         listed=_number(answer["listed"], most=_FILES - 1),
-        left=_left(answer["left"], request),
+        result_form=_result_form(answer["result_form"], request),
         length=_number(answer["length"]),
         records=_number(answer["records"]),
         types=_counts(answer["types"], KINDS.keys()),
@@ -91,7 +91,7 @@ def _counts(found: object, words: Set[str]) -> dict[str, int]:
     return {word: _number(count, least=1) for word, count in found.items()}
 
 
-def _left(found: object, request: IntakeRequest) -> ResultForm:
+def _result_form(found: object, request: IntakeRequest) -> ResultForm:
     if (
         not isinstance(found, str)
         or found not in [*ResultForm]

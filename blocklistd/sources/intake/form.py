@@ -76,7 +76,7 @@ def count(block: bytes) -> Counter[str]:
     return found
 
 
-def join(last: bytes, first: bytes) -> None:
+def check_neighbours(last: bytes, first: bytes) -> None:
     """Raises ValueError unless the line `first` of a block may follow the line `last` of the block before."""
     if not (last < first and _head(last).groups() != _head(first).groups()):
         raise ValueError("lines are out of order, or occur twice")
@@ -179,7 +179,7 @@ def _check(head: bytes, kind: str, lines: list[bytes], block: bytes) -> None:
 
 @cache
 def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots: bool) -> re.Pattern[bytes]:
-    """The pattern of any number of consecutive canonical lines, with `end` after the value. The other arguments tell
+    """The pattern of any number of consecutive canonical lines, with `end` after the value. The other arguments:
     whether lines may have more characters than a name, A-labels, percent-encoding, and segments that begin with a dot.
     """
     if kind in DIGITS:

@@ -36,7 +36,8 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class UpdatedEntries:
-    """The entries of the new body, as a patch. `changes`: the number of lines that differ from the last body's."""
+    """The entries of the new body, as a patch. `changes`: how many canonical lines were removed and added since the
+    last body."""
 
     canonical: Canonical
     asserted: PatchedLines
@@ -75,7 +76,7 @@ def update_entries(base: Base, base_start: int, body: Buffer, start: int, read: 
         rejects = None if added.rejects else []
     if rejects is None:
         return None
-    difference = _follow(base, removed, added)
+    difference = _difference(base, removed, added)
     if difference is None:
         return None
     canonical = Canonical(
@@ -88,7 +89,7 @@ def update_entries(base: Base, base_start: int, body: Buffer, start: int, read: 
     return UpdatedEntries(canonical, base.asserted.updated(removes, adds), len(removes) + len(adds))
 
 
-def _follow(base: Base, removed: Reading, added: Reading) -> _Difference | None:
+def _difference(base: Base, removed: Reading, added: Reading) -> _Difference | None:
     """The effect of removed and added records on the asserted lines; None if it can't be known from the notes."""
     if base.notes.multiples is None:
         return None

@@ -4,10 +4,10 @@ It runs in a process of its own, without database, secret keys and network. The 
 own pull. Order of steps: open all files; fork the processes that read chunks; enter the sandbox; verify the body; parse
 it.
 
-Files in the folder `work`, each of which must not exist before the job:
+Files in the folder `work`, none of which may exist before the job:
 
     decoded, content, unpacked   where the list may be after decoding and verifying (`list_files`)
-    canonical, patch           the entries, in one of the two (`ResultForm`); the other stays empty
+    canonical, patch             the entries, in one of the two (`ResultForm`); the other stays empty
     notes                        facts for the next pull (`canonical.Notes`)
 """
 
@@ -103,14 +103,14 @@ class IntakeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The result of the job: the fields of an IntakeReport that it can know.
+    """The result of the job, from which the daemon makes the IntakeReport.
 
-    `listed`: the index in `IntakeRequest.list_files` of the file with the list. `left`: how the entries were written.
-    `length`: the bytes of the list.
+    `listed`: the index in `IntakeRequest.list_files` of the file with the list. `result_form`: how the entries were
+    written. `length`: the bytes of the list.
     """
 
     listed: int
-    left: ResultForm
+    result_form: ResultForm
     length: int
     records: int
     types: dict[str, int]
@@ -147,10 +147,10 @@ def intake(request: IntakeRequest) -> dict[str, Any]:
             )
         start = list_start(body, request.format)
         found = read_entries(body, request.format, options, _base(earlier), out, read_chunks)
-        made, left = found.canonical, ResultForm.CANONICAL
+        made, form = found.canonical, ResultForm.CANONICAL
         if found.asserted is not None:
             assert request.earlier is not None
-            left = write_result(found, request.earlier.base_digest, changed, out)
+            form = write_result(found, request.earlier.base_digest, changed, out)
         notes.write(made.notes.to_bytes())
         if not made.records and not request.may_be_empty:
             raise ParseError(
@@ -166,7 +166,7 @@ def intake(request: IntakeRequest) -> dict[str, Any]:
     return asdict(
         Findings(
             listed=files.index(listed),
-            left=left,
+            result_form=form,
             length=len(body),
             records=made.records,
             types=dict(made.types),

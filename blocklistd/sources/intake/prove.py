@@ -95,8 +95,8 @@ def _verify(body: BinaryIO, content: BinaryIO, origin: Origin) -> Proven:
 
 
 class ListFiles(NamedTuple):
-    """The files that may contain the list, one of them in the end: the body as it arrived, the body without its content
-    coding, the list that the proof unwrapped, and the list without its own coding."""
+    """The files of which one will contain the list: the body as it arrived, the body without its content coding, the
+    list that the proof unwrapped, and the list without its own coding."""
 
     body: Path
     decoded: Path

@@ -1,4 +1,4 @@
-"""Guesses what a body is if all its records were rejected, so that the error message can name the next step. Pure.
+"""Guesses the format of a body whose records were all rejected, so that the error message can name the next step. Pure.
 
 The guess is used only in the message; it never decides how a body is read.
 """

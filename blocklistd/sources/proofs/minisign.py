@@ -1,4 +1,4 @@
-"""The method `minisign`: a minisign signature in a file beside the body. Pure: no clock, and no file but the given.
+"""The method `minisign`: a minisign signature in a file beside the body. Pure: no clock, and only the given files.
 
 A .minisig file has an Ed25519 signature (RFC 8032) of the body (of its BLAKE2b-512 if prehashed, of the body itself in
 the legacy form), and a second signature, of the first signature and the trusted comment, which usually contains the

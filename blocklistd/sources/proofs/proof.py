@@ -60,7 +60,7 @@ class Proof:
     verify: Callable[[BinaryIO, Claim], Proven]
     """Verifies a complete decoded body, from its beginning. Raises VerifyError."""
     key: str | None = None
-    """A description of the file `verify.key`, for the error when it is another; None if the proof has no key."""
+    """A description of the file `verify.key`, for the error if the file is not a key; None if the proof has no key."""
     read_key: Callable[[bytes], str] = no_key
     """Makes `Claim.key` from the bytes of the file `verify.key`. Raises VerifyError."""
     needs_signature: bool = False

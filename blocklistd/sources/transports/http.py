@@ -237,7 +237,7 @@ def _host(url: URL) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The error in words of our own, without the internals of a library and without bytes of the server."""
+    """A description of the error that contains no internals of a library and no bytes of the server."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name does not resolve: check `url`, and the resolver of this machine"
     cause: Exception = error
@@ -284,7 +284,7 @@ def _session() -> aiohttp.ClientSession:
 
 
 def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
-    """Raises FetchError for another status than 200, and for an unknown transfer coding. `key`: the configuration key
+    """Raises FetchError for a status other than 200, and for an unknown transfer coding. `key`: the configuration key
     with the URL of this response."""
     if response.status != 200:
         next_step = NEXT_STEPS.get(response.status, "the next pull tries again").format(key)
@@ -308,15 +308,15 @@ def _is_framed(response: aiohttp.ClientResponse) -> bool:
 
 
 def _coding(response: aiohttp.ClientResponse) -> str | None:
-    """The content coding, in the words of ENCODINGS; None for a coding that was not requested, or several codings."""
+    """The content coding, one of ENCODINGS; None for a coding that was not requested, or several codings."""
     return CODINGS.get(",".join(response.headers.getall("Content-Encoding", [])).strip().lower())
 
 
 def _validators(response: aiohttp.ClientResponse, redirected: bool) -> Validators:
     """The validators of the response; those with unexpected characters are dropped, since they are sent back.
 
-    After a redirect there is no date: the next redirect may lead to another file, which is newer for us with an older
-    date.
+    After a redirect there is no date: the next redirect may lead to another file, which can be new to us and have an
+    older date.
     """
 
     def header(name: str, pattern: re.Pattern[str]) -> str | None:

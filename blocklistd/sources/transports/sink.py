@@ -62,7 +62,7 @@ class Sink:
         return Sha256(self._hash.hexdigest())
 
     async def create(self) -> None:
-        """Create the file now, and not with its first bytes. Raises StoreError."""
+        """Create the file before its first bytes arrive. Raises StoreError."""
         await self._in_thread(lambda: self._write(b""))
 
     async def finish(self) -> None:
