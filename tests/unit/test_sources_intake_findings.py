@@ -49,7 +49,7 @@ ANSWER: dict[str, Any] = {
 
 
 @pytest.fixture
-def request(tmp_path: Path) -> IntakeRequest:
+def intake_request(tmp_path: Path) -> IntakeRequest:
     (tmp_path / "body").write_bytes(BODY)
     (tmp_path / "work").mkdir()
     origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
@@ -58,12 +58,14 @@ def request(tmp_path: Path) -> IntakeRequest:
     )
 
 
-def test_a_valid_result_is_read(request: IntakeRequest) -> None:
-    assert read_findings(ANSWER, request) == Findings(**ANSWER | {"left": ResultForm.CANONICAL})
+def test_a_valid_result_is_read(intake_request: IntakeRequest) -> None:
+    assert read_findings(ANSWER, intake_request) == Findings(**ANSWER | {"left": ResultForm.CANONICAL})
     nothing = {"types": {}, "rejected": {}, "first_rejected": {}, "records": 0, "signature": None, "signed_at": None}
-    assert read_findings(ANSWER | nothing, request).signed_at is None
-    earlier = EarlierBody(request.body, request.body, request.body, Sha256("0" * 64), None, 1, {}, 0)
-    assert read_findings(ANSWER | {"left": "same"}, replace(request, earlier=earlier)).left is ResultForm.SAME
+    assert read_findings(ANSWER | nothing, intake_request).signed_at is None
+    earlier = EarlierBody(
+        intake_request.body, intake_request.body, intake_request.body, Sha256("0" * 64), None, 1, {}, 0
+    )
+    assert read_findings(ANSWER | {"left": "same"}, replace(intake_request, earlier=earlier)).left is ResultForm.SAME
 
 
 WRONG: dict[str, list[Any]] = {
@@ -85,15 +87,15 @@ WRONG: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("part", [{name: value} for name, values in WRONG.items() for value in values], ids=str)
-def test_a_result_with_an_invalid_field_is_a_job_error(request: IntakeRequest, part: dict[str, Any]) -> None:
+def test_a_result_with_an_invalid_field_is_a_job_error(intake_request: IntakeRequest, part: dict[str, Any]) -> None:
     with pytest.raises(JobError, match="does not fit") as raised:
-        read_findings(ANSWER | part, request)
+        read_findings(ANSWER | part, intake_request)
     assert raised.value.cause == "answer"
 
 
 @pytest.mark.parametrize("answer", [None, 5, [], {}, "x", {"types": 5}])
-def test_a_result_of_another_type_is_a_job_error(request: IntakeRequest, answer: object) -> None:
-    for read in (lambda: read_findings(answer, request), lambda: read_proven(answer)):
+def test_a_result_of_another_type_is_a_job_error(intake_request: IntakeRequest, answer: object) -> None:
+    for read in (lambda: read_findings(answer, intake_request), lambda: read_proven(answer)):
         with pytest.raises(JobError, match="does not fit"):
             read()
 
@@ -124,8 +126,7 @@ def filtered(error: BlocklistError, reasons: AllowedMessages = REASONS) -> Block
     "error",
     [
         VerifyError(
-            "the signature does not fit the body, or its own trusted comment:"
-            " check `verify.signature`, or ask the hotline"
+            "the signature does not fit the body or its trusted comment: check `verify.signature`, or ask the hotline"
         ),
         VerifyError(
             "signed by key 0123456789ABCDEF, expected key 0123456789ABCDEF:"
