@@ -60,5 +60,5 @@ $(STAMP): requirements.lock requirements-dev.lock setup.cfg pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find blocklistd tests bench -name __pycache__ -prune -exec rm -r {} +

@@ -172,8 +172,8 @@ class ActiveAlarms:
         """
         if subject not in self.subjects("client_ahead"):
             text = (
-                f"{knows}, but the newest here is {ours}: another publisher gave that number, or an older state was "
-                f"restored here: then run `blocklistd start-above N`"
+                f"{knows}, but the newest here is {ours}: either another publisher gave that number, or an older "
+                f"state was restored here; in the second case run `blocklistd start-above N`"
             )
             self.raise_alarm("client_ahead", subject, text)
 

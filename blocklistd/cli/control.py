@@ -91,6 +91,8 @@ def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = ""
 def _complete() -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # of stdout (`| head`), not of the daemon: click ends the command
     except (http.client.HTTPException, ConnectionError):
         raise Failed(
             "the daemon closed the connection in the middle of the result: discard the output and try again"

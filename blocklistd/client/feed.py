@@ -265,9 +265,11 @@ def _cause_and_remedy(error: BaseException) -> str:
         case urllib3.exceptions.TimeoutError():
             return "no answer in time: try again later"
         case urllib3.exceptions.LocationValueError():
-            return "this is no address of a feed: check --url"
+            return "this is not the address of a feed: check URL"
         case urllib3.exceptions.ProtocolError() | urllib3.exceptions.InvalidHeader():
-            return "it closed the connection, or speaks no HTTP: is it the feed's port, and https: or http: as it is?"
+            return (
+                "it closed the connection, or does not speak HTTP: check the port, and https: or http: in the address"
+            )
         case _:
             return type(cause).__name__
 
@@ -298,8 +300,8 @@ def _tls_failure(error: BaseException) -> str:
             return "its certificate is for another name: use the address that the publisher gave you"
         case _:
             return (
-                f"its certificate can't be verified ({refused.verify_message}): where the publisher has an authority "
-                f"of its own, --ca FILE names it"
+                f"its certificate can't be verified ({refused.verify_message}): if the publisher gave you "
+                f"the certificate of its authority (ca.pem), name it with --ca"
             )
 
 

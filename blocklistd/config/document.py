@@ -258,13 +258,13 @@ def compose(document: ConfigDocument) -> YamlNode | None:
             raise _unreadable(document, 1, f"more than {MAX_CONFIG} bytes", f"at most {MAX_CONFIG} bytes")
         return cast("YamlNode | None", yaml.compose(data.decode("utf-8-sig"), yaml.SafeLoader))
     except OSError as error:
-        raise _unreadable(document, 1, error.strerror or str(error), "a file that can be read") from None
+        raise _unreadable(document, 1, error.strerror or str(error), "a file that can be read (`-c FILE`)") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _unreadable(document, line, "bytes that are not UTF-8", "a text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
         position = error.problem_mark or error.context_mark
-        what = " ".join(filter(None, (error.context, error.problem))).removeprefix("found ")
+        what = ": ".join(filter(None, (error.context, error.problem))).removeprefix("found ")
         several = "expected a single document" in what
         found, expected = ("another document", "one document") if several else (shorten(what, 200), "correct YAML")
         raise _unreadable(document, position.line + 1 if position else 1, found, expected) from None

@@ -58,8 +58,9 @@ class AlarmChecks:
         for problem in problems:
             texts.setdefault(problem.key, []).append(str(problem))
         for key, found in texts.items():
-            remedy = "correct it, then run `blocklistd reload`"
-            self._resources.alarms.raise_alarm("configuration", key, f"{'; '.join(found)}: {remedy}")
+            text = "; ".join(found)
+            remedy = "" if text.endswith(RENEW) else ": correct it, then run `blocklistd reload`"
+            self._resources.alarms.raise_alarm("configuration", key, text + remedy)
 
     def clear_configuration_alarms(self) -> None:
         """Clears the alarms of the configuration. Called after a reload: the running configuration has no problems."""

@@ -103,7 +103,7 @@ def _restart_problem(read: CheckedConfig, key: str) -> ConfigProblem:
         read.lines.get(written, 1),
         key,
         "another value than the running one",
-        "the running value; only a restart changes it (`systemctl restart blocklistd`)",
+        "the running value, since only a restart changes it: restore it, or run `systemctl restart blocklistd`",
     )
 
 

@@ -31,7 +31,7 @@ INTAKE: Final = (
     "signed at TIME, ahead of now by more than `verify.max_future`: check the clocks of the hotline and this machine",
     "not a minisign signature: expected the four lines of a .minisig file, check `verify.signature`",
     "signed by key KEY, expected key KEY: ask the hotline whether it has a new key, then replace `verify.key`",
-    "the signature does not fit the body, or its own trusted comment: check `verify.signature`, or ask the hotline",
+    "the signature does not fit the body or its trusted comment: check `verify.signature`, or ask the hotline",
     "an unknown content coding: expected identity, gzip or zstd",
     "more than N bytes when decompressed: raise `max_bytes` if the list is that large",
     "the CODING stream is corrupt after N bytes of output: expected CODING to its end",

@@ -120,7 +120,9 @@ def case(connection: Connection, candidate: CandidateId) -> Case:
     """The candidate with this id. Raises RefusedError if there is none."""
     row = connection.execute(select(candidates).where(candidates.c.id == candidate)).first()
     if row is None:
-        raise RefusedError("there is no such candidate: `blocklistd candidate list` names those that are held")
+        raise RefusedError(
+            f"there is no candidate {candidate!r}: run `blocklistd candidate list` for those that are held"
+        )
     return _case(connection, row)
 
 
@@ -153,8 +155,7 @@ def held_case(connection: Connection, candidate: CandidateId) -> Case:
     found = case(connection, candidate)
     if found.state != "held":
         raise RefusedError(
-            f"candidate {candidate} is {found.state}, not held, and can't be decided again: "
-            "run `blocklistd candidate list` for those that can"
+            f"candidate {candidate} is {found.state}, not held: run `blocklistd candidate list` for those that are held"
         )
     return found
 

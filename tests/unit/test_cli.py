@@ -339,6 +339,12 @@ def test_an_incomplete_result_is_an_error(daemon: FakeDaemon, cli: Cli) -> None:
         )
 
 
+def test_a_closed_pipe_is_not_blamed_on_the_daemon(daemon: FakeDaemon, cli: Cli) -> None:
+    daemon.answers["/list/diff"] = (200, b'{"add":{}}\n' * 100_000)
+    shown = cli("list", "diff", "national", "1", "2", prefix=("sh", "-c", '"$@" | head -1', "sh"))
+    assert (shown.stdout, shown.stderr) == ('{"add":{}}\n', "")
+
+
 def test_an_audit_that_was_changed_is_an_error(daemon: FakeDaemon, cli: Cli) -> None:
     daemon.answers["/audit/verify"] = (200, {"lines": 3, "hash": "ab", "wrong": None})
     assert cli("audit", "verify").stdout.startswith(

@@ -129,8 +129,7 @@ def filtered(error: BlocklistError, reasons: AllowedMessages = REASONS) -> Block
     "error",
     [
         VerifyError(
-            "the signature does not fit the body, or its own trusted comment:"
-            " check `verify.signature`, or ask the hotline"
+            "the signature does not fit the body or its trusted comment: check `verify.signature`, or ask the hotline"
         ),
         VerifyError(
             "signed by key 0123456789ABCDEF, expected key 0123456789ABCDEF:"

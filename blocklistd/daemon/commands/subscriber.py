@@ -86,7 +86,9 @@ def _show_zones(done: Document, values: Values) -> None:
     click.echo(f"\nPaste into the configuration of {name}:\n\n{text}", nl=False)
     if not values["software"]:
         others = ", ".join(other for other in done["config"] if other != name)
-        click.echo(f"\nFor {others}: see docs/dns.md, or use --software.")
+        click.echo(
+            f"\nThe configurations of {others} are in docs/resolvers.md; the option --software prints one of them."
+        )
 
 
 def _list(found: Document, values: Values) -> None:

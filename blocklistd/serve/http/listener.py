@@ -334,4 +334,6 @@ def bind(address: Address, key: str, kind: int = socket.SOCK_STREAM) -> socket.s
     except OSError as error:
         if both and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             return bind(Address("0.0.0.0", address.port), key, kind)
-        raise StoreError(f"{key}: {address} can't be listened on: {error.strerror}") from error
+        in_use = "name another address, or stop the program that uses it (`ss -tulpn` shows it)"
+        remedy = in_use if error.errno == errno.EADDRINUSE else "name an address and a port that this user may bind"
+        raise StoreError(f"{key}: {address} can't be listened on: {error.strerror}: {remedy}") from error

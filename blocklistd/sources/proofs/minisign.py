@@ -92,8 +92,7 @@ def verify_minisign(body: BinaryIO, signature: bytes, key: minisign.PublicKey) -
         verify(parsed.second, first[SIGNATURE] + parsed.comment)
     except InvalidSignature:
         raise VerifyError(
-            "the signature does not fit the body, or its own trusted comment:"
-            " check `verify.signature`, or ask the hotline"
+            "the signature does not fit the body or its trusted comment: check `verify.signature`, or ask the hotline"
         ) from None
     # Ed25519 signatures are not malleable here: the library refuses an S of L or more (RFC 8032 section 5.1.7), so only
     # the owner of the key can make another digest. The two bytes of the algorithm are not signed: they are excluded.
