@@ -1,7 +1,7 @@
 """The served zones: one frozen view for each zone, and the subscribers that may transfer it.
 
 State: for each configured zone a view, or None before its first version. `configure` sets the names, `publish` replaces
-the view of one zone by one assignment, `admit` replaces the subscribers. `halted` overrides all: every query is
+the view of one zone by one assignment, `replace_peers` replaces the subscribers. `halted` overrides all: every query is
 answered SERVFAIL. A transfer keeps the view with which it began.
 """
 

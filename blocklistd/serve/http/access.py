@@ -1,7 +1,7 @@
 """Authenticates requests by bearer token (RFC 6750), and counts their connections for the subscriber.
 
-Order of calls: `whose` for each new connection (the Acceptor calls it); `enter` at the start of each request, and again
-after a long poll; `entitled` for each list. State: the subscribers by token, replaced as a whole by `replace`.
+Order of calls: `holder_of` for each new connection (the Acceptor calls it); `enter` at the start of each request, and
+again after a long poll; `entitled` for each list. State: the subscribers by token, replaced as a whole by `replace`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def etag_matches(request: web.BaseRequest, etag: str) -> bool:
 
 
 def json_document(request: web.BaseRequest, what: Document, cache: dict[str, str]) -> web.StreamResponse:
-    """The answer with a JSON json_document, or 304. `cache` has the Cache-Control header."""
+    """The answer with a JSON document, or 304. `cache` has the Cache-Control header."""
     if etag_matches(request, what.etag):
         return not_modified({"ETag": what.etag, **cache})
     return web.Response(body=what.body, content_type=JSON, headers={"ETag": what.etag, **cache})

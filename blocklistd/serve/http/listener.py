@@ -255,7 +255,8 @@ def _without_server(
 class Listener:
     """One HTTP service on its sockets.
 
-    `name` is for the log. `bodies`: requests may have a body. `connections`, `whose` and `reserved` are the Acceptor's.
+    `name` is for the log. `bodies`: requests may have a body. `connections`, `holder_of` and `reserved` are those of
+    Acceptor.
     """
 
     def __init__(
