@@ -73,9 +73,8 @@ def command(
         session.answer(asdict(result), _line)
 
     if not watch:
-        signal.signal(
-            signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-        )  # also ends the processes that --exec has started
+        # sys.exit unwinds, and so ends the processes that --exec has started
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         done(sync_once(options, say))
         return
     stop = threading.Event()

@@ -126,7 +126,7 @@ def test_message_of_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    assert why("https://feed.example").startswith("its name is not found: is it written right")
+    assert why("https://feed.example").startswith("its name is not found: is it spelled right")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_message_of_a_certificate_of_an_unknown_authority(tmp_path: Path) -> Non
     with over_tls(certificate, key) as url:
         assert "can't be verified" in why(url)
     with over_tls(certificate, key) as url:
-        assert "--ca FILE names it" in why(url)
+        assert "name its certificate with --ca FILE" in why(url)
 
 
 def test_message_of_a_certificate_for_another_name(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_message_of_a_port_without_http() -> None:
         feed = FeedClient(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
         answering = threading.Thread(target=lambda: server.accept()[0].close())
         answering.start()
-        with pytest.raises(SyncError, match="is it the feed's port, and https: or http: as it is"):
+        with pytest.raises(SyncError, match="is the port the feed's, and is it https: or http:"):
             feed.open("")
         answering.join()
         feed.close()
