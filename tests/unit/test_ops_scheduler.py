@@ -41,8 +41,8 @@ async def test_a_clock_that_is_set_back_keeps_nothing_waiting(monkeypatch: pytes
     scheduler = Scheduler()
     scheduler.every("sign", timedelta(seconds=0.3), work)
     now = Clock.now(UTC)
-    scheduler.pull("pull a", interval_of(timedelta(minutes=30)), work, now, now)
-    scheduler.pull("pull b", cron_of("0 * * * *"), work, now, now)
+    scheduler.resume("pull a", interval_of(timedelta(minutes=30)), work, now, now)
+    scheduler.resume("pull b", cron_of("0 * * * *"), work, now, now)
     scheduler.start()
     heard = asyncio.Event()
 
@@ -67,7 +67,7 @@ async def nothing() -> None:
 def due(trigger: BaseTrigger, last: datetime | None) -> timedelta:
     """When a source that was last pulled at `last` is pulled next, from NOW."""
     scheduler = Scheduler()
-    scheduler.pull("pull a", trigger, nothing, last, NOW)
+    scheduler.resume("pull a", trigger, nothing, last, NOW)
     (job,) = scheduler._scheduler.get_jobs()
     due: datetime = job.next_run_time
     return due - NOW
@@ -108,7 +108,7 @@ async def until_it_ended(work: Callable[[], Awaitable[None]], began: asyncio.Eve
     """Runs the work once; stops the scheduler when it began, or when it ended."""
     ended = asyncio.Event()
     scheduler = Scheduler()
-    scheduler.pull("pull a", interval_of(timedelta(minutes=30)), work, None, datetime.now(UTC))
+    scheduler.resume("pull a", interval_of(timedelta(minutes=30)), work, None, datetime.now(UTC))
     scheduler._scheduler.add_listener(lambda _: ended.set(), EVENT_JOB_ERROR)
     scheduler.start()
     async with asyncio.timeout(10):
