@@ -49,8 +49,8 @@ from blocklistd.tls import ServedCertificate
 log: Final = logging.getLogger(__name__)
 
 DAMAGED: Final = (
-    "Nothing is served and nothing is changed. Stop the daemon and put the newest copy of the database back; without a "
-    "copy, move the database away together with its -wal and -shm, start the daemon, and follow its message"
+    "Nothing is served and nothing is changed. Stop the daemon and restore the newest backup of the database; without "
+    "a backup, move the database away together with its -wal and -shm, start the daemon, and follow its message"
 )
 
 
@@ -119,7 +119,8 @@ class Application:
     async def _open(self, metrics: Metrics, stack: AsyncExitStack) -> tuple[Resources, str | None]:
         """Opens the store, the database and the job runner; `stack` closes them.
 
-        The second value is the reason to halt: why the state may not be the newest (high_water.loss); None if it is.
+        The second value is the reason to halt, None without one: why the state may not be the newest
+        (high_water.suspected_loss).
         """
         store = await asyncio.to_thread(open_store, self._config.state_dir)
         database = Database(store.database, store.epoch, metrics, read_only=store.read_only)
@@ -151,8 +152,10 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
     async def _finish_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes the work that a crash interrupted, then starts the schedule. Failed work is tried again
-        (RetriedTasks)."""
+        """Finishes the work that a crash interrupted, then starts the schedule.
+
+        RetriedTasks tries failed work again.
+        """
 
         async def warm() -> None:
             await warming

@@ -168,12 +168,12 @@ class Parts:
     async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
         """Gives each part its section of the configuration. `sources` is `plans.source_plans(config)`.
 
-        Raises BlocklistError, without a change of the running parts, if the certificate can't be loaded. With
-        `starting` the certificate is loaded elsewhere.
+        Raises BlocklistError, and changes nothing, if the certificate can't be loaded. With `starting` it is loaded
+        already (Application.run).
         """
         await asyncio.to_thread(self._ensure_lists, config.lists)
         if not starting:
-            self.certificate.load(config.feed.tls)  # last of the steps that may refuse the configuration
+            self.certificate.load(config.feed.tls)  # the last step that may reject the configuration
         self.alarms.certificates = await asyncio.to_thread(plans.certificate_expiries, config)
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
@@ -213,8 +213,8 @@ class Parts:
         self.resumed.set()
 
     def halt(self, reason: str) -> None:
-        """Halts the daemon at a start, because its state is damaged or not the newest: clients get 503 and SERVFAIL, no
-        version and no serial is made. The control socket works."""
+        """Halts the daemon at a start, because its state is damaged or not the newest. Clients get 503 and SERVFAIL; no
+        version and no serial is made; the control socket works."""
         Event.DAEMON_HALTED.log(log, reason=reason)
         self.halted = self.access.halted = self.resources.database.halted = reason
         self.served_zones.halted = True
@@ -228,12 +228,12 @@ class Parts:
             await self.zones.advance()
             return
         await self.start()
-        await self.zones.advance()  # before the halt ends: secondaries would be refused a zone without a serial
+        await self.zones.advance()  # before the halt ends: a zone without a serial would be refused
         self.halted = self.access.halted = None
         self.served_zones.halted = False
 
     async def clock_stepped(self) -> None:
-        """The system clock was set: checks it, and renews at once the signatures that are due by the new time."""
+        """Called after the system clock was set: checks it, and renews the signatures that are due by the new time."""
         self.alarms.check_clock()
         if self.halted is None:
             await self.tasks.do("sign", self.upkeep.sign)
@@ -285,13 +285,13 @@ class Parts:
             await self.renderings.prepare(view.live.sha256)
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """After each pull, successful or not: counts it, sweeps a short disk, checks alarms."""
+        """Called after each pull, successful or not: counts it, sweeps if the disk is short, checks alarms."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.check_alarms())
 
     def _repair_file(self, digest: Sha256) -> None:
-        """Repairs a sealed file that was found damaged when it was requested; once at a time for each file."""
+        """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""
         if digest not in self._repairing:
             task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
             task.add_done_callback(lambda _: self._repairing.pop(digest, None))

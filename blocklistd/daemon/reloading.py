@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 Change = tuple[str, str]
-"""A key of the configuration, and its change: `added`, `removed`, `changed`, or `read again` (the same value, but the
-file that it names has new content)."""
+"""A key of the configuration, and its change: `added`, `removed`, `changed`, or `read again` (the value is the same,
+but the file that it names has new content)."""
 
 
 class Reloading:

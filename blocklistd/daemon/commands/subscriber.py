@@ -86,7 +86,7 @@ def _show_zones(done: Document, values: Values) -> None:
     click.echo(f"\nPaste into the configuration of {name}:\n\n{text}", nl=False)
     if not values["software"]:
         others = ", ".join(other for other in done["config"] if other != name)
-        click.echo(f"\nFor {others}: see docs/dns.md, or use --software.")
+        click.echo(f"\nFor {others}: see docs/resolvers.md, or use --software.")
 
 
 def _list(found: Document, values: Values) -> None:
@@ -139,7 +139,7 @@ COMMANDS: Final = (
             Argument("zones", "Grant this zone; may be repeated.", "--zone", "ZONE", word, many=True),
             Argument(
                 "notify",
-                "Send NOTIFY for each new serial to this secondary.",
+                "Send NOTIFY for each new serial to this secondary; may be repeated.",
                 "--notify",
                 "ADDRESS:PORT",
                 word,
@@ -147,7 +147,7 @@ COMMANDS: Final = (
             ),
             Argument(
                 "address",
-                "Allow unsigned transfers to these addresses (Unbound can't use TSIG).",
+                "Allow unsigned transfers to these addresses (Unbound can't use TSIG); may be repeated.",
                 "--address",
                 "PREFIX",
                 word,
@@ -183,7 +183,7 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber list",
-        "List the subscribers and what each may have.",
+        "List the subscribers with their lists and zones.",
         OPERATOR,
         lambda daemon, call: daemon.subscribers.list(),
         _list,
