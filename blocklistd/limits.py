@@ -36,12 +36,10 @@ MAX_ATTRIBUTE: Final = 256  # characters of one attribute
 INTAKE_MEMORY: Final = 2560 * MIB  # bytes, RLIMIT_DATA of an intake job (it reads a hostile body)
 INTAKE_FILE: Final = 4 * GIB  # bytes of each file that an intake job writes; more if a body may decompress to more
 FETCH_MEMORY: Final = 512 * MIB  # bytes, RLIMIT_DATA of a transport that runs in a job
-MAX_LINES_MEMORY: Final = (
-    2200 * MIB
-)  # bytes of INTAKE_MEMORY for the lines of a body, which are all read before writing
+MAX_LINES_MEMORY: Final = 2200 * MIB  # bytes of INTAKE_MEMORY for a body's lines: all are read before any is written
 MAX_REJECTS: Final = 4_000_000  # records of a body that are not entries
 MAX_HASHES: Final = 30_000_000  # lines of a body of hashes, about 70 bytes each
-MAX_REREAD: Final = 100_000  # lines of a CSV that are read again for an unclosed quote; plus 8 for each line
+MAX_REREAD: Final = 100_000  # lines of a CSV read again after an unclosed quote; plus 8 for each line of the body
 MAX_COMPRESSED_STREAMS: Final = 100_000  # gzip members or zstd frames of a body
 FETCH_THREADS: Final = 4  # threads of a transport that runs in a job, beside its first thread
 JOB_DESCRIPTORS: Final = 1024  # open descriptors of a job that reads hostile bytes
@@ -82,9 +80,7 @@ OPERATOR_CONNECTIONS: Final = 256  # connections of one uid to control socket or
 STATUS_CONNECTIONS: Final = 32  # connections of one uid to the public status socket; of all uids eight times as many
 REFUSALS_PERIOD: Final = 60.0  # seconds until the same refusal is logged again
 REFUSALS_AT_ONCE: Final = 20  # different refusals that are logged in REFUSALS_PERIOD
-MAX_REQUEST_HEAD: Final = (
-    16 * KIB
-)  # bytes of a request line with its headers; of pipelined bytes before the response is sent
+MAX_REQUEST_HEAD: Final = 16 * KIB  # bytes of a request line with its headers, and of pipelined bytes that wait
 MAX_REQUEST_BODY: Final = 64 * KIB  # bytes of a request's body
 MAX_FREE_TEXT: Final = 500  # characters of an operator's free text, such as a reason
 MAX_AUDIT_LINES: Final = 100_000  # lines of the audit in one response

@@ -2,8 +2,7 @@
 
 A guard trips if a change exceeds its limit, a share of the entries that were live before; a change that equals the
 limit passes. So no mistake can add or remove thousands of names before a person has seen the figures: not in one step,
-and
-not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
+and not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
 
 pipeline/commit.py, which calls `judge`, holds a change for two more reasons: an approved change has another delta on
 the live version (`base`), and no guard holds a held change any more (`decision`).

@@ -1,6 +1,6 @@
 """A patch: a small change of a large file of sorted lines, kept apart from that base file.
 
-On the disk a patch is a line that names its base, then a diff as in outputs.diff:
+On the disk a patch is a line that names its base, then a diff (docs/feed.md):
 
     {"base":"SHA-256"}
     {"remove":ENTRY}

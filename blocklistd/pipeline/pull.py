@@ -49,7 +49,7 @@ class Pull:
     - `versions`: the live version of each of the source's lists at the end of the pull; 0: none yet.
     - `seconds`: the duration.
     - `report`: of the body that this pull read; None if the body had not changed, or could not be read.
-    - `said`: the report of the newest body, which an earlier pull may have read; None if no body could be read.
+    - `newest_report`: of the newest body, which an earlier pull may have read; None if no body could be read.
     - `withheld`: for each list, counts by rule of the entries withheld by its live version, or by the held candidate
       of this source.
     """

@@ -112,9 +112,8 @@ def recompile(
             return
         if change < done:
             continue
-        first = max(
-            bisect_left(firsts, change) - 1, kept
-        )  # the message with the rule, or the one before: the rule may have begun a message
+        # the message with the rule, or the one before: the rule may have begun a message
+        first = max(bisect_left(firsts, change) - 1, kept)
         yield compiled[begins[kept] : begins[first]]
         start = position(rules, firsts[first]) if first else 0
         done = None

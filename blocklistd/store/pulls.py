@@ -77,7 +77,7 @@ class SourceState:
         return datetime.fromisoformat(self.report.since) if self.report and self.report.since else None
 
     def overdue_after(self, max_age: timedelta) -> datetime | None:
-        """When the source becomes overdue: `max_age` after `said`. A source without an accepted pull becomes so
+        """When the source becomes overdue: `max_age` after `content_time`. A source without an accepted pull becomes so
         `max_age` after the end of its first pull; None before that."""
         since = self.content_time or self.first_pull
         return since + max_age if since else None

@@ -1,8 +1,8 @@
 """Reads the entries of a body, in the fastest of several ways.
 
-The ways: only the lines that differ from the last body (update_entries.py), hashes in bulk (bulk.py), or chunk by chunk
-(chunks.py). Each way makes the same lines, figures and notes; a property test compares them with a plain
-implementation (tests/reference.py). The ways know nothing of files, digests and the sandbox.
+The ways: only the lines that differ from the last body (incremental.py), hashes in bulk (bulk.py), or chunk by chunk
+(chunks.py). Each way makes the same lines, figures and notes; a property test compares them with a plain implementation
+(tests/reference.py). The ways know nothing of files, digests and the sandbox.
 """
 
 from __future__ import annotations
