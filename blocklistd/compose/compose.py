@@ -203,7 +203,7 @@ def first_of_each(sources: Sequence[Buffer]) -> Iterator[bytes]:
     ranked = []  # (key, rank of the source, line): equal keys sort by their rank
     for rank, buffer in enumerate(sources):
         keyed, plain = tee(lines(buffer))
-        ranked.append(zip(map(key_of, keyed), repeat(rank), plain, strict=True))
+        ranked.append(zip(map(key_of, keyed), repeat(rank), plain, strict=False))  # `repeat` has no end
     last = None
     for key, _, line in merge(*ranked):
         if key != last:
