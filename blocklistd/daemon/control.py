@@ -46,7 +46,7 @@ class ControlServer:
         self._operations = operations
         self._roles = roles
         self._under_way: dict[tuple[int, str], Progress] = {}
-        """Progress of the commands under way, by uid and call id (header CALL)."""
+        """Progress of the commands under way, by uid and by the id of the call (header CALL)."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Runs the requested command and returns its result. Raises Problem: 400 wrong arguments, 403 a missing role,

@@ -69,21 +69,21 @@ log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """The parts of one daemon. `config` is the running configuration, `read` the configuration of the start. `checked`
-    is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
+    """The parts of one daemon. `config` is the running configuration, `checked` the configuration of the start.
+    `checked_clock` is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
     """
 
     def __init__(
         self,
-        read: CheckedConfig,
+        checked: CheckedConfig,
         resources: Resources,
-        checked: CheckedClock,
+        checked_clock: CheckedClock,
         metrics: Metrics,
         trust: Trust,
         certificate: ServedCertificate,
     ) -> None:
         store, database, clock = resources.store, resources.database, resources.clock
-        config = self.config = read.config
+        config = self.config = checked.config
         self.resources = resources
         self.metrics = metrics
         self.certificate = certificate
@@ -101,7 +101,7 @@ class Parts:
         # parts that publish a list
         self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._repair_file)
         self.publisher = Publisher(
-            database, self.live_lists, trust, clock, metrics, resources.high_water, checked.latest
+            database, self.live_lists, trust, clock, metrics, resources.high_water, checked_clock.latest
         )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
         self.dns = self._dns(config.serves_dns)
@@ -111,9 +111,9 @@ class Parts:
         repair = Repair(resources, self.releases, self.reconciler, self.zones)
         self.pipeline = Pipeline(resources, self.releases, self.reconciler, repair, self._on_pull_ended)
         decisions = Decisions(self.releases, self.reconciler, database, clock)
-        self.reloading = Reloading(self, read)
+        self.reloading = Reloading(self, checked)
         # operators' commands, and recurring work
-        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.next_run)
         subscribers = SubscriberOperations(
             *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access.seen),
             private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
@@ -126,7 +126,7 @@ class Parts:
             subscribers,
             KeyOperations(trust, clock),
             AuditOperations(database),
-            StateOperations(resources, checked, self.resume, self.reloading.run),
+            StateOperations(resources, checked_clock, self.resume, self.reloading.run),
         )
         self.upkeep = Upkeep(
             resources,
@@ -138,7 +138,7 @@ class Parts:
             subscribers.catch_up,
             self.configured,
         )
-        self.alarms = AlarmChecks(resources, trust, checked, self.configured)
+        self.alarms = AlarmChecks(resources, trust, checked_clock, self.configured)
         self.housekeeping = Housekeeping(
             resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.tasks, self.configured
         )

@@ -84,7 +84,7 @@ class Scheduler:
                 await stepped()
             last, began = now, ended
 
-    def resume(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
+    def schedule_pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
         """Schedules a task that last ran at `last`, before a restart: at once if it is overdue, else at its next time.
 
         `last` is None if it never ran.
@@ -93,12 +93,12 @@ class Scheduler:
         # not before now: APScheduler would iterate over every missed run
         self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
-    def due(self, name: str) -> datetime | None:
+    def next_run(self, name: str) -> datetime | None:
         """The next time of a task, or None if it is not scheduled."""
         job = self._scheduler.get_job(name)
         return None if job is None else getattr(job, "next_run_time", None)  # not there before the scheduler starts
 
-    def every(self, name: str, period: timedelta, work: Work) -> None:
+    def run_every(self, name: str, period: timedelta, work: Work) -> None:
         """Schedules a task with this period. A task that has the period already keeps its next time: otherwise frequent
         reloads would postpone it forever."""
         known = self._scheduler.get_job(name)
@@ -107,7 +107,7 @@ class Scheduler:
         trigger = IntervalTrigger(seconds=period.total_seconds(), timezone=UTC)
         self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
-    def once(self, name: str, when: datetime, work: Work) -> None:
+    def run_once(self, name: str, when: datetime, work: Work) -> None:
         """Schedules one run at `when`, or at once if that has passed."""
         self._scheduler.add_job(work, DateTrigger(when, UTC), id=name, replace_existing=True)
 

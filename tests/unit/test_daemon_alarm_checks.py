@@ -33,10 +33,10 @@ class Recorded(Scheduler):
         self.pulls: dict[str, datetime | None] = {}
         self.looks: list[datetime] = []
 
-    def resume(self, name: str, trigger: object, work: object, last: datetime | None, now: datetime) -> None:
+    def schedule_pull(self, name: str, trigger: object, work: object, last: datetime | None, now: datetime) -> None:
         self.pulls[name] = last
 
-    def once(self, name: str, when: datetime, work: Callable[[], Awaitable[object]]) -> None:
+    def run_once(self, name: str, when: datetime, work: Callable[[], Awaitable[object]]) -> None:
         self.looks.append(when)
 
 

@@ -65,9 +65,8 @@ def table(
             min_width=min(widths[number], MIN_WRAPPED_WIDTH) if number in wraps else widths[number],
             justify="right" if are_counts and any(columns) else "left",
         )
-    bright = {
-        n for n, name in enumerate(columns) if name in coloured and (n or name)
-    }  # in rows of keys and values, only the value
+    # in rows of keys and values, only the value is coloured
+    bright = {n for n, name in enumerate(columns) if name in coloured and (n or name)}
     for row in shown:
         made.add_row(*(_colour(row[n], columns[n]) if n in bright else row[n] for n in kept))
     console.width = max(console.width, _needed(kept, widths, wraps, MIN_WRAPPED_WIDTH))
