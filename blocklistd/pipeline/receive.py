@@ -184,7 +184,7 @@ class Receiver:
 
     @contextmanager
     def _fits(self) -> Iterator[None]:
-        """Count a job whose answer is refused in the block as one that ended without an answer."""
+        """Count a job whose answer is refused in the block as one that ended without a result."""
         try:
             yield
         except JobError as error:

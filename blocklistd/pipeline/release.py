@@ -6,7 +6,7 @@ Callers: pulls (pull.py), approvals and rejections (decide.py), starts and reloa
 
 - `configure` comes first, at a start and at each reload. A commit that runs meanwhile keeps the plan it began with.
 - Each list has a lock (`locked`), so its changes are committed one after another. Lists do not wait for each other.
-- Under the lock: repair the live snapshot, read the list's context (context.py), commit, publish.
+- Under the lock: repair the live snapshot, read the list's context (list_context.py), commit, publish.
 - The commit job writes the files and the row of a version (commit.py). The rows of held candidates are written here;
   a candidate ends as released, rejected or superseded (store/candidates.py).
 - A version whose signing or publishing failed stays in the store. The next start, pull or reload publishes it.
@@ -195,7 +195,7 @@ class Releaser:
         )
         with self._telemetry.time_stage("commit", plan.id):
             answer = await self._jobs.run(commit_job, self._store, request, limits=COMMIT)
-        await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit log
+        await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit
         committed = CommitResult.from_json(answer)
         self._verified.learn(committed.verified)
         return committed

@@ -198,7 +198,7 @@ class HeadFile:
 
         Otherwise the file stays as it is, so that `audit verify` can report the missing lines. `connection` must not
         have read anything before: its view has to begin after the file is locked. Raises StoreError if the file can't
-        be time_text.
+        be written.
         """
         with store_errors(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
