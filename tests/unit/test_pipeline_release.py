@@ -350,7 +350,7 @@ async def test_a_source_names_the_candidate_that_replaced_its_own(scene: Scene) 
 
 
 def use_canonicaliser(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    for module in ("commit", "receive"):
+    for module in ("commit", "source_plan"):
         monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", number)
 
 
