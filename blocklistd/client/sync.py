@@ -136,7 +136,7 @@ def _keep_snapshot(folder: Folder, have: State, new: State, options: Options) ->
 def _update_by_diff(
     feed: FeedClient, folder: Folder, have: State, new: State, signed: SignedVersion, options: Options, emit: Emit
 ) -> State | None:
-    """Fetches the diff and applies it. None, with nothing changed, if the snapshot has to be fetched instead."""
+    """Fetches the diff and applies it. Returns None, and changes nothing, if the caller must fetch the snapshot."""
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
@@ -153,7 +153,7 @@ def _update_by_diff(
             write_verified(apply(ENTRIES, old, diff), out, signed)
             return folder.replace_snapshot(path, new, options.format)
     except (ValueError, LookupError, Mismatch) as error:
-        emit(f"the diff does not lead to the signed version ({error}): taking the snapshot")
+        emit(f"the diff does not result in the signed version ({error}): taking the snapshot")
         return None
     finally:
         response.close()
@@ -207,7 +207,7 @@ def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[S
     `done` is called with each new version.
     """
     seen: tuple[str, int] | None = None
-    fruitless = 0  # consecutive rounds without a new version that were shorter than CLIENT_BACKOFF_MAX
+    fruitless = 0  # consecutive rounds without a new version, each shorter than CLIENT_BACKOFF_MAX
     failures = _FailureReports(options, emit)
     while not stop.is_set():
         began = time.monotonic()

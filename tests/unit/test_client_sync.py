@@ -177,7 +177,7 @@ def test_after_a_wrong_diff_the_snapshot_is_taken(scene: Scene) -> None:
         scene.said.clear()
         scene.feed.change = on("/diffs/", body=body, headers={})
         assert scene.sync(dir=copied(scene)).how == "snapshot"
-        assert "does not lead to the signed version" in scene.said[0]
+        assert "does not result in the signed version" in scene.said[0]
         assert ".example" not in scene.said[0]
 
 
