@@ -16,7 +16,7 @@
     ├── SigningError           the administrator: keys, root.json
     ├── SubscriberError        the subscriber, or who registers it: its request or registration
     │   └── SyncError          the subscriber's client: nothing newer could be verified
-    └── RefusedError           the operator: a command that is not possible in the present state
+    └── RefusedError           the operator: a command that is not possible in this state
 
 A message contains what was found, what was expected, and what to do. It never contains an entry. A held candidate is
 not an error: it is a value, `Hold` (compose/guard.py).

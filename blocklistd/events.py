@@ -1,6 +1,6 @@
 """The log events: the name, level, message and meaning of every record that the package logs.
 
-A name and its fields last: programs may rely on them. A message is for people, and may change. No field contains
+Names and fields never change: programs may rely on them. A message is for people, and may change. No field contains
 anything of an entry. docs/metrics.md is made from this table.
 """
 
@@ -18,7 +18,7 @@ class Event(LogEvent):
 
     # -- the daemon
     DAEMON_READY = INFO, "ready: version {version}, configuration {file}; {listeners}", "The daemon serves."
-    DAEMON_STOPPING = INFO, "stopping: requests that are in progress may end", "The daemon got SIGTERM or SIGINT."
+    DAEMON_STOPPING = INFO, "stopping: requests in progress may end", "The daemon got SIGTERM or SIGINT."
     DAEMON_HALTED = (
         CRITICAL,
         "{reason}",
@@ -32,7 +32,7 @@ class Event(LogEvent):
     STATE_NOT_CHECKED = (
         ERROR,
         "can't check whether the state is the newest: {reason}",
-        "The daemon serves what it can read. Restore a backup of the state_dir if the database is damaged.",
+        "The daemon serves the lists that it can read. Restore a backup of the state_dir if the database is damaged.",
     )
     CONFIGURATION_WARNING = (
         WARNING,
@@ -82,7 +82,7 @@ class Event(LogEvent):
     CLOCK_SET_BACK = (
         WARNING,
         "the clock was set back by {seconds:.0f} s: the times of all scheduled tasks are computed again",
-        "No task waits for the old time to return. Check the host's time service.",
+        "Tasks do not wait until the clock reaches the old time again. Check the host's time service.",
     )
     ALARM_RAISED = (
         WARNING,
@@ -93,8 +93,8 @@ class Event(LogEvent):
     ALARM_CLEARED = INFO, "alarm cleared: {alarm}[ {subject}]", "The alarm is no longer active."
     JOB_SERVER_FAILED = (
         ERROR,
-        "the server of the jobs did not start: {reason}",
-        "The next job starts another server. Check the host's memory if this comes again.",
+        "the process that starts jobs did not start: {reason}",
+        "The next job starts that process again. Check the host's memory if this recurs.",
     )
     METRICS_STALE = (
         ERROR,
@@ -105,14 +105,14 @@ class Event(LogEvent):
     # -- pulls and sources
     SOURCE_NOT_PROVED = (
         WARNING,
-        "source {source}: verify: {verify}: its list is accepted without a proof of its origin: "
+        "source {source}: its list is accepted without a proof of its origin (verify: {verify}): "
         "configure a signature or a pin if the hotline has one",
         "An attacker on the network path can change the list, and so block names.",
     )
     PULL_ENDED = (
         INFO,
         "source {source}[ (verify: {verify})]: {outcome}[: {reason}]",
-        "A pull was successful or is held.",
+        "A pull ended: `outcome` is published, unchanged or held.",
     )
     PULL_FAILED = (
         WARNING,
@@ -132,7 +132,7 @@ class Event(LogEvent):
     SOURCE_BODY_DAMAGED = (
         WARNING,
         "source {source}: its last body is damaged or missing: the next one is read completely",
-        "The pull takes longer. Check the disk.",
+        "This pull takes longer. Check the disk.",
     )
     SOURCE_BODY_NOT_STORED = (
         WARNING,
@@ -161,12 +161,12 @@ class Event(LogEvent):
     POLICY_APPLIED = (
         INFO,
         "list {list}: policy change: {outcome}[: {reason}]",
-        "A changed configuration changes the list.",
+        "The configuration of the list has changed; `outcome` is as in `blocklistd source pull`.",
     )
     OFFER_ENDED = (
         INFO,
         "list {list}: source {source}: {outcome}[: {reason}]",
-        "A list took the newest list of a source.",
+        "The newest list of a source was offered to a list; `outcome` is as in `blocklistd source pull`.",
     )
     RECONCILE_FAILED = (
         ERROR,
@@ -214,7 +214,7 @@ class Event(LogEvent):
     )
     SOURCE_FILE_DAMAGED = (
         ERROR,
-        "source {source}: a file of its last body is damaged: its next pull reads all of it",
+        "source {source}: a file of its last body is damaged: the next one is read completely",
         "The next pull takes longer. Check the disk.",
     )
     VERSION_DAMAGED = (
@@ -230,11 +230,15 @@ class Event(LogEvent):
     VERSION_REPAIRED = WARNING, "list {list}: sealed files made again: {files}", "Files were repaired. Check the disk."
     DELTAS_LOST = (
         ERROR,
-        "list {list}: the deltas of versions {versions} can't be made again: diffs start at the newest of these now",
+        "list {list}: the deltas of versions {versions} can't be made again: diffs start at the newest of them now",
         "Nothing to do: subscribers with an older version take the snapshot.",
     )
     LIST_NOT_REPAIRED = ERROR, "list {list} could not be repaired: {reason}", "Do what the reason says; check the disk."
-    FILES_SWEPT = INFO, "removed {files} files that nothing refers to any more", "Superseded files are gone."
+    FILES_SWEPT = (
+        INFO,
+        "removed {files} files that no version, candidate or zone needs any more",
+        "Superseded files were removed.",
+    )
     SWEEP_FAILED = (
         ERROR,
         "superseded files could not be removed: {reason}",
@@ -277,7 +281,7 @@ class Event(LogEvent):
         WARNING,
         "{protocol}: {address}[ as {subscriber}] was refused: {reason}"
         "[ ({suppressed} more were refused since the last such line)]",
-        "A token, a key, a clock or an entitlement is wrong. `subscriber`: as the client names itself.",
+        "Check the token, the key, the clock and the entitlement. `subscriber`: as the client names itself.",
     )
     REQUEST_FAILED = (
         ERROR,
@@ -291,25 +295,25 @@ class Event(LogEvent):
     )
     DESCRIPTORS_EXHAUSTED = (
         ERROR,
-        "{protocol}: no descriptors are left for more connections: those that have been idle longest are closed; "
+        "{protocol}: no descriptors are left for more connections: the connections that are idle longest are closed; "
         "raise LimitNOFILE=, or lower `connections`",
         "Clients that are not authenticated may hold them. Serving goes on.",
     )
     DESCRIPTORS_AVAILABLE = (
         INFO,
-        "{protocol}: there are descriptors for all connections again",
+        "{protocol}: all connections get a descriptor again",
         "The shortage of descriptors has ended.",
     )
     SUBSCRIBERS_NOT_READ = (
         ERROR,
-        "the subscribers could not be read again, which is tried again each minute: {reason}",
-        "The subscribers as last read stay in force. Do what the reason says.",
+        "the subscribers could not be loaded; the daemon tries again each minute: {reason}",
+        "The subscribers that were loaded last stay in force. Do what the reason says.",
     )
     SUBSCRIBER_REVOKED_ALREADY = DEBUG, "subscriber {subscriber} was revoked already", "A second call changed nothing."
     REVOCATION_NOT_WRITTEN = (
         ERROR,
         "the revocation of subscriber {subscriber} is still not written: {reason}",
-        "The subscriber is refused, but a restart would forget that. Do what the reason says.",
+        "The subscriber is refused, but a restart would forget the revocation. Do what the reason says.",
     )
 
     # -- the audit

@@ -1,6 +1,6 @@
-"""LogEvent: a log record with a lasting name and named fields. blocklistd.events has the events.
+"""LogEvent: a log record with a fixed name and named fields. blocklistd.events has the events.
 
-A record that `LogEvent.log` makes has two attributes more than others: `event`, the name, and `fields`.
+A record that `LogEvent.log` makes has two more attributes: `event`, the name, and `fields`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LogEvent(Enum):
 
     @property
     def event_name(self) -> str:
-        """The lasting name, in snake_case."""
+        """The fixed name, in snake_case."""
         return self.name.lower()
 
     def text(self, fields: dict[str, object]) -> str:
@@ -43,7 +43,7 @@ class LogEvent(Enum):
         return template.format_map(shown)
 
     def log(self, logger: logging.Logger, /, *, exc_info: BaseException | None = None, **fields: object) -> None:
-        """Log the event, with exactly the fields that it has. `exc_info`: a redacted error, for its traceback."""
+        """Logs the event, with exactly the fields that it has. `exc_info`: a redacted error, for its traceback."""
         if logger.isEnabledFor(self.level):
             extra = {"event": self.event_name, "fields": fields}
             logger.log(self.level, "%s", self.text(fields), exc_info=exc_info, extra=extra, stacklevel=2)

@@ -44,7 +44,7 @@ _PROGRESS: Final[ContextVar[Progress | None]] = ContextVar("progress", default=N
 
 @contextmanager
 def track_progress(progress: Progress) -> Iterator[None]:
-    """Add the stages that begin in the block, and in the tasks that the block starts, to `progress`."""
+    """Adds the stages that begin in the block, and in the tasks that the block starts, to `progress`."""
     token = _PROGRESS.set(progress)
     try:
         yield
@@ -141,32 +141,32 @@ class ActiveAlarms:
         self._texts: dict[tuple[str, str], str] = {}
 
     def set_alarm(self, kind: str, subject: str = "", text: str | None = None) -> None:
-        """Raise the alarm with this text, or clear it if `text` is None."""
+        """Raises the alarm with this text, or clears it if `text` is None."""
         if text is None:
             self.clear(kind, subject)
         else:
             self.raise_alarm(kind, subject, text)
 
     def raise_alarm(self, kind: str, subject: str, text: str) -> None:
-        """Make an alarm active, or change the text of an active one. Logs nothing where the text is the same."""
+        """Makes an alarm active, or changes the text of an active one. Logs nothing if the text is the same."""
         assert kind in ALARMS, kind
         if self._texts.get((kind, subject)) != text:
             self._texts[kind, subject] = text
             Event.ALARM_RAISED.log(log, alarm=kind, subject=subject or None, text=text)
 
     def clear(self, kind: str, subject: str = "") -> None:
-        """End an alarm. Does nothing where it is not active."""
+        """Ends an alarm. Does nothing if it is not active."""
         assert kind in ALARMS, kind
         if self._texts.pop((kind, subject), None) is not None:
             Event.ALARM_CLEARED.log(log, alarm=kind, subject=subject or None)
 
     def clear_all(self, kind: str) -> None:
-        """End all alarms of a kind."""
+        """Ends all alarms of a kind."""
         for subject in self.subjects(kind):
             self.clear(kind, subject)
 
     def raise_client_ahead(self, subject: str, knows: str, ours: int) -> None:
-        """Raise an alarm: an authenticated client knows a higher version or serial than `ours`, the newest here.
+        """Raises an alarm: an authenticated client knows a higher version or serial than `ours`, the newest here.
 
         Logged once for each subject. `knows` is the first half of the text: who knows which number.
         """

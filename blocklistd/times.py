@@ -6,8 +6,8 @@ States of a CheckedClock:
     wrong → right   the system's clock is right again, or an operator confirmed it (`believe`)
 
 The expected time is the newest recorded or believed time, plus the time that has passed since on a monotonic clock.
-While the clock is wrong, the CheckedClock returns the expected time. A smaller step forward is believed and
-remembered: a clock that is set back to where it would be without that step is believed too.
+While the clock is wrong, the CheckedClock returns the expected time. A smaller step forward is believed and remembered.
+So a clock that is set back by such a step, to where it would be without the step, is believed too.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def passed() -> float:
 class CheckedClock:
     """The system's clock, unless that is behind the expected time or more than a year ahead of it (see the module).
 
-    While the clock is wrong, `wrong` is a message for the operator, and the time is the expected one: so a wrong clock
-    makes nothing expire, and no time goes back. Call `begin` first, then the object itself for the time.
+    While the clock is wrong, `wrong` is a message for the operator, and the time is the expected one. So a wrong clock
+    makes nothing expire, and no recorded time is later than the present one. Call `begin` first, then the object itself
+    for the time.
     """
 
     def __init__(self, wall: Callable[[], datetime] = utc_now, passed: Callable[[], float] = passed) -> None:
@@ -75,11 +76,11 @@ class CheckedClock:
         with self._lock:
             now, expected = self._wall(), self._expected(self._believed)
             if now < expected - TOLERANCE and not self._takes_back(now):
-                text = f"behind the newest time that was recorded, {rfc3339(expected)}: put it right"
+                text = f"behind the newest recorded time, {rfc3339(expected)}: put it right"
                 self._set_wrong(f"{text}; or, if it is right, run `blocklistd start-above N`", now)
                 return expected
             if now > expected + MAX_AHEAD:
-                text = f"more than a year ahead of the newest time that was recorded, {rfc3339(expected)}: put it right"
+                text = f"more than a year ahead of the newest recorded time, {rfc3339(expected)}: put it right"
                 self._set_wrong(
                     f"{text}; or, if it is right and this state is old, run `blocklistd start-above N`", now
                 )
@@ -112,4 +113,4 @@ class CheckedClock:
     def _set_wrong(self, text: str, now: datetime) -> None:
         """Sets `wrong` if it is not set: the text stays the same while the clock is wrong."""
         if self.wrong is None:
-            self.wrong = f"the clock shows {rfc3339(now)}, {text}. Meanwhile time goes on from what was recorded"
+            self.wrong = f"the clock shows {rfc3339(now)}, {text}. Until then the recorded time goes on"

@@ -24,7 +24,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Session:
-    """One call of a command. `path`: the configuration file. `json`: print a document. `answered`: it was printed."""
+    """One call of a command. `path`: the configuration file. `json`: print one JSON document. `answered`: whether that
+    was printed."""
 
     def __init__(self, config: str | None, as_json: bool) -> None:
         self.path = Path(config or os.environ.get("BLOCKLISTD_CONFIG") or DEFAULT_CONFIG)

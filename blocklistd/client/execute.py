@@ -14,7 +14,7 @@ from blocklistd.limits import CLIENT_EXEC
 
 
 def run_command(command: str, variables: Mapping[str, str], stop: threading.Event) -> str:
-    """Runs a shell command in a session of its own. Returns "" if it succeeds, else how it ended, for a message.
+    """Runs a shell command in a session of its own. Returns "" if it succeeds, else a phrase for a message.
 
     It is killed after CLIENT_EXEC seconds, or once `stop` is set. Its environment is that of this process with
     `variables`. Its output goes to stderr: stdout is for the results of `blocklistd sync`.

@@ -29,11 +29,11 @@ from blocklistd.errors import SyncError
 from blocklistd.limits import CHUNK, CLIENT_BODY, CLIENT_METADATA, CLIENT_TIMEOUT
 
 STATUS_HINTS: Final = {
-    301: "it has moved: give the new address",
+    301: "the feed has moved: give the new address",
     401: "the token is wrong or was revoked: ask the publisher",
     403: "not an answer of blocklistd: a proxy refused the request, or this is another server: check the address",
     404: "there is no such list for this token: check its name, or ask the publisher",
-    410: "it is no longer kept: try again",
+    410: "the file is no longer kept: try again",
     429: "too many requests of this subscriber are under way: stop other syncs, or try again later",
     502: "the proxy before the feed does not reach it: try again later",
     503: "the publisher is starting or repairing its state: try again later",
@@ -251,11 +251,11 @@ class TufFetcher(FetcherInterface):
 
 
 def _cause_and_remedy(error: BaseException) -> str:
-    """The likely cause of an error of urllib3, and what to check."""
+    """The likely cause of an error of urllib3, then the next step."""
     cause = getattr(error, "reason", None) or error
     match cause:
         case urllib3.exceptions.NameResolutionError():
-            return "its name is not found: is it written right, and does this host's DNS work (`getent hosts NAME`)?"
+            return "its name is not found: is it spelled right, and does this host's DNS work (`getent hosts NAME`)?"
         case urllib3.exceptions.NewConnectionError():
             return _connect_failure(cause.__cause__)
         case urllib3.exceptions.SSLError():
@@ -287,7 +287,9 @@ def _tls_failure(error: BaseException) -> str:
     """Why TLS fails, and what to check. The numbers are OpenSSL's X509_V_ERR codes (x509_vfy.h)."""
     refused = error.args[0] if error.args and isinstance(error.args[0], ssl.SSLError) else error.__cause__
     if not isinstance(refused, ssl.SSLCertVerificationError):
-        return f"no TLS connection can be made ({refused or error}): is it the feed's port, and does it use https:?"
+        return (
+            f"no TLS connection can be made ({refused or error}): is the port the feed's, and does the feed use https:?"
+        )
     match refused.verify_code:
         case 9:  # X509_V_ERR_CERT_NOT_YET_VALID
             return f"its certificate is not valid yet, by the clock of this host: {host_time()}. Is that right?"

@@ -8,7 +8,7 @@ The steps of one sync, `sync_once`:
        the snapshot if that fails; else keep the files
     5. write snapshot, rendering and state (client/folder.py), in this order
     6. run --exec if the rendering changed, or if it failed last time
-All bytes are compared with the signed length and SHA-256 before they take the place of others. An error before the end
+All bytes are compared with the signed length and SHA-256 before they replace the present ones. An error before the end
 of step 5 leaves the present files in place; an error in step 6 leaves the new ones, and `pending` in the state.
 `watch` repeats this: after each sync it waits by long poll for another version, at most CLIENT_REFRESH seconds.
 """
@@ -41,7 +41,7 @@ from blocklistd.outputs import OUTPUTS
 
 Emit = Callable[[str], None]
 """Prints a line for the user."""
-DIFF_SLACK = MIB  # bytes that a diff may have beyond those of all lines of both versions
+DIFF_SLACK = MIB  # bytes that a diff may have in addition to all lines of both versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ def _sync(options: Options, feed: FeedClient, folder: Folder, emit: Emit, stop: 
         raise SyncError(f"{feed.base}: the list has no version yet: try again later")
     if have is not None and have.session == signed.session and signed.version < have.version:
         raise SyncError(
-            f"{feed.base}: version {signed.version} is signed, version {have.version} is here: a list never goes back; "
-            f"the local version stays in place; call the publisher"
+            f"{feed.base}: version {signed.version} is signed, but the local version is {have.version}, and a list "
+            f"never goes back: the local version stays in place; call the publisher"
         )
     pending = options.exec is not None or (have is not None and have.pending)
     new = State(signed.list, signed.session, signed.version, signed.entries, signed.sha256, pending)
@@ -136,7 +136,7 @@ def _keep_snapshot(folder: Folder, have: State, new: State, options: Options) ->
 def _update_by_diff(
     feed: FeedClient, folder: Folder, have: State, new: State, signed: SignedVersion, options: Options, emit: Emit
 ) -> State | None:
-    """Fetches the diff and applies it. None, with nothing changed, if the snapshot has to be fetched instead."""
+    """Fetches the diff and applies it. Returns None, and changes nothing, if the caller must fetch the snapshot."""
     response = feed.open(f"/diffs/{have.version}-{new.version}", {"Accept-Encoding": "zstd"})
     if response.status != 200:
         discard(response)
@@ -153,7 +153,7 @@ def _update_by_diff(
             write_verified(apply(ENTRIES, old, diff), out, signed)
             return folder.replace_snapshot(path, new, options.format)
     except (ValueError, LookupError, Mismatch) as error:
-        emit(f"the diff does not lead to the signed version ({error}): taking the snapshot")
+        emit(f"the diff does not result in the signed version ({error}): taking the snapshot")
         return None
     finally:
         response.close()
@@ -207,7 +207,7 @@ def watch(options: Options, emit: Emit, stop: threading.Event, done: Callable[[S
     `done` is called with each new version.
     """
     seen: tuple[str, int] | None = None
-    fruitless = 0  # consecutive rounds without a new version that were shorter than CLIENT_BACKOFF_MAX
+    fruitless = 0  # consecutive rounds without a new version, each shorter than CLIENT_BACKOFF_MAX
     failures = _FailureReports(options, emit)
     while not stop.is_set():
         began = time.monotonic()
@@ -251,8 +251,8 @@ class _FailureReports:
         if self._failed:
             spent = time.monotonic() - self._began
             lasted = f"{spent / 60:.0f} min" if spent >= 120 else f"{spent:.0f} s"
-            attempts = f"{self._failed} attempt{'s' * (self._failed > 1)} that failed, in {lasted}"
-            self._emit(f"{self._where}: all is well again, version {result.version} is here, after {attempts}")
+            attempts = f"{self._failed} failed attempt{'s' * (self._failed > 1)} in {lasted}"
+            self._emit(f"{self._where}: synced again after {attempts}: version {result.version} is in place")
         self._failed = 0
 
 
@@ -307,7 +307,7 @@ def _poll(options: Options, result: SyncResult, stop: threading.Event) -> None:
 
 
 def _status(feed: FeedClient, chunks: Iterator[bytes]) -> dict[str, Any]:
-    """Parses the answer to a status request. It is not signed: it only says when to sync. Raises SyncError."""
+    """Parses the answer to a status request. It is not signed, and only triggers a sync. Raises SyncError."""
     try:
         status = orjson.loads(b"".join(bounded(chunks, MAX_STATUS)))
     except ValueError:

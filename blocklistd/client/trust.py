@@ -57,8 +57,8 @@ def signed_version(feed: FeedClient, list_name: str, root: bytes, metadata: Path
         _adopt(staging, metadata)
     except ExpiredMetadataError as error:
         raise SyncError(
-            f"{feed.base}: the newest metadata has expired ({error}), by the clock of this host: {host_time()}: what "
-            f"is here stays in place; if the clock is right, call the publisher"
+            f"{feed.base}: the newest metadata has expired ({error}), by the clock of this host: {host_time()}: the "
+            f"local version stays in place; if the clock is right, call the publisher"
         ) from None
     except DownloadHTTPError as error:
         raise feed.status_error(error.status_code) from None
@@ -141,8 +141,8 @@ def _check_no_targets(updater: Updater, list_name: str, feed: FeedClient) -> Non
     targets = updater._trusted_set.targets.targets
     if targets:
         raise SyncError(
-            f"{feed.base}: the metadata there is signed for another list than {list_name}: check the address; what is "
-            f"here stays in place"
+            f"{feed.base}: the metadata is signed for another list than {list_name}: the local version stays in "
+            f"place; check the address"
         )
 
 
@@ -163,7 +163,7 @@ def _describe(custom: Any, list_name: str, length: int, hashes: dict[str, str], 
         ) from None
     if signed.list != list_name:
         raise SyncError(
-            f"{feed.base}: the version there is signed for another list than {list_name}: check the address; what is "
-            f"here stays in place"
+            f"{feed.base}: the version is signed for another list than {list_name}: the local version stays in "
+            f"place; check the address"
         )
     return signed

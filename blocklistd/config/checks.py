@@ -61,7 +61,7 @@ def source(section: SectionValues) -> None:
     values = section.values
     form = FORMATS.get(values.get("format", ""))
     if form is not None and not form.has_types and section.has("defaults") and not section.is_written("defaults.type"):
-        section.report("defaults.type", f"the type of the entries: the format {values['format']} does not say it")
+        section.report("defaults.type", f"the type of the entries: the format {values['format']} does not contain it")
     if form is not None and form.value and section.has("fields") and not section.is_written("fields.value"):
         section.report("fields.value", form.value)
     if form is not None and form.field is not None:
@@ -143,7 +143,7 @@ def control(section: SectionValues) -> None:
     if section.has("socket"):
         path: Path = section.values["socket"]
         if path.name == STATUS_SOCKET:
-            section.report("socket", f"another name: {STATUS_SOCKET} beside it is everybody's")
+            section.report("socket", f"another name: {STATUS_SOCKET} is the socket for every user")
         elif len(os.fsencode(path.with_name(STATUS_SOCKET))) > UNIX_PATH:
             section.report("socket", f"a folder in which {STATUS_SOCKET} is a path of at most {UNIX_PATH} bytes")
 

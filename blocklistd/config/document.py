@@ -47,7 +47,7 @@ MAX_EXCERPT: Final = 60  # characters
 
 
 class InvalidValue(Exception):
-    """The value of a node can't be used.
+    """The value of a node is invalid.
 
     `expected` and `found` are phrases for the message; by default the reader's `expected` and the node's text.
     """
@@ -58,7 +58,7 @@ class InvalidValue(Exception):
 
 
 class AlreadyReported(Exception):
-    """A part of the value can't be used, and its problem is already reported."""
+    """A part of the value is invalid, and its problem is already reported."""
 
 
 class _Invalid(enum.Enum):

@@ -98,7 +98,7 @@ def _groups(uid: int) -> Sequence[int]:
 
 
 def _closed(path: Path) -> str | None:
-    """The reason why the file can't be read; None if it can be. A missing file is reported by ConfigNode.add_file."""
+    """Why the file can't be read; None if it can, or if it is missing (ConfigNode.add_file reports that)."""
     try:
         os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:

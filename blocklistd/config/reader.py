@@ -1,7 +1,7 @@
 """Readers of sections, mappings, lists and choices; other modules combine them to the schema.
 
-A section is a dataclass made by `config_section`: each field has the reader of its key, so a new key is one new line.
-A section reads all its keys and reports every problem, then calls its check with the values that are valid.
+A section is a dataclass made by `config_section`: each field has the reader of its key, so a new key is one new line. A
+section reads all its keys and reports every problem, then calls its check with the values that are valid.
 """
 
 from __future__ import annotations
@@ -212,12 +212,12 @@ def sequence(item: Reader[T], *, minimum: int = 0) -> Reader[tuple[T, ...]]:
 
 
 def optional(reader: Reader[T]) -> Reader[T | None]:
-    """As `reader`; a null is read as a missing key, so the default applies."""
+    """Reads as `reader` does; a null is read as a missing key, so the default applies."""
     return Reader(reader.expected, reader.convert, null_is_absent=True)
 
 
 def or_off(reader: Reader[T]) -> Reader[T | None]:
-    """As `reader`; the word `off` is read as None."""
+    """Reads as `reader` does; the word `off` is read as None."""
 
     def convert(node: ConfigNode) -> T | None:
         is_off = node.yaml_node is not None and node.yaml_node.id == "scalar" and node.yaml_node.value == "off"

@@ -4,11 +4,11 @@
 |---|---|---|
 | configuration | key | the start found a problem at this key; cleared by the next successful reload |
 | clock | | the clock is behind the newest recorded time, or over a year ahead (CheckedClock) |
-| read-only | | the file system of the state_dir is read-only |
+| read_only | | the file system of the state_dir is read-only |
 | root | | root.json is about to expire or has expired |
 | certificate | key | a certificate in use expires within CERTIFICATE_ALARM_DAYS or has expired |
-| source | source | no pull was accepted within max_age (overdue) |
-| frozen | source | the content did not change within max_unchanged |
+| source_overdue | source | the newest list of the source is older than max_age |
+| source_frozen | source | the list of the source did not change within max_unchanged |
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class AlarmChecks:
                     # not the time of the last pull: each pull would log the alarm again
                     last = f"its body was signed {rfc3339(state.content_time)}"
                 overdue = (
-                    f"source {name} is overdue: nothing newer than max_age ({format_duration(max_age)}): {last}: "
-                    f"run `blocklistd source show {name}`"
+                    f"source {name} is overdue: its newest list is older than max_age "
+                    f"({format_duration(max_age)}): {last}: run `blocklistd source show {name}`"
                 )
             if max_unchanged is not None and state.unchanged_since is not None and state.is_frozen(max_unchanged, now):
                 since = rfc3339(state.unchanged_since)

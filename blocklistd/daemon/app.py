@@ -49,17 +49,17 @@ from blocklistd.tls import ServedCertificate
 log: Final = logging.getLogger(__name__)
 
 DAMAGED: Final = (
-    "Nothing is served and nothing is changed. Stop the daemon and put the newest copy of the database back; without a "
-    "copy, move the database away together with its -wal and -shm, start the daemon, and follow its message"
+    "Nothing is served and nothing is changed. Stop the daemon and restore the newest backup of the database; without "
+    "a backup, move the database away together with its -wal and -shm, start the daemon, and follow its message"
 )
 
 
 class Application:
-    """One daemon on one state_dir; `read` is the checked configuration. Call `run` once."""
+    """One daemon on one state_dir, with a checked configuration. Call `run` once."""
 
-    def __init__(self, read: CheckedConfig) -> None:
-        self._read = read
-        self._config = read.config
+    def __init__(self, checked: CheckedConfig) -> None:
+        self._checked = checked
+        self._config = checked.config
         self._clock = CheckedClock()
         self._stopping = asyncio.Event()
         self._ready = False
@@ -82,10 +82,10 @@ class Application:
             warming = asyncio.ensure_future(resources.jobs.warm())
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
-            self._parts = parts = Parts(self._read, resources, self._clock, metrics, trust, certificate)
+            self._parts = parts = Parts(self._checked, resources, self._clock, metrics, trust, certificate)
             parts.alarms.check_clock()
-            parts.alarms.raise_configuration_alarms(self._read.problems)
-            reloading.log_warnings(self._read)
+            parts.alarms.raise_configuration_alarms(self._checked.problems)
+            reloading.log_warnings(self._checked)
             if reason is None:
                 try:
                     await parts.start()
@@ -152,8 +152,10 @@ class Application:
         running.add_signal_handler(signal.SIGHUP, lambda: asyncio.ensure_future(self._parts.reloading.run_quietly()))
 
     async def _finish_and_schedule(self, warming: asyncio.Future[None]) -> None:
-        """Finishes the work that a crash interrupted, then starts the schedule. Failed work is tried again
-        (RetriedTasks)."""
+        """Finishes the work that a crash interrupted, then starts the schedule.
+
+        RetriedTasks tries failed work again.
+        """
 
         async def warm() -> None:
             await warming

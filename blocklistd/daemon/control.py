@@ -1,9 +1,9 @@
 """The two local sockets of the command line: the control socket for operators, the status socket for every user.
 
 Both speak HTTP with JSON. A command is `POST /name/of/command` with its arguments as a JSON object. The kernel names
-the caller's uid (SO_PEERCRED); `control.operators` gives roles to the user of that uid. A caller without a role may run
-`status` only. The status socket is separate so that other users can't use up the operators' connections. Connections
-are counted per uid on both sockets.
+the caller's uid (SO_PEERCRED); `control.operators` gives roles to the user with that uid. A caller without a role may
+run `status` only. The status socket is separate so that other users can't use up the operators' connections.
+Connections are counted per uid on both sockets.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ControlServer:
         self._operations = operations
         self._roles = roles
         self._under_way: dict[tuple[int, str], Progress] = {}
-        """Progress of the commands under way, by uid and call id (header CALL)."""
+        """Progress of the commands under way, by uid and by the id of the call (header CALL)."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Runs the requested command and returns its result. Raises Problem: 400 wrong arguments, 403 a missing role,
@@ -73,7 +73,7 @@ class ControlServer:
         except RefusedError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
-            with self._followed(request, caller):
+            with self._recording_progress(request, caller):
                 answer = await command.effect(self._operations, Call(command, values, caller))
         except (RefusedError, SubscriberError) as error:
             raise Problem(HTTPStatus.CONFLICT, str(error)) from None
@@ -84,7 +84,7 @@ class ControlServer:
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
     @contextmanager
-    def _followed(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
+    def _recording_progress(self, request: web.BaseRequest, caller: Caller) -> Iterator[None]:
         """Within the block, the caller can ask for its progress at STAGE."""
         call = caller.uid, request.headers.get(CALL, "")
         with track_progress(self._under_way.setdefault(call, Progress())):

@@ -10,7 +10,8 @@
 | catch up: try failed work again | every minute |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 
-The work is in upkeep.py, alarm_checks.py and the pipeline. Each task is run by RetriedTasks (ops/retried_tasks.py): an
+The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but the
+pulls: an
 error raises an alarm, and the task is tried again.
 """
 
@@ -35,7 +36,8 @@ from blocklistd.times import utc_now
 
 
 class Housekeeping:
-    """Schedules the work. `config` returns the running configuration. A start and each reload call `schedule`."""
+    """Schedules the recurring work. `config` returns the running configuration. A start and each reload call
+    `schedule`."""
 
     def __init__(
         self,
@@ -73,16 +75,14 @@ class Housekeeping:
             ("catch up", timedelta(minutes=1), self._upkeep.catch_up),
             ("alarms", timedelta(minutes=1), self._check_alarms),
         ):
-            self._scheduler.every(name, every, self._tasks.duty(name, work))
+            self._scheduler.run_every(name, every, self._tasks.retried(name, work))
         await self._tasks.do("schedule pulls", self._schedule_pulls)
 
     async def _check_alarms(self) -> None:
         await self._alarms.check_all()
         if self._alarms.next_check is not None:  # by the checked clock, which may differ from the scheduler's
-            wait = max(self._alarms.next_check - self._resources.clock(), timedelta(seconds=1)) + timedelta(
-                milliseconds=1
-            )
-            self._scheduler.once("alarms due", utc_now() + wait, self.check_alarms)
+            wait = max(self._alarms.next_check - self._resources.clock(), timedelta(seconds=1))
+            self._scheduler.run_once("alarms due", utc_now() + wait + timedelta(milliseconds=1), self.check_alarms)
 
     async def check_alarms(self) -> None:
         """Raises and clears alarms. Never raises an error."""
@@ -97,5 +97,5 @@ class Housekeeping:
         for name, state in states.items():
             work = functools.partial(self._pipeline.pull, name)
             last = None if self._is_start and state.outcome is Outcome.FAILED else state.last_pull
-            self._scheduler.pull(f"pull {name}", plans.pull_trigger(config.sources[name]), work, last, now)
+            self._scheduler.schedule_pull(f"pull {name}", plans.pull_trigger(config.sources[name]), work, last, now)
         self._is_start = False

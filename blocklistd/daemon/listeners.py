@@ -36,9 +36,9 @@ from blocklistd.serve.http.listener import Listener
 
 
 class Listeners:
-    """Constructs, starts and stops the listeners. `look` returns the lines of /readyz (ops.health.ReadinessReport)."""
+    """Constructs, starts and stops the listeners. `readiness` returns the lines of /readyz."""
 
-    def __init__(self, parts: Parts, look: ReadinessReport) -> None:
+    def __init__(self, parts: Parts, readiness: ReadinessReport) -> None:
         self._parts = parts
         self._dns: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
@@ -49,7 +49,7 @@ class Listeners:
             connections=parts.feed_connections,
             holder_of=parts.access.holder_of,
         )
-        health = OpsHandler(look, parts.metrics.text)
+        health = OpsHandler(readiness, parts.metrics.text)
         self._ops = Listener("ops", health.answer, connections=_bounded(OPERATOR_CONNECTIONS, 2), reserved=True)
         control = ControlServer(COMMANDS.values(), parts.operations, parts.roles)
         self._control = Listener(
@@ -59,8 +59,8 @@ class Listeners:
             reserved=True,
             bodies=True,
         )
-        anybody = (command for command in COMMANDS.values() if not command.roles)
-        status = ControlServer(anybody, parts.operations, parts.roles)
+        for_everybody = (command for command in COMMANDS.values() if not command.roles)
+        status = ControlServer(for_everybody, parts.operations, parts.roles)
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
@@ -68,7 +68,11 @@ class Listeners:
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
-                parts.resources.jobs, self._feed, parts.live_lists, lambda: look()[0], parts.resources.store.state_dir
+                parts.resources.jobs,
+                self._feed,
+                parts.live_lists,
+                lambda: readiness()[0],
+                parts.resources.store.state_dir,
             ),
             AlarmCollector(parts.resources.alarms, lambda: parts.alarms.certificates),
         ):

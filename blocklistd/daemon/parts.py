@@ -69,21 +69,21 @@ log: Final = logging.getLogger(__name__)
 
 
 class Parts:
-    """The parts of one daemon. `config` is the running configuration, `read` the configuration of the start. `checked`
-    is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
+    """The parts of one daemon. `config` is the running configuration, `checked` the configuration of the start.
+    `checked_clock` is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
     """
 
     def __init__(
         self,
-        read: CheckedConfig,
+        checked: CheckedConfig,
         resources: Resources,
-        checked: CheckedClock,
+        checked_clock: CheckedClock,
         metrics: Metrics,
         trust: Trust,
         certificate: ServedCertificate,
     ) -> None:
         store, database, clock = resources.store, resources.database, resources.clock
-        config = self.config = read.config
+        config = self.config = checked.config
         self.resources = resources
         self.metrics = metrics
         self.certificate = certificate
@@ -101,7 +101,7 @@ class Parts:
         # parts that publish a list
         self.renderings = StoredRenderings(store, database, resources.jobs, resources.verified, self._repair_file)
         self.publisher = Publisher(
-            database, self.live_lists, trust, clock, metrics, resources.high_water, checked.latest
+            database, self.live_lists, trust, clock, metrics, resources.high_water, checked_clock.latest
         )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
         self.dns = self._dns(config.serves_dns)
@@ -111,9 +111,9 @@ class Parts:
         repair = Repair(resources, self.releases, self.reconciler, self.zones)
         self.pipeline = Pipeline(resources, self.releases, self.reconciler, repair, self._on_pull_ended)
         decisions = Decisions(self.releases, self.reconciler, database, clock)
-        self.reloading = Reloading(self, read)
+        self.reloading = Reloading(self, checked)
         # operators' commands, and recurring work
-        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.due)
+        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.next_run)
         subscribers = SubscriberOperations(
             *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access.seen),
             private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
@@ -126,7 +126,7 @@ class Parts:
             subscribers,
             KeyOperations(trust, clock),
             AuditOperations(database),
-            StateOperations(resources, checked, self.resume, self.reloading.run),
+            StateOperations(resources, checked_clock, self.resume, self.reloading.run),
         )
         self.upkeep = Upkeep(
             resources,
@@ -138,7 +138,7 @@ class Parts:
             subscribers.catch_up,
             self.configured,
         )
-        self.alarms = AlarmChecks(resources, trust, checked, self.configured)
+        self.alarms = AlarmChecks(resources, trust, checked_clock, self.configured)
         self.housekeeping = Housekeeping(
             resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.tasks, self.configured
         )
@@ -168,12 +168,12 @@ class Parts:
     async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
         """Gives each part its section of the configuration. `sources` is `plans.source_plans(config)`.
 
-        Raises BlocklistError, without a change of the running parts, if the certificate can't be loaded. With
-        `starting` the certificate is loaded elsewhere.
+        Raises BlocklistError, and changes nothing, if the certificate can't be loaded. With `starting` it is loaded
+        already (Application.run).
         """
         await asyncio.to_thread(self._ensure_lists, config.lists)
         if not starting:
-            self.certificate.load(config.feed.tls)  # last of the steps that may refuse the configuration
+            self.certificate.load(config.feed.tls)  # the last step that may reject the configuration
         self.alarms.certificates = await asyncio.to_thread(plans.certificate_expiries, config)
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
@@ -213,8 +213,8 @@ class Parts:
         self.resumed.set()
 
     def halt(self, reason: str) -> None:
-        """Halts the daemon at a start, because its state is damaged or not the newest: clients get 503 and SERVFAIL, no
-        version and no serial is made. The control socket works."""
+        """Halts the daemon at a start, because its state is damaged or not the newest. Clients get 503 and SERVFAIL; no
+        version and no serial is made; the control socket works."""
         Event.DAEMON_HALTED.log(log, reason=reason)
         self.halted = self.access.halted = self.resources.database.halted = reason
         self.served_zones.halted = True
@@ -228,12 +228,12 @@ class Parts:
             await self.zones.advance()
             return
         await self.start()
-        await self.zones.advance()  # before the halt ends: secondaries would be refused a zone without a serial
+        await self.zones.advance()  # before the halt ends: a zone without a serial would be refused
         self.halted = self.access.halted = None
         self.served_zones.halted = False
 
     async def clock_stepped(self) -> None:
-        """The system clock was set: checks it, and renews at once the signatures that are due by the new time."""
+        """Called after the system clock was set: checks it, and renews the signatures that are due by the new time."""
         self.alarms.check_clock()
         if self.halted is None:
             await self.tasks.do("sign", self.upkeep.sign)
@@ -285,13 +285,13 @@ class Parts:
             await self.renderings.prepare(view.live.sha256)
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """After each pull, successful or not: counts it, sweeps a short disk, checks alarms."""
+        """Called after each pull, successful or not: counts it, sweeps if the disk is short, checks alarms."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.check_alarms())
 
     def _repair_file(self, digest: Sha256) -> None:
-        """Repairs a sealed file that was found damaged when it was requested; once at a time for each file."""
+        """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""
         if digest not in self._repairing:
             task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
             task.add_done_callback(lambda _: self._repairing.pop(digest, None))

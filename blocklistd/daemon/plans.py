@@ -152,7 +152,7 @@ def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validat
     transport = transport_of(found.url)
     if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
-        # a pinned authority holds for the whole pull; a client certificate is sent to the origin of `url` only
+        # redirects need the pinned authority too; a client certificate is sent to the origin of `url` only
         pinned = found.ca is not None or PROOFS[found.verify.method].needs_pinned_tls
         redirect_context = None if pinned else ssl.create_default_context()
 

@@ -21,17 +21,17 @@ from blocklistd.serve.accept import allow_connections
 log: Final = logging.getLogger(__name__)
 
 
-def serve(read: CheckedConfig) -> int:
+def serve(checked: CheckedConfig) -> int:
     """Runs the daemon until SIGTERM or SIGINT, and returns the exit code of `blocklistd serve`: 0, or 1 after an error,
     which is then printed or logged. Raises ConfigError."""
-    config = read.config
+    config = checked.config
     logs.configure(config.ops.log.level, config.ops.log.format)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would contain the online key, and entries
     allow_connections()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Application(read).run())
+            runner.run(Application(checked).run())
     except BlocklistError as error:
         systemd.notify(f"STATUS={str(error).splitlines()[0]}")
         if isinstance(error, ConfigError):  # a missing secret, which config.check can't always detect

@@ -16,8 +16,8 @@ from blocklistd.store.zones import ZonePlan
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Lines for people. `down`: lists and zones that have a version and are not served; /readyz is then 503, and a load
-    balancer uses another node. `wrong`: other faults; everything served is still correct."""
+    """Lines for people. `down`: lists and zones that have a version and are not served; /readyz is then 503, so that a
+    load balancer uses another node. `wrong`: other faults; all that is served is correct."""
 
     down: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)

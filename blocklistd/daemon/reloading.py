@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 Change = tuple[str, str]
-"""A key of the configuration, and its change: `added`, `removed`, `changed`, or `read again` (the same value, but the
-file that it names has new content)."""
+"""A key of the configuration, and its change: `added`, `removed`, `changed`, or `read again` (the value is the same,
+but the file that it names has new content)."""
 
 
 class Reloading:
@@ -69,16 +69,16 @@ class Reloading:
     async def _run(self) -> list[Change]:
         parts = self._parts
         parts.resources.database.require()
-        read = await asyncio.to_thread(check, parts.config.path)
-        new = read.config
-        fixed = [_restart_problem(read, key) for key in changes_for_a_restart(parts.config, new)]
-        if read.problems or fixed:
-            raise ConfigError([*read.problems, *fixed])
+        checked = await asyncio.to_thread(check, parts.config.path)
+        new = checked.config
+        need_restart = [_restart_problem(checked, key) for key in changes_for_a_restart(parts.config, new)]
+        if checked.problems or need_restart:
+            raise ConfigError([*checked.problems, *need_restart])
         await parts.configure(new, await asyncio.to_thread(plans.source_plans, new))
-        changed = [*changed_keys(self._running, read)]
-        self._running = read
+        changed = [*changed_keys(self._running, checked)]
+        self._running = checked
         parts.alarms.clear_configuration_alarms()
-        log_warnings(read)
+        log_warnings(checked)
         logs.configure(new.ops.log.level, new.ops.log.format)
         await loop.run_steps(
             parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.check_alarms
@@ -88,19 +88,19 @@ class Reloading:
         return changed
 
 
-def log_warnings(read: CheckedConfig) -> None:
+def log_warnings(checked: CheckedConfig) -> None:
     """Logs the warnings of a configuration."""
-    for warning in read.warnings:
+    for warning in checked.warnings:
         Event.CONFIGURATION_WARNING.log(log, warning=warning)
 
 
-def _restart_problem(read: CheckedConfig, key: str) -> ConfigProblem:
+def _restart_problem(checked: CheckedConfig, key: str) -> ConfigProblem:
     written = key.partition(" ")[0]
-    while written and written not in read.lines:
+    while written and written not in checked.lines:
         written = written.rpartition(".")[0]
     return ConfigProblem(
-        read.config.path,
-        read.lines.get(written, 1),
+        checked.config.path,
+        checked.lines.get(written, 1),
         key,
         "another value than the running one",
         "the running value, since only a restart changes it: restore it, or run `systemctl restart blocklistd`",

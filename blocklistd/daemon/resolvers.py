@@ -93,7 +93,7 @@ remote:
     address: {own}
     action: transfer
 mod-queryacl:
-  - id: own-secondaries      # the same: nobody else may ask, else everybody could ask whether a name is listed
+  - id: own-secondaries      # the same; answers to others would disclose entries
     address: {own}
 zone:
 """
@@ -114,7 +114,7 @@ key:
 
 _NSD: Final = """\
 server:
-  zonefiles-write: 10        # seconds: what is not written yet is lost in a restart
+  zonefiles-write: 10        # seconds; a restart loses changes that are not written yet
 """
 
 _NSD_ZONE: Final = """\

@@ -56,8 +56,8 @@ class Upkeep:
         await self._publisher.sign_again()
 
     async def retain(self) -> None:
-        """Deletes deltas, diffs and evidence past their retention. A diff requested meanwhile is refused: a diff is
-        never made from a part of its deltas.
+        """Deletes deltas, diffs and evidence past their retention. A request for a diff whose deltas are deleted
+        meanwhile gets an error: a diff is never made from a part of its deltas.
         """
         now = self._resources.clock()
         for name, settings in self._config().lists.items():

@@ -112,7 +112,7 @@ class _Names:
         self._families: list[str] = []  # listed, right below a platform
         self._suffixes = [f"{self._label(2, 4)}.example" for _ in range(SUFFIXES)]
         self._weights = list(accumulate(1 / (rank + 1) ** 2 for rank in range(SUFFIXES)))
-        self._platforms = [f"{self._label(3, 3)}.{self._registration()}" for _ in range(PLATFORMS)]
+        self._platforms = [f"{self._label(3, 3)}.{self._registered_name()}" for _ in range(PLATFORMS)]
 
     def new(self, count: int, dots: Mapping[int, int]) -> list[str]:
         made: list[str] = []
@@ -132,16 +132,16 @@ class _Names:
     def _name(self, dots: int) -> str:
         chance = self._chance
         if dots == 2:
-            return self._registration()
+            return self._registered_name()
         if dots == 3:
             listed = self._registered and chance.random() < LISTED_PARENT
-            return f"{self._label(3, 6)}.{chance.choice(self._registered) if listed else self._registration()}"
+            return f"{self._label(3, 6)}.{chance.choice(self._registered) if listed else self._registered_name()}"
         parent, short = chance.choice(self._platforms), dots - 3
         if short > 1 and self._families and chance.random() < LISTED_FAMILY:
             parent, short = chance.choice(self._families), short - 1
         return ".".join([*(self._label(6, 15) for _ in range(short)), parent])
 
-    def _registration(self) -> str:
+    def _registered_name(self) -> str:
         return f"{self._label(4, 16)}.{self._chance.choices(self._suffixes, cum_weights=self._weights)[0]}"
 
     def _label(self, shortest: int, longest: int) -> str:

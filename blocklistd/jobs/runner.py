@@ -176,13 +176,13 @@ def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) 
         if late.is_set():
             raise JobError(f"the job took longer than {limits.wall:g} s and was stopped", "time") from None
         if not isinstance(error, EOFError):
-            raise JobError("the job's answer can't be read: it was stopped", "answer") from None
+            raise JobError("the job's result can't be read: the job was stopped", "answer") from None
         process.join(5)
         raise _death(process.exitcode, limits) from None
     finally:
         timer.cancel()
     if not isinstance(answer, dict):
-        raise JobError("the job's answer can't be read: it was stopped", "answer")
+        raise JobError("the job's result can't be read: the job was stopped", "answer")
     if "value" in answer:
         peak = answer.get("peak")
         return answer["value"], min(peak, 2**48) if isinstance(peak, int) and peak > 0 else 0
@@ -197,7 +197,7 @@ def _answer(process: ForkServerProcess, receive: Connection, limits: JobLimits) 
 def _death(exitcode: int | None, limits: JobLimits) -> JobError:
     """The error for a job that ended without a result."""
     if exitcode is None or exitcode >= 0:
-        return JobError(f"the job ended without an answer (exit code {exitcode})", "exit")
+        return JobError(f"the job ended without a result (exit code {exitcode})", "exit")
     name = signal.Signals(-exitcode).name
     why = {
         "SIGSYS": "it made a system call that the sandbox forbids",

@@ -1,10 +1,10 @@
 """The sandbox of jobs: resource limits for every job, and a system call filter for jobs that read hostile bytes.
 
-Order of calls in a job: `close_inherited`, `confine`, then imports and opening of files, then `enter_filter`. There is
-no way back from any of these. The filter (seccomp) is a list of allowed system calls: the process, with all its
-threads, can read and write the files that it has open, map memory that counts against its limit, and compute. Any other
-system call kills it with SIGSYS: one that opens a file (a key, the database), makes a socket (unless the job fetches),
-starts a process or a thread, signals another process, or is newer than this list.
+Order of calls in a job: `close_inherited`, `confine`, then imports and opening of files, then `enter_filter`. None of
+these can be undone. The filter (seccomp) is a list of allowed system calls: the process, with all its threads, can read
+and write the files that it has open, map memory that counts against its limit, and compute. Any other system call kills
+it with SIGSYS: one that opens a file (a key, the database), makes a socket (unless the job fetches), starts a process
+or a thread, signals another process, or is newer than this list.
 """
 
 from __future__ import annotations

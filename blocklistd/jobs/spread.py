@@ -26,7 +26,7 @@ from blocklistd.lines.delta import DeltaPart
 Answer = tuple[dict[str, Any], bytes]
 """The result of one part: figures that orjson can write, and data."""
 Work = Callable[[int], Answer]
-"""Computes the part with this number, from 0."""
+"""Computes the part with this number (from 0)."""
 
 _GO: Final = struct.Struct("!Q")  # to a process: the number of parts
 _FRAME: Final = struct.Struct("!IQ")  # from a process, before each result: lengths in bytes of figures and data

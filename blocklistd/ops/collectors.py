@@ -102,8 +102,8 @@ class ZoneCollector(Collector):
 class Stored(NamedTuple):
     """One reading of the database.
 
-    `held`: the number of held candidates. `lag`: by zone, the seconds that its furthest secondary is behind.
-    `withheld`: by list and rule, the number of withheld entries.
+    `held`: the number of held candidates. `lag`: by zone, the seconds that the secondary with the oldest serial is
+    behind. `withheld`: by list and rule, the number of withheld entries.
     """
 
     held: int
@@ -119,7 +119,7 @@ NEVER_READ: Final = Stored(0, {}, {}, {})
 class StoredCollector(Collector):
     """The sources, candidates, withheld entries and secondaries, from the database.
 
-    While the database can't be read, `last` is used and an error logged. A source becomes overdue all the same.
+    While the database can't be read, `last` is used and an error is logged; a source still becomes overdue in time.
     """
 
     database: Database

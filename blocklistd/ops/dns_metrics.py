@@ -20,8 +20,8 @@ class DnsCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         dns = self._dns
         responses = MetricName.DNS_RESPONSES.counter_family()
-        for (transport, asked, rcode), count in dns.answered.copy().items():
-            responses.add_metric([transport, asked, str(rcode)], count)
+        for (transport, query_type, rcode), count in dns.answered.copy().items():
+            responses.add_metric([transport, query_type, str(rcode)], count)
         transfers = MetricName.DNS_TRANSFERS.counter_family()
         in_progress = MetricName.DNS_TRANSFERS_IN_PROGRESS.gauge_family()
         for kind in ("AXFR", "IXFR"):

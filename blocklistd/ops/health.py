@@ -21,8 +21,8 @@ class OpsHandler:
     serves. Other faults are lines of a 200 response.
     """
 
-    def __init__(self, look: ReadinessReport, metrics: Callable[[], Awaitable[bytes]]) -> None:
-        self._look = look
+    def __init__(self, readiness: ReadinessReport, metrics: Callable[[], Awaitable[bytes]]) -> None:
+        self._readiness = readiness
         self._metrics = metrics
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -33,7 +33,7 @@ class OpsHandler:
             case "/healthz":  # any response shows that the event loop runs
                 return web.Response(text="ok\n")
             case "/readyz":
-                down, wrong = self._look()
+                down, wrong = self._readiness()
                 lines = "".join(f"{line}\n" for line in [*(down or ["ready"]), *wrong])
                 return web.Response(status=503 if down else 200, text=lines)
             case "/metrics":

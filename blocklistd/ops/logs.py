@@ -28,7 +28,7 @@ _COLOUR: Final = {
 class JsonLines(logging.Formatter):
     """One object a line: time (RFC 3339), level, logger, message; traceback, if there is one.
 
-    A record of blocklistd.events has `event` and each field that has a value besides. Fields are strings, numbers, or
+    A record of blocklistd.events also has `event`, and each field that has a value. Fields are strings, numbers, or
     lists of strings.
     """
 
@@ -111,7 +111,8 @@ def _is_journal(stream: TextIO) -> bool:
 
 
 def configure(level: str, format: str, stream: TextIO | None = None) -> None:
-    """Set up the root logger, at a start and at each reload. Libraries log from WARNING up, some from LIBRARIES' level.
+    """Sets up the root logger, at a start and at each reload. Libraries log from WARNING up, or from their level in
+    LIBRARIES.
 
     `stream`: stderr by default.
     """

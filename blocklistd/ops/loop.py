@@ -1,6 +1,6 @@
 """The event loop: its lateness, systemd's watchdog, and errors that no code handles.
 
-A late loop delays every client: it is measured, and a loop that hangs stops feeding the watchdog.
+A late loop delays every client, so its lateness is measured. A loop that hangs stops feeding the watchdog.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INTERVAL: Final = 0.25  # seconds between two measurements
 
 
 async def measure_lag(observe: Callable[[float], None], interval: float = INTERVAL) -> None:
-    """Call `observe` every `interval` seconds with the lateness of the loop in seconds, until cancelled."""
+    """Calls `observe` every `interval` seconds with the lateness of the loop in seconds, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + interval
@@ -29,7 +29,7 @@ async def measure_lag(observe: Callable[[float], None], interval: float = INTERV
 
 
 def log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that no task waits for: a handler for loop.set_exception_handler.
+    """Logs an error that no task waits for: a handler for loop.set_exception_handler.
 
     asyncio's own handler logs the error's text and the repr of the task, which may contain an entry.
     """
@@ -41,14 +41,14 @@ def log_unhandled(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 async def feed_watchdog(interval: float | None) -> None:
-    """Notify systemd's watchdog every `interval` seconds, until cancelled. Returns at once if `interval` is None."""
+    """Notifies systemd's watchdog every `interval` seconds, until cancelled. Returns at once if `interval` is None."""
     while interval is not None:
         systemd.notify("WATCHDOG=1")
         await asyncio.sleep(interval)
 
 
 async def run_steps(*steps: Callable[[], Awaitable[None]]) -> None:
-    """Run the steps in order. An error is logged, and the next step runs."""
+    """Runs the steps in order. Logs an error, and goes on with the next step."""
     for step in steps:
         try:
             await step()

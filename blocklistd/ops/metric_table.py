@@ -1,7 +1,7 @@
 """The metrics: the name, type, labels and meaning of each one that the package exports.
 
-A name and its labels last. docs/metrics.md is made from this table. Label values are ids of the configuration and words
-of the program, never anything of an entry.
+Names and labels never change. docs/metrics.md is made from this table. Label values are ids of the configuration and
+words of the program, never anything of an entry.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _LAG: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 @unique
 class MetricName(Enum):
-    """Type, meaning, labels, and a histogram's buckets. The exported name is `blocklistd_` and the member's, in lower
-    case; a counter's has `_total` behind it."""
+    """Type, meaning, labels, and a histogram's buckets. The exported name is `blocklistd_` and the member's name in
+    lower case; for a counter, `_total` follows."""
 
     # -- pulls and sources
     PULLS = "counter", "Pulls by outcome", "source", "outcome"
@@ -36,7 +36,12 @@ class MetricName(Enum):
 
     # -- candidates and lists
     CANDIDATES_HELD = "gauge", "Candidates that wait for a reviewer"
-    GUARD_TRIPS = "counter", "Candidates that a guard holds; one counts for each guard that holds it", "list", "guard"
+    GUARD_TRIPS = (
+        "counter",
+        "Held candidates by guard; a candidate that several guards hold counts for each of them",
+        "list",
+        "guard",
+    )
     LIST_VERSION = "gauge", "Number of the live version; 0: none", "list"
     LIST_ENTRIES = "gauge", "Entries of the live version", "list"
     LIST_ENTRIES_WITHHELD = "gauge", "Entries of its sources that the list withholds, by rule", "list", "rule"
@@ -59,10 +64,10 @@ class MetricName(Enum):
     ZONE_BEHIND = "gauge", "1: the zone could not be brought to its list's version", "zone"
     ZONE_SECONDARY_LAG_SECONDS = (
         "gauge",
-        "Time for which the secondary that is furthest behind has lacked a newer serial; of those seen within a day",
+        "Longest time for which a secondary has lacked a newer serial of the zone; of secondaries seen within a day",
         "zone",
     )
-    DNS_RESPONSES = "counter", "DNS responses; not those of transfers that began", "transport", "type", "rcode"
+    DNS_RESPONSES = "counter", "DNS responses; a transfer that has begun is not counted", "transport", "type", "rcode"
     DNS_TRANSFERS = "counter", "Zone transfers that were sent completely, by type (AXFR, IXFR)", "type"
     DNS_TRANSFERS_IN_PROGRESS = "gauge", "Zone transfers in progress, by type", "type"
     DNS_TRANSFER_SECONDS = "histogram", "Time of a zone transfer that was sent completely", "type", _WORK
@@ -71,7 +76,7 @@ class MetricName(Enum):
 
     # -- the feed
     FEED_REQUESTS = "counter", "Responses of the feed by status code and by kind of resource", "code", "resource"
-    FEED_REQUEST_SECONDS = "histogram", "Time of a response, long polls not included", "resource", _REQUEST
+    FEED_REQUEST_SECONDS = "histogram", "Time of a response, without long polls", "resource", _REQUEST
     FEED_SENT_BYTES = "counter", "Bytes of the feed's responses"
     FEED_CONNECTIONS = "gauge", "Open connections of the feed"
     FEED_LONG_POLLS = "gauge", "Long polls in progress"
@@ -94,11 +99,11 @@ class MetricName(Enum):
     STAGE_FAILURES = "counter", "Runs of a stage that ended with an error", "stage", "subject"
     JOBS_RUNNING = "gauge", "Jobs that have a process"
     JOBS_QUEUED = "gauge", "Jobs that wait for a process"
-    JOB_SECONDS = "histogram", "Time of a job that returned, its time in the queue included", "job", _WORK
+    JOB_SECONDS = "histogram", "Time of a job with a result, its time in the queue included", "job", _WORK
     JOB_PEAK_MEMORY_BYTES = "gauge", "Peak resident memory of the newest job, shared pages included", "job"
     JOB_FAILURES = (
         "counter",
-        "Jobs without a usable result, by cause; forbidden: against the sandbox; answer: a malformed result",
+        "Jobs without a usable result, by cause; forbidden: a call against the sandbox; answer: a malformed result",
         "cause",
     )
     STATE_DIR_FREE_BYTES = "gauge", "Free space of the file system that holds the state_dir"
@@ -119,12 +124,12 @@ class MetricName(Enum):
 
     @property
     def exported(self) -> str:
-        """The exported name; a histogram's has `_bucket`, `_count` or `_sum` behind it."""
+        """The exported name; for a histogram, `_bucket`, `_count` or `_sum` follows."""
         return f"{self.base}_total" if self.kind == "counter" else self.base
 
     @property
     def unit(self) -> str:
-        """The unit, as the name has it; "" where the metric counts."""
+        """The unit that the name ends with; "" for a metric that counts."""
         if self.base.endswith("_timestamp_seconds"):
             return "Unix time in seconds"
         return next((unit for unit in ("seconds", "bytes", "ratio") if self.base.endswith(f"_{unit}")), "")

@@ -28,7 +28,7 @@ AMOUNTS: Final = {
     "removed": MetricName.LIST_ENTRIES_REMOVED,
     "changed": MetricName.LIST_ENTRIES_CHANGED,
 }
-"""The counter of each amount that `Telemetry.record_amount` reports. Its one label is the subject's kind."""
+"""The counter of each amount that `Telemetry.record_amount` reports. Its one label is `source` or `list`."""
 
 STAGES: Final = {
     "source": ("fetch", "intake", "store_entries", "store_body"),
@@ -38,11 +38,12 @@ STAGES: Final = {
 """The stages by the kind of their subject. The stage `database` has the subjects `wait` and `write`."""
 
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # one more line for each counter: process_start_time_seconds has the time
+# `_created` would be one more line for each counter; process_start_time_seconds has the time
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics(Telemetry):
-    """The registry, and the metrics that events move."""
+    """The registry, and the metrics that count events."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -72,7 +73,7 @@ class Metrics(Telemetry):
         self._known: dict[str, set[str]] = {"source": set(), "list": set(), "zone": set()}
 
     def configure(self, sources: Iterable[str], lists: Iterable[str], zones: Iterable[str]) -> None:
-        """Set the ids of the configuration: new ones get counters at 0, removed ones lose their series."""
+        """Sets the ids of the configuration: new ones get counters at 0, removed ones lose their series."""
         for kind, ids in (("source", set(sources)), ("list", set(lists)), ("zone", set(zones))):
             for removed in self._known[kind] - ids:
                 self._remove(kind, removed)

@@ -16,8 +16,8 @@ from blocklistd.telemetry import ALARMS
 METRICS = """\
 # Metrics and log events
 
-Made by `make docs` from the program's own tables. Names, labels and fields last: alerts and programs may rely on
-them. No label and no field contains anything of an entry.
+Made by `make docs` from the program's own tables. Names, labels and fields never change: alerts and programs may rely
+on them. No label and no field contains anything of an entry.
 
 ## Metrics
 

@@ -2,9 +2,9 @@
 
 A task, known by its name, is in one of two states, in memory only:
 
-- not failed: `do` runs it when its caller has it due. An error makes it failed and raises the alarm.
-- failed: `do` runs it as well, and `again`, called once a minute, tries it after 1, 2, 4 … LONGEST_PAUSE calls. Success
-  clears the alarm; another error keeps it.
+- not failed: `do` runs it. An error makes it failed and raises the alarm.
+- failed: `do` runs it too. `again`, called once a minute, tries it at the first call, then skips 1, 3, 7 … calls, at
+  most LONGEST_PAUSE. Success clears the alarm; another error keeps it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from blocklistd.telemetry import ActiveAlarms
 
 Work = Callable[[], Awaitable[object]]
 log: Final = logging.getLogger(__name__)
-LONGEST_PAUSE: Final = 64  # the most calls of `again` without a try of a failed task
+LONGEST_PAUSE: Final = 64  # the most calls of `again` that skip a failed task
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class RetriedTasks:
         self._failed: dict[str, _Failed] = {}
 
     async def do(self, name: str, work: Work) -> None:
-        """Run a task. Raises CancelledError only: any other error is an alarm, and a log event if it is unexpected."""
+        """Runs a task. Raises CancelledError only: any other error is an alarm, and a log event if it is unexpected."""
         try:
             await work()
         except Exception as error:
@@ -59,14 +59,16 @@ class RetriedTasks:
         else:
             failed.work, failed.pause = work, min(2**failed.tries - 1, LONGEST_PAUSE)
             failed.tries += 1
-        self._alarms.raise_alarm("housekeeping", name, f"{name}: {safe_message(error)}: it is tried again")
+        self._alarms.raise_alarm(
+            "housekeeping", name, f"the recurring task {name} failed: {safe_message(error)}: it is tried again"
+        )
 
-    def duty(self, name: str, work: Work) -> Work:
+    def retried(self, name: str, work: Work) -> Work:
         """`do` with these arguments, as a callable for the scheduler."""
         return functools.partial(self.do, name, work)
 
     async def again(self) -> None:
-        """Try the failed tasks whose pause has ended. Called once a minute."""
+        """Tries the failed tasks whose pause has ended. Called once a minute."""
         for name, failed in list(self._failed.items()):
             if failed.pause:
                 failed.pause -= 1

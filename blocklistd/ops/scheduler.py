@@ -1,8 +1,8 @@
 """The schedule of the daemon's recurring tasks, by APScheduler.
 
-A task is known by its name: scheduling a name again replaces its task. No task runs twice at the same time, and missed
-runs are made up for by one run. Order of calls: schedule any tasks, `start`, `watch` in a task of its own, `stop`.
-Nothing is stored: after a restart the daemon schedules all tasks again.
+A task is known by its name: scheduling a name again replaces its task. No task runs twice at the same time. One run
+makes up for all missed runs. Order of calls: schedule tasks, `start`, `watch` in an asyncio task of its own, `stop`.
+Tasks may be scheduled at any time. Nothing is stored: after a restart the daemon schedules all tasks again.
 """
 
 from __future__ import annotations
@@ -54,18 +54,19 @@ class Scheduler:
         self._scheduler.add_listener(_failed, EVENT_JOB_ERROR)
 
     def start(self) -> None:
-        """Start running tasks."""
+        """Starts running tasks."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Start no task any more. Does not wait for running ones."""
+        """Stops the schedule. Does not wait for running tasks."""
         if self._scheduler.running:  # a stop may come before the start
             self._scheduler.shutdown(wait=False)
 
     async def watch(
         self, clock: Callable[[], datetime], interval: float = CLOCK_LOOK, stepped: Work | None = None
     ) -> None:
-        """Watch the clock until cancelled. If it was set, call `stepped`; if it was set back, compute due times again.
+        """Watches the clock until cancelled. If it was set, calls `stepped`; if it was set back, also computes due
+        times again.
 
         APScheduler waits for times of the wall clock: after a step back, each task would wait for the old time to
         return. `interval` is in seconds.
@@ -83,19 +84,22 @@ class Scheduler:
                 await stepped()
             last, began = now, ended
 
-    def pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
-        """Schedule a task that last ran at `last` (None: never): at once if it is overdue, else at its next time."""
+    def schedule_pull(self, name: str, trigger: BaseTrigger, work: Work, last: datetime | None, now: datetime) -> None:
+        """Schedules a task that last ran at `last`, before a restart: at once if it is overdue, else at its next time.
+
+        `last` is None if it never ran.
+        """
         due = trigger.get_next_fire_time(min(last, now), now) if last else now
         # not before now: APScheduler would iterate over every missed run
         self._scheduler.add_job(work, trigger, id=name, next_run_time=max(due, now), replace_existing=True)
 
-    def due(self, name: str) -> datetime | None:
+    def next_run(self, name: str) -> datetime | None:
         """The next time of a task, or None if it is not scheduled."""
         job = self._scheduler.get_job(name)
         return None if job is None else getattr(job, "next_run_time", None)  # not there before the scheduler starts
 
-    def every(self, name: str, period: timedelta, work: Work) -> None:
-        """Schedule a task with this period. A task that has the period already keeps its next time: otherwise frequent
+    def run_every(self, name: str, period: timedelta, work: Work) -> None:
+        """Schedules a task with this period. A task that has the period already keeps its next time: otherwise frequent
         reloads would postpone it forever."""
         known = self._scheduler.get_job(name)
         if known is not None and known.trigger.interval == period:
@@ -103,17 +107,17 @@ class Scheduler:
         trigger = IntervalTrigger(seconds=period.total_seconds(), timezone=UTC)
         self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
-    def once(self, name: str, when: datetime, work: Work) -> None:
-        """Schedule one run at `when`, or at once if that has passed."""
+    def run_once(self, name: str, when: datetime, work: Work) -> None:
+        """Schedules one run at `when`, or at once if that has passed."""
         self._scheduler.add_job(work, DateTrigger(when, UTC), id=name, replace_existing=True)
 
     def drop(self, name: str) -> None:
-        """Remove a task. Does nothing where there is none."""
+        """Removes a task. Does nothing if there is none."""
         if self._scheduler.get_job(name):
             self._scheduler.remove_job(name)
 
 
 def _failed(event: JobExecutionEvent) -> None:
-    """Log that a task failed. ops/logs.py suppresses APScheduler's record: its traceback may contain an entry."""
+    """Logs that a task failed. ops/logs.py suppresses APScheduler's record: its traceback may contain an entry."""
     if not isinstance(event.exception, asyncio.CancelledError):  # cancelled by a stop
         Event.TASK_FAILED.log(log, task=event.job_id, reason=safe_message(event.exception))

@@ -147,15 +147,15 @@ Seen = Mapping[SubscriberId, datetime]
 """The time of each subscriber's last request to the feed."""
 
 
-def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
+def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, last_requests: Seen) -> Document:
     """A subscriber and the state of its copies. `seen`: its last request to the feed or of one of its secondaries.
 
-    `lists`: version and lag are null, since no subscriber reports them yet. `zones`: those of the secondary that is
-    furthest behind.
+    `lists`: version and lag are null, since no subscriber reports them yet. `zones`: serial and lag of the secondary
+    with the lowest serial.
     """
     known = (zones.secondaries.known(who.id, name) for name in who.zones)
     times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
-    seen = max(filter(None, [asked.get(who.id), *times]), default=None)
+    seen = max(filter(None, [last_requests.get(who.id), *times]), default=None)
     return {
         "seen": rfc3339(seen) if seen else None,
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
@@ -172,24 +172,24 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, as
 
 
 def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
-    held = zones.secondaries
-    secondaries: list[Document] = []
-    for address, sighting in sorted(held.known(who.id, name).items()):
-        serial = held.confirmed(sighting)
-        secondaries.append(
+    tracked = zones.secondaries
+    rows: list[Document] = []
+    for address, sighting in sorted(tracked.known(who.id, name).items()):
+        serial = tracked.confirmed(sighting)
+        rows.append(
             {
                 "address": address,
                 "serial": _wire_serial(serial),
                 "sent": _wire_serial(sighting.sent),
-                "lag": held.lag(connection, name, serial),
+                "lag": tracked.lag(connection, name, serial),
                 "seen": rfc3339(sighting.seen),
             }
         )
-    lowest = held.lowest(who.id, name)
+    lowest = tracked.lowest(who.id, name)
     return {
         "serial": _wire_serial(lowest),
-        "lag": held.lag(connection, name, lowest),
-        "secondaries": secondaries,
+        "lag": tracked.lag(connection, name, lowest),
+        "secondaries": rows,
     }
 
 
@@ -197,6 +197,6 @@ def _wire_serial(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
-def subscribers(connection: Connection, zones: ZonePublisher, asked: Seen) -> Document:
+def subscribers(connection: Connection, zones: ZonePublisher, last_requests: Seen) -> Document:
     """By id: each subscriber, the revoked ones included."""
-    return {who.id: subscriber(who, connection, zones, asked) for who in load(connection).values()}
+    return {who.id: subscriber(who, connection, zones, last_requests) for who in load(connection).values()}

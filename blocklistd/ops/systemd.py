@@ -8,9 +8,9 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send `READY=1`, `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1` or `STATUS=…`; several, separated by newlines.
+    """Sends `READY=1`, `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1` or `STATUS=…`; several, separated by newlines.
 
-    One datagram to $NOTIFY_SOCKET; nothing where that is not set. Raises nothing where systemd does not listen.
+    Sends one datagram to $NOTIFY_SOCKET. Does nothing if that is not set or systemd does not listen.
     """
     where = os.environ.get("NOTIFY_SOCKET")
     if not where:

@@ -7,7 +7,7 @@ hotline: its input was verified, parsed and canonicalised before. Its caller hol
 
 - Each change ends in one way (CommitResult): a new version, nothing changed, held, or rejected before.
 - The transaction writes the version, the accepted entries and the policy, the decision of an approval, and a line of
-  the audit log. A held or rejected change writes no rows; release.py records the candidate.
+  the audit. A held or rejected change writes no rows; release.py records the candidate.
 - A crash before the transaction leaves the old version live, and at most sealed files that no row names. The sweep
   removes these.
 """
@@ -192,7 +192,7 @@ def commit(store: Store, request: CommitRequest) -> CommitResult:
 
 
 def _write_audit(connection: Connection, request: CommitRequest, version: Version, made: NewVersion | None) -> None:
-    """Writes the line of the audit log: of an approval, or of a version that was released without one."""
+    """Writes the line of the audit: of an approval, or of a version that was released without one."""
     counts = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
     detail = {"list": request.plan.id, "version": version if made else None, **counts}
     if request.act is not None and request.approved is not None:

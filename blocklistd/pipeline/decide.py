@@ -3,7 +3,7 @@
 Approving and rejecting hold the list's lock. A rejection is one transaction. An approval is one commit (commit.py),
 which ends as:
 
-- released: the decision, the version and a line of the audit log are written in one transaction;
+- released: the decision, the version and a line of the audit are written in one transaction;
 - held: composed on the live version, the change gave another delta. The approval is recorded, and the new candidate
   takes the place of the approved one;
 - refused (RefusedError): the change now gives a delta that was rejected before. The candidate is superseded.
@@ -122,7 +122,7 @@ class Decisions:
         audit.append(connection, act, held.id, now=self._clock(), detail=detail)
 
     async def reject(self, candidate: CandidateId, act: Act, why: str) -> None:
-        """Rejects a held candidate: its delta is never released. `why`: the reviewer's reason, for the audit log.
+        """Rejects a held candidate: its delta is never released. `why`: the reviewer's reason, for the audit.
 
         Raises RefusedError where the candidate is unknown or not held.
         """

@@ -92,7 +92,7 @@ class Pipeline:
     # -- pull ------------------------------------------------------------------------------------------------------
 
     async def pull(self, source_id: SourceId, act: Act | None = None) -> Pull:
-        """Pulls a source, after a pull of it that is running. `act`: the command that a user gave, for the audit log.
+        """Pulls a source, after a pull of it that is running. `act`: the command that a user gave, for the audit.
 
         Errors of the hotline, the disk and the jobs do not raise: they become outcome FAILED with `Pull.reason`.
 
@@ -195,7 +195,7 @@ class Pipeline:
         validators: Validators | None,
         act: Act | None,
     ) -> Pull:
-        """Writes the row of the pull and its line in the audit log, in one transaction, and calls `observe`."""
+        """Writes the row of the pull and its line in the audit, in one transaction, and calls `observe`."""
         ended = self._clock()
 
         def record(connection: Connection) -> ReleaseResult:
@@ -232,7 +232,7 @@ class Pipeline:
         except BlocklistError as error:
             Event.PULL_NOT_RECORDED.log(log, source=plan.id, reason=error)
             if act is not None and result.outcome is not Outcome.FAILED:
-                raise  # a command succeeds only if its line is in the audit log
+                raise  # a command succeeds only if its line is in the audit
         pull = Pull(
             outcome=result.outcome,
             reason=result.reason,

@@ -195,7 +195,7 @@ class Releaser:
         )
         with self._telemetry.time_stage("commit", plan.id):
             answer = await self._jobs.run(commit_job, self._store, request, limits=COMMIT)
-        await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit log
+        await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit
         committed = CommitResult.from_json(answer)
         self._verified.learn(committed.verified)
         return committed

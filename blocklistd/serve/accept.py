@@ -4,11 +4,11 @@ asyncio's servers do not suffice: they report a TLS connection only after its ha
 they close themselves or drop every new connection. A connection is in these states:
     refused       at accept(): its holder has no room, or no descriptor is free; reset at once
     connecting    counted as idle; the TLS handshake runs, for at most TLS_HANDSHAKE seconds
-    established   its protocol has set `transport`, and calls `begin`, `move` and `end` for each request
+    established   its protocol has set `transport`; it calls `begin`, `move` and `end` for each request
     closed        its protocol has called `closed`, or the handshake failed: no longer counted
 An idle connection may be aborted at any time to make room (connections.py).
-A shortage of descriptors begins when a connection finds none free. It is over once a connection arrives that finds
-one, more than SHORTAGE_OVER seconds after the last that did not.
+A shortage of descriptors begins when a connection finds none free. It ends when a connection finds one free more than
+SHORTAGE_OVER seconds after the last one that did not.
 """
 
 from __future__ import annotations

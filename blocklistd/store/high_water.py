@@ -1,7 +1,7 @@
 """The high-water file: the highest numbers that were ever served, with their sessions, outside the database.
 
-On the disk: JSON with `lists` (for each its session, version and the version of each signed role) and `zones` (for
-each its unwrapped serial). Numbers in it only rise. For each number the order is:
+On the disk: JSON with `lists` (for each its session, version and the version of each signed role) and `zones` (for each
+its unwrapped serial). Numbers in it only rise. For each number the order is:
 
 1. A transaction commits the number.
 2. `HighWater.record_list` or `record_zone` writes it to the file and syncs the file.
@@ -117,8 +117,8 @@ class HighWater:
     ) -> None:
         """Records a list's numbers; call it before they are served.
 
-        `roles`: version of each signed role. `replaces`: the list has another live version, which this one replaces.
-        A version other than the last one in the file counts as replacing too. Raises BehindError if a number is lower
+        `roles`: version of each signed role. `replaces`: the list has another live version, which this one replaces. A
+        version other than the last one in the file counts as replacing too. Raises BehindError if a number is lower
         than the file's, StoreError if a replacing version can't be written: the numbers must then not be served.
         """
         new: dict[str, Any] = {"session": session, "version": version, **roles}
@@ -218,8 +218,8 @@ def suspected_loss(
     least = max(highest_numbers.highest, found.highest)
     above = f"N at least {least}" if least else _UNKNOWN
     return (
-        f"{what}. {_STOPPED}. Stop the daemon and put the newest database back; or, if none newer than "
-        f"this one is left, run `blocklistd start-above N` with {above}: {_NEW_SESSION}"
+        f"{what}. {_STOPPED}. Stop the daemon and restore the newest database; or, if none is newer "
+        f"than this one, run `blocklistd start-above N` with {above}: {_NEW_SESSION}"
     )
 
 

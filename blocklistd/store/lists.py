@@ -2,8 +2,8 @@
 
 In the database: a row of `lists` for each list, a row of `versions` for each version (the highest is live), and in
 `list_sources` the entries of each source that the live version was composed from. Order of calls: `ensure_list` once,
-then for each change `list_state`, and `release` with that state; it fails if another version was released meanwhile.
-A version's delta is dropped by upkeep.prune, or by `drop_delta` if its file is lost; its row stays.
+then for each change `list_state`, and `release` with that state; it fails if another version was released meanwhile. A
+version's delta is dropped by upkeep.prune, or by `drop_delta` if its file is lost; its row stays.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def release(
     """
     current = connection.execute(select(func.max(versions.c.version)).where(versions.c.list == state.id)).scalar() or 0
     if current != state.version:
-        raise StoreError(f"list {state.id} has version {current} by now, released meanwhile; pull again")
+        raise StoreError(f"list {state.id} has version {current} now, which was released meanwhile: pull again")
     live = Version(current)
     if made is not None:
         live = Version(max(current, start_above_number(connection)) + 1)

@@ -210,8 +210,10 @@ def is_wide(prefix: str) -> bool:
 
 
 def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by: str) -> None:
-    """Revokes a subscriber: its token and keys are refused from now on. Raises SubscriberError if there is no such
-    subscriber, or it is revoked already."""
+    """Revokes a subscriber: its token and keys are refused from now on.
+
+    Raises SubscriberError if there is no such subscriber, or if it is revoked already.
+    """
     done = connection.execute(
         update(subscribers)
         .where(subscribers.c.id == subscriber, subscribers.c.revoked.is_(None))

@@ -274,7 +274,7 @@ def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> Non
 def test_status_and_log_name_an_unverified_source(two: Daemon) -> None:
     two.first_pull("first")
     assert two.ask("status").json["sources"]["first"]["verify"] == "none"
-    assert "source first: verify: none: its list is accepted without a proof of its origin" in two.log
+    assert "source first: its list is accepted without a proof of its origin (verify: none)" in two.log
     assert "source first (verify: none): " in two.log
     before = two.log.count("without a proof")
     reload(two)
@@ -731,7 +731,7 @@ def test_faults_that_leave_the_node_ready_are_in_readyz_and_status(tmp_path: Pat
         daemon.first_pull("gone")
         daemon.stop()
         daemon.start()
-        text = "source gone is overdue: nothing newer than max_age (1s): no pull was accepted yet: "
+        text = "source gone is overdue: its newest list is older than max_age (1s): no pull was accepted yet: "
         text += "run `blocklistd source show gone`"
         daemon.wait_for(lambda: text in daemon.ask("status").json["alarms"])
         ready = daemon.ops("/readyz")

@@ -124,7 +124,7 @@ def test_after_a_wrong_diff_the_snapshot_is_taken(scene: Scene, lie: Callable[[b
     scene.feed.change = on("/diffs/", lie)
     assert scene.sync().how == "snapshot"
     assert scene.here == scene.live()
-    assert "does not lead to the signed version" in scene.said[0]
+    assert "does not result in the signed version" in scene.said[0]
 
 
 @pytest.mark.parametrize("status", [404, 410])

@@ -126,7 +126,7 @@ def test_message_of_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    assert why("https://feed.example").startswith("its name is not found: is it written right")
+    assert why("https://feed.example").startswith("its name is not found: is it spelled right")
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def test_after_a_wrong_diff_the_snapshot_is_taken(scene: Scene) -> None:
         scene.said.clear()
         scene.feed.change = on("/diffs/", body=body, headers={})
         assert scene.sync(dir=copied(scene)).how == "snapshot"
-        assert "does not lead to the signed version" in scene.said[0]
+        assert "does not result in the signed version" in scene.said[0]
         assert ".example" not in scene.said[0]
 
 
@@ -358,7 +358,7 @@ def test_exec_runs_for_each_change_of_its_file_until_it_succeeds(scene: Scene) -
         return lines
 
     scene.feed.publish("a.example")
-    with pytest.raises(SyncError, match="version 1 is in place, but --exec ended with 1: it is run again next time"):
+    with pytest.raises(SyncError, match="version 1 is in place, but --exec ended with 1: the next sync runs it again"):
         scene.sync(exec=command, format="plain")
     assert ran() == [f"national 1 {plain}"]
     scene.feed.publish("b.example")
@@ -448,7 +448,7 @@ def test_watching_continues_after_errors_and_prints_them(scene: Scene) -> None:
         watched.until(lambda: len(watched.results) == 2)
     assert scene.here == scene.feed.live
     failed = len(watched.said) - 1
-    well = f"{scene.feed.url}, list {LIST}: all is well again, version 2 is here, after {failed} attempts that failed"
+    well = f"{scene.feed.url}, list {LIST}: synced again after {failed} failed attempts"
     assert watched.said[-1].startswith(well), "once, when the server is back"
 
 

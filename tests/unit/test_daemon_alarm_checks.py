@@ -33,10 +33,10 @@ class Recorded(Scheduler):
         self.pulls: dict[str, datetime | None] = {}
         self.looks: list[datetime] = []
 
-    def pull(self, name: str, trigger: object, work: object, last: datetime | None, now: datetime) -> None:
+    def schedule_pull(self, name: str, trigger: object, work: object, last: datetime | None, now: datetime) -> None:
         self.pulls[name] = last
 
-    def once(self, name: str, when: datetime, work: Callable[[], Awaitable[object]]) -> None:
+    def run_once(self, name: str, when: datetime, work: Callable[[], Awaitable[object]]) -> None:
         self.looks.append(when)
 
 
@@ -95,7 +95,7 @@ async def test_a_source_without_an_accepted_pull_is_overdue_after_max_age_and_lo
     scene.pulled(Outcome.FAILED)
     assert await scene.look() == []
     scene.now += SECOND
-    text = "source hotline-a is overdue: nothing newer than max_age (2d): no pull was accepted yet: "
+    text = "source hotline-a is overdue: its newest list is older than max_age (2d): no pull was accepted yet: "
     text += "run `blocklistd source show hotline-a`"
     assert (await scene.look(), scene.alarms.next_check) == ([text], None)
     scene.pulled(Outcome.FAILED)
@@ -115,7 +115,7 @@ async def test_the_alarm_of_an_old_body_is_logged_once_over_many_pulls(
         (text,) = await scene.look()
         assert "its body was signed 2026-11-18T11:59:59Z" in text
         scene.now += timedelta(minutes=30)
-    assert caplog.text.count("nothing newer than max_age") == 1
+    assert caplog.text.count("its newest list is older than max_age") == 1
 
 
 @pytest.mark.parametrize(

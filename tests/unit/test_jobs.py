@@ -224,7 +224,7 @@ async def test_other_errors_show_their_line_and_not_their_text(jobs: Jobs) -> No
     ("work", "arguments", "limits", "says", "cause"),
     [
         (crash, (), ROOMY, "SIGSEGV", "crashed"),
-        (leave, (), ROOMY, "without an answer", "exit"),
+        (leave, (), ROOMY, "without a result", "exit"),
         (stumble, ("x",), ROOMY, "KeyError", "failed"),
         (eat_memory, (), TIGHT, "more than its 268435456 bytes of memory", "memory"),
         (loop_for_ever, (), TIGHT, "SIGXCPU: it used more than 2 s of processor time", "processor"),

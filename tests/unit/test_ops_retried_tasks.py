@@ -27,7 +27,7 @@ async def test_a_failed_task_is_an_alarm_until_it_succeeds(caplog: pytest.LogCap
     tasks = RetriedTasks(alarms)
     for _ in range(3):
         await tasks.do("sweep", work)
-    assert alarms.texts() == ["sweep: the disk is full: it is tried again"]
+    assert alarms.texts() == ["the recurring task sweep failed: the disk is full: it is tried again"]
     assert caplog.text.count("the disk is full") == 1
     work.error = None
     await tasks.do("sweep", work)
@@ -60,6 +60,6 @@ async def test_a_failed_task_is_tried_again_with_growing_pauses() -> None:
 async def test_an_unexpected_error_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     alarms = ActiveAlarms()
     await RetriedTasks(alarms).do("scrub", Work(ValueError("https://listed.example/")))
-    assert alarms.texts() == ["scrub: ValueError: it is tried again"]
+    assert alarms.texts() == ["the recurring task scrub failed: ValueError: it is tried again"]
     assert "Traceback" in caplog.text
     assert "listed" not in caplog.text

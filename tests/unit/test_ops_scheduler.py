@@ -39,10 +39,10 @@ async def test_a_clock_that_is_set_back_keeps_nothing_waiting(monkeypatch: pytes
         ran.set()
 
     scheduler = Scheduler()
-    scheduler.every("sign", timedelta(seconds=0.3), work)
+    scheduler.run_every("sign", timedelta(seconds=0.3), work)
     now = Clock.now(UTC)
-    scheduler.pull("pull a", interval_of(timedelta(minutes=30)), work, now, now)
-    scheduler.pull("pull b", cron_of("0 * * * *"), work, now, now)
+    scheduler.schedule_pull("pull a", interval_of(timedelta(minutes=30)), work, now, now)
+    scheduler.schedule_pull("pull b", cron_of("0 * * * *"), work, now, now)
     scheduler.start()
     heard = asyncio.Event()
 
@@ -67,7 +67,7 @@ async def nothing() -> None:
 def due(trigger: BaseTrigger, last: datetime | None) -> timedelta:
     """When a source that was last pulled at `last` is pulled next, from NOW."""
     scheduler = Scheduler()
-    scheduler.pull("pull a", trigger, nothing, last, NOW)
+    scheduler.schedule_pull("pull a", trigger, nothing, last, NOW)
     (job,) = scheduler._scheduler.get_jobs()
     due: datetime = job.next_run_time
     return due - NOW
@@ -108,7 +108,7 @@ async def until_it_ended(work: Callable[[], Awaitable[None]], began: asyncio.Eve
     """Runs the work once; stops the scheduler when it began, or when it ended."""
     ended = asyncio.Event()
     scheduler = Scheduler()
-    scheduler.pull("pull a", interval_of(timedelta(minutes=30)), work, None, datetime.now(UTC))
+    scheduler.schedule_pull("pull a", interval_of(timedelta(minutes=30)), work, None, datetime.now(UTC))
     scheduler._scheduler.add_listener(lambda _: ended.set(), EVENT_JOB_ERROR)
     scheduler.start()
     async with asyncio.timeout(10):
@@ -142,10 +142,10 @@ async def test_a_task_that_a_stop_cancels_has_not_failed(quiet: pytest.LogCaptur
 async def test_a_reload_postpones_no_task() -> None:
     scheduler = Scheduler()
     scheduler.start()
-    scheduler.every("scrub", timedelta(days=1), nothing)
+    scheduler.run_every("scrub", timedelta(days=1), nothing)
     due = scheduler._scheduler.get_job("scrub").next_run_time
-    scheduler.every("scrub", timedelta(days=1), nothing)
+    scheduler.run_every("scrub", timedelta(days=1), nothing)
     assert scheduler._scheduler.get_job("scrub").next_run_time == due
-    scheduler.every("scrub", timedelta(hours=1), nothing)
+    scheduler.run_every("scrub", timedelta(hours=1), nothing)
     assert scheduler._scheduler.get_job("scrub").next_run_time < due, "another period counts from now on"
     scheduler.stop()

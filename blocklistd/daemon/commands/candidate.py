@@ -78,7 +78,7 @@ def _approve_exit(done: Document, values: Values) -> Exit | None:
     new = done["candidate"]
     return Exit(
         4,
-        f"{done['id']} was not released: the list has a newer version, on which the change has another delta; that is "
+        f"{done['id']} was not released: the list has a newer version, on which the change has another delta, now "
         f"held as {new}: run `blocklistd candidate show {new}`",
     )
 
@@ -113,7 +113,7 @@ COMMANDS: Final = (
     ),
     Command(
         "candidate reject",
-        "Reject a held candidate. It stays rejected as long as the source contains the same.",
+        "Reject a held candidate. It stays rejected until the source offers other entries.",
         REVIEWER,
         lambda daemon, call: daemon.candidates.reject(call["candidate"], call["why"], call.act),
         lambda done, values: click.echo(f"{done['id']}: rejected"),

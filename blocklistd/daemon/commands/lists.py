@@ -66,7 +66,7 @@ COMMANDS: Final = (
     ),
     Command(
         "list diff",
-        "Print the diff between two versions. It leads from A to B, as NDJSON; with --json, as one array.",
+        "Print the diff from version A to version B. It is NDJSON; with --json, one JSON array.",
         OPERATOR,
         lambda daemon, call: daemon.lists.diff(call["list"], call["from"], call["to"]),
         _diff,

@@ -141,7 +141,7 @@ COMMANDS: Final = (
             Argument("zones", "Grant this zone; may be repeated.", "--zone", "ZONE", word, many=True),
             Argument(
                 "notify",
-                "Send NOTIFY for each new serial to this secondary.",
+                "Send NOTIFY for each new serial to this secondary; may be repeated.",
                 "--notify",
                 "ADDRESS:PORT",
                 word,
@@ -149,7 +149,7 @@ COMMANDS: Final = (
             ),
             Argument(
                 "address",
-                "Allow unsigned transfers to these addresses (Unbound can't use TSIG).",
+                "Allow unsigned transfers to these addresses (Unbound can't use TSIG); may be repeated.",
                 "--address",
                 "PREFIX",
                 word,
@@ -185,7 +185,7 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber list",
-        "List the subscribers and what each may have.",
+        "List the subscribers with their lists and zones.",
         OPERATOR,
         lambda daemon, call: daemon.subscribers.list(),
         _list,

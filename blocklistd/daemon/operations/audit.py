@@ -28,7 +28,9 @@ class AuditOperations:
 
     async def verify(self) -> Document:
         """The number of lines, the hash of the last one, and `wrong`: the first fault of the chain, None if intact."""
-        kept = await asyncio.to_thread(self._database.head_file.read)  # before the database, of which it is never ahead
+        kept = await asyncio.to_thread(
+            self._database.head_file.read
+        )  # read before the database: it is never ahead of it
 
         def check(connection: Connection) -> Document:
             head = audit.head(connection)

@@ -19,8 +19,8 @@ class FreeText:
         self._files = files
 
     async def check(self, what: str, text: str) -> None:
-        """Raises RefusedError for a text that contains a URL or an entry; the error repeats neither. `what`: the option
-        that the error names."""
+        """Raises RefusedError for a text that contains a URL or an entry; the error repeats neither. `what`: the name
+        of the option, for the error."""
         if has_url(text):
             raise RefusedError(f"{what}: it contains a URL; the audit is kept for ever: name an entry by its id (e-…)")
         named = list(mentions(text))

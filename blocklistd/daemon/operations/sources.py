@@ -30,7 +30,7 @@ class SourceOperations:
         clock: Clock,
         due: Callable[[str], datetime | None],
     ) -> None:
-        """`due` returns when the scheduler next runs the work of a name (Scheduler.due)."""
+        """`due` returns when the scheduler next runs the work of a name (Scheduler.next_run)."""
         self._config = config
         self._database = database
         self._pipeline = pipeline

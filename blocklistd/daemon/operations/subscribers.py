@@ -48,18 +48,18 @@ class SubscriberOperations:
         admit: Admit,
         zones: ZonePublisher,
         clock: Clock,
-        asked: status.Seen,
+        last_requests: status.Seen,
         private_ca: Callable[[], bool],
     ) -> None:
-        """`private_ca`: whether subscribers need the certificate of the feed's authority. `asked`: the last requests of
-        each subscriber."""
+        """`private_ca`: whether subscribers need the certificate of the feed's authority. `last_requests`: the time of
+        each subscriber's last request."""
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
         self._clock = clock
         self._private_ca = private_ca
-        self._last_requests = asked
+        self._last_requests = last_requests
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}

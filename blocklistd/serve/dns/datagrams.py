@@ -1,6 +1,6 @@
 """Sends each UDP answer from the address that the request was sent to (ip(7), ipv6(7)).
 
-A host may have several addresses, and a resolver drops an answer that comes from another one than it asked.
+A host may have several addresses, and a resolver drops an answer from another address than that of its request.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ MAX_LABEL: Final = 63  # octets (RFC 1035 2.3.4)
 MAX_NAME: Final = 255  # octets in wire format, with the root label (RFC 1035 2.3.4)
 POINTER: Final = 0xC0  # the two high bits of a compression pointer (RFC 1035 4.1.4)
 MAX_RECORDS: Final = 1, 1, 2
-"""The most records that a request may have in its answer section (NOTIFY's SOA), its authority section (IXFR's SOA) and
-its additional section (OPT, TSIG)."""
+"""The most records of a request in its answer section (NOTIFY's SOA), its authority section (IXFR's SOA) and its
+additional section (OPT, TSIG)."""
 
 
 class Malformed(Exception):

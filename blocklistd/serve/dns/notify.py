@@ -2,8 +2,8 @@
 
 The state is one pending NOTIFY for each target and zone:
     change()             replaces it: new id, newest serial, due at once
-    due()                sends it if it is due, and doubles the pause to the next attempt (at most MAX_PAUSE seconds);
-                         removes it `give_up` seconds after the change
+    due()                returns its datagram if it is due, and doubles the pause to the next attempt (at most MAX_PAUSE
+                         seconds); removes it `give_up` seconds after the change
     receive()            removes it if the datagram acknowledges it
     forget()             removes it if the target is not notified any more
 After change() and due() the caller asks next_time() for the time of the next call of due().
@@ -37,7 +37,7 @@ class NotifyTarget:
 
 @dataclass(slots=True)
 class _Pending:
-    """A NOTIFY that is not acknowledged yet. Times in seconds of the monotonic clock; `pause` follows the next one."""
+    """A NOTIFY that is not acknowledged yet. Times are monotonic seconds; `pause` follows the next attempt."""
 
     ident: int
     serial: int
@@ -96,7 +96,8 @@ class Notifier:
         """Whether the datagram acknowledges a pending NOTIFY, which is then removed.
 
         It does if it comes from the target, has the id of the request and, if it repeats the question, the zone (RFC
-        1996 3.6). The rcode does not count: another attempt would not cure an error, and the secondary has its refresh.
+        1996 3.6). An answer with an error acknowledges it too: another attempt would get the same error, and the
+        secondary finds the serial by its refresh.
         """
         if len(wire) < 12:
             return False

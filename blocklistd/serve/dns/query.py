@@ -34,8 +34,8 @@ _TYPE_NAMES: Final = {dm.SOA: "SOA", dm.AXFR: "AXFR", dm.IXFR: "IXFR"}
 class Reply:
     """An answer of one message.
 
-    `query_type`: "SOA", "AXFR", "IXFR", "other" or "malformed", for metrics. `rcode`: the code with the bits of
-    OPT (RFC 6891 6.1.3). `refused`: why the client is refused, for the log; "" if it is not. `client`: the refused
+    `query_type`: "SOA", "AXFR", "IXFR", "other" or "malformed", for metrics. `rcode`: the code with the bits of OPT
+    (RFC 6891 6.1.3). `refused`: why the client is refused, for the log; "" if it is not. `client`: the refused
     subscriber, or the name of the unknown key.
     """
 
@@ -67,7 +67,7 @@ class Transfer:
 class SecondaryRequest:
     """A request of an entitled secondary, while the zone's serial was `current`.
 
-    For the SOA if `poll`, else for a transfer. `serial` is the secondary's own (32 bits), None if it sent none.
+    `poll`: it requests the SOA record, else a transfer. `serial` is the secondary's own (32 bits), or None.
     """
 
     peer: Peer
@@ -113,9 +113,10 @@ def respond(
 
 
 def time_for(query: Query, clocks: tuple[int, ...]) -> int:
-    """The time for checking and signing, in Unix seconds: of our clocks the one nearest to the request's signed time.
+    """The time for checking and signing, in Unix seconds: the time in `clocks` that is nearest to the signed time of
+    the request.
 
-    If our clocks differ, one of them is wrong; the request shows which.
+    If our clocks differ, one of them is wrong, and the request shows which. An unsigned request gets the first.
     """
     if query.tsig is None:
         return clocks[0]
@@ -169,7 +170,7 @@ def _decide(
     if query.opcode != dm.QUERY:
         return dm.answer(query, dm.NOTIMP), None
     if query.klass != dm.IN or query.type not in ANSWERED_TYPES:
-        return _Refusal("SOA, AXFR and IXFR are all that is answered"), None
+        return _Refusal("only SOA, AXFR and IXFR are answered"), None
     if query.name not in zones:
         return _Refusal("there is no such zone"), None
     peer = zones.peer_of(key, address, query.name)

@@ -41,11 +41,11 @@ from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 log: Final = logging.getLogger(__name__)
 
 Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
-"""From a serial to the view: the old apex, the removed and the added records, compiled. None if the complete zone is
-smaller, or if deltas are missing."""
+"""Returns the difference from a serial to the view: the old apex, and the removed and the added records, compiled. None
+if the complete zone is smaller, or if deltas are missing."""
 
 Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
-"""The view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
+"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
 
 _DATAGRAM: Final = 4096  # octets that are read of a datagram
 
@@ -54,8 +54,8 @@ class DnsServer:
     """Answers DNS requests and sends NOTIFY.
 
     `seen` is called for each request of an entitled secondary, `sent` after each complete transfer, with its serial.
-    `retry` and `give_up` are those of Notifier, in seconds. `clocks` returns Unix seconds: the believed time, and the
-    system's if that may differ.
+    `retry` and `give_up` are those of Notifier, in seconds. `clocks` returns Unix seconds: the time of the checked
+    clock, and that of the system's clock if it may differ.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DnsServer:
         self.answered: Counter[tuple[str, str, int]] = Counter()
         """The number of answers by transport ("udp", "tcp"), by Reply.query_type, and by response code."""
         self.transfers: Counter[str] = Counter()
-        """The number of complete transfers by what was sent, "AXFR" or "IXFR"."""
+        """The number of complete transfers by the type of the answer, "AXFR" or "IXFR"."""
         self.sent_bytes = 0
         """Octets of all transfers, complete or not."""
         self.under_way: Counter[str] = Counter()
@@ -287,7 +287,7 @@ class DnsServer:
         return kind
 
     async def _verify(self, view: ZoneView, kind: str) -> None:
-        """Checks that the file of a complete zone is intact: one fstat; reads the file only if that has changed."""
+        """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
         if kind == "IXFR" or view.file is None or view.file.is_unchanged():
             return
         if await self._usable(view) is not view:
@@ -325,7 +325,7 @@ class DnsServer:
                 yield from (NotifyTarget(address, zone, key) for address in peer.notify)
 
     def drop_unentitled(self) -> None:
-        """Ends pending NOTIFY requests to secondaries without the zone. To be called after Zones.admit."""
+        """Ends pending NOTIFY requests to secondaries without the zone. To be called after Zones.replace_peers."""
         self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
 
     def _send_notifies(self) -> None:

@@ -1,7 +1,7 @@
 """Answers with a body: prepared JSON documents, and files in the content coding and range that the client requests.
 
-Every file is immutable under its URL, so its ETag is known before the file is opened. A file may not be available yet
-in the coding that the client prefers: it is then sent uncompressed, with the ETag of the uncompressed file.
+Every file is immutable under its URL, so its ETag is known before the file is opened. If a file is not available yet in
+the coding that the client prefers, it is sent uncompressed, with the ETag of the uncompressed file.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class FeedHandler:
                 raise
             except (StoreError, JobError) as error:  # a full disk, or one that can't be written
                 Event.DIFF_NOT_MADE.log(log, list=view.id, start=start, end=end, reason=error)
-                detail = "this diff can't be made at present: take the snapshot"
+                detail = "this diff can't be made now: take the snapshot"
                 raise Problem(HTTPStatus.GONE, detail, {"Cache-Control": "no-store"}) from error
 
         return await _file(request, f"{view.session}-{start}-{end}", open_file)

@@ -3,7 +3,7 @@
 Order of calls: `Listener.start` once, `stop` once. A Connection without request bodies gives aiohttp's parser one head
 at a time:
     reading      bytes go to the parser up to the end of the head; `incomplete_head` repeats what the parser has of it
-    answering    from the end of the head until `request_done`: more bytes wait in `waiting_bytes`
+    answering    from the end of the head until `request_done`: bytes that arrive wait in `waiting_bytes`
     closed       after FIRST_REQUEST seconds without a request; KEEPALIVE seconds after an answer; if the client takes
                  nothing of an answer for WRITE_STALL seconds; if a head, or what waits, is larger than `max_bytes`
 With `bodies` (the control socket) the parser gets all bytes as they arrive.
@@ -62,7 +62,7 @@ class Connection(web.RequestHandler):
         self.max_bytes = MAX_REQUEST_HEAD + MAX_REQUEST_BODY if bodies else MAX_REQUEST_HEAD
         """The most bytes of one request, together with those that wait behind it."""
         self.incomplete_head = b""
-        """What the parser has of an incomplete head; with `bodies`, all that it has of a request."""
+        """The bytes of an incomplete head that the parser has; with `bodies`, all bytes of the request that it has."""
         self.waiting_bytes = b""
         """Bytes that wait until the present request is answered."""
         self.answering = False
@@ -94,7 +94,7 @@ class Connection(web.RequestHandler):
             self.parse_head()
 
     def refuse_size(self) -> None:
-        """Answers 431 and closes; only closes if the answer could get into the middle of another one."""
+        """Answers 431 and closes the connection; only closes it if another answer may be under way."""
         if self.transport is not None and not (self.answering or self.bodies):
             head = f"HTTP/1.1 {_TOO_LARGE.status} {_TOO_LARGE.status.phrase}\r\nConnection: close\r\n"
             body = _TOO_LARGE.body()
@@ -106,7 +106,7 @@ class Connection(web.RequestHandler):
             self.abort()
 
     def parse_head(self) -> None:
-        """Gives the parser what has arrived of the next head, unless a request is under way."""
+        """Gives the parser the bytes of the next head that have arrived, unless a request is under way."""
         if self.answering or not self.waiting_bytes:
             return
         known_to_parser = len(self.incomplete_head)

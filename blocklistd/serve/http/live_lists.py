@@ -2,9 +2,8 @@
 
 States of a list: unknown; missing (`configure` named it, and it has no view: it can't be served); live (`publish` has
 set a view). `publish` replaces the view by one assignment, `withdraw` removes it, and both wake the waiting requests.
-`close` wakes all requests and makes later waits return at once.
-A request uses one view from its first to its last byte, so it never mixes two versions. Small answers are prepared
-with the view.
+`close` wakes all requests and makes later waits return at once. A request uses one view from its first to its last
+byte, so it never mixes two versions. Small answers are prepared with the view.
 """
 
 from __future__ import annotations
@@ -72,8 +71,8 @@ def view(
 ) -> ListView:
     """Makes the view of a list.
 
-    `kept`: the kept versions. `roles`: the signed metadata. `roots`: the root metadata by version. `canonicaliser`: the
-    present one, for the status of a list without a version. Raises StoreError if the newest version is not signed.
+    `kept`: the kept versions. `roles`: the signed metadata. `roots`: the root metadata by version. `canonicaliser`:
+    the number for the status of a list without a version. Raises StoreError if the newest version is not signed.
     """
     snapshots = sorted(kept, key=lambda version: -version.version)
     live = snapshots[0] if snapshots else None

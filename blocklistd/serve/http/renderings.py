@@ -5,9 +5,9 @@ Sealed files are the snapshots, and the deltas (the diff from one version to the
     unknown       any other fingerprint: read and compared with the SHA-256, then verified or damaged
     damaged       DamagedError, and `damaged` is called, which starts the repair
 Renderings are all other files: compressed files, and diffs between versions that are further apart.
-    made          the stat fingerprint is the one that was noted when this process made the file: opened
-    unknown       any other fingerprint, or no file: made again (once, however many requests wait for it)
-    dropped       by `trim`, the longest made first, while all together exceed DIFF_CACHE bytes
+    made          the stat fingerprint is the one at the time when this process made the file: opened
+    unknown       any other fingerprint, or no file: made again, once for all requests that wait for it
+    dropped       by `trim`, the oldest first, while all diffs together exceed DIFF_CACHE bytes
 A snapshot's zstd rendering is made when its version becomes live (`prepare`), its gzip rendering at the first request.
 """
 
@@ -38,8 +38,8 @@ from blocklistd.store.verified import Verified
 
 log: Final = logging.getLogger(__name__)
 _SMALL_FILE: Final = 1 << 20  # bytes of a file that a thread compresses; a job compresses larger ones
-_LARGE_DIFF: Final = 50_000  # lines of deltas from which on several processes merge them
-_ATTEMPTS: Final = 2  # to make a file and open it: another program may change it in between
+_LARGE_DIFF: Final = 50_000  # lines of deltas; above that, several processes merge them
+_ATTEMPTS: Final = 2  # attempts to make a file and open it: another program may change it in between
 
 _Open = Callable[[], Awaitable[ServedFile]]
 _Make = Callable[[], Awaitable[str]]
@@ -202,15 +202,15 @@ class StoredRenderings:
             return await self._jobs.run(work, *arguments, limits=COMMIT)
 
     async def _open_after_work(
-        self, look: Callable[[], ServedFile | None], key: Hashable, work: Callable[[], Awaitable[None]]
+        self, open_file: Callable[[], ServedFile | None], key: Hashable, work: Callable[[], Awaitable[None]]
     ) -> ServedFile | None:
-        """What `look` opens, at once or after the work; None if it opens nothing after two attempts."""
+        """The file that `open_file` opens, at once or after the work; None if it opens none in _ATTEMPTS attempts."""
         for _ in range(_ATTEMPTS):
-            opened = await asyncio.to_thread(look)
+            opened = await asyncio.to_thread(open_file)
             if opened is not None:
                 return opened
             await self._run_once(key, work)
-        return await asyncio.to_thread(look)
+        return await asyncio.to_thread(open_file)
 
     async def _run_once(self, key: Hashable, work: Callable[[], Awaitable[None]]) -> None:
         """Runs the work, or waits for it if it is under way for the same key."""
@@ -238,7 +238,7 @@ class StoredRenderings:
         return lines, self._verified.of(deltas)
 
     def trim(self) -> None:
-        """Deletes the diffs of lists and zones that were made longest ago, once newer ones have DIFF_CACHE bytes.
+        """Deletes the oldest diffs of lists and zones: those beyond the newest DIFF_CACHE bytes.
 
         Each can be made again. The newest is kept, whatever its size, because a request needs it now.
         """
@@ -258,7 +258,7 @@ class StoredRenderings:
 
 def _pruned() -> Problem:
     """The problem of a delta that was deleted after the request read the live lists."""
-    return Problem(HTTPStatus.GONE, "diffs start at a later version by now: take the snapshot")
+    return Problem(HTTPStatus.GONE, "diffs now start at a later version: take the snapshot")
 
 
 def _open_if(path: Path, coding: str, expected: str | None) -> ServedFile | None:
