@@ -10,9 +10,8 @@
 | catch up: try failed work again | every minute |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 
-The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but the
-pulls: an
-error raises an alarm, and the task is tried again.
+The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but
+the pulls: an error raises an alarm, and the task is tried again.
 """
 
 from __future__ import annotations

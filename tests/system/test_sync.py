@@ -242,7 +242,7 @@ def test_a_folder_is_for_one_list_and_one_sync_at_a_time(scene: Scene) -> None:
 def test_exec_runs_after_each_change_until_it_succeeds(scene: Scene) -> None:
     log = scene.folder / "ran"
     command = f'echo "$BLOCKLISTD_LIST $BLOCKLISTD_VERSION $BLOCKLISTD_FILE" >> {log}; test -e {scene.folder}/good'
-    with pytest.raises(SyncError, match="run again next time"):
+    with pytest.raises(SyncError, match="the next sync runs it again"):
         scene.sync(exec=command)
     assert scene.state["version"] == 1, "the version is in place all the same"
     (scene.folder / "good").touch()

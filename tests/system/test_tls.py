@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import ssl
@@ -120,7 +121,7 @@ def test_the_printed_sync_commands_work_with_a_private_authority(tmp_path: Path)
         (at_isp / "token").write_text(printed.splitlines()[0] + "\n")
         shutil.copy(daemon.root, at_isp / "root.json")
         shutil.copy(certificate, at_isp / "ca.pem")
-        commands = [line for line in printed.splitlines() if line.startswith("  ")]
+        commands = re.findall(r"^  \S(?:.*[|\\]\n)*.*\n", printed, re.M)
         assert len(commands) == 4
         program = f"{sys.executable} -m blocklistd"
         peer("curl", "curl")
