@@ -14,7 +14,7 @@ import pytest
 from tests.system.daemon import Daemon
 from tests.system.test_zones import ZONE, Scene, Secondary
 
-DAMAGE = re.compile(rb"newest\s+copy\s+of\s+the\s+database|the database is damaged")
+DAMAGE = re.compile(rb"newest\s+backup\s+of\s+the\s+database|the database is damaged")
 
 
 def damage_table(database: Path, table: str) -> None:
