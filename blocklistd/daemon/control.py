@@ -52,6 +52,7 @@ class ControlServer:
         """Runs the requested command and returns its result. Raises Problem: 400 wrong arguments, 403 a missing role,
         404 an unknown command, 409 a refusal, 413 a body over MAX_REQUEST_BODY bytes, 500 another error.
         """
+        given = await _body(request)  # before any answer: it would close the connection while the client still sends
         if request.path == STAGE:
             return self._stage(request)
         command = self._commands.get(request.path)
@@ -67,7 +68,6 @@ class ControlServer:
                 f"user {caller.user} (uid {caller.uid}) may not run this command: in control.operators, give the user "
                 f"one of the roles {', '.join(sorted(command.roles))}, then run `blocklistd reload`",
             )
-        given = await _body(request)
         try:
             values = {argument.name: argument.read_from(given) for argument in command.arguments if not argument.local}
         except RefusedError as error:

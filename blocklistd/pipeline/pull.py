@@ -102,9 +102,7 @@ class Pipeline:
         async with self._source_locks[source_id], self._slots:
             plan = self._releaser.sources.get(source_id)  # read under the lock: a reload may have changed it
             if plan is None:
-                raise RefusedError(
-                    f"there is no source {source_id!r} in the configuration: run `blocklistd source list`"
-                )
+                raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
             began = self._clock()
             report, newest_report, validators = None, None, None
             try:

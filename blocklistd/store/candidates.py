@@ -120,9 +120,7 @@ def case(connection: Connection, candidate: CandidateId) -> Case:
     """The candidate with this id. Raises RefusedError if there is none."""
     row = connection.execute(select(candidates).where(candidates.c.id == candidate)).first()
     if row is None:
-        raise RefusedError(
-            f"there is no candidate {candidate!r}: run `blocklistd candidate list` for those that are held"
-        )
+        raise RefusedError("there is no such candidate: run `blocklistd candidate list` for those that are held")
     return _case(connection, row)
 
 

@@ -149,7 +149,7 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
         for name in names:
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
-                raise SubscriberError(f"there is no {what} {name!r}: expected one of: {there}")
+                raise SubscriberError(f"there is no such {what}: expected one of: {there}")
     if (registration.notify or registration.addresses) and not registration.zones:
         raise SubscriberError(
             f"subscriber {registration.id}: --notify and --address are for zones; name one with --zone"
@@ -220,9 +220,7 @@ def revoke(connection: Connection, subscriber: str, *, now: datetime, revoked_by
         .values(revoked=now, revoked_by=revoked_by)
     )
     if not done.rowcount:
-        raise SubscriberError(
-            f"there is no subscriber {subscriber!r}, or it is revoked already: run `blocklistd subscriber list`"
-        )
+        raise SubscriberError("there is no such subscriber, or it is revoked already: run `blocklistd subscriber list`")
 
 
 def load(connection: Connection) -> dict[str, Subscriber]:

@@ -74,7 +74,7 @@ def test_a_refused_reload_prints_every_error(tmp_path: Path) -> None:
             "lists.one.guards.max_removed: found '150%', expected a share up to 100%",
             "lists.one.guards.daily.max_added: found '101%', expected a share up to 100%",
             "sources.two.auth.bearer.file: found",
-            ": state_dir: found another value than the running one, expected the running value; only a restart",
+            ": state_dir: found another value than the running one, expected the running value, since only a restart",
         ):
             assert part in said
         as_json = daemon.cli("reload", "--json", "-c", str(daemon.path), check=False)

@@ -65,7 +65,7 @@ def test_recorded_metadata_is_refused(simulator: FeedSimulator, client: Client) 
 def test_expired_metadata_is_refused(simulator: FeedSimulator, client: Client) -> None:
     simulator.expires = timedelta(seconds=-1)
     simulator.publish("a.example")
-    with pytest.raises(SyncError, match=r"expired.*, by the clock of this host: 20.*what is here stays in"):
+    with pytest.raises(SyncError, match=r"expired.*, by the clock of this host: 20.*the local version stays in place"):
         client.look()
 
 

@@ -15,7 +15,7 @@ from .configuring import VALID, places, problems, read, source
 @pytest.mark.parametrize(
     ("text", "line", "found"),
     [
-        ("a: [1\nb: 2\n", 2, "while parsing a flow sequence expected ',' or ']', but got ':'"),
+        ("a: [1\nb: 2\n", 2, "while parsing a flow sequence: expected ',' or ']', but got ':'"),
         ("feed:\n\tlisten: []\n", 2, "character '\\t' that cannot start any token"),
         ("a: *nowhere\n", 1, "undefined alias 'nowhere'"),
         ("a: {}\n---\nb: {}\n", 2, "another document"),

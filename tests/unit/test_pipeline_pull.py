@@ -209,7 +209,7 @@ async def test_a_pull_that_waited_uses_the_newest_configuration(tmp_path: Path) 
         waiting = asyncio.ensure_future(pipeline.pull(source.id))
         await asyncio.sleep(0)
         releases.sources = {}
-    with pytest.raises(RefusedError, match="there is no source"):
+    with pytest.raises(RefusedError, match="there is no such source"):
         await waiting
     versions.close()
 

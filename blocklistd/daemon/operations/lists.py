@@ -45,5 +45,5 @@ class ListOperations:
         view = self._live_lists.get(list_id)
         if view is None:
             names = ", ".join(view.id for view in self._live_lists) or "none"
-            raise RefusedError(f"there is no list {list_id!r}: expected one of: {names}")
+            raise RefusedError(f"there is no such list: expected one of: {names}")
         return view

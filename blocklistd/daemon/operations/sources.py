@@ -84,4 +84,4 @@ class SourceOperations:
     def _known(self, source: SourceId) -> None:
         if source not in self._config().sources:
             names = ", ".join(self._config().sources) or "none"
-            raise RefusedError(f"there is no source {source!r}: expected one of: {names}")
+            raise RefusedError(f"there is no such source: expected one of: {names}")

@@ -152,14 +152,14 @@ class SubscriberOperations:
         """One subscriber."""
         found = (await self._database.reading(self.described)).get(subscriber)
         if found is None:
-            raise RefusedError(f"there is no subscriber {subscriber!r}: run `blocklistd subscriber list`")
+            raise RefusedError("there is no such subscriber: run `blocklistd subscriber list`")
         return {"id": subscriber, **found}
 
     async def revoke(self, subscriber: SubscriberId, act: Act) -> Document:
         """Revokes a subscriber. Raises StoreError if it is refused from now on but the revocation is not recorded."""
         if not any(who.id == subscriber and who.revoked is None for who in self._known.values()):
             raise SubscriberError(
-                f"there is no subscriber {subscriber!r}, or it is revoked already: run `blocklistd subscriber list`"
+                "there is no such subscriber, or it is revoked already: run `blocklistd subscriber list`"
             )
         self._unrecorded[subscriber] = act
         self._admit_all()
