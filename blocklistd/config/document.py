@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import errno
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -76,6 +77,13 @@ class NamedFile:
     line: int
     path: Path
     private: bool
+
+
+def read_regular(path: Path) -> bytes:
+    """Reads a file that the configuration names. Raises OSError, also for a device or a pipe: it may have no end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    return path.read_bytes()
 
 
 class ConfigDocument:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blocklistd.config.document import ConfigDocument, NamedFile
+from blocklistd.config.document import ConfigDocument, NamedFile, read_regular
 from blocklistd.config.reader import SectionValues
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.times import utc_now
@@ -129,7 +129,7 @@ def checksums(document: ConfigDocument) -> dict[str, str]:
     found = {}
     for file in document.files:
         with suppress(OSError):
-            found[file.key] = hashlib.sha256(file.path.read_bytes()).hexdigest()
+            found[file.key] = hashlib.sha256(read_regular(file.path)).hexdigest()
     return found
 
 
@@ -145,7 +145,7 @@ def check_key_pair(section: SectionValues) -> None:
     _check_validity(section, "cert", validity_periods(cert))
     path = Path(key.name) if key.kind == "file" else None
     try:
-        if path is None or not validity_periods(cert) or not path.read_bytes().strip():
+        if path is None or not validity_periods(cert) or not read_regular(path).strip():
             return
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, path, password=lambda: b"")
     except ssl.SSLError as error:
@@ -187,7 +187,7 @@ def validity_periods(path: Path) -> list[tuple[datetime, datetime]]:
     from cryptography.x509 import load_pem_x509_certificates
 
     try:
-        found = load_pem_x509_certificates(path.read_bytes())
+        found = load_pem_x509_certificates(read_regular(path))
     except (OSError, ValueError):
         return []
     return [(one.not_valid_before_utc, one.not_valid_after_utc) for one in found]

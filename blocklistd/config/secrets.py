@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NoReturn
 
-from blocklistd.config.document import ConfigNode, InvalidValue, Reader
+from blocklistd.config.document import ConfigNode, InvalidValue, Reader, read_regular
 from blocklistd.config.reader import one_of
 from blocklistd.config.values import match, path
 from blocklistd.errors import ConfigError, ConfigProblem
@@ -51,7 +51,7 @@ class Secret:
         path = self.path
         where = f"${self.name}" if path is None else path
         try:
-            secret = os.environ.get(self.name, "") if path is None else path.read_text("utf-8")
+            secret = os.environ.get(self.name, "") if path is None else read_regular(path).decode()
         except OSError as error:
             self._fail(f"{path}: {error.strerror}", "a file that can be read")
         except UnicodeDecodeError:

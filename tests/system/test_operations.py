@@ -449,7 +449,7 @@ def test_an_id_can_not_be_a_path(two: Daemon, name: str) -> None:
     for group in ("source", "candidate", "subscriber"):
         refused = two.cli(group, "show", name, "-c", str(two.path), check=False)
         assert refused.returncode == 1
-        assert refused.stderr.startswith(f"blocklistd: there is no {group} ".encode())
+        assert refused.stderr.startswith(f"blocklistd: there is no such {group}".encode())
 
 
 def test_the_control_socket_of_a_running_daemon_is_not_replaced(two: Daemon, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from blocklistd.config import check
+from blocklistd.config import Secret, check
+from blocklistd.config.files import validity_periods
+from blocklistd.errors import ConfigError, SigningError
+from blocklistd.tls import load_certificate
 
 from .configuring import make_certificate, source
 
@@ -45,3 +49,18 @@ def test_one_authority_that_is_valid_is_enough(
     for problems, said in ((found.problems, refused), (found.warnings, warned)):
         assert [problem.key for problem in problems] == (["sources.hotline-a.ca"] if said else [])
         assert all(said in problem.found for problem in problems)
+
+
+def test_a_device_is_not_read_where_a_file_is_expected(tmp_path: Path) -> None:
+    """It has no end."""
+    endless = Path("/dev/zero")
+    file = tmp_path / "blocklistd.yaml"
+    file.write_text(source("ca: /dev/zero", auth="{bearer: {file: /dev/zero}}"))
+    found = check(file)
+    assert {problem.found for problem in found.problems} == {"/dev/zero, which is no file"}
+    assert validity_periods(endless) == []
+    secret = Secret("file", "/dev/zero", file, 1, "auth.bearer")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        secret.read()
+    with pytest.raises(SigningError, match="not a regular file"):
+        load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), endless, secret)
