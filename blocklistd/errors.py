@@ -154,6 +154,11 @@ def redacted(error: BaseException) -> BaseException:
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
+def redacted_if_unexpected(error: BaseException) -> BaseException | None:
+    """`redacted` of an unexpected error; None for a BlocklistError, whose message says all, so it needs no traceback."""
+    return None if isinstance(error, BlocklistError) else redacted(error)
+
+
 @contextmanager
 def store_errors(place: Path) -> Iterator[None]:
     """Turns an OSError of the block into a StoreError that names the path `place` and the next step."""

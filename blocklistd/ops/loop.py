@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from blocklistd.errors import redacted, safe_message
+from blocklistd.errors import redacted, redacted_if_unexpected, safe_message
 from blocklistd.events import Event
 from blocklistd.ops import systemd
 
@@ -53,6 +53,5 @@ async def run_steps(*steps: Callable[[], Awaitable[None]]) -> None:
         try:
             await step()
         except Exception as error:
-            Event.STEP_FAILED.log(
-                log, step=step.__name__.strip("_"), reason=safe_message(error), exc_info=redacted(error)
-            )
+            name, trace = step.__name__.strip("_"), redacted_if_unexpected(error)
+            Event.STEP_FAILED.log(log, step=name, reason=safe_message(error), exc_info=trace)

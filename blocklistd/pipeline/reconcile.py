@@ -12,7 +12,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from blocklistd.errors import BlocklistError, redacted, safe_message
+from blocklistd.errors import redacted_if_unexpected, safe_message
 from blocklistd.events import Event
 from blocklistd.model import ChangeKind, ListId, Outcome, SourceId
 from blocklistd.pipeline.list_context import ListContext
@@ -90,8 +90,8 @@ class Reconciler:
         try:
             result = await work
         except Exception as error:
-            bug = None if isinstance(error, BlocklistError) else redacted(error)
-            Event.RECONCILE_FAILED.log(log, list=list_id, source=source, reason=safe_message(error), exc_info=bug)
+            trace = redacted_if_unexpected(error)
+            Event.RECONCILE_FAILED.log(log, list=list_id, source=source, reason=safe_message(error), exc_info=trace)
             return
         if result is not None and result.outcome is not Outcome.UNCHANGED:
             Event.OFFER_ENDED.log(
