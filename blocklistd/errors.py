@@ -155,7 +155,7 @@ def redacted(error: BaseException) -> BaseException:
 
 
 def redacted_if_unexpected(error: BaseException) -> BaseException | None:
-    """`redacted` of an unexpected error; None for a BlocklistError, whose message says all, so it needs no traceback."""
+    """The redacted error of an unexpected error; None for a BlocklistError, whose message needs no traceback."""
     return None if isinstance(error, BlocklistError) else redacted(error)
 
 

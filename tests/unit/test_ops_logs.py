@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from blocklistd.errors import StoreError
 from blocklistd.events import Event
 from blocklistd.ops.logs import JsonLines, formatter
-from blocklistd.ops.loop import log_unhandled
+from blocklistd.ops.loop import log_unhandled, run_steps
 
 MARK = "zq7secret"
 
@@ -93,3 +94,17 @@ async def test_an_error_that_no_task_waits_for_is_logged_without_its_text(caplog
     log_unhandled(loop, {"message": "Task was destroyed but it is pending!"})
     assert "destroyed" in caplog.text
     assert sys.exc_info() == (None, None, None)
+
+
+async def test_only_an_unexpected_error_of_a_step_has_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async def known() -> None:
+        raise StoreError("the disk is full: free space there")
+
+    async def unexpected() -> None:
+        raise ValueError(MARK)
+
+    await run_steps(known, unexpected)
+    first, second = caplog.records
+    assert (first.exc_info, "the disk is full" in first.getMessage()) == (None, True)
+    assert second.exc_info is not None
+    assert MARK not in JsonLines().format(second)
