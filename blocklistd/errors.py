@@ -1,4 +1,4 @@
-"""The errors that blocklistd raises on purpose, divided by who has to act.
+"""The errors that blocklistd raises on purpose, grouped by the person who has to act.
 
     BlocklistError
     ├── ConfigError            the administrator: the configuration file
@@ -18,7 +18,7 @@
     │   └── SyncError          the subscriber's client: nothing newer could be verified
     └── RefusedError           the operator: a command that is not possible in this state
 
-A message contains what was found, what was expected, and what to do. It never contains an entry. A held candidate is
+A message says what was found, what was expected, and what to do. It never contains an entry. A held candidate is
 not an error: it is a value, `Hold` (compose/guard.py).
 """
 

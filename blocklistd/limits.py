@@ -1,4 +1,4 @@
-"""The limits of the system, each with its unit and what it bounds. Everything that waits, grows or queues has one."""
+"""The limits of the system, each with its unit and its subject. Every queue, wait and buffer has a limit."""
 
 from __future__ import annotations
 

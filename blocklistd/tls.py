@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from blocklistd.config import FeedTlsSettings, Secret
-from blocklistd.config.document import read_regular
+from blocklistd.config.document import require_regular
 from blocklistd.errors import ConfigError, SigningError
 
 
@@ -30,7 +30,7 @@ def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
 def _load(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
     try:
         for path in filter(None, (cert, key.path)):
-            read_regular(path)  # OpenSSL would read a device without end
+            require_regular(path)  # OpenSSL would read a device without end
         if key.path is not None:
             # without `password`, OpenSSL would ask for it on the terminal
             context.load_cert_chain(cert, key.path, password=lambda: b"")

@@ -38,7 +38,7 @@ def command_of(command: Command) -> click.Command:
 
 
 def _ask(daemon: ControlClient, command: Command, sent: dict[str, Any], *, show: bool) -> Any:
-    """Runs a command in the daemon and returns its document. `show`: meanwhile show its stage on the terminal."""
+    """Runs a command in the daemon and returns its document. `show`: the terminal shows the stage until it ends."""
     if not show:
         return daemon.ask(command, sent)
     call = secrets.token_hex(8)

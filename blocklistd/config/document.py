@@ -79,10 +79,15 @@ class NamedFile:
     private: bool
 
 
-def read_regular(path: Path) -> bytes:
-    """Reads a file that the configuration names. Raises OSError, also for a device or a pipe: it may have no end."""
+def require_regular(path: Path) -> None:
+    """Raises OSError for a device, a pipe or a folder: a device may have no end. Accepts a path that does not exist."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file")
+
+
+def read_regular(path: Path) -> bytes:
+    """Reads a file that the configuration names. Raises OSError, also if it is not a regular file."""
+    require_regular(path)
     return path.read_bytes()
 
 

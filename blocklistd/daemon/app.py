@@ -177,7 +177,7 @@ class Application:
         await parts.tasks.do("check database", parts.upkeep.check_database)
 
     def _readiness_lines(self) -> tuple[list[str], list[str]]:
-        """The lines of /readyz: what is not served, and other faults (ops.health.ReadinessReport)."""
+        """The lines of /readyz: lists and zones that are not served, and other faults (ops.health.ReadinessReport)."""
         if self._stopping.is_set():
             return ["stopping"], []
         found = self._parts.readiness()

@@ -1,4 +1,4 @@
-"""Finds what a text written by a person mentions: URLs, and every entry that one of its words could be."""
+"""Finds URLs in a text that a person wrote, and every entry that one of its words could name."""
 
 from __future__ import annotations
 

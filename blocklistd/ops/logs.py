@@ -81,7 +81,7 @@ LIBRARIES: Final = {
     "apscheduler": logging.ERROR,  # its warnings repeat ours
     "apscheduler.executors": logging.CRITICAL,  # its tracebacks hold what was worked on
     "asyncio": logging.ERROR,  # in debug mode it warns of slow calls, with their arguments
-    "aiohttp.server": logging.CRITICAL,  # its tracebacks hold what a client sent
+    "aiohttp.server": logging.CRITICAL,  # its tracebacks contain bytes that a client sent
 }
 """The lowest level that is logged of a library."""
 

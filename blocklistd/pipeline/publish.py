@@ -85,8 +85,8 @@ class Publisher:
         self._lifetimes[list_id] = Lifetimes(expires, timestamp_expires)
 
     async def publish(self, list_id: ListId) -> None:
-        """Signs what is due for the list's newest version, and serves it. Does nothing for a list that is not
-        configured, or is forgotten meanwhile.
+        """Renews the signatures that are due for the list's newest version, and serves that version. Does nothing if
+        the list is not configured any more.
 
         If the signatures can't be written and the list is not served yet, its newest signed version is served.
 
@@ -120,7 +120,7 @@ class Publisher:
         return made if made is not None and made.version == version else None
 
     def _sign(self, list_id: ListId, lifetimes: Lifetimes) -> tuple[ListView, dict[str, SignedRole]]:
-        """Signs what is due, and saves it. Returns the view to serve and the newest roles by name."""
+        """Signs the roles that are due, and saves them. Returns the view to serve and the newest roles by name."""
         now, latest = self._clock(), self._latest()
         stored = self._load(list_id)
         state, roles = stored.state, stored.roles
