@@ -4,14 +4,15 @@
 # make bench    every figure beside its peer's, and the table; BENCH="lists zones" names some
 # make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
 # make soak     a thousand versions: does anything grow?
-# make fuzz     every property with twenty times as many examples, in some ten minutes
+# make fuzz     every property with twenty times as many examples, then each parser with coverage-guided inputs
 # make docs     docs/cli.md from the commands, docs/metrics.md from the tables of metrics and log events
 # make clean    everything that these made, away
 # Each sets up what it needs in .venv; on Debian, packages that are missing are installed where that is allowed.
 
 PYTHON ?= python3
 VENV := .venv
-BESIDE ?= $(shell expr 2 '*' `nproc`)# processes of `make test`: most tests wait
+FUZZ ?= 30# seconds for each parser
+BESIDE ?= $(shell expr 3 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
 .PHONY: help run test check bench scaling soak fuzz docs clean
@@ -45,6 +46,8 @@ soak: $(STAMP)
 
 fuzz: $(STAMP)
 	@HYPOTHESIS_PROFILE=fuzz $(VENV)/bin/pytest -q -m hypothesis tests/unit tests/property
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.lock
+	@$(VENV)/bin/python -m tests.fuzz $(FUZZ)
 
 docs: $(STAMP)
 	@$(VENV)/bin/python -m blocklistd.cli.reference > docs/cli.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 from bench.compare import HEAD, Row
@@ -10,7 +11,11 @@ from bench.compare import HEAD, Row
 BENCHES = (
     *(
         "lists",
+        "sources",
+        "names",
+        "documents",
         "changes",
+        "corrections",
         "diffs",
         "locks",
         "zones",
@@ -31,6 +36,7 @@ def main() -> int:
     if unknown:
         print(f"no such bench: {', '.join(unknown)}; there are {', '.join(BENCHES)}", file=sys.stderr)
         return 2
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program does not compile its modules at each start
     rows: list[Row] = []
     for name in names:
         print(f"… {name}", file=sys.stderr, flush=True)

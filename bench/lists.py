@@ -17,8 +17,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bench import bodies
@@ -108,40 +110,67 @@ class Took(NamedTuple):
     every_rendering: float
 
 
-class Scene:
-    """A daemon with one list from one file, whose guards hold nothing, and a folder for the shell."""
+GUARDS = {"min_entries": 0, "min_change": 999_999_999}
+"""Guards that hold nothing."""
 
-    def __init__(self, folder: Path, type: str) -> None:
-        self.body = folder / "body"
+
+class Scene:
+    """A daemon with one list from one file or several, whose guards hold nothing, and a folder for the shell."""
+
+    def __init__(
+        self,
+        folder: Path,
+        type: str,
+        settings: Mapping[str, object] = MappingProxyType({}),
+        *,
+        sources: Sequence[str] = ("hotline",),
+        plan: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        """`settings`: of each source, if its format is not text. `plan`: more settings of the list."""
+        self.folder = folder / "bodies"
         self.shell = folder.parent / "shell"
         self.shell.mkdir(exist_ok=True)
-        guards = {"min_entries": 0, "min_change": 999_999_999}
+        self.sources = sources
         source = {
-            "url": f"file:{self.body}",
             "format": "text",
             "defaults": {"type": type},
             "schedule": "every 30d",
             "max_bytes": "4GiB",
             "verify": {"method": "none"},
+            **settings,
         }
         self._subscribers = 0
         (folder / "daemon").mkdir(parents=True)
+        self.folder.mkdir()
         self.daemon = Daemon(
             folder / "daemon",
             {
-                "sources": {"hotline": source},
-                "lists": {LIST: {"sources": ["hotline"], "types": [type], "guards": guards}},
+                "sources": {name: {"url": f"file:{self.folder / name}", **source} for name in sources},
+                "lists": {LIST: {"sources": list(sources), "types": [type], "guards": GUARDS, **plan}},
             },
         )
 
-    def write(self, lines: list[bytes]) -> None:
-        """Replaces the body."""
-        self.body.write_bytes(b"\n".join(lines) + b"\n")
+    @property
+    def body(self) -> Path:
+        """The body of the first source."""
+        return self.folder / self.sources[0]
 
-    def publish(self) -> None:
-        """Pulls the body; fails if no version was published."""
-        outcome = self.daemon.pull("hotline")
-        assert outcome["outcome"] == "published", outcome
+    def write(self, lines: list[bytes], source: str | None = None) -> None:
+        """Replaces the body of a source; None: of the first."""
+        (self.folder / (source or self.sources[0])).write_bytes(b"\n".join(lines) + b"\n")
+
+    def first_pulls(self) -> None:
+        """Waits until the daemon has tried to pull each source; it fails, since there are no bodies yet."""
+        for name in self.sources:
+            self.daemon.first_pull(name)
+
+    def publish(self, *sources: str) -> None:
+        """Pulls these sources at the same time; without any, all. Fails if no version was published, or a change was
+        held."""
+        with ThreadPoolExecutor() as threads:
+            answers = list(threads.map(self.daemon.pull, sources or self.sources))
+        outcomes = {answer["outcome"] for answer in answers}
+        assert "published" in outcomes <= {"published", "unchanged"}, answers
 
     @property
     def token(self) -> str:
@@ -169,10 +198,11 @@ class Scene:
         self.wait_for_zstd(token)
         return Took(served, time.perf_counter() - began)
 
-    def run_shell(self, which: str) -> None:
-        """Runs the commands of SHELL by their key."""
+    def run_shell(self, commands: str, *sources: str) -> None:
+        """Runs shell commands with the bodies of these sources as arguments; without any, of all."""
         environment = {**os.environ, "LC_ALL": "C"}
-        subprocess.run(["sh", "-c", SHELL[which], "sh", self.body], cwd=self.shell, env=environment, check=True)
+        bodies = [self.folder / name for name in sources or self.sources]
+        subprocess.run(["sh", "-c", commands, "sh", *bodies], cwd=self.shell, env=environment, check=True)
 
     def keep_last(self) -> None:
         """Keeps the shell's result, with which it compares the next one."""
@@ -208,9 +238,8 @@ def measure(
             folder.mkdir()
             scene = Scene(folder, type)
             scenes.append(scene)
-            scene.body.unlink(missing_ok=True)
             with scene.daemon:
-                scene.daemon.first_pull("hotline")  # fails: the file does not exist yet
+                scene.first_pulls()
                 token = scene.token
                 scene.write(lines)
                 with Jobs(scene.daemon) as jobs:
@@ -224,7 +253,7 @@ def measure(
             if not folder.exists():
                 first()
                 firsts.pop()
-            return seconds(lambda: scenes[-1].run_shell("first"))
+            return seconds(lambda: scenes[-1].run_shell(SHELL["first"]))
 
         _, shells = in_turns(first_rounds, first, shell_first)
         yield _measured("first", firsts, shells)
@@ -245,7 +274,7 @@ def measure(
                         if ours:
                             took.append(scene.time_publication(token))
                         else:
-                            shell.append(seconds(lambda: scene.run_shell("next")))
+                            shell.append(seconds(lambda: scene.run_shell(SHELL["next"])))
                     scene.keep_last()
                 yield _measured(kind, took, Sample(tuple(shell)))
         yield Measured("memory", Sample((max(*peaks, float(jobs.peak)) / 2**20,)))

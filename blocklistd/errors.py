@@ -2,10 +2,12 @@
 
     BlocklistError
     ├── ConfigError            the administrator: the configuration file
+    ├── GuardFileError         the administrator: a file of names, or a warning list
     ├── SourceError            the hotline, or the network to it; the last good version stays live
     │   ├── FetchError         no complete body arrived
     │   ├── VerifyError        the body does not prove its origin
-    │   │   └── StaleError     the body proves its origin, but is older than an accepted one
+    │   │   ├── StaleError     the body proves its origin, but is older than an accepted one
+    │   │   └── DistrustedError    an operator distrusts the key that signed the body
     │   ├── ParseError         the body is not a list in the configured format
     │   └── JobError           the job that read the body crashed, hung or exceeded a limit
     ├── StoreError             the administrator: disk, database, state_dir
@@ -67,6 +69,14 @@ class ConfigError(BlocklistError):
         super().__init__("\n".join(map(str, problems)))
 
 
+class GuardFileError(BlocklistError):
+    """A file of names, or a warning list, that a guard refers to can't be used. `names`: those that could be read."""
+
+    def __init__(self, text: str, names: frozenset[str] = frozenset()) -> None:
+        self.names = names
+        super().__init__(text)
+
+
 class SourceError(BlocklistError):
     """A pull failed; nothing live changed."""
 
@@ -81,6 +91,10 @@ class VerifyError(SourceError):
 
 class StaleError(VerifyError):
     """The body proves its origin, but a newer one was accepted before: a replay."""
+
+
+class DistrustedError(VerifyError):
+    """The body is signed by a key that an operator distrusts (`source distrust`)."""
 
 
 class ParseError(SourceError):

@@ -91,6 +91,12 @@ class Event(LogEvent):
         *("alarm", "subject"),
     )
     ALARM_CLEARED = INFO, "alarm cleared: {alarm}[ {subject}]", "The alarm is no longer active."
+    ALARM_DELIVERED = INFO, "alarm sent by {way}: {alarm}[ {subject}] {state}", "The way has taken it: no try follows."
+    ALARM_NOT_DELIVERED = (
+        WARNING,
+        "alarm not sent by {way}: {alarm}[ {subject}]: {reason}: it is tried again",
+        "People do not know of it yet. Do what the reason says, then run `blocklistd alarms test`.",
+    )
     JOB_SERVER_FAILED = (
         ERROR,
         "the process that starts jobs did not start: {reason}",
@@ -101,7 +107,6 @@ class Event(LogEvent):
         "the metrics from the database keep their last values: {reason}",
         "The database can't be read. Do what the reason says.",
     )
-
     # -- pulls and sources
     SOURCE_NOT_PROVED = (
         WARNING,
@@ -141,27 +146,64 @@ class Event(LogEvent):
     )
     EVIDENCE_NOT_STORED = (
         WARNING,
-        "source {source}: the refused body has {bytes} bytes and is not kept: raise `evidence.max_bytes` to keep it",
-        "The body is larger than `evidence.max_bytes` of the source.",
+        "source {source}: a body of {bytes} bytes is not kept as evidence: raise `evidence.max_bytes` to keep it",
+        "The body is larger than `evidence.max_bytes` of the source, or it was refused and the others fill it.",
+    )
+    EVIDENCE_FAILED = (
+        ERROR,
+        "source {source}: a body can't be kept as evidence: {reason}",
+        "The pull is not affected. Do what the reason says.",
     )
 
+    KEY_DISTRUSTED = (
+        WARNING,
+        "source {source}: {user} distrusts the key {key} since {since}: its bodies are refused",
+        "Replace the key in `verify.key`, once the hotline has a new one. A reviewer decides about the held changes.",
+    )
+    KEPT_BODY_NOT_READ = (
+        WARNING,
+        "source {source}: its body of {body} can't be read again, an older one is used: {reason}",
+        "`blocklistd source distrust` restores the entries of an older body. Check the held change.",
+    )
     # -- candidates and versions
     CANDIDATE_HELD = (
         WARNING,
         "list {list}: candidate {candidate} is held: {reason}: run `blocklistd candidate show {candidate}`",
         "A reviewer decides: `blocklistd candidate approve CANDIDATE`, or `blocklistd candidate reject CANDIDATE`.",
     )
+    CANDIDATE_APPROVED = (
+        INFO,
+        "candidate {candidate} was approved by {user}; {missing} more approval is needed, by another user",
+        "The list has `release: two-person`: a second reviewer runs `blocklistd candidate approve CANDIDATE`.",
+    )
     CANDIDATE_REJECTED = WARNING, "candidate {candidate} was rejected by {user}", "Its change is never published."
+    LIST_FROZEN = (
+        WARNING,
+        "list {list} is frozen by {user}",
+        "Only corrections and rollbacks change it, until `list resume`.",
+    )
+    LIST_RESUMED = INFO, "list {list} is resumed by {user}", "Its policy and its sources change the list again."
+    ENTRIES_CORRECTED = INFO, "list {list}: {entries}: {kind}, by {user}", "A correction has begun or ended (ids only)."
     VERSION_LIVE = (
         INFO,
         "list {list}: version {version} is live"
         "[: {added} added, {removed} removed, {changed} changed, {entries} entries], released by {released_by}",
         "Subscribers get the version. `released_by`: a user, or `auto`.",
     )
+    LIST_BELOW_MINIMUM = (
+        WARNING,
+        "list {list}: after an expiry it has {entries} entries, fewer than min_entries ({minimum})",
+        "Entries have ended; `min_entries` does not hold that. Ask the hotline if its list is still maintained.",
+    )
     POLICY_APPLIED = (
         INFO,
         "list {list}: policy change: {outcome}[: {reason}]",
         "The configuration of the list has changed; `outcome` is as in `blocklistd source pull`.",
+    )
+    GUARD_NAMES_READ = (
+        INFO,
+        "list {list}: names of guards: never_block {never_block}, shared_hosts {shared_hosts}, own {own}",
+        "The names of a list's guards have changed. A change of policy follows.",
     )
     OFFER_ENDED = (
         INFO,
@@ -200,7 +242,6 @@ class Event(LogEvent):
         "the {coding} rendering of {file} could not be made: {reason}",
         "The file is sent without that coding. Do what the reason says.",
     )
-
     # -- damage and repair
     FILE_DAMAGED = (
         ERROR,
@@ -233,6 +274,7 @@ class Event(LogEvent):
         "list {list}: the deltas of versions {versions} can't be made again: diffs start at the newest of them now",
         "Nothing to do: subscribers with an older version take the snapshot.",
     )
+    FIGURES_INCOMPLETE = WARNING, "list {list}: statistics lack changes of versions {versions}", "Their files are lost."
     LIST_NOT_REPAIRED = ERROR, "list {list} could not be repaired: {reason}", "Do what the reason says; check the disk."
     FILES_SWEPT = (
         INFO,
@@ -244,7 +286,6 @@ class Event(LogEvent):
         "superseded files could not be removed: {reason}",
         "The disk may fill. Do what the reason says.",
     )
-
     # -- zones and DNS
     ZONE_LIVE = INFO, "zone {zone}: serial {serial} is live[: {records} records]", "Secondaries get the serial."
     ZONE_SENT = DEBUG, "zone {zone}: serial {serial} sent", "A transfer was sent completely."
@@ -275,7 +316,6 @@ class Event(LogEvent):
         "a transfer failed: {reason}",
         "The secondary keeps its serial and asks again. Do what the reason says; with a traceback it is a bug.",
     )
-
     # -- clients
     CLIENT_REFUSED = (
         WARNING,
@@ -315,7 +355,6 @@ class Event(LogEvent):
         "the revocation of subscriber {subscriber} is still not written: {reason}",
         "The subscriber is refused, but a restart would forget the revocation. Do what the reason says.",
     )
-
     # -- the audit
     AUDIT_BROKEN = (
         CRITICAL,

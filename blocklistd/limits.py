@@ -13,23 +13,49 @@ GIB: Final = 1024 * MIB
 MAX_CONFIG: Final = 1 * MIB  # bytes of the configuration file
 MAX_DURATION_DAYS: Final = 36500  # days of a configured duration, so that now plus the duration is still a date
 
+MAX_GUARD_FILE: Final = 64 * MIB  # bytes of a file of names that guards name (never_block, shared_hosts)
+MAX_GUARD_NAMES: Final = 2_000_000  # names of one guard of a list: they are in the memory of a commit job
+MAX_HITS: Final = 1000  # entries withheld by guard files that a list, and a candidate, names by id
+GUARD_LINES: Final = 3  # unreadable lines of a file of names that a message shows
+GUARD_CHECK: Final = 60  # seconds between two looks for changed files of names
+GUARD_QUIET: Final = 5.0  # seconds without a change until a changed file of names is read: it may be half written
+
 # -- pulling -------------------------------------------------------------------------------------------------------
 DECOMPRESSED_FACTOR: Final = 8  # times `max_bytes`: size of a decompressed body
 MAX_REDIRECTS: Final = 5  # HTTP redirects of one fetch
 MAX_INTERIM_RESPONSES: Final = 8  # responses 1xx before the final response
 MAX_FUTURE: Final = timedelta(hours=1)  # a signed time may be so far ahead of now: default of `verify.max_future`
 MAX_SIGNATURE_BYTES: Final = 16 * KIB  # bytes of a signature file: the comment of minisign has at most 8 KiB
+PROOF_LIFE: Final = timedelta(days=2)  # a proof that expires is verified again after this time at the latest
+MAX_TUF_METADATA: Final = 384 * KIB  # bytes of all TUF metadata of a list; a job reports twice as many in hex
+MAX_TUF_ROOTS: Final = 256  # versions of root.json after the trusted one
+MAX_SIGNATURES: Final = 16  # signatures of one body, each of MAX_SIGNATURE_BYTES
+MAX_OPENPGP_BYTES: Final = 1 * GIB  # bytes that OpenPGP has signed: the library takes twice as many of INTAKE_MEMORY
+LOG_OVERLAP: Final = 4 * KIB  # bytes before the end of a log by which a rewritten log is recognised
+LOG_REREAD: Final = 86400.0  # seconds after which a log is fetched completely again
+LOG_YEAR_OVERLAP: Final = timedelta(days=7)  # of a year in which the file of the last year may still grow
+MAX_LOG_YEARS: Final = 50  # files of a log that has one for each year
+MAX_PAGES: Final = 100_000  # pages of one list
+MAX_PAGE: Final = 64 * MIB  # bytes of one page
+MAX_WALKS: Final = 3  # times that a pull begins with the first page, because a link to a further one fails
+PAGES_DELAY: Final = 5  # seconds until an item is on the pages for sure
+PAGES_OVERLAP: Final = 900  # seconds before the end of the last pull from which on items are fetched again
 PULL_JITTER: Final = 0.1  # share of the interval by which a scheduled pull is delayed, at most PULL_JITTER_MAX
 PULL_JITTER_MAX: Final = 60.0  # seconds
 MAX_CONCURRENT_PULLS: Final = 4  # pulls that run at once
-EVIDENCE_DAYS: Final = 90  # days that a refused body is kept: default of `evidence.keep`
-EVIDENCE_BYTES: Final = 10 * GIB  # bytes of a source's refused bodies and signatures: default of `evidence.max_bytes`
-EVIDENCE_BODIES: Final = 1000  # refused bodies of a source, of any size
+MAX_CONCURRENT_TESTS: Final = 2  # dry runs of pulls (`source test`) that run at once, beside the pulls
+TEST_LINES: Final = 20  # line numbers of rejects, for each reason, that a dry run shows
+UPLOAD_STALL: Final = 60.0  # seconds without a byte of a file that the command line sends
+EVIDENCE_DAYS: Final = 90  # days that a body is kept as evidence: default of `evidence.keep`
+EVIDENCE_BYTES: Final = 10 * GIB  # bytes of a source's kept bodies and their records: default of `evidence.max_bytes`
+EVIDENCE_BODIES: Final = 1000  # kept bodies of a source, of any size
+EVIDENCE_RECORDS: Final = 100  # records of one kept body, beside its first one
 
 # -- records -------------------------------------------------------------------------------------------------------
 MAX_LINE: Final = 64 * KIB  # bytes of one record in a body
 MAX_URL: Final = 8 * KIB  # characters of a canonical URL
 MAX_URL_INPUT: Final = 3 * MAX_URL  # characters of a URL before canonicalisation: each may be percent-encoded
+MAX_ITEM_PARTS: Final = 100_000  # elements and attributes of one item of an XML page, most of which are votes
 MAX_ATTRIBUTE: Final = 256  # characters of one attribute
 
 # -- jobs ----------------------------------------------------------------------------------------------------------
@@ -40,6 +66,9 @@ MAX_LINES_MEMORY: Final = 2200 * MIB  # bytes of INTAKE_MEMORY for a body's line
 MAX_REJECTS: Final = 4_000_000  # records of a body that are not entries
 MAX_HASHES: Final = 30_000_000  # lines of a body of hashes, about 70 bytes each
 MAX_REREAD: Final = 100_000  # lines of a CSV read again after an unclosed quote; plus 8 for each line of the body
+DNS_CONNECT: Final = 10.0  # seconds of connecting to one address of a name server from which a zone is transferred
+MAX_DIFFERENCES: Final = 16 * MIB  # bytes of differences between zones, as text in memory; else the zone is transferred
+MAX_UNSIGNED: Final = 99  # messages between two signed ones of a zone transfer (RFC 8945 section 5.3.1)
 MAX_COMPRESSED_STREAMS: Final = 100_000  # gzip members or zstd frames of a body
 FETCH_THREADS: Final = 4  # threads of a transport that runs in a job, beside its first thread
 JOB_DESCRIPTORS: Final = 1024  # open descriptors of a job that reads hostile bytes
@@ -54,11 +83,24 @@ MAX_JOB_REPORT: Final = 1 * MIB  # bytes of a job's result
 
 THREADS: Final = 48  # threads for calls to the database and to files: more than can wait for one writer at a time
 
+# -- alarms to people ----------------------------------------------------------------------------------------------
+ALARM_TIMEOUT: Final = 20.0  # seconds of one request of the webhook, or one run of the command
+ALARM_RETRY: Final = 5.0  # seconds after the first failed delivery; doubled with each further one
+ALARM_RETRY_MAX: Final = 600.0  # seconds between two tries, at most
+ALARM_PAUSE: Final = 60.0  # seconds between two looks, if nothing changes
+ALARM_QUIET: Final = timedelta(minutes=15)  # an alarm that comes back is sent again after this time at the earliest
+MAX_ALARMS_SENT: Final = 1000  # alarms that are followed for each way to people
+MAX_ALARM_TEXT: Final = 4 * KIB  # characters of an alarm's text as it is sent
+
 # -- store ---------------------------------------------------------------------------------------------------------
 SQLITE_BUSY: Final = 60.0  # seconds that a writer of the database waits for another one
 RESERVE: Final = 1 * MIB  # bytes of the reserve, which is freed at a start on a full disk
 KEPT_SNAPSHOTS: Final = 8  # newest snapshots of a list that stay downloadable
 MIN_KEPT_VERSIONS: Final = 100  # newest versions of a list from which diffs can start, whatever their age
+MAX_CATEGORIES: Final = 64  # categories of a list in its statistics; entries of all others are counted together
+MAX_CATEGORY: Final = 64  # characters of the name of a category in statistics
+MAX_UNCOUNTED: Final = 100  # newest versions whose files are kept until they are counted for statistics
+EXPIRY_PAUSE: Final = 60  # seconds after expiries before the next ones: each writes a version
 UPKEEP_MINUTES: Final = 60  # minutes between two removals of deltas older than the retention
 SWEEP_MIN_AGE: Final = 60.0  # seconds: a sweep keeps files younger than the oldest running work plus this
 SHORT_DISK_PARTS: Final = 4  # with less than 1 / SHORT_DISK_PARTS of the disk free, a sweep follows each pull
@@ -82,6 +124,7 @@ REFUSALS_PERIOD: Final = 60.0  # seconds until the same refusal is logged again
 REFUSALS_AT_ONCE: Final = 20  # different refusals that are logged in REFUSALS_PERIOD
 MAX_REQUEST_HEAD: Final = 16 * KIB  # bytes of a request line with its headers; of pipelined bytes that wait
 MAX_REQUEST_BODY: Final = 64 * KIB  # bytes of a request's body
+MAX_ENTRY_TEXT: Final = 8 * KIB  # bytes of an entry on the stdin of a command
 MAX_FREE_TEXT: Final = 500  # characters of an operator's free text, such as a reason
 MAX_AUDIT_LINES: Final = 100_000  # lines of the audit in one response
 MAX_WAIT: Final = 55  # seconds of a long poll

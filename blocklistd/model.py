@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NewType
+from typing import NewType
 
 import orjson
 
@@ -30,14 +30,17 @@ WITHHELD = (TYPE_NOT_BUILT, FRAGMENT)
 """The reasons for which intake withholds valid records; these are not a fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")
-"""Attributes of a record beside type and value, sorted by name. In a line, `id` is between `expires` and `ref`."""
+"""Attributes of a record beside type and value, sorted by name."""
+ID = "id"
+"""The name, in a line, of an entry's id. A list adds one to each entry that has none. Only an entry from another
+blocklistd has one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One canonical entry. `line()` is its only form in files, feeds and hashes (docs/feed.md).
 
-    `attributes`: only those in ATTRIBUTES that are known, each a text; `verifiers` is an integer.
+    `attributes`: ID, and those in ATTRIBUTES that are known, each a text; `verifiers` is an integer.
     """
 
     type: str
@@ -88,13 +91,27 @@ AUTO = Act("release", "auto", None)
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """Validators for a conditional GET (RFC 9110, 13.1): ETag and Last-Modified of an earlier response."""
+    """Validators of an earlier response, for the next request of a source.
+
+    `etag`, `last_modified`: for a conditional GET (RFC 9110, 13.1). `position`: where the earlier body ended, for a
+    transport that can fetch only what came after it; a text that only the transport reads.
+    """
 
     etag: str | None = None
     last_modified: str | None = None
+    position: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.etag or self.last_modified)
+        return bool(self.etag or self.last_modified or self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPeer:
+    """The server at the other end of a TLS connection: the SHA-256, in hex, of its certificate (DER) and of the
+    certificate's public key (SPKI, as in RFC 7469)."""
+
+    certificate: Sha256
+    public_key: Sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +119,9 @@ class Fetched:
     """A complete body in the file `body`, not trusted yet: neither decompressed, verified nor parsed.
 
     `length` (bytes), `sha256`: of the file's bytes. `encoding`: their HTTP content coding: identity, gzip or zstd.
-    `signature`: content of the separate signature file, if any.
+    `signature`: content of the separate signature file, if any. `continues`: whether the body is only what came after
+    the last body, from the position of the request's validators on. `url`: redacted; of the file that was read. `peer`:
+    the server that sent it, None without TLS.
     """
 
     body: Path
@@ -111,6 +130,9 @@ class Fetched:
     encoding: str = "identity"
     signature: bytes | None = None
     validators: Validators = Validators()
+    continues: bool = False
+    url: str = ""
+    peer: TlsPeer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +141,32 @@ class NotModified:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyHistory:
+    """The newest values that were accepted of one key of a source; an older body of the key is a replay.
+
+    `key`: the fingerprint; None: the values count for every key. `signed_at`: the time of signing (Unix seconds).
+    `sequence`: the number of the body, which never goes back, and `location`: the SHA-256 of the URL that it belongs
+    to. None: no accepted body had one.
+    """
+
+    key: Sha256 | None
+    signed_at: int | None = None
+    sequence: int | None = None
+    location: Sha256 | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeReport:
     """The intake job's report on a body: counts, digests and line numbers, never an entry.
 
     `body_sha256`: of the body as it arrived. `asserted`: digest of the sealed file of its canonical lines, which are
-    sorted and without ids. `length`: bytes of the decoded body. `types`: count of entries by type. `rejected`: count of
-    records that are not entries, by reason; `first_rejected`: line number (from 1) of the first of each reason.
-    `dropped_attributes`: count of attributes that were dropped. `signature`: SHA-256 of the signature. `signed_at`: its
-    time, from its trusted comment (Unix seconds). `key`: fingerprint of the key of the source's newest signature.
-    `since`: when the source first asserted these lines (RFC 3339). Reports of earlier versions have no `key`, `since`.
+    sorted; only those of another blocklistd have ids. `length`: bytes of the decoded body. `types`: count of entries by
+    type. `rejected`: count of records that are not entries, by reason; `first_rejected`: line number (from 1) of the
+    first of each reason. `dropped_attributes`: count of attributes that were dropped. `signature`: SHA-256 of the
+    signature. `signed_at`: its time (Unix seconds). `key`: fingerprint of the key of the source's newest signature.
+    `since`: when the source first asserted these lines (RFC 3339). `sequence`: the number of the body, which never goes
+    back; None if it has none. `expires`: when its proof is to be verified again (Unix seconds); None if it does not
+    expire. Reports of earlier versions have no `key`, `since`, `sequence` and `expires`.
     """
 
     body_sha256: Sha256
@@ -142,6 +181,18 @@ class IntakeReport:
     signed_at: int | None = None
     key: Sha256 | None = None
     since: str | None = None
+    sequence: int | None = None
+    expires: int | None = None
+
+    @property
+    def signed(self) -> datetime | None:
+        """The time of the signature; None without one."""
+        return None if self.signed_at is None else datetime.fromtimestamp(self.signed_at, UTC)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the body was proven by a key, which `key` then is. Otherwise `key` is that of an earlier body."""
+        return self.signature is not None or self.sequence is not None
 
     @property
     def entries(self) -> int:
@@ -162,119 +213,3 @@ class IntakeReport:
     def withheld(self) -> dict[str, int]:
         """Count of withheld records by reason (WITHHELD)."""
         return {reason: count for reason, count in self.rejected.items() if reason in WITHHELD}
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why a candidate is held: the guard, its limit, and the value found, in the units of the configuration."""
-
-    guard: str
-    limit: str
-    found: str
-
-    def __str__(self) -> str:
-        return f"{self.guard}: {self.found}, limit {self.limit}"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Which entries of its sources a list has. `canonicaliser`: version of the rules for canonical values. `sources`:
-    in the order of precedence. After a change of policy the whole list is composed again, as any entry can change."""
-
-    canonicaliser: int
-    sources: tuple[SourceId, ...]
-    types: tuple[str, ...]
-    allow_public_suffix: bool
-    allow_ip: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """The policy as it is stored."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Policy:
-        """The policy from its stored form."""
-        return cls(**(fields | {"sources": tuple(fields["sources"]), "types": tuple(fields["types"])}))
-
-
-class ChangeKind(enum.StrEnum):
-    """The kinds of change of a list."""
-
-    SOURCE = "source"
-    """A source offers other entries than those from which the live version was composed."""
-    POLICY = "policy"
-    """The configured policy differs from that of the live version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of a list: the `policy` and the `sources` (sealed entries of each) from which it is to be composed.
-
-    `cause`: the source that offers other entries; empty for other kinds. `actor`: user who asked for the change; empty
-    if nobody did. `records`, `rejected`: of the source's new body, how many records it has, and how many of these are
-    not entries.
-    """
-
-    kind: ChangeKind
-    cause: str
-    policy: Policy
-    sources: dict[SourceId, Sha256]
-    actor: str = ""
-    records: int = 0
-    rejected: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A composed change: `delta` is the sealed delta against the live version `base` (0: there was none).
-
-    A decision is bound to the digest of the delta. `added`, `removed`, `changed`: counts of entries by (type, value).
-    `entries`: of the list after the release. `reasons`: why it is held. `withheld`: count of entries that the list then
-    withholds, by rule. `suffixes`: counts of added, removed and changed entries by last label of the host; in a
-    candidate of version 0.2 their sum alone. `snapshot`: sealed snapshot of the new version if composing has written
-    it, so that an approval need not write it.
-    """
-
-    id: CandidateId
-    list: ListId
-    created: datetime
-    change: Change
-    base: Version
-    delta: Sha256
-    added: int
-    removed: int
-    changed: int
-    entries: int
-    reasons: tuple[Reason, ...] = ()
-    withheld: dict[str, int] = field(default_factory=dict)
-    suffixes: dict[str, Any] = field(default_factory=dict)
-    snapshot: Sha256 | None = None
-
-    def comes_from(self, change: Change, base: Version) -> bool:
-        """Whether the candidate was composed from the change's sources and policy on this base, so that the delta is
-        the same."""
-        return (self.base, self.change.sources, self.change.policy) == (base, change.sources, change.policy)
-
-
-@dataclass(frozen=True, slots=True)
-class VersionInfo:
-    """A version of a list. `length` (bytes), `sha256`: of its snapshot. `added`, `removed`, `changed`: counts of
-    entries against the version before. `kind`, `cause`: of the change that made it. `released_by`: `auto`, or the user
-    who approved. `delta`: the sealed delta from the version before; None for the first version, or if it is not kept
-    any more."""
-
-    list: ListId
-    session: str
-    version: Version
-    time: datetime
-    entries: int
-    length: int
-    sha256: Sha256
-    added: int
-    removed: int
-    changed: int
-    canonicaliser: int
-    kind: ChangeKind
-    cause: str
-    released_by: str
-    delta: Sha256 | None

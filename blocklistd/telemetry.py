@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -116,13 +116,17 @@ NO_TELEMETRY: Final = Telemetry()
 
 
 ALARMS: Final = {
+    "candidate_waiting": "a candidate has been held for longer than `alarms.review_within`",
     "certificate": "a certificate expires soon, or has expired",
     "client_ahead": "a subscriber or secondary knows a higher version or serial than this publisher",
     "clock": "the clock is behind the newest recorded time, or was set far ahead",
     "configuration": "a start found an error in the configuration that a reload would refuse",
     "database": "SQLite found damage in the database",
+    "guard_file": "a file of names or a warning list of a list's guards is unusable: nothing is added to the list",
+    "halted": "the daemon is halted, since its state is damaged or not the newest: nothing is served",
     "high_water": "the high-water file can't be read or written",
     "housekeeping": "a recurring task of the daemon failed",
+    "list_frozen": "a list has been frozen for longer than `alarms.review_within`",
     "read_only": "the file system of the state_dir is read-only",
     "root": "the root metadata, root.json, expire soon or have expired",
     "source_frozen": "the list of a source has not changed for longer than its max_unchanged",
@@ -139,6 +143,8 @@ class ActiveAlarms:
 
     def __init__(self) -> None:
         self._texts: dict[tuple[str, str], str] = {}
+        self.changed: Callable[[], None] = lambda: None
+        """Called, in any thread, after an alarm was raised or cleared."""
 
     def set_alarm(self, kind: str, subject: str = "", text: str | None = None) -> None:
         """Raises the alarm with this text, or clears it if `text` is None."""
@@ -153,12 +159,14 @@ class ActiveAlarms:
         if self._texts.get((kind, subject)) != text:
             self._texts[kind, subject] = text
             Event.ALARM_RAISED.log(log, alarm=kind, subject=subject or None, text=text)
+            self.changed()
 
     def clear(self, kind: str, subject: str = "") -> None:
         """Ends an alarm. Does nothing if it is not active."""
         assert kind in ALARMS, kind
         if self._texts.pop((kind, subject), None) is not None:
             Event.ALARM_CLEARED.log(log, alarm=kind, subject=subject or None)
+            self.changed()
 
     def clear_all(self, kind: str) -> None:
         """Ends all alarms of a kind."""
@@ -180,6 +188,10 @@ class ActiveAlarms:
     def subjects(self, kind: str) -> set[str]:
         """The subjects of the active alarms of a kind."""
         return {subject for found, subject in self._texts.copy() if found == kind}
+
+    def active(self) -> dict[tuple[str, str], str]:
+        """The text of each active alarm by kind and subject, the oldest first."""
+        return self._texts.copy()
 
     def texts(self) -> list[str]:
         """The texts of all active alarms, the oldest first."""

@@ -9,20 +9,21 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 import orjson
 
-from blocklistd.compose.compose import ComposedChunk, ListRules, withheld
-from blocklistd.kinds import KINDS, InvalidEntry
+from blocklistd.compose.compose import ADDITIONS, ENDED, LIFETIME, QUORUM, ListRules, withheld
+from blocklistd.compose.compose_all import ComposedChunk
+from blocklistd.kinds import DIGITS, KINDS, InvalidEntry, is_host_of
 from blocklistd.lines.delta import DeltaPart, Form
 from blocklistd.lines.keys import Buffer
 from blocklistd.model import Entry
 from blocklistd.sources.formats import FORMATS
-from blocklistd.sources.formats.records import FormatOptions, Reject, list_start
+from blocklistd.sources.formats.records import FormatOptions, Reject
 from blocklistd.sources.intake.canonical import Canonical, Notes
-from blocklistd.sources.intake.entries import Entries
+from blocklistd.sources.intake.entries import Entries, first_line
 from blocklistd.sources.intake.incremental import Base
 
 
@@ -55,7 +56,7 @@ class Composing(Protocol):
 
 def read_entries(body: Buffer, format: str, options: FormatOptions, base: Base | None, out: BinaryIO) -> Entries:
     """All of the body, whatever the last one was."""
-    records = FORMATS[format].records(io.BytesIO(body[list_start(body, format) :]), options)
+    records = FORMATS[format].records(io.BytesIO(body[first_line(body, format) :]), options)
     lines: dict[tuple[str, str], list[str]] = {}
     rejects = []
     dropped = 0
@@ -65,13 +66,16 @@ def read_entries(body: Buffer, format: str, options: FormatOptions, base: Base |
             continue
         try:
             value = KINDS[record.type](record.value)
+            if record.host and record.type not in DIGITS and not is_host_of(record.host, value):
+                raise InvalidEntry("other-host")
         except InvalidEntry as refused:
             rejects.append((record.number, refused.code))
             continue
         line = Entry(record.type, value, record.attributes).line().decode()
         lines.setdefault((record.type, value), []).append(line)
         dropped += record.dropped
-    out.writelines(sorted(f"{min(found)}\n".encode() for found in lines.values()))
+    kept = [max(sorted(found), key=lambda line: orjson.loads(line).get("expires", "~")) for found in lines.values()]
+    out.writelines(sorted(f"{line}\n".encode() for line in kept))
     return Entries(
         Canonical(
             records=sum(map(len, lines.values())) + len(rejects),
@@ -128,19 +132,42 @@ def _lines(buffer: Buffer) -> list[bytes]:
 # -- lists -------------------------------------------------------------------------------------------------------------
 
 
-def compose_all(sources: Sequence[Buffer], rules: ListRules) -> Iterator[ComposedChunk]:
-    asserted: dict[tuple[str, str], dict[str, str | int]] = {}
-    for source in reversed(sources):  # the first that asserts an entry gives its attributes
+def compose_all(
+    sources: Sequence[Buffer],
+    rules: ListRules,
+    live: Collection[bytes] = (),
+    has_outlived: Callable[[bytes, bytes], bool] = lambda key, now: False,
+) -> Iterator[ComposedChunk]:
+    """`live`: the keys of the live version. `has_outlived`: whether the entry of a key has ended by its age."""
+    asserted: dict[tuple[str, str], list[dict[str, str | int]]] = {}
+    for source in sources:
         for line in _lines(source):
             attributes = orjson.loads(line)
-            asserted[attributes.pop("type"), attributes.pop("value")] = attributes
-    lines = []
+            asserted.setdefault((attributes.pop("type"), attributes.pop("value")), []).append(attributes)
+    lines: list[bytes] = []
+    expiries: list[bytes] = []
     counts: Counter[str] = Counter()
-    for (kind, value), attributes in asserted.items():
-        reason = withheld(Entry(kind, value, attributes).line(), rules)
+    for (kind, value), every in asserted.items():
+        plain = Entry(kind, value).line()
+        now = "" if rules.now is None else rules.now.decode()
+        lasting = [attributes for attributes in every if str(attributes.get("expires", "~")) > now]
+        reason = withheld(plain, rules)
+        if reason is None and not lasting:
+            reason = ENDED
+        if reason is None and len(lasting) < rules.quorum:
+            reason = QUORUM
+        if reason is None and rules.now is not None and has_outlived(plain[:-1], rules.now):
+            reason = None if rules.keeps_live and plain[:-1] in live else LIFETIME
+        if reason is None:
+            reason = rules.corrected.get(plain[:-1])
+        stopped = not rules.additions or rules.pending.rule_of(kind, value)
+        if reason is None and stopped and plain[:-1] not in live:
+            reason = ADDITIONS
         if reason is not None:
             counts[reason] += 1
             continue
         digest = hashlib.blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=rules.ids.secret)
-        lines.append(Entry(kind, value, attributes | {"id": f"e-{digest.hexdigest()}"}).line() + b"\n")
-    yield ComposedChunk(b"".join(sorted(lines)), len(lines), dict(counts))
+        attributes = {"id": f"e-{digest.hexdigest()}"} | lasting[0]
+        expiries += [str(attributes["expires"]).encode()] if "expires" in attributes else []
+        lines.append(Entry(kind, value, attributes).line() + b"\n")
+    yield ComposedChunk(b"".join(sorted(lines)), len(lines), dict(counts), min(expiries, default=None))

@@ -13,10 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from blocklistd.change import Change, ChangeKind
 from blocklistd.compose.guard import DailyLimits
-from blocklistd.model import CandidateId, Change, ChangeKind, IntakeReport, ListId, Sha256, SourceId, Version
+from blocklistd.model import CandidateId, IntakeReport, ListId, Sha256, SourceId, Version
 from blocklistd.pipeline import commit as commit
-from blocklistd.pipeline.commit import ListPlan
+from blocklistd.pipeline.commit import CommitResult
+from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions
 from blocklistd.sources.intake.canonical import Canonical, canonicalise
@@ -48,7 +50,7 @@ def plan(*sources: str) -> ListPlan:
         min_change=10,
         min_entries=1,
         max_rejected=0.01,
-        review=False,
+        release="auto",
     )
 
 
@@ -63,7 +65,7 @@ ANYTHING: Any = {
     "daily": None,
     "max_rejected": 1.0,
     "min_entries": 0,
-    "review": False,
+    "release": "auto",
 }
 """Guards that hold nothing."""
 
@@ -140,11 +142,11 @@ class Versions:
         sources = {name: known[name] for name in policy.sources if name in known}
         return Change(ChangeKind.SOURCE, source, policy, sources, records=1000, rejected=rejected)
 
-    def publish(self, asserted: Sha256, source: str = "hotline") -> Version | None:
+    def publish(self, asserted: Sha256, source: str = "hotline", now: datetime = NOW) -> Version | None:
         """Releases it, whatever the guards say."""
         plan, self.plan = self.plan, replace(self.plan, **ANYTHING, min_change=10**9)
         try:
-            settled = self.commit(asserted, source)
+            settled = self.commit(asserted, source, now=now)
         finally:
             self.plan = plan
         assert settled.candidate is None, settled.candidate
@@ -152,11 +154,18 @@ class Versions:
 
     def commit(
         self, asserted: Sha256, source: str = "hotline", rejected: int = 0, now: datetime = NOW, **wanted: Any
-    ) -> commit.CommitResult:
+    ) -> CommitResult:
         """As a pull does it."""
         change = self.change(asserted, source, rejected)
         order = commit.CommitRequest(self.plan, change, CandidateId(f"c-{secrets.token_hex(3)}"), now, {}, **wanted)
         return commit.commit(self.store, order)
+
+    def expire(self, now: datetime) -> CommitResult:
+        """As the daemon does it when an expiry is due."""
+        state = self.state
+        assert state.policy is not None
+        change = Change(ChangeKind.EXPIRY, "", state.policy, state.accepted)
+        return commit.commit(self.store, commit.CommitRequest(self.plan, change, CandidateId("c-0"), now, {}))
 
     @property
     def state(self) -> ListState:

@@ -27,13 +27,15 @@ LOCAL: Final = {
 
 GROUPS: Final = {
     "status": "Show lists, zones, sources, candidates and subscribers.",
-    "source": "Show the sources and their last pulls; pull a source.",
+    "source": "Show the sources and their last pulls; test and pull a source.",
     "candidate": "Show, approve and reject held candidates.",
     "list": "Show the versions of a list and their diffs.",
+    "entry": "Take single entries out of a list, and bring them back.",
     "subscriber": "Add, show and revoke subscribers.",
     "reload": "Read the configuration again.",
     "start-above": "After a loss of state: number everything above N.",
     "keys": "Make and show the keys.",
+    "alarms": "Test the ways by which alarms reach people.",
     "audit": "Show who did what and when; verify the audit.",
 }
 """Short help of the other commands (daemon/commands), by first word."""

@@ -14,13 +14,16 @@ from blocklistd.errors import ConfigError
 def command(session: Session) -> None:
     """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
+    from blocklistd.daemon.guard_names import problems_of
 
     try:
         read = check(session.path)
         if not session.json:
             for warning in read.warnings:
                 click.echo(f"warning: {warning}", err=True)
-        read.require()
+        found = [*read.problems, *problems_of(read.config, read.lines)]
+        if found:
+            raise ConfigError(sorted(found, key=lambda problem: problem.line))
     except ConfigError as error:
         if session.json:
             session.document({"errors": [problem.document() for problem in error.problems]})

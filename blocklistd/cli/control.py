@@ -8,10 +8,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
 
 from blocklistd.cli.failures import Failed, Unreachable
+from blocklistd.cli.uploads import upload
 from blocklistd.config import status_socket_of
 from blocklistd.daemon.commands.command import CALL, STAGE, Command
 
@@ -24,9 +26,12 @@ class ControlClient:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def ask(self, command: Command, arguments: Mapping[str, Any], call: str = "") -> Any:
-        """Runs a command and returns its document. `call`: an id of this call, for `stage`."""
-        with self._send(command, arguments, call) as response, _complete():
+    def ask(
+        self, command: Command, arguments: Mapping[str, Any], call: str = "", file: BufferedReader | None = None
+    ) -> Any:
+        """Runs a command and returns its document. `call`: an id of this call, for `stage`. `file`: sent to the
+        daemon."""
+        with self._send(command, arguments, call, file) as response, _complete():
             return json.loads(_body_of(response))
 
     def stage(self, call: str) -> tuple[str | None, str | None]:
@@ -49,9 +54,11 @@ class ControlClient:
             if response.length:  # bytes that did not arrive: read(size) raises nothing for them
                 raise http.client.IncompleteRead(b"", response.length)
 
-    def _send(self, command: Command, arguments: Mapping[str, Any], call: str = "") -> http.client.HTTPResponse:
+    def _send(
+        self, command: Command, arguments: Mapping[str, Any], call: str = "", file: BufferedReader | None = None
+    ) -> http.client.HTTPResponse:
         try:
-            return _post(self._path, command.path, arguments, call)
+            return _post(self._path, command.path, arguments, call, file)
         except PermissionError:
             if command.roles:
                 raise Failed(
@@ -68,7 +75,9 @@ class ControlClient:
             ) from None
 
 
-def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = "") -> http.client.HTTPResponse:
+def _post(
+    path: Path, command: str, arguments: Mapping[str, Any], call: str = "", file: BufferedReader | None = None
+) -> http.client.HTTPResponse:
     """Sends a request. Raises PermissionError if the user may not open the socket, Unreachable without a daemon."""
     connection = http.client.HTTPConnection("localhost")
     try:
@@ -76,6 +85,8 @@ def _post(path: Path, command: str, arguments: Mapping[str, Any], call: str = ""
         connection.sock.settimeout(ANSWER_TIMEOUT)
         connection.sock.connect(str(path))
         headers = {"Connection": "close"} | ({CALL: call} if call else {})
+        if file is not None:
+            return upload(connection, command, headers, arguments, file)
         connection.request("POST", command, json.dumps(arguments), headers)
         return connection.getresponse()
     except PermissionError:

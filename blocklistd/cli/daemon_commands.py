@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,8 @@ import click
 from blocklistd.cli.common import Session, common
 from blocklistd.cli.failures import Failed
 from blocklistd.cli.stages import show_stage
-from blocklistd.daemon.commands.command import Argument, Command
+from blocklistd.cli.stdin import read_line
+from blocklistd.daemon.commands.command import Argument, Command, Values
 from blocklistd.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -23,12 +25,16 @@ def command_of(command: Command) -> click.Command:
     @common
     def called(session: Session, **values: Any) -> None:
         _end(command.check(values))
+        values |= {a.name: read_line(a) for a in command.arguments if a.stdin}
         sent = {a.name: values[a.name] for a in command.arguments if not a.local and values[a.name] is not None}
+        to_send, file = command.prepare(values, sent)
         with session.daemon() as daemon:
             if command.copied:
-                daemon.copy(command, sent, lambda found: command.show(found, values | {"json": session.json}))
+                daemon.copy(command, to_send, lambda found: command.show(found, values | {"json": session.json}))
                 return
-            document = _ask(daemon, command, sent, show=command.changes and not session.json)
+            document = _ask(
+                daemon, command, to_send, file, show=(command.changes or command.uploads) and not session.json
+            )
         session.answer(document, lambda found: command.show(found, values))
         _end(command.end(document, values))
 
@@ -37,13 +43,13 @@ def command_of(command: Command) -> click.Command:
     return made
 
 
-def _ask(daemon: ControlClient, command: Command, sent: dict[str, Any], *, show: bool) -> Any:
+def _ask(daemon: ControlClient, command: Command, sent: Values, file: BufferedReader | None, *, show: bool) -> Any:
     """Runs a command in the daemon and returns its document. `show`: the terminal shows the stage until it ends."""
     if not show:
-        return daemon.ask(command, sent)
+        return daemon.ask(command, sent, file=file)
     call = secrets.token_hex(8)
     with show_stage(lambda: daemon.stage(call)):
-        return daemon.ask(command, sent, call)
+        return daemon.ask(command, sent, call, file)
 
 
 def _end(ending: tuple[int, str] | None) -> None:
@@ -69,7 +75,12 @@ class _Read(click.ParamType):  # type: ignore[type-arg]  # generic for the type 
 
 def _parameter(argument: Argument) -> click.Parameter:
     if not argument.option:
-        return click.Argument([argument.name], metavar=argument.metavar or None, type=_Read(argument))
+        number = -1 if argument.many else 1
+        return click.Argument(
+            [argument.name], metavar=argument.metavar or None, type=_Read(argument), nargs=number, required=True
+        )
+    if argument.stdin:
+        return click.Option([argument.option, argument.name], help=argument.help, is_flag=True, required=True)
     if argument.flag:
         return click.Option([argument.option, argument.name], help=argument.help, is_flag=True)
     default = {"default": argument.default} if argument.default is not None else {}  # None would be one, to click

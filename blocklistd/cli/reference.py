@@ -42,6 +42,8 @@ def _section(name: str, command: click.Command) -> str:
     parameters = [p for p in command.params if p.name not in ("config", "as_json")]
     places = " ".join(p.make_metavar(click.Context(command)) for p in parameters if isinstance(p, click.Argument))
     summary = COMMANDS[name].summary if name in COMMANDS else re.sub(r"\s+", " ", command.help or "").strip()
+    if name in COMMANDS and COMMANDS[name].json:
+        summary += f"\n\nWith `--json`: {COMMANDS[name].json}"
     lines = [f"## `{' '.join(filter(None, [name, places]))}`", "", summary, "", _who(name), ""]
     options = [p for p in parameters if isinstance(p, click.Option)]
     if options:
@@ -53,9 +55,9 @@ def _who(name: str) -> str:
     if name not in COMMANDS:
         return "Needs no daemon."
     command = COMMANDS[name]
-    roles = ", ".join(sorted(command.roles - {"admin"}, key=["reviewer", "editor"].index))
+    roles = ", ".join(sorted(command.roles - {"admin"}, key=["reviewer", "editor", "examiner"].index))
     who = "Every user may run it." if not command.roles else f"Roles: {roles + ', ' if roles else ''}admin."
-    return f"{who} Audited." if command.changes else who
+    return f"{who} Audited." if command.changes or command.audited else who
 
 
 def _option(option: click.Option) -> str:

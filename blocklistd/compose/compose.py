@@ -1,77 +1,154 @@
 """Composes a list from the entries that its sources assert, in their order of precedence, and adds the ids. Pure.
 
+`evaluate` gives the result of one key: its line, or the rule that withholds it. The rules, in their order:
+
+    type X, ip, public_suffix               the entry alone (`withheld`)
+    never_block, own_name, shared_hosts     a guard file has its name (names.py)
+    expired                                 every source that lists it says that it has ended
+    quorum                                  fewer than `quorum` sources assert it
+    lifetime                                nobody has confirmed it for too long (lifetimes.py)
+    delisted, embargoed, excepted           a correction is in force
+    additions                               the entry is not live, and a guard file is unusable, or its names wait for
+                                            a release and have the entry's
+
 `compose` evaluates only the keys that a change touches and returns the difference from the live version. `compose_all`
-evaluates every key and returns the whole snapshot: for a first version, and after a change of policy. Both lead to the
-same lines; a property test holds that.
+(compose_all.py) evaluates every key and returns the whole snapshot: for a first version, and after a change of policy.
+Both lead to the same lines; property tests hold that.
 
 Lines sort by their key (lines/keys.py). No key is a prefix of another, so attributes and ids never change the order.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from heapq import merge
-from itertools import islice, repeat, tee
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
 
+from blocklistd.compose.names import NO_NAMES, NameRules
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
+from blocklistd.lines.expiry import earliest, expiry_of, has_ended
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, type_and_value
-from blocklistd.lines.snapshot import blocks, find, lines
-from blocklistd.model import Entry
+from blocklistd.lines.snapshot import find
+from blocklistd.model import ID, Entry
 
-BLOCK: Final = 1 << 18  # bytes composed at a time
-_MERGED_LINES: Final = 1 << 14  # lines composed at a time where several sources are merged
-_SMALL_RUN: Final = 16  # a run of so few lines gets its ids one by one if one line has more than a type and a value
+ENDED: Final = "expired"
+"""The rule that withholds the entries whose `expires` has passed."""
+QUORUM: Final = "quorum"
+LIFETIME: Final = "lifetime"
+ADDITIONS: Final = "additions"
+NAME_RULES: Final = ("never_block", "own_name", "shared_hosts")
+"""The rules whose hits people see by id."""
 
 Find = Callable[[bytes], bytes | None]
 """Returns the line with a key, or None."""
+Asserted = Sequence[tuple[int, bytes]]
+"""The lines of the sources that assert a key, in precedence, each with the index of its source."""
+
+
+class EndsByAge(Protocol):
+    """When entries end by their age (lifetimes.EntryAges). An object is for one set of sources."""
+
+    def end_of(self, key: bytes, asserted: Asserted) -> bytes | None:
+        """The instant at which the entry ends; None if it does not end. `asserted`: without lines that have ended."""
+
+    def first_end(self, parts: Sequence[bytes]) -> bytes | None:
+        """An instant before which no entry of these lines ends; None: none ends. `parts`: of each source."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListRules:
-    """Which entries of its sources a list takes, and how the ids of its entries are made."""
+    """Which entries of its sources a list takes, and how the ids of its entries are made.
+
+    - `now`: entries that end by this instant have ended (lines/expiry.py); None: no entry has.
+    - `quorum`: so many sources have to assert an entry. `names`: the names of guard files.
+    - `corrected`: the keys of the corrections in force, each with the rule that it gives.
+    - `lifetimes`: None: entries don't end by age. `keeps_live`: a live entry whose lifetime has ended stays live, since
+      only an expiry takes it out. `additions`: False: entries that are not live are withheld.
+    - `pending`: entries that are not live and hit one of these names are withheld.
+    """
 
     ids: Ids
     types: tuple[str, ...]
     allow_public_suffix: bool
     allow_ip: bool
+    now: bytes | None = None
+    quorum: int = 1
+    names: NameRules = NO_NAMES
+    corrected: Mapping[bytes, str] = field(default_factory=dict)
+    lifetimes: EndsByAge | None = None
+    keeps_live: bool = False
+    additions: bool = True
+    pending: NameRules = NO_NAMES
+
+    @property
+    def stops_additions(self) -> bool:
+        """Whether entries may be withheld because they are not live."""
+        return bool(self.pending) or not self.additions
+
+
+class Evaluated(NamedTuple):
+    """The result of a key: the `line` of the list, or the `rule` that withholds it; neither: no source asserts it.
+    `until`: the first instant at which that may change by itself; None: never."""
+
+    line: bytes | None
+    rule: str | None
+    until: bytes | None = None
+
+
+class Hit(NamedTuple):
+    """An entry that a guard file withholds: its id, the rule, its type and value."""
+
+    id: str
+    rule: str
+    type: str
+    value: str
 
 
 @dataclass(slots=True)
 class Composition:
     """A difference from the live version: the lines to remove and to add, each sorted. `withheld`: by rule, the change
-    in the number of asserted entries that the rule withholds; negative if it withholds fewer than before."""
+    in the number of asserted entries that the rule withholds; negative if it withholds fewer than before. `hits`: the
+    touched entries that a guard file withholds. `no_hits`: ids of those that none withholds any more. `next_expiry`:
+    the first instant at which a touched key may change by itself; None if none does."""
 
     removes: list[bytes]
     adds: list[bytes]
     withheld: dict[str, int]
-
-
-@dataclass(slots=True)
-class ComposedChunk:
-    """Consecutive lines of a snapshot, the number of its entries, and the number of entries withheld, by rule."""
-
-    data: bytes
-    entries: int
-    withheld: dict[str, int]
+    hits: list[Hit] = field(default_factory=list)
+    no_hits: list[str] = field(default_factory=list)
+    next_expiry: bytes | None = None
 
 
 def with_id(line: bytes, ids: Ids) -> bytes:
-    """Add the id to an asserted line: the line as subscribers get it."""
+    """The line as subscribers get it: with an id of this list, unless the asserted line has an id of its own."""
     entry = Entry.from_line(line)
-    entry.attributes["id"] = ids.of(entry.type.encode(), entry.value.encode())
+    if ID in entry.attributes:
+        return line
+    entry.attributes[ID] = ids.of(entry.type.encode(), entry.value.encode())
     return entry.line()
+
+
+def hit_of(line: bytes, rule: str, ids: Ids) -> Hit:
+    """The hit of an asserted line."""
+    entry = Entry.from_line(with_id(line, ids))
+    return Hit(str(entry.attributes[ID]), rule, entry.type, entry.value)
 
 
 def withheld(line: bytes, rules: ListRules) -> str | None:
     """Return the rule that withholds an asserted entry, judged by its type and value alone; None if no rule does. The
     other entries of the change are not affected."""
-    kind = _kind(line)
+    rule = by_entry(line, rules)
+    if rule is not None or not rules.names:
+        return rule
+    kind, value = type_and_value(line)
+    return rules.names.rule_of(kind.decode(), value.decode())
+
+
+def by_entry(line: bytes, rules: ListRules) -> str | None:
+    """`withheld`, without the names of guard files."""
+    kind = kind_of(line)
     if kind not in rules.types:
         return f"type {kind}"
     if not rules.allow_ip and kind == "url" and is_address_url(type_and_value(line)[1].decode()):
@@ -81,131 +158,77 @@ def withheld(line: bytes, rules: ListRules) -> str | None:
     return None
 
 
-def compose(
-    live: Buffer, touched: Iterable[bytes], sources: Sequence[Find], rules: ListRules, accepted: Sequence[Find] = ()
-) -> Composition:
-    """Compose the keys of the `touched` lines; no other key has changed.
-
-    `sources` look a key up in what each source asserts now, in order of precedence: the first source that asserts a
-    key gives the attributes. `accepted` look it up in what the live version was composed from, in any order.
-    """
-    found = Composition([], [], {})
-    for key, example in sorted({key_of(line): line for line in touched}.items()):
-        before = find(live, key)
-        asserted = next((line for find_in in sources if (line := find_in(key)) is not None), None)
-        after = None
-        if (reason := withheld(example, rules)) is not None:
-            was_withheld = before is None and any(find_in(key) is not None for find_in in accepted)
-            found.withheld[reason] = found.withheld.get(reason, 0) + (asserted is not None) - was_withheld
-        elif asserted is not None:
-            after = with_id(asserted, rules.ids)
-        if before != after:
-            if before is not None:
-                found.removes.append(before)
-            if after is not None:
-                found.adds.append(after)
-    return found
-
-
-def compose_all(
-    sources: Sequence[Buffer],
-    rules: ListRules,
-    spread: Callable[[Callable[[int], ComposedChunk], int], Iterable[ComposedChunk]] = lambda work, parts: map(
-        work, range(parts)
-    ),
-) -> Iterator[ComposedChunk]:
-    """Compose every key: the blocks of the whole snapshot, in order. With a single source, `spread` may compute the
-    blocks in several processes (jobs/spread.py)."""
-    if len(sources) == 1:
-        source = sources[0]
-        offsets = blocks(source, BLOCK)
-        yield from spread(lambda part: _block(source[offsets[part] : offsets[part + 1]], rules), len(offsets) - 1)
-        return
-    merged = first_of_each(sources)
-    while some := list(islice(merged, _MERGED_LINES)):
-        yield _composed(some, rules)
-
-
-def _block(block: bytes, rules: ListRules) -> ComposedChunk:
-    return _composed(block.split(b"\n")[:-1], rules)
-
-
-def _composed(asserted: list[bytes], rules: ListRules) -> ComposedChunk:
-    """Compose sorted lines of different keys: `withheld` and `with_id` for many lines at a time."""
-    out: list[str] = []
-    counts: dict[str, int] = {}
-    entries = 0
-    start = 0
-    while start < len(asserted):  # lines of one type are neighbours
-        kind = _kind(asserted[start])
-        end = bisect_left(asserted, b'{"type":"%b#' % kind.encode(), start)  # '#' is the octet after '"'
-        run = asserted[start:end]
-        start = end
-        if kind not in rules.types:
-            counts[f"type {kind}"] = len(run)
-            continue
-        found = {
-            number: reason for number in _suspects(run, kind) if (reason := withheld(run[number], rules)) is not None
-        }
-        if found:
-            for reason in found.values():
-                counts[reason] = counts.get(reason, 0) + 1
-            run = [line for number, line in enumerate(run) if number not in found]
-        entries += len(run)
-        out += _with_ids(run, kind, rules.ids)
-    return ComposedChunk("".join(out).encode(), entries, counts)
-
-
-_URL: Final = b'{"type":"url","value":"'
-_ADDRESSES: Final = [
-    (_URL + scheme + first, _URL + scheme + after)
-    for scheme in (b"http://", b"https://")
-    for first, after in ((b"0", b":"), (b"[", b"\\"))  # a digit, a bracket
-]
-"""Ranges of sorted lines, from the first to before the second, that hold every URL whose host may be an address."""
-_MAY_BE_ADDRESS: Final = re.compile(rb"https?://(?:[0-9.]+[:/]|\[)")
-
-
-def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
-    """The indexes of the lines that `withheld` has to judge; it withholds none of the others."""
-    if kind == "domain":  # any may be a public suffix
-        return range(len(run))
-    if kind == "url":
-        return [
-            at
-            for first, after in _ADDRESSES
-            for at in range(bisect_left(run, first), bisect_left(run, after))
-            if _MAY_BE_ADDRESS.match(run[at], len(_URL))
-        ]
-    return ()
-
-
-def _with_ids(run: list[bytes], kind: str, ids: Ids) -> list[str]:
-    """Add ids and newlines. Costs a third of `with_id` for lines in a row that have only a type and a value, without
-    escapes; a run with other lines is halved until its parts are such rows or small."""
-    joined = b"".join(run)
-    if joined.count(b'"') != 8 * len(run) or b"\\" in joined:
-        if len(run) <= _SMALL_RUN:
-            return [f"{with_id(line, ids).decode()}\n" for line in run]
-        half = len(run) // 2
-        return _with_ids(run[:half], kind, ids) + _with_ids(run[half:], kind, ids)
-    value = len(b'{"type":"%b","value":"' % kind.encode())
-    digits = ids.digits(kind.encode(), [line[value:-2] for line in run])
-    return [f'{line[:-1].decode()},"id":"e-{name}"}}\n' for line, name in zip(run, digits, strict=True)]
-
-
-def _kind(line: bytes) -> str:
+def kind_of(line: bytes) -> str:
+    """The type of a line's entry."""
     return line[9 : line.index(b'"', 9)].decode()
 
 
-def first_of_each(sources: Sequence[Buffer]) -> Iterator[bytes]:
-    """Merge sorted buffers: for each key, in order, the line of the first source that has it."""
-    ranked = []  # (key, rank of the source, line): equal keys sort by their rank
-    for rank, buffer in enumerate(sources):
-        keyed, plain = tee(lines(buffer))
-        ranked.append(zip(map(key_of, keyed), repeat(rank), plain, strict=False))  # `repeat` has no end
-    last = None
-    for key, _, line in merge(*ranked):
-        if key != last:
-            yield line
-            last = key
+def evaluate(key: bytes, asserted: Asserted, rules: ListRules, *, is_live: bool) -> Evaluated:
+    """The result of a key that these sources assert. `is_live`: whether the live version has it."""
+    if not asserted:
+        return Evaluated(None, None)
+    rule = withheld(asserted[0][1], rules)
+    if rule is not None:
+        return Evaluated(None, rule)
+    lasting = [(source, line) for source, line in asserted if not has_ended(line, rules.now)]
+    if not lasting:
+        return Evaluated(None, ENDED)
+    until = earliest(expiry_of(line) for _, line in (lasting if rules.quorum > 1 else lasting[:1]))
+    if len(lasting) < rules.quorum:
+        return Evaluated(None, QUORUM, until)
+    end = rules.lifetimes.end_of(key, lasting) if rules.lifetimes else None
+    if end is not None and rules.now is not None and end <= rules.now and not (is_live and rules.keeps_live):
+        return Evaluated(None, LIFETIME, until)
+    until = earliest((until, end))
+    rule = rules.corrected.get(key) or (None if is_live else _not_added(key, rules))
+    if rule is not None:
+        return Evaluated(None, rule, until)
+    return Evaluated(with_id(lasting[0][1], rules.ids), None, until)
+
+
+def _not_added(key: bytes, rules: ListRules) -> str | None:
+    if rules.additions and not rules.pending:
+        return None
+    kind, value = type_and_value(key)
+    return None if rules.additions and rules.pending.rule_of(kind.decode(), value.decode()) is None else ADDITIONS
+
+
+def compose(
+    live: Buffer,
+    touched: Iterable[bytes],
+    sources: Sequence[Find],
+    rules: ListRules,
+    accepted: Sequence[Find] = (),
+    before: ListRules | None = None,
+) -> Composition:
+    """Compose the keys of the `touched` lines; no other key has changed.
+
+    `sources` look a key up in what each source lists now, in order of precedence. `accepted` look it up in what the
+    live version was composed from, under the rules `before` (None: `rules`).
+    """
+    found = Composition([], [], {})
+    for key in sorted(set(map(key_of, touched))):
+        live_line = find(live, key)
+        is_live = live_line is not None
+        old = _asserted(key, accepted)
+        was = None if is_live or not old else evaluate(key, old, before or rules, is_live=False).rule
+        asserted = _asserted(key, sources)
+        now = evaluate(key, asserted, rules, is_live=is_live)
+        for rule, count in ((was, -1), (now.rule, 1)):
+            if rule is not None:
+                found.withheld[rule] = found.withheld.get(rule, 0) + count
+        if now.rule in NAME_RULES:
+            found.hits.append(hit_of(asserted[0][1], now.rule, rules.ids))
+        if was in NAME_RULES:
+            found.no_hits.append(hit_of(old[0][1], was, rules.ids).id)
+        found.next_expiry = earliest((found.next_expiry, now.until))
+        if live_line != now.line:
+            if live_line is not None:
+                found.removes.append(live_line)
+            if now.line is not None:
+                found.adds.append(now.line)
+    return found
+
+
+def _asserted(key: bytes, sources: Sequence[Find]) -> list[tuple[int, bytes]]:
+    return [(index, line) for index, find_in in enumerate(sources) if (line := find_in(key)) is not None]

@@ -4,7 +4,7 @@ A guard trips if a change exceeds its limit, a share of the entries that were li
 limit passes. So no mistake can add or remove thousands of names before a person has seen the figures: not in one step,
 and not in many small ones, since the daily guards add up all changes that were released within WINDOW without a person.
 
-pipeline/commit.py, which calls `judge`, has two more reasons to hold a change:
+Two reasons to hold a change are no guards; pipeline/commit.py gives them:
 
 - `base`: the change was approved, but on the live version it gives another delta than the approved one.
 - `decision`: the change is held already, and no guard trips any more. A person still decides.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from blocklistd.model import Reason
+from blocklistd.change import Reason
 
 WINDOW: Final = timedelta(days=1)
 """The period over which the daily guards add up changes. `min_change` limits the sum, too."""
@@ -26,6 +26,18 @@ FROM_EMPTY: Final = (
     "approves one that fills the list"
 )
 """The figure that guards with a share report if no entry was live before."""
+
+
+BY_PEOPLE: Final = {
+    "review": "every version of this list is released by a reviewer",
+    "two-person": "every version of this list is released by two reviewers",
+}
+"""The release rules of a list whose versions people release."""
+
+
+def approvals_needed(release: str) -> int:
+    """How many users must approve a held change of a list, whatever holds it. `release`: the list's release rule."""
+    return 2 if release == "two-person" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +112,10 @@ class Hold:
     reasons: tuple[Reason, ...]
 
 
-def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
-    """Judge a change. `review`: every version of the list needs a person.
+def judge(figures: Figures, limits: Limits, *, release: str) -> Accept | Hold:
+    """Judge a change. `release`: the list's release rule (BY_PEOPLE), or `auto`: the guards alone judge.
 
-    A first version can't be compared with another, so only `max_rejected`, `min_entries` and `review` apply to it.
+    A first version can't be compared with another, so only `max_rejected`, `min_entries` and `release` apply to it.
     """
     reasons = []
     if figures.live is not None:
@@ -111,9 +123,26 @@ def judge(figures: Figures, limits: Limits, *, review: bool) -> Accept | Hold:
     reasons += _share("max_rejected", figures.rejected, figures.records, limits.max_rejected)
     if figures.entries < limits.min_entries:
         reasons.append(Reason("min_entries", str(limits.min_entries), f"{figures.entries} entries"))
-    if review:
-        reasons.append(Reason("release", "review", "every version of this list is released by a reviewer"))
+    if release in BY_PEOPLE:
+        reasons.append(Reason("release", release, BY_PEOPLE[release]))
     return Hold(tuple(reasons)) if reasons else Accept()
+
+
+def judge_expiry(figures: Figures, limits: Limits) -> tuple[Reason, ...]:
+    """The reasons to hold an expiry: only `max_removed`, since each source and the list's configuration have said when
+    its entries end. The changes of the day before it do not count."""
+    if figures.removed <= limits.min_change:
+        return ()
+    return tuple(_share("max_removed", figures.removed, figures.live or 0, limits.max_removed))
+
+
+def judge_movement(zone: str, figures: Figures, limits: Limits) -> list[Reason]:
+    """Judge the entries that a zone selects by category: `live` of them, of which `added` join and `removed` leave."""
+    found = _changes(figures, figures.live or 0, limits)
+    return [
+        Reason(reason.guard, reason.limit, f"{reason.found}, of the entries that zone {zone} selects")
+        for reason in found
+    ]
 
 
 def _changes(figures: Figures, live: int, limits: Limits) -> list[Reason]:

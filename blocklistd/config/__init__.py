@@ -17,7 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import checks, files, names, values
+from blocklistd.config import alarms, checks, files, names, values
+from blocklistd.config.alarms import AlarmSettings
 from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
 from blocklistd.config.guards import GuardSettings
 from blocklistd.config.net import Address, Network
@@ -43,6 +44,7 @@ from blocklistd.config.sources import (
     EvidenceSettings,
     SourceOptions,
     SourceSettings,
+    Tsig,
     VerifySettings,
     entry_type,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "Bearer",
     "CheckedConfig",
     "ClientCert",
+    "Tsig",
     "Config",
     "ConnectionBounds",
     "DnsSettings",
@@ -78,10 +81,12 @@ __all__ = [
 
 
 class Role(enum.StrEnum):
-    """A role of an operator. A reviewer decides on candidates, an editor pulls sources and manages subscribers."""
+    """A role of an operator. A reviewer decides on candidates, an editor pulls sources and manages subscribers, an
+    examiner sees entries and rejects."""
 
     REVIEWER = "reviewer"
     EDITOR = "editor"
+    EXAMINER = "examiner"
     ADMIN = "admin"
 
 
@@ -132,20 +137,33 @@ class KeySettings:
 
 
 @config_section
+class LifetimeSettings:
+    """How long entries live. `reverify`: they are due so long after their source has confirmed them; `max_life`: so
+    long after it first asserted them; None: off. `at_end`: `review` lists what is due, `expire` ends it.
+    """
+
+    reverify: timedelta | None = setting(values.duration_or_off, default=None)
+    max_life: timedelta | None = setting(values.duration_or_off, default=None)
+    at_end: str = setting(choice("review", "expire"), default="review")
+
+
+@config_section
 class ListSettings:
     """A list that subscribers get.
 
-    `sources` are in order of precedence. `release` is `auto`, or `review`: a person approves each version. `expires` is
-    the lifetime of the list's TUF metadata, `retention` the time for which old versions are kept.
+    `sources` are in order of precedence, `quorum` of them must assert an entry. `release` is `auto`, `review` (a person
+    approves each version) or `two-person` (two persons do). `expires` is the lifetime of the list's TUF metadata,
+    `retention` the time for which old versions are kept.
     """
 
     id: ListId = derived(lambda node: ListId(node.name))
     sources: tuple[SourceId, ...] = setting(sequence(values.identifier(SourceId), minimum=1))
-    quorum: int = setting(not_built("1", 1), default=1)
+    quorum: int = setting(integer(1), default=1)
     types: tuple[str, ...] = setting(sequence(entry_type, minimum=1), default=("url", "host", "domain"))
-    release: str = setting(choice("auto", "review", unbuilt=("two-person",)), default="auto")
+    release: str = setting(choice("auto", "review", "two-person"), default="auto")
     expires: timedelta = setting(duration, default=timedelta(days=14))
     retention: timedelta = setting(duration, default=timedelta(days=90))
+    lifetime: LifetimeSettings = setting(section(LifetimeSettings, checks.lifetime), default_factory=LifetimeSettings)
     guards: GuardSettings = setting(section(GuardSettings), default_factory=GuardSettings)
 
 
@@ -201,6 +219,7 @@ class Config:
     )
     feed: FeedSettings = setting(section(FeedSettings, checks.feed), default_factory=FeedSettings)
     dns: DnsSettings | None = setting(optional(section(DnsSettings)), default=None)
+    alarms: AlarmSettings = setting(section(AlarmSettings, alarms.check), default_factory=AlarmSettings)
     ops: OpsSettings = setting(section(OpsSettings), default_factory=OpsSettings)
 
     @property

@@ -126,10 +126,11 @@ def _others(path: Path, uid: int) -> str | None:
 
 def checksums(document: ConfigDocument) -> dict[str, str]:
     """The SHA-256 (hex) of each named file that can be read, by key. A reload compares them to find changed files."""
-    found = {}
+    found: dict[str, str] = {}
     for file in document.files:
         with suppress(OSError):
-            found[file.key] = hashlib.sha256(read_regular(file.path)).hexdigest()
+            before = found.get(file.key, "").encode()  # a key may name several files
+            found[file.key] = hashlib.sha256(before + read_regular(file.path)).hexdigest()
     return found
 
 

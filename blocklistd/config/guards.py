@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Final
 
 from blocklistd.config import values
-from blocklistd.config.reader import config_section, not_built, or_off, section, setting
+from blocklistd.config.document import ConfigNode, NamedFile, Reader, shorten
+from blocklistd.config.reader import config_section, or_off, section, sequence, setting
+from blocklistd.sources.guard_files import WARNINGLIST, nearest, warninglists
+
+
+def _reference(node: ConfigNode) -> str:
+    text = node.text()
+    if not text.startswith(WARNINGLIST):
+        path = values.path.convert(node).absolute()
+        # Not `node.add_file`: a missing file has an alarm of its own (daemon/guard_names.py).
+        node.document.files.append(NamedFile(node.key, node.line, path, private=False))
+        return str(path)
+    listed = text.removeprefix(WARNINGLIST)
+    if node.document.check_files and listed not in warninglists():
+        near = ", ".join(nearest(listed)) or "tranco10k"
+        expected = f"{WARNINGLIST}NAME with a list of pymispwarninglists, like {near}"
+        node.document.report_nonfatal(node.key, expected, repr(shorten(text)), node.line)
+    return text
+
+
+reference: Final = Reader("a file with one name a line, or warninglist:NAME", _reference)
 
 
 @config_section
@@ -21,7 +41,8 @@ class GuardSettings:
     """Limits above which a candidate is held for review.
 
     `max_added` and `max_removed` are fractions of the live entries (0.2 is 20 %), `max_rejected` of the entries of a
-    pull. `min_change` and `min_entries` are numbers of entries. `daily` is None if it is off.
+    pull. `min_change` and `min_entries` are numbers of entries. `daily` is None if it is off. `never_block` and
+    `shared_hosts` are absolute paths of files, and `warninglist:NAME` (sources/guard_files.py).
     """
 
     max_added: float = setting(values.share, default=0.2)
@@ -30,7 +51,7 @@ class GuardSettings:
     min_change: int = setting(values.integer(), default=10)
     min_entries: int = setting(values.integer(), default=1)
     max_rejected: float = setting(values.share, default=0.01)
-    never_block: tuple[Path, ...] = setting(not_built([], ()), default=())
-    shared_hosts: tuple[Path, ...] = setting(not_built([], ()), default=())
+    never_block: tuple[str, ...] = setting(sequence(reference), default=())
+    shared_hosts: tuple[str, ...] = setting(sequence(reference), default=())
     allow_public_suffix: bool = setting(values.boolean, default=False)
     allow_ip: bool = setting(values.boolean, default=False)

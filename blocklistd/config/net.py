@@ -9,7 +9,7 @@ from typing import Final
 
 from blocklistd.config import names
 from blocklistd.config.document import ConfigNode, InvalidValue, Reader
-from blocklistd.config.reader import NOT_BUILT, alternatives
+from blocklistd.config.reader import alternatives
 from blocklistd.config.values import match
 from blocklistd.sources.transports import TRANSPORTS, web
 from blocklistd.sources.transports.file import NOT_BODIES
@@ -82,7 +82,7 @@ def source_url(text: str) -> str:
         raise InvalidValue("a URL without spaces")
     scheme = scheme_of(text)
     if scheme not in TRANSPORTS:
-        raise InvalidValue(f"{SOURCE_URL}: {NOT_BUILT}") if scheme in UNBUILT else InvalidValue
+        raise InvalidValue
     return _checked(TRANSPORTS[scheme].check, text)
 
 
@@ -112,8 +112,6 @@ def _of_text(convert: Callable[[str], str]) -> Callable[[ConfigNode], str]:
     return lambda node: convert(node.text())
 
 
-UNBUILT: Final = ("axfr", "tuf+https")
-"""Documented schemes whose transport does not exist yet."""
 _notes: Final = "; ".join(f"{scheme}: {transport.note}" for scheme, transport in TRANSPORTS.items() if transport.note)
 SOURCE_URL: Final = f"a URL with {alternatives(f'{scheme}:' for scheme in TRANSPORTS)} ({_notes})"
 url: Final = Reader(SOURCE_URL, _of_text(source_url))

@@ -51,6 +51,11 @@ class SectionValues:
         """Whether the key is in the file, and not only a default."""
         return f"{self.key}.{name}" in self.document.nodes
 
+    def text(self, name: str) -> str:
+        """The scalar at the key `name` as written, which need not be valid; "" if there is none."""
+        node = self.document.nodes.get(f"{self.key}.{name}")
+        return node.yaml_node.value if node and node.yaml_node and node.yaml_node.id == "scalar" else ""
+
     def items(self, name: str) -> list[tuple[str, int]]:
         """(text, line) of each scalar in the list `name`, as written."""
         node = self.document.nodes.get(f"{self.key}.{name}")
@@ -209,6 +214,18 @@ def sequence(item: Reader[T], *, minimum: int = 0) -> Reader[tuple[T, ...]]:
         return tuple(made)
 
     return Reader(f"a list, each {item.expected}", convert, null_is_absent=True)
+
+
+def one_or_more(item: Reader[T]) -> Reader[tuple[T, ...]]:
+    """Reads one item, or a list of items without duplicates."""
+    several = sequence(item, minimum=1)
+
+    def convert(node: ConfigNode) -> tuple[T, ...]:
+        if node.yaml_node is not None and node.yaml_node.id == "sequence":
+            return several.convert(node)
+        return (item.convert(node),)
+
+    return Reader(f"{item.expected}, or a list of them", convert, null_is_absent=True)
 
 
 def optional(reader: Reader[T]) -> Reader[T | None]:

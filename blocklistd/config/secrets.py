@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from blocklistd.config.document import ConfigNode, InvalidValue, Reader, read_re
 from blocklistd.config.reader import one_of
 from blocklistd.config.values import match, path
 from blocklistd.errors import ConfigError, ConfigProblem
+from blocklistd.store.encrypted import SECRET_EXPECTED, FileKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +50,41 @@ class Secret:
 
         Raises ConfigError if it is missing, empty, not UTF-8 or more than one line.
         """
-        path = self.path
-        where = f"${self.name}" if path is None else path
+        where = self.path or f"${self.name}"
         try:
-            secret = os.environ.get(self.name, "") if path is None else read_regular(path).decode()
-        except OSError as error:
-            self._fail(f"{path}: {error.strerror}", "a file that can be read")
+            secret = self.read_bytes().decode()
         except UnicodeDecodeError:
-            self._fail(f"{path} with bytes that are not UTF-8", "a text in UTF-8")
+            self._fail(f"{where} with bytes that are not UTF-8", "a text in UTF-8")
         secret = secret.rstrip("\r\n")
         if not secret:
             self._fail(f"nothing in {where}", "a secret")
         if re.search(r"[\x00-\x1f\x7f]", secret):  # an HTTP library would reject it in a header, at each pull
             self._fail(f"several lines or control characters in {where}", "a secret in one line")
         return secret
+
+    def read_bytes(self) -> bytes:
+        """Reads a secret of any form and any number of lines. Raises ConfigError if it can't be read."""
+        path = self.path
+        try:
+            return (
+                os.environ.get(self.name, "").encode(errors="surrogateescape") if path is None else read_regular(path)
+            )
+        except OSError as error:
+            self._fail(f"{path}: {error.strerror}", "a file that can be read")
+
+    def read_key(self) -> FileKey:
+        """Reads a secret of 32 bytes. Raises ConfigError."""
+        try:
+            return FileKey.parse(self.read())
+        except ValueError:
+            self._fail("a secret of another form", SECRET_EXPECTED)
+
+    def read_base64(self) -> bytes:
+        """Reads the secret, and decodes it from base64 (RFC 4648 section 4). Raises ConfigError as `read`."""
+        try:
+            return base64.b64decode(self.read(), validate=True)
+        except ValueError:
+            self._fail(f"no base64 in {self.kind} {self.name}", "a secret in base64")
 
     def _fail(self, found: str, expected: str) -> NoReturn:
         raise ConfigError([ConfigProblem(self.file, self.line, self.key, found, expected)]) from None
@@ -77,6 +100,21 @@ def _secret_file(node: ConfigNode) -> Secret:
         except OSError:  # this process may not read it; files.check_access checks whether the daemon may
             pass
     return Secret("file", str(made), node.document.file, node.line, node.key)
+
+
+def _evidence_key(node: ConfigNode) -> Secret:
+    """A secret of 32 bytes. It is checked where this process can read it."""
+    found = secret.convert(node)
+    try:
+        text = found.read()
+    except (ConfigError, OSError):  # the reader of the secret, files.check_access or the start reports that
+        return found
+    try:
+        FileKey.parse(text)
+    except ValueError:
+        where = f"${found.name}" if found.kind == "env" else found.name
+        node.document.report_nonfatal(node.key, SECRET_EXPECTED, f"another text in {where}", node.line)
+    return found
 
 
 def _named(kind: Literal["credential", "env"], pattern: str, expected: str) -> Reader[Secret]:
@@ -98,3 +136,5 @@ secret: Final = one_of(
         "env": _named("env", "[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable"),
     }
 )
+evidence_key: Final = Reader(secret.expected, _evidence_key, is_section=secret.is_section)
+"""A secret of 32 bytes, with which evidence is encrypted."""

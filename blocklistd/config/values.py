@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
-from blocklistd.config.document import ConfigNode, InvalidValue, Reader, excerpt
+from blocklistd.config.document import MAX_EXCERPT, ConfigNode, InvalidValue, Reader, excerpt
 from blocklistd.limits import GIB, KIB, MAX_DURATION_DAYS, MIB
+from blocklistd.sources.formats.dates import canonical_date, is_zone, zone_names
 
 Str = TypeVar("Str", bound=str)
 
@@ -80,6 +82,13 @@ boolean: Final = Reader("`true` or `false`", lambda node: match("true|false", no
 text: Final = Reader("a text", ConfigNode.text)
 
 
+def _text_or_null(node: ConfigNode) -> str | None:
+    return None if node.is_null else node.text().strip() or None
+
+
+text_or_null: Final[Reader[str | None]] = Reader("a text, or null for an absent or empty field", _text_or_null)
+
+
 def _delimiter(node: ConfigNode) -> str:
     return "\t" if node.text() == "tab" else match(r'[^"\r\n\0]', node.text())[0]
 
@@ -91,16 +100,24 @@ comment: Final = Reader(
 
 
 def _moment(node: ConfigNode) -> str:
-    try:
-        moment = datetime.fromisoformat(node.text())
-    except ValueError:
-        raise InvalidValue from None
-    if moment.tzinfo is None:
+    if canonical_date("expires", node.text()) is None:
         raise InvalidValue
     return node.text()
 
 
-moment: Final = Reader("a time like 2030-01-31T12:00:00Z", _moment)
+moment: Final = Reader("a date like 2030-01-31, or a time like 2030-01-31T12:00:00Z", _moment)
+
+
+def _timezone(node: ConfigNode) -> str:
+    name = node.text()
+    if not is_zone(name):
+        by_lower = {known.lower(): known for known in sorted(zone_names())}
+        near = difflib.get_close_matches(name.lower()[:MAX_EXCERPT], by_lower, n=1, cutoff=0.5)
+        raise InvalidValue(f"an IANA time zone like `{by_lower[near[0]] if near else 'Europe/Warsaw'}`")
+    return name
+
+
+timezone: Final = Reader("an IANA time zone like `Europe/Warsaw`", _timezone)
 
 
 def identifier(kind: Callable[[str], Str]) -> Reader[Str]:

@@ -9,6 +9,8 @@
 | certificate | key | a certificate in use expires within CERTIFICATE_ALARM_DAYS or has expired |
 | source_overdue | source | the newest list of the source is older than max_age |
 | source_frozen | source | the list of the source did not change within max_unchanged |
+| candidate_waiting | candidate | its list has waited for a decision on its cause for longer than alarms.review_within |
+| list_frozen | list | the list is frozen for longer than alarms.review_within |
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from blocklistd.errors import ConfigProblem
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import Trust
+from blocklistd.store import candidates
 from blocklistd.store.files import is_read_only
+from blocklistd.store.freezing import frozen_lists
 from blocklistd.store.pulls import source_states
 from blocklistd.times import CheckedClock, rfc3339
 
@@ -47,8 +51,8 @@ class AlarmChecks:
         self._trust = trust
         self._config = config
         self.next_check: datetime | None = None
-        """The earliest time at which a source becomes overdue or frozen, as of the last check; None if there is none.
-        """
+        """The earliest time at which a source becomes overdue or frozen, or a candidate has waited for too long, as of
+        the last check; None if there is none."""
         self.certificates: Mapping[str, datetime] = {}
         """Expiry of each certificate in use, by the key of the configuration that names its file."""
 
@@ -78,7 +82,8 @@ class AlarmChecks:
         self._check_disk()
         alarms.set_alarm("root", text=self._trust.alarm(now))
         self._check_certificates(now)
-        await self._check_sources(now)
+        due = [*await self._check_sources(now), *await self._check_reviews(now)]
+        self.next_check = min((time for time in due if time is not None and time >= now), default=None)
 
     def _check_certificates(self, now: datetime) -> None:
         alarms = self._resources.alarms
@@ -100,13 +105,40 @@ class AlarmChecks:
                 )
         self._resources.alarms.set_alarm("read_only", text=text)
 
-    async def _check_sources(self, now: datetime) -> None:
+    async def _check_reviews(self, now: datetime) -> list[datetime]:
+        """Checks held candidates and frozen lists. Returns the times at which each has waited for too long."""
+        within, alarms = self._config().alarms.review_within, self._resources.alarms
+        waiting = await self._resources.database.reading(candidates.waiting)
+        frozen = await self._resources.database.reading(frozen_lists)
+        texts: dict[tuple[str, str, datetime], str] = {}
+        for one in waiting:
+            more = "; it has one approval and needs another" if one.approvals else ""
+            texts["candidate_waiting", one.first, one.since] = (
+                f"candidate {one.candidate} of list {one.list} has waited for a decision since "
+                f"{rfc3339(one.since)}, longer than alarms.review_within ({format_duration(within)}){more}: run "
+                f"`blocklistd candidate show {one.candidate}`"
+            )
+        for name, found in frozen.items():
+            texts["list_frozen", name, datetime.fromisoformat(found.time)] = (
+                f"list {name} has been frozen since {found.time}, longer than alarms.review_within "
+                f"({format_duration(within)}): once the cause is gone, run `blocklistd list resume {name}`"
+            )
+        overdue = {(kind, subject): text for (kind, subject, since), text in texts.items() if now - since > within}
+        for kind in ("candidate_waiting", "list_frozen"):
+            for subject in alarms.subjects(kind):
+                if (kind, subject) not in overdue:
+                    alarms.clear(kind, subject)
+        for (kind, subject), text in overdue.items():
+            alarms.raise_alarm(kind, subject, text)
+        return [since + within for _, _, since in texts]
+
+    async def _check_sources(self, now: datetime) -> list[datetime | None]:
         sources, alarms = self._config().sources, self._resources.alarms
         states = await self._resources.database.reading(functools.partial(source_states, names=sources))
         for kind in ("source_overdue", "source_frozen"):
             for removed in alarms.subjects(kind) - states.keys():
                 alarms.clear(kind, removed)
-        due = []
+        due: list[datetime | None] = []
         for name, state in states.items():
             max_age, max_unchanged = sources[name].max_age, sources[name].max_unchanged
             overdue = frozen = None
@@ -130,4 +162,4 @@ class AlarmChecks:
                 )
             alarms.set_alarm("source_overdue", name, overdue)
             alarms.set_alarm("source_frozen", name, frozen)
-        self.next_check = min((time for time in due if time is not None and time >= now), default=None)
+        return due

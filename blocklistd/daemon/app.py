@@ -83,6 +83,8 @@ class Application:
             stack.callback(warming.cancel)
             trust = await asyncio.to_thread(load_trust, config)
             self._parts = parts = Parts(self._checked, resources, self._clock, metrics, trust, certificate)
+            await parts.delivery.configure(self._config.alarms)
+            stack.push_async_callback(parts.delivery.stop)
             parts.alarms.check_clock()
             parts.alarms.raise_configuration_alarms(self._checked.problems)
             reloading.log_warnings(self._checked)
@@ -167,6 +169,7 @@ class Application:
             ("scrub", parts.pipeline.scrub),
             ("sweep", parts.upkeep.sweep),
             ("zones", parts.zones.advance),
+            ("guard files", parts.guard_names.refresh),
             ("reconcile", parts.reconciler.reconcile),
             ("alarms", parts.housekeeping.check_alarms),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
@@ -175,6 +178,7 @@ class Application:
             await parts.tasks.do(name, work)
         parts.scheduler.start()
         await parts.tasks.do("check database", parts.upkeep.check_database)
+        parts.delivery.checked_all()
 
     def _readiness_lines(self) -> tuple[list[str], list[str]]:
         """The lines of /readyz: lists and zones that are not served, and other faults (ops.health.ReadinessReport)."""

@@ -14,7 +14,7 @@ import grp
 import os
 import pwd
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -23,11 +23,11 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from blocklistd.daemon.commands.command import CALL, STAGE, Call, Caller, Command
+from blocklistd.daemon.commands.command import CALL, STAGE, UPLOAD, Call, Caller, Command
 from blocklistd.daemon.operations import Operations
 from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
-from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY
-from blocklistd.serve.http.listener import accepted_of
+from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY, UPLOAD_STALL
+from blocklistd.serve.http.listener import accepted_of, connection_of
 from blocklistd.serve.http.problems import Problem
 from blocklistd.telemetry import Progress, track_progress
 
@@ -52,7 +52,9 @@ class ControlServer:
         """Runs the requested command and returns its result. Raises Problem: 400 wrong arguments, 403 a missing role,
         404 an unknown command, 409 a refusal, 413 a body over MAX_REQUEST_BODY bytes, 500 another error.
         """
-        given = await _body(request)  # before any answer: it would close the connection while the client still sends
+        upload = UPLOAD in request.headers
+        # before any answer: it would close the connection while the client still sends
+        given = await _arguments(request, upload)
         if request.path == STAGE:
             return self._stage(request)
         command = self._commands.get(request.path)
@@ -68,13 +70,21 @@ class ControlServer:
                 f"user {caller.user} (uid {caller.uid}) may not run this command: in control.operators, give the user "
                 f"one of the roles {', '.join(sorted(command.roles))}, then run `blocklistd reload`",
             )
+        # not ignored: it may be a restriction, such as --except
+        if given.keys() - {argument.name for argument in command.arguments}:
+            raise Problem(
+                HTTPStatus.BAD_REQUEST,
+                "the daemon has no such argument of this command: if its version differs from the command line's, "
+                "restart the daemon",
+            )
         try:
             values = {argument.name: argument.read_from(given) for argument in command.arguments if not argument.local}
         except RefusedError as error:
             raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
         try:
             with self._recording_progress(request, caller):
-                answer = await command.effect(self._operations, Call(command, values, caller))
+                chunks = _upload(request) if upload and command.uploads else None
+                answer = await command.effect(self._operations, Call(command, values, caller, chunks))
         except (RefusedError, SubscriberError) as error:
             raise Problem(HTTPStatus.CONFLICT, str(error)) from None
         except BlocklistError as error:
@@ -108,10 +118,11 @@ class ControlServer:
         return Caller(uid, user, self._roles(user))
 
 
-async def _body(request: web.BaseRequest) -> dict[str, Any]:
+async def _arguments(request: web.BaseRequest, upload: bool) -> dict[str, Any]:
+    """The arguments of a command: the body of the request, or its first line if a file follows. Raises Problem."""
     # without a limit, a connection that never sends its body would not become idle, and could not be closed
     async with asyncio.timeout(FIRST_REQUEST):
-        raw = await request.content.read(MAX_REQUEST_BODY + 1)
+        raw = await (request.content.readline() if upload else request.content.read(MAX_REQUEST_BODY + 1))
     if len(raw) > MAX_REQUEST_BODY:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_REQUEST_BODY} bytes")
     try:
@@ -121,6 +132,27 @@ async def _body(request: web.BaseRequest) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Problem(HTTPStatus.BAD_REQUEST, "expected a JSON object")
     return body
+
+
+async def _upload(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The chunks of the file that a caller sends after the line with the arguments. Raises RefusedError if it does not
+    arrive completely."""
+    connection_of(request).allow_upload()
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer has not begun
+    while True:
+        try:
+            async with asyncio.timeout(UPLOAD_STALL):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise RefusedError(
+                f"--body: no byte arrived within {UPLOAD_STALL:g} s: write the body to a file, and name that file"
+            ) from None
+        except (ConnectionError, web.RequestPayloadError):
+            raise RefusedError("--body: the file did not arrive completely: try again") from None
+        if not chunk:
+            return
+        yield chunk
 
 
 def bind_control_socket(path: Path, group: str | None) -> socket.socket:

@@ -8,6 +8,9 @@
 | sweep: delete sealed files that no row names | every SWEEP_MINUTES |
 | scrub: verify the checksums of the files; check database: SQLite's integrity check | daily |
 | catch up: try failed work again | every minute |
+| expire: end the entries that end by themselves | when the next expiry is due, and every minute |
+| corrections: request the end of those whose `until` has passed | every minute |
+| guard files: read the names of guards again if they have changed | every minute |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 
 The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but
@@ -17,42 +20,51 @@ the pulls: an error raises an alarm, and the task is tried again.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from blocklistd.config import Config
 from blocklistd.daemon import plans
 from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.upkeep import Upkeep
-from blocklistd.limits import RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
+from blocklistd.limits import EXPIRY_PAUSE, GUARD_CHECK, RESIGN_PARTS, SWEEP_MINUTES, UPKEEP_MINUTES
 from blocklistd.model import Outcome
 from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
+from blocklistd.pipeline.corrections import Corrections
 from blocklistd.pipeline.pull import Pipeline
+from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.resources import Resources
+from blocklistd.store.lists import next_expiries
 from blocklistd.store.pulls import source_states
 from blocklistd.times import utc_now
 
 
 class Housekeeping:
-    """Schedules the recurring work. `config` returns the running configuration. A start and each reload call
-    `schedule`."""
+    """Schedules the recurring work. `config` returns the running configuration; `check_names` reads changed names of
+    guards. A start and each reload call `schedule`."""
 
     def __init__(
         self,
         resources: Resources,
         scheduler: Scheduler,
         pipeline: Pipeline,
+        reconciler: Reconciler,
+        corrections: Corrections,
         upkeep: Upkeep,
         alarms: AlarmChecks,
         tasks: RetriedTasks,
         config: Callable[[], Config],
+        check_names: Callable[[], Awaitable[None]],
     ) -> None:
         self._resources = resources
         self._scheduler = scheduler
         self._pipeline = pipeline
+        self._reconciler = reconciler
+        self._corrections = corrections
         self._upkeep = upkeep
         self._alarms = alarms
+        self._check_names = check_names
         self._tasks = tasks
         self._config = config
         self._is_start = True
@@ -72,10 +84,14 @@ class Housekeeping:
             ("scrub", timedelta(days=1), self._pipeline.scrub),
             ("check database", timedelta(days=1), self._upkeep.check_database),
             ("catch up", timedelta(minutes=1), self._upkeep.catch_up),
+            ("expire", timedelta(minutes=1), self._expire),
+            ("corrections", timedelta(minutes=1), self._end_corrections),
+            ("guard files", timedelta(seconds=GUARD_CHECK), self._check_names),
             ("alarms", timedelta(minutes=1), self._check_alarms),
         ):
             self._scheduler.run_every(name, every, self._tasks.retried(name, work))
         await self._tasks.do("schedule pulls", self._schedule_pulls)
+        await self.expire()
 
     async def _check_alarms(self) -> None:
         await self._alarms.check_all()
@@ -86,6 +102,30 @@ class Housekeeping:
     async def check_alarms(self) -> None:
         """Raises and clears alarms. Never raises an error."""
         await self._tasks.do("alarms", self._check_alarms)
+
+    async def _expire(self) -> None:
+        """Makes the expiries that are due, and schedules the next one. Each list is a task of its own: only the
+        ones that failed are tried again."""
+        clock, names = self._resources.clock, list(self._config().lists)
+        now = clock()
+        due = await self._resources.database.reading(functools.partial(next_expiries, now=now, names=names))
+        ended = [name for name, when in due.items() if when <= now]
+        for name in ended:
+            await self._tasks.do(f"expire {name}", functools.partial(self._reconciler.expire, name))
+        due = await self._resources.database.reading(functools.partial(next_expiries, now=now, names=names))
+        coming = [when for when in due.values() if when > now]
+        if coming:  # by the checked clock, which may differ from the scheduler's
+            wait = max(min(coming) - clock(), timedelta(seconds=EXPIRY_PAUSE if ended else 0))
+            self._scheduler.run_once("expiry due", utc_now() + wait + timedelta(milliseconds=1), self.expire)
+
+    async def _end_corrections(self) -> None:
+        """Requests the end of the corrections whose `until` has passed. Each list is a task of its own."""
+        for name in list(self._config().lists):
+            await self._tasks.do(f"corrections {name}", functools.partial(self._corrections.end_passed, name))
+
+    async def expire(self) -> None:
+        """Makes the expiries that are due, and schedules the next one. Never raises an error."""
+        await self._tasks.do("expire", self._expire)
 
     async def _schedule_pulls(self) -> None:
         """Schedules the pulls. At a start, a source whose last pull failed is pulled at once: the restart may have

@@ -17,21 +17,31 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
 from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.config import CheckedConfig, Config, DnsSettings
 from blocklistd.daemon import plans
 from blocklistd.daemon.alarm_checks import AlarmChecks
+from blocklistd.daemon.alarm_delivery import AlarmDelivery
+from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
+from blocklistd.daemon.name_server import name_server
 from blocklistd.daemon.operations import Operations
+from blocklistd.daemon.operations.alarms import AlarmOperations
 from blocklistd.daemon.operations.audit import AuditOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
+from blocklistd.daemon.operations.corrections import CorrectionOperations
+from blocklistd.daemon.operations.distrust import DistrustOperations
+from blocklistd.daemon.operations.due import DueOperations
+from blocklistd.daemon.operations.evidence import EvidenceOperations
+from blocklistd.daemon.operations.explain import ExplainOperations
 from blocklistd.daemon.operations.free_text import FreeText
 from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
+from blocklistd.daemon.operations.report import ReportOperations
+from blocklistd.daemon.operations.source_tests import SourceTestOperations
 from blocklistd.daemon.operations.sources import SourceOperations
 from blocklistd.daemon.operations.state import StateOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
@@ -44,7 +54,14 @@ from blocklistd.model import ListId, Sha256, SourceId
 from blocklistd.ops.metrics import Metrics
 from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
+from blocklistd.pipeline.corrections import Corrections
+from blocklistd.pipeline.counting import Counting
 from blocklistd.pipeline.decide import Decisions
+from blocklistd.pipeline.distrust import Distrust
+from blocklistd.pipeline.dry_run import DryRuns
+from blocklistd.pipeline.due import DueEntries
+from blocklistd.pipeline.explain import Explainer
+from blocklistd.pipeline.freezing import Freezing
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
 from blocklistd.pipeline.reconcile import Reconciler
@@ -54,7 +71,6 @@ from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.connections import Connections
-from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
 from blocklistd.serve.http.live_lists import LiveLists
@@ -93,6 +109,7 @@ class Parts:
         self.served_zones = Zones()
         self.scheduler = Scheduler()
         self.tasks = RetriedTasks(resources.alarms)
+        self.delivery = AlarmDelivery(resources, metrics)
         self._repairing: dict[Sha256, asyncio.Future[None]] = {}
         self.halted: str | None = None
         """The reason why the daemon is halted; None if it is not."""
@@ -104,29 +121,47 @@ class Parts:
             database, self.live_lists, trust, clock, metrics, resources.high_water, checked_clock.latest
         )
         self.zones = ZonePublisher(resources, self.served_zones, self._announce)
-        self.dns = self._dns(config.serves_dns)
+        self.dns = name_server(
+            config.serves_dns, resources, self.zones, self.served_zones, self.dns_connections, metrics
+        )
         # parts that change a list
+        self.counting = Counting(resources)
         self.releases = Releaser(resources, self.publisher, self.zones, self._render)
         self.reconciler = Reconciler(self.releases, database)
         repair = Repair(resources, self.releases, self.reconciler, self.zones)
         self.pipeline = Pipeline(resources, self.releases, self.reconciler, repair, self._on_pull_ended)
         decisions = Decisions(self.releases, self.reconciler, database, clock)
+        self.corrections = Corrections(resources, self.releases)
         self.reloading = Reloading(self, checked)
+        self.guard_names = GuardNames(resources, self.configured, self.releases, self.reconciler)
         # operators' commands, and recurring work
+        free_text, freezing = FreeText(database, store.sealed), Freezing(resources, self.releases, self.reconciler)
         sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.next_run)
+        dry_runs = DryRuns(
+            resources, self.releases, lambda source: plans.list_plans(self.config, self.guard_names.names, source)
+        )
         subscribers = SubscriberOperations(
             *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access.seen),
             private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
+            names_changed=lambda: self.releases.in_background(self.tasks.do("guard files", self.guard_names.refresh)),
         )
+        free_text = FreeText(database, store.sealed)
         self.operations = Operations(
             Overview(database, self.live_lists, self.zones, sources, subscribers, self._wrong, self.configured),
             sources,
-            CandidateOperations(database, decisions, FreeText(database, store.sealed)),
-            ListOperations(database, self.live_lists, self.renderings),
+            SourceTestOperations(self.configured, resources, dry_runs),
+            CandidateOperations(self.configured, resources, decisions, free_text),
+            ListOperations(database, self.live_lists, self.renderings, freezing, free_text, clock),
+            ReportOperations(self.configured, database, clock),
             subscribers,
-            KeyOperations(trust, clock),
-            AuditOperations(database),
+            *(KeyOperations(trust, clock), AuditOperations(database)),
             StateOperations(resources, checked_clock, self.resume, self.reloading.run),
+            EvidenceOperations(resources, self.pipeline.evidence, lambda: self.releases.sources),
+            DistrustOperations(database, Distrust(resources, self.releases, self.pipeline), free_text, clock),
+            CorrectionOperations(database, self.corrections, free_text, clock),
+            ExplainOperations(database, Explainer(resources, self.releases), clock),
+            AlarmOperations(self.delivery),
+            DueOperations(database, DueEntries(resources, self.releases, self.reconciler), free_text),
         )
         self.upkeep = Upkeep(
             resources,
@@ -140,33 +175,27 @@ class Parts:
         )
         self.alarms = AlarmChecks(resources, trust, checked_clock, self.configured)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, self.pipeline, self.upkeep, self.alarms, self.tasks, self.configured
+            *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
+            *(self.upkeep, self.alarms, self.tasks, self.configured),
+            check_names=self.guard_names.check,
         )
 
     def configured(self) -> Config:
         """The running configuration, for parts that outlive a reload."""
         return self.config
 
-    def _dns(self, dns: DnsSettings | None) -> DnsServer | None:
-        if dns is None:
-            return None
-        return DnsServer(
-            self.served_zones,
-            self.zones.difference,
-            self.zones.secondaries.saw,
-            self.zones.secondaries.sent,
-            usable=self.zones.usable,
-            connections=self.dns_connections,
-            retry=dns.notify.retry.total_seconds(),
-            give_up=dns.notify.give_up.total_seconds(),
-            telemetry=self.metrics,
-            clocks=lambda: (int(self.resources.clock().timestamp()), int(time.time())),
-        )
-
     # -- configure -------------------------------------------------------------------------------------------------
 
-    async def configure(self, config: Config, sources: dict[SourceId, SourcePlan], *, starting: bool = False) -> None:
-        """Gives each part its section of the configuration. `sources` is `plans.source_plans(config)`.
+    async def configure(
+        self,
+        config: Config,
+        sources: dict[SourceId, SourcePlan],
+        names: NamesReading | None = None,
+        *,
+        starting: bool = False,
+    ) -> None:
+        """Gives each part its section of the configuration. `sources` is `plans.source_plans(config)`. `names`: those
+        of the guards; None: those that are in force.
 
         Raises BlocklistError, and changes nothing, if the certificate can't be loaded. With `starting` it is loaded
         already (Application.run).
@@ -175,11 +204,14 @@ class Parts:
         if not starting:
             self.certificate.load(config.feed.tls)  # the last step that may reject the configuration
         self.alarms.certificates = await asyncio.to_thread(plans.certificate_expiries, config)
+        await self.delivery.configure(config.alarms)
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
         self.live_lists.configure(config.lists)
-        self.releases.configure(plans.list_plans(config), sources)
+        if names is not None:
+            self.guard_names.adopt(names)
+        self.releases.configure(plans.list_plans(config, self.guard_names.names), sources)
         for name, settings in config.lists.items():
             self.publisher.configure(name, settings.expires, config.keys.timestamp_expires)
         for removed_list in self.config.lists.keys() - config.lists.keys():
@@ -207,6 +239,7 @@ class Parts:
         DatabaseDamagedError among them.
         """
         made = await asyncio.to_thread(functools.partial(plans.source_plans, self.config, starting=True))
+        await self.guard_names.begin(self.config)
         await self.configure(self.config, made, starting=True)
         await self.serve_lists()
         await self.operations.subscribers.admit_known()
@@ -217,6 +250,7 @@ class Parts:
         version and no serial is made; the control socket works."""
         Event.DAEMON_HALTED.log(log, reason=reason)
         self.halted = self.access.halted = self.resources.database.halted = reason
+        self.resources.alarms.raise_alarm("halted", "", reason)
         self.served_zones.halted = True
 
     async def resume(self) -> None:
@@ -230,13 +264,16 @@ class Parts:
         await self.start()
         await self.zones.advance()  # before the halt ends: a zone without a serial would be refused
         self.halted = self.access.halted = None
+        self.resources.alarms.clear("halted")
         self.served_zones.halted = False
 
     async def clock_stepped(self) -> None:
-        """Called after the system clock was set: checks it, and renews the signatures that are due by the new time."""
+        """Called after the system clock was set. Checks the clock, then makes the signatures and expiries that are due
+        by the new time."""
         self.alarms.check_clock()
         if self.halted is None:
             await self.tasks.do("sign", self.upkeep.sign)
+            await self.housekeeping.expire()
 
     async def serve_lists(self) -> None:
         """Serves every list. A damaged snapshot is made again first."""
@@ -260,7 +297,8 @@ class Parts:
     def readiness(self) -> Readiness:
         """The readiness of the daemon, active alarms included."""
         if self.halted is not None:
-            return Readiness([self.halted], self.resources.alarms.texts())
+            others = [text for text in self.resources.alarms.texts() if text != self.halted]
+            return Readiness([self.halted], others)
         found = readiness(self.config, self.live_lists, self.publisher, self.served_zones, self.zones)
         if self.certificate.unusable is not None:
             found.down.append(self.certificate.unusable)
@@ -279,16 +317,19 @@ class Parts:
     # -- calls between the parts -----------------------------------------------------------------------------------
 
     async def _render(self, list_id: ListId) -> None:
-        """Prepares the renderings of a list's new live version."""
+        """Prepares the renderings of a list's new live version, and counts it for the statistics."""
         view = self.live_lists.get(list_id)
         if view is not None and view.live is not None:
             await self.renderings.prepare(view.live.sha256)
+        await self.tasks.do(f"count {list_id}", functools.partial(self.counting.count, list_id))
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """Called after each pull, successful or not: counts it, sweeps if the disk is short, checks alarms."""
+        """Called after each pull, successful or not: counts it, sweeps if the disk is short, checks alarms, and
+        schedules the next expiry."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.check_alarms())
+        self.releases.in_background(self.housekeeping.expire())
 
     def _repair_file(self, digest: Sha256) -> None:
         """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""

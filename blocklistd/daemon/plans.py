@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from apscheduler.triggers.base import BaseTrigger
 
 from blocklistd.compose.guard import DailyLimits
+from blocklistd.compose.selection import Selection
 from blocklistd.config import (
     Auth,
     Basic,
@@ -19,36 +20,52 @@ from blocklistd.config import (
     ListSettings,
     Schedule,
     SourceSettings,
+    Tsig,
     ZoneSettings,
     files,
 )
-from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem
+from blocklistd.config.secrets import Secret
+from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, VerifyError
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
-from blocklistd.pipeline.commit import ListPlan
+from blocklistd.pipeline.guard_names import ListNames
+from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.tsig import Key
 from blocklistd.serve.dns.zones import Peer
+from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.proofs import PROOFS
+from blocklistd.sources.proofs.openpgp_decrypt import read_secret
 from blocklistd.sources.transports import transport_of
-from blocklistd.sources.transports.transport import Request
+from blocklistd.sources.transports.transport import Request, TransferMode
 from blocklistd.store.evidence import Bound
 from blocklistd.store.subscribers import Subscriber, endpoint, network
 from blocklistd.store.zones import ZonePlan
 from blocklistd.tls import load_certificate
 
 
-def list_plans(config: Config) -> dict[ListId, ListPlan]:
-    """The plan of each list. Sources in quarantine are not part of it."""
-    return {name: _list_plan(found, config.sources) for name, found in config.lists.items()}
+def list_plans(
+    config: Config, names: Mapping[ListId, ListNames], tried: SourceId | None = None
+) -> dict[ListId, ListPlan]:
+    """The plan of each list, with its `names`. Sources in quarantine are not part of it, except the source that is
+    `tried`."""
+    return {
+        name: _list_plan(found, config, names.get(name, ListNames()), tried) for name, found in config.lists.items()
+    }
 
 
-def _list_plan(found: ListSettings, sources: Mapping[SourceId, SourceSettings]) -> ListPlan:
-    guards = found.guards
+def _list_plan(
+    found: ListSettings,
+    config: Config,
+    names: ListNames,
+    tried: SourceId | None = None,
+) -> ListPlan:
+    guards, sources = found.guards, config.sources
+    zones = [zone for zone in config.zones.values() if zone.list == found.id and zone.categories]
     return ListPlan(
         id=found.id,
-        sources=tuple(name for name in found.sources if not sources[name].quarantine),
+        sources=tuple(name for name in found.sources if name == tried or not sources[name].quarantine),
         types=found.types,
         allow_public_suffix=guards.allow_public_suffix,
         allow_ip=guards.allow_ip,
@@ -58,8 +75,21 @@ def _list_plan(found: ListSettings, sources: Mapping[SourceId, SourceSettings]) 
         min_change=guards.min_change,
         min_entries=guards.min_entries,
         max_rejected=guards.max_rejected,
-        review=found.release == "review",
+        release=found.release,
+        quorum=found.quorum,
+        never_block=names.never_block,
+        own_names=names.own_names,
+        shared_hosts=names.shared_hosts,
+        additions=names.additions,
+        reverify=_seconds(found.lifetime.reverify),
+        max_life=_seconds(found.lifetime.max_life),
+        ends_by_age=found.lifetime.at_end == "expire",
+        selections=tuple(Selection(zone.name, zone.categories) for zone in zones),
     )
+
+
+def _seconds(term: timedelta | None) -> int | None:
+    return None if term is None else int(term.total_seconds())
 
 
 def zone_plans(config: Config) -> dict[str, ZonePlan]:
@@ -114,31 +144,48 @@ def _reason(error: BlocklistError | OSError) -> str:
     return f"{text}; correct it, then run `blocklistd reload`"
 
 
+def secret_key(found: Secret) -> str:
+    """The secret key that decrypts the bodies of a source. Raises ConfigError."""
+    try:
+        return read_secret(found.read_bytes())
+    except VerifyError as error:
+        raise ConfigError(
+            [ConfigProblem(found.file, found.line, found.key, f"a file which {error}", "an OpenPGP secret key")]
+        ) from None
+
+
 def _source_plan(found: SourceSettings, config: Config, unusable: str = "") -> SourcePlan:
     verify = found.verify
-    key = None
-    if verify.key is not None and not unusable:
-        key = PROOFS[verify.method].read_key(verify.key.read_bytes())
+    keys = tuple(PROOFS[verify.method].read_key(key.read_bytes()) for key in (() if unusable else verify.key))
     return SourcePlan(
         id=found.id,
         unusable=unusable,
-        request=_request(found, usable=not unusable),
-        format=found.format,
+        request=_request(found, keys, usable=not unusable),
+        format=found.body_format,
         fields=dict(found.fields),
         defaults=dict(found.defaults),
         options={
             "delimiter": found.options.delimiter,
             "columns": found.options.columns,
             "comment": found.options.comment,
+            "head": found.options.head,
             "wildcards": found.options.wildcards == "domain",
+            "timezone": found.options.timezone,
+            "records": found.options.records,
+            "where": dict(found.options.where),
+            "unless": dict(found.options.unless),
+            "add": found.options.add,
+            "remove": found.options.remove,
         },
         proof=verify.method,
-        key=key,
+        keys=keys,
         lists=tuple(name for name, settings in config.lists.items() if found.id in settings.sources),
         quarantine=found.quarantine,
         evidence=evidence_bound(found),
+        evidence_key=found.evidence.key.read_key() if found.evidence.key is not None and not unusable else None,
         max_future=verify.max_future,
         max_age=found.max_age,
+        secret=None if found.decrypt is None or unusable else secret_key(found.decrypt),
     )
 
 
@@ -147,9 +194,14 @@ def evidence_bound(found: SourceSettings) -> Bound:
     return Bound(found.evidence.keep, found.evidence.max_bytes)
 
 
-def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validators], Request]:
+def _request(
+    found: SourceSettings, keys: Sequence[str] = (), *, usable: bool = True
+) -> Callable[[Validators], Request]:
     headers, context, redirect_context = _authorization(found.auth if usable else None), None, None
     transport = transport_of(found.url)
+    client_cert = _client_cert(found.auth) if usable and transport.in_own_process else None
+    key = keys[0] if keys and transport.uses_key else None
+    tsig = found.auth.key() if usable and isinstance(found.auth, Tsig) else None
     if usable and not transport.in_own_process and (transport.uses_tls or (found.signature or "").startswith("https:")):
         context = _tls(found)
         # redirects need the pinned authority too; a client certificate is sent to the origin of `url` only
@@ -169,6 +221,10 @@ def _request(found: SourceSettings, *, usable: bool = True) -> Callable[[Validat
             ca=found.ca,
             ssl=context,
             redirect_ssl=redirect_context,
+            client_cert=client_cert,
+            key=key,
+            tsig=tsig,
+            transfer=_transfer(found),
         )
 
     return request
@@ -192,6 +248,23 @@ def _tls(found: SourceSettings) -> ssl.SSLContext:
     if isinstance(found.auth, ClientCert):
         load_certificate(context, found.auth.cert, found.auth.key)
     return context
+
+
+def _transfer(found: SourceSettings) -> TransferMode:
+    """How the list of a source is transferred. A list that is signed or encrypted as one file is fetched as one."""
+    is_of_body = PROOFS[found.verify.method].is_of_body or found.decrypt is not None
+    return TransferMode.BODY if is_of_body else FORMATS[found.body_format].transfer
+
+
+def _client_cert(auth: Auth | None) -> bytes | None:
+    """The client certificate and its key, in PEM, for a transport that makes its own TLS context. Raises SigningError
+    if they don't match."""
+    if not isinstance(auth, ClientCert):
+        return None
+    load_certificate(ssl.create_default_context(), auth.cert, auth.key)
+    path = auth.key.path
+    key = path.read_bytes() if path is not None else auth.key.read().encode()
+    return auth.cert.read_bytes() + b"\n" + key
 
 
 def certificate_expiries(config: Config) -> dict[str, datetime]:

@@ -1,7 +1,7 @@
 """Reloads the configuration: applies all of the new configuration, or none of it.
 
-1. Check the new file. An error, or a changed key that needs a restart: refuse the reload, report every error, keep the
-   running configuration.
+1. Check the new file, and read the names of its guards. An error, or a changed key that needs a restart: refuse the
+   reload, report every error, keep the running configuration.
 2. Give each part its section (Parts.configure), clear the alarms about the configuration, set the log's level.
 3. Serve the lists, schedule the work, publish the zones, check the alarms. An error here is logged; the rest goes on.
 4. In the background, reconcile: judge held candidates again, and compose the lists whose sources changed.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from blocklistd.daemon import plans
 from blocklistd.daemon.start import changes_for_a_restart
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, redacted, safe_message
 from blocklistd.events import Event
+from blocklistd.model import Act
 from blocklistd.ops import logs, loop, systemd
 
 if TYPE_CHECKING:
@@ -43,13 +45,16 @@ class Reloading:
         self._running = running
         self._lock = asyncio.Lock()
 
-    async def run(self) -> list[Change]:
-        """Reloads, and returns the changes. Raises ConfigError with every error in the configuration, or another
-        BlocklistError or OSError; the running configuration then stays."""
+    async def run(self, act: Act | None = None) -> list[Change]:
+        """Reloads, and returns the changes. `act`: the command; None: a SIGHUP, whose sender is unknown.
+
+        Raises ConfigError with every error in the configuration, or another BlocklistError or OSError; the running
+        configuration then stays.
+        """
         async with self._lock:
             systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             try:
-                return await self._run()
+                return await self._run(act)
             except (BlocklistError, OSError) as error:
                 for problem in error.problems if isinstance(error, ConfigError) else [error]:
                     Event.RELOAD_REFUSED.log(log, reason=problem)
@@ -66,7 +71,7 @@ class Reloading:
         except Exception as error:
             Event.RELOAD_FAILED.log(log, reason=safe_message(error), exc_info=redacted(error))
 
-    async def _run(self) -> list[Change]:
+    async def _run(self, act: Act | None) -> list[Change]:
         parts = self._parts
         parts.resources.database.require()
         checked = await asyncio.to_thread(check, parts.config.path)
@@ -74,7 +79,10 @@ class Reloading:
         need_restart = [_restart_problem(checked, key) for key in changes_for_a_restart(parts.config, new)]
         if checked.problems or need_restart:
             raise ConfigError([*checked.problems, *need_restart])
-        await parts.configure(new, await asyncio.to_thread(plans.source_plans, new))
+        names = await parts.guard_names.read(new)
+        if names.problems:
+            raise ConfigError([problem.of_file(new, checked.lines) for problem in names.problems])
+        await parts.configure(new, await asyncio.to_thread(plans.source_plans, new), names)
         changed = [*changed_keys(self._running, checked)]
         self._running = checked
         parts.alarms.clear_configuration_alarms()
@@ -84,7 +92,8 @@ class Reloading:
             parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.check_alarms
         )
         Event.RELOADED.log(log, file=new.path, changed=[key for key, _ in changed])
-        parts.releases.in_background(parts.tasks.do("reconcile", parts.reconciler.reconcile))
+        reconcile = functools.partial(parts.reconciler.reconcile, act)
+        parts.releases.in_background(parts.tasks.do("reconcile", reconcile))
         return changed
 
 

@@ -73,8 +73,10 @@ class Upkeep:
         seconds are kept: a job may be about to name them. Raises StoreError.
         """
         async with self._sweeping:
-            young = self._resources.verified.sealing_for() + spares
-            await asyncio.to_thread(upkeep.sweep, self._resources.store, self._resources.database, young)
+            verified = self._resources.verified
+            young = verified.sealing_for() + spares
+            store, database = self._resources.store, self._resources.database
+            await asyncio.to_thread(upkeep.sweep, store, database, young, lambda: verified.kept)
 
     async def sweep_where_short(self) -> None:
         """Sweeps at once if the disk is short, at the end of each pull. Logs a StoreError, does not raise it."""

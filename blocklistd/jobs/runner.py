@@ -49,7 +49,10 @@ PRELOAD: Final = [
     "blocklistd.sources.intake.job",
     "blocklistd.sources.intake.check",
     "blocklistd.sources.intake.bulk",
+    "blocklistd.sources.intake.rejects",
     "blocklistd.pipeline.commit",
+    "blocklistd.pipeline.counting",
+    "blocklistd.pipeline.dry_run_job",
     "blocklistd.pipeline.zone_job",
     "blocklistd.store.render",
 ]

@@ -13,15 +13,17 @@ from blocklistd.kinds.hash import DIGITS, md5, sha1, sha256
 from blocklistd.kinds.invalid import InvalidEntry
 from blocklistd.kinds.name import PLAIN as PLAIN_NAME
 from blocklistd.kinds.name import name
+from blocklistd.kinds.readings import readings
 from blocklistd.kinds.url import PLAIN as PLAIN_URL
-from blocklistd.kinds.url import PLAIN_WITHOUT_DOT_SEGMENTS, url
+from blocklistd.kinds.url import PLAIN_WITHOUT_DOT_SEGMENTS, is_host_of, url
 
-__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "InvalidEntry", "plain_pattern"]
+__all__ = ["CANONICALISER", "DIGITS", "KINDS", "PLAIN", "InvalidEntry", "is_host_of", "plain_pattern", "readings"]
 
-CANONICALISER: Final = 3
+CANONICALISER: Final = 4
 """The number of the rules below; it rises whenever an existing canonical form changes. Each published list names the
 number that it was made with.
 
+4: dates have one form (sources/formats/dates.py); a record with an invalid date is rejected.
 3: names and hosts of URLs consist of letters, digits, `-` and `_`; the host of a URL has two labels or more; a text
 that contains more than one URL is refused; A-labels may be newer than the library's Unicode table.
 2: a URL whose fragment carries the path is withheld.

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from blocklistd.kinds.hash import DIGITS
@@ -29,6 +30,22 @@ def has_url(text: str) -> bool:
     (`hxxps://name[.]example`)."""
     refanged = _refanged(text)
     return bool(_SCHEME.search(refanged) or _PATH.search(refanged))
+
+
+def could_name_an_entry(text: str) -> bool:
+    """Whether a text contains a URL, a hash, or a name of two labels or more, whether it is listed or not."""
+    if has_url(text):
+        return True
+    for word in _BETWEEN_WORDS.split(_refanged(text)):
+        for part in (stripped for part in _BETWEEN_PARTS.split(word) if (stripped := part.strip(f"{_AROUND_WORDS}_"))):
+            if len(part) in DIGITS.values() and re.fullmatch("[0-9a-fA-F]+", part):
+                return True
+            if _address(part) is not None:
+                return True
+            with suppress(InvalidEntry):
+                if "." in name(part):
+                    return True
+    return False
 
 
 def mentions(text: str) -> Iterator[bytes]:

@@ -105,6 +105,18 @@ def is_address_url(value: str) -> bool:
     return _ADDRESS.match(value) is not None
 
 
+def is_host_of(host: str, value: str) -> bool:
+    """Whether `host` is the name or the address of a canonical URL or name, or a name above it. `host` need not be
+    canonical; a text that is no host is False."""
+    try:
+        given = parsed_url(f"http://{host}/").partition("//")[2][:-1]
+    except InvalidEntry:
+        return False
+    own = value.partition("://")[2].partition("/")[0] if "/" in value else value
+    own = own if own.endswith("]") else own.rpartition(":")[0] or own
+    return own == given or own.endswith(f".{given}")
+
+
 def _host_length(value: str) -> int:
     """The length of the host, in characters, before the URL is parsed; a percent-encoded octet counts as one."""
     authority = _AUTHORITY.match(value)

@@ -6,6 +6,7 @@ A list never changes its method, since subscribers and appeals refer to entries 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,6 +15,8 @@ BLAKE2B: Final = "blake2b"
 HMAC_SHA256: Final = "hmac-sha256"
 METHODS: Final = (BLAKE2B, HMAC_SHA256)
 """BLAKE2b with a key (RFC 7693) for new lists, HMAC-SHA-256 (RFC 2104) for lists that version 0.2.0 created."""
+FORM: Final = re.compile("e-[0-9a-f]{32}")
+"""The form of ids, also of those that another list has made."""
 _OCTETS: Final = 16
 _BLOCK: Final = 64  # octets of a block of SHA-256; the secret is never longer
 

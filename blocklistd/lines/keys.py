@@ -20,6 +20,9 @@ Buffer: TypeAlias = "bytes | mmap"
 
 _HEAD: Final = re.compile(rb'\{"type":"([a-z0-9]+)","value":"([^"\\]*(?:\\.[^"\\]*)*)"')
 
+_KEYS: Final = re.compile(rb'(\{"type":"[a-z0-9]+","value":"[^"\\]*(?:\\.[^"\\]*)*")[^\n]*\n')
+_KEYS_WITHOUT_ESCAPES: Final = re.compile(rb'(\{"type":"[a-z0-9]+","value":"[^"]*")[^\n]*\n')  # takes half the time
+
 
 def key_of(line: bytes) -> bytes:
     """The key: the bytes through the quote that closes the value. Two lines have the same key exactly if they have the
@@ -28,6 +31,11 @@ def key_of(line: bytes) -> bytes:
     Raises ValueError if `line` does not begin as a canonical line.
     """
     return _head(line)[0]
+
+
+def keys_of(lines: bytes) -> list[bytes]:
+    """The key of each line, for complete canonical lines; fewer keys than lines for other text."""
+    return (_KEYS if b"\\" in lines else _KEYS_WITHOUT_ESCAPES).findall(lines)
 
 
 def type_and_value(line: bytes) -> tuple[bytes, bytes]:

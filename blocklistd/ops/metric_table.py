@@ -83,6 +83,8 @@ class MetricName(Enum):
 
     # -- the process
     READY = "gauge", "1: /readyz is 200"
+    ALARM_DELIVERIES = "counter", "Alarms sent to people, by way and by outcome: delivered, failed", "way", "outcome"
+    ALARMS_UNDELIVERED = "gauge", "Alarms that are not delivered yet, by way", "way"
     ALARMS_ACTIVE = "gauge", "Active alarms of each kind; `blocklistd status` shows them", "alarm"
     CERTIFICATE_EXPIRES_TIMESTAMP_SECONDS = (
         "gauge",

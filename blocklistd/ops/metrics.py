@@ -66,6 +66,8 @@ class Metrics(Telemetry):
         self.job_failures = MetricName.JOB_FAILURES.counter(registry)
         for cause in CAUSES:  # a series that appears with 1 has not risen, for Prometheus
             self.job_failures.labels(cause)
+        self.alarm_deliveries = MetricName.ALARM_DELIVERIES.counter(registry)
+        self.alarms_undelivered = MetricName.ALARMS_UNDELIVERED.gauge(registry)
         self.loop_lag = MetricName.EVENT_LOOP_LAG_SECONDS.histogram(registry)
         MetricName.EVENT_LOOP_LAG_MAX_SECONDS.gauge(registry).set_function(self._take_largest_lag)
         self._largest_lag = 0.0
@@ -82,6 +84,15 @@ class Metrics(Telemetry):
             self._known[kind] = ids
         for what in ("wait", "write"):
             self.stage_failures.labels("database", what)
+
+    def configure_alarms(self, ways: Iterable[str]) -> None:
+        """Sets the ways by which alarms are sent: their counters are at 0, others lose their series."""
+        self.alarms_undelivered.clear()
+        self.alarm_deliveries.clear()
+        for way in ways:
+            self.alarms_undelivered.labels(way)
+            for outcome in ("delivered", "failed"):
+                self.alarm_deliveries.labels(way, outcome)
 
     def _add(self, kind: str, name: str) -> None:
         for stage in STAGES[kind]:

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from blocklistd.change import Freeze, VersionInfo
 from blocklistd.config import Config, SourceSettings
-from blocklistd.model import ListId, SourceId, SubscriberId, VersionInfo
+from blocklistd.model import ListId, SourceId, SubscriberId
+from blocklistd.pipeline import approvals
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
+from blocklistd.store.lists import version_rows
 from blocklistd.store.pulls import SourceState, newest_pulls
 from blocklistd.store.subscribers import Subscriber, is_wide, load
 from blocklistd.store.withheld import of_candidate, of_lists
 from blocklistd.times import rfc3339
 
 Document = dict[str, Any]
+TREND: Final = 30
+"""Newest versions of the list that a candidate is shown with."""
 
 
 def lists(live_lists: LiveLists) -> Document:
@@ -39,6 +44,11 @@ def lists(live_lists: LiveLists) -> Document:
         }
         for view in live_lists
     }
+
+
+def freeze(found: Freeze | None) -> Document | None:
+    """A freeze of a list; null if it is not frozen."""
+    return {"user": found.user, "since": found.time, "why": found.why} if found is not None else None
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
@@ -63,6 +73,7 @@ def source(state: SourceState, found: SourceSettings, now: datetime, due: dateti
         "overdue": state.is_overdue(found.max_age, now),
         "unchanged_since": rfc3339(state.unchanged_since) if state.unchanged_since else None,
         "frozen": state.is_frozen(found.max_unchanged, now),
+        "key": report.key if report and report.signature else None,
         "verify": found.verify.method,
         "quarantine": found.quarantine,
         "entries": report.entries if report else None,
@@ -88,8 +99,18 @@ def history(connection: Connection, source_id: SourceId, newest: int = 20) -> li
     ]
 
 
-def candidate(case: Case) -> Document:
-    """A candidate for a table: its change in counts, the guards that hold it, its approvals."""
+Releases = Mapping[ListId, str]
+"""The release rule of each configured list."""
+
+
+def releases(config: Config) -> Releases:
+    """The release rules of a configuration."""
+    return {name: found.release for name, found in config.lists.items()}
+
+
+def candidate(case: Case, rules: Releases) -> Document:
+    """A candidate for a table: its change in counts, the guards that hold it, the users who approved it, and how many
+    approvals are missing."""
     found = case.candidate
     return {
         "id": found.id,
@@ -104,28 +125,40 @@ def candidate(case: Case) -> Document:
         "changed": found.changed,
         "entries": found.entries,
         "reasons": [{"guard": r.guard, "limit": r.limit, "found": r.found} for r in found.reasons],
-        "approvals": [decision.user for decision in case.decisions if decision.approve],
+        "approvals": [decision.user for decision in approvals.counted(case, rules.get(found.list, ""))],
+        "missing": approvals.missing(case, rules.get(found.list, "")) if case.state == "held" else 0,
+        "brought_by": found.change.actor or None,
         "state": case.state,
     }
 
 
-def candidate_in_full(connection: Connection, case: Case) -> Document:
-    """`candidate`, with the changes counted by last label, the withheld entries by rule, and the decisions."""
+def candidate_in_full(connection: Connection, case: Case, rules: Releases) -> Document:
+    """`candidate`, with the changes counted by last label, category and source, the newest versions of its list, the
+    withheld entries by rule, the ids of those that hit names, and the decisions."""
     found = case.candidate
-    return candidate(case) | {
+    return candidate(case, rules) | {
         "suffixes": found.suffixes,
+        "categories": found.categories,
+        "by_source": found.by_source,
+        "trend": [
+            {"version": one.version, "time": rfc3339(one.time), "entries": one.entries}
+            for one in reversed(list(version_rows(connection, found.list, newest=TREND)))
+        ],
         "withheld": of_candidate(connection, found),
+        "hits": found.hits,
         "decisions": [
-            {"user": d.user, "uid": d.uid, "time": rfc3339(d.time), "approve": d.approve} for d in case.decisions
+            {"user": d.user, "uid": d.uid, "time": rfc3339(d.time), "approve": d.approve}
+            | {"excepted": list(d.excepted)}
+            for d in case.decisions
         ],
         "why": case.why,
         "version": case.version,
     }
 
 
-def held(connection: Connection) -> list[Document]:
+def held(connection: Connection, rules: Releases) -> list[Document]:
     """The held candidates."""
-    return [candidate(case) for case in candidates.held(connection)]
+    return [candidate(case, rules) for case in candidates.held(connection)]
 
 
 def version(made: VersionInfo) -> Document:
@@ -164,6 +197,7 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, la
         "unsigned": list(who.addresses),
         "wide": [prefix for prefix in who.addresses if is_wide(prefix)],
         "notify": list(who.notify),
+        "own_names": list(who.own_names),
         "keys": [key.name for key in who.keys],
         "created": rfc3339(who.created),
         "created_by": who.created_by,

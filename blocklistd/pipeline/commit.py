@@ -14,63 +14,31 @@ hotline: its input was verified, parsed and canonicalised before. Its caller hol
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
-from blocklistd.compose.guard import WINDOW, DailyLimits, Figures, Hold, judge
+from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Policy, Reason
+from blocklistd.compose.guard import WINDOW, Figures, Hold, judge, judge_expiry
+from blocklistd.errors import RefusedError
 from blocklistd.kinds import CANONICALISER
-from blocklistd.model import (
-    AUTO,
-    Act,
-    Candidate,
-    CandidateId,
-    Change,
-    ChangeKind,
-    ListId,
-    Policy,
-    Reason,
-    Sha256,
-    SourceId,
-    Version,
-)
-from blocklistd.pipeline.composing import Composed, apply_delta, compose_change, suffixes_of
-from blocklistd.store import audit, candidates
+from blocklistd.model import AUTO, Act, CandidateId, Sha256, Version
+from blocklistd.pipeline import approvals
+from blocklistd.pipeline.aging import ages_of
+from blocklistd.pipeline.change_figures import ChangeFigures, change_figures
+from blocklistd.pipeline.commit_audit import write_audit
+from blocklistd.pipeline.composing import Composed, apply_delta, compose_change
+from blocklistd.pipeline.exceptions import delta_without
+from blocklistd.pipeline.list_plan import ListPlan
+from blocklistd.pipeline.selections import selection_reasons
+from blocklistd.store import candidates, corrections, freezing, guard_hits, kept_entries
+from blocklistd.store.automatic import changed_automatically
 from blocklistd.store.candidates import Decision
+from blocklistd.store.database import Database
 from blocklistd.store.files import SealedFiles
-from blocklistd.store.lists import ListState, NewVersion, changed_automatically, list_state, release
+from blocklistd.store.lists import ListState, NewVersion, list_state, release
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
-
-
-@dataclass(frozen=True, slots=True)
-class ListPlan:
-    """The configuration of a list for the job. `sources`: in order of precedence, without those in quarantine.
-
-    `max_added`, `max_removed` and `max_rejected` are shares (0.2 is 20 %); `min_change` and `min_entries` are numbers
-    of entries. compose/guard.py explains them.
-    """
-
-    id: ListId
-    sources: tuple[SourceId, ...]
-    types: tuple[str, ...]
-    allow_public_suffix: bool
-    allow_ip: bool
-    max_added: float
-    max_removed: float
-    daily: DailyLimits | None
-    min_change: int
-    min_entries: int
-    max_rejected: float
-    review: bool
-
-    @property
-    def policy(self) -> Policy:
-        """The policy that a version composed under this plan has."""
-        return Policy(CANONICALISER, self.sources, self.types, self.allow_public_suffix, self.allow_ip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +47,14 @@ class CommitRequest:
 
     - `candidate`: the id to use if the change is held.
     - `fingerprints`: those of the files that the job reads, as far as they are known.
-    - `approved`, `act`: the held candidate that a user approves, and the command. Only its delta may be released.
+    - `approved`, `act`: the held candidate that a user approves, and the command. Only its delta may be released,
+      without the entries that the change places corrections on (exceptions.py).
     - `held`: the held candidate of the same cause; before a first version, of any cause. If the change gives its delta,
       the change stays held, even if no guard holds it any more.
     - `keep_held`: judge the change again, but hold it in any case.
+    - `reasons`: more reasons to hold the change, whatever the guards say (ListContext.reasons).
+    - `freeze`: of the list, in the same transaction.
+    - `removals_only`: compose a rollback without the entries that are not live. Its own snapshot is then the basis.
     - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
 
@@ -95,7 +67,10 @@ class CommitRequest:
     act: Act | None = None
     held: Candidate | None = None
     keep_held: bool = False
+    reasons: tuple[Reason, ...] = ()
     needs_delta: bool = False
+    freeze: Freeze | None = None
+    removals_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +83,7 @@ class CommitResult:
     - `rejected`: the candidate with this delta, which a reviewer rejected earlier.
 
     `verified`: the fingerprints of the files that the job verified or wrote. `withheld`: withheld entries by rule.
-    `added`, `removed`, `changed`: numbers of entries. `superseded`: the snapshot of the version before; None if there
-    was none, or if no version was made.
+    `added`, `removed`, `changed`: numbers of entries.
     """
 
     verified: dict[Sha256, str]
@@ -121,7 +95,6 @@ class CommitResult:
     unchanged: bool = False
     candidate: Candidate | None = None
     rejected: CandidateId | None = None
-    superseded: Sha256 | None = None
 
     @classmethod
     def from_json(cls, answer: dict[str, Any]) -> CommitResult:
@@ -129,11 +102,10 @@ class CommitResult:
         fields = answer["candidate"]
         if fields is None:
             return cls(**answer)
-        change = fields["change"]
-        change = Change(**(change | {"kind": ChangeKind(change["kind"]), "policy": Policy.from_json(change["policy"])}))
+        change = Change.from_json(fields["change"])
         reasons = tuple(Reason(**reason) for reason in fields["reasons"])
-        created = datetime.fromisoformat(fields["created"])
-        candidate = Candidate(**(fields | {"change": change, "reasons": reasons, "created": created}))
+        times = {name: fields[name] and datetime.fromisoformat(fields[name]) for name in ("created", "next_expiry")}
+        candidate = Candidate(**(fields | {"change": change, "reasons": reasons} | times))
         return cls(**(answer | {"candidate": candidate}))
 
 
@@ -147,126 +119,189 @@ def commit(store: Store, request: CommitRequest) -> CommitResult:
         verified = Verified(files, request.fingerprints)
         with database.read() as connection:
             state = list_state(connection, request.plan.id)
-            automatic = changed_automatically(connection, state.id, request.now - WINDOW)
-        approved = request.approved
-        delta_is_reusable = (
-            approved is not None
-            and approved.comes_from(request.change, state.version)
-            and verified.check(approved.delta)
-        )
-        if approved is not None and delta_is_reusable:
-            composed = Composed.from_candidate(files, verified, approved)
-        else:
-            composed = compose_change(files, verified, state, request.change)
-            if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic)):
-                composed = composed.with_delta(files, verified)
-        with database.read() as connection:
-            rejected = candidates.rejected(connection, state.id, composed.delta) if composed.delta else None
+        judged = compose_and_judge(database, files, verified, state, _composed_request(request))
+        composed, approved = judged.composed, request.approved
         counts = composed.added, composed.removed, composed.changed
         result = CommitResult(verified.fingerprints, composed.withheld, *counts)
-        if rejected is not None:
-            return replace(result, rejected=rejected)
-        reasons = _reasons_to_hold(state, request, composed, automatic)
-        if reasons:
-            return replace(result, candidate=_candidate(files, state, request, composed, reasons))
+        if judged.rejected is not None:
+            return replace(result, rejected=judged.rejected)
+        if judged.reasons:
+            return replace(result, candidate=_candidate(files, state, request, composed, judged.reasons))
         made = _new_version(files, verified, state, composed) if composed.alters or state.live is None else None
+        change = request.change
+        if request.removals_only and state.live is not None:
+            change = replace(change, basis=made.snapshot if made else state.live.sha256)
+            composed = replace(composed, withheld={}, hits=(), no_hits=None)
         with database.write() as connection:
+            released_by = ""
             if approved is not None and request.act is not None:
-                candidates.decide(connection, approved.id, Decision.of(request.act, request.now, approve=True))
+                excepted = [one.entry for one in request.change.places]
+                decision = Decision.of(request.act, request.now, approve=True, excepted=excepted)
+                approvals.refuse_other_exceptions(
+                    candidates.held_case(connection, approved.id), request.plan.release, decision
+                )
+                case = candidates.decide(connection, approved.id, decision)
+                if approvals.missing(case, request.plan.release):
+                    raise RefusedError(
+                        f"candidate {approved.id}: an approval by another user is missing: ask another reviewer"
+                    )
+                released_by = ", ".join(one.user for one in approvals.counted(case, request.plan.release))
             version = release(
                 connection,
                 state,
-                request.change,
+                change,
                 made,
                 now=request.now,
                 canonicaliser=CANONICALISER,
-                released_by=(request.act or AUTO).user,
+                act=request.act or AUTO,
                 candidate=approved.id if approved else None,
-                withheld=None if delta_is_reusable and state.live and state.withheld is None else composed.withheld,
+                released_by=released_by,
+                withheld=None if judged.as_approved and state.live and state.withheld is None else composed.withheld,
+                evaluated=composed.evaluated,
+                next_expiry=composed.next_expiry,
+                ages=composed.ages,
             )
-            _write_audit(connection, request, version, made)
+            guard_hits.update(connection, state.id, composed.hits, composed.no_hits, request.now)
+            if request.freeze is not None:
+                freezing.freeze(connection, state.id, request.freeze)
+            write_audit(connection, request, version, made)
         if made is None:
             return replace(result, unchanged=True)
-        superseded = state.live.sha256 if state.live else None
-        return replace(result, made=version, superseded=superseded)
+        return replace(result, made=version)
 
 
-def _write_audit(connection: Connection, request: CommitRequest, version: Version, made: NewVersion | None) -> None:
-    """Writes the line of the audit: of an approval, or of a version that was released without one."""
-    counts = {name: getattr(made, name) for name in ("added", "removed", "changed")} if made else {}
-    detail = {"list": request.plan.id, "version": version if made else None, **counts}
-    if request.act is not None and request.approved is not None:
-        audit.append(
-            connection,
-            request.act,
-            request.approved.id,
-            now=request.now,
-            detail={"released": made is not None, **detail},
-        )
-    elif made is not None:
-        change = request.change
-        cause = {"kind": change.kind.value, "cause": change.cause}
-        audit.append(connection, AUTO, f"{request.plan.id} {version}", now=request.now, detail={**cause, **counts})
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A composed change, and the judgement on it: the candidate with this delta that was `rejected` before, or the
+    `reasons` to hold it; if there are neither, it may be released. `as_approved`: the files of the approved candidate
+    were used, since it was composed from the same entries on the same version."""
+
+    composed: Composed
+    rejected: CandidateId | None
+    reasons: tuple[Reason, ...]
+    as_approved: bool
+
+
+def compose_and_judge(
+    database: Database, files: SealedFiles, verified: Verified, state: ListState, request: CommitRequest
+) -> Judged:
+    """Composes the change on the live version of `state`, and judges it by the guards. Seals files; writes no row.
+
+    Raises StoreError, DamagedError among others.
+    """
+    approved, composed = request.approved, None
+    with database.read() as connection:
+        automatic = changed_automatically(connection, state.id, request.now - WINDOW)
+        # a correction of an entry that is not live makes no version
+        altered = approved is not None and corrections.altered_since(connection, state.id, approved.created)
+        kept = kept_entries.kept(connection, state.id)
+    ages = ages_of(files, verified, state, request.change, request.now, kept)
+    is_same = approved is not None and not altered and approved.comes_from(request.change, state.version)
+    if approved is not None and is_same and verified.check(approved.delta):
+        composed = Composed.from_candidate(files, verified, state, approved, request.now)
+    as_approved = composed is not None
+    if composed is None:
+        composed = compose_change(files, verified, state, request.change, request.now, ages)
+        if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic, None)):
+            composed = composed.with_delta(files, verified)
+    composed = replace(composed, ages=state.ages if request.change.begins_corrections else ages.after)
+    expected = delta_without(files, approved.delta, request.change.places) if approved is not None else None
+    selected = selection_reasons(database, files, state, request.plan, request.change, composed, request.now)
+    request = replace(request, reasons=request.reasons + selected)
+    with database.read() as connection:
+        kind = request.change.kind
+        delta = composed.delta if kind not in (ChangeKind.CORRECTION, ChangeKind.ROLLBACK) else None
+        of = ChangeKind.EXPIRY if kind == ChangeKind.EXPIRY else None  # a pull's rejection does not keep what has ended
+        rejected = candidates.rejected(connection, state.id, delta, of) if delta else None
+    reasons = () if rejected is not None else _reasons_to_hold(state, request, composed, automatic, expected)
+    return Judged(composed, rejected, reasons, as_approved)
+
+
+def _composed_request(request: CommitRequest) -> CommitRequest:
+    """The request to compose: with `removals_only`, under a policy that withholds entries that are not live."""
+    if not request.removals_only:
+        return request
+    policy = replace(request.change.policy, additions=False)
+    return replace(request, change=replace(request.change, policy=policy))
 
 
 def _reasons_to_hold(
-    state: ListState, request: CommitRequest, composed: Composed, automatic: tuple[int, int]
+    state: ListState, request: CommitRequest, composed: Composed, automatic: tuple[int, int], expected: Sha256 | None
 ) -> tuple[Reason, ...]:
     """The reasons to hold the change. Empty if it may be released, or if it alters nothing.
 
-    `automatic`: entries added and removed within WINDOW (24 h) by versions that no person released.
+    `automatic`: entries added and removed within WINDOW (24 h) by versions that no person released. `expected`: the
+    delta that a user approved.
     """
     if not composed.alters and state.live is not None:
         return ()
     approved = request.approved
-    if approved is not None and composed.delta == approved.delta:
+    if approved is not None and composed.delta == expected:
+        return ()
+    if request.change.places and approved is None:  # it only takes entries out: one editor may
+        return ()
+    is_rollback = request.change.kind == ChangeKind.ROLLBACK
+    if is_rollback and not composed.added:
         return ()
     figures = Figures(
         live=state.live.entries if state.live else None,
         added=composed.added,
-        removed=composed.removed,
+        removed=0 if is_rollback else composed.removed,
         records=request.change.records,
         rejected=request.change.rejected,
         day_added=automatic[0],
         day_removed=automatic[1],
     )
-    verdict = judge(figures, request.plan, review=request.plan.review)
-    reasons = verdict.reasons if isinstance(verdict, Hold) else ()
+    if request.change.kind == ChangeKind.EXPIRY:
+        reasons = judge_expiry(figures, request.plan)
+    else:
+        takes_hits_out = not composed.added and not composed.changed and _differs_in_names(state, request.change)
+        release_rule = "auto" if takes_hits_out else request.plan.release
+        verdict = judge(figures, request.plan, release=release_rule)
+        reasons = request.reasons + (verdict.reasons if isinstance(verdict, Hold) else ())
     if reasons:
         return reasons
     if approved is not None:
-        bases = f"approved on version {approved.base}, now on version {state.version}"
-        return (Reason("base", f"the delta of {approved.id}", f"another delta: {bases}"),)
-    if request.keep_held or (request.held is not None and _stays_held(request.held, composed)):
+        why = f"approved on version {approved.base}, now on version {state.version}"
+        if approved.base == state.version:
+            why = "entries of it have ended, or a correction of them began or ended since"
+        return (Reason("base", f"the delta of {approved.id}", f"another delta: {why}"),)
+    if request.keep_held or (request.held is not None and approvals.stays_held(request.held, composed.delta)):
         return (
             Reason("decision", "a person's", "no guard holds it now, but it was held before: approve or reject it"),
         )
     return ()
 
 
-def _stays_held(held: Candidate, composed: Composed) -> bool:
-    """Whether the same delta is held already, for another reason than the rejected records of its body.
+def _differs_in_names(state: ListState, change: Change) -> bool:
+    """Whether the change alters nothing but the names of the policy in force: those of guard files, of the publisher
+    and of subscribers. If it only takes entries out, no reviewer holds it, as none holds a delisting."""
 
-    A later body can have the same entries and fewer rejected records; then the guards decide again.
-    """
-    return held.delta == composed.delta and any(reason.guard != "max_rejected" for reason in held.reasons)
+    def without_names(policy: Policy | None) -> Policy | None:
+        names = {"never_block": None, "own_names": None, "shared_hosts": None, "additions": True, "pending": ()}
+        return replace(policy, **names) if policy is not None else None  # type: ignore[arg-type]
+
+    return change.kind == ChangeKind.POLICY and without_names(state.policy) == without_names(change.policy)
 
 
 def _candidate(
     files: SealedFiles, state: ListState, request: CommitRequest, composed: Composed, reasons: tuple[Reason, ...]
 ) -> Candidate:
-    """The held candidate. If the same delta is held already, its id, time and suffixes are taken over."""
+    """The held candidate. If the same delta is held already, its id, time, actor and figures are taken over."""
     assert composed.delta is not None
-    same = request.held is not None and request.held.delta == composed.delta
-    if request.held is not None and same:
-        suffixes = request.held.suffixes
+    same = request.held if request.held is not None and request.held.delta == composed.delta else None
+    change = request.change
+    if same is not None:
+        change = replace(change, actor=same.change.actor, actor_uid=same.change.actor_uid)
+    if same is not None and same.categories:
+        figures = ChangeFigures(same.suffixes, same.categories, same.by_source)
     else:
-        suffixes = suffixes_of(files, composed.delta, has_changes=composed.changed > 0)
+        figures = change_figures(files, state, change, composed)
     return Candidate(
-        id=request.held.id if request.held is not None and same else request.candidate,
+        id=same.id if same is not None else request.candidate,
         list=state.id,
-        created=request.held.created if request.held is not None and same else request.now,
-        change=request.change,
+        created=same.created if same is not None else request.now,
+        change=change,
         base=state.version,
         delta=composed.delta,
         added=composed.added,
@@ -275,8 +310,12 @@ def _candidate(
         entries=(state.live.entries if state.live else 0) + composed.added - composed.removed,
         reasons=reasons,
         withheld=composed.withheld,
-        suffixes=suffixes,
+        suffixes=figures.suffixes,
         snapshot=composed.snapshot.digest if composed.snapshot else None,
+        hits=composed.hits_by_rule,
+        categories=figures.categories,
+        by_source=figures.by_source,
+        next_expiry=composed.next_expiry,
     )
 
 
@@ -302,9 +341,3 @@ def _new_version(files: SealedFiles, verified: Verified, state: ListState, compo
 def commit_job(store: Store, request: CommitRequest) -> dict[str, Any]:
     """Runs `commit` in a job. Returns the CommitResult as JSON (CommitResult.from_json)."""
     return asdict(commit(store, request))
-
-
-def digests_to_read(state: ListState, change: Change, others: Iterable[Sha256 | None] = ()) -> list[Sha256 | None]:
-    """The sealed files that a commit reads: the live snapshot, the entries of the sources, and `others`. The bases of
-    patches are not among them (asserted.bases)."""
-    return [state.live.sha256 if state.live else None, *state.accepted.values(), *change.sources.values(), *others]

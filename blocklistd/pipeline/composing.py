@@ -1,51 +1,42 @@
 """Compose a change: evaluate its entries under the list's rules, and seal the delta from the live version.
 
-A small change is composed key by key, only for the keys (type, value) that it touches. A change that touches more than
-1/FULL_SHARE of the entries is composed in full: all keys are streamed, without a Python object for each line. Both ways
-make the same bytes.
+A small change is composed key by key, only for the keys (type, value) that it touches: those of changed lines of the
+sources, of corrections that begin or end, and of entries that end. A change that touches more than 1/FULL_SHARE of the
+entries, and one of the policy or of the basis of a rollback, is composed in full: all keys are streamed, without a
+Python object for each line. Both ways make the same bytes and counts.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from blocklistd.compose.compose import ComposedChunk, Find, ListRules, compose, compose_all
-from blocklistd.errors import DamagedError
+from blocklistd.change import Candidate, Change, ChangeKind
+from blocklistd.compose.compose import NAME_RULES, Find, Hit, ListRules, compose
+from blocklistd.compose.compose_all import ComposedChunk, compose_all
+from blocklistd.compose.lifetimes import EntryAges
 from blocklistd.jobs.spread import in_processes, processes, spread
+from blocklistd.limits import MAX_HITS
 from blocklistd.lines.delta import ENTRIES, DeltaPart, apply, between, render
+from blocklistd.lines.expiry import earliest, first_expiry
+from blocklistd.lines.keys import Buffer
 from blocklistd.lines.patched import PatchedLines
-from blocklistd.lines.snapshot import blocks
-from blocklistd.model import Candidate, Change, Policy, Sha256, SourceId
-from blocklistd.store.asserted import OpenAssertion, differing_lines, files_of, open_assertion
-from blocklistd.store.files import SealedFiles, drop_page_cache
+from blocklistd.model import Sha256, SourceId
+from blocklistd.pipeline.list_rules import NO_AGES, ChangeAges, corrected, entry_ages, instant_of, rules_of
+from blocklistd.pipeline.touched import origins_of, touched_lines
+from blocklistd.store.ages import StoredAges
+from blocklistd.store.asserted import files_of, open_assertion
+from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState
 from blocklistd.store.verified import Verified
 
 FULL_SHARE: Final = 16  # a change that touches more than 1/16 of the lines of the larger side is composed in full
 FEW: Final = 2_000  # touched lines that are allowed in addition: a small list is composed key by key
 LINE_BYTES: Final = 100  # typical length of a line, to estimate the number of lines of a file
-SUFFIXES: Final = 20  # suffixes that a candidate shows to the reviewer
-_HOSTS: Final = {
-    b"host": re.compile(rb'"value":"([^"]*)[^\n]*\n'),
-    b"domain": re.compile(rb'"value":"([^"]*)[^\n]*\n'),
-    b"url": re.compile(rb'"value":"https?://(\[[^\]]*\]|[^/:"]*)[^\n]*\n'),
-}
-"""For each type, finds the hosts in lines that have only this type."""
-_REMOVE: Final = b'{"remove":'
-_REMOVED_HOSTS: Final = {
-    kind: re.compile(rb'%b{"type":"%b",%b' % (_REMOVE, kind, hosts.pattern)) for kind, hosts in _HOSTS.items()
-}
-"""The same, but only in the lines of a delta that remove an entry."""
-_CHANGED: Final = re.compile(rb'(?m)^{"remove":({"type":"[^"]*","value":"[^"]*")[^\n]*\n({"add":\1[^\n]*\n)')
-"""The two lines of a changed entry. They have the same key; the line that adds follows the one that removes."""
-_COUNTS: Final = ("added", "removed", "changed")
-_BLOCK: Final = 1 << 20  # bytes of a delta that one task counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +54,10 @@ class Composed:
     - `delta`: the sealed delta from the live version; None if there is no live version or nothing changes.
     - `withheld`: counts, by rule, of all asserted entries that the list withholds with this change.
     - `snapshot`: the snapshot after this change; None if composing did not have to write it.
+    - `evaluated`, `next_expiry`: as in ListState, after this change.
+    - `hits`: the entries that guard files withhold with this change, at most MAX_HITS. `no_hits`: the ids of those that
+      they withhold no more; None if `hits` has all.
+    - `ages`: of each source of the change; empty if the list has no `lifetime`.
     """
 
     delta: Sha256 | None
@@ -71,15 +66,40 @@ class Composed:
     changed: int
     withheld: dict[str, int]
     snapshot: Snapshot | None = None
+    evaluated: datetime | None = None
+    next_expiry: datetime | None = None
+    hits: tuple[Hit, ...] = ()
+    no_hits: tuple[str, ...] | None = ()
+    ages: Mapping[SourceId, StoredAges] = field(default_factory=dict)
 
     @classmethod
-    def from_candidate(cls, files: SealedFiles, verified: Verified, candidate: Candidate) -> Composed:
-        """The composed change of a candidate, from its files. A damaged snapshot is ignored: the delta can make it."""
+    def from_candidate(
+        cls, files: SealedFiles, verified: Verified, state: ListState, candidate: Candidate, now: datetime
+    ) -> Composed | None:
+        """The composed change of a candidate, from its files. None if it has to be composed again: an entry has ended
+        since it was held, or guard files withhold entries, before or after it. A damaged snapshot is ignored: the delta
+        can make it."""
+        if candidate.hits or any(rule in NAME_RULES for rule in state.withheld or ()):
+            return None
+        evaluated = state.evaluation_time(candidate.change, now)
+        with files.map(candidate.delta) as delta:
+            expiry = min(filter(None, (candidate.next_expiry, _time(first_expiry(delta)))), default=None)
+        if evaluated is not None and (candidate.created > evaluated or (expiry is not None and expiry <= evaluated)):
+            return None
         snapshot = None
         if candidate.snapshot is not None and verified.check(candidate.snapshot):
             snapshot = Snapshot(candidate.snapshot, files.path(candidate.snapshot).stat().st_size)
         counts = candidate.added, candidate.removed, candidate.changed
-        return cls(candidate.delta, *counts, candidate.withheld, snapshot)
+        first = min(filter(None, (state.next_expiry, expiry)), default=None)
+        return cls(candidate.delta, *counts, candidate.withheld, snapshot, evaluated, first)
+
+    @property
+    def hits_by_rule(self) -> dict[str, list[str]]:
+        """The ids of `hits` by rule."""
+        found: dict[str, list[str]] = {}
+        for hit in self.hits:
+            found.setdefault(hit.rule, []).append(hit.id)
+        return found
 
     @property
     def alters(self) -> bool:
@@ -94,29 +114,74 @@ class Composed:
         return replace(self, delta=delta_between(files, verified, None, self.snapshot.digest).delta)
 
 
-def compose_change(files: SealedFiles, verified: Verified, state: ListState, change: Change) -> Composed:
+def compose_change(
+    files: SealedFiles, verified: Verified, state: ListState, change: Change, now: datetime, ages: ChangeAges = NO_AGES
+) -> Composed:
     """Composes a change on the live version of `state`. Raises DamagedError where a file that it needs is missing or
     damaged."""
+    evaluated = state.evaluation_time(change, now)
     live = state.live.sha256 if state.live else None
-    verified.require(live, *(digest for entries in change.sources.values() for digest in files_of(files, entries)))
-    rules = rules_of(state, change.policy)
+    origins = origins_of(change.policy, change.sources, change.basis)
+    verified.require(live, *(digest for entries in origins.values() for digest in files_of(files, entries)))
+    verified.require(*change.policy.files)
+    lifted = [one for one in state.corrections if one.number in change.lifts]
+    corrections = [*(one for one in state.corrections if one.number not in change.lifts), *change.places]
+    ends = change.policy.ends_by_age and change.basis is None
+    keeps_live = change.kind != ChangeKind.EXPIRY
     with ExitStack() as stack:
-        asserted = {
-            source: stack.enter_context(open_assertion(files, change.sources[source]))
-            for source in change.policy.sources
-            if source in change.sources
-        }
+
+        def lifetimes(of: Mapping[SourceId, StoredAges]) -> EntryAges | None:
+            return stack.enter_context(entry_ages(files, change.policy, of, ages.kept, now)) if ends else None
+
+        made = stack.enter_context(
+            rules_of(
+                *(files, state, change.policy, evaluated, corrections, change.basis, lifetimes(ages.after)),
+                keeps_live=keeps_live,
+            )
+        )
+        asserted = [stack.enter_context(open_assertion(files, digest)) for digest in origins.values()]
         live_lines = stack.enter_context(files.map(live))
         touched = None
-        if state.live and state.policy == change.policy and state.withheld is not None:
-            touched = _touched(files, verified, state, change, asserted, stack)
+        same = state.policy == change.policy and state.basis == change.basis
+        same = same and (ages.is_known or change.begins_corrections)  # the guards judge what lost ages bring back
+        if state.live and same and state.withheld is not None:
+            size = max([state.live.entries, *(len(entries.base) // LINE_BYTES for _, entries in asserted)])
+            limit = size // FULL_SHARE + FEW
+            touched = touched_lines(files, verified, state, change, origins, asserted, live_lines, made, limit, stack)
+
+        def in_full() -> Composed:
+            composed = _compose_in_full(files, verified, state, [lines for _, lines in asserted], made, live_lines)
+            return replace(composed, evaluated=evaluated)
+
         if touched is None or state.withheld is None:
-            return _compose_in_full(files, verified, state, asserted, rules)
-        finders = [entries.find for _, entries in asserted.values()]
-        found = compose(live_lines, touched.lines, finders, rules, touched.accepted)
+            return in_full()
+        keys = [*touched.lines, *(one.key for one in [*lifted, *change.places])]
+        before = replace(
+            made,
+            now=instant_of(state.evaluated),
+            corrected=corrected(state.corrections),
+            lifetimes=lifetimes(ages.before),
+        )
+        finders: list[Find] = [lines.find for _, lines in asserted]
+        found = compose(live_lines, keys, finders, made, touched.accepted, before)
+        withheld = _sum(state.withheld, found.withheld)
+        if 2 * (state.hits + len(found.hits) - len(found.no_hits)) < min(MAX_HITS, _all_hits(withheld)):
+            return in_full()  # many hits were beyond MAX_HITS, and could now be named by id: only this finds them
         part = render(ENTRIES, found.removes, found.adds)
     sealed = seal_delta(files, verified, [part]) if part.data else Composed(None, 0, 0, 0, {})
-    return replace(sealed, withheld=_sum(state.withheld, found.withheld))
+    first = _time(earliest((touched.next_expiry, found.next_expiry)))
+    return replace(
+        sealed,
+        withheld=withheld,
+        evaluated=evaluated,
+        next_expiry=first,
+        hits=tuple(found.hits[:MAX_HITS]),
+        no_hits=tuple(found.no_hits),
+    )
+
+
+def _time(instant: bytes | None) -> datetime | None:
+    return None if instant is None else datetime.fromisoformat(instant.decode())
 
 
 def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
@@ -124,96 +189,80 @@ def _sum(before: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
     return {rule: count for rule, count in counts.items() if count}
 
 
-@dataclass(frozen=True, slots=True)
-class Touched:
-    """The lines that a source asserts either now or in the live version, but not in both. `accepted`: for each source,
-    finds a line in its accepted entries."""
-
-    lines: list[bytes]
-    accepted: list[Find]
-
-
-def rules_of(state: ListState, policy: Policy) -> ListRules:
-    """The rules for composing a list under a policy."""
-    return ListRules(state.ids, policy.types, policy.allow_public_suffix, policy.allow_ip)
-
-
-def _touched(
-    files: SealedFiles,
-    verified: Verified,
-    state: ListState,
-    change: Change,
-    asserted: dict[SourceId, OpenAssertion],
-    stack: ExitStack,
-) -> Touched | None:
-    """The touched lines. None if they are too many, or if a file of a source's accepted entries is missing or damaged:
-    the change is then composed in full. The files stay open until `stack` is closed."""
-    assert state.live is not None
-    size = max([state.live.entries, *(len(entries.base) // LINE_BYTES for _, entries in asserted.values())])
-    limit = size // FULL_SHARE + FEW
-    touched: list[bytes] = []
-    finders: list[Find] = []
-    for source in {*state.accepted, *change.sources}:
-        accepted = state.accepted.get(source)
-        if accepted == change.sources.get(source):
-            finders += [asserted[source][1].find] if source in asserted else []
-            continue
-        try:
-            verified.require(*files_of(files, accepted))
-            before = stack.enter_context(open_assertion(files, accepted))
-            found = differing_lines(before, asserted.get(source, (None, PatchedLines(b""))), limit - len(touched))
-        except (DamagedError, ValueError):
-            return None
-        if found is None:
-            return None
-        touched += found
-        finders.append(before[1].find)
-    return Touched(touched, finders)
+def _all_hits(withheld: Mapping[str, int]) -> int:
+    """The number of entries that guard files withhold."""
+    return sum(withheld.get(rule, 0) for rule in NAME_RULES)
 
 
 def _compose_in_full(
-    files: SealedFiles, verified: Verified, state: ListState, asserted: dict[SourceId, OpenAssertion], rules: ListRules
+    files: SealedFiles,
+    verified: Verified,
+    state: ListState,
+    asserted: Iterable[PatchedLines],
+    rules: ListRules,
+    live: Buffer,
 ) -> Composed:
     """Evaluates every key. Seals the snapshot, and the delta from the live snapshot, if there is one."""
-    written = write_snapshot(files, verified, [entries for _, entries in asserted.values()], rules)
+    written = write_snapshot(files, verified, asserted, rules, live)
     if state.live is None:
-        return Composed(None, written.entries, 0, 0, written.withheld, written.snapshot)
-    sealed = delta_between(files, verified, state.live.sha256, written.snapshot.digest)
-    return replace(sealed, withheld=written.withheld, snapshot=written.snapshot)
+        sealed = Composed(None, written.entries, 0, 0, {})
+    else:
+        sealed = delta_between(files, verified, state.live.sha256, written.snapshot.digest)
+    return replace(
+        sealed,
+        withheld=written.withheld,
+        snapshot=written.snapshot,
+        next_expiry=_time(written.next_expiry),
+        hits=written.hits,
+        no_hits=None,
+    )
 
 
 class WrittenSnapshot(NamedTuple):
-    """A new snapshot, the number of its entries, and the counts of withheld entries by rule."""
+    """A new snapshot, the number of its entries, the counts of withheld entries by rule, when the first entry ends, and
+    the entries that guard files withhold, at most MAX_HITS."""
 
     snapshot: Snapshot
     entries: int
     withheld: dict[str, int]
+    next_expiry: bytes | None
+    hits: tuple[Hit, ...]
 
 
 def write_snapshot(
-    files: SealedFiles, verified: Verified, sources: Iterable[PatchedLines], rules: ListRules
+    files: SealedFiles, verified: Verified, sources: Iterable[PatchedLines], rules: ListRules, live: Buffer
 ) -> WrittenSnapshot:
-    """Seals the snapshot of the entries that the sources assert, under the rules. `sources`: in order of precedence."""
+    """Seals the snapshot of the entries that the sources assert, under the rules. `sources`: in order of precedence.
+    `live`: the live snapshot, to which nothing is added while additions are stopped."""
     entries = 0
+    first = None
     withheld: Counter[str] = Counter()
+    hits: list[Hit] = []
 
     def spread_chunks(work: Callable[[int], ComposedChunk], parts: int) -> Iterator[ComposedChunk]:
         def encoded(part: int) -> tuple[dict[str, Any], bytes]:
             chunk = work(part)
-            return {"entries": chunk.entries, "withheld": chunk.withheld}, chunk.data
+            expiry = chunk.next_expiry.decode() if chunk.next_expiry else ""
+            hits = [list(hit) for hit in chunk.hits]  # orjson takes no named tuples
+            figures = {"entries": chunk.entries, "withheld": chunk.withheld, "next_expiry": expiry, "hits": hits}
+            return figures, chunk.data
 
         with spread(encoded, min(parts, processes())) as results:
             for figures, data in results(parts):
-                yield ComposedChunk(data, **figures)
+                expiry = figures["next_expiry"].encode() or None
+                hits = tuple(Hit(*hit) for hit in figures["hits"])
+                yield ComposedChunk(data, **figures | {"next_expiry": expiry, "hits": hits})
 
     with files.create() as draft:
-        for chunk in compose_all([source.read_all() for source in sources], rules, spread_chunks):
+        for chunk in compose_all([source.read_all() for source in sources], rules, spread_chunks, live):
             draft.write(chunk.data)
             entries += chunk.entries
             withheld.update(chunk.withheld)
+            first = earliest((first, chunk.next_expiry))
+            hits += chunk.hits[: MAX_HITS - len(hits)]
     assert draft.sealed is not None
     verified.wrote(draft.sealed)
-    return WrittenSnapshot(Snapshot(draft.sealed, draft.length), entries, dict(withheld))
+    return WrittenSnapshot(Snapshot(draft.sealed, draft.length), entries, dict(withheld), first, tuple(hits))
 
 
 def delta_between(files: SealedFiles, verified: Verified, old: Sha256 | None, new: Sha256) -> Composed:
@@ -248,75 +297,3 @@ def seal_delta(files: SealedFiles, verified: Verified, parts: Iterable[DeltaPart
         return Composed(None, 0, 0, 0, {})
     verified.wrote(draft.sealed)
     return Composed(draft.sealed, added, removed, changed, {})
-
-
-def suffixes_of(files: SealedFiles, delta: Sha256, *, has_changes: bool = True) -> dict[str, dict[str, int]]:
-    """For each of the most frequent last labels, the numbers of entries that a delta adds, removes and changes, under
-    `added`, `removed` and `changed`. They show a reviewer, for example, that a change affects the names of one country.
-    `has_changes`: False promises that no entry of the delta has changed attributes.
-
-    Suffixes have one label, since two labels can be the complete name of an entry. A name of one label is counted
-    under the root (`.`).
-    """
-    with files.map(delta) as content:
-        edges = blocks(content, _BLOCK)
-        # keep both lines of a changed entry in one block
-        for number in range(1, len(edges) - 1) if has_changes else ():
-            if both := _CHANGED.match(content, content.rfind(b"\n", 0, edges[number] - 1) + 1):
-                edges[number] = max(edges[number], both.end())
-
-        def count(number: int) -> tuple[dict[str, Any], bytes]:
-            found = count_suffixes(content[edges[number] : edges[number + 1]], has_changes=has_changes)
-            return {change: dict(by_label) for change, by_label in found.items()}, b""
-
-        total: dict[str, Counter[str]] = {change: Counter() for change in _COUNTS}
-        parts = len(edges) - 1
-        with spread(count, min(parts, processes())) as results:
-            for counts, _ in results(parts):
-                for change, by_label in counts.items():
-                    total[change].update(by_label)
-        drop_page_cache(content)
-    most = sum(total.values(), Counter[str]()).most_common(SUFFIXES)
-    return {suffix: {change: total[change][suffix] for change in _COUNTS} for suffix, _ in most}
-
-
-def count_suffixes(delta: bytes, *, has_changes: bool = True) -> dict[str, Counter[str]]:
-    """Counts the entries that a delta adds, removes and changes, by the last label of their host. Addresses are counted
-    as `address`, entries without a host by their type. `has_changes`: as in `suffixes_of`.
-
-    It works by regular expressions over many lines, for speed: a reviewer waits for a million lines.
-    """
-    total, lines, removes = _count(delta, _HOSTS), delta.count(b"\n"), delta.count(_REMOVE)
-    removed = total if removes == lines else _count(delta, _REMOVED_HOSTS) if removes else Counter[str]()
-    changed = Counter[str]()
-    if has_changes and 0 < removes < lines:
-        changed = _count(b"".join([pair[2] for pair in _CHANGED.finditer(delta)]), _HOSTS)
-    return {"added": total - removed - changed, "removed": removed - changed, "changed": changed}
-
-
-def _count(delta: bytes, hosts_of: Mapping[bytes, re.Pattern[bytes]]) -> Counter[str]:
-    """Counts lines by last label: with _HOSTS all lines of a delta, with _REMOVED_HOSTS those that remove."""
-    count: Counter[str] = Counter()
-    for kind, lines in _by_type(delta):
-        if kind not in hosts_of:
-            count[kind.decode()] += lines.count(b"\n" if hosts_of is _HOSTS else _REMOVE)
-            continue
-        # the last label with its dot; a name of one label has none
-        ends = Counter([host[host.rfind(b".") :] for host in hosts_of[kind].findall(lines)])
-        for end, hosts in ends.items():
-            if end[1:].isdigit() or end.endswith(b"]"):  # no canonical name ends in a label of digits only
-                count["address"] += hosts
-            else:
-                count[end[1:].decode() if end.startswith(b".") else "."] += hosts
-    return count
-
-
-def _by_type(delta: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Splits a delta into runs of lines of the same type. Yields the type and the lines."""
-    lines = delta.count(b"\n")
-    for kind in (b"url", b"domain", b"host"):
-        if lines and delta.count(b':{"type":"%b",' % kind) == lines:
-            yield kind, delta
-            return
-    for kind, run in groupby(delta.splitlines(keepends=True), lambda line: line.split(b'"', 6)[5]):
-        yield kind, b"".join(run)

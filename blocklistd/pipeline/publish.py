@@ -15,11 +15,12 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from blocklistd.change import VersionInfo
 from blocklistd.errors import BehindError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
-from blocklistd.model import ListId, Version, VersionInfo
+from blocklistd.model import ListId, Version
 from blocklistd.serve.http.live_lists import ListView, LiveLists, view
 from blocklistd.signing.keys import Trust
 from blocklistd.signing.roles import Lifetimes, newest, sign

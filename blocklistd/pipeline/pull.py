@@ -17,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -28,9 +29,12 @@ from blocklistd.errors import BlocklistError, RefusedError, redacted
 from blocklistd.events import Event
 from blocklistd.limits import MAX_CONCURRENT_PULLS
 from blocklistd.model import Act, CandidateId, IntakeReport, ListId, Outcome, Sha256, SourceId, Validators, Version
-from blocklistd.pipeline.receive import Received, Receiver
+from blocklistd.pipeline.arrivals import Arrivals, EvidenceKeeper, PullEnd
+from blocklistd.pipeline.list_context import ReleaseResult
+from blocklistd.pipeline.receive import Receiver
+from blocklistd.pipeline.received import Received, work_folder
 from blocklistd.pipeline.reconcile import Reconciler
-from blocklistd.pipeline.release import Releaser, ReleaseResult
+from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.source_plan import SourcePlan
@@ -76,6 +80,7 @@ class Pipeline:
         repair: Repair,
         observe: Callable[[Pull], None],
     ) -> None:
+        self._store = resources.store
         self._database = resources.database
         self._verified = resources.verified
         self._clock = resources.clock
@@ -85,6 +90,7 @@ class Pipeline:
         self._repair = repair
         self._observe = observe
         self._receiver = Receiver(resources)
+        self.evidence = EvidenceKeeper(resources)
         self._source_locks: defaultdict[SourceId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_PULLS)
         self._tasks: set[asyncio.Future[Pull]] = set()
@@ -100,22 +106,22 @@ class Pipeline:
         succeeded but could not be recorded.
         """
         async with self._source_locks[source_id], self._slots:
-            plan = self._releaser.sources.get(source_id)  # read under the lock: a reload may have changed it
-            if plan is None:
-                raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
+            plan = self._plan(source_id)  # read under the lock: a reload may have changed it
             began = self._clock()
+            arrivals = Arrivals(plan, began)
             report, newest_report, validators = None, None, None
             try:
                 await self._repair_what_changed(source_id)
-                with self._verified.sealing(), self._receiver.work_folder() as work, self._telemetry.time_pull():
-                    received = await self._receiver.receive(plan, work, may_be_empty=self._may_be_empty(plan))
+                may_be_empty = self._releaser.may_be_empty(plan)
+                with self._verified.sealing(), work_folder(self._store) as work, self._telemetry.time_pull():
+                    received = await self._receiver.receive(plan, work, arrivals, may_be_empty=may_be_empty)
                     if isinstance(received, Received):
-                        report, result = await self._seal_and_offer(plan, received)
+                        report, result = await self._seal_and_offer(plan, received, arrivals, act)
                         newest_report, validators = report, received.body.validators
                     else:
                         newest_report = received.report
                         result = (
-                            await self._releaser.offer_to_lists(plan)
+                            await self._releaser.offer_to_lists(plan, act)
                             if received.report
                             else ReleaseResult(Outcome.UNCHANGED)
                         )
@@ -126,12 +132,29 @@ class Pipeline:
                 result = ReleaseResult(
                     Outcome.FAILED, f"internal error: {type(error).__name__}; see the log of blocklistd"
                 )
-            pull = await self._record(plan, result, began, report, newest_report, validators, act)
+            try:
+                pull = await self._record(plan, result, began, report, newest_report, validators, act)
+                self.evidence.keep(arrivals, PullEnd(pull.outcome, pull.reason, pull.candidate, pull.versions))
+            finally:
+                arrivals.close()
         waiting = {name for name, version in pull.versions.items() if not version}
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
             for name in sorted(waiting):  # these lists waited for the first pull of this source (Releaser.offer)
-                await self._reconciler.offer_sources(name)
+                await self._reconciler.offer_sources(name, act)
         return pull
+
+    @asynccontextmanager
+    async def exclusive(self, source_id: SourceId) -> AsyncIterator[SourcePlan]:
+        """A context without a pull of the source; its value is the source's plan. It does not wait for pulls of other
+        sources. Raises RefusedError for a source that is not configured."""
+        async with self._source_locks[source_id]:
+            yield self._plan(source_id)
+
+    def _plan(self, source_id: SourceId) -> SourcePlan:
+        plan = self._releaser.sources.get(source_id)
+        if plan is None:
+            raise RefusedError("there is no such source in the configuration: run `blocklistd source list`")
+        return plan
 
     async def repair(self, damaged: Iterable[Sha256]) -> None:
         """Rebuilds damaged sealed files, and pulls the sources that have a damaged file.
@@ -155,16 +178,19 @@ class Pipeline:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _seal_and_offer(self, plan: SourcePlan, received: Received) -> tuple[IntakeReport, ReleaseResult]:
+    async def _seal_and_offer(
+        self, plan: SourcePlan, received: Received, arrivals: Arrivals, act: Act | None
+    ) -> tuple[IntakeReport, ReleaseResult]:
         """Seals the body's entries as the source's offer, and offers them to the source's lists.
 
         The body is stored meanwhile: the next one is compared with it.
         """
         before = await self._database.reading(lambda connection: _states(connection, plan.lists))
         report = await self._receiver.accept_body(plan, received)
+        arrivals.accept(report)
         storing = asyncio.ensure_future(self._receiver.keep(plan, received))
         try:
-            result = await self._releaser.offer_to_lists(plan)
+            result = await self._releaser.offer_to_lists(plan, act)
             if result.outcome is Outcome.UNCHANGED:  # a start or another source may have released the offer first
                 after = await self._database.reading(lambda connection: _states(connection, plan.lists))
                 if any(_was_released(plan.id, report.asserted, before[name], after[name]) for name in after):
@@ -175,11 +201,6 @@ class Pipeline:
             asyncio.get_running_loop().run_in_executor(
                 None, self._receiver.drop_page_cache, received.state.body, stored
             )
-
-    def _may_be_empty(self, plan: SourcePlan) -> bool:
-        """Whether an empty body is allowed: every list of the source has `min_entries: 0`."""
-        lists = [self._releaser.lists[name] for name in plan.lists if name in self._releaser.lists]
-        return bool(lists) and all(list_plan.min_entries == 0 for list_plan in lists)
 
     # -- record --------------------------------------------------------------------------------------------------
 

@@ -5,15 +5,19 @@ A file is replaced only by a file with the same SHA-256, so a repair changes no 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
+from blocklistd.change import VersionInfo
 from blocklistd.errors import StoreError
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.lines.delta import ENTRIES
-from blocklistd.model import ListId, Sha256, Version, VersionInfo
-from blocklistd.pipeline.composing import apply_delta, delta_between, rules_of, write_snapshot
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.pipeline.composing import apply_delta, delta_between, write_snapshot
+from blocklistd.pipeline.list_rules import live_rules
+from blocklistd.store import kept_entries
 from blocklistd.store.asserted import files_of, open_assertion
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import deltas_between, net_delta
@@ -69,17 +73,21 @@ def _snapshot_is_made(
     """Make a snapshot again from another kept version and the deltas between them, or, for the live version, from the
     accepted entries of the sources. False if neither gives the same bytes."""
     with database.read() as connection:
+        confirmed = kept_entries.kept(connection, state.id)
         steps = {row.version: deltas_between(connection, state.id, row.version, version.version) for row in kept}
     for other in sorted(kept, key=lambda row: abs(row.version - version.version)):
         deltas = [delta for delta in steps[other.version] if delta and verified.check(delta)]
         if other is version or len(deltas) < len(steps[other.version]) or not verified.check(other.sha256):
             continue
         with suppress(ValueError):
-            if _from_other(files, verified, other, version, deltas) == version.sha256:
+            if snapshot_from(files, verified, other, version, deltas) == version.sha256:
                 return True
+    if state.live is None or state.live.version != version.version:
+        return False
+    before = [row.sha256 for row in kept if row.version == version.version - 1 and verified.check(row.sha256)]
     with suppress(StoreError, ValueError):
-        live = state.live is not None and state.live.version == version.version
-        return live and _from_sources(files, verified, state) == version.sha256
+        found = (_from_sources(files, verified, state, confirmed, earlier) for earlier in (None, *before))
+        return version.sha256 in found
     return False
 
 
@@ -91,9 +99,11 @@ def _delta_from_snapshots(
     return delta_between(files, verified, before.sha256, after.sha256).delta
 
 
-def _from_other(
+def snapshot_from(
     files: SealedFiles, verified: Verified, other: VersionInfo, version: VersionInfo, deltas: list[Sha256]
 ) -> Sha256 | None:
+    """Makes the snapshot of a version from that of another version and the deltas between the two. Returns the digest
+    of the result. Raises ValueError where the deltas do not fit; DamagedError."""
     reverse = other.version > version.version
     with files.create() as delta, net_delta(files, verified, ENTRIES, deltas, reverse=reverse) as parts:
         for part in parts:
@@ -101,15 +111,22 @@ def _from_other(
     return apply_delta(files, verified, other.sha256, delta.sealed).digest
 
 
-def _from_sources(files: SealedFiles, verified: Verified, state: ListState) -> Sha256 | None:
-    if state.policy is None:
+def _from_sources(
+    files: SealedFiles, verified: Verified, state: ListState, kept: Mapping[bytes, bytes], before: Sha256 | None
+) -> Sha256 | None:
+    """Composes the live version. `before`: the snapshot of the version before it, of whose entries alone it was made if
+    additions were stopped then; None if they were not."""
+    if state.policy is None or (before and state.policy.additions):
         return None
-    policy = state.policy
-    rules = rules_of(state, policy)
+    policy = replace(state.policy, additions=before is None)
+    verified.require(*policy.files)
+    digests = [state.basis] if state.basis else [state.accepted.get(source) for source in policy.sources]
     with ExitStack() as stack:
+        verified.require(*(digest for one in state.ages.values() for digest in files_of(files, one.file)))
+        rules = stack.enter_context(live_rules(files, state, policy, kept))
         entries = []
-        for source in policy.sources:
-            if source in state.accepted:
-                verified.require(*files_of(files, state.accepted[source]))
-                entries.append(stack.enter_context(open_assertion(files, state.accepted[source]))[1])
-        return write_snapshot(files, verified, entries, rules)[0].digest
+        for digest in digests:
+            verified.require(*files_of(files, digest))
+            entries.append(stack.enter_context(open_assertion(files, digest))[1])
+        live = stack.enter_context(files.map(before))
+        return write_snapshot(files, verified, entries, rules, live).snapshot.digest

@@ -1,9 +1,8 @@
 """Fetches, verifies and reads the body of one source, and seals the entries that it asserts.
 
 Order of calls for one pull: `work_folder`, `receive`, then `accept_body`, `keep` and `drop_page_cache`. Before
-`accept_body`, only the evidence of a refused body is written to the store. The jobs that read hostile bytes write files
-to the work folder. Another job checks these files (sources/intake/check.py); then the daemon seals them, under digests
-that it computes itself.
+`accept_body`, nothing is written to the store. The jobs that read hostile bytes write files to the work folder. Another
+job checks these files (sources/intake/check.py); then the daemon seals them, under digests that it computes itself.
 
 In the store, for each source:
 
@@ -17,48 +16,49 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import DamagedError, FetchError, JobError, ParseError, StaleError, StoreError, VerifyError
+from blocklistd.errors import (
+    DamagedError,
+    DistrustedError,
+    FetchError,
+    JobError,
+    ParseError,
+    SourceError,
+    StaleError,
+    StoreError,
+    VerifyError,
+)
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import INTAKE, JobLimits
 from blocklistd.limits import DECOMPRESSED_FACTOR, INTAKE_FILE
 from blocklistd.model import Fetched, IntakeReport, NotModified, Sha256, Validators
+from blocklistd.pipeline.arrivals import Arrivals
+from blocklistd.pipeline.received import Received, report_of, seal
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.sources import reasons
+from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.intake.check import check
-from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven, unexpected_result
 from blocklistd.sources.intake.job import EarlierBody, Findings, IntakeRequest, intake
 from blocklistd.sources.intake.prove import Origin, list_files, prove
-from blocklistd.sources.proofs import PROOFS
-from blocklistd.sources.proofs.proof import Proven, check_time
+from blocklistd.sources.proofs import PROOFS, openpgp_decrypt
+from blocklistd.sources.proofs.proof import check_time
 from blocklistd.sources.transports.fetch import fetch
-from blocklistd.store import asserted, evidence
+from blocklistd.store import asserted
+from blocklistd.store.distrust import distrusted_keys, refuse_distrusted
 from blocklistd.store.files import drop_file_from_page_cache
-from blocklistd.store.pulls import Body, SourceState, accept_body, set_body_files, source_state, superseded
-from blocklistd.times import rfc3339
+from blocklistd.store.pulls import Body, SourceState, accept_body, set_body_files, source_state
+from blocklistd.store.replays import histories_for, superseded
 
 log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A body that was verified and read: the request to the job, with the files that the job wrote, and its findings.
-    `state`: the state of the source before this pull."""
-
-    body: Fetched
-    request: IntakeRequest
-    findings: Findings
-    state: SourceState
 
 
 def _limits(request: IntakeRequest) -> JobLimits:
@@ -67,8 +67,17 @@ def _limits(request: IntakeRequest) -> JobLimits:
 
 def _allowed_messages(request: IntakeRequest, proof: str, folder: Path) -> reasons.AllowedMessages:
     """The error texts that are accepted from a job that reads the body; any other text is replaced."""
-    ours = (request.format, proof, *map(repr, request.fields.values()))
-    return reasons.AllowedMessages((*reasons.INTAKE, *PROOFS[proof].reasons), ours, folder, REJECTS)
+    options = request.options
+    written = (
+        *request.fields.values(),
+        options.get("records", ""),
+        *options.get("where", ()),
+        *options.get("unless", ()),
+    )
+    ours = (request.format, proof, *map(repr, written))
+    of_source = (*PROOFS[proof].reasons, *openpgp_decrypt.REASONS, *FORMATS[request.format].reasons)
+    known = (*reasons.INTAKE, *of_source)
+    return reasons.AllowedMessages(known, ours, folder, REJECTS)
 
 
 class Receiver:
@@ -82,11 +91,13 @@ class Receiver:
         self._telemetry = resources.telemetry
         self._verified = resources.verified
 
-    async def receive(self, plan: SourcePlan, work: Path, *, may_be_empty: bool) -> Received | SourceState:
+    async def receive(
+        self, plan: SourcePlan, work: Path, arrivals: Arrivals, *, may_be_empty: bool
+    ) -> Received | SourceState:
         """Fetch, verify and read the body of a source. Returns the state of the source if its body has not changed.
 
         Body and signature are two requests, and a hotline may publish between them: on a mismatch both are fetched
-        once more. Raises SourceError, StoreError.
+        once more. So is a body that does not continue the last one as it should. Raises SourceError, StoreError.
         """
 
         if plan.unusable:
@@ -98,19 +109,24 @@ class Receiver:
         state = await self._database.reading(read)
         # the hotline may have signed the same body again: only an unconditional request gets the new signature
         is_old = state.signed is not None and self._clock() - state.signed > plan.max_age / 2
-        body = await self._fetch(plan, Validators() if is_old else state.validators, work)
+        earlier = await asyncio.to_thread(self._earlier, state)
+        can_continue = earlier is not None or state.validators.position is None
+        known = state.validators if can_continue and not is_old else Validators()
+        if state.is_expired(self._clock()):  # "not modified" would be an answer without a valid proof
+            known = Validators(position=known.position)
+        body = await self._fetch(plan, known, work)
         if isinstance(body, NotModified):
             return state
         try:
-            return await self._read(plan, state, body, work, may_be_empty)
-        except StaleError:
+            return await self._read(plan, state, body, earlier, work, arrivals, may_be_empty)
+        except (StaleError, DistrustedError):
             raise
-        except VerifyError:
-            if not PROOFS[plan.proof].needs_signature:
+        except (VerifyError, ParseError) as error:
+            if not body.continues and (body.signature is None or isinstance(error, ParseError)):
                 raise
         again = await self._fetch(plan, Validators(), work)
         assert isinstance(again, Fetched)  # an unconditional request
-        return await self._read(plan, state, again, work, may_be_empty)
+        return await self._read(plan, state, again, earlier, work, arrivals, may_be_empty)
 
     async def _fetch(self, plan: SourcePlan, validators: Validators, work: Path) -> Fetched | NotModified:
         with self._telemetry.time_stage("fetch", plan.id):
@@ -120,21 +136,30 @@ class Receiver:
         return body
 
     async def _read(
-        self, plan: SourcePlan, state: SourceState, body: Fetched, work: Path, may_be_empty: bool
+        self,
+        plan: SourcePlan,
+        state: SourceState,
+        body: Fetched,
+        earlier: EarlierBody | None,
+        work: Path,
+        arrivals: Arrivals,
+        may_be_empty: bool,
     ) -> Received:
-        """Verify and read a body in the sandboxed jobs. A body that is refused is kept as evidence."""
+        """Verify and read a body in the sandboxed jobs."""
         folder = self._new_folder(work)
+        await arrivals.add(body)
         known = await self._database.reading(lambda connection: superseded(connection, plan.id))
-        of_this_key = state.is_of_key(plan.key_fingerprint)
         origin = Origin(
             proof=plan.proof,
-            key=plan.key,
+            keys=plan.keys,
             signature=body.signature,
             now=self._clock(),
-            last_signature=state.signature if of_this_key else None,
-            last_signed_at=state.signed_at if of_this_key else None,
-            superseded=tuple(known) if of_this_key else (),
+            last_signature=state.signature,
+            histories=histories_for(state.histories, plan.fingerprints, plan.location),
+            superseded=tuple(known),
             max_future=plan.max_future,
+            url=plan.request(Validators()).url,
+            secret=plan.secret,
         )
         request = IntakeRequest(
             body=body.body,
@@ -147,17 +172,20 @@ class Receiver:
             options=plan.options,
             max_bytes=plan.request(Validators()).max_bytes,
             may_be_empty=may_be_empty,
-            earlier=await asyncio.to_thread(self._earlier, state),
+            earlier=earlier,
+            continues=body.continues,
         )
         try:
-            if PROOFS[plan.proof].in_own_process:
+            if plan.needs_own_job:
                 request = await self._prove_in_own_job(request, origin, self._new_folder(work))
             with self._telemetry.time_stage("intake", plan.id):
                 findings = await self._run_intake(request, plan.proof)
             # the job has checked the time already, but a hostile body may have taken the job over
-            check_time(Proven(findings.signature, findings.signed_at), origin.now, plan.max_future)
-        except (VerifyError, ParseError):
-            await asyncio.to_thread(evidence.keep, self._store, plan.id, body, self._clock(), plan.evidence)
+            check_time(findings.proven, origin.now, plan.max_future)
+            distrusted = await self._database.reading(lambda connection: distrusted_keys(connection, plan.id))
+            refuse_distrusted(distrusted, findings.proven.key)
+        except SourceError as error:
+            arrivals.refuse(str(error))
             raise
         self._telemetry.record_amount("records", plan.id, findings.records)
         return Received(body, request, findings, state)
@@ -170,7 +198,7 @@ class Receiver:
         with _allowed_messages(request, origin.proof, folder).only_allowed():
             answer = await self._jobs.run(prove, *arguments, limits=_limits(request))
             with self._counting_refusal():
-                listed, proven = read_proven(answer)
+                listed, proven = read_proven(answer, origin)
         return replace(request, body=list_files(request.body, folder)[listed], encoding="identity", origin=proven)
 
     async def _run_intake(self, request: IntakeRequest, proof: str) -> Findings:
@@ -233,28 +261,17 @@ class Receiver:
     async def accept_body(self, plan: SourcePlan, received: Received) -> IntakeReport:
         """Seal the entries that the body asserts, and record them as the source's newest. Returns the report of the
         pull. Raises ParseError if the job's files do not fit, StoreError."""
-        findings = received.findings
         with self._telemetry.time_stage("store_entries", plan.id):
-            digest = await asyncio.to_thread(self._seal, received)
-        before = received.state.report
-        report = IntakeReport(
-            body_sha256=received.body.sha256,
-            asserted=digest,
-            length=findings.length,
-            records=findings.records,
-            types=findings.types,
-            rejected=findings.rejected,
-            first_rejected=findings.first_rejected,
-            dropped_attributes=findings.dropped_attributes,
-            signature=findings.signature,
-            signed_at=findings.signed_at,
-            key=plan.key_fingerprint if findings.signature else before.key if before else None,
-            since=before.since if before and before.since and before.asserted == digest else rfc3339(self._clock()),
-        )
+            digest = await asyncio.to_thread(seal, received, self._store.sealed)
+        report = report_of(received, digest, self._clock())
         for file in await asyncio.to_thread(asserted.files_of, self._store.sealed, digest):
             if self._verified.fingerprints.get(file) is None:
                 await asyncio.to_thread(self._verified.check, file)
-        await self._database.writing(lambda connection: accept_body(connection, plan.id, report, plan.settings))
+        await self._database.writing(
+            lambda connection: accept_body(
+                connection, plan.id, report, plan.settings, keys=plan.fingerprints, location=plan.location
+            )
+        )
         return report
 
     async def keep(self, plan: SourcePlan, received: Received) -> Body | None:
@@ -288,36 +305,3 @@ class Receiver:
             return None
         arrived = received.body.sha256 if request.list_files[listed] == received.body.body else None
         return Body(files.adopt_unsynced(request.list_files[listed], arrived), files.adopt_unsynced(request.notes))
-
-    def _seal(self, received: Received) -> Sha256:
-        """Seal the entries that the body asserts. Returns their digest."""
-        findings, request, files = received.findings, received.request, self._store.sealed
-        before = received.state.offered
-        if findings.result_form == ResultForm.CANONICAL:
-            digest = asserted.adopt(files, request.canonical)
-            if before is None or request.earlier is not None:
-                return digest
-            with suppress(StoreError, ValueError):  # the body was read completely: its entries may still be the same
-                if asserted.lines_digest(files, before) == digest:
-                    return before
-            return digest
-        if request.earlier is None or before is None:
-            raise ParseError("the intake job answered with changes of nothing: the pull is not used")
-        if findings.result_form == ResultForm.PATCH:
-            return asserted.adopt(files, request.patch, before)
-        return before
-
-    @contextmanager
-    def work_folder(self) -> Iterator[Path]:
-        """Make a folder for one pull, and remove it after the block. Raises StoreError."""
-        folder = self._store.work / secrets.token_hex(8)
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-        except OSError as error:
-            raise StoreError(
-                f"{folder.parent}: {error.strerror}: no pull can start; check the space and the permissions there"
-            ) from error
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

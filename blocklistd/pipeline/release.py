@@ -2,7 +2,8 @@
 
     Change → commit (compose → guard → write the version: one job) → sign → publish
 
-Callers: pulls (pull.py), approvals and rejections (decide.py), starts and reloads (reconcile.py), repairs (repair.py).
+Callers: pulls (pull.py), approvals and rejections (decide.py), corrections (corrections.py), freezes and rollbacks
+(freezing.py), kept entries (due.py), starts, reloads and expiries (reconcile.py), repairs (repair.py).
 
 - `configure` comes first, at a start and at each reload. A commit that runs meanwhile keeps the plan it began with.
 - Each list has a lock (`locked`), so its changes are committed one after another. Lists do not wait for each other.
@@ -20,17 +21,18 @@ import secrets
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from blocklistd.errors import BlocklistError
+from blocklistd.change import Candidate, Change, Freeze
+from blocklistd.errors import BlocklistError, RefusedError
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Outcome, Sha256, SourceId, Version
-from blocklistd.pipeline.commit import CommitRequest, CommitResult, ListPlan, commit_job, digests_to_read
-from blocklistd.pipeline.list_context import ListContext
+from blocklistd.model import Act, CandidateId, ListId, Outcome, Sha256, SourceId, Version
+from blocklistd.pipeline.commit import CommitRequest, CommitResult, commit_job
+from blocklistd.pipeline.list_context import ListContext, ReleaseResult, digests_to_read, most_urgent
+from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.rebuild import rebuild
 from blocklistd.pipeline.resources import Resources
@@ -47,19 +49,6 @@ Render = Callable[[ListId], Coroutine[Any, Any, None]]
 """Writes the renderings of a list's live version (serve/http/renderings.py). It runs in the background."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseResult:
-    """Outcome of offering a source's entries to its lists, or to one of them.
-
-    `reason`: for a person, None if there is nothing to explain. `candidate`: the candidate that is held, or that was
-    rejected earlier with the same content.
-    """
-
-    outcome: Outcome
-    reason: str | None = None
-    candidate: CandidateId | None = None
-
-
 class Releaser:
     """Commits and publishes the changes of all lists. `sources` and `lists` are those of the newest `configure`."""
 
@@ -68,6 +57,7 @@ class Releaser:
         self.lists: dict[ListId, ListPlan] = {}
         self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
         """For each list, the lock of its changes. `locked` takes it, and also protects new files from the sweep."""
+        self.resources = resources
         self._store = resources.store
         self._database = resources.database
         self._jobs = resources.jobs
@@ -84,30 +74,30 @@ class Releaser:
         """Sets the plans of all lists and sources, at a start or a reload."""
         self.lists, self.sources = lists, sources
 
+    def may_be_empty(self, plan: SourcePlan) -> bool:
+        """Whether an empty body is allowed: every list of the source has `min_entries: 0`."""
+        lists = [self.lists[name] for name in plan.lists if name in self.lists]
+        return bool(lists) and all(list_plan.min_entries == 0 for list_plan in lists)
+
     # -- compose, guard, release -----------------------------------------------------------------------------------
 
-    async def offer_to_lists(self, plan: SourcePlan) -> ReleaseResult:
-        """Offers the source's newest entries to each of its lists. Returns the result that most needs attention:
-        failed before held before published before unchanged."""
+    async def offer_to_lists(self, plan: SourcePlan, act: Act | None = None) -> ReleaseResult:
+        """Offers the source's newest entries to each of its lists. Returns the most urgent result. `act`: the command
+        that brings them; None: no person does."""
         if plan.quarantine:
             return ReleaseResult(Outcome.UNCHANGED, "in quarantine: it contributes to no list")
         # a reload may have removed a list since the pull began
-        results = await asyncio.gather(
-            *(self._offer_or_fail(name, plan.id) for name in plan.lists if name in self.lists)
-        )
-        by_urgency = [Outcome.FAILED, Outcome.HELD, Outcome.PUBLISHED, Outcome.UNCHANGED]
-        return min(
-            results, key=lambda result: by_urgency.index(result.outcome), default=ReleaseResult(Outcome.UNCHANGED)
-        )
+        offers = (self.offer_or_fail(name, plan.id, act) for name in plan.lists if name in self.lists)
+        return most_urgent(await asyncio.gather(*offers))
 
-    async def _offer_or_fail(self, list_id: ListId, source: SourceId) -> ReleaseResult:
+    async def offer_or_fail(self, list_id: ListId, source: SourceId, act: Act | None = None) -> ReleaseResult:
         """Offers to one list. A known error becomes the result, so that the other lists are not affected."""
         try:
-            return await self.offer(list_id, source)
+            return await self.offer(list_id, source, act)
         except BlocklistError as error:
             return ReleaseResult(Outcome.FAILED, f"list {list_id}: {error}")
 
-    async def offer(self, list_id: ListId, source: SourceId) -> ReleaseResult:
+    async def offer(self, list_id: ListId, source: SourceId, act: Act | None = None) -> ReleaseResult:
         """Commits the source's newest entries (its offer) to a list, unless the live version was made with them.
 
         Raises BlocklistError where the commit job or publishing fails.
@@ -118,16 +108,10 @@ class Releaser:
                 return ReleaseResult(Outcome.UNCHANGED)
             await self.repair_snapshots(plan)
             context = await self._database.reading(lambda connection: self.context(connection, plan))
-            change = context.source_change(source)
-            if change is None:
-                return ReleaseResult(
-                    Outcome.UNCHANGED, f"list {list_id} does not take this source yet: approve its policy change"
-                )
-            if context.sources_to_wait_for(source):
-                # otherwise the first pull would make version 1, and the next sources would be held as large changes
-                names = ", ".join(context.sources_to_wait_for(source))
-                return ReleaseResult(Outcome.UNCHANGED, f"list {list_id} waits for the first pull of {names}")
-            return await self.commit(plan, context, change)
+            change = context.offered_change(source)
+            if isinstance(change, ReleaseResult):
+                return change
+            return await self.commit(plan, context, change.by(act))
 
     async def commit(
         self, plan: ListPlan, context: ListContext, change: Change, *, keep_held: bool = False
@@ -139,20 +123,19 @@ class Releaser:
 
         Raises BlocklistError where the job or publishing fails.
         """
-        state = context.state
-        if state.is_composed_from(change):
-            await self._supersede(plan.id, change)
-            await self._publish(plan.id, state.version)  # signing or a zone may have failed before
-            return ReleaseResult(Outcome.UNCHANGED)
-        if (rejected := context.rejected_candidate(change)) is not None:
-            return await self._rejected_before(plan.id, change, rejected)
+        change = context.with_actor(change)
+        known = context.known_result(change, keep_held=keep_held)
+        if known is not None:
+            if known.outcome is not Outcome.HELD:
+                await self._supersede(plan.id, change)
+            if known.outcome is Outcome.UNCHANGED:
+                await self._publish(plan.id, context.state.version)  # signing or a zone may have failed before
+            return known
         held = context.held_candidate(change)
-        same_counts = held is not None and _counts(held.change) == _counts(change)
-        if held is not None and same_counts and not keep_held and held.comes_from(change, state.version):
-            return ReleaseResult(Outcome.HELD, _reasons(held), held.id)
         committed = await self.run_commit(plan, context, change, held=held, keep_held=keep_held)
         if committed.rejected is not None:
-            return await self._rejected_before(plan.id, change, committed.rejected)
+            await self._supersede(plan.id, change)
+            return ReleaseResult.rejected_before(plan.id, change, committed.rejected)
         if committed.candidate is not None:
             return await self.hold(committed.candidate, held)
         await self._supersede(plan.id, change)
@@ -173,25 +156,30 @@ class Releaser:
         keep_held: bool = False,
         approved: Candidate | None = None,
         act: Act | None = None,
+        freeze: Freeze | None = None,
+        removals_only: bool = False,
     ) -> CommitResult:
         """Runs the commit job on a change (CommitRequest has the parameters). The caller holds the list's lock.
 
         The job gets the known fingerprints of the files that it reads. It returns the fingerprints of the files that it
         verified or wrote. Raises BlocklistError where it fails.
         """
-        digests = digests_to_read(context.state, change, [approved.delta, approved.snapshot] if approved else [])
-        digests += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in digests if digest])
         request = CommitRequest(
             plan=plan,
             change=change,
             candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
             now=self._clock(),
-            fingerprints=self._verified.of(digests),
+            fingerprints=await self.known_fingerprints(
+                context, change, [approved.delta, approved.snapshot] if approved else []
+            ),
             approved=approved,
             act=act,
             held=held,
             keep_held=keep_held,
+            reasons=context.reasons(change),
             needs_delta=bool(context.held or context.rejected),
+            freeze=freeze,
+            removals_only=removals_only,
         )
         with self._telemetry.time_stage("commit", plan.id):
             answer = await self._jobs.run(commit_job, self._store, request, limits=COMMIT)
@@ -199,6 +187,14 @@ class Releaser:
         committed = CommitResult.from_json(answer)
         self._verified.learn(committed.verified)
         return committed
+
+    async def known_fingerprints(
+        self, context: ListContext, change: Change, others: Collection[Sha256 | None] = ()
+    ) -> dict[Sha256, str]:
+        """The known fingerprints of the files that a commit of the change reads, for its job."""
+        digests = digests_to_read(context.state, change, others)
+        digests += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in digests if digest])
+        return self._verified.of(digests)
 
     async def publish_committed(self, plan: ListPlan, committed: CommitResult, released_by: str) -> None:
         """Publishes the version that a commit made. `released_by`: a user's name, or "auto".
@@ -223,7 +219,7 @@ class Releaser:
             removed=made and made.removed,
             changed=made and made.changed,
             entries=made and made.entries,
-            released_by=released_by,
+            released_by=made.released_by if made else released_by,
         )
 
     @asynccontextmanager
@@ -240,33 +236,23 @@ class Releaser:
 
         `held`: the candidate that was held so far. If it has the same id, its row is updated and its decisions stay.
         """
+        result = ReleaseResult.held(candidate)
         if held is not None and held.id == candidate.id:
             if held != candidate:
                 await self._database.writing(lambda connection: candidates.renew(connection, candidate))
-            return ReleaseResult(Outcome.HELD, _reasons(candidate), candidate.id)
+            return result
 
         def record(connection: Connection) -> None:
             if also is not None:
                 also(connection)
             candidates.hold(connection, candidate)
-            replace_candidate_of_source(connection, candidate, _reasons(candidate))
+            replace_candidate_of_source(connection, candidate, result.reason or "")
 
         await self._database.writing(record)
         for reason in candidate.reasons:
             self._telemetry.record_guard(candidate.list, reason.guard)
-        Event.CANDIDATE_HELD.log(log, list=candidate.list, candidate=candidate.id, reason=_reasons(candidate))
-        return ReleaseResult(Outcome.HELD, _reasons(candidate), candidate.id)
-
-    async def _rejected_before(self, list_id: ListId, change: Change, rejected: CandidateId) -> ReleaseResult:
-        """Ends a change whose content was rejected before. Its held candidate, if any, is superseded."""
-        await self._supersede(list_id, change)
-        until = "the entries of the source change" if change.kind == ChangeKind.SOURCE else "its configuration changes"
-        return ReleaseResult(
-            Outcome.FAILED,
-            f"candidate {rejected} with this content was rejected; list {list_id} keeps its last good version until "
-            f"{until}",
-            rejected,
-        )
+        Event.CANDIDATE_HELD.log(log, list=candidate.list, candidate=candidate.id, reason=result.reason)
+        return result
 
     async def _supersede(self, list_id: ListId, change: Change) -> None:
         """Sets the held candidate of the change's cause, if there is one, to superseded."""
@@ -333,17 +319,15 @@ class Releaser:
         """Reads the context of a list's next change. Raises StoreError where the list is not in the store."""
         return ListContext.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
 
+    def plan_of(self, list_id: ListId) -> ListPlan:
+        """The plan of a list. Raises RefusedError if the list is not configured."""
+        plan = self.lists.get(list_id)
+        if plan is None:
+            raise RefusedError("there is no such list: run `blocklistd status` for the lists")
+        return plan
+
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Starts a task and keeps it in `tasks` until it ends."""
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-
-def _counts(change: Change) -> tuple[int, int]:
-    """The counts of a source's body: a candidate is judged again when they change."""
-    return change.records, change.rejected
-
-
-def _reasons(candidate: Candidate) -> str:
-    return "; ".join(map(str, candidate.reasons))

@@ -25,7 +25,7 @@ from blocklistd.errors import BlocklistError, safe_message
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Sha256, SourceId
-from blocklistd.pipeline.commit import ListPlan
+from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from blocklistd.change import VersionInfo
 from blocklistd.errors import DamagedError
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.lines.ids import Ids
-from blocklistd.model import Sha256, Version, VersionInfo
+from blocklistd.model import Sha256, Version
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between, net_delta
 from blocklistd.store.files import SealedFiles

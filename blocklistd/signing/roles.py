@@ -16,8 +16,9 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
+from blocklistd.change import VersionInfo
 from blocklistd.limits import RESIGN_PARTS, RESIGN_SLACK
-from blocklistd.model import ListId, Version, VersionInfo
+from blocklistd.model import ListId, Version
 from blocklistd.store.metadata import SignedRole
 
 

@@ -21,16 +21,20 @@ from blocklistd.sources.intake.recognise import NEXT_STEPS
 _TOKENS: Final = {
     "N": "[0-9]{1,20}",
     "TIME": "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z",
-    "KEY": "[0-9A-F]{1,16}",  # written without leading zeros
+    "KEY": "[0-9A-F]{1,64}",  # a key id without leading zeros, or a fingerprint
+    "KEYS": "[0-9A-F]{1,16}(?:, [0-9A-F]{1,16})*",
     "CODING": "(?:gzip|zstd)",
 }
 INTAKE: Final = (
     "no signature arrived: expected one of the method OURS, check `verify.signature`",
     "this signature was accepted before, and then a newer one: an old body is served again; ask the hotline",
     "signed at TIME, before the last accepted signature, TIME: an old body is served again; ask the hotline",
+    "its sequence number is N, lower than N, which was accepted before: an old body is served again; ask the hotline",
     "signed at TIME, ahead of now by more than `verify.max_future`: check the clocks of the hotline and this machine",
     "not a minisign signature: expected the four lines of a .minisig file, check `verify.signature`",
     "signed by key KEY, expected key KEY: ask the hotline whether it has a new key, then replace `verify.key`",
+    "signed by key KEY, expected one of the keys KEYS: ask the hotline whether it has a new key, then add it to "
+    "`verify.key`",
     "the signature does not fit the body or its trusted comment: check `verify.signature`, or ask the hotline",
     "an unknown content coding: expected identity, gzip or zstd",
     "more than N bytes when decompressed: raise `max_bytes` if the list is that large",
@@ -38,13 +42,16 @@ INTAKE: Final = (
     "the CODING stream is cut short after N bytes of output: expected all of it",
     "more than N CODING streams in one body: expected fewer, larger ones",
     "an empty body: expected a list in the format OURS; if it may be empty, set `min_entries: 0`",
-    "this is HTML or XML, not a list in the format OURS: check `url`, or ask the hotline if it serves an error page",
-    "no record in it: expected a list in the format OURS; if it may be empty, set `min_entries: 0`",
+    "this is HTML or XML, not a list in the format OURS: check `url`, or ask the hotline if it serves an error page; "
+    "set `format: xml` if it is XML",
+    "no record in it: expected a list in the format OURS, check `options.records` and `options.where` if they are set; "
+    "if it may be empty, set `min_entries: 0`",
     "this is UTF-16, not a list in the format OURS: expected UTF-8; convert it, for example with "
     "`iconv -f UTF-16 -t UTF-8`",
     "its lines end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`",
-    "this is one JSON array over many lines: expected one document a line, as from `jq -c '.[]'`",
+    "this is one JSON array over many lines: set `format: json`",
     *(f"none of N records could be read as OURS (REJECTS): {next_step}" for next_step in NEXT_STEPS),
+    "the last body, which this one continues, is missing: pull again",
     "its records need more than N bytes of memory: ask the hotline to split its list",
     "more than N lines: ask the hotline to split its list",
     "more than N records can't be read: check `format` and `fields`",
@@ -53,6 +60,7 @@ INTAKE: Final = (
     "the first row is not CSV (CODE): expected a header with the column OURS",
     "the header has no column OURS (fields.value) among its N: expected a first row of column names, separated by "
     "commas or by `options.delimiter`; if there is no such row, set `options.columns`",
+    "the first row has N cells: expected the N of `options.head`; check `options`",
     "too many quotes that do not close: expected CSV with fields quoted as in RFC 4180",
 )
 """The messages of the intake job and of the job `prove`.

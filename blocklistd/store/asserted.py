@@ -19,6 +19,7 @@ from blocklistd.lines.patched import PatchedLines, base_of
 from blocklistd.lines.snapshot import few_changed_lines
 from blocklistd.model import Sha256
 from blocklistd.store.files import SealedFiles, drop_page_cache, map_file
+from blocklistd.store.verified import Verified
 
 _EARLY: Final = 16  # after limit / 16 lines: give up if most of them differ, since the rest then differ too
 _FEW: Final = 2_000  # lines that are always compared before that
@@ -104,6 +105,14 @@ def files_of(files: SealedFiles, digest: Sha256 | None) -> list[Sha256]:
     if found is None:
         raise DamagedError(digest)
     return [digest] if found.patch is None else [digest, found.base]
+
+
+def is_intact(files: SealedFiles, verified: Verified, digest: Sha256 | None) -> bool:
+    """Whether the files with these entries match their digests. No digest: there is no file."""
+    try:
+        return all(verified.check(one) for one in files_of(files, digest))
+    except DamagedError:
+        return False
 
 
 def adopt(files: SealedFiles, path: Path, earlier: Sha256 | None = None) -> Sha256:

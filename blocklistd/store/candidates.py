@@ -8,38 +8,42 @@ States of a candidate; all but `held` are final:
     held  → rejected     `decide`, with one rejection
     held  → superseded   `supersede`: its cause now has another change or none; or a newer candidate takes its place
 
-At most one candidate is held for each list and cause (a source, or the policy). A decision is bound to the digest of
-the delta: a rejected delta is never held again, and an approval releases no other delta.
+At most one candidate is held for each list, kind of change and cause (Change.cause). A decision is bound to the digest
+of the delta: an approval releases no other delta, and a rejected delta is not held again. A person may ask again for
+the end of a correction and for a rollback; a delta that was rejected as another kind of change does not stop an expiry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from blocklistd.change import Candidate, Change, ChangeKind, Policy, Reason
 from blocklistd.errors import RefusedError
-from blocklistd.model import Act, Candidate, CandidateId, Change, ChangeKind, ListId, Policy, Reason, Sha256
+from blocklistd.model import Act, CandidateId, ListId, Sha256
 from blocklistd.store.schema import candidates, decisions, versions
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A reviewer's decision on a candidate. `uid`: of the process at the control socket; it identifies the user."""
+    """A reviewer's decision on a candidate. `uid`: of the process at the control socket; it identifies the user.
+    `excepted`: ids of the entries without which it is approved, sorted."""
 
     uid: int
     user: str
     time: datetime
     approve: bool
+    excepted: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, act: Act, time: datetime, *, approve: bool) -> Decision:
+    def of(cls, act: Act, time: datetime, *, approve: bool, excepted: Iterable[str] = ()) -> Decision:
         """The decision of the user of an act."""
         assert act.uid is not None, "only a person decides"
-        return cls(act.uid, act.user, time, approve)
+        return cls(act.uid, act.user, time, approve, tuple(sorted(set(excepted))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ def _columns(candidate: Candidate) -> dict[str, Any]:
         "kind": change.kind.value,
         "cause": change.cause,
         "actor": change.actor,
+        "actor_uid": change.actor_uid,
         "created": candidate.created,
         "base": candidate.base,
         "sources": change.sources,
@@ -92,12 +97,24 @@ def _columns(candidate: Candidate) -> dict[str, Any]:
         "reasons": [[reason.guard, reason.limit, reason.found] for reason in candidate.reasons],
         "withheld": candidate.withheld,
         "suffixes": candidate.suffixes,
+        "basis": change.basis,
+        "lifts": list(change.lifts),
+        "evaluated": change.evaluated,
+        "hits": candidate.hits,
+        "categories": candidate.categories,
+        "by_source": candidate.by_source,
+        "next_expiry": candidate.next_expiry,
     }
 
 
 def supersede(connection: Connection, list_id: ListId, kind: ChangeKind, cause: str, now: datetime) -> None:
     """Supersedes the held candidate of a cause, which now has another change, or none."""
     _supersede(connection, list_id, now, candidates.c.kind == kind, candidates.c.cause == cause)
+
+
+def supersede_kind(connection: Connection, list_id: ListId, kind: ChangeKind, now: datetime) -> None:
+    """Supersedes the held candidates of a kind, whatever their cause."""
+    _supersede(connection, list_id, now, candidates.c.kind == kind)
 
 
 def _supersede(connection: Connection, list_id: ListId, now: datetime, *which: Any) -> None:
@@ -116,6 +133,39 @@ def held(connection: Connection, list_id: ListId | None = None) -> list[Case]:
     return [_case(connection, row) for row in connection.execute(query).all()]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A held candidate. `since`: the time since which a candidate of its cause is held without a break, and `first` the
+    id of the one that was held first: a source whose list keeps changing supersedes its candidate at each pull."""
+
+    candidate: CandidateId
+    list: ListId
+    first: CandidateId
+    since: datetime
+    approvals: int
+
+
+def waiting(connection: Connection) -> list[Waiting]:
+    """What waits for a person, oldest candidate first."""
+    found = []
+    for one in held(connection):
+        change, first, since = one.candidate.change, one.candidate.id, one.candidate.created
+        earlier = select(candidates.c.id, candidates.c.created, candidates.c.decided).where(
+            candidates.c.state == "superseded",
+            candidates.c.list == one.candidate.list,
+            candidates.c.kind == change.kind,
+            candidates.c.cause == change.cause,
+            candidates.c.created < since,
+        )
+        for row in connection.execute(earlier.order_by(candidates.c.created.desc())).all():
+            if row.decided != since:
+                break
+            first, since = CandidateId(row.id), row.created
+        approvals = sum(decision.approve for decision in one.decisions)
+        found.append(Waiting(one.candidate.id, one.candidate.list, first, since, approvals))
+    return found
+
+
 def case(connection: Connection, candidate: CandidateId) -> Case:
     """The candidate with this id. Raises RefusedError if there is none."""
     row = connection.execute(select(candidates).where(candidates.c.id == candidate)).first()
@@ -124,13 +174,32 @@ def case(connection: Connection, candidate: CandidateId) -> Case:
     return _case(connection, row)
 
 
-def rejected(connection: Connection, list_id: ListId, delta: Sha256) -> CandidateId | None:
-    """The rejected candidate with this delta, or None."""
-    return connection.execute(
-        select(candidates.c.id).where(
-            candidates.c.state == "rejected", candidates.c.list == list_id, candidates.c.delta == delta
-        )
-    ).scalar()
+def rejected(
+    connection: Connection, list_id: ListId, delta: Sha256, kind: ChangeKind | None = None
+) -> CandidateId | None:
+    """The rejected candidate with this delta, of this kind of change (None: of any), or None."""
+    which = candidates.c.state == "rejected", candidates.c.list == list_id, candidates.c.delta == delta
+    of_kind = (candidates.c.kind == kind,) if kind is not None else ()
+    return connection.execute(select(candidates.c.id).where(*which, *of_kind)).scalar()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownExpiries:
+    """`last`: when the newest expiry of a list was made, or rejected. `held`: Change.evaluated of the one that is held;
+    None if there is none."""
+
+    last: datetime | None
+    held: datetime | None
+
+
+def expiries_of(connection: Connection, list_id: ListId) -> KnownExpiries:
+    """The expiries of a list."""
+    made = select(func.max(versions.c.time)).where(versions.c.list == list_id, versions.c.kind == ChangeKind.EXPIRY)
+    here = candidates.c.list == list_id, candidates.c.kind == ChangeKind.EXPIRY
+    refused = select(func.max(candidates.c.decided)).where(*here, candidates.c.state == "rejected")
+    held = select(candidates.c.evaluated).where(*here, candidates.c.state == "held")
+    last = max(filter(None, (connection.execute(query).scalar() for query in (made, refused))), default=None)
+    return KnownExpiries(last, connection.execute(held).scalar())
 
 
 def rejected_candidates(connection: Connection, list_id: ListId) -> list[Candidate]:
@@ -172,6 +241,7 @@ def decide(connection: Connection, candidate: CandidateId, decision: Decision, w
             user=decision.user,
             time=decision.time,
             approve=int(decision.approve),
+            excepted=list(decision.excepted) or None,
         )
     )
     if not decision.approve:
@@ -197,6 +267,14 @@ def is_file_of_held_candidate(connection: Connection, list_id: ListId, files: Co
     )
 
 
+def lifted(connection: Connection, list_id: ListId) -> set[int]:
+    """The numbers of the corrections whose end is held, or was rejected."""
+    here = candidates.c.list == list_id, candidates.c.kind == ChangeKind.CORRECTION
+    which = candidates.c.state.in_(("held", "rejected"))
+    rows = connection.execute(select(candidates.c.lifts).where(*here, which)).scalars()
+    return {number for lifts in rows for number in lifts or ()}
+
+
 def count_held(connection: Connection) -> int:
     """How many candidates are held, in all lists."""
     return int(connection.execute(select(func.count()).where(candidates.c.state == "held")).scalar_one())
@@ -215,8 +293,12 @@ def _case(connection: Connection, row: Row[Any]) -> Case:
                 policy=Policy.from_json(row.policy),
                 sources=row.sources,
                 actor=row.actor,
+                actor_uid=row.actor_uid,
                 records=row.records,
                 rejected=row.rejected,
+                basis=row.basis,
+                lifts=tuple(row.lifts or ()),
+                evaluated=row.evaluated,
             ),
             base=row.base,
             delta=row.delta,
@@ -228,9 +310,13 @@ def _case(connection: Connection, row: Row[Any]) -> Case:
             withheld=row.withheld,
             suffixes=row.suffixes,
             snapshot=row.snapshot,
+            hits=row.hits or {},
+            categories=row.categories or {},
+            by_source=row.by_source or {},
+            next_expiry=row.next_expiry,
         ),
         state=row.state,
-        decisions=tuple(Decision(d.uid, d.user, d.time, bool(d.approve)) for d in made),
+        decisions=tuple(Decision(d.uid, d.user, d.time, bool(d.approve), tuple(d.excepted or ())) for d in made),
         why=row.why,
         version=row.version,
     )

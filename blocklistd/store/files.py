@@ -218,6 +218,10 @@ class SealedFiles:
         """The path of the sealed file with this digest, whether it exists or not."""
         return self.root / digest[:2] / digest
 
+    def target(self, digest: Sha256) -> Path:
+        """The path to which a new sealed file with this digest is renamed."""
+        return self.path(digest)
+
     @contextmanager
     def create(self) -> Iterator[Draft]:
         """Writes a new sealed file. It exists once the block has ended without an exception: see `Draft.sealed`.
@@ -226,7 +230,7 @@ class SealedFiles:
         """
         hash = hashlib.sha256()
         with atomic(
-            self.disk, self.unfinished(), lambda: self.path(Sha256(hash.hexdigest())), hash, self._rename_lock
+            self.disk, self.unfinished(), lambda: self.target(Sha256(hash.hexdigest())), hash, self._rename_lock
         ) as draft:
             yield draft
         draft.sealed = Sha256(hash.hexdigest())
@@ -241,7 +245,7 @@ class SealedFiles:
         Raises StoreError.
         """
         digest = self._digest(path)
-        self._rename_synced(path, self.path(digest))
+        self._rename_synced(path, self.target(digest))
         return digest
 
     def adopt_unsynced(self, path: Path, digest: Sha256 | None = None) -> Sha256:
@@ -253,10 +257,10 @@ class SealedFiles:
         digest = digest or self._digest(path)
         if not self.is_intact(digest):
             with store_errors(self.root), self._rename_lock():
-                self.disk.rename(path, self.path(digest))
+                self.disk.rename(path, self.target(digest))
         else:
             with suppress(OSError), self._rename_lock():
-                os.utime(self.path(digest))  # so that `sweep` counts it as new until a row names it
+                os.utime(self.target(digest))  # so that `sweep` counts it as new until a row names it
         return digest
 
     def begin_writing(self, digest: Sha256) -> None:

@@ -28,7 +28,7 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.model import Sha256
 from blocklistd.rpz.wire import Apex, compile_rules, wire_name
 from blocklistd.store.files import atomic, fingerprint
-from blocklistd.store.schema import zone_serials
+from blocklistd.store.schema_served import zone_serials
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zones import ZonePlan, oldest_ixfr, zone_at

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from blocklistd.limits import KEPT_METADATA
 from blocklistd.model import ListId, Version
-from blocklistd.store.schema import tuf_metadata
+from blocklistd.store.schema_served import tuf_metadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from typing import Final
 from sqlalchemy import Connection, delete, func, select, update
 
 from blocklistd.errors import RefusedError
-from blocklistd.store.schema import audit, lists, meta, sources, tuf_metadata, versions, zone_serials
+from blocklistd.store.schema import audit, lists, meta, sources, versions
+from blocklistd.store.schema_served import tuf_metadata, zone_serials
 
 _ABOVE: Final = "above"
 _LOST: Final = "lost"

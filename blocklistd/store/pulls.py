@@ -1,7 +1,7 @@
 """The state of each source: its newest accepted body, the proof that came with it, and how its pulls ended.
 
-In the database, for each source: a row of `sources`, the newest KEPT_PULLS rows of `pulls`, and in
-`superseded_signatures` the signatures that are refused as replays. Order of calls in a pull that reads a body:
+In the database, for each source: a row of `sources`, the newest KEPT_PULLS rows of `pulls`, and what replays.py
+remembers to refuse replays. Order of calls in a pull that reads a body:
 
 1. `accept_body`: the body is verified and parsed; its entries become the source's offer, and older bodies are replays.
    The validators are cleared, so that the next pull fetches the whole body if this one stops here.
@@ -15,16 +15,18 @@ entries have not changed for `max_unchanged`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from blocklistd.change import Candidate, ChangeKind
 from blocklistd.limits import KEPT_PULLS
-from blocklistd.model import Candidate, CandidateId, ChangeKind, IntakeReport, Outcome, Sha256, SourceId, Validators
-from blocklistd.store.schema import candidates, pulls, sources, superseded_signatures
+from blocklistd.model import CandidateId, IntakeReport, KeyHistory, Outcome, Sha256, SourceId, Validators
+from blocklistd.store import replays
+from blocklistd.store.schema import candidates, pulls, sources
 
 NO_VALIDATORS: Final = Validators()
 
@@ -40,8 +42,9 @@ class Body:
 @dataclass(frozen=True, slots=True)
 class SourceState:
     """A row of `sources`. `offered`: the entries that the source offers. `current`: its body was read with the present
-    settings. `signature`, `signed_at` (Unix seconds): of the newest signature. `validators`: of the last body that
-    every list has dealt with. `outcome`, `reason`, `candidate`: how the newest pull ended."""
+    settings. `signature`: the newest one. `histories`: the newest accepted values of each key (replays.py).
+    `validators`: of the last body that every list has dealt with. `outcome`, `reason`, `candidate`: how the newest pull
+    ended."""
 
     id: SourceId
     offered: Sha256 | None = None
@@ -50,7 +53,7 @@ class SourceState:
     validators: Validators = NO_VALIDATORS
     current: bool = False
     signature: Sha256 | None = None
-    signed_at: int | None = None
+    histories: tuple[KeyHistory, ...] = ()
     last_pull: datetime | None = None
     last_accepted: datetime | None = None
     outcome: Outcome | None = None
@@ -61,9 +64,12 @@ class SourceState:
     @property
     def signed(self) -> datetime | None:
         """The signed time of the body that the source offers; None if its proof has no time."""
-        if self.report is None or self.report.signed_at is None:
-            return None
-        return datetime.fromtimestamp(self.report.signed_at, UTC)
+        return None if self.report is None else self.report.signed
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether the proof of the body that the source offers is to be verified again."""
+        expires = self.report.expires if self.report else None
+        return expires is not None and now.timestamp() >= expires
 
     @property
     def content_time(self) -> datetime | None:
@@ -98,12 +104,6 @@ class SourceState:
         until = self.frozen_after(max_unchanged)
         return until is not None and now > until
 
-    def is_of_key(self, key: Sha256 | None) -> bool:
-        """Whether the recorded signatures were made with this key. Those that earlier versions of blocklistd recorded
-        without a key count as made with it."""
-        known = self.report.key if self.report else None
-        return known is None or known == key
-
 
 def source_state(connection: Connection, source: SourceId, settings: str = "") -> SourceState:
     """The state of a source. `settings`: digest of its present configuration (URL, format, key …). A body that was read
@@ -125,10 +125,10 @@ def _state(row: Row[Any], settings: str) -> SourceState:
         offered=row.offered,
         body=Body(row.body, row.notes) if row.body and row.notes else None,
         report=IntakeReport(**row.report) if row.report else None,
-        validators=Validators(row.etag, row.last_modified) if row.settings == settings else NO_VALIDATORS,
+        validators=Validators(row.etag, row.last_modified, row.position) if row.settings == settings else NO_VALIDATORS,
         current=row.settings == settings,
         signature=row.signature,
-        signed_at=row.signed_at,
+        histories=replays.read_histories(row.keys),
         last_pull=row.last_pull,
         last_accepted=row.last_accepted,
         outcome=Outcome(row.outcome) if row.outcome else None,
@@ -141,18 +141,20 @@ def _state(row: Row[Any], settings: str) -> SourceState:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The newest entries of a source. `entries`: their sealed file. `records`: the number of records in the body;
-    `rejected`: how many of them are not entries."""
+    `rejected`: how many of them are not entries. `restored`: why it is not of the newest accepted body
+    (distrust.Restored), None if it is."""
 
     source: SourceId
     entries: Sha256
     records: int
     rejected: int
+    restored: Mapping[str, Any] | None = None
 
 
 def offers(connection: Connection, settings: Mapping[SourceId, str]) -> dict[SourceId, Offer]:
     """The offers of the sources; without those whose newest body was read with other settings than these."""
     rows = connection.execute(
-        select(sources.c.id, sources.c.offered, sources.c.report, sources.c.settings).where(
+        select(sources.c.id, sources.c.offered, sources.c.report, sources.c.settings, sources.c.restored).where(
             sources.c.id.in_(list(settings)), sources.c.offered.is_not(None)
         )
     )
@@ -161,7 +163,7 @@ def offers(connection: Connection, settings: Mapping[SourceId, str]) -> dict[Sou
         if row.settings != settings[row.id]:
             continue
         report = IntakeReport(**row.report)
-        found[row.id] = Offer(row.id, row.offered, report.records, report.rejects)
+        found[row.id] = Offer(row.id, row.offered, report.records, report.rejects, row.restored)
     return found
 
 
@@ -173,40 +175,25 @@ def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[Sour
     return [name for name in names if name not in pulled]
 
 
-def superseded(connection: Connection, source: SourceId) -> list[Sha256]:
-    """The source's earlier signatures that the check of the signed time does not refuse, to be refused one by one."""
-    rows = connection.execute(select(superseded_signatures.c.signature).where(superseded_signatures.c.source == source))
-    return [row.signature for row in rows]
+def accept_body(
+    connection: Connection,
+    source: SourceId,
+    report: IntakeReport,
+    settings: str,
+    *,
+    keys: Collection[Sha256] = (),
+    location: Sha256 | None = None,
+) -> None:
+    """Makes a verified body the source's newest. Older bodies are replays from now on.
 
-
-def accept_body(connection: Connection, source: SourceId, report: IntakeReport, settings: str) -> None:
-    """Makes a verified body the source's newest. Bodies with earlier signatures are replays from now on."""
+    `keys`: the fingerprints of the configured keys; those of the others are forgotten. `location`: the SHA-256 of the
+    URL.
+    """
     _ensure(connection, source)
-    row = connection.execute(select(sources).where(sources.c.id == source)).one()
     # `record_pull` sets the validators once every list has dealt with the body; until then a pull fetches all of it
     values: dict[str, Any] = {"offered": report.asserted, "report": asdict(report), "settings": settings}
-    values |= {"etag": None, "last_modified": None, "body": None, "notes": None}
-    known = (row.report or {}).get("key")
-    last: Sha256 | None = row.signature
-    if report.key is not None and known not in (None, report.key):  # a new key: the old key's signatures don't matter
-        connection.execute(delete(superseded_signatures).where(superseded_signatures.c.source == source))
-        values |= {"signed_at": None}
-        last = None
-    if report.signature is not None:
-        if last not in (None, report.signature):
-            connection.execute(
-                superseded_signatures.insert().values(
-                    source=source, signature=last, signed_at=(row.report or {}).get("signed_at")
-                )
-            )
-        values["signature"] = report.signature
-        if report.signed_at is not None:
-            values["signed_at"] = report.signed_at
-            connection.execute(  # `signed_at` alone excludes these
-                delete(superseded_signatures).where(
-                    superseded_signatures.c.source == source, superseded_signatures.c.signed_at < report.signed_at
-                )
-            )
+    values |= {"etag": None, "last_modified": None, "position": None, "body": None, "notes": None, "restored": None}
+    values |= replays.remember(connection, source, report, keys, location)
     connection.execute(update(sources).where(sources.c.id == source).values(**values))
 
 
@@ -243,7 +230,8 @@ def record_pull(
     if known.first_pull is None:
         values["first_pull"] = ended
     if validators is not None:
-        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "settings": settings}
+        values |= {"etag": validators.etag, "last_modified": validators.last_modified, "position": validators.position}
+        values["settings"] = settings
     connection.execute(update(sources).where(sources.c.id == source).values(**values))
     connection.execute(
         pulls.insert().values(
@@ -289,7 +277,9 @@ def replace_candidate_of_source(connection: Connection, candidate: Candidate, re
 def reread_source(connection: Connection, source: SourceId) -> None:
     """Makes the next pull fetch and read the whole body: for a source with a damaged file."""
     connection.execute(
-        update(sources).where(sources.c.id == source).values(settings=None, etag=None, last_modified=None, body=None)
+        update(sources)
+        .where(sources.c.id == source)
+        .values(settings=None, etag=None, last_modified=None, position=None, body=None)
     )
 
 

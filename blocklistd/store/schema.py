@@ -57,7 +57,7 @@ meta = Table(
     Column("value", Text, nullable=False),
 )
 
-# Each list, with settings of its live version. `first_asserted`: entries whose first version has no kept delta.
+# Each list, with settings of its live version.
 lists = Table(
     "lists",
     metadata,
@@ -66,11 +66,20 @@ lists = Table(
     Column("secret", LargeBinary, nullable=False, comment="key of the hash that makes the ids of entries"),
     Column("created", Time, nullable=False),
     Column("policy", JSON, comment="what the live version was composed under (model.Policy); null before the first"),
-    Column("first_asserted", Digest, comment="sealed file: when entries were first asserted that no kept delta adds"),
     Column("ids", String(16), nullable=False, comment="method that makes the ids of entries (lines/ids.py)"),
     Column(
         "withheld", JSON, comment="asserted entries that the live version withholds, by rule; null: not counted yet"
     ),
+    Column("evaluated", Time, comment="when expiries were last evaluated; null: never"),
+    Column("next_expiry", Time, comment="before this, no entry of the live version ends; null: none ends"),
+    Column("basis", Digest, comment="snapshot of the earlier version that a rollback brought back; null: no rollback"),
+    Column("frozen", JSON, comment="who froze the list, when and why (change.Freeze); null: it is not frozen"),
+    Column("categories", JSON, comment="entries of the live version by category; null: not counted yet"),
+    Column("counted", Integer, comment="the newest version in daily_figures and in `ages`; null: none yet"),
+    Column(
+        "ages", Digest, comment="sealed file: since when entries are live (ages.Ages); null: all since `ages_since`"
+    ),
+    Column("ages_since", Time, comment="entries that are not in `ages` are live since then"),
 )
 
 # Each version of each list, kept for ever; pruning only clears `delta`. The highest version is the live one.
@@ -91,6 +100,7 @@ versions = Table(
     Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
     Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
     Column("released_by", Text, nullable=False, comment="auto, or the user who approved"),
+    Column("sources", JSON, comment="sealed entries of each source; null once a later version is in daily_figures"),
     CheckConstraint("version >= 1", name="ck_versions_from_1"),
 )
 
@@ -102,6 +112,8 @@ list_sources = Table(
     Column("source", String(32), primary_key=True),
     Column("accepted", Digest, nullable=False, comment="the source's entries that the live version was composed from"),
     Column("time", Time, nullable=False, comment="when they were accepted"),
+    Column("ages", Digest, comment="sealed file: since when they are asserted; null: all since `ages_since`"),
+    Column("ages_since", Time, comment="those that are not in `ages` since then; null: the list has no lifetime"),
 )
 
 # Each source: its newest body and how its newest pull ended. pulls.py has the order in which columns are set.
@@ -115,15 +127,33 @@ sources = Table(
     Column("report", JSON, comment="the IntakeReport of that body"),
     Column("etag", Text),  # `etag`, `last_modified`: for the next conditional GET; null: fetch the whole body
     Column("last_modified", Text),
+    Column("position", Text),  # where the last body ended (Validators.position); null: fetch the whole body
     Column("settings", Digest, comment="of the configuration that the body was read with"),
     Column("signature", Digest),  # SHA-256 of the newest accepted signature
-    Column("signed_at", BigInteger, comment="seconds since 1970"),
     Column("last_pull", Time),  # when the newest pull ended
     Column("last_accepted", Time),  # when the newest pull ended that did not fail
     Column("outcome", String(16)),  # of the newest pull, as are `reason` and `candidate` (model.Outcome)
     Column("reason", Text),
     Column("candidate", String(32)),
     Column("first_pull", Time, comment="when the first pull ended, well or badly"),
+    Column("keys", JSON, comment="the newest accepted values of each key (model.KeyHistory)"),
+    Column(
+        "restored",
+        JSON,
+        comment="why `offered` is not of the newest accepted body (distrust.Restored); null: it is",
+    ),
+)
+
+# Keys of sources that an operator distrusts. `time`, `user`, `why`: of the command.
+distrusted_keys = Table(
+    "distrusted_keys",
+    metadata,
+    Column("source", String(32), primary_key=True),
+    Column("key", Digest, primary_key=True, comment="fingerprint"),
+    Column("since", Time, nullable=False, comment="bodies accepted from then on were taken back out"),
+    Column("time", Time, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("why", Text, nullable=False),
 )
 
 # Signatures that a source's newer one replaced: a body with one of these is a replay.
@@ -133,6 +163,7 @@ superseded_signatures = Table(
     Column("source", String(32), primary_key=True),
     Column("signature", Digest, primary_key=True),
     Column("signed_at", BigInteger),
+    Column("key", Digest, comment="fingerprint of the key that made it; null: unknown"),
 )
 
 # The newest pulls of each source, at most KEPT_PULLS. `time`: of the start; `report`: the body's IntakeReport.
@@ -158,6 +189,7 @@ candidates = Table(
     Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
     Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
     Column("actor", Text, nullable=False, comment="the user who asked for the change; empty if nobody did"),
+    Column("actor_uid", BigInteger, comment="of that user; null: nobody, or not known"),
     Column("created", Time, nullable=False),
     Column("base", Integer, nullable=False, comment="the live version that the delta starts from; 0: none"),
     Column("sources", JSON, nullable=False, comment="what each source is accepted with once it is released"),
@@ -170,9 +202,16 @@ candidates = Table(
     Column("entries", BigInteger, nullable=False),  # of the list after the release
     Column("records", BigInteger, nullable=False, comment="of the body that brought it"),
     Column("rejected", BigInteger, nullable=False, comment="records of that body that are no entries"),
-    Column("reasons", JSON, nullable=False),  # arrays [guard, limit, found] (model.Reason)
+    Column("reasons", JSON, nullable=False),  # arrays [guard, limit, found] (change.Reason)
     Column("withheld", JSON, nullable=False, comment="entries that the list does not take, by rule"),
     Column("suffixes", JSON, nullable=False, comment="changes by last label"),
+    Column("basis", Digest, comment="of a rollback: the snapshot that it brings back"),
+    Column("lifts", JSON, comment="numbers of the corrections that end with it"),
+    Column("evaluated", Time, comment="of an expiry: entries that end by then have ended"),
+    Column("hits", JSON, comment="ids of the entries that guard files withhold, by rule"),
+    Column("categories", JSON, comment="changes by category"),
+    Column("by_source", JSON, comment="changes by source"),
+    Column("next_expiry", Time, comment="no entry of the list ends before, once it is released; null: none ends"),
     Column("state", String(16), nullable=False, comment="held, released, rejected, superseded"),
     Column("decided", Time),  # when the state became a final one
     Column("why", Text),  # the reviewer's reason for a rejection
@@ -190,6 +229,7 @@ decisions = Table(
     Column("user", Text, nullable=False),
     Column("time", Time, nullable=False),
     Column("approve", Integer, nullable=False, comment="1 approved, 0 rejected"),
+    Column("excepted", JSON, comment="ids of the entries without which it was approved; null: none"),
 )
 
 # The audit: a row for each line; rows are only added.
@@ -206,7 +246,67 @@ audit = Table(
     Column("hash", Digest, nullable=False, comment="of this line and of the hash of the line before (store/audit.py)"),
 )
 
-# Daily counts of changes for each list, source and category. Nothing writes to it yet.
+# Corrections of lists, those that have ended included (store/corrections.py). An entry's text is here and in sealed
+# files only.
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("number", Serial, primary_key=True),
+    Column("list", ForeignKey("lists.id"), nullable=False),
+    Column("kind", String(16), nullable=False, comment="delisted, embargoed, excepted"),
+    Column("type", String(16), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("entry", String(64), nullable=False, comment="the id of the entry"),
+    Column("why", Text, nullable=False),
+    Column("owner", Text, nullable=False, comment="of an embargo: who asked for it; else empty"),
+    Column("until", Time, comment="when it ends; null: when a person ends it"),
+    Column("created", Time, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("uid", BigInteger),
+    Column("version", Integer, comment="the version without the entry; null: the entry was not live"),
+    Column("requests", Integer, nullable=False, comment="how often its end was requested"),
+    Column("ended", Time, comment="null: it is in force"),
+    Column("ended_by", Text, comment="the user; auto: `until` has passed"),
+    Index("ix_corrections_list", "list", "ended"),
+)
+
+# Entries that guard files withhold from a live version, at most MAX_HITS of each list.
+guard_hits = Table(
+    "guard_hits",
+    metadata,
+    Column("list", ForeignKey("lists.id"), primary_key=True),
+    Column("entry", String(64), primary_key=True, comment="the id of the entry"),
+    Column("rule", String(32), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("value", Text, nullable=False),
+    Column("since", Time, nullable=False),
+)
+
+# Entries that a person has confirmed (`entry keep`): their lifetimes begin again at `time`.
+kept_entries = Table(
+    "kept_entries",
+    metadata,
+    Column("list", ForeignKey("lists.id"), primary_key=True),
+    Column("type", String(16), primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("time", Time, nullable=False),
+    Column("user", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+# Alarms that were sent to people (`alarms` of the configuration).
+sent_alarms = Table(
+    "sent_alarms",
+    metadata,
+    Column("way", String(16), primary_key=True, comment="webhook, command"),
+    Column("kind", String(32), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("raised", Time, nullable=False),
+    Column("sent", Time, comment="null: not delivered yet"),
+    Column("state", String(8), nullable=False, comment="raised, over, done: its end is delivered"),
+)
+
+# Daily counts of changes for each list, source and category, kept for ever.
 daily_figures = Table(
     "daily_figures",
     metadata,
@@ -217,96 +317,7 @@ daily_figures = Table(
     Column("added", BigInteger, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("live", BigInteger, nullable=False, comment="entries at the end of the day"),
-)
-
-# Signed TUF metadata: the newest KEPT_METADATA versions of each role of each list.
-tuf_metadata = Table(
-    "tuf_metadata",
-    metadata,
-    Column("list", String(32), primary_key=True),
-    Column("role", String(16), primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("expires", Time, nullable=False),
-    Column("signed", Time, nullable=False),
-    Column("target", Integer, nullable=False, comment="the list's version that it leads to"),
-    Column("body", LargeBinary, nullable=False),  # the signed file as it is served
-)
-
-# Subscribers, revoked ones included until their id is given again.
-subscribers = Table(
-    "subscribers",
-    metadata,
-    Column("id", String(64), primary_key=True),
-    Column("token", Digest, nullable=False, unique=True, comment="SHA-256 of the token; the token itself is not kept"),
-    Column("created", Time, nullable=False),
-    Column("created_by", Text, nullable=False),
-    Column("revoked", Time),
-    Column("revoked_by", Text),
-)
-
-# Each serial of each zone, with the files and settings of the zone at that serial.
-zone_serials = Table(
-    "zone_serials",
-    metadata,
-    Column("zone", String(255), primary_key=True),
-    Column("serial", BigInteger, primary_key=True),
-    Column("list", String(32), comment="null: the zone follows no list (a catalog zone)"),
-    Column("session", String(36), nullable=False),
-    Column("version", Integer, nullable=False, comment="the list's version that these rules are of"),
-    Column("record_settings", Text, nullable=False, comment="what makes the records: action, TTL, selection"),
-    Column("apex_settings", Text, nullable=False, comment="what makes the apex: SOA, NS"),
-    Column("names", Digest, comment="the sealed file of the names that the rules are made of"),
-    Column("rules", Digest, nullable=False, comment="the sealed file of rules"),
-    Column("wire", Digest, nullable=False, comment="the sealed file of compiled messages"),
-    Column("delta", Digest, comment="the sealed delta of rules from the serial before; null: none leads here"),
-    Column("added", BigInteger, nullable=False, comment="rules that the delta adds"),
-    Column("removed", BigInteger, nullable=False, comment="rules that the delta removes"),
-    Column("records", BigInteger, nullable=False),  # rules in the zone
-    # names without a rule of their own: a listed parent domain covers them
-    Column("covered", BigInteger, nullable=False),
-    Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
-    Column("time", Time, nullable=False),
-)
-
-# TSIG keys of the subscribers' resolvers (RFC 8945).
-tsig_keys = Table(
-    "tsig_keys",
-    metadata,
-    Column("name", String(255), primary_key=True),
-    Column("subscriber", ForeignKey("subscribers.id"), nullable=False),
-    Column("algorithm", String(16), nullable=False),
-    Column("secret", LargeBinary, nullable=False, comment="shared: both sides compute with it"),
-    Column("created", Time, nullable=False),
-)
-
-# The zones that a subscriber may transfer.
-subscriber_zones = Table(
-    "subscriber_zones",
-    metadata,
-    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
-    Column("zone", String(255), primary_key=True),
-)
-
-# Where NOTIFY messages go (RFC 1996).
-subscriber_notify = Table(
-    "subscriber_notify",
-    metadata,
-    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
-    Column("address", String(64), primary_key=True, comment="ADDRESS:PORT"),
-)
-
-# Networks from which a subscriber may transfer its zones without TSIG.
-subscriber_addresses = Table(
-    "subscriber_addresses",
-    metadata,
-    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
-    Column("prefix", String(64), primary_key=True, comment="transfers from there go unsigned"),
-)
-
-# The lists that a subscriber may fetch from the feed.
-subscriber_lists = Table(
-    "subscriber_lists",
-    metadata,
-    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
-    Column("list", String(32), primary_key=True),
+    Column("expired", BigInteger, nullable=False, comment="of `removed`: those that ended by themselves"),
+    Column("corrected", BigInteger, nullable=False, comment="of `removed`: those that a person took out"),
+    Column("lives", JSON, nullable=False, comment="of `removed`: how many by the days that they were live"),
 )

@@ -7,7 +7,7 @@ On the disk, in the state_dir:
     audit-head           the newest line of the audit (audit.py)
     sealed/              sealed files and their compressed renderings (files.py)
     diffs/, ixfr/        rendered differences of versions and of serials (render.py, ixfr.py)
-    evidence/            refused bodies (evidence.py)
+    evidence/            bodies as they arrived (evidence.py)
     root/                versions of root.json (signing/keys.py)
     work/                files of running jobs
     reserve              room for a start on a full disk (upkeep.py)
@@ -75,7 +75,7 @@ class Store:
 
     @property
     def evidence(self) -> Path:
-        """The folder of refused bodies."""
+        """The folder of kept bodies."""
         return self.state_dir / "evidence"
 
     def prepare(self) -> None:

@@ -19,11 +19,15 @@ from typing import Final
 from sqlalchemy import Connection, Table, delete, select, update
 
 from blocklistd.errors import SubscriberError
+from blocklistd.kinds import InvalidEntry
 from blocklistd.kinds.hash import DIGITS
+from blocklistd.kinds.name import name as canonical_name
 from blocklistd.model import ListId, SubscriberId
-from blocklistd.store.schema import (
+from blocklistd.sources.reject_words import words_of
+from blocklistd.store.schema_served import (
     subscriber_addresses,
     subscriber_lists,
+    subscriber_names,
     subscriber_notify,
     subscriber_zones,
     subscribers,
@@ -50,7 +54,8 @@ class TsigKey:
 @dataclass(frozen=True, slots=True)
 class Registration:
     """A request to register a subscriber. `notify`: ADDRESS:PORT of each secondary that gets NOTIFY. `addresses`:
-    prefixes that may transfer without TSIG. `wide`: these prefixes may be shorter than WIDE."""
+    prefixes that may transfer without TSIG. `wide`: these prefixes may be shorter than WIDE. `own_names`: names of its
+    own services, which no list may block."""
 
     id: str
     lists: tuple[str, ...] = ()
@@ -59,6 +64,7 @@ class Registration:
     addresses: tuple[str, ...] = ()
     algorithm: str = "hmac-sha256"
     wide: bool = False
+    own_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Subscriber:
     created: datetime
     created_by: str
     revoked: datetime | None
+    own_names: tuple[str, ...] = ()
 
 
 def digest(token: str) -> str:
@@ -123,6 +130,7 @@ def add(
         (subscriber_zones, "zone", registration.zones),
         (subscriber_notify, "address", notify),
         (subscriber_addresses, "prefix", map(_plain, registration.addresses)),
+        (subscriber_names, "name", map(own_name, registration.own_names)),
     ):
         for value in dict.fromkeys(values):
             connection.execute(table.insert().values({"subscriber": registration.id, column: value}))
@@ -131,7 +139,14 @@ def add(
 
 def _forget(connection: Connection, subscriber: str) -> None:
     """Removes all rows of a revoked subscriber, so that the next one with the id gets none of its keys and rights."""
-    for table in (tsig_keys, subscriber_lists, subscriber_zones, subscriber_notify, subscriber_addresses):
+    for table in (
+        tsig_keys,
+        subscriber_lists,
+        subscriber_zones,
+        subscriber_notify,
+        subscriber_addresses,
+        subscriber_names,
+    ):
         connection.execute(delete(table).where(table.c.subscriber == subscriber))
     connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
 
@@ -158,12 +173,31 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
         raise SubscriberError(f"--tsig-algorithm: expected {' or '.join(ALGORITHMS)}")
     for text in registration.notify:
         endpoint(text)
+    for text in registration.own_names:
+        own_name(text)
     for text in registration.addresses:
         if is_wide(text) and not registration.wide:
             raise SubscriberError(
                 f"--address {text}: everybody there could take the zone without a key: expected a prefix of at least "
                 f"/{WIDE[4]} (IPv6: /{WIDE[6]}), or --wide as well"
             )
+
+
+def own_name(text: str) -> str:
+    """The canonical form of the name of a subscriber's own service. Raises SubscriberError; its text has not the name,
+    which may be an entry."""
+    try:
+        return canonical_name(text)
+    except InvalidEntry as error:
+        reason = words_of(error.code)
+    raise SubscriberError(f"--own-name: {reason} Expected a name, like www.isp.example")
+
+
+def own_names(connection: Connection) -> frozenset[str]:
+    """The names of the own services of all subscribers that are not revoked."""
+    mine = subscriber_names.c.subscriber == subscribers.c.id
+    found = select(subscriber_names.c.name).join(subscribers, mine).where(subscribers.c.revoked.is_(None))
+    return frozenset(connection.execute(found).scalars())
 
 
 def endpoint(text: str) -> tuple[str, int]:
@@ -234,7 +268,7 @@ def load(connection: Connection) -> dict[str, Subscriber]:
 
     lists, zones = by_subscriber(subscriber_lists, "list"), by_subscriber(subscriber_zones, "zone")
     notify = by_subscriber(subscriber_notify, "address")
-    addresses = by_subscriber(subscriber_addresses, "prefix")
+    addresses, names = by_subscriber(subscriber_addresses, "prefix"), by_subscriber(subscriber_names, "name")
     keys: dict[str, list[TsigKey]] = {}
     for row in connection.execute(select(tsig_keys).order_by(tsig_keys.c.created)):
         keys.setdefault(row.subscriber, []).append(TsigKey(row.name, row.algorithm, row.secret))
@@ -246,6 +280,7 @@ def load(connection: Connection) -> dict[str, Subscriber]:
             keys=tuple(keys.get(row.id, ())),
             notify=tuple(notify.get(row.id, ())),
             addresses=tuple(addresses.get(row.id, ())),
+            own_names=tuple(sorted(names.get(row.id, ()))),
             created=row.created,
             created_by=row.created_by,
             revoked=row.revoked,

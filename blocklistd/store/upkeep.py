@@ -15,24 +15,27 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, update
 
+from blocklistd.change import Policy
 from blocklistd.errors import store_errors
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import lower_priority
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK_PARTS
 from blocklistd.model import ListId, Sha256, SourceId, Version
+from blocklistd.store import figures
 from blocklistd.store.asserted import bases
 from blocklistd.store.database import Database
 from blocklistd.store.files import MIN_SWEEP_AGE, SealedFiles
 from blocklistd.store.lists import oldest_diff, version_rows
 from blocklistd.store.pulls import reread_source
 from blocklistd.store.render import SUFFIX
-from blocklistd.store.schema import candidates, list_sources, lists, sources, versions, zone_serials
+from blocklistd.store.schema import candidates, list_sources, lists, sources, versions
+from blocklistd.store.schema_served import zone_serials
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.store.zones import newest_serial, prune_zone
@@ -80,28 +83,34 @@ def prune(connection: Connection, list_id: ListId, oldest: Version) -> int:
 
 def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
     """The sealed files that rows name, and the bases of those that are patches. Of snapshots, the newest
-    KEPT_SNAPSHOTS of each list; of zones, the newest serial."""
+    KEPT_SNAPSHOTS of each list, and those that are not counted for statistics yet; of zones, the newest serial."""
     named: set[Sha256] = set()
     for list_id in connection.execute(select(lists.c.id)).scalars():
         named |= {version.sha256 for version in version_rows(connection, list_id, newest=KEPT_SNAPSHOTS)}
+        named |= figures.uncounted_files(connection, list_id)
     for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
         newest = newest_serial(connection, zone)
         named |= {newest.rules, newest.wire, newest.names or newest.rules} if newest else set()
-    columns = (versions.c.delta, zone_serials.c.delta, lists.c.first_asserted, list_sources.c.accepted)
-    for column in (*columns, sources.c.offered, sources.c.body, sources.c.notes):
+    of_lists = (versions.c.delta, lists.c.basis, lists.c.ages, list_sources.c.accepted, list_sources.c.ages)
+    of_sources = (sources.c.offered, sources.c.body, sources.c.notes)
+    for column in (zone_serials.c.delta, *of_lists, *of_sources):
         named |= set(connection.execute(select(column).where(column.is_not(None))).scalars())
+    for policy in connection.execute(select(lists.c.policy).where(lists.c.policy.is_not(None))).scalars():
+        named |= Policy.from_json(policy).files
     for held in connection.execute(select(candidates).where(candidates.c.state == "held")):
         named |= {held.delta, held.snapshot or held.delta, *held.sources.values()}
+        named |= {held.basis or held.delta} | Policy.from_json(held.policy).files
     return named | bases(files, named)
 
 
-def sweep(store: Store, database: Database, young: float = MIN_SWEEP_AGE) -> int:
+def sweep(store: Store, database: Database, young: float = MIN_SWEEP_AGE, kept: Callable[[], set[Sha256]] = set) -> int:
     """Removes the files that no row names; returns how many. Files younger than `young` seconds stay: a job may be
-    about to name them. Raises StoreError."""
+    about to name them. Those in `kept` stay, too: work that runs reads them. Raises StoreError."""
     began = time.time()
     with database.read() as connection:
         named = named_files(connection, store.sealed)
-    removed = store.sealed.sweep(named, young, began)
+    read = kept()
+    removed = store.sealed.sweep(named | read | bases(store.sealed, read), young, began)
     if removed:
         Event.FILES_SWEPT.log(log, files=removed)
     return removed
@@ -129,16 +138,19 @@ def scrub(store: Store) -> dict[str, Any]:
 
 
 def reread_sources(connection: Connection, files: SealedFiles, damaged: Collection[Sha256]) -> list[SourceId]:
-    """Makes the sources with a damaged file, or a damaged base, read the whole body in their next pull. Returns the ids
-    of these sources, sorted."""
+    """Makes the sources whose newest body has a damaged file, or a damaged base, read the whole body in their next
+    pull. Returns the ids of the sources to pull, sorted: these, and those with damaged entries in a live version. If a
+    pull has replaced the damaged files meanwhile, its offer stays."""
+
+    def is_damaged(digests: set[Sha256]) -> bool:
+        return bool((digests | bases(files, digests)) & set(damaged))
+
     found = connection.execute(select(sources.c.id, sources.c.offered, sources.c.body, sources.c.notes)).all()
     accepted = connection.execute(select(list_sources.c.source, list_sources.c.accepted)).all()
-    of_source = [(row.id, {row.offered, row.body, row.notes} - {None}) for row in found]
-    of_source += [(row.source, {row.accepted}) for row in accepted]
-    ids = {source for source, digests in of_source if (digests | bases(files, digests)) & set(damaged)}
-    for source in ids:
+    unread = {row.id for row in found if is_damaged({row.offered, row.body, row.notes} - {None})}
+    for source in unread:
         reread_source(connection, source)
-    return sorted(ids)
+    return sorted(unread.union(row.source for row in accepted if is_damaged({row.accepted})))
 
 
 def clear_work(store: Store) -> None:

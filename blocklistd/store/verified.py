@@ -31,6 +31,7 @@ class Verified:
         self._files = files
         self.fingerprints: dict[Sha256, str] = dict(fingerprints or {})
         self._sealing: dict[object, tuple[float, float]] = {}
+        self._kept: dict[object, set[Sha256]] = {}
 
     def check(self, digest: Sha256) -> bool:
         """Whether the file matches its digest. Reads the file only if its fingerprint is unknown or has changed."""
@@ -98,6 +99,21 @@ class Verified:
             yield
         finally:
             del self._sealing[key]
+
+    @contextmanager
+    def keeping(self, digests: Iterable[Sha256]) -> Iterator[None]:
+        """Wraps work that reads these files without a lock: a row may stop to name them, but the sweep keeps them."""
+        key = object()
+        self._kept[key] = set(digests)
+        try:
+            yield
+        finally:
+            del self._kept[key]
+
+    @property
+    def kept(self) -> set[Sha256]:
+        """The files of all `keeping` blocks that run now."""
+        return set().union(*list(self._kept.values()))
 
     def sealing_for(self) -> float:
         """Seconds since the start of the oldest `sealing` block that still runs; 0.0 if there is none.

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, select
 
-from blocklistd.model import Candidate, ListId, SourceId
+from blocklistd.change import Candidate
+from blocklistd.model import ListId, SourceId
 from blocklistd.store.candidates import held
 from blocklistd.store.pulls import SourceState, source_states
 from blocklistd.store.schema import lists

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from blocklistd.model import ListId, Sha256
 from blocklistd.rpz.wire import Action, Apex, wire_name
-from blocklistd.store.schema import zone_serials
+from blocklistd.store.schema_served import zone_serials
 from blocklistd.store.zone_files import Ruling, ZoneFiles
 
 

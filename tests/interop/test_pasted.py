@@ -47,13 +47,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         yield made
 
 
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    made = Stub()
-    yield made
-    made.close()
-
-
 def block(software: str) -> str:
     """The guide's block for a program."""
     texts = map(textwrap.dedent, re.findall(r"(?:^    .*\n)+", GUIDE.read_text(), re.M))

@@ -20,13 +20,6 @@ from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
 
 
 @pytest.fixture
-def stub() -> Iterator[Stub]:
-    made = Stub()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     with made.daemon:

@@ -32,9 +32,15 @@ OPTIONS = {
     "text": FormatOptions(defaults={"type": "url"}),
     "hosts": FormatOptions(defaults={"type": "host"}),
     "ndjson": FormatOptions({"value": "/v", "type": "/t", "category": "/c", "verifiers": "/n/0"}, {"type": "domain"}),
-    "csv": FormatOptions({"value": "v", "type": "t", "verifiers": "n"}, {"type": "domain"}),
+    "entries": FormatOptions(),
+    "csv": FormatOptions({"value": "v", "type": "t", "verifiers": "n"}, {"type": "domain"}, where={"n": None}),
+    "json": FormatOptions({"value": "/v", "type": "/t"}, {"type": "domain"}, records="/r", where={"/c": "A"}),
+    "xml": FormatOptions({"value": "v", "type": "@t"}, {"type": "domain"}, records="r/v", where={"c": None}),
+    "action-log": FormatOptions({"value": "/v", "type": "/t", "action": "/c"}, {"type": "domain"}, add="A", remove="B"),
+    "xml-pages": FormatOptions({"value": "v/*", "ref": "id"}, where={"c": None}),
+    "rpz": FormatOptions(),
 }
-HEADS = {"text": b"", "hosts": b"", "ndjson": b"", "csv": b"v,t,n\n"}
+HEADS = {"rpz": b"a.example\tdomain\t.\t.\n", "csv": b"v,t,n\n"}
 # tokens with a meaning for readers, and bytes without one
 TOKENS = st.sampled_from(
     [
@@ -51,8 +57,17 @@ TOKENS = st.sampled_from(
             b"[",
             b":",
         ),
-        *(b'{"v":"a.example","t":"host","c":"A","n":[1]}', b'{"v":', b'"t":"url"', b"\\ud800", b"\\u0000", b"1e999"),
+        *(
+            b'{"v":"a.example","t":"host","c":"A","n":[1]}',
+            b'{"v":',
+            b'"t":"url"',
+            b'{"type":"host","value":"a.example"}\n',
+            b"\\ud800",
+            b"\\u0000",
+            b"1e999",
+        ),
         *(b"a.example", b"*.b.example", b"https://a.example/%zz", b"http://[::1]:99999/", b"0.0.0.0 a.example", b"::1"),
+        *(b'{"r":[', b"]", b"]}", b"<r>", b"</r>", b"<v>", b"</v>", b'<v t="url"/>', b"<!--", b"<![CDATA[", b"&amp;"),
         *(b"xn--a", b"xn--", b"." * 300, b"a" * 70, b"host", b"sha256", b"d41d8cd98f00b204e9800998ecf8427e", b"-1"),
     ]
 )
@@ -63,7 +78,7 @@ BODIES = st.lists(TOKENS | st.binary(max_size=12), max_size=25).map(b"".join)
 @settings(max_examples=examples(300), deadline=None)
 @given(body=BODIES)
 def test_any_body_is_read_as_records_and_rejects_or_is_a_parse_error(format: str, body: bytes) -> None:
-    body = HEADS[format] + body
+    body = HEADS.get(format, b"") + body
     try:
         start = list_start(body, format)
         found = list(FORMATS[format].records(io.BytesIO(body[start:]), OPTIONS[format]))
@@ -79,7 +94,7 @@ def test_any_body_is_read_as_records_and_rejects_or_is_a_parse_error(format: str
 def test_any_body_makes_sorted_canonical_lines(format: str, body: bytes) -> None:
     out = io.BytesIO()
     try:
-        made = write(reader(format, OPTIONS[format])(HEADS[format] + body), out)
+        made = write(reader(format, OPTIONS[format])(HEADS.get(format, b"") + body), out)
     except ParseError:
         return
     lines = out.getvalue().splitlines(keepends=True)
@@ -88,6 +103,26 @@ def test_any_body_makes_sorted_canonical_lines(format: str, body: bytes) -> None
     for line in lines:
         entry = orjson.loads(line)
         assert Entry(entry.pop("type"), entry.pop("value"), entry).line() + b"\n" == line
+
+
+@pytest.mark.parametrize("format", ["json", "xml", "action-log", "xml-pages"])
+@settings(max_examples=examples(300), deadline=None)
+@given(body=BODIES)
+def test_any_document_is_rewritten_to_lines_or_is_a_parse_error(format: str, body: bytes) -> None:
+    rewrite = FORMATS[format].to_lines
+    assert rewrite is not None
+    head, tail = {
+        "json": (b'{"r":[', b"]}"),
+        "xml": (b"<r>", b"</r>"),
+        "action-log": (b"", b"\n"),
+        "xml-pages": (b"<queryResult><images><image><id>1</id>", b"</image></images></queryResult>\0"),
+    }[format]
+    for document in (body, head + body + tail):
+        out = io.BytesIO()
+        with contextlib.suppress(ParseError):
+            rewrite(document, None, OPTIONS[format], out)
+            lines = io.BytesIO(out.getvalue())
+            assert all(isinstance(one, Record | Reject) for one in FORMATS[format].records(lines, OPTIONS[format]))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

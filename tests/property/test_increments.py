@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from blocklistd.errors import ParseError
 from blocklistd.lines.patched import PatchedLines
+from blocklistd.model import Entry
 from blocklistd.sources import formats
 from blocklistd.sources.formats.records import FormatOptions, list_start
 from blocklistd.sources.intake import entries
@@ -52,8 +53,20 @@ NDJSON = st.sampled_from(
         b'{"v":"a.example","v":"b.example"}',
         b'{"v":"b.example","n":1e400}',
         b'{"v":"\xc3\xa9.example"}',
+        b'{"v":"a.example","e":"2026-11-20"}',
+        b'{"v":"a.example","e":"2026-11-20T23:00:00Z"}',
+        b'{"v":"b.example","e":"soon"}',
         b"{",
         b"",
+    ]
+)
+XML = st.sampled_from(
+    [
+        b'{"a/b":"a.example","@c":"A","@d":"1"}',
+        b'{"a/b":"a.example","@c":"A","@d":["2","1"]}',
+        b'{"a/b":"b.example","@c":"A","@d":"2"}',
+        b'{"a/b":["a.example","c.example","*"],"@c":["A","B"],"@d":"1"}',
+        b'{"a/b":"","@c":"","@d":"1"}',
     ]
 )
 CSV = st.sampled_from(
@@ -70,6 +83,14 @@ CSV = st.sampled_from(
         b"*.example,A",
     ]
 )
+ENTRIES = st.sampled_from(
+    [
+        *(Entry("domain", name).line() for name in ("a.example", "b.example", "c.b.example")),
+        *(Entry("domain", "a.example", {"id": f"e-{digit * 32}", "category": "A"}).line() for digit in "0f"),
+        *(Entry("host", "b.example", {"id": f"e-{'1' * 32}", **more}).line() for more in ({}, {"test": "x"})),
+        *(b'{"type":"domain","value":"A.EXAMPLE."}', b'{"type":"ip","value":"192.0.2.1"}', b"", b"{"),
+    ]
+)
 HASHES = st.one_of(
     st.sampled_from([b"0" * 32, b"0" * 31 + b"1", b"0" * 16 + b"f" * 16, b"A" * 32, b"a" * 32]),
     st.binary(min_size=16, max_size=16).map(lambda digest: digest.hex().encode()),
@@ -84,6 +105,7 @@ FORMATS = {
     "pages": (TEXT | PAGES, b"", ("text", FormatOptions(defaults={"type": "url"}))),
     "hashes": (HASHES, b"", ("text", FormatOptions(defaults={"type": "md5"}))),
     "hashes with a category": (HASHES, b"", ("text", FormatOptions(defaults={"type": "md5", "category": "A"}))),
+    "hashes with a day": (HASHES, b"", ("text", FormatOptions(defaults={"type": "md5", "expires": "2027-01-31"}))),
     "hosts": (HOSTS, b"", ("hosts", FormatOptions(defaults={"type": "host", "category": "C"}))),
     "hosts with wildcards": (HOSTS, b"", ("hosts", FormatOptions(defaults={"type": "host"}, wildcards=True))),
     "names with wildcards": (
@@ -91,7 +113,27 @@ FORMATS = {
         b"",
         ("text", FormatOptions(defaults={"type": "host"}, wildcards=True, comment="b")),
     ),
-    "ndjson": (NDJSON, b"", ("ndjson", FormatOptions({"value": "/v", "category": "/c"}, {"type": "domain"}))),
+    "json": (
+        NDJSON | st.just(b'{"v":["a.example","c.example",7],"c":"A"}') | st.just(b'{"v":["a.example"]}'),
+        b"",
+        ("json", FormatOptions({"value": "/v", "category": "/c"}, {"type": "domain"}, where={"/c": None, "/n": None})),
+    ),
+    "xml": (
+        XML,
+        b"",
+        ("xml", FormatOptions({"value": "a/b", "category": "@c"}, {"type": "domain"}, where={"@d": "1"})),
+    ),
+    "ndjson": (
+        NDJSON,
+        b"",
+        (
+            "ndjson",
+            FormatOptions(
+                {"value": "/v", "category": "/c", "expires": "/e"}, {"type": "domain"}, timezone="Europe/Warsaw"
+            ),
+        ),
+    ),
+    "entries": (ENTRIES, b"", ("entries", FormatOptions())),
     "csv": (
         CSV,
         b"name,category\n",
@@ -108,6 +150,14 @@ FORMATS = {
                 columns=("name", "category"),
                 comment=";",
             ),
+        ),
+    ),
+    "csv with where": (
+        CSV,
+        b"name,category,deleted\n",
+        (
+            "csv",
+            FormatOptions({"value": "name", "category": "category"}, {"type": "host"}, where={"deleted": None}),
         ),
     ),
     "csv with comments": (

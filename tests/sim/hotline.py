@@ -23,8 +23,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from itertools import repeat
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import minisign
 import zstandard
@@ -302,6 +303,17 @@ class HotlineThread(HotlineSimulator):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._up = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), name="hotline", daemon=True)
+
+    def source(self, folder: Path) -> dict[str, Any]:
+        """The configuration of a source with the hotline's list. Its key is written to the configuration's folder."""
+        (folder / "hotline.pub").write_text(self.public_key_text)
+        return {
+            "url": self.url,
+            "format": "text",
+            "defaults": {"type": "domain"},
+            "schedule": "every 1d",
+            "verify": {"method": "minisign", "key": "hotline.pub"},
+        }
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,16 @@ READY_WITHIN = 60.0  # seconds
 ANSWER_WITHIN = 120.0
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
+ASK = """
+import http.client, socket, sys
+asked = http.client.HTTPConnection("localhost")
+asked.sock = socket.socket(socket.AF_UNIX)
+asked.sock.connect("c.sock")
+asked.request("POST", sys.argv[1], sys.stdin.buffer.read())
+answer = asked.getresponse()
+sys.stdout.buffer.write(b"%d\\n" % answer.status + answer.read())
+"""
+"""Asks the control socket in the working folder, which the user may enter although not the folders above it."""
 KEYS = {"online": {"file": "keys/online.pem"}}
 
 
@@ -187,6 +198,20 @@ class Daemon:
             self.process.kill()
             self.process.wait()
 
+    def kill_during(self, command: str, wait: float, **arguments: Any) -> None:
+        """Gives a command, kills the daemon after `wait` seconds or once it has answered, and starts it again."""
+
+        def ask() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self.ask(command, **arguments)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        asking.join(wait)
+        self.kill()
+        asking.join()
+        self.start()
+
     def stop(self) -> int:
         assert self.process is not None
         if self.process.poll() is None:
@@ -213,6 +238,18 @@ class Daemon:
         connection.sock.settimeout(ANSWER_WITHIN)
         connection.sock.connect(str(self.folder / "c.sock"))
         return _exchange(connection, "POST", "/" + command.replace(" ", "/"), {}, json.dumps(arguments).encode())
+
+    def ask_as(self, user: str, command: str, /, **arguments: Any) -> Answer:
+        """One command on the control socket, by another user of this machine. Needs root."""
+        (self.folder / "c.sock").chmod(0o666)
+        self.folder.chmod(0o711)
+        body = json.dumps(arguments).encode()
+        done = subprocess.run(
+            ["/usr/bin/python3", "-c", ASK, "/" + command.replace(" ", "/")], input=body, capture_output=True,
+            user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[], cwd=self.folder, check=True,
+        )  # fmt: skip
+        status, _, text = done.stdout.partition(b"\n")
+        return Answer(int(status), {}, text)
 
     def first_pull(self, source: str) -> None:
         """Waits for the pull that a daemon makes by itself of a source that it never pulled."""
@@ -255,6 +292,12 @@ class Daemon:
         if not status["version"]:
             return b""
         return self.get(f"/v1/lists/{list_id}/targets/{status['sha256']}.{list_id}.ndjson", token).body
+
+
+def exchange_https(port: int, path: str, token: str, trust: ssl.SSLContext) -> Answer:
+    """One request to a feed with TLS."""
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=ANSWER_WITHIN, context=trust)
+    return _exchange(connection, "GET", path, {"Authorization": f"Bearer {token}"}, None)
 
 
 @functools.cache

@@ -46,6 +46,26 @@ def held(daemon: Daemon, names: list[str]) -> str:
     return str(daemon.pull("hotline")["candidate"])
 
 
+UNIT = {"until": "1d", "owner": "unit 4"}
+
+
+def corrected(daemon: Daemon, begins: str, ends: str, **more: str) -> str:
+    """Takes an entry out and brings it back. Returns its ids: an embargo is of the host and of the domain."""
+    entry = {"list": "national", "entry": NAMES[0], "why": "a mistake"}
+    placed = daemon.ask(f"entry {begins}", **entry, **more).json["entries"]
+    assert daemon.ask(f"entry {ends}", **entry).json["outcome"] == "published"
+    return " ".join(one["id"] for one in placed)
+
+
+def signed_by(daemon: Daemon) -> str:
+    """The fingerprint of a key, as if it had signed the source's newest body."""
+    key = "0123456789abcdef" * 4
+    with contextlib.closing(sqlite3.connect(daemon.folder / "state" / "blocklistd.sqlite")) as database, database:
+        report = json.loads(database.execute("SELECT report FROM sources").fetchone()[0])
+        database.execute("UPDATE sources SET report = ?", [json.dumps(report | {"key": key})])
+    return key
+
+
 def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> None:
     with daemon:
         daemon.first_pull("hotline")
@@ -55,6 +75,11 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         assert daemon.approve(approved)["version"] == 2
         daemon.subscriber("isp", "national")
         assert daemon.ask("subscriber revoke", id="isp").status == 200
+        distrusted = {"source": "hotline", "key": signed_by(daemon), "since": "1h", "why": "a stolen key"}
+        assert daemon.ask("source distrust", **distrusted).status == 200
+        delisted, embargoed = corrected(daemon, "delist", "restore"), corrected(daemon, "embargo", "release", **UNIT)
+        for name, more in (("freeze", {"why": "a case"}), ("resume", {}), ("rollback", {"version": 5}), ("resume", {})):
+            assert daemon.ask(f"list {name}", list="national", **more).status == 200
         assert daemon.ask("reload").status == 200
         assert daemon.ask("start-above", number=1000).status == 200
         lines = audit(daemon)
@@ -69,10 +94,23 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
             ("candidate approve", approved, *me),
             ("subscriber add", "isp", *me),
             ("subscriber revoke", "isp", *me),
+            ("source distrust", "hotline", *me),
+            ("entry delist", delisted, *me),
+            ("entry restore", delisted, *me),
+            ("release", "national 4", "auto", None),
+            ("entry embargo", embargoed, *me),
+            ("entry release", embargoed, *me),
+            ("release", "national 6", "auto", None),
+            ("list freeze", "national", *me),
+            ("list resume", "national", *me),
+            ("list rollback", "national", *me),
+            ("list resume", "national", *me),
+            ("release", "national 8", "auto", None),
             ("reload", "configuration", *me),
             ("start-above", "1000", *me),
         ]
         changing = {name for name, command in COMMANDS.items() if command.changes}
+        changing.remove("entry keep")  # it needs an entry that is due: test_lifetimes.py has its line
         assert {line["action"] for line in lines} == changing | {"release"}
         by_action = {line["action"]: line["detail"] for line in lines}
         assert by_action["candidate approve"] == {

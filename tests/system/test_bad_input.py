@@ -102,8 +102,8 @@ def test_each_fault_of_a_hotline_has_its_outcome_and_changes_nothing_live(
             hotline.fault = None
             hotline.publish([*names, "after.example"])
             assert daemon.pull("hotline")["outcome"] == "published", fault
-        kept = list((tmp_path / "state" / "evidence" / "hotline").glob("*.body"))
-        assert kept, "refused bodies are kept as evidence"
+        kept = daemon.ask("source evidence", source="hotline").json
+        assert {one["verdict"] for one in kept} == {"refused", "accepted", "held"}
         assert "Traceback" not in daemon.log
 
 

@@ -28,7 +28,8 @@ from blocklistd.cli.control import ControlClient
 from blocklistd.daemon.commands import COMMANDS
 from blocklistd.model import IntakeReport, Sha256, SourceId
 from blocklistd.store import upkeep
-from blocklistd.store.pulls import accept_body, superseded
+from blocklistd.store.pulls import accept_body
+from blocklistd.store.replays import superseded
 from tests.certificates import make_certificate
 from tests.peers import unchecked
 from tests.system.daemon import USER, Daemon
@@ -251,6 +252,26 @@ def test_a_source_in_quarantine_is_counted_and_contributes_nothing(tmp_path: Pat
         daemon.write_config()
         reload(daemon)
         daemon.wait_for(lambda: "new.example" in values(daemon.snapshot("national", token)))
+
+
+def test_a_source_leaves_quarantine_through_the_guards(tmp_path: Path) -> None:
+    write(tmp_path, "first", NAMES)
+    write(tmp_path, "new", [f"new{number}.example" for number in range(100)])
+    config = {
+        "sources": {"first": source(tmp_path, "first"), "new": source(tmp_path, "new", quarantine=True)},
+        "lists": {"national": {"sources": ["first", "new"]}},
+    }
+    with Daemon(tmp_path, config) as daemon:
+        for name in ("first", "new"):
+            daemon.first_pull(name)
+        daemon.config["sources"]["new"]["quarantine"] = False
+        daemon.write_config()
+        reload(daemon)
+        daemon.wait_for(lambda: bool(daemon.ask("status").json["candidates"]))
+        (held,) = daemon.ask("status").json["candidates"]
+        assert "max_added" in {reason["guard"] for reason in held["reasons"]}
+        token = daemon.subscriber("isp", "national")
+        assert values(daemon.snapshot("national", token)) == set(NAMES)
 
 
 def test_a_list_under_review_waits_for_a_person_each_time(tmp_path: Path) -> None:

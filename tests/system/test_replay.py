@@ -79,6 +79,8 @@ def test_every_live_snapshot_is_the_hotlines_set(tmp_path: Path) -> None:
                     "released": True,
                     "version": number + 1,
                     "candidate": None,
+                    "missing": 0,
+                    "excepted": [],
                 }
             else:
                 assert pulled["outcome"] == "published", pulled

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.sim.hotline import HotlineThread
 from tests.system.daemon import Daemon
@@ -14,12 +11,6 @@ from tests.system.test_operations import reload
 
 DAY = 86400
 NAMES = ["a.example", "b.example"]
-
-
-@pytest.fixture
-def hotline() -> Iterator[HotlineThread]:
-    with HotlineThread() as simulator:
-        yield simulator
 
 
 def config(folder: Path, hotline: HotlineThread, **keys: object) -> dict[str, object]:

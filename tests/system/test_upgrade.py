@@ -7,7 +7,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dns.tsig
 import pytest
@@ -16,7 +18,7 @@ from blocklistd.lines.delta import ENTRIES
 from blocklistd.store.migrations import versions
 from tests import stored
 from tests.stored import FIRST, HELD, LIST, REJECTED, write
-from tests.system.daemon import free_port
+from tests.system.daemon import Daemon, free_port
 from tests.system.test_zones import Secondary
 
 
@@ -38,6 +40,9 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
         assert hashlib.sha256(diff).hexdigest() == right["diff"]
         daemon.wait_for(lambda: daemon.ops("/readyz").status == 200)
         assert secondary.refresh("AXFR") == 3
+        counted = wait_for_report(daemon)
+        assert (counted["total"]["added"], counted["total"]["live"]) == (0, len(snapshot.splitlines()))
+        assert sum(found["live"] for found in counted["categories"].values()) == counted["total"]["live"]
         # the rejected and the held candidate
         write(tmp_path, REJECTED)
         outcome = daemon.pull("hotline")
@@ -56,9 +61,24 @@ def test_a_stored_state_is_upgraded(tmp_path: Path, version: str) -> None:
             "an entry that returns has the same id"
         )
         assert secondary.refresh() == 4
+        daemon.wait_for(lambda: report_of_today(daemon)["total"]["live"] == len(HELD))
+        counted = report_of_today(daemon)["total"]
+        assert counted["added"] - counted["removed"] == len(HELD) - len(snapshot.splitlines())
         assert secondary.rules == {rule for name in HELD for rule in (name, f"*.{name}")}
         assert daemon.get(f"/v1/lists/{LIST}", token).json["session"] == right["status"]["session"]
     daemon.cli("check-config", "-c", str(daemon.path))
+
+
+def report_of_today(daemon: Daemon) -> Any:
+    """The figures of today. The day may end meanwhile."""
+    today = datetime.now(UTC).date().isoformat()
+    return daemon.ask("list report", list=LIST, **{"from": today, "to": today}).json
+
+
+def wait_for_report(daemon: Daemon) -> Any:
+    """The first figures, which a job counts after the start."""
+    daemon.wait_for(lambda: "total" in report_of_today(daemon))
+    return report_of_today(daemon)
 
 
 def ids(lines: Iterable[bytes]) -> dict[str, str]:

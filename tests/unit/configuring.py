@@ -11,6 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Root
 
 from blocklistd.config import Config, load
 from blocklistd.errors import ConfigError, ConfigProblem
@@ -61,6 +63,16 @@ def source(extra: str = "", **keys: str) -> str:
 
 def make_minisign_key(path: Path) -> None:
     path.write_bytes(bytes(minisign.KeyPair.generate().public_key))
+
+
+def make_root(path: Path) -> None:
+    """A root.json that is signed by its own key."""
+    signer, root = CryptoSigner.generate_ed25519(), Root(expires=datetime.now(UTC) + timedelta(days=1))
+    for role in ("root", "timestamp", "snapshot", "targets"):
+        root.add_key(signer.public_key, role)
+    signed = Metadata(root)
+    signed.sign(signer)
+    path.write_bytes(signed.to_bytes())
 
 
 def make_certificate(

@@ -190,6 +190,8 @@ def test_candidates_are_listed_shown_approved_and_rejected(daemon: FakeDaemon, c
     daemon.answers["/candidate/show"] = (200, full | {"suffixes": {"example": 705}})
     assert "under .example\t705\n" in cli("candidate", "show", "c-1").stdout, "held by version 0.2"
     assert "ip: 2" in cli("candidate", "show", "c-1").stdout
+    daemon.answers["/candidate/show"] = (200, full)
+    assert json.loads(cli("candidate", "show", "c-1", "--json").stdout) == full
     released = {"id": "c-1", "released": True, "version": 8, "candidate": None}
     daemon.answers["/candidate/approve"] = (200, released)
     assert "version 8" in cli("candidate", "approve", "c-1").stdout
@@ -222,7 +224,7 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     assert shown.stdout.startswith("the-token\n")
     assert daemon.asked[-1][1] == {
         **{"id": "isp", "lists": ["national", "hashes"], "zones": [], "notify": [], "address": []},
-        **{"algorithm": "hmac-sha256", "wide": False},
+        **{"own_names": [], "algorithm": "hmac-sha256", "wide": False},
     }
     zone = cli("subscriber", "add", "isp", "--zone", "rpz.example", "--notify", "192.0.2.1:53", "--software", "bind")
     assert "key ...;" in zone.stdout
@@ -430,6 +432,10 @@ LINE = {
     **{"detail": {"why": "the hotline confirmed that this is right, " * 3, "list": "national"}, "hash": "ab"},
 }
 VERSION = {"version": 123, "time": "2026-11-20T12:00:00Z", "entries": 10_000_000, "added": 10_000_000, "removed": 0}
+WITHHELD = {
+    **{"id": "e-0123456789abcdef0123456789abcdef", "since": "2026-11-20T12:00:00Z"},
+    **{"type": "domain", "value": "a-name." * 30 + "search.example"},
+}
 WIDE: Answers = {
     "/source/list": (200, {"hotline-of-the-country": SOURCE, "other": SOURCE | {"outcome": "held"}}),
     "/source/show": (200, {"id": "hotline-of-the-country", **SOURCE, "history": [PULL] * 3}),
@@ -440,6 +446,11 @@ WIDE: Answers = {
         | {"kind": "source", "base": 7, "withheld": {"allow_ip": 2}, "why": "w " * 90, "version": None},
     ),
     "/list/versions": (200, [VERSION | {"released_by": "a-reviewer-" * 5}]),
+    "/list/withheld": (
+        200,
+        {"list": "national", "version": 123, "withheld": {"never_block": 1_000_000, "type pdq": 3}}
+        | {"hits": {"never_block": [WITHHELD] * 3}},
+    ),
     "/subscriber/list": (200, {"an-isp-with-a-long-name": ZONED}),
     "/subscriber/show": (200, {"id": "an-isp-with-a-long-name", **ZONED}),
     "/audit": (200, [LINE]),
@@ -456,7 +467,8 @@ WIDE: Answers = {
 }
 TABLES = [
     *(("source", "list"), ("source", "show", "a"), ("candidate", "list"), ("candidate", "show", "c-1")),
-    *(("list", "versions", "a"), ("subscriber", "list"), ("subscriber", "show", "a"), ("audit",), ("status",)),
+    *(("list", "versions", "a"), ("list", "withheld", "a", "--show-entries")),
+    *(("subscriber", "list"), ("subscriber", "show", "a"), ("audit",), ("status",)),
 ]
 
 

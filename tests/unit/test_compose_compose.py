@@ -7,8 +7,9 @@ from itertools import product
 
 import pytest
 
-from blocklistd.compose import compose as compose_module
-from blocklistd.compose.compose import ListRules, compose, compose_all, with_id, withheld
+from blocklistd.compose import compose_all as compose_module
+from blocklistd.compose.compose import ListRules, compose, with_id, withheld
+from blocklistd.compose.compose_all import compose_all
 from blocklistd.lines.delta import ENTRIES, apply, render
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.model import Entry
@@ -17,6 +18,7 @@ from tests.reference import Composing
 
 FAST: Composing = compose_module
 PLAIN: Composing = reference
+OTHER_ID = "e-" + "ab" * 16
 IDS = Ids(BLAKE2B, b"s" * 32)
 HOSTS = ["192.0.2.1", "[2001:db8::1]", "0a.example", "9.example", "a.example", "zz.test", "-x.example"]
 EVERY = sorted(
@@ -60,6 +62,32 @@ def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:
     ]
     pieces = compose_all([b"".join(line + b"\n" for line in lines)], ListRules(IDS, ("domain",), True, False))
     assert b"".join(piece.data for piece in pieces) == b"".join(with_id(line, IDS) + b"\n" for line in lines)
+
+
+@pytest.mark.parametrize("every", [1, 2, 50])
+def test_an_entry_keeps_the_id_that_another_list_gave_it(every: int) -> None:
+    lines = [
+        Entry("domain", f"n{number:03}.example", {"id": OTHER_ID} if number % every == 0 else {}).line()
+        for number in range(200)
+    ]
+    pieces = compose_all([b"".join(line + b"\n" for line in lines)], ListRules(IDS, ("domain",), True, False))
+    made = b"".join(piece.data for piece in pieces).splitlines()
+    assert made == [with_id(line, IDS) for line in lines]
+    assert [Entry.from_line(line).attributes["id"] for line in made] == [
+        OTHER_ID if number % every == 0 else IDS.of(b"domain", f"n{number:03}.example".encode())
+        for number in range(200)
+    ]
+
+
+def test_an_entry_has_the_id_of_the_first_source_that_asserts_it() -> None:
+    rules = ListRules(IDS, ("domain",), allow_public_suffix=True, allow_ip=False)
+    plain, named = Entry("domain", "a.example").line(), Entry("domain", "a.example", {"id": OTHER_ID}).line()
+    for sources in ([plain, named], [named, plain]):
+        (piece,) = compose_all([line + b"\n" for line in sources], rules)
+        assert piece.data == with_id(sources[0], IDS) + b"\n"
+        find = {plain[:-1]: sources[0]}.get
+        found = compose(with_id(sources[1], IDS) + b"\n", [plain], [find], rules)
+        assert (found.removes, found.adds) == ([with_id(sources[1], IDS)], [with_id(sources[0], IDS)])
 
 
 def test_the_count_of_what_is_withheld_follows_the_difference() -> None:

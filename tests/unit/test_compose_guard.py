@@ -26,8 +26,8 @@ class Guards:
 LIVE = Figures(live=1000, added=0, removed=0, records=1000, rejected=0)
 
 
-def tripped(figures: Figures, guards: Guards | None = None, *, review: bool = False) -> list[str]:
-    verdict = judge(figures, guards or Guards(), review=review)
+def tripped(figures: Figures, guards: Guards | None = None, *, release: str = "auto") -> list[str]:
+    verdict = judge(figures, guards or Guards(), release=release)
     return [reason.guard for reason in verdict.reasons] if isinstance(verdict, Hold) else []
 
 
@@ -96,10 +96,10 @@ def test_the_real_jumps_trip_and_their_neighbours_do_not() -> None:
 
 
 def test_a_reason_has_its_limit_and_its_figures() -> None:
-    verdict = judge(replace(LIVE, removed=500), Guards(), review=False)
+    verdict = judge(replace(LIVE, removed=500), Guards(), release="auto")
     assert isinstance(verdict, Hold)
     assert str(verdict.reasons[0]) == "max_removed: 50.0% (500 of 1000), limit 10%"
-    verdict = judge(replace(LIVE, live=1200, added=210, day_added=200), Guards(), review=False)
+    verdict = judge(replace(LIVE, live=1200, added=210, day_added=200), Guards(), release="auto")
     assert isinstance(verdict, Hold)
     assert list(map(str, verdict.reasons)) == ["daily.max_added: 41.0% (410 of 1000 in 24 h), limit 40%"]
 
@@ -115,7 +115,7 @@ def test_a_reason_has_its_limit_and_its_figures() -> None:
     ],
 )
 def test_where_the_list_was_empty_the_reason_says_so_and_how_to_go_on(figures: Figures, found: list[str]) -> None:
-    verdict = judge(figures, Guards(), review=False)
+    verdict = judge(figures, Guards(), release="auto")
     assert isinstance(verdict, Hold)
     said = list(map(str, verdict.reasons))
     assert [text[: len(start)] for text, start in zip(said, found, strict=True)] == found
@@ -125,7 +125,8 @@ def test_where_the_list_was_empty_the_reason_says_so_and_how_to_go_on(figures: F
 
 
 def test_a_list_under_review_is_always_held() -> None:
-    assert tripped(replace(LIVE, added=1), review=True) == ["release"]
+    assert tripped(replace(LIVE, added=1), release="review") == ["release"]
+    assert tripped(replace(LIVE, added=1), release="two-person") == ["release"]
 
 
 @given(st.integers(1, 10**7), st.integers(0, 10_000))
@@ -133,5 +134,5 @@ def test_a_share_that_is_met_exactly_is_never_exceeded(unit: int, basis_points: 
     """Binary fractions must not make 29 of 100 more than 29 %."""
     figures = Figures(live=unit * 10_000, added=unit * basis_points, removed=0, records=1, rejected=0)
     limits = Guards(max_added=basis_points / 10_000, daily=None, min_change=0)
-    assert judge(figures, limits, review=False) == Accept()
+    assert judge(figures, limits, release="auto") == Accept()
     assert tripped(replace(figures, added=figures.added + 1), limits) == ["max_added"]

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from blocklistd.config import Config
+from blocklistd.model import SourceId
+from tests.openpgp import PUBLIC_KEY
 
-from .configuring import VALID, make_certificate, make_minisign_key, places, problems, read, source
+from .configuring import VALID, make_certificate, make_minisign_key, make_root, places, problems, read, source
 
 HOTLINE = "sources.hotline-a"
+NO_FORMAT = {"format": "", "defaults": ""}
+FEED = {"url": "tuf+https://feed.example/eu", **NO_FORMAT}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,13 @@ HOTLINE = "sources.hotline-a"
             [(7, "options.delimiter"), (7, "options.columns")],
         ),
         ({"format": "hosts", "options": "{comment: ';'}"}, [(7, "options.comment")]),
+        ({"format": "ndjson", "fields": "{value: /url}", "options": "{timezone: Europe/Rome}"}, []),
+        *(
+            ({"format": name, "fields": field, "options": f"{{records: {at}, timezone: Asia/Tokyo}}"}, [])
+            for name, field, at in (("json", "{value: /url}", "/data"), ("xml", "{value: url}", "list/entry"))
+        ),
+        ({"format": "hosts", "options": "{timezone: Europe/Rome}"}, [(7, "options.timezone")]),
+        ({"format": "ndjson", "fields": "{value: /url}", "options": "{timezone: CEST}"}, [(8, "options.timezone")]),
         (
             {"format": "ndjson", "fields": "{value: /url}", "options": "{wildcards: refuse}"},
             [(8, "options.wildcards")],
@@ -59,8 +70,58 @@ HOTLINE = "sources.hotline-a"
         ({"format": "csv", "fields": "{value: url}", "options": "{delimiter: '\"'}"}, [(8, "options.delimiter")]),
         ({"options": "{wildcards: domain}", "defaults": "{type: sha256}"}, [(7, "options.wildcards")]),
         (
-            {"options": "{wildcard: domain, records: /data, where: {DeleteDate: }, timezone: Europe/Rome}"},
-            [(7, f"options.{n}") for n in ("wildcard", "records", "where", "timezone")],
+            {"options": "{wildcard: domain, timezone: Europe/Roma}"},
+            [(7, f"options.{n}") for n in ("timezone", "wildcard")],
+        ),
+        (
+            {"options": "{records: /data, where: {DeleteDate: }, timezone: Europe/Rome}"},
+            [(7, f"options.{n}") for n in ("records", "timezone", "where")],
+        ),
+        (
+            {"format": "csv", "fields": "{value: url}", "options": "{records: /data, where: {'': x}}"},
+            [(8, "options.records")],
+        ),
+        ({"format": "ndjson", "fields": "{value: /url}", "options": "{records: ''}"}, [(8, "options.records")]),
+        (
+            {
+                "format": "csv",
+                "fields": "{value: url}",
+                "options": "{columns: [url, end], where: {end: , kind: a}}",
+            },
+            [(8, "options.where.kind")],
+        ),
+        ({"format": "csv", "fields": "{value: url}", "options": "{where: [end]}"}, [(8, "options.where")]),
+        ({"format": "csv", "fields": "{value: url}", "options": "{where: {end: [a]}}"}, [(8, "options.where.end")]),
+        (
+            {"format": "csv", "fields": "{value: url}", "options": "{where: {end: a, 'end': b}}"},
+            [(8, "options.where.end")],
+        ),
+        (
+            {"format": "ndjson", "fields": "{value: /url}", "options": "{where: {/end: ~, end: , /a~2: x, '': y}}"},
+            [(8, "options.where.end"), (8, "options.where./a~2"), (8, "options.where.''")],
+        ),
+        ({"format": "json", "fields": "{value: /url, ref: ''}", "options": "{records: /data, where: {'': a}}"}, []),
+        ({"format": "json", "fields": "{value: ''}"}, []),
+        ({"format": "json"}, [(2, "fields.value")]),
+        (
+            {"format": "json", "fields": "{value: url}", "options": "{records: data, where: {end: ''}}"},
+            [(7, "fields.value"), (8, "options.records"), (8, "options.where.end")],
+        ),
+        ({"format": "json", "fields": "{value: /url}", "options": "{delimiter: ';'}"}, [(8, "options.delimiter")]),
+        ({"format": "json", "fields": "{value: /url}", "options": "{records: }"}, [(8, "options.records")]),
+        (
+            {
+                "format": "xml",
+                "fields": "{value: a/b, ref: '@id', type: .}",
+                "options": "{records: a/b, where: {'@c': }}",
+            },
+            [],
+        ),
+        ({"format": "xml", "fields": "{value: a}"}, [(2, "options.records")]),
+        ({"format": "xml", "fields": "{value: a}", "options": "{records: ''}"}, [(8, "options.records")]),
+        (
+            {"format": "xml", "fields": "{value: /a, ref: '@'}", "options": "{records: /a/b, where: {'a b': x}}"},
+            [(7, "fields.value"), (7, "fields.ref"), (8, "options.records"), (8, "options.where.a b")],
         ),
         ({"verify": "{method: minisign}"}, [(6, "verify.key")]),
         ({"verify": "{method: minisign, key: }"}, [(6, "verify.key")]),
@@ -69,6 +130,16 @@ HOTLINE = "sources.hotline-a"
         ({"verify": "{method: none, signature: '{url}.sig'}"}, [(6, "verify.signature")]),
         ({"verify": "{method: minisign, key: a.pub}"}, []),
         ({"verify": "{method: minisign, key: a.pub, signature: 'axfr://hotline.example/'}"}, [(6, "verify.signature")]),
+        ({"verify": "{method: minisign, key: [a.pub, b.pub]}"}, []),
+        ({"verify": "{method: minisign, key: []}"}, [(6, "verify.key")]),
+        ({"verify": "{method: minisign, key: [a.pub, a.pub]}"}, [(6, "verify.key")]),
+        ({"verify": "{method: minisign, key: [a.pub, a.asc]}"}, [(6, "verify.key")]),
+        ({"verify": "{method: minisign, key: a.pub, signature: inline}"}, [(6, "verify.signature")]),
+        ({"verify": "{method: openpgp, key: a.asc}"}, []),
+        ({"verify": "{method: openpgp, key: [a.asc], signature: inline}", "url": "file:drop"}, []),
+        ({"verify": "{method: openpgp, key: a.asc, signature: '{url}.sig'}"}, []),
+        ({"verify": "{method: openpgp, key: a.pub}"}, [(6, "verify.key")]),
+        ({"verify": "{method: openpgp, key: a.asc, signature: in-line}"}, [(6, "verify.signature")]),
         ({"verify": "{method: pinned-tls}"}, [(6, "verify.method")]),
         ({"verify": "{method: pinned-tls, key: a.pub}", "ca": "ca.pem"}, [(6, "verify.key")]),
         ({"verify": "{method: pinned-tls}", "ca": "ca.pem"}, []),
@@ -76,6 +147,21 @@ HOTLINE = "sources.hotline-a"
         ({"verify": "{method: minisign, key: a.pub, signature: '{url}.sig'}"}, []),
         ({"verify": "{method: minisign, key: a.pub, signature: urls.sig}"}, [(6, "verify.signature")]),
         ({"verify": "{method: minisign, key: a.pub, signature: 'http://hotline.example/'}"}, [(6, "verify.signature")]),
+        *(
+            ({"url": url, **NO_FORMAT, "verify": "{method: tuf, key: root.json}"}, [])
+            for url in ("tuf+https://feed.example/eu", "tuf+http://[::1]:8443/v1/lists/eu")
+        ),
+        (FEED | {"verify": "{method: none}"}, [(4, "verify.method")]),
+        (FEED | {"verify": "{method: tuf}"}, [(4, "verify.key")]),
+        (FEED | {"verify": "{method: tuf, key: a.pub}"}, [(4, "verify.key")]),
+        (FEED | {"verify": "{method: tuf, key: root.json, max_future: 1h}"}, [(4, "verify.max_future")]),
+        (
+            FEED | {"format": "ndjson", "defaults": "{type: url}", "fields": "{value: /value}", "options": "{}"},
+            [(4, "format"), (5, "defaults"), (6, "verify.method"), (7, "fields"), (8, "options")],
+        ),
+        (FEED | {"url": "tuf+https://feed.example/a/b", "verify": "{method: tuf, key: root.json}"}, [(3, "url")]),
+        ({"verify": "{method: tuf, key: root.json}"}, [(6, "verify.method")]),
+        ({"format": "entries"}, [(4, "format")]),
         (
             {"url": "http://hotline.example/", "format": "", "verify": "{method: minisign}"},
             [(2, "format"), (3, "url"), (5, "verify.key")],
@@ -84,12 +170,29 @@ HOTLINE = "sources.hotline-a"
 )
 def test_a_source(tmp_path: Path, changes: dict[str, str], wrong: list[tuple[int, str]]) -> None:
     make_minisign_key(tmp_path / "a.pub")
+    make_minisign_key(tmp_path / "b.pub")
+    (tmp_path / "a.asc").write_bytes(PUBLIC_KEY)
     make_certificate(tmp_path / "ca.pem")
+    make_root(tmp_path / "root.json")
     if not wrong:
         assert isinstance(read(tmp_path, source(**changes)), Config)
         return
     found = places(tmp_path, source(**changes))
     assert sorted(found) == sorted((line, f"{HOTLINE}.{key}") for line, key in wrong)
+
+
+def test_the_texts_of_where_are_texts_or_null(tmp_path: Path) -> None:
+    where = "{/a: , /b: ~, /c: null, /d: '', /e: 'null', /f: yes, /g: 1.50, /h: ' x '}"
+    text = source(format="json", fields="{value: /url}", options=f"{{where: {where}}}")
+    settings = read(tmp_path, text).sources[SourceId("hotline-a")].options
+    texts = {"/e": "null", "/f": "yes", "/g": "1.50", "/h": "x"}
+    assert dict(settings.where) == {**dict.fromkeys(["/a", "/b", "/c", "/d"]), **texts}
+
+
+def test_a_wrong_path_is_shown_with_what_was_expected(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, source(format="xml", fields="{value: a}", options="{records: a/@id}"))
+    assert problem.found == "'a/@id'"
+    assert problem.expected == "the path of the repeated element from the root, like register/position"
 
 
 def test_a_list_refers_to_sources_that_exist(tmp_path: Path) -> None:

@@ -59,10 +59,19 @@ class Scene:
         checked.wrong = None
         trust: Any = SimpleNamespace(alarm=lambda now: None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
-        nobody.sign = nobody.catch_up = print
+        nobody.sign = nobody.catch_up = nobody.check_names = print
         self.alarms = AlarmChecks(resources, trust, checked, lambda: self.config)
         self.housekeeping = Housekeeping(
-            resources, self.scheduler, nobody, nobody, self.alarms, RetriedTasks(self.active), lambda: self.config
+            resources,
+            self.scheduler,
+            nobody,
+            nobody,
+            nobody,
+            nobody,
+            self.alarms,
+            RetriedTasks(self.active),
+            lambda: self.config,
+            nobody.check_names,
         )
 
     def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:

@@ -9,10 +9,10 @@ import pytest
 from blocklistd.daemon.plans import source_plans
 from blocklistd.errors import ConfigError
 from blocklistd.model import SourceId, Validators
-from blocklistd.sources.transports.transport import Request
+from blocklistd.sources.transports.transport import Request, TransferMode
 from tests.certificates import make_certificate
 
-from .configuring import read, source
+from .configuring import make_minisign_key, read, source
 
 
 def request(folder: Path, **keys: str) -> Request:
@@ -42,3 +42,14 @@ def test_a_plan_contains_the_hosts_of_allowed_redirects(tmp_path: Path, host: st
 def test_only_https_urls_get_a_tls_context(tmp_path: Path) -> None:
     assert request(tmp_path, url="http://127.0.0.1/").ssl is None
     assert request(tmp_path, url="file:drop").url == (tmp_path / "drop").as_uri()
+
+
+def test_a_list_that_is_signed_or_encrypted_as_one_file_is_fetched_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocklistd.daemon.plans.secret_key", lambda found: "secret")
+    make_minisign_key(tmp_path / "a.pub")
+    log = {"format": "action-log", "fields": "{value: /name, action: /do}"}
+    assert request(tmp_path, **log).transfer is TransferMode.LOG
+    assert request(tmp_path, **log, verify="{method: minisign, key: a.pub}").transfer is TransferMode.BODY
+    assert request(tmp_path, **log, decrypt="{openpgp: {env: SECRET}}").transfer is TransferMode.BODY

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from blocklistd.change import VersionInfo
 from blocklistd.config import Config
 from blocklistd.daemon import plans
 from blocklistd.daemon.readiness import Readiness, readiness
-from blocklistd.model import ListId, Version, VersionInfo
+from blocklistd.model import ListId, Version
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from tests.unit.configuring import VALID, read

@@ -15,10 +15,11 @@ import pytest
 from blocklistd.daemon.upkeep import Upkeep
 from blocklistd.limits import KEPT_SNAPSHOTS, SWEEP_MIN_AGE
 from blocklistd.model import Sha256
+from blocklistd.pipeline.counting import count_versions
 from blocklistd.store import upkeep
 from blocklistd.store.verified import Verified
 from tests.unit.test_pipeline_pull import resources_of
-from tests.versions_of import Versions
+from tests.versions_of import LIST, NOW, Versions
 
 
 def upkeep_of(versions: Versions) -> Upkeep:
@@ -43,6 +44,7 @@ async def test_superseded_files_are_deleted_at_once_on_a_short_disk(
     versions = Versions(tmp_path)
     for number in range(KEPT_SNAPSHOTS + 4):
         versions.publish(versions.seal([f"n{number}.example"]))
+    count_versions(versions.store, LIST, {}, NOW)  # the figures need the files of the versions before
     with versions.database.read() as connection:
         named = upkeep.named_files(connection, versions.store.sealed)
     before = files(versions)
@@ -120,7 +122,7 @@ async def test_two_pulls_that_end_together_are_followed_by_one_sweep(
     versions = Versions(tmp_path)
     sweeps: list[float] = []
     monkeypatch.setattr(upkeep, "is_short", lambda store: True)
-    monkeypatch.setattr(upkeep, "sweep", lambda store, database, young: sweeps.append(young))
+    monkeypatch.setattr(upkeep, "sweep", lambda store, database, young, kept: sweeps.append(young))
     made = upkeep_of(versions)
     async with made._sweeping:
         await asyncio.gather(made.sweep_where_short(), made.sweep_where_short())

@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 import dataclasses
 import errno
+import io
 import os
 import re
 import shlex
 import subprocess
+import tempfile
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -22,8 +27,11 @@ from blocklistd.daemon.commands import COMMANDS
 from blocklistd.limits import DECOMPRESSED_FACTOR, KIB, MAX_ATTRIBUTE, MAX_LINE, MAX_SIGNATURE_BYTES, MAX_URL
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.intake.findings import REJECTS
+from blocklistd.sources.proofs import openpgp, openpgp_decrypt
 from blocklistd.sources.proofs.minisign import public_key, verify_minisign
+from blocklistd.sources.proofs.proof import Claim
 from tests.peers import peer
+from tests.unit.configuring import make_root
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -105,8 +113,19 @@ def test_the_guide_puts_the_program_where_the_unit_starts_it() -> None:
     assert re.findall(r"^ExecStart=(\S+)", unit, re.M) == re.findall(r"^ {4}ln -s \S+ (\S+)", guide, re.M)
 
 
-NO_KEYS = {"oldest_diff", "verified_at", "public_suffix"}
-"""Names of the feed and of a rule, which look like keys."""
+NO_KEYS = {
+    "guard_file",
+    "candidate_waiting",
+    "own_name",
+    "oldest_diff",
+    "verified_at",
+    "public_suffix",
+    "next_expiry",
+    "client_cert",
+    "covered_by",
+    *("added_in", "removed_in", "known_from"),
+}
+"""Names of alarms, of the feed, of rules, of a column, of answers and of a credential, which look like keys."""
 
 
 def test_keys_of_the_configuration_exist() -> None:
@@ -169,6 +188,57 @@ def test_the_publishers_commands_make_a_list_that_is_accepted(tmp_path: Path) ->
     assert proven.signed_at is not None
 
 
+@contextmanager
+def gpg_home() -> Iterator[dict[str, str]]:
+    """The environment for a home of GnuPG in which its commands ask nobody. Its path is short: that of the agent's
+    socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp", ignore_cleanup_errors=True) as home:
+        Path(home, "empty").write_bytes(b"")
+        Path(home, "gpg.conf").write_text(f"batch\npinentry-mode loopback\npassphrase-file {home}/empty\n")
+        environment = {**os.environ, "GNUPGHOME": home}
+        yield environment
+        subprocess.run(["gpgconf", "--kill", "all"], check=False, capture_output=True, env=environment)
+
+
+def openpgp_script(guide: str, program: str) -> str:
+    """All commands of the blocks of a guide that begin with a program."""
+    blocks = re.findall(r"(?:^    .*\n)+", (ROOT / "docs" / f"{guide}.md").read_text(), re.M)
+    return "".join(textwrap.dedent(block) for block in blocks if block.startswith(f"    {program} "))
+
+
+@pytest.mark.parametrize(("program", "package"), [("gpg", "gnupg"), ("sq", "sq")])
+def test_the_publishers_openpgp_commands_make_lists_that_are_accepted(
+    tmp_path: Path, program: str, package: str
+) -> None:
+    peer(program, package)
+    peer("gpg", "gnupg")
+    operators = openpgp_script("operator", "gpg").replace("/etc/blocklistd/secrets/", "")
+    (tmp_path / "public").mkdir()
+    body = b"url\nhttps://a.example/\n"
+    (tmp_path / "new.csv").write_bytes(body)
+    for script in (operators, openpgp_script("publisher", program)):
+        with gpg_home() as environment:
+            subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True, capture_output=True, env=environment)
+    key = openpgp.read_key((tmp_path / "hotline.asc").read_bytes())
+
+    def accepted(signed: bytes, signature: bytes | None, *inner: bytes) -> bytes:
+        content = io.BytesIO()
+        claim = Claim(signature, (key,), datetime.now(UTC), content, bound=1000, inner_signatures=inner)
+        assert openpgp.verify(io.BytesIO(signed), claim).signed_at
+        return content.getvalue()
+
+    public = tmp_path / "public"
+    accepted((public / "urls.csv").read_bytes(), (public / "urls.csv.asc").read_bytes())
+    if program == "gpg":
+        assert accepted((public / "urls.csv.gpg").read_bytes(), None) == body
+        secret = openpgp_decrypt.read_secret((tmp_path / "decrypt.asc").read_bytes())
+        plain = io.BytesIO()
+        with open(public / "urls.pgp", "rb") as encrypted:
+            inner = openpgp_decrypt.decrypt(encrypted, secret, plain, 1000)
+        assert plain.getvalue() == body
+        accepted(body, None, *inner)
+
+
 @pytest.mark.parametrize("guide", GUIDES)
 def test_configurations_in_the_guides_are_valid(tmp_path: Path, guide: str) -> None:
     text = (ROOT / "docs" / f"{guide}.md").read_text()
@@ -177,6 +247,11 @@ def test_configurations_in_the_guides_are_valid(tmp_path: Path, guide: str) -> N
             continue
         (tmp_path / "keys").mkdir(exist_ok=True)
         (tmp_path / "keys" / "hotline-a.pub").write_text(f"untrusted comment: a key\n{PUBLIC_KEY}\n")
+        make_root(tmp_path / "keys" / "europe-root.json")
+        (tmp_path / "secrets").mkdir(exist_ok=True, mode=0o700)
+        (tmp_path / "secrets" / "europe.token").write_text("token")
+        (tmp_path / "secrets" / "hotline-a.tsig").write_text("c2VjcmV0")
+        (tmp_path / "secrets" / "hotline-a.tsig").chmod(0o600)
         rest = LOOPBACK if block.startswith("    sources:") else LOOPBACK + DROP
         (tmp_path / "blocklistd.yaml").write_text(rest + textwrap.dedent(block))
         load(tmp_path / "blocklistd.yaml")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from blocklistd.kinds.mentions import has_url, mentions
+from blocklistd.kinds.mentions import could_name_an_entry, has_url, mentions
 from blocklistd.model import Entry
 
 
@@ -86,3 +86,13 @@ def test_a_name_or_an_address_mentions_the_urls_of_this_host() -> None:
 def test_a_hash_is_found_between_any_punctuation(kind: str, digits: int) -> None:
     for text in ("file %s.", "sha256:%s", "“%s”", "(%s)", "_%s_"):
         assert names(text % ("AB" * (digits // 2)), kind, "ab" * (digits // 2))
+
+
+@pytest.mark.parametrize("text", ["https://a.example/b", "a.example", "seen at (A[.]Example)", "192.0.2.1", "ab" * 16])
+def test_a_text_that_could_name_an_entry(text: str) -> None:
+    assert could_name_an_entry(text)
+
+
+@pytest.mark.parametrize("text", ["phishing", "Betrug, Stufe 2.1", "fraud:shop/fake", "CSAM_new", "4096", ""])
+def test_a_text_that_can_name_none(text: str) -> None:
+    assert not could_name_an_entry(text)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from blocklistd.kinds import InvalidEntry
-from blocklistd.kinds.url import is_address_url, url
+from blocklistd.kinds.url import is_address_url, is_host_of, url
 from blocklistd.limits import MAX_URL, MAX_URL_INPUT
 
 
@@ -214,3 +214,25 @@ def test_a_long_url_whose_canonical_form_is_short_is_read() -> None:
     assert url("https://a.example/" + "%41" * 2000) == "https://a.example/" + "A" * 2000
     assert url("https://a.example/" + "b/../" * 4000) == "https://a.example/"
     assert url("https://" + "u" * 2000 + "@a.example/x") == "https://a.example/x"
+
+
+@pytest.mark.parametrize(
+    ("host", "value", "fits"),
+    [
+        ("a.example", "https://a.example/x:1/", True),
+        ("A.Example.", "https://a.example/", True),
+        ("a.example", "https://www.a.example:8443/", True),  # the URL is below the name
+        ("www.a.example", "https://a.example/", False),
+        ("a.example", "https://ba.example/", False),
+        ("b.example", "https://a.example/?b.example", False),
+        ("192.0.2.1", "http://192.0.2.1:81/", True),
+        ("[2001:db8::1]", "http://[2001:db8::1]/", True),
+        ("a.example", "www.a.example", True),
+        ("b.example", "a.example", False),
+        ("no name", "https://a.example/", False),
+        ("a.example/x", "https://a.example/x", False),
+        ("a.example:8443", "https://a.example:8443/", False),
+    ],
+)
+def test_a_record_that_gives_another_host_than_its_url_contradicts_itself(host: str, value: str, fits: bool) -> None:
+    assert is_host_of(host, value) is fits

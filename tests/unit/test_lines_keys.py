@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocklistd.lines.keys import key_of, type_and_value
+from blocklistd.lines.keys import key_of, keys_of, type_and_value
 from blocklistd.model import Entry
 
 KINDS = st.sampled_from(["url", "host", "md5", "sha256"])
@@ -22,6 +22,12 @@ def test_type_and_value_are_those_of_the_entry(kind: str, value: str, attributes
     line = Entry(kind, value, attributes).line()
     assert type_and_value(line) == (kind.encode(), value.encode())
     assert key_of(line) == Entry(kind, value).line()[:-1]
+
+
+@given(st.lists(st.tuples(KINDS, VALUES, ATTRIBUTES)))
+def test_the_keys_of_lines_are_those_of_each(entries: list[tuple[str, str, dict[str, str | int]]]) -> None:
+    lines = [Entry(*entry).line() for entry in entries]
+    assert keys_of(b"".join(line + b"\n" for line in lines)) == list(map(key_of, lines))
 
 
 @given(one=st.tuples(KINDS, VALUES, ATTRIBUTES), other=st.tuples(KINDS, VALUES, ATTRIBUTES))

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from blocklistd.model import ListId, Outcome, SourceId, Version, VersionInfo
+from blocklistd.change import VersionInfo
+from blocklistd.model import ListId, Outcome, SourceId, Version
 from blocklistd.ops.collectors import AlarmCollector, ListCollector, ServingCollector, StoredCollector, ZoneCollector
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.metrics import Metrics

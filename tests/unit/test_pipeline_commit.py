@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from blocklistd.change import Candidate
 from blocklistd.compose.guard import WINDOW, Figures, Hold, judge
 from blocklistd.lines.delta import ENTRIES, parse, render
-from blocklistd.model import Act, Candidate, Sha256, SourceId
-from blocklistd.pipeline import composing
+from blocklistd.model import AUTO, Act, Sha256, SourceId
+from blocklistd.pipeline import suffixes
 from blocklistd.pipeline.commit import CommitResult
-from blocklistd.pipeline.composing import count_suffixes, suffixes_of
 from blocklistd.pipeline.list_context import ListContext
+from blocklistd.pipeline.suffixes import count_suffixes, suffixes_of
 from blocklistd.store import candidates
+from blocklistd.store.automatic import changed_automatically
 from blocklistd.store.candidates import Decision
 from blocklistd.store.files import SealedFiles
-from blocklistd.store.lists import NewVersion, changed_automatically, release
+from blocklistd.store.lists import NewVersion, release
 from blocklistd.store.pulls import accept_body
 from tests import churn
 from tests.versions_of import LIST, NOW, Versions, report
@@ -49,7 +51,7 @@ def test_added_removed_and_changed_entries_are_counted_separately(tmp_path: Path
     delta = render(ENTRIES, removes, adds).data
     for block in (1, 100, 333, 1 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(composing, "_BLOCK", block)
+            patch.setattr(suffixes, "_BLOCK", block)
             files = SealedFiles(tmp_path / f"{block}")
             files.prepare()
             with files.create() as draft:
@@ -208,12 +210,12 @@ def test_only_the_jumps_of_the_recorded_churn_are_held(tmp_path: Path) -> None:
             automatic = changed_automatically(connection, LIST, step.time - WINDOW)
             live = state.live.entries if state.live else None
             figures = Figures(live, step.added, step.removed, step.entries, 0, *automatic)
-            is_held = isinstance(judge(figures, versions.plan, review=False), Hold)
+            is_held = isinstance(judge(figures, versions.plan, release="auto"), Hold)
             if is_held:
                 held.add(step.number)
             digest = Sha256(f"{step.number:064x}")
             new = NewVersion(digest, 1, digest, step.entries, step.added, step.removed, 0)
-            released_by = "alice" if is_held else "auto"
+            act = Act("candidate approve", "alice", 1000) if is_held else AUTO
             release(
                 connection,
                 state,
@@ -221,7 +223,7 @@ def test_only_the_jumps_of_the_recorded_churn_are_held(tmp_path: Path) -> None:
                 new,
                 now=step.time,
                 canonicaliser=1,
-                released_by=released_by,
+                act=act,
                 candidate=None,
             )
     assert versions.state.version == churn.STEPS + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 import orjson
 import pytest
 
+from blocklistd.change import VersionInfo
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.runner import Jobs
-from blocklistd.model import Act, ListId, Outcome, Sha256, SourceId, Validators, Version, VersionInfo
+from blocklistd.limits import MAX_CONCURRENT_PULLS
+from blocklistd.model import Act, ListId, Outcome, Sha256, SourceId, Validators, Version
 from blocklistd.pipeline.decide import Decisions
+from blocklistd.pipeline.list_context import ReleaseResult
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.pipeline.reconcile import Reconciler
-from blocklistd.pipeline.release import Releaser, ReleaseResult
+from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.source_plan import SourcePlan
@@ -72,7 +76,7 @@ def hotline(name: str, url: str = "file:/nowhere") -> SourcePlan:
         fields={},
         defaults={"type": "domain"},
         proof="none",
-        key=None,
+        keys=(),
         lists=(LIST,),
         quarantine=False,
     )
@@ -141,7 +145,7 @@ async def test_a_pull_is_published_if_a_start_released_its_entries_first(tmp_pat
     pipeline = pipeline_of(versions, releases, jobs)
     offer_to_lists = releases.offer_to_lists
 
-    async def offer_after_the_start(plan: SourcePlan) -> ReleaseResult:
+    async def offer_after_the_start(plan: SourcePlan, act: Act | None = None) -> ReleaseResult:
         await Reconciler(releases, versions.database).reconcile()
         return await offer_to_lists(plan)
 
@@ -180,7 +184,7 @@ async def test_an_error_with_one_source_does_not_keep_the_others_from_being_offe
     versions.publish(versions.seal(["c.example"]), "other")
     offer = releases.offer
 
-    async def fail_for_one(list_id: ListId, source: SourceId) -> ReleaseResult:
+    async def fail_for_one(list_id: ListId, source: SourceId, act: Act | None = None) -> ReleaseResult:
         if source == broken.id:
             raise KeyError("listed.example")
         return await offer(list_id, source)
@@ -211,6 +215,17 @@ async def test_a_pull_that_waited_uses_the_newest_configuration(tmp_path: Path) 
         releases.sources = {}
     with pytest.raises(RefusedError, match="there is no such source"):
         await waiting
+    versions.close()
+
+
+async def test_work_on_one_source_does_not_wait_for_pulls_of_others(tmp_path: Path) -> None:
+    versions, source = Versions(tmp_path), hotline("hotline")
+    pipeline = pipeline_of(versions, releases_of(versions, source))
+    async with AsyncExitStack() as pulls:
+        for _ in range(MAX_CONCURRENT_PULLS):
+            await pulls.enter_async_context(pipeline._slots)
+        async with asyncio.timeout(30), pipeline.exclusive(source.id) as plan:
+            assert plan is source
     versions.close()
 
 

@@ -113,7 +113,7 @@ HOSTILE: dict[str, Hostile] = {
     "types that are not there": says(types={"domain": 1}),
     "an unknown type": says(types={"ip": 3}),
     "a code word that is an entry": says(rejected={"c.example": 1}, first_rejected={"c.example": 1}),
-    "a time that nobody can write": says(signed_at=2**60),
+    "a time that nobody can write": says(proven={"signature": None, "signed_at": 2**60, "key": None, "sequence": None}),
     "the apex and every name": writes(lines("", "*", "a.example"), types={"domain": 3}),
     "a value that is not canonical": writes(lines("A.example", "b.example", "c.example")),
     "another type": writes(lines("192.0.2.1", "192.0.2.2", "192.0.2.3", type="ip")),

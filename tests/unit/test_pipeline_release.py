@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from blocklistd.compose.names import names_file
 from blocklistd.errors import RefusedError
-from blocklistd.model import Act, CandidateId, Outcome, SourceId, Version
+from blocklistd.model import Act, CandidateId, Outcome, Sha256, SourceId, Version
+from blocklistd.pipeline.list_context import ReleaseResult
 from blocklistd.pipeline.reconcile import Reconciler
-from blocklistd.pipeline.release import ReleaseResult
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
+from blocklistd.store.files import SealedFiles
 from blocklistd.store.pulls import SourceState, accept_body, record_pull, source_state
 from blocklistd.store.schema import lists
 from blocklistd.store.withheld import of_lists, of_pull
@@ -104,7 +106,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made.versions.close()
 
 
-@pytest.mark.parametrize(("strict", "loose"), [({"review": True}, {"review": False}), ({"min_entries": 500}, {})])
+@pytest.mark.parametrize(
+    ("strict", "loose"), [({"release": "review"}, {"release": "auto"}), ({"min_entries": 500}, {})]
+)
 async def test_a_held_first_version_waits_for_a_person_after_a_reload(
     scene: Scene, strict: dict[str, Any], loose: dict[str, Any]
 ) -> None:
@@ -122,19 +126,19 @@ async def test_a_held_first_version_waits_for_a_person_after_a_reload(
 
 
 async def test_a_second_source_with_the_same_names_does_not_release_a_held_first_version(scene: Scene) -> None:
-    await scene.configure(review=True)
+    await scene.configure(release="review")
     scene.store_offer("second", *FIFTY[:1])
     found = await scene.pull("first", *HUNDRED, *FIFTY[:1])
-    await scene.configure(review=False)
+    await scene.configure(release="auto")
     assert (await scene.pull("second", *FIFTY[:1], records=2)).outcome is Outcome.HELD
     assert scene.version == 0
     assert [case.candidate.id for case in scene.held] == [found.candidate]
 
 
 async def test_a_rejected_first_version_stays_rejected_under_another_policy(scene: Scene) -> None:
-    await scene.configure(review=True, types=("domain",), sources=(SourceId("first"),))
+    await scene.configure(release="review", types=("domain",), sources=(SourceId("first"),))
     await scene.reject((await scene.pull("first", *HUNDRED)).candidate)
-    await scene.configure(review=False, types=("domain", "url"))
+    await scene.configure(release="auto", types=("domain", "url"))
     assert (await scene.pull("first", *HUNDRED)).outcome is Outcome.FAILED
     assert scene.version == 0
     assert (await scene.pull("first", *HUNDRED, "another.example")).outcome is Outcome.PUBLISHED
@@ -182,6 +186,26 @@ async def test_withheld_entries_are_counted_for_the_complete_list_after_each_cha
     assert scene.versions.state.withheld == {"public_suffix": 1}
 
 
+async def test_a_commit_hashes_no_file_again_that_was_hashed_before(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scene.versions.store.sealed.create() as draft:
+        draft.write(names_file(["protected.example"]))
+    await scene.configure(sources=(SourceId("first"),), never_block=draft.sealed)
+    await scene.pull("first", *HUNDRED)
+    hashed: list[Sha256] = []
+    is_intact = SealedFiles.is_intact
+
+    def watched(files: SealedFiles, digest: Sha256) -> bool:
+        hashed.append(digest)
+        return is_intact(files, digest)
+
+    monkeypatch.setattr(SealedFiles, "is_intact", watched)
+    await scene.pull("first", *HUNDRED, "protected.example")
+    assert scene.versions.state.withheld == {"never_block": 1}
+    assert hashed == [scene.versions.state.accepted[SourceId("first")]], "the new offer alone"
+
+
 async def test_a_list_stored_without_withheld_counts_gets_them_with_its_next_change(scene: Scene) -> None:
     await scene.configure(sources=(SourceId("first"),))
     await scene.pull("first", *HUNDRED, "test", "invalid")
@@ -192,7 +216,7 @@ async def test_a_list_stored_without_withheld_counts_gets_them_with_its_next_cha
 
 
 async def test_entries_withheld_by_intake_and_by_the_list_are_counted_together(scene: Scene) -> None:
-    await scene.configure(review=True)
+    await scene.configure(release="review")
     scene.store_offer("second", "a.example", rejected={"fragment": 3, "character": 1})
     found = await scene.pull("first", *HUNDRED, "test", rejected={"fragment": 2})
     taken = {LIST: (SourceId("first"), SourceId("second"))}
@@ -218,7 +242,7 @@ async def test_a_list_that_became_empty_is_filled_again_by_an_approval(scene: Sc
 
 
 async def test_an_approval_of_a_first_version_under_another_policy_gives_another_delta(scene: Scene) -> None:
-    await scene.configure(review=True, sources=(SourceId("first"),))
+    await scene.configure(release="review", sources=(SourceId("first"),))
     found = await scene.pull("first", *HUNDRED)
     scene.releases.lists = {LIST: replace(scene.releases.lists[LIST], types=("host",))}
     assert await scene.approve(found.candidate) is None
@@ -247,17 +271,17 @@ async def test_a_change_held_only_for_its_rejected_records_is_released_without_t
 
 
 async def test_a_first_version_has_no_entries_that_were_read_with_other_settings(scene: Scene) -> None:
-    await scene.configure(review=True)
+    await scene.configure(release="review")
     scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
-    scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], key="a key")
-    await scene.configure(review=False)
+    scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], keys=("a key",))
+    await scene.configure(release="auto")
     assert (await scene.pull("first", *HUNDRED, "another.example")).outcome is Outcome.PUBLISHED
     assert scene.live == {*HUNDRED, "another.example"}
 
 
 async def test_an_approval_that_fails_is_not_recorded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    await scene.configure(review=True)
+    await scene.configure(release="review")
     scene.store_offer("second", *FIFTY)
     found = await scene.pull("first", *HUNDRED)
     (case,) = scene.held
@@ -324,7 +348,7 @@ async def test_an_approval_keeps_the_candidate_of_a_source_whose_settings_change
     mine = await scene.pull("first", *HUNDRED, *[f"x{number}.example" for number in range(40)])
     other = await scene.pull("second", *FIFTY, *[f"y{number}.example" for number in range(40)])
     assert (mine.outcome, other.outcome) == (Outcome.HELD, Outcome.HELD)
-    scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], key="another key")
+    scene.releases.sources[SourceId("second")] = replace(scene.sources["second"], keys=("another key",))
     assert await scene.approve(mine.candidate) == 2
     assert [case.candidate.id for case in scene.held] == [other.candidate]
 
@@ -350,7 +374,7 @@ async def test_a_source_names_the_candidate_that_replaced_its_own(scene: Scene) 
 
 
 def use_canonicaliser(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    for module in ("commit", "source_plan"):
+    for module in ("commit", "list_plan", "source_plan"):
         monkeypatch.setattr(f"blocklistd.pipeline.{module}.CANONICALISER", number)
 
 
@@ -384,9 +408,9 @@ async def test_a_change_rejected_on_an_older_version_stays_rejected_under_a_newe
     use_canonicaliser(monkeypatch, 1)
     scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
-    await scene.configure(review=True)
+    await scene.configure(release="review")
     await scene.reject((await scene.pull("first", *HUNDRED, "new.example")).candidate)
-    await scene.configure(review=False)
+    await scene.configure(release="auto")
     assert (await scene.pull("second", *FIFTY, "more.example")).outcome is Outcome.PUBLISHED
     use_canonicaliser(monkeypatch, 2)
     await scene.configure()
@@ -400,7 +424,7 @@ async def test_a_list_under_review_is_not_held_because_of_a_newer_canonicaliser(
     use_canonicaliser(monkeypatch, 1)
     scene.store_offer("second", *FIFTY)
     await scene.pull("first", *HUNDRED)
-    await scene.configure(review=True)
+    await scene.configure(release="review")
     use_canonicaliser(monkeypatch, 2)
     await scene.configure()
     assert (scene.version, scene.held) == (1, [])

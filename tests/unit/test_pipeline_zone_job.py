@@ -18,7 +18,7 @@ from blocklistd.rpz.rules import name_of
 from blocklistd.rpz.wire import Apex, compile_rules, messages, wire_name
 from blocklistd.store import ixfr, zone_files
 from blocklistd.store.ixfr import deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
-from blocklistd.store.schema import zone_serials
+from blocklistd.store.schema_served import zone_serials
 from blocklistd.store.verified import Verified
 from blocklistd.store.zones import ZonePlan, ZoneSerial, newest_serial, oldest_ixfr, prune_zone, zone_at
 from tests.damage import flip_a_bit

@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 import zstandard
 
+from blocklistd.change import ChangeKind, VersionInfo
 from blocklistd.config import Address
 from blocklistd.errors import JobError, StoreError
 from blocklistd.jobs.runner import Jobs
@@ -25,7 +26,7 @@ from blocklistd.jobs.spread import in_processes
 from blocklistd.lines.delta import ENTRIES, apply, in_turn, net, render
 from blocklistd.lines.ids import BLAKE2B
 from blocklistd.lines.snapshot import changed_lines
-from blocklistd.model import ChangeKind, Entry, ListId, Sha256, SubscriberId, Version, VersionInfo
+from blocklistd.model import Entry, ListId, Sha256, SubscriberId, Version
 from blocklistd.serve.http import renderings
 from blocklistd.serve.http.access import Access
 from blocklistd.serve.http.feed import FeedHandler

@@ -44,10 +44,44 @@ A,r-1,x,{A},url,2027-01-01,2,2026-11-20
             2,
             "url",
             A,
-            {"category": "A", "expires": "2027-01-01", "ref": "r-1", "verified_at": "2026-11-20", "verifiers": 2},
+            {
+                "category": "A",
+                "expires": "2027-01-02T00:00:00Z",
+                "ref": "r-1",
+                "verified_at": "2026-11-20",
+                "verifiers": 2,
+            },
         ),
         Record(3, "domain", "b.example", {}),
     ]
+
+
+CNCPO = FormatOptions(
+    {"value": "url", "host": "domain"},
+    {"type": "url"},
+    delimiter=";",
+    columns=("url", "domain", "ip-url", "ip"),
+    head=("serial", "timestamp"),
+)
+"""A list with its number and its time in the first row; each row repeats the host of its URL."""
+
+
+def test_a_first_row_that_is_no_record_is_skipped() -> None:
+    body = f"117;2026-11-28 10:00\n{A};a.example;http://192.0.2.1/;192.0.2.1\n{B};b.example;;\n"
+    assert read(body, CNCPO) == [
+        Record(2, "url", A, {}, host="a.example"),
+        Record(3, "url", B, {}, host="b.example"),
+    ]
+    with pytest.raises(ParseError, match=r"the first row has 4 cells: expected the 2 of `options.head`"):
+        read(f"{A};a.example;;\n", CNCPO)
+    with pytest.raises(ParseError, match="has 0 cells"):
+        read("", CNCPO)
+
+
+def test_the_lines_after_the_head_are_independent() -> None:
+    body = b"\n117;2026-11-28\nhttps://a.example/;a.example;;\n"
+    first = csv.FORMAT.first_independent_line(body, 0, CNCPO)
+    assert first == body.index(b"https")
 
 
 def test_a_byte_order_mark_carriage_returns_spaces_and_a_quoted_header_are_understood() -> None:
@@ -68,23 +102,16 @@ def test_quoted_fields_contain_commas_quotes_and_newlines_and_lines_are_counted(
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        *(
-            (text, True)
-            for text in ("2026-11-20", "2026-11-20T10:20:30Z", "2026-11-20 10:20", "2026-11-20T10:20:30.5+01:00")
-        ),
-        *((text, False) for text in ("notadate", "2026-13-01", "2026-02-30", "20.11.2026", "1700000000", "2026")),
-        *((text, False) for text in ("2026-11-20T25:00", "2026-11-20 at noon", "2026-W47-5")),
-    ],
-)
-def test_an_attribute_that_should_be_a_date_and_is_none_is_dropped_and_counted(text: str, kept: bool) -> None:
-    for key in ("verified_at", "expires"):
-        options = FormatOptions({"value": "url", key: "date"}, {"type": "url"})
-        (record,) = read(f"url,date\n{A},{text}\n", options)
-        assert isinstance(record, Record)
-        assert (record.attributes, record.dropped) == (({key: text}, 0) if kept else ({}, 1))
+@pytest.mark.parametrize("key", ["verified_at", "expires"])
+def test_a_record_with_a_date_that_is_none_is_rejected(key: str) -> None:
+    options = FormatOptions({"value": "url", key: "date"}, {"type": "url"}, timezone="Europe/Warsaw")
+    body = f"url,date\n{A},soon\n{A},2026-11-20 10:20\n{A},\n{A},1700000000\n"
+    assert read(body, options) == [
+        Reject(2, "not-a-date"),
+        Record(3, "url", A, {key: "2026-11-20T09:20:00Z"}),
+        url(4, A),
+        Reject(5, "not-a-date"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -299,3 +326,15 @@ def test_a_few_quotes_that_do_not_close_reject_only_their_own_rows() -> None:
     assert [one.value for one in found if isinstance(one, Record)] == [
         row for n, row in enumerate(rows) if n not in wrong
     ]
+
+
+def test_only_rows_whose_columns_are_as_where_says_are_records() -> None:
+    body = f"url,deleted,active\n{A},,yes\n{B},2026-01-31,yes\n{A},  , yes\n{B},,no\n,2026-01-31,yes\n{A}\n"
+    options = FormatOptions({"value": "url"}, {"type": "url"}, where={"deleted": None, "active": "yes"})
+    assert read(body, options) == [url(2, A), url(4, A), Reject(7, "short-row")]
+
+
+def test_without_a_column_of_where_the_body_is_refused() -> None:
+    options = FormatOptions({"value": "url"}, {"type": "url"}, where={"deleted": None})
+    with pytest.raises(ParseError, match=r"no column 'deleted' \(options.where\): ask the hotline for its new name"):
+        read(f"url,removed\n{A},2026-01-31\n", options)

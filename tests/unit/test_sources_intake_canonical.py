@@ -219,3 +219,14 @@ def test_too_many_rejects_are_refused_while_they_are_read(monkeypatch: pytest.Mo
     made(*[Reject(number, "not-utf8") for number in range(10)])
     with pytest.raises(ParseError, match="can't be read"):
         made(*[Reject(number, "not-utf8") for number in range(10)], Record(11, "host", "*.a.example", {}))
+
+
+def test_a_record_whose_value_has_another_host_than_it_gives_is_a_reject() -> None:
+    _, canonical = made(
+        Record(1, "url", A, {}, host="A.example"),
+        Record(2, "url", "https://b.example/", {}, host="a.example"),
+        Record(3, "md5", "0" * 32, {}, host="a.example"),  # a hash has no host
+    )
+    assert canonical.rejected == {"other-host": 1}
+    assert canonical.first_rejected == {"other-host": 2}
+    assert canonical.types == {"url": 1, "md5": 1}

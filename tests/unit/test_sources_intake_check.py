@@ -13,11 +13,13 @@ import pytest
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import INTAKE
 from blocklistd.lines.snapshot import blocks
+from blocklistd.model import Sha256
 from blocklistd.sources.intake.check import check
 from blocklistd.sources.intake.chunks import CHUNK
 from blocklistd.sources.intake.entries import ResultForm
-from blocklistd.sources.intake.job import Findings, IntakeRequest
+from blocklistd.sources.intake.job import EarlierBody, Findings, IntakeRequest
 from blocklistd.sources.intake.prove import Origin
+from blocklistd.sources.proofs.proof import Proven
 
 LINE = b'{"type":"domain","value":"n%06d.example","category":"A"}\n'
 COUNT = 2 * CHUNK // len(LINE % 0) + 1000
@@ -33,12 +35,12 @@ async def jobs() -> AsyncIterator[Jobs]:
 
 
 def request(folder: Path, lines: list[bytes]) -> tuple[IntakeRequest, Findings]:
-    origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
+    origin = Origin("none", (), None, datetime(2026, 1, 1, tzinfo=UTC))
     made = IntakeRequest(folder / "body", folder, "identity", origin, "text", {}, {"type": "domain"}, 1 << 30, False)
     made.canonical.write_bytes(b"".join(lines))
     made.patch.write_bytes(b"")
     made.notes.write_bytes(b"[[],[]]")
-    return made, Findings(0, ResultForm.CANONICAL, 1, COUNT, {"domain": COUNT}, {}, {}, 0, None, None)
+    return made, Findings(0, ResultForm.CANONICAL, 1, COUNT, {"domain": COUNT}, {}, {}, 0, Proven())
 
 
 async def test_a_large_file_is_checked_in_blocks_with_one_result(jobs: Jobs, tmp_path: Path) -> None:
@@ -48,6 +50,22 @@ async def test_a_large_file_is_checked_in_blocks_with_one_result(jobs: Jobs, tmp
     assert await jobs.run(check, made, findings, limits=INTAKE) == {"fits": True}
     more = replace(findings, types={"domain": COUNT + 1})
     assert await jobs.run(check, made, more, limits=INTAKE) == {"fits": False}
+
+
+@pytest.mark.parametrize(("format", "fits"), [("text", False), ("entries", True)])
+async def test_only_entries_of_another_blocklistd_have_ids(jobs: Jobs, tmp_path: Path, format: str, fits: bool) -> None:
+    named = b'{"type":"domain","value":"a.example","id":"e-%b"}' % (b"0a" * 16)
+    made, findings = request(tmp_path, [named + b"\n"])
+    made, findings = replace(made, format=format), replace(findings, types={"domain": 1})
+    assert await jobs.run(check, made, findings, limits=INTAKE) == {"fits": fits}
+
+    base, patch = tmp_path / "base", tmp_path / "patch"
+    base.write_bytes(b"")
+    patch.write_bytes(b'{"base":"%b"}\n{"add":%b}\n' % (b"0" * 64, named))
+    made.canonical.write_bytes(b"")
+    earlier = EarlierBody(base, base, base, Sha256("0" * 64), None, 0, {}, 0)
+    changed = replace(findings, result_form=ResultForm.PATCH)
+    assert await jobs.run(check, replace(made, earlier=earlier), changed, limits=INTAKE) == {"fits": fits}
 
 
 @pytest.mark.parametrize("at", [EDGE - 1, EDGE, 5, COUNT - 2])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ from blocklistd.errors import (
     VerifyError,
 )
 from blocklistd.model import Sha256
+from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.findings import REJECTS, read_findings, read_proven
 from blocklistd.sources.intake.job import EarlierBody, Findings, IntakeRequest
 from blocklistd.sources.intake.prove import Origin
 from blocklistd.sources.intake.recognise import NEXT_STEPS
+from blocklistd.sources.proofs import PROOFS, openpgp, openpgp_decrypt, openpgp_message, openpgp_packets
+from blocklistd.sources.proofs.proof import Proven
 from blocklistd.sources.reasons import FETCH, INTAKE, AllowedMessages
 
 SOURCES = Path(str(blocklistd.sources.__file__)).parent
@@ -43,25 +47,28 @@ ANSWER: dict[str, Any] = {
     "rejected": {"wildcard": 1},
     "first_rejected": {"wildcard": 3},
     "dropped_attributes": 0,
-    "signature": "0" * 64,
-    "signed_at": 1_800_000_000,
+    "proven": {"signature": "0" * 64, "signed_at": 1_800_000_000, "key": None, "sequence": None, "expires": None},
 }
+
+
+ORIGIN = Origin("none", (), None, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
 def intake_request(tmp_path: Path) -> IntakeRequest:
     (tmp_path / "body").write_bytes(BODY)
     (tmp_path / "work").mkdir()
-    origin = Origin("none", None, None, datetime(2026, 1, 1, tzinfo=UTC))
     return IntakeRequest(
-        tmp_path / "body", tmp_path / "work", "identity", origin, "text", {}, {"type": "domain"}, 100, False
+        tmp_path / "body", tmp_path / "work", "identity", ORIGIN, "text", {}, {"type": "domain"}, 100, False
     )
 
 
 def test_a_valid_result_is_read(intake_request: IntakeRequest) -> None:
-    assert read_findings(ANSWER, intake_request) == Findings(**ANSWER | {"result_form": ResultForm.CANONICAL})
-    nothing = {"types": {}, "rejected": {}, "first_rejected": {}, "records": 0, "signature": None, "signed_at": None}
-    assert read_findings(ANSWER | nothing, intake_request).signed_at is None
+    proven = Proven(Sha256("0" * 64), 1_800_000_000)
+    expected = Findings(**ANSWER | {"result_form": ResultForm.CANONICAL, "proven": proven})
+    assert read_findings(ANSWER, intake_request) == expected
+    nothing = {"types": {}, "rejected": {}, "first_rejected": {}, "records": 0, "proven": asdict(Proven())}
+    assert read_findings(ANSWER | nothing, intake_request).proven == Proven()
     earlier = EarlierBody(
         intake_request.body, intake_request.body, intake_request.body, Sha256("0" * 64), None, 1, {}, 0
     )
@@ -80,11 +87,17 @@ WRONG: dict[str, list[Any]] = {
     "first_rejected": [{}, {"wildcard": 0}, {"empty": 1}, {"wildcard": "3"}, None],
     "records": [2, -1, "3", None, 1e9, 2**63],
     "length": [0, 5, -1, None, "28"],
-    "listed": [4, -1, 1, True, None, "0"],
+    "listed": [5, -1, 1, True, None, "0"],
     "result_form": ["patch", "same", "elsewhere", None, 1, []],
     "dropped_attributes": [-1, None, 1.5],
-    "signature": ["", "0" * 63, "A" * 64, 5, ["0" * 64], "a.example"],
-    "signed_at": [-1, 253402300800, "now", 1.5, True],
+    "proven": [
+        *(None, 5, {}, {"signature": None}, asdict(Proven()) | {"more": 1}),
+        *(asdict(Proven()) | {"signature": wrong} for wrong in ("", "0" * 63, "A" * 64, 5, ["0" * 64], "a.example")),
+        *(asdict(Proven()) | {"signed_at": wrong} for wrong in (-1, 253402300800, "now", 1.5, True)),
+        *(asdict(Proven()) | {"key": wrong} for wrong in ("0" * 64, "a.example", 1)),
+        *(asdict(Proven()) | {"expires": wrong} for wrong in (-1, 253402300800, "1", True)),
+        *(asdict(Proven()) | {"sequence": wrong} for wrong in (-1, 2**60, "1", True)),
+    ],
     "more": [1],
 }
 
@@ -98,18 +111,28 @@ def test_a_result_with_an_invalid_field_is_a_job_error(intake_request: IntakeReq
 
 @pytest.mark.parametrize("answer", [None, 5, [], {}, "x", {"types": 5}])
 def test_a_result_of_another_type_is_a_job_error(intake_request: IntakeRequest, answer: object) -> None:
-    for read in (lambda: read_findings(answer, intake_request), lambda: read_proven(answer)):
+    for read in (lambda: read_findings(answer, intake_request), lambda: read_proven(answer, ORIGIN)):
         with pytest.raises(JobError, match="does not fit"):
             read()
 
 
 def test_the_result_of_a_proof_is_validated() -> None:
-    fits = {"listed": 2, "signature": "0" * 64, "signed_at": None}
-    assert read_proven(fits)[0] == 2
-    wrong: list[dict[str, Any]] = [{"listed": 4}, {"signature": "x"}, {"signed_at": -1}, {"more": 1}]
+    origin = replace(ORIGIN, proof="minisign", keys=("one", "two"))
+    key = origin.fingerprints[1]
+    fits = {"listed": 2, "signature": "0" * 64, "signed_at": None, "key": key, "sequence": 7, "expires": 8}
+    assert read_proven(fits, origin) == (2, Proven(Sha256("0" * 64), None, key, 7, 8))
+    wrong: list[dict[str, Any]] = [{"listed": 5}, {"signature": "x"}, {"signed_at": -1}, {"more": 1}, {"key": "1" * 64}]
     for part in wrong:
         with pytest.raises(JobError, match="does not fit"):
-            read_proven(fits | part)
+            read_proven(fits | part, origin)
+
+
+def test_the_intake_job_cannot_change_what_another_job_has_verified(intake_request: IntakeRequest) -> None:
+    proven = Proven(Sha256("0" * 64), 7)
+    request = replace(intake_request, origin=proven)
+    assert read_findings(ANSWER | {"proven": asdict(proven)}, request).proven == proven
+    with pytest.raises(JobError, match="does not fit"):
+        read_findings(ANSWER | {"proven": asdict(replace(proven, signed_at=8))}, request)
 
 
 # -- reasons -----------------------------------------------------------------------------------------------------------
@@ -136,7 +159,10 @@ def filtered(error: BlocklistError, reasons: AllowedMessages = REASONS) -> Block
             " ask the hotline whether it has a new key, then replace `verify.key`"
         ),
         ParseError("none of 9 records could be read as csv (wildcard: 5, empty: 4): check `url` and `format`"),
-        ParseError("no record in it: expected a list in the format csv; if it may be empty, set `min_entries: 0`"),
+        ParseError(
+            "no record in it: expected a list in the format csv, check `options.records` and `options.where` if they "
+            "are set; if it may be empty, set `min_entries: 0`"
+        ),
         *(ParseError(f"none of 9 records could be read as csv (empty: 9): {next_step}") for next_step in NEXT_STEPS),
         ParseError("the first row is not CSV (malformed): expected a header with the column 'url'"),
         StoreError("/state/work: the disk is full: free space there; nothing live changed"),
@@ -194,8 +220,8 @@ def test_a_transport_may_name_its_url_and_add_messages_to_the_set() -> None:
 
 
 SAMPLES = (
-    *("check `url` and `format`", "5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign"),
-    *("0123456789ABCDEF", "2026-01-01T00:00:00Z"),
+    *("check `url` and `format`", "5", "csv", "gzip", "'url'", "wildcard", "wildcard: 5", "minisign", "where"),
+    *("0123456789ABCDEF", "2026-01-01T00:00:00Z", "root.json", "a value"),
 )
 ELSEWHERE = ("not a minisign public key", "fields: ")
 """Messages of errors that are raised when the configuration is read, and not in a job."""
@@ -203,12 +229,21 @@ ELSEWHERE = ("not a minisign public key", "fields: ")
 
 def raised(*names: str) -> Iterator[tuple[str, list[str]]]:
     """Each error that the modules of the jobs raise: its place, and its possible texts, with samples for the variable
-    parts."""
+    parts. A text may be a constant of the module."""
     for path in sorted(path for folder in ("formats", "intake", "proofs") for path in (SOURCES / folder).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in names or not node.args:
                 continue
+            if path.stem.startswith("openpgp"):  # its messages are constants
+                continue
             text = node.args[-1]
+            if not isinstance(text, ast.Constant | ast.JoinedStr):  # constants of the module
+                module = importlib.import_module(f"blocklistd.sources.{path.parent.name}.{path.stem}")
+                for name in {part.id for part in ast.walk(text) if isinstance(part, ast.Name)}:
+                    if isinstance(constant := getattr(module, name, None), str):
+                        yield f"{path.name}:{node.lineno} {name}", [constant.replace("OURS", "'url'")]
+                continue
             parts = text.values if isinstance(text, ast.JoinedStr) else [text]
             choices = [
                 (part.value,) if isinstance(part, ast.Constant) else SAMPLES
@@ -219,12 +254,32 @@ def raised(*names: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_every_message_in_the_modules_of_the_jobs_is_in_the_set() -> None:
+    more = [text for proof in PROOFS.values() for text in proof.reasons]
+    more += [text for form in FORMATS.values() for text in form.reasons]
+    reasons = AllowedMessages((*INTAKE, *more), ("csv", "minisign", "'url'"), FOLDER, REJECTS)
     unknown = {
         where: texts[0]
         for where, texts in raised("ParseError", "VerifyError", "StaleError")
-        if not any(REASONS.fixed(ParseError, text) == text for text in texts) and not texts[0].startswith(ELSEWHERE)
+        if not any(reasons.fixed(ParseError, text) == text for text in texts) and not texts[0].startswith(ELSEWHERE)
     }
     assert unknown == {}
+
+
+def test_every_message_of_openpgp_is_in_the_set() -> None:
+    """Its modules raise constants, whose names are in upper case."""
+    reasons = AllowedMessages((*PROOFS["openpgp"].reasons, *openpgp_decrypt.REASONS), (), FOLDER)
+    found = 0
+    for module in (openpgp, openpgp_message, openpgp_packets, openpgp_decrypt):
+        for name, text in vars(module).items():
+            if (
+                name.isupper()
+                and isinstance(text, str)
+                and text not in (openpgp_decrypt.PASSPHRASE, openpgp_decrypt.NO_SECRET)
+            ):
+                sample = text.format({"WEAK": "SHA1", "TOO_LARGE": 5}.get(name, "0123456789ABCDEF"))
+                assert str(filtered(VerifyError(sample), reasons)) == sample
+                found += 1
+    assert found > 15
 
 
 def test_every_code_of_a_reject_is_in_the_set() -> None:

@@ -47,7 +47,18 @@ GOOD = [
         line("url", "https://a.example/x%20y"), line("url", "https://a.example:8080/"), line("url", "http://192.0.2.1/")
     ),
     block(line("url", f"https://a.example/{'x' * 400}"), line("url", "https://b.example/")),
+    block(
+        *(
+            line("domain", f"{name}.example", id=f"e-{sha[:32]}", ref=name)
+            for name, sha in zip("abcd", SHA, strict=False)
+        )
+    ),
+    block(*(line("sha256", value, id=f"e-{value[:32]}") for value in SHA)),
     block(line("domain", "a.example", ref='é \\ "'), line("domain", "b.example")),
+    block(
+        line("domain", "a.example", expires="2028-02-29T23:59:59Z", verified_at="2028-02-29"),
+        line("domain", "b.example", expires="2026-12-31T00:00:00Z", verified_at="2026-04-30T12:30:00Z"),
+    ),
     block(line("url", "https://a.example/a"), line("url", "https://a.example/a!")),
 ]
 A = line("domain", "a.example")
@@ -82,6 +93,12 @@ BAD = {
     "an attribute of another type": A[:-2] + b',"ref":5}\n',
     "an attribute that controls": A[:-2] + b',"ref":"\\u001b"}\n',
     "an attribute too long": line("domain", "a.example", ref="x" * 257),
+    "an instant that ends on no day": line("domain", "a.example", expires="2026-02-30T00:00:00Z"),
+    "an expiry that is a day": line("domain", "a.example", expires="2026-11-20"),
+    "an instant with an offset": line("domain", "a.example", verified_at="2026-11-20T00:00:00+00:00"),
+    "an instant without seconds": line("domain", "a.example", verified_at="2026-11-20T00:00Z"),
+    "a date of the year 0": line("domain", "a.example", verified_at="0000-11-20"),
+    "a date that is a number": line("domain", "a.example", verified_at=1_764_370_000),
     "an attribute with blanks around it": line("domain", "a.example", ref=" x"),
     "a number as a text": line("domain", "a.example", verifiers="2"),
     "a number too large": line("domain", "a.example", verifiers=10**9),
@@ -156,12 +173,15 @@ def one_by_one(block: bytes) -> Counter[str]:
     return Counter(map(check_line, lines))
 
 
+ID = f"e-{'0a' * 16}"
 NAMES = st.builds("{}{}".format, st.text("ab", min_size=1, max_size=30), st.sampled_from([".example", ".b.example"]))
 SOME = st.one_of(
     NAMES.map(lambda name: ("domain", name)),
     st.builds("https://{}/{}".format, NAMES, st.text("ab!~'", max_size=30)).map(lambda url: ("url", url)),
 )
-ATTRIBUTES = st.sampled_from([{}, {}, {"category": "A"}, {"category": "B"}, {"category": "A", "ref": "7"}])
+ATTRIBUTES = st.sampled_from(
+    [{}, {}, {"category": "A"}, {"category": "B"}, {"category": "A", "ref": "7"}, {"id": ID}, {"id": ID, "ref": "7"}]
+)
 LINES = st.builds(lambda entry, attributes: line(*entry, **attributes), SOME, ATTRIBUTES)
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocklistd.errors import StaleError, VerifyError
-from blocklistd.model import Sha256
-from blocklistd.sources.proofs.minisign import public_key, verify_minisign
-from blocklistd.sources.proofs.proof import Proven, check_replay, check_time
+from blocklistd.model import KeyHistory, Sha256
+from blocklistd.sources.proofs.minisign import PROOF, public_key, verify_minisign
+from blocklistd.sources.proofs.proof import Claim, Proven, check_replay, check_time
 from tests.peers import peer
 
 BODY = b"one.example\ntwo.example\n"
@@ -285,17 +286,15 @@ class Accepted:
 
     def __init__(self) -> None:
         self.last: Sha256 | None = None
-        self.signed_at: int | None = None
+        self.histories: tuple[KeyHistory, ...] = ()
         self.superseded: set[Sha256] = set()
 
     def take(self, body: bytes, signature: bytes) -> None:
         proof = verified(body, signature)
-        check_replay(
-            proof, last_signature=self.last, last_signed_at=self.signed_at, superseded=frozenset(self.superseded)
-        )
+        check_replay(proof, last_signature=self.last, histories=self.histories, superseded=frozenset(self.superseded))
         if self.last is not None and self.last != proof.signature:
             self.superseded.add(self.last)
-        self.last, self.signed_at = proof.signature, proof.signed_at
+        self.last, self.histories = proof.signature, (KeyHistory(None, proof.signed_at),)
 
 
 def test_replays_are_refused_and_new_signatures_are_accepted() -> None:
@@ -327,15 +326,71 @@ def test_signatures_without_a_time_are_compared_by_their_digest() -> None:
 def test_without_a_signature_nothing_is_a_replay() -> None:
     superseded = {digest("2")}
     with pytest.raises(StaleError):
-        check_replay(Proven(digest("2"), None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
-    check_replay(Proven(None, None), last_signature=digest("1"), last_signed_at=5, superseded=superseded)
+        check_replay(Proven(digest("2"), None), last_signature=digest("1"), histories=(), superseded=superseded)
+    check_replay(Proven(None, None), last_signature=digest("1"), histories=(), superseded=superseded)
 
 
 @given(st.integers(0, 10), st.integers(0, 10))
 def test_only_earlier_times_are_refused(last: int, now: int) -> None:
     try:
-        check_replay(Proven(digest("a"), now), last_signature=digest("b"), last_signed_at=last, superseded=())
+        histories = (KeyHistory(digest("k"), last),)
+        proven = Proven(digest("a"), now, digest("k"))
+        check_replay(proven, last_signature=digest("b"), histories=histories, superseded=())
         refused = False
     except StaleError:
         refused = True
     assert refused == (now < last)
+
+
+def test_a_new_key_is_compared_with_the_times_of_the_others() -> None:
+    """An old body may have the signatures of two keys, and the recorded one may be taken off."""
+    recorded = (KeyHistory(digest("a"), signed_at=5),)
+    for time, is_old in ((4, True), (5, False), (6, False)):
+        stripped = Proven(digest("1"), time, digest("b"))
+        with pytest.raises(StaleError, match="before the last accepted signature") if is_old else nullcontext():
+            check_replay(stripped, last_signature=digest("2"), histories=recorded, superseded=())
+
+
+def test_only_lower_sequence_numbers_are_refused() -> None:
+    def check(number: int, *histories: KeyHistory) -> None:
+        proven = Proven(sequence=number, key=digest("k"))
+        check_replay(proven, last_signature=None, histories=histories, superseded=())
+
+    known = KeyHistory(digest("k"), sequence=7)
+    check(7, known)
+    check(8, known)
+    check(6, KeyHistory(digest("0"), sequence=7))
+    for histories in ([known], [known, KeyHistory(digest("0"))], [KeyHistory(None, sequence=7)]):
+        with pytest.raises(StaleError, match="its sequence number is 6, lower than 7"):
+            check(6, *histories)
+
+
+# -- several keys --------------------------------------------------------------------------------------------------
+
+
+def proven_by(signature: bytes, *pairs: minisign.KeyPair) -> Proven:
+    keys = tuple(pair.public_key.to_base64().decode() for pair in pairs)
+    claim = Claim(signature, keys, datetime(2026, 1, 1, tzinfo=UTC), io.BytesIO())
+    return PROOF.verify(io.BytesIO(BODY), claim)
+
+
+def test_any_of_the_keys_verifies_and_is_named() -> None:
+    other, third = minisign.KeyPair.generate(), minisign.KeyPair.generate()
+    for pairs in ((KEYS,), (KEYS, other), (other, third, KEYS)):
+        assert proven_by(signed(), *pairs).key == PROOF.fingerprint(KEYS.public_key.to_base64().decode())
+    with pytest.raises(
+        VerifyError, match=r"signed by key [0-9A-F]+, expected one of the keys [0-9A-F]+, [0-9A-F]+: ask"
+    ):
+        proven_by(signed(), other, third)
+    with pytest.raises(VerifyError, match="four lines"):
+        proven_by(b"", other, third)
+
+
+def test_two_keys_with_one_id_are_both_tried() -> None:
+    public = base64.b64decode(KEYS.public_key.to_base64())
+    twin = base64.b64encode(public[:10] + base64.b64decode(minisign.KeyPair.generate().public_key.to_base64())[10:])
+    own, now = base64.b64encode(public).decode(), datetime(2026, 1, 1, tzinfo=UTC)
+    for keys in ((own, twin.decode()), (twin.decode(), own)):
+        assert PROOF.verify(io.BytesIO(BODY), Claim(signed(), keys, now, io.BytesIO())).key == PROOF.fingerprint(own)
+        with pytest.raises(VerifyError, match="does not fit the body"):
+            PROOF.verify(io.BytesIO(b""), Claim(signed(), keys, now, io.BytesIO()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from sqlalchemy import text
 
 from blocklistd.errors import StoreError
 from blocklistd.lines.ids import BLAKE2B, HMAC_SHA256, Ids
-from blocklistd.model import ListId
+from blocklistd.model import KeyHistory, ListId, Sha256
 from blocklistd.store import database as module
 from blocklistd.store.database import NEWEST_MIGRATION, Database
 from blocklistd.store.lists import ensure_list, list_state
+from blocklistd.store.replays import read_histories
 from blocklistd.store.schema import metadata
 
 
@@ -52,6 +54,33 @@ def test_an_older_database_is_upgraded_and_keeps_its_data(tmp_path: Path) -> Non
         ensure_list(connection, ListId("new"), datetime(2026, 11, 29, tzinfo=UTC))
         assert list_state(connection, ListId("old")).ids == Ids(HMAC_SHA256, b"s" * 32)
         assert list_state(connection, ListId("new")).ids.method == BLAKE2B
+    database.close()
+
+
+def test_signed_times_belong_to_a_key_after_an_upgrade(tmp_path: Path) -> None:
+    database = Database(tmp_path / "db")
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    with database.engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        for source, report in (("old", "{}"), ("new", f'{{"key": "{"k" * 64}"}}')):
+            values = {"id": source, "report": report, "signature": "s" * 64, "earlier": "e" * 64}
+            connection.execute(
+                text("INSERT INTO sources (id, report, signature, signed_at) VALUES (:id, :report, :signature, 7)"),
+                values,
+            )
+            connection.execute(text("INSERT INTO superseded_signatures VALUES (:id, :earlier, 5)"), values)
+        connection.execute(text("INSERT INTO sources (id) VALUES ('unsigned')"))
+    database.migrate()
+    database.take_over()
+    with database.write() as connection:
+        found = connection.execute(text("SELECT id, keys FROM sources ORDER BY id")).all()
+        keys = {row.id: read_histories(json.loads(row.keys)) if row.keys else () for row in found}
+        key = Sha256("k" * 64)
+        assert keys == {"new": (KeyHistory(key, 7),), "old": (KeyHistory(None, 7),), "unsigned": ()}
+        earlier = connection.execute(text("SELECT source, key FROM superseded_signatures ORDER BY source")).all()
+        assert [tuple(row) for row in earlier] == [("new", key), ("old", None)]
     database.close()
 
 

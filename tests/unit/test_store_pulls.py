@@ -1,4 +1,4 @@
-"""The state of a source: its signatures, the age of its offer, and since when its entries are the same."""
+"""The state of a source: the age of its offer, and since when its entries are the same."""
 
 from __future__ import annotations
 
@@ -10,53 +10,15 @@ from typing import Any
 import pytest
 
 from blocklistd.model import IntakeReport, Outcome, Sha256, SourceId
-from blocklistd.store.pulls import SourceState, accept_body, record_pull, source_state, superseded
+from blocklistd.store.pulls import SourceState, record_pull, source_state
 from tests.versions_of import NOW, Versions
 
 HOTLINE = SourceId("hotline")
-OLD, NEW = Sha256("a" * 64), Sha256("b" * 64)
 HOUR = timedelta(hours=1)
 
 
-def said(name: str, signed_at: int | None, key: Sha256 | None = None) -> IntakeReport:
-    signature = Sha256(name * 64)
-    return IntakeReport(Sha256("0" * 64), Sha256("1" * 64), 1, 1, {}, {}, {}, 0, signature, signed_at, key)
-
-
-def remembered(folder: Path, *reports: IntakeReport) -> tuple[SourceState, list[Sha256]]:
-    versions = Versions(folder)
-    with versions.database.write() as connection:
-        for report in reports:
-            accept_body(connection, HOTLINE, report, "")
-        found = source_state(connection, HOTLINE), superseded(connection, HOTLINE)
-    versions.close()
-    return found
-
-
-def test_a_new_key_forgets_the_signatures_of_the_old_key(tmp_path: Path) -> None:
-    state, before = remembered(tmp_path, said("c", None, OLD), said("d", 10**10, OLD), said("e", 5, NEW))
-    assert (state.signature, state.signed_at, before) == ("e" * 64, 5, [])
-    assert state.is_of_key(NEW)
-    assert not state.is_of_key(OLD)
-
-
-def test_a_new_key_without_signed_times_has_no_signed_time(tmp_path: Path) -> None:
-    state, before = remembered(tmp_path, said("d", 10**10, OLD), said("e", None, NEW), said("f", None, NEW))
-    assert (state.signed_at, before) == (None, ["e" * 64])
-
-
-def test_signatures_of_the_same_key_are_remembered(tmp_path: Path) -> None:
-    state, before = remembered(tmp_path, said("d", 7, OLD), said("e", None, OLD))
-    assert (state.signed_at, before) == (7, ["d" * 64])
-
-
-def test_signatures_recorded_by_an_earlier_version_still_count(tmp_path: Path) -> None:
-    """Version 0.2 recorded no key. Its signatures count for any key, so that no replay is accepted after an upgrade."""
-    state, before = remembered(tmp_path, said("d", None), said("e", 7), said("f", 9, OLD))
-    assert (state.signed_at, before) == (9, ["d" * 64])
-    state, _ = remembered(tmp_path / "other", said("e", 7))
-    assert state.is_of_key(OLD)
-    assert state.is_of_key(NEW)
+def said(name: str, signed_at: int | None) -> IntakeReport:
+    return IntakeReport(Sha256("0" * 64), Sha256("1" * 64), 1, 1, {}, {}, {}, 0, Sha256(name * 64), signed_at)
 
 
 def accepted(age: timedelta, signed: timedelta | None) -> SourceState:
@@ -132,3 +94,12 @@ def test_a_failed_pull_does_not_make_a_source_look_fresh(tmp_path: Path) -> None
         )
         assert source_state(connection, HOTLINE).content_time is None
     versions.close()
+
+
+def test_a_body_is_expired_from_the_second_on_that_its_report_names() -> None:
+    expires = int(NOW.timestamp()) + 60
+    state = SourceState(HOTLINE, report=replace(said("a", None), expires=expires))
+    assert not state.is_expired(NOW + timedelta(seconds=59))
+    assert state.is_expired(NOW + timedelta(seconds=60))
+    assert not replace(state, report=said("a", None)).is_expired(NOW + timedelta(days=999))
+    assert not SourceState(HOTLINE).is_expired(NOW)

@@ -5,12 +5,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from blocklistd.daemon.commands import audit, candidate, keys, lists, source, state, status, subscriber
+from blocklistd.daemon.commands import (
+    alarms,
+    audit,
+    candidate,
+    candidate_show,
+    distrust,
+    due,
+    entry,
+    evidence,
+    explain,
+    keys,
+    lists,
+    report,
+    source,
+    source_test,
+    state,
+    status,
+    subscriber,
+    withheld,
+)
 from blocklistd.daemon.commands.command import Command
 
 COMMANDS: Final[Mapping[str, Command]] = {
     command.name: command
-    for group in (status, source, candidate, lists, subscriber, state, keys, audit)
+    for group in (
+        status,
+        source,
+        source_test,
+        evidence,
+        distrust,
+        candidate,
+        candidate_show,
+        entry,
+        due,
+        explain,
+        lists,
+        withheld,
+        report,
+        subscriber,
+        state,
+        keys,
+        alarms,
+        audit,
+    )
     for command in group.COMMANDS
 }
 """The commands by name, in the order of the documentation."""

@@ -1,4 +1,4 @@
-"""`candidate list | show | approve | reject`."""
+"""`candidate list | approve | reject`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from blocklistd.daemon.commands.command import (
     Document,
     Exit,
     Values,
+    entry_id,
     free_text,
     word,
 )
 from blocklistd.daemon.commands.text import age_of, table
 
 CANDIDATE: Final = Argument("candidate", metavar="ID", read=word)
+EXCEPT: Final = Argument(
+    "excepted",
+    "Withhold this entry, which the candidate adds or changes, until `entry restore`; the rest is released.",
+    option="--except",
+    metavar="e-…",
+    read=entry_id,
+    many=True,
+)
 WHY: Final = Argument(
     "why",
     "Reason for the audit: one line that contains no listed entry.",
@@ -31,45 +40,42 @@ WHY: Final = Argument(
 
 def _list(held: Document, values: Values) -> None:
     table(
-        ("CANDIDATE", "AGE", "LIST", "SOURCE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
+        ("CANDIDATE", "AGE", "LIST", "CAUSE", "CREATED", "ADDED", "REMOVED", "BECAUSE"),
         [_line(one) for one in held],
-        optional=("CREATED", "SOURCE", "AGE"),
+        optional=("CREATED", "CAUSE", "AGE"),
     )
 
 
 def _line(one: dict[str, Any]) -> tuple[object, ...]:
     counts = one["added"], one["removed"]
-    return one["id"], age_of(one["created"]), one["list"], one["source"], one["created"], *counts, _because(one)
+    return one["id"], age_of(one["created"]), one["list"], cause_of(one), one["created"], *counts, _because(one)
+
+
+def cause_of(one: dict[str, Any]) -> str:
+    """What brought a candidate: its source, or the kind of the change."""
+    return str(one["source"] if one.get("kind", "source") == "source" else one["kind"])
 
 
 def _because(candidate: dict[str, Any]) -> str:
-    return "; ".join(f"{r['guard']} {r['found']}" for r in candidate["reasons"])
+    approved = [f"approved by {', '.join(candidate['approvals'])}"] if candidate.get("approvals") else []
+    return "; ".join([*(f"{r['guard']} {r['found']}" for r in candidate["reasons"]), *approved])
 
 
-def _show(one: Document, values: Values) -> None:
-    figures = ("entries", "added", "removed", "changed")
-    plain = ("id", "state", "list", "kind", "source", "created", "base", *figures, "why", "version")
-    rows = [(key, one[key]) for key in plain if one[key] is not None]
-    rows += [("held by", f"{r['guard']}: found {r['found']}, limit {r['limit']}") for r in one["reasons"]]
-    rows += [("withheld", f"{rule}: {count}") for rule, count in one["withheld"].items()]
-    rows += [(f"under .{suffix.removeprefix('.')}", _moved(count)) for suffix, count in one["suffixes"].items()]
-    for decision in one["decisions"]:
-        rows.append(("approved" if decision["approve"] else "rejected", f"{decision['user']} {decision['time']}"))
-    table(("", ""), rows, coloured=("",))
-
-
-def _moved(count: int | dict[str, int]) -> str:
-    """The counts of one label. A candidate held by version 0.2 has only their sum."""
-    if isinstance(count, int):
-        return str(count)
-    changed = f", {count['changed']} changed" if count.get("changed") else ""
-    return f"+{count['added']} -{count['removed']}{changed}"
+def missing(count: int, others: list[str]) -> str:
+    """How many approvals are missing, and by whom they can't be."""
+    return f"{count} approval{'s' if count > 1 else ''}" + (
+        f", by another user than {', '.join(others)}" * bool(others)
+    )
 
 
 def _approved(done: Document, values: Values) -> None:
-    if done["candidate"] is None:
+    if done.get("missing"):
+        click.echo(f"{done['id']}: approved; not released yet: {missing(done['missing'], ['you'])}")
+    elif done["candidate"] is None:
         what = f"released as version {done['version']}" if done["released"] else "approved; nothing in the list changed"
         click.echo(f"{done['id']}: {what}")
+        if done.get("excepted"):
+            click.echo(f"withheld until `blocklistd entry restore`: {' '.join(done['excepted'])}")
 
 
 def _approve_exit(done: Document, values: Values) -> Exit | None:
@@ -92,24 +98,19 @@ COMMANDS: Final = (
         _list,
     ),
     Command(
-        "candidate show",
-        "Show a candidate. Prints the guards that hold it with their limits and figures, the counts of added and "
-        "removed entries by last label, and the decisions.",
-        OPERATOR,
-        lambda daemon, call: daemon.candidates.show(call["candidate"]),
-        _show,
-        (CANDIDATE,),
-    ),
-    Command(
         "candidate approve",
-        "Approve and release a held candidate. Exactly the delta that `candidate show` counts is released. Exit 4: the "
-        "list has a newer version, on which the change has another delta; that is held as a new candidate.",
+        "Approve and release a held candidate. Exactly the delta that `candidate show` counts is released. A list with "
+        "`release: two-person` needs two approvals, by different users, neither of whom brought the change; two "
+        "approvals by one user count once. Exit 4: the list has a newer version, on which the change has another "
+        "delta; that is held as a new candidate.",
         REVIEWER,
-        lambda daemon, call: daemon.candidates.approve(call["candidate"], call.act),
+        lambda daemon, call: daemon.candidates.approve(call["candidate"], call["excepted"], call.act),
         _approved,
-        (CANDIDATE,),
+        (CANDIDATE, EXCEPT),
         changes=True,
         end=_approve_exit,
+        json='`{"id","released","version","candidate","missing","excepted":[ID…]}`. `missing`: approvals by other '
+        "users. `candidate`: the one that is held instead.",
     ),
     Command(
         "candidate reject",

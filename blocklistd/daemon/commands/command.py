@@ -7,12 +7,14 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from blocklistd.errors import RefusedError
 from blocklistd.limits import MAX_FREE_TEXT
+from blocklistd.lines.ids import FORM
 from blocklistd.model import Act
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ Values = Mapping[str, Any]
 
 CALL: Final = "Blocklistd-Call"
 """The request header with the id of a call. With the same id, the caller asks at STAGE for its current stage."""
+UPLOAD: Final = "Blocklistd-Upload"
+"""The request header of a call that sends a file. Its body is a line of JSON with the arguments, then the file; the
+caller sends the file after the daemon has answered 100 Continue (RFC 9110, 15.2.1)."""
 STAGE: Final = "/stage"
 """The path that returns the current stage of a call under way."""
 
@@ -36,7 +41,8 @@ ANYBODY: Final[Roles] = frozenset()
 ADMIN: Final[Roles] = frozenset({"admin"})
 REVIEWER: Final[Roles] = ADMIN | {"reviewer"}
 EDITOR: Final[Roles] = ADMIN | {"editor"}
-OPERATOR: Final[Roles] = REVIEWER | EDITOR
+EXAMINER: Final[Roles] = ADMIN | {"examiner"}
+OPERATOR: Final[Roles] = REVIEWER | EDITOR | EXAMINER
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,23 @@ class Caller:
     roles: frozenset[str]
 
 
+def require_examiner(roles: Roles) -> None:
+    """Raises RefusedError if a user with these roles may not see entries."""
+    if not roles & EXAMINER:
+        raise RefusedError(
+            "--show-entries needs the role examiner: give it to the user in control.operators, then run "
+            "`blocklistd reload`"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Argument:
     """One argument: an option if `option` is set (`--why`), else positional.
 
     `read` checks and converts a value, on the command line and again in the daemon; it raises RefusedError with the
-    expected form. `many`: the option may be repeated; its value is a list. `flag`: an option without a value.
+    expected form. `many`: it may be repeated; its value is a list. `flag`: an option without a value.
     `local`: used by the command line only, not sent to the daemon. `default`: the value of an option that is not given.
+    `stdin`: `option` has no value; the command line reads the value from stdin, so that it is in no argument list.
     """
 
     name: str
@@ -65,6 +81,7 @@ class Argument:
     many: bool = False
     flag: bool = False
     local: bool = False
+    stdin: bool = False
     required: bool = False
     default: Any = None
 
@@ -88,6 +105,14 @@ def word(value: object) -> str:
     if not isinstance(value, str) or value.encode(errors="replace").decode() != value:
         raise RefusedError("expected a text in UTF-8")
     return value
+
+
+def entry_id(value: object) -> str:
+    """Reads the id of an entry. Raises RefusedError, without the value: it may be an entry."""
+    text = word(value).strip()
+    if not FORM.fullmatch(text):
+        raise RefusedError("expected the id of an entry, `e-` and 32 hex digits")
+    return text
 
 
 def choice(*values: str) -> Callable[[Any], str]:
@@ -131,11 +156,13 @@ def free_text(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A command with the values of its arguments, and its caller. `call["why"]` is the value of the argument `why`."""
+    """A command with the values of its arguments, and its caller. `call["why"]` is the value of the argument `why`.
+    `upload`: the chunks of the file that the caller sends, None without one; RefusedError if it does not arrive."""
 
     command: Command
     values: Values
     caller: Caller
+    upload: AsyncIterator[bytes] | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -153,6 +180,17 @@ class Exit(NamedTuple):
     text: str
 
 
+class Sent(NamedTuple):
+    """What the command line sends: the values of the arguments, and an open file, None without one."""
+
+    values: Values
+    file: BufferedReader | None = None
+
+
+Effect = Callable[["Operations", Call], Awaitable["Document | web.StreamResponse"]]
+"""What a command does in the daemon."""
+
+
 def _no_exit(document: Document, values: Values) -> Exit | None:
     return None
 
@@ -163,21 +201,29 @@ class Command:
 
     `name`: the words to type; `summary`: the help text. `effect`: runs in the daemon; returns a document, or with
     `copied` a response whose bytes `show` receives as a file. `show`: prints the document for a person. `changes`: the
-    command changes the state; its audit line is written in the same transaction. `end`: the exit code other than 0 for
-    a document.
+    command changes the state; its audit line is written in the same transaction. `audited`: the command changes nothing
+    and has an audit line nevertheless. `uploads`: the caller may send a file. `end`: the exit code other than 0 for a
+    document.
     """
 
     name: str
     summary: str
     roles: Roles
-    effect: Callable[[Operations, Call], Awaitable[Document | web.StreamResponse]]
+    effect: Effect
     show: Callable[[Document, Values], None]
     arguments: tuple[Argument, ...] = ()
     changes: bool = False
     copied: bool = False
+    audited: bool = False
+    uploads: bool = False
     end: Callable[[Document, Values], Exit | None] = _no_exit
     check: Callable[[Values], Exit | None] = lambda values: None
     """Called by the command line before it connects to the daemon; an Exit ends the command."""
+    json: str = ""
+    """A description of the document, for docs/cli.md."""
+    prepare: Callable[[Values, Values], Sent] = lambda values, sent: Sent(sent)
+    """Makes the request body that the command line sends, from (values of all arguments, values of the arguments that
+    are sent). Called after `check`. Raises RefusedError."""
 
     @property
     def path(self) -> str:

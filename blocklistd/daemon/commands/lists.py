@@ -1,13 +1,28 @@
-"""`list versions | diff`."""
+"""`list versions | diff | freeze | resume | rollback`."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+from dataclasses import replace
 from typing import Any, BinaryIO, Final
 
-from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Exit, Values, number, word
+import click
+
+from blocklistd.daemon.commands.candidate import WHY
+from blocklistd.daemon.commands.command import (
+    EDITOR,
+    EXAMINER,
+    OPERATOR,
+    Argument,
+    Command,
+    Document,
+    Exit,
+    Values,
+    number,
+    word,
+)
 from blocklistd.daemon.commands.text import table
 
 LIST: Final = Argument("list", metavar="LIST", read=word)
@@ -15,9 +30,12 @@ LIST: Final = Argument("list", metavar="LIST", read=word)
 
 def _versions(made: Document, values: Values) -> None:
     table(
-        ("VERSION", "TIME", "ENTRIES", "ADDED", "REMOVED", "RELEASED BY"),
-        [(v["version"], v["time"], v["entries"], v["added"], v["removed"], v["released_by"]) for v in made],
-        optional=("ENTRIES",),
+        ("VERSION", "TIME", "ENTRIES", "ADDED", "REMOVED", "KIND", "RELEASED BY"),
+        [
+            (v["version"], v["time"], v["entries"], v["added"], v["removed"], v.get("kind"), v["released_by"])
+            for v in made
+        ],
+        optional=("KIND", "ENTRIES"),
     )
 
 
@@ -35,6 +53,38 @@ def _diff(response: Any, values: Values) -> None:
     if isinstance(out, Array):
         out.close()
     sys.stdout.buffer.flush()
+
+
+def _resumed(done: Document, values: Values) -> None:
+    click.echo(f"{done['list']}: resumed; version {done['version']} is live")
+
+
+def _resumed_exit(done: Document, values: Values) -> Exit | None:
+    if not done["candidates"]:
+        return None
+    return Exit(
+        4,
+        f"list {done['list']}: held for review: {', '.join(done['candidates'])}: run `blocklistd candidate list`",
+    )
+
+
+def _rolled_back(done: Document, values: Values) -> None:
+    if done["version"] is not None:
+        counts = f"{done['added']} added, {done['removed']} removed, {done['changed']} changed"
+        click.echo(f"{done['list']}: version {done['version']} with the content of version {done['to']}: {counts}")
+    elif done["candidate"] is None:
+        click.echo(f"{done['list']}: no version was made: a rollback to version {done['to']} changes nothing")
+    click.echo(f"the list is frozen: once the cause is gone, run `blocklistd list resume {done['list']}`")
+
+
+def _rolled_back_exit(done: Document, values: Values) -> Exit | None:
+    if done["candidate"] is None:
+        return None
+    return Exit(
+        4,
+        f"list {done['list']}: {done['held']} entries of version {done['to']} are not live yet, held as "
+        f"{done['candidate']} ({done['reason']}): run `blocklistd candidate show {done['candidate']}`",
+    )
 
 
 class Array:
@@ -58,7 +108,7 @@ class Array:
 COMMANDS: Final = (
     Command(
         "list versions",
-        "List the versions of a list. Prints time, entries, added, removed, and who released each.",
+        "List the versions of a list. Prints time, entries, added, removed, the kind of change, and who released each.",
         OPERATOR,
         lambda daemon, call: daemon.lists.versions(call["list"]),
         _versions,
@@ -67,8 +117,8 @@ COMMANDS: Final = (
     Command(
         "list diff",
         "Print the diff from version A to version B. It is NDJSON; with --json, one JSON array.",
-        OPERATOR,
-        lambda daemon, call: daemon.lists.diff(call["list"], call["from"], call["to"]),
+        EXAMINER,
+        lambda daemon, call: daemon.lists.diff(call["list"], call["from"], call["to"], call.act),
         _diff,
         (
             LIST,
@@ -77,6 +127,42 @@ COMMANDS: Final = (
             Argument("show_entries", "Print the entries on a terminal, too.", "--show-entries", flag=True, local=True),
         ),
         copied=True,
+        audited=True,
         check=_not_on_a_terminal,
+    ),
+    Command(
+        "list freeze",
+        "Freeze a list: nothing but corrections and rollbacks changes it until `list resume`. A pull then ends as "
+        "held, without a candidate.",
+        EDITOR,
+        lambda daemon, call: daemon.lists.freeze(call["list"], call["why"], call.act),
+        lambda done, values: click.echo(f"{done['list']}: frozen until `blocklistd list resume {done['list']}`"),
+        (LIST, WHY),
+        changes=True,
+    ),
+    Command(
+        "list resume",
+        "End the freeze of a list. What its policy and its sources have by now is judged by the guards (exit 4: held).",
+        EDITOR,
+        lambda daemon, call: daemon.lists.resume(call["list"], call.act),
+        _resumed,
+        (LIST,),
+        changes=True,
+        end=_resumed_exit,
+        json='`{"list","frozen","version","candidates":[ID…]}`.',
+    ),
+    Command(
+        "list rollback",
+        "Make a new version with the content of version N, and freeze the list. The delistings, embargoes and rules of "
+        "today apply. What this removes is out at once; what it adds needs the guards and the release rule of the list "
+        "(exit 4: held).",
+        EDITOR,
+        lambda daemon, call: daemon.lists.roll_back(call["list"], call["version"], call["why"], call.act),
+        _rolled_back,
+        (LIST, Argument("version", metavar="N", read=number), replace(WHY, required=False)),
+        changes=True,
+        end=_rolled_back_exit,
+        json='`{"list","to","version","added","removed","changed","candidate","held","reason"}`. `version`: null if '
+        "none was made. `held`: entries of `candidate`, which are not live yet.",
     ),
 )

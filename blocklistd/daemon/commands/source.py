@@ -34,7 +34,7 @@ def _rejected(source: Document) -> int:
 
 def _show(source: Document, values: Values) -> None:
     hidden = ("history", "lists", "next_in")
-    plain = {key: value for key, value in source.items() if key not in hidden and value not in (None, {})}
+    plain = {key: value for key, value in source.items() if key not in hidden and value not in (None, {}, [])}
     plain["age"] = age(source["age"])
     if due := source.get("next_pull"):
         plain["next_pull"] = f"{due} ({until(source['next_in'])})"
@@ -63,7 +63,8 @@ def _pulled(done: Document, values: Values) -> None:
 def _pull_exit(done: Document, values: Values) -> Exit | None:
     if not (code := EXIT[done["outcome"]]):
         return None
-    what = f"run `blocklistd candidate show {done['candidate']}`: " if done["outcome"] == "held" else ""
+    is_candidate = done["outcome"] == "held" and done["candidate"] is not None
+    what = f"run `blocklistd candidate show {done['candidate']}`: " if is_candidate else ""
     return Exit(code, f"{done['source']} {done['outcome']}: {what}{done['reason']}")
 
 

@@ -22,6 +22,8 @@ def _reloaded(document: Document, values: Values) -> None:
         click.echo(f"{one['key']}: {one['change']}")
     if not document["changed"]:
         click.echo("reloaded: nothing changed")
+    for text in document.get("frozen", []):
+        click.echo(text)
 
 
 def _reload_exit(document: Document, values: Values) -> Exit | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from blocklistd.daemon.commands.command import ANYBODY, Command, Document, Values
+from blocklistd.daemon.commands.command import ANYBODY, Call, Command, Document, Values
 from blocklistd.daemon.commands.text import age, age_of, serial, table, total, until
+
+if TYPE_CHECKING:
+    from blocklistd.daemon.operations import Operations
 
 
 def _show(status: Document, values: Values) -> None:
@@ -19,6 +22,9 @@ def _show(status: Document, values: Values) -> None:
         ],
         optional=("ENTRIES",),
     )
+    for name, one in status["lists"].items():
+        if frozen := one.get("frozen"):
+            click.echo(f"list {name} has been frozen since {frozen['since']} by {frozen['user']}: {frozen['why']}")
     if status["zones"]:
         click.echo()
         table(
@@ -55,6 +61,10 @@ def _show(status: Document, values: Values) -> None:
         )
     for alarm in status.get("alarms", ()):
         click.secho(f"\n{alarm}", fg="red", err=True)
+    for one in status.get("undelivered", ()):
+        name = f"{one['alarm']} {one['subject']}".strip()
+        text = f"\nnot delivered by {one['way']}: {name} ({one['state']}), {one['tries']} failed tries"
+        click.secho(text + (f": {one['reason']}" if one["reason"] else ""), fg="red", err=True)
 
 
 def _held(one: dict[str, Any]) -> tuple[object, ...]:
@@ -65,6 +75,7 @@ def _held(one: dict[str, Any]) -> tuple[object, ...]:
 def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
     accepted = age(one["age"]) + (" OVERDUE" if one["overdue"] else "") + (" FROZEN" if one["frozen"] else "")
     verify = one["verify"] + (", quarantine" if one["quarantine"] else "")
+    verify += "".join(f", distrusted key {key['key'][:8]}" for key in one.get("distrusted", ()))
     return name, one["outcome"], accepted, until(one.get("next_in")), verify, one["reason"]
 
 
@@ -82,12 +93,16 @@ def _zones(subscriber: dict[str, Any]) -> str:
     return " ".join(shown)
 
 
+async def _status(daemon: Operations, call: Call) -> Document:
+    return {**await daemon.overview.status(), "undelivered": daemon.alarms.undelivered()}
+
+
 COMMANDS: Final = (
     Command(
         "status",
         "Show lists, zones and serials, sources and their age, held candidates, subscribers, and active alarms.",
         ANYBODY,
-        lambda daemon, call: daemon.overview.status(),
+        _status,
         _show,
     ),
 )

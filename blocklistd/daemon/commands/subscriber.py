@@ -106,7 +106,7 @@ def _list(found: Document, values: Values) -> None:
 def _show(one: Document, values: Values) -> None:
     zones = one.pop("zones")
     rows = [
-        (key.replace("_", " "), " ".join(v) if key == "lists" else v)
+        (key.replace("_", " "), " ".join(v) if key in ("lists", "own_names") else v)
         for key, v in one.items()
         if v not in (None, {}, [])
     ]
@@ -162,6 +162,14 @@ COMMANDS: Final = (
                 read=yes_or_no,
                 flag=True,
                 default=False,
+            ),
+            Argument(
+                "own_names",
+                "A name of the subscriber's own services, which no list may block; may be repeated.",
+                "--own-name",
+                "NAME",
+                word,
+                many=True,
             ),
             Argument(
                 "algorithm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ COLOURS: Final = {
     "held": "bold yellow",
     "FROZEN": "bold yellow",
     "quarantine": "yellow",
+    "distrusted": "bold red",
+    "refused": "red",
 }
 """Styles of words in the cells of `coloured` columns. The whole cells of a column named HELD have that style."""
 
@@ -117,6 +120,11 @@ def counts(figures: Mapping[str, object]) -> str:
 def total(figures: Mapping[str, int]) -> str:
     """The sum of the figures, then each: `12 (public_suffix 3, type ip 9)`; `0` where there are none."""
     return f"{sum(figures.values())} ({counts(figures)})" if figures else "0"
+
+
+def escaped(text: str) -> str:
+    """The text in printable ASCII: every other character is an escape of JSON."""
+    return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
 
 
 def serial(value: int | None) -> str:

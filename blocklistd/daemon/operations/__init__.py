@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blocklistd.daemon.operations.alarms import AlarmOperations
 from blocklistd.daemon.operations.audit import AuditOperations
 from blocklistd.daemon.operations.candidates import CandidateOperations
+from blocklistd.daemon.operations.corrections import CorrectionOperations
+from blocklistd.daemon.operations.distrust import DistrustOperations
+from blocklistd.daemon.operations.due import DueOperations
+from blocklistd.daemon.operations.evidence import EvidenceOperations
+from blocklistd.daemon.operations.explain import ExplainOperations
 from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
 from blocklistd.daemon.operations.overview import Overview
+from blocklistd.daemon.operations.report import ReportOperations
+from blocklistd.daemon.operations.source_tests import SourceTestOperations
 from blocklistd.daemon.operations.sources import SourceOperations
 from blocklistd.daemon.operations.state import StateOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
@@ -24,9 +32,17 @@ class Operations:
 
     overview: Overview
     sources: SourceOperations
+    tests: SourceTestOperations
     candidates: CandidateOperations
     lists: ListOperations
+    report: ReportOperations
     subscribers: SubscriberOperations
     keys: KeyOperations
     audit: AuditOperations
     state: StateOperations
+    evidence: EvidenceOperations
+    distrust: DistrustOperations
+    corrections: CorrectionOperations
+    explain: ExplainOperations
+    alarms: AlarmOperations
+    due: DueOperations

@@ -14,7 +14,9 @@ from blocklistd.errors import StoreError
 from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
+from blocklistd.store import corrections
 from blocklistd.store.database import Database
+from blocklistd.store.freezing import frozen_lists
 
 
 class Overview:
@@ -55,13 +57,18 @@ class Overview:
 
         lists = status.lists(self._live_lists)
         withheld = await part("withheld entries", self._withheld, {})
+        corrected = await part("corrections", lambda connection: dict(corrections.counts(connection)), {})
+        frozen = await part("freezes", lambda connection: dict(frozen_lists(connection)), {})
         for name, found in lists.items():
+            found["frozen"] = status.freeze(frozen.get(name))
             found["withheld"] = withheld.get(name, {})
+            found["corrections"] = corrected.get(name, {})
+        rules = status.releases(self._config())
         return {
             "lists": lists,
             "zones": await part("zones", self._zones.status, {}),
             "sources": await part("sources", self._sources.described, {}),
-            "candidates": await part("candidates", status.held, []),
+            "candidates": await part("candidates", lambda connection: status.held(connection, rules), []),
             "subscribers": await part("subscribers", self._subscribers.described, {}),
             "alarms": alarms,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,15 @@ from blocklistd.model import Act, SourceId
 from blocklistd.ops import status
 from blocklistd.pipeline.pull import Pipeline
 from blocklistd.store.database import Database
+from blocklistd.store.distrust import distrusted_keys, documents
 from blocklistd.store.pulls import source_state
 from blocklistd.times import Clock
+
+
+def require_source(source: SourceId, configured: Collection[SourceId]) -> None:
+    """Raises RefusedError for a source that is not one of the configured ones."""
+    if source not in configured:
+        raise RefusedError(f"there is no such source: expected one of: {', '.join(configured) or 'none'}")
 
 
 class SourceOperations:
@@ -44,7 +51,8 @@ class SourceOperations:
     def _described(self, connection: Connection, source: SourceId) -> dict[str, Any]:
         found = self._config().sources[source]
         state = source_state(connection, source)
-        return status.source(state, found, self._clock(), self._due(f"pull {source}"))
+        distrusted = {"distrusted": documents(distrusted_keys(connection, source))}
+        return status.source(state, found, self._clock(), self._due(f"pull {source}")) | distrusted
 
     async def list(self) -> Document:
         """Every source with its last pull."""
@@ -52,7 +60,7 @@ class SourceOperations:
 
     async def show(self, source: SourceId) -> Document:
         """One source, with the withheld entries of its lists and the history of its pulls."""
-        self._known(source)
+        require_source(source, self._config().sources)
 
         def show(connection: Connection) -> dict[str, Any]:
             described = self._described(connection, source)
@@ -66,7 +74,7 @@ class SourceOperations:
 
     async def pull(self, source: SourceId, act: Act) -> Document:
         """Pulls a source and returns the outcome; waits for a pull of it that is under way first."""
-        self._known(source)
+        require_source(source, self._config().sources)
         self._database.require()
         pull = await self._pipeline.pull(source, act)
         return {
@@ -80,8 +88,3 @@ class SourceOperations:
             "rejected": pull.newest_report.refused if pull.newest_report else {},
             "withheld": pull.withheld,
         }
-
-    def _known(self, source: SourceId) -> None:
-        if source not in self._config().sources:
-            names = ", ".join(self._config().sources) or "none"
-            raise RefusedError(f"there is no such source: expected one of: {names}")

@@ -15,6 +15,7 @@ from blocklistd.events import Event
 from blocklistd.model import Act
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit
+from blocklistd.store.freezing import frozen_lists
 from blocklistd.store.numbers import believe_clock, start_above
 from blocklistd.times import CheckedClock
 
@@ -30,7 +31,7 @@ class StateOperations:
         resources: Resources,
         clock: CheckedClock,
         resume: Callable[[], Awaitable[None]],
-        reload: Callable[[], Awaitable[Sequence[tuple[str, str]]]],
+        reload: Callable[[Act], Awaitable[Sequence[tuple[str, str]]]],
     ) -> None:
         self._resources = resources
         self._clock = clock
@@ -42,9 +43,9 @@ class StateOperations:
         read, or if the daemon is halted.
         """
         try:
-            changed = await self._reload()
+            changed = await self._reload(act)
         except ConfigError as error:
-            return {"errors": [problem.document() for problem in error.problems], "changed": []}
+            return {"errors": [problem.document() for problem in error.problems], "changed": [], "frozen": []}
         except OSError as error:
             raise StoreError(
                 f"the reload was refused, the running configuration stays: {error.filename}: {error.strerror}: correct "
@@ -58,7 +59,12 @@ class StateOperations:
             )
         except StoreError as error:
             Event.RELOAD_NOT_AUDITED.log(log, reason=error)
-        return {"errors": [], "changed": [{"key": key, "change": change} for key, change in changed]}
+        frozen = await self._resources.database.reading(frozen_lists)
+        return {
+            "errors": [],
+            "changed": [{"key": key, "change": change} for key, change in changed],
+            "frozen": [found.sentence(name) for name, found in frozen.items()],
+        }
 
     async def start_above(self, number: int, act: Act) -> Document:
         """Begins a new session with all numbers above `number`, ends a halt, and accepts the clock as correct: the

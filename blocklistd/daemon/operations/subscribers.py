@@ -50,15 +50,17 @@ class SubscriberOperations:
         clock: Clock,
         last_requests: status.Seen,
         private_ca: Callable[[], bool],
+        names_changed: Callable[[], None],
     ) -> None:
-        """`private_ca`: whether subscribers need the certificate of the feed's authority. `last_requests`: the time of
-        each subscriber's last request."""
+        """`names_changed`: reads the own names again. `private_ca`: whether subscribers need the certificate of the
+        feed's authority. `last_requests`: the time of each subscriber's last request."""
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
         self._clock = clock
         self._private_ca = private_ca
+        self._names_changed = names_changed
         self._last_requests = last_requests
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
@@ -93,7 +95,10 @@ class SubscriberOperations:
         """Registers a subscriber; returns its token, TSIG key and configurations. Raises SubscriberError."""
         zones = tuple(zone.lower().removesuffix(".") for zone in given["zones"])
         lists, notify, addresses = (tuple(given[name]) for name in ("lists", "notify", "address"))
-        registration = Registration(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"])
+        registration = Registration(
+            *(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"]),
+            own_names=tuple(given["own_names"]),
+        )
         config, now = self._config(), self._clock()
 
         def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
@@ -111,7 +116,9 @@ class SubscriberOperations:
                 "notify": registration.notify,
                 "address": registration.addresses,
             }
-            detail = {what: values for what, values in given.items() if values}
+            detail: dict[str, object] = {what: values for what, values in given.items() if values}
+            if registration.own_names:
+                detail["own_names"] = len(registration.own_names)
             audit.append(connection, act, registration.id, now=now, detail=detail)
             return made
 
@@ -119,6 +126,8 @@ class SubscriberOperations:
         token, key = await self._database.writing(register)
         self._zones.secondaries.forget(registration.id)
         await self._admit_or_later()
+        if registration.own_names:
+            self._names_changed()
         secret = base64.b64encode(key.secret).decode()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
         return {
@@ -194,4 +203,5 @@ class SubscriberOperations:
         except SubscriberError:  # another call has just recorded it
             Event.SUBSCRIBER_REVOKED_ALREADY.log(log, subscriber=subscriber)
         self._unrecorded.pop(subscriber, None)
+        self._names_changed()
         await self._admit_or_later()

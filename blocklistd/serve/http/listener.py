@@ -67,6 +67,8 @@ class Connection(web.RequestHandler):
         """Bytes that wait until the present request is answered."""
         self.answering = False
         """Whether a request is under way. Always False with `bodies`."""
+        self.uploading = False
+        """Whether the body of the request under way may have any size: its handler reads it as it arrives."""
         self.has_request = False
         """Whether a first request has arrived."""
         self.long_poll: asyncio.Future[None] | None = None
@@ -83,8 +85,14 @@ class Connection(web.RequestHandler):
         if self.transport is not None:  # None: the connection was lost before this task's first step
             await super().start()
 
+    def allow_upload(self) -> None:
+        """Gives all bytes of the request under way to the parser; the handler bounds them."""
+        self.uploading = True
+
     def data_received(self, data: bytes) -> None:
-        if len(self.incomplete_head) + len(self.waiting_bytes) + len(data) > self.max_bytes:
+        if self.uploading:
+            super().data_received(data)
+        elif len(self.incomplete_head) + len(self.waiting_bytes) + len(data) > self.max_bytes:
             self.refuse_size()
         elif self.bodies or not data:
             self.incomplete_head += data
@@ -116,7 +124,7 @@ class Connection(web.RequestHandler):
 
     def request_done(self) -> None:
         """The request is answered. The next one begins in another turn of the loop."""
-        self.answering = False
+        self.answering = self.uploading = False
         if self.bodies:
             self.incomplete_head = b""
         elif self.waiting_bytes:
@@ -168,11 +176,16 @@ class Connection(web.RequestHandler):
         return response
 
 
-def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
+def connection_of(request: web.BaseRequest) -> Connection:
     """The connection of a request."""
     connection = request.protocol
     assert isinstance(connection, Connection)
-    return connection.accepted
+    return connection
+
+
+def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
+    """The accepted connection of a request."""
+    return connection_of(request).accepted
 
 
 async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
@@ -180,8 +193,7 @@ async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, No
 
     Without this the connection of a client that has left would be counted until the wait ends.
     """
-    connection = request.protocol
-    assert isinstance(connection, Connection)
+    connection = connection_of(request)
     connection.long_poll = asyncio.ensure_future(wait)
     try:
         await connection.long_poll
@@ -202,8 +214,7 @@ def answering(handler: Handler, observe: Observer) -> Handler:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        connection = request.protocol
-        assert isinstance(connection, Connection)
+        connection = connection_of(request)
         connection.has_request = True
         accepted = connection.accepted
         accepted.begin()

@@ -16,8 +16,9 @@ from datetime import datetime
 
 import orjson
 
+from blocklistd.change import VersionInfo
 from blocklistd.errors import StoreError
-from blocklistd.model import ListId, Sha256, Version, VersionInfo
+from blocklistd.model import ListId, Sha256, Version
 from blocklistd.signing.roles import newest
 from blocklistd.store.metadata import SignedRole
 from blocklistd.times import rfc3339

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from blocklistd.sources.formats import csv, hosts, ndjson, text
+from blocklistd.sources.formats import action_log, csv, entries, hosts, json, ndjson, rpz, text, xml, xml_pages
 from blocklistd.sources.formats.format import Format
 
 __all__ = ["FORMATS"]
@@ -15,5 +15,11 @@ FORMATS: Final[Mapping[str, Format]] = {
     "hosts": hosts.FORMAT,
     "csv": csv.FORMAT,
     "ndjson": ndjson.FORMAT,
+    "json": json.FORMAT,
+    "xml": xml.FORMAT,
+    "xml-pages": xml_pages.FORMAT,
+    "action-log": action_log.FORMAT,
+    "entries": entries.FORMAT,
+    "rpz": rpz.FORMAT,
 }
-"""The formats by their names in the configuration."""
+"""The formats by their names. The configuration has those that no transport implies (`Format.is_implied`)."""

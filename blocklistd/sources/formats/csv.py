@@ -17,33 +17,41 @@ from blocklistd.sources.formats.records import (
     FormatOptions,
     Record,
     Reject,
-    fitting_attributes,
     lines,
+    record_of,
     type_refusal,
 )
+from blocklistd.sources.formats.where import matches
+
+_NO_WHERE: Final = "the header has no column OURS (options.where): ask the hotline for its new name"
+_NO_UNLESS: Final = "the header has no column OURS (options.unless): ask the hotline for its new name"
 
 
 def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]:
     """Yield a record for each row (`Format.records`).
 
-    A configured column that is not in the header counts as empty in each row, except that of the value: without it
-    ParseError is raised.
+    A configured column that is not in the header counts as empty in each row, except that of the value and those of
+    `options.where`: without them ParseError is raised.
 
     Rejects: too-long, malformed (wrong quotes), short-row (a configured column is missing), long-row (more cells than
     the header, and they are not empty: an unquoted delimiter may have split a value), not-utf8, no-value, no-type,
-    unknown-type.
+    unknown-type, not-a-date.
     """
     rows = _rows(body, options)
+    if options.head:
+        _check_head(next(rows, None), options)
     header = (0, list(options.columns)) if options.columns else next(rows, None)
     if header is None:
         return
-    columns = _columns(header, options)
+    indexes = _indexes(header, options)
+    columns = {part: indexes[column] for part, column in options.fields.items() if column in indexes}
     width = len(header[1])
     value_column = columns["value"]
-    type_column = columns.get("type")
+    type_column, host_column = columns.get("type"), columns.get("host")
     attribute_columns = [(key, columns.get(key), options.defaults.get(key, "")) for key in ATTRIBUTES]
     default_type = options.defaults.get("type", "")
-    needed = max(columns.values())
+    conditions = [(indexes[column], expected, is_met) for column, expected, is_met in options.conditions]
+    needed = max([*columns.values(), *(column for column, _, _ in conditions)])
     for row in rows:
         if isinstance(row, Reject):
             yield row
@@ -55,6 +63,8 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         if len(cells) > width and any(map(str.strip, cells[width:])):
             yield Reject(number, "long-row")
             continue
+        if any(matches(cells[column], expected) != is_met for column, expected, is_met in conditions):
+            continue
         value = cells[value_column].strip(WHITESPACE)
         type = (type_column is not None and cells[type_column].strip()) or default_type
         if not value:
@@ -64,15 +74,26 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         elif refusal := type_refusal(type):
             yield Reject(number, refusal)
         else:
-            attributes, dropped = fitting_attributes(
+            found = (
                 (key, (column is not None and cells[column].strip()) or default)
                 for key, column, default in attribute_columns
             )
-            yield Record(number, type, value, attributes, dropped)
+            host = cells[host_column].strip() if host_column is not None else ""
+            yield record_of(number, type, value, found, options, host)
 
 
-def _columns(header: tuple[int, list[str]] | Reject, options: FormatOptions) -> dict[str, int]:
-    """The index in a row of each configured part of a record, at least of the value. Raises ParseError."""
+def _check_head(head: tuple[int, list[str]] | Reject | None, options: FormatOptions) -> None:
+    """Raises ParseError unless the first row has the cells of `options.head`."""
+    found = len(head[1]) if head is not None and not isinstance(head, Reject) else 0
+    if found != len(options.head):
+        raise ParseError(
+            f"the first row has {found} cells: expected the {len(options.head)} of `options.head`; check `options`"
+        )
+
+
+def _indexes(header: tuple[int, list[str]] | Reject, options: FormatOptions) -> dict[str, int]:
+    """The index in a row of each column, by its name; among them that of the value, and those of the conditions. Raises
+    ParseError."""
     value_name = options.fields.get("value")
     if value_name is None:
         raise ParseError("no column is configured for the value: set `fields.value`")
@@ -87,7 +108,10 @@ def _columns(header: tuple[int, list[str]] | Reject, options: FormatOptions) -> 
             " expected a first row of column names, separated by commas or by `options.delimiter`;"
             " if there is no such row, set `options.columns`"
         )
-    return {part: indexes[column] for part, column in options.fields.items() if column in indexes}
+    for column, _, is_met in options.conditions:
+        if column not in indexes:
+            raise ParseError((_NO_WHERE if is_met else _NO_UNLESS).replace("OURS", repr(column)))
+    return indexes
 
 
 def _is_utf8(text: str) -> bool:
@@ -183,19 +207,17 @@ def _rows(body: BinaryIO, options: FormatOptions) -> Iterator[tuple[int, list[st
 
 
 def _after_the_header(body: Buffer, start: int, options: FormatOptions) -> int | None:
-    """The offset after the header row (`Format.first_independent_line`). None if the CSV has quotes: quoted fields may
-    contain newlines."""
+    """The offset after the head and the header row (`Format.first_independent_line`). None if the CSV has quotes:
+    quoted fields may contain newlines."""
     if body.find(b'"', start) >= 0:
         return None
-    if options.columns:
-        return start
+    rows = bool(options.head) + (not options.columns)
     comment = options.comment.encode() if options.comment else None
-    while start < len(body):
+    while rows and start < len(body):
         end = body.find(b"\n", start) + 1 or len(body)
         line = body[start : min(end, start + MAX_LINE)].lstrip()
         start = end
-        if line and not (comment and line.startswith(comment)):
-            break
+        rows -= bool(line) and not (comment and line.startswith(comment))
     return start
 
 
@@ -203,5 +225,6 @@ FORMAT: Final = Format(
     records,
     first_independent_line=_after_the_header,
     value="the column with the value",
-    options=frozenset({"delimiter", "columns", "comment"}),
+    options=frozenset({"delimiter", "columns", "comment", "head", "timezone", "where", "unless"}),
+    reasons=(_NO_WHERE, _NO_UNLESS),
 )

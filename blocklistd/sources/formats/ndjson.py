@@ -1,4 +1,5 @@
-"""Newline-delimited JSON: one document a line. `fields` has JSON Pointers (RFC 6901) to the parts of a record."""
+"""Newline-delimited JSON: one document a line. `fields` and `options.where` have JSON Pointers (RFC 6901) to the parts
+of a record. If the value is an array, each text in it is a record of its own, with the same attributes."""
 
 from __future__ import annotations
 
@@ -10,25 +11,28 @@ from typing import BinaryIO, Final, TypeAlias
 import orjson
 
 from blocklistd.errors import ParseError
-from blocklistd.model import ATTRIBUTES
+from blocklistd.model import ATTRIBUTES, ID
 from blocklistd.sources.formats.format import Format, all_lines_independent
 from blocklistd.sources.formats.records import (
     WHITESPACE,
     FormatOptions,
     Record,
     Reject,
-    fitting_attributes,
     lines,
+    record_of,
     type_refusal,
 )
+from blocklistd.sources.formats.where import matches
 
 Pointer: TypeAlias = tuple[str, ...]
 """The reference tokens of a JSON Pointer, unescaped. The empty tuple points to the complete document."""
 
-_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+"""A JSON Pointer; the empty one references the document."""
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _STRING: Final = rb'"(?:[^"\\]|\\.)*+"'
-_NUMBER: Final = re.compile(_STRING + rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
+_NUMBER: Final = re.compile(_STRING + rb"?|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
+"""A string or a number. A string that does not close extends to the end, and no quote in it begins another one."""
 _KEY: Final = re.compile(rb"(" + _STRING + rb")[ \t\r\n]*(:)?|([{}])")
 _LARGEST: Final = b"1e308"  # replaces every larger number: no attribute accepts either of them
 
@@ -37,13 +41,15 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
     """Yield a record for each line that is not blank (`Format.records`).
 
     Rejects: too-long, not-utf8, not-json, duplicate-key (twice in one object), no-value (absent, empty or no string),
-    no-type, unknown-type. Raises ParseError if `fields` has no pointer to the value, or a text that is no pointer.
+    no-type, unknown-type, not-a-date. Raises ParseError if `fields` has no pointer to the value, or a text that is no
+    pointer.
     """
     pointers = _pointers(options)
     value_pointer = pointers["value"]
-    type_pointer = pointers.get("type")
-    attribute_pointers = [(key, pointers.get(key), options.defaults.get(key)) for key in ATTRIBUTES]
+    type_pointer, host_pointer = pointers.get("type"), pointers.get("host")
+    attribute_pointers = [(key, pointers.get(key), options.defaults.get(key)) for key in (*ATTRIBUTES, ID)]
     default_type = options.defaults.get("type", "")
+    conditions = [(parse_pointer(text), expected, is_met) for text, expected, is_met in options.conditions]
     for number, line in lines(body):
         if line is None:
             yield Reject(number, "too-long")
@@ -51,31 +57,35 @@ def records(body: BinaryIO, options: FormatOptions) -> Iterator[Record | Reject]
         if line.isspace():
             continue
         try:
-            document = _document(line)
+            document = parse(line)
         except orjson.JSONDecodeError:
             yield Reject(number, "not-json" if _is_utf8(line) else "not-utf8")
             continue
         if _may_repeat(line, document) and _repeats(line):
             yield Reject(number, "duplicate-key")
             continue
-        value = resolve(document, value_pointer)
+        if any(matches(resolve(document, pointer), expected) != is_met for pointer, expected, is_met in conditions):
+            continue
+        found = resolve(document, value_pointer)
         type = _found_or_default(document, type_pointer, default_type)
-        if not isinstance(value, str) or not (value := value.strip(WHITESPACE)):
-            yield Reject(number, "no-value")
-        elif not isinstance(type, str):
-            yield Reject(number, "unknown-type")
-        elif refusal := type_refusal(type):
-            yield Reject(number, refusal)
-        else:
-            attributes, dropped = fitting_attributes(
-                (key, _found_or_default(document, pointer, default)) for key, pointer, default in attribute_pointers
-            )
-            yield Record(number, type, value, attributes, dropped)
+        for value in found if isinstance(found, list) else (found,):
+            if not isinstance(value, str) or not (value := value.strip(WHITESPACE)):
+                yield Reject(number, "no-value")
+            elif not isinstance(type, str):
+                yield Reject(number, "unknown-type")
+            elif refusal := type_refusal(type):
+                yield Reject(number, refusal)
+            else:
+                parts = (
+                    (key, _found_or_default(document, pointer, default)) for key, pointer, default in attribute_pointers
+                )
+                host = _found_or_default(document, host_pointer, "") if host_pointer else ""
+                yield record_of(number, type, value, parts, options, host if isinstance(host, str) else "?")
 
 
 def parse_pointer(text: str) -> Pointer:
     """Parse a JSON Pointer (RFC 6901 section 3). Raises ValueError if the text is not a pointer."""
-    if not _POINTER.fullmatch(text):
+    if not POINTER.fullmatch(text):
         raise ValueError("not a JSON Pointer: expected / before each key, and ~ only in ~0 and ~1")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:])
 
@@ -110,8 +120,8 @@ def _pointers(options: FormatOptions) -> dict[str, Pointer]:
         raise ParseError(f"fields: {error}") from None
 
 
-def _document(line: bytes) -> object:
-    """Parse a line (RFC 8259). Raises JSONDecodeError.
+def parse(line: bytes) -> object:
+    """Parse one JSON document (RFC 8259). Raises JSONDecodeError.
 
     orjson refuses numbers that are too large for a double; they are valid JSON, and read as _LARGEST.
     """
@@ -138,8 +148,12 @@ def _may_repeat(line: bytes, document: object) -> bool:
         return False
     if b'\\"' in line or b"\\u0022" in line or b'" ' in line or b'"\t' in line or b'"\r' in line:
         return True
-    flat = isinstance(document, dict) and line.count(b"{") == 1
-    return line.count(b'":') != (len(document) if flat else orjson.dumps(document).count(b'":'))  # type: ignore[arg-type]
+    if isinstance(document, dict) and line.count(b"{") == 1:
+        return line.count(b'":') != len(document)
+    try:
+        return line.count(b'":') != orjson.dumps(document).count(b'":')
+    except orjson.JSONEncodeError:  # it reads more levels than it writes
+        return True
 
 
 def _repeats(line: bytes) -> bool:
@@ -170,6 +184,7 @@ FORMAT: Final = Format(
     records,
     first_independent_line=all_lines_independent,
     value="a JSON pointer to the value, like /url",
-    field=re.compile(f"(?!$){_POINTER.pattern}"),  # the empty pointer references the document, which is no value
+    field=re.compile(f"(?!$){POINTER.pattern}"),  # the empty pointer references the document, which is no value
     field_expected="a JSON pointer like /url (RFC 6901)",
+    options=frozenset({"timezone", "where", "unless"}),
 )

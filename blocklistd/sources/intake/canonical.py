@@ -1,7 +1,7 @@
 """Makes the file of a source's entries from records: canonical lines, sorted bytewise, one for each (type, value).
 
-The bytes depend on the set of records, not on their order: of several lines with the same (type, value) the smallest is
-kept.
+The bytes depend on the set of records, not on their order: of several lines with the same (type, value) the one that
+ends last is kept (`chosen`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import BinaryIO, Final
 import orjson
 
 from blocklistd.errors import ParseError
-from blocklistd.kinds import KINDS, InvalidEntry
+from blocklistd.kinds import DIGITS, KINDS, InvalidEntry, is_host_of
 from blocklistd.limits import MAX_LINES_MEMORY, MAX_NOTES, MAX_REJECTS
+from blocklistd.lines.expiry import expiry_of
 from blocklistd.lines.keys import key_of
 from blocklistd.model import Entry
 from blocklistd.sources.formats.records import Record, Reject
@@ -145,9 +146,11 @@ def read(records: Iterable[Record | Reject]) -> Reading:
             budget.take(0, 0, 1)
             reading.rejects.append((record.number, record.code))
             continue
-        number, kind, value, attributes, dropped = record
+        number, kind, value, attributes, dropped, host = record
         try:
             canonical = KINDS[kind](value)
+            if host and kind not in DIGITS and not is_host_of(host, canonical):
+                raise InvalidEntry("other-host")
         except InvalidEntry as refused:
             budget.take(0, 0, 1)
             reading.rejects.append((number, refused.code))
@@ -189,6 +192,18 @@ def by_key(lines: Iterable[str]) -> dict[bytes, list[str]]:
     return found
 
 
+def chosen(lines: Iterable[str]) -> str | None:
+    """The line that is asserted, of all lines with the same (type, value): the one that ends last, since a source that
+    lists an entry twice asserts it until then; of several such lines the smallest. None if there is no line."""
+    return min(lines, key=_preference, default=None)
+
+
+def _preference(line: str) -> tuple[int, str]:
+    """Sorts lines with the same (type, value): those that end last, then the smallest, come first."""
+    expiry = expiry_of(line.encode())
+    return (-int(expiry.translate(None, b"-:TZ")) if expiry is not None else -(10**14), line)
+
+
 def _types(lines: list[str]) -> Counter[str]:
     """The number of sorted lines of each type."""
     edges = {kind: bisect_left(lines, head) for kind, head in HEADS.items()}
@@ -197,7 +212,7 @@ def _types(lines: list[str]) -> Counter[str]:
 
 
 def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
-    """Keep, in place, only the first of the sorted lines of each key (they are neighbours: lines/keys.py).
+    """Keep, in place, only one of the sorted lines of each key (`chosen`; they are neighbours: lines/keys.py).
 
     Returns all lines of the keys that had several (Notes.multiples); None if these have more than MAX_NOTES characters.
     """
@@ -214,7 +229,8 @@ def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
             lines[kept] = line
             kept += 1
             last, noted = key, False
-        elif multiples is not None:
+            continue
+        if multiples is not None:
             several = [line] if noted else [lines[kept - 1], line]
             noted = True
             budget -= sum(map(len, several))
@@ -222,6 +238,8 @@ def _drop_duplicates(lines: list[str], plain: bool) -> list[str] | None:
                 multiples = None
             else:
                 multiples += several
+        if not plain and _preference(line) < _preference(lines[kept - 1]):
+            lines[kept - 1] = line
     del lines[kept:]
     return multiples
 

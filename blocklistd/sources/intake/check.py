@@ -1,7 +1,8 @@
 """The job that checks the files of the intake job, in a sandbox of its own, after the intake job has ended.
 
 A hostile body may have taken over the intake job, which can then write anything. After this check the files are valid:
-canonical lines in order, a patch that fits the entries that the source asserted before, notes that can be read.
+canonical lines in order, ids only if the format has them, a patch that fits the entries that the source asserted
+before, notes that can be read.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from blocklistd.jobs.spread import Answer, processes, spread
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.patched import PatchedLines, base_of
 from blocklistd.lines.snapshot import blocks
+from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
 from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.findings import REJECTS
-from blocklistd.sources.intake.form import check_line, check_neighbours, count
+from blocklistd.sources.intake.form import check_line, check_neighbours, count, has_ids
 from blocklistd.sources.intake.job import Findings, IntakeRequest
 
 
 def check(request: IntakeRequest, findings: Findings) -> dict[str, Any]:
     """The job `check`. Returns `{"fits": bool}`: whether the files are valid, and contain as many entries of each type
     and rejects for each reason as `findings` reports."""
+    may_have_ids = FORMATS[request.format].has_ids
     with ExitStack() as stack:
 
         def opened(path: Path) -> Buffer:
@@ -43,7 +46,7 @@ def check(request: IntakeRequest, findings: Findings) -> dict[str, Any]:
         if findings.result_form == ResultForm.CANONICAL:
 
             def work(number: int) -> Answer:
-                return _block(lines[parts[number] : parts[number + 1]])
+                return _block(lines[parts[number] : parts[number + 1]], may_have_ids)
 
             answers = stack.enter_context(spread(work, min(processes(), len(parts) - 1), enter_filter))
             enter_filter()
@@ -61,6 +64,8 @@ def check(request: IntakeRequest, findings: Findings) -> dict[str, Any]:
             def counted() -> Counter[str] | None:
                 if lines or (written and findings.result_form == ResultForm.SAME):
                     return None
+                if not may_have_ids and has_ids(written[:]):
+                    return None
                 return known if findings.result_form == ResultForm.SAME else _changed(before, written[:], digest, known)
 
             types = _counts_if_valid(counted)
@@ -76,9 +81,9 @@ def _counts_if_valid(count_lines: Callable[[], Counter[str] | None]) -> Counter[
         return None
 
 
-def _block(block: bytes) -> Answer:
+def _block(block: bytes, may_have_ids: bool) -> Answer:
     """For one block: the number of entries by type (None if it is not valid), and its first and last line."""
-    types = _counts_if_valid(lambda: count(block))
+    types = _counts_if_valid(lambda: count(block)) if may_have_ids or not has_ids(block) else None
     last = block.rfind(b"\n", 0, -1) + 1
     return {"types": types}, block[: block.find(b"\n") + 1] + block[last:-1]
 

@@ -13,6 +13,7 @@ from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import blocks
 from blocklistd.sources.formats import FORMATS
 from blocklistd.sources.formats.records import FormatOptions, default_attributes
+from blocklistd.sources.intake import form
 from blocklistd.sources.intake.canonical import HEADS, TAIL, Reading, read
 
 CHUNK: Final = 4 << 20  # bytes of a chunk, approximately
@@ -44,6 +45,8 @@ def reader(format: str, options: FormatOptions, head: bytes = b"") -> Reader:
     kind = options.defaults.get("type", "")
     if _lines_are_values(format, options) and kind in PLAIN and not default_attributes(options):
         return lambda chunk: _read_values(chunk, kind, format, options) or _read_records(chunk, format, options, b"")
+    if FORMATS[format].has_ids:  # another blocklistd has written the lines
+        return lambda chunk: _read_canonical(chunk) or _read_records(chunk, format, options, head)
     return lambda chunk: _read_records(chunk, format, options, head)
 
 
@@ -54,6 +57,16 @@ def _read_records(chunk: bytes, format: str, options: FormatOptions, head: bytes
     if above:
         reading.rejects = [(number - above, code) for number, code in reading.rejects]
     return reading
+
+
+def _read_canonical(chunk: bytes) -> Reading | None:
+    """Read a chunk of which every line is canonical, without parsing each line. None if one is not, or the lines are
+    not in order."""
+    try:
+        form.count(chunk)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return Reading(chunk.decode().split("\n")[:-1], plain=False)
 
 
 def _read_values(chunk: bytes, kind: str, format: str, options: FormatOptions) -> Reading | None:

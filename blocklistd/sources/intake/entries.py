@@ -56,10 +56,10 @@ def read_entries(
     entries are returned as a patch (`Entries.asserted`). Otherwise their canonical lines are written to `out`, sorted,
     one for each (type, value). Raises ParseError.
     """
-    start = list_start(body, format)
+    start = first_line(body, format)
     first = FORMATS[format].first_independent_line(body, start, options)
     if base is not None and first is not None:
-        base_start = list_start(base.body, format)
+        base_start = first_line(base.body, format)
         base_first = FORMATS[format].first_independent_line(base.body, base_start, options)
         if base_first is not None and base.body[base_start:base_first] == body[start:first]:
             found = update_entries(base, base_first, body, first, reader(format, options, body[start:first]))
@@ -82,6 +82,12 @@ def read_entries(
         total.add(reading)
         lines_above += figures["newlines"]
     return Entries(write(total, out))
+
+
+def first_line(body: Buffer, format: str) -> int:
+    """The offset of the first line of a list. It is 0 for lines that `Format.to_lines` wrote, which may begin with
+    any text. Raises ParseError, as `list_start`."""
+    return 0 if FORMATS[format].to_lines is not None else list_start(body, format)
 
 
 class _Layout(NamedTuple):
@@ -107,7 +113,7 @@ class ChunkWork:
     @functools.cached_property
     def _layout(self) -> _Layout:
         body = self._locate()
-        start = list_start(body, self._format)
+        start = first_line(body, self._format)
         first = FORMATS[self._format].first_independent_line(body, start, self._options)
         assert first is not None
         return _Layout(body, offsets(body, first), reader(self._format, self._options, body[start:first]))

@@ -14,13 +14,15 @@ from blocklistd.kinds import KINDS
 from blocklistd.model import TYPE_NOT_BUILT, Sha256
 from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.job import Findings, IntakeRequest
+from blocklistd.sources.intake.prove import ListFiles, Origin
 from blocklistd.sources.proofs.proof import Proven
 
 REJECTS: Final = frozenset(
     (
         # of the formats
         *("too-long", "not-utf8", "not-json", "no-value", "no-type", "unknown-type", "short-row", "malformed"),
-        *("long-row", "duplicate-key", "no-address", "no-name", TYPE_NOT_BUILT),
+        *("long-row", "duplicate-key", "no-address", "no-name", "other-host", "not-a-date", "unknown-action"),
+        *("exception", "outside-zone", "subdomains-only", "trigger", TYPE_NOT_BUILT),
         # of the kinds
         *("empty", "character", "address", "wildcard", "rpz-label", "not-a-name", "not-a-url", "scheme", "empty-label"),
         *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
@@ -30,7 +32,7 @@ REJECTS: Final = frozenset(
 _MOST: Final = 2**53  # the largest count: larger integers are not exact in every JSON parser (RFC 8259 section 6)
 _LAST: Final = 253402300799  # 9999-12-31T23:59:59Z, the last time that RFC 3339 can express
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_FILES: Final = 4
+_FILES: Final = len(ListFiles._fields)
 
 
 def unexpected_result() -> JobError:
@@ -52,8 +54,7 @@ def read_findings(answer: object, request: IntakeRequest) -> Findings:
         rejected=_counts(answer["rejected"], REJECTS),
         first_rejected=_counts(answer["first_rejected"], REJECTS),
         dropped_attributes=_number(answer["dropped_attributes"]),
-        signature=_or_none(_digest, answer["signature"]),
-        signed_at=_or_none(_time, answer["signed_at"]),
+        proven=_proven(answer["proven"], request.origin),
     )
     entries, rejects = sum(found.types.values()), sum(found.rejected.values())
     fits = found.rejected.keys() == found.first_rejected.keys() and entries + rejects <= found.records
@@ -63,13 +64,30 @@ def read_findings(answer: object, request: IntakeRequest) -> Findings:
     return found
 
 
-def read_proven(answer: object) -> tuple[int, Proven]:
+def read_proven(answer: object, origin: Origin) -> tuple[int, Proven]:
     """Validate the result of the job `prove`: the index in `IntakeRequest.list_files` of the list, and the proof.
     Raises JobError."""
-    if not isinstance(answer, dict) or answer.keys() != {"listed", "signature", "signed_at"}:
+    if not isinstance(answer, dict) or "listed" not in answer:
         raise unexpected_result()
-    proven = Proven(_or_none(_digest, answer["signature"]), _or_none(_time, answer["signed_at"]))
-    return _number(answer["listed"], most=_FILES - 1), proven
+    fields = {name: found for name, found in answer.items() if name != "listed"}
+    listed = _number(answer["listed"], most=_FILES - 2)  # this job writes no `lines`
+    return listed, _proven(fields, origin)
+
+
+def _proven(found: object, origin: Origin | Proven) -> Proven:
+    """The fields of Proven. If another job has verified the body, they must be the same as in its result."""
+    if not isinstance(found, dict) or found.keys() != Proven.__dataclass_fields__.keys():
+        raise unexpected_result()
+    proven = Proven(
+        signature=_or_none(_digest, found["signature"]),
+        signed_at=_or_none(_time, found["signed_at"]),
+        key=_or_none(_digest, found["key"]),
+        sequence=_or_none(_number, found["sequence"]),
+        expires=_or_none(_time, found["expires"]),
+    )
+    if proven != origin if isinstance(origin, Proven) else proven.key not in (None, *origin.fingerprints):
+        raise unexpected_result()
+    return proven
 
 
 def _size(request: IntakeRequest, listed: int) -> int:

@@ -19,7 +19,8 @@ import orjson
 from blocklistd.kinds import DIGITS, KINDS, InvalidEntry
 from blocklistd.kinds.name import MAX_NAME
 from blocklistd.limits import KIB, MAX_URL
-from blocklistd.model import ATTRIBUTES, Entry
+from blocklistd.lines.ids import FORM
+from blocklistd.model import ATTRIBUTES, ID, Entry
 from blocklistd.sources.formats.records import fitting_attributes
 from blocklistd.sources.intake.canonical import HEADS
 
@@ -40,7 +41,19 @@ _RARE: Final = (b"xn--", b"%", b"/.")
 _LEADING: Final = 24
 """Leading bytes of values that are compared as numbers, a multiple of 8. They may reach into the next line."""
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
-_ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_NUMBER if name == "verifiers" else _TEXT})?' for name in ATTRIBUTES)
+_DAY: Final = (
+    "(?!0000)[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+)
+_INSTANT: Final = f"{_DAY}T(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){{2}}Z"
+_FORMS: Final = {
+    "verifiers": _NUMBER,
+    "expires": f'"{_INSTANT}"',
+    "verified_at": f'"(?:{_INSTANT}|{_DAY})"',
+    ID: f'"{FORM.pattern}"',
+}
+_KNOWN: Final = sorted((ID, *ATTRIBUTES))
+_ATTRIBUTES: Final = "".join(rf'(?:,"{name}":{_FORMS.get(name, _TEXT)})?' for name in _KNOWN)
+_HAS_ID: Final = f',"{ID}":"'.encode()  # in no other place of a canonical line, since a quote in a text has a backslash
 # Patterns for the rest of a line after its value.
 _NO_ATTRIBUTES: Final = r'"\}'
 _ANYTHING: Final = r'"[^\n]*+'
@@ -74,6 +87,11 @@ def count(block: bytes) -> Counter[str]:
         found[kind] = end - at
         at = end
     return found
+
+
+def has_ids(block: bytes) -> bool:
+    """Whether an entry in canonical lines has an id."""
+    return _HAS_ID in block
 
 
 def check_neighbours(last: bytes, first: bytes) -> None:
@@ -210,7 +228,7 @@ def _check_tail(tail: bytes) -> None:
         return
     written = b"{" + tail[1:]
     attributes = orjson.loads(written)
-    fits, _ = fitting_attributes(attributes.items())
-    unchanged = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(ATTRIBUTES)
+    fits, _ = fitting_attributes(attributes.items(), "UTC")
+    unchanged = fits and list(fits.items()) == list(attributes.items()) and fits.keys() <= set(_KNOWN)
     if not unchanged or b"," + orjson.dumps(dict(sorted(fits.items())))[1:] != tail:
         raise ValueError("attributes that do not fit, or are written otherwise")

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.patched import PatchedLines
-from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, by_key
+from blocklistd.sources.intake.canonical import Canonical, Notes, Reading, by_key, chosen
 from blocklistd.sources.intake.changes import Hunk, hunks, unordered
 from blocklistd.sources.intake.chunks import Reader
 
@@ -107,7 +107,7 @@ def _difference(base: Base, removed: Reading, added: Reading) -> _Difference | N
                 return None
             after.remove(line)
         after = sorted(after + added_lines.get(key, []))
-        old, new = min(before, default=None), min(after, default=None)
+        old, new = chosen(before), chosen(after)
         if old != new:
             kind = type_and_value(key + b"}")[0].decode()
             if old is not None:

@@ -6,7 +6,8 @@ it.
 
 Files in the folder `work`, none of which may exist before the job:
 
-    decoded, content, unpacked   where the list may be after decoding and verifying (`list_files`)
+    decoded, plain, content, unpacked   where the list may be after decoding and verifying (`list_files`)
+    lines                        the list as lines, if it has no lines of its own (`Format.to_lines`)
     canonical, patch             the entries, in one of the two (`ResultForm`); the other stays empty
     notes                        facts for the next pull (`canonical.Notes`)
 """
@@ -28,10 +29,12 @@ from blocklistd.limits import DECOMPRESSED_FACTOR
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.patched import PatchedLines
 from blocklistd.model import Sha256
-from blocklistd.sources.formats.records import FormatOptions, list_start
+from blocklistd.sources.formats import FORMATS
+from blocklistd.sources.formats.dates import load_zone
+from blocklistd.sources.formats.records import FormatOptions
 from blocklistd.sources.intake.canonical import Notes
 from blocklistd.sources.intake.chunks import CHUNK
-from blocklistd.sources.intake.entries import ChunkWork, ResultForm, read_entries, write_result
+from blocklistd.sources.intake.entries import ChunkWork, ResultForm, first_line, read_entries, write_result
 from blocklistd.sources.intake.incremental import Base
 from blocklistd.sources.intake.prove import ListFiles, Origin, list_files, load, prove_and_unpack
 from blocklistd.sources.intake.recognise import recognised
@@ -65,7 +68,7 @@ class IntakeRequest:
     `defaults` and `options`: the fields of FormatOptions. `max_bytes`: the limit of the source; the decoded body may
     have DECOMPRESSED_FACTOR times as many. `may_be_empty`: whether a body without records is an empty list and no
     failure, because each list of the source has `min_entries: 0`. `earlier`: the last body, if only its changes are to
-    be read.
+    be read. `continues`: the body is only what came after the last one; `earlier` is then needed.
     """
 
     body: Path
@@ -79,6 +82,7 @@ class IntakeRequest:
     may_be_empty: bool
     earlier: EarlierBody | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    continues: bool = False
 
     @property
     def canonical(self) -> Path:
@@ -106,7 +110,7 @@ class Findings:
     """The result of the job, from which the daemon makes the IntakeReport.
 
     `listed`: the index in `IntakeRequest.list_files` of the file with the list. `result_form`: how the entries were
-    written. `length`: the bytes of the list.
+    written. `length`: the bytes of the list. `proven`: the result of verifying the body.
     """
 
     listed: int
@@ -117,14 +121,14 @@ class Findings:
     rejected: dict[str, int]
     first_rejected: dict[str, int]
     dropped_attributes: int
-    signature: Sha256 | None
-    signed_at: int | None
+    proven: Proven
 
 
 def intake(request: IntakeRequest) -> dict[str, Any]:
     """The job `intake`. Returns the fields of Findings. Raises VerifyError, StaleError, ParseError, StoreError."""
     options = FormatOptions(request.fields, request.defaults, **request.options)
     load(request.origin)
+    load_zone(options.timezone)
     with store_errors(request.work), ExitStack() as stack:
         files: list[BinaryIO] = [stack.enter_context(open(request.body, "rb"))]
         files += [stack.enter_context(open(path, "x+b")) for path in request.list_files[1:]]
@@ -132,12 +136,13 @@ def intake(request: IntakeRequest) -> dict[str, Any]:
             stack.enter_context(open(path, "xb")) for path in (request.canonical, request.patch, request.notes)
         )
         earlier = _opened(request.earlier, stack)
+        last_list = _last_list(earlier) if request.continues else None
         several = processes() if files[0].seek(0, os.SEEK_END) > CHUNK else 1
         work = ChunkWork(lambda: _list_of(files), request.format, options)
         read_chunks = stack.enter_context(spread(work, several, enter_filter))  # before the filter, which forbids fork
         enter_filter()
         listed, proof = prove_and_unpack(
-            files, request.encoding, request.max_bytes * DECOMPRESSED_FACTOR, request.origin
+            files, request.encoding, request.max_bytes * DECOMPRESSED_FACTOR, request.origin, last_list
         )
         body = _mapped(listed)
         if not body and not request.may_be_empty:
@@ -145,7 +150,12 @@ def intake(request: IntakeRequest) -> dict[str, Any]:
                 f"an empty body: expected a list in the format {request.format}; "
                 "if it may be empty, set `min_entries: 0`"
             )
-        start = list_start(body, request.format)
+        if (to_lines := FORMATS[request.format].to_lines) is not None:
+            listed = files[-1]
+            to_lines(body, last_list, options, listed)
+            listed.flush()
+            body = _mapped(listed)
+        start = first_line(body, request.format)
         found = read_entries(body, request.format, options, _base(earlier), out, read_chunks)
         made, form = found.canonical, ResultForm.CANONICAL
         if found.asserted is not None:
@@ -154,11 +164,13 @@ def intake(request: IntakeRequest) -> dict[str, Any]:
         notes.write(made.notes.to_bytes())
         if not made.records and not request.may_be_empty:
             raise ParseError(
-                f"no record in it: expected a list in the format {request.format};"
+                f"no record in it: expected a list in the format {request.format},"
+                " check `options.records` and `options.where` if they are set;"
                 " if it may be empty, set `min_entries: 0`"
             )
         if made.records and not made.entries:
-            next_step = recognised(body, start, request.format, options)
+            most = max(made.rejected, key=made.rejected.__getitem__)
+            next_step = recognised(body, start, request.format, options, most)
             reasons = _most_frequent(made.rejected)
             raise ParseError(
                 f"none of {made.records} records could be read as {request.format} ({reasons}): {next_step}"
@@ -173,8 +185,7 @@ def intake(request: IntakeRequest) -> dict[str, Any]:
             rejected=dict(made.rejected),
             first_rejected=made.first_rejected,
             dropped_attributes=made.dropped_attributes,
-            signature=proof.signature,
-            signed_at=proof.signed_at,
+            proven=proof,
         )
     )
 
@@ -202,6 +213,13 @@ def _opened(earlier: EarlierBody | None, stack: ExitStack) -> tuple[EarlierBody,
     if not all(path.exists() for path in paths):
         return None
     return earlier, [_mapped(stack.enter_context(open(path, "rb"))) for path in paths]
+
+
+def _last_list(opened: tuple[EarlierBody, list[Buffer]] | None) -> Buffer:
+    """The list of the last body, which the new body continues. Raises ParseError if it is missing."""
+    if opened is None:
+        raise ParseError("the last body, which this one continues, is missing: pull again")
+    return opened[1][0]
 
 
 def _base(opened: tuple[EarlierBody, list[Buffer]] | None) -> Base | None:

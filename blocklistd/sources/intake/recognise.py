@@ -16,7 +16,7 @@ _SAMPLE: Final = 64 * 1024  # bytes of the body that are examined
 UNKNOWN: Final = "check `url` and `format`"
 _HTML: Final = "the body contains HTML: check `url`, or ask the hotline if it serves an error page"
 _CR: Final = "there are lines that end in CR alone: expected LF, or CR and LF; convert it, for example with `tr`"
-_JSON: Final = "this is JSON: set `format: ndjson`, with one document a line, as `jq -c '.[]'` makes of an array"
+_JSON: Final = "this is JSON: set `format: json` for one document, `format: ndjson` for one document a line"
 _ADBLOCK: Final = "this is AdBlock syntax: expected a value alone; ask the hotline for a list of names or URLs"
 _WILDCARDS: Final = "these are wildcards: set `options.wildcards: domain` to read them as domains, in text and hosts"
 _CHECKSUMS: Final = (
@@ -25,8 +25,17 @@ _CHECKSUMS: Final = (
 _HOSTS: Final = "these are lines of a hosts file: set `format: hosts`"
 _URLS: Final = "these are URLs: set `defaults.type: url`"
 _NAMES: Final = "these are names: set `defaults.type: host` or `domain`"
-_POINTER: Final = "no record has a value at the pointer `fields.value`: check the pointer"
-NEXT_STEPS: Final = (UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER)
+_POINTER: Final = "no record has a value at `fields.value`: check this pointer or path"
+_TYPE: Final = "no record has a type: set `fields.type` or `defaults.type`"
+_OF_FORMAT: Final = {
+    "action-log": "check `fields`, `options.add` and `options.remove`",
+    "xml-pages": "check `options.records` and `fields`",
+}
+"""Next steps for formats that are rewritten to lines of their own."""
+NEXT_STEPS: Final = (
+    *(UNKNOWN, _HTML, _CR, _JSON, _ADBLOCK, _WILDCARDS, _CHECKSUMS, _HOSTS, _URLS, _NAMES, _POINTER, _TYPE),
+    *_OF_FORMAT.values(),
+)
 """Every text that `recognised` can return."""
 
 _HTML_TAG: Final = re.compile(rb"<(?:!doctype|html|head|body|script|div|p|h1)\b", re.I)
@@ -46,14 +55,21 @@ _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
 }
 
 
-def recognised(body: Buffer, start: int, format: str, options: FormatOptions) -> str:
-    """One of NEXT_STEPS, for a body of which every record was rejected. `start`: the offset of its first line."""
+def recognised(body: Buffer, start: int, format: str, options: FormatOptions, reason: str = "no-value") -> str:
+    """One of NEXT_STEPS, for a body of which every record was rejected, most of them for `reason`. `start`: the offset
+    of its first line."""
+    if reason == "no-type":
+        return _TYPE
+    if format in _OF_FORMAT:
+        return _OF_FORMAT[format]
     sample: bytes = body[start : start + _SAMPLE]
     if _HTML_TAG.search(sample):
         return _HTML
     if LONE_CR.search(sample):
         return _CR
     lines = [line for text in sample.split(b"\n") if (line := text.strip()) and not line.startswith(b"#")]
+    if format in ("json", "xml"):  # the body is known to be in this format
+        return _POINTER if reason == "no-value" else UNKNOWN
     if format == "ndjson" and lines and all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
         return _POINTER
     if _DOCUMENT.match(sample):

@@ -14,13 +14,13 @@ import io
 import mmap
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from blocklistd.errors import VerifyError
 from blocklistd.model import Sha256
-from blocklistd.sources.proofs.proof import Claim, Proof, Proven
+from blocklistd.sources.proofs.proof import Claim, Proof, Proven, text_fingerprint
 
 if TYPE_CHECKING:
     import minisign
@@ -160,18 +160,38 @@ def public_key(text: bytes) -> str:
 
 
 def _verify(body: BinaryIO, claim: Claim) -> Proven:
+    """Verify with the keys that have the key id of the signature: ids are not unique."""
     import minisign
 
-    assert claim.key is not None
     assert claim.signature is not None
-    return verify_minisign(body, claim.signature, minisign.PublicKey.from_base64(claim.key))
+    keys = {key: _key_id(base64.b64decode(key)) for key in claim.keys}
+    named = list(keys)[:1]  # for a file that is no signature
+    if len(keys) > 1:
+        with suppress(ValueError):
+            found = _key_id(Signature.parse(claim.signature).first)
+            named = [key for key in keys if keys[key] == found]
+            if not named:
+                raise VerifyError(
+                    f"signed by key {found}, expected one of the keys {', '.join(keys.values())}:"
+                    " ask the hotline whether it has a new key, then add it to `verify.key`"
+                )
+    for last, key in zip([*[False] * (len(named) - 1), True], named, strict=True):
+        try:
+            proven = verify_minisign(body, claim.signature, minisign.PublicKey.from_base64(key))
+            return replace(proven, key=text_fingerprint(key))
+        except VerifyError:
+            if last:
+                raise
+    raise AssertionError("there is a key")
 
 
 PROOF: Final = Proof(
     _verify,
     key="a file with a minisign public key (a .pub file, or its second line alone)",
     read_key=public_key,
+    several_keys=True,
     needs_signature=True,
+    signature_ending=".minisig",
     imports=("minisign", "cryptography.hazmat.primitives.asymmetric.ed25519"),
 )
 """The signature is fetched beside the body."""

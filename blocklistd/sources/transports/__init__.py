@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.errors import FetchError
-from blocklistd.sources.transports import file, web
+from blocklistd.sources.transports import axfr, file, tuf, web
 from blocklistd.sources.transports.transport import Transport, redacted_url, scheme_of
 
 __all__ = ["TRANSPORTS", "transport_of"]
@@ -16,6 +16,9 @@ TRANSPORTS: Final[Mapping[str, Transport]] = {
     "https": web.TRANSPORT,
     "http": web.LOOPBACK,
     "file": file.TRANSPORT,
+    "tuf+https": tuf.TRANSPORT,
+    "tuf+http": tuf.LOOPBACK,
+    "axfr": axfr.TRANSPORT,
 }
 """The transports by the scheme of URLs, in lower case."""
 

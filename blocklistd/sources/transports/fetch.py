@@ -17,7 +17,7 @@ from blocklistd.model import Fetched, NotModified
 from blocklistd.sources.transports import transport_of
 from blocklistd.sources.transports.own_process import InOwnProcess
 from blocklistd.sources.transports.sink import Sink
-from blocklistd.sources.transports.transport import Download, Request, redacted_url
+from blocklistd.sources.transports.transport import Download, Request, TransferMode, redacted_url
 
 
 def signature_url(url: str, template: str) -> str:
@@ -60,11 +60,22 @@ async def fetch(request: Request, folder: Path, jobs: Jobs) -> Fetched | NotModi
     except BaseException:
         await sink.discard()
         raise
-    return Fetched(sink.path, sink.length, sink.sha256, arrived.encoding, signature, arrived.validators)
+    return Fetched(
+        sink.path,
+        sink.length,
+        sink.sha256,
+        arrived.encoding,
+        signature,
+        arrived.validators,
+        arrived.continues,
+        redacted_url(arrived.url),
+        arrived.peer,
+    )
 
 
 def _download(url: str, request: Request, jobs: Jobs) -> Download:
     """The download of `url`, the URL of the request or of its signature, by its transport. Raises FetchError if there
     is no such transport."""
     transport = transport_of(url)
-    return InOwnProcess(request, jobs) if transport.in_own_process else transport.open(request)
+    is_parsed = transport.in_own_process or request.transfer is TransferMode.PAGES
+    return InOwnProcess(request, jobs) if is_parsed else transport.open(request)

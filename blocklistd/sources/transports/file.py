@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,7 +15,8 @@ from urllib.parse import unquote
 from blocklistd.errors import FetchError
 from blocklistd.limits import FILE_CHUNK, MAX_SIGNATURE_BYTES
 from blocklistd.model import NotModified, Validators
-from blocklistd.sources.transports.transport import Arrived, Download, Transport
+from blocklistd.sources.transports.dated import DroppedFile, newest
+from blocklistd.sources.transports.transport import Arrived, Download, Request, TransferMode, Transport
 
 if TYPE_CHECKING:
     from blocklistd.sources.transports.sink import Sink
@@ -55,21 +57,21 @@ class OpenedFile:
         self.file.close()
 
 
-def open_list(url: str, pattern: str = "*") -> OpenedFile:
-    """Open the file at `url`; if that is a drop folder, its newest file whose name matches the shell pattern. Raises
-    FetchError."""
+def open_list(url: str, pattern: str = "*", signatures: str = "") -> OpenedFile:
+    """Open the file at `url`; if that is a drop folder, its newest file whose name matches the shell pattern and does
+    not end as the signatures do. Raises FetchError."""
     path = path_of(url)
     try:
         if not path.is_dir():
             return _open(path)
-        newest = max(_complete(path, pattern), default=None)
-        if newest is None:
+        found = newest(_complete(path, pattern, signatures))
+        if found is None:
             raise FetchError(
                 f"{printable(path)}: no file in this drop folder: expected one whose name matches `pattern`"
                 f" ({pattern}), does not begin with a dot, and does not end in {', '.join(NOT_BODIES)}"
             )
         # O_NOFOLLOW: a user who may write to the drop folder must not make the daemon read any file of the system
-        return _open(path / newest[1], os.O_NOFOLLOW)
+        return _open(path / found.name, os.O_NOFOLLOW)
     except OSError as error:
         raise FetchError(
             f"{printable(path)}: {error.strerror}: expected a file or a folder that uid {os.geteuid()} can read"
@@ -109,14 +111,17 @@ def path_of(url: str) -> Path:
     return Path(path)
 
 
-def _complete(folder: Path, pattern: str) -> Iterator[tuple[int, str]]:
-    """Yield (modification time in ns, name) for each regular file in the folder that may be the list."""
+def _complete(folder: Path, pattern: str, signatures: str) -> Iterator[DroppedFile]:
+    """Yield each regular file in the folder that may be the list. `signatures`: the ending of the signatures beside the
+    lists."""
+    others = (*NOT_BODIES, signatures.lower()) if signatures else NOT_BODIES
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
-            is_complete = not name.startswith(".") and not name.lower().endswith(NOT_BODIES)
-            if is_complete and fnmatchcase(name, pattern) and entry.is_file(follow_symlinks=False):
-                yield entry.stat(follow_symlinks=False).st_mtime_ns, name
+            is_complete = not name.startswith(".") and not name.lower().endswith(others)
+            with suppress(FileNotFoundError):  # it was moved away since
+                if is_complete and fnmatchcase(name, pattern) and entry.is_file(follow_symlinks=False):
+                    yield DroppedFile(entry.stat(follow_symlinks=False).st_mtime_ns, name)
 
 
 def _open(path: Path, flags: int = 0) -> OpenedFile:
@@ -132,10 +137,16 @@ def _open(path: Path, flags: int = 0) -> OpenedFile:
 class FileDownload(Download):
     """Reads a file, or the newest file of a drop folder."""
 
+    @property
+    def _ending(self) -> str:
+        """The ending of the signatures in a drop folder; empty if they are elsewhere."""
+        template = self.request.signature or ""
+        return template.removeprefix("{url}") if template.startswith("{url}") else ""
+
     async def body(self, sink: Sink) -> Arrived | NotModified:
         import asyncio
 
-        found = await asyncio.to_thread(open_list, self.request.url, self.request.pattern)
+        found = await asyncio.to_thread(open_list, self.request.url, self.request.pattern, self._ending)
         try:
             tag = found.tag()
             if tag == self.request.validators.etag:
@@ -185,7 +196,22 @@ def absolute(url: str, folder: Path) -> str:
     return (folder / path).as_uri() if path else url
 
 
+def _open_download(request: Request) -> Download:
+    if request.transfer is TransferMode.LOG:
+        from blocklistd.sources.transports.yearly import YearlyFiles, has_years
+
+        if has_years(request.url):
+            return YearlyFiles(request)
+    return FileDownload(request)
+
+
 TRANSPORT: Final = Transport(
-    FileDownload, check=check, absolute=absolute, fetches_signatures=True, has_folders=True, in_own_process=False
+    _open_download,
+    check=check,
+    absolute=absolute,
+    fetches_signatures=True,
+    transfers=(TransferMode.BODY, TransferMode.LOG),
+    has_folders=True,
+    in_own_process=False,
 )
 """A file or a drop folder. It runs in the daemon's own process, since it only streams bytes to a file."""

@@ -19,7 +19,8 @@ from yarl import URL
 
 from blocklistd.errors import FetchError
 from blocklistd.limits import CHUNK, MAX_INTERIM_RESPONSES, MAX_REDIRECTS, MAX_SIGNATURE_BYTES
-from blocklistd.model import NotModified, Validators
+from blocklistd.model import NotModified, TlsPeer, Validators
+from blocklistd.sources.transports.peer import load, peer_of
 from blocklistd.sources.transports.sink import Sink
 from blocklistd.sources.transports.transport import (
     ETAG,
@@ -52,7 +53,11 @@ class _BoundedResponse(aiohttp.ClientResponse):
     """A response after at most MAX_INTERIM_RESPONSES interim ones (RFC 9110 section 15.2). aiohttp itself reads any
     number of them without yielding to other tasks."""
 
+    peer: TlsPeer | None = None
+    """The server, None without TLS."""
+
     async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        self.peer = peer_of(connection.transport)  # now: aiohttp gives the connection back once the body has arrived
         protocol = connection.protocol
         assert protocol is not None
         read, left = protocol.read, MAX_INTERIM_RESPONSES + 1
@@ -84,7 +89,7 @@ class HttpDownload(Download):
     """Fetches body and signature with one session."""
 
     async def __aenter__(self) -> HttpDownload:
-        self._session = await _session().__aenter__()
+        self._session = await open_session().__aenter__()
         try:
             request = self.request
             self._requests = HttpRequests(self._session, request)
@@ -110,12 +115,12 @@ class HttpDownload(Download):
                 raise FetchError(
                     f"{where}: status 304, not modified, to an unconditional request: expected 200 and a body"
                 )
-            _expect_ok(response, where, "url")
-            encoding = _coding(response)
+            expect_ok(response, where, "url")
+            encoding = content_coding(response)
             if encoding is None:
                 raise FetchError(f"{where}: a content coding that was not requested: expected identity, gzip or zstd")
             # RFC 9112 section 6.3, rule 8: such a body ends with the connection; only a signature shows a truncation
-            if not _is_framed(response) and request.signature is None:
+            if not is_framed(response) and request.signature is None:
                 raise FetchError(
                     f"{where}: no length and not chunked, so that a truncated body looks complete:"
                     " expected Content-Length or chunks; ask the hotline"
@@ -123,13 +128,14 @@ class HttpDownload(Download):
             sink.expect(response.content_length or 0)
             async for data in response.content.iter_any():
                 await sink.write(data)
-            return Arrived(request.url, encoding, _validators(response, redirected))
+            validators = _validators(response, redirected)
+            return Arrived(request.url, encoding, validators, peer=self._requests.peer)
 
     async def signature(self, url: str) -> bytes:
         signature = b""
         async with self._requests.answer(url, {"Accept-Encoding": "identity"}) as (response, where, _):
-            _expect_ok(response, where, "signature")
-            if _coding(response) != "identity":
+            expect_ok(response, where, "signature")
+            if content_coding(response) != "identity":
                 raise FetchError(f"{where}: a signature with a content coding: expected none; ask the hotline")
             async for data in response.content.iter_chunked(MAX_SIGNATURE_BYTES):
                 signature += data
@@ -143,27 +149,36 @@ class HttpRequests:
 
     Credentials are only sent to the origin of `Request.url`. That origin is verified by `Request.ssl`, other https
     origins by `Request.redirect_ssl`. Without `ssl`, the system's authorities verify all origins. With `ssl` and
-    without `redirect_ssl`, other https origins are refused.
+    without `redirect_ssl`, other https origins are refused. `peer`: the TLS server of the last response.
     """
 
+    peer: TlsPeer | None = None
+
     def __init__(self, session: aiohttp.ClientSession, request: Request) -> None:
+        if scheme_of(request.url) == "https":
+            load()  # here, since a process of its own enters the sandbox before the first response
         self._session = session
         self._request = request
-        self._home = _parse(request.url).origin() if scheme_of(request.url) in ("https", "http") else None
+        self._home = parse_url(request.url).origin() if scheme_of(request.url) in ("https", "http") else None
 
     @asynccontextmanager
-    async def answer(self, start: str, headers: Mapping[str, str]) -> AsyncIterator[HttpAnswer]:
-        """A context with the response to a GET of `start`, after at most MAX_REDIRECTS redirects.
+    async def answer(
+        self, start: str, headers: Mapping[str, str], where: str | None = None
+    ) -> AsyncIterator[HttpAnswer]:
+        """A context with the response to a GET of `start`, after at most MAX_REDIRECTS redirects. `where`: the URL for
+        error messages, if `start` is a text of the hotline.
 
         Raises FetchError, also for an error of the connection inside the context.
         """
-        url, where = _parse(start), redacted_url(start)
+        where = where or redacted_url(start)
+        url, first = parse_url(start), where
         seen, hosts = [url], {_host(url), *self._request.redirects}
         sent = dict(headers)
         try:
             while True:
                 async with self._get(url, sent, where) as response:
                     if response.status not in REDIRECTS:
+                        self.peer = response.peer if isinstance(response, _BoundedResponse) else None
                         yield HttpAnswer(response, where, len(seen) > 1)
                         return
                     url = _redirected(url, response.headers.get("Location"), seen, where)
@@ -172,7 +187,7 @@ class HttpRequests:
                             f"{where}: redirects to another host: expected the same one, or one that `redirects` names"
                         )
                 seen.append(url)
-                where = f"{redacted_url(start)} (redirected)"
+                where = f"{first} (redirected)"
                 sent.pop("If-Modified-Since", None)  # the date belongs to another file
         except (aiohttp.ClientError, OSError) as error:
             raise FetchError(f"{where}: {_reason(error)}") from None
@@ -192,7 +207,8 @@ class HttpRequests:
             yield response
 
 
-def _parse(text: str) -> URL:
+def parse_url(text: str) -> URL:
+    """The URL. Raises FetchError if it must not be fetched."""
     try:
         url = URL(text).with_fragment(None)
     except ValueError:
@@ -265,14 +281,14 @@ def _reason(error: Exception) -> str:
     return "the connection broke: expected a complete answer; the next pull tries again"
 
 
-def _session() -> aiohttp.ClientSession:
+def open_session(resolver: aiohttp.ThreadedResolver | None = None) -> aiohttp.ClientSession:
     """A session that decodes no content coding, and has no cookies, no proxies or passwords from the environment, and
-    no timeouts: `fetch` has the only one.
+    no timeouts: `fetch` has the only one. `resolver` looks hosts up; None for the system's.
 
     Each request has its own connection: bytes that a hotline sends on an idle one would be read without bound.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True),
+        connector=aiohttp.TCPConnector(force_close=True, resolver=resolver),
         response_class=_BoundedResponse,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -283,12 +299,17 @@ def _session() -> aiohttp.ClientSession:
     )
 
 
-def _expect_ok(response: aiohttp.ClientResponse, where: str, key: str) -> None:
-    """Raises FetchError for a status other than 200, and for an unknown transfer coding. `key`: the configuration key
-    with the URL of this response."""
-    if response.status != 200:
+def expect_ok(response: aiohttp.ClientResponse, where: str, key: str, expected: tuple[int, ...] = (200,)) -> None:
+    """Raises FetchError for a status that is not expected, and for an unknown transfer coding. `key`: the configuration
+    key with the URL of this response."""
+    if response.status not in expected:
         next_step = NEXT_STEPS.get(response.status, "the next pull tries again").format(key)
         raise FetchError(f"{where}: status {response.status}: expected 200, {next_step}")
+    expect_transfer_coding(response, where)
+
+
+def expect_transfer_coding(response: aiohttp.ClientResponse, where: str) -> None:
+    """Raises FetchError for a transfer coding that was not requested."""
     if _transfer_codings(response) not in ([], ["identity"], ["chunked"]):
         raise FetchError(f"{where}: a transfer coding that was not requested: expected none, or chunked")
 
@@ -299,7 +320,7 @@ def _transfer_codings(response: aiohttp.ClientResponse) -> list[str]:
     return [coding.strip(" \t").lower() for coding in value.split(",")] if value else []
 
 
-def _is_framed(response: aiohttp.ClientResponse) -> bool:
+def is_framed(response: aiohttp.ClientResponse) -> bool:
     """Whether a truncated body is recognised. HTTP/1.0 has no chunks (RFC 9112 section 6.1)."""
     codings = _transfer_codings(response)
     if not codings:
@@ -307,7 +328,7 @@ def _is_framed(response: aiohttp.ClientResponse) -> bool:
     return codings == ["chunked"] and response.version is not None and response.version >= aiohttp.HttpVersion11
 
 
-def _coding(response: aiohttp.ClientResponse) -> str | None:
+def content_coding(response: aiohttp.ClientResponse) -> str | None:
     """The content coding, one of ENCODINGS; None for a coding that was not requested, or several codings."""
     return CODINGS.get(",".join(response.headers.getall("Content-Encoding", [])).strip().lower())
 

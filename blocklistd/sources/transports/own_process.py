@@ -42,7 +42,7 @@ class InOwnProcess(Download):
         if answer is None:
             return NotModified()
         await sink.adopt()
-        return Arrived.from_json(answer)
+        return Arrived.from_json(answer, self.request.url)
 
     async def signature(self, url: str) -> bytes:
         with self._reasons(url, Path("/")).only_allowed():

@@ -7,6 +7,7 @@ The configuration imports the table. So a module here imports slow modules insid
 from __future__ import annotations
 
 import abc
+import enum
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from blocklistd.errors import FetchError
-from blocklistd.model import NotModified, Validators
+from blocklistd.model import NotModified, Sha256, TlsPeer, Validators
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -28,6 +29,11 @@ ETAG: Final = re.compile(r"[\x21-\x7e]{1,256}")
 """The entity tags that are kept and sent back."""
 LAST_MODIFIED: Final = re.compile(r"[A-Za-z0-9,: ]{1,40}")
 """The dates that are kept and sent back."""
+TSIG_ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
+"""The algorithms of TSIG keys."""
+POSITION: Final = re.compile(r"[\x20-\x7e]{1,2048}")
+"""The positions that are kept and given to the next request."""
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 def redacted_url(url: str) -> str:
@@ -38,6 +44,26 @@ def redacted_url(url: str) -> str:
 def scheme_of(url: str) -> str:
     """The text before the first colon, in lower case. It need not be a key of TRANSPORTS."""
     return url.partition(":")[0].lower()
+
+
+class TransferMode(enum.StrEnum):
+    """How a list is transferred. A transport that knows only BODY fetches the complete body in any case."""
+
+    BODY = "body"
+    """As one body, completely each time that it changes."""
+    LOG = "log"
+    """As a file that only grows, or one for each year: only what came after the last pull, if possible (log.py)."""
+    PAGES = "pages"
+    """As XML pages that link each other: after the first time only those of what changed since (pages.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferKey:
+    """A shared secret of zone transfers (RFC 8945). `algorithm`: one of TSIG_ALGORITHMS."""
+
+    name: str
+    algorithm: str
+    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +95,14 @@ class Request:
     """The TLS context for the origin of `url`. A process of its own does not get it."""
     redirect_ssl: SSLContext | None = None
     """The TLS context for other origins. A process of its own does not get it."""
+    client_cert: bytes | None = field(default=None, repr=False)
+    """The client certificate and its key, in PEM, for a process of its own."""
+    key: str | None = field(default=None, repr=False)
+    """The public key of the proof, for a transport that has `uses_key`."""
+    transfer: TransferMode = TransferMode.BODY
+    """How the list is transferred; depends on the format of the source."""
+    tsig: TransferKey | None = None
+    """The key that signs requests, and that must have signed the answers (`Transport.uses_tsig`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,45 +111,64 @@ class Arrived:
 
     `url`: the URL of the file that was read, without redirects. `encoding`: one of ENCODINGS. `validators`: for the
     next request; an ETag may be any short text that changes with the body, such as the serial of a zone. `signature`:
-    the signature, if the transport fetches it with the body.
+    the signature, if the transport fetches it with the body. `continues`: whether the body is only what came after the
+    last body, from `Validators.position` of the request on. `peer`: the server that sent the body over TLS.
     """
 
     url: str
     encoding: str = "identity"
     validators: Validators = field(default_factory=Validators)
     signature: bytes | None = None
+    continues: bool = False
+    peer: TlsPeer | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as values that JSON can express; the signature in hex."""
+        """The fields but `url` as values that JSON can express; the signature in hex."""
         known = self.validators
         signature = None if self.signature is None else self.signature.hex()
         return {
-            "url": self.url,
             "encoding": self.encoding,
             "etag": known.etag,
             "last_modified": known.last_modified,
+            "position": known.position,
             "signature": signature,
+            "continues": self.continues,
+            "peer": None if self.peer is None else [self.peer.certificate, self.peer.public_key],
         }
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Arrived:
-        """Validate and read the result of `to_json`, which may come from a process that was taken over. Raises
-        FetchError."""
+    def from_json(cls, fields: Mapping[str, Any], url: str) -> Arrived:
+        """Validate and read the result of `to_json`, which may come from a process that was taken over. Such a process
+        must not choose the URL, from which that of the signature is made. Raises FetchError."""
         try:
-            etag, last_modified, signature = fields["etag"], fields["last_modified"], fields["signature"]
-            fits = fields["encoding"] in ENCODINGS and (etag is None or ETAG.fullmatch(etag))
-            if not fits or not (last_modified is None or LAST_MODIFIED.fullmatch(last_modified)):
+            etag, last_modified, position = fields["etag"], fields["last_modified"], fields["position"]
+            signature, continues = fields["signature"], fields["continues"]
+            known = ((etag, ETAG), (last_modified, LAST_MODIFIED), (position, POSITION))
+            fits = fields["encoding"] in ENCODINGS and isinstance(continues, bool)
+            if not fits or not all(text is None or pattern.fullmatch(text) for text, pattern in known):
                 raise ValueError
             return cls(
-                str(fields["url"]),
+                url,
                 fields["encoding"],
-                Validators(etag, last_modified),
+                Validators(etag, last_modified, position),
                 None if signature is None else bytes.fromhex(signature),
+                continues,
+                _peer(fields["peer"]),
             )
         except (KeyError, TypeError, ValueError):
             raise FetchError(
                 "the process that fetched the body returned an unexpected result: the pull is not used"
             ) from None
+
+
+def _peer(found: list[str] | None) -> TlsPeer | None:
+    """Raises TypeError or ValueError for another value than `Arrived.to_json` makes."""
+    if found is None:
+        return None
+    certificate, public_key = found
+    if not (_SHA256.fullmatch(certificate) and _SHA256.fullmatch(public_key)):
+        raise ValueError
+    return TlsPeer(Sha256(certificate), Sha256(public_key))
 
 
 class Download(AbstractAsyncContextManager["Download"], abc.ABC):
@@ -165,12 +218,22 @@ class Transport:
     """A function of (URL, folder of the configuration file): the absolute URL."""
     note: str = ""
     """A restriction of the scheme in a few words, for the error when a URL is expected."""
+    format: str | None = None
+    """The format of all bodies of the scheme, a key of FORMATS; None if the configuration must name it."""
+    uses_tsig: bool = False
+    """Whether requests are signed by `auth.tsig`, which is then the only credential, and may prove the origin."""
     uses_tls: bool = False
     """Whether the server has a certificate, so that `ca` and `auth.client_cert` can be configured."""
     fetches_signatures: bool = False
     """Whether a signature can be fetched from a URL of the scheme."""
+    transfers: tuple[TransferMode, ...] = (TransferMode.BODY,)
+    """The modes in which lists can be fetched from a URL of the scheme."""
     has_folders: bool = False
     """Whether a URL may name a drop folder, with `pattern` for its files."""
+    proof: str | None = None
+    """The only method of `verify` for URLs of the scheme, one of PROOFS; None if any is possible."""
+    uses_key: bool = False
+    """Whether a request needs the public key of the proof (`Request.key`)."""
     reasons: tuple[str, ...] = ()
     """The messages of its errors in a process of its own. Any other message is replaced by a general one
     (sources/reasons.py)."""

@@ -7,7 +7,8 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from blocklistd.sources.transports.transport import Download, Request, Transport
+from blocklistd.sources.transports.page_reasons import PAGE_REASONS
+from blocklistd.sources.transports.transport import Download, Request, TransferMode, Transport
 
 
 def check(url: str) -> None:
@@ -35,12 +36,29 @@ def is_loopback(host: str) -> bool:
 
 
 def _open(request: Request) -> Download:
+    if request.transfer is TransferMode.LOG:
+        from blocklistd.sources.transports.log import LogDownload
+
+        return LogDownload(request)
+    if request.transfer is TransferMode.PAGES:
+        from blocklistd.sources.transports.pages import PageDownload
+
+        return PageDownload(request)
     from blocklistd.sources.transports.http import HttpDownload
 
     return HttpDownload(request)
 
 
-TRANSPORT: Final = Transport(_open, check=check, uses_tls=True, fetches_signatures=True, in_own_process=False)
-"""https. It runs in the daemon's own process, since it only streams bytes to a file."""
+TRANSPORT: Final = Transport(
+    _open,
+    check=check,
+    uses_tls=True,
+    fetches_signatures=True,
+    transfers=(TransferMode.BODY, TransferMode.LOG, TransferMode.PAGES),
+    reasons=PAGE_REASONS,
+    in_own_process=False,
+)
+"""https. It runs in the daemon's own process, since it only streams bytes to a file, except for pages
+(TransferMode.PAGES), whose links it reads."""
 LOOPBACK: Final = dataclasses.replace(TRANSPORT, note="to loopback only", uses_tls=False)
 """http, from loopback only."""

@@ -1,0 +1,60 @@
+"""`entry due | keep`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from blocklistd.daemon.commands.candidate import WHY
+from blocklistd.daemon.commands.command import OPERATOR, REVIEWER, Argument, Command, Document, Values, entry_id
+from blocklistd.daemon.commands.lists import LIST
+from blocklistd.daemon.commands.text import table
+
+_ENTRY: Final = '{"id","type","sources","term","since","due","days"}'
+
+
+def _due(found: Document, values: Values) -> None:
+    table(
+        ("ENTRY", "DAYS", "TERM", "DUE", "TYPE", "SOURCES"),
+        [
+            (one["id"], one["days"], one["term"], one["due"], one["type"], ", ".join(one["sources"]))
+            for one in found["entries"]
+        ],
+        optional=("TYPE", "DUE"),
+    )
+    if found["total"] > len(found["entries"]):
+        click.echo(
+            f"{found['total']} entries of list {found['list']} are due; the first {len(found['entries'])} are shown"
+        )
+
+
+def _kept(done: Document, values: Values) -> None:
+    for one in done["entries"]:
+        click.echo(f"{done['list']}: entry {one['id']} ({one['type']}) is kept: its lifetime begins again")
+
+
+COMMANDS: Final = (
+    Command(
+        "entry due",
+        "List the entries whose `lifetime` has come: the first 1,000, with their ages in days and the term. They stay "
+        "live until an expiry; under `at_end: review` until somebody delists them.",
+        OPERATOR,
+        lambda daemon, call: daemon.due.due(call["list"]),
+        _due,
+        (LIST,),
+        json=f'`{{"list","total","entries":[{_ENTRY}…]}}`. `since`, `due`: when the term began, and ended. '
+        "`total`: of all that are due.",
+    ),
+    Command(
+        "entry keep",
+        "Confirm entries that are due: their lifetime begins again. Exit 1, and nothing is changed, if one of them is "
+        "not due. A held expiry is made again without them.",
+        REVIEWER,
+        lambda daemon, call: daemon.due.keep(call["list"], call["ids"], call["why"], call.act),
+        _kept,
+        (LIST, Argument("ids", metavar="ID…", read=entry_id, many=True), WHY),
+        changes=True,
+        json=f'`{{"list","entries":[{_ENTRY}…]}}`.',
+    ),
+)

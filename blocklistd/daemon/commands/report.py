@@ -1,0 +1,162 @@
+"""`list report`: statistics for a hotline's or an authority's report, as text, CSV or SVG."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, Final, NamedTuple
+
+import click
+
+from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Exit, Values, word
+from blocklistd.daemon.commands.report_svg import drawing
+from blocklistd.daemon.commands.text import table
+from blocklistd.errors import RefusedError
+
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a cell that begins so for a formula."""
+COLUMNS: Final = 80  # of the text
+NOTE: Final = "An entry that several sources list counts for each of them: the sources do not add up to the total."
+
+
+def day(value: object) -> str:
+    """Reads a date of the form YYYY-MM-DD. Raises RefusedError."""
+    text = word(value)
+    try:
+        found = date.fromisoformat(text)
+        if str(found) != text:
+            raise ValueError
+    except ValueError:
+        raise RefusedError("expected a date such as 2026-11-20 (YYYY-MM-DD)") from None
+    if found.year < 1971:
+        raise RefusedError("expected a date from 1971 on")
+    return text
+
+
+def comparison(document: Document) -> str:
+    """A sentence that compares the added entries with those of the year before."""
+    before = document["year_before"]
+    if before is None:
+        return "There are no figures of the whole same period of the year before."
+    when = f"the same period of the year before ({before['from']} to {before['to']})"
+    change = document["total"]["change_percent"]["added"]
+    if change is None:
+        return f"No entry was added in {when}."
+    if change == 0:
+        return f"As many entries were added as in {when}."
+    return f"Added entries: {abs(change):.1f} % {'more' if change > 0 else 'less'} than in {when}."
+
+
+class ReportLine(NamedTuple):
+    """A line of a report: the figures of the total, a category or a source."""
+
+    group: str
+    name: str
+    found: dict[str, Any]
+
+
+def report_lines(document: Document) -> Iterator[ReportLine]:
+    """The lines: the total, each category, each source."""
+    yield ReportLine("total", "", document["total"])
+    for group, key in (("category", "categories"), ("source", "sources")):
+        for name, found in document[key].items():
+            yield ReportLine(group, name, found)
+
+
+def _show(document: Document, values: Values) -> None:
+    if values["svg"]:
+        click.echo(drawing(document, comparison(document)), nl=False)
+    elif values["csv"]:
+        click.echo(written_csv(document), nl=False)
+    else:
+        _text(document)
+
+
+def _text(document: Document) -> None:
+    _paragraph(f"list {document['list']}, {document['from']} to {document['to']} (days in UTC)")
+    _paragraph(comparison(document))
+    _paragraph(f"figures since {document['figures_since']}")
+    table(
+        ("GROUP", "ADDED", "REMOVED", "EXPIRED", "CORRECTED", "LIVE", "LIFE", "CHANGE", "NAME"),
+        [
+            (
+                *(group, found["added"], found["removed"], found["expired"], found["corrected"], found["live"]),
+                *(_days(found["median_life_days"]), _percent(found), name),
+            )
+            for group, name, found in report_lines(document)
+        ],
+        optional=("CORRECTED", "EXPIRED"),
+    )
+    _paragraph("LIFE: median days live of removed entries. CHANGE: of the added entries in a year.")
+    _paragraph(NOTE)
+
+
+def _paragraph(text: str) -> None:
+    click.echo(textwrap.fill(text, COLUMNS))
+
+
+def _days(days: float | None) -> str:
+    return "" if days is None else f"{days:g} d"
+
+
+def _percent(found: dict[str, Any]) -> str:
+    change = found.get("change_percent", {}).get("added")
+    return "" if change is None else f"{change:+.1f} %"
+
+
+def written_csv(document: Document) -> str:
+    """The figures as CSV (RFC 4180). A name that a spreadsheet would take for a formula begins with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    before = document["year_before"]
+    figures = ("added", "removed", "expired", "corrected", "live", "median_life_days")
+    writer.writerow(("list", "from", "to", "group", "name", *figures, "added_year_before", "added_change_percent"))
+    earlier = {(group, name): found for group, name, found in report_lines(before)} if before else {}
+    period = document["list"], document["from"], document["to"]
+    for group, name, found in report_lines(document):
+        compared = earlier.get((group, name), {}).get("added", 0 if before else None)
+        change = found.get("change_percent", {}).get("added")
+        writer.writerow((*period, group, _cell(name), *(found[figure] for figure in figures), compared, change))
+    return out.getvalue()
+
+
+def _cell(name: str) -> str:
+    return f"'{name}" if name.startswith(FORMULA) else name
+
+
+def _one_format(values: Values) -> Exit | None:
+    return Exit(1, "--csv and --svg: choose one of them") if values["csv"] and values["svg"] else None
+
+
+_JSON: Final = """\
+`{"list","from","to","days","figures_since","step","total":FIGURES,"categories":{NAME:FIGURES},"sources":{NAME:\
+{…FIGURES,"categories"}},"course":[{"from","to","added","removed","live"}…],"year_before"}`. FIGURES: `"added",\
+"removed","expired","corrected","live","median_life_days","change_percent":{"added","removed","live"}`.
+
+- `expired` and `corrected` are parts of `removed`. The median is null if it is not known.
+- `"year_before"`: the same for the period of the year before, null if its figures are not complete; there is then no
+  `"change_percent"`. A change is null if there were none a year before.
+- `step`: the steps of `course` are a day, a week or a month."""
+
+COMMANDS: Final = (
+    Command(
+        "list report",
+        "Report a list's figures of a period: entries added, removed and live, by category and source, and the change "
+        "against the same period of the year before.",
+        OPERATOR,
+        lambda daemon, call: daemon.report.report(call["list"], call["from"], call["to"]),
+        _show,
+        (
+            Argument("list", metavar="LIST", read=word),
+            Argument("from", "The first day of the period (UTC).", "--from", "DATE", day, required=True),
+            Argument("to", "The last day of the period (UTC).", "--to", "DATE", day, required=True),
+            Argument("csv", "Print CSV, for a spreadsheet.", "--csv", flag=True, local=True),
+            Argument("svg", "Print a drawing (SVG), for a document.", "--svg", flag=True, local=True),
+        ),
+        check=_one_format,
+        json=_JSON,
+    ),
+)

@@ -1,0 +1,248 @@
+"""Finds the entry that a command names, by its value or its id: whether it is live, who asserts it, what withholds it.
+
+For commands about one entry. Nothing of it is logged. Reads sealed files: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from blocklistd.change import Candidate, Correction
+from blocklistd.errors import RefusedError, StoreError
+from blocklistd.kinds import InvalidEntry, readings
+from blocklistd.lines.delta import ENTRIES
+from blocklistd.lines.ids import FORM
+from blocklistd.lines.keys import Buffer, type_and_value
+from blocklistd.lines.snapshot import find
+from blocklistd.model import ID, CandidateId, Entry, ListId, Sha256, SourceId
+from blocklistd.store import candidates
+from blocklistd.store.ages import open_ages
+from blocklistd.store.asserted import open_assertion
+from blocklistd.store.entry_versions import change_of
+from blocklistd.store.files import SealedFiles
+from blocklistd.store.lists import ListState, list_state
+from blocklistd.store.schema import corrections, guard_hits, sources
+
+EXPECTED = "expected a URL, a name, or a hash as a hotline writes it, or an id (e-…)"
+_LIKE_ID = re.compile("[ec]-[0-9a-f]*", re.I)
+"""A part of an id, or the id of a candidate. It could be a name, of one label, that nobody lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEntry:
+    """An entry in a list. `id`: as subscribers see it.
+
+    - `live`: its line in the live version; None if it is not live.
+    - `accepted`, `offered`: its line in what the live version was composed from, and in what the sources offer now, for
+      each source that asserts it.
+    - `corrections`: those in force. `held`: candidates that would add, change or remove it. `rule`: of the guard file
+      that withholds it; None if none does.
+    - `related`: ids of live entries that are not this one: those of the URL's host, or a URL of this host.
+    """
+
+    type: str
+    value: str
+    id: str
+    live: bytes | None
+    accepted: Mapping[SourceId, bytes]
+    offered: Mapping[SourceId, bytes]
+    corrections: tuple[Correction, ...]
+    held: tuple[CandidateId, ...]
+    rule: str | None
+    related: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> bytes:
+        """The key of the entry's line (lines.keys.key_of)."""
+        return _key(self.type, self.value)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the list knows the entry: it is live, asserted, corrected, held or withheld."""
+        return bool(self.live or self.accepted or self.offered or self.corrections or self.held or self.rule)
+
+
+def find_entry(files: SealedFiles, connection: Connection, list_id: ListId, text: str) -> list[FoundEntry]:
+    """The entries of a list that `text` names: every type that the value can have, or the one entry with this id.
+
+    An entry that the list does not know is returned too, unless it is named by an id. Raises RefusedError if the text
+    is no entry, or if no entry has this id; the error does not repeat the text. StoreError for a damaged file.
+    """
+    state = list_state(connection, list_id)
+    held = [case.candidate for case in candidates.held(connection, list_id)]
+    return [describe(files, connection, state, held, *one) for one in _named(files, connection, state, held, text)]
+
+
+def _named(
+    files: SealedFiles, connection: Connection, state: ListState, held: list[Candidate], text: str
+) -> list[tuple[str, str]]:
+    if FORM.fullmatch(text):
+        found = _of_id(files, connection, state, held, text)
+        if not found:
+            raise RefusedError(
+                f"no entry of list {state.id} has the id {text}: it is not live, under no correction, and in no held "
+                f"candidate: check the id, or give the entry itself"
+            )
+        return found
+    if _LIKE_ID.fullmatch(text):
+        raise RefusedError("the text on stdin is no id of an entry: expected e- and 32 hex digits in lower case")
+    try:
+        return readings(text)
+    except InvalidEntry as error:
+        reason = error.code
+    raise RefusedError(f"the text on stdin is no entry ({reason}): {EXPECTED}")
+
+
+def describe(
+    files: SealedFiles, connection: Connection, state: ListState, held: list[Candidate], kind: str, value: str
+) -> FoundEntry:
+    """The entry with this type and value in a list. `held`: the list's held candidates."""
+    key = _key(kind, value)
+    live = _in_snapshot(files, state, key)
+    policy = state.policy.sources if state.policy else ()
+    names = list(dict.fromkeys([*policy, *state.accepted]))
+    accepted = {name: line for name in names if (line := _asserted(files, state.accepted.get(name), key))}
+    offered = offered_lines(files, connection, names, key)
+    known = live or next(iter(accepted.values()), None) or next(iter(offered.values()), None)
+    own = Entry.from_line(known).attributes.get(ID) if known else None
+    entry = str(own or state.ids.of(kind.encode(), value.encode()))
+    hit = select(guard_hits.c.rule).where(
+        guard_hits.c.list == state.id, guard_hits.c.type == kind, guard_hits.c.value == value
+    )
+    return FoundEntry(
+        type=kind,
+        value=value,
+        id=entry,
+        live=live,
+        accepted=accepted,
+        offered=offered,
+        corrections=tuple(one for one in state.corrections if (one.type, one.value) == (kind, value)),
+        held=tuple(one.id for one in held if _in_delta(files, one.delta, key)),
+        rule=connection.execute(hit).scalar(),
+        related=tuple(_related(files, state, kind, value)) if live is None else (),
+    )
+
+
+def offered_lines(
+    files: SealedFiles, connection: Connection, names: Sequence[SourceId], key: bytes
+) -> dict[SourceId, bytes]:
+    """The line with this key in what each of the sources offers now; without the sources that do not assert it."""
+    rows = connection.execute(select(sources.c.id, sources.c.offered).where(sources.c.id.in_(names)))
+    offers = {row.id: row.offered for row in rows}
+    return {name: line for name in names if (line := _asserted(files, offers.get(name), key))}
+
+
+def asserted_since(
+    files: SealedFiles, connection: Connection, state: ListState, entry: FoundEntry, names: Iterable[SourceId]
+) -> Mapping[SourceId, datetime]:
+    """Since when each of the sources asserts the entry, as far as it is known (ListState.ages): an entry that the live
+    version was not composed with is asserted since the newest body."""
+    query = select(sources.c.id, sources.c.last_accepted).where(sources.c.id.in_(list(names)))
+    found: dict[SourceId, datetime] = {}
+    for row in connection.execute(query).all():
+        stored = state.ages.get(row.id)
+        if stored is None:
+            continue
+        since = row.last_accepted if row.id not in entry.accepted else None
+        if row.id in entry.accepted:
+            with suppress(StoreError, ValueError), open_ages(files, stored.file, stored.since) as ages:
+                since = ages.since(entry.key)
+        if since is not None:
+            found[SourceId(row.id)] = since
+    return found
+
+
+def covering(files: SealedFiles, state: ListState, kind: str, value: str) -> list[str]:
+    """The ids of other live entries that block the name of this one: its host, and the domains that include it."""
+    host = value.partition("://")[2].partition("/")[0].partition(":")[0] if kind == "url" else value
+    if kind not in ("url", "host", "domain"):
+        return []
+    labels = host.split(".")
+    above = [("host", host), *(("domain", ".".join(labels[start:])) for start in range(len(labels)))]
+    found = (_in_snapshot(files, state, _key(*other)) for other in above if other != (kind, value))
+    return [_id_of(line) for line in found if line is not None]
+
+
+def _related(files: SealedFiles, state: ListState, kind: str, value: str) -> Iterator[str]:
+    if kind == "url":
+        yield from covering(files, state, kind, value)
+    if kind == "host":
+        for scheme in ("http", "https"):
+            line = _in_snapshot(files, state, _key("url", f"{scheme}://{value}/").removesuffix(b'"'))
+            if line is not None:
+                yield _id_of(line)
+
+
+def _id_of(line: bytes) -> str:
+    return str(Entry.from_line(line).attributes[ID])
+
+
+def _of_id(
+    files: SealedFiles, connection: Connection, state: ListState, held: list[Candidate], entry: str
+) -> list[tuple[str, str]]:
+    """The type and value of the entry with this id; empty if none is found."""
+    for table in (corrections, guard_hits):
+        here = table.c.list == state.id, table.c.entry == entry
+        row = connection.execute(select(table.c.type, table.c.value).where(*here)).first()
+        if row is not None:
+            return [(row.type, row.value)]
+    needle = f'"{ID}":"{entry}"'.encode()
+    for line in _lines_with(files, state, held, needle):
+        kind, value = type_and_value(line)
+        return [(kind.decode(), value.decode())]
+    return []
+
+
+def _lines_with(files: SealedFiles, state: ListState, held: list[Candidate], needle: bytes) -> Iterator[bytes]:
+    """A line with this text in the live snapshot, and in each delta of a held candidate."""
+    if state.live is not None:
+        with files.map(state.live.sha256) as snapshot:
+            if line := _line_with(snapshot, needle):
+                yield line
+    for candidate in held:
+        with files.map(candidate.delta) as delta:
+            line = _line_with(delta, needle)
+        if line:  # the delta of a first version is the snapshot itself if it is empty
+            yield ENTRIES.item(line)
+
+
+def _line_with(buffer: Buffer, needle: bytes) -> bytes:
+    at = buffer.find(needle)
+    if at < 0:
+        return b""
+    start = buffer.rfind(b"\n", 0, at) + 1
+    return bytes(buffer[start : buffer.find(b"\n", at)])
+
+
+def _key(kind: str, value: str) -> bytes:
+    return Entry(kind, value).line().removesuffix(b"}")
+
+
+def _in_snapshot(files: SealedFiles, state: ListState, key: bytes) -> bytes | None:
+    if state.live is None:
+        return None
+    with files.map(state.live.sha256) as snapshot:
+        line = find(snapshot, key)
+    return None if line is None else bytes(line)
+
+
+def _asserted(files: SealedFiles, digest: Sha256 | None, key: bytes) -> bytes | None:
+    try:
+        with open_assertion(files, digest) as (_, lines):
+            line = lines.find(key)
+            return None if line is None else bytes(line)
+    except (StoreError, ValueError):
+        return None  # a lost file of a source must not delay a correction; the next pull reads the body again
+
+
+def _in_delta(files: SealedFiles, digest: Sha256, key: bytes) -> bool:
+    try:
+        return change_of(files, digest, key) is not None
+    except (StoreError, ValueError):
+        return False  # as in _asserted: the candidate is composed again before anybody can release it

@@ -1,0 +1,107 @@
+"""The tables of subscribers and their rights, zones, and signed metadata (schema.py has all others)."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
+
+from blocklistd.store.schema import Digest, Time, metadata
+
+# Signed TUF metadata: the newest KEPT_METADATA versions of each role of each list.
+tuf_metadata = Table(
+    "tuf_metadata",
+    metadata,
+    Column("list", String(32), primary_key=True),
+    Column("role", String(16), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("expires", Time, nullable=False),
+    Column("signed", Time, nullable=False),
+    Column("target", Integer, nullable=False, comment="the list's version that it leads to"),
+    Column("body", LargeBinary, nullable=False),  # the signed file as it is served
+)
+
+# Subscribers, revoked ones included until their id is given again.
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("token", Digest, nullable=False, unique=True, comment="SHA-256 of the token; the token itself is not kept"),
+    Column("created", Time, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked", Time),
+    Column("revoked_by", Text),
+)
+
+# Each serial of each zone, with the files and settings of the zone at that serial.
+zone_serials = Table(
+    "zone_serials",
+    metadata,
+    Column("zone", String(255), primary_key=True),
+    Column("serial", BigInteger, primary_key=True),
+    Column("list", String(32), comment="null: the zone follows no list (a catalog zone)"),
+    Column("session", String(36), nullable=False),
+    Column("version", Integer, nullable=False, comment="the list's version that these rules are of"),
+    Column("record_settings", Text, nullable=False, comment="what makes the records: action, TTL, selection"),
+    Column("apex_settings", Text, nullable=False, comment="what makes the apex: SOA, NS"),
+    Column("names", Digest, comment="the sealed file of the names that the rules are made of"),
+    Column("rules", Digest, nullable=False, comment="the sealed file of rules"),
+    Column("wire", Digest, nullable=False, comment="the sealed file of compiled messages"),
+    Column("delta", Digest, comment="the sealed delta of rules from the serial before; null: none leads here"),
+    Column("added", BigInteger, nullable=False, comment="rules that the delta adds"),
+    Column("removed", BigInteger, nullable=False, comment="rules that the delta removes"),
+    Column("records", BigInteger, nullable=False),  # rules in the zone
+    # names without a rule of their own: a listed parent domain covers them
+    Column("covered", BigInteger, nullable=False),
+    Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
+    Column("time", Time, nullable=False),
+)
+
+# TSIG keys of the subscribers' resolvers (RFC 8945).
+tsig_keys = Table(
+    "tsig_keys",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("subscriber", ForeignKey("subscribers.id"), nullable=False),
+    Column("algorithm", String(16), nullable=False),
+    Column("secret", LargeBinary, nullable=False, comment="shared: both sides compute with it"),
+    Column("created", Time, nullable=False),
+)
+
+# The zones that a subscriber may transfer.
+subscriber_zones = Table(
+    "subscriber_zones",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("zone", String(255), primary_key=True),
+)
+
+# Where NOTIFY messages go (RFC 1996).
+subscriber_notify = Table(
+    "subscriber_notify",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("address", String(64), primary_key=True, comment="ADDRESS:PORT"),
+)
+
+# Networks from which a subscriber may transfer its zones without TSIG.
+subscriber_addresses = Table(
+    "subscriber_addresses",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("prefix", String(64), primary_key=True, comment="transfers from there go unsigned"),
+)
+
+# Names of a subscriber's own services, which no list may block.
+subscriber_names = Table(
+    "subscriber_names",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+)
+
+# The lists that a subscriber may fetch from the feed.
+subscriber_lists = Table(
+    "subscriber_lists",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("list", String(32), primary_key=True),
+)

@@ -1,0 +1,83 @@
+"""An entry hits a name if it is the name or below it, as a domain also if it is above; alone or among many."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocklistd.compose.names import NO_NAMES, NameRules, Names, names_file
+from blocklistd.model import Entry
+
+LABELS = st.sampled_from(["a", "ab", "b", "a-b", "www", "xn--bcher-kva", "example", "test"])
+NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
+SOME = st.frozensets(NAMES, max_size=6)
+
+
+def names(*given: str) -> Names:
+    return Names(names_file(given))
+
+
+def hits(kind: str, value: str, protected: frozenset[str]) -> bool:
+    """The definition, in plain words."""
+    return kind in ("host", "domain") and any(
+        value == name or value.endswith(f".{name}") or (kind == "domain" and name.endswith(f".{value}"))
+        for name in protected
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("host", "search.example", "never_block"),
+        ("host", "www.search.example", "never_block"),
+        ("domain", "www.search.example", "never_block"),
+        ("host", "research.example", None),
+        ("host", "example", None),  # a host entry does not block what is below it
+        ("domain", "example", "never_block"),
+        ("url", "https://www.search.example/page", None),
+        ("host", "stop.isp.test", "own_name"),
+        ("domain", "drive.test", "shared_hosts"),
+        ("domain", "files.drive.test", "shared_hosts"),
+        ("url", "https://files.drive.test/a", None),
+        ("sha256", "0" * 64, None),
+    ],
+)
+def test_the_first_rule_that_an_entry_hits(kind: str, value: str, expected: str | None) -> None:
+    rules = NameRules(names("search.example"), names("isp.test", "search.example"), names("files.drive.test"))
+    assert rules.rule_of(kind, value) == expected
+    assert rules.rules_of_run([Entry(kind, value).line()], kind) == ({0: expected} if expected else {})
+
+
+@given(never_block=SOME, shared=SOME, kind=st.sampled_from(["host", "domain"]), values=st.lists(NAMES, max_size=9))
+def test_many_entries_are_judged_like_one(
+    never_block: frozenset[str], shared: frozenset[str], kind: str, values: list[str]
+) -> None:
+    rules = NameRules(names(*never_block), shared_hosts=names(*shared))
+    expected = [
+        "never_block" if hits(kind, value, never_block) else "shared_hosts" if hits(kind, value, shared) else None
+        for value in values
+    ]
+    assert [rules.rule_of(kind, value) for value in values] == expected
+    run = [Entry(kind, value, {"category": "a.b"}).line() for value in values]
+    assert rules.rules_of_run(run, kind) == {index: rule for index, rule in enumerate(expected) if rule}
+
+
+def test_a_list_without_names_withholds_nothing() -> None:
+    assert not NO_NAMES
+    assert NO_NAMES.rule_of("host", "search.example") is None
+    assert NO_NAMES.rules_of_run([Entry("host", "search.example").line()], "host") == {}
+
+
+def test_a_mapped_file_is_read_like_bytes() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(names_file(["search.example", "b.test"]))
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            rules = NameRules(Names(content))
+            assert len(Names(content).all) == 2
+            assert rules.rule_of("host", "www.b.test") == "never_block"
+            assert rules.rules_of_run([Entry("domain", "test").line()], "domain") == {0: "never_block"}
