@@ -63,6 +63,17 @@ class Policy:
         found = self.never_block, self.own_names, self.shared_hosts
         return tuple(digest for digest in found if digest is not None)
 
+    def with_names_of(self, other: Policy) -> Policy:
+        """The policy with the names of another one, and its `additions`. No name waits then."""
+        return replace(
+            self,
+            never_block=other.never_block,
+            own_names=other.own_names,
+            shared_hosts=other.shared_hosts,
+            additions=other.additions,
+            pending=(),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The policy as it is stored."""
         return asdict(self)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
@@ -22,6 +24,8 @@ _BETWEEN_WORDS: Final = re.compile(r"[^\w.\-:\[\]@/\\=*]+")
 """Characters that occur in no name, address or hash; they separate words."""
 _BETWEEN_PARTS: Final = re.compile(r"[/\\=@:]")
 _DOTS: Final = re.compile("[\u3002\uff0e\uff61]")  # UTS 46 maps these to a dot
+_SPACED: Final = re.compile(r"\s*\.\s+|\s+\.|\s+dot\s+", re.I)
+"""A dot with blanks beside it, or written as a word."""
 _AROUND_WORDS: Final = ".:*[]-"
 
 
@@ -54,15 +58,19 @@ def mentions(text: str) -> Iterator[bytes]:
     A word can be a hash, a host, a domain, a name below a listed domain, or the host of a URL. The same prefix may come
     more than once.
     """
-    for word in _BETWEEN_WORDS.split(_refanged(text)):
-        for part in {word, *_BETWEEN_PARTS.split(word)}:
-            for stripped in {part.strip(_AROUND_WORDS), part.strip(f"{_AROUND_WORDS}_")}:
-                yield from _line_prefixes(stripped)
+    refanged = _refanged(text)
+    for written in dict.fromkeys((refanged, _SPACED.sub(".", refanged))):
+        for word in _BETWEEN_WORDS.split(written):
+            for part in {word, *_BETWEEN_PARTS.split(word)}:
+                for stripped in {part.strip(_AROUND_WORDS), part.strip(f"{_AROUND_WORDS}_")}:
+                    yield from _line_prefixes(stripped)
 
 
 def _refanged(text: str) -> str:
-    """The text in NFC, with `[.]`, `(dot)` and the other dots of UTS 46 as `.`."""
-    return _DOTS.sub(".", _DEFANGED.sub(".", unicodedata.normalize("NFC", text)))
+    """The text in NFC, without percent-encoding and HTML's references, with `[.]`, `(dot)` and the other dots of UTS 46
+    as `.`."""
+    decoded = html.unescape(urllib.parse.unquote(text))
+    return _DOTS.sub(".", _DEFANGED.sub(".", unicodedata.normalize("NFC", decoded)))
 
 
 def _line_prefixes(word: str) -> Iterator[bytes]:

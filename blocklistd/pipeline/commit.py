@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Policy, Reason
+from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Reason
 from blocklistd.compose.guard import WINDOW, Figures, Hold, judge, judge_expiry
 from blocklistd.errors import RefusedError
 from blocklistd.kinds import CANONICALISER
@@ -192,11 +192,11 @@ def compose_and_judge(
     approved, composed = request.approved, None
     with database.read() as connection:
         automatic = changed_automatically(connection, state.id, request.now - WINDOW)
-        # a correction of an entry that is not live makes no version
-        altered = approved is not None and corrections.altered_since(connection, state.id, approved.created)
+        # a correction of an entry that is not live makes no version: the base does not show it
+        corrected = approved is not None and corrections.has_any(connection, state.id)
         kept = kept_entries.kept(connection, state.id)
     ages = ages_of(files, verified, state, request.change, request.now, kept)
-    is_same = approved is not None and not altered and approved.comes_from(request.change, state.version)
+    is_same = approved is not None and not corrected and approved.comes_from(request.change, state.version)
     if approved is not None and is_same and verified.check(approved.delta):
         composed = Composed.from_candidate(files, verified, state, approved, request.now)
     as_approved = composed is not None
@@ -276,12 +276,9 @@ def _reasons_to_hold(
 def _differs_in_names(state: ListState, change: Change) -> bool:
     """Whether the change alters nothing but the names of the policy in force: those of guard files, of the publisher
     and of subscribers. If it only takes entries out, no reviewer holds it, as none holds a delisting."""
-
-    def without_names(policy: Policy | None) -> Policy | None:
-        names = {"never_block": None, "own_names": None, "shared_hosts": None, "additions": True, "pending": ()}
-        return replace(policy, **names) if policy is not None else None  # type: ignore[arg-type]
-
-    return change.kind == ChangeKind.POLICY and without_names(state.policy) == without_names(change.policy)
+    if change.kind != ChangeKind.POLICY or state.policy is None:
+        return False
+    return state.policy.with_names_of(change.policy) == change.policy
 
 
 def _candidate(

@@ -31,7 +31,7 @@ from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit, candidates, corrections
-from blocklistd.store.entries import FoundEntry, covering, find_entry
+from blocklistd.store.entries import FoundEntry, covering, find_entry, find_same_names
 from blocklistd.times import rfc3339
 
 log: Final = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Corrections:
         async with self._releaser.locked(list_id):
             context = await self._context(list_id)
             found = await self._found(context, text)
-            chosen = _to_place(context, found, kind, until)
+            chosen = _to_place(context, found, await self._same_names(context, found), kind, until)
             covered = await self._covered(context, chosen)
             places, replaced = _places(chosen, kind, why, until, owner), _of_kind(chosen, {kind})
             if context.state.live is None:
@@ -140,6 +140,9 @@ class Corrections:
             ending = _of_kind(found, kinds)
             if not ending:
                 raise RefusedError(why_not_under(list_id, found, kinds))
+            placed = {(one.created, one.why) for one in ending}
+            others = _of_kind(await self._same_names(context, found), kinds)
+            ending += [one for one in others if (one.created, one.why) in placed]
             return await self._end(context, ending, why, act)
 
     async def end_passed(self, list_id: ListId) -> None:
@@ -206,6 +209,11 @@ class Corrections:
             lambda connection: find_entry(self._files, connection, context.plan.id, text)
         )
 
+    async def _same_names(self, context: ListContext, found: Sequence[FoundEntry]) -> list[FoundEntry]:
+        return await self._database.reading(
+            lambda connection: find_same_names(self._files, connection, context.plan.id, found)
+        )
+
     async def _covered(self, context: ListContext, chosen: Collection[FoundEntry]) -> dict[str, list[str]]:
         """For each entry, the ids of live entries that still block its name when the chosen ones are not live."""
         out = {one.id for one in chosen}
@@ -228,22 +236,27 @@ def _places(
 
 
 def _to_place(
-    context: ListContext, found: Sequence[FoundEntry], kind: CorrectionKind, until: datetime | None
+    context: ListContext,
+    found: Sequence[FoundEntry],
+    same_names: Sequence[FoundEntry],
+    kind: CorrectionKind,
+    until: datetime | None,
 ) -> list[FoundEntry]:
     """The entries of `found` that a new correction of this kind withholds. Raises RefusedError if there is none.
 
-    A correction that is in force may be replaced by one that lasts longer, not by one that ends sooner.
+    `same_names`: as find_same_names. A source may write a name as a host today and as a domain tomorrow, so both are
+    withheld, unless the other one is live and an id named only one of them. A correction that is in force may be
+    replaced by one that lasts longer, not by one that ends sooner.
     """
-    under = _of_kind(found, {kind})
-    ending = {one.entry for one in under if one.until is not None and (until is None or until > one.until)}
-    if kind is CorrectionKind.DELISTED:
-        chosen = [entry for entry in found if entry.live or entry.id in ending]
-        if not chosen:
-            raise RefusedError(why_not_live(context, found))
-        return chosen
+    under = _of_kind([*found, *same_names], {kind})
     known = {one.entry for one in under}
-    taken = [entry for entry in found if entry.live or entry.type in context.plan.types]
-    chosen = [entry for entry in found if entry.id in ending or (entry in taken and entry.id not in known)]
+    ending = {one.entry for one in under if one.until is not None and (until is None or until > one.until)}
+    of_types = [entry for entry in (*found, *same_names) if entry.type in context.plan.types]
+    others = [entry for entry in of_types if not entry.live and (entry.id in ending or entry.id not in known)]
+    chosen = [entry for entry in found if (entry.live and entry.id not in known) or entry.id in ending]
+    if kind is CorrectionKind.DELISTED and not chosen:
+        raise RefusedError(why_not_live(context, found))
+    chosen += [entry for entry in others if entry not in chosen]
     if not chosen and under:
         ends = under[0].until
         when = f"until {rfc3339(ends)}" if ends is not None else "without an end"

@@ -99,6 +99,11 @@ class Decisions:
             held, frozen = case.candidate, context.state.frozen
             if frozen is not None and frozen.holds(held.change.kind):
                 raise RefusedError(f"candidate {held.id} is not approved: {frozen.sentence(plan.id)}")
+            if held.change.kind == ChangeKind.POLICY and context.state.basis is not None:
+                raise RefusedError(
+                    f"candidate {held.id} is not approved: list {plan.id} has the content of an earlier version: a "
+                    f"policy is released once a source's entries are live again; see `blocklistd candidate list`"
+                )
             if held.change.kind == ChangeKind.EXPIRY and self._releaser.resources.alarms.subjects("clock"):
                 raise RefusedError("the clock is wrong: put it right, then approve: until then nothing ends")
             approvals.refuse_who_brought_it(case, plan.release, act)
@@ -141,9 +146,11 @@ class Decisions:
                 return Approval(held.id, None, committed.candidate.id)
             outcome = Outcome.PUBLISHED if committed.made else Outcome.UNCHANGED
             await self._database.writing(lambda connection: record_decision(connection, held, outcome, None))
-            self._releaser.in_background(
-                self._reconciler.offer_sources(plan.id, _brought_by(held))
-            )  # waits for the lock
+            if context.state.basis is not None:
+                next_changes = self._reconciler.apply_policy(plan.id)  # it waited for a source's entries
+            else:
+                next_changes = self._reconciler.offer_sources(plan.id, _brought_by(held))
+            self._releaser.in_background(next_changes)  # waits for the lock
             await self._releaser.publish_committed(plan, committed, act.user)
         return Approval(held.id, committed.made, None, excepted=decision.excepted)
 

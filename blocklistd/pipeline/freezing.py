@@ -6,7 +6,9 @@ as held without a candidate, changes of the policy and expiries wait, and a held
 
 A rollback makes a version with the content of an earlier one, under the rules of today, and freezes the list in the
 same transaction. If the guards or the release rule hold what it adds, it is divided: a version without the additions,
-at once, and a candidate with the complete rollback on top of that version.
+at once, and a candidate with the complete rollback on top of that version. Whoever rolls back or resumes a list does
+not release a changed policy by it: only the names of guard files apply until a source's entries are live again, and
+then the rest is a change of its own.
 """
 
 from __future__ import annotations
@@ -178,5 +180,7 @@ class Freezing:
 
 
 def _rollback(context: ListContext, target: Version, basis: Sha256, act: Act) -> Change:
-    """The change to the content of an earlier version, under the configured policy."""
-    return replace(context.policy_change(), kind=ChangeKind.ROLLBACK, cause=str(target), basis=basis).by(act)
+    """The change to the content of an earlier version, under the policy in force with the configured names."""
+    change = context.same_entries(ChangeKind.ROLLBACK)
+    policy = change.policy.with_names_of(context.plan.policy)
+    return replace(change, policy=policy, cause=str(target), basis=basis).by(act)

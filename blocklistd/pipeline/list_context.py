@@ -158,9 +158,18 @@ class ListContext:
         pending = tuple(digest for digest in self.plan.policy.names if digest not in known)
         return replace(policy, additions=additions, pending=pending)
 
+    @property
+    def policy_to_apply(self) -> Policy:
+        """The configured policy. While the list has the content of an earlier version, this is the policy in force with
+        the configured names: nobody could see what the rest does until a source brings its entries again."""
+        configured, policy = self.plan.policy, self.state.policy
+        if self.state.basis is None or policy is None:
+            return configured
+        return policy.with_names_of(configured)
+
     def policy_change(self) -> Change:
-        """The change from the policy in force to the configured policy, with the accepted entries."""
-        policy, accepted = self.plan.policy, self.state.accepted
+        """The change from the policy in force to `policy_to_apply`, with the accepted entries."""
+        policy, accepted = self.policy_to_apply, self.state.accepted
         return Change(
             kind=ChangeKind.POLICY,
             cause="",

@@ -57,13 +57,10 @@ class Reconciler:
     async def _reconcile(self, list_id: ListId, act: Act | None = None) -> None:
         await self.judge_again(list_id)
         async with self._releaser.locked(list_id):
-            context = await self._read(list_id)
-            if context is not None and context.state.live is not None:
-                result = await self._releaser.commit(context.plan, context, context.policy_change().by(act))
-                if result.outcome is not Outcome.UNCHANGED:
-                    Event.POLICY_APPLIED.log(
-                        log, list=list_id, outcome=result.outcome.value, reason=result.reason or None
-                    )
+            plan = self._releaser.lists.get(list_id)
+            result = await self._releaser.commit_policy(plan, act) if plan is not None else None
+            if result is not None and result.outcome is not Outcome.UNCHANGED:
+                Event.POLICY_APPLIED.log(log, list=list_id, outcome=result.outcome.value, reason=result.reason or None)
 
     async def expire(self, list_id: ListId) -> None:
         """Ends the entries of a list that end by themselves, in a version of its own. Only `max_removed` may hold it.

@@ -111,7 +111,22 @@ class Releaser:
             change = context.offered_change(source)
             if isinstance(change, ReleaseResult):
                 return change
-            return await self.commit(plan, context, change.by(act))
+            result = await self.commit(plan, context, change.by(act))
+            if result.outcome is Outcome.PUBLISHED and context.state.basis is not None:
+                await self.commit_policy(plan, act)
+            return result
+
+    async def commit_policy(self, plan: ListPlan, act: Act | None = None) -> ReleaseResult | None:
+        """Commits the policy of a list that has a version. None: nothing of it is to be applied. The caller holds the
+        list's lock. Errors are those of `commit`.
+
+        While a list is rolled back (Policy.with_names_of), a held candidate of its whole policy stays.
+        """
+        context = await self._database.reading(lambda connection: self.context(connection, plan))
+        change = context.policy_change() if context.state.live is not None else None
+        if change is None or (context.state.basis is not None and context.state.is_composed_from(change)):
+            return None
+        return await self.commit(plan, context, change.by(act))
 
     async def commit(
         self, plan: ListPlan, context: ListContext, change: Change, *, keep_held: bool = False

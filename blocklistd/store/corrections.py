@@ -28,10 +28,9 @@ def in_force(connection: Connection, list_id: ListId) -> tuple[Correction, ...]:
     return tuple(map(_correction, rows))
 
 
-def altered_since(connection: Connection, list_id: ListId, time: datetime) -> bool:
-    """Whether a correction of the list has begun or ended at this time or later."""
-    here = corrections.c.list == list_id, (corrections.c.created >= time) | (corrections.c.ended >= time)
-    return connection.execute(select(corrections.c.number).where(*here)).first() is not None
+def has_any(connection: Connection, list_id: ListId) -> bool:
+    """Whether an entry of the list was ever corrected."""
+    return connection.execute(select(corrections.c.number).where(corrections.c.list == list_id)).first() is not None
 
 
 def counts(connection: Connection) -> dict[ListId, dict[str, int]]:

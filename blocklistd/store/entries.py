@@ -99,6 +99,18 @@ def _named(
     raise RefusedError(f"the text on stdin is no entry ({reason}): {EXPECTED}")
 
 
+def find_same_names(
+    files: SealedFiles, connection: Connection, list_id: ListId, found: Sequence[FoundEntry]
+) -> list[FoundEntry]:
+    """For each host of `found` the domain with its name, and for each domain the host, unless it is in `found`."""
+    state = list_state(connection, list_id)
+    held = [case.candidate for case in candidates.held(connection, list_id)]
+    other = {"host": "domain", "domain": "host"}
+    named = {(entry.type, entry.value) for entry in found}
+    same = {(other[kind], value) for kind, value in named if kind in other} - named
+    return [describe(files, connection, state, held, *one) for one in sorted(same)]
+
+
 def describe(
     files: SealedFiles, connection: Connection, state: ListState, held: list[Candidate], kind: str, value: str
 ) -> FoundEntry:

@@ -6,6 +6,7 @@ The sources are pulled one after the other, through the guards. One name of SHAR
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,7 +68,7 @@ class Pulled:
             assert found.candidate is not None
             assert (await self.decisions.approve(found.candidate, REVIEWER)).version is not None
             while self.releases.tasks:
-                await next(iter(self.releases.tasks))
+                await asyncio.gather(*self.releases.tasks)  # yields, so that the ended ones leave the set
         return self.versions.state.version
 
 

@@ -508,3 +508,33 @@ def test_a_kill_in_the_middle_of_a_rollback_leaves_it_done_or_not(make: Callable
         if is_frozen:
             assert scene.daemon.ask("list resume", list="national").status == 200
             assert scene.live == {"wrong.example"}
+
+
+def test_neither_a_rollback_nor_a_resume_releases_a_policy(make: Callable[..., Scene]) -> None:
+    """Carol lowers the quorum, rolls the list back, and Alice resumes it: the change is still Carol's."""
+    national, guards = {"list": "national"}, {"max_removed": "50%", "daily": "off"}
+    scene = make(sources=["first", "second"], guards=guards)
+    write(scene.daemon.folder, "second", NAMES)
+    assert scene.daemon.pull("second")["outcome"] == "published"
+    scene.configure(quorum=2, release="two-person")
+    scene.ask(CAROL, "reload")
+    scene.publishes("one-source.example")
+    assert scene.daemon.pull("first")["outcome"] == "unchanged"
+    before = scene.version
+    scene.ask(ALICE, "entry delist", **national, entry=NAMES[0], why="a mistake")
+    scene.configure(quorum=1)
+    scene.ask(CAROL, "reload")
+    scene.daemon.wait_for(lambda: bool(scene.held))
+    (held,) = scene.held
+    assert (held["added"], held["brought_by"]) == (1, CAROL)
+    scene.ask(CAROL, "list rollback", **national, version=before)
+    assert "frozen" in scene.ask(ALICE, "candidate approve", candidate=held["id"], status=409)
+    scene.ask(ALICE, "list resume", **national)
+    scene.daemon.wait_for(lambda: bool(scene.held))
+    (held,) = scene.held
+    assert (held["added"], held["brought_by"]) == (1, CAROL)
+    scene.ask(CAROL, "candidate approve", candidate=held["id"], status=409)
+    assert scene.live == set()
+    for user in (ALICE, BOB):
+        scene.ask(user, "candidate approve", candidate=held["id"])
+    assert scene.live == {"one-source.example"}

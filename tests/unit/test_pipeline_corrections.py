@@ -65,11 +65,11 @@ async def scene(tmp_path: Path) -> AsyncIterator[Corrected]:
 async def test_a_delisting_is_a_version_of_its_own_that_no_guard_holds(scene: Corrected) -> None:
     await scene.configure(max_removed=0.0, min_change=0, release="review")
     placed = await scene.place()
-    (entry,) = placed.entries
+    assert [entry.type for entry in placed.entries] == ["domain", "host"], "a source could write the name as a host"
     assert placed.version == scene.newest.version == 2
     assert scene.newest.released_by == "alice"
     assert scene.names == {*LASTING}
-    assert scene.audited[-1] == ("entry delist", entry.id)
+    assert scene.audited[-1] == ("entry delist", " ".join(entry.id for entry in placed.entries))
     assert scene.versions.state.withheld == {"delisted": 1}
 
 
@@ -82,7 +82,7 @@ async def test_an_end_that_a_guard_holds_waits_and_is_asked_for_once(scene: Corr
     assert WRONG not in scene.names
     assert ended.result.candidate is not None
     await scene.decisions.reject(ended.result.candidate, REVIEWER, "it stays out")
-    assert [one.kind for one in scene.versions.state.corrections] == [DELISTED]
+    assert [one.kind for one in scene.versions.state.corrections] == [DELISTED, DELISTED]
     again = await scene.end()
     assert again.result.outcome is Outcome.HELD
     assert await scene.approve(again.result.candidate) == 3
@@ -105,7 +105,8 @@ async def test_the_end_of_its_time_is_requested_once_by_itself(scene: Corrected)
     await scene.corrections.end_passed(LIST)
     with scene.versions.database.read() as connection:
         assert candidates.held(connection, LIST) == []
-    assert scene.audited.count(("entry restore", scene.versions.state.corrections[0].entry)) == 1
+    entries = " ".join(one.entry for one in scene.versions.state.corrections)
+    assert scene.audited.count(("entry restore", entries)) == 1
 
 
 async def test_an_end_whose_commit_fails_is_tried_again_and_audited_once(
@@ -170,26 +171,30 @@ async def test_a_url_and_its_host_are_different_entries(scene: Corrected) -> Non
 async def test_a_domain_above_still_blocks_the_name(scene: Corrected) -> None:
     assert (await scene.pull("second", f"sub.{WRONG}")).outcome is Outcome.PUBLISHED
     placed = await scene.place(f"sub.{WRONG}")
-    (entry,) = placed.entries
+    entry = placed.entries[0]
     ((covered, (above,)),) = placed.covered.items()
     assert covered == entry.id
     assert (await scene.place(above)).version == scene.newest.version
     assert scene.names == {*LASTING}
 
 
-async def test_a_longer_delisting_takes_out_the_other_entry_of_the_name_too(scene: Corrected) -> None:
-    """The domain is out for a day; meanwhile the other source lists the host."""
-    await scene.place(until=NOW + DAY)
+async def test_a_delisting_keeps_the_other_entry_of_the_name_out_too(scene: Corrected) -> None:
+    """The domain is delisted by its id; then the other source lists the host, and the delisting ends by the id."""
+    domain = (await scene.place()).entries[0].id
+    await scene.end(domain)
+    assert scene.versions.state.corrections == (), "what was placed together ends together"
+    await scene.place(domain)
     body = b'{"v":"%b","t":"host"}\n' % WRONG.encode()
     sealed = scene.versions.offer(body, "ndjson", FormatOptions({"value": "/v", "type": "/t"}, {}), "second")
     with scene.versions.database.write() as connection:
         accept_body(connection, SourceId("second"), report(sealed), scene.sources["second"].settings)
     await scene.releases.offer(LIST, SourceId("second"))
-    assert scene.names == {*LASTING, WRONG}
-    placed = await scene.place(until=NOW + 2 * DAY)
-    assert {entry.type for entry in placed.entries} == {"domain", "host"}
     assert scene.names == {*LASTING}
-    assert {one.until for one in scene.versions.state.corrections} == {NOW + 2 * DAY}
+    await scene.end(domain)
+    assert scene.newest.entries == len(LASTING) + 2
+    placed = await scene.place(domain)
+    assert [entry.id for entry in placed.entries] == [domain], "the host is live: its id was not given"
+    assert scene.newest.entries == len(LASTING) + 1
 
 
 async def test_an_approval_does_not_release_what_was_embargoed_since(scene: Corrected) -> None:

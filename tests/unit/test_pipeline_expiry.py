@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ class Scene:
         assert candidate is not None
         approval = await self.decisions.approve(candidate, Act("candidate approve", "alice", 1000))
         while self.releases.tasks:
-            await next(iter(self.releases.tasks))
+            await asyncio.gather(*self.releases.tasks)  # yields, so that the ended ones leave the set
         return approval.version
 
     @property

@@ -46,7 +46,7 @@ class Scene:
 
     async def background_ended(self) -> None:
         while self.releases.tasks:
-            await next(iter(self.releases.tasks))
+            await asyncio.gather(*self.releases.tasks)  # yields, so that the ended ones leave the set
 
     def store_offer(self, source: str, *names: str, **counts: Any) -> None:
         """Stores the source's newest entries as a pull does. `counts`: fields of the report to replace."""
