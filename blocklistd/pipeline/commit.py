@@ -253,7 +253,8 @@ def _reasons_to_hold(
         day_removed=automatic[1],
     )
     if request.change.kind == ChangeKind.EXPIRY:
-        reasons = judge_expiry(figures, request.plan)
+        reasons = judge_expiry(figures, request.plan, release=request.plan.release)
+        reasons += request.reasons if composed.added else ()
     else:
         takes_hits_out = not composed.added and not composed.changed and _differs_in_names(state, request.change)
         release_rule = "auto" if takes_hits_out else request.plan.release
