@@ -112,6 +112,7 @@ def peer(found: Subscriber) -> Peer:
         keys=tuple(Key(wire_name(key.name), key.algorithm, key.secret) for key in found.keys),
         networks=tuple(map(network, found.addresses)),
         notify=tuple(map(endpoint, found.notify)),
+        without_alpn=bool(found.addresses),
     )
 
 
