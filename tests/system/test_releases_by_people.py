@@ -512,7 +512,7 @@ def test_a_kill_in_the_middle_of_a_rollback_leaves_it_done_or_not(make: Callable
 
 def test_neither_a_rollback_nor_a_resume_releases_a_policy(make: Callable[..., Scene]) -> None:
     """Carol lowers the quorum, rolls the list back, and Alice resumes it: the change is still Carol's."""
-    national, guards = {"list": "national"}, {"max_removed": "50%", "daily": "off"}
+    guards = {"max_removed": "50%", "daily": "off"}
     scene = make(sources=["first", "second"], guards=guards)
     write(scene.daemon.folder, "second", NAMES)
     assert scene.daemon.pull("second")["outcome"] == "published"
@@ -521,15 +521,15 @@ def test_neither_a_rollback_nor_a_resume_releases_a_policy(make: Callable[..., S
     scene.publishes("one-source.example")
     assert scene.daemon.pull("first")["outcome"] == "unchanged"
     before = scene.version
-    scene.ask(ALICE, "entry delist", **national, entry=NAMES[0], why="a mistake")
+    scene.ask(ALICE, "entry delist", list="national", entry=NAMES[0], why="a mistake")
     scene.configure(quorum=1)
     scene.ask(CAROL, "reload")
     scene.daemon.wait_for(lambda: bool(scene.held))
     (held,) = scene.held
     assert (held["added"], held["brought_by"]) == (1, CAROL)
-    scene.ask(CAROL, "list rollback", **national, version=before)
+    scene.ask(CAROL, "list rollback", list="national", version=before)
     assert "frozen" in scene.ask(ALICE, "candidate approve", candidate=held["id"], status=409)
-    scene.ask(ALICE, "list resume", **national)
+    scene.ask(ALICE, "list resume", list="national")
     scene.daemon.wait_for(lambda: bool(scene.held))
     (held,) = scene.held
     assert (held["added"], held["brought_by"]) == (1, CAROL)
