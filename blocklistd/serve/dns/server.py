@@ -30,6 +30,7 @@ from blocklistd.serve.accept import AcceptedConnection, Acceptor
 from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.datagrams import answer_source, request_destinations
+from blocklistd.serve.dns.key_use import KeyUse
 from blocklistd.serve.dns.notify_sender import NotifySender
 from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
@@ -54,7 +55,8 @@ _DATAGRAM: Final = 4096  # octets that are read of a datagram
 
 
 class DnsServer:
-    """Answers DNS requests. `notify` sends NOTIFY, `certificate` is that of TLS connections.
+    """Answers DNS requests. `notify` sends NOTIFY, `key_use` knows the TSIG keys that secondaries use, `certificate` is
+    that of TLS connections.
 
     `seen` is called for each request of an entitled secondary, `sent` after each complete transfer, with its serial.
     `retry` and `give_up` are those of Notifier, in seconds. `clocks` returns Unix seconds: the time of the checked
@@ -93,7 +95,8 @@ class DnsServer:
         self._idle_writers: set[asyncio.StreamWriter] = set()
         """Connections that wait for a request."""
         self._stopping = False
-        self.notify = NotifySender(zones, retry, give_up, lambda: clocks()[0])
+        self.key_use = KeyUse()
+        self.notify = NotifySender(zones, self.key_use, retry, give_up, lambda: clocks()[0])
         self.answered: Counter[tuple[str, str, int]] = Counter()
         """The number of answers by transport ("udp", "tcp", "tls"), by Reply.query_type, and by response code."""
         self.transfers: Counter[str] = Counter()
@@ -156,7 +159,12 @@ class DnsServer:
             with contextlib.suppress(OSError):
                 bound.sendmsg([answer.wire], answer_source(ancillary), 0, source)
         if seen is not None:
-            self._seen(seen)
+            self._record(seen)
+
+    def _record(self, seen: SecondaryRequest) -> None:
+        if seen.key is not None:
+            self.key_use.saw(seen.peer, seen.address, seen.key, self._clocks()[0])
+        self._seen(seen)
 
     # -- TCP and TLS -----------------------------------------------------------------------------------------------
 
@@ -236,7 +244,7 @@ class DnsServer:
             if seen is not None:
                 if not self._count_for_subscriber(accepted, seen.peer):
                     return
-                self._seen(seen)
+                self._record(seen)
             if isinstance(answer, Reply):
                 self._count(transport, accepted.address, answer)
                 await send_message(writer, answer.wire)
