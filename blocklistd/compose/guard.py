@@ -12,7 +12,7 @@ Two reasons to hold a change are no guards; pipeline/commit.py gives them:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -123,17 +123,23 @@ def judge(figures: Figures, limits: Limits, *, release: str) -> Accept | Hold:
     reasons += _share("max_rejected", figures.rejected, figures.records, limits.max_rejected)
     if figures.entries < limits.min_entries:
         reasons.append(Reason("min_entries", str(limits.min_entries), f"{figures.entries} entries"))
-    if release in BY_PEOPLE:
-        reasons.append(Reason("release", release, BY_PEOPLE[release]))
+    reasons += _by_people(release)
     return Hold(tuple(reasons)) if reasons else Accept()
 
 
-def judge_expiry(figures: Figures, limits: Limits) -> tuple[Reason, ...]:
-    """The reasons to hold an expiry: only `max_removed`, since each source and the list's configuration have said when
-    its entries end. The changes of the day before it do not count."""
-    if figures.removed <= limits.min_change:
-        return ()
-    return tuple(_share("max_removed", figures.removed, figures.live or 0, limits.max_removed))
+def judge_expiry(figures: Figures, limits: Limits, *, release: str) -> tuple[Reason, ...]:
+    """The reasons to hold an expiry. What it removes is judged by `max_removed` alone, since each source and the list's
+    configuration have said when its entries end; the changes of the day before do not count.
+
+    An expiry that adds entries (a clock was set back, or ages were lost) is judged as any addition. `release`: as in
+    `judge`.
+    """
+    reasons = []
+    if figures.removed > limits.min_change:
+        reasons += _share("max_removed", figures.removed, figures.live or 0, limits.max_removed)
+    if figures.added:
+        reasons += _changes(replace(figures, removed=0), figures.live or 0, limits) + _by_people(release)
+    return tuple(reasons)
 
 
 def judge_movement(zone: str, figures: Figures, limits: Limits) -> list[Reason]:
@@ -143,6 +149,10 @@ def judge_movement(zone: str, figures: Figures, limits: Limits) -> list[Reason]:
         Reason(reason.guard, reason.limit, f"{reason.found}, of the entries that zone {zone} selects")
         for reason in found
     ]
+
+
+def _by_people(release: str) -> list[Reason]:
+    return [Reason("release", release, BY_PEOPLE[release])] if release in BY_PEOPLE else []
 
 
 def _changes(figures: Figures, live: int, limits: Limits) -> list[Reason]:

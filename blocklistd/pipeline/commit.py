@@ -53,7 +53,7 @@ class CommitRequest:
       the change stays held, even if no guard holds it any more.
     - `keep_held`: judge the change again, but hold it in any case.
     - `reasons`: more reasons to hold the change, whatever the guards say (ListContext.reasons).
-    - `freeze`: of the list, in the same transaction.
+    - `freeze`: of a rollback: the list is frozen, and the held rollback superseded, in the same transaction.
     - `removals_only`: compose a rollback without the entries that are not live. Its own snapshot is then the basis.
     - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
@@ -164,6 +164,7 @@ def commit(store: Store, request: CommitRequest) -> CommitResult:
             guard_hits.update(connection, state.id, composed.hits, composed.no_hits, request.now)
             if request.freeze is not None:
                 freezing.freeze(connection, state.id, request.freeze)
+                candidates.supersede_kind(connection, state.id, ChangeKind.ROLLBACK, request.now)
             write_audit(connection, request, version, made)
         if made is None:
             return replace(result, unchanged=True)
@@ -241,7 +242,7 @@ def _reasons_to_hold(
     if request.change.places and approved is None:  # it only takes entries out: one editor may
         return ()
     is_rollback = request.change.kind == ChangeKind.ROLLBACK
-    if is_rollback and not composed.added:
+    if is_rollback and not composed.added and approved is None and not request.keep_held:
         return ()
     figures = Figures(
         live=state.live.entries if state.live else None,
@@ -253,7 +254,8 @@ def _reasons_to_hold(
         day_removed=automatic[1],
     )
     if request.change.kind == ChangeKind.EXPIRY:
-        reasons = judge_expiry(figures, request.plan)
+        reasons = judge_expiry(figures, request.plan, release=request.plan.release)
+        reasons += request.reasons if composed.added else ()
     else:
         takes_hits_out = not composed.added and not composed.changed and _differs_in_names(state, request.change)
         release_rule = "auto" if takes_hits_out else request.plan.release

@@ -34,20 +34,28 @@ class _LineOfEntry(NamedTuple):
 def exceptions(files: SealedFiles, held: Candidate, ids: Sequence[str]) -> tuple[Correction, ...]:
     """The corrections that except the entries with these ids from a held candidate.
 
-    Raises RefusedError for ids that are not of entries which it adds or changes; StoreError.
+    Raises RefusedError for ids that are not of one entry which it adds or changes; StoreError.
     """
     if not ids:
         return ()
     found: dict[str, tuple[str, str]] = {}
     removed: set[str] = set()
+    ambiguous: list[str] = []
     with files.map(held.delta) as delta:
         for entry, start, end in _lines(delta, ids):
             line = bytes(delta[start:end])
             if line.startswith(ENTRIES.add):
                 kind, value = type_and_value(ENTRIES.item(line))
+                if entry in found:
+                    ambiguous.append(entry)
                 found[entry] = kind.decode(), value.decode()
             else:
                 removed.add(entry)
+    if ambiguous:
+        raise RefusedError(
+            f"--except: the id {ambiguous[0]} is ambiguous, as two entries of candidate {held.id} have it (another "
+            f"publisher's entry keeps its id): reject the candidate, or embargo the entry itself on stdin first"
+        )
     if kept := [entry for entry in ids if entry in removed and entry not in found]:
         raise RefusedError(
             f"--except: candidate {held.id} removes {', '.join(kept)}; an exception keeps an entry out, not in: "

@@ -6,7 +6,7 @@ as held without a candidate, changes of the policy and expiries wait, and a held
 
 A rollback makes a version with the content of an earlier one, under the rules of today, and freezes the list in the
 same transaction. If the guards or the release rule hold what it adds, it is divided: a version without the additions,
-at once, and a candidate with the complete rollback on top of that version. Whoever rolls back or resumes a list does
+at once, and a candidate with the complete rollback on top of that version. A user who rolls back or resumes a list does
 not release a changed policy by it: only the names of guard files apply until a source's entries are live again, and
 then the rest is a change of its own.
 """
@@ -20,12 +20,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from blocklistd.change import Candidate, Change, ChangeKind
+from blocklistd.change import Candidate, Change, ChangeKind, Freeze
 from blocklistd.errors import RefusedError
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Act, CandidateId, ListId, Sha256, Version
-from blocklistd.pipeline.commit import CommitResult
 from blocklistd.pipeline.earlier import make_snapshot
 from blocklistd.pipeline.list_context import ListContext
 from blocklistd.pipeline.reconcile import Reconciler
@@ -111,40 +110,36 @@ class Freezing:
             basis = await self._snapshot(context, target)
             change = _rollback(context, target, basis, act)
             reason = f"rolled back to version {target}" + (f": {why}" if why else "")
+            freeze = freezing.freeze_of(act, reason, self._clock())
             commit = functools.partial(
                 self._releaser.run_commit,
                 *(context.plan, context, change),
                 act=act,
-                freeze=freezing.freeze_of(act, reason, self._clock()),
+                freeze=freeze,
             )
             committed = await commit()
             held = committed.candidate
             if held is not None:
                 committed = await commit(removals_only=True)
-            await self._publish(context, committed, act)
+            await self._releaser.publish_committed(context.plan, committed, act.user)
             Event.LIST_FROZEN.log(log, list=list_id, user=act.user)
             if held is not None:
-                held = await self._hold_additions(context.plan.id, target, basis, act)
+                held = await self._hold_additions(context.plan.id, target, basis, freeze, act)
             made = committed.made
             return RolledBack(made, committed.added, committed.removed, committed.changed, held)
 
-    async def _hold_additions(self, list_id: ListId, target: Version, basis: Sha256, act: Act) -> Candidate | None:
+    async def _hold_additions(
+        self, list_id: ListId, target: Version, basis: Sha256, freeze: Freeze, act: Act
+    ) -> Candidate | None:
         """Holds the complete rollback on the version without its additions; None if nothing is held on that one."""
         context = await self._context(list_id)
         change = _rollback(context, target, basis, act)
-        committed = await self._releaser.run_commit(context.plan, context, change, act=act)
+        committed = await self._releaser.run_commit(context.plan, context, change, act=act, freeze=freeze)
         if committed.candidate is None:
-            await self._publish(context, committed, act)
+            await self._releaser.publish_committed(context.plan, committed, act.user)
             return None
         await self._releaser.hold(committed.candidate, None)
         return committed.candidate
-
-    async def _publish(self, context: ListContext, committed: CommitResult, act: Act) -> None:
-        now = self._clock()
-        await self._database.writing(
-            lambda connection: candidates.supersede_kind(connection, context.plan.id, ChangeKind.ROLLBACK, now)
-        )
-        await self._releaser.publish_committed(context.plan, committed, act.user)
 
     async def _snapshot(self, context: ListContext, target: Version) -> Sha256:
         """The intact snapshot of an earlier version, made again from the live one where it is not kept."""

@@ -63,7 +63,8 @@ class Reconciler:
                 Event.POLICY_APPLIED.log(log, list=list_id, outcome=result.outcome.value, reason=result.reason or None)
 
     async def expire(self, list_id: ListId) -> None:
-        """Ends the entries of a list that end by themselves, in a version of its own. Only `max_removed` may hold it.
+        """Ends the entries of a list that end by themselves, in a version of its own. `max_removed` may hold it, and
+        the guards of additions if it adds entries.
 
         Does nothing if no expiry is due (ListState.expiry_due), or while the clock is wrong. Raises BlocklistError
         where the job or publishing fails.

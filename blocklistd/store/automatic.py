@@ -13,7 +13,7 @@ from blocklistd.store.schema import versions
 
 def changed_automatically(connection: Connection, list_id: ListId, since: datetime) -> tuple[int, int]:
     """How many entries were added, and how many removed, by the versions after `since` that were released without an
-    approval. The list's first version does not count, nor do expiries."""
+    approval. The list's first version does not count, nor do expiries that add nothing."""
     query = select(func.sum(versions.c.added), func.sum(versions.c.removed))
     added, removed = connection.execute(query.where(*_counted(list_id, since))).one()
     return int(added or 0), int(removed or 0)
@@ -28,5 +28,5 @@ def automatic_deltas(connection: Connection, list_id: ListId, since: datetime) -
 def _counted(list_id: ListId, since: datetime) -> tuple[ColumnElement[bool], ...]:
     here = versions.c.list == list_id
     first = select(func.min(versions.c.version)).where(here).scalar_subquery()
-    by_itself = versions.c.released_by == AUTO.user, versions.c.kind != ChangeKind.EXPIRY
-    return here, versions.c.time > since, versions.c.version > first, *by_itself
+    counts = (versions.c.kind != ChangeKind.EXPIRY) | (versions.c.added > 0)
+    return here, versions.c.time > since, versions.c.version > first, versions.c.released_by == AUTO.user, counts

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, select
 
 from blocklistd.change import Candidate, Correction
 from blocklistd.errors import RefusedError, StoreError
-from blocklistd.kinds import InvalidEntry, readings
+from blocklistd.kinds import WITH_HOST, InvalidEntry, readings
+from blocklistd.kinds.ip import containing
 from blocklistd.lines.delta import ENTRIES
 from blocklistd.lines.ids import FORM
 from blocklistd.lines.keys import Buffer, type_and_value
@@ -29,7 +30,7 @@ from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.schema import corrections, guard_hits, sources
 
-EXPECTED = "expected a URL, a name, or a hash as a hotline writes it, or an id (e-…)"
+EXPECTED = "expected a URL, a name, an address or a hash as a hotline writes it, or an id (e-…)"
 _LIKE_ID = re.compile("[ec]-[0-9a-f]*", re.I)
 """A part of an id, or the id of a candidate. It could be a name, of one label, that nobody lists."""
 
@@ -72,7 +73,8 @@ def find_entry(files: SealedFiles, connection: Connection, list_id: ListId, text
     """The entries of a list that `text` names: every type that the value can have, or the one entry with this id.
 
     An entry that the list does not know is returned too, unless it is named by an id. Raises RefusedError if the text
-    is no entry, or if no entry has this id; the error does not repeat the text. StoreError for a damaged file.
+    is no entry, or if no entry or more than one has this id; the error does not repeat an entry. StoreError for a
+    damaged file.
     """
     state = list_state(connection, list_id)
     held = [case.candidate for case in candidates.held(connection, list_id)]
@@ -84,6 +86,11 @@ def _named(
 ) -> list[tuple[str, str]]:
     if FORM.fullmatch(text):
         found = _of_id(files, connection, state, held, text)
+        if len(found) > 1:
+            raise RefusedError(
+                f"list {state.id}: the id {text} is ambiguous, as two entries have it (another publisher's entry keeps "
+                f"its id): nothing was changed: give the entry itself on stdin instead of its id"
+            )
         if not found:
             raise RefusedError(
                 f"no entry of list {state.id} has the id {text}: it is not live, under no correction, and in no held "
@@ -184,12 +191,16 @@ def _since(files: SealedFiles, stored: CountedAges, key: bytes) -> datetime | No
 
 
 def covering(files: SealedFiles, state: ListState, kind: str, value: str) -> list[str]:
-    """The ids of other live entries that block the name of this one: its host, and the domains that include it."""
-    host = value.partition("://")[2].partition("/")[0].partition(":")[0] if kind == "url" else value
-    if kind not in ("url", "host", "domain"):
+    """The ids of other live entries that block the name of this one: its host, and the domains that include it; of an
+    address the prefixes that contain it."""
+    if kind == "ip":
+        above = [("ip", prefix) for prefix in containing(value)]
+    elif kind in WITH_HOST:
+        host = value.partition("://")[2].partition("/")[0].partition(":")[0] if kind == "url" else value
+        labels = host.split(".")
+        above = [("host", host), *(("domain", ".".join(labels[start:])) for start in range(len(labels)))]
+    else:
         return []
-    labels = host.split(".")
-    above = [("host", host), *(("domain", ".".join(labels[start:])) for start in range(len(labels)))]
     found = (_in_snapshot(files, state, _key(*other)) for other in above if other != (kind, value))
     return [_id_of(line) for line in found if line is not None]
 
@@ -211,38 +222,38 @@ def _id_of(line: bytes) -> str:
 def _of_id(
     files: SealedFiles, connection: Connection, state: ListState, held: list[Candidate], entry: str
 ) -> list[tuple[str, str]]:
-    """The type and value of the entry with this id; empty if none is found."""
+    """The type and value of the entry with this id; empty if none is found, and two if more than one has it."""
+    found: set[tuple[str, str]] = set()
     for table in (corrections, guard_hits):
         here = table.c.list == state.id, table.c.entry == entry
-        row = connection.execute(select(table.c.type, table.c.value).where(*here)).first()
-        if row is not None:
-            return [(row.type, row.value)]
+        rows = connection.execute(select(table.c.type, table.c.value).where(*here).distinct().limit(2))
+        found |= {(row.type, row.value) for row in rows}
     needle = f'"{ID}":"{entry}"'.encode()
     for line in _lines_with(files, state, held, needle):
+        if len(found) > 1:
+            break
         kind, value = type_and_value(line)
-        return [(kind.decode(), value.decode())]
-    return []
+        found.add((kind.decode(), value.decode()))
+    return sorted(found)[:2]
 
 
 def _lines_with(files: SealedFiles, state: ListState, held: list[Candidate], needle: bytes) -> Iterator[bytes]:
-    """A line with this text in the live snapshot, and in each delta of a held candidate."""
+    """The lines with this text in the live snapshot, and in the deltas of held candidates. A candidate whose file is
+    lost must not delay a correction: it is composed again before anybody can release it."""
     if state.live is not None:
         with files.map(state.live.sha256) as snapshot:
-            if line := _line_with(snapshot, needle):
-                yield line
+            yield from _lines_of_buffer(snapshot, needle)
     for candidate in held:
-        with files.map(candidate.delta) as delta:
-            line = _line_with(delta, needle)
-        if line:  # the delta of a first version is the snapshot itself if it is empty
-            yield ENTRIES.item(line)
+        with suppress(StoreError), files.map(candidate.delta) as delta:
+            yield from map(ENTRIES.item, _lines_of_buffer(delta, needle))
 
 
-def _line_with(buffer: Buffer, needle: bytes) -> bytes:
+def _lines_of_buffer(buffer: Buffer, needle: bytes) -> Iterator[bytes]:
     at = buffer.find(needle)
-    if at < 0:
-        return b""
-    start = buffer.rfind(b"\n", 0, at) + 1
-    return bytes(buffer[start : buffer.find(b"\n", at)])
+    while at >= 0:
+        start, end = buffer.rfind(b"\n", 0, at) + 1, buffer.find(b"\n", at)
+        yield bytes(buffer[start:end])
+        at = buffer.find(needle, end)
 
 
 def _key(kind: str, value: str) -> bytes:
