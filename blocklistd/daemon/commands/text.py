@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from blocklistd.change import NOT_MEASURED
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -125,6 +127,13 @@ def total(figures: Mapping[str, int]) -> str:
 def escaped(text: str) -> str:
     """The text in printable ASCII: every other character is an escape of JSON."""
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
+
+
+def held_by(reason: Mapping[str, str]) -> str:
+    """Why a candidate is held: the guard, what it found, and its limit."""
+    if reason["guard"] in NOT_MEASURED:
+        return f"{reason['guard']}: {reason['found']}"
+    return f"{reason['guard']}: found {reason['found']}, limit {reason['limit']}"
 
 
 def serial(value: int | None) -> str:
