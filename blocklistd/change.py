@@ -32,13 +32,14 @@ class Policy:
     can change.
 
     - `canonicaliser`: version of the rules for canonical values. `sources`: in the order of precedence.
-    - `quorum`: an entry is live while at least so many sources assert it.
+    - `quorum`: an entry is withheld while fewer sources assert it.
     - `never_block`, `own_names`, `shared_hosts`: sealed files of names (compose/names.py); None: no such name.
-    - `additions`: False while a guard file is unusable. Entries that are not live are then withheld.
+    - `additions`: False while a guard file is unusable, and for the part of a divided rollback that is released at
+      once. Entries that are not live are then withheld.
     - `pending`: sealed files of configured names that wait for a release. Entries that are not live and hit one of
       these names are withheld.
     - `reverify`, `max_life`: seconds after which entries are due (compose/lifetimes.py); None: there is no such term.
-      `ends_by_age`: what is due ends by itself, in an expiry.
+      `ends_by_age`: what is due ends by itself, in an expiry; else it stays live.
     """
 
     canonicaliser: int

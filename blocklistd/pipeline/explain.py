@@ -78,6 +78,11 @@ class Explanation:
         """Those in force."""
         return self.entry.corrections
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the list knows the entry now, or has known it."""
+        return self.entry.is_known or bool(self.assertions or self.versions.intervals)
+
 
 class Explainer:
     """Explains entries. It takes no lock, so a commit that runs at the same time is in the answer or not."""
@@ -98,12 +103,13 @@ class Explainer:
         def read(connection: Connection) -> list[Explanation]:
             context = self._releaser.context(connection, plan)
             found = find_entry(self._files, connection, list_id, text)
-            return [self._explained(connection, context, entry) for entry in found]
+            return [self.explained(connection, context, entry) for entry in found]
 
         found = await self._database.reading(read)
-        return sorted(found, key=lambda one: (one.entry.live is None, not is_known(one)))
+        return sorted(found, key=lambda one: (one.entry.live is None, not one.is_known))
 
-    def _explained(self, connection: Connection, context: ListContext, entry: FoundEntry) -> Explanation:
+    def explained(self, connection: Connection, context: ListContext, entry: FoundEntry) -> Explanation:
+        """The explanation of one entry of the list. Raises StoreError where files can't be read."""
         state, live = context.state, entry.live is not None
         assertions = self._assertions(connection, context, entry)
         held = tuple(
@@ -185,11 +191,6 @@ class Explainer:
         if "accepted" in states:
             return "rollback" if context.state.basis is not None else "not_composed"
         return "not_asserted" if found.versions.intervals else "never_asserted"
-
-
-def is_known(found: Explanation) -> bool:
-    """Whether the list knows the entry now, or has known it."""
-    return found.entry.is_known or bool(found.assertions or found.versions.intervals)
 
 
 def _change(files: SealedFiles, candidate: Candidate, key: bytes) -> str | None:

@@ -6,7 +6,7 @@ as held without a candidate, changes of the policy and expiries wait, and a held
 
 A rollback makes a version with the content of an earlier one, under the rules of today, and freezes the list in the
 same transaction. If the guards or the release rule hold what it adds, it is divided: a version without the additions,
-at once, and a candidate with the complete rollback on top of that version. Whoever rolls back or resumes a list does
+at once, and a candidate with the complete rollback on top of that version. A user who rolls back or resumes a list does
 not release a changed policy by it: only the names of guard files apply until a source's entries are live again, and
 then the rest is a change of its own.
 """

@@ -47,7 +47,7 @@ def comparison(document: Document) -> str:
         return f"No entry was added in {when}."
     if change == 0:
         return f"As many entries were added as in {when}."
-    return f"Added entries: {abs(change):.1f} % {'more' if change > 0 else 'less'} than in {when}."
+    return f"Added entries: {abs(change):.1f} % {'more' if change > 0 else 'fewer'} than in {when}."
 
 
 class ReportLine(NamedTuple):
