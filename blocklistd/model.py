@@ -19,14 +19,16 @@ Version = NewType("Version", int)
 Sha256 = NewType("Sha256", str)
 """64 lower-case hex digits."""
 
-UNBUILT_TYPES = ("ip", "pdq", "photodna")
+UNBUILT_TYPES = ("pdq", "photodna")
 """Types that hotlines list and `kinds` does not have: their records are withheld and don't count as rejects."""
 TYPE_NOT_BUILT = "type-not-built"
 """The reason for withholding a record of UNBUILT_TYPES."""
 FRAGMENT = "fragment"
 """The reason for withholding a URL with a fragment, and neither path nor query: without the fragment it would be the
 host's front page."""
-WITHHELD = (TYPE_NOT_BUILT, FRAGMENT)
+TOO_WIDE = "too-wide"
+"""The reason for withholding an IP prefix that contains more addresses than one holder usually has."""
+WITHHELD = (TYPE_NOT_BUILT, FRAGMENT, TOO_WIDE)
 """The reasons for which intake withholds valid records; these are not a fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")

@@ -151,7 +151,7 @@ def by_entry(line: bytes, rules: ListRules) -> str | None:
     kind = kind_of(line)
     if kind not in rules.types:
         return f"type {kind}"
-    if not rules.allow_ip and kind == "url" and is_address_url(type_and_value(line)[1].decode()):
+    if not rules.allow_ip and (kind == "ip" or (kind == "url" and is_address_url(type_and_value(line)[1].decode()))):
         return "ip"
     if not rules.allow_public_suffix and kind == "domain" and is_public_suffix(type_and_value(line)[1].decode()):
         return "public_suffix"

@@ -252,7 +252,7 @@ _MAY_BE_ADDRESS: Final = re.compile(rb"https?://(?:[0-9.]+[:/]|\[)")
 
 def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
     """The indexes of the lines that `by_entry` has to judge; it withholds none of the others."""
-    if kind == "domain":  # any may be a public suffix
+    if kind in ("domain", "ip"):  # any may be a public suffix; all or none of the addresses are withheld
         return range(len(run))
     if kind == "url":
         return [

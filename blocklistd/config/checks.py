@@ -187,8 +187,8 @@ def _options(section: SectionValues, form: Format, options: SourceOptions) -> No
                 section.report(name, f"one of options.columns: {', '.join(options.columns)}", repr(column))
     if options.add == options.remove:
         section.report("options.remove", "another word than `options.add`", repr(options.remove))
-    if options.wildcards == "domain" and section.values.get("defaults", {}).get("type") in DIGITS:
-        section.report("options.wildcards", "`refuse`: a hash has no wildcards")
+    if options.wildcards == "domain" and section.values.get("defaults", {}).get("type") in ("ip", *DIGITS):
+        section.report("options.wildcards", "`refuse`: an address or a hash has no wildcards")
 
 
 def _origin(section: SectionValues, transport: Transport, verify: VerifySettings) -> None:

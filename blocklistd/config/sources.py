@@ -33,7 +33,7 @@ from blocklistd.sources.transports.transport import TSIG_ALGORITHMS, TransferKey
 
 INLINE: Final = "inline"
 """The value of `verify.signature` for a signature in the body."""
-TYPES: Final = ("url", "host", "domain", "md5", "sha1", "sha256")
+TYPES: Final = ("url", "host", "domain", "ip", "md5", "sha1", "sha256")
 """The types of entries that this version supports."""
 entry_type: Final = choice(*TYPES, unbuilt=UNBUILT_TYPES)
 

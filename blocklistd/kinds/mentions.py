@@ -13,6 +13,7 @@ from typing import Final
 
 from blocklistd.kinds.hash import DIGITS
 from blocklistd.kinds.invalid import InvalidEntry
+from blocklistd.kinds.ip import containing, ip
 from blocklistd.kinds.name import name
 from blocklistd.model import Entry
 
@@ -23,10 +24,12 @@ _PATH: Final = re.compile(r"\.[a-z0-9-]+(?::[0-9]+)?[/\\][^\s/\\]", re.I)
 _BETWEEN_WORDS: Final = re.compile(r"[^\w.\-:\[\]@/\\=*]+")
 """Characters that occur in no name, address or hash; they separate words."""
 _BETWEEN_PARTS: Final = re.compile(r"[/\\=@:]")
+_BETWEEN_ADDRESSES: Final = re.compile(r"[/\\=@\[\]]")  # an IPv6 address has colons
 _DOTS: Final = re.compile("[\u3002\uff0e\uff61]")  # UTS 46 maps these to a dot
 _SPACED: Final = re.compile(r"\s*\.\s+|\s+\.|\s+dot\s+", re.I)
 """A dot with blanks beside it, or written as a word."""
 _AROUND_WORDS: Final = ".:*[]-"
+_AROUND_ADDRESS: Final = ".*[]-_"  # `2001:db8::` ends in colons
 
 
 def has_url(text: str) -> bool:
@@ -41,10 +44,11 @@ def could_name_an_entry(text: str) -> bool:
     if has_url(text):
         return True
     for word in _BETWEEN_WORDS.split(_refanged(text)):
-        for part in (stripped for part in _BETWEEN_PARTS.split(word) if (stripped := part.strip(f"{_AROUND_WORDS}_"))):
+        for found in _parts(word):
+            part = found.strip(f"{_AROUND_WORDS}_")
             if len(part) in DIGITS.values() and re.fullmatch("[0-9a-fA-F]+", part):
                 return True
-            if _address(part) is not None:
+            if _address(found.strip(_AROUND_ADDRESS)) is not None:
                 return True
             with suppress(InvalidEntry):
                 if "." in name(part):
@@ -55,15 +59,23 @@ def could_name_an_entry(text: str) -> bool:
 def mentions(text: str) -> Iterator[bytes]:
     """Yield a prefix of the canonical line (lines.keys) of each entry that a word of the text could be.
 
-    A word can be a hash, a host, a domain, a name below a listed domain, or the host of a URL. The same prefix may come
+    A word can be a hash, a host, a domain, a name below a listed domain, the host of a URL, an address or a prefix, or
+    an address in a listed prefix. The same prefix may come
     more than once.
     """
     refanged = _refanged(text)
     for written in dict.fromkeys((refanged, _SPACED.sub(".", refanged))):
         for word in _BETWEEN_WORDS.split(written):
-            for part in {word, *_BETWEEN_PARTS.split(word)}:
-                for stripped in {part.strip(_AROUND_WORDS), part.strip(f"{_AROUND_WORDS}_")}:
+            for part in _parts(word):
+                for stripped in {
+                    part.strip(around) for around in (_AROUND_WORDS, f"{_AROUND_WORDS}_", _AROUND_ADDRESS)
+                }:
                     yield from _line_prefixes(stripped)
+
+
+def _parts(word: str) -> set[str]:
+    """The word, and its parts: a value may stand beside other text, as in `host=a.example` and `[2001:db8::1]:53`."""
+    return {word, *_BETWEEN_PARTS.split(word), *_BETWEEN_ADDRESSES.split(word)}
 
 
 def _refanged(text: str) -> str:
@@ -79,6 +91,9 @@ def _line_prefixes(word: str) -> Iterator[bytes]:
     for kind, digits in DIGITS.items():
         if len(word) == digits:
             yield Entry(kind, word.lower()).line()[:-1]
+    with suppress(InvalidEntry):
+        for prefix in containing(ip(word)):
+            yield Entry("ip", prefix).line()[:-1]
     host = _address(word)
     if host is None:
         try:

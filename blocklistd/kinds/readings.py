@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from blocklistd.kinds.hash import DIGITS, md5, sha1, sha256
 from blocklistd.kinds.invalid import InvalidEntry
+from blocklistd.kinds.ip import ip
 from blocklistd.kinds.name import name
 from blocklistd.kinds.url import url
 
@@ -13,7 +14,8 @@ _HASHES = {"md5": md5, "sha1": sha1, "sha256": sha256}
 
 
 def readings(text: str) -> list[tuple[str, str]]:
-    """The (type, canonical value) of each entry that `text` can be: a URL, a hash by its length, a host and a domain.
+    """The (type, canonical value) of each entry that `text` can be: a URL, an address, a hash by its length, a host
+    and a domain.
 
     `text` is a plain value as a hotline writes it. It is a URL if it contains `://`. Raises InvalidEntry, with the
     reason of the most likely type, if it can be no entry.
@@ -21,6 +23,13 @@ def readings(text: str) -> list[tuple[str, str]]:
     value = text.strip()
     if "://" in value:
         return [("url", url(value))]
+    address = ""
+    try:
+        return [("ip", ip(value))]
+    except InvalidEntry as error:
+        address = error.code
+    if address not in ("empty", "not-an-address"):
+        raise InvalidEntry(address)
     found: list[tuple[str, str]] = []
     for kind, digits in DIGITS.items():
         if len(value) == digits:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from blocklistd.pipeline.explain import Explanation
 
 _PLAIN: Final = {
-    "ip": "it is a URL whose host is an address, and `allow_ip` of the list is false",
+    "ip": "it is an address, or a URL whose host is one, and `allow_ip` of the list is false",
     "public_suffix": (
         "it is a domain under which anybody can register names, and `allow_public_suffix` of the list is false"
     ),

@@ -49,6 +49,10 @@ WORDS: Final[Mapping[str, str]] = {
     "hash-length": "The hash has another length than hashes of its type.",
     "hash-digits": "The hash has characters other than hex digits.",
     "fragment": "The URL has a fragment and neither path nor query: without the fragment it would be the front page.",
+    "not-an-address": "The value is no IPv4 or IPv6 address, and no prefix of such addresses.",
+    "host-bits": "The address has bits beyond the length of its prefix: one of the two is wrong.",
+    "local-address": "The address is of no host on the Internet: unspecified, loopback, or in ::/80.",
+    "too-wide": "The prefix contains more addresses than a /16 of IPv4 or a /32 of IPv6.",
     "one-label": "The host of the URL has one label only.",
 }
 """One sentence for each of REJECTS (sources/intake/findings.py)."""

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, select
 
 from blocklistd.change import Candidate, Correction
 from blocklistd.errors import RefusedError, StoreError
-from blocklistd.kinds import InvalidEntry, readings
+from blocklistd.kinds import WITH_HOST, InvalidEntry, readings
+from blocklistd.kinds.ip import containing
 from blocklistd.lines.delta import ENTRIES
 from blocklistd.lines.ids import FORM
 from blocklistd.lines.keys import Buffer, type_and_value
@@ -29,7 +30,7 @@ from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.schema import corrections, guard_hits, sources
 
-EXPECTED = "expected a URL, a name, or a hash as a hotline writes it, or an id (e-…)"
+EXPECTED = "expected a URL, a name, an address or a hash as a hotline writes it, or an id (e-…)"
 _LIKE_ID = re.compile("[ec]-[0-9a-f]*", re.I)
 """A part of an id, or the id of a candidate. It could be a name, of one label, that nobody lists."""
 
@@ -177,12 +178,16 @@ def asserted_since(
 
 
 def covering(files: SealedFiles, state: ListState, kind: str, value: str) -> list[str]:
-    """The ids of other live entries that block the name of this one: its host, and the domains that include it."""
-    host = value.partition("://")[2].partition("/")[0].partition(":")[0] if kind == "url" else value
-    if kind not in ("url", "host", "domain"):
+    """The ids of other live entries that block the name of this one: its host, and the domains that include it; of an
+    address the prefixes that contain it."""
+    if kind == "ip":
+        above = [("ip", prefix) for prefix in containing(value)]
+    elif kind in WITH_HOST:
+        host = value.partition("://")[2].partition("/")[0].partition(":")[0] if kind == "url" else value
+        labels = host.split(".")
+        above = [("host", host), *(("domain", ".".join(labels[start:])) for start in range(len(labels)))]
+    else:
         return []
-    labels = host.split(".")
-    above = [("host", host), *(("domain", ".".join(labels[start:])) for start in range(len(labels)))]
     found = (_in_snapshot(files, state, _key(*other)) for other in above if other != (kind, value))
     return [_id_of(line) for line in found if line is not None]
 

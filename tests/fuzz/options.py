@@ -10,6 +10,7 @@ from tests.openpgp import PUBLIC_KEY
 OPTIONS: Final[dict[str, tuple[str, FormatOptions]]] = {
     "text-url": ("text", FormatOptions(defaults={"type": "url"})),
     "text-domain": ("text", FormatOptions(defaults={"type": "domain"}, wildcards=True)),
+    "text-ip": ("text", FormatOptions(defaults={"type": "ip"})),
     "text-md5": ("text", FormatOptions(defaults={"type": "md5"})),
     "hosts": ("hosts", FormatOptions(defaults={"type": "host"})),
     "csv": ("csv", FormatOptions({"value": "v", "type": "t", "verifiers": "n"}, {"type": "domain"})),
@@ -39,6 +40,9 @@ OPTIONS: Final[dict[str, tuple[str, FormatOptions]]] = {
 SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     "text-url": (b"https://a.example/x?y=1\nhttp://b.example:81/%7e\n# c\n\n%%%\nhttps://a.example/x?y=1\n",),
     "text-domain": (b"a.example\n*.b.example\nxn--a-0ga.example\n%%%\nb.example\na.example\n",),
+    "text-ip": (
+        b"192.0.2.1\n192.0.2.0/24\n2001:DB8::/32\n::ffff:192.0.2.7\n10.0.0.0/8\n%%%\n192.0.2.1/24\n2001:db8::1\n",
+    ),
     "text-md5": (b"d41d8cd98f00b204e9800998ecf8427e\nD41D8CD98F00B204E9800998ECF8427E\n\n%%%\nx\n",),
     "hosts": (b"0.0.0.0 a.example b.example # c\n::1 localhost\n\n%%%\n127.0.0.1 a.example\n",),
     "csv": (b'v,t,n\na.example,host,2\n"b.example","domain",\n\n%%%\nv,n,t\na.example,1,host\n',),
@@ -60,7 +64,8 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
     ),
     "rpz": (
         b"$TTL 60\n$ORIGIN z.example.\n@ SOA a. b. 1 2 3 4 5\n@ NS a.\na.example CNAME .\n*.a.example 5 IN CNAME *.\n"
-        b'b\\.c TXT "x" ; c\nd.example ( CNAME rpz-passthru. )\n32.1.2.0.192.rpz-ip CNAME .\n',
+        b'b\\.c TXT "x" ; c\nd.example ( CNAME rpz-passthru. )\n32.1.2.0.192.rpz-ip CNAME .\n'
+        b"128.1.zz.db8.2001.rpz-ip CNAME .\n24.0.2.0.192.rpz-ip CNAME .\n32.9.2.0.192.rpz-ip CNAME rpz-passthru.\n",
     ),
     "xml-pages": (b"<q><i><i>1</i><f><md5>d41d8cd98f00b204e9800998ecf8427e</md5></f></i><i><i>2</i><d/></i></q>\0",),
     "decode": (

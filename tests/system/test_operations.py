@@ -342,7 +342,7 @@ def test_types_and_rules_withhold_single_entries(tmp_path: Path) -> None:
 
 def test_records_of_other_types_are_skipped_and_do_not_count_as_rejected(tmp_path: Path) -> None:
     mixed = source(tmp_path, "mixed", format="csv", fields={"value": "v", "type": "t"}, defaults={})
-    others = "".join(f"192.0.2.{number},ip\n" for number in range(10)) + "0" * 64 + ",sha256\n"
+    others = "".join(f"f{number},pdq\n" for number in range(10)) + "0" * 64 + ",sha256\n"
     (tmp_path / "mixed.txt").write_text("v,t\na.example,host\n" + others)
     config = {"sources": {"mixed": mixed}, "lists": {"names": {"sources": ["mixed"]}}}
     with Daemon(tmp_path, config) as daemon:

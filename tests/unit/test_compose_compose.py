@@ -28,13 +28,14 @@ EVERY = sorted(
     ]
     + [Entry("domain", name).line() for name in ("0.example", "test", "a.example", "example", "zz.test")]
     + [Entry("host", name).line() for name in ("test", "www.a.example")]
+    + [Entry("ip", value).line() for value in ("192.0.2.1", "2001:db8::/32")]
     + [Entry("sha256", "0" * 64).line(), Entry("md5", "f" * 32, {"category": "A"}).line()]
 )
 
 
 @pytest.mark.parametrize("allow_public_suffix", [False, True])
 @pytest.mark.parametrize("allow_ip", [False, True])
-@pytest.mark.parametrize("types", [("url", "domain", "host", "sha256", "md5"), ("domain", "md5"), ("url",)])
+@pytest.mark.parametrize("types", [("url", "domain", "host", "sha256", "md5"), ("domain", "ip"), ("url",)])
 def test_lines_composed_in_bulk_equal_lines_composed_one_by_one(
     types: tuple[str, ...], allow_ip: bool, allow_public_suffix: bool
 ) -> None:
@@ -53,6 +54,8 @@ def test_lines_composed_in_bulk_equal_lines_composed_one_by_one(
     assert {reason: sum(piece.withheld.get(reason, 0) for piece in pieces) for reason in counts} == counts
     if types[0] == "url" and not allow_ip:
         assert counts["ip"] == 8
+    if "ip" in types:
+        assert counts.get("ip", 0) == (0 if allow_ip else 2)
 
 
 def test_a_few_lines_with_attributes_among_many_plain_ones() -> None:

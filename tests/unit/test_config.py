@@ -237,7 +237,7 @@ def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
         ("quorum: 2", "quorum"),
         ("quorum: 0", "quorum"),
         ("release: three-person", "release"),
-        ("types: [url, ip]", "types"),
+        ("types: [url, pdq]", "types"),
         ("types: [url, url]", "types"),
         ("types: []", "types"),
         ("types: url", "types"),

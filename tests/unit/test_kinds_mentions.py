@@ -89,13 +89,50 @@ def test_a_name_or_an_address_mentions_the_urls_of_this_host() -> None:
     assert names("2001:DB8::1", "url", "http://[2001:db8::1]/x")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2001:DB8::1", "see 2001:db8::1.", "[2001:db8::1]:53", "ip=2001:db8::1", "(2001:db8::1)", "2001:db8::1/128"),
+        *("2001:db8:0:0::1:", "http://[2001:db8::1]/", "2001[:]db8::1 or 2001:db8::1"),
+    ],
+)
+def test_an_address_is_found_between_any_punctuation(text: str) -> None:
+    assert names(text, "ip", "2001:db8::1")
+    assert names(text, "ip", "2001:db8::/32"), "a prefix contains the address"
+    assert not names(text, "ip", "2001:db8:1::/48")
+
+
+def test_a_prefix_is_found_by_itself_and_by_the_addresses_in_it() -> None:
+    for text in (
+        "192.0.2.0/24",
+        "of 192.0.2.7",
+        "http://192.0.2.7:8080/x",
+        "192[.]0[.]2[.]7",
+        "2001:db8:: 192.0.2.0/25",
+    ):
+        assert names(text, "ip", "192.0.2.0/24")
+    assert names("at 2001:db8::", "ip", "2001:db8::/48")
+    assert not names("192.0.2.0/24", "ip", "192.0.2.7"), "a prefix is not one of its addresses"
+
+
 @pytest.mark.parametrize(("kind", "digits"), [("md5", 32), ("sha1", 40), ("sha256", 64)])
 def test_a_hash_is_found_between_any_punctuation(kind: str, digits: int) -> None:
     for text in ("file %s.", "sha256:%s", "“%s”", "(%s)", "_%s_"):
         assert names(text % ("AB" * (digits // 2)), kind, "ab" * (digits // 2))
 
 
-@pytest.mark.parametrize("text", ["https://a.example/b", "a.example", "seen at (A[.]Example)", "192.0.2.1", "ab" * 16])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://a.example/b",
+        "a.example",
+        "seen at (A[.]Example)",
+        "192.0.2.1",
+        "2001:db8::1",
+        "2001:db8::/32",
+        "ab" * 16,
+    ],
+)
 def test_a_text_that_could_name_an_entry(text: str) -> None:
     assert could_name_an_entry(text)
 

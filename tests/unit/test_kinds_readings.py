@@ -21,13 +21,21 @@ def test_a_hash_is_known_by_its_length_and_may_be_a_label() -> None:
     assert readings("ab" * 32) == [("sha256", "ab" * 32)]
 
 
+def test_an_address_or_a_prefix_is_nothing_else() -> None:
+    assert readings(" 192.0.2.1 ") == [("ip", "192.0.2.1")]
+    assert readings("2001:DB8:0::/48") == [("ip", "2001:db8::/48")]
+    assert readings("::ffff:192.0.2.1") == [("ip", "192.0.2.1")]
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
         ("", "empty"),
         ("*.bad.example", "wildcard"),
         ("bad.example/path", "not-a-url"),
-        ("192.0.2.1", "address"),
+        ("192.0.2.1/24", "host-bits"),
+        ("192.0.2.256", "not-a-name"),
+        ("0.0.0.0/0", "too-wide"),
         ("ftp://bad.example/", "scheme"),
         ("two words", "character"),
     ],

@@ -111,12 +111,12 @@ HOSTILE: dict[str, Hostile] = {
     "an answer of another form": says(types=5),
     "no answer at all": lambda request, answer: 5,
     "types that are not there": says(types={"domain": 1}),
-    "an unknown type": says(types={"ip": 3}),
+    "an unknown type": says(types={"pdq": 3}),
     "a code word that is an entry": says(rejected={"c.example": 1}, first_rejected={"c.example": 1}),
     "a time that nobody can write": says(proven={"signature": None, "signed_at": 2**60, "key": None, "sequence": None}),
     "the apex and every name": writes(lines("", "*", "a.example"), types={"domain": 3}),
     "a value that is not canonical": writes(lines("A.example", "b.example", "c.example")),
-    "another type": writes(lines("192.0.2.1", "192.0.2.2", "192.0.2.3", type="ip")),
+    "another type": writes(lines("192.0.2.1", "192.0.2.2", "192.0.2.3", type="pdq")),
     "no final newline": writes(lines("a.example", "b.example", "c.example")[:-1]),
     "lines out of order": writes(lines("c.example", "a.example", "b.example")),
     "a line twice": writes(lines("a.example", "a.example", "b.example")),
@@ -132,7 +132,7 @@ HOSTILE: dict[str, Hostile] = {
 LATER: dict[str, Hostile] = {
     **HOSTILE,
     "changes that add the apex": adds(b'{"type":"domain","value":""}', types={"domain": 4}),
-    "changes that add an unknown type": adds(b'{"type":"ip","value":"192.0.2.1"}'),
+    "changes that add an unknown type": adds(b'{"type":"pdq","value":"192.0.2.1"}'),
     "changes that add what is there": adds(b'{"type":"domain","value":"a.example"}'),
     "changes that remove what is not there": adds(
         b'{"type":"domain","value":"c.example"}', removes=b'{"type":"domain","value":"z.example"}'

@@ -206,12 +206,13 @@ def test_a_part_that_a_record_lacks_is_taken_from_the_defaults() -> None:
 
 def test_a_record_needs_a_known_type() -> None:
     options = FormatOptions({"value": "url", "type": "kind"})
-    assert read(f"url,kind\n{A},\n{A},page\n{A},URL\n{A},url\n192.0.2.1,ip\n", options) == [
+    assert read(f"url,kind\n{A},\n{A},page\n{A},URL\n{A},url\n192.0.2.1,ip\nf,pdq\n", options) == [
         Reject(2, "no-type"),
         Reject(3, "unknown-type"),
         Reject(4, "unknown-type"),
         url(5, A),
-        Reject(6, "type-not-built"),
+        Record(6, "ip", "192.0.2.1", {}),
+        Reject(7, "type-not-built"),
     ]
 
 

@@ -32,7 +32,7 @@ def test_what_this_version_does_not_know_is_left_out() -> None:
     lines = [
         b'{"type":"host","value":"a.example","id":"%b","test":true}' % ID.encode(),
         b'{"type":"host","value":"b.example","id":"E-1"}',
-        b'{"type":"ip","value":"192.0.2.1"}',
+        b'{"type":"pdq","value":"192.0.2.1"}',
         b'{"type":"new","value":"x"}',
         b'{"value":"x"}',
         b"{}",
@@ -51,10 +51,12 @@ def test_what_this_version_does_not_know_is_left_out() -> None:
     ]
 
 
-VALUES = st.sampled_from(["a.example", "b.example", "xn--bcher-kva.example", "A.example", "-", "a.example."])
+VALUES = st.sampled_from(
+    ["192.0.2.1", "a.example", "b.example", "xn--bcher-kva.example", "A.example", "-", "a.example."]
+)
 LINES = st.builds(
     lambda kind, value, attributes: Entry(kind, value, attributes).line(),
-    st.sampled_from(["domain", "host", "ip"]),
+    st.sampled_from(["domain", "host", "ip", "pdq"]),
     VALUES,
     st.fixed_dictionaries(
         {},

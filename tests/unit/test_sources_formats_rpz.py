@@ -128,8 +128,36 @@ def test_rules_that_no_type_expresses_are_rejects() -> None:
         + b"*.a.example CNAME .\nc.rpz-nsdname CNAME .\n32.1.2.0.192.rpz-client-ip CNAME .\n*.rpz-nsdname CNAME .\n"
         + b"32.1.2.0.192.rpz-nsip CNAME .\n24.0.2.0.192.rpz-ip CNAME .\n* CNAME .\nok.example CNAME .\n"
     )
-    assert listed(made) == {("host", "ok.example")}
-    assert rejected(made) == ["subdomains-only"] * 2 + ["trigger"] * 4 + ["type-not-built"]
+    assert listed(made) == {("host", "ok.example"), ("ip", "192.0.2.0/24")}
+    assert rejected(made) == ["subdomains-only"] * 2 + ["trigger"] * 4
+
+
+def test_rules_about_addresses_are_entries_in_any_spelling() -> None:
+    made = lines(
+        HEAD
+        + b"32.1.2.0.192.rpz-ip CNAME .\n128.1.ZZ.DB8.2001.rpz-ip A 192.0.2.9\n"
+        + b"48.zz.5.db8.2001.rpz-ip CNAME rpz-drop.\n"
+        + b"64.0.0.0.0.0.7.db8.2001.rpz-ip CNAME .\n120.200.c000.ffff.zz.rpz-ip CNAME .\n"
+        + b"8.0.0.0.10.rpz-ip CNAME .\n24.1.2.0.192.rpz-ip CNAME .\n32.1.0.0.127.rpz-ip CNAME .\n"
+        + b"33.1.2.0.192.rpz-ip CNAME .\nx.rpz-ip CNAME .\n*.24.0.2.0.192.rpz-ip CNAME .\n64.zz.zz.rpz-ip CNAME .\n"
+        + b"rpz-ip CNAME .\n"
+    )
+    values = {"192.0.2.1", "192.0.2.0/24", "2001:db8::1", "2001:db8:5::/48", "2001:db8:7::/64"}
+    assert listed(made) == {("ip", value) for value in values}
+    assert sorted(rejected(made)) == [
+        *("host-bits", "local-address", "malformed"),
+        *(["not-an-address"] * 4 + ["too-wide"]),
+    ]
+
+
+def test_a_prefix_with_an_exception_in_it_is_rejected() -> None:
+    made = lines(
+        HEAD
+        + b"24.0.2.0.192.rpz-ip CNAME .\n32.7.2.0.192.rpz-ip CNAME rpz-passthru.\n25.128.2.0.192.rpz-ip CNAME .\n"
+        + b"48.0.0.0.0.0.5.db8.2001.rpz-ip CNAME .\n128.1.zz.5.db8.2001.rpz-ip CNAME 128.1.zz.5.db8.2001.rpz-ip.\n"
+    )
+    assert listed(made) == {("ip", "192.0.2.128/25")}
+    assert rejected(made) == ["exception", "exception"]
 
 
 def test_records_of_a_signed_zone_are_no_rules() -> None:

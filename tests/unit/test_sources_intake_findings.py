@@ -80,7 +80,7 @@ def test_a_valid_result_is_read(intake_request: IntakeRequest) -> None:
 
 WRONG: dict[str, list[Any]] = {
     "types": [
-        *(5, None, [], {}, {"domain": "2"}, {"domain": -1}, {"domain": 0}, {"ip": 2}, {"domain": 2.0}),
+        *(5, None, [], {}, {"domain": "2"}, {"domain": -1}, {"domain": 0}, {"pdq": 2}, {"domain": 2.0}),
         *({"domain": True}, {"domain": 2**60}, {"a.example": 2}),
     ],
     "rejected": [7, {}, {"a.example": 1}, {"wildcard": 2}, {"wildcard": 1, "empty": 1}],

@@ -22,6 +22,7 @@ from blocklistd.errors import ParseError
 from blocklistd.limits import MAX_LINE, MAX_LINES_MEMORY, MAX_REJECTS
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import lines
+from blocklistd.sources.formats.rpz_ip import has_hole, owners_around
 from blocklistd.sources.formats.zonefile import (
     REASONS as ZONEFILE_REASONS,
 )
@@ -295,8 +296,11 @@ class Zone:
         if not own and not below:
             return b""
         trigger = _TRIGGERS.get(name.rpartition(b".")[2])
-        if trigger is not None:
-            verdict = trigger
+        if trigger == b"ip" and own:
+            verdict = b"exception" if has_hole(name, inexpressible) else b"ip"
+            verdict = verdict if _is_listed(own) else b"-"
+        elif trigger is not None:
+            verdict = b"malformed" if trigger == b"ip" else trigger
         elif not _is_listed(own):
             verdict = b"subdomains-only" if _is_listed(below) else b"-"
         elif not _is_listed(below):
@@ -306,11 +310,14 @@ class Zone:
         return b"%b\t%b\t%b\t%b\n" % (name, verdict, own, below)
 
     def _domains_with_exceptions(self) -> set[bytes]:
-        """The names above an exception."""
+        """The names above an exception, and the owners of the prefixes around it."""
         found: set[bytes] = set()
         excepting = {rule for rule in set(self.rules.values()) if EXCEPTION in rule}
         for owner in (owner for owner, rule in self.rules.items() if rule in excepting) if excepting else ():
             name = base_name(owner)
+            if name.endswith(b".rpz-ip"):
+                found.update(owners_around(owner))
+                continue
             while (name := name.partition(b".")[2]) and name not in found:
                 found.add(name)
         return found

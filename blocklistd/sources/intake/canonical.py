@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 import orjson
 
 from blocklistd.errors import ParseError
-from blocklistd.kinds import DIGITS, KINDS, InvalidEntry, is_host_of
+from blocklistd.kinds import KINDS, WITH_HOST, InvalidEntry, is_host_of
 from blocklistd.limits import MAX_LINES_MEMORY, MAX_NOTES, MAX_REJECTS
 from blocklistd.lines.expiry import expiry_of
 from blocklistd.lines.keys import key_of
@@ -149,7 +149,7 @@ def read(records: Iterable[Record | Reject]) -> Reading:
         number, kind, value, attributes, dropped, host = record
         try:
             canonical = KINDS[kind](value)
-            if host and kind not in DIGITS and not is_host_of(host, canonical):
+            if host and kind in WITH_HOST and not is_host_of(host, canonical):
                 raise InvalidEntry("other-host")
         except InvalidEntry as refused:
             budget.take(0, 0, 1)

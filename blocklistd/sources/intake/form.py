@@ -17,6 +17,7 @@ from typing import Final
 import orjson
 
 from blocklistd.kinds import DIGITS, KINDS, InvalidEntry
+from blocklistd.kinds.ip import PLAIN_IPV4
 from blocklistd.kinds.name import MAX_NAME
 from blocklistd.limits import KIB, MAX_URL
 from blocklistd.lines.ids import FORM
@@ -202,6 +203,8 @@ def _plain(kind: str, end: str, long: bool, a_labels: bool, percents: bool, dots
     """
     if kind in DIGITS:
         value = f"[0-9a-f]{{{DIGITS[kind]}}}"
+    elif kind == "ip":
+        value = PLAIN_IPV4
     else:
         path, query = ((rf"(?:{one}++|{_TRIPLET})*+" if percents else f"{one}*+") for one in (_PATH, _QUERY))
         path = rf"(?:/(?!\.){path})++" if dots or percents else f"/{_PATH[:-1]}/]*+"

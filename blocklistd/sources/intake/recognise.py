@@ -52,6 +52,7 @@ _OF_TYPE: Final[dict[str, tuple[tuple[str, re.Pattern[bytes]], ...]]] = {
     "url": ((_NAMES, re.compile(_NAME)),),
     "host": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
     "domain": ((_URLS, re.compile(rb"https?://\S+", re.I)),),
+    "ip": ((_URLS, re.compile(rb"https?://\S+", re.I)), (_NAMES, re.compile(_NAME))),
 }
 
 

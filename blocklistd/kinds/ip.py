@@ -1,0 +1,88 @@
+"""IP addresses and prefixes: IPv4 and IPv6.
+
+The canonical form is the text of RFC 5952 for IPv6 and four decimal octets for IPv4, then `/` and the length of the
+prefix in bits. A prefix of one address has no length. An IPv4-mapped IPv6 address is its IPv4 address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+from blocklistd.kinds.invalid import InvalidEntry
+from blocklistd.model import TOO_WIDE
+
+WIDEST: Final = {4: 16, 6: 32}
+"""The shortest length of a prefix in bits, by IP version."""
+_OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+PLAIN_IPV4: Final = rf"(?!0\.|127\.){_OCTET}(?:\.{_OCTET}){{3}}"
+"""The pattern of canonical IPv4 addresses; needs a character after it that continues no number."""
+PLAIN: Final = re.compile(PLAIN_IPV4)
+_WRITTEN: Final = re.compile(r"([0-9A-Fa-f.:]{2,45})(?:/(0|[1-9][0-9]{0,2}))?")
+_MAPPED: Final = 96  # the length of ::ffff:0:0/96 (RFC 4291 section 2.5.5.2)
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def ip(value: str) -> str:
+    """The canonical form of an address or a prefix.
+
+    Raises InvalidEntry: empty, not-an-address, host-bits (the address has bits beyond the length of the prefix),
+    too-wide (a prefix shorter than WIDEST), local-address (of no host on the Internet: unspecified or loopback
+    addresses, and ::/80, where resolvers keep IPv4 addresses as IPv4-mapped ones).
+    """
+    return value if PLAIN.fullmatch(value) else parsed_ip(value)
+
+
+def parsed_ip(value: str) -> str:
+    """`ip` for a value that PLAIN does not match."""
+    if not value:
+        raise InvalidEntry("empty")
+    written = _WRITTEN.fullmatch(value)
+    address = _address(written[1]) if written is not None else None
+    if written is None or address is None:
+        raise InvalidEntry("not-an-address")
+    length = int(written[2]) if written[2] else address.max_prefixlen
+    if length > address.max_prefixlen:
+        raise InvalidEntry("not-an-address")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped and length >= _MAPPED:
+        address, length = address.ipv4_mapped, length - _MAPPED
+    if int(address) & ((1 << address.max_prefixlen - length) - 1):
+        raise InvalidEntry("host-bits")
+    if length < WIDEST[address.version]:
+        raise InvalidEntry(TOO_WIDE)
+    if int(address) >> 24 in (0, 127) if address.version == 4 else not int(address) >> 48:
+        raise InvalidEntry("local-address")
+    return _text(address, length)
+
+
+def bits(value: str) -> tuple[int, str]:
+    """The IP version of a canonical value, and the bits of its prefix as a text of zeros and ones."""
+    written, _, length = value.partition("/")
+    address = ipaddress.ip_address(written)
+    count = int(length) if length else address.max_prefixlen
+    return address.version, format(int(address), f"0{address.max_prefixlen}b")[:count]
+
+
+def of_bits(version: int, prefix: str) -> str:
+    """The canonical value of a prefix: the reverse of `bits`."""
+    made: type[Address] = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+    size = 32 if version == 4 else 128
+    return _text(made(int(prefix.ljust(size, "0"), 2)), len(prefix))
+
+
+def containing(value: str) -> list[str]:
+    """Every canonical value that contains this canonical one: the value itself, then wider prefixes."""
+    version, prefix = bits(value)
+    return [of_bits(version, prefix[:length]) for length in range(len(prefix), WIDEST[version] - 1, -1)]
+
+
+def _text(address: Address, length: int) -> str:
+    return str(address) if length == address.max_prefixlen else f"{address}/{length}"
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
