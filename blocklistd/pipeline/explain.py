@@ -25,6 +25,7 @@ from blocklistd.pipeline.list_context import ListContext
 from blocklistd.pipeline.list_rules import live_rules
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
+from blocklistd.store import kept_entries
 from blocklistd.store.entries import FoundEntry, asserted_since, covering, find_entry, offered_lines
 from blocklistd.store.entry_versions import EntryVersions, change_of, versions_of_entry
 from blocklistd.store.files import SealedFiles
@@ -119,7 +120,7 @@ class Explainer:
             and (change := _change(self._files, case.candidate, entry.key)) is not None
         )
         made = versions_of_entry(self._files, connection, state.id, entry.key, is_live=live)
-        rule, lasting = self._rule(state, entry)
+        rule, lasting = self._rule(connection, state, entry)
         found = Explanation(
             entry=entry,
             assertions=assertions,
@@ -134,12 +135,13 @@ class Explainer:
         name = rule or self._reason(connection, context, found)
         return replace(found, why_not=WhyNot(name, sentence(name, context, found, lasting)))
 
-    def _rule(self, state: ListState, entry: FoundEntry) -> tuple[str | None, int]:
+    def _rule(self, connection: Connection, state: ListState, entry: FoundEntry) -> tuple[str | None, int]:
         """The rule that withholds the entry from the live version, and how many sources assert it that have not ended.
         A correction in force counts for an entry that no source asserts, too."""
         if state.policy is None:
             return next((one.kind.value for one in entry.corrections), None), 0
-        with live_rules(self._files, state, state.policy, kept={}) as rules:  # kept entries are live
+        kept = kept_entries.kept(connection, state.id)
+        with live_rules(self._files, state, state.policy, kept) as rules:
             asserted = self._asserted(state, entry)
             found = evaluate(entry.key, asserted, rules, is_live=entry.live is not None)
             lasting = sum(not has_ended(line, rules.now) for _, line in asserted)
