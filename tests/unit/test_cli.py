@@ -438,7 +438,7 @@ WITHHELD = {
     **{"id": "e-0123456789abcdef0123456789abcdef", "since": "2026-11-20T12:00:00Z"},
     **{"type": "domain", "value": "a-name." * 30 + "search.example"},
 }
-DUE = {
+DUE: dict[str, Any] = {
     **{"id": "e-0123456789abcdef0123456789abcdef", "type": "domain", "sources": ["hotline-of-the-country"] * 9},
     **{"term": "reverify", "since": "2026-11-20T12:00:00Z", "due": "2027-02-18T12:00:00Z", "days": 1234},
 }

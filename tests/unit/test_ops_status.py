@@ -41,7 +41,7 @@ def test_only_the_candidate_of_a_source_has_a_source(
     assert (found["kind"], found["cause"], found["source"]) == (kind.value, cause, source)
     candidate_command._list([found], {})
     assert f"\t{text}\t" in capsys.readouterr().out
-    more = {"suffixes": {}, "withheld": {}, "decisions": [], "why": None, "version": None}
+    more: dict[str, Any] = {"suffixes": {}, "withheld": {}, "decisions": [], "why": None, "version": None}
     candidate_show._show(io.BytesIO(orjson.dumps(found | more)), {"show_entries": False, "json": False})
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     shown = dict(rows)
