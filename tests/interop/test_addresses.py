@@ -26,7 +26,7 @@ ANSWERED = (
     *("2001:db8::7:0:0:1", "2001:db8:0:0:7::", "2001:db8:0:7:7:7:7:7", "2001:db8:9:ffff::1", "2001:db8:9:1::5"),
     *("2001:db8:8:0:0:8::", "2001:db8:8:0:0:8::1", "2001:db8:a:b:c:d:e:f", "2001:db8:a:b:c:d:e:0"),
 )
-NAMES = {f"n{number}.test.": str(ipaddress.ip_address(address)) for number, address in enumerate(ANSWERED)}
+NAMES = {f"n{number}.answers.example.": str(ipaddress.ip_address(address)) for number, address in enumerate(ANSWERED)}
 ACTIONS = {"nxdomain": "nxdomain", "nodata": "nodata", "cname": {"cname": "stop.isp.example"}}
 
 
