@@ -8,14 +8,19 @@ A key is in a file, a systemd credential or the environment. States of a ServedC
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blocklistd.config import FeedTlsSettings, Secret
 from blocklistd.config.document import require_regular
 from blocklistd.errors import ConfigError, SigningError
+from blocklistd.model import Sha256
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
 def load_certificate(context: ssl.SSLContext, cert: Path, key: Secret) -> None:
@@ -70,6 +75,19 @@ class ServedCertificate:
         if self.context is not None and tls is not None:
             load_certificate(self.context, tls.cert, tls.key)
             self.unusable = None
+
+
+def spki_digest(certificate: Certificate) -> Sha256 | None:
+    """The SHA-256 (hex) of a certificate's public key (SubjectPublicKeyInfo, RFC 5280 4.1.2.7) in DER; None if the key
+    is of an unknown kind."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        encoded = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return Sha256(hashlib.sha256(encoded).hexdigest())
 
 
 _NOT_TRUSTED: Final = (18, 19, 20, 21)  # X509_V_ERR_…: the chain ends in no authority that this host trusts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -67,3 +68,12 @@ def make_certificate(
     )
     key_path.chmod(0o600)
     return certificate_path, key_path
+
+
+def spki(path: Path) -> str:
+    """The SHA-256 (hex) of the public key of a certificate, as an administrator computes it with `openssl`."""
+    command = (
+        'openssl x509 -in "$0" -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -r | cut -c1-64'
+    )
+    done = subprocess.run(["sh", "-c", command, str(path)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -35,7 +35,14 @@ from blocklistd.config.reader import (
     setting,
 )
 from blocklistd.config.secrets import Secret, credential
-from blocklistd.config.serving import ConnectionBounds, DnsSettings, FeedSettings, FeedTlsSettings, OpsSettings
+from blocklistd.config.serving import (
+    ConnectionBounds,
+    DnsSettings,
+    DnsTlsSettings,
+    FeedSettings,
+    FeedTlsSettings,
+    OpsSettings,
+)
 from blocklistd.config.sources import (
     Auth,
     Basic,
@@ -63,6 +70,7 @@ __all__ = [
     "Config",
     "ConnectionBounds",
     "DnsSettings",
+    "DnsTlsSettings",
     "EvidenceSettings",
     "FeedTlsSettings",
     "ListSettings",

@@ -308,7 +308,7 @@ def configuration(section: SectionValues) -> None:
     files.check_access(section)
     _reviewers(section)
     taken: list[tuple[str, Address]] = []
-    for name in ("feed", "dns", "ops"):
+    for name in ("feed", "dns", "dns.tls", "ops"):
         for address in dict.fromkeys(section.document.sections.get(name, {}).get("listen", ())):
             for where, other in taken:
                 if address.clashes(other):

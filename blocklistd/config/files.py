@@ -157,13 +157,19 @@ def check_key_pair(section: SectionValues) -> None:
         pass
 
 
-def check_authority(section: SectionValues) -> None:
-    """Checks that at least one certificate of the pinned authority (`ca`) is valid now."""
-    ca = section.values.get("ca")
+def check_dns_tls(section: SectionValues) -> None:
+    """Checks the key pair of the name server, and that an authority of client certificates is valid now."""
+    check_key_pair(section)
+    check_authority(section, "client_ca")
+
+
+def check_authority(section: SectionValues, name: str = "ca") -> None:
+    """Checks that at least one certificate of the authorities in the file `name` is valid now."""
+    ca = section.values.get(name)
     found = validity_periods(ca) if ca is not None and section.document.check_files else []
     if found:
         valid = [(begins, ends) for begins, ends in found if begins <= utc_now() < ends]
-        _check_validity(section, "ca", [max(valid, key=lambda one: one[1])] if valid else found)
+        _check_validity(section, name, [max(valid, key=lambda one: one[1])] if valid else found)
 
 
 def _check_validity(section: SectionValues, name: str, certificates: Sequence[tuple[datetime, datetime]]) -> None:

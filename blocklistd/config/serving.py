@@ -40,11 +40,23 @@ class NotifySettings:
 
 
 @config_section
+class DnsTlsSettings:
+    """Zone transfers over TLS (RFC 9103). Each address of `listen` is used over TLS, and over UDP: Unbound asks for the
+    SOA there. `cert` and `key`: the certificate chain and the private key, in PEM. `client_ca`: client certificates
+    must come from one of these authorities; without it, their public key alone counts."""
+
+    listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 853),))
+    cert: Path = setting(values.certificates)
+    key: Secret = setting(secret)
+    client_ca: Path | None = setting(optional(values.certificates), default=None)
+
+
+@config_section
 class DnsSettings:
     """The DNS server for secondaries; each address of `listen` is used over UDP and TCP."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 53),))
-    tls: None = setting(not_built(None, None), default=None)
+    tls: DnsTlsSettings | None = setting(optional(section(DnsTlsSettings, files.check_dns_tls)), default=None)
     catalog: None = setting(not_built(None, None), default=None)
     notify: NotifySettings = setting(section(NotifySettings), default_factory=NotifySettings)
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)

@@ -41,6 +41,7 @@ class Listeners:
     def __init__(self, parts: Parts, readiness: ReadinessReport) -> None:
         self._parts = parts
         self._dns: list[Address] = []
+        self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         self._feed = Listener(
             "feed",
@@ -86,7 +87,13 @@ class Listeners:
         config = self._parts.config
         feed = "feed (https)" if config.feed.tls else "feed (http)"
         sockets = {"control": [config.control.socket], "status": [config.status_socket]}
-        return {feed: self._feed.addresses, "dns": self._dns, "ops": self._ops.addresses, **sockets}
+        return {
+            feed: self._feed.addresses,
+            "dns": self._dns,
+            "dns over TLS": self._xot,
+            "ops": self._ops.addresses,
+            **sockets,
+        }
 
     async def start(self, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
         """Starts the listeners on the bound sockets (start.bind_all). Leaving `stack` stops them; requests under way
@@ -109,13 +116,15 @@ class Listeners:
             await self._start_dns(self._parts.dns, stack, sockets)
 
     async def _start_dns(self, dns: DnsServer, stack: AsyncExitStack, sockets: dict[str, list[socket.socket]]) -> None:
-        await dns.start(sockets["dns"], sockets["datagrams"])
-        self._dns = [Address(*bound.getsockname()[:2]) for bound in sockets["dns"]]
+        await dns.start(sockets["dns"], sockets["datagrams"], sockets["xot"])
+        self._dns, self._xot = (
+            [Address(*bound.getsockname()[:2]) for bound in sockets[group]] for group in ("dns", "xot")
+        )
         self._parts.metrics.registry.register(DnsCollector(dns))
         stack.push_async_callback(dns.stop)
         for view in self._parts.served_zones.views().values():
             if view is not None:  # a secondary may have missed the NOTIFY before the restart
-                dns.announce(view)
+                dns.notify.announce(view)
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string

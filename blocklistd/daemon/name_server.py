@@ -1,16 +1,20 @@
-"""Constructs the name server for secondaries from its settings and the parts that it asks."""
+"""Constructs the name server for secondaries from its settings and the parts that it asks, and configures it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Collection
 
-from blocklistd.config import DnsSettings
+from blocklistd.config import Config, DnsSettings
+from blocklistd.daemon import plans
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.serve.connections import Connections
+from blocklistd.serve.connections import Connections, Holder
+from blocklistd.serve.dns import xot
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones
+from blocklistd.store.subscribers import Subscriber
 
 
 def name_server(
@@ -33,6 +37,30 @@ def name_server(
         connections=connections,
         retry=dns.notify.retry.total_seconds(),
         give_up=dns.notify.give_up.total_seconds(),
+        certificate=xot.XotCertificate(dns.tls),
         telemetry=metrics,
         clocks=lambda: (int(resources.clock().timestamp()), int(time.time())),
     )
+
+
+def prepare_certificate(server: DnsServer | None, config: Config) -> Callable[[], None]:
+    """Loads the certificate of `dns.tls`. The result, once called, uses it for new connections.
+
+    Raises SigningError, or ConfigError for a secret that does not exist; the certificate loaded before then stays.
+    """
+    dns = config.serves_dns
+    if server is None or dns is None:
+        return lambda: None
+    context = xot.prepare(dns.tls)
+    return lambda: server.certificate.adopt(context)
+
+
+def admit(
+    server: DnsServer | None, served: Zones, connections: Connections, subscribers: Collection[Subscriber]
+) -> None:
+    """Replaces the subscribers that the name server admits. Ends connections of those that are revoked, and NOTIFY
+    requests to secondaries that are not entitled any more."""
+    served.replace_peers(plans.peer(who) for who in subscribers if who.revoked is None)
+    connections.close({Holder("subscriber", who.id) for who in subscribers if who.revoked is not None})
+    if server is not None and server.listening:
+        server.notify.drop_unentitled()

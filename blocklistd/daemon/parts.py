@@ -26,7 +26,7 @@ from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.alarm_delivery import AlarmDelivery
 from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
-from blocklistd.daemon.name_server import name_server
+from blocklistd.daemon.name_server import admit, name_server, prepare_certificate
 from blocklistd.daemon.operations import Operations
 from blocklistd.daemon.operations.alarms import AlarmOperations
 from blocklistd.daemon.operations.audit import AuditOperations
@@ -145,7 +145,6 @@ class Parts:
             private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
             names_changed=lambda: self.releases.in_background(self.tasks.do("guard files", self.guard_names.refresh)),
         )
-        free_text = FreeText(database, store.sealed)
         self.operations = Operations(
             Overview(database, self.live_lists, self.zones, sources, subscribers, self._wrong, self.configured),
             sources,
@@ -202,7 +201,9 @@ class Parts:
         """
         await asyncio.to_thread(self._ensure_lists, config.lists)
         if not starting:
+            adopt_certificate = prepare_certificate(self.dns, config)
             self.certificate.load(config.feed.tls)  # the last step that may reject the configuration
+            adopt_certificate()
         self.alarms.certificates = await asyncio.to_thread(plans.certificate_expiries, config)
         await self.delivery.configure(config.alarms)
         self.feed_connections.bounds = config.feed.connections
@@ -300,8 +301,9 @@ class Parts:
             others = [text for text in self.resources.alarms.texts() if text != self.halted]
             return Readiness([self.halted], others)
         found = readiness(self.config, self.live_lists, self.publisher, self.served_zones, self.zones)
-        if self.certificate.unusable is not None:
-            found.down.append(self.certificate.unusable)
+        for served in (self.certificate, self.dns.certificate if self.dns is not None else None):
+            if served is not None and served.unusable is not None:
+                found.down.append(served.unusable)
         found.wrong.extend(self.resources.alarms.texts())
         return found
 
@@ -340,11 +342,9 @@ class Parts:
     def _announce(self, view: ZoneView) -> None:
         """Sends NOTIFY for a zone's new serial (RFC 1996)."""
         if self.dns is not None and self.dns.listening:
-            self.dns.announce(view)
+            self.dns.notify.announce(view)
 
     def _admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
         self.access.replace(known)
-        self.served_zones.replace_peers(plans.peer(who) for who in known.values() if who.revoked is None)
-        if self.dns is not None and self.dns.listening:
-            self.dns.drop_unentitled()
+        admit(self.dns, self.served_zones, self.dns_connections, known.values())

@@ -112,6 +112,7 @@ def peer(found: Subscriber) -> Peer:
         keys=tuple(Key(wire_name(key.name), key.algorithm, key.secret) for key in found.keys),
         networks=tuple(map(network, found.addresses)),
         notify=tuple(map(endpoint, found.notify)),
+        without_alpn=bool(found.addresses),
     )
 
 
@@ -272,6 +273,10 @@ def certificate_expiries(config: Config) -> dict[str, datetime]:
     source's pinned authorities with the last one."""
     chains = {"feed.tls.cert": config.feed.tls.cert} if config.feed.tls else {}
     found = {}
+    if config.dns is not None and config.dns.tls is not None:
+        chains["dns.tls.cert"] = config.dns.tls.cert
+        if (ca := config.dns.tls.client_ca) is not None and (authorities := files.validity_periods(ca)):
+            found["dns.tls.client_ca"] = max(ends for _, ends in authorities)
     for name, source in config.sources.items():
         if isinstance(source.auth, ClientCert):
             chains[f"sources.{name}.auth.client_cert.cert"] = source.auth.cert

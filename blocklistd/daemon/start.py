@@ -94,7 +94,8 @@ def _access_problem(path: Path, mode: int) -> str | None:
 
 
 def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.socket]]:
-    """Binds all ports: lists of sockets under the keys feed, ops, dns (TCP) and datagrams (UDP); `stack` closes them.
+    """Binds all ports: lists of sockets under the keys feed, ops, dns (TCP), xot (TLS) and datagrams (UDP); `stack`
+    closes them.
 
     Called before the database is opened: a port in use is reported before the state is touched. Raises StoreError.
     """
@@ -105,10 +106,12 @@ def bind_all(config: Config, stack: AsyncExitStack) -> dict[str, list[socket.soc
     }
     dns = config.serves_dns
     sockets["dns"] = [bind(address, "dns.listen") for address in dns.listen] if dns else []
+    sockets["xot"] = [bind(address, "dns.tls.listen") for address in dns.tls.listen] if dns and dns.tls else []
     sockets["datagrams"] = []
-    for bound in sockets["dns"]:  # UDP on the same port, also if the system chose it (port 0)
-        host, port = bound.getsockname()[:2]
-        sockets["datagrams"].append(bind(Address(host, port), "dns.listen", socket.SOCK_DGRAM))
+    for key, group in (("dns.listen", "dns"), ("dns.tls.listen", "xot")):
+        for bound in sockets[group]:  # UDP on the same port, also if the system chose it (port 0)
+            host, port = bound.getsockname()[:2]
+            sockets["datagrams"].append(bind(Address(host, port), key, socket.SOCK_DGRAM))
     for bound in [bound for group in sockets.values() for bound in group]:
         stack.callback(bound.close)
     return sockets
@@ -142,15 +145,18 @@ def open_store(state_dir: Path) -> Store:
 def changes_for_a_restart(old: Config, new: Config) -> list[str]:
     """The keys among RESTART_KEYS, `dns` and `feed.tls` whose values differ. Only a restart can change them."""
     changed = [key for key in RESTART_KEYS if _value(new, key) != _value(old, key)]
-    if _without_bounds(new.serves_dns) != _without_bounds(old.serves_dns):
+    if _fixed(new.serves_dns) != _fixed(old.serves_dns):
         changed.append("dns (opened with the first zone, closed with the last)")
     if (new.feed.tls is None) != (old.feed.tls is None):
         changed.append("feed.tls (set or not set)")
     return changed
 
 
-def _without_bounds(dns: DnsSettings | None) -> DnsSettings | None:
-    return replace(dns, connections=ConnectionBounds()) if dns is not None else None
+def _fixed(dns: DnsSettings | None) -> tuple[DnsSettings, tuple[Address, ...]] | None:
+    """The settings that only a restart changes, and the addresses for TLS."""
+    if dns is None:
+        return None
+    return replace(dns, connections=ConnectionBounds(), tls=None), dns.tls.listen if dns.tls is not None else ()
 
 
 def _value(config: Config, key: str) -> object:

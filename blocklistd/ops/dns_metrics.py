@@ -29,7 +29,7 @@ class DnsCollector(Collector):
             in_progress.add_metric([kind], dns.under_way[kind])
         notifies = MetricName.DNS_NOTIFIES.counter_family()
         for state in ("sent", "acknowledged", "given up"):
-            notifies.add_metric([state.replace(" ", "_")], dns.notify_counts[state])
+            notifies.add_metric([state.replace(" ", "_")], dns.notify.counts[state])
         sent = MetricName.DNS_TRANSFER_BYTES.counter_family()
         sent.add_metric([], dns.sent_bytes)
         return [responses, transfers, notifies, sent, in_progress]

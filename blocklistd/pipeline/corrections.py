@@ -143,6 +143,7 @@ class Corrections:
             placed = {(one.created, one.why) for one in ending}
             others = _of_kind(await self._same_names(context, found), kinds)
             ending += [one for one in others if (one.created, one.why) in placed]
+            ending.sort(key=lambda one: one.number)
             return await self._end(context, ending, why, act)
 
     async def end_passed(self, list_id: ListId) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from blocklistd.compose.figures import (
     Categories,
@@ -40,6 +40,7 @@ from blocklistd.lines.keys import Buffer, key_of, keys_of
 from blocklistd.lines.patched import PatchedLines
 from blocklistd.lines.snapshot import few_changed_lines, find
 from blocklistd.model import ListId, Sha256, SourceId, Version
+from blocklistd.pipeline.asserted_ages import AssertedAges
 from blocklistd.pipeline.composing import FEW, FULL_SHARE, LINE_BYTES
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import figures
@@ -105,12 +106,22 @@ def count_versions(store: Store, list_id: ListId, fingerprints: Fingerprints, no
             lost += [one.version for one in work.pending[: work.pending.index(version)]]
             names = Categories(work.categories)
             when = max(now, version.time or now) if work.counted is None else version.time or now
-            step = _Step(files, verified, work, version, names, when)
-            tally = step.counted()
+            fresh = version.sources.keys() - work.counted.sources.keys() if work.counted is not None else ()
+            with AssertedAges(files, verified, work.asserted_since, version.sources, when, fresh=fresh) as asserted:
+                step = _Step(files, verified, work, version, names, when, asserted)
+                tally = step.counted()
             with database.write() as connection:
-                day, ages = when.astimezone(UTC).date().isoformat(), step.ages_after
                 figures.record(
-                    connection, list_id, work, version, tally, names.known, day=day, ages=ages, ages_since=step.default
+                    connection,
+                    list_id,
+                    work,
+                    version,
+                    tally,
+                    names.known,
+                    day=when.astimezone(UTC).date().isoformat(),
+                    ages=step.ages_after,
+                    ages_since=step.default,
+                    asserted_since=asserted.after,
                 )
     return {"lost": sorted(set(lost)), "verified": verified.fingerprints}
 
@@ -128,6 +139,14 @@ class _OpenedVersion:
     sources: dict[SourceId, OpenAssertion]
 
 
+class _PartWithAges(NamedTuple):
+    """A part of two versions, with its lines of the list's ages, and of the ages of each source (AssertedAges)."""
+
+    part: Part
+    live: bytes
+    asserted: list[bytes]
+
+
 class _Step:
     """The counting of one version against the version counted before it. `when`: its time, or that of the beginning.
 
@@ -143,8 +162,10 @@ class _Step:
         version: Countable,
         names: Categories,
         when: datetime,
+        asserted: AssertedAges,
     ) -> None:
         self._files = files
+        self._asserted = asserted
         self._work = work
         self._version = version
         self._names = names
@@ -171,6 +192,7 @@ class _Step:
             if touched is not None:
                 part = self._few(before, after, sorted(touched))
                 add_part(tally, part, self._version.kind, lambda key: self._days_live(ages, key))
+                self._asserted.add_few(part.asserted)
                 if self._updates_ages:
                     left, came = part.before.keys() - part.after.keys(), part.after.keys() - part.before.keys()
                     self.ages_after = update(self._files, ages, left, came, self._when)
@@ -185,7 +207,8 @@ class _Step:
         lives = b"".join(ages.exceptions.chunks()) if len(ages.exceptions) else ages.exceptions.base
         is_empty = True
         with self._files.create() as draft:
-            for part, lines in self._all(before, after, lives):
+            for part, lines, asserted_lines in self._all(before, after, lives):
+                self._asserted.add_part(asserted_lines, part.asserted)
                 exceptions = {key_of(line): line for line in lines.splitlines()}
                 known = {key: since_of(line) for key, line in exceptions.items() if key not in part.after}
                 add_part(tally, part, self._version.kind, functools.partial(self._days_since, known))
@@ -196,6 +219,7 @@ class _Step:
                         exceptions[key] = age_line(key, self._when)
                     is_empty = is_empty and not exceptions
                     draft.write(b"".join(line + b"\n" for line in sorted(exceptions.values())))
+        self._asserted.end()
         self.ages_after = None if is_empty else draft.sealed
 
     def _days_live(self, ages: Ages, key: bytes) -> int | None:
@@ -257,16 +281,17 @@ class _Step:
         sources = {str(name): (asserted(before, name), asserted(after, name)) for name in names}
         return Part(categories(before.snapshot), categories(after.snapshot), sources)
 
-    def _all(self, before: _OpenedVersion, after: _OpenedVersion, ages: Buffer) -> Iterator[tuple[Part, bytes]]:
-        """All keys, part by part, each with its lines of `ages`."""
+    def _all(self, before: _OpenedVersion, after: _OpenedVersion, ages: Buffer) -> Iterator[_PartWithAges]:
+        """All keys, part by part, each with its lines of `ages`, and of the ages of each source."""
         assertions = {
             (when, name): lines
             for when, opened in enumerate((before, after))
             for name, (_, lines) in opened.sources.items()
         }
         removed = {place: {key_of(line) for line in lines.removes} for place, lines in assertions.items()}
-        bases = [lines.base for lines in assertions.values()]
-        for old, new, lives, *of_sources in aligned_parts([before.snapshot, after.snapshot, ages, *bases]):
+        bases, asserted = [lines.base for lines in assertions.values()], self._asserted.begin()
+        for old, new, lives, *others in aligned_parts([before.snapshot, after.snapshot, ages, *bases, *asserted]):
+            of_sources = others[: len(bases)]
             found: dict[tuple[int, SourceId], set[bytes]] = {}
             for (place, lines), part in zip(assertions.items(), of_sources, strict=True):
                 found[place] = (set(keys_of(part)) - removed[place]) | lines.adds.keys()
@@ -274,4 +299,5 @@ class _Step:
                 str(name): (found.get((0, name), set()), found.get((1, name), set()))
                 for name in before.sources.keys() | after.sources.keys()
             }
-            yield Part(categories_of(old, self._names), categories_of(new, self._names), sources), lives
+            both = Part(categories_of(old, self._names), categories_of(new, self._names), sources)
+            yield _PartWithAges(both, lives, others[len(bases) :])

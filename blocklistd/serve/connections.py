@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from collections.abc import Collection
 from typing import Final, NamedTuple, Protocol
 
 from blocklistd.config import ConnectionBounds, Network
@@ -127,6 +128,13 @@ class Connections:
             self._index(holder)
         else:
             idle.setdefault(connection)
+
+    def close(self, holders: Collection[Holder]) -> None:
+        """Closes all connections of these holders, busy ones too."""
+        for connection, holder in list(self._holders.items()) if holders else ():
+            if holder in holders:
+                self.leave(connection)
+                connection.abort()
 
     def make_room(self) -> bool:
         """Closes an idle connection: the longest idle one of the largest holder. False if no connection is idle."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 import orjson
 
@@ -25,6 +26,8 @@ from blocklistd.store.asserted import open_assertion
 from blocklistd.store.files import SealedFiles
 from blocklistd.times import rfc3339
 
+UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
+"""The default of ages whose time is not known. It is never stored or shown."""
 LEAST_PATCH = 1 << 16  # bytes of a base below which no patch is written
 
 

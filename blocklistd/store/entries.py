@@ -22,10 +22,11 @@ from blocklistd.lines.ids import FORM
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.snapshot import find
 from blocklistd.model import ID, CandidateId, Entry, ListId, Sha256, SourceId
-from blocklistd.store import candidates
-from blocklistd.store.ages import open_ages
+from blocklistd.store import candidates, figures
+from blocklistd.store.ages import UNKNOWN, open_ages
 from blocklistd.store.asserted import open_assertion
 from blocklistd.store.entry_versions import change_of
+from blocklistd.store.figures import CountedAges
 from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.schema import corrections, guard_hits, sources
@@ -160,21 +161,34 @@ def offered_lines(
 def asserted_since(
     files: SealedFiles, connection: Connection, state: ListState, entry: FoundEntry, names: Iterable[SourceId]
 ) -> Mapping[SourceId, datetime]:
-    """Since when each of the sources asserts the entry, as far as it is known (ListState.ages): an entry that the live
-    version was not composed with is asserted since the newest body."""
+    """Since when each of the sources asserts the entry, as far as it is known: by the ages of its accepted entries in a
+    list with a `lifetime`, else by those of the newest counted version. An entry that these do not have is asserted
+    since the source's newest body."""
+    ages = {name: (state.accepted.get(name), CountedAges(one.file, one.since)) for name, one in state.ages.items()}
+    if not ages:
+        counted = figures.counted_assertions(connection, state.id)
+        ages = {name: (counted.get(name), one) for name, one in figures.asserted_since(connection, state.id).items()}
     query = select(sources.c.id, sources.c.last_accepted).where(sources.c.id.in_(list(names)))
+    newest = {row.id: row.last_accepted for row in connection.execute(query)}
     found: dict[SourceId, datetime] = {}
-    for row in connection.execute(query).all():
-        stored = state.ages.get(row.id)
-        if stored is None:
-            continue
-        since = row.last_accepted if row.id not in entry.accepted else None
-        if row.id in entry.accepted:
-            with suppress(StoreError, ValueError), open_ages(files, stored.file, stored.since) as ages:
-                since = ages.since(entry.key)
+    for name in names:
+        entries, stored = ages.get(name, (None, None))
+        since = newest.get(name)
+        if stored is not None and _asserted(files, entries, entry.key) is not None:
+            since = _since(files, stored, entry.key)
         if since is not None:
-            found[SourceId(row.id)] = since
+            found[name] = since
     return found
+
+
+def _since(files: SealedFiles, stored: CountedAges, key: bytes) -> datetime | None:
+    """The time of an entry; None if it is not known."""
+    try:
+        with open_ages(files, stored.file, stored.since or UNKNOWN) as ages:
+            since = ages.since(key)
+    except (StoreError, ValueError):
+        return None
+    return None if since == UNKNOWN else since
 
 
 def covering(files: SealedFiles, state: ListState, kind: str, value: str) -> list[str]:

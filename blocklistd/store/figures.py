@@ -12,6 +12,7 @@ none. Rows are kept for ever.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from blocklistd.compose.figures import ALL, Counts, Tally
 from blocklistd.errors import StoreError
 from blocklistd.limits import MAX_UNCOUNTED
 from blocklistd.model import ListId, Sha256, SourceId, Version
-from blocklistd.store.schema import daily_figures, list_sources, lists, versions
+from blocklistd.store.schema import daily_figures, list_sources, lists, source_ages, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,21 @@ EMPTY = Countable(Version(0), None, {})
 
 
 @dataclass(frozen=True, slots=True)
+class CountedAges:
+    """Since when a source asserts its entries. `file`: the exceptions; None: there are none. `since`: the time of all
+    others; None: it is not known."""
+
+    file: Sha256 | None
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ToCount:
     """What is to be counted. `counted`: the newest counted version, None if counting has to begin at the newest
     version, whose earlier ones were made before there were statistics. `pending`: later versions, oldest first.
     `categories`: those that the list has, or had. `ages`, `ages_since`: of the counted version. `first`: the time of
-    the list's first version."""
+    the list's first version.
+    `asserted_since`: by source, of the counted version; None if the list's commits keep it (a list with a lifetime)."""
 
     counted: Countable | None
     pending: list[Countable]
@@ -60,6 +71,7 @@ class ToCount:
     ages: Sha256 | None = None
     ages_since: datetime | None = None
     first: datetime | None = None
+    asserted_since: dict[SourceId, CountedAges] | None = None
 
 
 def to_count(connection: Connection, list_id: ListId) -> ToCount:
@@ -71,7 +83,10 @@ def to_count(connection: Connection, list_id: ListId) -> ToCount:
     ).all()
     known = row.categories or {}
     first = connection.execute(select(func.min(versions.c.time)).where(here)).scalar()
-    ages = row.ages, row.ages_since, first
+    accepted = connection.execute(select(list_sources).where(list_sources.c.list == list_id)).all()
+    with_lifetime = any(found.ages_since is not None for found in accepted)
+    asserted = None if with_lifetime else asserted_since(connection, list_id)
+    ages = row.ages, row.ages_since, first, asserted
     if not rows:
         return ToCount(None, [], known)
     if row.counted is not None and rows[0].version == row.counted and rows[0].sources is not None:
@@ -79,9 +94,21 @@ def to_count(connection: Connection, list_id: ListId) -> ToCount:
     if row.counted is None and rows[0].sources is not None:
         return ToCount(EMPTY, list(map(_countable, rows)), known, *ages)
     newest = rows[-1]
-    accepted = connection.execute(select(list_sources).where(list_sources.c.list == list_id)).all()
     sources = newest.sources or {found.source: found.accepted for found in accepted}
-    return ToCount(None, [_countable(newest, sources)], known, first=first)
+    return ToCount(None, [_countable(newest, sources)], known, first=first, asserted_since=asserted)
+
+
+def counted_assertions(connection: Connection, list_id: ListId) -> dict[SourceId, Sha256]:
+    """The sealed entries of each source of the newest counted version."""
+    counted = select(lists.c.counted).where(lists.c.id == list_id).scalar_subquery()
+    here = versions.c.list == list_id, versions.c.version == counted
+    return connection.execute(select(versions.c.sources).where(*here)).scalar() or {}
+
+
+def asserted_since(connection: Connection, list_id: ListId) -> dict[SourceId, CountedAges]:
+    """Since when each source asserts its entries of the newest counted version; empty for a list with a lifetime."""
+    rows = connection.execute(select(source_ages).where(source_ages.c.list == list_id))
+    return {row.source: CountedAges(row.ages, row.since) for row in rows}
 
 
 def _countable(row: Row[Any], sources: dict[SourceId, Sha256] | None = None) -> Countable:
@@ -107,9 +134,11 @@ def record(
     day: str,
     ages: Sha256 | None,
     ages_since: datetime,
+    asserted_since: Mapping[SourceId, CountedAges],
 ) -> None:
     """Records the figures of a version, and that it is counted. `work`: from `to_count`; where counting begins, the
-    tally's `live` are all entries. `categories`: those of the list. `ages`, `ages_since`: of this version.
+    tally's `live` are all entries. `categories`: those of the list. `ages`, `ages_since`, `asserted_since`: of this
+    version.
 
     Raises StoreError if another call has counted a version meanwhile.
     """
@@ -143,6 +172,13 @@ def record(
     live = {name: known[ALL, name].live if (ALL, name) in known else 0 for name in sorted(categories)}
     values = {"counted": counted.version, "categories": live, "ages": ages, "ages_since": ages_since}
     connection.execute(update(lists).where(lists.c.id == list_id).values(values))
+    connection.execute(source_ages.delete().where(source_ages.c.list == list_id))
+    rows = [
+        {"list": list_id, "source": source, "ages": one.file, "since": one.since}
+        for source, one in asserted_since.items()
+    ]
+    if rows:
+        connection.execute(insert(source_ages), rows)
     earlier = versions.c.list == list_id, versions.c.version < counted.version
     connection.execute(update(versions).where(*earlier, versions.c.sources.is_not(None)).values(sources=null()))
     this = versions.c.list == list_id, versions.c.version == counted.version

@@ -113,7 +113,17 @@ list_sources = Table(
     Column("accepted", Digest, nullable=False, comment="the source's entries that the live version was composed from"),
     Column("time", Time, nullable=False, comment="when they were accepted"),
     Column("ages", Digest, comment="sealed file: since when they are asserted; null: all since `ages_since`"),
-    Column("ages_since", Time, comment="those that are not in `ages` since then; null: the list has no lifetime"),
+    Column("ages_since", Time, comment="those that are not in `ages` since then; null: see source_ages"),
+)
+
+# Since when sources assert the entries of the newest counted version of a list (lists.counted) without a lifetime.
+source_ages = Table(
+    "source_ages",
+    metadata,
+    Column("list", ForeignKey("lists.id"), primary_key=True),
+    Column("source", String(32), primary_key=True),
+    Column("ages", Digest, comment="sealed file: since when they are asserted; null: all since `since`"),
+    Column("since", Time, comment="those that are not in `ages` since then; null: it is not known"),
 )
 
 # Each source: its newest body and how its newest pull ended. pulls.py has the order in which columns are set.

@@ -34,7 +34,7 @@ from blocklistd.store.files import MIN_SWEEP_AGE, SealedFiles
 from blocklistd.store.lists import oldest_diff, version_rows
 from blocklistd.store.pulls import reread_source
 from blocklistd.store.render import SUFFIX
-from blocklistd.store.schema import candidates, list_sources, lists, sources, versions
+from blocklistd.store.schema import candidates, list_sources, lists, source_ages, sources, versions
 from blocklistd.store.schema_served import zone_serials
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
@@ -91,7 +91,14 @@ def named_files(connection: Connection, files: SealedFiles) -> set[Sha256]:
     for zone in connection.execute(select(zone_serials.c.zone).distinct()).scalars().all():
         newest = newest_serial(connection, zone)
         named |= {newest.rules, newest.wire, newest.names or newest.rules} if newest else set()
-    of_lists = (versions.c.delta, lists.c.basis, lists.c.ages, list_sources.c.accepted, list_sources.c.ages)
+    of_lists = (
+        versions.c.delta,
+        lists.c.basis,
+        lists.c.ages,
+        list_sources.c.accepted,
+        list_sources.c.ages,
+        source_ages.c.ages,
+    )
     of_sources = (sources.c.offered, sources.c.body, sources.c.notes)
     for column in (zone_serials.c.delta, *of_lists, *of_sources):
         named |= set(connection.execute(select(column).where(column.is_not(None))).scalars())

@@ -59,8 +59,9 @@ def scene(tmp_path: Path, hotline: HotlineThread) -> Iterator[Scene]:
 def test_a_delisting_survives_pulls_restarts_and_an_absent_source_until_it_is_restored(scene: Scene) -> None:
     before = scene.version
     done = scene.ask("delist")
-    (entry,) = done["entries"]
-    assert (done["version"], done["kind"], entry["type"]) == (before + 1, "delisted", "domain")
+    entry = done["entries"][0]
+    assert (done["version"], done["kind"]) == (before + 1, "delisted")
+    assert [one["type"] for one in done["entries"]] == ["domain", "host"], "it may come as either"
     assert scene.live == {*NAMES}
     scene.hotline.fault = Fault.UNAVAILABLE
     assert scene.daemon.pull("hotline")["outcome"] == "failed"
@@ -80,7 +81,7 @@ def test_a_delisting_survives_pulls_restarts_and_an_absent_source_until_it_is_re
 
 
 def test_no_answer_log_or_audit_names_the_entry(scene: Scene) -> None:
-    (entry,) = scene.ask("delist")["entries"]
+    entry = scene.ask("delist")["entries"][0]
     for text in (WRONG, "not an entry", "never.example", "https://wrong.example/x"):
         assert text not in scene.ask("delist", text, status=409)
     for why in (f"about {WRONG}", "see https://court.example/1"):
@@ -140,7 +141,7 @@ def test_a_kill_in_the_middle_of_a_delisting_leaves_it_done_or_not(scene: Scene)
         scene.daemon.kill_during("entry delist", wait, list="national", entry=WRONG, **WHY)
         in_force = scene.daemon.ask("entry corrections", list="national").json
         assert (WRONG in scene.live) is not bool(in_force)
-        assert scene.version == version + len(in_force)
+        assert scene.version == version + bool(in_force)
         if in_force:
             scene.ask("restore")
 

@@ -109,6 +109,7 @@ def test_a_live_entry_has_its_sources_with_their_references_and_its_versions(sce
         ("second", "second/b", "accepted"),
     ]
     assert [(one["added_in"], one["removed_in"]) for one in found["versions"]] == [(1, None)]
+    assert all(one["since"] for one in found["sources"])
     assert found["known_from"] is None
     assert found["since"] == found["versions"][0]["added"] is not None
     assert scene.explain(found["id"])["id"] == found["id"]

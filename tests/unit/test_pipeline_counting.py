@@ -18,7 +18,8 @@ from blocklistd.limits import MAX_CATEGORIES
 from blocklistd.model import Entry, Version
 from blocklistd.pipeline.counting import count_versions
 from blocklistd.store import figures, upkeep
-from blocklistd.store.schema import daily_figures, lists
+from blocklistd.store.entries import asserted_since, find_entry
+from blocklistd.store.schema import daily_figures, lists, source_ages
 from blocklistd.store.schema import versions as versions_table
 from tests.versions_of import LIST, NOW, Versions
 
@@ -237,6 +238,43 @@ def test_the_days_that_removed_entries_were_live(versions: Versions, monkeypatch
     publish(versions, "a", NOW + 30 * DAY, one="A")
     count(versions)
     assert of(versions)["12-20"] == (1, 1, 1), "without its ages it is counted, and its life is not known"
+
+
+@pytest.mark.parametrize("few", [2000, -1])
+def test_since_when_sources_assert_their_entries(versions: Versions, monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    """Asked after each version is counted, in a list without a lifetime."""
+    monkeypatch.setattr("blocklistd.pipeline.counting.FEW", few)
+
+    def since(name: str) -> dict[str, int]:
+        """For each source that asserts it, the days after NOW."""
+        files = versions.store.sealed
+        with versions.database.read() as connection:
+            (entry, *_) = [
+                one for one in find_entry(files, connection, LIST, f"{name}.example") if one.type == "domain"
+            ]
+            found = asserted_since(files, connection, versions.state, entry, entry.accepted)
+        return {source: (time - NOW).days for source, time in found.items()}
+
+    publish(versions, "a", one="A", two="A")
+    count(versions)
+    assert (since("one"), since("two")) == ({"a": 0}, {"a": 0})
+    publish(versions, "b", NOW + DAY, two="B", three="B")
+    publish(versions, "a", NOW + 2 * DAY, one="A", two="A", three="A")
+    count(versions)
+    assert (since("one"), since("two"), since("three")) == ({"a": 0}, {"a": 0, "b": 1}, {"a": 2, "b": 1})
+    publish(versions, "a", NOW + 3 * DAY, three="A")
+    publish(versions, "a", NOW + 4 * DAY, one="A", three="A")
+    count(versions)
+    assert (since("one"), since("two"), since("three")) == ({"a": 4}, {"b": 1}, {"a": 2, "b": 1})
+    upkeep.sweep(versions.store, versions.database, young=-10)
+    assert since("one") == {"a": 4}, "its file is named"
+    with versions.database.read() as connection:
+        digest = connection.execute(select(source_ages.c.ages).where(source_ages.c.source == "a")).scalar_one()
+    versions.store.sealed.path(digest).unlink()
+    assert since("one") == {}, "it is lost: the time is not known"
+    publish(versions, "a", NOW + 5 * DAY, one="A", three="A", four="A")
+    count(versions)
+    assert (since("one"), since("four"), since("three")) == ({}, {"a": 5}, {"b": 1})
 
 
 def test_parts_have_the_same_keys_in_each_file() -> None:

@@ -16,7 +16,7 @@ from blocklistd.serve.dns import tsig
 from blocklistd.serve.dns.message import Malformed, Query
 from blocklistd.serve.dns.transfer import is_newer, unwrap_serial
 from blocklistd.serve.dns.tsig import Key, Signer
-from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
+from blocklistd.serve.dns.zones import Peer, TlsClient, Zones, ZoneView
 
 ANSWERED_TYPES: Final = (dm.SOA, dm.AXFR, dm.IXFR)
 MAX_SHOWN_KEY_NAME: Final = 64
@@ -79,11 +79,12 @@ class SecondaryRequest:
 
 
 def respond(
-    wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool
+    wire: bytes, zones: Zones, address: str, *clocks: int, tcp: bool, tls: TlsClient | None = None
 ) -> tuple[Reply | Transfer | None, SecondaryRequest | None]:
     """The answer (None: send none), and the entitled secondary that sent the request (None: not entitled).
 
-    `clocks` as in `time_for`. Raises nothing, whatever the bytes.
+    `clocks` as in `time_for`. `tcp`: not over UDP. `tls`: the client, if the connection is TLS. Raises nothing,
+    whatever the bytes.
     """
     try:
         query = dm.parse(wire)
@@ -96,11 +97,11 @@ def respond(
         try:
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
         except tsig.TsigRefused as refused:
-            client, why = _client_identity(query, zones), _TSIG_REASONS[refused.error]
+            client, why = _client_identity(query, zones, tls), _TSIG_REASONS[refused.error]
             return Reply(
                 _answer_to_bad_signature(query, refused, now), _query_type(query), dm.NOTAUTH, why, client
             ), None
-    answer, seen = _decide(query, zones, key, address, tcp)
+    answer, seen = _decide(query, zones, key, address, tcp, tls)
     if isinstance(answer, Transfer):
         return answer, seen
     why = answer.why if isinstance(answer, _Refusal) else ""
@@ -109,7 +110,7 @@ def respond(
     if not tcp and len(signed) > query.payload:
         signed = sign(query, key, dm.truncated(query), now)
     rcode = dm.BADVERS if query.edns else plain[3] & 15
-    return Reply(signed, _query_type(query), rcode, why, _client_identity(query, zones) if why else ""), seen
+    return Reply(signed, _query_type(query), rcode, why, _client_identity(query, zones, tls) if why else ""), seen
 
 
 def time_for(query: Query, clocks: tuple[int, ...]) -> int:
@@ -124,10 +125,12 @@ def time_for(query: Query, clocks: tuple[int, ...]) -> int:
     return min(clocks, key=lambda ours: abs(ours - signed))
 
 
-def _client_identity(query: Query, zones: Zones) -> str:
-    """The subscriber whose key a request names, or the unknown name of the key, with unsafe characters replaced."""
+def _client_identity(query: Query, zones: Zones, tls: TlsClient | None) -> str:
+    """The subscriber whose key a request names, or the unknown name of the key, with unsafe characters replaced. For an
+    unsigned request the subscriber of the client certificate."""
     if query.tsig is None:
-        return ""
+        owner = zones.owner(tls.certificate) if tls is not None else None
+        return owner.subscriber if owner is not None else ""
     subscriber = zones.subscriber(query.tsig.name)
     if subscriber is not None:
         return subscriber
@@ -162,7 +165,7 @@ def _answer_to_bad_signature(query: Query, refused: tsig.TsigRefused, now: int) 
 
 
 def _decide(
-    query: Query, zones: Zones, key: Key | None, address: str, tcp: bool
+    query: Query, zones: Zones, key: Key | None, address: str, tcp: bool, tls: TlsClient | None
 ) -> tuple[bytes | Transfer | _Refusal, SecondaryRequest | None]:
     """Decides on a request whose signature, if any, is valid."""
     if query.edns:
@@ -173,9 +176,13 @@ def _decide(
         return _Refusal("only SOA, AXFR and IXFR are answered"), None
     if query.name not in zones:
         return _Refusal("there is no such zone"), None
-    peer = zones.peer_of(key, address, query.name)
+    peer = zones.peer_of(key, address, query.name, tls.certificate if tls is not None else "")
     if peer is None:
         return _Refusal("it is not entitled to the zone"), None
+    if tls is not None and not tls.alpn and not peer.without_alpn:  # RFC 9103 7.1
+        return _Refusal(
+            "it uses TLS without the ALPN protocol `dot`, and its software is not registered as unbound"
+        ), None
     view = zones.get(query.name)
     if view is None:  # an empty zone would unblock everything on a secondary that has a copy from before
         return dm.answer(query, dm.SERVFAIL), None

@@ -1,6 +1,7 @@
-"""The DNS server's sockets: UDP, TCP connections and their bounds, zone transfers, and the timer of NOTIFY.
+"""The DNS server's sockets: UDP, TCP and TLS connections and their bounds, and zone transfers.
 
-serve/dns/query.py decides the answers. A TCP connection is idle, or answers a request, until one side closes it:
+serve/dns/query.py decides the answers. A TCP connection is idle, or answers a request, until one side closes it. With
+TLS that begins after the handshake (serve/tls_transport.py).
     idle        counted for its address, or for the subscriber of its last request; closed after DNS_IDLE seconds, at
                 `stop`, or to make room for another connection (serve/connections.py)
     answering   counted for the subscriber if it is entitled; aborted if the client takes nothing for WRITE_STALL
@@ -17,7 +18,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -29,13 +30,15 @@ from blocklistd.serve.accept import AcceptedConnection, Acceptor
 from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.datagrams import answer_source, request_destinations
-from blocklistd.serve.dns.notify import Notifier, NotifyTarget
+from blocklistd.serve.dns.notify_sender import NotifySender
 from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
 from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr
 from blocklistd.serve.dns.tsig import Signer
-from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
+from blocklistd.serve.dns.xot import XotCertificate, client_of
+from blocklistd.serve.dns.zones import Peer, TlsClient, Zones, ZoneView
 from blocklistd.serve.refusals import Refusals
+from blocklistd.serve.tls_transport import TlsProtocol
 from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
 log: Final = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ _DATAGRAM: Final = 4096  # octets that are read of a datagram
 
 
 class DnsServer:
-    """Answers DNS requests and sends NOTIFY.
+    """Answers DNS requests. `notify` sends NOTIFY, `certificate` is that of TLS connections.
 
     `seen` is called for each request of an entitled secondary, `sent` after each complete transfer, with its serial.
     `retry` and `give_up` are those of Notifier, in seconds. `clocks` returns Unix seconds: the time of the checked
@@ -69,6 +72,7 @@ class DnsServer:
         connections: Connections | None = None,
         retry: float,
         give_up: float,
+        certificate: XotCertificate | None = None,
         telemetry: Telemetry = NO_TELEMETRY,
         clocks: Callable[[], tuple[int, ...]] = lambda: (int(time.time()),),
     ) -> None:
@@ -79,7 +83,8 @@ class DnsServer:
         self._sent = sent
         self._telemetry = telemetry
         self._refusals = Refusals("dns")
-        self._acceptor: Acceptor | None = None
+        self._acceptors: list[Acceptor] = []
+        self.certificate = certificate if certificate is not None else XotCertificate(None)
         self._clocks = clocks
         self._datagrams: list[socket.socket] = []
         self._connections = connections if connections is not None else Connections()
@@ -88,11 +93,9 @@ class DnsServer:
         self._idle_writers: set[asyncio.StreamWriter] = set()
         """Connections that wait for a request."""
         self._stopping = False
-        self._notifier = Notifier(retry, give_up)
-        self._timer: asyncio.TimerHandle | None = None
-        self._senders: dict[int, socket.socket] = {}
+        self.notify = NotifySender(zones, retry, give_up, lambda: clocks()[0])
         self.answered: Counter[tuple[str, str, int]] = Counter()
-        """The number of answers by transport ("udp", "tcp"), by Reply.query_type, and by response code."""
+        """The number of answers by transport ("udp", "tcp", "tls"), by Reply.query_type, and by response code."""
         self.transfers: Counter[str] = Counter()
         """The number of complete transfers by the type of the answer, "AXFR" or "IXFR"."""
         self.sent_bytes = 0
@@ -103,41 +106,34 @@ class DnsServer:
     @property
     def listening(self) -> bool:
         """Whether the server was started."""
-        return self._acceptor is not None
+        return bool(self._acceptors)
 
-    @property
-    def notify_counts(self) -> Counter[str]:
-        """The number of NOTIFY requests by outcome: "sent", "acknowledged", "given up"."""
-        return self._notifier.outcomes
-
-    async def start(self, streams: Sequence[socket.socket], datagrams: Sequence[socket.socket]) -> None:
-        """Listens on these bound TCP and UDP sockets."""
+    async def start(
+        self,
+        streams: Sequence[socket.socket],
+        datagrams: Sequence[socket.socket],
+        tls_streams: Sequence[socket.socket] = (),
+    ) -> None:
+        """Listens on these bound sockets: TCP, UDP, and TCP for TLS."""
         loop = asyncio.get_running_loop()
-        self._acceptor = Acceptor("dns", self._connections, self._protocol)
-        self._acceptor.start(streams)
+        for sockets, protocol in ((streams, self._protocol), (tls_streams, self._tls_protocol)):
+            acceptor = Acceptor("dns", self._connections, protocol)
+            acceptor.start(sockets)
+            self._acceptors.append(acceptor)
         for bound in datagrams:
             request_destinations(bound)
             loop.add_reader(bound, self._on_request, bound)
             self._datagrams.append(bound)
-        for family in (socket.AF_INET, socket.AF_INET6):
-            with contextlib.suppress(OSError):
-                sender = socket.socket(family, socket.SOCK_DGRAM)
-                sender.setblocking(False)
-                loop.add_reader(sender, self._on_notify_answer, sender)
-                self._senders[family] = sender
+        self.notify.start()
 
     async def stop(self) -> None:
         """Accepts no more connections, and waits for transfers under way, at most SHUTDOWN_GRACE seconds."""
         self._stopping = True
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-        for bound in [*self._datagrams, *self._senders.values()]:
-            loop.remove_reader(bound)
-        for sender in self._senders.values():
-            sender.close()
-        if self._acceptor is not None:
-            self._acceptor.stop()
+        for bound in self._datagrams:
+            asyncio.get_running_loop().remove_reader(bound)
+        self.notify.stop()
+        for acceptor in self._acceptors:
+            acceptor.stop()
         for writer in self._idle_writers:
             writer.close()
         if self._tasks:
@@ -162,27 +158,43 @@ class DnsServer:
         if seen is not None:
             self._seen(seen)
 
-    # -- TCP -------------------------------------------------------------------------------------------------------
+    # -- TCP and TLS -----------------------------------------------------------------------------------------------
 
-    def _protocol(self, accepted: AcceptedConnection) -> asyncio.BaseProtocol:
+    def _protocol(self, accepted: AcceptedConnection, tls: TlsClient | None = None) -> asyncio.StreamReaderProtocol:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=2**16 + 2, loop=loop)
-        return asyncio.StreamReaderProtocol(reader, functools.partial(self._connected, accepted), loop=loop)
+        return asyncio.StreamReaderProtocol(reader, functools.partial(self._connected, accepted, tls), loop=loop)
+
+    def _tls_protocol(self, accepted: AcceptedConnection) -> asyncio.BaseProtocol:
+        def made(transport: asyncio.WriteTransport) -> None:
+            accepted.transport = transport  # the handshake is idle time, and may be ended for another connection
+
+        return TlsProtocol(
+            self.certificate.context, made, lambda tls: self._protocol(accepted, client_of(tls)), accepted.closed
+        )
 
     def _connected(
-        self, accepted: AcceptedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        accepted: AcceptedConnection,
+        tls: TlsClient | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> Coroutine[None, None, None]:
         accepted.transport = writer.transport  # at once: it may be aborted before the first step of its task
-        return self._handle_connection(accepted, reader, writer)
+        return self._handle_connection(accepted, tls, reader, writer)
 
     async def _handle_connection(
-        self, accepted: AcceptedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        accepted: AcceptedConnection,
+        tls: TlsClient | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._answer_requests(accepted, reader, writer)
+            await self._answer_requests(accepted, tls, reader, writer)
             writer.close()
             async with asyncio.timeout(WRITE_STALL):  # for what the transport still buffers of the last answer
                 await writer.wait_closed()
@@ -200,8 +212,13 @@ class DnsServer:
             writer.close()
 
     async def _answer_requests(
-        self, accepted: AcceptedConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        accepted: AcceptedConnection,
+        tls: TlsClient | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
+        transport = "tcp" if tls is None else "tls"
         while not self._stopping:
             self._idle_writers.add(writer)
             accepted.end()
@@ -213,7 +230,7 @@ class DnsServer:
                 return
             finally:
                 self._idle_writers.discard(writer)
-            answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True)
+            answer, seen = respond(wire, self._zones, accepted.address, *self._clocks(), tcp=True, tls=tls)
             if answer is None:
                 return
             if seen is not None:
@@ -221,11 +238,11 @@ class DnsServer:
                     return
                 self._seen(seen)
             if isinstance(answer, Reply):
-                self._count("tcp", accepted.address, answer)
+                self._count(transport, accepted.address, answer)
                 await send_message(writer, answer.wire)
                 await asyncio.sleep(0)  # reading does not yield to the loop while more requests are buffered
             else:
-                serial = await self._transfer(answer, writer)
+                serial = await self._transfer(answer, writer, transport)
                 if seen is not None and serial is not None:
                     self._sent(seen, serial)
 
@@ -242,7 +259,7 @@ class DnsServer:
         if answer.refused:
             self._refusals.log(address, answer.client, answer.refused)
 
-    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter) -> int | None:
+    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter, transport: str) -> int | None:
         """Sends the zone or a difference. Returns the serial; None, after SERVFAIL, if the files are damaged."""
         query = transfer.query
         query_type = "AXFR" if query.type == dm.AXFR else "IXFR"
@@ -252,7 +269,7 @@ class DnsServer:
             view = await self._usable(transfer.view)
             if view is None:
                 failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
-                self.answered["tcp", query_type, dm.SERVFAIL] += 1
+                self.answered[transport, query_type, dm.SERVFAIL] += 1
                 await send_message(writer, failure)
                 return None
             kind = await self._send_all(replace(transfer, view=view), writer)
@@ -308,41 +325,3 @@ class DnsServer:
                 changed_servers = old.servers(but=new.ns), new.servers(but=old.ns)
                 return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *changed_servers)
         return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
-
-    # -- NOTIFY ----------------------------------------------------------------------------------------------------
-
-    def announce(self, view: ZoneView) -> None:
-        """Sends NOTIFY of the view's serial to all secondaries of the zone, until each acknowledges it."""
-        now = asyncio.get_running_loop().time()
-        for target in self._targets(view.name):
-            self._notifier.change(target, view.serial, view.soa(), now)
-        self._send_notifies()
-
-    def _targets(self, zone: bytes) -> Iterable[NotifyTarget]:
-        for peer in self._zones.peers:
-            if zone in peer.zones:
-                key = peer.keys[0] if peer.keys and not peer.networks else None
-                yield from (NotifyTarget(address, zone, key) for address in peer.notify)
-
-    def drop_unentitled(self) -> None:
-        """Ends pending NOTIFY requests to secondaries without the zone. To be called after Zones.replace_peers."""
-        self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
-
-    def _send_notifies(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for (host, port), wire in self._notifier.due(loop.time(), self._clocks()[0]):
-            sender = self._senders.get(socket.AF_INET6 if ":" in host else socket.AF_INET)
-            if sender is not None:
-                with contextlib.suppress(OSError):
-                    sender.sendto(wire, (host, port))
-        following = self._notifier.next_time()
-        if following is not None:
-            self._timer = loop.call_at(following, self._send_notifies)
-
-    def _on_notify_answer(self, sender: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            wire, source = sender.recvfrom(_DATAGRAM)
-            self._notifier.receive(wire, (source[0], source[1]))

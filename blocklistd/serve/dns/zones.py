@@ -49,11 +49,21 @@ class ZoneView:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsClient:
+    """What a client on TLS has shown in its handshake. `certificate`: the SHA-256 (hex) of the public key (SPKI) of its
+    certificate, "" if it sent none. `alpn`: whether it negotiated the protocol `dot`."""
+
+    certificate: str = ""
+    alpn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """A subscriber as the DNS server needs it.
 
     `zones`: the names, in wire format, of the zones that it may transfer. `networks`: where it may send requests from
-    without a signature. `notify`: addresses and ports of its secondaries.
+    without a signature. `notify`: addresses and ports of its secondaries. `certificates`: the SHA-256 of the public
+    keys of its client certificates. `without_alpn`: whether it may use TLS without ALPN.
     """
 
     subscriber: str
@@ -61,14 +71,18 @@ class Peer:
     keys: tuple[Key, ...]
     networks: tuple[Network, ...]
     notify: tuple[tuple[str, int], ...]
+    certificates: tuple[str, ...] = ()
+    without_alpn: bool = False
 
 
 class Zones:
-    """The views by zone name, and the subscribers by key and by network. All names are in wire format, lower case."""
+    """The views by zone name, and the subscribers by key, by client certificate and by network. All names are in wire
+    format, lower case."""
 
     def __init__(self) -> None:
         self._views: dict[bytes, ZoneView | None] = {}
         self._keys: dict[bytes, tuple[Key, Peer]] = {}
+        self._certificates: dict[str, Peer] = {}
         self._networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
         """From (IP version, prefix length), the longest first, to network address, to subscribers. An unsigned query
         costs one look-up for each prefix length instead of one for each subscriber."""
@@ -96,6 +110,7 @@ class Zones:
         """Replaces the subscribers."""
         self.peers = tuple(peers)
         self._keys = {key.name: (key, peer) for peer in self.peers for key in peer.keys}
+        self._certificates = {one: peer for peer in self.peers for one in peer.certificates}
         networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
         for peer in self.peers:
             for network in peer.networks:
@@ -125,16 +140,23 @@ class Zones:
         found = self._keys.get(name)
         return found[1].subscriber if found else None
 
-    def peer_of(self, key: Key | None, address: str, zone: bytes) -> Peer | None:
-        """The subscriber that sent a request for this zone: by its key, or by its address if the request is unsigned.
+    def owner(self, certificate: str) -> Peer | None:
+        """The subscriber whose client certificate has a public key with this SHA-256 (hex)."""
+        return self._certificates.get(certificate)
 
-        None if the client is not entitled to the zone. If networks of several subscribers contain the address, it is
-        the subscriber with the longest prefix among those that are entitled. An IPv4-mapped IPv6 address is an IPv4
-        address.
+    def peer_of(self, key: Key | None, address: str, zone: bytes, certificate: str = "") -> Peer | None:
+        """The subscriber that sent a request for this zone: by its key; if the request is unsigned, by its client
+        certificate; without a registered one, by its address.
+
+        None if the client is not entitled to the zone, or if its key and its certificate are of different subscribers.
+        If networks of several subscribers contain the address, it is the subscriber with the longest prefix among those
+        that are entitled. An IPv4-mapped IPv6 address is an IPv4 address.
         """
-        if key is not None:
-            found = self._keys.get(key.name)
-            return found[1] if found and zone in found[1].zones else None
+        owner = self.owner(certificate)
+        signed = self._keys.get(key.name) if key is not None else None
+        if key is not None or owner is not None:
+            found = signed[1] if signed else owner if key is None else None
+            return found if found and zone in found.zones and owner in (None, found) else None
         sender = ipaddress.ip_address(address)
         sender = getattr(sender, "ipv4_mapped", None) or sender
         number = int(sender)

@@ -37,7 +37,7 @@ def upgrade() -> None:
         "versions", "sources", sa.JSON(), "sealed entries of each source; null once a later version is in daily_figures"
     )
     add("list_sources", "ages", DIGEST, "sealed file: since when they are asserted; null: all since `ages_since`")
-    add("list_sources", "ages_since", TIME, "those that are not in `ages` since then; null: the list has no lifetime")
+    add("list_sources", "ages_since", TIME, "those that are not in `ages` since then; null: see source_ages")
     add("candidates", "actor_uid", sa.BigInteger(), "of that user; null: nobody, or not known")
     add("candidates", "basis", DIGEST, "of a rollback: the snapshot that it brings back")
     add("candidates", "lifts", sa.JSON(), "numbers of the corrections that end with it")
@@ -120,6 +120,17 @@ def _figures() -> None:
         sa.Column("expired", sa.BigInteger(), nullable=False, comment="of `removed`: those that ended by themselves"),
         sa.Column("corrected", sa.BigInteger(), nullable=False, comment="of `removed`: those that a person took out"),
         sa.Column("lives", sa.JSON(), nullable=False, comment="of `removed`: how many by the days that they were live"),
+    )
+    op.create_table(
+        "source_ages",
+        sa.Column("list", sa.String(32), sa.ForeignKey("lists.id"), primary_key=True),
+        sa.Column("source", sa.String(32), primary_key=True),
+        sa.Column(
+            "ages", DIGEST, nullable=True, comment="sealed file: since when they are asserted; null: all since `since`"
+        ),
+        sa.Column(
+            "since", TIME, nullable=True, comment="those that are not in `ages` since then; null: it is not known"
+        ),
     )
     op.create_table(
         "sent_alarms",

@@ -1,0 +1,86 @@
+"""Sends NOTIFY: the sockets and the timer of the state machine in serve/dns/notify.py.
+
+Order of calls: `start`; `announce` for each new serial; `drop_unentitled` after each change of the subscribers; `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from blocklistd.limits import MAX_DNS_REQUEST
+from blocklistd.serve.dns.notify import Notifier, NotifyTarget
+from blocklistd.serve.dns.zones import Zones, ZoneView
+
+
+class NotifySender:
+    """Notifies the secondaries of the zones in `zones`. `retry` and `give_up` are those of Notifier, in seconds.
+    `clock` returns Unix seconds, for signatures."""
+
+    def __init__(self, zones: Zones, retry: float, give_up: float, clock: Callable[[], int]) -> None:
+        self._zones = zones
+        self._clock = clock
+        self._notifier = Notifier(retry, give_up)
+        self._timer: asyncio.TimerHandle | None = None
+        self._senders: dict[int, socket.socket] = {}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The number of NOTIFY requests by outcome: "sent", "acknowledged", "given up"."""
+        return self._notifier.outcomes
+
+    def start(self) -> None:
+        """Opens a socket for each address family that the host has."""
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                sender = socket.socket(family, socket.SOCK_DGRAM)
+                sender.setblocking(False)
+                asyncio.get_running_loop().add_reader(sender, self._on_answer, sender)
+                self._senders[family] = sender
+
+    def stop(self) -> None:
+        """Sends no more, and closes the sockets."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for sender in self._senders.values():
+            asyncio.get_running_loop().remove_reader(sender)
+            sender.close()
+
+    def announce(self, view: ZoneView) -> None:
+        """Sends NOTIFY of the view's serial to all secondaries of the zone, until each acknowledges it."""
+        now = asyncio.get_running_loop().time()
+        for target in self._targets(view.name):
+            self._notifier.change(target, view.serial, view.soa(), now)
+        self._send()
+
+    def _targets(self, zone: bytes) -> Iterable[NotifyTarget]:
+        for peer in self._zones.peers:
+            if zone in peer.zones:
+                key = peer.keys[0] if peer.keys and not peer.networks else None
+                yield from (NotifyTarget(address, zone, key) for address in peer.notify)
+
+    def drop_unentitled(self) -> None:
+        """Ends pending requests to secondaries without the zone. To be called after Zones.replace_peers."""
+        self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
+
+    def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for (host, port), wire in self._notifier.due(loop.time(), self._clock()):
+            sender = self._senders.get(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            if sender is not None:
+                with contextlib.suppress(OSError):
+                    sender.sendto(wire, (host, port))
+        following = self._notifier.next_time()
+        if following is not None:
+            self._timer = loop.call_at(following, self._send)
+
+    def _on_answer(self, sender: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            wire, source = sender.recvfrom(MAX_DNS_REQUEST)
+            self._notifier.receive(wire, (source[0], source[1]))
