@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from blocklistd.errors import BlocklistError, StoreError, redacted
 from blocklistd.events import Event
@@ -53,6 +53,11 @@ Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
 """Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
 
 _DATAGRAM: Final = 4096  # octets that are read of a datagram
+
+
+class _Client(NamedTuple):
+    accepted: AcceptedConnection
+    tls: TlsClient | None
 
 
 class DnsServer:
@@ -173,7 +178,9 @@ class DnsServer:
     def _protocol(self, accepted: AcceptedConnection, tls: TlsClient | None = None) -> asyncio.StreamReaderProtocol:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=2**16 + 2, loop=loop)
-        return asyncio.StreamReaderProtocol(reader, functools.partial(self._connected, accepted, tls), loop=loop)
+        return asyncio.StreamReaderProtocol(
+            reader, functools.partial(self._connected, _Client(accepted, tls)), loop=loop
+        )
 
     def _tls_protocol(self, accepted: AcceptedConnection) -> asyncio.BaseProtocol:
         def made(transport: asyncio.WriteTransport) -> None:
@@ -184,27 +191,19 @@ class DnsServer:
         )
 
     def _connected(
-        self,
-        accepted: AcceptedConnection,
-        tls: TlsClient | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[None, None, None]:
-        accepted.transport = writer.transport  # at once: it may be aborted before the first step of its task
-        return self._handle_connection(accepted, tls, reader, writer)
+        client.accepted.transport = writer.transport  # at once: it may be aborted before its task's first step
+        return self._handle_connection(client, reader, writer)
 
     async def _handle_connection(
-        self,
-        accepted: AcceptedConnection,
-        tls: TlsClient | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._answer_requests(accepted, tls, reader, writer)
+            await self._answer_requests(client, reader, writer)
             writer.close()
             async with asyncio.timeout(WRITE_STALL):  # for what the transport still buffers of the last answer
                 await writer.wait_closed()
@@ -218,16 +217,13 @@ class DnsServer:
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
-            accepted.closed()
+            client.accepted.closed()
             writer.close()
 
     async def _answer_requests(
-        self,
-        accepted: AcceptedConnection,
-        tls: TlsClient | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        accepted, tls = client
         transport = "tcp" if tls is None else "tls"
         while not self._stopping:
             self._idle_writers.add(writer)
