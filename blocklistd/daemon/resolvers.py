@@ -272,17 +272,15 @@ def configurations(
         if tsig is not None and name in UNSIGNED_ONLY:
             continue
         over = WITH_TLS.get(name) if tls is not None else None
-        primary, mark = tls.address if tls and over else listen, comment_marker(name)
+        primary, comment = tls.address if tls and over else listen, comment_marker(name)
         notes = ""
         if primary.host in ("::", "0.0.0.0"):
             primary = Address("127.0.0.1", primary.port)
-            notes += f"{mark} instead of {primary.host}: the address under which the publisher is reached\n"
+            notes += f"{comment} instead of {primary.host}: the address under which the publisher is reached\n"
         if tls is None or over is None:
             made[name] = notes + plain(zones, primary, tsig)
             continue
         if tls.ca == PRIVATE_CA:
-            notes += (
-                f"{mark} {tls.ca}: the authority of the publisher's certificate, which you get from the publisher\n"
-            )
+            notes += f"{comment} {tls.ca}: the authority of the publisher's certificate\n"
         made[name] = notes + over(zones, primary, tsig, replace(tls, address=primary))
     return made
