@@ -147,7 +147,8 @@ class SubscriberOperations:
         if not registration.zones or dns is None:
             return {}
         zones = [zone for zone in config.zones.values() if zone.name in registration.zones]
-        return resolvers.configurations(zones, dns.listen[0], None if registration.addresses else tsig)
+        served = [shard for zone in zones for shard in zone.served]
+        return resolvers.configurations(served, dns.listen[0], None if registration.addresses else tsig)
 
     async def list(self) -> Document:
         """Every subscriber."""
