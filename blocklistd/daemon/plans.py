@@ -100,7 +100,17 @@ def zone_plans(config: Config) -> dict[str, ZonePlan]:
 def _zone_plan(found: ZoneSettings) -> ZonePlan:
     soa = found.soa
     refresh, retry, expire = (int(time.total_seconds()) for time in (soa.refresh, soa.retry, soa.expire))
-    apex = Apex(found.name, soa.mname, soa.rname, refresh, retry, expire, found.ttl, tuple(dict.fromkeys(found.ns)))
+    apex = Apex(
+        found.name,
+        soa.mname,
+        soa.rname,
+        refresh,
+        retry,
+        expire,
+        found.ttl,
+        tuple(dict.fromkeys(found.ns)),
+        found.zonemd,
+    )
     return ZonePlan(found.name, found.list, found.categories, found.action, found.ttl, apex, found.serial_start)
 
 
