@@ -158,4 +158,6 @@ DNS_IDLE: Final = 20.0  # seconds until the next complete request on a connectio
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered for each zone: the latest
 SECONDARY_KNOWN: Final = 86400.0  # seconds without a request after which an address is no longer a secondary
 POLL_TO_TRANSFER: Final = 5.0  # seconds from a SOA query to the transfer request of a secondary that is behind
+FULL_TRANSFERS_AT_ONCE: Final = 64  # complete transfers of a zone that a subscriber's secondaries may take at once
+FULL_TRANSFER_PERIOD: Final = 5.0  # seconds until it may take another one
 OMITTED_SHOWN: Final = 100  # ids of omitted entries that a status shows

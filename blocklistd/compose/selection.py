@@ -1,9 +1,10 @@
 """Entries that a zone selects by category: how many a delta brings into the selection or takes out, and how many it
 has. Pure.
 
-A zone with `categories` has rules for the hosts and domains of these categories only (rpz/rules.py). An entry joins the
-selection if it is added, or if its category changes into one of them; it leaves if it is removed, or if its category
-changes into another one. So a hotline that renames a category empties such a zone without removing an entry.
+A zone with `categories` has rules for the hosts, domains and addresses of these categories only (rpz/rules.py). An
+entry joins the selection if it is added, or if its category changes into one of them; it leaves if it is removed, or if
+its category changes into another one. So a hotline that renames a category empties such a zone without removing an
+entry.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from blocklistd.lines.delta import ENTRIES
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.snapshot import position
 
-_TYPES: Final = (b'{"type":"domain"', b'{"type":"host"')
+_TYPES: Final = (b'{"type":"domain"', b'{"type":"host"', b'{"type":"ip"')
 _REMOVED: Final = tuple(ENTRIES.remove + head for head in _TYPES)
 _ADDED: Final = tuple(ENTRIES.add + head for head in _TYPES)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The zone that selects hosts and domains by their category, and its categories."""
+    """The zone that selects hosts, domains and addresses by their category, and its categories."""
 
     zone: str
     categories: tuple[str, ...]
@@ -34,7 +35,7 @@ class Selection:
 
 @dataclass(slots=True)
 class Movement:
-    """Hosts and domains that joined a selection, and that left it."""
+    """Hosts, domains and addresses that joined a selection, and that left it."""
 
     joined: int = 0
     left: int = 0
@@ -84,7 +85,7 @@ def movements(delta: Iterable[bytes], selections: Sequence[Selection]) -> list[M
 
 
 def selected(snapshot: Buffer, selection: Selection) -> int:
-    """How many hosts and domains of a snapshot a zone selects."""
+    """How many hosts, domains and addresses of a snapshot a zone selects."""
     pattern = re.compile(b"|".join(re.escape(_text(one)) for one in set(selection.categories)))
     found = 0
     for head in _TYPES:

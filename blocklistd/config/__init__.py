@@ -171,6 +171,7 @@ class ListSettings:
     release: str = setting(choice("auto", "review", "two-person"), default="auto")
     expires: timedelta = setting(duration, default=timedelta(days=14))
     retention: timedelta = setting(duration, default=timedelta(days=90))
+    test_entries: tuple[str, ...] = setting(not_built([], ()), default=())
     lifetime: LifetimeSettings = setting(section(LifetimeSettings, checks.lifetime), default_factory=LifetimeSettings)
     guards: GuardSettings = setting(section(GuardSettings), default_factory=GuardSettings)
 

@@ -1,15 +1,19 @@
-"""From the hosts and domains of a list to the rules of a Response Policy Zone (draft-vixie-dnsop-dns-rpz). Pure.
+"""From the entries of a list to the rules of a Response Policy Zone (draft-vixie-dnsop-dns-rpz). Pure.
 
 entries → names → rules → DNS messages (rpz/wire.py), each step a file of sorted lines:
 
 - A *name* is an entry as a line: its labels from the root down, joined by NUL, then two NULs and `d` for a domain or
-  `h` for a host. A name sorts before all names below it, and these sort before any other name.
+  `h` for a host. A name sorts before all names below it, and these sort before any other name. The name of an address
+  or a prefix is `rpz-ip`, NUL, `4` or `6`, its bits as a text of zeros and ones, two NULs and `i`; the names below it
+  are those of the prefixes in it.
 - A *rule* is the owner of one record: the labels from the root down, joined by NUL. It sorts in canonical DNS order
   (RFC 4034 section 6.1). A last label `*` is the wildcard of the name before it.
 
-A host makes one rule, a domain two: its name and the wildcard below it. An entry below a listed domain is *covered*: it
-makes no rule, since its rule would be the closest encloser for names below it and would take them out of the domain's
-wildcard (RFC 4592 section 3.3). An entry whose owner would exceed 255 octets in the zone is *omitted*.
+A host makes one rule, a domain two: its name and the wildcard below it; an address one (rpz/addresses.py). An entry
+below a listed domain is *covered*: it makes no rule, since its rule would be the closest encloser for names below it
+and would take them out of the domain's wildcard (RFC 4592 section 3.3). A prefix in a listed prefix is covered, too:
+all rules of a zone have one action, so its rule would change nothing. An entry whose owner would exceed 255 octets in
+the zone is *omitted*.
 """
 
 from __future__ import annotations
@@ -21,15 +25,23 @@ from typing import Final
 
 import orjson
 
+from blocklistd.kinds.ip import bits, of_bits
 from blocklistd.lines.keys import Buffer, type_and_value
 from blocklistd.lines.snapshot import lines, position
+from blocklistd.rpz.addresses import ip_owner
 
 MAX_OWNER: Final = 255  # octets of a name in wire format (RFC 1035 section 2.3.4)
 WILDCARD: Final = b"\0*"
 DOMAIN: Final = b"\0\0d"  # the end of the line of a domain
 HOST: Final = b"\0\0h"  # the end of the line of a host
+ADDRESS: Final = b"\0\0i"  # the end of the line of an address or a prefix
+ADDRESSES: Final = b"rpz-ip\0"  # the beginning of these lines, and of no other: no entry has such a last label
 
-_HEADS: Final = ((b'{"type":"domain","value":"', DOMAIN), (b'{"type":"host","value":"', HOST))
+_HEADS: Final = (
+    (b'{"type":"domain","value":"', DOMAIN),
+    (b'{"type":"host","value":"', HOST),
+    (b'{"type":"ip","value":"', ADDRESS),
+)
 
 
 @dataclass(slots=True)
@@ -43,7 +55,7 @@ class ZoneRules:
 
 
 def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[bytes]:
-    """Return the sorted names of the hosts and domains among the lines of a list; other entries are skipped.
+    """Return the sorted names of the hosts, domains and addresses among the lines of a list; others are skipped.
     `categories`: only entries of these; empty: all."""
     allowed = set(categories)
     found = []
@@ -57,6 +69,9 @@ def names(entries: Iterable[bytes], categories: Collection[str] = ()) -> list[by
             continue
         start = len(head)
         value = line[start : line.index(b'"', start)] if b"\\" not in line else type_and_value(line)[1]
+        if end is ADDRESS:
+            found.append(b"%b%d%b\0\0i" % (ADDRESSES, *_address_key(value)))
+            continue
         labels = value.split(b".")
         labels.reverse()
         found.append(b"\0".join(labels) + end)
@@ -74,25 +89,53 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Zo
     """Yield the result of `rules` in blocks of about `size` rules; each block has its own counts."""
     room = MAX_OWNER - (len(zone.rstrip(".")) + 2)  # octets for the labels before the zone's name
     made = ZoneRules()
-    below = None
-    for name in names:
-        key = name[: -len(DOMAIN)]
-        if below is not None and name.startswith(below):
+    for name, parts in _rules_of(names):
+        if not parts:
             made.covered += 1
             continue
         if len(made.lines) >= size:
             yield made
             made = ZoneRules()
-        parts = [key]
-        if name.endswith(DOMAIN):
-            below = key + b"\0"
-            parts.append(key + WILDCARD)
         for rule in parts:
             if len(rule) + 1 > room:
                 made.omitted.append(name)
             else:
                 made.lines.append(rule)
     yield made
+
+
+def _rules_of(names: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+    """Yield each name with its rules, in the order of the rules; a covered name with none."""
+    below = None
+    addresses: list[tuple[bytes, bytes]] = []  # the rules of addresses are in another order than their names
+    for name in names:
+        key = name[: -len(DOMAIN)]
+        if below is not None and name.startswith(below):
+            yield name, ()
+        elif name.endswith(ADDRESS):
+            below = key
+            addresses.append((rule_of(ip_owner(_value_of(key)).encode()), name))
+        else:
+            if addresses:
+                yield from ((one, (rule,)) for rule, one in sorted(addresses))
+                addresses = []
+            if name.endswith(DOMAIN):
+                below = key + b"\0"
+                yield name, (key, key + WILDCARD)
+            else:
+                yield name, (key,)
+    yield from ((one, (rule,)) for rule, one in sorted(addresses))
+
+
+def _address_key(value: bytes) -> tuple[int, bytes]:
+    version, prefix = bits(value.decode())
+    return version, prefix.encode()
+
+
+def _value_of(key: bytes) -> str:
+    """The value of the address or prefix whose name begins with `key`."""
+    at = len(ADDRESSES)
+    return of_bits(int(key[at : at + 1]), key[at + 1 :].decode())
 
 
 @dataclass(slots=True)
@@ -116,7 +159,8 @@ def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) 
     made = RulesUpdate()
     last = None
     for name in sorted(changed):
-        root = name[: -len(DOMAIN)] + b"\0"  # the prefix of this name and of all names below it
+        key = name[: -len(DOMAIN)]
+        root = key if name.endswith(ADDRESS) else key + b"\0"  # the prefix of this name and of all names below it
         if last is not None and root.startswith(last):
             continue
         last = root
@@ -131,13 +175,17 @@ def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) 
 
 
 def _below(names: Buffer, root: bytes, zone: str) -> ZoneRules:
-    """The rules of the names with the prefix `root`; none, and all covered, below a listed domain."""
-    start, end = position(names, root), position(names, root[:-1] + b"\1")
-    found = lines(names[start:end])
-    labels = root[:-1].split(b"\0")
-    for depth in range(1, len(labels)):
-        if _contains(names, b"\0".join(labels[:depth]) + DOMAIN):
-            return ZoneRules(covered=sum(1 for _ in found))
+    """The rules of the names with the prefix `root`; none, and all covered, below a listed domain or prefix."""
+    if root.startswith(ADDRESSES):
+        after = root + b"2"  # bits are `0` and `1`
+        above = [root[:end] + ADDRESS for end in range(len(ADDRESSES) + 1, len(root))]
+    else:
+        after = root[:-1] + b"\1"
+        labels = root[:-1].split(b"\0")
+        above = [b"\0".join(labels[:depth]) + DOMAIN for depth in range(1, len(labels))]
+    found = lines(names[position(names, root) : position(names, after)])
+    if any(_contains(names, name) for name in above):
+        return ZoneRules(covered=sum(1 for _ in found))
     return rules(found, zone)
 
 
@@ -149,7 +197,11 @@ def _contains(names: Buffer, name: bytes) -> bool:
 def entries_of(names: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the (type, value) of the entry of each name."""
     for name in names:
-        yield b"domain" if name.endswith(DOMAIN) else b"host", name_of(name[: -len(DOMAIN)])
+        key = name[: -len(DOMAIN)]
+        if name.endswith(ADDRESS):
+            yield b"ip", _value_of(key).encode()
+        else:
+            yield b"domain" if name.endswith(DOMAIN) else b"host", name_of(key)
 
 
 def rule_of(name: bytes) -> bytes:

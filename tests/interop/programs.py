@@ -45,8 +45,8 @@ class Resolver:
         self.port = port
         self.log = log
 
-    def ask(self, name: str) -> dns.message.Message:
-        return dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.1", port=self.port, timeout=5)
+    def ask(self, name: str, kind: str = "A") -> dns.message.Message:
+        return dns.query.udp(dns.message.make_query(name, kind), "127.0.0.1", port=self.port, timeout=5)
 
     def blocked(self, name: str) -> bool:
         """Whether the answer is NXDOMAIN. Raises AssertionError unless it is that or the stub's address."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import struct
 from dataclasses import replace
@@ -20,6 +21,7 @@ from blocklistd.compose.compose import with_id
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
+from blocklistd.rpz.addresses import ip_of_owner
 from blocklistd.rpz.rules import ZoneRules, entries_of, name_of, names, rule_of, rules, rules_in_blocks, update_rules
 from blocklistd.rpz.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.rpz.zonemd import zone_digest
@@ -45,7 +47,16 @@ IDS = Ids(BLAKE2B, b"s" * 32)
 label = st.sampled_from(["a", "b", "c", "a-", "_x", "zz", "0"])
 some_names = st.lists(label, min_size=1, max_size=5).map(".".join)
 servers = st.lists(st.sampled_from(["localhost", "ns1.example", "ns2.example"]), min_size=1, unique=True).map(tuple)
-listed = st.dictionaries(some_names, st.sampled_from(["host", "domain"]), max_size=12)
+prefixes = st.sampled_from(
+    [
+        *("198.51.0.0/16", "198.51.100.0/24", "198.51.100.0/25", "198.51.100.128/25", "198.51.100.7", "198.51.9.0/24"),
+        *("192.0.2.1", "192.0.2.10", "192.0.2.2", "203.0.113.0/30", "203.0.113.2/31", "203.0.113.3"),
+        *("2001:db8::/32", "2001:db8::/48", "2001:db8::1", "2001:db8:0:1::/64", "2001:db8:1::", "2001:db8:1::/127"),
+    ]
+)
+listed_names = st.dictionaries(some_names, st.sampled_from(["host", "domain"]), max_size=12)
+listed_addresses = st.dictionaries(prefixes, st.just("ip"), max_size=8)
+listed = st.builds(lambda some, more: some | more, listed_names, listed_addresses)
 
 
 def snapshot(entries: dict[str, str]) -> bytes:
@@ -82,7 +93,7 @@ def zone_blocks(zone: set[str], name: str) -> bool:
 
 
 @settings(max_examples=examples(300), deadline=None)
-@given(listed, st.lists(some_names, min_size=1, max_size=12))
+@given(listed_names, st.lists(some_names, min_size=1, max_size=12))
 def test_a_zone_blocks_exactly_the_names_that_the_list_blocks(entries: dict[str, str], asked: list[str]) -> None:
     made = rules_of(entries)
     zone = {name_of(rule).decode() for rule in made.lines}
@@ -95,6 +106,25 @@ def test_a_zone_blocks_exactly_the_names_that_the_list_blocks(entries: dict[str,
     domains = sum(kind == "domain" for kind in entries.values())
     assert made.covered <= len(entries)
     assert len(made.lines) <= len(entries) + domains
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(listed, st.lists(prefixes, max_size=6))
+def test_a_zone_blocks_exactly_the_addresses_that_the_list_blocks(entries: dict[str, str], asked: list[str]) -> None:
+    """A resolver takes the rule with the longest prefix that contains the address; here all have one action."""
+    made = rules_of(entries)
+    assert made.lines == sorted(set(made.lines)), "in order, and no owner twice"
+    owners = [name_of(rule).decode() for rule in made.lines]
+    zone = [ipaddress.ip_network(ip_of_owner(owner)) for owner in owners if owner.endswith(".rpz-ip")]
+    listed = [ipaddress.ip_network(value) for value, kind in entries.items() if kind == "ip"]
+    for network in map(ipaddress.ip_network, [*asked, *map(str, listed)]):
+        for address in (network[0], network[-1]):
+            assert any(address in one for one in zone) == any(address in one for one in listed), address
+    assert not any(
+        one != other and one.version == other.version and one.overlaps(other) for one in zone for other in zone
+    )
+    named = rules_of({name: kind for name, kind in entries.items() if kind != "ip"})
+    assert made.covered - named.covered == len(listed) - len(zone)
 
 
 @given(st.integers(1, 62), st.integers(1, 4))
@@ -164,7 +194,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SealedFiles:
 @settings(max_examples=examples(50), deadline=None)
 @given(
     versions=st.lists(listed, min_size=2, max_size=4),
-    categories=st.sampled_from([(), ("A",)]),
+    categories=st.sampled_from([(), ("A", "1")]),
     zone=st.sampled_from([ZONE, ".".join(["z" * 60] * 4)]),
 )
 def test_files_that_follow_changes_are_those_of_the_complete_list(

@@ -79,20 +79,27 @@ class Scene:
                         "verify": {"method": "none"},
                     }
                 },
-                "lists": {"national": {"sources": ["hotline"], "guards": {"min_entries": 0, "min_change": 1000000}}},
+                "lists": {
+                    "national": {
+                        "sources": ["hotline"],
+                        "types": ["url", "host", "domain", "ip"],
+                        "guards": {"min_entries": 0, "min_change": 1000000, "allow_ip": True},
+                    }
+                },
                 "zones": {ZONE: {"list": "national", **zone}},
                 "dns": {"listen": [f"127.0.0.1:{self.port}"], "notify": {"retry": "1s", "give_up": "1m"}},
             },
         )
 
-    def write(self, *domains: str, hosts: tuple[str, ...] = ()) -> None:
+    def write(self, *domains: str, hosts: tuple[str, ...] = (), ips: tuple[str, ...] = ()) -> None:
         import json
 
         lines = [{"t": "domain", "v": name, "c": "A"} for name in domains] + [{"t": "host", "v": n} for n in hosts]
+        lines += [{"t": "ip", "v": value} for value in ips]
         (self.folder / "list.ndjson").write_text("".join(json.dumps(line) + "\n" for line in lines) or "\n")
 
-    def publish(self, *domains: str, hosts: tuple[str, ...] = ()) -> None:
-        self.write(*domains, hosts=hosts)
+    def publish(self, *domains: str, hosts: tuple[str, ...] = (), ips: tuple[str, ...] = ()) -> None:
+        self.write(*domains, hosts=hosts, ips=ips)
         assert self.daemon.pull("hotline")["outcome"] == "published"
 
     def subscriber(self, name: str, **more: Any) -> dict[str, Any]:
@@ -126,6 +133,27 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         made.daemon.first_pull("hotline")
         made.daemon.wait_for(lambda: made.daemon.ask("status").json["zones"].get(ZONE) is not None)
         yield made
+
+
+def test_addresses_are_rules_and_prefixes_in_a_listed_prefix_are_covered(scene: Scene) -> None:
+    secondary = scene.secondary("isp")
+    inside = ("198.51.100.7", "198.51.100.128/25")
+    scene.publish("a.example", ips=("198.51.100.0/24", *inside, "2001:DB8::1", "::ffff:192.0.2.1", "10.0.0.0/8"))
+    assert secondary.refresh("AXFR") == 2
+    others = {"a.example", "*.a.example", "32.1.2.0.192.rpz-ip", "128.1.zz.db8.2001.rpz-ip"}
+    assert secondary.rules == others | {"24.0.100.51.198.rpz-ip"}
+    status = scene.daemon.ask("status").json["zones"][ZONE]
+    assert (status["records"], status["covered"], status["omitted"]) == (5, 2, 0)
+    assert scene.daemon.ask("source show", source="hotline").json["rejected"] == {"too-wide": 1}
+    scene.publish("a.example", ips=(*inside, "2001:db8::1", "192.0.2.1"))
+    assert secondary.refresh() == 3
+    assert secondary.rules == others | {"32.7.100.51.198.rpz-ip", "25.128.100.51.198.rpz-ip"}
+    fresh = scene.secondary("fresh")
+    fresh.refresh("AXFR")
+    assert fresh.zone == secondary.zone
+    assert scene.daemon.ask("status").json["zones"][ZONE]["covered"] == 0
+    (explained,) = [scene.daemon.ask("entry explain", list="national", entry="::FFFF:192.0.2.1").json]
+    assert (explained["type"], explained["live"]) == ("ip", True)
 
 
 @pytest.mark.parametrize("algorithm", ["hmac-sha256", "hmac-sha512"])

@@ -61,6 +61,7 @@ class Transfer:
     view: ZoneView
     key: Key | None
     since: int | None
+    subscriber: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +196,7 @@ def _decide(
     current = query.type == dm.IXFR and query.serial is not None and not is_newer(view.serial % 2**32, query.serial)
     if query.type == dm.SOA or current or not tcp:
         return dm.answer(query, dm.NOERROR, view.soa(), 1, authoritative=True), seen
-    return Transfer(query, view, key, _since(query, view)), seen
+    return Transfer(query, view, key, _since(query, view), peer.subscriber), seen
 
 
 def _since(query: Query, view: ZoneView) -> int | None:

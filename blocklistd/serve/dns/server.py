@@ -30,6 +30,7 @@ from blocklistd.serve.accept import AcceptedConnection, Acceptor
 from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.datagrams import answer_source, request_destinations
+from blocklistd.serve.dns.full_transfers import TOO_OFTEN, FullTransfers
 from blocklistd.serve.dns.notify_sender import NotifySender
 from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
@@ -92,6 +93,7 @@ class DnsServer:
         """The task of each connection."""
         self._idle_writers: set[asyncio.StreamWriter] = set()
         """Connections that wait for a request."""
+        self._full_transfers = FullTransfers()
         self._stopping = False
         self.notify = NotifySender(zones, retry, give_up, lambda: clocks()[0])
         self.answered: Counter[tuple[str, str, int]] = Counter()
@@ -242,7 +244,7 @@ class DnsServer:
                 await send_message(writer, answer.wire)
                 await asyncio.sleep(0)  # reading does not yield to the loop while more requests are buffered
             else:
-                serial = await self._transfer(answer, writer, transport)
+                serial = await self._transfer(answer, writer, transport, accepted.address)
                 if seen is not None and serial is not None:
                     self._sent(seen, serial)
 
@@ -259,29 +261,48 @@ class DnsServer:
         if answer.refused:
             self._refusals.log(address, answer.client, answer.refused)
 
-    async def _transfer(self, transfer: Transfer, writer: asyncio.StreamWriter, transport: str) -> int | None:
-        """Sends the zone or a difference. Returns the serial; None, after SERVFAIL, if the files are damaged."""
+    async def _transfer(
+        self, transfer: Transfer, writer: asyncio.StreamWriter, transport: str, address: str
+    ) -> int | None:
+        """Sends the zone or a difference. Returns the serial; None after SERVFAIL, if the files are damaged, and after
+        REFUSED, if the subscriber takes the complete zone too often."""
         query = transfer.query
         query_type = "AXFR" if query.type == dm.AXFR else "IXFR"
         began = time.perf_counter()
         self.under_way[query_type] += 1
         try:
-            view = await self._usable(transfer.view)
-            if view is None:
-                failure = sign(query, transfer.key, dm.answer(query, dm.SERVFAIL), time_for(query, self._clocks()))
-                self.answered[transport, query_type, dm.SERVFAIL] += 1
-                await send_message(writer, failure)
+            prepared = await self._prepare(transfer, address)
+            if isinstance(prepared, int):
+                self.answered[transport, query_type, prepared] += 1
+                wire = sign(query, transfer.key, dm.answer(query, prepared), time_for(query, self._clocks()))
+                await send_message(writer, wire)
                 return None
-            kind = await self._send_all(replace(transfer, view=view), writer)
+            transfer, kind, records = prepared
+            await self._send_all(transfer, kind, records, writer)
             await flush(writer)
         finally:
             self.under_way[query_type] -= 1
         self.transfers[kind] += 1
         self._telemetry.record_transfer(kind, time.perf_counter() - began)
-        return view.serial
+        return transfer.view.serial
 
-    async def _send_all(self, transfer: Transfer, writer: asyncio.StreamWriter) -> str:
-        """Sends a difference ("IXFR") or the complete zone ("AXFR"), and returns which.
+    async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, str, TransferRecords] | int:
+        """The transfer from intact files, and `_records`. If it can't be sent, the response code of the answer."""
+        view = await self._usable(transfer.view)
+        if view is None:
+            return dm.SERVFAIL
+        transfer = replace(transfer, view=view)
+        kind, records = await self._records(transfer)
+        name = transfer.subscriber, view.plan.name
+        if kind == "AXFR" and not self._full_transfers.take(*name, time.monotonic()):
+            self._refusals.log(address, transfer.subscriber, TOO_OFTEN)
+            return dm.REFUSED
+        return transfer, kind, records
+
+    async def _send_all(
+        self, transfer: Transfer, kind: str, records: TransferRecords, writer: asyncio.StreamWriter
+    ) -> None:
+        """Sends the records of a difference ("IXFR") or of the complete zone ("AXFR").
 
         Raises StoreError, and sends no more, as soon as the zone's file is found damaged.
         """
@@ -289,7 +310,6 @@ class DnsServer:
         signer = None
         if transfer.key is not None and query.tsig is not None:
             signer = Signer(transfer.key, query.tsig.mac)
-        kind, records = await self._records(transfer)
         stream = Stream(query, records, signer)
         while True:
             await self._verify(view, kind)  # before the read: reading a mapped file that was truncated kills (SIGBUS)
@@ -301,7 +321,6 @@ class DnsServer:
             self.sent_bytes += len(chunk)
             await asyncio.sleep(0)  # drain() does not yield to the loop while the client is fast
         Event.ZONE_SENT.log(log, zone=view.plan.name, serial=view.serial)
-        return kind
 
     async def _verify(self, view: ZoneView, kind: str) -> None:
         """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
