@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dns.zone
 import pytest
@@ -71,3 +72,19 @@ def test_every_secondary_verifies_the_digest_of_each_serial(scene: Scene) -> Non
     tampered.delete_rdataset(ORIGIN, "ZONEMD")
     tampered.to_file(str(file), relativize=False)
     assert ldns(file) == NO_DIGEST
+
+
+def test_subscriber_add_refuses_resolvers_that_it_breaks(scene: Scene) -> None:
+    address: dict[str, Any] = {"address": ["192.0.2.1"]}
+    for given in (
+        {"software": "powerdns"},
+        {"software": "powerdns:5.4.1"},
+        {"software": "unbound", **address},
+        address,  # Unbound, if --software names no other
+    ):
+        refused = scene.daemon.ask("subscriber add", id="isp", zones=[ZONE], **given)
+        assert refused.status == 409
+        assert f"the ZONEMD record of zone {ZONE} breaks this version" in refused.body.decode()
+    accepted: list[dict[str, Any]] = [{"software": "powerdns:5.4.2"}, {"software": "bind", **address}, {}]
+    for number, given in enumerate(accepted):
+        assert scene.daemon.ask("subscriber add", id=f"isp-{number}", zones=[ZONE], **given).status == 200

@@ -185,7 +185,6 @@ COMMANDS: Final = (
                 "--software",
                 "NAME[:VERSION]",
                 _software,
-                local=True,
             ),
         ),
         changes=True,

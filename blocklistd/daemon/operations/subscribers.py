@@ -100,6 +100,7 @@ class SubscriberOperations:
             own_names=tuple(given["own_names"]),
         )
         config, now = self._config(), self._clock()
+        _refuse_zonemd(config, registration, given["software"])
 
         def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
             made = subscribers.add(
@@ -205,3 +206,17 @@ class SubscriberOperations:
         self._unrecorded.pop(subscriber, None)
         self._names_changed()
         await self._admit_or_later()
+
+
+def _refuse_zonemd(config: Config, registration: Registration, software: str | None) -> None:
+    """Raises SubscriberError for a zone with a ZONEMD record that would break the subscriber's resolver."""
+    software = software or ("unbound" if registration.addresses else "bind")
+    zones = [zone.name for zone in config.zones.values() if zone.zonemd and zone.name in registration.zones]
+    if zones and resolvers.breaks_on_zonemd(software):
+        name, _, version = software.partition(":")
+        version = version or resolvers.TESTED_VERSIONS[name]
+        raise SubscriberError(
+            f"--software {name}:{version}: the ZONEMD record of zone {zones[0]} breaks this version (its queries for "
+            f"the root fail): grant a zone of the same list without `zonemd`, or name the program that transfers the "
+            f"zone, like `--software bind` or `--software {name}:{resolvers.FIRST_WITH_ZONEMD[name]}`"
+        )
