@@ -115,14 +115,18 @@ def _zone_plan(found: ZoneSettings) -> ZonePlan:
 
 
 def peer(found: Subscriber) -> Peer:
-    """The DNS peer of a subscriber: zones, TSIG keys, unsigned networks, NOTIFY addresses."""
+    """The DNS peer of a subscriber: zones, TSIG keys, client certificates, unsigned networks, NOTIFY addresses."""
     return Peer(
         subscriber=found.id,
         zones=frozenset(map(wire_name, found.zones)),
-        keys=tuple(Key(wire_name(key.name), key.algorithm, key.secret) for key in found.keys),
+        keys=tuple(
+            Key(wire_name(key.name), key.algorithm, key.secret, key.expires.timestamp() if key.expires else None)
+            for key in found.keys
+        ),
         networks=tuple(map(network, found.addresses)),
         notify=tuple(map(endpoint, found.notify)),
-        without_alpn=bool(found.addresses),
+        certificates=found.certificates,
+        without_alpn=found.sends_no_alpn,
     )
 
 
