@@ -5,21 +5,25 @@ from __future__ import annotations
 import enum
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from blocklistd.model import Act, CandidateId, Entry, ListId, Sha256, SourceId, Version
+
+NOT_MEASURED: Final = ("release", "base", "decision")
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a candidate is held: the guard, its limit, and the value found, in the units of the configuration."""
+    """Why a candidate is held: the guard, its limit, and the value found, in the units of the configuration. For a
+    guard in NOT_MEASURED `found` is a sentence."""
 
     guard: str
     limit: str
     found: str
 
     def __str__(self) -> str:
-        return f"{self.guard}: {self.found}, limit {self.limit}"
+        limit = "" if self.guard in NOT_MEASURED else f", limit {self.limit}"
+        return f"{self.guard}: {self.found}{limit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,14 @@ class Policy:
     can change.
 
     - `canonicaliser`: version of the rules for canonical values. `sources`: in the order of precedence.
-    - `quorum`: an entry is live while at least so many sources assert it.
+    - `quorum`: an entry is withheld while fewer sources assert it.
     - `never_block`, `own_names`, `shared_hosts`: sealed files of names (compose/names.py); None: no such name.
-    - `additions`: False while a guard file is unusable. Entries that are not live are then withheld.
+    - `additions`: False while a guard file is unusable, and for the part of a divided rollback that is released at
+      once. Entries that are not live are then withheld.
     - `pending`: sealed files of configured names that wait for a release. Entries that are not live and hit one of
       these names are withheld.
     - `reverify`, `max_life`: seconds after which entries are due (compose/lifetimes.py); None: there is no such term.
-      `ends_by_age`: what is due ends by itself, in an expiry.
+      `ends_by_age`: what is due ends by itself, in an expiry; else it stays live.
     """
 
     canonicaliser: int
@@ -173,6 +178,11 @@ class Change:
     def origins(self) -> tuple[object, ...]:
         """Everything that decides, together with the live version, which delta the change gives."""
         return self.sources, self.policy, self.basis, self.lifts, self.places, self.evaluated
+
+    @property
+    def source(self) -> SourceId | None:
+        """The source that offers other entries; None for other kinds of change."""
+        return SourceId(self.cause) if self.kind == ChangeKind.SOURCE else None
 
     @property
     def begins_corrections(self) -> bool:

@@ -171,6 +171,7 @@ class ListSettings:
     release: str = setting(choice("auto", "review", "two-person"), default="auto")
     expires: timedelta = setting(duration, default=timedelta(days=14))
     retention: timedelta = setting(duration, default=timedelta(days=90))
+    test_entries: tuple[str, ...] = setting(not_built([], ()), default=())
     lifetime: LifetimeSettings = setting(section(LifetimeSettings, checks.lifetime), default_factory=LifetimeSettings)
     guards: GuardSettings = setting(section(GuardSettings), default_factory=GuardSettings)
 
@@ -200,7 +201,7 @@ class ZoneSettings:
     ttl: int = setting(integer(1), default=60)
     soa: SoaSettings = setting(section(SoaSettings), default_factory=SoaSettings)
     ns: tuple[str, ...] = setting(sequence(names.name, minimum=1), default=("localhost",))
-    zonemd: bool = setting(not_built("false", False), default=False)
+    zonemd: bool = setting(values.boolean, default=False)
     shards: int = setting(names.shards, default=1)
     serial_start: int = setting(names.serial, default=1)
 

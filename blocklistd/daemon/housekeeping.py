@@ -4,7 +4,7 @@
 |---|---|
 | pull each source | by its `schedule`; at a start at once if its last pull failed or its time has passed |
 | sign: renew signatures | twice as often as one can become due, at least hourly |
-| retain: delete deltas, diffs and evidence past their retention | every UPKEEP_MINUTES |
+| retain: delete what is past its retention, and kept entries that no source asserts | every UPKEEP_MINUTES |
 | sweep: delete sealed files that no row names | every SWEEP_MINUTES |
 | scrub: verify the checksums of the files; check database: SQLite's integrity check | daily |
 | catch up: try failed work again | every minute |

@@ -17,12 +17,13 @@ from blocklistd.daemon import plans
 from blocklistd.errors import StoreError
 from blocklistd.events import Event
 from blocklistd.limits import SHORT_DISK_MIN_AGE, SWEEP_MIN_AGE
+from blocklistd.model import ListId
 from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.renderings import StoredRenderings
-from blocklistd.store import evidence, upkeep
+from blocklistd.store import evidence, kept_entries, upkeep
 
 log: Final = logging.getLogger(__name__)
 
@@ -56,17 +57,25 @@ class Upkeep:
         await self._publisher.sign_again()
 
     async def retain(self) -> None:
-        """Deletes deltas, diffs and evidence past their retention. A request for a diff whose deltas are deleted
-        meanwhile gets an error: a diff is never made from a part of its deltas.
+        """Deletes deltas, diffs and evidence past their retention, and kept entries that no source asserts any more. A
+        request for a diff whose deltas are deleted meanwhile gets an error: a diff is never made from a part of its
+        deltas.
         """
         now = self._resources.clock()
         for name, settings in self._config().lists.items():
             prune = functools.partial(upkeep.retain, list_id=name, retention=settings.retention, now=now)
             await self._tasks.do(f"retain {name}", functools.partial(self._resources.database.writing, prune))
+            await self._tasks.do(f"kept entries of {name}", functools.partial(self._forget_kept, name))
         await self._publisher.sign_again()  # the signed metadata contain the new `oldest_diff`
         await asyncio.to_thread(self._renderings.trim)
         bounds = {name: plans.evidence_bound(found) for name, found in self._config().sources.items()}
         await asyncio.to_thread(evidence.expire, self._resources.store, bounds, now)
+
+    async def _forget_kept(self, list_id: ListId) -> None:
+        database, files = self._resources.database, self._resources.store.sealed
+        found = await database.reading(functools.partial(kept_entries.unasserted, files, list_id=list_id))
+        if found:
+            await database.writing(functools.partial(kept_entries.forget, list_id=list_id, entries=found))
 
     async def sweep(self, spares: float = SWEEP_MIN_AGE) -> None:
         """Deletes the sealed files that no row names. Files younger than the oldest work under way plus `spares`

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from blocklistd.change import Reason
 from blocklistd.demo.folder import LIST, ZONE, Ports
 
 HEADERS: Final = (
@@ -31,7 +32,7 @@ def version(made: Mapping[str, Any], done: Mapping[str, Any], took: float, secon
 
 def held(candidate: Mapping[str, Any]) -> str:
     """The lines about a held candidate: its figures, and the commands to show and approve it."""
-    reasons = "".join(f"  {r['guard']}: {r['found']}, limit {r['limit']}\n" for r in candidate["reasons"])
+    reasons = "".join(f"  {Reason(**reason)}\n" for reason in candidate["reasons"])
     return (
         f"HELD        {'+' + str(candidate['added']):>7} {'-' + str(candidate['removed']):>7} by a guard\n{reasons}"
         f"  The last version stays live until you decide. In the other terminal, run:\n"

@@ -267,7 +267,7 @@ def _reasons_to_hold(
         why = f"approved on version {approved.base}, now on version {state.version}"
         if approved.base == state.version:
             why = "entries of it have ended, or a correction of them began or ended since"
-        return (Reason("base", f"the delta of {approved.id}", f"another delta: {why}"),)
+        return (Reason("base", f"the delta of {approved.id}", f"another delta than that of {approved.id}: {why}"),)
     if request.keep_held or (request.held is not None and approvals.stays_held(request.held, composed.delta)):
         return (
             Reason("decision", "a person's", "no guard holds it now, but it was held before: approve or reject it"),

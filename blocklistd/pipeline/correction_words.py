@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from blocklistd.change import Correction, CorrectionKind
 from blocklistd.model import ListId
-from blocklistd.pipeline.list_context import ListContext
 from blocklistd.store.entries import FoundEntry
 from blocklistd.times import rfc3339
+
+if TYPE_CHECKING:
+    from blocklistd.pipeline.explain import Explanation
 
 DONE: Final = {
     CorrectionKind.DELISTED: "delisted",
@@ -25,14 +27,19 @@ ENDED_BY: Final = {
 """The command that ends a correction of each kind."""
 
 
-def why_not_live(context: ListContext, found: Sequence[FoundEntry]) -> str:
-    """The refusal of a delisting: which of the entries is not live for which reason."""
-    name = context.plan.id
-    known = [entry for entry in found if entry.is_known]
-    if not known:
-        return f"list {name}: nothing was changed: {_never(found)}"
-    reasons = "; ".join(f"entry {entry.id} ({entry.type}) is {_state(context, entry)}" for entry in known)
-    return f"list {name}: nothing was changed, as the entry is not live: {reasons}"
+def why_not_live(list_id: ListId, explained: Sequence[Explanation]) -> str:
+    """The refusal of a delisting: why each of the entries is not live. A URL and its host are different entries."""
+    known = [one for one in explained if one.is_known]
+    if known:
+        reasons = "; ".join(f"entry {one.entry.id} ({one.entry.type}): {_why(one)}" for one in known)
+        return f"list {list_id}: nothing was changed, as the entry is not live: {reasons}"
+    named = next((one for one in explained if one.entry.related), explained[0])
+    more = ": give that id if you mean it" if named.entry.related else ""
+    return f"list {list_id}: nothing was changed: {_why(named)}{more}"
+
+
+def _why(explained: Explanation) -> str:
+    return explained.why_not.text if explained.why_not is not None else "it is live"
 
 
 def why_not_under(list_id: ListId, found: Sequence[FoundEntry], kinds: Collection[CorrectionKind]) -> str:
@@ -53,32 +60,10 @@ def _known(found: Iterable[FoundEntry]) -> bool:
     return any(entry.is_known for entry in found)
 
 
-def _never(found: Sequence[FoundEntry]) -> str:
-    """The reason for entries that the list does not know. A URL and its host are different entries."""
-    related = list(dict.fromkeys(other for entry in found for other in entry.related))
-    if not related:
-        return "no source ever asserted the entry to this list as it is now, and no candidate has it"
-    return f"the entry is not listed: {another_entry(found[0].type, related)}: give that id if you mean it"
-
-
 def another_entry(kind: str, related: Iterable[str]) -> str:
     """The entry that is listed in place of one of this type, in words. `related`: as in FoundEntry."""
     what = "its host is" if kind == "url" else "only URLs of this host are"
     return f"{what} listed, which is another entry ({', '.join(related)})"
-
-
-def _state(context: ListContext, entry: FoundEntry) -> str:
-    if entry.corrections:
-        return " and ".join(map(_correction, entry.corrections))
-    if entry.rule:
-        return f"withheld by the rule {entry.rule}"
-    if entry.held:
-        return f"held in candidate {', '.join(entry.held)}: reject it, or approve it without the entry"
-    if entry.type not in context.plan.types:
-        return f"of the type {entry.type}, which the list does not take"
-    if entry.accepted:
-        return "asserted, but withheld by a rule of the list: see `blocklistd entry explain`"
-    return "offered by a source, but not released"
 
 
 def period(one: Correction) -> str:

@@ -26,6 +26,7 @@ from blocklistd.errors import RefusedError
 from blocklistd.events import Event
 from blocklistd.model import AUTO, Act, ListId, Outcome, Version
 from blocklistd.pipeline.correction_words import ENDED_BY, why_not_live, why_not_under
+from blocklistd.pipeline.explain import Explainer
 from blocklistd.pipeline.list_context import ListContext, ReleaseResult
 from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.release import Releaser
@@ -66,6 +67,7 @@ class Corrections:
         self._clock = resources.clock
         self._alarms = resources.alarms
         self._releaser = releaser
+        self._explainer = Explainer(resources, releaser)
         self._requested: set[tuple[int, ...]] = set()
         """The ends whose commit failed: the daemon tries these again without another line of the audit."""
 
@@ -92,6 +94,8 @@ class Corrections:
             context = await self._context(list_id)
             found = await self._found(context, text)
             chosen = _to_place(context, found, await self._same_names(context, found), kind, until)
+            if not chosen:
+                raise RefusedError(await self._why_not_live(context, found))
             covered = await self._covered(context, chosen)
             places, replaced = _places(chosen, kind, why, until, owner), _of_kind(chosen, {kind})
             if context.state.live is None:
@@ -210,6 +214,12 @@ class Corrections:
             lambda connection: find_entry(self._files, connection, context.plan.id, text)
         )
 
+    async def _why_not_live(self, context: ListContext, found: Sequence[FoundEntry]) -> str:
+        explained = await self._database.reading(
+            lambda connection: [self._explainer.explained(connection, context, one) for one in found]
+        )
+        return why_not_live(context.plan.id, explained)
+
     async def _same_names(self, context: ListContext, found: Sequence[FoundEntry]) -> list[FoundEntry]:
         return await self._database.reading(
             lambda connection: find_same_names(self._files, connection, context.plan.id, found)
@@ -243,7 +253,8 @@ def _to_place(
     kind: CorrectionKind,
     until: datetime | None,
 ) -> list[FoundEntry]:
-    """The entries of `found` that a new correction of this kind withholds. Raises RefusedError if there is none.
+    """The entries that a new correction of this kind withholds; none if a delisting finds nothing live. Raises
+    RefusedError for an embargo that is not possible.
 
     `same_names`: as find_same_names. A source may write a name as a host today and as a domain tomorrow, so both are
     withheld, unless the other one is live and an id named only one of them. A correction that is in force may be
@@ -256,7 +267,7 @@ def _to_place(
     others = [entry for entry in of_types if not entry.live and (entry.id in ending or entry.id not in known)]
     chosen = [entry for entry in found if (entry.live and entry.id not in known) or entry.id in ending]
     if kind is CorrectionKind.DELISTED and not chosen:
-        raise RefusedError(why_not_live(context, found))
+        return []
     chosen += [entry for entry in others if entry not in chosen]
     if not chosen and under:
         ends = under[0].until

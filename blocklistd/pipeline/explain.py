@@ -25,6 +25,7 @@ from blocklistd.pipeline.list_context import ListContext
 from blocklistd.pipeline.list_rules import live_rules
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
+from blocklistd.store import kept_entries
 from blocklistd.store.entries import FoundEntry, asserted_since, covering, find_entry, offered_lines
 from blocklistd.store.entry_versions import EntryVersions, change_of, versions_of_entry
 from blocklistd.store.files import SealedFiles
@@ -78,6 +79,11 @@ class Explanation:
         """Those in force."""
         return self.entry.corrections
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the list knows the entry now, or has known it."""
+        return self.entry.is_known or bool(self.assertions or self.versions.intervals)
+
 
 class Explainer:
     """Explains entries. It takes no lock, so a commit that runs at the same time is in the answer or not."""
@@ -98,12 +104,13 @@ class Explainer:
         def read(connection: Connection) -> list[Explanation]:
             context = self._releaser.context(connection, plan)
             found = find_entry(self._files, connection, list_id, text)
-            return [self._explained(connection, context, entry) for entry in found]
+            return [self.explained(connection, context, entry) for entry in found]
 
         found = await self._database.reading(read)
-        return sorted(found, key=lambda one: (one.entry.live is None, not is_known(one)))
+        return sorted(found, key=lambda one: (one.entry.live is None, not one.is_known))
 
-    def _explained(self, connection: Connection, context: ListContext, entry: FoundEntry) -> Explanation:
+    def explained(self, connection: Connection, context: ListContext, entry: FoundEntry) -> Explanation:
+        """The explanation of one entry of the list. Raises StoreError where files can't be read."""
         state, live = context.state, entry.live is not None
         assertions = self._assertions(connection, context, entry)
         held = tuple(
@@ -113,7 +120,7 @@ class Explainer:
             and (change := _change(self._files, case.candidate, entry.key)) is not None
         )
         made = versions_of_entry(self._files, connection, state.id, entry.key, is_live=live)
-        rule, lasting = self._rule(state, entry)
+        rule, lasting = self._rule(connection, state, entry)
         found = Explanation(
             entry=entry,
             assertions=assertions,
@@ -128,12 +135,13 @@ class Explainer:
         name = rule or self._reason(connection, context, found)
         return replace(found, why_not=WhyNot(name, sentence(name, context, found, lasting)))
 
-    def _rule(self, state: ListState, entry: FoundEntry) -> tuple[str | None, int]:
+    def _rule(self, connection: Connection, state: ListState, entry: FoundEntry) -> tuple[str | None, int]:
         """The rule that withholds the entry from the live version, and how many sources assert it that have not ended.
         A correction in force counts for an entry that no source asserts, too."""
         if state.policy is None:
             return next((one.kind.value for one in entry.corrections), None), 0
-        with live_rules(self._files, state, state.policy, kept={}) as rules:  # kept entries are live
+        kept = kept_entries.kept(connection, state.id)
+        with live_rules(self._files, state, state.policy, kept) as rules:
             asserted = self._asserted(state, entry)
             found = evaluate(entry.key, asserted, rules, is_live=entry.live is not None)
             lasting = sum(not has_ended(line, rules.now) for _, line in asserted)
@@ -185,11 +193,6 @@ class Explainer:
         if "accepted" in states:
             return "rollback" if context.state.basis is not None else "not_composed"
         return "not_asserted" if found.versions.intervals else "never_asserted"
-
-
-def is_known(found: Explanation) -> bool:
-    """Whether the list knows the entry now, or has known it."""
-    return found.entry.is_known or bool(found.assertions or found.versions.intervals)
 
 
 def _change(files: SealedFiles, candidate: Candidate, key: bytes) -> str | None:

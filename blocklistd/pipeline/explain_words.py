@@ -1,4 +1,5 @@
-"""The sentence that says why an entry is not live, for `entry explain`. It names ids only. Pure."""
+"""The sentence that says why an entry is not live, for `entry explain` and the refusal of `entry delist`. It names ids
+only. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def sentence(rule: str, context: ListContext, found: Explanation, lasting: int) 
             return f"the list's `quorum` needs {quorum} sources that assert it; it has {lasting}: {known}"
         case "held":
             adding = [one for one in found.held if one.change == "added"]
-            return f"it waits for a person in candidate {', '.join(one.candidate.id for one in adding)}"
+            candidates = ", ".join(one.candidate.id for one in adding)
+            return f"it is held in candidate {candidates}: reject that, or approve it, with or without the entry"
         case "rejected":
             return "a reviewer rejected the candidate that would add it"
         case "frozen":

@@ -86,10 +86,12 @@ def update(
     if not len(made) and not base:
         return None
     is_small = len(base) >= LEAST_PATCH and sum(map(len, made.lines())) * PATCH_SHARE <= len(base)
+    is_empty = True
     with files.create() as draft:
         for chunk in made.write(ages.base) if is_small and ages.base else made.chunks():
+            is_empty = is_empty and not chunk
             draft.write(chunk)
-    return draft.sealed
+    return None if is_empty else draft.sealed
 
 
 def follow(files: SealedFiles, ages: Ages, before: Buffer, after: Buffer, now: datetime) -> Sha256 | None:

@@ -148,7 +148,7 @@ def restore_offer(
     connection.execute(update(sources).where(sources.c.id == source).values(restored=asdict(restored)))
     for case in candidates.held(connection):
         change, entries = case.candidate.change, case.candidate.change.sources.get(source)
-        if change.cause == source or (not case.candidate.base and entries not in (None, report.asserted)):
+        if change.source == source or (not case.candidate.base and entries not in (None, report.asserted)):
             candidates.supersede(connection, case.candidate.list, change.kind, change.cause, now)
 
 

@@ -65,7 +65,7 @@ lists = Table(
     Column("session", String(36), nullable=False),  # UUID; versions are numbers within a session
     Column("secret", LargeBinary, nullable=False, comment="key of the hash that makes the ids of entries"),
     Column("created", Time, nullable=False),
-    Column("policy", JSON, comment="what the live version was composed under (model.Policy); null before the first"),
+    Column("policy", JSON, comment="what the live version was composed under (change.Policy); null before the first"),
     Column("ids", String(16), nullable=False, comment="method that makes the ids of entries (lines/ids.py)"),
     Column(
         "withheld", JSON, comment="asserted entries that the live version withholds, by rule; null: not counted yet"
@@ -98,7 +98,7 @@ versions = Table(
     Column("changed", BigInteger, nullable=False),
     Column("canonicaliser", Integer, nullable=False),  # version of the rules for canonical values
     Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
-    Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
+    Column("cause", String(64), nullable=False, comment="what brought the change, as its kind says (change.Change)"),
     Column("released_by", Text, nullable=False, comment="auto, or the user who approved"),
     Column("sources", JSON, comment="sealed entries of each source; null once a later version is in daily_figures"),
     CheckConstraint("version >= 1", name="ck_versions_from_1"),
@@ -197,13 +197,13 @@ candidates = Table(
     Column("id", String(32), primary_key=True),
     Column("list", String(32), nullable=False),
     Column("kind", String(16), nullable=False, comment="of the change: source, policy, …"),
-    Column("cause", String(64), nullable=False, comment="the source that changed; empty for other kinds"),
+    Column("cause", String(64), nullable=False, comment="what brought the change, as its kind says (change.Change)"),
     Column("actor", Text, nullable=False, comment="the user who asked for the change; empty if nobody did"),
     Column("actor_uid", BigInteger, comment="of that user; null: nobody, or not known"),
     Column("created", Time, nullable=False),
     Column("base", Integer, nullable=False, comment="the live version that the delta starts from; 0: none"),
     Column("sources", JSON, nullable=False, comment="what each source is accepted with once it is released"),
-    Column("policy", JSON, nullable=False, comment="what it was composed under (model.Policy)"),
+    Column("policy", JSON, nullable=False, comment="what it was composed under (change.Policy)"),
     Column("delta", Digest, nullable=False, comment="the sealed delta: its digest is what a decision is bound to"),
     Column("snapshot", Digest, comment="sealed file of the version that it leads to, if composing has written one"),
     Column("added", BigInteger, nullable=False),

@@ -48,7 +48,7 @@ def of_pull(
     found = of_lists(connection, sources)
     for name in sources:
         for case in held(connection, name):
-            if case.candidate.change.cause == source:
+            if case.candidate.change.source == source:
                 found[name] = of_candidate(connection, case.candidate)
     return found
 

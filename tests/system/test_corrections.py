@@ -73,7 +73,7 @@ def test_a_delisting_survives_pulls_restarts_and_an_absent_source_until_it_is_re
     assert scene.live == {*NAMES, "new.example"}, "the source is back, and asserts it still"
     detail = scene.ask("delist", status=409)
     assert "nothing was changed" in detail
-    assert "delisted already since" in detail
+    assert "it is delisted since" in detail
     restored = scene.ask("restore", entry["id"])
     assert (restored["outcome"], restored["version"]) == ("published", scene.version)
     assert scene.live == {*NAMES, WRONG, "new.example"}

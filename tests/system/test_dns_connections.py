@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import struct
@@ -11,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
+import dns.xfr
 import pytest
 
 from blocklistd.config import ConnectionBounds
-from tests.system.test_zones import ORIGIN, ZONE, Scene
+from blocklistd.limits import FULL_TRANSFERS_AT_ONCE
+from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
 from tests.system.test_zones_hard import LARGE, begin, long_names, read_exactly
 
 
@@ -98,3 +101,24 @@ def soas_of(stream: socket.socket) -> int:
         found += message.count((ORIGIN.to_wire() or b"") + struct.pack("!HH", 6, 1) + struct.pack("!I", 60))
         at += 2 + size
     return found
+
+
+def test_a_secondary_that_takes_the_zone_in_a_loop_is_bounded_and_still_gets_differences(scene: Scene) -> None:
+    looping, other = scene.secondary("isp"), scene.secondary("other")
+    follower = Secondary(scene.port, looping.key)
+    follower.refresh("AXFR")
+    for _ in range(FULL_TRANSFERS_AT_ONCE - 1):
+        looping.refresh("AXFR")
+
+    def takes_the_zone() -> None:
+        for _ in range(20):  # more than one if a period passes meanwhile
+            looping.refresh("AXFR")
+
+    with pytest.raises(dns.xfr.TransferError, match="REFUSED"):
+        takes_the_zone()
+    scene.publish("a.example", "b.example")
+    assert follower.refresh() == 2, "by a difference, of the same subscriber"
+    assert other.refresh("AXFR") == 2
+    assert "took the complete zone too often" in scene.daemon.log
+    refused = r'blocklistd_dns_responses_total\{rcode="5",transport="tcp",type="AXFR"\} 1'
+    assert re.search(refused, scene.daemon.ops("/metrics").body.decode())

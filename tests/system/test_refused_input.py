@@ -55,7 +55,7 @@ def state(scene: Incident) -> State:
 
 
 ONE_LINE = "expected one line with an entry, or with its id (e-…)"
-IS_NO_ENTRY = "expected a URL, a name, or a hash as a hotline writes it, or an id (e-…)"
+IS_NO_ENTRY = "expected a URL, a name, an address or a hash as a hotline writes it, or an id (e-…)"
 NO_ID = "expected e- and 32 hex digits in lower case"
 LONG = "expected at most 8192 bytes"
 
@@ -76,15 +76,15 @@ TYPED = {
     "a wildcard": (b"*.wrong.example", IS_NO_ENTRY),
     "a canonical line": (b'{"type":"domain","value":"wrong.example"}', IS_NO_ENTRY),
     "a regular expression": (b"^wrong\\.example$", IS_NO_ENTRY),
-    "an option": (b"--wrong", "no source ever asserted the entry"),
+    "an option": (b"--wrong", "no source has asserted it"),
     "an escape": (b"\x1b]0;wrong.example\x07", IS_NO_ENTRY),
     "a part of an id": (b"e-0123456789abcdef", NO_ID),
     "an id in capitals": (b"E-0123456789ABCDEF0123456789ABCDEF", NO_ID),
     "the id of a candidate": (b"c-0123456789ab", NO_ID),
     "an id of nothing": (b"e-" + b"0" * 32, "check the id, or give the entry itself"),
-    "a name of no list": (b"never-wrong.example", "no source ever asserted the entry"),
+    "a name of no list": (b"never-wrong.example", "no source has asserted it"),
     "a URL of a listed name": (b"https://wrong.example/x", "give that id if you mean it"),
-    "a name below": (b"www.wrong.example", "no source ever asserted the entry"),
+    "a name below": (b"www.wrong.example", "no source has asserted it"),
 }
 
 

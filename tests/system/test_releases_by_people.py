@@ -368,6 +368,7 @@ def test_what_a_rollback_adds_needs_the_release_rule_and_what_it_removes_is_out_
     assert (again["version"], again["held"]) == (None, 5), "asked twice, held once"
     (candidate,) = two.held
     assert (candidate["id"], candidate["added"], candidate["removed"]) == (again["candidate"], 5, 0)
+    assert (candidate["kind"], candidate["cause"], candidate["source"]) == ("rollback", "1", None)
     two.restart()
     assert "the rollback" in two.ask(CAROL, "candidate approve", candidate=candidate["id"], status=409)
     for user in (ALICE, BOB):

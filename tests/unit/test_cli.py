@@ -30,6 +30,8 @@ Answers = dict[str, tuple[int, Any]]
 CANDIDATE = {
     "id": "c-1",
     "list": "national",
+    "kind": "source",
+    "cause": "hotline",
     "source": "hotline",
     "created": "2026-11-20T12:00:00Z",
     "added": 5,
@@ -436,7 +438,12 @@ WITHHELD = {
     **{"id": "e-0123456789abcdef0123456789abcdef", "since": "2026-11-20T12:00:00Z"},
     **{"type": "domain", "value": "a-name." * 30 + "search.example"},
 }
+DUE: dict[str, Any] = {
+    **{"id": "e-0123456789abcdef0123456789abcdef", "type": "domain", "sources": ["hotline-of-the-country"] * 9},
+    **{"term": "reverify", "since": "2026-11-20T12:00:00Z", "due": "2027-02-18T12:00:00Z", "days": 1234},
+}
 WIDE: Answers = {
+    "/entry/due": (200, {"list": "national", "total": 3, "entries": [DUE, DUE | {"term": "max_life"}, DUE]}),
     "/source/list": (200, {"hotline-of-the-country": SOURCE, "other": SOURCE | {"outcome": "held"}}),
     "/source/show": (200, {"id": "hotline-of-the-country", **SOURCE, "history": [PULL] * 3}),
     "/candidate/list": (200, [CANDIDATE | {"id": "c-0123456789ab"}]),
@@ -467,7 +474,7 @@ WIDE: Answers = {
 }
 TABLES = [
     *(("source", "list"), ("source", "show", "a"), ("candidate", "list"), ("candidate", "show", "c-1")),
-    *(("list", "versions", "a"), ("list", "withheld", "a", "--show-entries")),
+    *(("list", "versions", "a"), ("list", "withheld", "a", "--show-entries"), ("entry", "due", "a")),
     *(("subscriber", "list"), ("subscriber", "show", "a"), ("audit",), ("status",)),
 ]
 
@@ -478,6 +485,17 @@ def test_a_table_is_within_80_columns_on_a_terminal(daemon: FakeDaemon, cli: Cli
     lines = plain(on_a_terminal(cli, *command))
     assert max(map(len, lines)) <= 80, "\n".join(lines)
     assert max(map(len, plain(on_a_terminal(cli, *command, columns=200)))) > 80, "the width of a wider one is used"
+
+
+def test_that_more_entries_are_due_is_said_within_80_columns(daemon: FakeDaemon, cli: Cli) -> None:
+    document = {"list": "a-list-with-a-name-of-32-letters", "total": 10_000_000, "entries": [DUE] * 1000}
+    daemon.answers = {"/entry/due": (200, document)}
+    lines = plain(on_a_terminal(cli, "entry", "due", "a"))
+    assert max(map(len, lines)) <= 80
+    assert DUE["id"] in lines[1], "an id can be copied"
+    assert " ".join(lines).endswith(
+        "10000000 entries of list a-list-with-a-name-of-32-letters are due; the first 1000 are shown"
+    )
 
 
 @pytest.mark.parametrize("command", TABLES, ids=" ".join)

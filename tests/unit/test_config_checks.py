@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from blocklistd.config import Config
-from blocklistd.model import SourceId
+from blocklistd.model import ListId, SourceId
 from tests.openpgp import PUBLIC_KEY
 
 from .configuring import VALID, make_certificate, make_minisign_key, make_root, places, problems, read, source
@@ -253,3 +254,62 @@ def test_no_two_listeners_want_the_same_address(tmp_path: Path) -> None:
     assert places(tmp_path, feed + "ops:\n  listen: ['[::]:9153']\n") == [(4, "ops.listen")]
     assert isinstance(read(tmp_path, feed + "ops: {listen: ['127.0.0.1:9154']}\n"), Config)
     assert places(tmp_path, "feed: {listen: ['127.0.0.1:1', '127.0.0.1:1']}") == [(1, "feed.listen")]
+
+
+def of_list(*lines: str) -> str:
+    """VALID with more lines of its list, from line 10 on."""
+    more = "".join(f"    {line}\n" for line in lines)
+    return VALID.replace("    sources: [hotline-a]\n", f"    sources: [hotline-a]\n{more}")
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "terms"),
+    [
+        ("{}", (None, None, "review")),
+        ("{reverify: off, max_life: off}", (None, None, "review")),
+        ("{reverify: 90d}", (timedelta(days=90), None, "review")),
+        ("{max_life: 180d, at_end: expire}", (None, timedelta(days=180), "expire")),
+        ("{reverify: 90d, max_life: 180d, at_end: review}", (timedelta(days=90), timedelta(days=180), "review")),
+        ("{reverify: 180d, max_life: 90d, at_end: expire}", (timedelta(days=180), timedelta(days=90), "expire")),
+    ],
+)
+def test_the_lifetime_of_a_list(
+    tmp_path: Path, lifetime: str, terms: tuple[timedelta | None, timedelta | None, str]
+) -> None:
+    found = read(tmp_path, of_list(f"lifetime: {lifetime}")).lists[ListId("national")].lifetime
+    assert (found.reverify, found.max_life, found.at_end) == terms
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "wrong"),
+    [
+        ("{at_end: expire}", ["at_end"]),
+        ("{reverify: off, max_life: off, at_end: expire}", ["at_end"]),
+        ("{at_end: remove}", ["at_end"]),
+        ("{at_end: off, reverify: 1d}", ["at_end"]),
+        ("{reverify: 90}", ["reverify"]),
+        ("{reverify: 0d, at_end: expire}", ["reverify"]),
+        ("{reverify: -1d}", ["reverify"]),
+        ("{max_life: never}", ["max_life"]),
+        ("{max_life: 6months, at_end: expire}", ["max_life"]),
+        ("{reverify: 90, max_life: no, at_end: remove}", ["reverify", "max_life", "at_end"]),
+        ("{term: 90d}", ["term"]),
+        ("90d", [""]),
+    ],
+)
+def test_a_lifetime_that_is_refused(tmp_path: Path, lifetime: str, wrong: list[str]) -> None:
+    expected = [(10, f"lists.national.lifetime.{key}".removesuffix(".")) for key in wrong]
+    assert sorted(places(tmp_path, of_list(f"lifetime: {lifetime}"))) == sorted(expected)
+
+
+def test_entries_can_not_end_by_themselves_without_a_term(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, of_list("lifetime:", "  reverify: off", "  at_end: expire"))
+    assert (problem.line, problem.found) == (12, "'expire'")
+    assert problem.expected == "`review`, or a duration in `reverify` or `max_life`: nothing would ever end"
+
+
+def test_test_entries_are_not_built_and_their_off_value_is_read(tmp_path: Path) -> None:
+    assert read(tmp_path, of_list("test_entries: []")).lists[ListId("national")].test_entries == ()
+    (problem,) = problems(tmp_path, of_list("test_entries: [blocktest.isp.example]"))
+    assert (problem.line, problem.key) == (10, "lists.national.test_entries")
+    assert problem.expected == "`[]`: not built in this version"

@@ -147,7 +147,7 @@ async def test_a_correction_may_be_made_longer_and_not_shorter(scene: Corrected)
 
 
 async def test_what_is_not_live_is_not_delisted(scene: Corrected) -> None:
-    with pytest.raises(RefusedError, match="no source ever asserted"):
+    with pytest.raises(RefusedError, match="no source has asserted"):
         await scene.place("never.example")
     with pytest.raises(RefusedError, match="has the id"):
         await scene.place("e-" + "0" * 32)

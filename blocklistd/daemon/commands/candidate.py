@@ -52,8 +52,10 @@ def _line(one: dict[str, Any]) -> tuple[object, ...]:
 
 
 def cause_of(one: dict[str, Any]) -> str:
-    """What brought a candidate: its source, or the kind of the change."""
-    return str(one["source"] if one.get("kind", "source") == "source" else one["kind"])
+    """What brought a candidate: its source, the version to which a list is rolled back, or the kind of the change."""
+    if one["kind"] == "rollback":
+        return f"rollback to version {one['cause']}"
+    return str(one["source"] or one["kind"])
 
 
 def _because(candidate: dict[str, Any]) -> str:
@@ -96,6 +98,10 @@ COMMANDS: Final = (
         OPERATOR,
         lambda daemon, call: daemon.candidates.list(),
         _list,
+        json='`[{"id","list","kind","source","cause","created","added","removed","changed","reasons":[{"guard","limit",'
+        '"found"}],"approvals":[USER…],"missing",…}…]`. `kind`: source, policy, expiry, correction or rollback. '
+        "`source`: of the kind source, else null. `cause`: the source; of a rollback the version whose content it "
+        "brings back; of a correction that ends its number and that of the request, as 12.1; else empty.",
     ),
     Command(
         "candidate approve",

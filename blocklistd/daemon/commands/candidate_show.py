@@ -12,17 +12,17 @@ from typing import Any, Final
 import click
 import orjson
 
-from blocklistd.daemon.commands.candidate import CANDIDATE, missing
+from blocklistd.daemon.commands.candidate import CANDIDATE, cause_of, missing
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Values, yes_or_no
 from blocklistd.daemon.commands.lists import Array
-from blocklistd.daemon.commands.text import escaped, table
+from blocklistd.daemon.commands.text import escaped, held_by, table
 
 SHOWN_HITS: Final = 20
 """Ids of entries that a guard file withholds, for each rule, in the table; `--json` has all."""
 BARS: Final = "▁▂▃▄▅▆▇█"
 FIGURES: Final = ("entries", "added", "removed", "changed")
 _JSON: Final = (
-    '`{"id","list","kind","source","base","created","brought_by","approvals":[USER…],"missing","reasons":[{"guard",'
+    '`{"id","list","kind","source","cause","base","created","brought_by","approvals":[USER…],"missing","reasons":[{"guard",'
     '"limit","found"}],"entries","added","removed","changed","categories":{NAME:{"added","removed","changed"}},'
     '"by_source","suffixes","withheld":{RULE:N},"hits":{RULE:[ID…]},"trend":[{"version","time","entries"}],"decisions",'
     '"state","why","version"}`. An entry whose category changes counts as removed from one and added to the other. '
@@ -63,12 +63,12 @@ def entry_line(line: bytes) -> str:
 
 def _rows(one: Document) -> Iterator[tuple[str, object]]:
     for key in ("id", "state", "list", "kind", "source", "created", "base", *FIGURES, "why", "version"):
-        if one[key] not in (None, "") and (key != "source" or one["kind"] == "source"):
-            yield key.replace("_", " "), one[key]
+        if one[key] not in (None, ""):
+            yield key, cause_of(one) if (key, one["kind"]) == ("kind", "rollback") else one[key]
     if len(one.get("trend", ())) > 1:
         yield "trend", _trend(one["trend"])
     for reason in one["reasons"]:
-        yield "held by", f"{reason['guard']}: found {reason['found']}, limit {reason['limit']}"
+        yield "held by", held_by(reason)
     if len(one.get("by_source", {})) > 1:
         for source, counts in one["by_source"].items():
             yield "by source", f"{_moved(counts)} {source}"

@@ -9,7 +9,7 @@ import click
 from blocklistd.daemon.commands.candidate import WHY
 from blocklistd.daemon.commands.command import OPERATOR, REVIEWER, Argument, Command, Document, Values, entry_id
 from blocklistd.daemon.commands.lists import LIST
-from blocklistd.daemon.commands.text import table
+from blocklistd.daemon.commands.text import paragraph, table
 
 _ENTRY: Final = '{"id","type","sources","term","since","due","days"}'
 
@@ -24,9 +24,8 @@ def _due(found: Document, values: Values) -> None:
         optional=("TYPE", "DUE"),
     )
     if found["total"] > len(found["entries"]):
-        click.echo(
-            f"{found['total']} entries of list {found['list']} are due; the first {len(found['entries'])} are shown"
-        )
+        shown = len(found["entries"])
+        paragraph(f"{found['total']} entries of list {found['list']} are due; the first {shown} are shown")
 
 
 def _kept(done: Document, values: Values) -> None:

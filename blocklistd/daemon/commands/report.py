@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
 from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final, NamedTuple
@@ -13,12 +12,11 @@ import click
 
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Exit, Values, word
 from blocklistd.daemon.commands.report_svg import drawing
-from blocklistd.daemon.commands.text import table
+from blocklistd.daemon.commands.text import paragraph, table
 from blocklistd.errors import RefusedError
 
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes a cell that begins so for a formula."""
-COLUMNS: Final = 80  # of the text
 NOTE: Final = "An entry that several sources list counts for each of them: the sources do not add up to the total."
 
 
@@ -47,7 +45,7 @@ def comparison(document: Document) -> str:
         return f"No entry was added in {when}."
     if change == 0:
         return f"As many entries were added as in {when}."
-    return f"Added entries: {abs(change):.1f} % {'more' if change > 0 else 'less'} than in {when}."
+    return f"Added entries: {abs(change):.1f} % {'more' if change > 0 else 'fewer'} than in {when}."
 
 
 class ReportLine(NamedTuple):
@@ -76,9 +74,9 @@ def _show(document: Document, values: Values) -> None:
 
 
 def _text(document: Document) -> None:
-    _paragraph(f"list {document['list']}, {document['from']} to {document['to']} (days in UTC)")
-    _paragraph(comparison(document))
-    _paragraph(f"figures since {document['figures_since']}")
+    paragraph(f"list {document['list']}, {document['from']} to {document['to']} (days in UTC)")
+    paragraph(comparison(document))
+    paragraph(f"figures since {document['figures_since']}")
     table(
         ("GROUP", "ADDED", "REMOVED", "EXPIRED", "CORRECTED", "LIVE", "LIFE", "CHANGE", "NAME"),
         [
@@ -90,12 +88,8 @@ def _text(document: Document) -> None:
         ],
         optional=("CORRECTED", "EXPIRED"),
     )
-    _paragraph("LIFE: median days live of removed entries. CHANGE: of the added entries in a year.")
-    _paragraph(NOTE)
-
-
-def _paragraph(text: str) -> None:
-    click.echo(textwrap.fill(text, COLUMNS))
+    paragraph("LIFE: median days live of removed entries. CHANGE: of the added entries in a year.")
+    paragraph(NOTE)
 
 
 def _days(days: float | None) -> str:

@@ -29,7 +29,7 @@ from blocklistd.daemon.commands.command import (
 )
 from blocklistd.daemon.commands.lists import Array
 from blocklistd.daemon.commands.source import EXIT, SOURCE
-from blocklistd.daemon.commands.text import age, table, total
+from blocklistd.daemon.commands.text import age, held_by, table, total
 from blocklistd.errors import RefusedError
 from blocklistd.limits import MAX_SIGNATURE_BYTES
 
@@ -139,7 +139,7 @@ def _of_list(name: str, one: dict[str, Any]) -> Iterator[tuple[str, object]]:
     yield "entries", one["entries"]
     yield "change", f"+{one['added']} -{one['removed']}" + (f", {one['changed']} changed" if one["changed"] else "")
     for reason in one["reasons"]:
-        yield "held by", f"{reason['guard']}: found {reason['found']}, limit {reason['limit']}"
+        yield "held by", held_by(reason)
     if one["candidate"]:
         yield "candidate", one["candidate"]
     if one["withheld"]:

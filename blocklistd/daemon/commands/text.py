@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from blocklistd.change import NOT_MEASURED
+
 if TYPE_CHECKING:
     from rich.text import Text
 
 WRAPPED_WIDTH: Final = 24  # characters that a wrapped column gets before `optional` columns are kept
 MIN_WRAPPED_WIDTH: Final = 12  # the fewest characters of a wrapped column
+COLUMNS: Final = 80  # characters in a line of a paragraph
 GAP: Final = 1  # characters between two columns
 COLOURS: Final = {
     "failed": "bold red",
@@ -125,6 +129,18 @@ def total(figures: Mapping[str, int]) -> str:
 def escaped(text: str) -> str:
     """The text in printable ASCII: every other character is an escape of JSON."""
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")
+
+
+def paragraph(text: str) -> None:
+    """Prints a text in lines of at most COLUMNS characters. Ids, names and dates are not divided."""
+    click.echo(textwrap.fill(text, COLUMNS, break_on_hyphens=False))
+
+
+def held_by(reason: Mapping[str, str]) -> str:
+    """Why a candidate is held: the guard, what it found, and its limit."""
+    if reason["guard"] in NOT_MEASURED:
+        return f"{reason['guard']}: {reason['found']}"
+    return f"{reason['guard']}: found {reason['found']}, limit {reason['limit']}"
 
 
 def serial(value: int | None) -> str:

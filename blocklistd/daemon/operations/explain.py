@@ -8,7 +8,7 @@ from blocklistd.change import Correction, CorrectionKind
 from blocklistd.daemon.commands.command import Document
 from blocklistd.lines.expiry import expiry_of
 from blocklistd.model import Act, Entry, ListId
-from blocklistd.pipeline.explain import Assertion, Explainer, Explanation, is_known
+from blocklistd.pipeline.explain import Assertion, Explainer, Explanation
 from blocklistd.store import audit
 from blocklistd.store.database import Database
 from blocklistd.times import Clock, rfc3339
@@ -27,7 +27,7 @@ class ExplainOperations:
         types of the text that the list knows."""
         self._database.require()
         found = await self._explainer.explain(list_id, text)
-        first, *others = [one for number, one in enumerate(found) if number == 0 or is_known(one)]
+        first, *others = [one for number, one in enumerate(found) if number == 0 or one.is_known]
         ids = " ".join(dict.fromkeys(one.entry.id for one in (first, *others)))
         now = self._clock()
         await self._database.writing(

@@ -61,13 +61,15 @@ class Transfer:
     view: ZoneView
     key: Key | None
     since: int | None
+    subscriber: str
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryRequest:
     """A request of an entitled secondary, while the zone's serial was `current`.
 
-    `poll`: it requests the SOA record, else a transfer. `serial` is the secondary's own (32 bits), or None.
+    `poll`: it requests the SOA record, else a transfer. `serial` is the secondary's own (32 bits), or None. `key`: the
+    name of the TSIG key, in wire format, if it is signed.
     """
 
     peer: Peer
@@ -76,6 +78,7 @@ class SecondaryRequest:
     serial: int | None
     current: int
     poll: bool = False
+    key: bytes | None = None
 
 
 def respond(
@@ -95,7 +98,7 @@ def respond(
     key, now = None, time_for(query, clocks)
     if query.tsig is not None:
         try:
-            key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
+            key = tsig.check(wire, query.tsig, zones.key(query.tsig.name, clocks[0]), now)
         except tsig.TsigRefused as refused:
             client, why = _client_identity(query, zones, tls), _TSIG_REASONS[refused.error]
             return Reply(
@@ -187,7 +190,8 @@ def _decide(
     if view is None:  # an empty zone would unblock everything on a secondary that has a copy from before
         return dm.answer(query, dm.SERVFAIL), None
     serial = query.serial if query.type == dm.IXFR else None
-    seen = SecondaryRequest(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
+    signed_by = key.name if key is not None else None
+    seen = SecondaryRequest(peer, query.name, address, serial, view.serial, query.type == dm.SOA, signed_by)
     if query.type == dm.IXFR and query.serial is None:
         return dm.answer(query, dm.FORMERR), None
     if query.type == dm.AXFR and not tcp:
@@ -195,7 +199,7 @@ def _decide(
     current = query.type == dm.IXFR and query.serial is not None and not is_newer(view.serial % 2**32, query.serial)
     if query.type == dm.SOA or current or not tcp:
         return dm.answer(query, dm.NOERROR, view.soa(), 1, authoritative=True), seen
-    return Transfer(query, view, key, _since(query, view)), seen
+    return Transfer(query, view, key, _since(query, view), peer.subscriber), seen
 
 
 def _since(query: Query, view: ZoneView) -> int | None:

@@ -19,7 +19,10 @@ def upgrade() -> None:
         sa.Column("list", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="of the change: source, policy, …"),
         sa.Column(
-            "cause", sa.String(length=64), nullable=False, comment="the source that changed; empty for other kinds"
+            "cause",
+            sa.String(length=64),
+            nullable=False,
+            comment="what brought the change, as its kind says (change.Change)",
         ),
         sa.Column("actor", sa.Text(), nullable=False, comment="the user who asked for the change; empty if nobody did"),
         sa.Column("created", sa.String(27), nullable=False),
@@ -27,7 +30,7 @@ def upgrade() -> None:
         sa.Column(
             "sources", sa.JSON(), nullable=False, comment="what each source is accepted with once it is released"
         ),
-        sa.Column("policy", sa.JSON(), nullable=False, comment="what it was composed under (model.Policy)"),
+        sa.Column("policy", sa.JSON(), nullable=False, comment="what it was composed under (change.Policy)"),
         sa.Column(
             "delta",
             sa.String(length=64),
@@ -78,7 +81,7 @@ def upgrade() -> None:
             "policy",
             sa.JSON(),
             nullable=True,
-            comment="what the live version was composed under (model.Policy); null before the first",
+            comment="what the live version was composed under (change.Policy); null before the first",
         ),
         sa.Column(
             "first_asserted",
@@ -308,7 +311,10 @@ def upgrade() -> None:
         sa.Column("canonicaliser", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="of the change: source, policy, …"),
         sa.Column(
-            "cause", sa.String(length=64), nullable=False, comment="the source that changed; empty for other kinds"
+            "cause",
+            sa.String(length=64),
+            nullable=False,
+            comment="what brought the change, as its kind says (change.Change)",
         ),
         sa.Column("released_by", sa.Text(), nullable=False, comment="auto, or the user who approved"),
         sa.CheckConstraint("version >= 1", name="ck_versions_from_1"),
