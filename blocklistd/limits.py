@@ -155,6 +155,8 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS file
 # -- DNS -------------------------------------------------------------------------------------------------------------
 MAX_DNS_REQUEST: Final = 4 * KIB  # octets of a request: the longest names, OPT with padding and TSIG are below 3 KiB
 DNS_IDLE: Final = 20.0  # seconds until the next complete request on a connection (RFC 7766, 6.2.3)
+USE_RECORDED: Final = 3600.0  # seconds from one recorded use of a key or a token to the next
+MAX_GRACE_DAYS: Final = 90  # days for which `subscriber rotate` may keep old credentials valid
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered for each zone: the latest
 SECONDARY_KNOWN: Final = 86400.0  # seconds without a request after which an address is no longer a secondary
 POLL_TO_TRANSFER: Final = 5.0  # seconds from a SOA query to the transfer request of a secondary that is behind

@@ -201,7 +201,7 @@ class ZoneSettings:
     ttl: int = setting(integer(1), default=60)
     soa: SoaSettings = setting(section(SoaSettings), default_factory=SoaSettings)
     ns: tuple[str, ...] = setting(sequence(names.name, minimum=1), default=("localhost",))
-    zonemd: bool = setting(not_built("false", False), default=False)
+    zonemd: bool = setting(values.boolean, default=False)
     shards: int = setting(not_built("1", 1), default=1)
     serial_start: int = setting(names.serial, default=1)
 

@@ -102,6 +102,7 @@ class Application:
                 parts.scheduler.watch(utc_now, stepped=parts.clock_stepped),
             ):
                 stack.callback(asyncio.ensure_future(watching).cancel)
+            stack.push_async_callback(parts.operations.subscribers.finish)
             listeners = Listeners(parts, self._readiness_lines)
             await listeners.start(stack, sockets)
             self._handle_signals()

@@ -10,6 +10,7 @@ from blocklistd.daemon import plans
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.dns import xot
 from blocklistd.serve.dns.server import DnsServer
@@ -62,5 +63,11 @@ def admit(
     requests to secondaries that are not entitled any more."""
     served.replace_peers(plans.peer(who) for who in subscribers if who.revoked is None)
     connections.close({Holder("subscriber", who.id) for who in subscribers if who.revoked is not None})
-    if server is not None and server.listening:
+    if server is None:
+        return
+    server.key_use.keep(served.peers)
+    server.key_use.learn(
+        (wire_name(key.name), int(key.used.timestamp())) for who in subscribers for key in who.keys if key.used
+    )
+    if server.listening:
         server.notify.drop_unentitled()

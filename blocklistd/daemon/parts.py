@@ -141,7 +141,7 @@ class Parts:
             resources, self.releases, lambda source: plans.list_plans(self.config, self.guard_names.names, source)
         )
         subscribers = SubscriberOperations(
-            *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access.seen),
+            *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access, self.dns),
             private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
             names_changed=lambda: self.releases.in_background(self.tasks.do("guard files", self.guard_names.refresh)),
         )

@@ -100,19 +100,33 @@ def zone_plans(config: Config) -> dict[str, ZonePlan]:
 def _zone_plan(found: ZoneSettings) -> ZonePlan:
     soa = found.soa
     refresh, retry, expire = (int(time.total_seconds()) for time in (soa.refresh, soa.retry, soa.expire))
-    apex = Apex(found.name, soa.mname, soa.rname, refresh, retry, expire, found.ttl, tuple(dict.fromkeys(found.ns)))
+    apex = Apex(
+        found.name,
+        soa.mname,
+        soa.rname,
+        refresh,
+        retry,
+        expire,
+        found.ttl,
+        tuple(dict.fromkeys(found.ns)),
+        found.zonemd,
+    )
     return ZonePlan(found.name, found.list, found.categories, found.action, found.ttl, apex, found.serial_start)
 
 
 def peer(found: Subscriber) -> Peer:
-    """The DNS peer of a subscriber: zones, TSIG keys, unsigned networks, NOTIFY addresses."""
+    """The DNS peer of a subscriber: zones, TSIG keys, client certificates, unsigned networks, NOTIFY addresses."""
     return Peer(
         subscriber=found.id,
         zones=frozenset(map(wire_name, found.zones)),
-        keys=tuple(Key(wire_name(key.name), key.algorithm, key.secret) for key in found.keys),
+        keys=tuple(
+            Key(wire_name(key.name), key.algorithm, key.secret, key.expires.timestamp() if key.expires else None)
+            for key in found.keys
+        ),
         networks=tuple(map(network, found.addresses)),
         notify=tuple(map(endpoint, found.notify)),
-        without_alpn=bool(found.addresses),
+        certificates=found.certificates,
+        without_alpn=found.sends_no_alpn,
     )
 
 

@@ -6,7 +6,8 @@ null: unknown or none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -177,19 +178,27 @@ def version(made: VersionInfo) -> Document:
     }
 
 
-Seen = Mapping[SubscriberId, datetime]
-"""The time of each subscriber's last request to the feed."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of the subscribers' requests. `requests`: the time of each one's last request to the feed. `uses`:
+    the last use of each key (by name) and replaced token (by digest). `users`: the addresses of the secondaries that
+    use a key and no newer one, by the key's name."""
+
+    requests: Mapping[SubscriberId, datetime] = field(default_factory=dict)
+    uses: Mapping[str, datetime] = field(default_factory=dict)
+    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, last_requests: Seen) -> Document:
+def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, last: Seen) -> Document:
     """A subscriber and the state of its copies. `seen`: its last request to the feed or of one of its secondaries.
 
+    `old_tokens`, `old_keys`: those that a rotation has replaced, until when they are valid, and their last use.
     `lists`: version and lag are null, since no subscriber reports them yet. `zones`: serial and lag of the secondary
     with the lowest serial.
     """
     known = (zones.secondaries.known(who.id, name) for name in who.zones)
     times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
-    seen = max(filter(None, [last_requests.get(who.id), *times]), default=None)
+    seen = max(filter(None, [last.requests.get(who.id), *times]), default=None)
     return {
         "seen": rfc3339(seen) if seen else None,
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
@@ -200,6 +209,17 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, la
         "notify": list(who.notify),
         "own_names": list(who.own_names),
         "keys": [key.name for key in who.keys],
+        "old_keys": [
+            {"name": key.name, "until": rfc3339(key.expires), "used": _time(last.uses.get(key.name))}
+            | {"secondaries": list(last.users.get(key.name, ()))}
+            for key in who.keys
+            if key.expires is not None
+        ],
+        "old_tokens": [
+            {"until": rfc3339(old.expires), "used": _time(last.uses.get(old.token))} for old in who.old_tokens
+        ],
+        "certs": [f"sha256:{one}" for one in who.certificates],
+        "software": who.software,
         "created": rfc3339(who.created),
         "created_by": who.created_by,
         "revoked": rfc3339(who.revoked) if who.revoked else None,
@@ -228,10 +248,14 @@ def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublish
     }
 
 
+def _time(found: datetime | None) -> str | None:
+    return rfc3339(found) if found is not None else None
+
+
 def _wire_serial(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
-def subscribers(connection: Connection, zones: ZonePublisher, last_requests: Seen) -> Document:
+def subscribers(connection: Connection, zones: ZonePublisher, last: Seen) -> Document:
     """By id: each subscriber, the revoked ones included."""
-    return {who.id: subscriber(who, connection, zones, last_requests) for who in load(connection).values()}
+    return {who.id: subscriber(who, connection, zones, last) for who in load(connection).values()}

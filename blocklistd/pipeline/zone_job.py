@@ -19,7 +19,9 @@ from blocklistd.change import VersionInfo
 from blocklistd.errors import DamagedError
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.lines.ids import Ids
+from blocklistd.lines.snapshot import lines
 from blocklistd.model import Sha256, Version
+from blocklistd.rpz.zonemd import zone_digest
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between, net_delta
 from blocklistd.store.files import SealedFiles
@@ -110,6 +112,10 @@ def _advance(
     if last is not None and not last.serial < serial < last.serial + 2**31:
         serial = last.serial + 1
     serial = max(serial, lowest + 1)
+    digest = None
+    if plan.apex.zonemd:
+        with verified.reading([made.rules]), files.map(made.rules) as rules:
+            digest = zone_digest(plan.apex, serial, lines(rules), plan.ruling.action)
     with database.write() as connection:
         add_serial(
             connection,
@@ -123,6 +129,7 @@ def _advance(
                 "delta": delta.digest if delta else None,
                 "added": delta.added if delta else 0,
                 "removed": delta.removed if delta else 0,
+                "zonemd": digest,
                 "time": now,
             },
         )

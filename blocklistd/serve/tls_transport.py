@@ -1,7 +1,7 @@
 """TLS between a TCP transport and a protocol of asyncio, on pyOpenSSL.
 
 Python's `ssl` can neither ask for a client certificate that no authority has signed, nor refuse a handshake in which no
-ALPN protocol matches (docs/adr/0023). States of a TlsProtocol:
+ALPN protocol matches (docs/adr/0024). States of a TlsProtocol:
     handshaking   from `connection_made` on, for at most TLS_HANDSHAKE seconds; the TCP transport can be aborted
     established   the inner protocol was made, and has a TlsTransport; it sends and receives plain text
     closed        after `connection_lost`; `lost` was called, or `connection_lost` of the inner protocol

@@ -29,6 +29,25 @@ subscribers = Table(
     Column("created_by", Text, nullable=False),
     Column("revoked", Time),
     Column("revoked_by", Text),
+    Column("software", String(64), comment="NAME or NAME:VERSION"),
+)
+
+# Tokens that a rotation has replaced.
+old_tokens = Table(
+    "old_tokens",
+    metadata,
+    Column("token", Digest, primary_key=True, comment="SHA-256 of the token"),
+    Column("subscriber", ForeignKey("subscribers.id"), nullable=False),
+    Column("expires", Time, nullable=False),
+    Column("used", Time, comment="last use since the rotation, within an hour; null: none"),
+)
+
+# Client certificates, which identify a subscriber on TLS.
+subscriber_certificates = Table(
+    "subscriber_certificates",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("public_key", Digest, primary_key=True, comment="SHA-256 of the SubjectPublicKeyInfo"),
 )
 
 # Each serial of each zone, with the files and settings of the zone at that serial.
@@ -52,6 +71,7 @@ zone_serials = Table(
     # names without a rule of their own: a listed parent domain covers them
     Column("covered", BigInteger, nullable=False),
     Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
+    Column("zonemd", String(96), comment="digest of the ZONEMD record, in hex; null: the zone has none"),
     Column("time", Time, nullable=False),
 )
 
@@ -64,6 +84,8 @@ tsig_keys = Table(
     Column("algorithm", String(16), nullable=False),
     Column("secret", LargeBinary, nullable=False, comment="shared: both sides compute with it"),
     Column("created", Time, nullable=False),
+    Column("expires", Time, comment="null: the newest key"),
+    Column("used", Time, comment="last use, within an hour; null: never"),
 )
 
 # The zones that a subscriber may transfer.

@@ -7,12 +7,11 @@ revoked one removes that one first.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -24,8 +23,19 @@ from blocklistd.kinds.hash import DIGITS
 from blocklistd.kinds.name import name as canonical_name
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.sources.reject_words import words_of
+from blocklistd.store.credentials import (
+    TOKEN_BYTES,
+    OldToken,
+    TsigKey,
+    add_certificate,
+    add_key,
+    digest,
+    load_old_tokens,
+)
 from blocklistd.store.schema_served import (
+    old_tokens,
     subscriber_addresses,
+    subscriber_certificates,
     subscriber_lists,
     subscriber_names,
     subscriber_notify,
@@ -37,25 +47,17 @@ from blocklistd.store.schema_served import (
 LONGEST_ID: Final = 54  # characters: with its suffix of 9, a key's name is a label of 63 octets (RFC 1035, 2.3.4)
 ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_ID - 1}}}")
 HEX: Final = re.compile(r"[0-9a-f]+")
-TOKEN_BYTES: Final = 32
+CERTIFICATE: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 WIDE: Final = {4: 24, 6: 48}  # bits: by version of IP, a prefix that is shorter counts as wide
 ALGORITHMS: Final = ("hmac-sha256", "hmac-sha512")
-
-
-@dataclass(frozen=True, slots=True)
-class TsigKey:
-    """A TSIG key of a subscriber's resolvers (RFC 8945)."""
-
-    name: str
-    algorithm: str
-    secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
     """A request to register a subscriber. `notify`: ADDRESS:PORT of each secondary that gets NOTIFY. `addresses`:
     prefixes that may transfer without TSIG. `wide`: these prefixes may be shorter than WIDE. `own_names`: names of its
-    own services, which no list may block."""
+    own services, which no list may block. `certificates`: public keys of its client certificates, as `sha256:HEX`.
+    `software`: of its name servers, as NAME or NAME:VERSION."""
 
     id: str
     lists: tuple[str, ...] = ()
@@ -65,11 +67,17 @@ class Registration:
     algorithm: str = "hmac-sha256"
     wide: bool = False
     own_names: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    software: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """A subscriber (an ISP), the lists and zones that it may have, and its resolvers' keys and addresses."""
+    """A subscriber (an ISP), the lists and zones that it may have, and its resolvers' keys, addresses and certificates.
+
+    `keys`: the newest one is last; the others expire, as do `old_tokens`. `certificates`: SHA-256 (hex) of their public
+    keys.
+    """
 
     id: SubscriberId
     lists: frozenset[ListId]
@@ -81,11 +89,15 @@ class Subscriber:
     created_by: str
     revoked: datetime | None
     own_names: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    software: str | None = None
+    old_tokens: tuple[OldToken, ...] = ()
 
-
-def digest(token: str) -> str:
-    """The SHA-256 of a token, in hex. A token is random, so the digest needs no salt."""
-    return hashlib.sha256(token.encode(errors="backslashreplace")).hexdigest()  # a header may contain any bytes
+    @property
+    def sends_no_alpn(self) -> bool:
+        """Whether its name servers may use TLS without ALPN: Unbound never sends it. A subscriber by address without a
+        registered software got the configuration of Unbound."""
+        return self.software.partition(":")[0] == "unbound" if self.software else bool(self.addresses)
 
 
 def add(
@@ -112,16 +124,11 @@ def add(
     if before is not None:
         _forget(connection, registration.id)
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    name = f"{registration.id}-{secrets.token_hex(4)}"
-    key = TsigKey(name, registration.algorithm, secrets.token_bytes(TOKEN_BYTES))
-    connection.execute(
-        subscribers.insert().values(id=registration.id, token=digest(token), created=now, created_by=created_by)
-    )
-    connection.execute(
-        tsig_keys.insert().values(
-            name=key.name, subscriber=registration.id, algorithm=key.algorithm, secret=key.secret, created=now
-        )
-    )
+    row = {"id": registration.id, "token": digest(token), "created": now, "created_by": created_by}
+    connection.execute(subscribers.insert().values(**row, software=registration.software))
+    key = add_key(connection, registration.id, registration.algorithm, now)
+    for text in dict.fromkeys(map(certificate, registration.certificates)):
+        add_certificate(connection, registration.id, text)
     notify = [
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in map(endpoint, registration.notify)
     ]
@@ -141,6 +148,8 @@ def _forget(connection: Connection, subscriber: str) -> None:
     """Removes all rows of a revoked subscriber, so that the next one with the id gets none of its keys and rights."""
     for table in (
         tsig_keys,
+        old_tokens,
+        subscriber_certificates,
         subscriber_lists,
         subscriber_zones,
         subscriber_notify,
@@ -165,10 +174,12 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
                 raise SubscriberError(f"there is no such {what}: expected one of: {there}")
-    if (registration.notify or registration.addresses) and not registration.zones:
+    if (registration.notify or registration.addresses or registration.certificates) and not registration.zones:
         raise SubscriberError(
-            f"subscriber {registration.id}: --notify and --address are for zones; name one with --zone"
+            f"subscriber {registration.id}: --notify, --address and --cert are for zones; name one with --zone"
         )
+    for text in registration.certificates:
+        certificate(text)
     if registration.algorithm not in ALGORITHMS:
         raise SubscriberError(f"--tsig-algorithm: expected {' or '.join(ALGORITHMS)}")
     for text in registration.notify:
@@ -181,6 +192,18 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
                 f"--address {text}: everybody there could take the zone without a key: expected a prefix of at least "
                 f"/{WIDE[4]} (IPv6: /{WIDE[6]}), or --wide as well"
             )
+
+
+def certificate(text: str) -> str:
+    """Parses `sha256:HEX`, the SHA-256 of a client certificate's public key (SPKI); returns the hex in lower case.
+    Raises SubscriberError."""
+    found = CERTIFICATE.fullmatch(text)
+    if found is None:
+        raise SubscriberError(
+            "--cert: expected sha256: and 64 hex digits, the SHA-256 of the certificate's public key: run `openssl "
+            "x509 -in CERT -noout -pubkey | openssl pkey -pubin -outform der | sha256sum`"
+        )
+    return found[1].lower()
 
 
 def own_name(text: str) -> str:
@@ -271,7 +294,9 @@ def load(connection: Connection) -> dict[str, Subscriber]:
     addresses, names = by_subscriber(subscriber_addresses, "prefix"), by_subscriber(subscriber_names, "name")
     keys: dict[str, list[TsigKey]] = {}
     for row in connection.execute(select(tsig_keys).order_by(tsig_keys.c.created)):
-        keys.setdefault(row.subscriber, []).append(TsigKey(row.name, row.algorithm, row.secret))
+        key = TsigKey(row.name, row.algorithm, row.secret, row.expires, row.used)
+        keys.setdefault(row.subscriber, []).append(key)
+    certificates, replaced = by_subscriber(subscriber_certificates, "public_key"), load_old_tokens(connection)
     return {
         row.token: Subscriber(
             id=row.id,
@@ -281,6 +306,9 @@ def load(connection: Connection) -> dict[str, Subscriber]:
             notify=tuple(notify.get(row.id, ())),
             addresses=tuple(addresses.get(row.id, ())),
             own_names=tuple(sorted(names.get(row.id, ()))),
+            certificates=tuple(certificates.get(row.id, ())),
+            software=row.software,
+            old_tokens=tuple(replaced.get(row.id, ())),
             created=row.created,
             created_by=row.created_by,
             revoked=row.revoked,

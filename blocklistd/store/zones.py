@@ -9,7 +9,7 @@ adds no serial. A row names the sealed delta of rules from the serial before, un
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -41,8 +41,12 @@ class ZonePlan:
 
     @property
     def apex_settings(self) -> str:
-        """The settings of SOA and NS, as JSON."""
-        return orjson.dumps(self.apex).decode()
+        """The settings of SOA, NS and ZONEMD, as JSON."""
+        found = asdict(self.apex)
+        del found["digest"]
+        if not self.apex.zonemd:  # as it was before this key: another text would be another serial
+            del found["zonemd"]
+        return orjson.dumps(found).decode()
 
     def renders_as(self, other: ZonePlan) -> bool:
         """Whether both plans make the same zone from the same version."""
@@ -60,6 +64,7 @@ class ZoneSerial:
 
     `delta`: the sealed delta of rules from the serial before; None if no difference leads to this serial. `added`,
     `removed`: its counts. `records`, `covered`, `omitted`: as in ZoneFiles.
+    `zonemd`: the digest of its ZONEMD record, in hex; None without that record.
     """
 
     zone: str
@@ -78,6 +83,7 @@ class ZoneSerial:
     records: int
     covered: int
     omitted: Sequence[str]
+    zonemd: str | None
     time: datetime
 
     @property
@@ -85,7 +91,7 @@ class ZoneSerial:
         """The plan that made this serial; the configuration may have changed since."""
         source, categories, target, ttl = orjson.loads(self.record_settings)
         apex = orjson.loads(self.apex_settings)
-        apex["ns"] = tuple(apex["ns"])
+        apex |= {"ns": tuple(apex["ns"]), "digest": self.zonemd or ""}
         return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial)
 
     @property

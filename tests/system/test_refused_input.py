@@ -55,7 +55,7 @@ def state(scene: Incident) -> State:
 
 
 ONE_LINE = "expected one line with an entry, or with its id (e-…)"
-IS_NO_ENTRY = "expected a URL, a name, or a hash as a hotline writes it, or an id (e-…)"
+IS_NO_ENTRY = "expected a URL, a name, an address or a hash as a hotline writes it, or an id (e-…)"
 NO_ID = "expected e- and 32 hex digits in lower case"
 LONG = "expected at most 8192 bytes"
 

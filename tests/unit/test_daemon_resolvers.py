@@ -10,11 +10,13 @@ import pytest
 
 from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.resolvers import (
+    FIRST_WITH_ZONEMD,
     POLICIES,
     SOFTWARE,
     TESTED_VERSIONS,
     UNSIGNED_ONLY,
     bind,
+    breaks_on_zonemd,
     configurations,
     nsd,
     unbound,
@@ -89,3 +91,11 @@ def test_a_comment_marks_the_placeholder_for_an_unknown_address() -> None:
     wanted = " instead of 127.0.0.1: the address under which the publisher is reached"
     for name, text in configurations(zones(1), Address("::", 53), None).items():
         assert text.splitlines()[0].endswith(wanted), name
+
+
+def test_programs_that_a_zonemd_record_breaks() -> None:
+    assert {name for name in SOFTWARE if breaks_on_zonemd(name)} == set(FIRST_WITH_ZONEMD) == {"powerdns", "unbound"}
+    for software in ("powerdns:4.8", "powerdns:5.4.1", "powerdns:5", "unbound:1.17", "unbound:1.24.9", "unbound:1.9"):
+        assert breaks_on_zonemd(software), software
+    for software in ("powerdns:5.4.2", "powerdns:5.10", "powerdns:6", "unbound:1.25", "unbound:1.26.1", "bind:9.11"):
+        assert not breaks_on_zonemd(software), software

@@ -17,7 +17,8 @@ from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_
 from blocklistd.serve.http import access as access_module
 from blocklistd.serve.http.access import Access, Unauthorized
 from blocklistd.serve.http.problems import Problem
-from blocklistd.store.subscribers import Subscriber, digest
+from blocklistd.store.credentials import digest
+from blocklistd.store.subscribers import Subscriber
 
 PROXY = "192.0.2.1"
 BOUNDS = ConnectionBounds(per_address=2, per_subscriber=3, total=100)

@@ -34,12 +34,13 @@ from blocklistd.serve.http.listener import Listener, bind
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.store import render as rendering
+from blocklistd.store.credentials import digest
 from blocklistd.store.database import Database
 from blocklistd.store.files import fingerprint
 from blocklistd.store.render import ServedFile, compress
 from blocklistd.store.schema import lists, metadata, versions
 from blocklistd.store.store import Store
-from blocklistd.store.subscribers import Subscriber, digest
+from blocklistd.store.subscribers import Subscriber
 from blocklistd.store.verified import Verified
 from tests.damage import flip_a_bit
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from blocklistd.daemon.commands.command import word
 from blocklistd.errors import RefusedError
+from blocklistd.limits import MAX_GRACE_DAYS
 
 _DURATION: Final = re.compile("([0-9]{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -23,6 +24,21 @@ def coming(value: object) -> str:
     """Reads a time, or a duration after now; returns the text. Raises RefusedError."""
     moment_after(word(value), datetime.now(UTC))
     return str(value)
+
+
+def grace(value: object) -> str:
+    """Reads a duration of at most MAX_GRACE_DAYS; 0s is one. Returns the text. Raises RefusedError."""
+    duration(word(value))
+    return str(value)
+
+
+def duration(text: str) -> timedelta:
+    """The duration that a text of `grace` names. Raises RefusedError."""
+    given = _DURATION.fullmatch(text)
+    found = timedelta(**{_UNITS[given[2]]: int(given[1])}) if given else None
+    if found is None or found > timedelta(days=MAX_GRACE_DAYS):
+        raise RefusedError(f"expected a duration like 7d, 12h or 0s, at most {MAX_GRACE_DAYS}d")
+    return found
 
 
 def moment_before(text: str, now: datetime) -> datetime:

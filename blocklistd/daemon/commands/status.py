@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Call, Command, Document, Values
+from blocklistd.daemon.commands.subscriber import old_credential
 from blocklistd.daemon.commands.text import age, age_of, serial, table, total, until
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def _show(status: Document, values: Values) -> None:
             wrapped=("LISTS",),
             coloured=("ZONES",),
         )
+    for name, one in status["subscribers"].items():
+        for old in one["old_keys"] if not one["revoked"] else ():
+            click.echo(f"{name}: the old key {old['name']} is {old_credential(old)}")
+        for old in one["old_tokens"] if not one["revoked"] else ():
+            click.echo(f"{name}: the old token is {old_credential(old)}")
     for alarm in status.get("alarms", ()):
         click.secho(f"\n{alarm}", fg="red", err=True)
     for one in status.get("undelivered", ()):

@@ -1,4 +1,4 @@
-"""`subscriber add | list | show | revoke`."""
+"""`subscriber add | list | show | rotate | revoke`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from blocklistd.daemon.commands.command import (
     word,
     yes_or_no,
 )
+from blocklistd.daemon.commands.moments import duration, grace
 from blocklistd.daemon.commands.text import age, serial, table
 from blocklistd.daemon.resolvers import TESTED_VERSIONS, comment_marker
 from blocklistd.errors import RefusedError
@@ -27,9 +28,13 @@ SUBSCRIBER: Final = Argument("id", metavar="ID", read=word)
 
 
 def _software(value: object) -> str:
-    """Reads the value of --software: NAME or NAME:VERSION. Raises RefusedError."""
+    """Reads the value of --software: NAME or NAME:VERSION, of at most 64 characters. Raises RefusedError."""
     name, colon, version = word(value).partition(":")
-    if name not in TESTED_VERSIONS or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version)):
+    if (
+        len(str(value)) > 64
+        or name not in TESTED_VERSIONS
+        or bool(colon) != bool(re.fullmatch(r"[0-9]+(\.[0-9]+)*", version))
+    ):
         raise RefusedError(f"expected one of {', '.join(TESTED_VERSIONS)}, or with a version, like bind:9.18")
     return str(value)
 
@@ -91,30 +96,60 @@ def _show_zones(done: Document, values: Values) -> None:
         )
 
 
+def _rotated(done: Document, values: Values) -> None:
+    """Prints what `add` prints, and until when the old token and key are valid."""
+    software = values["software"] or done["software"]
+    given = {"lists": done["lists"], "zones": done["zones"], "address": done["unsigned"], "software": software}
+    _added(done, given)
+    click.echo(
+        f"\nThe old token and TSIG key of {done['id']} are valid until {done['until']}.\n"
+        f"`blocklistd subscriber show {done['id']}` says when they were last used."
+    )
+
+
+def _identified_by(one: Document) -> str:
+    """What identifies the secondaries of a subscriber."""
+    names = ("address" if one["unsigned"] else "key", "certificate" if one["certs"] else "")
+    return ", ".join(filter(None, names)) if one["zones"] else ""
+
+
 def _list(found: Document, values: Values) -> None:
     table(
-        ("SUBSCRIBER", "CREATED", "BY", "REVOKED", "LISTS", "ZONES"),
+        ("SUBSCRIBER", "CREATED", "BY", "REVOKED", "LISTS", "IDENTIFIED BY", "ZONES"),
         [
-            (name, s["created"], s["created_by"], s["revoked"], " ".join(s["lists"]), " ".join(s["zones"]))
+            (
+                *(name, s["created"], s["created_by"], s["revoked"]),
+                *(" ".join(s["lists"]), _identified_by(s), " ".join(s["zones"])),
+            )
             for name, s in found.items()
         ],
-        optional=("BY", "CREATED"),
+        optional=("BY", "CREATED", "IDENTIFIED BY"),
         wrapped=("LISTS",),
     )
 
 
 def _show(one: Document, values: Values) -> None:
-    zones = one.pop("zones")
+    zones, old_keys, old_tokens = (one.pop(key, []) for key in ("zones", "old_keys", "old_tokens"))
     rows = [
-        (key.replace("_", " "), " ".join(v) if key in ("lists", "own_names") else v)
+        (key.replace("_", " "), " ".join(v) if key in ("lists", "own_names", "keys", "certs") else v)
         for key, v in one.items()
         if v not in (None, {}, [])
     ]
+    rows += [("old key", f"{key['name']}, {old_credential(key)}") for key in old_keys]
+    rows += [("old token", old_credential(token)) for token in old_tokens]
     for name, zone in zones.items():
         rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
             rows.append(("secondary", _secondary(found)))
     table(("", ""), rows)
+
+
+def old_credential(old: Document) -> str:
+    """Until when a replaced key or token is valid, and its last use."""
+    unused = "never used" if "name" in old else "not used since it was replaced"
+    used = f"last used {old['used']}" if old["used"] else unused
+    by = f" by {', '.join(old['secondaries'])}" if old.get("secondaries") else ""
+    return f"valid until {old['until']}, {used}{by}"
 
 
 def _secondary(found: Document) -> str:
@@ -156,6 +191,14 @@ COMMANDS: Final = (
                 many=True,
             ),
             Argument(
+                "cert",
+                "Identify the subscriber on TLS by the public key (SPKI) of this client certificate; may be repeated.",
+                "--cert",
+                "sha256:HEX",
+                word,
+                many=True,
+            ),
+            Argument(
                 "wide",
                 "Allow an --address prefix shorter than /24 (IPv6: /48).",
                 "--wide",
@@ -185,7 +228,6 @@ COMMANDS: Final = (
                 "--software",
                 "NAME[:VERSION]",
                 _software,
-                local=True,
             ),
         ),
         changes=True,
@@ -205,6 +247,33 @@ COMMANDS: Final = (
         lambda daemon, call: daemon.subscribers.show(call["id"]),
         _show,
         (SUBSCRIBER,),
+    ),
+    Command(
+        "subscriber rotate",
+        "Make a new token and a new TSIG key, and print them once. The old ones stay valid for a grace period.",
+        EDITOR,
+        lambda daemon, call: daemon.subscribers.rotate(call["id"], duration(call["grace"]), call.act),
+        _rotated,
+        (
+            SUBSCRIBER,
+            Argument(
+                "grace",
+                "How long the old token and key stay valid; 0s ends them at once [7d].",
+                "--grace",
+                "DURATION",
+                grace,
+                default="7d",
+            ),
+            Argument(
+                "software",
+                f"Print the configuration of {', '.join(TESTED_VERSIONS)} [as registered].",
+                "--software",
+                "NAME[:VERSION]",
+                _software,
+                local=True,
+            ),
+        ),
+        changes=True,
     ),
     Command(
         "subscriber revoke",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -16,13 +19,18 @@ from blocklistd.daemon import resolvers
 from blocklistd.daemon.commands.command import Document, Values
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
 from blocklistd.events import Event
+from blocklistd.limits import USE_RECORDED
 from blocklistd.model import Act, SubscriberId
 from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.store import audit, subscribers
+from blocklistd.rpz.wire import wire_name
+from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.access import Access
+from blocklistd.store import audit, credentials, subscribers
+from blocklistd.store.credentials import TsigKey
 from blocklistd.store.database import Database
 from blocklistd.store.subscribers import Registration, Subscriber
-from blocklistd.times import Clock
+from blocklistd.times import Clock, rfc3339
 
 log: Final = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ Admit = Callable[[Mapping[str, Subscriber]], None]
 
 
 class SubscriberOperations:
-    """The effects of `subscriber add`, `list`, `show` and `revoke`.
+    """The effects of `subscriber add`, `list`, `show`, `rotate` and `revoke`.
 
     The database is the record; `admit_known` copies it into the feed and the name server. States of a subscriber:
 
@@ -48,12 +56,13 @@ class SubscriberOperations:
         admit: Admit,
         zones: ZonePublisher,
         clock: Clock,
-        last_requests: status.Seen,
+        access: Access,
+        dns: DnsServer | None,
         private_ca: Callable[[], bool],
         names_changed: Callable[[], None],
     ) -> None:
         """`names_changed`: reads the own names again. `private_ca`: whether subscribers need the certificate of the
-        feed's authority. `last_requests`: the time of each subscriber's last request."""
+        feed's authority. `access` and `dns` know the last uses of tokens and keys."""
         self._config = config
         self._database = database
         self._admit = admit
@@ -61,10 +70,13 @@ class SubscriberOperations:
         self._clock = clock
         self._private_ca = private_ca
         self._names_changed = names_changed
-        self._last_requests = last_requests
+        self._access = access
+        self._dns = dns
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
+        self._recorded: dict[str, datetime] = {}
+        """The last uses of keys and tokens that this process has written."""
         self._reload_pending = False
 
     async def admit_known(self) -> None:
@@ -98,10 +110,13 @@ class SubscriberOperations:
         registration = Registration(
             *(given["id"], lists, zones, notify, addresses, given["algorithm"], given["wide"]),
             own_names=tuple(given["own_names"]),
+            certificates=tuple(given["cert"]),
+            software=given["software"],
         )
         config, now = self._config(), self._clock()
+        _refuse_zonemd(config, registration, given["software"])
 
-        def register(connection: Connection) -> tuple[str, subscribers.TsigKey]:
+        def register(connection: Connection) -> tuple[str, TsigKey]:
             made = subscribers.add(
                 connection,
                 registration,
@@ -117,8 +132,8 @@ class SubscriberOperations:
                 "address": registration.addresses,
             }
             detail: dict[str, object] = {what: values for what, values in given.items() if values}
-            if registration.own_names:
-                detail["own_names"] = len(registration.own_names)
+            counted = {"own_names": registration.own_names, "certs": registration.certificates}
+            detail |= {what: len(values) for what, values in counted.items() if values}
             audit.append(connection, act, registration.id, now=now, detail=detail)
             return made
 
@@ -128,26 +143,42 @@ class SubscriberOperations:
         await self._admit_or_later()
         if registration.own_names:
             self._names_changed()
-        secret = base64.b64encode(key.secret).decode()
-        tsig = {"name": key.name, "algorithm": key.algorithm, "secret": secret}
-        return {
-            **{
-                "id": registration.id,
-                "token": token,
-                "tsig": tsig,
-                "config": self._resolver_configuration(registration, tsig),
-            },
-            **{"url": config.feed.url, "private_ca": private},
-        }
+        return self._issued(registration.id, token, key, registration.zones, bool(registration.addresses), private)
 
-    def _resolver_configuration(self, registration: Registration, tsig: dict[str, str]) -> dict[str, str]:
-        """The configuration to paste, by program."""
+    def _issued(
+        self, subscriber: str, token: str, key: TsigKey, zones: Collection[str], unsigned: bool, private: bool
+    ) -> Document:
+        """A new token and TSIG key, and the configurations to paste, by program."""
         config = self._config()
-        dns = config.serves_dns
-        if not registration.zones or dns is None:
-            return {}
-        zones = [zone for zone in config.zones.values() if zone.name in registration.zones]
-        return resolvers.configurations(zones, dns.listen[0], None if registration.addresses else tsig)
+        tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
+        dns, granted = config.serves_dns, [zone for zone in config.zones.values() if zone.name in zones]
+        pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig) if granted and dns else {}
+        made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}
+        return {**made, "url": config.feed.url, "private_ca": private}
+
+    async def rotate(self, subscriber: SubscriberId, grace: timedelta, act: Act) -> Document:
+        """Makes a new token and TSIG key; the old ones stay valid for `grace`. Returns what `add` returns, `until`, and
+        what the subscriber has. Raises SubscriberError."""
+        now = self._clock()
+        until = now + grace
+
+        def record(connection: Connection) -> tuple[str, TsigKey]:
+            made = credentials.rotate(connection, subscriber, now=now, until=until)
+            audit.append(connection, act, subscriber, now=now, detail={"key": made[1].name, "until": rfc3339(until)})
+            return made
+
+        private = await asyncio.to_thread(self._private_ca)
+        token, key = await self._database.writing(record)
+        await self._admit_or_later()
+        who = next(one for one in (await self._database.reading(subscribers.load)).values() if one.id == subscriber)
+        return {
+            **self._issued(subscriber, token, key, who.zones, bool(who.addresses), private),
+            "until": rfc3339(until),
+            "lists": sorted(who.lists),
+            "zones": sorted(who.zones),
+            "unsigned": list(who.addresses),
+            "software": who.software,
+        }
 
     async def list(self) -> Document:
         """Every subscriber."""
@@ -155,7 +186,21 @@ class SubscriberOperations:
 
     def described(self, connection: Connection) -> dict[str, Any]:
         """Every subscriber, as in the document of `status`."""
-        return status.subscribers(connection, self._zones, self._last_requests)
+        return status.subscribers(connection, self._zones, self._seen())
+
+    def _seen(self) -> status.Seen:
+        uses, users = dict[str, datetime](), dict[str, list[str]]()
+        for who in list(self._known.values()):
+            for name, stored in [(key.name, key.used) for key in who.keys]:
+                last = self._dns.key_use.last.get(wire_name(name)) if self._dns is not None else None
+                if found := datetime.fromtimestamp(last, UTC) if last is not None else stored:
+                    uses[name] = found
+                if self._dns is not None:
+                    users[name] = self._dns.key_use.addresses(who.id, wire_name(name))
+            for old in who.old_tokens:
+                if found := self._access.old_seen.get(old.token) or old.used:
+                    uses[old.token] = found
+        return status.Seen(self._access.seen, uses, users)
 
     async def show(self, subscriber: SubscriberId) -> Document:
         """One subscriber."""
@@ -182,7 +227,8 @@ class SubscriberOperations:
         return {"id": subscriber, "revoked": True}
 
     async def catch_up(self) -> None:
-        """Tries again to load the subscribers and to record revocations, where that failed."""
+        """Tries again to load the subscribers and to record revocations, where that failed. Records the uses of keys
+        and tokens, and removes those that have expired."""
         if self._reload_pending:
             await self._admit_or_later()
         for subscriber, act in list(self._unrecorded.items()):
@@ -190,6 +236,35 @@ class SubscriberOperations:
                 await self._record(subscriber, act)
             except StoreError as error:
                 Event.REVOCATION_NOT_WRITTEN.log(log, subscriber=subscriber, reason=error)
+        if not self._database.read_only:
+            await self._record_uses()
+            await self._remove_expired()
+
+    async def finish(self) -> None:
+        """Records the uses of keys and tokens before a stop. A use that can't be written is known again by the next."""
+        if not self._database.read_only:
+            with contextlib.suppress(StoreError):
+                await self._record_uses()
+
+    async def _record_uses(self) -> None:
+        stored = {key.name: key.used for who in self._known.values() for key in who.keys}
+        stored |= {old.token: old.used for who in self._known.values() for old in who.old_tokens}
+        due = {}
+        for name, used in self._seen().uses.items():
+            before = self._recorded.get(name) or stored.get(name)
+            if before is None or (used - before).total_seconds() >= USE_RECORDED:
+                due[name] = used
+        if due:
+            await self._database.writing(functools.partial(credentials.record_uses, uses=due))
+        self._recorded = {name: used for name, used in (self._recorded | due).items() if name in stored}
+
+    async def _remove_expired(self) -> None:
+        now = self._clock()
+        expiries = [key.expires for who in self._known.values() for key in who.keys if key.expires]
+        expiries += [old.expires for who in self._known.values() for old in who.old_tokens]
+        if any(expires <= now for expires in expiries):
+            await self._database.writing(functools.partial(credentials.remove_expired, now=now))
+            await self._admit_or_later()
 
     async def _record(self, subscriber: SubscriberId, act: Act) -> None:
         now = self._clock()
@@ -205,3 +280,17 @@ class SubscriberOperations:
         self._unrecorded.pop(subscriber, None)
         self._names_changed()
         await self._admit_or_later()
+
+
+def _refuse_zonemd(config: Config, registration: Registration, software: str | None) -> None:
+    """Raises SubscriberError for a zone with a ZONEMD record that would break the subscriber's resolver."""
+    software = software or ("unbound" if registration.addresses else "bind")
+    zones = [zone.name for zone in config.zones.values() if zone.zonemd and zone.name in registration.zones]
+    if zones and resolvers.breaks_on_zonemd(software):
+        name, _, version = software.partition(":")
+        version = version or resolvers.TESTED_VERSIONS[name]
+        raise SubscriberError(
+            f"--software {name}:{version}: the ZONEMD record of zone {zones[0]} breaks this version (its queries for "
+            f"the root fail): grant a zone of the same list without `zonemd`, or name the program that transfers the "
+            f"zone, like `--software bind` or `--software {name}:{resolvers.FIRST_WITH_ZONEMD[name]}`"
+        )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from blocklistd.serve.dns.message import AA, IN, NOTIFY, QR, SOA
@@ -28,11 +28,13 @@ Endpoint = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class NotifyTarget:
-    """A secondary that is notified of one zone (`zone` in wire format). `key` signs the requests; None: unsigned."""
+    """A secondary that is notified of one zone (`zone` in wire format). `key` signs the requests; None: unsigned. It
+    does not tell targets apart: it changes when the subscriber has a new one."""
 
     address: Endpoint
     zone: bytes
-    key: Key | None = None
+    key: Key | None = field(default=None, compare=False)
+    subscriber: str = ""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Notifier:
     def change(self, target: NotifyTarget, serial: int, soa: bytes, now: float) -> None:
         """Makes a NOTIFY of the new serial pending, in place of an older one. `soa` is the new SOA record."""
         self._next = self._next % 0xFFFF + 1
+        self._pending.pop(target, None)  # an equal target may have another key
         self._pending[target] = _Pending(self._next, serial, soa, now, now, self._retry)
 
     def forget(self, remaining: set[NotifyTarget]) -> None:

@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from blocklistd.limits import MAX_DNS_REQUEST
+from blocklistd.serve.dns.key_use import KeyUse
 from blocklistd.serve.dns.notify import Notifier, NotifyTarget
 from blocklistd.serve.dns.zones import Zones, ZoneView
 
 
 class NotifySender:
     """Notifies the secondaries of the zones in `zones`. `retry` and `give_up` are those of Notifier, in seconds.
-    `clock` returns Unix seconds, for signatures."""
+    `clock` returns Unix seconds, for signatures, whose keys `key_use` chooses."""
 
-    def __init__(self, zones: Zones, retry: float, give_up: float, clock: Callable[[], int]) -> None:
+    def __init__(self, zones: Zones, key_use: KeyUse, retry: float, give_up: float, clock: Callable[[], int]) -> None:
         self._zones = zones
+        self._key_use = key_use
         self._clock = clock
         self._notifier = Notifier(retry, give_up)
         self._timer: asyncio.TimerHandle | None = None
@@ -57,10 +59,10 @@ class NotifySender:
         self._send()
 
     def _targets(self, zone: bytes) -> Iterable[NotifyTarget]:
+        now = self._clock()
         for peer in self._zones.peers:
-            if zone in peer.zones:
-                key = peer.keys[0] if peer.keys and not peer.networks else None
-                yield from (NotifyTarget(address, zone, key) for address in peer.notify)
+            for address in peer.notify if zone in peer.zones else ():
+                yield NotifyTarget(address, zone, self._key_use.key_for(peer, address[0], now), peer.subscriber)
 
     def drop_unentitled(self) -> None:
         """Ends pending requests to secondaries without the zone. To be called after Zones.replace_peers."""

@@ -68,7 +68,8 @@ class Transfer:
 class SecondaryRequest:
     """A request of an entitled secondary, while the zone's serial was `current`.
 
-    `poll`: it requests the SOA record, else a transfer. `serial` is the secondary's own (32 bits), or None.
+    `poll`: it requests the SOA record, else a transfer. `serial` is the secondary's own (32 bits), or None. `key`: the
+    name of the TSIG key, in wire format, if it is signed.
     """
 
     peer: Peer
@@ -77,6 +78,7 @@ class SecondaryRequest:
     serial: int | None
     current: int
     poll: bool = False
+    key: bytes | None = None
 
 
 def respond(
@@ -96,7 +98,7 @@ def respond(
     key, now = None, time_for(query, clocks)
     if query.tsig is not None:
         try:
-            key = tsig.check(wire, query.tsig, zones.key(query.tsig.name), now)
+            key = tsig.check(wire, query.tsig, zones.key(query.tsig.name, clocks[0]), now)
         except tsig.TsigRefused as refused:
             client, why = _client_identity(query, zones, tls), _TSIG_REASONS[refused.error]
             return Reply(
@@ -188,7 +190,8 @@ def _decide(
     if view is None:  # an empty zone would unblock everything on a secondary that has a copy from before
         return dm.answer(query, dm.SERVFAIL), None
     serial = query.serial if query.type == dm.IXFR else None
-    seen = SecondaryRequest(peer, query.name, address, serial, view.serial, query.type == dm.SOA)
+    signed_by = key.name if key is not None else None
+    seen = SecondaryRequest(peer, query.name, address, serial, view.serial, query.type == dm.SOA, signed_by)
     if query.type == dm.IXFR and query.serial is None:
         return dm.answer(query, dm.FORMERR), None
     if query.type == dm.AXFR and not tcp:

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from blocklistd.errors import BlocklistError, StoreError, redacted
 from blocklistd.events import Event
@@ -31,6 +31,7 @@ from blocklistd.serve.connections import Connections, Holder, plain
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.datagrams import answer_source, request_destinations
 from blocklistd.serve.dns.full_transfers import TOO_OFTEN, FullTransfers
+from blocklistd.serve.dns.key_use import KeyUse
 from blocklistd.serve.dns.notify_sender import NotifySender
 from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
@@ -54,8 +55,14 @@ Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
 _DATAGRAM: Final = 4096  # octets that are read of a datagram
 
 
+class _Client(NamedTuple):
+    accepted: AcceptedConnection
+    tls: TlsClient | None
+
+
 class DnsServer:
-    """Answers DNS requests. `notify` sends NOTIFY, `certificate` is that of TLS connections.
+    """Answers DNS requests. `notify` sends NOTIFY, `key_use` knows the TSIG keys that secondaries use, `certificate` is
+    that of TLS connections.
 
     `seen` is called for each request of an entitled secondary, `sent` after each complete transfer, with its serial.
     `retry` and `give_up` are those of Notifier, in seconds. `clocks` returns Unix seconds: the time of the checked
@@ -95,7 +102,8 @@ class DnsServer:
         """Connections that wait for a request."""
         self._full_transfers = FullTransfers()
         self._stopping = False
-        self.notify = NotifySender(zones, retry, give_up, lambda: clocks()[0])
+        self.key_use = KeyUse()
+        self.notify = NotifySender(zones, self.key_use, retry, give_up, lambda: clocks()[0])
         self.answered: Counter[tuple[str, str, int]] = Counter()
         """The number of answers by transport ("udp", "tcp", "tls"), by Reply.query_type, and by response code."""
         self.transfers: Counter[str] = Counter()
@@ -158,14 +166,21 @@ class DnsServer:
             with contextlib.suppress(OSError):
                 bound.sendmsg([answer.wire], answer_source(ancillary), 0, source)
         if seen is not None:
-            self._seen(seen)
+            self._record(seen)
+
+    def _record(self, seen: SecondaryRequest) -> None:
+        if seen.key is not None:
+            self.key_use.saw(seen.peer, seen.address, seen.key, self._clocks()[0])
+        self._seen(seen)
 
     # -- TCP and TLS -----------------------------------------------------------------------------------------------
 
     def _protocol(self, accepted: AcceptedConnection, tls: TlsClient | None = None) -> asyncio.StreamReaderProtocol:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=2**16 + 2, loop=loop)
-        return asyncio.StreamReaderProtocol(reader, functools.partial(self._connected, accepted, tls), loop=loop)
+        return asyncio.StreamReaderProtocol(
+            reader, functools.partial(self._connected, _Client(accepted, tls)), loop=loop
+        )
 
     def _tls_protocol(self, accepted: AcceptedConnection) -> asyncio.BaseProtocol:
         def made(transport: asyncio.WriteTransport) -> None:
@@ -176,27 +191,19 @@ class DnsServer:
         )
 
     def _connected(
-        self,
-        accepted: AcceptedConnection,
-        tls: TlsClient | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[None, None, None]:
-        accepted.transport = writer.transport  # at once: it may be aborted before the first step of its task
-        return self._handle_connection(accepted, tls, reader, writer)
+        client.accepted.transport = writer.transport  # at once: it may be aborted before its task's first step
+        return self._handle_connection(client, reader, writer)
 
     async def _handle_connection(
-        self,
-        accepted: AcceptedConnection,
-        tls: TlsClient | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._answer_requests(accepted, tls, reader, writer)
+            await self._answer_requests(client, reader, writer)
             writer.close()
             async with asyncio.timeout(WRITE_STALL):  # for what the transport still buffers of the last answer
                 await writer.wait_closed()
@@ -210,16 +217,13 @@ class DnsServer:
             writer.transport.abort()
         finally:
             self._tasks.discard(task)
-            accepted.closed()
+            client.accepted.closed()
             writer.close()
 
     async def _answer_requests(
-        self,
-        accepted: AcceptedConnection,
-        tls: TlsClient | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        accepted, tls = client
         transport = "tcp" if tls is None else "tls"
         while not self._stopping:
             self._idle_writers.add(writer)
@@ -238,7 +242,7 @@ class DnsServer:
             if seen is not None:
                 if not self._count_for_subscriber(accepted, seen.peer):
                     return
-                self._seen(seen)
+                self._record(seen)
             if isinstance(answer, Reply):
                 self._count(transport, accepted.address, answer)
                 await send_message(writer, answer.wire)
@@ -341,6 +345,6 @@ class DnsServer:
                 difference = None
             if difference is not None:
                 old, removed, added = difference
-                changed_servers = old.servers(but=new.ns), new.servers(but=old.ns)
-                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *changed_servers)
-        return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
+                apexes = old.except_soa(transfer.since, but=new.ns), new.except_soa(view.serial, but=old.ns)
+                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *apexes)
+        return "AXFR", axfr(view.soa(), new.except_soa(view.serial), view.compiled)

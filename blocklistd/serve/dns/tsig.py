@@ -32,11 +32,13 @@ _RDATA_HEAD: Final = struct.Struct("!HIHH")  # time, fudge, size of the MAC
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A shared secret. `name` is in wire format and lower case, `algorithm` a key of ALGORITHMS."""
+    """A shared secret. `name` is in wire format and lower case, `algorithm` a key of ALGORITHMS. `until`: Unix seconds
+    at which it becomes invalid; None: it does not."""
 
     name: bytes
     algorithm: str
     secret: bytes = field(repr=False)
+    until: float | None = None
 
     @property
     def algorithm_name(self) -> bytes:

@@ -130,10 +130,10 @@ class Zones:
         """The views by zone name; None before a zone's first version."""
         return self._views
 
-    def key(self, name: bytes) -> Key | None:
-        """The key of this name."""
-        found = self._keys.get(name)
-        return found[0] if found else None
+    def key(self, name: bytes, now: int) -> Key | None:
+        """The key of this name; None once it is not valid any more. `now` is in Unix seconds."""
+        key, _ = self._keys.get(name, (None, None))
+        return None if key is None or (key.until is not None and now >= key.until) else key
 
     def subscriber(self, name: bytes) -> str | None:
         """The subscriber whose key has this name."""

@@ -22,7 +22,8 @@ from blocklistd.serve.http.listener import accepted_of
 from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.refusals import Refusals
-from blocklistd.store.subscribers import Subscriber, digest
+from blocklistd.store.credentials import digest
+from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import Clock, utc_now
 
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
@@ -56,9 +57,13 @@ class Access:
         self._clock = clock
         self.seen: dict[SubscriberId, datetime] = {}
         """When each subscriber last sent a request with a valid token. Empty after a restart."""
+        self.old_seen: dict[str, datetime] = {}
+        """When each token that was replaced was last used, by its digest. Empty after a restart."""
         self.trusted_proxies: tuple[Network, ...] = ()
         self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
+        self._by_old_token: Mapping[str, tuple[datetime, Subscriber]] = {}
+        """The subscribers by tokens that were replaced, and when these expire."""
         self._revoked: Mapping[str, SubscriberId] = {}
         self._by_header: dict[str, Subscriber] = {}
         self.halted: str | None = None
@@ -67,7 +72,13 @@ class Access:
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers, by the digest of their token; revoked ones included. Requests under way go on."""
         self._by_token = {token: owner for token, owner in by_token.items() if owner.revoked is None}
-        self._revoked = {token: owner.id for token, owner in by_token.items() if owner.revoked is not None}
+        self._by_old_token = {
+            old.token: (old.expires, owner) for owner in self._by_token.values() for old in owner.old_tokens
+        }
+        revoked = {token: owner for token, owner in by_token.items() if owner.revoked is not None}
+        replaced = {old.token: owner for owner in revoked.values() for old in owner.old_tokens}
+        self._revoked = {token: owner.id for token, owner in (revoked | replaced).items()}
+        self.old_seen = {token: seen for token, seen in self.old_seen.items() if token in self._by_old_token}
         self._by_header = {}
 
     def subscriber(self, authorization: str | None) -> Subscriber:
@@ -91,6 +102,12 @@ class Access:
             raise Unauthorized("it sent no token")
         hashed = digest(token.strip())
         found = self._by_token.get(hashed)
+        if found is None and (old := self._by_old_token.get(hashed)) is not None:
+            expires, owner = old
+            if (now := self._clock()) >= expires:
+                raise Unauthorized("its token has expired: the subscriber has a newer one", owner.id)
+            self.old_seen[hashed] = now
+            return owner  # not remembered by its header: it expires
         if found is None and hashed in self._revoked:
             raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
         if found is None:
