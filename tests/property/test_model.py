@@ -27,7 +27,6 @@ from blocklistd.errors import RefusedError
 from blocklistd.kinds import readings
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.model import Act, Outcome, Sha256, SourceId, Version
-from blocklistd.pipeline import commit
 from blocklistd.pipeline.corrections import Corrections
 from blocklistd.pipeline.decide import Decisions
 from blocklistd.pipeline.due import DueEntries
@@ -38,7 +37,7 @@ from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser
 from blocklistd.sources.formats.records import FormatOptions
 from blocklistd.store import candidates, guard_hits
-from blocklistd.store.lists import version_rows
+from blocklistd.store.lists import release, version_rows
 from blocklistd.store.pulls import accept_body
 from blocklistd.times import TOLERANCE, rfc3339
 from tests import reference
@@ -111,13 +110,12 @@ class World(RuleBasedStateMachine):
 
     def observe(self) -> None:
         """Every commit is in `commits` from now on."""
-        release = commit.release
 
         def observed(connection: Any, state: Any, change: Change, made: Any, **more: Any) -> Version:
             self.commits.append((change, more["now"], more["evaluated"]))
             return release(connection, state, change, made, **more)
 
-        self.patch.setattr(commit, "release", observed)
+        self.patch.setattr("blocklistd.pipeline.commit.release", observed)
 
     def open(self) -> None:
         self.versions = Versions(self.folder, *SOURCES)
