@@ -30,8 +30,8 @@ def make_certificate(
     *,
     begins: timedelta = timedelta(days=-2),
 ) -> tuple[Path, Path]:
-    """A self-signed certificate for NAME.example and 127.0.0.1, and its key, as NAME.pem and NAME.key; times are relative to
-    now."""
+    """A self-signed certificate for NAME.example and 127.0.0.1, and its key: NAME.pem and NAME.key. Times are from now
+    on."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)

@@ -251,6 +251,22 @@ TESTED_VERSIONS: Final = {"bind": "9.18", "knot": "3.2", "nsd": "4.6", "powerdns
 UNSIGNED_ONLY: Final = {"unbound"}
 """Programs that can't use TSIG."""
 
+FIRST_WITH_ZONEMD: Final = {"powerdns": "5.4.2", "unbound": "1.25"}
+"""The first version of a program that a ZONEMD record does not break."""
+
+
+def breaks_on_zonemd(software: str) -> bool:
+    """Whether a ZONEMD record breaks the program: PowerDNS Recursor makes a policy for the root of it, Unbound can't
+    prime the root. `software`: NAME or NAME:VERSION; without a version, the tested one."""
+    name, _, version = software.partition(":")
+    if name not in FIRST_WITH_ZONEMD:
+        return False
+    found, first = (
+        [int(number) for number in text.split(".")]
+        for text in (version or TESTED_VERSIONS[name], FIRST_WITH_ZONEMD[name])
+    )
+    return found < first
+
 
 def comment_marker(program: str) -> str:
     """The marker that begins a comment in the program's configuration."""

@@ -25,10 +25,11 @@ ANSWER_FLAGS: Final = 0x8400  # QR, AA (RFC 1035 section 4.1.1)
 CNAME: Final = 5
 SOA: Final = 6
 NS: Final = 2
+ZONEMD: Final = 63
 IN: Final = 1
 
-_LENGTH: Final = [bytes([length]) for length in range(64)]
-_STAR: Final = b"\x01*"
+LENGTH: Final = [bytes([length]) for length in range(64)]
+STAR: Final = b"\x01*"
 _POINTER: Final = struct.Struct("!H").pack
 
 
@@ -43,7 +44,7 @@ class Action:
 def wire_name(name: str) -> bytes:
     """Return a name in wire format, uncompressed (RFC 1035 section 3.1)."""
     labels = [label for label in name.encode().split(b".") if label]
-    return b"".join(_LENGTH[len(label)] + label for label in labels) + b"\0"
+    return b"".join(LENGTH[len(label)] + label for label in labels) + b"\0"
 
 
 def compile_rules(rules: Iterable[bytes], zone: bytes, action: Action, lead: bytes = b"") -> Iterator[bytes]:
@@ -77,13 +78,13 @@ def _compiled(
                 lead, owners, size, pointer = b"", [], HEADER, b""
             labels = rule.split(b"\0")
             labels.reverse()
-            name = b"".join([_LENGTH[len(label)] + label for label in labels])
+            name = b"".join([LENGTH[len(label)] + label for label in labels])
             if pointer:
                 owner = name + pointer
             else:
                 pointer = _POINTER(0xC000 | size + len(name))
                 owner = name + zone
-            star = _STAR + _POINTER(0xC000 | size)
+            star = STAR + _POINTER(0xC000 | size)
             wildcard = rule + WILDCARD
         owners.append(owner)
         size += len(owner) + len(fixed)
@@ -149,8 +150,9 @@ def _message(lead: bytes, owners: list[bytes], fixed: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Apex:
-    """The SOA and NS records at the zone's own name. Names are text, times in seconds; `minimum` is also the TTL of
-    both."""
+    """The records at the zone's own name: SOA, NS, and with `zonemd` ZONEMD (RFC 8976). Names are text, times in
+    seconds; `minimum` is also the TTL of all. `digest`: of the zone (rpz/zonemd.py), in hex; "" in a plan, since each
+    serial has its own."""
 
     zone: str
     mname: str
@@ -160,16 +162,24 @@ class Apex:
     expire: int
     minimum: int
     ns: tuple[str, ...]
+    zonemd: bool = False
+    digest: str = ""
 
     def soa(self, serial: int) -> bytes:
         """Return the SOA record (RFC 1035 section 3.3.13) with `serial` modulo 2^32."""
         times = (serial % 2**32, self.refresh, self.retry, self.expire, self.minimum)
         return self._record(SOA, wire_name(self.mname) + wire_name(self.rname) + struct.pack("!IIIII", *times))
 
-    def servers(self, but: Collection[str] = ()) -> tuple[bytes, int]:
-        """Return the NS records, without the servers in `but`, and their number."""
-        ns = [server for server in self.ns if server not in but]
-        return b"".join(self._record(NS, wire_name(server)) for server in ns), len(ns)
+    def server_records(self, but: Collection[str] = ()) -> list[bytes]:
+        """Return the NS records, without the servers in `but`."""
+        return [self._record(NS, wire_name(server)) for server in self.ns if server not in but]
+
+    def except_soa(self, serial: int, but: Collection[str] = ()) -> tuple[bytes, int]:
+        """Return the NS records, without the servers in `but`, and the ZONEMD record of `serial`; and their number."""
+        found = self.server_records(but)
+        if self.digest:  # scheme SIMPLE, SHA-384 (RFC 8976 section 2.2)
+            found.append(self._record(ZONEMD, struct.pack("!IBB", serial % 2**32, 1, 1) + bytes.fromhex(self.digest)))
+        return b"".join(found), len(found)
 
     def _record(self, kind: int, data: bytes) -> bytes:
         return wire_name(self.zone) + struct.pack("!HHIH", kind, IN, self.minimum, len(data)) + data

@@ -71,6 +71,7 @@ zone_serials = Table(
     # names without a rule of their own: a listed parent domain covers them
     Column("covered", BigInteger, nullable=False),
     Column("omitted", JSON, nullable=False, comment="ids of entries, once for each rule that does not fit"),
+    Column("zonemd", String(96), comment="digest of the ZONEMD record, in hex; null: the zone has none"),
     Column("time", Time, nullable=False),
 )
 

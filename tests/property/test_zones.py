@@ -6,6 +6,7 @@ import ipaddress
 import random
 import struct
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import dns.message
@@ -23,7 +24,9 @@ from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
 from blocklistd.rpz.addresses import ip_of_owner
 from blocklistd.rpz.rules import ZoneRules, entries_of, name_of, names, rule_of, rules, rules_in_blocks, update_rules
+from blocklistd.rpz.shards import spread
 from blocklistd.rpz.wire import Action, Apex, compile_rules, messages, recompile, wire_name
+from blocklistd.rpz.zonemd import zone_digest
 from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.query import Reply, Transfer, respond
 from blocklistd.serve.dns.transfer import Stream, axfr, is_newer, ixfr, unwrap_serial
@@ -224,6 +227,44 @@ def test_files_that_follow_changes_are_those_of_the_complete_list(
         before = after
 
 
+suffixes = st.sampled_from(["amazonaws.com", "s3.amazonaws.com", "x.s3.amazonaws.com", "com", "co.uk", "a.co.uk", "uk"])
+deep = st.builds("{}{}".format, st.sampled_from(["", "a.", "b.", "a.b."]), suffixes)
+listed_deep = st.dictionaries(deep, st.sampled_from(["host", "domain"]), max_size=12)
+"""Names around public suffixes, of which one has another public suffix below a name that is none."""
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(st.builds(lambda some, more: some | more, listed, listed_deep), st.integers(2, 32))
+def test_shards_have_together_the_rules_of_the_zone(entries: dict[str, str], shards: int) -> None:
+    found = names(lines(snapshot(entries)))
+    complete, parts = rules(found, ZONE), [rules(part, ZONE) for part in spread(found, shards)]
+    assert sorted(rule for part in parts for rule in part.lines) == complete.lines, "each rule in one shard"
+    assert sum(part.covered for part in parts) == complete.covered
+    assert all(part == sorted(part) for part in spread(found, shards))
+
+
+@settings(max_examples=examples(50), deadline=None)
+@given(st.lists(st.builds(lambda some, more: some | more, listed, listed_deep), min_size=2, max_size=3))
+def test_shards_follow_changes(files: SealedFiles, versions: list[dict[str, str]]) -> None:
+    snapshots = [sorted(with_id(Entry(kind, name).line(), IDS) for name, kind in one.items()) for one in versions]
+    sealed = []
+    for found in snapshots:
+        with files.create() as draft:
+            draft.write(file(found))
+        assert draft.sealed is not None
+        sealed.append(draft.sealed)
+    shared = [zone_files.SharedNames() for _ in versions]
+    for shard in range(3):
+        ruling = zone_files.Ruling(f"{shard:02}.{ZONE}", (), ACTION, 3, shard)
+        made = zone_files.make_zone_files(files, ruling, sealed[0], IDS, shared[0])
+        for number, (before, after) in enumerate(pairwise(snapshots), 1):
+            removes, adds = (
+                [line for line in one if line not in other] for one, other in ((before, after), (after, before))
+            )
+            made, _ = zone_files.update_zone_files(files, ruling, made, removes, adds, IDS)
+            assert made == zone_files.make_zone_files(files, ruling, sealed[number], IDS, shared[number])
+
+
 @settings(max_examples=examples(100), deadline=None)
 @given(listed, st.integers(1, 5))
 def test_rules_made_in_blocks_are_the_rules_of_the_complete_list(entries: dict[str, str], size: int) -> None:
@@ -241,17 +282,25 @@ class Primary:
     """A primary of a zone with two serials."""
 
     def __init__(
-        self, old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...] = (("localhost",),) * 2
+        self,
+        old: dict[str, str],
+        new: dict[str, str],
+        ns: tuple[tuple[str, ...], ...] = (("localhost",),) * 2,
+        zonemd: tuple[bool, ...] = (False, False),
     ) -> None:
         self.rules = [rules_of(entries).lines for entries in (old, new)]
         self.ns = ns
+        self.zonemd = zonemd
         self.zones = Zones()
         self.zones.configure([PLAN])
         self.zones.replace_peers([Peer("isp", frozenset({wire_name(ZONE)}), (KEY,), (), ())])
 
     def view(self, serial: int) -> ZoneView:
         compiled = b"".join(compile_rules(self.rules[serial - 1], wire_name(ZONE), ACTION))
-        plan = replace(PLAN, apex=replace(PLAN.apex, ns=self.ns[serial - 1]))
+        apex = replace(PLAN.apex, ns=self.ns[serial - 1], zonemd=self.zonemd[serial - 1])
+        if apex.zonemd:
+            apex = replace(apex, digest=zone_digest(apex, serial, self.rules[serial - 1], ACTION))
+        plan = replace(PLAN, apex=apex)
         return ZoneView(plan, serial, serial, len(self.rules[serial - 1]), 0, 0, 1, memoryview(compiled))
 
     def transfer(self, wire: bytes, serial: int) -> bytes:
@@ -261,7 +310,7 @@ class Primary:
         if isinstance(answer, Reply):
             return struct.pack("!H", len(answer.wire)) + answer.wire
         assert isinstance(answer, Transfer)
-        sequence = axfr(answer.view.soa(), answer.view.plan.apex.servers(), answer.view.compiled)
+        sequence = axfr(answer.view.soa(), answer.view.plan.apex.except_soa(answer.view.serial), answer.view.compiled)
         if answer.since is not None:
             old, new = (b"".join(line + b"\n" for line in lines) for lines in self.rules)
             removed_rules, added_rules = changed_lines(old, new)
@@ -270,8 +319,11 @@ class Primary:
                 for changed, lead in ((removed_rules, b""), (added_rules, answer.view.soa()))
             )
             apex, before = answer.view.plan.apex, self.view(answer.since).plan.apex
-            changed = before.servers(but=apex.ns), apex.servers(but=before.ns)
-            sequence = ixfr(answer.view.soa(), before.soa(answer.since), removed, added, *changed)
+            apexes = (
+                before.except_soa(answer.since, but=apex.ns),
+                apex.except_soa(answer.view.serial, but=before.ns),
+            )
+            sequence = ixfr(answer.view.soa(), before.soa(answer.since), removed, added, *apexes)
         assert answer.query.tsig is not None
         stream = Stream(answer.query, sequence, Signer(KEY, answer.query.tsig.mac))
         return b"".join(iter(lambda: bytes(stream.take(1000)), b""))
@@ -298,6 +350,15 @@ def follow(
         assert done
 
 
+def has_right_digest(zone: Any) -> bool:
+    """Whether the zone has a ZONEMD record. Raises DigestVerificationFailure if its digest is wrong."""
+    try:
+        zone.verify_digest()
+    except dns.zone.NoDigest:
+        return False
+    return True
+
+
 def zone_serial(zone: Any) -> int | None:
     node = zone.get_rdataset(ORIGIN, "SOA")
     return int(node[0].serial) if node else None
@@ -309,16 +370,18 @@ def _tsig_start(wire: bytes) -> int:
 
 
 @settings(max_examples=examples(100), deadline=None)
-@given(listed, listed, st.tuples(servers, servers))
+@given(listed, listed, st.tuples(servers, servers), st.tuples(st.booleans(), st.booleans()))
 def test_axfr_and_ixfr_make_the_same_zone(
-    old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...]
+    old: dict[str, str], new: dict[str, str], ns: tuple[tuple[str, ...], ...], zonemd: tuple[bool, ...]
 ) -> None:
-    primary = Primary(old, new, ns)
+    primary = Primary(old, new, ns, zonemd)
     followed = dns.zone.Zone(ORIGIN, relativize=False)
     fresh = dns.zone.Zone(ORIGIN, relativize=False)
     follow(followed, dns.message.make_query(ORIGIN, "AXFR"), primary, 1, dns.rdatatype.AXFR)
+    assert has_right_digest(followed) == zonemd[0]
     query, _ = dns.xfr.make_query(followed)
     follow(followed, query, primary, 2, dns.rdatatype.IXFR)
+    assert has_right_digest(followed) == zonemd[1]
     follow(fresh, dns.message.make_query(ORIGIN, "AXFR"), primary, 2, dns.rdatatype.AXFR)
     assert followed == fresh
     owners = {str(name.relativize(ORIGIN)) for name in fresh.nodes} - {"@"}

@@ -10,6 +10,7 @@ import pytest
 
 from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.resolvers import (
+    FIRST_WITH_ZONEMD,
     POLICIES,
     PRIVATE_CA,
     PUBLIC_CA,
@@ -19,6 +20,7 @@ from blocklistd.daemon.resolvers import (
     WITH_TLS,
     TlsPrimary,
     bind,
+    breaks_on_zonemd,
     configurations,
     nsd,
     unbound,
@@ -122,3 +124,11 @@ def test_programs_accept_the_configuration_over_tls(tmp_path: Path, host: str, c
         peer("/usr/sbin/unbound-checkconf", "unbound"),
     )
     assert code == 0, said
+
+
+def test_programs_that_a_zonemd_record_breaks() -> None:
+    assert {name for name in SOFTWARE if breaks_on_zonemd(name)} == set(FIRST_WITH_ZONEMD) == {"powerdns", "unbound"}
+    for software in ("powerdns:4.8", "powerdns:5.4.1", "powerdns:5", "unbound:1.17", "unbound:1.24.9", "unbound:1.9"):
+        assert breaks_on_zonemd(software), software
+    for software in ("powerdns:5.4.2", "powerdns:5.10", "powerdns:6", "unbound:1.25", "unbound:1.26.1", "bind:9.11"):
+        assert not breaks_on_zonemd(software), software

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import dns.message
@@ -16,6 +17,7 @@ from blocklistd.pipeline import zone_job
 from blocklistd.pipeline.zone_job import advance
 from blocklistd.rpz.rules import name_of
 from blocklistd.rpz.wire import Apex, compile_rules, messages, wire_name
+from blocklistd.rpz.zonemd import zone_digest
 from blocklistd.store import ixfr, zone_files
 from blocklistd.store.ixfr import deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
 from blocklistd.store.schema_served import zone_serials
@@ -79,6 +81,24 @@ def test_a_changed_apex_is_a_serial_with_an_empty_delta(tmp_path: Path) -> None:
     plan = ZonePlan(ZONE, LIST, (), ".", 60, Apex(ZONE, "m.invalid", "h.invalid", 60, 30, 600, 60, ("localhost",)), 1)
     found = bring(versions, plan=plan)
     assert (found.serial, read(versions, found.delta)) == (2, b"")
+    versions.close()
+
+
+def test_each_serial_has_a_digest_of_its_own_while_zonemd_is_configured(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    with_zonemd = replace(PLAN, apex=replace(APEX, zonemd=True))
+    assert publish(versions, "a.example").zonemd is None
+    on = bring(versions, plan=with_zonemd)
+    assert (on.serial, read(versions, on.delta)) == (2, b"")
+    digest = zone_digest(APEX, 2, read(versions, on.rules).splitlines(), PLAN.ruling.action)
+    assert (on.zonemd, on.plan.apex.digest) == (digest, digest)
+    kept = publish(versions, "a.example", "b.a.example", plan=with_zonemd)
+    assert (kept.serial, kept.zonemd) == (2, digest), "no rule has changed"
+    assert bring(versions, remake=True, plan=with_zonemd).zonemd == digest
+    more = publish(versions, "a.example", "b.example", plan=with_zonemd)
+    assert more.zonemd == zone_digest(APEX, 3, read(versions, more.rules).splitlines(), PLAN.ruling.action)
+    off = bring(versions)
+    assert (off.serial, off.zonemd, off.plan.apex) == (4, None, APEX)
     versions.close()
 
 

@@ -115,6 +115,7 @@ class SubscriberOperations:
             software=given["software"],
         )
         config, now = self._config(), self._clock()
+        _refuse_zonemd(config, registration, given["software"])
 
         def register(connection: Connection) -> tuple[str, TsigKey]:
             made = subscribers.add(
@@ -161,7 +162,8 @@ class SubscriberOperations:
         """A new token and TSIG key, and the configurations to paste, by program."""
         config = self._config()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
-        dns, granted = config.serves_dns, [zone for zone in config.zones.values() if zone.name in zones]
+        dns = config.serves_dns
+        granted = [shard for zone in config.zones.values() if zone.name in zones for shard in zone.served]
         private, tls = facts
         pasted: dict[str, str] = {}
         if granted and dns:
@@ -293,3 +295,17 @@ class SubscriberOperations:
         self._unrecorded.pop(subscriber, None)
         self._names_changed()
         await self._admit_or_later()
+
+
+def _refuse_zonemd(config: Config, registration: Registration, software: str | None) -> None:
+    """Raises SubscriberError for a zone with a ZONEMD record that would break the subscriber's resolver."""
+    software = software or ("unbound" if registration.addresses else "bind")
+    zones = [zone.name for zone in config.zones.values() if zone.zonemd and zone.name in registration.zones]
+    if zones and resolvers.breaks_on_zonemd(software):
+        name, _, version = software.partition(":")
+        version = version or resolvers.TESTED_VERSIONS[name]
+        raise SubscriberError(
+            f"--software {name}:{version}: the ZONEMD record of zone {zones[0]} breaks this version (its queries for "
+            f"the root fail): grant a zone of the same list without `zonemd`, or name the program that transfers the "
+            f"zone, like `--software bind` or `--software {name}:{resolvers.FIRST_WITH_ZONEMD[name]}`"
+        )

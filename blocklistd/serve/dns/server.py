@@ -344,6 +344,6 @@ class DnsServer:
                 difference = None
             if difference is not None:
                 old, removed, added = difference
-                changed_servers = old.servers(but=new.ns), new.servers(but=old.ns)
-                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *changed_servers)
-        return "AXFR", axfr(view.soa(), new.servers(), view.compiled)
+                apexes = old.except_soa(transfer.since, but=new.ns), new.except_soa(view.serial, but=old.ns)
+                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *apexes)
+        return "AXFR", axfr(view.soa(), new.except_soa(view.serial), view.compiled)

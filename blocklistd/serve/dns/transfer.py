@@ -34,9 +34,9 @@ class TransferRecords:
     last_count: int = 1
 
 
-def axfr(soa: bytes, servers: tuple[bytes, int], compiled: Compiled) -> TransferRecords:
-    """A complete zone (RFC 5936 2.2): SOA and NS, the rules, SOA. `servers` are the NS records and their number."""
-    return TransferRecords(soa + servers[0], 1 + servers[1], (compiled,), soa)
+def axfr(soa: bytes, apex: tuple[bytes, int], compiled: Compiled) -> TransferRecords:
+    """A complete zone (RFC 5936 2.2): the apex, the rules, SOA. `apex`: its records without SOA, and their number."""
+    return TransferRecords(soa + apex[0], 1 + apex[1], (compiled,), soa)
 
 
 NO_RECORDS: Final = b"", 0
