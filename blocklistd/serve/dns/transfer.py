@@ -25,13 +25,15 @@ Compiled = bytes | memoryview
 
 @dataclass(frozen=True, slots=True)
 class TransferRecords:
-    """The records of a transfer: those of the first message, the compiled messages, those of the last message."""
+    """The records of a transfer: those of the first message, the compiled messages, those of the last message. `kind`:
+    "AXFR" or "IXFR"."""
 
     first: bytes
     first_count: int
     parts: tuple[Compiled, ...]
     last: bytes
     last_count: int = 1
+    kind: str = "AXFR"
 
 
 def axfr(soa: bytes, apex: tuple[bytes, int], compiled: Compiled) -> TransferRecords:
@@ -58,8 +60,8 @@ def ixfr(
     """
     first, last = (new + old + apex_removed[0], 2 + apex_removed[1]), (apex_added[0] + new, apex_added[1] + 1)
     if not added:
-        return TransferRecords(*first, (removed,), new + last[0], 1 + last[1])
-    return TransferRecords(*first, (removed, added), *last)
+        return TransferRecords(*first, (removed,), new + last[0], 1 + last[1], "IXFR")
+    return TransferRecords(*first, (removed, added), *last, "IXFR")
 
 
 class Stream:
