@@ -151,7 +151,10 @@ class SubscriberOperations:
         """A new token and TSIG key, and the configurations to paste, by program."""
         config = self._config()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
-        dns, granted = config.serves_dns, [zone for zone in config.zones.values() if zone.name in zones]
+        dns, granted = (
+            config.serves_dns,
+            [shard for zone in config.zones.values() if zone.name in zones for shard in zone.served],
+        )
         pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig) if granted and dns else {}
         made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}
         return {**made, "url": config.feed.url, "private_ca": private}
