@@ -290,7 +290,7 @@ class DnsServer:
         return transfer.view.serial
 
     async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | int:
-        """The transfer from intact files, and `_records`. If it can't be sent, the response code of the answer."""
+        """The transfer from intact files, and its records. If it can't be sent, the response code of the answer."""
         view = await self._usable(transfer.view)
         if view is None:
             return dm.SERVFAIL
@@ -303,7 +303,7 @@ class DnsServer:
         return transfer, records
 
     async def _send_all(self, transfer: Transfer, records: TransferRecords, writer: asyncio.StreamWriter) -> None:
-        """Sends the records of a difference ("IXFR") or of the complete zone ("AXFR").
+        """Sends the records of a difference or of the complete zone.
 
         Raises StoreError, and sends no more, as soon as the zone's file is found damaged.
         """
@@ -332,7 +332,7 @@ class DnsServer:
             raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")
 
     async def _records(self, transfer: Transfer) -> TransferRecords:
-        """The records to send: of a difference, if the request allows it, or of the complete zone."""
+        """The difference to send, or the complete zone."""
         view = transfer.view
         new = view.plan.apex
         if transfer.since is not None:
