@@ -307,6 +307,9 @@ def configuration(section: SectionValues) -> None:
     the same address."""
     files.check_access(section)
     _reviewers(section)
+    catalog = section.document.sections.get("dns", {}).get("catalog")
+    if catalog is not None and catalog in {zone.name for zone in section.values.get("zones", {}).values()}:
+        section.report("dns.catalog", "another name than those of the zones", repr(catalog))
     taken: list[tuple[str, Address]] = []
     for name in ("feed", "dns", "dns.tls", "ops"):
         for address in dict.fromkeys(section.document.sections.get(name, {}).get("listen", ())):

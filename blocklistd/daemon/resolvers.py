@@ -95,7 +95,6 @@ remote:
 mod-queryacl:
   - id: own-secondaries      # the same; answers to others would disclose entries
     address: {own}
-zone:
 """
 
 _KNOT_ZONE: Final = """\
@@ -103,6 +102,21 @@ _KNOT_ZONE: Final = """\
     master: publisher
     acl: [publisher, own-secondaries]
     module: mod-queryacl/own-secondaries
+"""
+
+_KNOT_CATALOG: Final = """\
+template:
+  - id: blocklist            # of the zones that the publisher's catalog names
+    master: publisher
+    acl: [publisher, own-secondaries]
+    module: mod-queryacl/own-secondaries
+zone:
+  - domain: {catalog}
+    master: publisher
+    acl: publisher
+    module: mod-queryacl/own-secondaries
+    catalog-role: interpret
+    catalog-template: blocklist
 """
 
 _NSD_KEY: Final = """\
@@ -170,8 +184,9 @@ def powerdns(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None)
     )
 
 
-def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For Knot DNS, which transfers the zones to its own secondaries."""
+def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None, catalog: str | None = None) -> str:
+    """For Knot DNS, which transfers the zones to its own secondaries. With a `catalog` it takes the zones from that and
+    follows each change."""
     head = _KNOT.format(
         host=primary.host,
         at=_at(primary),
@@ -179,7 +194,11 @@ def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> 
         notifier=f"key: {tsig['name']}" if tsig else f"address: {primary.host}",
         own=OWN_SECONDARY,
     )
-    return (_KNOT_KEY.format(**tsig) if tsig else "") + head + "".join(_KNOT_ZONE.format(zone=z.name) for z in zones)
+    if catalog is not None:
+        body = _KNOT_CATALOG.format(catalog=catalog)
+    else:
+        body = "zone:\n" + "".join(_KNOT_ZONE.format(zone=zone.name) for zone in zones)
+    return (_KNOT_KEY.format(**tsig) if tsig else "") + head + body
 
 
 def nsd(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
@@ -227,9 +246,11 @@ def comment_marker(program: str) -> str:
     return {"bind": "//", "powerdns": "--"}.get(program, "#")
 
 
-def configurations(zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None) -> dict[str, str]:
+def configurations(
+    zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None, catalog: str | None = None
+) -> dict[str, str]:
     """The configuration of each program for these zones. `listen`: the publisher's DNS address; a wildcard address
-    becomes a placeholder with a comment.
+    becomes a placeholder with a comment. `catalog`: the name of `dns.catalog`.
 
     With a TSIG key, programs in UNSIGNED_ONLY are omitted. Without one, the publisher identifies the secondary by its
     address.
@@ -238,8 +259,9 @@ def configurations(zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | 
     anywhere = listen.host in ("::", "0.0.0.0")
     primary = Address("127.0.0.1", listen.port) if anywhere else listen
     note = f" instead of {primary.host}: the address under which the publisher is reached\n"
-    return {
-        name: (f"{comment_marker(name)}{note}" if anywhere else "") + made(zones, primary, tsig)
-        for name, made in SOFTWARE.items()
-        if tsig is None or name not in UNSIGNED_ONLY
+    texts = {
+        name: made(zones, primary, tsig) for name, made in SOFTWARE.items() if tsig is None or name not in UNSIGNED_ONLY
     }
+    if catalog is not None:
+        texts["knot"] = knot(zones, primary, tsig, catalog)
+    return {name: (f"{comment_marker(name)}{note}" if anywhere else "") + text for name, text in texts.items()}

@@ -214,7 +214,7 @@ feed: {}
         ("zones: {rpz.example: {list: national, action: {}}}", "zones.rpz.example.action"),
         ("zones: []", "zones"),
         ("zones: off", "zones"),
-        ("dns: {catalog: catalog.blocklist.example}", "dns.catalog"),
+        ("dns: {catalog: a..b}", "dns.catalog"),
         ("state_dir: [a]", "state_dir"),
         ("state_dir:", "state_dir"),
         ("state_dir: ''", "state_dir"),

@@ -152,7 +152,9 @@ class SubscriberOperations:
         config = self._config()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
         dns, granted = config.serves_dns, [zone for zone in config.zones.values() if zone.name in zones]
-        pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig) if granted and dns else {}
+        pasted = {}
+        if granted and dns:
+            pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig, dns.catalog)
         made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}
         return {**made, "url": config.feed.url, "private_ca": private}
 
