@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from blocklistd.change import CorrectionKind
@@ -25,19 +25,23 @@ KEYS: Final = [*[(kind, name) for kind in ("domain", "host") for name in NAMES],
 
 @dataclass(frozen=True)
 class Rules:
-    """The configuration of the list. `sources`: in precedence. `protected`: the names of never_block."""
+    """The configuration of the list. `sources`: in precedence. `protected`: the names of never_block; `pending`: those
+    that wait for a release. `terms`: those of the lifetime, at whose end entries end."""
 
     sources: tuple[str, ...] = SOURCES[:2]
     quorum: int = 1
     types: tuple[str, ...] = ("url", "host", "domain")
     protected: frozenset[str] = frozenset()
     additions: bool = True
+    pending: frozenset[str] = frozenset()
+    terms: tuple[timedelta, ...] = ()
 
 
 @dataclass
 class Model:
     """A list. `offers`, `accepted`: the newest listing of each source, and that of the live version. `corrected`: until
-    when an entry is withheld by a kind of correction (None: for ever). `time`: entries that end by then have ended."""
+    when an entry is withheld by a kind of correction (None: for ever). `time`: entries that end by then have ended.
+    `ages`: since when each source asserts its entries. `kept`: when a person confirmed an entry."""
 
     rules: Rules = field(default_factory=Rules)
     offers: dict[str, Listing] = field(default_factory=dict)
@@ -46,13 +50,36 @@ class Model:
     time: datetime = NOW
     live: dict[Key, Line] | None = None
     withheld: dict[Key, str] = field(default_factory=dict)
+    ages: dict[str, dict[Key, datetime]] = field(default_factory=dict)
+    kept: dict[Key, datetime] = field(default_factory=dict)
 
     def asserting(self, key: Key) -> list[str]:
         """The sources that assert an entry, in precedence."""
         return [source for source in self.rules.sources if key in self.accepted.get(source, {})]
 
-    def rule(self, key: Key) -> str | None:
-        """The rule that withholds an asserted entry, or None."""
+    def age(self, now: datetime) -> None:
+        """The sources assert what is accepted; what they did not assert before, they assert since now."""
+        if not self.rules.terms:
+            self.ages = {}
+            return
+        known = self.ages
+        self.ages = {
+            source: {key: known.get(source, {}).get(key, now) for key in listing}
+            for source, listing in self.accepted.items()
+        }
+
+    def has_outlived(self, key: Key, time: datetime) -> bool:
+        """Whether fewer than `quorum` of the sources that assert an entry at this time are within the terms."""
+        begun = [
+            max(self.ages[source][key], self.kept.get(key, self.ages[source][key]))
+            for source in self.asserting(key)
+            if source in self.ages and lasts(self.accepted[source][key], time)
+        ]
+        ends = sorted((since + min(self.rules.terms) for since in begun), reverse=True) if self.rules.terms else []
+        return len(ends) >= self.rules.quorum and ends[self.rules.quorum - 1] <= time
+
+    def rule(self, key: Key, *, ends_live: bool) -> str | None:
+        """The rule that withholds an asserted entry, or None. `ends_live`: live entries end by their age, too."""
         lasting = self.lasting(key)
         if key[0] not in self.rules.types:
             return f"type {key[0]}"
@@ -64,21 +91,26 @@ class Model:
             return "expired"
         if len(lasting) < self.rules.quorum:
             return "quorum"
+        is_live = key in (self.live or {})
+        if self.has_outlived(key, self.time) and (ends_live or not is_live):
+            return "lifetime"
         for kind in CorrectionKind:
             if (kind, key) in self.corrected:
                 return kind.value
-        return None if self.rules.additions or key in (self.live or {}) else "additions"
+        stops = not self.rules.additions or is_protected(key, self.rules.pending)
+        return "additions" if stops and not is_live else None
 
     def lasting(self, key: Key) -> list[Line]:
         """The lines of an entry that have not ended, in precedence."""
         lines = [self.accepted[source][key] for source in self.asserting(key)]
-        return [line for line in lines if line[0] is None or line[0] > self.time]
+        return [line for line in lines if lasts(line, self.time)]
 
-    def compose(self) -> None:
-        """Makes the live list from what is accepted. Does nothing before the first version."""
+    def compose(self, *, ends_live: bool = False) -> None:
+        """Makes the live list from what is accepted. Does nothing before the first version. `ends_live`: as in `rule`,
+        in an expiry."""
         if self.live is None:
             return
-        found = {key: self.rule(key) for key in KEYS if self.asserting(key)}
+        found = {key: self.rule(key, ends_live=ends_live) for key in KEYS if self.asserting(key)}
         self.live = {key: self.lasting(key)[0] for key, rule in found.items() if rule is None}
         self.withheld = {key: rule for key, rule in found.items() if rule is not None}
 
@@ -98,6 +130,11 @@ class Model:
         for source in SOURCES:
             if source in rules.sources:
                 self.offer(source, rules)
+
+
+def lasts(line: Line, time: datetime) -> bool:
+    """Whether the `expires` of a line has not passed."""
+    return line[0] is None or line[0] > time
 
 
 def is_protected(key: Key, names: Collection[str]) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -189,7 +189,7 @@ class SoaSettings:
 
 @config_section
 class ZoneSettings:
-    """A Response Policy Zone of a list.
+    """A Response Policy Zone of a list. With `shards`, its rules are spread over so many zones (rpz/shards.py).
 
     `action` is the CNAME target of every rule. `ttl` is in seconds. Empty `categories` select all entries of the list.
     """
@@ -202,8 +202,15 @@ class ZoneSettings:
     soa: SoaSettings = setting(section(SoaSettings), default_factory=SoaSettings)
     ns: tuple[str, ...] = setting(sequence(names.name, minimum=1), default=("localhost",))
     zonemd: bool = setting(values.boolean, default=False)
-    shards: int = setting(not_built("1", 1), default=1)
+    shards: int = setting(names.shards, default=1)
     serial_start: int = setting(names.serial, default=1)
+
+    @property
+    def served(self) -> tuple[ZoneSettings, ...]:
+        """The zones that are served: this one, or one with the name of each shard."""
+        if self.shards == 1:
+            return (self,)
+        return tuple(replace(self, name=names.shard_name(self.name, shard)) for shard in range(self.shards))
 
 
 @config_section
@@ -243,6 +250,11 @@ class Config:
             name: tuple(one for one in found.sources if one in self.sources and not self.sources[one].quarantine)
             for name, found in self.lists.items()
         }
+
+    @property
+    def served_zones(self) -> list[ZoneSettings]:
+        """The zones that are served: each shard of a zone by its own name."""
+        return [shard for zone in self.zones.values() for shard in zone.served]
 
     @property
     def serves_dns(self) -> DnsSettings | None:

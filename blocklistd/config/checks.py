@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from blocklistd.config import files
 from blocklistd.config.document import ConfigNode, InvalidValue, label, shorten
+from blocklistd.config.names import shard_name
 from blocklistd.config.net import Address, source_url
 from blocklistd.config.reader import SectionValues, alternatives
 from blocklistd.config.secrets import Secret, secret
@@ -307,9 +308,7 @@ def configuration(section: SectionValues) -> None:
     the same address."""
     files.check_access(section)
     _reviewers(section)
-    catalog = section.document.sections.get("dns", {}).get("catalog")
-    if catalog is not None and catalog in {zone.name for zone in section.values.get("zones", {}).values()}:
-        section.report("dns.catalog", "another name than those of the zones", repr(catalog))
+    _zone_names(section)
     taken: list[tuple[str, Address]] = []
     for name in ("feed", "dns", "dns.tls", "ops"):
         for address in dict.fromkeys(section.document.sections.get(name, {}).get("listen", ())):
@@ -318,6 +317,25 @@ def configuration(section: SectionValues) -> None:
                     key = f"{name}.listen"
                     section.report(key, f"another address than {other} of {where}", str(address))
             taken.append((f"{name}.listen", address))
+
+
+def _zone_names(section: SectionValues) -> None:
+    """Checks that neither a zone nor the catalog has the name of another zone or of its shard."""
+    sections = section.document.sections.items()
+    zones = {key: values for key, values in sections if key.startswith("zones.") and "name" in values}
+    catalog = section.document.sections.get("dns", {}).get("catalog")
+    names = [values["name"] for values in zones.values()]
+    if catalog in names:
+        section.document.report("dns.catalog", "another name: a zone has it")
+    names.append(catalog)
+    for key, values in zones.items():
+        shards = values.get("shards", 1)
+        for shard in range(shards if shards > 1 else 0):
+            other = shard_name(values["name"], shard)
+            if other in names:
+                section.document.report(
+                    f"{key}.shards", f"another name for the zone {other}: a shard of this one has it"
+                )
 
 
 def _reviewers(section: SectionValues) -> None:

@@ -20,10 +20,24 @@ ACTIONS: Final = {
 MAX_NAME: Final = 253  # characters (RFC 1035 section 2.3.4: 255 octets on the wire)
 MAX_ZONE: Final = 127  # characters; a longer name would leave too little room for the names of entries
 
+MAX_SHARDS: Final = 32
+
 
 def zone_name(text: str) -> str:
     """The zone's name in lower case, without the final dot."""
     return text.lower().removesuffix(".")
+
+
+def shard_name(zone: str, shard: int) -> str:
+    """The name of a zone's shard, from 0."""
+    return f"{shard:02}.{zone}"
+
+
+def _shards(node: ConfigNode) -> int:
+    number = int(match("[1-9][0-9]?", node.text())[0])
+    if number > MAX_SHARDS:
+        raise InvalidValue
+    return number
 
 
 def _name(node: ConfigNode) -> str:
@@ -61,4 +75,5 @@ name: Final = Reader("a name in the DNS", _name)
 _target: Final = one_of({"cname": name})
 zone: Final = Reader("the name of a zone", _zone)
 action: Final = Reader(f"{alternatives(ACTIONS)}, or {{cname: NAME}}", _action)
+shards: Final = Reader(f"a whole number from 1 to {MAX_SHARDS}", _shards)
 serial: Final = Reader("a serial from 1 to 4294967295", _serial)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from importlib.metadata import version
 
 from apscheduler.triggers.base import BaseTrigger
 
@@ -93,11 +95,12 @@ def _seconds(term: timedelta | None) -> int | None:
 
 
 def zone_plans(config: Config) -> dict[str, ZonePlan]:
-    """The plan of each zone, by zone name."""
-    return {found.name: _zone_plan(found) for found in config.zones.values()}
+    """The plan of each zone that is served, by its name: of a zone with shards, of each shard."""
+    plans = (_zone_plan(one, shard) for zone in config.zones.values() for shard, one in enumerate(zone.served))
+    return {plan.name: plan for plan in plans}
 
 
-def _zone_plan(found: ZoneSettings) -> ZonePlan:
+def _zone_plan(found: ZoneSettings, shard: int) -> ZonePlan:
     soa = found.soa
     refresh, retry, expire = (int(time.total_seconds()) for time in (soa.refresh, soa.retry, soa.expire))
     apex = Apex(
@@ -111,7 +114,9 @@ def _zone_plan(found: ZoneSettings) -> ZonePlan:
         tuple(dict.fromkeys(found.ns)),
         found.zonemd,
     )
-    return ZonePlan(found.name, found.list, found.categories, found.action, found.ttl, apex, found.serial_start)
+    suffixes = version("publicsuffixlist") if found.shards > 1 else ""
+    plan = ZonePlan(found.name, found.list, found.categories, found.action, found.ttl, apex, found.serial_start)
+    return replace(plan, shards=found.shards, shard=shard, suffixes=suffixes)
 
 
 def peer(found: Subscriber) -> Peer:

@@ -94,7 +94,7 @@ class ZoneCollector(Collector):
             (MetricName.ZONE_RECORDS, lambda view: view.records),
         )
         yield from _gauges(
-            [(zone.name, zone.name in self.zones.behind) for zone in self.configured().zones.values()],
+            [(zone.name, zone.name in self.zones.behind) for zone in self.configured().served_zones],
             (MetricName.ZONE_BEHIND, int),
         )
 
@@ -129,7 +129,7 @@ class StoredCollector(Collector):
     last: Stored = NEVER_READ
 
     def _read(self, config: Config) -> Stored:
-        zones = [zone.name for zone in config.zones.values()]
+        zones = [zone.name for zone in config.served_zones]
         with self.database.read() as connection:
             lag = self.secondaries.furthest(connection, zones)
             states = source_states(connection, config.sources)

@@ -196,13 +196,14 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, la
     `lists`: version and lag are null, since no subscriber reports them yet. `zones`: serial and lag of the secondary
     with the lowest serial.
     """
-    known = (zones.secondaries.known(who.id, name) for name in who.zones)
+    served = [name for zone in sorted(who.zones) for name in zones.names_of(zone)]
+    known = (zones.secondaries.known(who.id, name) for name in served)
     times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
     seen = max(filter(None, [last.requests.get(who.id), *times]), default=None)
     return {
         "seen": rfc3339(seen) if seen else None,
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
-        "zones": {name: _zone(who, name, connection, zones) for name in sorted(who.zones)},
+        "zones": {name: _zone(who, name, connection, zones) for name in served},
         "nodes": [],
         "unsigned": list(who.addresses),
         "wide": [prefix for prefix in who.addresses if is_wide(prefix)],

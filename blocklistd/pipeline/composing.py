@@ -144,6 +144,8 @@ def compose_change(
         touched = None
         same = state.policy == change.policy and state.basis == change.basis
         same = same and (ages.is_known or change.begins_corrections)  # the guards judge what lost ages bring back
+        ends_by_age = change.kind == ChangeKind.EXPIRY and made.lifetimes is not None
+        same = same and not (ends_by_age and made.stops_additions)  # what is not live ends, too: its rule is another
         if state.live and same and state.withheld is not None:
             size = max([state.live.entries, *(len(entries.base) // LINE_BYTES for _, entries in asserted)])
             limit = size // FULL_SHARE + FEW
@@ -155,7 +157,8 @@ def compose_change(
 
         if touched is None or state.withheld is None:
             return in_full()
-        keys = [*touched.lines, *(one.key for one in [*lifted, *change.places])]
+        placed = state.corrections if ends_by_age else [*lifted, *change.places]
+        keys = [*touched.lines, *(one.key for one in placed)]
         before = replace(
             made,
             now=instant_of(state.evaluated),

@@ -1,5 +1,7 @@
-"""The job that brings a zone to its list's live version: writes the zone's files, and its next serial if a rule
+"""The job that brings the zones of a list to its live version: writes each zone's files, and its next serial if a rule
 changed.
+
+The list's snapshot, and its deltas, are read once for all zones.
 
 It updates the files of the last serial with the list's deltas since (`_update`), or makes them from the list's snapshot
 (`_make`): for a first serial, after a change of settings or session, after damage, and for a large change. Both give
@@ -9,6 +11,7 @@ the same files.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
@@ -16,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.change import VersionInfo
-from blocklistd.errors import DamagedError
+from blocklistd.errors import BlocklistError, DamagedError, safe_message
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines
@@ -31,6 +34,7 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zone_files import (
     RulesDelta,
+    SharedNames,
     ZoneFiles,
     make_zone_files,
     rules_between,
@@ -61,15 +65,55 @@ def advance(store: Store, plan: ZonePlan, now: datetime, remake: bool, fingerpri
     (None while the list has no version) and `verified`, the fingerprints of the files that the job verified or wrote.
     Raises DamagedError if the list's snapshot is damaged.
     """
+    answer = advance_all(store, [plan], now, {plan.name} if remake else set(), fingerprints, fails=True)
+    return {"serial": answer["serials"][plan.name], "verified": answer["verified"]}
+
+
+def advance_all(
+    store: Store,
+    plans: Sequence[ZonePlan],
+    now: datetime,
+    remade: Collection[str],
+    fingerprints: Fingerprints,
+    *,
+    fails: bool = False,
+) -> dict[str, Any]:
+    """Run the job for several zones; `remade` are the names of those that `advance` has to `remake`. Returns `serials`,
+    by zone, `failed`, the reason for each zone that could not be made (with `fails` its error is raised instead), and
+    `verified`."""
+    serials: dict[str, int | None] = {}
+    failed: dict[str, str] = {}
     with store.opened() as (database, files):
-        verified = Verified(files, fingerprints)
-        serial = _advance(database, files, verified, plan, now, remake=remake)
+        verified, shared = Verified(files, fingerprints), _Shared()
+        for plan in sorted(plans, key=lambda plan: (plan.list, plan.ruling.selection, plan.name)):
+            try:
+                serials[plan.name] = _advance(database, files, verified, plan, now, shared, remake=plan.name in remade)
+            except BlocklistError as error:  # an error in one zone does not stop the others
+                if fails:
+                    raise
+                failed[plan.name] = safe_message(error)
         new = {digest: found for digest, found in verified.fingerprints.items() if fingerprints.get(digest) != found}
-        return {"serial": serial, "verified": new}
+        return {"serials": serials, "failed": failed, "verified": new}
+
+
+class _Shared:
+    """What the zones of a list have in common: the names of its snapshot, and the last difference that was read."""
+
+    def __init__(self) -> None:
+        self.names = SharedNames()
+        self.deltas: list[Sha256] = []
+        self.difference: tuple[list[bytes], list[bytes]] = ([], [])
 
 
 def _advance(
-    database: Database, files: SealedFiles, verified: Verified, plan: ZonePlan, now: datetime, *, remake: bool
+    database: Database,
+    files: SealedFiles,
+    verified: Verified,
+    plan: ZonePlan,
+    now: datetime,
+    shared: _Shared,
+    *,
+    remake: bool,
 ) -> int | None:
     with database.read() as connection:
         state, last = list_state(connection, plan.list), newest_serial(connection, plan.name)
@@ -86,9 +130,9 @@ def _advance(
     delta: RulesDelta | None = None
     if last is not None and deltas is not None:
         with suppress(DamagedError):  # the zone is then made from the list's snapshot
-            made, delta = _update(files, verified, plan, last, deltas, state.ids)
+            made, delta = _update(files, verified, plan, last, deltas, state.ids, shared)
     if made is None:
-        made, delta = _make(files, verified, plan, last, live, state.ids)
+        made, delta = _make(files, verified, plan, last, live, state.ids, shared)
     values = {
         "list": plan.list,
         "session": state.session,
@@ -160,19 +204,28 @@ def _deltas(
 
 
 def _update(
-    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial, deltas: list[Sha256], ids: Ids
+    files: SealedFiles,
+    verified: Verified,
+    plan: ZonePlan,
+    last: ZoneSerial,
+    deltas: list[Sha256],
+    ids: Ids,
+    shared: _Shared,
 ) -> tuple[ZoneFiles, RulesDelta]:
     """Update the zone's last files with the list's deltas since. Raises DamagedError if one of them is damaged."""
     before = last.files
     assert before is not None
-    removes: list[bytes] = []
-    adds: list[bytes] = []
     with verified.reading([*deltas, *last.digests]):
-        with net_delta(files, verified, ENTRIES, deltas) as parts:
-            for part in parts:
-                removed, added = parse(ENTRIES, part.data)
-                removes += removed
-                adds += added
+        if deltas != shared.deltas:
+            removes: list[bytes] = []
+            adds: list[bytes] = []
+            with net_delta(files, verified, ENTRIES, deltas) as parts:
+                for part in parts:
+                    removed, added = parse(ENTRIES, part.data)
+                    removes += removed
+                    adds += added
+            shared.deltas, shared.difference = deltas, (removes, adds)
+        removes, adds = shared.difference
         made, change = update_zone_files(files, plan.ruling, before, removes, adds, ids)
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
@@ -184,12 +237,18 @@ def _update(
 
 
 def _make(
-    files: SealedFiles, verified: Verified, plan: ZonePlan, last: ZoneSerial | None, live: VersionInfo, ids: Ids
+    files: SealedFiles,
+    verified: Verified,
+    plan: ZonePlan,
+    last: ZoneSerial | None,
+    live: VersionInfo,
+    ids: Ids,
+    shared: _Shared,
 ) -> tuple[ZoneFiles, RulesDelta | None]:
     """Make the zone from the list's snapshot, and the delta from its last rules: None if the action of the records has
     changed, or the last rules are damaged. Raises DamagedError if the snapshot is damaged."""
     with verified.reading([live.sha256]):
-        made = make_zone_files(files, plan.ruling, live.sha256, ids)
+        made = make_zone_files(files, plan.ruling, live.sha256, ids, shared.names)
     for digest in (made.names, made.rules, made.wire):
         verified.wrote(digest)
     if last is None or last.plan.ruling.action != plan.ruling.action:

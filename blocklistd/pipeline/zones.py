@@ -31,11 +31,12 @@ from sqlalchemy import Connection
 from blocklistd.errors import DamagedError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import OMITTED_SHOWN, SMALL_DIFF
+from blocklistd.limits import SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.secondaries import Secondaries
-from blocklistd.pipeline.zone_job import advance, digests_read
+from blocklistd.pipeline.zone_job import advance_all, digests_read
+from blocklistd.pipeline.zone_status import zone_status
 from blocklistd.rpz.wire import Apex, wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.store.ixfr import SerialDeltas, deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
@@ -118,39 +119,63 @@ class ZonePublisher:
 
         If a zone can't be made, its last good serial stays live and the zone is `behind`. Never raises.
         """
-        for name in [plan.name for plan in self._plans.values() if list_id in (None, plan.list)]:
-            async with self._locks[name]:
-                plan = self._plans.get(name)  # read under the lock: a reload may have changed it meanwhile
-                if plan is None:
-                    continue
-                served = self._zones.get(wire_name(plan.name))
-                current = served is not None and served.version == version and served.plan.renders_as(plan)
-                if current and plan.name not in self.behind:
-                    continue  # the plans are compared too: another list may have a version of this number
-                await self._advance_zone(plan)
+        lists = dict.fromkeys(plan.list for plan in self._plans.values())
+        for one in [list_id] if list_id is not None else lists:
+            names = sorted(plan.name for plan in self._plans.values() if plan.list == one)
+            async with contextlib.AsyncExitStack() as stack:
+                for name in names:
+                    await stack.enter_async_context(self._locks[name])
+                # read under the locks: a reload may have changed the plans meanwhile
+                plans = [plan for name in names if (plan := self._plans.get(name)) is not None]
+                due = [plan for plan in plans if not self._is_current(plan, version)]
+                if due:
+                    await self._advance_zones(due)
 
-    async def _advance_zone(self, plan: ZonePlan) -> None:
-        """Run the job for one zone, and serve the serial that it made. The caller holds the zone's lock. Never
-        raises."""
-        name = plan.name
+    def _is_current(self, plan: ZonePlan, version: Version | None) -> bool:
+        """Whether the zone is at this version. The plans are compared too: another list may have a version of this
+        number."""
+        served = self._zones.get(wire_name(plan.name))
+        current = served is not None and served.version == version and served.plan.renders_as(plan)
+        return current and plan.name not in self.behind
+
+    async def _advance_zones(self, plans: list[ZonePlan]) -> None:
+        """Run the job for zones of one list, and serve the serials that it made. The caller holds the zones' locks.
+        Never raises."""
+        failed: dict[str, str] = {}
+        serials: dict[str, int | None] = {}
         try:
-            with self._telemetry.time_stage("zone", name), self._verified.sealing():
-                digests = await self._database.reading(lambda connection: digests_read(connection, plan))
-                arguments = (self._store, plan, self._clock(), name in self.behind, self._verified.of(digests))
-                answer = await self._jobs.run(advance, *arguments, limits=COMMIT)
+            with contextlib.ExitStack() as stack:
+                for plan in plans:
+                    stack.enter_context(self._telemetry.time_stage("zone", plan.name))
+                stack.enter_context(self._verified.sealing())
+
+                def read(connection: Connection) -> list[Sha256]:
+                    return [digest for plan in plans for digest in digests_read(connection, plan)]
+
+                known = self._verified.of(await self._database.reading(read))
+                arguments = (self._store, plans, self._clock(), self.behind.copy(), known)
+                answer = await self._jobs.run(advance_all, *arguments, limits=COMMIT)
                 self._verified.learn(answer["verified"])
-                serial = answer["serial"]
+                serials, failed = answer["serials"], answer["failed"]
+        except Exception as error:
+            failed = {plan.name: safe_message(error) for plan in plans}
+        for plan in plans:
+            name = plan.name
+            try:
+                serial = serials.get(name)
                 changed = serial is not None and await self._load(plan)
-            if changed:
+            except Exception as error:  # an error in one zone does not stop the others
+                failed[name] = safe_message(error)
+            if name in failed:
+                self.behind.add(name)
+                Event.ZONE_BEHIND.log(log, zone=name, reason=failed[name])
+                continue
+            if changed and serial is not None:
                 view = self._zones.get(wire_name(name))
-                records = view.records if view is not None else None
-                Event.ZONE_LIVE.log(log, zone=name, serial=serial % 2**32, records=records)
+                Event.ZONE_LIVE.log(log, zone=name, serial=serial % 2**32, records=view.records if view else None)
             if self.damaged.pop(name, None) is not None:
                 Event.ZONE_REPAIRED.log(log, zone=name)
             self.behind.discard(name)
-        except Exception as error:  # an error in one zone does not stop the others
-            self.behind.add(name)
-            Event.ZONE_BEHIND.log(log, zone=name, reason=safe_message(error))
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
         """Make the files of each zone again that uses a damaged file; drop damaged deltas from the database."""
@@ -270,7 +295,7 @@ class ZonePublisher:
         async with self._locks[name]:
             plan = self._plans.get(name)
             if plan is not None and name in self.behind:
-                await self._advance_zone(plan)
+                await self._advance_zones([plan])
 
     async def difference(self, view: ZoneView, since: int) -> ZoneDifference | None:
         """Return the difference from serial `since` to the serial of `view`, for an IXFR (RFC 1995). None if the zone
@@ -316,22 +341,10 @@ class ZonePublisher:
         self._verified.learn(answer["verified"])
         self._ixfr_fingerprints[plan.name, start, view.serial] = answer["fingerprint"]
 
-    # -- status ----------------------------------------------------------------------------------------------------
+    def names_of(self, zone: str) -> list[str]:
+        """The zones that are served for a configured zone: itself, or its shards."""
+        return [name for name, plan in self._plans.items() if plan.granted == zone] or [zone]
 
     def status(self, connection: Connection) -> dict[str, Any]:
         """Return the zones as `status --json` has them, by name."""
-        shown = {}
-        for view in self._zones.views().values():
-            if view is not None:
-                found = newest_serial(connection, view.plan.name)
-                shown[view.plan.name] = {
-                    "serial": view.serial % 2**32,
-                    "version": view.version,
-                    "records": view.records,
-                    "covered": view.covered,
-                    "omitted": view.omitted,
-                    "omitted_ids": list(dict.fromkeys(found.omitted))[:OMITTED_SHOWN] if found else [],
-                    "list": view.plan.list,
-                    "damaged": self.damaged.get(view.plan.name),
-                }
-        return shown
+        return zone_status(connection, self._zones.views().values(), self.damaged)

@@ -35,6 +35,7 @@ WILDCARD: Final = b"\0*"
 DOMAIN: Final = b"\0\0d"  # the end of the line of a domain
 HOST: Final = b"\0\0h"  # the end of the line of a host
 ADDRESS: Final = b"\0\0i"  # the end of the line of an address or a prefix
+ELSEWHERE: Final = b"\0\0e"  # the end of the line of a domain whose rules are in another shard (rpz/shards.py)
 ADDRESSES: Final = b"rpz-ip\0"  # the beginning of these lines, and of no other: no entry has such a last label
 
 _HEADS: Final = (
@@ -91,7 +92,7 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Zo
     made = ZoneRules()
     for name, parts in _rules_of(names):
         if not parts:
-            made.covered += 1
+            made.covered += not name.endswith(ELSEWHERE)
             continue
         if len(made.lines) >= size:
             yield made
@@ -105,7 +106,7 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Zo
 
 
 def _rules_of(names: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
-    """Yield each name with its rules, in the order of the rules; a covered name with none."""
+    """Yield each name with its rules, in the order of the rules: none if it is covered, or of another shard."""
     below = None
     addresses: list[tuple[bytes, bytes]] = []  # the rules of addresses are in another order than their names
     for name in names:
@@ -119,11 +120,11 @@ def _rules_of(names: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]
             if addresses:
                 yield from ((one, (rule,)) for rule, one in sorted(addresses))
                 addresses = []
-            if name.endswith(DOMAIN):
-                below = key + b"\0"
-                yield name, (key, key + WILDCARD)
-            else:
+            if name.endswith(HOST):
                 yield name, (key,)
+                continue
+            below = key + b"\0"
+            yield name, (key, key + WILDCARD) if name.endswith(DOMAIN) else ()
     yield from ((one, (rule,)) for rule, one in sorted(addresses))
 
 
@@ -182,10 +183,11 @@ def _below(names: Buffer, root: bytes, zone: str) -> ZoneRules:
     else:
         after = root[:-1] + b"\1"
         labels = root[:-1].split(b"\0")
-        above = [b"\0".join(labels[:depth]) + DOMAIN for depth in range(1, len(labels))]
+        keys = [b"\0".join(labels[:depth]) for depth in range(1, len(labels))]
+        above = [key + end for key in keys for end in (DOMAIN, ELSEWHERE)]
     found = lines(names[position(names, root) : position(names, after)])
     if any(_contains(names, name) for name in above):
-        return ZoneRules(covered=sum(1 for _ in found))
+        return ZoneRules(covered=sum(not name.endswith(ELSEWHERE) for name in found))
     return rules(found, zone)
 
 

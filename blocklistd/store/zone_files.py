@@ -26,6 +26,7 @@ from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines, splice
 from blocklistd.model import Sha256
 from blocklistd.rpz.rules import entries_of, names, rules_in_blocks, update_rules
+from blocklistd.rpz.shards import spread
 from blocklistd.rpz.wire import Action, compile_rules, recompile, wire_name
 from blocklistd.store.files import SealedFiles, fingerprint_of
 
@@ -35,11 +36,23 @@ READ: Final = 1 << 20  # bytes read at once
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Which entries of a list are in a zone (`categories`), and the `action` of its rules."""
+    """Which entries of a list are in a zone (`categories`, and `shard` of `shards`), and the `action` of its rules."""
 
     zone: str
     categories: tuple[str, ...]
     action: Action
+    shards: int = 1
+    shard: int = 0
+
+    @property
+    def selection(self) -> tuple[tuple[str, ...], int]:
+        """What decides, for all zones of one list, which names are together in a zone or in its shards."""
+        return tuple(sorted(self.categories)), self.shards
+
+    def names(self, entries: Iterable[bytes]) -> list[list[bytes]]:
+        """The sorted names of the selected entries, for each shard."""
+        found = names(entries, self.categories)
+        return [found] if self.shards == 1 else spread(found, self.shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +77,38 @@ class RulesDelta:
     added: int
 
 
-def make_zone_files(files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids) -> ZoneFiles:
-    """Makes all files from the list's snapshot; `ids` makes the ids of the list's entries.
+class SharedNames:
+    """The names of a snapshot for the zones of a list that are made one after another: read once for all zones and
+    shards with the same selection."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._shards: list[list[bytes]] = []
+        self._sealed: dict[int, Sha256] = {}
+
+    def of(self, files: SealedFiles, ruling: Ruling, snapshot: Sha256) -> tuple[list[bytes], Sha256]:
+        """The names of a zone, and their sealed file. Raises StoreError."""
+        key = (snapshot, ruling.selection)
+        if key != self._key:
+            with files.map(snapshot) as content:
+                self._shards = ruling.names(lines(content))
+            self._key, self._sealed = key, {}
+        found = self._shards[ruling.shard]
+        if ruling.shard not in self._sealed:
+            starts = range(0, len(found), BLOCK)
+            self._sealed[ruling.shard] = _seal(files, (_block(found[at : at + BLOCK]) for at in starts))
+        return found, self._sealed[ruling.shard]
+
+
+def make_zone_files(
+    files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids, shared: SharedNames | None = None
+) -> ZoneFiles:
+    """Makes all files from the list's snapshot; `ids` makes the ids of the list's entries. `shared`: the names of other
+    zones of this list.
 
     Sorts the names in memory; writes rules and messages as they are made. Raises StoreError.
     """
-    with files.map(snapshot) as content:
-        found = names(lines(content), ruling.categories)
-    starts = range(0, len(found), BLOCK)
-    sealed_names = _seal(files, (_block(found[at : at + BLOCK]) for at in starts))
+    found, sealed_names = (shared or SharedNames()).of(files, ruling, snapshot)
     records = covered = 0
     omitted: list[bytes] = []
     with files.create() as rules_draft, files.create() as wire_draft:
@@ -113,7 +149,7 @@ def update_zone_files(
 
     A changed entry costs about as much as forty entries in `make_zone_files`.
     """
-    removed_names, added_names = (names(entries, ruling.categories) for entries in (removes, adds))
+    removed_names, added_names = (ruling.names(entries)[ruling.shard] for entries in (removes, adds))
     in_both = set(removed_names) & set(added_names)  # an entry whose attributes alone changed
     removed_names, added_names = (
         [name for name in some if name not in in_both] for some in (removed_names, added_names)

@@ -24,7 +24,11 @@ from blocklistd.store.zone_files import Ruling, ZoneFiles
 
 @dataclass(frozen=True, slots=True)
 class ZonePlan:
-    """A zone's configuration for jobs and the DNS server. `target`: of every CNAME record. `ttl`: in seconds."""
+    """A zone's configuration for jobs and the DNS server. `target`: of every CNAME record. `ttl`: in seconds.
+
+    `shards`: the number of zones over which the rules of one configured zone are spread; this one is number `shard`,
+    from 0. `suffixes`: the version of the Public Suffix List by which they are (rpz/shards.py).
+    """
 
     name: str
     list: ListId
@@ -33,11 +37,22 @@ class ZonePlan:
     ttl: int
     apex: Apex
     serial_start: int
+    shards: int = 1
+    shard: int = 0
+    suffixes: str = ""
+
+    @property
+    def granted(self) -> str:
+        """The configured zone, to which subscribers are entitled: of a shard, the zone without the first label."""
+        return self.name if self.shards == 1 else self.name.partition(".")[2]
 
     @property
     def record_settings(self) -> str:
         """The settings that determine the zone's records, as JSON."""
-        return orjson.dumps([self.list, sorted(self.categories), self.target, self.ttl]).decode()
+        settings = [self.list, sorted(self.categories), self.target, self.ttl]
+        return orjson.dumps(
+            settings if self.shards == 1 else [*settings, self.shards, self.shard, self.suffixes]
+        ).decode()
 
     @property
     def apex_settings(self) -> str:
@@ -55,7 +70,7 @@ class ZonePlan:
     @property
     def ruling(self) -> Ruling:
         """The part of the plan that the zone's files depend on."""
-        return Ruling(self.name, self.categories, Action(wire_name(self.target), self.ttl))
+        return Ruling(self.name, self.categories, Action(wire_name(self.target), self.ttl), self.shards, self.shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +104,10 @@ class ZoneSerial:
     @property
     def plan(self) -> ZonePlan:
         """The plan that made this serial; the configuration may have changed since."""
-        source, categories, target, ttl = orjson.loads(self.record_settings)
+        source, categories, target, ttl, *shards = orjson.loads(self.record_settings)
         apex = orjson.loads(self.apex_settings)
         apex |= {"ns": tuple(apex["ns"]), "digest": self.zonemd or ""}
-        return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial)
+        return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial, *shards)
 
     @property
     def files(self) -> ZoneFiles | None:

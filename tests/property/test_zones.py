@@ -6,6 +6,7 @@ import ipaddress
 import random
 import struct
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import dns.message
@@ -23,6 +24,7 @@ from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
 from blocklistd.rpz.addresses import ip_of_owner
 from blocklistd.rpz.rules import ZoneRules, entries_of, name_of, names, rule_of, rules, rules_in_blocks, update_rules
+from blocklistd.rpz.shards import spread
 from blocklistd.rpz.wire import Action, Apex, compile_rules, messages, recompile, wire_name
 from blocklistd.rpz.zonemd import zone_digest
 from blocklistd.serve.dns import message as dm
@@ -223,6 +225,44 @@ def test_files_that_follow_changes_are_those_of_the_complete_list(
         with zone_files.rules_between(files, was, made.rules) as parts:
             assert b"".join(part.data for part in parts) == delta.data
         before = after
+
+
+suffixes = st.sampled_from(["amazonaws.com", "s3.amazonaws.com", "x.s3.amazonaws.com", "com", "co.uk", "a.co.uk", "uk"])
+deep = st.builds("{}{}".format, st.sampled_from(["", "a.", "b.", "a.b."]), suffixes)
+listed_deep = st.dictionaries(deep, st.sampled_from(["host", "domain"]), max_size=12)
+"""Names around public suffixes, of which one has another public suffix below a name that is none."""
+
+
+@settings(max_examples=examples(200), deadline=None)
+@given(st.builds(lambda some, more: some | more, listed, listed_deep), st.integers(2, 32))
+def test_shards_have_together_the_rules_of_the_zone(entries: dict[str, str], shards: int) -> None:
+    found = names(lines(snapshot(entries)))
+    complete, parts = rules(found, ZONE), [rules(part, ZONE) for part in spread(found, shards)]
+    assert sorted(rule for part in parts for rule in part.lines) == complete.lines, "each rule in one shard"
+    assert sum(part.covered for part in parts) == complete.covered
+    assert all(part == sorted(part) for part in spread(found, shards))
+
+
+@settings(max_examples=examples(50), deadline=None)
+@given(st.lists(st.builds(lambda some, more: some | more, listed, listed_deep), min_size=2, max_size=3))
+def test_shards_follow_changes(files: SealedFiles, versions: list[dict[str, str]]) -> None:
+    snapshots = [sorted(with_id(Entry(kind, name).line(), IDS) for name, kind in one.items()) for one in versions]
+    sealed = []
+    for found in snapshots:
+        with files.create() as draft:
+            draft.write(file(found))
+        assert draft.sealed is not None
+        sealed.append(draft.sealed)
+    shared = [zone_files.SharedNames() for _ in versions]
+    for shard in range(3):
+        ruling = zone_files.Ruling(f"{shard:02}.{ZONE}", (), ACTION, 3, shard)
+        made = zone_files.make_zone_files(files, ruling, sealed[0], IDS, shared[0])
+        for number, (before, after) in enumerate(pairwise(snapshots), 1):
+            removes, adds = (
+                [line for line in one if line not in other] for one, other in ((before, after), (after, before))
+            )
+            made, _ = zone_files.update_zone_files(files, ruling, made, removes, adds, IDS)
+            assert made == zone_files.make_zone_files(files, ruling, sealed[number], IDS, shared[number])
 
 
 @settings(max_examples=examples(100), deadline=None)

@@ -32,10 +32,11 @@ ORIGIN = dns.name.from_text(ZONE)
 class Secondary:
     """A secondary on dnspython: its copy of the zone follows by AXFR and IXFR."""
 
-    def __init__(self, port: int, key: dns.tsig.Key | None) -> None:
+    def __init__(self, port: int, key: dns.tsig.Key | None, origin: dns.name.Name = ORIGIN) -> None:
         self.port = port
+        self.origin = origin
         self.key = key
-        self.zone: Any = dns.zone.Zone(ORIGIN, relativize=False)
+        self.zone: Any = dns.zone.Zone(origin, relativize=False)
         self.styles: list[int] = []
 
     def refresh(self, kind: str = "IXFR") -> int:
@@ -43,7 +44,7 @@ class Secondary:
         if kind == "IXFR" and len(self.zone.nodes):
             query, _ = dns.xfr.make_query(self.zone, keyring=self.key)
         else:
-            query = dns.message.make_query(ORIGIN, "AXFR")
+            query = dns.message.make_query(self.origin, "AXFR")
             if self.key is not None:
                 query.use_tsig(self.key)
         dns.query.inbound_xfr("127.0.0.1", self.zone, query, port=self.port, lifetime=30)
@@ -51,12 +52,12 @@ class Secondary:
 
     @property
     def serial(self) -> int:
-        return int(self.zone.find_rrset(ORIGIN, "SOA")[0].serial)
+        return int(self.zone.find_rrset(self.origin, "SOA")[0].serial)
 
     @property
     def rules(self) -> set[str]:
         return {
-            name.relativize(ORIGIN).to_text()
+            name.relativize(self.origin).to_text()
             for name, node in self.zone.nodes.items()
             if node.get_rdataset(dns.rdataclass.IN, dns.rdatatype.CNAME) is not None
         }

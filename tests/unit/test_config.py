@@ -232,6 +232,18 @@ def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("zone", "found"),
+    [
+        ("rpz.example: {list: national}", [(13, "dns.catalog")]),
+        ("example: {list: national}", []),
+        ("example: {list: national, shards: 2}", []),
+    ],
+)
+def test_the_catalog_has_a_name_of_its_own(tmp_path: Path, zone: str, found: list[tuple[int, str]]) -> None:
+    assert places(tmp_path, f"{VALID}zones: {{{zone}}}\ndns: {{catalog: RPZ.example.}}\n") == found
+
+
+@pytest.mark.parametrize(
     ("line", "key"),
     [
         ("quorum: 2", "quorum"),

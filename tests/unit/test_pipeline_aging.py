@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from blocklistd.change import ChangeKind
+from blocklistd.change import ChangeKind, CorrectionKind
 from blocklistd.compose.guard import DailyLimits
 from blocklistd.errors import DamagedError
-from blocklistd.model import Outcome, SourceId
+from blocklistd.model import Act, Outcome, SourceId
+from blocklistd.pipeline.corrections import Corrections
 from tests.unit.test_pipeline_expiry import DAY, LASTING, Scene
 from tests.versions_of import LIST, NOW
 
@@ -80,3 +81,25 @@ async def test_what_an_expiry_adds_counts_in_the_sum_of_the_day(scene: Scene) ->
     new = (f"new{number}.example" for number in range(30))
     held = await scene.pull("first", *OLD, *LASTING, *new)
     assert (held.outcome, held.reason) == (Outcome.HELD, "daily.max_added: 80.0% (80 of 100 in 24 h), limit 60%")
+
+
+@pytest.mark.parametrize("few", [0, 2000])
+@pytest.mark.parametrize("withheld_by", ["delisted", "additions"])
+async def test_an_entry_that_is_not_live_when_it_ends_is_counted_under_one_rule(
+    scene: Scene, withheld_by: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocklistd.pipeline.composing.FEW", few)
+    await scene.configure(reverify=10 * 86400, ends_by_age=True, max_removed=1.0, daily=None)
+    await scene.pull("first", *LASTING)
+    if withheld_by == "additions":
+        await scene.configure(additions=False)
+    await scene.pull("first", *LASTING, "late.example")
+    if withheld_by == "delisted":
+        corrections = Corrections(scene.resources, scene.releases)
+        act = Act("entry delist", "alice", 1000)
+        await corrections.place(LIST, "late.example", CorrectionKind.DELISTED, "a mistake", act)
+    assert scene.versions.state.withheld == {withheld_by: 1}
+    await scene.at(10)
+    assert (scene.live, scene.versions.state.withheld) == ({}, {"lifetime": 101})
+    await scene.pull("first", *LASTING)
+    assert scene.versions.state.withheld == {"lifetime": 100}

@@ -151,8 +151,8 @@ class SubscriberOperations:
         """A new token and TSIG key, and the configurations to paste, by program."""
         config = self._config()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
-        dns, granted = config.serves_dns, [zone for zone in config.zones.values() if zone.name in zones]
-        pasted = {}
+        dns, pasted = config.serves_dns, dict[str, str]()
+        granted = [shard for zone in config.zones.values() if zone.name in zones for shard in zone.served]
         if granted and dns:
             pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig, dns.catalog)
         made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blocklistd.config import Network
 from blocklistd.rpz.wire import wire_name
@@ -82,6 +82,8 @@ class Zones:
 
     def __init__(self) -> None:
         self._views: dict[bytes, ZoneView | None] = {}
+        self._shards: dict[bytes, list[bytes]] = {}
+        self._given: tuple[Peer, ...] = ()
         self._keys: dict[bytes, tuple[Key, Peer]] = {}
         self._certificates: dict[str, Peer] = {}
         self._networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
@@ -96,8 +98,12 @@ class Zones:
 
     def configure(self, plans: Iterable[ZonePlan]) -> None:
         """Sets the zones. A new one has no view until `publish`; views of zones that are not named are dropped."""
-        names = {wire_name(plan.name) for plan in plans}
-        self._views = {name: self._views.get(name) for name in names}
+        shards: dict[bytes, list[bytes]] = {}
+        for plan in plans:
+            shards.setdefault(wire_name(plan.granted), []).append(wire_name(plan.name))
+        self._shards = shards
+        self._views = {name: self._views.get(name) for names in shards.values() for name in names}
+        self.replace_peers(self._given)
 
     def publish(self, view: ZoneView) -> bool:
         """Serves this view from now on, unless the present one has a higher serial. Returns whether the serial changed.
@@ -111,8 +117,9 @@ class Zones:
         return old is None or old.serial != view.serial
 
     def replace_peers(self, peers: Iterable[Peer]) -> None:
-        """Replaces the subscribers."""
-        self.peers = tuple(peers)
+        """Replaces the subscribers. One that is entitled to a zone is entitled to its shards."""
+        self._given = tuple(peers)
+        self.peers = tuple(map(self._with_shards, self._given))
         self._keys = {key.name: (key, peer) for peer in self.peers for key in peer.keys}
         self._certificates = {one: peer for peer in self.peers for one in peer.certificates}
         networks: dict[tuple[int, int], dict[int, list[Peer]]] = {}
@@ -121,6 +128,10 @@ class Zones:
                 same_length = networks.setdefault((network.version, network.prefixlen), {})
                 same_length.setdefault(int(network.network_address), []).append(peer)
         self._networks = dict(sorted(networks.items(), reverse=True))
+
+    def _with_shards(self, peer: Peer) -> Peer:
+        zones = frozenset(name for zone in peer.zones for name in self._shards.get(zone, [zone]))
+        return peer if zones == peer.zones else replace(peer, zones=zones)
 
     def replace_catalogs(self, name: bytes | None, views: Mapping[str, ZoneView]) -> None:
         """Replaces the catalog zones: their name (None: there are none), and the views by subscriber."""
