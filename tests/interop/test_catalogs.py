@@ -13,6 +13,7 @@ import pytest
 from tests.interop.catalog import CATALOG, SECOND, CatalogScene, serves
 from tests.interop.programs import knot, named_secondary
 from tests.system.daemon import free_port
+from tests.system.test_operations import reload
 from tests.system.test_zones import ZONE
 
 
@@ -52,6 +53,10 @@ def test_each_subscriber_has_a_catalog_of_its_own_zones(scene: CatalogScene) -> 
     scene.daemon.wait_for(lambda: scene.catalog(second)[1] == both)
     scene.publish("a.example", "b.example")
     assert scene.catalog(first)[0] == serial, "another version changes no catalog"
+    scene.daemon.config["zones"][ZONE]["shards"] = 2
+    scene.daemon.write_config()
+    reload(scene.daemon)
+    scene.daemon.wait_for(lambda: scene.catalog(first)[1].keys() == {f"00.{ZONE}", f"01.{ZONE}"})
 
 
 def test_knot_configures_itself(scene: CatalogScene) -> None:

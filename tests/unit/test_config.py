@@ -232,15 +232,16 @@ def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "found"),
-    [
-        ("rpz.example: {list: national}", [(13, "dns.catalog")]),
-        ("example: {list: national}", []),
-        ("example: {list: national, shards: 2}", []),
-    ],
+    ("catalog", "found"),
+    [("RPZ.example.", [(13, "dns.catalog")]), ("00.rpz.example", [(12, "zones.rpz.example.shards")])],
 )
-def test_the_catalog_has_a_name_of_its_own(tmp_path: Path, zone: str, found: list[tuple[int, str]]) -> None:
-    assert places(tmp_path, f"{VALID}zones: {{{zone}}}\ndns: {{catalog: RPZ.example.}}\n") == found
+def test_the_catalog_has_a_name_of_its_own(tmp_path: Path, catalog: str, found: list[tuple[int, str]]) -> None:
+    text = f"{VALID}zones: {{rpz.example: {{list: national, shards: 2}}}}\ndns: {{catalog: %s}}\n"
+    assert places(tmp_path, text % catalog) == found
+    (tmp_path / "valid.yaml").write_text(text % "catalog.example")
+    dns = load(tmp_path / "valid.yaml").dns
+    assert dns is not None
+    assert dns.catalog == "catalog.example"
 
 
 @pytest.mark.parametrize(
