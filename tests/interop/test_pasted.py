@@ -51,10 +51,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def block(software: str) -> str:
-    """The guide's block for a program."""
+    """The guide's first block for a program; one with TLS follows later."""
     texts = map(textwrap.dedent, re.findall(r"(?:^    .*\n)+", GUIDE.read_text(), re.M))
-    (text,) = [text for text in texts if text.startswith(OPENS[software])]
-    return text
+    return next(text for text in texts if text.startswith(OPENS[software]))
 
 
 def pasted(scene: Scene, software: str, port: int) -> str:

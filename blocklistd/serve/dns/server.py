@@ -35,7 +35,7 @@ from blocklistd.serve.dns.key_use import KeyUse
 from blocklistd.serve.dns.notify_sender import NotifySender
 from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
-from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr
+from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr, messages
 from blocklistd.serve.dns.tsig import Signer
 from blocklistd.serve.dns.xot import XotCertificate, client_of
 from blocklistd.serve.dns.zones import Peer, TlsClient, Zones, ZoneView
@@ -186,9 +186,8 @@ class DnsServer:
         def made(transport: asyncio.WriteTransport) -> None:
             accepted.transport = transport  # the handshake is idle time, and may be ended for another connection
 
-        return TlsProtocol(
-            self.certificate.context, made, lambda tls: self._protocol(accepted, client_of(tls)), accepted.closed
-        )
+        context, closed = self.certificate.context, accepted.closed
+        return TlsProtocol(context, made, lambda tls: self._protocol(accepted, client_of(tls)), closed, messages)
 
     def _connected(
         self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -107,6 +107,19 @@ def _chunks(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
         yield chunk, starts
 
 
+def messages(stream: memoryview) -> Iterator[memoryview]:
+    """The messages of a stream of complete messages, each with its TCP length prefix.
+
+    On TLS each message begins a record of its own: Unbound 1.17 reads one message, then waits for bytes on its socket,
+    although the rest of the record is in its TLS buffer already.
+    """
+    at = 0
+    while at < len(stream):
+        end = at + 2 + (stream[at] << 8 | stream[at + 1])
+        yield stream[at:end]
+        at = end
+
+
 def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> bytes:
     """The chunk with a TSIG record at the end of each message; header counts and length prefixes include it."""
     view = memoryview(chunk)
