@@ -77,6 +77,18 @@ class ServedCertificate:
             self.unusable = None
 
 
+def dns_name(path: Path) -> str | None:
+    """The first DNS name, without a wildcard, of the first certificate in a PEM file; None if there is none."""
+    from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName, load_pem_x509_certificates
+
+    try:
+        certificate = load_pem_x509_certificates(path.read_bytes())[0]
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    except (OSError, ValueError, ExtensionNotFound):
+        return None
+    return next((name for name in names.get_values_for_type(DNSName) if "*" not in name), None)
+
+
 def spki_digest(certificate: Certificate) -> Sha256 | None:
     """The SHA-256 (hex) of a certificate's public key (SubjectPublicKeyInfo, RFC 5280 4.1.2.7) in DER; None if the key
     is of an unknown kind."""

@@ -30,7 +30,8 @@ def make_certificate(
     *,
     begins: timedelta = timedelta(days=-2),
 ) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key, as NAME.pem and NAME.key; times are relative to now."""
+    """A self-signed certificate for NAME.example and 127.0.0.1, and its key: NAME.pem and NAME.key. Times are from now
+    on."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)
@@ -42,7 +43,12 @@ def make_certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + begins)
         .not_valid_after(now + good_for)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName(f"{name}.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 from blocklistd.config import Config, DnsSettings
 from blocklistd.daemon import plans
+from blocklistd.daemon.resolvers import PRIVATE_CA, PUBLIC_CA, TlsPrimary
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
@@ -16,6 +17,7 @@ from blocklistd.serve.dns import xot
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.subscribers import Subscriber
+from blocklistd.tls import dns_name, has_untrusted_authority, load_certificate, server_context
 
 
 def name_server(
@@ -54,6 +56,20 @@ def prepare_certificate(server: DnsServer | None, config: Config) -> Callable[[]
         return lambda: None
     context = xot.prepare(dns.tls)
     return lambda: server.certificate.adopt(context)
+
+
+def tls_primary(server: DnsServer | None, config: Config) -> TlsPrimary | None:
+    """What secondaries need to transfer over TLS; None if the server has no usable certificate with a DNS name."""
+    dns = config.serves_dns
+    if server is None or server.certificate.context is None or dns is None or dns.tls is None:
+        return None
+    name = dns_name(dns.tls.cert)
+    if name is None:
+        return None
+    context = server_context()
+    load_certificate(context, dns.tls.cert, dns.tls.key)
+    ca = PRIVATE_CA if has_untrusted_authority(context) else PUBLIC_CA
+    return TlsPrimary(dns.tls.listen[0], name, ca)
 
 
 def admit(

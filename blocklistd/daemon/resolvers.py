@@ -8,6 +8,7 @@ secondaries. docs/resolvers.md contains the same texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from blocklistd.config import Address, ZoneSettings
@@ -22,10 +23,31 @@ PORT: Final = 53
 Tsig = Mapping[str, str]
 """A TSIG key: `name`, `algorithm`, `secret` (base64)."""
 
+PUBLIC_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
+PRIVATE_CA: Final = "/etc/ssl/blocklistd-ca.pem"
+"""Placeholder for the file with the authority of the publisher's certificate, if hosts do not trust it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPrimary:
+    """The publisher's DNS over TLS: the address, the name in its certificate, the file with the authority of that."""
+
+    address: Address
+    name: str
+    ca: str
+
+
 _BIND_KEY: Final = """\
 key "{name}" {{
     algorithm {algorithm};
     secret "{secret}";
+}};
+"""
+
+_BIND_TLS: Final = """\
+tls publisher {{
+    ca-file "{ca}";
+    remote-hostname "{name}";
 }};
 """
 
@@ -53,6 +75,10 @@ options {{                          // add to the options block, if there is one
 _UNBOUND: Final = """\
 server:
   module-config: "respip validator iterator"
+"""
+
+_UNBOUND_TLS: Final = """\
+  tls-cert-bundle: "{ca}"  # of all TLS servers that this Unbound asks
 """
 
 _UNBOUND_ZONE: Final = """\
@@ -117,11 +143,18 @@ server:
   zonefiles-write: 10        # seconds; a restart loses changes that are not written yet
 """
 
+_NSD_TLS: Final = """\
+  tls-cert-bundle: "{ca}"
+tls-auth:
+  name: "publisher"
+  auth-domain-name: "{name}"
+"""
+
 _NSD_ZONE: Final = """\
 zone:
   name: "{zone}"
   zonefile: "/var/lib/nsd/{zone}.zone"
-  request-xfr: {host}{at} {key}
+  request-xfr: {host}{at} {key}{tls}
   allow-notify: {host} {key}
   allow-query: {own} NOKEY   # instead of {own}: your own secondaries; answers disclose entries
   provide-xfr: {own} NOKEY
@@ -132,16 +165,21 @@ def _at(primary: Address) -> str:
     return "" if primary.port == PORT else f"@{primary.port}"
 
 
-def bind(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
+def _tls(text: str, tls: TlsPrimary | None) -> str:
+    return text.format(name=tls.name, ca=tls.ca) if tls else ""
+
+
+def bind(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None, tls: TlsPrimary | None = None) -> str:
     """For BIND 9: key, zones, and the response policy of the first POLICIES zones."""
-    zones = list(zones)
-    key = f' key "{tsig["name"]}"' if tsig else ""
+    zones, primary = list(zones), tls.address if tls else primary
+    key = (f' key "{tsig["name"]}"' if tsig else "") + (" tls publisher" if tls else "")
     notify = f'    allow-notify {{ key "{tsig["name"]}"; }};\n' if tsig else ""
     names = " ".join(f'zone "{zone.name}";' for zone in zones[:POLICIES])
     where = {"host": primary.host, "port": primary.port}
     return "".join(
         [
             _BIND_KEY.format(**tsig) if tsig else "",
+            _tls(_BIND_TLS, tls),
             *(_BIND_ZONE.format(zone=zone.name, key=key, notify=notify, **where) for zone in zones),
             _BIND_POLICY.format(zones=names),
             *(
@@ -152,11 +190,15 @@ def bind(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> 
     )
 
 
-def unbound(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
+def unbound(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None, tls: TlsPrimary | None = None) -> str:
     """For Unbound, which can't use TSIG: `tsig` is None."""
     assert tsig is None
-    return _UNBOUND + "".join(
-        _UNBOUND_ZONE.format(zone=zone.name, host=primary.host, at=_at(primary)) for zone in zones
+    at = f"@{tls.address.port}#{tls.name}" if tls else _at(primary)
+    host = tls.address.host if tls else primary.host
+    return (
+        _UNBOUND
+        + _tls(_UNBOUND_TLS, tls)
+        + "".join(_UNBOUND_ZONE.format(zone=zone.name, host=host, at=at) for zone in zones)
     )
 
 
@@ -182,17 +224,21 @@ def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> 
     return (_KNOT_KEY.format(**tsig) if tsig else "") + head + "".join(_KNOT_ZONE.format(zone=z.name) for z in zones)
 
 
-def nsd(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
+def nsd(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None, tls: TlsPrimary | None = None) -> str:
     """For NSD, which transfers the zones to its own secondaries."""
-    where = {"host": primary.host, "at": _at(primary), "own": OWN_SECONDARY}
+    primary = tls.address if tls else primary
+    where = {"host": primary.host, "at": _at(primary), "own": OWN_SECONDARY, "tls": " publisher" if tls else ""}
     key = tsig["name"] if tsig else "NOKEY"
     return (
         (_NSD_KEY.format(**tsig) if tsig else "")
         + _NSD
+        + _tls(_NSD_TLS, tls)
         + "".join(_NSD_ZONE.format(zone=zone.name, key=key, **where) for zone in zones)
     )
 
 
+WITH_TLS: Final = {"bind": bind, "nsd": nsd, "unbound": unbound}
+"""Programs that transfer zones over TLS (XoT) in the version with which they are tested."""
 SOFTWARE: Final[Mapping[str, Callable[[Iterable[ZoneSettings], Address, Tsig | None], str]]] = {
     "bind": bind,
     "knot": knot,
@@ -227,19 +273,30 @@ def comment_marker(program: str) -> str:
     return {"bind": "//", "powerdns": "--"}.get(program, "#")
 
 
-def configurations(zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None) -> dict[str, str]:
+def configurations(
+    zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None, tls: TlsPrimary | None = None
+) -> dict[str, str]:
     """The configuration of each program for these zones. `listen`: the publisher's DNS address; a wildcard address
-    becomes a placeholder with a comment.
+    becomes a placeholder with a comment. With `tls`, programs in WITH_TLS transfer over TLS.
 
     With a TSIG key, programs in UNSIGNED_ONLY are omitted. Without one, the publisher identifies the secondary by its
     address.
     """
     zones = list(zones)
-    anywhere = listen.host in ("::", "0.0.0.0")
-    primary = Address("127.0.0.1", listen.port) if anywhere else listen
-    note = f" instead of {primary.host}: the address under which the publisher is reached\n"
-    return {
-        name: (f"{comment_marker(name)}{note}" if anywhere else "") + made(zones, primary, tsig)
-        for name, made in SOFTWARE.items()
-        if tsig is None or name not in UNSIGNED_ONLY
-    }
+    made = {}
+    for name, plain in SOFTWARE.items():
+        if tsig is not None and name in UNSIGNED_ONLY:
+            continue
+        over = WITH_TLS.get(name) if tls is not None else None
+        primary, comment = tls.address if tls and over else listen, comment_marker(name)
+        notes = ""
+        if primary.host in ("::", "0.0.0.0"):
+            primary = Address("127.0.0.1", primary.port)
+            notes += f"{comment} instead of {primary.host}: the address under which the publisher is reached\n"
+        if tls is None or over is None:
+            made[name] = notes + plain(zones, primary, tsig)
+            continue
+        if tls.ca == PRIVATE_CA:
+            notes += f"{comment} {tls.ca}: the authority of the publisher's certificate\n"
+        made[name] = notes + over(zones, primary, tsig, replace(tls, address=primary))
+    return made

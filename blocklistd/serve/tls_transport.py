@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from blocklistd.limits import TLS_HANDSHAKE
@@ -25,6 +25,9 @@ _READ: Final = 64 * 1024  # octets of plain text, or of ciphertext, that are tak
 
 Established = Callable[["SSL.Connection"], asyncio.Protocol]
 """Makes the inner protocol of a connection whose handshake has succeeded."""
+
+Divide = Callable[[memoryview], Iterable[memoryview]]
+"""Divides what one `write` sends: each part begins a TLS record."""
 
 
 class TlsTransport(asyncio.Transport):
@@ -85,7 +88,8 @@ class TlsTransport(asyncio.Transport):
 
 class TlsProtocol(asyncio.Protocol):
     """The server's side of a TLS connection. `context`: None refuses the connection. `made` gets the TCP transport.
-    `established` makes the inner protocol; `lost` is called if the connection ends before that."""
+    `established` makes the inner protocol; `lost` is called if the connection ends before that. `divide`: a client may
+    need records that end where messages do."""
 
     def __init__(
         self,
@@ -93,11 +97,13 @@ class TlsProtocol(asyncio.Protocol):
         made: Callable[[asyncio.Transport], None],
         established: Established,
         lost: Callable[[], None],
+        divide: Divide = lambda text: (text,),
     ) -> None:
         self._context = context
         self._made = made
         self._established = established
         self._lost = lost
+        self._divide = divide
         self._inner: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._write_paused = False
@@ -158,10 +164,10 @@ class TlsProtocol(asyncio.Protocol):
         """Sends plain text. Dropped after the end of the connection, as by any transport."""
         if self._tcp.is_closing():
             return
-        rest = memoryview(data)
         try:
-            while rest:  # a call takes one record, 16 KiB
-                rest = rest[self._tls.send(rest) :]
+            for rest in self._divide(memoryview(data)):
+                while rest:  # a call takes one record, 16 KiB
+                    rest = rest[self._tls.send(rest) :]
         except self._error:
             self._tcp.abort()
         self._flush()

@@ -12,9 +12,13 @@ from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.resolvers import (
     FIRST_WITH_ZONEMD,
     POLICIES,
+    PRIVATE_CA,
+    PUBLIC_CA,
     SOFTWARE,
     TESTED_VERSIONS,
     UNSIGNED_ONLY,
+    WITH_TLS,
+    TlsPrimary,
     bind,
     breaks_on_zonemd,
     configurations,
@@ -83,6 +87,11 @@ def test_the_guide_contains_the_configurations() -> None:
     unsigned = configurations([zone], publisher, None)
     assert signed.keys() == SOFTWARE.keys() - UNSIGNED_ONLY
     assert unsigned.keys() == SOFTWARE.keys() == TESTED_VERSIONS.keys()
+    tls = TlsPrimary(Address("198.51.100.1", 853), "dns.blocklist.example", PUBLIC_CA)
+    key = {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"}
+    for name in WITH_TLS:
+        text = configurations([zone], publisher, None if name in UNSIGNED_ONLY else key, tls)[name]
+        assert f"\n\n{textwrap.indent(text, ' ' * 4)}\n" in GUIDE.read_text(), name
     for name in SOFTWARE:
         assert f"\n\n{textwrap.indent(signed.get(name) or unsigned[name], ' ' * 4)}\n" in GUIDE.read_text(), name
 
@@ -91,6 +100,30 @@ def test_a_comment_marks_the_placeholder_for_an_unknown_address() -> None:
     wanted = " instead of 127.0.0.1: the address under which the publisher is reached"
     for name, text in configurations(zones(1), Address("::", 53), None).items():
         assert text.splitlines()[0].endswith(wanted), name
+
+
+@pytest.mark.parametrize("ca", [PUBLIC_CA, PRIVATE_CA])
+@pytest.mark.parametrize("host", [*HOSTS, "::"])
+def test_programs_accept_the_configuration_over_tls(tmp_path: Path, host: str, ca: str) -> None:
+    tls = TlsPrimary(Address(host, 853), "dns.blocklist.example", ca)
+    (tmp_path / "ca.pem").touch()
+    for tsig in (TSIG, None):
+        made = configurations(zones(2), Address("192.0.2.9", 53), tsig, tls)
+        for name, command in (
+            ("bind", peer("/usr/bin/named-checkconf", "bind9-utils")),
+            ("nsd", peer("/usr/sbin/nsd-checkconf", "nsd")),
+        ):
+            assert check(tmp_path, made[name], command) == (0, ""), made[name]
+        assert "192.0.2.9" in made["knot"], "it has no TLS"
+        assert "192.0.2.9" not in made["bind"]
+    code, said = check(
+        tmp_path,
+        f'server:\n  chroot: ""\n{made["unbound"]}'.replace("/var/lib/unbound", str(tmp_path)).replace(
+            ca, str(tmp_path / "ca.pem")
+        ),
+        peer("/usr/sbin/unbound-checkconf", "unbound"),
+    )
+    assert code == 0, said
 
 
 def test_programs_that_a_zonemd_record_breaks() -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from blocklistd.config import Config
 from blocklistd.daemon import resolvers
 from blocklistd.daemon.commands.command import Document, Values
+from blocklistd.daemon.name_server import tls_primary
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
 from blocklistd.events import Event
 from blocklistd.limits import USE_RECORDED
@@ -137,25 +138,36 @@ class SubscriberOperations:
             audit.append(connection, act, registration.id, now=now, detail=detail)
             return made
 
-        private = await asyncio.to_thread(self._private_ca)  # before the write: an error after it would lose the token
+        facts = await asyncio.to_thread(self._facts)  # before the write: an error after it would lose the token
         token, key = await self._database.writing(register)
         self._zones.secondaries.forget(registration.id)
         await self._admit_or_later()
         if registration.own_names:
             self._names_changed()
-        return self._issued(registration.id, token, key, registration.zones, bool(registration.addresses), private)
+        return self._issued(registration.id, token, key, registration.zones, bool(registration.addresses), facts)
+
+    def _facts(self) -> tuple[bool, resolvers.TlsPrimary | None]:
+        """Whether the feed's authority is private, and the name server over TLS."""
+        return self._private_ca(), tls_primary(self._dns, self._config())
 
     def _issued(
-        self, subscriber: str, token: str, key: TsigKey, zones: Collection[str], unsigned: bool, private: bool
+        self,
+        subscriber: str,
+        token: str,
+        key: TsigKey,
+        zones: Collection[str],
+        unsigned: bool,
+        facts: tuple[bool, resolvers.TlsPrimary | None],
     ) -> Document:
         """A new token and TSIG key, and the configurations to paste, by program."""
         config = self._config()
         tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
-        dns, granted = (
-            config.serves_dns,
-            [shard for zone in config.zones.values() if zone.name in zones for shard in zone.served],
-        )
-        pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig) if granted and dns else {}
+        dns = config.serves_dns
+        granted = [shard for zone in config.zones.values() if zone.name in zones for shard in zone.served]
+        private, tls = facts
+        pasted: dict[str, str] = {}
+        if granted and dns:
+            pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig, tls)
         made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}
         return {**made, "url": config.feed.url, "private_ca": private}
 
@@ -170,12 +182,12 @@ class SubscriberOperations:
             audit.append(connection, act, subscriber, now=now, detail={"key": made[1].name, "until": rfc3339(until)})
             return made
 
-        private = await asyncio.to_thread(self._private_ca)
+        facts = await asyncio.to_thread(self._facts)
         token, key = await self._database.writing(record)
         await self._admit_or_later()
         who = next(one for one in (await self._database.reading(subscribers.load)).values() if one.id == subscriber)
         return {
-            **self._issued(subscriber, token, key, who.zones, bool(who.addresses), private),
+            **self._issued(subscriber, token, key, who.zones, bool(who.addresses), facts),
             "until": rfc3339(until),
             "lists": sorted(who.lists),
             "zones": sorted(who.zones),

@@ -35,7 +35,7 @@ from blocklistd.serve.dns.key_use import KeyUse
 from blocklistd.serve.dns.notify_sender import NotifySender
 from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
 from blocklistd.serve.dns.streams import flush, send, send_message
-from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr
+from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr, messages
 from blocklistd.serve.dns.tsig import Signer
 from blocklistd.serve.dns.xot import XotCertificate, client_of
 from blocklistd.serve.dns.zones import Peer, TlsClient, Zones, ZoneView
@@ -186,9 +186,8 @@ class DnsServer:
         def made(transport: asyncio.WriteTransport) -> None:
             accepted.transport = transport  # the handshake is idle time, and may be ended for another connection
 
-        return TlsProtocol(
-            self.certificate.context, made, lambda tls: self._protocol(accepted, client_of(tls)), accepted.closed
-        )
+        context, closed = self.certificate.context, accepted.closed
+        return TlsProtocol(context, made, lambda tls: self._protocol(accepted, client_of(tls)), closed, messages)
 
     def _connected(
         self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -281,32 +280,30 @@ class DnsServer:
                 wire = sign(query, transfer.key, dm.answer(query, prepared), time_for(query, self._clocks()))
                 await send_message(writer, wire)
                 return None
-            transfer, kind, records = prepared
-            await self._send_all(transfer, kind, records, writer)
+            transfer, records = prepared
+            await self._send_all(transfer, records, writer)
             await flush(writer)
         finally:
             self.under_way[query_type] -= 1
-        self.transfers[kind] += 1
-        self._telemetry.record_transfer(kind, time.perf_counter() - began)
+        self.transfers[records.kind] += 1
+        self._telemetry.record_transfer(records.kind, time.perf_counter() - began)
         return transfer.view.serial
 
-    async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, str, TransferRecords] | int:
-        """The transfer from intact files, and `_records`. If it can't be sent, the response code of the answer."""
+    async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | int:
+        """The transfer from intact files, and its records. If it can't be sent, the response code of the answer."""
         view = await self._usable(transfer.view)
         if view is None:
             return dm.SERVFAIL
         transfer = replace(transfer, view=view)
-        kind, records = await self._records(transfer)
+        records = await self._records(transfer)
         name = transfer.subscriber, view.plan.name
-        if kind == "AXFR" and not self._full_transfers.take(*name, time.monotonic()):
+        if records.kind == "AXFR" and not self._full_transfers.take(*name, time.monotonic()):
             self._refusals.log(address, transfer.subscriber, TOO_OFTEN)
             return dm.REFUSED
-        return transfer, kind, records
+        return transfer, records
 
-    async def _send_all(
-        self, transfer: Transfer, kind: str, records: TransferRecords, writer: asyncio.StreamWriter
-    ) -> None:
-        """Sends the records of a difference ("IXFR") or of the complete zone ("AXFR").
+    async def _send_all(self, transfer: Transfer, records: TransferRecords, writer: asyncio.StreamWriter) -> None:
+        """Sends the records of a difference or of the complete zone.
 
         Raises StoreError, and sends no more, as soon as the zone's file is found damaged.
         """
@@ -316,11 +313,13 @@ class DnsServer:
             signer = Signer(transfer.key, query.tsig.mac)
         stream = Stream(query, records, signer)
         while True:
-            await self._verify(view, kind)  # before the read: reading a mapped file that was truncated kills (SIGBUS)
+            await self._verify(
+                view, records.kind
+            )  # before the read: reading a mapped file that was truncated kills (SIGBUS)
             chunk = stream.take(time_for(query, self._clocks()))
             if not chunk:
                 break
-            await self._verify(view, kind)
+            await self._verify(view, records.kind)
             await send(writer, chunk)
             self.sent_bytes += len(chunk)
             await asyncio.sleep(0)  # drain() does not yield to the loop while the client is fast
@@ -333,8 +332,8 @@ class DnsServer:
         if await self._usable(view) is not view:
             raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")
 
-    async def _records(self, transfer: Transfer) -> tuple[str, TransferRecords]:
-        """The records to send, and what they are: "IXFR" or "AXFR"."""
+    async def _records(self, transfer: Transfer) -> TransferRecords:
+        """The difference to send, or the complete zone."""
         view = transfer.view
         new = view.plan.apex
         if transfer.since is not None:
@@ -346,5 +345,5 @@ class DnsServer:
             if difference is not None:
                 old, removed, added = difference
                 apexes = old.except_soa(transfer.since, but=new.ns), new.except_soa(view.serial, but=old.ns)
-                return "IXFR", ixfr(view.soa(), old.soa(transfer.since), removed, added, *apexes)
-        return "AXFR", axfr(view.soa(), new.except_soa(view.serial), view.compiled)
+                return ixfr(view.soa(), old.soa(transfer.since), removed, added, *apexes)
+        return axfr(view.soa(), new.except_soa(view.serial), view.compiled)

@@ -25,8 +25,10 @@ Compiled = bytes | memoryview
 
 @dataclass(frozen=True, slots=True)
 class TransferRecords:
-    """The records of a transfer: those of the first message, the compiled messages, those of the last message."""
+    """The records of a transfer: those of the first message, the compiled messages, those of the last message. `kind`:
+    "AXFR" for a complete zone, "IXFR" for a difference."""
 
+    kind: str
     first: bytes
     first_count: int
     parts: tuple[Compiled, ...]
@@ -36,7 +38,7 @@ class TransferRecords:
 
 def axfr(soa: bytes, apex: tuple[bytes, int], compiled: Compiled) -> TransferRecords:
     """A complete zone (RFC 5936 2.2): the apex, the rules, SOA. `apex`: its records without SOA, and their number."""
-    return TransferRecords(soa + apex[0], 1 + apex[1], (compiled,), soa)
+    return TransferRecords("AXFR", soa + apex[0], 1 + apex[1], (compiled,), soa)
 
 
 NO_RECORDS: Final = b"", 0
@@ -58,8 +60,8 @@ def ixfr(
     """
     first, last = (new + old + apex_removed[0], 2 + apex_removed[1]), (apex_added[0] + new, apex_added[1] + 1)
     if not added:
-        return TransferRecords(*first, (removed,), new + last[0], 1 + last[1])
-    return TransferRecords(*first, (removed, added), *last)
+        return TransferRecords("IXFR", *first, (removed,), new + last[0], 1 + last[1])
+    return TransferRecords("IXFR", *first, (removed, added), *last)
 
 
 class Stream:
@@ -105,6 +107,19 @@ def _chunks(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
         chunk += view[done:at]
     if chunk:
         yield chunk, starts
+
+
+def messages(stream: memoryview) -> Iterator[memoryview]:
+    """The messages of a stream of complete messages, each with its TCP length prefix.
+
+    On TLS each message begins a record of its own: Unbound 1.17 reads one message, then waits for bytes on its socket,
+    although the rest of the record is in its TLS buffer already.
+    """
+    at = 0
+    while at < len(stream):
+        end = at + 2 + (stream[at] << 8 | stream[at + 1])
+        yield stream[at:end]
+        at = end
 
 
 def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> bytes:
