@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-NEWEST_MIGRATION: Final = "0011"
+NEWEST_MIGRATION: Final = "0012"
 """The newest migration. `migrate` upgrades an older database and refuses a newer one."""
 
 
