@@ -313,9 +313,8 @@ class DnsServer:
             signer = Signer(transfer.key, query.tsig.mac)
         stream = Stream(query, records, signer)
         while True:
-            await self._verify(
-                view, records.kind
-            )  # before the read: reading a mapped file that was truncated kills (SIGBUS)
+            # before the read: reading a mapped file that was truncated kills (SIGBUS)
+            await self._verify(view, records.kind)
             chunk = stream.take(time_for(query, self._clocks()))
             if not chunk:
                 break
