@@ -210,6 +210,12 @@ feed: {}
         ("zones: {rpz.blocklist.example: {list: nowhere}}", "zones.rpz.blocklist.example.list"),
         ("zones: {rpz.example: {list: national}, RPZ.example.: {list: national}}", "zones.RPZ.example."),
         ("zones: {rpz.example: {list: national, action: {cname: a..b}}}", "zones.rpz.example.action.cname"),
+        ("zones: {rpz.example: {list: national, shards: 33}}", "zones.rpz.example.shards"),
+        ("zones: {rpz.example: {list: national, shards: 0}}", "zones.rpz.example.shards"),
+        (
+            "zones: {rpz.example: {list: national, shards: 2}, 01.RPZ.example: {list: national}}",
+            "zones.rpz.example.shards",
+        ),
         ("zones: {rpz.example: {list: national, action: {cname: a, to: b}}}", "zones.rpz.example.action.to"),
         ("zones: {rpz.example: {list: national, action: {}}}", "zones.rpz.example.action"),
         ("zones: []", "zones"),
