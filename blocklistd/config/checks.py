@@ -308,7 +308,7 @@ def configuration(section: SectionValues) -> None:
     the same address."""
     files.check_access(section)
     _reviewers(section)
-    _shards(section)
+    _zone_names(section)
     taken: list[tuple[str, Address]] = []
     for name in ("feed", "dns", "dns.tls", "ops"):
         for address in dict.fromkeys(section.document.sections.get(name, {}).get("listen", ())):
@@ -319,16 +319,20 @@ def configuration(section: SectionValues) -> None:
             taken.append((f"{name}.listen", address))
 
 
-def _shards(section: SectionValues) -> None:
-    """Checks that no zone has the name of another zone's shard."""
+def _zone_names(section: SectionValues) -> None:
+    """Checks that neither a zone nor the catalog has the name of another zone or of its shard."""
     sections = section.document.sections.items()
     zones = {key: values for key, values in sections if key.startswith("zones.") and "name" in values}
-    keys = {values["name"]: key for key, values in zones.items()}
+    catalog = section.document.sections.get("dns", {}).get("catalog")
+    names = [values["name"] for values in zones.values()]
+    if catalog in names:
+        section.document.report("dns.catalog", "another name: a zone has it")
+    names.append(catalog)
     for key, values in zones.items():
         shards = values.get("shards", 1)
         for shard in range(shards if shards > 1 else 0):
             other = shard_name(values["name"], shard)
-            if other in keys:
+            if other in names:
                 section.document.report(
                     f"{key}.shards", f"another name for the zone {other}: a shard of this one has it"
                 )

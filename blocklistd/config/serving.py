@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from blocklistd.config import files, net, values
+from blocklistd.config import files, names, net, values
 from blocklistd.config.net import Address, Network
 from blocklistd.config.reader import choice, config_section, not_built, optional, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
@@ -53,11 +53,12 @@ class DnsTlsSettings:
 
 @config_section
 class DnsSettings:
-    """The DNS server for secondaries; each address of `listen` is used over UDP and TCP."""
+    """The DNS server for secondaries; each address of `listen` is used over UDP and TCP. `catalog`: the name of the
+    catalog zone (RFC 9432), in which each subscriber sees its own zones."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 53),))
     tls: DnsTlsSettings | None = setting(optional(section(DnsTlsSettings, files.check_dns_tls)), default=None)
-    catalog: None = setting(not_built(None, None), default=None)
+    catalog: str | None = setting(optional(names.zone), default=None)
     notify: NotifySettings = setting(section(NotifySettings), default_factory=NotifySettings)
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)
 

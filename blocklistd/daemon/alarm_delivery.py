@@ -93,8 +93,9 @@ class _Line:
     task: asyncio.Future[None] | None = None
 
     def pending(self) -> list[tuple[AlarmKey, SentAlarm]]:
-        """What has to be delivered, the least often tried and oldest first."""
-        found = [(key, row) for key, row in self.rows.items() if row.is_pending]
+        """What has to be delivered, the least often tried and oldest first. An alarm of an earlier run has no text
+        until it is active again."""
+        found = [(key, row) for key, row in self.rows.items() if row.is_pending and (row.seen or row.state == "over")]
         return sorted(found, key=lambda one: (one[1].tries, one[1].raised))
 
 
@@ -191,8 +192,8 @@ class AlarmDelivery:
     async def _save(self, line: _Line) -> None:
         rows = {key: replace(row) for key, row in line.rows.items()}
         save = functools.partial(sent_alarms.save, way=line.way.name, rows=rows)
-        with suppress(BlocklistError):  # a read-only or halted database
-            await self._resources.database.writing(save)
+        with suppress(BlocklistError):  # a read-only database
+            await self._resources.database.writing(save, while_halted=True)  # else nobody hears that the halt is over
 
     async def _deliver(self, line: _Line, key: AlarmKey, row: SentAlarm) -> bool:
         """Delivers one notice; False if that failed."""

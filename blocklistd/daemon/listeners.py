@@ -125,6 +125,8 @@ class Listeners:
         for view in self._parts.served_zones.views().values():
             if view is not None:  # a secondary may have missed the NOTIFY before the restart
                 dns.notify.announce(view)
+        for subscriber, view in self._parts.served_zones.catalogs().items():
+            dns.notify.announce(view, subscriber)
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         waited = "wait" in request.rel_url.query_string

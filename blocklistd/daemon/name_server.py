@@ -9,13 +9,14 @@ from blocklistd.config import Config, DnsSettings
 from blocklistd.daemon import plans
 from blocklistd.daemon.resolvers import PRIVATE_CA, PUBLIC_CA, TlsPrimary
 from blocklistd.ops.metrics import Metrics
+from blocklistd.pipeline.catalogs import CatalogPublisher
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.dns import xot
 from blocklistd.serve.dns.server import DnsServer
-from blocklistd.serve.dns.zones import Zones
+from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.tls import dns_name, has_untrusted_authority, load_certificate, server_context
 
@@ -43,6 +44,19 @@ def name_server(
         certificate=xot.XotCertificate(dns.tls),
         telemetry=metrics,
         clocks=lambda: (int(resources.clock().timestamp()), int(time.time())),
+    )
+
+
+def catalog_publisher(
+    resources: Resources,
+    served: Zones,
+    configured: Callable[[], Config],
+    announce: Callable[[ZoneView, str], None],
+) -> CatalogPublisher:
+    """The catalogs by the running configuration, which `configured` returns."""
+    return CatalogPublisher(
+        *(resources, served, lambda: (configured().serves_dns or DnsSettings()).catalog),
+        *(lambda: plans.zone_plans(configured()), announce),
     )
 
 

@@ -26,7 +26,7 @@ from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.alarm_delivery import AlarmDelivery
 from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
-from blocklistd.daemon.name_server import admit, name_server, prepare_certificate
+from blocklistd.daemon.name_server import admit, catalog_publisher, name_server, prepare_certificate
 from blocklistd.daemon.operations import Operations
 from blocklistd.daemon.operations.alarms import AlarmOperations
 from blocklistd.daemon.operations.audit import AuditOperations
@@ -124,6 +124,7 @@ class Parts:
         self.dns = name_server(
             config.serves_dns, resources, self.zones, self.served_zones, self.dns_connections, metrics
         )
+        self.catalogs = catalog_publisher(resources, self.served_zones, self.configured, self._announce)
         # parts that change a list
         self.counting = Counting(resources)
         self.releases = Releaser(resources, self.publisher, self.zones, self._render)
@@ -152,25 +153,17 @@ class Parts:
             CandidateOperations(self.configured, resources, decisions, free_text),
             ListOperations(database, self.live_lists, self.renderings, freezing, free_text, clock),
             ReportOperations(self.configured, database, clock),
-            subscribers,
-            *(KeyOperations(trust, clock), AuditOperations(database)),
+            *(subscribers, KeyOperations(trust, clock), AuditOperations(database)),
             StateOperations(resources, checked_clock, self.resume, self.reloading.run),
             EvidenceOperations(resources, self.pipeline.evidence, lambda: self.releases.sources),
             DistrustOperations(database, Distrust(resources, self.releases, self.pipeline), free_text, clock),
             CorrectionOperations(database, self.corrections, free_text, clock),
-            ExplainOperations(database, Explainer(resources, self.releases), clock),
-            AlarmOperations(self.delivery),
+            *(ExplainOperations(database, Explainer(resources, self.releases), clock), AlarmOperations(self.delivery)),
             DueOperations(database, DueEntries(resources, self.releases, self.reconciler), free_text),
         )
         self.upkeep = Upkeep(
-            resources,
-            self.publisher,
-            self.zones,
-            self.renderings,
-            self.tasks,
-            self.serve_missing_lists,
-            subscribers.catch_up,
-            self.configured,
+            *(resources, self.publisher, self.zones, self.renderings, self.tasks),
+            *(self.serve_missing_lists, subscribers.catch_up, self.configured),
         )
         self.alarms = AlarmChecks(resources, trust, checked_clock, self.configured)
         self.housekeeping = Housekeeping(
@@ -244,6 +237,7 @@ class Parts:
         await self.configure(self.config, made, starting=True)
         await self.serve_lists()
         await self.operations.subscribers.admit_known()
+        await self.update_catalogs()
         self.resumed.set()
 
     def halt(self, reason: str) -> None:
@@ -326,8 +320,7 @@ class Parts:
         await self.tasks.do(f"count {list_id}", functools.partial(self.counting.count, list_id))
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """Called after each pull, successful or not: counts it, sweeps if the disk is short, checks alarms, and
-        schedules the next expiry."""
+        """Called after each pull: counts it, sweeps if the disk is short, checks alarms, schedules the next expiry."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.check_alarms())
@@ -339,12 +332,19 @@ class Parts:
             task = self._repairing[digest] = asyncio.ensure_future(self.pipeline.repair([digest]))
             task.add_done_callback(lambda _: self._repairing.pop(digest, None))
 
-    def _announce(self, view: ZoneView) -> None:
-        """Sends NOTIFY for a zone's new serial (RFC 1996)."""
+    def _announce(self, view: ZoneView, subscriber: str | None = None) -> None:
+        """Sends NOTIFY for a zone's new serial (RFC 1996); of a catalog, for that of the subscriber."""
         if self.dns is not None and self.dns.listening:
-            self.dns.notify.announce(view)
+            self.dns.notify.announce(view, subscriber)
+        if subscriber is None and self.catalogs.lacks(view):
+            self.releases.in_background(self.update_catalogs())
+
+    async def update_catalogs(self) -> None:
+        """Brings the subscribers' catalogs to their present zones. Never raises."""
+        await self.tasks.do("catalogs", self.catalogs.update)
 
     def _admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
         self.access.replace(known)
         admit(self.dns, self.served_zones, self.dns_connections, known.values())
+        self.releases.in_background(self.update_catalogs())

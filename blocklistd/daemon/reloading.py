@@ -89,7 +89,8 @@ class Reloading:
         log_warnings(checked)
         logs.configure(new.ops.log.level, new.ops.log.format)
         await loop.run_steps(
-            parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.housekeeping.check_alarms
+            *(parts.serve_lists, parts.housekeeping.schedule, parts.zones.advance, parts.update_catalogs),
+            parts.housekeeping.check_alarms,
         )
         Event.RELOADED.log(log, file=new.path, changed=[key for key, _ in changed])
         reconcile = functools.partial(parts.reconciler.reconcile, act)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from blocklistd.config import Address, ZoneSettings
@@ -121,7 +122,6 @@ remote:
 mod-queryacl:
   - id: own-secondaries      # the same; answers to others would disclose entries
     address: {own}
-zone:
 """
 
 _KNOT_ZONE: Final = """\
@@ -129,6 +129,21 @@ _KNOT_ZONE: Final = """\
     master: publisher
     acl: [publisher, own-secondaries]
     module: mod-queryacl/own-secondaries
+"""
+
+_KNOT_CATALOG: Final = """\
+template:
+  - id: blocklist            # of the zones that the publisher's catalog names
+    master: publisher
+    acl: [publisher, own-secondaries]
+    module: mod-queryacl/own-secondaries
+zone:
+  - domain: {catalog}
+    master: publisher
+    acl: publisher
+    module: mod-queryacl/own-secondaries
+    catalog-role: interpret
+    catalog-template: blocklist
 """
 
 _NSD_KEY: Final = """\
@@ -212,8 +227,9 @@ def powerdns(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None)
     )
 
 
-def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> str:
-    """For Knot DNS, which transfers the zones to its own secondaries."""
+def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None, catalog: str | None = None) -> str:
+    """For Knot DNS, which transfers the zones to its own secondaries. With a `catalog` it takes the zones from that and
+    follows each change."""
     head = _KNOT.format(
         host=primary.host,
         at=_at(primary),
@@ -221,7 +237,11 @@ def knot(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None) -> 
         notifier=f"key: {tsig['name']}" if tsig else f"address: {primary.host}",
         own=OWN_SECONDARY,
     )
-    return (_KNOT_KEY.format(**tsig) if tsig else "") + head + "".join(_KNOT_ZONE.format(zone=z.name) for z in zones)
+    if catalog is not None:
+        body = _KNOT_CATALOG.format(catalog=catalog)
+    else:
+        body = "zone:\n" + "".join(_KNOT_ZONE.format(zone=zone.name) for zone in zones)
+    return (_KNOT_KEY.format(**tsig) if tsig else "") + head + body
 
 
 def nsd(zones: Iterable[ZoneSettings], primary: Address, tsig: Tsig | None, tls: TlsPrimary | None = None) -> str:
@@ -274,10 +294,15 @@ def comment_marker(program: str) -> str:
 
 
 def configurations(
-    zones: Iterable[ZoneSettings], listen: Address, tsig: Tsig | None, tls: TlsPrimary | None = None
+    zones: Iterable[ZoneSettings],
+    listen: Address,
+    tsig: Tsig | None,
+    tls: TlsPrimary | None = None,
+    catalog: str | None = None,
 ) -> dict[str, str]:
     """The configuration of each program for these zones. `listen`: the publisher's DNS address; a wildcard address
     becomes a placeholder with a comment. With `tls`, programs in WITH_TLS transfer over TLS.
+    `catalog`: the name of `dns.catalog`.
 
     With a TSIG key, programs in UNSIGNED_ONLY are omitted. Without one, the publisher identifies the secondary by its
     address.
@@ -285,6 +310,8 @@ def configurations(
     zones = list(zones)
     made = {}
     for name, plain in SOFTWARE.items():
+        if name == "knot":
+            plain = partial(knot, catalog=catalog)
         if tsig is not None and name in UNSIGNED_ONLY:
             continue
         over = WITH_TLS.get(name) if tls is not None else None

@@ -156,7 +156,9 @@ def _fixed(dns: DnsSettings | None) -> tuple[DnsSettings, tuple[Address, ...]] |
     """The settings that only a restart changes, and the addresses for TLS."""
     if dns is None:
         return None
-    return replace(dns, connections=ConnectionBounds(), tls=None), dns.tls.listen if dns.tls is not None else ()
+    return replace(
+        dns, connections=ConnectionBounds(), tls=None, catalog=None
+    ), dns.tls.listen if dns.tls is not None else ()
 
 
 def _value(config: Config, key: str) -> object:

@@ -99,7 +99,7 @@ class Secondaries:
 
     def _unwrapped(self, seen: SecondaryRequest, serial: int) -> int | None:
         """Unwrap the serial that the secondary names. Raises an alarm if no such serial was made here yet."""
-        asked, view = unwrap_serial(serial, seen.current), self._zones.get(seen.zone)
+        asked, view = unwrap_serial(serial, seen.current), self._zones.view_for(seen.zone, seen.peer.subscriber)
         if view is not None and asked > view.serial:
             knows = f"a secondary of {seen.peer.subscriber} has serial {serial} of zone {view.plan.name}"
             self._alarms.raise_client_ahead(f"zone {view.plan.name}", knows, view.serial % 2**32)

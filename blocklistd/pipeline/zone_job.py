@@ -34,7 +34,7 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 from blocklistd.store.zone_files import (
     RulesDelta,
-    SharedNames,
+    SharedFiles,
     ZoneFiles,
     make_zone_files,
     rules_between,
@@ -97,10 +97,12 @@ def advance_all(
 
 
 class _Shared:
-    """What the zones of a list have in common: the names of its snapshot, and the last difference that was read."""
+    """What the zones of a list have in common. `made`: from its snapshot; `updated`: by its difference, which is the
+    last one that was read."""
 
     def __init__(self) -> None:
-        self.names = SharedNames()
+        self.made = SharedFiles()
+        self.updated = SharedFiles()
         self.deltas: list[Sha256] = []
         self.difference: tuple[list[bytes], list[bytes]] = ([], [])
 
@@ -224,9 +226,9 @@ def _update(
                     removed, added = parse(ENTRIES, part.data)
                     removes += removed
                     adds += added
-            shared.deltas, shared.difference = deltas, (removes, adds)
+            shared.deltas, shared.difference, shared.updated = deltas, (removes, adds), SharedFiles()
         removes, adds = shared.difference
-        made, change = update_zone_files(files, plan.ruling, before, removes, adds, ids)
+        made, change = update_zone_files(files, plan.ruling, before, removes, adds, ids, shared.updated)
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
     if not change.data:
@@ -248,7 +250,7 @@ def _make(
     """Make the zone from the list's snapshot, and the delta from its last rules: None if the action of the records has
     changed, or the last rules are damaged. Raises DamagedError if the snapshot is damaged."""
     with verified.reading([live.sha256]):
-        made = make_zone_files(files, plan.ruling, live.sha256, ids, shared.names)
+        made = make_zone_files(files, plan.ruling, live.sha256, ids, shared.made)
     for digest in (made.names, made.rules, made.wire):
         verified.wrote(digest)
     if last is None or last.plan.ruling.action != plan.ruling.action:

@@ -86,9 +86,14 @@ def rules(names: Iterable[bytes], zone: str) -> ZoneRules:
     return made
 
 
+def longest_rule(zone: str) -> int:
+    """The length in bytes of the longest rule whose owner fits into the zone."""
+    return MAX_OWNER - (len(zone.rstrip(".")) + 2) - 1  # each label has an octet for its length
+
+
 def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[ZoneRules]:
     """Yield the result of `rules` in blocks of about `size` rules; each block has its own counts."""
-    room = MAX_OWNER - (len(zone.rstrip(".")) + 2)  # octets for the labels before the zone's name
+    longest = longest_rule(zone)
     made = ZoneRules()
     for name, parts in _rules_of(names):
         if not parts:
@@ -98,7 +103,7 @@ def rules_in_blocks(names: Iterable[bytes], zone: str, size: int) -> Iterator[Zo
             yield made
             made = ZoneRules()
         for rule in parts:
-            if len(rule) + 1 > room:
+            if len(rule) > longest:
                 made.omitted.append(name)
             else:
                 made.lines.append(rule)

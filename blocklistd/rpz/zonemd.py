@@ -17,6 +17,7 @@ from blocklistd.rpz.rules import WILDCARD
 from blocklistd.rpz.wire import CNAME, IN, LENGTH, STAR, Action, Apex, wire_name
 
 _BLOCK: Final = 1 << 13  # records that are hashed at once
+_PARENTS: Final = 1000  # names that are kept in wire format
 
 
 def zone_digest(apex: Apex, serial: int, rules: Iterable[bytes], action: Action) -> str:
@@ -34,13 +35,19 @@ def zone_digest(apex: Apex, serial: int, rules: Iterable[bytes], action: Action)
 
 def _owners(rules: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the owner of each rule below the zone, in wire format."""
+    parents = {b"": b""}  # in wire format; most names have a parent that was just used
     owner = wildcard = b""
     for rule in rules:
         if rule == wildcard:
             yield STAR + owner
-        else:
-            labels = rule.split(b"\0")
-            labels.reverse()
-            owner = b"".join([LENGTH[len(label)] + label for label in labels])
-            wildcard = rule + WILDCARD
-            yield owner
+            continue
+        parent, _, label = rule.rpartition(b"\0")
+        below = parents.get(parent)
+        if below is None:
+            if len(parents) > _PARENTS:
+                parents = {b"": b""}
+            labels = reversed(parent.split(b"\0"))
+            below = parents[parent] = b"".join([LENGTH[len(one)] + one for one in labels])
+        owner = LENGTH[len(label)] + label + below
+        wildcard = rule + WILDCARD
+        yield owner

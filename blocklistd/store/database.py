@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-NEWEST_MIGRATION: Final = "0011"
+NEWEST_MIGRATION: Final = "0012"
 """The newest migration. `migrate` upgrades an older database and refuses a newer one."""
 
 
@@ -80,15 +80,17 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One write transaction; committed if the block ends without an exception.
+    def write(self, *, while_halted: bool = False) -> Iterator[Connection]:
+        """One write transaction; committed if the block ends without an exception. `while_halted`: it makes no number,
+        and may be written by a halted database.
 
         Raises FencedError if another daemon took over, StoreError if the database is read-only, halted or can't be
         written.
         """
         if self.read_only:
             raise StoreError(f"{self.path.parent}: the file system is read-only: mount it read-write, then restart")
-        self.require()
+        if not while_halted:
+            self.require()
         with self._errors(), self.engine.connect().execution_options(writes=True) as connection:
             with self._telemetry.time_stage("database", "wait"):  # BEGIN IMMEDIATE waits for other writers
                 transaction = connection.begin()
@@ -113,11 +115,11 @@ class Database:
 
         return await asyncio.to_thread(run)
 
-    async def writing(self, change: Callable[[Connection], T]) -> T:
-        """Runs `change` in a write transaction of its own, in a thread; returns its result."""
+    async def writing(self, change: Callable[[Connection], T], *, while_halted: bool = False) -> T:
+        """Runs `change` in a write transaction of its own (`write`), in a thread; returns its result."""
 
         def run() -> T:
-            with self.write() as connection:
+            with self.write(while_halted=while_halted) as connection:
                 return change(connection)
 
         with self._telemetry.time_stage("database", "write"):

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from blocklistd.errors import RefusedError
 from blocklistd.store.schema import audit, lists, meta, sources, versions
-from blocklistd.store.schema_served import tuf_metadata, zone_serials
+from blocklistd.store.schema_served import catalogs, tuf_metadata, zone_serials
 
 _ABOVE: Final = "above"
 _LOST: Final = "lost"
@@ -34,7 +34,8 @@ MAX_SERIAL_STEP: Final = 2**31 - 1
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """The highest numbers. `lists`: for each list its newest `version` and the version of each signed role. `zones`:
-    each zone's newest serial. `above`, `lost`: as in the module's table."""
+    each zone's newest serial, and the highest serial of the catalogs of a name. `above`, `lost`: as in the module's
+    table."""
 
     lists: dict[str, dict[str, int]]
     zones: dict[str, int]
@@ -58,7 +59,8 @@ def numbers(connection: Connection) -> Numbers:
     for name, role, version in connection.execute(roles.group_by(tuf_metadata.c.list, tuf_metadata.c.role)):
         of_lists[name][role] = version
     serials = select(zone_serials.c.zone, func.max(zone_serials.c.serial)).group_by(zone_serials.c.zone)
-    zones = {row[0]: row[1] for row in connection.execute(serials)}
+    of_catalogs = select(catalogs.c.zone, func.max(catalogs.c.serial)).group_by(catalogs.c.zone)
+    zones = {row[0]: row[1] for query in (of_catalogs, serials) for row in connection.execute(query)}
     lost = connection.execute(select(meta.c.key).where(meta.c.key == _LOST)).first() is not None
     return Numbers(of_lists, zones, start_above_number(connection), lost)
 

@@ -75,6 +75,16 @@ zone_serials = Table(
     Column("time", Time, nullable=False),
 )
 
+# The catalog zone of each subscriber (RFC 9432); a row outlives the subscriber, since a serial never falls.
+catalogs = Table(
+    "catalogs",
+    metadata,
+    Column("zone", String(255), primary_key=True, comment="the catalog's name"),
+    Column("subscriber", String(64), primary_key=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("members", JSON, nullable=False, comment="names of zones, sorted"),
+)
+
 # TSIG keys of the subscribers' resolvers (RFC 8945).
 tsig_keys = Table(
     "tsig_keys",

@@ -25,7 +25,7 @@ from blocklistd.lines.delta import RULES, DeltaPart, between, render
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines, splice
 from blocklistd.model import Sha256
-from blocklistd.rpz.rules import entries_of, names, rules_in_blocks, update_rules
+from blocklistd.rpz.rules import entries_of, longest_rule, names, rules_in_blocks, update_rules
 from blocklistd.rpz.shards import spread
 from blocklistd.rpz.wire import Action, compile_rules, recompile, wire_name
 from blocklistd.store.files import SealedFiles, fingerprint_of
@@ -77,48 +77,75 @@ class RulesDelta:
     added: int
 
 
-class SharedNames:
-    """The names of a snapshot for the zones of a list that are made one after another: read once for all zones and
-    shards with the same selection."""
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """The files of names and rules of a zone that omits none. `longest`: the bytes of the longest rule, or of the
+    longest that was added. `removed`, `added`: the difference from the rules before, if there were any."""
+
+    names: Sha256
+    rules: Sha256
+    records: int
+    covered: int
+    longest: int
+    removed: Sequence[bytes] = ()
+    added: Sequence[bytes] = ()
+
+
+class SharedFiles:
+    """What zones of one list have in common that are made one after another. All with the same selection read the
+    snapshot once, and have the same names and rules if these fit into each; only the messages differ."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._shards: list[list[bytes]] = []
-        self._sealed: dict[int, Sha256] = {}
+        self._rules: dict[tuple[object, ...], _Rules] = {}
 
-    def of(self, files: SealedFiles, ruling: Ruling, snapshot: Sha256) -> tuple[list[bytes], Sha256]:
-        """The names of a zone, and their sealed file. Raises StoreError."""
+    def names(self, files: SealedFiles, ruling: Ruling, snapshot: Sha256) -> list[bytes]:
+        """The names of a zone. Raises StoreError."""
         key = (snapshot, ruling.selection)
         if key != self._key:
             with files.map(snapshot) as content:
-                self._shards = ruling.names(lines(content))
-            self._key, self._sealed = key, {}
-        found = self._shards[ruling.shard]
-        if ruling.shard not in self._sealed:
-            starts = range(0, len(found), BLOCK)
-            self._sealed[ruling.shard] = _seal(files, (_block(found[at : at + BLOCK]) for at in starts))
-        return found, self._sealed[ruling.shard]
+                self._key, self._shards = key, ruling.names(lines(content))
+        return self._shards[ruling.shard]
+
+    def rules(self, ruling: Ruling, *origin: object) -> _Rules | None:
+        """The rules that another zone made from the same origin, if they fit into this zone."""
+        found = self._rules.get((ruling.selection, ruling.shard, *origin))
+        return found if found is not None and found.longest <= longest_rule(ruling.zone) else None
+
+    def keep(self, made: _Rules, ruling: Ruling, *origin: object) -> None:
+        """Offer the rules of a zone to the next zones."""
+        self._rules[ruling.selection, ruling.shard, *origin] = made
 
 
 def make_zone_files(
-    files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids, shared: SharedNames | None = None
+    files: SealedFiles, ruling: Ruling, snapshot: Sha256, ids: Ids, shared: SharedFiles | None = None
 ) -> ZoneFiles:
-    """Makes all files from the list's snapshot; `ids` makes the ids of the list's entries. `shared`: the names of other
-    zones of this list.
+    """Makes all files from the list's snapshot; `ids` makes the ids of the list's entries. `shared`: of the zones of
+    this list.
 
     Sorts the names in memory; writes rules and messages as they are made. Raises StoreError.
     """
-    found, sealed_names = (shared or SharedNames()).of(files, ruling, snapshot)
-    records = covered = 0
+    shared = shared or SharedFiles()
+    known = shared.rules(ruling, snapshot)
+    if known is not None:
+        with files.map(known.rules) as content:
+            compiled = compile_rules(lines(content), wire_name(ruling.zone), ruling.action)
+            return ZoneFiles(known.names, known.rules, _seal(files, compiled), known.records, known.covered, [])
+    found = shared.names(files, ruling, snapshot)
+    starts = range(0, len(found), BLOCK)
+    sealed_names = _seal(files, (_block(found[at : at + BLOCK]) for at in starts))
+    records = covered = longest = 0
     omitted: list[bytes] = []
     with files.create() as rules_draft, files.create() as wire_draft:
 
         def written() -> Iterator[bytes]:
-            nonlocal records, covered
+            nonlocal records, covered, longest
             for block in rules_in_blocks(found, ruling.zone, BLOCK):
                 rules_draft.write(_block(block.lines))
                 records += len(block.lines)
                 covered += block.covered
+                longest = max(longest, *map(len, block.lines), 0)
                 omitted.extend(block.omitted)
                 yield from block.lines
 
@@ -126,6 +153,8 @@ def make_zone_files(
             wire_draft.write(message)
     assert rules_draft.sealed is not None
     assert wire_draft.sealed is not None
+    if not omitted:
+        shared.keep(_Rules(sealed_names, rules_draft.sealed, records, covered, longest), ruling, snapshot)
     return ZoneFiles(
         names=sealed_names,
         rules=rules_draft.sealed,
@@ -143,44 +172,68 @@ def update_zone_files(
     removes: Iterable[bytes],
     adds: Iterable[bytes],
     ids: Ids,
+    shared: SharedFiles | None = None,
 ) -> tuple[ZoneFiles, DeltaPart]:
     """Makes the files from those of the serial before and the entries removed and added since. Returns them and the
-    delta of the rules. Raises StoreError.
+    delta of the rules. `shared`: of the zones of this list, for which `removes` and `adds` are the same. Raises
+    StoreError.
 
     A changed entry costs about as much as forty entries in `make_zone_files`.
     """
-    removed_names, added_names = (ruling.names(entries)[ruling.shard] for entries in (removes, adds))
-    in_both = set(removed_names) & set(added_names)  # an entry whose attributes alone changed
-    removed_names, added_names = (
-        [name for name in some if name not in in_both] for some in (removed_names, added_names)
-    )
-    if not removed_names and not added_names:
-        return before, DeltaPart(b"")
+    shared = shared or SharedFiles()
+    origin = before.names, before.rules, before.covered
+    known = shared.rules(ruling, *origin) if not before.omitted else None
+    omitted = Counter(before.omitted)
+    if known is None:
+        removed_names, added_names = (ruling.names(entries)[ruling.shard] for entries in (removes, adds))
+        in_both = set(removed_names) & set(added_names)  # an entry whose attributes alone changed
+        removed_names, added_names = (
+            [name for name in some if name not in in_both] for some in (removed_names, added_names)
+        )
+        if not removed_names and not added_names:
+            return before, DeltaPart(b"")
+        known = _updated_rules(files, ruling, before, removed_names, added_names, omitted, ids)
+        if not before.omitted and not omitted.total():
+            shared.keep(known, ruling, *origin)
+    wire = before.wire
+    if known.removed or known.added:
+        changed = list(merge(known.removed, known.added))
+        with files.map(known.rules) as rules, files.map(before.wire) as compiled:
+            wire = _seal(files, recompile(compiled, rules, changed, wire_name(ruling.zone), ruling.action))
+    made = ZoneFiles(known.names, known.rules, wire, known.records, known.covered, sorted(omitted.elements()))
+    return made, render(RULES, known.removed, known.added)
+
+
+def _updated_rules(
+    files: SealedFiles,
+    ruling: Ruling,
+    before: ZoneFiles,
+    removed_names: list[bytes],
+    added_names: list[bytes],
+    omitted: Counter[str],
+    ids: Ids,
+) -> _Rules:
+    """Makes the files of names and rules from those of the serial before, and updates `omitted`."""
     with ExitStack() as stack:
         old_names = stack.enter_context(files.map(before.names))
         new_names = _seal(files, splice(old_names, removed_names, added_names))
-        changed_names = [*removed_names, *added_names]
-        found = update_rules(old_names, stack.enter_context(files.map(new_names)), changed_names, ruling.zone)
+        changed = [*removed_names, *added_names]
+        found = update_rules(old_names, stack.enter_context(files.map(new_names)), changed, ruling.zone)
         removed, added = sorted(found.removes), sorted(found.adds)
-        omitted = Counter(before.omitted)
         omitted.update(_ids(found.omitted, ids))
         omitted.subtract(_ids(found.omitted_before, ids))
-        rules, wire = before.rules, before.wire
+        rules = before.rules
         if removed or added:
-            old_rules, compiled = (stack.enter_context(files.map(digest)) for digest in (rules, wire))
-            rules = _seal(files, splice(old_rules, removed, added))
-            new_rules = stack.enter_context(files.map(rules))
-            changed = list(merge(removed, added))
-            wire = _seal(files, recompile(compiled, new_rules, changed, wire_name(ruling.zone), ruling.action))
-    made = ZoneFiles(
+            rules = _seal(files, splice(stack.enter_context(files.map(rules)), removed, added))
+    return _Rules(
         names=new_names,
         rules=rules,
-        wire=wire,
         records=before.records + len(added) - len(removed),
         covered=before.covered + found.covered,
-        omitted=sorted(omitted.elements()),
+        longest=max(map(len, added), default=0),
+        removed=removed,
+        added=added,
     )
-    return made, render(RULES, removed, added)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import dns.message
@@ -88,6 +88,26 @@ def named(folder: Path, stub: int, port: int, pasted: str) -> Iterator[Resolver]
         check=False,
     )
     assert checked.returncode == 0, checked.stdout
+    with running([program, "-g", "-c", str(folder / "named.conf")], folder / "log"):
+        yield Resolver(port, folder / "log")
+
+
+@contextlib.contextmanager
+def named_secondary(folder: Path, port: int, primary: int, catalog: str, tsig: Mapping[str, str]) -> Iterator[Resolver]:
+    """BIND as a distribution secondary of the zones in a catalog. `primary`: the port of the publisher."""
+    program = peer("/usr/sbin/named", "bind9")
+    folder = made(folder, "bind")
+    key, where = tsig["name"], f"{{ 127.0.0.1 port {primary} key {tsig['name']}; }}"
+    (folder / "named.conf").write_text(
+        f'key "{key}" {{ algorithm {tsig["algorithm"]}; secret "{tsig["secret"]}"; }};\n'
+        f'options {{ directory "{folder}"; pid-file "{folder}/pid"; session-keyfile "{folder}/key";\n'
+        f"  listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no;\n"
+        f"  allow-query {{ 127.0.0.2; }}; allow-transfer {{ 127.0.0.2; }}; notify no;\n"
+        f'  allow-notify {{ key "{key}"; }};\n'
+        f'  catalog-zones {{ zone "{catalog}" default-primaries {where} in-memory no zone-directory "{folder}"\n'
+        f"    min-update-interval 1; }};\n}};\n"
+        f'controls {{ }};\nzone "{catalog}" {{ type secondary; primaries {where}; file "{folder}/catalog"; }};\n'
+    )
     with running([program, "-g", "-c", str(folder / "named.conf")], folder / "log"):
         yield Resolver(port, folder / "log")
 

@@ -6,6 +6,7 @@ and does not disclose to other clients whether a name is listed.
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import dns.zone
 import pytest
 
 from blocklistd.daemon.resolvers import OWN_SECONDARY
+from tests.interop.catalog import CATALOG, CatalogScene, serves
 from tests.interop.programs import Resolver, knot, named, nsd, recursor, unbound
 from tests.interop.stub import Stub
 from tests.system.daemon import free_port
@@ -29,6 +31,7 @@ OPENS = {
     "bind": 'key "',
     "unbound": "server:\n  module",
     "knot": "key:\n  - id",
+    "knot with a catalog": "template:\n  - id",
     "nsd": "key:\n  name",
     "powerdns": "rpzPrimary(",
 }
@@ -48,10 +51,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def block(software: str) -> str:
-    """The guide's block for a program."""
+    """The guide's first block for a program; one with TLS follows later."""
     texts = map(textwrap.dedent, re.findall(r"(?:^    .*\n)+", GUIDE.read_text(), re.M))
-    (text,) = [text for text in texts if text.startswith(OPENS[software])]
-    return text
+    return next(text for text in texts if text.startswith(OPENS[software]))
 
 
 def pasted(scene: Scene, software: str, port: int) -> str:
@@ -138,6 +140,27 @@ def test_a_distribution_secondary_refuses_clients_and_serves_its_own_secondaries
         assert refuses(ZONE, "SOA")
         assert refuses(ZONE, "AXFR")
         assert asked(port, ZONE, "SOA", OWN).answer, "its own secondaries poll"
+
+
+def test_knot_takes_its_zones_from_the_catalog_and_refuses_clients(tmp_path: Path) -> None:
+    scene, port = CatalogScene(tmp_path), free_port()
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        head, _, _ = pasted(scene, "knot", port).partition("zone:\n")
+        text = head + block("knot with a catalog").replace(OWN_SECONDARY, OWN)
+        with knot(scene.folder, 0, port, text) as secondary:
+            secondary.wait(lambda: serves(port, ZONE, OWN))
+            scene.publish("a.example", "b.example")
+            asking = functools.partial(dns.query.xfr, "127.0.0.1", ZONE, port=port, source=OWN, lifetime=10)
+            rules = {"a.example", "*.a.example", "b.example", "*.b.example"}
+            secondary.wait(lambda: names(dns.zone.from_xfr(asking(relativize=False), relativize=False)) == rules)
+        scene.daemon.stop()
+        with knot(scene.folder, 0, port, text) as secondary:
+            secondary.wait(lambda: serves(port, ZONE, OWN))
+            for name, kind in ((f"a.example.{ZONE}", "A"), (ZONE, "SOA"), (ZONE, "AXFR"), (CATALOG, "AXFR")):
+                answer = asked(port, name, kind, CLIENT)
+                assert answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH), (name, kind)
+                assert not answer.answer, (name, kind)
 
 
 def test_unbound_with_a_damaged_copy_logs_the_guides_lines(scene: Scene, stub: Stub) -> None:

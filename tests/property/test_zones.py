@@ -253,7 +253,7 @@ def test_shards_follow_changes(files: SealedFiles, versions: list[dict[str, str]
             draft.write(file(found))
         assert draft.sealed is not None
         sealed.append(draft.sealed)
-    shared = [zone_files.SharedNames() for _ in versions]
+    shared = [zone_files.SharedFiles() for _ in versions]
     for shard in range(3):
         ruling = zone_files.Ruling(f"{shard:02}.{ZONE}", (), ACTION, 3, shard)
         made = zone_files.make_zone_files(files, ruling, sealed[0], IDS, shared[0])
@@ -263,6 +263,40 @@ def test_shards_follow_changes(files: SealedFiles, versions: list[dict[str, str]
             )
             made, _ = zone_files.update_zone_files(files, ruling, made, removes, adds, IDS)
             assert made == zone_files.make_zone_files(files, ruling, sealed[number], IDS, shared[number])
+
+
+@settings(max_examples=examples(50), deadline=None)
+@given(
+    versions=st.lists(listed, min_size=2, max_size=3),
+    zones=st.permutations([(ZONE, b"\0"), (ZONE, b"\x01*\0"), (".".join(["z" * 60] * 4), b"\0"), ("y." + ZONE, b"\0")]),
+)
+def test_zones_that_share_their_work_are_made_as_if_alone(
+    files: SealedFiles, versions: list[dict[str, str]], zones: list[tuple[str, bytes]]
+) -> None:
+    """Also if some rules fit into one zone only."""
+    snapshots = [sorted(with_id(Entry(kind, name).line(), IDS) for name, kind in one.items()) for one in versions]
+    rulings = [zone_files.Ruling(zone, (), Action(target, 60)) for zone, target in zones]
+    made: list[zone_files.ZoneFiles] = []
+    for number, found in enumerate(snapshots):
+        with files.create() as draft:
+            draft.write(file(found))
+        assert draft.sealed is not None
+        alone = [zone_files.make_zone_files(files, ruling, draft.sealed, IDS) for ruling in rulings]
+        shared = zone_files.SharedFiles()
+        assert [zone_files.make_zone_files(files, ruling, draft.sealed, IDS, shared) for ruling in rulings] == alone
+        if number:
+            before = snapshots[number - 1]
+            removes, adds = (
+                [line for line in before if line not in found],
+                [line for line in found if line not in before],
+            )
+            shared = zone_files.SharedFiles()
+            for ruling, last, expected in zip(rulings, made, alone, strict=True):
+                one, delta = zone_files.update_zone_files(files, ruling, last, removes, adds, IDS, shared)
+                assert one == expected
+                with zone_files.rules_between(files, last.rules, one.rules) as parts:
+                    assert b"".join(part.data for part in parts) == delta.data
+        made = alone
 
 
 @settings(max_examples=examples(100), deadline=None)

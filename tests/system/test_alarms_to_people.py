@@ -155,6 +155,32 @@ def test_an_alarm_whose_cause_goes_while_the_daemon_is_down_is_over(tmp_path: Pa
             assert receiver.got[-1]["subject"] == candidate
 
 
+def test_a_halt_is_over_after_a_restart_with_the_right_configuration(tmp_path: Path, receiver: Receiver) -> None:
+    daemon = daemon_of(tmp_path, webhook={"url": receiver.url})
+    with daemon:
+        daemon.first_pull("hotline")
+        daemon.stop()
+        daemon.config["high_water"] = "not-mounted/high-water"
+        daemon.write_config()
+        with daemon:
+            daemon.wait_for(lambda: receiver.of("halted") == ["raised"])
+            daemon.wait_for(lambda: "sent" in _states(daemon))
+        del daemon.config["high_water"]
+        daemon.write_config()
+        with daemon:
+            daemon.wait_for(lambda: receiver.of("halted") == ["raised", "cleared"])
+            daemon.wait_for(lambda: delivered(daemon))
+    assert all(one["text"] for one in receiver.got)
+    assert receiver.of("high_water_write") in ([], ["raised", "cleared"])
+
+
+def _states(daemon: Daemon) -> set[str]:
+    """`sent` if the delivery of the halt is recorded."""
+    with contextlib.closing(sqlite3.connect(daemon.folder / "state" / "blocklistd.sqlite")) as database:
+        rows = database.execute("SELECT sent FROM sent_alarms WHERE kind = 'halted'").fetchall()
+    return {"sent" for (sent,) in rows if sent is not None}
+
+
 @pytest.mark.parametrize("mode", [500, 302, "hang"])
 def test_a_failing_webhook_blocks_nothing_and_is_tried_again(
     tmp_path: Path, receiver: Receiver, mode: int | str

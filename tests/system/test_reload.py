@@ -49,6 +49,7 @@ def test_a_reload_prints_the_changed_keys(tmp_path: Path) -> None:
             "sources.three: added",
             "lists.one.guards.max_added: changed",
             "lists.two: removed",
+            "if this changes what a list has, it may be held: see `blocklistd candidate list`",
         ]
         line = daemon.ask("audit", last=1).json[0]
         assert (line["action"], line["object"], "lists.two" in line["detail"]["changed"]) == (

@@ -210,11 +210,17 @@ feed: {}
         ("zones: {rpz.blocklist.example: {list: nowhere}}", "zones.rpz.blocklist.example.list"),
         ("zones: {rpz.example: {list: national}, RPZ.example.: {list: national}}", "zones.RPZ.example."),
         ("zones: {rpz.example: {list: national, action: {cname: a..b}}}", "zones.rpz.example.action.cname"),
+        ("zones: {rpz.example: {list: national, shards: 33}}", "zones.rpz.example.shards"),
+        ("zones: {rpz.example: {list: national, shards: 0}}", "zones.rpz.example.shards"),
+        (
+            "zones: {rpz.example: {list: national, shards: 2}, 01.RPZ.example: {list: national}}",
+            "zones.rpz.example.shards",
+        ),
         ("zones: {rpz.example: {list: national, action: {cname: a, to: b}}}", "zones.rpz.example.action.to"),
         ("zones: {rpz.example: {list: national, action: {}}}", "zones.rpz.example.action"),
         ("zones: []", "zones"),
         ("zones: off", "zones"),
-        ("dns: {catalog: catalog.blocklist.example}", "dns.catalog"),
+        ("dns: {catalog: a..b}", "dns.catalog"),
         ("state_dir: [a]", "state_dir"),
         ("state_dir:", "state_dir"),
         ("state_dir: ''", "state_dir"),
@@ -229,6 +235,19 @@ feed: {}
 )
 def test_one_wrong_key(tmp_path: Path, line: str, key: str) -> None:
     assert places(tmp_path, f"{VALID}{line}\n") == [(12, key)]
+
+
+@pytest.mark.parametrize(
+    ("catalog", "found"),
+    [("RPZ.example.", [(13, "dns.catalog")]), ("00.rpz.example", [(12, "zones.rpz.example.shards")])],
+)
+def test_the_catalog_has_a_name_of_its_own(tmp_path: Path, catalog: str, found: list[tuple[int, str]]) -> None:
+    text = f"{VALID}zones: {{rpz.example: {{list: national, shards: 2}}}}\ndns: {{catalog: %s}}\n"
+    assert places(tmp_path, text % catalog) == found
+    (tmp_path / "valid.yaml").write_text(text % "catalog.example")
+    dns = load(tmp_path / "valid.yaml").dns
+    assert dns is not None
+    assert dns.catalog == "catalog.example"
 
 
 @pytest.mark.parametrize(

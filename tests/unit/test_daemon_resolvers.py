@@ -94,6 +94,16 @@ def test_the_guide_contains_the_configurations() -> None:
         assert f"\n\n{textwrap.indent(text, ' ' * 4)}\n" in GUIDE.read_text(), name
     for name in SOFTWARE:
         assert f"\n\n{textwrap.indent(signed.get(name) or unsigned[name], ' ' * 4)}\n" in GUIDE.read_text(), name
+    signed_catalog, unsigned_catalog = (
+        configurations([zone], publisher, tsig, catalog="catalog.blocklist.example")
+        for tsig in ({"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"}, None)
+    )
+    for name in signed_catalog.keys() - {"knot"}:
+        assert signed_catalog[name] == signed[name]
+    for made, plain in ((signed_catalog, signed), (unsigned_catalog, unsigned)):
+        head, template, rest = made["knot"].partition("template:\n")
+        assert plain["knot"].startswith(head)
+        assert f"\n\n{textwrap.indent(template + rest, ' ' * 4)}\n" in GUIDE.read_text()
 
 
 def test_a_comment_marks_the_placeholder_for_an_unknown_address() -> None:

@@ -37,7 +37,8 @@ _ENDED_JSON: Final = (
 def _placed(done: Document, values: Values) -> None:
     until = f" until {done['until']}" if done["until"] else ""
     for entry in done["entries"]:
-        click.echo(f"{done['list']}: entry {entry['id']} ({entry['type']}) is {done['kind']}{until}")
+        too = "" if entry["live"] or done["version"] is None else ", too: a source may list the name as one tomorrow"
+        click.echo(f"{done['list']}: entry {entry['id']} ({entry['type']}) is {done['kind']}{until}{too}")
         if entry["covered_by"]:
             click.echo(f"  the name stays blocked by entry {', '.join(entry['covered_by'])}")
     if done["version"] is not None:

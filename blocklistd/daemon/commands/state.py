@@ -22,6 +22,8 @@ def _reloaded(document: Document, values: Values) -> None:
         click.echo(f"{one['key']}: {one['change']}")
     if not document["changed"]:
         click.echo("reloaded: nothing changed")
+    if any(one["key"].startswith(("lists.", "sources.")) for one in document["changed"]):
+        click.echo("if this changes what a list has, it may be held: see `blocklistd candidate list`")
     for text in document.get("frozen", []):
         click.echo(text)
 

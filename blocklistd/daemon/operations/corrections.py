@@ -51,7 +51,13 @@ class CorrectionOperations:
             "version": done.version,
             "until": rfc3339(ends) if ends is not None else None,
             "entries": [
-                {"id": one.id, "type": one.type, "covered_by": done.covered.get(one.id, [])} for one in done.entries
+                {
+                    "id": one.id,
+                    "type": one.type,
+                    "live": one.live is not None,
+                    "covered_by": done.covered.get(one.id, []),
+                }
+                for one in done.entries
             ],
         }
 

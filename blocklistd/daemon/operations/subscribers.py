@@ -167,7 +167,7 @@ class SubscriberOperations:
         private, tls = facts
         pasted: dict[str, str] = {}
         if granted and dns:
-            pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig, tls)
+            pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig, tls, dns.catalog)
         made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}
         return {**made, "url": config.feed.url, "private_ca": private}
 

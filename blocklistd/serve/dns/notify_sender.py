@@ -51,22 +51,24 @@ class NotifySender:
             asyncio.get_running_loop().remove_reader(sender)
             sender.close()
 
-    def announce(self, view: ZoneView) -> None:
-        """Sends NOTIFY of the view's serial to all secondaries of the zone, until each acknowledges it."""
+    def announce(self, view: ZoneView, subscriber: str | None = None) -> None:
+        """Sends NOTIFY of the view's serial to all secondaries of the zone, until each acknowledges it. `subscriber`:
+        to the secondaries of this one only; of a catalog each subscriber has its own."""
         now = asyncio.get_running_loop().time()
-        for target in self._targets(view.name):
+        for target in self._targets(view.name, subscriber):
             self._notifier.change(target, view.serial, view.soa(), now)
         self._send()
 
-    def _targets(self, zone: bytes) -> Iterable[NotifyTarget]:
+    def _targets(self, zone: bytes, subscriber: str | None = None) -> Iterable[NotifyTarget]:
         now = self._clock()
         for peer in self._zones.peers:
-            for address in peer.notify if zone in peer.zones else ():
-                yield NotifyTarget(address, zone, self._key_use.key_for(peer, address[0], now), peer.subscriber)
+            if self._zones.entitles(peer, zone) and subscriber in (None, peer.subscriber):
+                for address in peer.notify:
+                    yield NotifyTarget(address, zone, self._key_use.key_for(peer, address[0], now), peer.subscriber)
 
     def drop_unentitled(self) -> None:
         """Ends pending requests to secondaries without the zone. To be called after Zones.replace_peers."""
-        self._notifier.forget({target for zone in self._zones.views() for target in self._targets(zone)})
+        self._notifier.forget({target for zone in self._zones.names() for target in self._targets(zone)})
 
     def _send(self) -> None:
         loop = asyncio.get_running_loop()

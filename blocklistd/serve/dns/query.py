@@ -186,7 +186,7 @@ def _decide(
         return _Refusal(
             "it uses TLS without the ALPN protocol `dot`, and its software is not registered as unbound"
         ), None
-    view = zones.get(query.name)
+    view = zones.view_for(query.name, peer.subscriber)
     if view is None:  # an empty zone would unblock everything on a secondary that has a copy from before
         return dm.answer(query, dm.SERVFAIL), None
     serial = query.serial if query.type == dm.IXFR else None

@@ -1,7 +1,8 @@
 """The served zones: one frozen view for each zone, and the subscribers that may transfer it.
 
 State: for each configured zone a view, or None before its first version. `configure` sets the names, `publish` replaces
-the view of one zone by one assignment, `replace_peers` replaces the subscribers. `halted` overrides all: every query is
+the view of one zone by one assignment, `replace_peers` replaces the subscribers, `replace_catalogs` their catalog zones
+(RFC 9432), which are all of one name. `halted` overrides all: every query is
 answered SERVFAIL. A transfer keeps the view with which it began.
 """
 
@@ -89,6 +90,9 @@ class Zones:
         """From (IP version, prefix length), the longest first, to network address, to subscribers. An unsigned query
         costs one look-up for each prefix length instead of one for each subscriber."""
         self.peers: tuple[Peer, ...] = ()
+        self._catalog: bytes | None = None
+        self._catalogs: Mapping[str, ZoneView] = {}
+        """By subscriber."""
         self.halted = False
         """Whether every query is answered SERVFAIL, because the state is old or damaged."""
 
@@ -129,13 +133,33 @@ class Zones:
         zones = frozenset(name for zone in peer.zones for name in self._shards.get(zone, [zone]))
         return peer if zones == peer.zones else replace(peer, zones=zones)
 
+    def replace_catalogs(self, name: bytes | None, views: Mapping[str, ZoneView]) -> None:
+        """Replaces the catalog zones: their name (None: there are none), and the views by subscriber."""
+        self._catalog, self._catalogs = name, views
+
+    def catalogs(self) -> Mapping[str, ZoneView]:
+        """The catalog zones by subscriber."""
+        return self._catalogs
+
     def __contains__(self, name: bytes) -> bool:
-        """Whether the zone is configured."""
-        return name in self._views
+        """Whether the zone is configured, or is the catalog."""
+        return name in self._views or name == self._catalog
+
+    def entitles(self, peer: Peer, zone: bytes) -> bool:
+        """Whether a subscriber may transfer the zone. The catalog is for everyone who may transfer another zone."""
+        return zone in peer.zones or (bool(peer.zones) and zone == self._catalog)
+
+    def view_for(self, zone: bytes, subscriber: str) -> ZoneView | None:
+        """The view of the zone, or of the subscriber's own catalog; None before the first."""
+        return self._catalogs.get(subscriber) if zone == self._catalog else self._views.get(zone)
 
     def get(self, name: bytes) -> ZoneView | None:
         """The zone's view; None before its first version, or if there is no such zone."""
         return self._views.get(name)
+
+    def names(self) -> list[bytes]:
+        """The names of all zones, and of the catalog."""
+        return [*self._views, *([] if self._catalog is None else [self._catalog])]
 
     def views(self) -> Mapping[bytes, ZoneView | None]:
         """The views by zone name; None before a zone's first version."""
@@ -167,7 +191,7 @@ class Zones:
         signed = self._keys.get(key.name) if key is not None else None
         if key is not None or owner is not None:
             found = signed[1] if signed else owner if key is None else None
-            return found if found and zone in found.zones and owner in (None, found) else None
+            return found if found and self.entitles(found, zone) and owner in (None, found) else None
         sender = ipaddress.ip_address(address)
         sender = getattr(sender, "ipv4_mapped", None) or sender
         number = int(sender)
@@ -175,6 +199,6 @@ class Zones:
             if version == sender.version:
                 host = sender.max_prefixlen - length
                 for peer in peers.get(number >> host << host, ()):
-                    if zone in peer.zones:
+                    if self.entitles(peer, zone):
                         return peer
         return None
