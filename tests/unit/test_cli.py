@@ -226,7 +226,7 @@ def test_a_new_subscribers_token_is_shown(daemon: FakeDaemon, cli: Cli) -> None:
     assert shown.stdout.startswith("the-token\n")
     assert daemon.asked[-1][1] == {
         **{"id": "isp", "lists": ["national", "hashes"], "zones": [], "notify": [], "address": []},
-        **{"own_names": [], "algorithm": "hmac-sha256", "wide": False},
+        **{"own_names": [], "algorithm": "hmac-sha256", "wide": False, "cert": []},
     }
     zone = cli("subscriber", "add", "isp", "--zone", "rpz.example", "--notify", "192.0.2.1:53", "--software", "bind")
     assert "key ...;" in zone.stdout
@@ -241,15 +241,17 @@ def test_subscribers_are_printed_as_tables(daemon: FakeDaemon, cli: Cli) -> None
         "lists": {"national": {}},
         "zones": {"rpz.example": zone},
         "keys": ["isp-1", "isp-2"],
+        **{"certs": [], "old_keys": [], "old_tokens": [], "software": None, "unsigned": []},
         **made,
     }
     daemon.answers["/subscriber/list"] = (200, {"isp": one})
     assert cli("subscriber", "list").stdout == (
-        "SUBSCRIBER\tCREATED\tBY\tREVOKED\tLISTS\tZONES\nisp\t2026-11-20T00:00:00Z\talice\t\tnational\trpz.example\n"
+        "SUBSCRIBER\tCREATED\tBY\tREVOKED\tLISTS\tIDENTIFIED BY\tZONES\n"
+        "isp\t2026-11-20T00:00:00Z\talice\t\tnational\tkey\trpz.example\n"
     )
     daemon.answers["/subscriber/show"] = (200, {"id": "isp", **one})
     shown = cli("subscriber", "show", "isp").stdout
-    assert "lists\tnational\nkeys\tisp-1, isp-2\n" in shown
+    assert "lists\tnational\nkeys\tisp-1 isp-2\n" in shown
     assert "zone\trpz.example at 7\nsecondary\t192.0.2.1 at 6, 70 s behind, seen 2026-11-20\n" in shown
 
 
@@ -426,7 +428,8 @@ SOURCE = {
 PULL = {"time": "2026-11-20T12:00:00Z", "seconds": 0.5, "outcome": "failed", "records": 12_000, "reason": "w " * 90}
 ZONED: dict[str, Any] = {
     **{"lists": {f"list-{number}": {} for number in range(19)}, "created": "2026-11-20T12:00:00Z", "revoked": None},
-    **{"created_by": "alice", "notify": ["192.0.2.1:53"] * 4, "unsigned": [], "wide": []},
+    **{"created_by": "alice", "notify": ["192.0.2.1:53"] * 4, "unsigned": [], "wide": [], "certs": []},
+    **{"old_keys": [], "old_tokens": [], "software": None},
     "zones": {f"rpz{n}.blocklist.example": {"serial": 7, "lag": None, "secondaries": []} for n in range(9)},
 }
 LINE = {
