@@ -32,6 +32,7 @@ from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit, candidates, freezing
 from blocklistd.store.lists import oldest_diff, version_rows
+from blocklistd.store.pulls import record_resumed
 
 log: Final = logging.getLogger(__name__)
 
@@ -85,10 +86,12 @@ class Freezing:
             context = await self._context(list_id)
             if context.state.frozen is None:
                 raise RefusedError(f"list {list_id} is not frozen: nothing was changed; see `blocklistd status`")
+            frozen = context.state.frozen.sentence(list_id)
 
             def record(connection: Connection) -> None:
                 now = self._clock()
                 freezing.resume(connection, list_id)
+                record_resumed(connection, list_id, frozen)
                 candidates.supersede_kind(connection, list_id, ChangeKind.ROLLBACK, now)
                 audit.append(connection, act, list_id, now=now, detail={})
 

@@ -174,7 +174,10 @@ def load_trust(config: Config) -> Trust:
     except (OSError, ValueError) as error:
         raise SigningError(f"{folder}: {error}: expected N.root.json files") from error
     if not found:
-        raise SigningError(f"{folder} holds no root.json: run `blocklistd keys init --root-out DIR` first")
+        raise SigningError(
+            f"{folder} holds no root.json: for a new publisher run `blocklistd keys init --root-out DIR` first; else "
+            f"check that `state_dir` is right and its disk is mounted"
+        )
     newest = found[max(found)]
     try:
         root: Metadata[Root] = Metadata.from_bytes(newest)

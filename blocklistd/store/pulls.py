@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 
 from blocklistd.change import Candidate, ChangeKind
 from blocklistd.limits import KEPT_PULLS
-from blocklistd.model import CandidateId, IntakeReport, KeyHistory, Outcome, Sha256, SourceId, Validators
+from blocklistd.model import CandidateId, IntakeReport, KeyHistory, ListId, Outcome, Sha256, SourceId, Validators
 from blocklistd.store import replays
 from blocklistd.store.schema import candidates, pulls, sources
 
@@ -259,6 +259,16 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
         update(sources)
         .where(sources.c.candidate == candidate.id)
         .values(outcome=outcome.value, reason=reason, candidate=None)
+    )
+
+
+def record_resumed(connection: Connection, list_id: ListId, frozen: str) -> None:
+    """Ends what pulls have said of a freeze: their entries are offered again. `frozen`: the reason that they gave."""
+    reason = f"list {list_id} was resumed: `blocklistd candidate list` shows what is held"
+    connection.execute(
+        update(sources)
+        .where(sources.c.reason == frozen, sources.c.candidate.is_(None))
+        .values(outcome=Outcome.UNCHANGED.value, reason=reason)
     )
 
 

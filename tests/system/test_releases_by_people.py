@@ -302,6 +302,8 @@ def test_a_frozen_list_is_changed_by_corrections_alone(make: Callable[..., Scene
     resumed = daemon.ask("list resume", **national).json
     assert (resumed["version"], resumed["candidates"]) == (4, [])
     assert scene.live == {"new.example"}
+    shown = daemon.ask("status").json["sources"]["first"]
+    assert (shown["outcome"], "was resumed" in shown["reason"]) == ("unchanged", True)
     assert daemon.ask("list resume", **national).status == 409
 
 

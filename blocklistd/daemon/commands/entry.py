@@ -77,7 +77,7 @@ def _corrections(found: Document, values: Values) -> None:
             )
             for one in found
         ],
-        optional=("TYPE", "OWNER", "SINCE", "BY"),
+        optional=("TYPE", "OWNER", "SINCE", "BY", "UNTIL"),
     )
 
 
