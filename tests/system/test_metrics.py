@@ -56,7 +56,7 @@ def test_every_stage_is_measured(tmp_path: Path) -> None:
     assert runs("database", "write") > 0
     assert runs("database", "wait") > runs("database", "write"), "signatures are written as well"
     assert found['blocklistd_pull_to_live_seconds_count{list="national"}'] == 2
-    for job in ("intake", "commit", "advance"):
+    for job in ("intake", "commit", "advance_all"):
         assert found[f'blocklistd_job_seconds_count{{job="{job}"}}'] >= 2
         assert found[f'blocklistd_job_peak_memory_bytes{{job="{job}"}}'] > 2**20
     assert found['blocklistd_job_failures_total{cause="killed"}'] == 0
