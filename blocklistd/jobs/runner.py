@@ -119,6 +119,8 @@ class Jobs:
                 process.start()
                 self._running.add(process)
             except (OSError, EOFError) as error:
+                start_timeout.cancel()
+                start_timeout.join()  # a forkserver that it has killed is dead then
                 raise JobError(
                     f"the job could not be started ({type(error).__name__}): the forkserver died or hung, or there is "
                     f"no memory for another process; the next job starts another forkserver"
@@ -150,11 +152,13 @@ class Jobs:
 
 
 def _kill_server() -> None:
-    """Kills the forkserver: the start of a job then fails, and the next job starts another forkserver."""
+    """Kills the forkserver: the start of a job then fails, and the next job starts another forkserver. Returns when it
+    is dead: until then `multiprocessing` would go on using it."""
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def _kill(process: ForkServerProcess) -> None:
