@@ -264,7 +264,7 @@ def record_decision(connection: Connection, candidate: Candidate, outcome: Outco
 
 def record_resumed(connection: Connection, list_id: ListId, frozen: str) -> None:
     """Ends what pulls have said of a freeze: their entries are offered again. `frozen`: the reason that they gave."""
-    reason = f"list {list_id} was resumed: `blocklistd candidate list` shows what is held"
+    reason = f"list {list_id} was resumed: see `blocklistd candidate list`"
     connection.execute(
         update(sources)
         .where(sources.c.reason == frozen, sources.c.candidate.is_(None))
