@@ -21,6 +21,8 @@ from typing import Any
 from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Reason
 from blocklistd.compose.guard import WINDOW, Figures, Hold, judge, judge_expiry
 from blocklistd.errors import RefusedError
+from blocklistd.jobs.sandbox import lower_priority
+from blocklistd.jobs.spread import NICE
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import AUTO, Act, CandidateId, Sha256, Version
 from blocklistd.pipeline import approvals
@@ -338,5 +340,8 @@ def _new_version(files: SealedFiles, verified: Verified, state: ListState, compo
 
 
 def commit_job(store: Store, request: CommitRequest) -> dict[str, Any]:
-    """Runs `commit` in a job. Returns the CommitResult as JSON (CommitResult.from_json)."""
+    """Runs `commit` in a job. Returns the CommitResult as JSON (CommitResult.from_json). A correction comes before the
+    changes of other lists."""
+    if not request.change.begins_corrections:
+        lower_priority(NICE)
     return asdict(commit(store, request))
