@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import random
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -22,6 +23,7 @@ from blocklistd.compose.compose import with_id
 from blocklistd.lines.ids import BLAKE2B, Ids
 from blocklistd.lines.snapshot import changed_lines, lines, splice
 from blocklistd.model import Entry, ListId, Sha256
+from blocklistd.rpz import shards as shards_module
 from blocklistd.rpz.addresses import ip_of_owner
 from blocklistd.rpz.rules import ZoneRules, entries_of, name_of, names, rule_of, rules, rules_in_blocks, update_rules
 from blocklistd.rpz.shards import spread
@@ -227,7 +229,25 @@ def test_files_that_follow_changes_are_those_of_the_complete_list(
         before = after
 
 
-suffixes = st.sampled_from(["amazonaws.com", "s3.amazonaws.com", "x.s3.amazonaws.com", "com", "co.uk", "a.co.uk", "uk"])
+SUFFIXES = {"co.test", "s3.cloud.test"}
+"""Public suffixes of these tests, beside those of the list: a reserved name is below none but its last label."""
+suffixes = st.sampled_from(
+    ["cloud.test", "s3.cloud.test", "x.s3.cloud.test", "test", "co.test", "a.co.test", "example"]
+)
+_of_the_list = shards_module._is_suffix
+
+
+@pytest.fixture(autouse=True, scope="module")
+def more_suffixes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards_module, "_is_suffix", _is_suffix)
+        yield
+
+
+def _is_suffix(key: bytes) -> bool:
+    return ".".join(reversed(key.decode().split("\0"))) in SUFFIXES or _of_the_list(key)
+
+
 deep = st.builds("{}{}".format, st.sampled_from(["", "a.", "b.", "a.b."]), suffixes)
 listed_deep = st.dictionaries(deep, st.sampled_from(["host", "domain"]), max_size=12)
 """Names around public suffixes, of which one has another public suffix below a name that is none."""
