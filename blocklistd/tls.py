@@ -8,9 +8,11 @@ A key is in a file, a systemd credential or the environment. States of a ServedC
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ssl
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,16 +79,36 @@ class ServedCertificate:
             self.unusable = None
 
 
-def dns_name(path: Path) -> str | None:
-    """The first DNS name, without a wildcard, of the first certificate in a PEM file; None if there is none."""
-    from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName, load_pem_x509_certificates
+@dataclass(frozen=True, slots=True)
+class ServerName:
+    """What clients verify a server's certificate by. `name`: its first DNS name without a wildcard, else its first IP
+    address. `pin`: base64 of the SHA-256 of its public key (SPKI, RFC 5280 4.1.2.7)."""
+
+    name: str
+    pin: str
+
+
+def server_name(path: Path) -> ServerName | None:
+    """The name and the pin of the first certificate in a PEM file; None if it has no name."""
+    from cryptography.x509 import (
+        DNSName,
+        ExtensionNotFound,
+        IPAddress,
+        SubjectAlternativeName,
+        load_pem_x509_certificates,
+    )
 
     try:
         certificate = load_pem_x509_certificates(path.read_bytes())[0]
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
     except (OSError, ValueError, ExtensionNotFound):
         return None
-    return next((name for name in names.get_values_for_type(DNSName) if "*" not in name), None)
+    found = [name for name in names.get_values_for_type(DNSName) if "*" not in name]
+    found += map(str, names.get_values_for_type(IPAddress))
+    digest = spki_digest(certificate)
+    if not found or digest is None:
+        return None
+    return ServerName(found[0], base64.b64encode(bytes.fromhex(digest)).decode())
 
 
 def spki_digest(certificate: Certificate) -> Sha256 | None:

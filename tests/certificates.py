@@ -29,9 +29,10 @@ def make_certificate(
     good_for: timedelta = timedelta(days=30),
     *,
     begins: timedelta = timedelta(days=-2),
+    named: bool = True,
 ) -> tuple[Path, Path]:
     """A self-signed certificate for NAME.example and 127.0.0.1, and its key: NAME.pem and NAME.key. Times are from now
-    on."""
+    on. Without `named` it is for the address alone."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)
@@ -45,7 +46,7 @@ def make_certificate(
         .not_valid_after(now + good_for)
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.DNSName(f"{name}.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+                [x509.DNSName(f"{name}.example")] * named + [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
             ),
             critical=False,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from blocklistd.config import Config, DnsSettings
 from blocklistd.daemon import plans
-from blocklistd.daemon.resolvers import PRIVATE_CA, PUBLIC_CA, TlsPrimary
+from blocklistd.daemon.profiles.request import PRIVATE_CA, PUBLIC_CA, TlsPrimary
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.catalogs import CatalogPublisher
 from blocklistd.pipeline.resources import Resources
@@ -16,9 +16,9 @@ from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.connections import Connections, Holder
 from blocklistd.serve.dns import xot
 from blocklistd.serve.dns.server import DnsServer
-from blocklistd.serve.dns.zones import Zones, ZoneView
+from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.store.subscribers import Subscriber
-from blocklistd.tls import dns_name, has_untrusted_authority, load_certificate, server_context
+from blocklistd.tls import has_untrusted_authority, load_certificate, server_context, server_name
 
 
 def name_server(
@@ -73,26 +73,29 @@ def prepare_certificate(server: DnsServer | None, config: Config) -> Callable[[]
 
 
 def tls_primary(server: DnsServer | None, config: Config) -> TlsPrimary | None:
-    """What secondaries need to transfer over TLS; None if the server has no usable certificate with a DNS name."""
+    """What secondaries need to transfer over TLS; None if the server has no usable certificate with a name."""
     dns = config.serves_dns
     if server is None or server.certificate.context is None or dns is None or dns.tls is None:
         return None
-    name = dns_name(dns.tls.cert)
-    if name is None:
+    found = server_name(dns.tls.cert)
+    if found is None:
         return None
     context = server_context()
     load_certificate(context, dns.tls.cert, dns.tls.key)
     ca = PRIVATE_CA if has_untrusted_authority(context) else PUBLIC_CA
-    return TlsPrimary(dns.tls.listen[0], name, ca)
+    return TlsPrimary(dns.tls.listen[0], found.name, ca, found.pin)
 
 
 def admit(
     server: DnsServer | None, served: Zones, connections: Connections, subscribers: Collection[Subscriber]
 ) -> None:
-    """Replaces the subscribers that the name server admits. Ends connections of those that are revoked, and NOTIFY
-    requests to secondaries that are not entitled any more."""
+    """Replaces the subscribers that the name server admits. Ends the connections of those that are revoked or have lost
+    a zone, an address prefix or a certificate, and NOTIFY requests to secondaries that are not entitled any more."""
+    before = {peer.subscriber: peer for peer in served.peers}
     served.replace_peers(plans.peer(who) for who in subscribers if who.revoked is None)
-    connections.close({Holder("subscriber", who.id) for who in subscribers if who.revoked is not None})
+    ended: set[str] = {who.id for who in subscribers if who.revoked is not None}
+    ended |= {peer.subscriber for peer in served.peers if _has_lost(before.get(peer.subscriber, peer), peer)}
+    connections.close({Holder("subscriber", name) for name in ended})
     if server is None:
         return
     server.key_use.keep(served.peers)
@@ -101,3 +104,12 @@ def admit(
     )
     if server.listening:
         server.notify.drop_unentitled()
+
+
+def _has_lost(before: Peer, now: Peer) -> bool:
+    """Whether a subscriber had a right to transfer that it has no more. Keys are not looked at: they expire."""
+    return bool(
+        before.zones - now.zones
+        or set(before.networks) - set(now.networks)
+        or set(before.certificates) - set(now.certificates)
+    )

@@ -86,8 +86,7 @@ log: Final = logging.getLogger(__name__)
 
 class Parts:
     """The parts of one daemon. `config` is the running configuration, `checked` the configuration of the start.
-    `checked_clock` is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
-    """
+    `checked_clock` is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's."""
 
     def __init__(
         self,
@@ -142,7 +141,8 @@ class Parts:
             resources, self.releases, lambda source: plans.list_plans(self.config, self.guard_names.names, source)
         )
         subscribers = SubscriberOperations(
-            *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access, self.dns),
+            *(self.configured, database, self._admit_subscribers, self.zones, self.served_zones, clock, self.access),
+            dns=self.dns,
             private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
             names_changed=lambda: self.releases.in_background(self.tasks.do("guard files", self.guard_names.refresh)),
         )

@@ -27,6 +27,7 @@ from blocklistd.config import (
     files,
 )
 from blocklistd.config.secrets import Secret
+from blocklistd.daemon.profiles.versions import software_of
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, VerifyError
 from blocklistd.model import ListId, SourceId, Validators
 from blocklistd.ops.scheduler import cron_of, interval_of
@@ -120,7 +121,9 @@ def _zone_plan(found: ZoneSettings, shard: int) -> ZonePlan:
 
 
 def peer(found: Subscriber) -> Peer:
-    """The DNS peer of a subscriber: zones, TSIG keys, client certificates, unsigned networks, NOTIFY addresses."""
+    """The DNS peer of a subscriber: zones, TSIG keys, client certificates, unsigned networks, NOTIFY addresses. None of
+    these for software that ignores NOTIFY: it would be repeated until it is given up."""
+    takes_notify = software_of(found.software, unsigned=bool(found.addresses)).takes_notify
     return Peer(
         subscriber=found.id,
         zones=frozenset(map(wire_name, found.zones)),
@@ -129,7 +132,7 @@ def peer(found: Subscriber) -> Peer:
             for key in found.keys
         ),
         networks=tuple(map(network, found.addresses)),
-        notify=tuple(map(endpoint, found.notify)),
+        notify=tuple(map(endpoint, found.notify)) if takes_notify else (),
         certificates=found.certificates,
         without_alpn=found.sends_no_alpn,
     )

@@ -18,6 +18,7 @@ from blocklistd.config import Config, SourceSettings
 from blocklistd.model import ListId, SourceId, SubscriberId
 from blocklistd.pipeline import approvals
 from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.serve.dns.zones import ZoneView
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
@@ -189,8 +190,11 @@ class Seen:
     users: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, last: Seen) -> Document:
+def subscriber(
+    who: Subscriber, connection: Connection, zones: ZonePublisher, catalog: ZoneView | None, last: Seen
+) -> Document:
     """A subscriber and the state of its copies. `seen`: its last request to the feed or of one of its secondaries.
+    `catalog`: its catalog zone, null without one.
 
     `old_tokens`, `old_keys`: those that a rotation has replaced, until when they are valid, and their last use.
     `lists`: version and lag are null, since no subscriber reports them yet. `zones`: serial and lag of the secondary
@@ -204,6 +208,7 @@ def subscriber(who: Subscriber, connection: Connection, zones: ZonePublisher, la
         "seen": rfc3339(seen) if seen else None,
         "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
         "zones": {name: _zone(who, name, connection, zones) for name in served},
+        "catalog": {"name": catalog.plan.name, "serial": _wire_serial(catalog.serial)} if catalog else None,
         "nodes": [],
         "unsigned": list(who.addresses),
         "wide": [prefix for prefix in who.addresses if is_wide(prefix)],
@@ -257,6 +262,7 @@ def _wire_serial(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
-def subscribers(connection: Connection, zones: ZonePublisher, last: Seen) -> Document:
-    """By id: each subscriber, the revoked ones included."""
-    return {who.id: subscriber(who, connection, zones, last) for who in load(connection).values()}
+def subscribers(connection: Connection, zones: ZonePublisher, catalogs: Mapping[str, ZoneView], last: Seen) -> Document:
+    """By id: each subscriber, the revoked ones included. `catalogs`: the catalog zones by subscriber."""
+    known = load(connection).values()
+    return {who.id: subscriber(who, connection, zones, catalogs.get(who.id), last) for who in known}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -129,14 +129,11 @@ def add(
     key = add_key(connection, registration.id, registration.algorithm, now)
     for text in dict.fromkeys(map(certificate, registration.certificates)):
         add_certificate(connection, registration.id, text)
-    notify = [
-        f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in map(endpoint, registration.notify)
-    ]
     for table, column, values in (
         (subscriber_lists, "list", registration.lists),
         (subscriber_zones, "zone", registration.zones),
-        (subscriber_notify, "address", notify),
-        (subscriber_addresses, "prefix", map(_plain, registration.addresses)),
+        (subscriber_notify, "address", map(notify_address, registration.notify)),
+        (subscriber_addresses, "prefix", map(plain_prefix, registration.addresses)),
         (subscriber_names, "name", map(own_name, registration.own_names)),
     ):
         for value in dict.fromkeys(values):
@@ -169,11 +166,8 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
         raise SubscriberError("the subscriber: expected an id that can't be taken for the hash of a file")
     if not registration.lists and not registration.zones:
         raise SubscriberError(f"subscriber {registration.id}: expected at least one --list or --zone")
-    for what, names, known in (("list", registration.lists, lists), ("zone", registration.zones, zones)):
-        for name in names:
-            if name not in known:
-                there = ", ".join(sorted(known)) or "none"
-                raise SubscriberError(f"there is no such {what}: expected one of: {there}")
+    check_known("list", registration.lists, lists)
+    check_known("zone", registration.zones, zones)
     if (registration.notify or registration.addresses or registration.certificates) and not registration.zones:
         raise SubscriberError(
             f"subscriber {registration.id}: --notify, --address and --cert are for zones; name one with --zone"
@@ -186,8 +180,20 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
         endpoint(text)
     for text in registration.own_names:
         own_name(text)
-    for text in registration.addresses:
-        if is_wide(text) and not registration.wide:
+    check_wide(registration.addresses, registration.wide)
+
+
+def check_known(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raises SubscriberError unless the configuration has these lists or zones, as `what` says; `known` are all."""
+    for name in names:
+        if name not in known:
+            raise SubscriberError(f"there is no such {what}: expected one of: {', '.join(sorted(known)) or 'none'}")
+
+
+def check_wide(prefixes: Iterable[str], wide: bool) -> None:
+    """Raises SubscriberError if a prefix is none, or is shorter than WIDE and `wide` is false."""
+    for text in prefixes:
+        if is_wide(text) and not wide:
             raise SubscriberError(
                 f"--address {text}: everybody there could take the zone without a key: expected a prefix of at least "
                 f"/{WIDE[4]} (IPv6: /{WIDE[6]}), or --wide as well"
@@ -241,6 +247,12 @@ def endpoint(text: str) -> tuple[str, int]:
     return str(getattr(address, "ipv4_mapped", None) or address), int(port)
 
 
+def notify_address(text: str) -> str:
+    """The stored form of ADDRESS:PORT. Raises SubscriberError."""
+    host, port = endpoint(text)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """Parses an address or a prefix. IPv4-mapped addresses become ones of IPv4. Raises SubscriberError."""
     try:
@@ -254,8 +266,9 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         ) from None
 
 
-def _plain(prefix: str) -> str:
-    """The canonical text of a prefix: without the length for a single address, IPv4 for IPv4-mapped addresses."""
+def plain_prefix(prefix: str) -> str:
+    """The stored form of a prefix: without the length for a single address, IPv4 for IPv4-mapped addresses. Raises
+    SubscriberError."""
     found = network(prefix)
     return str(found.network_address if found.prefixlen == found.max_prefixlen else found)
 

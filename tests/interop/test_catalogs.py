@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 
 from tests.interop.catalog import CATALOG, SECOND, CatalogScene, serves
-from tests.interop.programs import knot, named_secondary
+from tests.interop.programs import Resolver, knot, named_secondary
 from tests.system.daemon import free_port
 from tests.system.test_operations import reload
 from tests.system.test_zones import ZONE
@@ -59,6 +59,22 @@ def test_each_subscriber_has_a_catalog_of_its_own_zones(scene: CatalogScene) -> 
     scene.daemon.wait_for(lambda: scene.catalog(first)[1].keys() == {f"00.{ZONE}", f"01.{ZONE}"})
 
 
+def follows_its_rights(scene: CatalogScene, secondary: Resolver) -> None:
+    """Asserts that the secondary drops a zone that is withdrawn from it, and takes up one that is granted."""
+
+    def change(**options: list[str]) -> None:
+        assert scene.daemon.ask("subscriber set", id="isp", **options).status == 200
+
+    shown = scene.daemon.ask("subscriber show", id="isp").json["catalog"]
+    assert shown["name"] == CATALOG
+    change(remove_zone=[SECOND])
+    secondary.wait(lambda: not serves(secondary.port, SECOND))
+    assert serves(secondary.port, ZONE)
+    assert scene.daemon.ask("status").json["subscribers"]["isp"]["catalog"]["serial"] > shown["serial"]
+    change(add_zone=[SECOND])
+    secondary.wait(lambda: serves(secondary.port, SECOND))
+
+
 def test_knot_configures_itself(scene: CatalogScene) -> None:
     port = free_port()
     made = scene.add("isp", ZONE, SECOND, notify=[f"127.0.0.1:{port}"])
@@ -70,6 +86,7 @@ def test_knot_configures_itself(scene: CatalogScene) -> None:
         assert serves(port, ZONE)
         scene.configure(ZONE, SECOND)
         secondary.wait(lambda: serves(port, SECOND))
+        follows_its_rights(scene, secondary)
 
 
 def test_bind_configures_itself(scene: CatalogScene) -> None:
@@ -82,3 +99,4 @@ def test_bind_configures_itself(scene: CatalogScene) -> None:
         assert serves(port, ZONE)
         scene.configure(ZONE, SECOND)
         secondary.wait(lambda: serves(port, SECOND))
+        follows_its_rights(scene, secondary)

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import dns.edns
 import dns.message
 import dns.query
 import dns.rcode
 import dns.zone
 import pytest
 
-from blocklistd.daemon.resolvers import OWN_SECONDARY
+from blocklistd.daemon.profiles.request import OWN_SECONDARY
 from tests.interop.catalog import CATALOG, CatalogScene, serves
 from tests.interop.programs import Resolver, knot, named, nsd, recursor, unbound
 from tests.interop.stub import Stub
@@ -70,6 +71,16 @@ def asked(port: int, name: str, kind: str, source: str) -> dns.message.Message:
     return dns.query.tcp(dns.message.make_query(name, kind), "127.0.0.1", port=port, source=source, timeout=10)
 
 
+CENSORED = (16, f"Blocked by the list {ZONE}")
+
+
+def extended_errors(port: int, name: str) -> list[tuple[int, str | None]]:
+    """The extended DNS errors (RFC 8914) of an answer."""
+    answer = dns.query.udp(dns.message.make_query(name, "A", use_edns=0), CLIENT, port=port, timeout=10)
+    errors = [option for option in answer.options if isinstance(option, dns.edns.EDEOption)]
+    return [(int(one.code), one.text) for one in errors]
+
+
 @pytest.mark.parametrize(
     ("software", "start"),
     [("bind", named), ("unbound", unbound), ("powerdns", recursor)],
@@ -96,6 +107,8 @@ def test_a_resolver_keeps_blocking_over_its_restart_without_the_publisher(
 
     with start(scene.folder, stub.port, port, text) as resolver:
         blocks(resolver)
+        assert extended_errors(port, "a.example") == ([CENSORED] if software == "powerdns" else [])
+        assert extended_errors(port, "other.example") == []
         scene.publish("a.example", "b.example", "c.example")
         resolver.wait(lambda: resolver.blocked("c.example"))
     scene.daemon.stop()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dns.query
 import dns.zone
 import pytest
 
-from blocklistd.daemon.resolvers import OWN_SECONDARY, PRIVATE_CA
-from tests.certificates import make_certificate
+from blocklistd.daemon.profiles.request import CLIENT_CERT, CLIENT_KEY, OWN_SECONDARY, PRIVATE_CA
+from tests.certificates import make_certificate, spki
 from tests.interop.programs import Resolver, named, nsd, unbound
 from tests.interop.stub import Stub
 from tests.interop.test_pasted import OWN, Start, names
@@ -28,10 +30,10 @@ def scene(tmp_path: Path) -> Iterator[XotScene]:
         yield made
 
 
-def pasted(scene: XotScene, software: str, port: int, ca: str = "dns.pem") -> str:
-    """The printed configuration, with the file of the authority, and no other change."""
+def pasted(scene: XotScene, software: str, port: int, ca: str = "dns.pem", **more: Any) -> str:
+    """The printed configuration, with the file of the authority, and no other change. `more`: of the subscriber."""
     address = {"address": ["127.0.0.1"]} if software == "unbound" else {}
-    made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], software=software, **address)
+    made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], software=software, **address, **more)
     text: str = made["config"][software]
     assert PRIVATE_CA in text
     return text.replace(PRIVATE_CA, str(scene.folder / ca))
@@ -87,3 +89,42 @@ def test_a_certificate_of_another_authority_is_refused(
     with start(scene.folder, stub.port, port, pasted(scene, software, port, "other.pem")) as secondary:
         secondary.wait(lambda: refused(secondary))
         assert (sent(scene, "AXFR"), sent(scene, "IXFR")) == (0, 0)
+
+
+EACH = pytest.mark.parametrize(
+    ("software", "start"), [("bind", named), ("unbound", unbound), ("nsd", nsd)], ids=["bind", "unbound", "nsd"]
+)
+
+
+@EACH
+def test_a_certificate_with_only_addresses_is_verified(tmp_path: Path, stub: Stub, software: str, start: Start) -> None:
+    scene, port = XotScene(tmp_path), free_port()
+    make_certificate(scene.folder, "dns", named=False)
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        text = pasted(scene, software, port)
+        assert "dns.example" not in text
+        with start(scene.folder, stub.port, port, text) as secondary:
+            secondary.wait(lambda: sent(scene, "AXFR") >= 1)
+        before = sent(scene, "AXFR")
+        other = text.replace("#127.0.0.1", "#127.0.0.9").replace('name: "127.0.0.1"', 'name: "127.0.0.9"')
+        other = other.replace('hostname "127.0.0.1"', 'hostname "127.0.0.9"')
+        assert other != text
+        for file in [path for path in (scene.folder / software).rglob("*") if path.is_file()]:
+            file.unlink()  # its copy of the zone
+        with start(scene.folder, stub.port, port, other) as secondary:
+            secondary.wait(lambda: "certificate verif" in secondary.log.read_text(errors="replace").lower())
+            assert sent(scene, "AXFR") == before
+
+
+@pytest.mark.parametrize(("software", "start"), [("bind", named), ("nsd", nsd)], ids=["bind", "nsd"])
+def test_a_secondary_sends_its_client_certificate(scene: XotScene, stub: Stub, software: str, start: Start) -> None:
+    port = free_port()
+    cert, key = make_certificate(scene.folder, "client")
+    text = pasted(scene, software, port, cert=[f"sha256:{spki(cert)}"])
+    assert text.splitlines()[1].endswith(f"{CLIENT_CERT}: the client certificate of --cert,")
+    text = text.replace(CLIENT_CERT, str(cert)).replace(CLIENT_KEY, str(key))
+    (signed,) = re.findall(r'(?m)^ +primaries .*( key "[^"]+") tls|^ +request-xfr: \S+ (\S+) publisher', text)
+    unsigned = text.replace(f"{signed[0]} tls", " tls") if signed[0] else text.replace(f"{signed[1]} pub", "NOKEY pub")
+    with start(scene.folder, stub.port, port, unsigned) as secondary:
+        secondary.wait(lambda: sent(scene, "AXFR") == 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Call, Command, Document, Values
-from blocklistd.daemon.commands.subscriber import old_credential
+from blocklistd.daemon.commands.subscriber_text import old_credential
 from blocklistd.daemon.commands.text import age, age_of, serial, table, total, until
 
 if TYPE_CHECKING:
@@ -90,12 +90,14 @@ def _seen(subscriber: dict[str, Any]) -> str:
 
 
 def _zones(subscriber: dict[str, Any]) -> str:
-    """Each zone with the lowest serial of its secondaries, and a note if transfers are unsigned."""
+    """Each zone with the lowest serial of its secondaries, a note if transfers are unsigned, and the catalog."""
     shown = [f"{name} at {serial(zone['serial'])}" for name, zone in subscriber["zones"].items()]
     if wide := subscriber["wide"]:
         shown.append(f"(WIDE: unsigned for everybody in {', '.join(wide)})")
     elif subscriber["unsigned"]:
         shown.append("(weaker: unsigned, by address)")
+    if catalog := subscriber.get("catalog"):
+        shown.append(f"{catalog['name']} at {serial(catalog['serial'])}")
     return " ".join(shown)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,9 +14,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.config import Config
-from blocklistd.daemon import resolvers
 from blocklistd.daemon.commands.command import Document, Values
-from blocklistd.daemon.name_server import tls_primary
+from blocklistd.daemon.operations.subscriber_configs import ServedBy, SubscriberConfigs, issued, shown
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
 from blocklistd.events import Event
 from blocklistd.limits import USE_RECORDED
@@ -26,10 +24,12 @@ from blocklistd.ops import status
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.dns.zones import Zones
 from blocklistd.serve.http.access import Access
-from blocklistd.store import audit, credentials, subscribers
+from blocklistd.store import audit, credentials, subscriber_changes, subscribers
 from blocklistd.store.credentials import TsigKey
 from blocklistd.store.database import Database
+from blocklistd.store.subscriber_changes import Changed, Rights, SubscriberChange
 from blocklistd.store.subscribers import Registration, Subscriber
 from blocklistd.times import Clock, rfc3339
 
@@ -40,7 +40,7 @@ Admit = Callable[[Mapping[str, Subscriber]], None]
 
 
 class SubscriberOperations:
-    """The effects of `subscriber add`, `list`, `show`, `rotate` and `revoke`.
+    """The effects of `subscriber add`, `set`, `list`, `show`, `rotate` and `revoke`.
 
     The database is the record; `admit_known` copies it into the feed and the name server. States of a subscriber:
 
@@ -56,6 +56,7 @@ class SubscriberOperations:
         database: Database,
         admit: Admit,
         zones: ZonePublisher,
+        served: Zones,
         clock: Clock,
         access: Access,
         dns: DnsServer | None,
@@ -63,13 +64,14 @@ class SubscriberOperations:
         names_changed: Callable[[], None],
     ) -> None:
         """`names_changed`: reads the own names again. `private_ca`: whether subscribers need the certificate of the
-        feed's authority. `access` and `dns` know the last uses of tokens and keys."""
+        feed's authority. `served` has the catalogs. `access` and `dns` know the last uses of tokens and keys."""
         self._config = config
         self._database = database
         self._admit = admit
         self._zones = zones
+        self._served = served
         self._clock = clock
-        self._private_ca = private_ca
+        self._configs = SubscriberConfigs(config, dns, private_ca)
         self._names_changed = names_changed
         self._access = access
         self._dns = dns
@@ -115,7 +117,7 @@ class SubscriberOperations:
             software=given["software"],
         )
         config, now = self._config(), self._clock()
-        _refuse_zonemd(config, registration, given["software"])
+        self._configs.check(registration)
 
         def register(connection: Connection) -> tuple[str, TsigKey]:
             made = subscribers.add(
@@ -138,42 +140,68 @@ class SubscriberOperations:
             audit.append(connection, act, registration.id, now=now, detail=detail)
             return made
 
-        facts = await asyncio.to_thread(self._facts)  # before the write: an error after it would lose the token
+        served_by = await self._configs.served_by()
         token, key = await self._database.writing(register)
         self._zones.secondaries.forget(registration.id)
         await self._admit_or_later()
         if registration.own_names:
             self._names_changed()
-        return self._issued(registration.id, token, key, registration.zones, bool(registration.addresses), facts)
-
-    def _facts(self) -> tuple[bool, resolvers.TlsPrimary | None]:
-        """Whether the feed's authority is private, and the name server over TLS."""
-        return self._private_ca(), tls_primary(self._dns, self._config())
+        return self._issued(registration, token, key, served_by)
 
     def _issued(
         self,
-        subscriber: str,
+        who: Registration | Subscriber,
         token: str,
         key: TsigKey,
-        zones: Collection[str],
-        unsigned: bool,
-        facts: tuple[bool, resolvers.TlsPrimary | None],
+        served_by: ServedBy,
+        software: str | None = None,
     ) -> Document:
         """A new token and TSIG key, and the configurations to paste, by program."""
-        config = self._config()
-        tsig = {"name": key.name, "algorithm": key.algorithm, "secret": base64.b64encode(key.secret).decode()}
-        dns = config.serves_dns
-        granted = [shard for zone in config.zones.values() if zone.name in zones for shard in zone.served]
-        private, tls = facts
-        pasted: dict[str, str] = {}
-        if granted and dns:
-            pasted = resolvers.configurations(granted, dns.listen[0], None if unsigned else tsig, tls, dns.catalog)
-        made = {"id": subscriber, "token": token, "tsig": tsig, "config": pasted}
-        return {**made, "url": config.feed.url, "private_ca": private}
+        tsig = issued(key)
+        config = self._configs.made(who, tsig, served_by, software)
+        made = {"id": who.id, "token": token, "tsig": tsig, "config": config}
+        return {**made, "url": served_by.publisher.feed, "private_ca": served_by.private_ca}
 
-    async def rotate(self, subscriber: SubscriberId, grace: timedelta, act: Act) -> Document:
+    async def change(self, given: Values, act: Act) -> Document:
+        """Changes what a subscriber has; returns that, what was added and removed, and the configurations with a
+        placeholder for the secret of the key. Raises SubscriberError."""
+        config, now = self._config(), self._clock()
+        kinds = ("list", "zone", "notify", "address", "cert")
+        added, removed = (Rights(*(tuple(given[f"{verb}_{kind}"]) for kind in kinds)) for verb in ("add", "remove"))
+        request = SubscriberChange(given["id"], added, removed, given["wide"], given["software"])
+
+        def record(connection: Connection) -> Changed:
+            changed = subscriber_changes.change(
+                connection, request, lists=config.lists, zones=[zone.name for zone in config.zones.values()]
+            )
+            if request.software or changed.added.zones or changed.removed.addresses:
+                self._configs.check(changed.subscriber, request.software)
+            detail: dict[str, object] = {
+                what: rights.by_option()
+                for what, rights in (("added", changed.added), ("removed", changed.removed))
+                if rights != Rights()
+            }
+            if request.software:
+                detail["software"] = request.software
+            audit.append(connection, act, request.id, now=now, detail=detail)
+            return changed
+
+        served_by = await self._configs.served_by()
+        changed = await self._database.writing(record)
+        await self._admit_or_later()
+        who = changed.subscriber
+        return {
+            "id": who.id,
+            "added": changed.added.by_option(),
+            "removed": changed.removed.by_option(),
+            **_has(who),
+            "config": self._configs.made(who, shown(who.keys[-1]), served_by),
+        }
+
+    async def rotate(self, subscriber: SubscriberId, grace: timedelta, software: str | None, act: Act) -> Document:
         """Makes a new token and TSIG key; the old ones stay valid for `grace`. Returns what `add` returns, `until`, and
-        what the subscriber has. Raises SubscriberError."""
+        what the subscriber has. `software`: for which a configuration is made; None: the registered one. Raises
+        SubscriberError."""
         now = self._clock()
         until = now + grace
 
@@ -182,18 +210,20 @@ class SubscriberOperations:
             audit.append(connection, act, subscriber, now=now, detail={"key": made[1].name, "until": rfc3339(until)})
             return made
 
-        facts = await asyncio.to_thread(self._facts)
+        who = await self._registered(subscriber)
+        if software is not None:
+            self._configs.check(who, software)
+        served_by = await self._configs.served_by()
         token, key = await self._database.writing(record)
         await self._admit_or_later()
-        who = next(one for one in (await self._database.reading(subscribers.load)).values() if one.id == subscriber)
-        return {
-            **self._issued(subscriber, token, key, who.zones, bool(who.addresses), facts),
-            "until": rfc3339(until),
-            "lists": sorted(who.lists),
-            "zones": sorted(who.zones),
-            "unsigned": list(who.addresses),
-            "software": who.software,
-        }
+        return {**self._issued(who, token, key, served_by, software), "until": rfc3339(until), **_has(who)}
+
+    async def _registered(self, subscriber: str) -> Subscriber:
+        """The subscriber, which may be revoked. Raises SubscriberError if there is none."""
+        for one in (await self._database.reading(subscribers.load)).values():
+            if one.id == subscriber:
+                return one
+        raise SubscriberError("there is no such subscriber: run `blocklistd subscriber list`")
 
     async def list(self) -> Document:
         """Every subscriber."""
@@ -201,7 +231,7 @@ class SubscriberOperations:
 
     def described(self, connection: Connection) -> dict[str, Any]:
         """Every subscriber, as in the document of `status`."""
-        return status.subscribers(connection, self._zones, self._seen())
+        return status.subscribers(connection, self._zones, self._served.catalogs(), self._seen())
 
     def _seen(self) -> status.Seen:
         uses, users = dict[str, datetime](), dict[str, list[str]]()
@@ -217,12 +247,17 @@ class SubscriberOperations:
                     uses[old.token] = found
         return status.Seen(self._access.seen, uses, users)
 
-    async def show(self, subscriber: SubscriberId) -> Document:
-        """One subscriber."""
+    async def show(self, subscriber: SubscriberId, software: str | None) -> Document:
+        """One subscriber. With `software`, also its configuration, with a placeholder for the secret of the key."""
         found = (await self._database.reading(self.described)).get(subscriber)
         if found is None:
             raise RefusedError("there is no such subscriber: run `blocklistd subscriber list`")
-        return {"id": subscriber, **found}
+        if software is None:
+            return {"id": subscriber, **found}
+        who = await self._registered(subscriber)
+        self._configs.check(who, software)
+        served_by = await self._configs.served_by()
+        return {"id": subscriber, **found, "config": self._configs.made(who, shown(who.keys[-1]), served_by, software)}
 
     async def revoke(self, subscriber: SubscriberId, act: Act) -> Document:
         """Revokes a subscriber. Raises StoreError if it is refused from now on but the revocation is not recorded."""
@@ -297,15 +332,11 @@ class SubscriberOperations:
         await self._admit_or_later()
 
 
-def _refuse_zonemd(config: Config, registration: Registration, software: str | None) -> None:
-    """Raises SubscriberError for a zone with a ZONEMD record that would break the subscriber's resolver."""
-    software = software or ("unbound" if registration.addresses else "bind")
-    zones = [zone.name for zone in config.zones.values() if zone.zonemd and zone.name in registration.zones]
-    if zones and resolvers.breaks_on_zonemd(software):
-        name, _, version = software.partition(":")
-        version = version or resolvers.TESTED_VERSIONS[name]
-        raise SubscriberError(
-            f"--software {name}:{version}: the ZONEMD record of zone {zones[0]} breaks this version (its queries for "
-            f"the root fail): grant a zone of the same list without `zonemd`, or name the program that transfers the "
-            f"zone, like `--software bind` or `--software {name}:{resolvers.FIRST_WITH_ZONEMD[name]}`"
-        )
+def _has(who: Subscriber) -> Document:
+    """What a subscriber has, as `rotate` and `set` return it."""
+    return {
+        "lists": sorted(who.lists),
+        "zones": sorted(who.zones),
+        "unsigned": list(who.addresses),
+        "software": who.software,
+    }
