@@ -1,7 +1,7 @@
 # make run      the whole system on this machine, with data of its own
 # make test     everything, with real peers
 # make check    format, lint, types
-# make bench    every figure beside its peer's, and the table; BENCH="lists zones" names some
+# make bench    every figure beside its peer's, and the table; BENCH="lists transfers" names some
 # make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
 # make soak     a thousand versions: does anything grow?
 # make fuzz     every property with twenty times as many examples, then each parser with coverage-guided inputs
