@@ -26,8 +26,9 @@ run: $(STAMP)
 
 test: check
 	@tests/install-peers
-	@# whatever the environment says, a module is compiled once and not at each start
-	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1
+	@# whatever the environment says, a module is compiled once and not at each start; and no test waits for the disk:
+	@# none cuts the power of the machine
+	PYTHONDONTWRITEBYTECODE= $$(command -v eatmydata) $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1
 
 interop-next: $(STAMP)
 	@tests/interop-next -n $(BESIDE) tests/interop
