@@ -117,8 +117,23 @@ def confine(job: JobLimits) -> None:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Makes the kernel send this process the signal when its parent ends (PR_SET_PDEATHSIG of prctl(2))."""
+    """Makes the kernel send this process the signal when its parent ends (PR_SET_PDEATHSIG of prctl(2)). Sends it at
+    once if the parent has ended already, which the kernel would not notice."""
     _prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != _parent:
+        os.kill(os.getpid(), number)
+
+
+_parent = 0
+"""The process that forked this one."""
+
+
+def _remember_parent() -> None:
+    global _parent
+    _parent = os.getpid()
+
+
+os.register_at_fork(before=_remember_parent)
 
 
 def lower_priority(nice: int) -> None:
