@@ -13,20 +13,18 @@ from typing import Final
 
 from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.profiles import bind, knot, knot_resolver, nsd, powerdns, unbound
-from blocklistd.daemon.profiles.request import CLIENT_CERT, CLIENT_KEY, PRIVATE_CA, ConfigRequest, TlsPrimary, Tsig
+from blocklistd.daemon.profiles.request import PLACEHOLDERS, ConfigRequest, TlsPrimary, Tsig
 from blocklistd.daemon.profiles.versions import LISTS_ONLY, VERSIONS, Software, Version, software
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryProgram:
     """A program that transfers zones. `text` makes its configuration. `tls_from`: the first version that transfers over
-    TLS (XoT), None if none does. `signs`: whether it can use TSIG. `sends_certificate`: whether it can send a client
-    certificate."""
+    TLS (XoT), None if none does. `signs`: whether it can use TSIG."""
 
     text: Callable[[ConfigRequest], str]
     tls_from: Version | None = ()
     signs: bool = True
-    sends_certificate: bool = True
 
 
 PROGRAMS: Final[Mapping[str, SecondaryProgram]] = {
@@ -34,7 +32,7 @@ PROGRAMS: Final[Mapping[str, SecondaryProgram]] = {
     "knot": SecondaryProgram(knot.text, tls_from=(3, 4)),
     "nsd": SecondaryProgram(nsd.text),
     "powerdns": SecondaryProgram(powerdns.text, tls_from=None),
-    "unbound": SecondaryProgram(unbound.text, signs=False, sends_certificate=False),
+    "unbound": SecondaryProgram(unbound.text, signs=False),
 }
 
 
@@ -80,14 +78,13 @@ def _of_zones(request: ConfigRequest, tls: TlsPrimary | None) -> str:
     program, notes = PROGRAMS[one.name], [one.untested]
     if tls is not None and program.tls_from is not None and one.profile >= program.tls_from:
         request = replace(request, primary=tls.address, tls=tls)
-        if tls.ca == PRIVATE_CA:
-            notes.append(f"{tls.ca}: the authority of the publisher's certificate")
     if request.primary.host in ("::", "0.0.0.0"):
         request = replace(request, primary=Address("127.0.0.1", request.primary.port))
         notes.append(f"instead of {request.primary.host}: the address under which the publisher is reached")
-    if request.sends_certificate and program.sends_certificate:
-        notes += [f"{CLIENT_CERT}: the client certificate of --cert,", f"{CLIENT_KEY}: its private key"]
-    return "".join(_note(one, note) for note in notes) + program.text(request)
+    text = program.text(request)
+    for path, meaning in PLACEHOLDERS.items():
+        notes += [f"{path}: {meaning}"] if path in text else []
+    return "".join(_note(one, note) for note in notes) + text
 
 
 def _note(one: Software, text: str) -> str:

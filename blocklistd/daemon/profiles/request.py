@@ -21,6 +21,12 @@ PRIVATE_CA: Final = "/etc/ssl/blocklistd-ca.pem"
 CLIENT_CERT: Final = "/etc/ssl/blocklistd-client.pem"
 CLIENT_KEY: Final = "/etc/ssl/private/blocklistd-client.key"
 """Placeholders for the files of the client certificate that is registered with `--cert`, and of its private key."""
+PLACEHOLDERS: Final = {
+    PRIVATE_CA: "the authority of the publisher's certificate",
+    CLIENT_CERT: "the client certificate of --cert,",
+    CLIENT_KEY: "its private key",
+}
+"""What the files in a configuration are, for a comment."""
 
 CENSORED: Final = 16
 """The extended DNS error Censored (RFC 8914, 4.17)."""

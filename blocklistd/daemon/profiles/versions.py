@@ -21,21 +21,21 @@ DEBIAN_13: Final = "make interop-next"
 
 TESTED_BY: Final[Mapping[tuple[str, str], str | None]] = {
     ("bind", "9.18"): DEBIAN_12,
-    ("bind", "9.20"): None,
+    ("bind", "9.20"): DEBIAN_13,
     ("knot", "3.2"): DEBIAN_12,
-    ("knot", "3.4"): None,
+    ("knot", "3.4"): DEBIAN_13,
     ("knot", "3.5"): None,
     ("knot-resolver", "5.6"): DEBIAN_12,
     ("knot-resolver", "6"): None,
     ("nsd", "4.6"): DEBIAN_12,
-    ("nsd", "4.12"): None,
+    ("nsd", "4.12"): DEBIAN_13,
     ("powerdns", "4.8"): DEBIAN_12,
     ("powerdns", "5.1"): None,
-    ("powerdns", "5.2"): None,
+    ("powerdns", "5.2"): DEBIAN_13,
     ("powerdns", "5.4"): None,
     ("unbound", "1.17"): DEBIAN_12,
     ("unbound", "1.25"): None,
-    ("unbound", "1.26"): None,
+    ("unbound", "1.26"): DEBIAN_13,
 }
 """The command whose tests run the configuration of (program, version); None: no test does. The first version of a
 program is Debian 12's, for which `--software NAME` prints."""
