@@ -127,6 +127,7 @@ ALARMS: Final = {
     "high_water": "the high-water file can't be read or written",
     "housekeeping": "a recurring task of the daemon failed",
     "list_frozen": "a list has been frozen for longer than `alarms.review_within`",
+    "policy_rejected": "a reviewer rejected what is configured for a list, and the list goes on as before",
     "read_only": "the file system of the state_dir is read-only",
     "root": "the root metadata, root.json, expire soon or have expired",
     "source_frozen": "the list of a source has not changed for longer than its max_unchanged",

@@ -11,6 +11,7 @@
 | source_frozen | source | the list of the source did not change within max_unchanged |
 | candidate_waiting | candidate | its list has waited for a decision on its cause for longer than alarms.review_within |
 | list_frozen | list | the list is frozen for longer than alarms.review_within |
+| policy_rejected | list | a reviewer rejected what is configured for the list |
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from blocklistd.config import Config
 from blocklistd.config.files import RENEW
 from blocklistd.config.values import format_duration
 from blocklistd.errors import ConfigProblem
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
+from blocklistd.model import ListId
+from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import Trust
 from blocklistd.store import candidates
@@ -36,7 +41,7 @@ from blocklistd.times import CheckedClock, rfc3339
 
 class AlarmChecks:
     """Checks the daemon's state, and raises or clears the alarm of each check. `config` returns the running
-    configuration.
+    configuration, `rejected` the configured policies that are not in force.
     """
 
     def __init__(
@@ -45,11 +50,13 @@ class AlarmChecks:
         trust: Trust,
         clock: CheckedClock,
         config: Callable[[], Config],
+        rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
     ) -> None:
         self._clock = clock
         self._resources = resources
         self._trust = trust
         self._config = config
+        self._rejected = rejected
         self.next_check: datetime | None = None
         """The earliest time at which a source becomes overdue or frozen, or a candidate has waited for too long, as of
         the last check; None if there is none."""
@@ -82,6 +89,7 @@ class AlarmChecks:
         self._check_disk()
         alarms.set_alarm("root", text=self._trust.alarm(now))
         self._check_certificates(now)
+        await self._check_policies()
         due = [*await self._check_sources(now), *await self._check_reviews(now)]
         self.next_check = min((time for time in due if time is not None and time >= now), default=None)
 
@@ -94,6 +102,13 @@ class AlarmChecks:
             if until - now < timedelta(days=CERTIFICATE_ALARM_DAYS):
                 text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
             alarms.set_alarm("certificate", key, text)
+
+    async def _check_policies(self) -> None:
+        alarms, rejected = self._resources.alarms, await self._resources.database.reading(self._rejected)
+        for name in alarms.subjects("policy_rejected") - rejected.keys():
+            alarms.clear("policy_rejected", name)
+        for name, found in rejected.items():
+            alarms.raise_alarm("policy_rejected", name, found.sentence)
 
     def _check_disk(self) -> None:
         store, text = self._resources.store, None

@@ -17,6 +17,7 @@ from blocklistd.change import Freeze, VersionInfo
 from blocklistd.config import Config, SourceSettings
 from blocklistd.model import ListId, SourceId, SubscriberId
 from blocklistd.pipeline import approvals
+from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import candidates
@@ -50,6 +51,14 @@ def lists(live_lists: LiveLists) -> Document:
 def freeze(found: Freeze | None) -> Document | None:
     """A freeze of a list; null if it is not frozen."""
     return {"user": found.user, "since": found.time, "why": found.why} if found is not None else None
+
+
+def rejected_policy(found: RejectedPolicy | None) -> Document | None:
+    """The configured policy of a list that is not in force, as a reviewer rejected it; null if there is none."""
+    if found is None:
+        return None
+    shown = {"candidate": found.candidate, "user": found.user, "time": rfc3339(found.time)}
+    return shown | {"why": found.why, "keys": list(found.keys)}
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:

@@ -91,9 +91,9 @@ class ListContext:
         """The change to the newest entries of a source. If none can be committed now, the result of the offer."""
         change = self.source_change(source)
         if change is None:
-            return ReleaseResult(
-                Outcome.UNCHANGED, f"list {self.plan.id} does not take this source yet: approve its policy change"
-            )
+            held = any(case.candidate.change.kind == ChangeKind.POLICY for case in self.held)
+            why = "approve its policy change" if held else "see `blocklistd status`, if its policy change was rejected"
+            return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} does not take this source yet: {why}")
         if waits_for := self.sources_to_wait_for(source):
             # otherwise the first pull would make version 1, and the next sources would be held as large changes
             return ReleaseResult(

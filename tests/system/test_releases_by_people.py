@@ -541,3 +541,47 @@ def test_neither_a_rollback_nor_a_resume_releases_a_policy(make: Callable[..., S
     for user in (ALICE, BOB):
         scene.ask(user, "candidate approve", candidate=held["id"])
     assert scene.live == {"one-source.example"}
+
+
+def test_a_rejected_policy_is_said_until_the_configuration_is_put_back(make: Callable[..., Scene]) -> None:
+    scene = make()
+    daemon, path = scene.daemon, str(scene.daemon.path)
+
+    def shown(*words: str) -> str:
+        done = daemon.cli(*words, "-c", path)
+        return " ".join((done.stdout + done.stderr).decode().split())
+
+    def alarms() -> list[str]:
+        return [text for text in daemon.ask("status").json["alarms"] if "not in force" in text]
+
+    def rejected() -> Any:
+        return daemon.ask("status").json["lists"]["national"]["policy_rejected"]
+
+    scene.configure(types=["url"], sources=["first", "second"])
+    assert "not in force" not in shown("reload")
+    daemon.wait_for(lambda: bool(scene.held))
+    assert (rejected(), alarms()) == (None, []), "held is not rejected"
+    (held,) = scene.held
+    assert daemon.ask("candidate reject", candidate=held["id"], why="ask the board").status == 200
+    said = rejected()
+    assert (said["candidate"], said["user"], said["why"]) == (held["id"], USER, "ask the board")
+    assert said["keys"] == ["sources", "types"]
+    daemon.wait_for(lambda: len(alarms()) == 1)
+    for part in (held["id"], USER, "ask the board", "lists.national", "blocklistd reload"):
+        assert part in alarms()[0]
+    for text in (shown("status"), shown("reload")):
+        assert "list national: what is configured is not in force (sources, types)" in text
+        assert f"{USER} rejected candidate {held['id']}" in text
+    assert "see `blocklistd status`" in daemon.pull("second")["reason"]
+    scene.restart()
+    assert rejected() == said
+    daemon.wait_for(lambda: len(alarms()) == 1)
+    metrics = daemon.ops("/metrics").body.decode()
+    assert 'blocklistd_alarms_active{alarm="policy_rejected"} 1.0' in metrics
+    scene.configure(types=["url", "md5"])
+    assert "not in force" not in shown("reload")
+    daemon.wait_for(lambda: rejected() is not None)
+    assert scene.held == [], "another policy with the rejected difference"
+    scene.configure(types=["domain"], sources=["first"])
+    assert "not in force" not in shown("reload")
+    assert (rejected(), alarms()) == (None, [])

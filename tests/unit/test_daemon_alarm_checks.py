@@ -60,7 +60,7 @@ class Scene:
         trust: Any = SimpleNamespace(alarm=lambda now: None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = nobody.check_names = print
-        self.alarms = AlarmChecks(resources, trust, checked, lambda: self.config)
+        self.alarms = AlarmChecks(resources, trust, checked, lambda: self.config, lambda connection: {})
         self.housekeeping = Housekeeping(
             resources,
             self.scheduler,
