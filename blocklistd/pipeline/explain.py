@@ -15,7 +15,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from blocklistd.change import Candidate, Correction
-from blocklistd.compose.compose import Asserted, evaluate
+from blocklistd.compose.compose import Asserted, evaluate, withheld
 from blocklistd.errors import StoreError
 from blocklistd.lines.expiry import has_ended
 from blocklistd.lines.snapshot import find
@@ -145,6 +145,8 @@ class Explainer:
             asserted = self._asserted(state, entry)
             found = evaluate(entry.key, asserted, rules, is_live=entry.live is not None)
             lasting = sum(not has_ended(line, rules.now) for _, line in asserted)
+            if not asserted and state.basis is not None and entry.accepted:
+                return withheld(entry.key + b"}", rules), lasting  # a rollback is not the only reason
         if found.rule is not None or found.line is not None:
             return found.rule, lasting
         return next((one.kind.value for one in entry.corrections), None), lasting
