@@ -15,7 +15,7 @@ from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.distrust import GUARD, restored_offer
 from blocklistd.store.lists import ListState, list_state
-from blocklistd.store.pulls import Offer, never_pulled, offers
+from blocklistd.store.pulls import Offer, never_pulled, offers, wait_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,18 @@ class ListContext:
             return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} does not take this source yet: {why}")
         if waits_for := self.sources_to_wait_for(source):
             # otherwise the first pull would make version 1, and the next sources would be held as large changes
-            return ReleaseResult(
-                Outcome.UNCHANGED, f"list {self.plan.id} waits for the first pull of {', '.join(waits_for)}"
-            )
+            return ReleaseResult(Outcome.UNCHANGED, wait_of(self.plan.id, waits_for))
         return change
+
+    def end_of_wait(self, source: SourceId) -> ReleaseResult:
+        """How the pull of a source has ended that waited for the first pulls of others, as far as these have ended."""
+        if waits_for := self.sources_to_wait_for(source):
+            return ReleaseResult(Outcome.UNCHANGED, wait_of(self.plan.id, waits_for))
+        if self.state.live is not None:
+            return ReleaseResult(Outcome.PUBLISHED)
+        if self.held:
+            return ReleaseResult.held(self.held[0].candidate)
+        return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} has no version yet: see `blocklistd source list`")
 
     def known_result(self, change: Change, *, keep_held: bool = False) -> ReleaseResult | None:
         """The result of a change that need not be composed: the live version was made from it, the list is frozen, it

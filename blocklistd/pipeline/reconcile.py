@@ -27,7 +27,7 @@ from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.store import candidates
 from blocklistd.store.database import Database
 from blocklistd.store.lists import policies
-from blocklistd.store.pulls import source_state
+from blocklistd.store.pulls import end_wait, source_state, waiting_sources
 
 log: Final = logging.getLogger(__name__)
 
@@ -175,3 +175,24 @@ class Reconciler:
         """
         for source in [source for source in self._releaser.sources.values() if list_id in source.lists]:
             await self._log_result(list_id, source.id, self._offer_current(list_id, source, act))
+        await self.end_waits(list_id)
+
+    async def end_waits(self, list_id: ListId) -> None:
+        """Says how the pulls of sources have ended that waited for the first pulls of others. Errors are logged."""
+        await self._log_result(list_id, None, self._end_waits(list_id))
+
+    async def _end_waits(self, list_id: ListId) -> None:
+        def ended(connection: Connection) -> dict[SourceId, ReleaseResult]:
+            waiting, plan = waiting_sources(connection, list_id), self._releaser.lists.get(list_id)
+            if not waiting or plan is None:
+                return {}
+            context = self._releaser.context(connection, plan)
+            found = {source: context.end_of_wait(source) for source in waiting}
+            return {source: result for source, result in found.items() if result.reason != waiting[source]}
+
+        def record(connection: Connection) -> None:
+            for source, result in ended(connection).items():
+                end_wait(connection, source, result.outcome, result.reason, result.candidate)
+
+        if await self._database.reading(ended):
+            await self._database.writing(record)
