@@ -118,9 +118,10 @@ def releases(config: Config) -> Releases:
     return {name: found.release for name, found in config.lists.items()}
 
 
-def candidate(case: Case, rules: Releases) -> Document:
+def candidate(case: Case, rules: Releases, all_held: Sequence[Case]) -> Document:
     """A candidate for a table: its change in counts, the guards that hold it, the users who approved it, and how many
-    approvals are missing."""
+    approvals are missing. `same_change`: the others of `all_held` that make the same difference of the list: with a
+    quorum, what two sources withdraw together is held once for each of them."""
     found = case.candidate
     return {
         "id": found.id,
@@ -140,6 +141,12 @@ def candidate(case: Case, rules: Releases) -> Document:
         "missing": approvals.missing(case, rules.get(found.list, "")) if case.state == "held" else 0,
         "brought_by": found.change.actor or None,
         "state": case.state,
+        "same_change": [
+            other.candidate.id
+            for other in all_held
+            if other.candidate.id != found.id
+            and (other.candidate.list, other.candidate.delta) == (found.list, found.delta)
+        ],
     }
 
 
@@ -147,7 +154,7 @@ def candidate_in_full(connection: Connection, case: Case, rules: Releases) -> Do
     """`candidate`, with the changes counted by last label, category and source, the newest versions of its list, the
     withheld entries by rule, the ids of those that hit names, and the decisions."""
     found = case.candidate
-    return candidate(case, rules) | {
+    return candidate(case, rules, candidates.held(connection, found.list)) | {
         "suffixes": found.suffixes,
         "categories": found.categories,
         "by_source": found.by_source,
@@ -169,7 +176,8 @@ def candidate_in_full(connection: Connection, case: Case, rules: Releases) -> Do
 
 def held(connection: Connection, rules: Releases) -> list[Document]:
     """The held candidates."""
-    return [candidate(case, rules) for case in candidates.held(connection)]
+    found = candidates.held(connection)
+    return [candidate(case, rules, found) for case in found]
 
 
 def version(made: VersionInfo) -> Document:

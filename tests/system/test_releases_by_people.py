@@ -585,3 +585,24 @@ def test_a_rejected_policy_is_said_until_the_configuration_is_put_back(make: Cal
     scene.configure(types=["domain"], sources=["first"])
     assert "not in force" not in shown("reload")
     assert (rejected(), alarms()) == (None, [])
+
+
+def test_candidates_with_the_same_change_name_each_other(make: Callable[..., Scene]) -> None:
+    """With a quorum, two sources that withdraw the same entries make a candidate each."""
+    scene = make(sources=["first", "second"], quorum=2)
+    for case in scene.held:
+        scene.daemon.approve(case["id"])
+    write(scene.daemon.folder, "second", NAMES)
+    scene.daemon.approve(scene.daemon.pull("second")["candidate"])
+    assert values(scene.daemon.snapshot("national", scene.token)) == {*NAMES}
+    held = []
+    for name in ("first", "second"):
+        write(scene.daemon.folder, name, NAMES[50:])
+        held.append(scene.daemon.pull(name)["candidate"])
+    assert {one["id"]: one["same_change"] for one in scene.held} == {held[0]: [held[1]], held[1]: [held[0]]}
+    for command in (("list",), ("show", held[0])):
+        shown = scene.daemon.cli("candidate", *command, "-c", str(scene.daemon.path)).stdout.decode()
+        assert held[1] in shown
+    assert scene.daemon.approve(held[0])["released"]
+    assert scene.daemon.pull("second")["outcome"] == "unchanged"
+    assert scene.held == []

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import click
-
 from blocklistd.daemon.commands.candidate import WHY
 from blocklistd.daemon.commands.command import OPERATOR, REVIEWER, Argument, Command, Document, Values, entry_id
 from blocklistd.daemon.commands.lists import LIST
@@ -30,7 +28,7 @@ def _due(found: Document, values: Values) -> None:
 
 def _kept(done: Document, values: Values) -> None:
     for one in done["entries"]:
-        click.echo(f"{done['list']}: entry {one['id']} ({one['type']}) is kept: its lifetime begins again")
+        paragraph(f"{done['list']}: entry {one['id']} ({one['type']}) is kept: its lifetime begins again")
 
 
 COMMANDS: Final = (

@@ -13,7 +13,7 @@ from blocklistd.limits import MAX_HITS
 
 
 def _show(found: Document, values: Values) -> None:
-    if found["rolled_back"]:
+    if found.get("rolled_back"):
         paragraph(
             f"list {found['list']} has the content of an earlier version: what its sources assert is counted again "
             f"after `blocklistd list resume {found['list']}`"
