@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 KEPT: Final = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONHOME", "PYTHONPATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR")
-_SERVER: Final = "from multiprocessing.forkserver import main"
+IN_FORKSERVER: Final = sys.orig_argv[-1].startswith("from multiprocessing.forkserver import main")
+"""Whether this process is the forkserver, or one of its forks."""
 
 
 def environment(daemons: Mapping[str, str]) -> dict[str, str]:
@@ -22,7 +23,7 @@ def environment(daemons: Mapping[str, str]) -> dict[str, str]:
     return {"OPENBLAS_NUM_THREADS": "1"} | {name: daemons[name] for name in KEPT if name in daemons}
 
 
-if sys.orig_argv[-1].startswith(_SERVER):
+if IN_FORKSERVER:
     _bare = environment(os.environ)
     if _bare != dict(os.environ):
         os.execve(sys.executable, sys.orig_argv, _bare)

@@ -55,6 +55,7 @@ PRELOAD: Final = [
     "blocklistd.pipeline.dry_run_job",
     "blocklistd.pipeline.zone_job",
     "blocklistd.store.render",
+    "blocklistd.pipeline.rehearsal",
 ]
 _SIGNALS: Final = {"SIGSYS": "forbidden", "SIGXCPU": "processor", "SIGXFSZ": "file", "SIGKILL": "killed"}
 CAUSES: Final = ("failed", "memory", "time", "exit", "answer", "crashed", *_SIGNALS.values())

@@ -22,7 +22,10 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.util import LRUCache
 
 from blocklistd.errors import DatabaseDamagedError, FencedError, StoreError
 from blocklistd.events import Event
@@ -38,6 +41,25 @@ log: Final = logging.getLogger(__name__)
 
 NEWEST_MIGRATION: Final = "0012"
 """The newest migration. `migrate` upgrades an older database and refuses a newer one."""
+
+STATEMENTS: Final = 500  # compiled ones that are kept
+
+
+class _Dialect(SQLiteDialect_pysqlite):
+    """SQLite as SQLAlchemy has it. All engines of a process compile a statement alike, so they share the compiled
+    statements (`_COMPILED`), and a job has those of the forkserver (pipeline/rehearsal.py)."""
+
+    supports_statement_cache = True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Dialect)
+
+    def __hash__(self) -> int:
+        return hash(_Dialect)
+
+
+registry.register("sqlite.shared", __name__, _Dialect.__name__)
+_COMPILED: Final = LRUCache[Any, Any](STATEMENTS)
 
 
 class Database:
@@ -216,18 +238,22 @@ def _epoch(connection: Connection) -> int:
 
 def _url(path: Path, read_only: bool) -> str:
     if not read_only:
-        return f"sqlite:///{path}"
+        return f"sqlite+shared:///{path}"
     # A WAL file that a crash left has to be read. Without one, SQLite would try to create its files; `immutable` tells
     # it that nobody writes.
     wal = path.with_name(f"{path.name}-wal")
     immutable = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
-    return f"sqlite:///file:{quote(str(path))}?mode=ro{immutable}&uri=true"
+    return f"sqlite+shared:///file:{quote(str(path))}?mode=ro{immutable}&uri=true"
 
 
 def _engine(path: Path, read_only: bool) -> Engine:
     # hide_parameters: an error's text would otherwise contain the values bound to the statement, perhaps entries
     engine = create_engine(
-        _url(path, read_only), hide_parameters=True, connect_args={"timeout": SQLITE_BUSY}, max_overflow=THREADS
+        _url(path, read_only),
+        hide_parameters=True,
+        connect_args={"timeout": SQLITE_BUSY},
+        max_overflow=THREADS,
+        execution_options={"compiled_cache": _COMPILED},
     )
 
     @event.listens_for(engine, "connect")

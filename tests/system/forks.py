@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from blocklistd.jobs import bare
+from blocklistd.pipeline.rehearsal import rehearse
 
 PR_SET_CHILD_SUBREAPER: Final = 36
 LIMITS: Final = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
@@ -130,6 +131,7 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     for name in LATE:
         importlib.import_module(name)
+    rehearse()
 
 
 def _forked(asked: socket.socket) -> tuple[bytes, list[int]]:
