@@ -34,7 +34,7 @@ def read_line(argument: Argument) -> str:
     if len(raw.rstrip(b"\r\n")) > MAX_ENTRY_TEXT:
         raise RefusedError(f"the text on stdin is too long: expected at most {MAX_ENTRY_TEXT} bytes")
     if len(lines) > 1:
-        raise RefusedError("stdin has several lines: expected one entry; run the command once for each")
+        raise RefusedError("stdin has several lines: expected one entry: run the command once for each")
     try:
         text = lines[0].decode()
     except UnicodeDecodeError:

@@ -174,6 +174,7 @@ class Application:
             ("zones", parts.zones.advance),
             ("guard files", parts.guard_names.refresh),
             ("reconcile", parts.reconciler.reconcile),
+            ("count due", parts.due_counts.refresh),
             ("alarms", parts.housekeeping.check_alarms),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
             ("schedule", parts.housekeeping.schedule),

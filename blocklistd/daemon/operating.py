@@ -40,7 +40,8 @@ def operations_of(parts: Parts, trust: Trust, checked_clock: CheckedClock) -> Op
     """The operations of all commands on these parts. `trust` holds the signing keys."""
     resources, configured, releases = parts.resources, parts.configured, parts.releases
     store, database, clock = resources.store, resources.database, resources.clock
-    rejected, certificate = parts.reconciler.rejected_policies, parts.certificate
+    rejected, due = parts.reconciler.rejected_policies, parts.due_counts.counts
+    certificate = parts.certificate
     free_text, freezing = FreeText(database, store.sealed), Freezing(resources, releases, parts.reconciler)
     sources = SourceOperations(configured, database, parts.pipeline, clock, parts.scheduler.next_run)
     dry_runs = DryRuns(
@@ -57,7 +58,7 @@ def operations_of(parts: Parts, trust: Trust, checked_clock: CheckedClock) -> Op
         releases.in_background(parts.housekeeping.check_alarms())
 
     return Operations(
-        Overview(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected),
+        Overview(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected, due),
         sources,
         SourceTestOperations(configured, resources, dry_runs),
         CandidateOperations(configured, resources, decisions, free_text, check_alarms),
@@ -69,5 +70,5 @@ def operations_of(parts: Parts, trust: Trust, checked_clock: CheckedClock) -> Op
         DistrustOperations(database, Distrust(resources, releases, parts.pipeline), free_text, clock),
         CorrectionOperations(database, parts.corrections, free_text, clock),
         *(ExplainOperations(database, Explainer(resources, releases), clock), AlarmOperations(parts.delivery)),
-        DueOperations(database, parts.due_entries, free_text),
+        DueOperations(database, parts.due_entries, free_text, lambda: parts.housekeeping.count_due()),
     )

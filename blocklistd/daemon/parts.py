@@ -40,6 +40,7 @@ from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.corrections import Corrections
 from blocklistd.pipeline.counting import Counting
 from blocklistd.pipeline.due import DueEntries
+from blocklistd.pipeline.due_counts import DueCounts
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
 from blocklistd.pipeline.reconcile import Reconciler
@@ -114,16 +115,20 @@ class Parts:
         self.guard_names = GuardNames(resources, self.configured, self.releases, self.reconciler)
         # operators' commands, and recurring work
         self.due_entries = DueEntries(resources, self.releases, self.reconciler)
+        self.due_counts = DueCounts(resources, self.releases, self.due_entries)
         self.operations = operations_of(self, trust, checked_clock)
         self.upkeep = Upkeep(
             *(resources, self.publisher, self.zones, self.renderings, self.tasks),
             *(self.serve_missing_lists, self.operations.subscribers.catch_up, self.configured),
         )
-        self.alarms = AlarmChecks(resources, trust, checked_clock, self.configured, self.reconciler.rejected_policies)
+        self.alarms = AlarmChecks(
+            resources, trust, checked_clock, self.configured, self.reconciler.rejected_policies, self.due_counts.counts
+        )
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
             *(self.upkeep, self.alarms, self.tasks, self.configured),
             check_names=self.guard_names.check,
+            count_due=self.due_counts.refresh,
         )
 
     def configured(self) -> Config:
@@ -274,9 +279,11 @@ class Parts:
         await self.tasks.do(f"count {list_id}", functools.partial(self.counting.count, list_id))
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """Called after each pull: counts it, sweeps if the disk is short, checks alarms, schedules the next expiry."""
+        """Called after each pull: counts it and what is due, sweeps if the disk is short, checks alarms, schedules the
+        next expiry."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
+        self.releases.in_background(self.housekeeping.count_due())
         self.releases.in_background(self.housekeeping.check_alarms())
         self.releases.in_background(self.housekeeping.expire())
 

@@ -13,19 +13,17 @@ from pathlib import Path
 
 from blocklistd.config import CheckedConfig, Config
 from blocklistd.config.files import as_user, daemon_user, user_name
-from blocklistd.errors import ConfigProblem, StoreError
+from blocklistd.errors import ConfigProblem
 from blocklistd.signing.keys import no_root, roots_dir
 from blocklistd.store.high_water import HighestNumbers
 
 
 def require_state(config: Config) -> None:
-    """Raises StoreError if the state_dir is missing or empty, before a start makes anything in it."""
+    """Raises SigningError if the state_dir is missing or empty, before a start makes anything in it."""
     if _is_new(config.state_dir):
         witnessed = witnessed_lists(config)
-        there_was = (
-            f". {config.high_water} has numbers of {', '.join(witnessed)}: there is a state" if witnessed else ""
-        )
-        raise StoreError(f"{no_root(roots_dir(config.state_dir))}{there_was}")
+        but = f", but {config.high_water} has numbers of {', '.join(witnessed)}" if witnessed else ""
+        raise no_root(roots_dir(config.state_dir), but)
 
 
 def witnessed_lists(config: Config) -> list[str]:
@@ -44,7 +42,7 @@ def problems_of(checked: CheckedConfig) -> list[ConfigProblem]:
     if uid is None:
         return []
     with as_user(uid):
-        return [_problem(checked, *one) for one in _problems(checked.config, user_name(uid))]
+        return list(_problems(checked, user_name(uid)))
 
 
 def warnings_of(checked: CheckedConfig) -> list[ConfigProblem]:
@@ -62,25 +60,27 @@ def _problem(checked: CheckedConfig, key: str, found: str, expected: str) -> Con
     return ConfigProblem(checked.config.path, line, key, found, expected)
 
 
-def _problems(config: Config, user: str) -> Iterator[tuple[str, str, str]]:
-    """The key, what was found and what was expected."""
+def _problems(checked: CheckedConfig, user: str) -> Iterator[ConfigProblem]:
+    config = checked.config
     witnessed = witnessed_lists(config)
     if witnessed and _is_new(config.state_dir):
         expected = f"the folder of the state, since {config.high_water} has numbers of {', '.join(witnessed)}"
-        yield "state_dir", f"{config.state_dir}, which is missing or empty", expected
+        yield _problem(checked, "state_dir", f"{config.state_dir}, which is missing or empty", expected)
     if config.high_water is not None:
         folder = config.high_water.parent
         writable = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
-        if not folder.is_dir() or not writable:
-            why = f"the folder {folder} {'can not be written' if folder.is_dir() else 'does not exist'}"
-            yield "high_water", f"{config.high_water}: {why}", f"a file in a folder that {user} can write"
+        if not os.path.isdir(folder) or not writable:
+            why = f"the folder {folder} {'can not be written' if os.path.isdir(folder) else 'does not exist'}"
+            yield _problem(
+                checked, "high_water", f"{config.high_water}: {why}", f"a file in a folder that {user} can write"
+            )
     online = config.keys.online
     if isinstance(online, Path) and any(roots_dir(config.state_dir).glob("*.root.json")):
         expected = "the online key that `blocklistd keys init` made with this root.json"
-        if not online.exists():
-            yield "keys.online", f"{online}, which does not exist", expected
+        if not os.path.exists(online):
+            yield _problem(checked, "keys.online", f"{online}, which does not exist", expected)
         elif not os.access(online, os.R_OK, effective_ids=True):
-            yield "keys.online", f"{online}, which {user} can't read", expected
+            yield _problem(checked, "keys.online", f"{online}, which {user} can't read", expected)
 
 
 def _is_new(state_dir: Path) -> bool:

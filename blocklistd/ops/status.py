@@ -17,6 +17,7 @@ from blocklistd.change import Freeze, VersionInfo
 from blocklistd.config import Config, SourceSettings
 from blocklistd.model import ListId, SourceId, SubscriberId
 from blocklistd.pipeline import approvals
+from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
@@ -59,6 +60,12 @@ def rejected_policy(found: RejectedPolicy | None) -> Document | None:
         return None
     shown = {"candidate": found.candidate, "user": found.user, "time": rfc3339(found.time)}
     return shown | {"why": found.why, "keys": list(found.keys)}
+
+
+def due(found: DueCount | None) -> Document | None:
+    """How many entries of a list are due, and since when the first one is; null without a lifetime, and before the
+    first count."""
+    return {"total": found.total, "since": _time(found.since)} if found is not None else None
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:

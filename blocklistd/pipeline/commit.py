@@ -30,7 +30,8 @@ from blocklistd.pipeline import approvals
 from blocklistd.pipeline.aging import ages_of
 from blocklistd.pipeline.change_figures import ChangeFigures, change_figures
 from blocklistd.pipeline.commit_audit import write_audit
-from blocklistd.pipeline.composing import Composed, apply_delta, compose_change, delta_between
+from blocklistd.pipeline.composing import Composed, apply_delta, compose_change
+from blocklistd.pipeline.earlier import basis_without
 from blocklistd.pipeline.exceptions import delta_without
 from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.selections import selection_reasons
@@ -57,8 +58,7 @@ class CommitRequest:
     - `keep_held`: judge the change again, but hold it in any case.
     - `reasons`: more reasons to hold the change, whatever the guards say (ListContext.reasons).
     - `freeze`: of a rollback: the list is frozen, and the held rollback superseded, in the same transaction.
-    - `complete`: the snapshot of the complete rollback, if that is held: this one is composed without the entries that
-      are not live, and its basis is without those that the complete one adds.
+    - `complete`: the snapshot of a rollback that is held: this one is without its additions, and so is its basis.
     - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
 
@@ -135,9 +135,8 @@ def commit(store: Store, request: CommitRequest) -> CommitResult:
         change = request.change
         if request.complete is not None and state.live is not None:
             snapshot = made.snapshot if made else state.live.sha256
-            basis = _basis_without_additions(files, verified, change, request.complete, snapshot)
-            withheld = {rule: count for rule, count in composed.withheld.items() if rule != ADDITIONS}
-            change, composed = replace(change, basis=basis), replace(composed, withheld=withheld)
+            composed.withheld.pop(ADDITIONS, None)
+            change = replace(change, basis=basis_without(files, verified, change.basis, request.complete, snapshot))
         with database.write() as connection:
             released_by = ""
             if approved is not None and request.act is not None:
@@ -230,16 +229,6 @@ def _composed_request(request: CommitRequest) -> CommitRequest:
         return request
     policy = replace(request.change.policy, additions=False)
     return replace(request, change=replace(request.change, policy=policy))
-
-
-def _basis_without_additions(
-    files: SealedFiles, verified: Verified, change: Change, complete: Sha256, snapshot: Sha256
-) -> Sha256 | None:
-    """The basis of a divided rollback without the entries that the `complete` one has and `snapshot` has not. Entries
-    that a rule withholds stay in it: so they are counted and explained, and come back through the guards."""
-    verified.require(complete, snapshot)
-    added = delta_between(files, verified, complete, snapshot).delta
-    return apply_delta(files, verified, change.basis, added).digest
 
 
 def _reasons_to_hold(

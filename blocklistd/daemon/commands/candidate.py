@@ -101,7 +101,7 @@ COMMANDS: Final = (
         _list,
         json='`[{"id","list","kind","source","cause","created","added","removed","changed","reasons":[{"guard","limit",'
         '"found"}],"approvals":[USER…],"missing","same_change":[ID…],…}…]`. '
-        "`kind`: source, policy, expiry, correction or rollback. `same_change`: held candidates with the same change. "
+        "`kind`: source, policy, expiry, correction or rollback. Those of same_change are held, too. "
         "`source`: of the kind source, else null. `cause`: the source; of a rollback the version whose content it "
         "brings back; of a correction that ends its number and that of the request, as 12.1; else empty.",
     ),

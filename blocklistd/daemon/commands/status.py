@@ -26,6 +26,9 @@ def _show(status: Document, values: Values) -> None:
     for name, one in status["lists"].items():
         if frozen := one.get("frozen"):
             paragraph(f"list {name} has been frozen since {frozen['since']} by {frozen['user']}: {frozen['why']}")
+        if (due := one.get("due")) and due["total"]:
+            entries = f"{due['total']} entries are" if due["total"] > 1 else "one entry is"
+            paragraph(f"list {name}: {entries} due, since {due['since']}: run `blocklistd entry due {name}`")
         if rejected := one.get("policy_rejected"):
             paragraph(
                 f"list {name}: what is configured is not in force ({', '.join(rejected['keys'])}): "

@@ -13,6 +13,7 @@ from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.errors import StoreError
 from blocklistd.model import ListId
 from blocklistd.ops import status
+from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
@@ -23,7 +24,7 @@ from blocklistd.store.freezing import frozen_lists
 
 class Overview:
     """The effect of `status`. `wrong` returns the lines about faults; `config` returns the running configuration,
-    `rejected` the configured policies that are not in force."""
+    `rejected` the configured policies that are not in force, `due` the numbers of entries that are due."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Overview:
         wrong: Callable[[], list[str]],
         config: Callable[[], Config],
         rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
+        due: Callable[[], Mapping[ListId, DueCount]],
     ) -> None:
         self._database = database
         self._live_lists = live_lists
@@ -44,6 +46,7 @@ class Overview:
         self._wrong = wrong
         self._config = config
         self._rejected = rejected
+        self._due = due
 
     def _withheld(self, connection: Connection) -> Document:
         config = self._config()
@@ -68,6 +71,7 @@ class Overview:
         for name, found in lists.items():
             found["policy_rejected"] = status.rejected_policy(rejected.get(name))
             found["frozen"] = status.freeze(frozen.get(name))
+            found["due"] = status.due(self._due().get(ListId(name)))
             found["withheld"] = withheld.get(name, {})
             found["corrections"] = corrected.get(name, {})
         rules = status.releases(self._config())
