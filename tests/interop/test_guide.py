@@ -10,7 +10,6 @@ from pathlib import Path
 import dns.rcode
 import pytest
 
-from blocklistd.daemon.resolvers import OWN_SECONDARY
 from tests.interop.absent import Absent
 from tests.interop.programs import Peers, Resolver
 from tests.interop.stub import Stub
@@ -221,7 +220,7 @@ def test_a_distribution_secondary_with_an_expired_zone_serves_none(tmp_path: Pat
     scene, port = Scene(tmp_path, soa={"refresh": "1s", "retry": "1s", "expire": "3s"}), free_port()
     with scene.daemon:
         scene.daemon.first_pull("hotline")
-        text = peers.printed(scene, software, port).replace(OWN_SECONDARY, OWN)
+        text = peers.printed(scene, software, port).replace("192.0.2.60", OWN)
         with peers.start(software, scene.folder, None, port, text) as secondary:
             secondary.wait(lambda: asked(port, ZONE, "SOA", OWN).rcode() == dns.rcode.NOERROR)
             scene.daemon.stop()
