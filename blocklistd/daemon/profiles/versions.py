@@ -135,3 +135,10 @@ def software_of(registered: str | None, *, unsigned: bool) -> Software:
         return software(text)
     except RefusedError:
         return software(text.partition(":")[0])
+
+
+def broken_by_zonemd(registered: str | None, *, by_address: bool) -> str | None:
+    """NAME:VERSION of a subscriber's program if a ZONEMD record breaks it, else None. `by_address`: whether the
+    subscriber is known by its address."""
+    one = software_of(registered, unsigned=by_address)
+    return f"{one.name}:{dotted(one.version)}" if one.breaks_on_zonemd else None
