@@ -49,8 +49,8 @@ Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | Non
 """Returns the difference from a serial to the view: the old apex, and the removed and the added records, compiled. None
 if the complete zone is smaller, or if deltas are missing."""
 
-Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
-"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
+Usable = Callable[[ZoneView, bool], Awaitable[ZoneView | None]]
+"""Returns the view if its file is intact, else the newest; None while its files are damaged. True: it has messages."""
 
 _DATAGRAM: Final = 4096  # octets that are read of a datagram
 
@@ -291,16 +291,21 @@ class DnsServer:
 
     async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | int:
         """The transfer from intact files, and its records. If it can't be sent, the response code of the answer."""
-        view = await self._usable(transfer.view)
+        records = None
+        view = await self._usable(transfer.view, transfer.since is None)
+        if view is not None and transfer.since is not None:
+            records = await self._difference_records(view, transfer.since)
+            view = view if records is not None else await self._usable(view, True)
         if view is None:
             return dm.SERVFAIL
-        transfer = replace(transfer, view=view)
-        records = await self._records(transfer)
+        if records is None:
+            assert view.compiled is not None
+            records = axfr(view.soa(), view.plan.apex.except_soa(view.serial), view.compiled)
         name = transfer.subscriber, view.plan.name
         if records.kind == "AXFR" and not self._full_transfers.take(*name, time.monotonic()):
             self._refusals.log(address, transfer.subscriber, TOO_OFTEN)
             return dm.REFUSED
-        return transfer, records
+        return replace(transfer, view=view), records
 
     async def _send_all(self, transfer: Transfer, records: TransferRecords, writer: asyncio.StreamWriter) -> None:
         """Sends the records of a difference or of the complete zone.
@@ -328,21 +333,18 @@ class DnsServer:
         """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
         if kind == "IXFR" or view.file is None or view.file.is_unchanged():
             return
-        if await self._usable(view) is not view:
+        if await self._usable(view, True) is not view:
             raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")
 
-    async def _records(self, transfer: Transfer) -> TransferRecords:
-        """The difference to send, or the complete zone."""
-        view = transfer.view
-        new = view.plan.apex
-        if transfer.since is not None:
-            try:
-                difference = await self._difference(view, transfer.since)
-            except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
-                Event.IXFR_NOT_MADE.log(log, zone=view.plan.name, reason=error)
-                difference = None
-            if difference is not None:
-                old, removed, added = difference
-                apexes = old.except_soa(transfer.since, but=new.ns), new.except_soa(view.serial, but=old.ns)
-                return ixfr(view.soa(), old.soa(transfer.since), removed, added, *apexes)
-        return axfr(view.soa(), new.except_soa(view.serial), view.compiled)
+    async def _difference_records(self, view: ZoneView, since: int) -> TransferRecords | None:
+        """The difference from serial `since`; None if the complete zone is to be sent."""
+        try:
+            difference = await self._difference(view, since)
+        except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
+            Event.IXFR_NOT_MADE.log(log, zone=view.plan.name, reason=error)
+            difference = None
+        if difference is None:
+            return None
+        (old, removed, added), new = difference, view.plan.apex
+        apexes = old.except_soa(since, but=new.ns), new.except_soa(view.serial, but=old.ns)
+        return ixfr(view.soa(), old.soa(since), removed, added, *apexes)
