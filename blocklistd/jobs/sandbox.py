@@ -48,6 +48,10 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 FAMILIES: Final = 64
 """A number above every address family of the kernel."""
+LARGE_WORK: Final = 10
+"""The niceness of large work that somebody waits for: small work and the event loop come first."""
+LATER: Final = 19
+"""The niceness of work that nobody waits for."""
 CPU_GRACE: Final = 10
 """Seconds of processor time from the soft limit, whose signal SIGXCPU names the cause, to the hard limit."""
 
@@ -137,9 +141,10 @@ os.register_at_fork(before=_remember_parent)
 
 
 def lower_priority(nice: int) -> None:
-    """Lowers the priority of this process by `nice`. Does nothing if the service's system call filter forbids it."""
+    """Gives this thread at least the niceness `nice`: LARGE_WORK or LATER. Does nothing if the service's system call
+    filter forbids it."""
     with contextlib.suppress(PermissionError):
-        os.nice(nice)
+        os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def close_inherited(keep: int) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from blocklistd.change import ChangeKind, Policy
 from blocklistd.compose.lifetimes import Terms, ended_by_age
 from blocklistd.errors import RefusedError
-from blocklistd.jobs.sandbox import COMMIT, lower_priority
+from blocklistd.jobs.sandbox import COMMIT, LARGE_WORK, lower_priority
 from blocklistd.lines.keys import type_and_value
 from blocklistd.lines.snapshot import find
 from blocklistd.model import ID, Act, Entry, ListId
@@ -36,7 +36,6 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 
 SHOWN: Final = 1000  # entries that an answer has at most, and that a person can keep at once
-NICE: Final = 10  # a commit and a pull come first
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ def due_job(
     store: Store, plan: ListPlan, now: datetime, ids: Collection[str] | None, fingerprints: Fingerprints
 ) -> dict[str, Any]:
     """Finds the entries that are due, in a job. Returns Found as JSON, with the fingerprints of verified files."""
-    lower_priority(NICE)
+    lower_priority(LARGE_WORK)
     with store.opened() as (database, files):
         verified = Verified(files, fingerprints)
         with database.read() as connection:

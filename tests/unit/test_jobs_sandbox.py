@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import encodings.idna  # noqa: F401  the unprivileged user may not be able to read the interpreter's folder
 import errno
 import faulthandler
 import fcntl
