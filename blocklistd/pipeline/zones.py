@@ -13,7 +13,7 @@ A zone is served in one of these states, which `status`, readiness and metrics s
 - `unloaded`: nothing of it could be loaded from the store; nothing is served.
 
 A large zone's new serial is served and announced before its messages are compiled: differences (IXFR) lead to it at
-once, and who asks for the complete zone waits for the messages.
+once, and a request for the complete zone waits for the messages.
 
 On the disk: the sealed files of each serial (store/zone_files.py), and the files of differences under ixfr/, which are
 made at the first request and may be deleted at any time. In the database: the serials (store/zones.py).

@@ -179,7 +179,7 @@ def update_zone_files(
 ) -> tuple[ZoneFiles, DeltaPart]:
     """Makes the files from those of the serial before and the entries removed and added since. Returns them and the
     delta of the rules. `shared`: of the zones of this list, for which `removes` and `adds` are the same. `compiles`:
-    False to leave out the messages. Raises StoreError.
+    False to omit the messages. Raises StoreError.
 
     A changed entry costs about as much as forty entries in `make_zone_files`.
     """
