@@ -14,14 +14,15 @@ from blocklistd.errors import ConfigError
 def command(session: Session) -> None:
     """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
-    from blocklistd.daemon.guard_names import problems_of
+    from blocklistd.daemon import guard_names, zonemd
 
     try:
         read = check(session.path)
         if not session.json:
             for warning in read.warnings:
                 click.echo(f"warning: {warning}", err=True)
-        found = [*read.problems, *problems_of(read.config, read.lines)]
+        found = [*read.problems, *guard_names.problems_of(read.config, read.lines)]
+        found += zonemd.problems_of(read, zonemd.stored_subscribers(read.config.state_dir))
         if found:
             raise ConfigError(sorted(found, key=lambda problem: problem.line))
     except ConfigError as error:

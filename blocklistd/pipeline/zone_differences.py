@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from blocklistd.errors import StoreError
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import SMALL_DIFF
+from blocklistd.limits import MAX_RENDERINGS, SMALL_DIFF
 from blocklistd.pipeline.resources import Resources
 from blocklistd.rpz.wire import Apex
 from blocklistd.serve.dns.zones import ZoneView
@@ -41,6 +41,7 @@ class ZoneDifferences:
         self._fingerprints: dict[tuple[str, int, int], str | None] = {}
         """By (zone, from serial, to serial): the fingerprint of the file that this process wrote; None if the
         difference is larger than the zone."""
+        self._slots = asyncio.Semaphore(MAX_RENDERINGS)  # whatever subscribers ask for, commits find a free job
 
     def forget(self, zone: str, serial: int) -> None:
         """Forgets the differences of a zone that lead to another serial than this one."""
@@ -79,6 +80,7 @@ class ZoneDifferences:
         if few:
             answer = await asyncio.to_thread(functools.partial(write_ixfr, *arguments, alone=True))
         else:
-            answer = await self._jobs.run(write_ixfr, *arguments, limits=COMMIT)
+            async with self._slots:
+                answer = await self._jobs.run(write_ixfr, *arguments, limits=COMMIT)
         self._verified.learn(answer["verified"])
         self._fingerprints[plan.name, start, view.serial] = answer["fingerprint"]

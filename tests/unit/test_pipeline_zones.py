@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import ipaddress
 import json
 import logging
@@ -270,7 +271,7 @@ async def test_a_flipped_bit_in_the_wire_file_is_refused_and_made_good(
     assert errors(caplog) == 1, "said once"
     assert list(scene.publisher.damaged) == [ZONE]
     assert scene.server.answered["tcp", "AXFR", 2] == 3
-    assert scene.server.transfers["AXFR"] == 1
+    assert scene.server.transfers.complete["AXFR"] == 1
     scene.jobs.may_run.set()
     await scene.until(lambda: not scene.publisher.damaged)
     assert await scene.transfer() == (0, 204)
@@ -344,9 +345,9 @@ async def test_a_transfer_that_the_client_breaks_off_does_not_count_as_sent(scen
     reader, writer = await scene.connect()
     (size,) = struct.unpack("!H", await reader.readexactly(2))
     await reader.readexactly(size)
-    assert scene.server.under_way["AXFR"] == 1
+    assert scene.server.transfers.under_way["AXFR"] == 1
     writer.transport.abort()
-    await scene.until(lambda: not scene.server.under_way["AXFR"])
+    await scene.until(lambda: not scene.server.transfers.under_way["AXFR"])
     assert scene.sent == []
     await scene.transfer()
     assert scene.sent == [1]
@@ -410,6 +411,34 @@ async def test_a_difference_larger_than_the_zone_is_not_made(scene: Scene) -> No
     assert scene.jobs.count == runs, "remembered"
 
 
+async def test_secondaries_share_a_difference_while_it_is_sent(scene: Scene) -> None:
+    """Those that read slowly have no copies of it in memory."""
+    await scene.publish(*NAMES)
+    await scene.publish(*NAMES[1:])
+    sender = scene.server.transfers
+    slow = await sender._difference_records(scene.view, 1)
+    assert slow is not None
+    assert await sender._difference_records(scene.view, 1) is slow
+    del slow
+    gc.collect()
+    assert not sender._differences, "kept no longer than it is sent"
+
+
+async def test_a_reason_for_no_difference_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    await scene.publish(*NAMES)
+    await scene.publish(*NAMES[1:])
+    scene.publisher._differences.forget(ZONE, 0)
+    folder = ixfr_path(scene.versions.store, ZONE, 1, 2).parent
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("")  # where the folder of the differences should be
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            reader, writer = await scene.connect("IXFR", 1)
+            assert (await reader.readexactly(6))[5] & 15 == 0
+            writer.close()
+    assert sum("AXFR is sent instead" in message for message in caplog.messages) == 1
+
+
 async def test_a_zone_is_not_made_twice_at_once(scene: Scene) -> None:
     await scene.publish(*NAMES)
     scene.versions.publish(scene.versions.seal(NAMES[1:]))
@@ -437,7 +466,7 @@ async def test_differences_are_sent_before_the_messages_are_compiled(deferred: S
     assert deferred.view.compiled is None
     assert await deferred.transfer("IXFR", 1) == (0, 2 + 2 + 2 + 2)
     complete = asyncio.ensure_future(deferred.transfer())
-    await deferred.until(lambda: deferred.server.under_way["AXFR"] == 1)
+    await deferred.until(lambda: deferred.server.transfers.under_way["AXFR"] == 1)
     assert not changing.done()
     assert not complete.done()
     deferred.jobs.may_compile.set()
