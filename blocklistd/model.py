@@ -55,6 +55,12 @@ class Entry:
             {"type": self.type, "value": self.value, **dict(sorted(self.attributes.items()))},
         )
 
+    @property
+    def reference(self) -> str | None:
+        """The source's own reference of the entry, for people; None if it has none, or one that contains the value."""
+        found = self.attributes.get("ref")
+        return None if found is None or self.value.lower() in str(found).lower() else str(found)
+
     @classmethod
     def from_line(cls, line: bytes) -> Entry:
         """Parses a canonical line. Raises ValueError if it is not an entry."""

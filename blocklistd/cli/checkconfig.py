@@ -14,14 +14,15 @@ from blocklistd.errors import ConfigError
 def command(session: Session) -> None:
     """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
-    from blocklistd.daemon import guard_names, zonemd
+    from blocklistd.daemon import guard_names, state_checks, zonemd
 
     try:
         read = check(session.path)
+        warnings = [*read.warnings, *state_checks.warnings_of(read)]
         if not session.json:
-            for warning in read.warnings:
+            for warning in warnings:
                 click.echo(f"warning: {warning}", err=True)
-        found = [*read.problems, *guard_names.problems_of(read.config, read.lines)]
+        found = [*read.problems, *guard_names.problems_of(read.config, read.lines), *state_checks.problems_of(read)]
         found += zonemd.problems_of(read, zonemd.stored_subscribers(read.config.state_dir))
         if found:
             raise ConfigError(sorted(found, key=lambda problem: problem.line))
@@ -30,5 +31,5 @@ def command(session: Session) -> None:
             session.document({"errors": [problem.document() for problem in error.problems]})
             raise Failed(code=2) from None
         raise
-    document = {"errors": [], "warnings": [warning.document() for warning in read.warnings]}
+    document = {"errors": [], "warnings": [warning.document() for warning in warnings]}
     session.answer(document, lambda _: click.echo(f"{session.path}: ok"))

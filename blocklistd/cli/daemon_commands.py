@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,25 @@ class _Read(click.ParamType):  # type: ignore[type-arg]  # generic for the type 
             self.fail(str(error), parameter, context)
 
 
+class _Stdin(click.Option):
+    """The option of a value that is read from stdin. Its error is the first one, before that of an argument in its
+    place, which click would repeat."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more, is_eager=True)
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        if not opts.get(self.name or ""):
+            raise click.UsageError(
+                f"the entry is read from stdin, so that nobody else sees it: add {self.opts[0]}", ctx
+            )
+        if args:
+            raise click.UsageError("too many arguments: the entry is read from stdin, and stands in no argument", ctx)
+        return super().handle_parse_result(ctx, opts, args)
+
+
 def _parameter(argument: Argument) -> click.Parameter:
     if not argument.option:
         number = -1 if argument.many else 1
@@ -80,7 +100,7 @@ def _parameter(argument: Argument) -> click.Parameter:
             [argument.name], metavar=argument.metavar or None, type=_Read(argument), nargs=number, required=True
         )
     if argument.stdin:
-        return click.Option([argument.option, argument.name], help=argument.help, is_flag=True, required=True)
+        return _Stdin([argument.option, argument.name], help=argument.help, is_flag=True, required=True)
     if argument.flag:
         return click.Option([argument.option, argument.name], help=argument.help, is_flag=True)
     default = {"default": argument.default} if argument.default is not None else {}  # None would be one, to click

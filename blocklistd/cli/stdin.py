@@ -20,28 +20,25 @@ _PROMPT: Final = "Entry (a URL, a name, a hash or an id e-…), then Enter: "
 def read_line(argument: Argument) -> str:
     """The value of the argument, checked by its `read`. Raises RefusedError unless stdin has exactly one line in UTF-8
     of at most MAX_ENTRY_TEXT bytes."""
-    option, stdin = argument.option, sys.stdin.buffer
+    stdin = sys.stdin.buffer
     if os.isatty(stdin.fileno()):
         click.echo(_PROMPT, err=True, nl=False)
         raw = stdin.readline(MAX_ENTRY_TEXT + 2)  # a terminal has no end: one line is the whole
         if len(raw.rstrip(b"\n")) >= _TERMINAL:
-            raise RefusedError(f"{option}: a terminal passes on at most {_TERMINAL} bytes of a line: send it by a pipe")
+            raise RefusedError(f"a terminal passes on at most {_TERMINAL} bytes of a line: send it by a pipe")
     else:
         raw = stdin.read(MAX_ENTRY_TEXT + 2)
     lines = [line for line in raw.splitlines() if line.strip()]
     if not lines:
-        raise RefusedError(f"{option}: stdin is empty: expected one line with an entry, or with its id (e-…)")
+        raise RefusedError("stdin is empty: expected one line with an entry, or with its id (e-…)")
     if len(raw.rstrip(b"\r\n")) > MAX_ENTRY_TEXT:
-        raise RefusedError(f"{option}: the text on stdin is too long: expected at most {MAX_ENTRY_TEXT} bytes")
+        raise RefusedError(f"the text on stdin is too long: expected at most {MAX_ENTRY_TEXT} bytes")
     if len(lines) > 1:
-        raise RefusedError(f"{option}: stdin has several lines: expected one entry: run the command once for each")
+        raise RefusedError("stdin has several lines: expected one entry: run the command once for each")
     try:
         text = lines[0].decode()
     except UnicodeDecodeError:
         text = None
     if text is None:  # outside of the except block: the traceback would contain the text
-        raise RefusedError(f"{option}: the text on stdin is not UTF-8: expected one entry, or its id (e-…)")
-    try:
-        return str(argument.read(text))
-    except RefusedError as error:
-        raise RefusedError(f"{option}: {error}") from None
+        raise RefusedError("the text on stdin is not UTF-8: expected one entry, or its id (e-…)")
+    return str(argument.read(text))

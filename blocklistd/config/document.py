@@ -44,6 +44,7 @@ _TAGS: Final = {
 KINDS: Final = {"scalar": "a text", "sequence": "a list", "mapping": "a mapping"}
 _USERINFO: Final = re.compile(r"^((?:[\w+]+:)?//)?.*@", re.DOTALL)  # greedy: a password may hold a slash or an @
 _QUERY: Final = re.compile(r"([?#]).*", re.DOTALL)
+_NEEDED: Final = re.compile(r"(.*?)expected (.+?), but (?:got|found) (.+)", re.DOTALL)
 MAX_EXCERPT: Final = 60  # characters
 
 
@@ -278,8 +279,11 @@ def compose(document: ConfigDocument) -> YamlNode | None:
     except yaml.MarkedYAMLError as error:
         position = error.problem_mark or error.context_mark
         what = ": ".join(filter(None, (error.context, error.problem))).removeprefix("found ")
-        several = "expected a single document" in what
-        found, expected = ("another document", "one document") if several else (shorten(what, 200), "correct YAML")
+        found, expected = shorten(what, 200), "correct YAML"
+        if "expected a single document" in what:
+            found, expected = "another document", "one document"
+        elif (needed := _NEEDED.fullmatch(what)) is not None:  # PyYAML's own words: name each of the two once
+            found, expected = f"{needed[1]}{shorten(needed[3], 200)}", needed[2].strip("<>")
         raise _unreadable(document, position.line + 1 if position else 1, found, expected) from None
     except yaml.reader.ReaderError as error:
         line = data.decode("utf-8-sig").count("\n", 0, error.position) + 1

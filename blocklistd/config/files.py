@@ -38,7 +38,7 @@ def check_access(section: SectionValues) -> None:
     uid = daemon_user(state_dir) if document.check_files and isinstance(state_dir, Path) else None
     if uid is None:
         return
-    with suppress(PermissionError), _as_user(uid):
+    with suppress(PermissionError), as_user(uid):
         for file in [NamedFile("", 1, document.file.absolute(), private=False), *document.files]:
             if (why := _closed(file.path)) is not None:
                 expected = f"a file that {user_name(uid)}, who runs the daemon, can read"
@@ -69,7 +69,7 @@ def user_name(uid: int) -> str:
 
 
 @contextmanager
-def _as_user(uid: int) -> Iterator[None]:
+def as_user(uid: int) -> Iterator[None]:
     """Runs the block with the rights of this user. Only root may give another uid than its own."""
     if uid == os.geteuid():
         yield

@@ -11,6 +11,8 @@
 | source_frozen | source | the list of the source did not change within max_unchanged |
 | candidate_waiting | candidate | its list has waited for a decision on its cause for longer than alarms.review_within |
 | list_frozen | list | the list is frozen for longer than alarms.review_within |
+| entries_due | list | entries of the list, which has at_end: review, are due for longer than alarms.review_within |
+| policy_rejected | list | a reviewer rejected what is configured for the list |
 """
 
 from __future__ import annotations
@@ -20,11 +22,16 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from blocklistd.config import Config
 from blocklistd.config.files import RENEW
 from blocklistd.config.values import format_duration
 from blocklistd.errors import ConfigProblem
 from blocklistd.limits import CERTIFICATE_ALARM_DAYS
+from blocklistd.model import ListId
+from blocklistd.pipeline.due_counts import DueCount
+from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.resources import Resources
 from blocklistd.signing.keys import Trust
 from blocklistd.store import candidates
@@ -36,7 +43,7 @@ from blocklistd.times import CheckedClock, rfc3339
 
 class AlarmChecks:
     """Checks the daemon's state, and raises or clears the alarm of each check. `config` returns the running
-    configuration.
+    configuration, `rejected` the configured policies that are not in force, `due` the numbers of entries that are due.
     """
 
     def __init__(
@@ -45,11 +52,15 @@ class AlarmChecks:
         trust: Trust,
         clock: CheckedClock,
         config: Callable[[], Config],
+        rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
+        due: Callable[[], Mapping[ListId, DueCount]],
     ) -> None:
         self._clock = clock
         self._resources = resources
         self._trust = trust
         self._config = config
+        self._rejected = rejected
+        self._due = due
         self.next_check: datetime | None = None
         """The earliest time at which a source becomes overdue or frozen, or a candidate has waited for too long, as of
         the last check; None if there is none."""
@@ -82,6 +93,7 @@ class AlarmChecks:
         self._check_disk()
         alarms.set_alarm("root", text=self._trust.alarm(now))
         self._check_certificates(now)
+        await self._check_policies()
         due = [*await self._check_sources(now), *await self._check_reviews(now)]
         self.next_check = min((time for time in due if time is not None and time >= now), default=None)
 
@@ -95,6 +107,13 @@ class AlarmChecks:
                 text = f"{key} {'expires' if until > now else 'expired'} on {rfc3339(until)}: {RENEW}"
             alarms.set_alarm("certificate", key, text)
 
+    async def _check_policies(self) -> None:
+        alarms, rejected = self._resources.alarms, await self._resources.database.reading(self._rejected)
+        for name in alarms.subjects("policy_rejected") - rejected.keys():
+            alarms.clear("policy_rejected", name)
+        for name, found in rejected.items():
+            alarms.raise_alarm("policy_rejected", name, found.sentence)
+
     def _check_disk(self) -> None:
         store, text = self._resources.store, None
         with contextlib.suppress(OSError):
@@ -106,7 +125,8 @@ class AlarmChecks:
         self._resources.alarms.set_alarm("read_only", text=text)
 
     async def _check_reviews(self, now: datetime) -> list[datetime]:
-        """Checks held candidates and frozen lists. Returns the times at which each has waited for too long."""
+        """Checks held candidates, frozen lists and entries that are due. Returns the times at which each has waited for
+        too long."""
         within, alarms = self._config().alarms.review_within, self._resources.alarms
         waiting = await self._resources.database.reading(candidates.waiting)
         frozen = await self._resources.database.reading(frozen_lists)
@@ -123,8 +143,16 @@ class AlarmChecks:
                 f"list {name} has been frozen since {found.time}, longer than alarms.review_within "
                 f"({format_duration(within)}): once the cause is gone, run `blocklistd list resume {name}`"
             )
+        for name, count in self._due().items():
+            settings = self._config().lists.get(name)
+            if count.since is not None and settings is not None and settings.lifetime.at_end == "review":
+                texts["entries_due", name, count.since] = (
+                    f"entries of list {name} have been due since {rfc3339(count.since)}, longer than "
+                    f"alarms.review_within ({format_duration(within)}): run `blocklistd entry due {name}`, then keep "
+                    f"or delist each"
+                )
         overdue = {(kind, subject): text for (kind, subject, since), text in texts.items() if now - since > within}
-        for kind in ("candidate_waiting", "list_frozen"):
+        for kind in ("candidate_waiting", "list_frozen", "entries_due"):
             for subject in alarms.subjects(kind):
                 if (kind, subject) not in overdue:
                     alarms.clear(kind, subject)

@@ -72,7 +72,8 @@ def notice_of(key: AlarmKey, row: SentAlarm, host: str) -> Notice:
     """What is to be delivered of a row that is pending."""
     kind, subject = key
     if row.state == "over":
-        return Notice(kind, subject, row.raised, f"over: {row.text or ALARMS.get(kind, kind)}", "cleared", host)
+        what = ALARMS.get(kind, kind) + (f" ({subject})" if subject else "")  # not its text, which says what to do
+        return Notice(kind, subject, row.raised, f"it has ended, and nothing is left to do: {what}", "cleared", host)
     return Notice(kind, subject, row.raised, row.text, "raised", host)
 
 

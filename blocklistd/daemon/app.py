@@ -28,6 +28,7 @@ from blocklistd.daemon import reloading
 from blocklistd.daemon.listeners import Listeners
 from blocklistd.daemon.parts import Parts
 from blocklistd.daemon.start import bind_all, check_writable, open_store, require_owner
+from blocklistd.daemon.state_checks import require_state
 from blocklistd.errors import DatabaseDamagedError, StoreError
 from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
@@ -71,6 +72,7 @@ class Application:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="io"))
         async with AsyncExitStack() as stack:
             require_owner(config.state_dir)
+            require_state(config)
             found = Store.found(config.state_dir)
             # before the ports: the error of a second daemon then names the lock, not a port
             stack.enter_context(found.locked())
@@ -172,6 +174,7 @@ class Application:
             ("zones", parts.zones.advance),
             ("guard files", parts.guard_names.refresh),
             ("reconcile", parts.reconciler.reconcile),
+            ("count due", parts.due_counts.refresh),
             ("alarms", parts.housekeeping.check_alarms),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
             ("schedule", parts.housekeeping.schedule),

@@ -57,8 +57,10 @@ class GuardProblem:
 
     def of_file(self, config: Config, lines: Mapping[str, int]) -> ConfigProblem:
         """The problem as one of the configuration file. `lines`: the line of each key."""
-        expected = "a file or warning list with names"
-        return ConfigProblem(config.path, lines.get(self.key, 1), self.key, f"{self.reference}: {self.text}", expected)
+        found, _, expected = self.text.rpartition(": expected ")
+        if not found:
+            found, expected = self.text, "a file or warning list with names"
+        return ConfigProblem(config.path, lines.get(self.key, 1), self.key, f"{self.reference}: {found}", expected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@
 | expire: end the entries that end by themselves | when the next expiry is due, and every minute |
 | corrections: request the end of those whose `until` has passed | every minute |
 | guard files: read the names of guards again if they have changed | every minute |
+| count due: count the entries whose lifetime has ended | every minute, and after each pull |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
 
 The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but
@@ -42,7 +43,7 @@ from blocklistd.times import utc_now
 
 class Housekeeping:
     """Schedules the recurring work. `config` returns the running configuration; `check_names` reads changed names of
-    guards. A start and each reload call `schedule`."""
+    guards, `count_due` counts the entries that are due. A start and each reload call `schedule`."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Housekeeping:
         tasks: RetriedTasks,
         config: Callable[[], Config],
         check_names: Callable[[], Awaitable[None]],
+        count_due: Callable[[], Awaitable[None]],
     ) -> None:
         self._resources = resources
         self._scheduler = scheduler
@@ -65,6 +67,7 @@ class Housekeeping:
         self._upkeep = upkeep
         self._alarms = alarms
         self._check_names = check_names
+        self._count_due = count_due
         self._tasks = tasks
         self._config = config
         self._is_start = True
@@ -87,6 +90,7 @@ class Housekeeping:
             ("expire", timedelta(minutes=1), self._expire),
             ("corrections", timedelta(minutes=1), self._end_corrections),
             ("guard files", timedelta(seconds=GUARD_CHECK), self._check_names),
+            ("count due", timedelta(minutes=1), self._count_due),
             ("alarms", timedelta(minutes=1), self._check_alarms),
         ):
             self._scheduler.run_every(name, every, self._tasks.retried(name, work))
@@ -102,6 +106,10 @@ class Housekeeping:
     async def check_alarms(self) -> None:
         """Raises and clears alarms. Never raises an error."""
         await self._tasks.do("alarms", self._check_alarms)
+
+    async def count_due(self) -> None:
+        """Counts the entries that are due. Never raises an error."""
+        await self._tasks.do("count due", self._count_due)
 
     async def _expire(self) -> None:
         """Makes the expiries that are due, and schedules the next one. Each list is a task of its own: only the

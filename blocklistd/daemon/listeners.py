@@ -22,6 +22,7 @@ from blocklistd.daemon.parts import Parts
 from blocklistd.limits import OPERATOR_CONNECTIONS, STATUS_CONNECTIONS
 from blocklistd.ops.collectors import (
     AlarmCollector,
+    DueCollector,
     ListCollector,
     ServingCollector,
     StoredCollector,
@@ -67,6 +68,7 @@ class Listeners:
         for collector in (
             ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
+            DueCollector(parts.due_counts.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
                 parts.resources.jobs,

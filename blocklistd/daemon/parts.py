@@ -27,24 +27,7 @@ from blocklistd.daemon.alarm_delivery import AlarmDelivery
 from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
-from blocklistd.daemon.operations import Operations
-from blocklistd.daemon.operations.alarms import AlarmOperations
-from blocklistd.daemon.operations.audit import AuditOperations
-from blocklistd.daemon.operations.candidates import CandidateOperations
-from blocklistd.daemon.operations.corrections import CorrectionOperations
-from blocklistd.daemon.operations.distrust import DistrustOperations
-from blocklistd.daemon.operations.due import DueOperations
-from blocklistd.daemon.operations.evidence import EvidenceOperations
-from blocklistd.daemon.operations.explain import ExplainOperations
-from blocklistd.daemon.operations.free_text import FreeText
-from blocklistd.daemon.operations.keys import KeyOperations
-from blocklistd.daemon.operations.lists import ListOperations
-from blocklistd.daemon.operations.overview import Overview
-from blocklistd.daemon.operations.report import ReportOperations
-from blocklistd.daemon.operations.source_tests import SourceTestOperations
-from blocklistd.daemon.operations.sources import SourceOperations
-from blocklistd.daemon.operations.state import StateOperations
-from blocklistd.daemon.operations.subscribers import SubscriberOperations
+from blocklistd.daemon.operating import operations_of
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
@@ -56,12 +39,8 @@ from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
 from blocklistd.pipeline.corrections import Corrections
 from blocklistd.pipeline.counting import Counting
-from blocklistd.pipeline.decide import Decisions
-from blocklistd.pipeline.distrust import Distrust
-from blocklistd.pipeline.dry_run import DryRuns
 from blocklistd.pipeline.due import DueEntries
-from blocklistd.pipeline.explain import Explainer
-from blocklistd.pipeline.freezing import Freezing
+from blocklistd.pipeline.due_counts import DueCounts
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
 from blocklistd.pipeline.reconcile import Reconciler
@@ -79,7 +58,7 @@ from blocklistd.signing.keys import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import CheckedClock
-from blocklistd.tls import ServedCertificate, has_untrusted_authority
+from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
 
@@ -130,45 +109,25 @@ class Parts:
         self.reconciler = Reconciler(self.releases, database)
         repair = Repair(resources, self.releases, self.reconciler, self.zones)
         self.pipeline = Pipeline(resources, self.releases, self.reconciler, repair, self._on_pull_ended)
-        decisions = Decisions(self.releases, self.reconciler, database, clock)
         self.corrections = Corrections(resources, self.releases)
         self.reloading = Reloading(self, checked)
         self.guard_names = GuardNames(resources, self.configured, self.releases, self.reconciler)
         # operators' commands, and recurring work
-        free_text, freezing = FreeText(database, store.sealed), Freezing(resources, self.releases, self.reconciler)
-        sources = SourceOperations(self.configured, database, self.pipeline, clock, self.scheduler.next_run)
-        dry_runs = DryRuns(
-            resources, self.releases, lambda source: plans.list_plans(self.config, self.guard_names.names, source)
-        )
-        subscribers = SubscriberOperations(
-            *(self.configured, database, self._admit_subscribers, self.zones, clock, self.access, self.dns),
-            private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
-            names_changed=lambda: self.releases.in_background(self.tasks.do("guard files", self.guard_names.refresh)),
-        )
-        self.operations = Operations(
-            Overview(database, self.live_lists, self.zones, sources, subscribers, self._wrong, self.configured),
-            sources,
-            SourceTestOperations(self.configured, resources, dry_runs),
-            CandidateOperations(self.configured, resources, decisions, free_text),
-            ListOperations(database, self.live_lists, self.renderings, freezing, free_text, clock),
-            ReportOperations(self.configured, database, clock),
-            *(subscribers, KeyOperations(trust, clock), AuditOperations(database)),
-            StateOperations(resources, checked_clock, self.resume, self.reloading.run),
-            EvidenceOperations(resources, self.pipeline.evidence, lambda: self.releases.sources),
-            DistrustOperations(database, Distrust(resources, self.releases, self.pipeline), free_text, clock),
-            CorrectionOperations(database, self.corrections, free_text, clock),
-            *(ExplainOperations(database, Explainer(resources, self.releases), clock), AlarmOperations(self.delivery)),
-            DueOperations(database, DueEntries(resources, self.releases, self.reconciler), free_text),
-        )
+        self.due_entries = DueEntries(resources, self.releases, self.reconciler)
+        self.due_counts = DueCounts(resources, self.releases, self.due_entries)
+        self.operations = operations_of(self, trust, checked_clock)
         self.upkeep = Upkeep(
             *(resources, self.publisher, self.zones, self.renderings, self.tasks),
-            *(self.serve_missing_lists, subscribers.catch_up, self.configured),
+            *(self.serve_missing_lists, self.operations.subscribers.catch_up, self.configured),
         )
-        self.alarms = AlarmChecks(resources, trust, checked_clock, self.configured)
+        self.alarms = AlarmChecks(
+            resources, trust, checked_clock, self.configured, self.reconciler.rejected_policies, self.due_counts.counts
+        )
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
             *(self.upkeep, self.alarms, self.tasks, self.configured),
             check_names=self.guard_names.check,
+            count_due=self.due_counts.refresh,
         )
 
     def configured(self) -> Config:
@@ -300,7 +259,7 @@ class Parts:
         found.wrong.extend(self.resources.alarms.texts())
         return found
 
-    def _wrong(self) -> list[str]:
+    def wrong(self) -> list[str]:
         """All lines of `readiness`, for `status`."""
         found = self.readiness()
         return [*found.down, *found.wrong]
@@ -319,9 +278,11 @@ class Parts:
         await self.tasks.do(f"count {list_id}", functools.partial(self.counting.count, list_id))
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """Called after each pull: counts it, sweeps if the disk is short, checks alarms, schedules the next expiry."""
+        """Called after each pull: counts it and what is due, sweeps if the disk is short, checks alarms, schedules the
+        next expiry."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
+        self.releases.in_background(self.housekeeping.count_due())
         self.releases.in_background(self.housekeeping.check_alarms())
         self.releases.in_background(self.housekeeping.expire())
 
@@ -343,7 +304,7 @@ class Parts:
         await self.tasks.do("catalogs", self.catalogs.update)
         end_notifies(self.dns)
 
-    def _admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
+    def admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
         self.access.replace(known)
         admit(self.dns, self.served_zones, self.dns_connections, known.values())

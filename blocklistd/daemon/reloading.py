@@ -96,9 +96,13 @@ class Reloading:
             parts.housekeeping.check_alarms,
         )
         Event.RELOADED.log(log, file=new.path, changed=[key for key, _ in changed])
-        reconcile = functools.partial(parts.reconciler.reconcile, act)
-        parts.releases.in_background(parts.tasks.do("reconcile", reconcile))
+        parts.releases.in_background(self._reconcile(act))
         return changed
+
+    async def _reconcile(self, act: Act | None) -> None:
+        parts = self._parts
+        await parts.tasks.do("reconcile", functools.partial(parts.reconciler.reconcile, act))
+        await parts.housekeeping.count_due()
 
 
 def log_warnings(checked: CheckedConfig) -> None:

@@ -23,6 +23,7 @@ from blocklistd.events import Event
 from blocklistd.jobs.runner import Jobs
 from blocklistd.model import ListId, SourceId
 from blocklistd.ops.metric_table import MetricName
+from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.dns.zones import Zones
@@ -77,6 +78,16 @@ class ListCollector(Collector):
             ),
         )
         yield _gauge(MetricName.ROOT_EXPIRES_TIMESTAMP_SECONDS, _unix(self.trust.expires))
+
+
+@dataclass(eq=False)
+class DueCollector(Collector):
+    """The entries that are due in each list with a lifetime. `counts` returns the newest counts."""
+
+    counts: Callable[[], Mapping[ListId, DueCount]]
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _gauges(self.counts().items(), (MetricName.LIST_ENTRIES_DUE, lambda found: found.total))
 
 
 @dataclass(eq=False)

@@ -45,6 +45,7 @@ class MetricName(Enum):
     LIST_VERSION = "gauge", "Number of the live version; 0: none", "list"
     LIST_ENTRIES = "gauge", "Entries of the live version", "list"
     LIST_ENTRIES_WITHHELD = "gauge", "Entries of its sources that the list withholds, by rule", "list", "rule"
+    LIST_ENTRIES_DUE = "gauge", "Live entries whose lifetime has ended; of lists with a `lifetime`", "list"
     LIST_ENTRIES_ADDED = "counter", "Entries that new versions added", "list"
     LIST_ENTRIES_REMOVED = "counter", "Entries that new versions removed", "list"
     LIST_ENTRIES_CHANGED = "counter", "Entries of which new versions changed an attribute", "list"

@@ -17,6 +17,8 @@ from blocklistd.change import Freeze, VersionInfo
 from blocklistd.config import Config, SourceSettings
 from blocklistd.model import ListId, SourceId, SubscriberId
 from blocklistd.pipeline import approvals
+from blocklistd.pipeline.due_counts import DueCount
+from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import candidates
@@ -50,6 +52,20 @@ def lists(live_lists: LiveLists) -> Document:
 def freeze(found: Freeze | None) -> Document | None:
     """A freeze of a list; null if it is not frozen."""
     return {"user": found.user, "since": found.time, "why": found.why} if found is not None else None
+
+
+def rejected_policy(found: RejectedPolicy | None) -> Document | None:
+    """The configured policy of a list that is not in force, as a reviewer rejected it; null if there is none."""
+    if found is None:
+        return None
+    shown = {"candidate": found.candidate, "user": found.user, "time": rfc3339(found.time)}
+    return shown | {"why": found.why, "keys": list(found.keys)}
+
+
+def due(found: DueCount | None) -> Document | None:
+    """How many entries of a list are due, and since when the first one is; null without a lifetime, and before the
+    first count."""
+    return {"total": found.total, "since": _time(found.since)} if found is not None else None
 
 
 def withheld(connection: Connection, config: Config, names: Collection[ListId]) -> dict[ListId, dict[str, int]]:
@@ -109,9 +125,10 @@ def releases(config: Config) -> Releases:
     return {name: found.release for name, found in config.lists.items()}
 
 
-def candidate(case: Case, rules: Releases) -> Document:
+def candidate(case: Case, rules: Releases, all_held: Sequence[Case]) -> Document:
     """A candidate for a table: its change in counts, the guards that hold it, the users who approved it, and how many
-    approvals are missing."""
+    approvals are missing. `same_change`: the others of `all_held` that make the same difference of the list: with a
+    quorum, what two sources withdraw together is held once for each of them."""
     found = case.candidate
     return {
         "id": found.id,
@@ -131,6 +148,12 @@ def candidate(case: Case, rules: Releases) -> Document:
         "missing": approvals.missing(case, rules.get(found.list, "")) if case.state == "held" else 0,
         "brought_by": found.change.actor or None,
         "state": case.state,
+        "same_change": [
+            other.candidate.id
+            for other in all_held
+            if other.candidate.id != found.id
+            and (other.candidate.list, other.candidate.delta) == (found.list, found.delta)
+        ],
     }
 
 
@@ -138,7 +161,7 @@ def candidate_in_full(connection: Connection, case: Case, rules: Releases) -> Do
     """`candidate`, with the changes counted by last label, category and source, the newest versions of its list, the
     withheld entries by rule, the ids of those that hit names, and the decisions."""
     found = case.candidate
-    return candidate(case, rules) | {
+    return candidate(case, rules, candidates.held(connection, found.list)) | {
         "suffixes": found.suffixes,
         "categories": found.categories,
         "by_source": found.by_source,
@@ -160,7 +183,8 @@ def candidate_in_full(connection: Connection, case: Case, rules: Releases) -> Do
 
 def held(connection: Connection, rules: Releases) -> list[Document]:
     """The held candidates."""
-    return [candidate(case, rules) for case in candidates.held(connection)]
+    found = candidates.held(connection)
+    return [candidate(case, rules, found) for case in found]
 
 
 def version(made: VersionInfo) -> Document:

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Reason
+from blocklistd.compose.compose import ADDITIONS
 from blocklistd.compose.guard import WINDOW, Figures, Hold, judge, judge_expiry
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.sandbox import LARGE_WORK, lower_priority
@@ -29,6 +30,7 @@ from blocklistd.pipeline.aging import ages_of
 from blocklistd.pipeline.change_figures import ChangeFigures, change_figures
 from blocklistd.pipeline.commit_audit import write_audit
 from blocklistd.pipeline.composing import Composed, apply_delta, compose_change
+from blocklistd.pipeline.earlier import basis_without
 from blocklistd.pipeline.exceptions import delta_without
 from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.selections import selection_reasons
@@ -55,7 +57,7 @@ class CommitRequest:
     - `keep_held`: judge the change again, but hold it in any case.
     - `reasons`: more reasons to hold the change, whatever the guards say (ListContext.reasons).
     - `freeze`: of a rollback: the list is frozen, and the held rollback superseded, in the same transaction.
-    - `removals_only`: compose a rollback without the entries that are not live. Its own snapshot is then the basis.
+    - `complete`: the snapshot of a rollback that is held: this one is without its additions, and so is its basis.
     - `needs_delta`: write the delta of a first version too, to compare it with held and rejected candidates.
     """
 
@@ -71,7 +73,7 @@ class CommitRequest:
     reasons: tuple[Reason, ...] = ()
     needs_delta: bool = False
     freeze: Freeze | None = None
-    removals_only: bool = False
+    complete: Sha256 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,10 @@ def commit(store: Store, request: CommitRequest) -> CommitResult:
             return replace(result, candidate=_candidate(files, state, request, composed, judged.reasons))
         made = _new_version(files, verified, state, composed) if composed.alters or state.live is None else None
         change = request.change
-        if request.removals_only and state.live is not None:
-            change = replace(change, basis=made.snapshot if made else state.live.sha256)
-            composed = replace(composed, withheld={}, hits=(), no_hits=None)
+        if request.complete is not None and state.live is not None:
+            snapshot = made.snapshot if made else state.live.sha256
+            composed.withheld.pop(ADDITIONS, None)
+            change = replace(change, basis=basis_without(files, verified, change.basis, request.complete, snapshot))
         with database.write() as connection:
             released_by = ""
             if approved is not None and request.act is not None:
@@ -220,8 +223,8 @@ def compose_and_judge(
 
 
 def _composed_request(request: CommitRequest) -> CommitRequest:
-    """The request to compose: with `removals_only`, under a policy that withholds entries that are not live."""
-    if not request.removals_only:
+    """The request to compose: of a divided rollback, under a policy that withholds entries that are not live."""
+    if request.complete is None:
         return request
     policy = replace(request.change.policy, additions=False)
     return replace(request, change=replace(request.change, policy=policy))

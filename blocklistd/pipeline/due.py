@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,14 +17,17 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from blocklistd.change import ChangeKind, Policy
+from blocklistd.compose.compose import evaluate
 from blocklistd.compose.lifetimes import Terms, ended_by_age
 from blocklistd.errors import RefusedError
 from blocklistd.jobs.sandbox import COMMIT, LARGE_WORK, lower_priority
-from blocklistd.lines.keys import type_and_value
-from blocklistd.lines.snapshot import find
+from blocklistd.lines.expiry import earliest
+from blocklistd.lines.ids import Ids
+from blocklistd.lines.keys import key_of, type_and_value
+from blocklistd.lines.snapshot import find, lines
 from blocklistd.model import ID, Act, Entry, ListId
 from blocklistd.pipeline.list_plan import ListPlan
-from blocklistd.pipeline.list_rules import entry_ages, instant_of
+from blocklistd.pipeline.list_rules import entry_ages, instant_of, live_rules
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
@@ -35,13 +38,15 @@ from blocklistd.store.lists import ListState, list_state
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 
+LIVE: Final = "live"
 SHOWN: Final = 1000  # entries that an answer has at most, and that a person can keep at once
+MISSING: Final = 10  # entries that an error explains at most
 
 
 @dataclass(frozen=True, slots=True)
 class DueEntry:
     """An entry that is due. `term`: reverify or max_life; `since`: when the term began; `due`: when it ended, both RFC
-    3339. `days`: since it began. `sources`: those that assert the entry."""
+    3339. `days`: since it began. `sources`: those that assert the entry; `ref`: the reference of the first one."""
 
     id: str
     type: str
@@ -51,14 +56,20 @@ class DueEntry:
     since: str
     due: str
     days: int
+    ref: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The entries that are due: how many, and the SHOWN that have been so the longest."""
+    """The entries that are due: how many, and the SHOWN that have been so the longest. `next`: no other one is due
+    before. Of requested ids: `ambiguous` are those that several entries have which are due; `not_due` has the state of
+    each other entry (`live`, or the rule that withholds it), without ids that no entry has."""
 
     total: int
     entries: tuple[DueEntry, ...]
+    next: datetime | None
+    ambiguous: tuple[str, ...]
+    not_due: dict[str, str]
 
 
 class DueEntries:
@@ -68,6 +79,8 @@ class DueEntries:
         self._resources = resources
         self._releaser = releaser
         self._reconciler = reconciler
+        self.kept: Counter[ListId] = Counter()
+        """How often entries of each list were kept since the start."""
 
     async def due(self, list_id: ListId, ids: Collection[str] | None = None) -> Found:
         """The entries of a list that are due, at most SHOWN; of `ids` only these. Raises RefusedError if there is no
@@ -81,12 +94,14 @@ class DueEntries:
         )
         resources.verified.learn(answer["verified"])
         entries = (DueEntry(**one | {"sources": tuple(one["sources"])}) for one in answer["entries"])
-        return Found(answer["total"], tuple(entries))
+        following = datetime.fromisoformat(answer["next"]) if answer["next"] else None
+        return Found(answer["total"], tuple(entries), following, tuple(answer["ambiguous"]), answer["not_due"])
 
     async def keep(self, list_id: ListId, ids: Sequence[str], why: str, act: Act) -> tuple[DueEntry, ...]:
         """Begins the lifetime of these entries again. A held expiry is made again without them.
 
-        Raises RefusedError, and changes nothing, if one of them is not due; BlocklistError as `due`.
+        Raises RefusedError, and changes nothing, if one of them is not due, or two entries that are due have its id;
+        BlocklistError as `due`.
         """
         requested = list(dict.fromkeys(ids))
         if len(requested) > SHOWN:
@@ -94,11 +109,17 @@ class DueEntries:
         async with self._releaser.locked(list_id):
             found = await self.due(list_id, requested)
             known = {one.id for one in found.entries}
-            if missing := [one for one in requested if one not in known]:
-                more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+            if found.ambiguous:
                 raise RefusedError(
-                    f"not due in list {list_id}: {', '.join(missing[:10])}{more}: nothing is changed; run `blocklistd "
-                    f"entry due {list_id}` for the entries that are due"
+                    f"list {list_id}: the id {found.ambiguous[0]} is ambiguous, as two entries that are due have it "
+                    f"(another publisher's entry keeps its id): nothing was changed: ask their source to confirm them"
+                )
+            if missing := [one for one in requested if one not in known]:
+                texts = [f"{one} {_why_not_due(found.not_due.get(one))}" for one in missing[:MISSING]]
+                texts += [f"and {len(missing) - MISSING} more"] if len(missing) > MISSING else []
+                raise RefusedError(
+                    f"nothing was changed: {'; '.join(texts)}: run `blocklistd entry due {list_id}` for those that are "
+                    f"due"
                 )
             now = self._resources.clock()
 
@@ -109,6 +130,7 @@ class DueEntries:
                 audit.append(connection, act, " ".join(requested), now=now, detail={"list": list_id, "why": why})
 
             await self._resources.database.writing(record)
+            self.kept[list_id] += 1
         await self._reconciler.expire(list_id)
         return found.entries
 
@@ -124,20 +146,71 @@ def due_job(
             state = list_state(connection, plan.id)
             kept = kept_entries.kept(connection, plan.id)
         if state.policy is None or state.live is None or state.basis is not None:
-            return {"total": 0, "entries": [], "verified": {}}
+            return {"total": 0, "entries": [], "verified": {}, "next": None, "ambiguous": [], "not_due": {}}
         policy = replace(state.policy, reverify=plan.reverify, max_life=plan.max_life)
-        counted: Counter[str] = Counter()
-        found = _due(files, verified, state, policy, kept, now)
+        seen = _Seen()
         requested = None if ids is None else set(ids)
-        chosen = (one for one in _count(found, counted) if requested is None or one.id in requested)
-        first = heapq.nsmallest(SHOWN, chosen, key=lambda one: (one.due, one.id))
-        return {"total": counted["due"], "entries": [asdict(one) for one in first], "verified": verified.fingerprints}
+        found = _due(files, verified, state, policy, kept, now, seen)
+        chosen = (one for one in found if requested is None or one.id in requested)
+        first = heapq.nsmallest(SHOWN + 1, chosen, key=lambda one: (one.due, one.id))
+        times = Counter(one.id for one in first)
+        missing = (requested or set()) - times.keys()
+        return {
+            "total": seen.total,
+            "entries": [asdict(one) for one in first[:SHOWN]],
+            "verified": verified.fingerprints,
+            "next": seen.next.decode() if seen.next else None,
+            "ambiguous": sorted(name for name, count in times.items() if count > 1) if requested else [],
+            "not_due": _not_due(files, state, kept, missing) if missing else {},
+        }
 
 
-def _count(found: Iterator[DueEntry], counted: Counter[str]) -> Iterator[DueEntry]:
-    for one in found:
-        counted["due"] += 1
-        yield one
+@dataclass(slots=True)
+class _Seen:
+    """What a pass over the live entries has seen: how many are due, and an instant before which no other one is."""
+
+    total: int = 0
+    next: bytes | None = None
+
+
+def _not_due(files: SealedFiles, state: ListState, kept: Mapping[bytes, bytes], ids: Collection[str]) -> dict[str, str]:
+    """For each of the ids that an entry has: `live`, or the rule that withholds the entry from the live version."""
+    assert state.live is not None
+    assert state.policy is not None
+    found: dict[str, str] = {}
+    with ExitStack() as stack:
+        live = stack.enter_context(files.map(state.live.sha256))
+        rules = stack.enter_context(live_rules(files, state, state.policy, kept))
+        named = [state.accepted.get(source) for source in state.policy.sources]
+        sources = [stack.enter_context(open_assertion(files, digest))[1] for digest in named]
+        for line in (line for asserted in sources for line in lines(asserted.read_all())):
+            name, key = _id_of(line, state.ids), key_of(line)
+            if name not in ids or found.get(name) == LIVE:
+                continue
+            asserted = [(index, one) for index, of in enumerate(sources) if (one := of.find(key)) is not None]
+            is_live = find(live, key) is not None
+            found[name] = LIVE if is_live else evaluate(key, asserted, rules, is_live=False).rule or "not_composed"
+    return found
+
+
+def _id_of(line: bytes, ids: Ids) -> str:
+    if f',"{ID}":"'.encode() in line:
+        return str(Entry.from_line(line).attributes[ID])
+    return ids.of(*type_and_value(line))
+
+
+def _why_not_due(state: str | None) -> str:
+    """What an id is that is not due. `state`: of Found.not_due; None: no entry has the id."""
+    match state:
+        case None:
+            return "is the id of no entry that a source lists"
+        case "live":
+            return "is not due"
+        case "lifetime":
+            return "has left the list, as its lifetime has ended: it comes back when a source confirms it"
+        case "expired":
+            return "has left the list, as its `expires` has passed: it comes back when a source gives it a later one"
+    return f"is not live, but withheld ({state}): ask `blocklistd entry explain`"
 
 
 def _due(
@@ -147,6 +220,7 @@ def _due(
     policy: Policy,
     kept: dict[bytes, bytes],
     now: datetime,
+    seen: _Seen,
 ) -> Iterator[DueEntry]:
     assert state.live is not None
     named = [state.accepted.get(source) for source in policy.sources]
@@ -159,13 +233,16 @@ def _due(
         sources = [stack.enter_context(open_assertion(files, digest))[1].read_all() for digest in named]
         ages = stack.enter_context(entry_ages(files, policy, state.ages, kept, state.live.time))
         for part in ended_by_age(live, sources, ages, instant):
+            seen.total += len(part.ended)
+            seen.next = earliest((seen.next, part.next))
             for one in part.ended:
                 line = find(live, one.key)
                 assert line is not None, "it is live"
                 kind, value = type_and_value(line)
                 begun = datetime.fromisoformat(one.ending.since.decode())
+                entry = Entry.from_line(line)
                 yield DueEntry(
-                    id=str(Entry.from_line(line).attributes[ID]),
+                    id=str(entry.attributes[ID]),
                     type=kind.decode(),
                     value=value.decode(),
                     sources=tuple(policy.sources[source] for source, _ in one.asserted),
@@ -173,4 +250,5 @@ def _due(
                     since=one.ending.since.decode(),
                     due=one.ending.end.decode(),
                     days=(now - begun).days,
+                    ref=entry.reference,
                 )

@@ -1,4 +1,5 @@
-"""The job that makes the snapshot of an earlier version again, from the live one and the deltas back to it."""
+"""Contents of earlier versions, for rollbacks: the job that makes a snapshot again, from the live one and the deltas
+back to it; and the basis of a rollback that is divided."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ from contextlib import suppress
 from typing import Any
 
 from blocklistd.errors import StoreError
-from blocklistd.model import ListId, Version
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.pipeline.composing import apply_delta, delta_between
 from blocklistd.pipeline.rebuild import snapshot_from
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import deltas_between
+from blocklistd.store.files import SealedFiles
 from blocklistd.store.lists import version_rows
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
@@ -43,3 +46,14 @@ def make_snapshot(store: Store, list_id: ListId, target: Version, fingerprints: 
 def _rows(database: Database, list_id: ListId) -> dict[Version, Any]:
     with database.read() as connection:
         return {row.version: row for row in version_rows(connection, list_id)}
+
+
+def basis_without(
+    files: SealedFiles, verified: Verified, basis: Sha256 | None, complete: Sha256, snapshot: Sha256
+) -> Sha256:
+    """The basis of a divided rollback: without the entries that the snapshot of the `complete` one has and `snapshot`
+    has not. Entries that a rule withholds stay in it: so they are counted and explained, and come back through the
+    guards."""
+    verified.require(basis, complete, snapshot)
+    added = delta_between(files, verified, complete, snapshot).delta
+    return apply_delta(files, verified, basis, added).digest

@@ -15,20 +15,22 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from blocklistd.change import Candidate, Correction
-from blocklistd.compose.compose import Asserted, evaluate
+from blocklistd.compose.compose import Asserted, evaluate, withheld
+from blocklistd.compose.lifetimes import Ending, Terms
 from blocklistd.errors import StoreError
 from blocklistd.lines.expiry import has_ended
 from blocklistd.lines.snapshot import find
 from blocklistd.model import ListId, SourceId
 from blocklistd.pipeline.explain_words import sentence
 from blocklistd.pipeline.list_context import ListContext
-from blocklistd.pipeline.list_rules import live_rules
+from blocklistd.pipeline.list_rules import entry_ages, instant_of, live_rules
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import kept_entries
 from blocklistd.store.entries import FoundEntry, asserted_since, covering, find_entry, offered_lines
 from blocklistd.store.entry_versions import EntryVersions, change_of, versions_of_entry
 from blocklistd.store.files import SealedFiles
+from blocklistd.store.kept_entries import Confirmation
 from blocklistd.store.lists import ListState
 
 
@@ -64,7 +66,8 @@ class WhyNot:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What a list knows of an entry. `rule`: the rule that withholds it. `why_not`: None if it is live. `covered_by`:
-    ids of other live entries that block its name."""
+    ids of other live entries that block its name. `ending`: the term of a live entry that ends first, if the list has a
+    lifetime; `is_due`: it has ended. `kept`: the newest confirmation by a person."""
 
     entry: FoundEntry
     assertions: tuple[Assertion, ...]
@@ -73,6 +76,9 @@ class Explanation:
     rule: str | None
     why_not: WhyNot | None
     covered_by: tuple[str, ...]
+    ending: Ending | None = None
+    is_due: bool = False
+    kept: Confirmation | None = None
 
     @property
     def corrections(self) -> tuple[Correction, ...]:
@@ -91,6 +97,7 @@ class Explainer:
     def __init__(self, resources: Resources, releaser: Releaser) -> None:
         self._files = resources.store.sealed
         self._database = resources.database
+        self._clock = resources.clock
         self._releaser = releaser
 
     async def explain(self, list_id: ListId, text: str) -> list[Explanation]:
@@ -129,7 +136,11 @@ class Explainer:
             rule=rule,
             why_not=None,
             covered_by=tuple(covering(self._files, state, entry.type, entry.value)),
+            kept=kept_entries.confirmation(connection, state.id, entry.type, entry.value),
         )
+        if live and (ending := self._ending(connection, context, entry)) is not None:
+            now = instant_of(self._clock())
+            found = replace(found, ending=ending, is_due=now is not None and ending.end <= now)
         if live:
             return found
         name = rule or self._reason(connection, context, found)
@@ -145,9 +156,23 @@ class Explainer:
             asserted = self._asserted(state, entry)
             found = evaluate(entry.key, asserted, rules, is_live=entry.live is not None)
             lasting = sum(not has_ended(line, rules.now) for _, line in asserted)
+            if not asserted and state.basis is not None and entry.accepted:  # a rollback is not the only reason
+                found = found._replace(rule=withheld(entry.key + b"}", rules))
         if found.rule is not None or found.line is not None:
             return found.rule, lasting
         return next((one.kind.value for one in entry.corrections), None), lasting
+
+    def _ending(self, connection: Connection, context: ListContext, entry: FoundEntry) -> Ending | None:
+        """When the lifetime of a live entry ends, by the configured terms; None if it does not end."""
+        state, plan = context.state, context.plan
+        terms = Terms(plan.reverify, plan.max_life)
+        if not terms or state.policy is None or state.live is None or state.basis is not None:
+            return None
+        policy = replace(state.policy, reverify=terms.reverify, max_life=terms.max_life)
+        kept, now = kept_entries.kept(connection, state.id), instant_of(self._clock())
+        with entry_ages(self._files, policy, state.ages, kept, state.live.time) as ages:
+            lasting = [(index, line) for index, line in self._asserted(state, entry) if not has_ended(line, now)]
+            return ages.ending_of(entry.key, lasting)
 
     def _asserted(self, state: ListState, entry: FoundEntry) -> Asserted:
         """The lines from which the live version was composed."""

@@ -123,7 +123,7 @@ class Freezing:
             committed = await commit()
             held = committed.candidate
             if held is not None:
-                committed = await commit(removals_only=True)
+                committed = await commit(complete=held.snapshot)
             await self._releaser.publish_committed(context.plan, committed, act.user)
             Event.LIST_FROZEN.log(log, list=list_id, user=act.user)
             if held is not None:

@@ -15,7 +15,7 @@ from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.distrust import GUARD, restored_offer
 from blocklistd.store.lists import ListState, list_state
-from blocklistd.store.pulls import Offer, never_pulled, offers
+from blocklistd.store.pulls import Offer, never_pulled, offers, wait_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +91,23 @@ class ListContext:
         """The change to the newest entries of a source. If none can be committed now, the result of the offer."""
         change = self.source_change(source)
         if change is None:
-            return ReleaseResult(
-                Outcome.UNCHANGED, f"list {self.plan.id} does not take this source yet: approve its policy change"
-            )
+            held = any(case.candidate.change.kind == ChangeKind.POLICY for case in self.held)
+            why = "approve its policy change" if held else "see `blocklistd status`, if its policy change was rejected"
+            return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} does not take this source yet: {why}")
         if waits_for := self.sources_to_wait_for(source):
             # otherwise the first pull would make version 1, and the next sources would be held as large changes
-            return ReleaseResult(
-                Outcome.UNCHANGED, f"list {self.plan.id} waits for the first pull of {', '.join(waits_for)}"
-            )
+            return ReleaseResult(Outcome.UNCHANGED, wait_of(self.plan.id, waits_for))
         return change
+
+    def end_of_wait(self, source: SourceId) -> ReleaseResult:
+        """How the pull of a source has ended that waited for the first pulls of others, as far as these have ended."""
+        if waits_for := self.sources_to_wait_for(source):
+            return ReleaseResult(Outcome.UNCHANGED, wait_of(self.plan.id, waits_for))
+        if self.state.live is not None:
+            return ReleaseResult(Outcome.PUBLISHED)
+        if self.held:
+            return ReleaseResult.held(self.held[0].candidate)
+        return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} has no version yet: see `blocklistd source list`")
 
     def known_result(self, change: Change, *, keep_held: bool = False) -> ReleaseResult | None:
         """The result of a change that need not be composed: the live version was made from it, the list is frozen, it

@@ -141,6 +141,8 @@ class Pipeline:
         if waiting and result.outcome in (Outcome.UNCHANGED, Outcome.FAILED):
             for name in sorted(waiting):  # these lists waited for the first pull of this source (Releaser.offer)
                 await self._reconciler.offer_sources(name, act)
+        for name in pull.versions:
+            await self._reconciler.end_waits(name)
         return pull
 
     @asynccontextmanager

@@ -14,16 +14,20 @@ from collections.abc import Coroutine
 from datetime import date
 from typing import Any, Final
 
-from blocklistd.change import ChangeKind
+from sqlalchemy import Connection
+
+from blocklistd.change import ChangeKind, Policy
 from blocklistd.errors import redacted_if_unexpected, safe_message
 from blocklistd.events import Event
-from blocklistd.model import AUTO, Act, ListId, Outcome, SourceId
+from blocklistd.model import AUTO, Act, CandidateId, ListId, Outcome, SourceId
 from blocklistd.pipeline.list_context import ListContext, ReleaseResult
+from blocklistd.pipeline.policies import RejectedPolicy, rejected_policy
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.store import candidates
 from blocklistd.store.database import Database
-from blocklistd.store.pulls import source_state
+from blocklistd.store.lists import policies
+from blocklistd.store.pulls import end_wait, source_state, waiting_sources
 
 log: Final = logging.getLogger(__name__)
 
@@ -36,6 +40,8 @@ class Reconciler:
         self._database = database
         self._rejected: dict[ListId, date] = {}
         """The day on which an expiry of a list was last found to be one that was rejected: it is tried once a day."""
+        self._refused: dict[ListId, tuple[Policy, CandidateId]] = {}
+        """The configured policy that gave the delta of a rejected candidate, and that candidate."""
 
     async def reconcile(self, act: Act | None = None) -> None:
         """Brings all lists up to date, after a start or a reload. An error of one list is logged, not raised. `act`:
@@ -58,9 +64,25 @@ class Reconciler:
         await self.judge_again(list_id)
         async with self._releaser.locked(list_id):
             plan = self._releaser.lists.get(list_id)
-            result = await self._releaser.commit_policy(plan, act) if plan is not None else None
-            if result is not None and result.outcome is not Outcome.UNCHANGED:
+            if plan is None or (result := await self._releaser.commit_policy(plan, act)) is None:
+                return
+            if result.outcome is Outcome.FAILED and result.candidate is not None:
+                self._refused[list_id] = plan.policy, result.candidate
+            if result.outcome is not Outcome.UNCHANGED:
                 Event.POLICY_APPLIED.log(log, list=list_id, outcome=result.outcome.value, reason=result.reason or None)
+
+    def rejected_policies(self, connection: Connection) -> dict[ListId, RejectedPolicy]:
+        """The configured policies that are not in force, as a reviewer rejected them; by list."""
+        found = {}
+        for name in policies(connection):
+            if (plan := self._releaser.lists.get(name)) is None:
+                continue
+            policy, refused = self._refused.get(name, (None, None))
+            context = self._releaser.context(connection, plan)
+            rejected = rejected_policy(connection, context, refused if policy == plan.policy else None)
+            if rejected is not None:
+                found[name] = rejected
+        return found
 
     async def expire(self, list_id: ListId) -> None:
         """Ends the entries of a list that end by themselves, in a version of its own. `max_removed` may hold it, and
@@ -153,3 +175,24 @@ class Reconciler:
         """
         for source in [source for source in self._releaser.sources.values() if list_id in source.lists]:
             await self._log_result(list_id, source.id, self._offer_current(list_id, source, act))
+        await self.end_waits(list_id)
+
+    async def end_waits(self, list_id: ListId) -> None:
+        """Says how the pulls of sources have ended that waited for the first pulls of others. Errors are logged."""
+        await self._log_result(list_id, None, self._end_waits(list_id))
+
+    async def _end_waits(self, list_id: ListId) -> None:
+        def ended(connection: Connection) -> dict[SourceId, ReleaseResult]:
+            waiting, plan = waiting_sources(connection, list_id), self._releaser.lists.get(list_id)
+            if not waiting or plan is None:
+                return {}
+            context = self._releaser.context(connection, plan)
+            found = {source: context.end_of_wait(source) for source in waiting}
+            return {source: result for source, result in found.items() if result.reason != waiting[source]}
+
+        def record(connection: Connection) -> None:
+            for source, result in ended(connection).items():
+                end_wait(connection, source, result.outcome, result.reason, result.candidate)
+
+        if await self._database.reading(ended):
+            await self._database.writing(record)

@@ -172,7 +172,7 @@ class Releaser:
         approved: Candidate | None = None,
         act: Act | None = None,
         freeze: Freeze | None = None,
-        removals_only: bool = False,
+        complete: Sha256 | None = None,
     ) -> CommitResult:
         """Runs the commit job on a change (CommitRequest has the parameters). The caller holds the list's lock.
 
@@ -194,7 +194,7 @@ class Releaser:
             reasons=context.reasons(change),
             needs_delta=bool(context.held or context.rejected),
             freeze=freeze,
-            removals_only=removals_only,
+            complete=complete,
         )
         with self._telemetry.time_stage("commit", plan.id):
             answer = await self._jobs.run(commit_job, self._store, request, limits=COMMIT)

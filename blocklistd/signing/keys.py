@@ -65,6 +65,14 @@ def roots_dir(state_dir: Path) -> Path:
     return state_dir / "root"
 
 
+def no_root(folder: Path, but: str = "") -> SigningError:
+    """The error of a folder without a root.json. `but`: why this can't be right."""
+    return SigningError(
+        f"{folder} holds no root.json{but}: for a new publisher run `blocklistd keys init --root-out DIR` first; else "
+        f"check that `state_dir` is right and its disk is mounted"
+    )
+
+
 def init(config: Config, root_out: Path, root_keys: int, threshold: int, now: datetime) -> InitReport:
     """Makes the online key, the root keys and version 1 of root.json, signed by all root keys. Overwrites nothing.
 
@@ -174,10 +182,7 @@ def load_trust(config: Config) -> Trust:
     except (OSError, ValueError) as error:
         raise SigningError(f"{folder}: {error}: expected N.root.json files") from error
     if not found:
-        raise SigningError(
-            f"{folder} holds no root.json: for a new publisher run `blocklistd keys init --root-out DIR` first; else "
-            f"check that `state_dir` is right and its disk is mounted"
-        )
+        raise no_root(folder)
     newest = found[max(found)]
     try:
         root: Metadata[Root] = Metadata.from_bytes(newest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -37,6 +38,22 @@ def kept(connection: Connection, list_id: ListId) -> dict[bytes, bytes]:
 def _of_list(connection: Connection, list_id: ListId) -> list[KeptEntry]:
     rows = connection.execute(select(kept_entries).where(kept_entries.c.list == list_id))
     return [KeptEntry(row.type, row.value, row.time) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """That a person has confirmed an entry: by whom, when and why."""
+
+    user: str
+    time: datetime
+    why: str
+
+
+def confirmation(connection: Connection, list_id: ListId, kind: str, value: str) -> Confirmation | None:
+    """The newest confirmation of an entry of a list; None if nobody has kept it."""
+    here = kept_entries.c.list == list_id, kept_entries.c.type == kind, kept_entries.c.value == value
+    row = connection.execute(select(kept_entries).where(*here)).first()
+    return None if row is None else Confirmation(row.user, row.time, row.why)
 
 
 def keep(

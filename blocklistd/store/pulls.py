@@ -8,9 +8,9 @@ remembers to refuse replays. Order of calls in a pull that reads a body:
 2. `set_body_files`: the files with which the next body is compared.
 3. `record_pull`: how the pull ended; with the validators, once every list has dealt with the body.
 
-`record_decision` and `replace_candidate_of_source` later change how the newest pull ended. `reread_source` makes the
-next pull read all of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen* when its
-entries have not changed for `max_unchanged`.
+`record_decision`, `replace_candidate_of_source` and `end_wait` later change how the newest pull ended. `reread_source`
+makes the next pull read all of the body. A source is *overdue* when its offer is older than `max_age`, and *frozen*
+when its entries have not changed for `max_unchanged`.
 """
 
 from __future__ import annotations
@@ -173,6 +173,27 @@ def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[Sour
     was_pulled = sources.c.last_pull.is_not(None) | sources.c.offered.is_not(None)
     pulled = set(connection.execute(select(sources.c.id).where(sources.c.id.in_(names), was_pulled)).scalars())
     return [name for name in names if name not in pulled]
+
+
+def wait_of(list_id: ListId, names: Iterable[SourceId]) -> str:
+    """The reason of a pull whose entries a list does not take yet: it waits for the first pulls of these sources."""
+    return f"list {list_id} waits for the first pull of {', '.join(names)}"
+
+
+def waiting_sources(connection: Connection, list_id: ListId) -> dict[SourceId, str]:
+    """The sources whose newest pull ended with `wait_of` this list, each with the reason."""
+    query = select(sources.c.id, sources.c.reason).where(
+        sources.c.reason.startswith(wait_of(list_id, ()), autoescape=True)
+    )
+    return {row.id: row.reason for row in connection.execute(query)}
+
+
+def end_wait(
+    connection: Connection, source: SourceId, outcome: Outcome, reason: str | None, candidate: CandidateId | None
+) -> None:
+    """Says how the pull of a source ended that waited for others."""
+    values = {"outcome": outcome.value, "reason": reason, "candidate": candidate}
+    connection.execute(update(sources).where(sources.c.id == source).values(**values))
 
 
 def accept_body(

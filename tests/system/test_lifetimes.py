@@ -26,10 +26,11 @@ class Register:
     def __init__(self, folder: Path, **lifetime: str) -> None:
         self.folder = folder
         self.verified: dict[str, int] = {}
+        self.refs: dict[str, str] = {}
         source = {
             "url": f"file:{folder}/list.ndjson",
             "format": "ndjson",
-            "fields": {"value": "/v", "verified_at": "/a"},
+            "fields": {"value": "/v", "verified_at": "/a", "ref": "/r"},
             "defaults": {"type": "domain"},
             "schedule": "every 1d",
             "verify": {"method": "none"},
@@ -40,7 +41,7 @@ class Register:
     def write(self, **verified: int | None) -> None:
         """Lists names, each verified so many days ago (None: it does not say)."""
         days = {name: None if age is None else f"{NOW - age * DAY:%Y-%m-%d}" for name, age in verified.items()}
-        records = ({"v": f"{name}.example", "a": day} for name, day in days.items())
+        records = ({"v": f"{name}.example", "a": day, "r": self.refs.get(name)} for name, day in days.items())
         (self.folder / "list.ndjson").write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
 
     def live(self, token: str) -> set[str]:
@@ -131,6 +132,7 @@ def test_review_only_lists_what_is_due_and_a_kept_entry_is_not_due(tmp_path: Pat
         assert scene.due()["total"] == 2, "nothing is changed"
         kept = daemon.cli("entry", "keep", "national", ids["a"], "--why", "seen today", "-c", str(daemon.path))
         assert ids["a"] in kept.stdout.decode()
+        assert "is not due" in told
         shown = daemon.cli("entry", "due", "national", "-c", str(daemon.path), "--json").stdout
         assert [one["id"] for one in json.loads(shown)["entries"]] == [ids["b"]]
         assert ".example" not in kept.stdout.decode() + shown.decode() + daemon.log
@@ -184,3 +186,67 @@ def test_a_kept_entry_stays_when_the_held_expiry_is_made_again(tmp_path: Path) -
         assert daemon.ask("candidate approve", candidate=before["id"]).status == 409
         daemon.approve(after["id"])
         assert scene.live(token) == {"a", "o1"}
+
+
+def test_what_is_due_for_review_is_in_status_metrics_and_an_alarm(tmp_path: Path) -> None:
+    scene = Register(tmp_path, reverify="90d")
+    daemon = scene.daemon
+    daemon.config["alarms"] = {"review_within": "4h"}
+    daemon.write_config()
+    scene.refs = {"a": "case 17", "b": "https://b.example/case"}
+    scene.write(a=400, b=100, c=5)
+
+    def due() -> Any:
+        return daemon.ask("status").json["lists"]["national"]["due"]
+
+    def alarms() -> list[str]:
+        return [text for text in daemon.ask("status").json["alarms"] if "have been due" in text]
+
+    def shown(*words: str, stdin: bytes = b"") -> str:
+        return daemon.cli(*words, "-c", str(daemon.path), stdin=stdin).stdout.decode()
+
+    with daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        ids = scene.ids(token)
+        since = f"{NOW - 310 * DAY:%Y-%m-%d}T00:00:00Z"
+        daemon.wait_for(lambda: due() == {"total": 2, "since": since})
+        assert f"list national: 2 entries are due, since {since}: run `blocklistd entry due national`" in shown(
+            "status"
+        )
+        assert 'blocklistd_list_entries_due{list="national"} 2.0' in daemon.ops("/metrics").body.decode()
+        assert daemon.ask("reload").status == 200
+        assert f"entries of list national have been due since {since}" in alarms()[0]
+        assert [one["ref"] for one in scene.due()["entries"]] == ["case 17", None], "a reference that has the entry"
+        assert "case 17" in shown("entry", "due", "national")
+        explained = daemon.ask("entry explain", list="national", entry=ids["a"]).json
+        assert (explained["lifetime"]["due"], explained["lifetime"]["ends"], explained["kept"]) == (True, since, None)
+        assert daemon.ask("entry explain", list="national", entry=ids["b"]).json["sources"][0]["ref"] is None
+        assert f"due since {since} (reverify" in shown(
+            "entry", "explain", "national", "--stdin", stdin=ids["a"].encode()
+        )
+        for name in ("a", "b"):
+            assert daemon.ask("entry keep", list="national", ids=[ids[name]], why="seen").status == 200
+        assert due() == {"total": 0, "since": None}
+        assert daemon.ask("reload").status == 200
+        assert alarms() == []
+        explained = daemon.ask("entry explain", list="national", entry=ids["a"]).json
+        assert (explained["lifetime"]["due"], explained["kept"]["why"]) == (False, "seen")
+        assert "lifetime\tuntil 2" in shown("entry", "explain", "national", "--stdin", stdin=ids["a"].encode())
+        assert ".example" not in daemon.log
+
+
+def test_an_entry_that_has_ended_can_not_be_kept_and_is_said_to_be_gone(tmp_path: Path) -> None:
+    scene = Register(tmp_path)
+    daemon = scene.daemon
+    scene.write(a=400, b=5)
+    with daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        ids = scene.ids(token)
+        scene.set_lifetime(reverify="90d", at_end="expire")
+        daemon.wait_for(lambda: scene.live(token) == {"b"})
+        refused = daemon.ask("entry keep", list="national", ids=[ids["a"], "e-" + "0" * 32], why="seen")
+        assert refused.status == 409
+        assert f"{ids['a']} has left the list, as its lifetime has ended" in refused.json["detail"]
+        assert f"e-{'0' * 32} is the id of no entry" in refused.json["detail"]

@@ -47,10 +47,10 @@ FILES = {
 GUARDS = {
     "[missing]": "it does not exist",
     "[link]": "it does not exist",
-    "[empty]": "there is no name in it: expected one name a line",
-    "[comments]": "there is no name in it: expected one name a line",
+    "[empty]": "there is no name in it, expected one name a line",
+    "[comments]": "there is no name in it, expected one name a line",
     "[binary]": "more lines can't be read",
-    "[huge]": "bytes: expected one name a line",
+    "[huge]": "bytes, expected one name a line",
     "[wildcard]": "line 2: It is a wildcard: write the name without `*.`",
     "[url]": "line 1: The name, or the host of the URL, has a character that is not allowed there",
     "[two]": "line 1: The name, or the host of the URL, has a character that is not allowed there",
@@ -113,6 +113,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in FILES.items():
         (made / name).write_bytes(content)
     (made / "dir").mkdir()
+    (made / "state").mkdir()
+    (made / "state" / "lock").touch()  # not that of a new publisher, who gets a warning
     (made / "link").symlink_to("nowhere")
     os.mkfifo(made / "fifo")
     return made
@@ -132,6 +134,7 @@ def check(folder: Path, place: str = "", text: str = "") -> tuple[int, str]:
     shown = (done.stdout + done.stderr).decode()
     assert "Traceback" not in shown
     assert "hidden" not in shown
+    assert all(line.count(" expected ") == 1 for line in shown.splitlines() if ": found " in line), shown
     return done.returncode, shown
 
 

@@ -541,3 +541,68 @@ def test_neither_a_rollback_nor_a_resume_releases_a_policy(make: Callable[..., S
     for user in (ALICE, BOB):
         scene.ask(user, "candidate approve", candidate=held["id"])
     assert scene.live == {"one-source.example"}
+
+
+def test_a_rejected_policy_is_said_until_the_configuration_is_put_back(make: Callable[..., Scene]) -> None:
+    scene = make()
+    daemon, path = scene.daemon, str(scene.daemon.path)
+
+    def shown(*words: str) -> str:
+        done = daemon.cli(*words, "-c", path)
+        return " ".join((done.stdout + done.stderr).decode().split())
+
+    def alarms() -> list[str]:
+        return [text for text in daemon.ask("status").json["alarms"] if "not in force" in text]
+
+    def rejected() -> Any:
+        return daemon.ask("status").json["lists"]["national"]["policy_rejected"]
+
+    scene.configure(types=["url"], sources=["first", "second"])
+    assert "not in force" not in shown("reload")
+    daemon.wait_for(lambda: bool(scene.held))
+    assert (rejected(), alarms()) == (None, []), "held is not rejected"
+    (held,) = scene.held
+    assert daemon.ask("candidate reject", candidate=held["id"], why="ask the board").status == 200
+    said = rejected()
+    assert (said["candidate"], said["user"], said["why"]) == (held["id"], USER, "ask the board")
+    assert said["keys"] == ["sources", "types"]
+    daemon.wait_for(lambda: len(alarms()) == 1)
+    for part in (held["id"], USER, "ask the board", "lists.national", "blocklistd reload"):
+        assert part in alarms()[0]
+    for text in (shown("status"), shown("reload")):
+        assert "list national: what is configured is not in force (sources, types)" in text
+        assert f"{USER} rejected candidate {held['id']}" in text
+    assert "see `blocklistd status`" in daemon.pull("second")["reason"]
+    scene.restart()
+    assert rejected() == said
+    daemon.wait_for(lambda: len(alarms()) == 1)
+    metrics = daemon.ops("/metrics").body.decode()
+    assert 'blocklistd_alarms_active{alarm="policy_rejected"} 1.0' in metrics
+    scene.configure(types=["url", "md5"])
+    assert "not in force" not in shown("reload")
+    daemon.wait_for(lambda: rejected() is not None)
+    assert scene.held == [], "another policy with the rejected difference"
+    scene.configure(types=["domain"], sources=["first"])
+    assert "not in force" not in shown("reload")
+    assert (rejected(), alarms()) == (None, [])
+
+
+def test_candidates_with_the_same_change_name_each_other(make: Callable[..., Scene]) -> None:
+    """With a quorum, two sources that withdraw the same entries make a candidate each."""
+    scene = make(sources=["first", "second"], quorum=2)
+    for case in scene.held:
+        scene.daemon.approve(case["id"])
+    write(scene.daemon.folder, "second", NAMES)
+    scene.daemon.approve(scene.daemon.pull("second")["candidate"])
+    assert values(scene.daemon.snapshot("national", scene.token)) == {*NAMES}
+    held = []
+    for name in ("first", "second"):
+        write(scene.daemon.folder, name, NAMES[50:])
+        held.append(scene.daemon.pull(name)["candidate"])
+    assert {one["id"]: one["same_change"] for one in scene.held} == {held[0]: [held[1]], held[1]: [held[0]]}
+    for command in (("list",), ("show", held[0])):
+        shown = scene.daemon.cli("candidate", *command, "-c", str(scene.daemon.path)).stdout.decode()
+        assert held[1] in shown
+    assert scene.daemon.approve(held[0])["released"]
+    assert scene.daemon.pull("second")["outcome"] == "unchanged"
+    assert scene.held == []

@@ -25,7 +25,7 @@ def ids(found: dict[str, Any], rule: str) -> list[str]:
 
 def test_what_a_list_withholds_is_counted_by_rule_and_shown_by_id(tmp_path: Path) -> None:
     with started(tmp_path) as scene:
-        assert withheld(scene) == {"list": "national", "version": 1, "withheld": {}, "hits": {}}
+        assert withheld(scene) == {"list": "national", "version": 1, "withheld": {}, "hits": {}, "rolled_back": False}
         text = ("list", "withheld", "national", "-c", str(scene.daemon.path))
         assert scene.daemon.cli(*text).stdout == b"list national, version 1: withholds no entry of its sources\n"
         (tmp_path / "never.txt").write_text("search.example\nmail.example\n")
@@ -81,3 +81,34 @@ def test_the_withheld_entries_are_for_examiners_and_audited(tmp_path: Path) -> N
             shown = scene.daemon.ask("list withheld", list="national", show_entries=True)
             assert HITS[0].encode() in shown.body
             assert HITS[0] not in scene.daemon.log + json.dumps(scene.daemon.ask("audit").json)
+
+
+def test_what_is_withheld_of_a_divided_rollback_has_its_true_reason(tmp_path: Path) -> None:
+    """The rollback adds entries back, which are held; what a rule withholds is still counted and explained."""
+    with started(tmp_path) as scene:
+        assert scene.pull("first", LIVE, *MANY, "mail.example", "off.test")["outcome"] == "published"
+        scene.correct("delist", "off.test")
+        (tmp_path / "never.txt").write_text("search.example\nmail.example\n")
+        assert scene.daemon.ask("reload").status == 200
+        guards = scene.daemon.config["lists"]["national"].setdefault("guards", {})
+        guards |= {"max_added": "0%", "max_removed": "100%", "min_change": 0, "daily": "off"}
+        scene.daemon.write_config()
+        assert scene.daemon.ask("reload").status == 200
+        scene.pull("first", LIVE, *MANY[1:], HITS[0], "wrong.test")
+        held = scene.daemon.ask("candidate list").json
+        for one in held:
+            scene.daemon.approve(one["id"])
+        done = scene.daemon.ask("list rollback", list="national", version=2).json
+        assert (done["removed"], done["held"]) == (1, 1)
+        found = withheld(scene)
+        assert (found["withheld"], found["rolled_back"]) == ({"delisted": 1, "never_block": 1}, True)
+        (entry,) = ids(found, "never_block")
+        for name in (entry, "mail.example", HITS[0]):
+            assert scene.why_not(name) == "never_block"
+        assert scene.why_not("off.test") == "delisted"
+        assert scene.why_not("wrong.test") == "rollback"
+        assert scene.why_not(MANY[0]) == "held"
+        text = scene.daemon.cli("list", "withheld", "national", "-c", str(scene.daemon.path)).stdout.decode()
+        assert "has the content of an earlier version" in text
+        scene.daemon.approve(done["candidate"])
+        assert withheld(scene)["withheld"] == found["withheld"]

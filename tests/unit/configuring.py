@@ -41,6 +41,7 @@ def read(folder: Path, text: str | bytes) -> Config:
 def problems(folder: Path, text: str | bytes) -> list[ConfigProblem]:
     with pytest.raises(ConfigError) as caught:
         read(folder, text)
+    assert all(str(problem).count(" expected ") == 1 for problem in caught.value.problems), caught.value
     return caught.value.problems
 
 

@@ -394,18 +394,22 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
     assert daemon.asked == []
 
 
-def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, **more: str) -> str:
+def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, stdin: str = "", **more: str) -> str:
     """The output, with colours, on a terminal of this many columns."""
     master, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
     running = subprocess.Popen(
         [sys.executable, "-m", "blocklistd", *arguments, "-c", str(cli.folder / "c.yaml")],
+        stdin=subprocess.PIPE,
         stdout=terminal,
         stderr=terminal,
         env={**environment, "TERM": "xterm-256color", **more},
     )
     os.close(terminal)
+    assert running.stdin is not None
+    with running.stdin as given:
+        given.write(stdin.encode())
     shown = b""
     with suppress(OSError):  # the last who had it open is gone
         while got := os.read(master, 65536):
@@ -445,6 +449,13 @@ DUE: dict[str, Any] = {
     **{"id": "e-0123456789abcdef0123456789abcdef", "type": "domain", "sources": ["hotline-of-the-country"] * 9},
     **{"term": "reverify", "since": "2026-11-20T12:00:00Z", "due": "2027-02-18T12:00:00Z", "days": 1234},
 }
+EXPLAINED = LINE | {"action": "entry explain", "object": DUE["id"]}
+BODY: dict[str, Any] = {
+    **{"time": "2026-11-20T12:00:00Z", "verdict": "refused", "outcome": "failed", "bytes": 123_456_789},
+    **{"sha256": "0123456789abcdef" * 4, "signed": "2026-11-20T12:00:00Z", "key": "0123456789abcdef" * 4},
+    **{"name": "20261128T225659123456-refused-1a2b3c4d", "peer": {"public_key": "ab" * 32}},
+    "problem": "the signature is by another key: expected key 0123456789ABCDEF of the configuration",
+}
 WIDE: Answers = {
     "/entry/due": (200, {"list": "national", "total": 3, "entries": [DUE, DUE | {"term": "max_life"}, DUE]}),
     "/source/list": (200, {"hotline-of-the-country": SOURCE, "other": SOURCE | {"outcome": "held"}}),
@@ -463,7 +474,8 @@ WIDE: Answers = {
     ),
     "/subscriber/list": (200, {"an-isp-with-a-long-name": ZONED}),
     "/subscriber/show": (200, {"id": "an-isp-with-a-long-name", **ZONED}),
-    "/audit": (200, [LINE]),
+    "/audit": (200, [LINE, EXPLAINED]),
+    "/source/evidence": (200, [BODY, BODY | {"verdict": "accepted", "outcome": "published", "problem": None}]),
     "/status": (
         200,
         {
@@ -479,6 +491,7 @@ TABLES = [
     *(("source", "list"), ("source", "show", "a"), ("candidate", "list"), ("candidate", "show", "c-1")),
     *(("list", "versions", "a"), ("list", "withheld", "a", "--show-entries"), ("entry", "due", "a")),
     *(("subscriber", "list"), ("subscriber", "show", "a"), ("audit",), ("status",)),
+    ("source", "evidence", "a"),
 ]
 
 
@@ -488,6 +501,24 @@ def test_a_table_is_within_80_columns_on_a_terminal(daemon: FakeDaemon, cli: Cli
     lines = plain(on_a_terminal(cli, *command))
     assert max(map(len, lines)) <= 80, "\n".join(lines)
     assert max(map(len, plain(on_a_terminal(cli, *command, columns=200)))) > 80, "the width of a wider one is used"
+
+
+ENTRIES = [{"id": DUE["id"], "type": "domain", "live": False, "covered_by": [DUE["id"]] * 2, "kind": "delisted"}] * 2
+SAID = [
+    (("entry", "keep", "a", DUE["id"]), {"list": "national", "entries": [DUE] * 2}),
+    (("entry", "delist", "a", "--stdin"), {"list": "national", "kind": "delisted", "until": None, "version": 7}),
+    (("entry", "restore", "a", "--stdin"), {"list": "national", "outcome": "unchanged", "version": 7}),
+]
+
+
+@pytest.mark.parametrize(("command", "answer"), SAID)
+def test_a_sentence_about_an_entry_is_within_80_columns(
+    daemon: FakeDaemon, cli: Cli, command: tuple[str, ...], answer: dict[str, Any]
+) -> None:
+    daemon.answers["/" + "/".join(command[:2])] = 200, {"entries": ENTRIES, **answer}
+    lines = plain(on_a_terminal(cli, *command, "--why", "x", stdin="bad.example\n"))
+    assert max(map(len, lines)) <= 80, "\n".join(lines)
+    assert DUE["id"] in " ".join(lines).split(), "an id can be copied"
 
 
 def test_that_more_entries_are_due_is_said_within_80_columns(daemon: FakeDaemon, cli: Cli) -> None:

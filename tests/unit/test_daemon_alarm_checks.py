@@ -13,9 +13,10 @@ import pytest
 
 from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.housekeeping import Housekeeping
-from blocklistd.model import IntakeReport, Outcome, SourceId
+from blocklistd.model import IntakeReport, ListId, Outcome, SourceId
 from blocklistd.ops.retried_tasks import RetriedTasks
 from blocklistd.ops.scheduler import Scheduler
+from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.store.pulls import accept_body, record_pull
 from blocklistd.telemetry import ActiveAlarms
 from tests.unit.configuring import VALID, read
@@ -47,6 +48,7 @@ class Scene:
         self.max_age = self.config.sources[HOTLINE].max_age
         self.now = NOW
         self.active = ActiveAlarms()
+        self.due: dict[ListId, DueCount] = {}
         self.scheduler = Recorded()
 
         def clock() -> datetime:
@@ -59,8 +61,10 @@ class Scene:
         checked.wrong = None
         trust: Any = SimpleNamespace(alarm=lambda now: None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
-        nobody.sign = nobody.catch_up = nobody.check_names = print
-        self.alarms = AlarmChecks(resources, trust, checked, lambda: self.config)
+        nobody.sign = nobody.catch_up = nobody.check_names = nobody.count_due = print
+        self.alarms = AlarmChecks(
+            resources, trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
+        )
         self.housekeeping = Housekeeping(
             resources,
             self.scheduler,
@@ -72,6 +76,7 @@ class Scene:
             RetriedTasks(self.active),
             lambda: self.config,
             nobody.check_names,
+            nobody.count_due,
         )
 
     def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:

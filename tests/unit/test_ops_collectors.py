@@ -13,9 +13,17 @@ from prometheus_client import CollectorRegistry
 
 from blocklistd.change import VersionInfo
 from blocklistd.model import ListId, Outcome, SourceId, Version
-from blocklistd.ops.collectors import AlarmCollector, ListCollector, ServingCollector, StoredCollector, ZoneCollector
+from blocklistd.ops.collectors import (
+    AlarmCollector,
+    DueCollector,
+    ListCollector,
+    ServingCollector,
+    StoredCollector,
+    ZoneCollector,
+)
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.metrics import Metrics
+from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones
@@ -67,6 +75,7 @@ class State:
         for collector in (
             ListCollector(self.live_lists, self.signed, trust, clock),
             ZoneCollector(self.zones, publisher, lambda: self.config),
+            DueCollector(lambda: {LIST: DueCount(3, NOW)}),
             StoredCollector(self.versions.database, Secondaries(self.zones, clock), clock, lambda: self.config),
             ServingCollector(jobs, feed, self.live_lists, lambda: self.missing, self.state_dir),
             AlarmCollector(self.alarms, lambda: {"feed.tls.cert": NOW + DAY}),
@@ -141,6 +150,10 @@ def test_entries_that_a_list_withholds_by_rule(state: State) -> None:
     assert state("list_entries_withheld", list=LIST, rule="public_suffix") is None
     state.versions.publish(state.versions.seal(["test", "invalid", "ok.example"]))
     assert state("list_entries_withheld", list=LIST, rule="public_suffix") == 2
+
+
+def test_entries_that_are_due(state: State) -> None:
+    assert state("list_entries_due", list=LIST) == 3
 
 
 def test_a_zone_that_never_had_a_serial_is_behind(state: State) -> None:

@@ -30,7 +30,7 @@ def document(kind: ChangeKind, cause: str) -> dict[str, Any]:
     change = Change(kind, cause, plan("7").policy, {})
     reasons = Reason("max_added", "20%", "57.1% (60 of 105)"), Reason("release", "review", BY_PEOPLE["review"])
     held = Candidate(CandidateId("c-1"), LIST, NOW, change, Version(8), Sha256("0" * 64), 1, 0, 0, 9, reasons)
-    return candidate(Case(held, "held", (), None, None), {LIST: "auto"})
+    return candidate(Case(held, "held", (), None, None), {LIST: "auto"}, [])
 
 
 @pytest.mark.parametrize(("kind", "cause", "source", "text"), CAUSES)

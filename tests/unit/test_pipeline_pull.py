@@ -30,7 +30,7 @@ from blocklistd.pipeline.source_plan import SourcePlan
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.sources.transports.transport import Request
 from blocklistd.store import candidates
-from blocklistd.store.pulls import accept_body
+from blocklistd.store.pulls import accept_body, source_state
 from blocklistd.telemetry import Telemetry
 from tests.versions_of import LIST, NOW, Versions, report
 
@@ -251,4 +251,45 @@ async def test_a_version_is_served_if_its_job_was_reported_as_failed_and_release
     releases._publish = publish  # type: ignore[method-assign]
     assert (await releases.offer(LIST, source.id)).outcome is Outcome.UNCHANGED
     assert served == [2]
+    versions.close()
+
+
+async def test_a_source_stops_saying_that_it_waits_once_the_other_one_was_pulled(tmp_path: Path) -> None:
+    versions = Versions(tmp_path / "state", "a", "b", "c")
+    sources = [hotline(name, f"file:{tmp_path}/{name}.txt") for name in ("a", "b", "c")]
+    releases, jobs = releases_of(versions, *sources), Jobs()
+    pipeline = pipeline_of(versions, releases, jobs)
+
+    def said(name: str) -> tuple[Outcome | None, str | None]:
+        with versions.database.read() as connection:
+            state = source_state(connection, SourceId(name))
+        return state.outcome, state.reason
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("a.example\n")
+    await pipeline.pull(SourceId("a"))
+    assert said("a") == (Outcome.UNCHANGED, "list national waits for the first pull of b, c")
+    await pipeline.pull(SourceId("b"))
+    assert said("a") == said("b") == (Outcome.UNCHANGED, "list national waits for the first pull of c")
+    assert (await pipeline.pull(SourceId("c"))).outcome is Outcome.FAILED, "it has ended, too"
+    assert said("a") == said("b") == (Outcome.PUBLISHED, None)
+    assert versions.state.version == 1
+    jobs.close()
+    versions.close()
+
+
+async def test_a_source_that_waited_names_the_candidate_of_a_held_first_version(tmp_path: Path) -> None:
+    versions = Versions(tmp_path / "state", "a", "b")
+    versions.plan = replace(versions.plan, min_entries=5)
+    sources = [hotline(name, f"file:{tmp_path}/{name}.txt") for name in ("a", "b")]
+    releases, jobs = releases_of(versions, *sources), Jobs()
+    pipeline = pipeline_of(versions, releases, jobs)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("a.example\n")
+        pull = await pipeline.pull(SourceId(name))
+    assert pull.candidate is not None
+    with versions.database.read() as connection:
+        states = [source_state(connection, SourceId(name)) for name in ("a", "b")]
+    assert [(one.outcome, one.candidate) for one in states] == [(Outcome.HELD, pull.candidate)] * 2
+    jobs.close()
     versions.close()

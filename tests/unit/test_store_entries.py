@@ -10,10 +10,11 @@ import pytest
 from blocklistd.change import CorrectionKind
 from blocklistd.errors import RefusedError
 from blocklistd.model import Entry, Outcome, SourceId
+from blocklistd.pipeline.due import DueEntries
 from blocklistd.pipeline.list_context import ReleaseResult
 from blocklistd.store.pulls import accept_body
 from tests.unit.test_pipeline_corrections import REVIEWER, Corrected
-from tests.unit.test_pipeline_expiry import LASTING
+from tests.unit.test_pipeline_expiry import DAY, LASTING
 from tests.versions_of import LIST, report
 
 ID = "e-" + "7" * 32
@@ -102,3 +103,15 @@ async def test_an_approval_without_an_ambiguous_id_is_refused(scene: Publishers)
     with pytest.raises(RefusedError, match=f"--except: the id {ID} is ambiguous.*reject the candidate"):
         await scene.decisions.approve(held.candidate, REVIEWER, [ID])
     assert scene.names == {*LASTING}
+
+
+async def test_an_id_that_two_due_entries_have_is_not_kept(scene: Publishers) -> None:
+    await scene.publish(FIRST, SECOND)
+    await scene.configure(reverify=int(DAY.total_seconds()))
+    scene.now += 2 * DAY
+    due = DueEntries(scene.resources, scene.releases, scene.reconciler)
+    total = (await due.due(LIST)).total
+    assert total == len(LASTING) + 2
+    with pytest.raises(RefusedError, match=f"the id {ID} is ambiguous.*nothing was changed"):
+        await due.keep(LIST, [ID], "seen", REVIEWER)
+    assert (await due.due(LIST)).total == total

@@ -17,11 +17,13 @@ def _show(lines: Document, values: Values) -> None:
     table(
         ("TIME", "ACTOR", "ACTION", "OBJECT", "DETAIL"),
         [(_seconds(line["time"]), line["actor"], line["action"], line["object"], _detail(line)) for line in lines],
+        wrapped=("TIME", "ACTOR", "ACTION", "OBJECT"),
     )
 
 
 def _seconds(time: str) -> str:
-    return f"{time.partition('.')[0]}Z"
+    """The time without fractions; in two words, which a narrow terminal shows below each other."""
+    return f"{time.partition('.')[0].replace('T', ' ')}Z"
 
 
 def _detail(line: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def cause_of(one: dict[str, Any]) -> str:
 
 def _because(candidate: dict[str, Any]) -> str:
     approved = [f"approved by {', '.join(candidate['approvals'])}"] if candidate.get("approvals") else []
-    return "; ".join([*(f"{r['guard']} {r['found']}" for r in candidate["reasons"]), *approved])
+    same = [f"the same change as {' '.join(candidate['same_change'])}"] if candidate.get("same_change") else []
+    return "; ".join([*(f"{r['guard']} {r['found']}" for r in candidate["reasons"]), *approved, *same])
 
 
 def missing(count: int, others: list[str]) -> str:
@@ -99,7 +100,8 @@ COMMANDS: Final = (
         lambda daemon, call: daemon.candidates.list(),
         _list,
         json='`[{"id","list","kind","source","cause","created","added","removed","changed","reasons":[{"guard","limit",'
-        '"found"}],"approvals":[USER…],"missing",…}…]`. `kind`: source, policy, expiry, correction or rollback. '
+        '"found"}],"approvals":[USER…],"missing","same_change":[ID…],…}…]`. '
+        "`kind`: source, policy, expiry, correction or rollback. Those of same_change are held, too. "
         "`source`: of the kind source, else null. `cause`: the source; of a rollback the version whose content it "
         "brings back; of a correction that ends its number and that of the request, as 12.1; else empty.",
     ),

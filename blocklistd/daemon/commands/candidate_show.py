@@ -25,7 +25,8 @@ _JSON: Final = (
     '`{"id","list","kind","source","cause","base","created","brought_by","approvals":[USER…],"missing","reasons":[{"guard",'
     '"limit","found"}],"entries","added","removed","changed","categories":{NAME:{"added","removed","changed"}},'
     '"by_source","suffixes","withheld":{RULE:N},"hits":{RULE:[ID…]},"trend":[{"version","time","entries"}],"decisions",'
-    '"state","why","version"}`. An entry whose category changes counts as removed from one and added to the other. '
+    '"state","why","version","same_change":[ID…]}`. '
+    "An entry whose category changes counts as removed from one and added to the other. "
     'With --show-entries an array of `{"add":ENTRY}` and `{"remove":ENTRY}`.'
 )
 
@@ -67,6 +68,8 @@ def _rows(one: Document) -> Iterator[tuple[str, object]]:
             yield key, cause_of(one) if (key, one["kind"]) == ("kind", "rollback") else one[key]
     if len(one.get("trend", ())) > 1:
         yield "trend", _trend(one["trend"])
+    if one.get("same_change"):
+        yield "same change", " ".join(one["same_change"])
     for reason in one["reasons"]:
         yield "held by", held_by(reason)
     if len(one.get("by_source", {})) > 1:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-import click
-
 from blocklistd.daemon.commands.candidate import WHY
 from blocklistd.daemon.commands.command import OPERATOR, REVIEWER, Argument, Command, Document, Values, entry_id
 from blocklistd.daemon.commands.lists import LIST
 from blocklistd.daemon.commands.text import paragraph, table
 
-_ENTRY: Final = '{"id","type","sources","term","since","due","days"}'
+_ENTRY: Final = '{"id","type","ref","sources","term","since","due","days"}'
 
 
 def _due(found: Document, values: Values) -> None:
     table(
-        ("ENTRY", "DAYS", "TERM", "DUE", "TYPE", "SOURCES"),
+        ("ENTRY", "DAYS", "TERM", "DUE", "TYPE", "REF", "SOURCES"),
         [
-            (one["id"], one["days"], one["term"], one["due"], one["type"], ", ".join(one["sources"]))
+            (one["id"], one["days"], one["term"], one["due"], one["type"], one.get("ref"), ", ".join(one["sources"]))
             for one in found["entries"]
         ],
         optional=("TYPE", "DUE"),
+        wrapped=("REF",),
     )
     if found["total"] > len(found["entries"]):
         shown = len(found["entries"])
@@ -30,7 +29,7 @@ def _due(found: Document, values: Values) -> None:
 
 def _kept(done: Document, values: Values) -> None:
     for one in done["entries"]:
-        click.echo(f"{done['list']}: entry {one['id']} ({one['type']}) is kept: its lifetime begins again")
+        paragraph(f"{done['list']}: entry {one['id']} ({one['type']}) is kept: its lifetime begins again")
 
 
 COMMANDS: Final = (
@@ -43,7 +42,7 @@ COMMANDS: Final = (
         _due,
         (LIST,),
         json=f'`{{"list","total","entries":[{_ENTRY}…]}}`. `since`, `due`: when the term began, and ended. '
-        "`total`: of all that are due.",
+        "`total`: of all that are due. `ref`: the source's reference; null without one, or if it contains the entry.",
     ),
     Command(
         "entry keep",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import click
-
 from blocklistd.daemon.commands.candidate import WHY
 from blocklistd.daemon.commands.command import (
     EDITOR,
@@ -21,7 +19,7 @@ from blocklistd.daemon.commands.command import (
 from blocklistd.daemon.commands.entry_text import ENTRY
 from blocklistd.daemon.commands.lists import LIST
 from blocklistd.daemon.commands.moments import coming
-from blocklistd.daemon.commands.text import table
+from blocklistd.daemon.commands.text import paragraph, table
 
 _T: Final = "a time like 2030-01-31T12:00:00Z, or how long from now, like 7d."
 _PLACED_JSON: Final = (
@@ -38,22 +36,22 @@ def _placed(done: Document, values: Values) -> None:
     until = f" until {done['until']}" if done["until"] else ""
     for entry in done["entries"]:
         too = "" if entry["live"] or done["version"] is None else ", too: a source may list the name as one tomorrow"
-        click.echo(f"{done['list']}: entry {entry['id']} ({entry['type']}) is {done['kind']}{until}{too}")
+        paragraph(f"{done['list']}: entry {entry['id']} ({entry['type']}) is {done['kind']}{until}{too}")
         if entry["covered_by"]:
-            click.echo(f"  the name stays blocked by entry {', '.join(entry['covered_by'])}")
+            paragraph(f"the name stays blocked by entry {', '.join(entry['covered_by'])}")
     if done["version"] is not None:
-        click.echo(f"released as version {done['version']}")
+        paragraph(f"released as version {done['version']}")
     else:
-        click.echo("no version was made: the entry is not live; it will not be published while this is in force")
+        paragraph("no version was made: the entry is not live; it will not be published while this is in force")
 
 
 def _ended(done: Document, values: Values) -> None:
     for entry in done["entries"] if done["outcome"] in ("published", "unchanged") else ():
-        click.echo(f"{done['list']}: entry {entry['id']} ({entry['type']}) is not {entry['kind']} any more")
+        paragraph(f"{done['list']}: entry {entry['id']} ({entry['type']}) is not {entry['kind']} any more")
     if done["outcome"] == "published":
-        click.echo(f"released as version {done['version']}")
+        paragraph(f"released as version {done['version']}")
     elif done["outcome"] == "unchanged":
-        click.echo("no version was made: no source asserts the entry now, or another rule withholds it")
+        paragraph("no version was made: no source asserts the entry now, or another rule withholds it")
 
 
 def _ended_exit(done: Document, values: Values) -> Exit | None:

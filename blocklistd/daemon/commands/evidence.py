@@ -46,7 +46,7 @@ def _list(found: list[dict[str, Any]]) -> None:
             )
             for one in found
         ],
-        optional=("PEER", "BYTES", "SIGNED", "SHA256"),
+        optional=("PEER", "BYTES", "SIGNED", "SHA256", "KEY", "TIME"),
         coloured=("OUTCOME",),
     )
     if not found:

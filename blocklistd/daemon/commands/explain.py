@@ -22,7 +22,7 @@ _STATES: Final = {
 _JSON: Final = (
     '`{"list","id","type","live","since","sources":[{"source","ref","since","expires","state"}],"versions":[{"added_in",'
     '"removed_in","added","removed"}],"known_from","delisted":null|{"user","since","until","owner","why"},"embargo",'
-    '"excepted","withheld","held":[{"candidate","change","guards"}],"why_not":null|{"rule","text"},"covered_by":[ID…],'
+    '"excepted","lifetime":null|{"term","since","ends","due"},"kept":null|{"user","since","why"},"withheld","held":[{"candidate","change","guards"}],"why_not":null|{"rule","text"},"covered_by":[ID…],'
     '"related":[ID…],"others":[…]}`. `versions`: from `added_in` to before `removed_in` (null: it is live). '
     "`known_from`: before this version nothing is known (null: all versions are known). `since` of a source: null if "
     "not known. `withheld`: the rule. `others`: the same for other types of the text that the list knows."
@@ -49,6 +49,10 @@ def _rows(list_id: str, one: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"and {len(one['versions']) - SHOWN_VERSIONS} earlier periods: see --json"
     if one["known_from"]:
         yield "", f"before version {one['known_from']} it is not known: those deltas are not kept"
+    if one["lifetime"]:
+        yield "lifetime", _lifetime(one["lifetime"])
+    if one["kept"]:
+        yield "kept", _correction(one["kept"] | {"until": None, "owner": None})
     for name in ("delisted", "embargo", "excepted"):
         if one[name]:
             yield name, _correction(one[name])
@@ -80,6 +84,13 @@ def _source(one: dict[str, Any]) -> str:
 def _versions(made: dict[str, Any]) -> str:
     begin = f"from {made['added_in']} ({made['added']})" if made["added_in"] else "from an earlier one"
     return f"{begin} to before {made['removed_in']} ({made['removed']})" if made["removed_in"] else f"{begin} on"
+
+
+def _lifetime(one: dict[str, Any]) -> str:
+    term = f"{one['term']}, since {one['since']}"
+    if one["due"]:
+        return f"due since {one['ends']} ({term}): `blocklistd entry keep` begins it again"
+    return f"until {one['ends']} ({term})"
 
 
 def _correction(one: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Exit, Values, number
+from blocklistd.daemon.commands.text import paragraph
 from blocklistd.errors import ConfigProblem
 
 
@@ -24,8 +25,8 @@ def _reloaded(document: Document, values: Values) -> None:
         click.echo("reloaded: nothing changed")
     if any(one["key"].startswith(("lists.", "sources.")) for one in document["changed"]):
         click.echo("if this changes what a list has, it may be held: see `blocklistd candidate list`")
-    for text in document.get("frozen", []):
-        click.echo(text)
+    for text in (*document.get("frozen", ()), *document.get("rejected", ())):
+        paragraph(text)
 
 
 def _reload_exit(document: Document, values: Values) -> Exit | None:

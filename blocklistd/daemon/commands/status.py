@@ -8,7 +8,7 @@ import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Call, Command, Document, Values
 from blocklistd.daemon.commands.subscriber import old_credential
-from blocklistd.daemon.commands.text import age, age_of, serial, table, total, until
+from blocklistd.daemon.commands.text import age, age_of, paragraph, serial, table, total, until
 
 if TYPE_CHECKING:
     from blocklistd.daemon.operations import Operations
@@ -25,7 +25,15 @@ def _show(status: Document, values: Values) -> None:
     )
     for name, one in status["lists"].items():
         if frozen := one.get("frozen"):
-            click.echo(f"list {name} has been frozen since {frozen['since']} by {frozen['user']}: {frozen['why']}")
+            paragraph(f"list {name} has been frozen since {frozen['since']} by {frozen['user']}: {frozen['why']}")
+        if (due := one.get("due")) and due["total"]:
+            entries = f"{due['total']} entries are" if due["total"] > 1 else "one entry is"
+            paragraph(f"list {name}: {entries} due, since {due['since']}: run `blocklistd entry due {name}`")
+        if rejected := one.get("policy_rejected"):
+            paragraph(
+                f"list {name}: what is configured is not in force ({', '.join(rejected['keys'])}): "
+                f"{rejected['user']} rejected candidate {rejected['candidate']}: {rejected['why']}"
+            )
     if status["zones"]:
         click.echo()
         table(

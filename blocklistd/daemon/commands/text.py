@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WRAPPED_WIDTH: Final = 24  # characters that a wrapped column gets before `optional` columns are kept
-MIN_WRAPPED_WIDTH: Final = 12  # the fewest characters of a wrapped column
+MIN_WRAPPED_WIDTH: Final = 12  # the fewest characters of the last column
 COLUMNS: Final = 80  # characters in a line of a paragraph
 GAP: Final = 1  # characters between two columns
 COLOURS: Final = {
@@ -47,8 +47,8 @@ def table(
     """Prints a table on a terminal; into a pipe, a line of headers and lines of all columns, separated by tabs.
 
     On a narrow terminal, `optional` columns are omitted, in their order there, until the others fit. The last column
-    and the `wrapped` columns are wrapped; the others are not, so that an id can be copied. Empty headers are not
-    printed: the rows are then keys and values.
+    is wrapped, and the `wrapped` columns between words; the others are not, so that an id can be copied. Empty headers
+    are not printed: the rows are then keys and values.
     """
     shown = [[_cell(value) for value in row] for row in rows]
     if not os.isatty(1):
@@ -62,6 +62,10 @@ def table(
     console = Console(highlight=False, markup=False)
     widths = [max(cell_len(cell) for cell in [name, *(row[n] for row in shown)]) for n, name in enumerate(columns)]
     wraps = {columns.index(name) for name in wrapped} | {len(columns) - 1}
+    least = [min(width, MIN_WRAPPED_WIDTH) if n in wraps else width for n, width in enumerate(widths)]
+    for n in (columns.index(name) for name in wrapped):
+        words = (word for cell in (columns[n], *(row[n] for row in shown)) for word in cell.split())
+        least[n] = max(map(cell_len, words), default=0)
     kept = _fitting(widths, wraps, [columns.index(name) for name in optional], console.width)
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, GAP, 0, 0), show_header=any(columns))
     for number in kept:
@@ -69,14 +73,14 @@ def table(
         made.add_column(
             columns[number],
             overflow="fold",
-            min_width=min(widths[number], MIN_WRAPPED_WIDTH) if number in wraps else widths[number],
+            min_width=least[number],
             justify="right" if are_counts and any(columns) else "left",
         )
     # in rows of keys and values, only the value is coloured
     bright = {n for n, name in enumerate(columns) if name in coloured and (n or name)}
     for row in shown:
         made.add_row(*(_colour(row[n], columns[n]) if n in bright else row[n] for n in kept))
-    console.width = max(console.width, _needed(kept, widths, wraps, MIN_WRAPPED_WIDTH))
+    console.width = max(console.width, sum(least[n] + GAP for n in kept) - GAP)
     console.print(made)
 
 
@@ -84,14 +88,14 @@ def _fitting(widths: Sequence[int], wraps: Collection[int], optional: Iterable[i
     """The indexes of the columns that are shown at this width."""
     kept = list(range(len(widths)))
     for number in optional:
-        if _needed(kept, widths, wraps, WRAPPED_WIDTH) > width:
+        if _needed(kept, widths, wraps) > width:
             kept.remove(number)
     return kept
 
 
-def _needed(kept: Sequence[int], widths: Sequence[int], wraps: Collection[int], wrapped_width: int) -> int:
-    """The width of a line in which each wrapped column has `wrapped_width` characters, or fewer if it needs fewer."""
-    return sum((min(widths[n], wrapped_width) if n in wraps else widths[n]) + GAP for n in kept) - GAP
+def _needed(kept: Sequence[int], widths: Sequence[int], wraps: Collection[int]) -> int:
+    """The width of a line in which each wrapped column has WRAPPED_WIDTH characters, or fewer if it needs fewer."""
+    return sum((min(widths[n], WRAPPED_WIDTH) if n in wraps else widths[n]) + GAP for n in kept) - GAP
 
 
 def _colour(cell: str, column: str) -> Text:
@@ -132,8 +136,11 @@ def escaped(text: str) -> str:
 
 
 def paragraph(text: str) -> None:
-    """Prints a text in lines of at most COLUMNS characters. Ids, names and dates are not divided."""
-    click.echo(textwrap.fill(text, COLUMNS, break_on_hyphens=False))
+    """Prints a text: on a terminal in lines of at most COLUMNS characters, in a pipe in one line. Ids, names and dates
+    are not divided."""
+    if os.isatty(1):
+        text = textwrap.fill(text, COLUMNS, break_on_hyphens=False, break_long_words=False)
+    click.echo(text)
 
 
 def held_by(reason: Mapping[str, str]) -> str:

@@ -8,11 +8,16 @@ import click
 
 from blocklistd.daemon.commands.command import OPERATOR, Argument, Command, Document, Values, yes_or_no
 from blocklistd.daemon.commands.lists import LIST
-from blocklistd.daemon.commands.text import escaped, table
+from blocklistd.daemon.commands.text import escaped, paragraph, table
 from blocklistd.limits import MAX_HITS
 
 
 def _show(found: Document, values: Values) -> None:
+    if found.get("rolled_back"):
+        paragraph(
+            f"list {found['list']} has the content of an earlier version: what its sources assert is counted again "
+            f"after `blocklistd list resume {found['list']}`"
+        )
     withheld, hits = found["withheld"], found["hits"]
     if not withheld:
         known = "not counted yet: pull a source of it" if withheld is None else "withholds no entry of its sources"
@@ -54,7 +59,7 @@ COMMANDS: Final = (
                 default=False,
             ),
         ),
-        json='`{"list","version","withheld":null|{RULE:N},"hits":{RULE:[{"id","since"}]}}`. `withheld`: null if no '
-        "version has counted yet. `hits`: also with `type` and `value` under --show-entries.",
+        json='`{"list","version","withheld":null|{RULE:N},"hits":{RULE:[{"id","since"}]},"rolled_back"}`. `withheld`: '
+        "null if no version has counted yet. `hits`: also with `type` and `value` under --show-entries.",
     ),
 )

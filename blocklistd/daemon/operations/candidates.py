@@ -22,16 +22,22 @@ from blocklistd.store.render import ServedFile
 
 
 class CandidateOperations:
-    """The effects of `candidate list`, `show`, `approve` and `reject`."""
+    """The effects of `candidate list`, `show`, `approve` and `reject`. `decided` is called after each decision."""
 
     def __init__(
-        self, config: Callable[[], Config], resources: Resources, decisions: Decisions, free_text: FreeText
+        self,
+        config: Callable[[], Config],
+        resources: Resources,
+        decisions: Decisions,
+        free_text: FreeText,
+        decided: Callable[[], None],
     ) -> None:
         self._config = config
         self._resources = resources
         self._database = resources.database
         self._decisions = decisions
         self._free_text = free_text
+        self._decided = decided
 
     async def list(self) -> Document:
         """The held candidates."""
@@ -78,6 +84,7 @@ class CandidateOperations:
         instead."""
         self._database.require()
         done = await self._decisions.approve(candidate, act, excepted)
+        self._decided()
         released = done.version is not None
         shown = {"id": candidate, "released": released, "version": done.version, "candidate": done.held}
         return shown | {"missing": done.missing, "excepted": list(done.excepted)}
@@ -86,4 +93,5 @@ class CandidateOperations:
         """Rejects a candidate. `why` must contain no entry."""
         await self._free_text.check("--why", why)
         await self._decisions.reject(candidate, act, why)
+        self._decided()
         return {"id": candidate, "rejected": True, "why": why}

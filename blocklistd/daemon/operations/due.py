@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from blocklistd.daemon.commands.command import Document
 from blocklistd.daemon.operations.free_text import FreeText
@@ -12,12 +12,15 @@ from blocklistd.store.database import Database
 
 
 class DueOperations:
-    """The effects of `entry due` and `entry keep`."""
+    """The effects of `entry due` and `entry keep`. `count` counts again what is due."""
 
-    def __init__(self, database: Database, due: DueEntries, free_text: FreeText) -> None:
+    def __init__(
+        self, database: Database, due: DueEntries, free_text: FreeText, count: Callable[[], Awaitable[None]]
+    ) -> None:
         self._database = database
         self._due = due
         self._free_text = free_text
+        self._count = count
 
     async def due(self, list_id: ListId) -> Document:
         """The entries that are due, by id."""
@@ -29,9 +32,10 @@ class DueOperations:
         self._database.require()
         await self._free_text.check("--why", why)
         kept = await self._due.keep(list_id, ids, why, act)
+        await self._count()
         return {"list": list_id, "entries": list(map(_document, kept))}
 
 
 def _document(one: DueEntry) -> Document:
-    names = ("id", "type", "term", "since", "due", "days")
+    names = ("id", "type", "ref", "term", "since", "due", "days")
     return {name: getattr(one, name) for name in names} | {"sources": list(one.sources)}

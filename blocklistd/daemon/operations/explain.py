@@ -60,6 +60,17 @@ def _document(found: Explanation) -> Document:
         "delisted": _correction(found, CorrectionKind.DELISTED),
         "embargo": _correction(found, CorrectionKind.EMBARGOED),
         "excepted": _correction(found, CorrectionKind.EXCEPTED),
+        "lifetime": {
+            "term": found.ending.term,
+            "since": found.ending.since.decode(),
+            "ends": found.ending.end.decode(),
+            "due": found.is_due,
+        }
+        if found.ending is not None
+        else None,
+        "kept": {"user": found.kept.user, "since": _time(found.kept.time), "why": found.kept.why}
+        if found.kept
+        else None,
         "held": [
             {
                 "candidate": one.candidate.id,
@@ -77,7 +88,7 @@ def _source(one: Assertion) -> Document:
     expiry = expiry_of(one.line)
     return {
         "source": one.source,
-        "ref": Entry.from_line(one.line).attributes.get("ref"),
+        "ref": Entry.from_line(one.line).reference,
         "since": _time(one.since),
         "expires": expiry.decode() if expiry is not None else None,
         "state": one.state,

@@ -61,7 +61,8 @@ class ListOperations:
             rows = guard_hits.of_list(connection, list_id)
             rules = [rule for rule in NAME_RULES if rule in (state.withheld or ())]
             hits = {rule: [_hit(row, show_entries) for row in rows if row.rule == rule] for rule in rules}
-            return {"list": list_id, "version": state.version, "withheld": state.withheld, "hits": hits}
+            shown = {"list": list_id, "version": state.version, "withheld": state.withheld, "hits": hits}
+            return shown | {"rolled_back": state.basis is not None}
 
         found = await self._database.reading(read)
         if show_entries:

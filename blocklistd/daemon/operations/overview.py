@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
@@ -11,7 +11,10 @@ from blocklistd.daemon.commands.command import Document
 from blocklistd.daemon.operations.sources import SourceOperations
 from blocklistd.daemon.operations.subscribers import SubscriberOperations
 from blocklistd.errors import StoreError
+from blocklistd.model import ListId
 from blocklistd.ops import status
+from blocklistd.pipeline.due_counts import DueCount
+from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import corrections
@@ -20,7 +23,8 @@ from blocklistd.store.freezing import frozen_lists
 
 
 class Overview:
-    """The effect of `status`. `wrong` returns the lines about faults; `config` returns the running configuration."""
+    """The effect of `status`. `wrong` returns the lines about faults; `config` returns the running configuration,
+    `rejected` the configured policies that are not in force, `due` the numbers of entries that are due."""
 
     def __init__(
         self,
@@ -31,6 +35,8 @@ class Overview:
         subscribers: SubscriberOperations,
         wrong: Callable[[], list[str]],
         config: Callable[[], Config],
+        rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
+        due: Callable[[], Mapping[ListId, DueCount]],
     ) -> None:
         self._database = database
         self._live_lists = live_lists
@@ -39,6 +45,8 @@ class Overview:
         self._subscribers = subscribers
         self._wrong = wrong
         self._config = config
+        self._rejected = rejected
+        self._due = due
 
     def _withheld(self, connection: Connection) -> Document:
         config = self._config()
@@ -59,8 +67,11 @@ class Overview:
         withheld = await part("withheld entries", self._withheld, {})
         corrected = await part("corrections", lambda connection: dict(corrections.counts(connection)), {})
         frozen = await part("freezes", lambda connection: dict(frozen_lists(connection)), {})
+        rejected = await part("policies", lambda connection: dict(self._rejected(connection)), {})
         for name, found in lists.items():
+            found["policy_rejected"] = status.rejected_policy(rejected.get(name))
             found["frozen"] = status.freeze(frozen.get(name))
+            found["due"] = status.due(self._due().get(ListId(name)))
             found["withheld"] = withheld.get(name, {})
             found["corrections"] = corrected.get(name, {})
         rules = status.releases(self._config())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection
@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from blocklistd.daemon.commands.command import Document
 from blocklistd.errors import ConfigError, StoreError
 from blocklistd.events import Event
-from blocklistd.model import Act
+from blocklistd.model import Act, ListId
+from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.resources import Resources
 from blocklistd.store import audit
 from blocklistd.store.freezing import frozen_lists
@@ -24,7 +25,7 @@ log: Final = logging.getLogger(__name__)
 
 class StateOperations:
     """The effects of `reload` and `start-above`. `resume` serves every list and zone of the store and ends a halt;
-    `reload` reloads and returns the changed keys."""
+    `reload` reloads and returns the changed keys, `rejected` the configured policies that are not in force."""
 
     def __init__(
         self,
@@ -32,11 +33,13 @@ class StateOperations:
         clock: CheckedClock,
         resume: Callable[[], Awaitable[None]],
         reload: Callable[[Act], Awaitable[Sequence[tuple[str, str]]]],
+        rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
     ) -> None:
         self._resources = resources
         self._clock = clock
         self._resume = resume
         self._reload = reload
+        self._rejected = rejected
 
     async def reload(self, act: Act) -> Document:
         """Reloads, and returns the changes or every error of the configuration. Raises StoreError if a file can't be
@@ -45,7 +48,7 @@ class StateOperations:
         try:
             changed = await self._reload(act)
         except ConfigError as error:
-            return {"errors": [problem.document() for problem in error.problems], "changed": [], "frozen": []}
+            return {"errors": [problem.document() for problem in error.problems], "changed": []}
         except OSError as error:
             raise StoreError(
                 f"the reload was refused, the running configuration stays: {error.filename}: {error.strerror}: correct "
@@ -60,10 +63,12 @@ class StateOperations:
         except StoreError as error:
             Event.RELOAD_NOT_AUDITED.log(log, reason=error)
         frozen = await self._resources.database.reading(frozen_lists)
+        rejected = await self._resources.database.reading(self._rejected)
         return {
             "errors": [],
             "changed": [{"key": key, "change": change} for key, change in changed],
             "frozen": [found.sentence(name) for name, found in frozen.items()],
+            "rejected": [found.sentence for found in rejected.values()],
         }
 
     async def start_above(self, number: int, act: Act) -> Document:
