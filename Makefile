@@ -1,7 +1,8 @@
 # make run      the whole system on this machine, with data of its own
 # make test     everything, with real peers
+# make interop-next  the tests of name servers with the versions of the next Debian, in a root of its own (as root)
 # make check    format, lint, types
-# make bench    every figure beside its peer's, and the table; BENCH="lists zones" names some
+# make bench    every figure beside its peer's, and the table; BENCH="lists transfers" names some
 # make scaling  the same figures from 10,000 to 10,000,000 entries, into docs/scaling.md and docs/scaling.svg
 # make soak     a thousand versions: does anything grow?
 # make fuzz     every property with twenty times as many examples, then each parser with coverage-guided inputs
@@ -15,7 +16,7 @@ FUZZ ?= 30# seconds for each parser
 BESIDE ?= $(shell expr 3 '*' `nproc`)# processes of `make test`: most tests wait
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test check bench scaling soak fuzz docs clean
+.PHONY: help run test interop-next check bench scaling soak fuzz docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -25,8 +26,12 @@ run: $(STAMP)
 
 test: check
 	@tests/install-peers
-	@# whatever the environment says, a module is compiled once and not at each start
-	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1
+	@# whatever the environment says, a module is compiled once and not at each start; and no test waits for the disk:
+	@# none cuts the power of the machine
+	PYTHONDONTWRITEBYTECODE= $$(command -v eatmydata) $(VENV)/bin/pytest -n $(BESIDE) --dist load --maxschedchunk 1
+
+interop-next: $(STAMP)
+	@tests/interop-next -n $(BESIDE) tests/interop
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check

@@ -1,8 +1,8 @@
 """Measures blocklistd and a peer in turns on one machine, and formats the result as a row of a table.
 
 Machines are noisy and grow warm: the program that runs first changes with every round. A row shows the best value,
-which is the least disturbed, and the median. A ratio is our best value divided by the peer's: below 1,
-blocklistd is faster.
+which is the least disturbed, and the median. A ratio is our best value divided by the peer's, or with `by_median` our
+median divided by the peer's: below 1, blocklistd is faster.
 """
 
 from __future__ import annotations
@@ -46,22 +46,26 @@ class Row:
     unit: str = "s"
     floor: float | None = None
     rate: bool = False
+    by_median: bool = False
 
     def _best(self, sample: Sample) -> float:
         return max(sample.rounds) if self.rate else sample.best
 
     @property
     def ratio(self) -> float | None:
-        """Our best value divided by the peer's; None without a peer."""
-        return self._best(self.ours) / self._best(self.peer) if self.peer is not None else None
+        """Our best value, or median, divided by the peer's; None without a peer."""
+        if self.peer is None:
+            return None
+        if self.by_median:
+            return self.ours.median / self.peer.median
+        return self._best(self.ours) / self._best(self.peer)
 
     @property
     def met(self) -> bool | None:
         """Whether the floor is met; None without a floor."""
         if self.floor is None:
             return None
-        found = self.ratio if self.peer is not None else self._best(self.ours)
-        assert found is not None
+        found = self.ratio if self.ratio is not None else self._best(self.ours)
         return found >= self.floor if self.rate else found <= self.floor
 
     def markdown(self) -> str:

@@ -14,19 +14,19 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench import bodies
 from bench.compare import Row, Sample
 from bench.zones import ZONE, Ours, wait_until
-from tests.interop.programs import Resolver, named, unbound
+from tests.interop.programs import Peers, Resolver
+from tests.interop.release import BOOKWORM
 from tests.interop.stub import Stub
 from tests.system.daemon import free_port
 
 ROUNDS = 3
-RESOLVERS: dict[str, Callable[..., Any]] = {"bind": named, "unbound": unbound}
 FLOOR = 5.0  # seconds until a resolver has the change
 
 
@@ -65,8 +65,7 @@ def measure(domains: int, software: tuple[str, ...], others: int) -> Iterator[To
             made = ours.daemon.ask(
                 "subscriber add", id=f"isp-{one}", zones=[ZONE], notify=[f"127.0.0.1:{port}"], **address
             ).json
-            start = RESOLVERS[one]
-            resolvers[one] = stack.enter_context(start(folder, stub.port, port, made["config"][one]))
+            resolvers[one] = stack.enter_context(Peers(BOOKWORM).start(one, folder, stub, port, made["config"][one]))
         last = names[-1].decode()
         for resolver in resolvers.values():
             resolver.wait(functools.partial(resolver.blocked, last))

@@ -48,6 +48,10 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 FAMILIES: Final = 64
 """A number above every address family of the kernel."""
+LARGE_WORK: Final = 10
+"""The niceness of large work that somebody waits for: small work and the event loop come first."""
+LATER: Final = 19
+"""The niceness of work that nobody waits for."""
 CPU_GRACE: Final = 10
 """Seconds of processor time from the soft limit, whose signal SIGXCPU names the cause, to the hard limit."""
 
@@ -117,14 +121,30 @@ def confine(job: JobLimits) -> None:
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Makes the kernel send this process the signal when its parent ends (PR_SET_PDEATHSIG of prctl(2))."""
+    """Makes the kernel send this process the signal when its parent ends (PR_SET_PDEATHSIG of prctl(2)). Sends it at
+    once if the parent has ended already, which the kernel would not notice."""
     _prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != _parent:
+        os.kill(os.getpid(), number)
+
+
+_parent = 0
+"""The process that forked this one."""
+
+
+def _remember_parent() -> None:
+    global _parent
+    _parent = os.getpid()
+
+
+os.register_at_fork(before=_remember_parent)
 
 
 def lower_priority(nice: int) -> None:
-    """Lowers the priority of this process by `nice`. Does nothing if the service's system call filter forbids it."""
+    """Gives this thread at least the niceness `nice`: LARGE_WORK or LATER. Does nothing if the service's system call
+    filter forbids it."""
     with contextlib.suppress(PermissionError):
-        os.nice(nice)
+        os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def close_inherited(keep: int) -> None:

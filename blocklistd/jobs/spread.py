@@ -20,7 +20,7 @@ import orjson
 
 from blocklistd import errors
 from blocklistd.errors import BlocklistError, JobError
-from blocklistd.jobs.sandbox import die_with_parent, lower_priority
+from blocklistd.jobs.sandbox import LARGE_WORK, die_with_parent, lower_priority
 from blocklistd.lines.delta import DeltaPart
 
 Answer = tuple[dict[str, Any], bytes]
@@ -30,7 +30,6 @@ Work = Callable[[int], Answer]
 
 _GO: Final = struct.Struct("!Q")  # to a process: the number of parts
 _FRAME: Final = struct.Struct("!IQ")  # from a process, before each result: lengths in bytes of figures and data
-NICE: Final = 10  # so that small work and the event loop come first
 _PIPE: Final = 1 << 20  # bytes: the most that Linux gives a pipe of an unprivileged process
 
 
@@ -117,7 +116,7 @@ def _run_process(
     contain an entry."""
     try:
         die_with_parent()
-        lower_priority(NICE)
+        lower_priority(LARGE_WORK)
         with contextlib.suppress(OSError):
             fcntl.fcntl(result_write, fcntl.F_SETPIPE_SZ, _PIPE)
         prepare()

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 
 from blocklistd.errors import safe_message, store_errors
 from blocklistd.events import Event
-from blocklistd.jobs.sandbox import lower_priority
+from blocklistd.jobs.sandbox import LATER, lower_priority
 from blocklistd.model import CandidateId, Fetched, IntakeReport, ListId, Outcome, Version
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.source_plan import SourcePlan
@@ -30,8 +30,6 @@ from blocklistd.store import evidence
 from blocklistd.store.evidence_record import EvidenceRecord, Verdict
 
 log: Final = logging.getLogger(__name__)
-
-NICE: Final = 10  # by how much the priority of the thread is lower: serving and pulls come first
 
 
 @dataclass(slots=True)
@@ -98,7 +96,7 @@ class EvidenceKeeper:
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
         self._thread = ThreadPoolExecutor(
-            1, thread_name_prefix="evidence", initializer=lower_priority, initargs=(NICE,)
+            1, thread_name_prefix="evidence", initializer=lower_priority, initargs=(LATER,)
         )
 
     def keep(self, arrivals: Arrivals, end: PullEnd) -> None:

@@ -22,8 +22,7 @@ from blocklistd.change import Candidate, Change, ChangeKind, Freeze, Reason
 from blocklistd.compose.compose import ADDITIONS
 from blocklistd.compose.guard import WINDOW, Figures, Hold, judge, judge_expiry
 from blocklistd.errors import RefusedError
-from blocklistd.jobs.sandbox import lower_priority
-from blocklistd.jobs.spread import NICE
+from blocklistd.jobs.sandbox import LARGE_WORK, lower_priority
 from blocklistd.kinds import CANONICALISER
 from blocklistd.model import AUTO, Act, CandidateId, Sha256, Version
 from blocklistd.pipeline import approvals
@@ -346,5 +345,5 @@ def commit_job(store: Store, request: CommitRequest) -> dict[str, Any]:
     """Runs `commit` in a job. Returns the CommitResult as JSON (CommitResult.from_json). A correction comes before the
     changes of other lists."""
     if not request.change.begins_corrections:
-        lower_priority(NICE)
+        lower_priority(LARGE_WORK)
     return asdict(commit(store, request))

@@ -34,7 +34,7 @@ from blocklistd.compose.figures import (
 )
 from blocklistd.errors import StoreError
 from blocklistd.events import Event
-from blocklistd.jobs.sandbox import COMMIT, lower_priority
+from blocklistd.jobs.sandbox import COMMIT, LATER, lower_priority
 from blocklistd.lines.delta import ENTRIES, parse
 from blocklistd.lines.keys import Buffer, key_of, keys_of
 from blocklistd.lines.patched import PatchedLines
@@ -52,7 +52,6 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Fingerprints, Verified
 
 log: Final = logging.getLogger(__name__)
-NICE: Final = 10  # a commit and a pull come first
 
 
 class Counting:
@@ -83,7 +82,7 @@ class Counting:
 def count_job(store: Store, list_id: ListId, fingerprints: Fingerprints, now: datetime) -> dict[str, Any]:
     """Runs the job. Returns `lost`, the versions whose changes are not counted by themselves, and the fingerprints of
     the files that it `verified`."""
-    lower_priority(NICE)
+    lower_priority(LATER)
     return count_versions(store, list_id, fingerprints, now)
 
 

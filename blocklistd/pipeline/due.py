@@ -20,7 +20,7 @@ from blocklistd.change import ChangeKind, Policy
 from blocklistd.compose.compose import evaluate
 from blocklistd.compose.lifetimes import Terms, ended_by_age
 from blocklistd.errors import RefusedError
-from blocklistd.jobs.sandbox import COMMIT, lower_priority
+from blocklistd.jobs.sandbox import COMMIT, LARGE_WORK, lower_priority
 from blocklistd.lines.expiry import earliest
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import key_of, type_and_value
@@ -41,7 +41,6 @@ from blocklistd.store.verified import Fingerprints, Verified
 LIVE: Final = "live"
 SHOWN: Final = 1000  # entries that an answer has at most, and that a person can keep at once
 MISSING: Final = 10  # entries that an error explains at most
-NICE: Final = 10  # a commit and a pull come first
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ def due_job(
     store: Store, plan: ListPlan, now: datetime, ids: Collection[str] | None, fingerprints: Fingerprints
 ) -> dict[str, Any]:
     """Finds the entries that are due, in a job. Returns Found as JSON, with the fingerprints of verified files."""
-    lower_priority(NICE)
+    lower_priority(LARGE_WORK)
     with store.opened() as (database, files):
         verified = Verified(files, fingerprints)
         with database.read() as connection:

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, func, select, update
 from blocklistd.change import Policy
 from blocklistd.errors import store_errors
 from blocklistd.events import Event
-from blocklistd.jobs.sandbox import lower_priority
+from blocklistd.jobs.sandbox import LATER, lower_priority
 from blocklistd.limits import KEPT_SNAPSHOTS, MIN_KEPT_VERSIONS, RESERVE, SHORT_DISK_PARTS
 from blocklistd.model import ListId, Sha256, SourceId, Version
 from blocklistd.store import figures
@@ -135,7 +135,7 @@ def scrub(store: Store) -> dict[str, Any]:
 
     Returns `verified`: the fingerprints of the intact files by digest; and `damaged`: the digests of the others.
     """
-    lower_priority(19)
+    lower_priority(LATER)
     with store.opened() as (database, files):
         with database.read() as connection:
             named = named_files(connection, files)

@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 
 from tests.interop.catalog import CATALOG, SECOND, CatalogScene, serves
-from tests.interop.programs import knot, named_secondary
+from tests.interop.programs import Peers, named_secondary
 from tests.system.daemon import free_port
 from tests.system.test_operations import reload
 from tests.system.test_zones import ZONE
@@ -59,11 +59,10 @@ def test_each_subscriber_has_a_catalog_of_its_own_zones(scene: CatalogScene) -> 
     scene.daemon.wait_for(lambda: scene.catalog(first)[1].keys() == {f"00.{ZONE}", f"01.{ZONE}"})
 
 
-def test_knot_configures_itself(scene: CatalogScene) -> None:
+def test_knot_configures_itself(scene: CatalogScene, peers: Peers) -> None:
     port = free_port()
-    made = scene.add("isp", ZONE, SECOND, notify=[f"127.0.0.1:{port}"])
-    text = made["config"]["knot"].replace("192.0.2.60", "127.0.0.2")
-    with knot(scene.folder, 0, port, text) as secondary:
+    text = peers.printed(scene, "knot", port, zones=[ZONE, SECOND]).replace("192.0.2.60", "127.0.0.2")
+    with peers.start("knot", scene.folder, None, port, text) as secondary:
         secondary.wait(lambda: serves(port, ZONE) and serves(port, SECOND))
         scene.configure(ZONE)
         secondary.wait(lambda: not serves(port, SECOND))
@@ -72,10 +71,10 @@ def test_knot_configures_itself(scene: CatalogScene) -> None:
         secondary.wait(lambda: serves(port, SECOND))
 
 
-def test_bind_configures_itself(scene: CatalogScene) -> None:
+def test_bind_configures_itself(scene: CatalogScene, peers: Peers) -> None:
     port = free_port()
     made = scene.add("isp", ZONE, SECOND, notify=[f"127.0.0.1:{port}"])
-    with named_secondary(scene.folder, port, scene.port, CATALOG, made["tsig"]) as secondary:
+    with named_secondary(peers.release, scene.folder, port, scene.port, CATALOG, made["tsig"]) as secondary:
         secondary.wait(lambda: serves(port, ZONE) and serves(port, SECOND))
         scene.configure(ZONE)
         secondary.wait(lambda: not serves(port, SECOND))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.programs import named, unbound
+from tests.interop.programs import Peers
 from tests.interop.stub import Stub
 from tests.system.daemon import free_port
 from tests.system.test_zones import Scene
@@ -25,17 +25,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("software", ["bind", "unbound"])
-def test_a_delisted_name_resolves_until_it_is_restored(scene: Scene, stub: Stub, software: str) -> None:
+def test_a_delisted_name_resolves_until_it_is_restored(scene: Scene, stub: Stub, peers: Peers, software: str) -> None:
     port = free_port()
-    address = {"address": ["127.0.0.1"]} if software == "unbound" else {}
-    made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], **address)
-    start = {"bind": named, "unbound": unbound}[software]
 
     def ask(action: str, entry: str) -> None:
         answer = scene.daemon.ask(f"entry {action}", list="national", entry=entry, **WHY)
         assert answer.status == 200, answer.body
 
-    with start(scene.folder, stub.port, port, made["config"][software]) as resolver:
+    with peers.start(software, scene.folder, stub, port, peers.printed(scene, software, port)) as resolver:
         resolver.wait(lambda: resolver.blocked("wrong.example"))
         ask("delist", "wrong.example")
         resolver.wait(lambda: not resolver.blocked("wrong.example"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.interop.programs import Resolver, named, unbound
+from tests.interop.programs import Peers, Resolver
 from tests.interop.stub import Stub
 from tests.property.test_zones import list_blocks, listed_names
 from tests.system.daemon import free_port
@@ -47,14 +47,11 @@ def check(scene: Scene, resolver: Resolver, cases: list[dict[str, str]], round_:
 
 
 @pytest.mark.parametrize("software", ["bind", "unbound"])
-def test_a_resolver_blocks_exactly_the_listed_names(tmp_path: Path, software: str) -> None:
-    scene, stub, port = Scene(tmp_path), Stub(), free_port()
+def test_a_resolver_blocks_exactly_the_listed_names(tmp_path: Path, stub: Stub, peers: Peers, software: str) -> None:
+    scene, port = Scene(tmp_path), free_port()
     with scene.daemon:
         scene.daemon.first_pull("hotline")
-        more = {"address": ["127.0.0.1"]} if software == "unbound" else {}
-        made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], **more)
-        start = {"bind": named, "unbound": unbound}[software]
-        with start(scene.folder, stub.port, port, made["config"][software]) as resolver:
+        with peers.start(software, scene.folder, stub, port, peers.printed(scene, software, port)) as resolver:
             rounds = iter(range(100))
 
             @settings(
@@ -70,4 +67,3 @@ def test_a_resolver_blocks_exactly_the_listed_names(tmp_path: Path, software: st
                 check(scene, resolver, cases, next(rounds))
 
             holds()
-    stub.close()

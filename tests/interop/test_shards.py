@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.programs import Resolver, named, unbound
+from tests.interop.programs import Peers, Resolver
 from tests.interop.stub import Stub
 from tests.system.daemon import free_port
 from tests.system.test_zones import Scene
@@ -23,16 +23,15 @@ def blocks(resolver: Resolver, listed: tuple[str, ...], *below: str) -> bool:
 
 
 @pytest.mark.parametrize("software", ["unbound", "bind"])
-def test_a_resolver_with_four_shards_blocks_what_the_list_lists(tmp_path: Path, stub: Stub, software: str) -> None:
+def test_a_resolver_with_four_shards_blocks_what_the_list_lists(
+    tmp_path: Path, stub: Stub, peers: Peers, software: str
+) -> None:
     scene, port = Scene(tmp_path, shards=4), free_port()
     stub.addresses["address.n0.test.example."] = "198.51.100.7"
     with scene.daemon:
         scene.write(*NAMES, hosts=("x.n1.example",))
         scene.daemon.first_pull("hotline")
-        more = {"address": ["127.0.0.1"]} if software == "unbound" else {}
-        made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], **more)
-        start = {"bind": named, "unbound": unbound}[software]
-        with start(scene.folder, stub.port, port, made["config"][software]) as resolver:
+        with peers.start(software, scene.folder, stub, port, peers.printed(scene, software, port)) as resolver:
             resolver.wait(partial(blocks, resolver, NAMES, "z.x.n1.example"))
             scene.publish(*NAMES[8:], ips=("198.51.100.0/24",))
             resolver.wait(partial(blocks, resolver, NAMES[8:], "address.n0.test.example"))

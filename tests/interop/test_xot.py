@@ -11,9 +11,9 @@ import pytest
 
 from blocklistd.daemon.resolvers import OWN_SECONDARY, PRIVATE_CA
 from tests.certificates import make_certificate
-from tests.interop.programs import Resolver, named, nsd, unbound
+from tests.interop.programs import Peers, Resolver
 from tests.interop.stub import Stub
-from tests.interop.test_pasted import OWN, Start, names
+from tests.interop.test_secondaries import OWN, names
 from tests.system.daemon import free_port
 from tests.system.test_xot import XotScene
 from tests.system.test_zones import ZONE
@@ -28,35 +28,26 @@ def scene(tmp_path: Path) -> Iterator[XotScene]:
         yield made
 
 
-def pasted(scene: XotScene, software: str, port: int, ca: str = "dns.pem") -> str:
+def pasted(peers: Peers, scene: XotScene, software: str, port: int, ca: str = "dns.pem") -> str:
     """The printed configuration, with the file of the authority, and no other change."""
-    address = {"address": ["127.0.0.1"]} if software == "unbound" else {}
-    made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"], software=software, **address)
-    text: str = made["config"][software]
+    text = peers.printed(scene, software, port)
     assert PRIVATE_CA in text
     return text.replace(PRIVATE_CA, str(scene.folder / ca))
 
 
-def sent(scene: XotScene, kind: str) -> int:
-    """The number of complete transfers, AXFR or IXFR."""
-    metrics = scene.daemon.ops("/metrics").body.decode().splitlines()
-    name = f'blocklistd_dns_transfers_total{{type="{kind}"}} '
-    return sum(int(float(line.rpartition(" ")[2])) for line in metrics if line.startswith(name))
-
-
-@pytest.mark.parametrize(("software", "start"), [("bind", named), ("unbound", unbound)], ids=["bind", "unbound"])
-def test_a_resolver_blocks_by_transfers_over_tls(scene: XotScene, stub: Stub, software: str, start: Start) -> None:
+@pytest.mark.parametrize("software", ["bind", "unbound"])
+def test_a_resolver_blocks_by_transfers_over_tls(scene: XotScene, stub: Stub, peers: Peers, software: str) -> None:
     port = free_port()
-    with start(scene.folder, stub.port, port, pasted(scene, software, port)) as resolver:
+    with peers.start(software, scene.folder, stub, port, pasted(peers, scene, software, port)) as resolver:
         resolver.wait(lambda: resolver.blocked("a.example") and resolver.blocked("x.b.example"))
         assert not resolver.blocked("other.example")
-        assert sent(scene, "AXFR") >= 1
+        assert scene.sent("AXFR") >= 1
         scene.publish("b.example", "c.example")
         resolver.wait(lambda: resolver.blocked("c.example") and not resolver.blocked("a.example"))
-        assert sent(scene, "IXFR") >= 1
+        assert scene.sent("IXFR") >= 1
 
 
-def test_nsd_transfers_over_tls(scene: XotScene) -> None:
+def test_nsd_transfers_over_tls(scene: XotScene, peers: Peers) -> None:
     port = free_port()
 
     def holds(*domains: str) -> bool:
@@ -64,18 +55,17 @@ def test_nsd_transfers_over_tls(scene: XotScene) -> None:
         zone = dns.zone.from_xfr(asking, relativize=False)
         return names(zone) == {rule for name in domains for rule in (name, f"*.{name}")}
 
-    with nsd(scene.folder, 0, port, pasted(scene, "nsd", port).replace(OWN_SECONDARY, OWN)) as secondary:
+    text = pasted(peers, scene, "nsd", port).replace(OWN_SECONDARY, OWN)
+    with peers.start("nsd", scene.folder, None, port, text) as secondary:
         secondary.wait(lambda: holds("a.example", "b.example"))
         scene.publish("b.example", "c.example")
         secondary.wait(lambda: holds("b.example", "c.example"))
-        assert sent(scene, "IXFR") == 1
+        assert scene.sent("IXFR") == 1
 
 
-@pytest.mark.parametrize(
-    ("software", "start"), [("bind", named), ("unbound", unbound), ("nsd", nsd)], ids=["bind", "unbound", "nsd"]
-)
+@pytest.mark.parametrize("software", ["bind", "unbound", "nsd"])
 def test_a_certificate_of_another_authority_is_refused(
-    scene: XotScene, stub: Stub, software: str, start: Start
+    scene: XotScene, stub: Stub, peers: Peers, software: str
 ) -> None:
     make_certificate(scene.folder, "other")
     port = free_port()
@@ -84,6 +74,7 @@ def test_a_certificate_of_another_authority_is_refused(
         log = secondary.log.read_text(errors="replace").lower()
         return any(said in log for said in ("certificate", "unknown ca", "tls peer", "ssl"))
 
-    with start(scene.folder, stub.port, port, pasted(scene, software, port, "other.pem")) as secondary:
+    text = pasted(peers, scene, software, port, "other.pem")
+    with peers.start(software, scene.folder, stub, port, text) as secondary:
         secondary.wait(lambda: refused(secondary))
-        assert (sent(scene, "AXFR"), sent(scene, "IXFR")) == (0, 0)
+        assert (scene.sent("AXFR"), scene.sent("IXFR")) == (0, 0)

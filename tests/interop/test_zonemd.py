@@ -10,7 +10,7 @@ from typing import Any
 import dns.zone
 import pytest
 
-from tests.interop.programs import knot
+from tests.interop.programs import Peers
 from tests.peers import peer
 from tests.system.daemon import free_port
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
@@ -33,13 +33,13 @@ def ldns(file: Path) -> int:
     return subprocess.run([program, "-Z", str(file)], capture_output=True, timeout=30, check=False).returncode
 
 
-def test_every_secondary_verifies_the_digest_of_each_serial(scene: Scene) -> None:
+def test_every_secondary_verifies_the_digest_of_each_serial(scene: Scene, peers: Peers) -> None:
     file, port = scene.folder / "transferred.zone", free_port()
-    made = scene.subscriber("isp", notify=[f"127.0.0.1:{port}"])
+    made = peers.subscribe(scene, "knot", port)
     secondary = Secondary(scene.port, scene.key(made))
     secondary.refresh("AXFR")
     text = made["config"]["knot"].replace(f"- domain: {ZONE}\n", f"- domain: {ZONE}\n    zonemd-verify: on\n")
-    with knot(scene.folder, 0, port, text) as knotd:
+    with peers.start("knot", scene.folder, None, port, text) as knotd:
         copy = scene.folder / "knot" / f"{ZONE}.zone"
 
         def same() -> bool:

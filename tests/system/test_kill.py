@@ -106,8 +106,10 @@ def test_killed_at_random_moments(tmp_path: Path, target: str) -> None:
             live = daemon.snapshot("national", token)
             assert frozenset(values(live)) in allowed, "neither the old version nor the new one"
             synced = sync_once(options, lambda text: None)
-            assert synced.version == ledger.highest
-            assert (tmp_path / "isp" / "national.ndjson").read_bytes() == live
+            # after a start the schedule may publish meanwhile what the killed daemon did not
+            after = daemon.snapshot("national", token)
+            assert ledger.highest <= synced.version <= ledger.saw(daemon, token)
+            assert (tmp_path / "isp" / "national.ndjson").read_bytes() in (live, after)
             again = daemon.pull("hotline")
             assert again["outcome"] in ("published", "unchanged"), again
             ledger.saw(daemon, token)

@@ -32,7 +32,7 @@ from blocklistd.store.pulls import accept_body
 from blocklistd.store.replays import superseded
 from tests.certificates import make_certificate
 from tests.peers import unchecked
-from tests.system.daemon import USER, Daemon
+from tests.system.daemon import ANSWER_WITHIN, USER, Daemon
 from tests.versions_of import LIST, Versions
 
 TLS = "tls: {cert: feed.pem, key: {file: feed.key}}"
@@ -670,7 +670,7 @@ def test_a_missing_configuration_is_explained(tmp_path: Path) -> None:
         [sys.executable, "-m", "blocklistd", "serve", "-c", str(tmp_path / "absent.yaml")],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=ANSWER_WITHIN,
         check=False,
     )
     assert done.returncode == 2

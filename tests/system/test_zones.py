@@ -104,7 +104,7 @@ class Scene:
         assert self.daemon.pull("hotline")["outcome"] == "published"
 
     def subscriber(self, name: str, **more: Any) -> dict[str, Any]:
-        answer = self.daemon.ask("subscriber add", id=name, zones=[ZONE], **more)
+        answer = self.daemon.ask("subscriber add", **{"id": name, "zones": [ZONE], **more})
         assert answer.status == 200, answer.body
         made: dict[str, Any] = answer.json
         return made
@@ -121,6 +121,12 @@ class Scene:
         """The serial that a subscriber's secondary last asked from."""
         serial: int | None = self.daemon.ask("subscriber show", id=name).json["zones"][ZONE]["serial"]
         return serial
+
+    def sent(self, kind: str) -> int:
+        """The number of complete transfers, AXFR or IXFR."""
+        name = f'blocklistd_dns_transfers_total{{type="{kind}"}} '
+        lines = self.daemon.ops("/metrics").body.decode().splitlines()
+        return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith(name))
 
     def ask(self, query: dns.message.Message, *, tcp: bool = False) -> dns.message.Message:
         send = dns.query.tcp if tcp else dns.query.udp

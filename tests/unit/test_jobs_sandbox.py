@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import encodings.idna  # noqa: F401  the unprivileged user may not be able to read the interpreter's folder
 import errno
 import faulthandler
 import fcntl
@@ -18,7 +19,7 @@ from pathlib import Path
 import pyseccomp
 import pytest
 
-from blocklistd.jobs.sandbox import ALLOWED, ALLOWED_TO_FETCH, REFUSED, REFUSED_LINKS, enter_filter
+from blocklistd.jobs.sandbox import ALLOWED, ALLOWED_TO_FETCH, REFUSED, REFUSED_LINKS, die_with_parent, enter_filter
 
 USER = 65534  # nobody: as unprivileged as the user of the systemd unit
 USERS = [USER, 0] if os.geteuid() == 0 else [os.geteuid()]
@@ -293,3 +294,23 @@ def test_a_job_that_aborts_dies_of_sigabrt() -> None:
         os.abort()
     _, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGABRT
+
+
+def test_a_process_ends_although_its_parent_ended_before_it_asked_to() -> None:
+    """The kernel sends no signal then: a job would outlive the daemon that was stopped while the job started."""
+    listening, telling = os.pipe()
+    parent = os.fork()
+    if not parent:
+        parent = os.getpid()
+        if not os.fork():
+            end = time.monotonic() + 60
+            while os.getppid() == parent and time.monotonic() < end:
+                os.sched_yield()
+            os.write(telling, b"asked")
+            die_with_parent()
+            os.write(telling, b" and lives")
+        os._exit(0)
+    os.close(telling)
+    os.waitpid(parent, 0)
+    with open(listening, "rb") as told:
+        assert told.read() == b"asked"
