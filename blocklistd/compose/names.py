@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
-from blocklistd.kinds.ip import bits, looks_like_address
+from blocklistd.kinds.ip import bits, is_meant_as_address
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import lines, position
 
@@ -35,7 +35,7 @@ def names_file(names: Iterable[str]) -> bytes:
 
 
 def _line_of(name: str) -> bytes:
-    return _address_line(name) if looks_like_address(name) else reverse_labels(name.encode())
+    return _address_line(name) if is_meant_as_address(name) else reverse_labels(name.encode())
 
 
 def _address_line(value: str) -> bytes:

@@ -38,7 +38,7 @@ _WRITTEN: Final = re.compile(r"([0-9A-Fa-f.:]{2,45})(?:/(0|[1-9][0-9]{0,2}))?")
 _MAPPED: Final = 96  # the length of ::ffff:0:0/96 (RFC 4291 section 2.5.5.2)
 _BITS: Final = {str(octet): format(octet, "08b") for octet in range(256)}
 _OCTETS: Final = {written: octet for octet, written in _BITS.items()}
-_LOOKS_LIKE_ONE: Final = re.compile(r"(?:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*|[0-9]+(?:\.[0-9]+){3})(?:/[0-9]+)?")
+_MEANT_AS_ONE: Final = re.compile(r"(?:[0-9A-Fa-f.]*:[0-9A-Fa-f.:]*|[0-9]+(?:\.[0-9]+){3})(?:/[0-9]+)?")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -77,9 +77,9 @@ def parsed_ip(value: str) -> str:
     return _text(address, length)
 
 
-def looks_like_address(text: str) -> bool:
+def is_meant_as_address(text: str) -> bool:
     """Whether a text is meant as an address or a prefix, and not as a name."""
-    return _LOOKS_LIKE_ONE.fullmatch(text) is not None
+    return _MEANT_AS_ONE.fullmatch(text) is not None
 
 
 def protected(value: str) -> str:

@@ -19,7 +19,7 @@ import orjson
 
 from blocklistd.errors import GuardFileError
 from blocklistd.kinds import InvalidEntry
-from blocklistd.kinds.ip import looks_like_address, protected
+from blocklistd.kinds.ip import is_meant_as_address, protected
 from blocklistd.kinds.name import is_public_suffix, name
 from blocklistd.limits import GUARD_LINES, MAX_GUARD_FILE, MAX_GUARD_NAMES
 from blocklistd.sources.reject_words import words_of
@@ -110,7 +110,7 @@ def parse_names(content: bytes) -> frozenset[str]:
 
 def _protected(text: str) -> str:
     """The canonical form of a name, or of an address or prefix. Raises InvalidEntry."""
-    return protected(text) if looks_like_address(text) else name(text)
+    return protected(text) if is_meant_as_address(text) else name(text)
 
 
 def _read_warninglist(listed: str) -> frozenset[str]:
