@@ -107,7 +107,7 @@ SHORT_DISK_PARTS: Final = 4  # with less than 1 / SHORT_DISK_PARTS of the disk f
 SHORT_DISK_MIN_AGE: Final = 1.0  # seconds: in place of SWEEP_MIN_AGE in such a sweep
 SWEEP_MINUTES: Final = 5  # minutes between two sweeps of the files that no row names
 KEPT_PULLS: Final = 1000  # pulls of a source that stay in the history
-MAX_RENDERINGS: Final = 2  # renderings that are made at once for the feed, so that pulls and commits come first
+MAX_RENDERINGS: Final = 2  # renderings that are made at once for clients, so that pulls and commits come first
 DIFF_CACHE: Final = 1 * GIB  # bytes of the diffs that are kept as files
 KEPT_METADATA: Final = 16  # newest versions of each signed role that stay downloadable
 
@@ -162,4 +162,5 @@ SECONDARY_KNOWN: Final = 86400.0  # seconds without a request after which an add
 POLL_TO_TRANSFER: Final = 5.0  # seconds from a SOA query to the transfer request of a secondary that is behind
 FULL_TRANSFERS_AT_ONCE: Final = 64  # complete transfers of a zone that a subscriber's secondaries may take at once
 FULL_TRANSFER_PERIOD: Final = 5.0  # seconds until it may take another one
+LARGE_DIFFERENCE: Final = 1 * MIB  # octets of a difference (IXFR) that counts as a part of a complete transfer
 OMITTED_SHOWN: Final = 100  # ids of omitted entries that a status shows

@@ -14,7 +14,7 @@ from blocklistd.errors import ConfigError
 def command(session: Session) -> None:
     """Check the configuration and print every error at once; exit 2 if there is any."""
     from blocklistd.config import check
-    from blocklistd.daemon import guard_names, state_checks
+    from blocklistd.daemon import guard_names, state_checks, zonemd
 
     try:
         read = check(session.path)
@@ -23,6 +23,7 @@ def command(session: Session) -> None:
             for warning in warnings:
                 click.echo(f"warning: {warning}", err=True)
         found = [*read.problems, *guard_names.problems_of(read.config, read.lines), *state_checks.problems_of(read)]
+        found += zonemd.problems_of(read, zonemd.stored_subscribers(read.config.state_dir))
         if found:
             raise ConfigError(sorted(found, key=lambda problem: problem.line))
     except ConfigError as error:

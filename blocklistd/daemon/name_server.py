@@ -99,5 +99,10 @@ def admit(
     server.key_use.learn(
         (wire_name(key.name), int(key.used.timestamp())) for who in subscribers for key in who.keys if key.used
     )
-    if server.listening:
+    server.notify.drop_unentitled()
+
+
+def end_notifies(server: DnsServer | None) -> None:
+    """Ends the NOTIFY requests of zones that are gone, after a change of the zones or of the catalog's name."""
+    if server is not None:
         server.notify.drop_unentitled()

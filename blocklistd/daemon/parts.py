@@ -21,12 +21,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from blocklistd.config import CheckedConfig, Config, DnsSettings
-from blocklistd.daemon import plans
+from blocklistd.daemon import plans, zonemd
 from blocklistd.daemon.alarm_checks import AlarmChecks
 from blocklistd.daemon.alarm_delivery import AlarmDelivery
 from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
-from blocklistd.daemon.name_server import admit, catalog_publisher, name_server, prepare_certificate
+from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
 from blocklistd.daemon.operating import operations_of
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
@@ -65,8 +65,7 @@ log: Final = logging.getLogger(__name__)
 
 class Parts:
     """The parts of one daemon. `config` is the running configuration, `checked` the configuration of the start.
-    `checked_clock` is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's.
-    """
+    `checked_clock` is the clock of `resources`, `trust` holds the signing keys, `certificate` is the feed's."""
 
     def __init__(
         self,
@@ -171,6 +170,7 @@ class Parts:
             self.publisher.forget(removed_list)
         zones = plans.zone_plans(config).values()
         await self.zones.configure(zones)
+        end_notifies(self.dns)
         self.metrics.configure(config.sources, config.lists, [zone.name for zone in zones])
         for source in sources.values():
             if not source.proves_origin:
@@ -188,10 +188,9 @@ class Parts:
                 ensure_list(connection, name, now)
 
     async def start(self) -> None:
-        """Serves every list and zone of the store, and admits the subscribers. Raises BlocklistError,
-        DatabaseDamagedError among them.
-        """
+        """Serves all lists and zones of the store, and admits the subscribers. Raises BlocklistError."""
         made = await asyncio.to_thread(functools.partial(plans.source_plans, self.config, starting=True))
+        self.config = await zonemd.without_records(self.reloading.running, self.resources.database, self.alarms)
         await self.guard_names.begin(self.config)
         await self.configure(self.config, made, starting=True)
         await self.serve_lists()
@@ -303,6 +302,7 @@ class Parts:
     async def update_catalogs(self) -> None:
         """Brings the subscribers' catalogs to their present zones. Never raises."""
         await self.tasks.do("catalogs", self.catalogs.update)
+        end_notifies(self.dns)
 
     def admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""

@@ -20,12 +20,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from blocklistd.config import CheckedConfig, check
-from blocklistd.daemon import plans
+from blocklistd.daemon import plans, zonemd
 from blocklistd.daemon.start import changes_for_a_restart
 from blocklistd.errors import BlocklistError, ConfigError, ConfigProblem, redacted, safe_message
 from blocklistd.events import Event
 from blocklistd.model import Act
 from blocklistd.ops import logs, loop, systemd
+from blocklistd.store import subscribers
 
 if TYPE_CHECKING:
     from blocklistd.daemon.parts import Parts
@@ -42,7 +43,7 @@ class Reloading:
 
     def __init__(self, parts: Parts, running: CheckedConfig) -> None:
         self._parts = parts
-        self._running = running
+        self.running = running
         self._lock = asyncio.Lock()
 
     async def run(self, act: Act | None = None) -> list[Change]:
@@ -76,15 +77,17 @@ class Reloading:
         parts.resources.database.require()
         checked = await asyncio.to_thread(check, parts.config.path)
         new = checked.config
+        known = await parts.resources.database.reading(subscribers.load)
+        problems = [*checked.problems, *zonemd.problems_of(checked, known.values())]
         need_restart = [_restart_problem(checked, key) for key in changes_for_a_restart(parts.config, new)]
-        if checked.problems or need_restart:
-            raise ConfigError([*checked.problems, *need_restart])
+        if problems or need_restart:
+            raise ConfigError([*problems, *need_restart])
         names = await parts.guard_names.read(new)
         if names.problems:
             raise ConfigError([problem.of_file(new, checked.lines) for problem in names.problems])
         await parts.configure(new, await asyncio.to_thread(plans.source_plans, new), names)
-        changed = [*changed_keys(self._running, checked)]
-        self._running = checked
+        changed = [*changed_keys(self.running, checked)]
+        self.running = checked
         parts.alarms.clear_configuration_alarms()
         log_warnings(checked)
         logs.configure(new.ops.log.level, new.ops.log.format)

@@ -288,6 +288,13 @@ def breaks_on_zonemd(software: str) -> bool:
     return found < first
 
 
+def broken_by_zonemd(software: str | None, *, by_address: bool) -> str | None:
+    """The NAME:VERSION of a subscriber's software if a ZONEMD record breaks it, else None. `software`: as registered;
+    without it, a subscriber that is known `by_address` has Unbound, any other BIND."""
+    name, _, version = (software or ("unbound" if by_address else "bind")).partition(":")
+    return f"{name}:{version or TESTED_VERSIONS[name]}" if breaks_on_zonemd(f"{name}:{version}") else None
+
+
 def comment_marker(program: str) -> str:
     """The marker that begins a comment in the program's configuration."""
     return {"bind": "//", "powerdns": "--"}.get(program, "#")

@@ -25,11 +25,11 @@ class DnsCollector(Collector):
         transfers = MetricName.DNS_TRANSFERS.counter_family()
         in_progress = MetricName.DNS_TRANSFERS_IN_PROGRESS.gauge_family()
         for kind in ("AXFR", "IXFR"):
-            transfers.add_metric([kind], dns.transfers[kind])
-            in_progress.add_metric([kind], dns.under_way[kind])
+            transfers.add_metric([kind], dns.transfers.complete[kind])
+            in_progress.add_metric([kind], dns.transfers.under_way[kind])
         notifies = MetricName.DNS_NOTIFIES.counter_family()
         for state in ("sent", "acknowledged", "given up"):
             notifies.add_metric([state.replace(" ", "_")], dns.notify.counts[state])
         sent = MetricName.DNS_TRANSFER_BYTES.counter_family()
-        sent.add_metric([], dns.sent_bytes)
+        sent.add_metric([], dns.transfers.sent_bytes)
         return [responses, transfers, notifies, sent, in_progress]

@@ -156,8 +156,8 @@ class Explainer:
             asserted = self._asserted(state, entry)
             found = evaluate(entry.key, asserted, rules, is_live=entry.live is not None)
             lasting = sum(not has_ended(line, rules.now) for _, line in asserted)
-            if not asserted and state.basis is not None and entry.accepted:
-                return withheld(entry.key + b"}", rules), lasting  # a rollback is not the only reason
+            if not asserted and state.basis is not None and entry.accepted:  # a rollback is not the only reason
+                found = found._replace(rule=withheld(entry.key + b"}", rules))
         if found.rule is not None or found.line is not None:
             return found.rule, lasting
         return next((one.kind.value for one in entry.corrections), None), lasting

@@ -31,7 +31,7 @@ from sqlalchemy import Connection
 from blocklistd.errors import DamagedError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import SMALL_DIFF
+from blocklistd.limits import MAX_RENDERINGS, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.secondaries import Secondaries
@@ -86,6 +86,7 @@ class ZonePublisher:
         self._ixfr_fingerprints: dict[tuple[str, int, int], str | None] = {}
         """By (zone, from serial, to serial): the fingerprint of the IXFR file that this process wrote; None if the
         difference is larger than the zone."""
+        self._ixfr_slots = asyncio.Semaphore(MAX_RENDERINGS)  # whatever subscribers ask for, commits find a free job
         self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
@@ -139,8 +140,7 @@ class ZonePublisher:
         return current and plan.name not in self.behind
 
     async def _advance_zones(self, plans: list[ZonePlan]) -> None:
-        """Run the job for zones of one list, and serve the serials that it made. The caller holds the zones' locks.
-        Never raises."""
+        """Run the job for zones of one list, whose locks the caller holds, and serve the new serials. Never raises."""
         failed: dict[str, str] = {}
         serials: dict[str, int | None] = {}
         try:
@@ -263,7 +263,6 @@ class ZonePublisher:
     async def usable(self, view: ZoneView) -> ZoneView | None:
         """Return the view to send, with a verified file: `view`, or the newest one if the file of `view` is damaged.
         None while the zone is damaged; its files are then made again.
-
         Costs one fstat while the file is unchanged.
         """
         while view.file is not None and not view.file.is_unchanged():
@@ -331,7 +330,8 @@ class ZonePublisher:
             if few:
                 answer = await asyncio.to_thread(functools.partial(write_ixfr, *arguments, alone=True))
             else:
-                answer = await self._jobs.run(write_ixfr, *arguments, limits=COMMIT)
+                async with self._ixfr_slots:
+                    answer = await self._jobs.run(write_ixfr, *arguments, limits=COMMIT)
         except DamagedError as error:
             digest = Sha256(error.digest)
             if await self._database.writing(lambda connection: drop_zone_delta(connection, digest)):  # not just pruned

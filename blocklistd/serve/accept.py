@@ -2,7 +2,7 @@
 
 asyncio's servers do not suffice: they report a TLS connection only after its handshake, and without a free descriptor
 they close themselves or drop every new connection. A connection is in these states:
-    refused       at accept(): its holder has no room, or no descriptor is free; reset at once
+    refused       at accept(): its holder has no room (that is logged), or no descriptor is free; reset at once
     connecting    counted as idle; the TLS handshake runs, for at most TLS_HANDSHAKE seconds
     established   its protocol has set `transport`; it calls `begin`, `move` and `end` for each request
     closed        its protocol has called `closed`, or the handshake failed: no longer counted
@@ -29,10 +29,13 @@ from blocklistd.errors import redacted
 from blocklistd.events import Event
 from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
 from blocklistd.serve.connections import Connections, Holder, address_holder, plain
+from blocklistd.serve.refusals import Refusals
 
 log: Final = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
+NO_CONNECTION: Final = "it has no connection left"
+"""The reason in the log."""
 _MAX_ACCEPTED_AT_ONCE: Final = 16
 """The most connections that are accepted in one turn of the loop."""
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -81,7 +84,8 @@ class Acceptor:
     """Accepts on the sockets of one listener.
 
     `name` is for the log. `protocol` makes the protocol of each connection. `holder_of` defaults to the address or the
-    uid. `reserved`: these connections may use the descriptors that are reserved for operators.
+    uid. `reserved`: these connections may use the descriptors that are reserved for operators. `refusals` logs the
+    refused connections; None: one of its own does.
     """
 
     def __init__(
@@ -93,8 +97,10 @@ class Acceptor:
         holder_of: HolderOf | None = None,
         tls: ssl.SSLContext | None = None,
         reserved: bool = False,
+        refusals: Refusals | None = None,
     ) -> None:
         self._name = name
+        self._refusals = refusals if refusals is not None else Refusals(name)
         self._connections = connections
         self._protocol = protocol
         self._holder_of = holder_of or self._by_origin
@@ -151,9 +157,7 @@ class Acceptor:
                 self._admit(connection, AcceptedConnection(self._connections, plain(str(peer[0]))))
 
     def _admit(self, connection: socket.socket, accepted: AcceptedConnection) -> None:
-        if not self._has_descriptor(connection, accepted) or not self._connections.enter(
-            accepted, *self._holder_of(accepted)
-        ):
+        if not self._has_descriptor(connection, accepted) or not self._enter(accepted):
             if connection.family != socket.AF_UNIX:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             connection.close()
@@ -162,6 +166,12 @@ class Acceptor:
         connecting = accepted.connecting = asyncio.ensure_future(self._connect(accepted, connection))
         self._connecting.add(connecting)
         connecting.add_done_callback(functools.partial(self._on_connected, accepted, connection))
+
+    def _enter(self, accepted: AcceptedConnection) -> bool:
+        if self._connections.enter(accepted, *self._holder_of(accepted)):
+            return True
+        self._refusals.log(accepted.address or f"user {accepted.uid}", "", NO_CONNECTION)
+        return False
 
     def _has_descriptor(self, connection: socket.socket, accepted: AcceptedConnection) -> bool:
         """Whether a new connection may stay.

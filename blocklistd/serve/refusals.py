@@ -16,8 +16,9 @@ log: Final = logging.getLogger(__name__)
 class Refusals:
     """Logs the address, the identity and the reason of each refused client.
 
-    Within REFUSALS_PERIOD seconds the same line is logged once, and at most REFUSALS_AT_ONCE different lines are. The
-    next line has the number of suppressed ones. `name` is the listener's, `clock` returns monotonic seconds.
+    Within REFUSALS_PERIOD seconds the same line is logged once, and at most REFUSALS_AT_ONCE different lines are, and
+    in any case one of each reason: who causes many refusals does not hide those of another kind. The next line has the
+    number of suppressed ones. `name` is the listener's, `clock` returns monotonic seconds.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,13 +32,14 @@ class Refusals:
         """Logs a refusal, or counts it as suppressed.
 
         `client` is a subscriber or the name of a key, "" if neither is known. The caller has removed control characters
-        from all that the client has sent.
+        from all that the client has sent. `reason` is one of few texts.
         """
         now = self._clock()
         while self._logged_at and now - self._logged_at[oldest := next(iter(self._logged_at))] >= REFUSALS_PERIOD:
             del self._logged_at[oldest]
         line = address, client, reason
-        if line in self._logged_at or len(self._logged_at) >= REFUSALS_AT_ONCE:
+        is_full = len(self._logged_at) >= REFUSALS_AT_ONCE
+        if line in self._logged_at or (is_full and any(reason == logged[2] for logged in self._logged_at)):
             self._suppressed += 1
             return
         self._logged_at[line] = now

@@ -89,7 +89,7 @@ class TlsTransport(asyncio.Transport):
 class TlsProtocol(asyncio.Protocol):
     """The server's side of a TLS connection. `context`: None refuses the connection. `made` gets the TCP transport.
     `established` makes the inner protocol; `lost` is called if the connection ends before that. `divide`: a client may
-    need records that end where messages do."""
+    need records that end where messages do. `refused` gets the reason of a failed handshake, for the log."""
 
     def __init__(
         self,
@@ -98,17 +98,21 @@ class TlsProtocol(asyncio.Protocol):
         established: Established,
         lost: Callable[[], None],
         divide: Divide = lambda text: (text,),
+        refused: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._context = context
         self._made = made
         self._established = established
         self._lost = lost
         self._divide = divide
+        self._refused = refused
         self._inner: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._write_paused = False
-        self._ended = False
+        self._tcp_ended = False
         """Whether the client has sent its last byte."""
+        self._ended = False
+        """Whether the inner protocol knows that."""
         self.inner_paused = False
         """Whether the inner protocol takes no more plain text."""
 
@@ -126,7 +130,7 @@ class TlsProtocol(asyncio.Protocol):
         self._error: type[Exception] = SSL.Error
         self._tls = SSL.Connection(self._context, None)
         self._tls.set_accept_state()
-        self._timer = asyncio.get_running_loop().call_later(TLS_HANDSHAKE, self._tcp.abort)
+        self._timer = asyncio.get_running_loop().call_later(TLS_HANDSHAKE, self._time_out)
 
     def data_received(self, data: bytes) -> None:
         if self._context is not None:
@@ -136,7 +140,9 @@ class TlsProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client may close its side without a close_notify: each message has its length, and an answer may be
         under way, which it gets completely."""
-        self._end_of_input()
+        self._tcp_ended = True
+        if self._context is not None:
+            self._advance()
         return self._inner is not None
 
     def pause_writing(self) -> None:
@@ -200,7 +206,11 @@ class TlsProtocol(asyncio.Protocol):
             self._deliver()
         except self._want_read:
             self._flush()
-        except self._error:  # no TLS, another version, a wrong ALPN protocol or certificate, or a damaged record
+            if self._tcp_ended:
+                self._end_of_input()
+        except self._error as error:  # no TLS, another version, a wrong ALPN protocol or certificate; a damaged record
+            if self._inner is None:
+                self._refused(f"its TLS handshake failed ({_reason(error)})")
             self._flush()  # the alert
             self._tcp.close()
         else:
@@ -243,7 +253,19 @@ class TlsProtocol(asyncio.Protocol):
         elif not paused and not self._tcp.is_reading():
             self._tcp.resume_reading()
 
+    def _time_out(self) -> None:
+        self._refused("its TLS handshake took too long")
+        self._tcp.abort()
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's own words for an error, which contain nothing that the client has sent."""
+    first = error.args[0] if error.args else ""
+    if isinstance(first, list):  # of (library, function, reason), from the first error to the last
+        return str(first[0][-1]) if first else "the connection was closed"
+    return str(first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from blocklistd.sources.formats.records import FormatOptions
+from tests.fuzz.queries import REQUESTS
 from tests.openpgp import PUBLIC_KEY
 
 OPTIONS: Final[dict[str, tuple[str, FormatOptions]]] = {
@@ -73,6 +74,7 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
         b"\x28\xb5\x2f\xfd\x04\x00\x11\0\0a\n",
     ),
     "canonical": (b'{"type":"url","value":"https://a.example/"}\n{"type":"url","value":"https://b.example/%C3%A4"}\n',),
+    "dns-request": REQUESTS,
     "key-tuf": (b'{"signatures":[],"signed":{"_type":"root","expires":"2036-01-01T00:00:00Z","roles":{}}}',),
     "key-openpgp": (PUBLIC_KEY,),
     "key-minisign": (b"untrusted comment: x\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n",),

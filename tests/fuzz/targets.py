@@ -22,6 +22,7 @@ from blocklistd.sources.intake.incremental import Base
 from blocklistd.sources.proofs import PROOFS
 from blocklistd.sources.proofs.proof import Claim
 from tests import reference
+from tests.fuzz import queries
 from tests.fuzz.options import OPTIONS
 
 Target = Callable[[bytes], None]
@@ -113,7 +114,7 @@ def _of_format(format: str, options: FormatOptions) -> Target:
 def targets() -> Mapping[str, Target]:
     """All targets by name."""
     found: dict[str, Target] = {name: _of_format(format, options) for name, (format, options) in OPTIONS.items()}
-    found |= {"decode": decode_body, "canonical": check_canonical}
+    found |= {"decode": decode_body, "canonical": check_canonical, "dns-request": queries.answer_request}
     found |= {f"key-{method}": read_key(method) for method, proof in PROOFS.items() if proof.key is not None}
     return found
 

@@ -105,7 +105,9 @@ def named(release: Release, folder: Path, stub: int, port: int, pasted: str) -> 
     assert policy is not None
     others = pasted.replace(policy[0], "")
     folder, control = made(folder, "bind"), free_port()
-    (folder / "rndc.conf").write_text(_RNDC_KEY + f"options {{ default-key rndc; default-port {control}; }};\n")
+    (folder / "rndc.conf").write_text(
+        _RNDC_KEY + f"options {{ default-key rndc; default-server 127.0.0.1; default-port {control}; }};\n"
+    )
     (folder / "named.conf").write_text(
         f'options {{ directory "{folder}"; pid-file "{folder}/pid"; session-keyfile "{folder}/key";\n'
         f"  listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion yes;\n"

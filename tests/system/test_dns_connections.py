@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
+import dns.rcode
+import dns.rrset
 import dns.xfr
 import pytest
 
@@ -116,6 +118,11 @@ def test_a_secondary_that_takes_the_zone_in_a_loop_is_bounded_and_still_gets_dif
 
     with pytest.raises(dns.xfr.TransferError, match="REFUSED"):
         takes_the_zone()
+    ixfr = dns.message.make_query(ORIGIN, "IXFR")
+    ixfr.authority.append(dns.rrset.from_text(ORIGIN, 0, "IN", "SOA", f"localhost. h.invalid. {2**32 - 9} 1 1 1 1"))
+    ixfr.use_tsig(looping.key)
+    answers = {scene.ask(ixfr, tcp=True).rcode() for _ in range(3)}
+    assert dns.rcode.REFUSED in answers, "of an unknown serial it is the complete zone, too"
     scene.publish("a.example", "b.example")
     assert follower.refresh() == 2, "by a difference, of the same subscriber"
     assert other.refresh("AXFR") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -100,6 +101,39 @@ def test_each_shard_is_announced_and_printed(scene: Scene) -> None:
             announced.add(message.question[0].name.to_text(omit_final_dot=True))
             listening.sendto(dns.message.make_response(message).to_wire(), source)
             assert time.monotonic() < deadline
+
+
+def test_a_shard_that_is_gone_is_announced_no_more(scene: Scene) -> None:
+    """Its NOTIFY, which nobody has acknowledged, is not sent again."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.settimeout(20)
+        scene.subscriber("isp", notify=[f"127.0.0.1:{listening.getsockname()[1]}"])
+        scene.write(*NAMES)
+        scene.daemon.first_pull("hotline")
+
+        def announced() -> str:
+            message = dns.message.from_wire(listening.recv(4096), keyring=False)
+            return message.question[0].name.to_text(omit_final_dot=True)
+
+        def all_of(names: list[str]) -> None:
+            seen = set[str]()
+            while not seen.issuperset(names):
+                seen.add(announced())
+
+        all_of(SHARDS)
+        scene.daemon.config["zones"][ZONE]["shards"] = 2
+        scene.daemon.write_config()
+        reload(scene.daemon)
+        listening.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while listening.recv(4096):  # those from before the reload
+                pass
+        listening.settimeout(20)
+        all_of(SHARDS[:2])
+        later = {announced() for _ in range(2)}
+        assert later <= set(SHARDS[:2]), "requests go on, and not for the shards that are gone"
+        assert 'given_up"} 0' in scene.daemon.ops("/metrics").body.decode()
 
 
 def test_another_number_of_shards_is_another_set_of_zones(scene: Scene) -> None:

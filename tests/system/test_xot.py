@@ -8,7 +8,8 @@ import socket
 import ssl
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,14 @@ def ask(stream: socket.socket, kind: str = "SOA", key: dns.tsig.Key | None = Non
     return dns.message.from_wire(receive(stream), keyring=key, request_mac=query.mac)
 
 
-def transfer(stream: socket.socket, key: dns.tsig.Key | None = None, zone: Any = None) -> Any:
-    """A transfer: complete, or the difference to `zone`, which is changed."""
+def transfer(
+    stream: socket.socket,
+    key: dns.tsig.Key | None = None,
+    zone: Any = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Any:
+    """A transfer: complete, or the difference to `zone`, which is changed. `meanwhile` is called after its first
+    message."""
     held = zone if zone is not None else dns.zone.Zone(ORIGIN, relativize=False)
     query, serial = dns.xfr.make_query(held, keyring=key)
     send(stream, query)
@@ -102,6 +109,8 @@ def transfer(stream: socket.socket, key: dns.tsig.Key | None = None, zone: Any =
                 multi=True,
                 one_rr_per_rrset=True,
             )
+            if context is None:
+                meanwhile()
             context = message.tsig_ctx
             done = inbound.process_message(message)
     return held
@@ -160,6 +169,20 @@ def test_only_tls_13_with_the_protocol_dot(scene: XotScene) -> None:
         assert stream.selected_alpn_protocol() == "dot"
 
 
+def test_no_session_is_resumed(scene: XotScene) -> None:
+    """So that each connection shows its certificate."""
+    key, context = scene.key(scene.subscriber("isp")), scene.context()
+    with scene.connect(context) as first:
+        assert ask(first, key=key).rcode() == dns.rcode.NOERROR
+        session = first.session
+    with (
+        socket.create_connection(("127.0.0.1", scene.tls_port), timeout=20) as stream,
+        context.wrap_socket(stream, server_hostname="127.0.0.1", session=session) as second,
+    ):
+        assert ask(second, key=key).rcode() == dns.rcode.NOERROR
+        assert not second.session_reused
+
+
 def test_without_alpn_only_unbound_is_served(scene: XotScene) -> None:
     key = scene.key(scene.subscriber("isp"))
     with scene.connect(scene.context(())) as stream:
@@ -207,6 +230,37 @@ def test_a_new_certificate_is_served_and_a_transfer_under_way_goes_on(scene: Xot
     reload(scene.daemon, "reload refused")
     with scene.connect(scene.context(ca="new.pem")) as other:
         assert ask(other, key=key).rcode() == dns.rcode.NOERROR
+
+
+def test_a_transfer_under_way_goes_on_with_a_key_that_is_replaced(scene: XotScene) -> None:
+    key = scene.key(scene.subscriber("isp"))
+    names = long_names(LARGE)
+    scene.publish(*names)
+    rotated: list[Any] = []
+    with scene.connect() as stream:
+        zone = transfer(
+            stream,
+            key,
+            meanwhile=lambda: rotated.append(scene.daemon.ask("subscriber rotate", id="isp", grace="0s").json),
+        )
+    assert len(rules(zone)) == 2 * len(names), "every message was verified with the old key"
+    with scene.connect() as stream:
+        with pytest.raises(dns.tsig.PeerBadKey):
+            ask(stream, key=key)
+        assert ask(stream, key=scene.key(rotated[0])).rcode() == dns.rcode.NOERROR
+
+
+def test_an_expired_certificate_is_refused_and_the_old_one_stays(scene: XotScene) -> None:
+    key, valid = scene.key(scene.subscriber("isp")), scene.context()
+    expired, expired_key = make_certificate(scene.folder, "expired", timedelta(days=-1))
+    shutil.copy(expired, scene.folder / "dns.pem")
+    shutil.copy(expired_key, scene.folder / "dns.key")
+    (error,) = scene.daemon.ask("reload").json["errors"]
+    assert error["key"] == "dns.tls.cert"
+    assert "which expired on" in error["found"]
+    assert "renew the certificate" in error["expected"]
+    with scene.connect(valid) as stream:
+        assert ask(stream, key=key).rcode() == dns.rcode.NOERROR
 
 
 def test_without_a_usable_certificate_all_else_is_served(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import ipaddress
 import json
 import logging
@@ -27,7 +28,8 @@ from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.zone_job import advance
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import Apex, wire_name
-from blocklistd.serve.dns.query import SecondaryRequest
+from blocklistd.serve.dns import message as dm
+from blocklistd.serve.dns.query import SecondaryRequest, Transfer
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.store.ixfr import ixfr_path
@@ -254,7 +256,7 @@ async def test_a_flipped_bit_in_the_wire_file_is_refused_and_made_good(
     assert errors(caplog) == 1, "said once"
     assert list(scene.publisher.damaged) == [ZONE]
     assert scene.server.answered["tcp", "AXFR", 2] == 3
-    assert scene.server.transfers["AXFR"] == 1
+    assert scene.server.transfers.complete["AXFR"] == 1
     scene.jobs.may_run.set()
     await scene.until(lambda: not scene.publisher.damaged)
     assert await scene.transfer() == (0, 204)
@@ -328,9 +330,9 @@ async def test_a_transfer_that_the_client_breaks_off_does_not_count_as_sent(scen
     reader, writer = await scene.connect()
     (size,) = struct.unpack("!H", await reader.readexactly(2))
     await reader.readexactly(size)
-    assert scene.server.under_way["AXFR"] == 1
+    assert scene.server.transfers.under_way["AXFR"] == 1
     writer.transport.abort()
-    await scene.until(lambda: not scene.server.under_way["AXFR"])
+    await scene.until(lambda: not scene.server.transfers.under_way["AXFR"])
     assert scene.sent == []
     await scene.transfer()
     assert scene.sent == [1]
@@ -392,6 +394,38 @@ async def test_a_difference_larger_than_the_zone_is_not_made(scene: Scene) -> No
     runs = scene.jobs.count
     assert await scene.publisher.difference(scene.view, 1) is None
     assert scene.jobs.count == runs, "remembered"
+
+
+async def test_secondaries_share_a_difference_while_it_is_sent(scene: Scene) -> None:
+    """Those that read slowly have no copies of it in memory."""
+    await scene.publish(*NAMES)
+    await scene.publish(*NAMES[1:])
+    sender = scene.server.transfers
+    query = dm.parse(dns.message.make_query(ZONE, "IXFR").to_wire() or b"")
+    transfer = Transfer(query, scene.view, None, 1, "isp")
+    slow = await sender._records(transfer)
+    assert slow.kind == "IXFR"
+    assert await sender._records(transfer) is slow
+    other = await sender._records(dataclasses.replace(transfer, since=None))
+    assert other.kind == "AXFR"
+    del slow
+    gc.collect()
+    assert not sender._differences, "kept no longer than it is sent"
+
+
+async def test_a_reason_for_no_difference_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    await scene.publish(*NAMES)
+    await scene.publish(*NAMES[1:])
+    scene.publisher._ixfr_fingerprints.clear()
+    folder = ixfr_path(scene.versions.store, ZONE, 1, 2).parent
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("")  # where the folder of the differences should be
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            reader, writer = await scene.connect("IXFR", 1)
+            assert (await reader.readexactly(6))[5] & 15 == 0
+            writer.close()
+    assert sum("AXFR is sent instead" in message for message in caplog.messages) == 1
 
 
 async def test_a_zone_is_not_made_twice_at_once(scene: Scene) -> None:

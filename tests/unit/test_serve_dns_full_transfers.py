@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocklistd.limits import FULL_TRANSFER_PERIOD, FULL_TRANSFERS_AT_ONCE
-from blocklistd.serve.dns.full_transfers import FullTransfers
+from blocklistd.limits import FULL_TRANSFER_PERIOD, FULL_TRANSFERS_AT_ONCE, LARGE_DIFFERENCE
+from blocklistd.serve.dns.full_transfers import FullTransfers, share_of_zone
+from blocklistd.serve.dns.transfer import TransferRecords
 
 ZONE = "rpz.blocklist.example"
 
@@ -32,3 +34,19 @@ def test_the_sum_is_bounded(pauses: list[float]) -> None:
         now += pause
         taken += full.take("isp", ZONE, now)
         assert taken <= FULL_TRANSFERS_AT_ONCE + now / FULL_TRANSFER_PERIOD
+
+
+def records(kind: str, size: int) -> TransferRecords:
+    return TransferRecords(kind, b"", 0, (bytes(size // 2), bytes(size - size // 2)), b"")
+
+
+def test_a_large_difference_counts_as_its_part_of_the_zone() -> None:
+    zone = 10 * LARGE_DIFFERENCE
+    assert share_of_zone(records("AXFR", 1), zone) == 1
+    assert share_of_zone(records("IXFR", LARGE_DIFFERENCE - 1), zone) == 0
+    assert share_of_zone(records("IXFR", LARGE_DIFFERENCE), zone) == pytest.approx(0.1)
+    assert share_of_zone(records("IXFR", 2 * zone), zone) == 1
+    full = FullTransfers()
+    assert all(full.take("isp", ZONE, 10.0, 0.25) for _ in range(4 * FULL_TRANSFERS_AT_ONCE))
+    assert not full.take("isp", ZONE, 10.0, 0.25)
+    assert full.take("isp", ZONE, 10.0, 0.0), "small differences are free"

@@ -29,3 +29,14 @@ def test_a_refusal_is_one_line_limited_in_rate(caplog: pytest.LogCaptureFixture)
         "feed: 192.0.2.1 as isp was refused: the subscriber was revoked "
         f"({1000 - REFUSALS_AT_ONCE + 2} more were refused since the last such line)"
     ]
+
+
+def test_many_refusals_do_not_hide_those_of_another_kind(caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals("dns", lambda: 1000.0)
+    for number in range(1000):
+        refusals.log(f"198.51.100.{number}", "", "its signature is wrong")
+    for _ in range(50):
+        for address in ("192.0.2.1", "192.0.2.2"):
+            refusals.log(address, "isp", "it has no connection left")
+    assert len(caplog.messages) == REFUSALS_AT_ONCE + 1
+    assert caplog.messages[-1].startswith("dns: 192.0.2.1 as isp was refused: it has no connection left")

@@ -60,6 +60,7 @@ class Inner(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        assert not self.ended, "data after the end"
         self.received += data
 
     def eof_received(self) -> None:
@@ -82,7 +83,10 @@ class Pair:
         self.client = context.wrap_bio(self.incoming, self.outgoing, server_hostname="127.0.0.1")
         self.tcp, self.inner, self.lost = Tcp(), Inner(), False
         tls = DnsTlsSettings(cert=cert, key=Secret("file", str(key)))
-        self.protocol = TlsProtocol(prepare(tls), lambda tcp: None, lambda tls: self.inner, self.on_lost)
+        self.refused: list[str] = []
+        self.protocol = TlsProtocol(
+            prepare(tls), lambda tcp: None, lambda tls: self.inner, self.on_lost, refused=self.refused.append
+        )
         self.protocol.connection_made(self.tcp)
 
     def on_lost(self) -> None:
@@ -167,12 +171,42 @@ async def test_a_client_that_ends_its_side_gets_what_is_sent_after_that(tmp_path
     assert pair.tcp.state == "open"
 
 
+@pytest.mark.parametrize("in_tls", [True, False], ids=["close_notify", "FIN"])
+async def test_a_client_ends_its_side_while_nothing_is_read(tmp_path: Path, in_tls: bool) -> None:
+    """The end comes after what was sent before it, although TCP may report it first."""
+    pair = Pair(tmp_path)
+    pair.handshake()
+    pair.inner.transport.pause_reading()
+    pair.client.write(b"request")
+    if in_tls:
+        with pytest.raises(ssl.SSLWantReadError):
+            pair.client.unwrap()
+    pair.deliver()
+    pair.inner.transport.resume_reading()
+    assert pair.protocol.eof_received()
+    await asyncio.sleep(0)
+    assert pair.inner.received == b"request"
+    assert pair.inner.ended
+
+
+async def test_a_failed_handshake_has_a_reason(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    pair.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert pair.refused == ["its TLS handshake failed (http request)"]
+    assert pair.tcp.state == "closed"
+    other = Pair(tmp_path)
+    other.handshake()
+    other.protocol.data_received(b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert (other.tcp.state, other.refused) == ("closed", []), "a damaged record later is no failed handshake"
+
+
 async def test_a_handshake_has_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_transport, "TLS_HANDSHAKE", 0.0)
     slow, done = Pair(tmp_path), Pair(tmp_path)
     done.handshake()
     await asyncio.sleep(0.01)
     assert (slow.tcp.state, done.tcp.state) == ("aborted", "open")
+    assert (slow.refused, done.refused) == (["its TLS handshake took too long"], [])
     slow.protocol.connection_lost(None)
     done.protocol.connection_lost(None)
     assert (slow.lost, done.lost, done.inner.lost) == (True, False, True)

@@ -74,7 +74,7 @@ async def test_hits_beyond_the_limit_are_named_once_the_first_are_gone(
     assert (sorted(scene.hits), scene.versions.state.withheld) == (below[4:], {"never_block": 4})
 
 
-async def test_a_rollback_without_its_additions_withholds_nothing_by_a_guard_file(scene: Guarded) -> None:
+async def test_what_a_guard_file_withholds_of_a_rollback_without_its_additions_is_counted(scene: Guarded) -> None:
     more = [f"m{number}.example" for number in range(60)]
     await scene.pull("first", *LASTING, *more, PROTECTED)
     await scene.pull("first", *LASTING[:50])
@@ -84,7 +84,7 @@ async def test_a_rollback_without_its_additions_withholds_nothing_by_a_guard_fil
     freezing = Freezing(scene.resources, scene.releases, scene.reconciler)
     done = await freezing.roll_back(LIST, Version(1), "", Act("list rollback", "alice", 1000))
     assert done.held is not None
-    assert (scene.versions.state.withheld, scene.hits) == ({}, [])
+    assert (scene.versions.state.withheld, scene.hits) == ({"never_block": 1}, [PROTECTED])
 
 
 def test_two_entries_to_which_their_sources_gave_one_id_are_named_once(scene: Guarded) -> None:

@@ -299,13 +299,12 @@ class SubscriberOperations:
 
 def _refuse_zonemd(config: Config, registration: Registration, software: str | None) -> None:
     """Raises SubscriberError for a zone with a ZONEMD record that would break the subscriber's resolver."""
-    software = software or ("unbound" if registration.addresses else "bind")
+    broken = resolvers.broken_by_zonemd(software, by_address=bool(registration.addresses))
     zones = [zone.name for zone in config.zones.values() if zone.zonemd and zone.name in registration.zones]
-    if zones and resolvers.breaks_on_zonemd(software):
-        name, _, version = software.partition(":")
-        version = version or resolvers.TESTED_VERSIONS[name]
+    if zones and broken is not None:
+        name = broken.partition(":")[0]
         raise SubscriberError(
-            f"--software {name}:{version}: the ZONEMD record of zone {zones[0]} breaks this version (its queries for "
-            f"the root fail): grant a zone of the same list without `zonemd`, or name the program that transfers the "
-            f"zone, like `--software bind` or `--software {name}:{resolvers.FIRST_WITH_ZONEMD[name]}`"
+            f"--software {broken}: the ZONEMD record of zone {zones[0]} breaks this version (its queries for the root "
+            f"fail): grant a zone of the same list without `zonemd`, or name the program that transfers the zone, like "
+            f"`--software bind` or `--software {name}:{resolvers.FIRST_WITH_ZONEMD[name]}`"
         )

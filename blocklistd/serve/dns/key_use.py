@@ -28,8 +28,9 @@ class KeyUse:
         known = self._newest.setdefault(peer.subscriber, {})
         before = known.pop(address, None)
         order = [one.name for one in peer.keys]
-        newer = before not in order or (key in order and order.index(key) > order.index(before))
-        known[address] = key if newer or before is None else before
+        if before in order and not (key in order and order.index(key) > order.index(before)):
+            key = before
+        known[address] = key
         if len(known) > MAX_SECONDARIES:
             del known[next(iter(known))]
 

@@ -133,6 +133,8 @@ def _parse_tsig(wire: bytes, start: int, data: int, end: int) -> TsigRecord:
     """Parses the TSIG record at `start`, whose RDATA is at `data` to `end` (RFC 8945 4.2)."""
     owner, _ = _read_name(wire, start)
     algorithm, at = _read_name(wire, data)
+    if at - data != len(algorithm):
+        raise ValueError  # RFC 8945 4.2, RFC 3597 4: this name is never compressed
     time_high, time_low, fudge, size = struct.unpack_from("!HIHH", wire, at)
     at += 10
     mac = wire[at : at + size]

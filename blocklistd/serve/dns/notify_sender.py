@@ -1,6 +1,7 @@
 """Sends NOTIFY: the sockets and the timer of the state machine in serve/dns/notify.py.
 
-Order of calls: `start`; `announce` for each new serial; `drop_unentitled` after each change of the subscribers; `stop`.
+Order of calls: `start`; `announce` for each new serial; `drop_unentitled` after each change of the
+subscribers or of the zones; `stop`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class NotifySender:
                     yield NotifyTarget(address, zone, self._key_use.key_for(peer, address[0], now), peer.subscriber)
 
     def drop_unentitled(self) -> None:
-        """Ends pending requests to secondaries without the zone. To be called after Zones.replace_peers."""
+        """Ends pending requests to secondaries without the zone, and those of zones that are gone."""
         self._notifier.forget({target for zone in self._zones.names() for target in self._targets(zone)})
 
     def _send(self) -> None:

@@ -63,6 +63,11 @@ class Transfer:
     since: int | None
     subscriber: str
 
+    @property
+    def query_type(self) -> str:
+        """As in Reply."""
+        return _TYPE_NAMES[self.query.type]
+
 
 @dataclass(frozen=True, slots=True)
 class SecondaryRequest:
@@ -101,9 +106,10 @@ def respond(
             key = tsig.check(wire, query.tsig, zones.key(query.tsig.name, clocks[0]), now)
         except tsig.TsigRefused as refused:
             client, why = _client_identity(query, zones, tls), _TSIG_REASONS[refused.error]
-            return Reply(
-                _answer_to_bad_signature(query, refused, now), _query_type(query), dm.NOTAUTH, why, client
-            ), None
+            made = _answer_to_bad_signature(query, refused, now)
+            if not tcp and len(made) > query.payload:
+                made = dm.truncated(query)
+            return Reply(made, _query_type(query), dm.NOTAUTH, why, client), None
     answer, seen = _decide(query, zones, key, address, tcp, tls)
     if isinstance(answer, Transfer):
         return answer, seen

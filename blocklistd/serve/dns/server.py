@@ -1,7 +1,7 @@
-"""The DNS server's sockets: UDP, TCP and TLS connections and their bounds, and zone transfers.
+"""The DNS server's sockets: UDP, TCP and TLS connections and their bounds.
 
-serve/dns/query.py decides the answers. A TCP connection is idle, or answers a request, until one side closes it. With
-TLS that begins after the handshake (serve/tls_transport.py).
+serve/dns/query.py decides the answers, serve/dns/transfer_sender.py sends transfers. A TCP connection is idle, or
+answers a request, until one side closes it. With TLS that begins after the handshake (serve/tls_transport.py).
     idle        counted for its address, or for the subscriber of its last request; closed after DNS_IDLE seconds, at
                 `stop`, or to make room for another connection (serve/connections.py)
     answering   counted for the subscriber if it is entitled; aborted if the client takes nothing for WRITE_STALL
@@ -18,39 +18,28 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, NamedTuple
 
-from blocklistd.errors import BlocklistError, StoreError, redacted
+from blocklistd.errors import BlocklistError, redacted
 from blocklistd.events import Event
 from blocklistd.limits import DNS_IDLE, SHUTDOWN_GRACE, WRITE_STALL
-from blocklistd.rpz.wire import Apex
-from blocklistd.serve.accept import AcceptedConnection, Acceptor
+from blocklistd.serve.accept import NO_CONNECTION, AcceptedConnection, Acceptor
 from blocklistd.serve.connections import Connections, Holder, plain
-from blocklistd.serve.dns import message as dm
 from blocklistd.serve.dns.datagrams import answer_source, request_destinations
-from blocklistd.serve.dns.full_transfers import TOO_OFTEN, FullTransfers
 from blocklistd.serve.dns.key_use import KeyUse
 from blocklistd.serve.dns.notify_sender import NotifySender
-from blocklistd.serve.dns.query import Reply, SecondaryRequest, Transfer, respond, sign, time_for
-from blocklistd.serve.dns.streams import flush, send, send_message
-from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr, messages
-from blocklistd.serve.dns.tsig import Signer
+from blocklistd.serve.dns.query import Reply, SecondaryRequest, respond
+from blocklistd.serve.dns.streams import send_message
+from blocklistd.serve.dns.transfer import messages
+from blocklistd.serve.dns.transfer_sender import Difference, NotSent, TransferSender, Usable
 from blocklistd.serve.dns.xot import XotCertificate, client_of
-from blocklistd.serve.dns.zones import Peer, TlsClient, Zones, ZoneView
+from blocklistd.serve.dns.zones import Peer, TlsClient, Zones
 from blocklistd.serve.refusals import Refusals
 from blocklistd.serve.tls_transport import TlsProtocol
 from blocklistd.telemetry import NO_TELEMETRY, Telemetry
 
 log: Final = logging.getLogger(__name__)
-
-Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
-"""Returns the difference from a serial to the view: the old apex, and the removed and the added records, compiled. None
-if the complete zone is smaller, or if deltas are missing."""
-
-Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
-"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
 
 _DATAGRAM: Final = 4096  # octets that are read of a datagram
 
@@ -85,11 +74,8 @@ class DnsServer:
         clocks: Callable[[], tuple[int, ...]] = lambda: (int(time.time()),),
     ) -> None:
         self._zones = zones
-        self._difference = difference
-        self._usable = usable
         self._seen = seen
         self._sent = sent
-        self._telemetry = telemetry
         self._refusals = Refusals("dns")
         self._acceptors: list[Acceptor] = []
         self.certificate = certificate if certificate is not None else XotCertificate(None)
@@ -100,18 +86,12 @@ class DnsServer:
         """The task of each connection."""
         self._idle_writers: set[asyncio.StreamWriter] = set()
         """Connections that wait for a request."""
-        self._full_transfers = FullTransfers()
         self._stopping = False
         self.key_use = KeyUse()
         self.notify = NotifySender(zones, self.key_use, retry, give_up, lambda: clocks()[0])
         self.answered: Counter[tuple[str, str, int]] = Counter()
         """The number of answers by transport ("udp", "tcp", "tls"), by Reply.query_type, and by response code."""
-        self.transfers: Counter[str] = Counter()
-        """The number of complete transfers by the type of the answer, "AXFR" or "IXFR"."""
-        self.sent_bytes = 0
-        """Octets of all transfers, complete or not."""
-        self.under_way: Counter[str] = Counter()
-        """The number of transfers under way by the type of the query, "AXFR" or "IXFR"."""
+        self.transfers = TransferSender(difference, usable, self._refusals, clocks, telemetry)
 
     @property
     def listening(self) -> bool:
@@ -127,7 +107,7 @@ class DnsServer:
         """Listens on these bound sockets: TCP, UDP, and TCP for TLS."""
         loop = asyncio.get_running_loop()
         for sockets, protocol in ((streams, self._protocol), (tls_streams, self._tls_protocol)):
-            acceptor = Acceptor("dns", self._connections, protocol)
+            acceptor = Acceptor("dns", self._connections, protocol, refusals=self._refusals)
             acceptor.start(sockets)
             self._acceptors.append(acceptor)
         for bound in datagrams:
@@ -186,8 +166,14 @@ class DnsServer:
         def made(transport: asyncio.WriteTransport) -> None:
             accepted.transport = transport  # the handshake is idle time, and may be ended for another connection
 
-        context, closed = self.certificate.context, accepted.closed
-        return TlsProtocol(context, made, lambda tls: self._protocol(accepted, client_of(tls)), closed, messages)
+        return TlsProtocol(
+            self.certificate.context,
+            made,
+            lambda tls: self._protocol(accepted, client_of(tls)),
+            accepted.closed,
+            divide=messages,
+            refused=lambda reason: self._refusals.log(accepted.address, "", reason),
+        )
 
     def _connected(
         self, client: _Client, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -247,102 +233,21 @@ class DnsServer:
                 await send_message(writer, answer.wire)
                 await asyncio.sleep(0)  # reading does not yield to the loop while more requests are buffered
             else:
-                serial = await self._transfer(answer, writer, transport, accepted.address)
-                if seen is not None and serial is not None:
-                    self._sent(seen, serial)
+                sent = await self.transfers.send(answer, writer, accepted.address)
+                if isinstance(sent, NotSent):
+                    self.answered[transport, answer.query_type, sent.rcode] += 1
+                elif seen is not None:
+                    self._sent(seen, sent)
 
     def _count_for_subscriber(self, accepted: AcceptedConnection, peer: Peer) -> bool:
         """Counts the connection for the subscriber from now on. False if the subscriber is at its bound."""
         accepted.begin()  # a refused client's connection stays idle, so that it can be closed for another
         if accepted.move(Holder("subscriber", peer.subscriber), self._connections.bounds.per_subscriber):
             return True
-        self._refusals.log(accepted.address, peer.subscriber, "it has no connection left (dns.connections)")
+        self._refusals.log(accepted.address, peer.subscriber, NO_CONNECTION)
         return False
 
     def _count(self, transport: str, address: str, answer: Reply) -> None:
         self.answered[transport, answer.query_type, answer.rcode] += 1
         if answer.refused:
             self._refusals.log(address, answer.client, answer.refused)
-
-    async def _transfer(
-        self, transfer: Transfer, writer: asyncio.StreamWriter, transport: str, address: str
-    ) -> int | None:
-        """Sends the zone or a difference. Returns the serial; None after SERVFAIL, if the files are damaged, and after
-        REFUSED, if the subscriber takes the complete zone too often."""
-        query = transfer.query
-        query_type = "AXFR" if query.type == dm.AXFR else "IXFR"
-        began = time.perf_counter()
-        self.under_way[query_type] += 1
-        try:
-            prepared = await self._prepare(transfer, address)
-            if isinstance(prepared, int):
-                self.answered[transport, query_type, prepared] += 1
-                wire = sign(query, transfer.key, dm.answer(query, prepared), time_for(query, self._clocks()))
-                await send_message(writer, wire)
-                return None
-            transfer, records = prepared
-            await self._send_all(transfer, records, writer)
-            await flush(writer)
-        finally:
-            self.under_way[query_type] -= 1
-        self.transfers[records.kind] += 1
-        self._telemetry.record_transfer(records.kind, time.perf_counter() - began)
-        return transfer.view.serial
-
-    async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | int:
-        """The transfer from intact files, and its records. If it can't be sent, the response code of the answer."""
-        view = await self._usable(transfer.view)
-        if view is None:
-            return dm.SERVFAIL
-        transfer = replace(transfer, view=view)
-        records = await self._records(transfer)
-        name = transfer.subscriber, view.plan.name
-        if records.kind == "AXFR" and not self._full_transfers.take(*name, time.monotonic()):
-            self._refusals.log(address, transfer.subscriber, TOO_OFTEN)
-            return dm.REFUSED
-        return transfer, records
-
-    async def _send_all(self, transfer: Transfer, records: TransferRecords, writer: asyncio.StreamWriter) -> None:
-        """Sends the records of a difference or of the complete zone.
-
-        Raises StoreError, and sends no more, as soon as the zone's file is found damaged.
-        """
-        view, query = transfer.view, transfer.query
-        signer = None
-        if transfer.key is not None and query.tsig is not None:
-            signer = Signer(transfer.key, query.tsig.mac)
-        stream = Stream(query, records, signer)
-        while True:
-            # before the read: reading a mapped file that was truncated kills (SIGBUS)
-            await self._verify(view, records.kind)
-            chunk = stream.take(time_for(query, self._clocks()))
-            if not chunk:
-                break
-            await self._verify(view, records.kind)
-            await send(writer, chunk)
-            self.sent_bytes += len(chunk)
-            await asyncio.sleep(0)  # drain() does not yield to the loop while the client is fast
-        Event.ZONE_SENT.log(log, zone=view.plan.name, serial=view.serial)
-
-    async def _verify(self, view: ZoneView, kind: str) -> None:
-        """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
-        if kind == "IXFR" or view.file is None or view.file.is_unchanged():
-            return
-        if await self._usable(view) is not view:
-            raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")
-
-    async def _records(self, transfer: Transfer) -> TransferRecords:
-        """The difference to send, or the complete zone."""
-        view = transfer.view
-        new = view.plan.apex
-        if transfer.since is not None:
-            try:
-                difference = await self._difference(view, transfer.since)
-            except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
-                Event.IXFR_NOT_MADE.log(log, zone=view.plan.name, reason=error)
-                difference = None
-            if difference is not None:
-                old, removed, added = difference
-                apexes = old.except_soa(transfer.since, but=new.ns), new.except_soa(view.serial, but=old.ns)
-                return ixfr(view.soa(), old.soa(transfer.since), removed, added, *apexes)
-        return axfr(view.soa(), new.except_soa(view.serial), view.compiled)

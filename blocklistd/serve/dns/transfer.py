@@ -23,7 +23,7 @@ Compiled = bytes | memoryview
 """Messages with their TCP length prefix (RFC 1035 4.2.2), compiled by rpz.wire. Stream sets their ids."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class TransferRecords:
     """The records of a transfer: those of the first message, the compiled messages, those of the last message. `kind`:
     "AXFR" for a complete zone, "IXFR" for a difference."""

@@ -56,7 +56,7 @@ def prepare(tls: DnsTlsSettings | None) -> SSL.Context | None:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)  # RFC 9103 7.1
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    # no resumption: each connection shows its certificate, and no ticket is sent to a client that does not read
+    # no resumption: each connection shows its certificate. OpenSSL sends two tickets all the same, which resume nothing
     context.set_options(SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(ALPN)
@@ -69,9 +69,12 @@ def prepare(tls: DnsTlsSettings | None) -> SSL.Context | None:
         path = tls.key.path
         pem = read_regular(path) if path is not None else tls.key.read_bytes()
         context.use_privatekey(load_pem_private_key(pem, None))  # type: ignore[arg-type]
-        _request_certificate(context, tls.client_ca)
     except (OSError, ValueError, TypeError, SSL.Error) as error:
         raise SigningError(f"{tls.cert} and its key can't be used: expected certificates and a key in PEM") from error
+    try:
+        _request_certificate(context, tls.client_ca)
+    except (OSError, ValueError, SSL.Error) as error:
+        raise SigningError(f"dns.tls.client_ca: {tls.client_ca} can't be used: expected certificates in PEM") from error
     return context
 
 

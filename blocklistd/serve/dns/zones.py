@@ -1,8 +1,8 @@
 """The served zones: one frozen view for each zone, and the subscribers that may transfer it.
 
 State: for each configured zone a view, or None before its first version. `configure` sets the names, `publish` replaces
-the view of one zone by one assignment, `replace_peers` replaces the subscribers, `replace_catalogs` their catalog zones
-(RFC 9432), which are all of one name. `halted` overrides all: every query is
+the view of one zone by one assignment, `replace_peers` replaces the subscribers. `replace_catalogs` replaces the
+catalog zones (RFC 9432): each subscriber has its own, and all have the same name. While `halted` is set, every query is
 answered SERVFAIL. A transfer keeps the view with which it began.
 """
 

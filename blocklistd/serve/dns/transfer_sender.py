@@ -1,0 +1,163 @@
+"""Sends zone transfers: chooses between a difference and the complete zone, bounds them, and writes the messages.
+
+The records are those of serve/dns/transfer.py. While a difference is sent to several secondaries, they share one copy
+of it in memory; a complete zone is mapped from its file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+from weakref import WeakValueDictionary
+
+from blocklistd.errors import BlocklistError, StoreError
+from blocklistd.events import Event
+from blocklistd.limits import REFUSALS_PERIOD
+from blocklistd.rpz.wire import Apex
+from blocklistd.serve.dns import message as dm
+from blocklistd.serve.dns.full_transfers import TOO_OFTEN, FullTransfers, share_of_zone
+from blocklistd.serve.dns.query import Transfer, sign, time_for
+from blocklistd.serve.dns.streams import flush, send, send_message
+from blocklistd.serve.dns.transfer import Stream, TransferRecords, axfr, ixfr
+from blocklistd.serve.dns.tsig import Signer
+from blocklistd.serve.dns.zones import ZoneView
+from blocklistd.serve.refusals import Refusals
+from blocklistd.telemetry import Telemetry
+
+log: Final = logging.getLogger(__name__)
+
+Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | None]]
+"""Returns the difference from a serial to the view: the old apex, and the removed and the added records, compiled. None
+if the complete zone is smaller, or if deltas are missing."""
+
+Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
+"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """A transfer that was refused. `rcode`: the response code of the answer, SERVFAIL or REFUSED."""
+
+    rcode: int
+
+
+class TransferSender:
+    """Sends transfers and counts them. `clocks` as in DnsServer; `refusals` logs the refused ones."""
+
+    def __init__(
+        self,
+        difference: Difference,
+        usable: Usable,
+        refusals: Refusals,
+        clocks: Callable[[], tuple[int, ...]],
+        telemetry: Telemetry,
+    ) -> None:
+        self._difference = difference
+        self._usable = usable
+        self._refusals = refusals
+        self._clocks = clocks
+        self._telemetry = telemetry
+        self._full_transfers = FullTransfers()
+        self._differences: WeakValueDictionary[tuple[bytes, int, int], TransferRecords] = WeakValueDictionary()
+        """The differences that are being sent, by zone, serial of the client, and serial of the view."""
+        self._not_made: dict[str, float] = {}
+        """When the log last had the reason why no difference of a zone could be made, in monotonic seconds."""
+        self.complete: Counter[str] = Counter()
+        """The number of complete transfers by the type of the answer, "AXFR" or "IXFR"."""
+        self.sent_bytes = 0
+        """Octets of all transfers, complete or not."""
+        self.under_way: Counter[str] = Counter()
+        """The number of transfers under way by the type of the query, "AXFR" or "IXFR"."""
+
+    async def send(self, transfer: Transfer, writer: asyncio.StreamWriter, address: str) -> int | NotSent:
+        """Sends the zone or a difference to a client at `address`. Returns the serial.
+
+        NotSent: the files are damaged, or the subscriber takes the complete zone too often; the answer says so. Raises
+        StoreError if the zone's file is found damaged while it is sent, and what `streams.send` raises.
+        """
+        query = transfer.query
+        began = time.perf_counter()
+        self.under_way[transfer.query_type] += 1
+        try:
+            prepared = await self._prepare(transfer, address)
+            if isinstance(prepared, NotSent):
+                answer = dm.answer(query, prepared.rcode)
+                await send_message(writer, sign(query, transfer.key, answer, time_for(query, self._clocks())))
+                return prepared
+            transfer, records = prepared
+            await self._send_all(transfer, records, writer)
+            await flush(writer)
+        finally:
+            self.under_way[transfer.query_type] -= 1
+        self.complete[records.kind] += 1
+        self._telemetry.record_transfer(records.kind, time.perf_counter() - began)
+        return transfer.view.serial
+
+    async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | NotSent:
+        """The transfer from intact files, and its records."""
+        view = await self._usable(transfer.view)
+        if view is None:
+            return NotSent(dm.SERVFAIL)
+        transfer = replace(transfer, view=view)
+        records = await self._records(transfer)
+        share = share_of_zone(records, len(view.compiled))
+        if not self._full_transfers.take(transfer.subscriber, view.plan.name, time.monotonic(), share):
+            self._refusals.log(address, transfer.subscriber, TOO_OFTEN)
+            return NotSent(dm.REFUSED)
+        return transfer, records
+
+    async def _records(self, transfer: Transfer) -> TransferRecords:
+        """The difference to send, or the complete zone."""
+        view, since = transfer.view, transfer.since
+        new = view.plan.apex
+        if since is not None:
+            key = view.name, since, view.serial
+            if (shared := self._differences.get(key)) is not None:
+                return shared
+            try:
+                difference = await self._difference(view, since)
+            except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
+                self._log_not_made(view.plan.name, error)
+                difference = None
+            if difference is not None:
+                old, removed, added = difference
+                apexes = old.except_soa(since, but=new.ns), new.except_soa(view.serial, but=old.ns)
+                made = ixfr(view.soa(), old.soa(since), removed, added, *apexes)
+                return self._differences.setdefault(key, made)
+        return axfr(view.soa(), new.except_soa(view.serial), view.compiled)
+
+    def _log_not_made(self, zone: str, error: BlocklistError) -> None:
+        now, last = time.monotonic(), self._not_made.get(zone)
+        if last is None or now - last >= REFUSALS_PERIOD:
+            self._not_made[zone] = now
+            Event.IXFR_NOT_MADE.log(log, zone=zone, reason=error)
+
+    async def _send_all(self, transfer: Transfer, records: TransferRecords, writer: asyncio.StreamWriter) -> None:
+        view, query = transfer.view, transfer.query
+        signer = None
+        if transfer.key is not None and query.tsig is not None:
+            signer = Signer(transfer.key, query.tsig.mac)
+        stream = Stream(query, records, signer)
+        while True:
+            # before the read: reading a mapped file that was truncated kills (SIGBUS)
+            await self._verify(view, records.kind)
+            chunk = stream.take(time_for(query, self._clocks()))
+            if not chunk:
+                break
+            await self._verify(view, records.kind)
+            await send(writer, chunk)
+            self.sent_bytes += len(chunk)
+            await asyncio.sleep(0)  # drain() does not yield to the loop while the client is fast
+        Event.ZONE_SENT.log(log, zone=view.plan.name, serial=view.serial)
+
+    async def _verify(self, view: ZoneView, kind: str) -> None:
+        """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
+        if kind == "IXFR" or view.file is None or view.file.is_unchanged():
+            return
+        if await self._usable(view) is not view:
+            raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")
