@@ -28,7 +28,9 @@ FRAGMENT = "fragment"
 host's front page."""
 TOO_WIDE = "too-wide"
 """The reason for withholding an IP prefix that contains more addresses than one holder usually has."""
-WITHHELD = (TYPE_NOT_BUILT, FRAGMENT, TOO_WIDE)
+SPECIAL_ADDRESS = "special-address"
+"""The reason for withholding an address that stands for other ones, or that a protocol needs (kinds/ip.py)."""
+WITHHELD = (TYPE_NOT_BUILT, FRAGMENT, TOO_WIDE, SPECIAL_ADDRESS)
 """The reasons for which intake withholds valid records; these are not a fault of the body."""
 
 ATTRIBUTES = ("category", "expires", "ref", "verified_at", "verifiers")

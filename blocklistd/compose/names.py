@@ -1,10 +1,12 @@
-"""Names that guard files protect: which entries of a list hit one of them. Pure.
+"""Names and addresses that guard files protect: which entries of a list hit one of them. Pure.
 
 A host or domain entry hits a name if it is the name or below it; a domain entry also if it is above it, since it blocks
-everything below itself. Entries of other types never do: a URL blocks one page, not a host.
+everything below itself. An address or prefix hits a protected one if it is that, in it, or contains it. Entries of
+other types never hit anything: a URL blocks one page, not a host.
 
 A sealed file of names has one name a line, in canonical form (kinds/name.py) with its labels in reverse order
 (`example.search.www`), sorted bytewise. So the names below another one are neighbours, and a binary search finds them.
+The line of an address is `/`, the IP version, and the bits of the prefix as zeros and ones, with the same effect.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
+from blocklistd.kinds.ip import bits, is_meant_as_address
 from blocklistd.lines.keys import Buffer
 from blocklistd.lines.snapshot import lines, position
 
@@ -27,8 +30,17 @@ def reverse_labels(name: bytes) -> bytes:
 
 
 def names_file(names: Iterable[str]) -> bytes:
-    """The content of a sealed file of these canonical names."""
-    return b"".join(line + b"\n" for line in sorted({reverse_labels(name.encode()) for name in names}))
+    """The content of a sealed file of these canonical names, and addresses or prefixes (kinds.ip.protected)."""
+    return b"".join(line + b"\n" for line in sorted(set(map(_line_of, names))))
+
+
+def _line_of(name: str) -> bytes:
+    return _address_line(name) if is_meant_as_address(name) else reverse_labels(name.encode())
+
+
+def _address_line(value: str) -> bytes:
+    version, prefix = bits(value)
+    return f"/{version}{prefix}".encode()
 
 
 class Names:
@@ -40,6 +52,8 @@ class Names:
 
     def hit_by(self, kind: str, value: bytes) -> bool:
         """Whether an entry hits a name."""
+        if kind == "ip":
+            return self._address_hit(value.decode())
         if kind not in NAMED_TYPES:
             return False
         labels = value.split(b".")[::-1]
@@ -47,6 +61,26 @@ class Names:
         return any(self._line_at(name) == name for name in above) or (
             kind == "domain" and self._line_at(below := b".".join(labels) + b".").startswith(below)
         )
+
+    def _address_hit(self, value: str) -> bool:
+        line = _address_line(value)
+        if self._line_at(line).startswith(line):
+            return True
+        return any(line[:length] in self.all for length in self._address_lengths if length < len(line))
+
+    @cached_property
+    def _address_lengths(self) -> frozenset[int]:
+        """The lengths of the lines of addresses."""
+        return frozenset(len(line) for line in self.all if line.startswith(b"/"))
+
+    @cached_property
+    def first_parts(self) -> frozenset[bytes]:
+        """The first octet of each IPv4 address or prefix, and the first group of each of IPv6, as canonical values
+        begin; no prefix is shorter."""
+        found: set[bytes] = set()
+        for version, prefix in re.findall(rb"(?m)^/([46])([01]+)$", self._content):
+            found.add(b"%d" % int(prefix[:8], 2) if version == b"4" else b"%x" % int(prefix[:16], 2))
+        return frozenset(found | {b""} if b"0" in found else found)  # of IPv6, `::` may stand for a group of 0
 
     def _line_at(self, searched: bytes) -> bytes:
         """The first line that sorts at or after `searched`; empty if there is none."""
@@ -56,6 +90,8 @@ class Names:
     def hits_known(self, kind: str, value: bytes) -> bool:
         """`hit_by` for a host or domain entry, with the sets of names: 20 times as fast, once they are made."""
         name, dot = value, b"."
+        if kind == "ip":
+            return self._address_hit(value.decode())
         while dot:
             if name in self.all:
                 return True
@@ -75,7 +111,7 @@ class Names:
     @property
     def has_one_label(self) -> bool:
         """Whether there is a name of one label."""
-        return re.search(rb"(?m)^[^.\n]+$", self._content) is not None
+        return re.search(rb"(?m)^[^./\n]+$", self._content) is not None
 
     @cached_property
     def parents(self) -> frozenset[bytes]:
@@ -113,11 +149,15 @@ class NameRules:
         An entry that hits a name has the second label from the right of a name, or has one label, or there is a name of
         one label. The entries for which none of that holds, nearly all, cost one look-up.
         """
-        if not self._rules or kind not in NAMED_TYPES:
+        if not self._rules or kind not in (*NAMED_TYPES, "ip"):
             return {}
         start = len(b'{"type":"%b","value":"' % kind.encode())
         suspects: Iterable[int] = range(len(run))
-        if not self._has_one_label:
+        if kind == "ip":
+            firsts = self._first_parts
+            heads = [line[start : line.index(b'"', start)].partition(b":")[0].partition(b".")[0] for line in run]
+            suspects = [index for index, head in enumerate(heads) if head in firsts]
+        elif not self._has_one_label:
             known = self._second_labels
             seconds = [line[start : line.index(b'"', start)].rpartition(b".")[0].rpartition(b".")[2] for line in run]
             suspects = [index for index, second in enumerate(seconds) if second in known]
@@ -134,6 +174,10 @@ class NameRules:
     def _second_labels(self) -> frozenset[bytes]:
         """The second label from the right of each name; and b"", which entries of one label have."""
         return frozenset().union([b""], *(names.second_labels for _, names in self._rules))
+
+    @cached_property
+    def _first_parts(self) -> frozenset[bytes]:
+        return frozenset().union(*(names.first_parts for _, names in self._rules))
 
     @cached_property
     def _has_one_label(self) -> bool:

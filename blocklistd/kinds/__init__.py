@@ -31,10 +31,11 @@ __all__ = [
     "readings",
 ]
 
-CANONICALISER: Final = 5
+CANONICALISER: Final = 6
 """The number of the rules below; it rises whenever an existing canonical form changes, or a kind is added. Each
 published list names the number that it was made with.
 
+6: addresses of special-purpose ranges are withheld.
 5: addresses are entries, no longer withheld as records of another type.
 4: dates have one form (sources/formats/dates.py); a record with an invalid date is rejected.
 3: names and hosts of URLs consist of letters, digits, `-` and `_`; the host of a URL has two labels or more; a text

@@ -19,8 +19,8 @@ _PLAIN: Final = {
         "it is a domain under which anybody can register names, and `allow_public_suffix` of the list is false"
     ),
     "never_block": (
-        "it hits a name of the list's `never_block` files or warning lists: no approval publishes it; only a change of "
-        "these names does"
+        "it hits a name or an address of the list's `never_block` files or warning lists: no approval publishes it; "
+        "only a change of these does"
     ),
     "own_name": "it hits a name of the publisher or of a subscriber: no approval publishes it",
     "shared_hosts": (

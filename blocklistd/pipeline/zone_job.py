@@ -3,6 +3,11 @@ changed.
 
 The list's snapshot, and its deltas, are read once for all zones.
 
+To compile the messages of a large zone takes most of the time of an update, and a secondary that follows by IXFR needs
+none of them. So a serial of more than DEFERRED rules is made without its messages, and another job, `compile_all`,
+makes these when the serial is served already. A crash in between leaves a serial that is not compiled: the next
+`advance_all` compiles it, from its rules alone if need be.
+
 It updates the files of the last serial with the list's deltas since (`_update`), or makes them from the list's snapshot
 (`_make`): for a first serial, after a change of settings or session, after damage, and for a large change. Both give
 the same files.
@@ -13,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,7 +26,7 @@ from sqlalchemy import Connection
 
 from blocklistd.change import VersionInfo
 from blocklistd.errors import BlocklistError, DamagedError, safe_message
-from blocklistd.lines.delta import ENTRIES, parse
+from blocklistd.lines.delta import ENTRIES, RULES, parse
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.snapshot import lines
 from blocklistd.model import Sha256, Version
@@ -36,15 +42,17 @@ from blocklistd.store.zone_files import (
     RulesDelta,
     SharedFiles,
     ZoneFiles,
+    compile_zone_file,
     make_zone_files,
     rules_between,
     seal_delta,
     update_zone_files,
 )
-from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial
+from blocklistd.store.zones import ZonePlan, ZoneSerial, add_serial, keep_serial, newest_serial, serial_before
 
 UPDATE_SHARE: Final = 40  # if more than 1/40 of the entries changed, making the files costs less than updating them
 UPDATE_ALWAYS: Final = 64  # changed entries that are allowed in addition: the files of a small list are updated
+DEFERRED: Final = 20_000  # rules; to compile fewer takes no longer than to start another job
 _NO_CHANGE: Final = RulesDelta(Sha256(hashlib.sha256(b"").hexdigest()), 0, 0)
 
 
@@ -66,7 +74,8 @@ def advance(store: Store, plan: ZonePlan, now: datetime, remake: bool, fingerpri
     Raises DamagedError if the list's snapshot is damaged.
     """
     answer = advance_all(store, [plan], now, {plan.name} if remake else set(), fingerprints, fails=True)
-    return {"serial": answer["serials"][plan.name], "verified": answer["verified"]}
+    compiled = compile_all(store, [plan.name], {**fingerprints, **answer["verified"]}, fails=True)
+    return {"serial": answer["serials"][plan.name], "verified": answer["verified"] | compiled["verified"]}
 
 
 def advance_all(
@@ -92,8 +101,53 @@ def advance_all(
                 if fails:
                     raise
                 failed[plan.name] = safe_message(error)
-        new = {digest: found for digest, found in verified.fingerprints.items() if fingerprints.get(digest) != found}
-        return {"serials": serials, "failed": failed, "verified": new}
+        return {"serials": serials, "failed": failed, "verified": _news(verified, fingerprints)}
+
+
+def compile_all(
+    store: Store, zones: Sequence[str], fingerprints: Fingerprints, *, fails: bool = False
+) -> dict[str, Any]:
+    """Run the job that compiles the messages of the newest serials of these zones, where they are not compiled. Returns
+    `failed` and `verified` as `advance_all` does."""
+    failed: dict[str, str] = {}
+    with store.opened() as (database, files):
+        verified = Verified(files, fingerprints)
+        for zone in zones:
+            try:
+                with database.read() as connection:
+                    last = newest_serial(connection, zone)
+                if last is not None:
+                    _compiled(database, files, verified, last)
+            except BlocklistError as error:  # an error in one zone does not stop the others
+                if fails:
+                    raise
+                failed[zone] = safe_message(error)
+        return {"failed": failed, "verified": _news(verified, fingerprints)}
+
+
+def _news(verified: Verified, known: Fingerprints) -> dict[Sha256, str]:
+    return {digest: found for digest, found in verified.fingerprints.items() if known.get(digest) != found}
+
+
+def _compiled(database: Database, files: SealedFiles, verified: Verified, last: ZoneSerial) -> ZoneSerial:
+    """Compile the messages of a serial, unless they are. Raises DamagedError if its rules are damaged."""
+    if last.is_compiled:
+        return last
+    with database.read() as connection:
+        before = serial_before(connection, last.zone, last.serial)
+    ruling, wire = last.plan.ruling, None
+    if before is not None and before.is_compiled and before.plan.ruling == ruling and last.delta is not None:
+        with suppress(DamagedError), verified.reading([before.wire, last.delta, last.rules]):
+            with files.map(last.delta) as delta:
+                removed, added = parse(RULES, delta[:])
+            wire = compile_zone_file(files, ruling, last.rules, before.wire, sorted([*removed, *added]))
+    if wire is None:
+        with verified.reading([last.rules]):
+            wire = compile_zone_file(files, ruling, last.rules)
+    verified.wrote(wire)
+    with database.write() as connection:
+        keep_serial(connection, last.zone, last.serial, {"wire": wire})
+    return replace(last, wire=wire)
 
 
 class _Shared:
@@ -124,6 +178,12 @@ def _advance(
             return None
         # made before `start-above`: secondaries may have this serial with other content, so no difference leads from it
         is_superseded = last is not None and last.serial <= lowest
+    if last is not None and not remake:
+        try:
+            last = _compiled(database, files, verified, last)
+        except DamagedError:
+            remake = True
+    with database.read() as connection:
         made_of = (state.session, live.version, plan.record_settings, plan.apex_settings)
         if last is not None and not remake and not is_superseded and _made_of(last) == made_of:
             return last.serial
@@ -228,7 +288,10 @@ def _update(
                     adds += added
             shared.deltas, shared.difference, shared.updated = deltas, (removes, adds), SharedFiles()
         removes, adds = shared.difference
-        made, change = update_zone_files(files, plan.ruling, before, removes, adds, ids, shared.updated)
+        defers = before.records > DEFERRED
+        made, change = update_zone_files(
+            files, plan.ruling, before, removes, adds, ids, shared.updated, compiles=not defers
+        )
     for digest in {made.names, made.rules, made.wire}.difference(last.digests):
         verified.wrote(digest)
     if not change.data:

@@ -12,6 +12,9 @@ A zone is served in one of these states, which `status`, readiness and metrics s
   refused until it is made again.
 - `unloaded`: nothing of it could be loaded from the store; nothing is served.
 
+A large zone's new serial is served and announced before its messages are compiled: differences (IXFR) lead to it at
+once, and a request for the complete zone waits for the messages.
+
 On the disk: the sealed files of each serial (store/zone_files.py), and the files of differences under ixfr/, which are
 made at the first request and may be deleted at any time. In the database: the serials (store/zones.py).
 """
@@ -31,30 +34,19 @@ from sqlalchemy import Connection
 from blocklistd.errors import DamagedError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
-from blocklistd.limits import MAX_RENDERINGS, SMALL_DIFF
 from blocklistd.model import ListId, Sha256, Version
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.secondaries import Secondaries
-from blocklistd.pipeline.zone_job import advance_all, digests_read
+from blocklistd.pipeline.zone_differences import ZoneDifference, ZoneDifferences
+from blocklistd.pipeline.zone_job import advance_all, compile_all, digests_read
 from blocklistd.pipeline.zone_status import zone_status
-from blocklistd.rpz.wire import Apex, wire_name
+from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.zones import Zones, ZoneView
-from blocklistd.store.ixfr import SerialDeltas, deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
 from blocklistd.store.numbers import start_above_number
 from blocklistd.store.zone_files import CompiledFile
 from blocklistd.store.zones import ZonePlan, ZoneSerial, drop_zone_delta, newest_serial, oldest_ixfr, zone_at
 
 log: Final = logging.getLogger(__name__)
-
-FEW_DELTAS: Final = 64  # at most so many deltas are merged in a thread; more are merged in a job
-
-
-class ZoneDifference(NamedTuple):
-    """The difference between two serials: the apex of the older one, and the compiled rules removed and added since."""
-
-    apex: Apex
-    removed: bytes
-    added: bytes
 
 
 class _StoredZone(NamedTuple):
@@ -82,11 +74,7 @@ class ZonePublisher:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By zone: held while its next serial or its files are made."""
         self._repairs: dict[str, asyncio.Task[None]] = {}
-        self._ixfr_tasks: dict[tuple[str, int, int], asyncio.Future[None]] = {}
-        self._ixfr_fingerprints: dict[tuple[str, int, int], str | None] = {}
-        """By (zone, from serial, to serial): the fingerprint of the IXFR file that this process wrote; None if the
-        difference is larger than the zone."""
-        self._ixfr_slots = asyncio.Semaphore(MAX_RENDERINGS)  # whatever subscribers ask for, commits find a free job
+        self._differences = ZoneDifferences(resources)
         self.secondaries = Secondaries(zones, resources.clock, resources.alarms)
         self.behind: set[str] = set()
         self.damaged: dict[str, str] = {}
@@ -136,11 +124,13 @@ class ZonePublisher:
         """Whether the zone is at this version. The plans are compared too: another list may have a version of this
         number."""
         served = self._zones.get(wire_name(plan.name))
-        current = served is not None and served.version == version and served.plan.renders_as(plan)
-        return current and plan.name not in self.behind
+        if served is None or served.compiled is None or served.version != version:
+            return False
+        return served.plan.renders_as(plan) and plan.name not in self.behind
 
     async def _advance_zones(self, plans: list[ZonePlan]) -> None:
-        """Run the job for zones of one list, whose locks the caller holds, and serve the new serials. Never raises."""
+        """Run the job for zones of one list, and serve the serials that it made. The caller holds the zones' locks.
+        Never raises."""
         failed: dict[str, str] = {}
         serials: dict[str, int | None] = {}
         try:
@@ -176,6 +166,31 @@ class ZonePublisher:
             if self.damaged.pop(name, None) is not None:
                 Event.ZONE_REPAIRED.log(log, zone=name)
             self.behind.discard(name)
+        await self._compile([plan for plan in plans if plan.name not in failed])
+
+    async def _compile(self, plans: list[ZonePlan]) -> None:
+        """Compile the messages of the zones that are served without them. The caller holds the zones' locks. Never
+        raises."""
+        views = (self._zones.get(wire_name(plan.name)) for plan in plans)
+        due = [view.plan.name for view in views if view is not None and view.compiled is None]
+        if not due:
+            return
+        try:
+            with self._verified.sealing():
+                answer = await self._jobs.run(compile_all, self._store, due, self._verified.fingerprints, limits=COMMIT)
+            self._verified.learn(answer["verified"])
+            failed = answer["failed"]
+        except Exception as error:
+            failed = dict.fromkeys(due, safe_message(error))
+        for plan in plans:
+            if plan.name in due and plan.name not in failed:
+                try:
+                    await self._load(plan)
+                except Exception as error:  # an error in one zone does not stop the others
+                    failed[plan.name] = safe_message(error)
+            if plan.name in failed:
+                self.behind.add(plan.name)
+                Event.ZONE_BEHIND.log(log, zone=plan.name, reason=failed[plan.name])
 
     async def repair(self, damaged: Collection[Sha256]) -> None:
         """Make the files of each zone again that uses a damaged file; drop damaged deltas from the database."""
@@ -230,7 +245,7 @@ class ZonePublisher:
             return False
         if found.serial <= lowest:  # made before `start-above`: `advance` makes a new one
             return False
-        file = await asyncio.to_thread(self._open, found.wire)
+        file = await asyncio.to_thread(self._open, found.wire) if found.is_compiled else None
         view = ZoneView(
             plan=found.plan,  # of the serial, not the configured one: a serial never stands for two contents
             serial=found.serial,
@@ -239,7 +254,7 @@ class ZonePublisher:
             covered=found.covered,
             omitted=len(found.omitted),
             oldest=min(oldest, found.serial),
-            compiled=file.content,
+            compiled=file.content if file is not None else None,
             file=file,
         )
         served = self._zones.get(view.name)
@@ -248,8 +263,7 @@ class ZonePublisher:
         changed = self._zones.publish(view)
         self.unloaded.pop(plan.name, None)
         if changed:
-            for key in [key for key in self._ixfr_fingerprints if key[0] == plan.name and key[2] != view.serial]:
-                del self._ixfr_fingerprints[key]
+            self._differences.forget(plan.name, view.serial)
             self._announce(view)
         return changed
 
@@ -260,11 +274,19 @@ class ZonePublisher:
 
     # -- before and during a transfer ------------------------------------------------------------------------------
 
-    async def usable(self, view: ZoneView) -> ZoneView | None:
+    async def usable(self, view: ZoneView, is_complete: bool) -> ZoneView | None:
         """Return the view to send, with a verified file: `view`, or the newest one if the file of `view` is damaged.
-        None while the zone is damaged; its files are then made again.
+        None while the zone is damaged; its files are then made again. `is_complete`: the transfer is that of the
+        complete zone, and waits while its messages are being compiled.
+
         Costs one fstat while the file is unchanged.
         """
+        if is_complete and view.compiled is None:
+            async with self._locks[view.plan.name]:
+                compiled = self._zones.get(view.name)
+            if compiled is None or compiled.compiled is None:
+                return None
+            view = compiled
         while view.file is not None and not view.file.is_unchanged():
             current, name = self._zones.get(view.name), view.plan.name
             if current is view and name in self.damaged:
@@ -297,49 +319,16 @@ class ZonePublisher:
                 await self._advance_zones([plan])
 
     async def difference(self, view: ZoneView, since: int) -> ZoneDifference | None:
-        """Return the difference from serial `since` to the serial of `view`, for an IXFR (RFC 1995). None if the zone
-        itself is smaller, or the deltas from `since` are not kept. Raises StoreError."""
-        key = (view.plan.name, since, view.serial)
-        deltas = await self._database.reading(lambda connection: deltas_from_serial(connection, *key))
-        for _ in range(2):
-            if deltas is None:
-                return None
-            if key not in self._ixfr_fingerprints:
-                if key not in self._ixfr_tasks:
-                    made = asyncio.ensure_future(self._write_ixfr(view, since, deltas))
-                    made.add_done_callback(lambda _: self._ixfr_tasks.pop(key, None))
-                    self._ixfr_tasks[key] = made
-                await asyncio.shield(self._ixfr_tasks[key])
-            known = self._ixfr_fingerprints.get(key)
-            if known is None:
-                return None
-            compiled = await asyncio.to_thread(read_ixfr, ixfr_path(self._store, *key), known)
-            if compiled is not None:
-                return ZoneDifference(deltas.apex, *compiled)
-            if self._ixfr_fingerprints.get(key) == known:  # the file was changed, or deleted to make room
-                del self._ixfr_fingerprints[key]
-        raise StoreError(f"zone {view.plan.name}: another program keeps changing files under ixfr/: stop that program")
-
-    async def _write_ixfr(self, view: ZoneView, start: int, deltas: SerialDeltas) -> None:
-        """Write the file of a difference, and remember its fingerprint. A damaged delta is dropped from the
-        database."""
-        plan, few = view.plan, deltas.changes <= SMALL_DIFF and len(deltas.deltas) <= FEW_DELTAS
-        known, most = self._verified.of(deltas.deltas), max(view.records, 1)
-        arguments = (self._store, plan, start, view.serial, deltas.deltas, most, known)
+        """Return the difference from serial `since` to the serial of `view` (ZoneDifferences.between). A damaged delta
+        is dropped from the database. Raises StoreError."""
         try:
-            if few:
-                answer = await asyncio.to_thread(functools.partial(write_ixfr, *arguments, alone=True))
-            else:
-                async with self._ixfr_slots:
-                    answer = await self._jobs.run(write_ixfr, *arguments, limits=COMMIT)
+            return await self._differences.between(view, since)
         except DamagedError as error:
             digest = Sha256(error.digest)
             if await self._database.writing(lambda connection: drop_zone_delta(connection, digest)):  # not just pruned
-                Event.ZONE_DELTA_DAMAGED.log(log, zone=plan.name)
-            await self._load(plan)  # sets `oldest` to the first serial from which a difference is still possible
-            return
-        self._verified.learn(answer["verified"])
-        self._ixfr_fingerprints[plan.name, start, view.serial] = answer["fingerprint"]
+                Event.ZONE_DELTA_DAMAGED.log(log, zone=view.plan.name)
+            await self._load(view.plan)  # sets `oldest` to the first serial from which a difference is still possible
+            return None
 
     def names_of(self, zone: str) -> list[str]:
         """The zones that are served for a configured zone: itself, or its shards."""

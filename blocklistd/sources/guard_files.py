@@ -1,8 +1,8 @@
 """Reads the names that a guard of a list refers to: files of names, and lists of the package pymispwarninglists.
 
-A reference is the absolute path of a file, or `warninglist:NAME`. A file has one name a line; blank lines and what
-follows a `#` are skipped. A warning list is JSON in the package, which is found but not imported: its code loads every
-list, and can fetch newer ones.
+A reference is the absolute path of a file, or `warninglist:NAME`. A file has one name, address or prefix a line; blank
+lines and what follows a `#` are skipped. A warning list is JSON in the package, which is found but not imported: its
+code loads every list, and can fetch newer ones.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import orjson
 
 from blocklistd.errors import GuardFileError
 from blocklistd.kinds import InvalidEntry
+from blocklistd.kinds.ip import is_meant_as_address, protected
 from blocklistd.kinds.name import is_public_suffix, name
 from blocklistd.limits import GUARD_LINES, MAX_GUARD_FILE, MAX_GUARD_NAMES
 from blocklistd.sources.reject_words import words_of
@@ -89,7 +90,7 @@ def parse_names(content: bytes) -> frozenset[str]:
         if not text:
             continue
         try:
-            found.add(name(text.decode()))
+            found.add(_protected(text.decode()))
         except UnicodeDecodeError:
             reason = words_of("not-utf8")
         except InvalidEntry as error:
@@ -105,6 +106,11 @@ def parse_names(content: bytes) -> frozenset[str]:
     if not found:
         raise GuardFileError("there is no name in it: expected one name a line")
     return frozenset(found)
+
+
+def _protected(text: str) -> str:
+    """The canonical form of a name, or of an address or prefix. Raises InvalidEntry."""
+    return protected(text) if is_meant_as_address(text) else name(text)
 
 
 def _read_warninglist(listed: str) -> frozenset[str]:

@@ -52,6 +52,7 @@ WORDS: Final[Mapping[str, str]] = {
     "not-an-address": "The value is no IPv4 or IPv6 address, and no prefix of such addresses.",
     "host-bits": "The address has bits beyond the length of its prefix: one of the two is wrong.",
     "local-address": "The address is of no host on the Internet: unspecified, loopback, or in ::/80.",
+    "special-address": "The address is of a special-purpose range, like those of NAT64 and multicast.",
     "too-wide": "The prefix contains more addresses than a /16 of IPv4 or a /32 of IPv6.",
     "one-label": "The host of the URL has one label only.",
 }

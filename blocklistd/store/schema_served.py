@@ -63,7 +63,7 @@ zone_serials = Table(
     Column("apex_settings", Text, nullable=False, comment="what makes the apex: SOA, NS"),
     Column("names", Digest, comment="the sealed file of the names that the rules are made of"),
     Column("rules", Digest, nullable=False, comment="the sealed file of rules"),
-    Column("wire", Digest, nullable=False, comment="the sealed file of compiled messages"),
+    Column("wire", Digest, nullable=False, comment="the sealed file of compiled messages; of `rules` until then"),
     Column("delta", Digest, comment="the sealed delta of rules from the serial before; null: none leads here"),
     Column("added", BigInteger, nullable=False, comment="rules that the delta adds"),
     Column("removed", BigInteger, nullable=False, comment="rules that the delta removes"),

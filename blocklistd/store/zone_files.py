@@ -1,8 +1,9 @@
 """A zone's three sealed files: names of its list's entries, rules made from the names, and DNS messages of the rules.
 
 `make_zone_files` reads the list's whole snapshot. `update_zone_files` takes the files of the serial before, and the
-entries that were added and removed since. Both make the same files. These functions verify no file: the caller
-does, before and after the call (store/verified.py).
+entries that were added and removed since. Both make the same files; the second can leave the messages, most of its
+work, to `compile_zone_file`. These functions verify no file: the caller does, before and after the call
+(store/verified.py).
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class ZoneFiles:
-    """The three sealed files and their counts. `records`: rules. `covered`: names without a rule of their own, since a
-    listed parent domain covers them. `omitted`: ids of entries, once for each rule whose name is too long."""
+    """The three sealed files and their counts. `wire` is the same as `rules` while the messages are not compiled.
+    `records`: rules. `covered`: names without a rule of their own, since a listed parent domain covers them. `omitted`:
+    ids of entries, once for each rule whose name is too long."""
 
     names: Sha256
     rules: Sha256
@@ -129,9 +131,8 @@ def make_zone_files(
     shared = shared or SharedFiles()
     known = shared.rules(ruling, snapshot)
     if known is not None:
-        with files.map(known.rules) as content:
-            compiled = compile_rules(lines(content), wire_name(ruling.zone), ruling.action)
-            return ZoneFiles(known.names, known.rules, _seal(files, compiled), known.records, known.covered, [])
+        wire = compile_zone_file(files, ruling, known.rules)
+        return ZoneFiles(known.names, known.rules, wire, known.records, known.covered, [])
     found = shared.names(files, ruling, snapshot)
     starts = range(0, len(found), BLOCK)
     sealed_names = _seal(files, (_block(found[at : at + BLOCK]) for at in starts))
@@ -173,10 +174,12 @@ def update_zone_files(
     adds: Iterable[bytes],
     ids: Ids,
     shared: SharedFiles | None = None,
+    *,
+    compiles: bool = True,
 ) -> tuple[ZoneFiles, DeltaPart]:
     """Makes the files from those of the serial before and the entries removed and added since. Returns them and the
-    delta of the rules. `shared`: of the zones of this list, for which `removes` and `adds` are the same. Raises
-    StoreError.
+    delta of the rules. `shared`: of the zones of this list, for which `removes` and `adds` are the same. `compiles`:
+    False to omit the messages. Raises StoreError.
 
     A changed entry costs about as much as forty entries in `make_zone_files`.
     """
@@ -198,10 +201,22 @@ def update_zone_files(
     wire = before.wire
     if known.removed or known.added:
         changed = list(merge(known.removed, known.added))
-        with files.map(known.rules) as rules, files.map(before.wire) as compiled:
-            wire = _seal(files, recompile(compiled, rules, changed, wire_name(ruling.zone), ruling.action))
+        wire = compile_zone_file(files, ruling, known.rules, before.wire, changed) if compiles else known.rules
     made = ZoneFiles(known.names, known.rules, wire, known.records, known.covered, sorted(omitted.elements()))
     return made, render(RULES, known.removed, known.added)
+
+
+def compile_zone_file(
+    files: SealedFiles, ruling: Ruling, rules: Sha256, before: Sha256 | None = None, changed: Sequence[bytes] = ()
+) -> Sha256:
+    """Makes the file of messages from the file of rules. `before`: the messages of other rules, which differ in the
+    `changed` rules (sorted); None: compile all. Raises StoreError."""
+    zone = wire_name(ruling.zone)
+    with files.map(rules) as content:
+        if before is None:
+            return _seal(files, compile_rules(lines(content), zone, ruling.action))
+        with files.map(before) as compiled:
+            return _seal(files, recompile(compiled, content, changed, zone, ruling.action))
 
 
 def _updated_rules(

@@ -79,7 +79,8 @@ class ZoneSerial:
 
     `delta`: the sealed delta of rules from the serial before; None if no difference leads to this serial. `added`,
     `removed`: its counts. `records`, `covered`, `omitted`: as in ZoneFiles.
-    `zonemd`: the digest of its ZONEMD record, in hex; None without that record.
+    `wire`: the same as `rules` while the messages are not compiled. `zonemd`: the digest of its ZONEMD record, in hex;
+    None without that record.
     """
 
     zone: str
@@ -110,6 +111,11 @@ class ZoneSerial:
         return ZonePlan(self.zone, ListId(source), tuple(categories), target, ttl, Apex(**apex), self.serial, *shards)
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether the messages are compiled; those of no rules always are, and both files are empty then."""
+        return self.wire != self.rules or not self.records
+
+    @property
     def files(self) -> ZoneFiles | None:
         """The zone's files; None if an earlier version of blocklistd made them, without the file of names."""
         if self.names is None:
@@ -134,6 +140,13 @@ def zone_at(connection: Connection, zone: str, serial: int) -> ZoneSerial | None
     """The zone at a serial; None if it never had that serial."""
     here = zone_serials.c.zone == zone, zone_serials.c.serial == serial
     row = connection.execute(select(zone_serials).where(*here)).first()
+    return _serial(row) if row else None
+
+
+def serial_before(connection: Connection, zone: str, serial: int) -> ZoneSerial | None:
+    """The zone at the serial that preceded this one; None if it is the first."""
+    rows = select(zone_serials).where(zone_serials.c.zone == zone, zone_serials.c.serial < serial)
+    row = connection.execute(rows.order_by(zone_serials.c.serial.desc()).limit(1)).first()
     return _serial(row) if row else None
 
 

@@ -218,6 +218,7 @@ def _check(wire: bytes, answer: bytes, *, udp: bool) -> None:
 def _transfer(transfer: Transfer) -> None:
     view, query = transfer.view, transfer.query
     signer = Signer(transfer.key, query.tsig.mac) if transfer.key is not None and query.tsig is not None else None
+    assert view.compiled is not None
     records = axfr(view.soa(), view.plan.apex.except_soa(view.serial), view.compiled)
     stream = Stream(query, records, signer)
     chunk = bytes(stream.take(NOW))

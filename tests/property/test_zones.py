@@ -364,6 +364,7 @@ class Primary:
         if isinstance(answer, Reply):
             return struct.pack("!H", len(answer.wire)) + answer.wire
         assert isinstance(answer, Transfer)
+        assert answer.view.compiled is not None
         sequence = axfr(answer.view.soa(), answer.view.plan.apex.except_soa(answer.view.serial), answer.view.compiled)
         if answer.since is not None:
             old, new = (b"".join(line + b"\n" for line in lines) for lines in self.rules)

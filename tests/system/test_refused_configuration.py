@@ -40,7 +40,7 @@ FILES = {
     "url": b"https://hidden.example/x\n",
     "two": b"hidden.example other.hidden.example\n",
     "utf16": "hidden.example\n".encode("utf-16"),
-    "address": b"192.0.2.1 # hidden\n",
+    "address": b"192.0.2.1/24 # hidden\n",
     "long": b"x" * 300 + b".hidden.example\n",
 }
 
@@ -55,7 +55,7 @@ GUARDS = {
     "[url]": "line 1: The name, or the host of the URL, has a character that is not allowed there",
     "[two]": "line 1: The name, or the host of the URL, has a character that is not allowed there",
     "[utf16]": "line 1: The record has bytes that are not UTF-8",
-    "[address]": "line 1: The value is an IP address: a name is expected",
+    "[address]": "line 1: The address has bits beyond the length of its prefix",
     "[long]": "line 1: The name has more than 253 characters",
     "[dir]": "it is not a regular file",
     "[fifo]": "it is not a regular file",

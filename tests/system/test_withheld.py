@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.system.daemon import USER
+from tests.system.daemon import USER, Daemon
 from tests.system.test_explanations import LIVE, MANY, Scene, started
 
 HITS = ("www.search.example", "mail.example")
@@ -112,3 +112,30 @@ def test_what_is_withheld_of_a_divided_rollback_has_its_true_reason(tmp_path: Pa
         assert "has the content of an earlier version" in text
         scene.daemon.approve(done["candidate"])
         assert withheld(scene)["withheld"] == found["withheld"]
+
+
+def test_addresses_of_a_guard_file_are_withheld_with_what_contains_them(tmp_path: Path) -> None:
+    never = tmp_path / "never.txt"
+    never.write_text("search.example\n192.0.2.7  # the portal\n2001:db8:1::/48\n")
+    listed = ("192.0.2.0/24", "192.0.2.8", "198.51.100.1", "2001:db8:1::9", "2001:db8:2::/48", "64:ff9b::/96")
+    (tmp_path / "list.txt").write_text("".join(f"{value}\n" for value in listed))
+    source = {"url": "file:list.txt", "format": "text", "defaults": {"type": "ip"}, "verify": {"method": "none"}}
+    guards = {"allow_ip": True, "never_block": ["never.txt"]}
+    lists = {"national": {"sources": ["hotline"], "types": ["ip"], "guards": guards}}
+    with Daemon(tmp_path, {"sources": {"hotline": source}, "lists": lists}) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+
+        def live() -> set[str]:
+            lines = daemon.snapshot("national", token).splitlines()
+            return {json.loads(line)["value"] for line in lines}
+
+        assert live() == {"192.0.2.8", "198.51.100.1", "2001:db8:2::/48"}
+        withheld = {"never_block": 2, "special-address": 1}
+        assert daemon.ask("status").json["lists"]["national"]["withheld"] == withheld
+        explained = daemon.ask("entry explain", list="national", entry="192.0.2.0/24").json
+        assert explained["why_not"]["rule"] == "never_block"
+        never.write_text("search.example\n198.51.100.0/24\n")
+        assert daemon.ask("reload").status == 200
+        daemon.wait_for(lambda: "198.51.100.1" not in live())
+        assert not any(value in daemon.log for value in listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import mmap
 import tempfile
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocklistd.compose.names import NO_NAMES, NameRules, Names, names_file
+from blocklistd.kinds.ip import protected
 from blocklistd.model import Entry
 
 LABELS = st.sampled_from(["a", "ab", "b", "a-b", "www", "xn--bcher-kva", "example", "test"])
@@ -81,3 +83,31 @@ def test_a_mapped_file_is_read_like_bytes() -> None:
             assert len(Names(content).all) == 2
             assert rules.rule_of("host", "www.b.test") == "never_block"
             assert rules.rules_of_run([Entry("domain", "test").line()], "domain") == {0: "never_block"}
+
+
+NETWORKS = st.builds(
+    lambda number, length: str(ipaddress.ip_network((number << 12, length), strict=False)),
+    st.integers(0xC0000, 0xC0003),
+    st.integers(16, 32),
+) | st.builds(
+    lambda number, length: str(ipaddress.ip_network((0x20010DB8 << 96 | number << 60, length), strict=False)),
+    st.integers(0, 15),
+    st.integers(32, 128),
+)
+CANONICAL = NETWORKS.map(protected)
+
+
+@given(listed=st.lists(CANONICAL, max_size=9), addresses=st.frozensets(CANONICAL, max_size=4), others=SOME)
+def test_an_address_hits_what_overlaps_it(listed: list[str], addresses: frozenset[str], others: frozenset[str]) -> None:
+    """One prefix and another overlap if one contains the other."""
+    known = [ipaddress.ip_network(address) for address in addresses]
+    expected = [any(ipaddress.ip_network(value).overlaps(one) for one in known) for value in listed]
+    rules = NameRules(names(*addresses, *others))
+    assert [rules.rule_of("ip", value) == "never_block" for value in listed] == expected
+    found = rules.rules_of_run([Entry("ip", value).line() for value in listed], "ip")
+    assert found == {index: "never_block" for index, hit in enumerate(expected) if hit}
+    by_name = NameRules(names(*others))
+    for name in others | {"www.other.test"}:
+        assert rules.rule_of("host", name) == by_name.rule_of("host", name), "addresses change nothing for names"
+        lines = [Entry("domain", name).line()]
+        assert rules.rules_of_run(lines, "domain") == by_name.rules_of_run(lines, "domain")

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocklistd.kinds import InvalidEntry
-from blocklistd.kinds.ip import bits, containing, ip, of_bits, parsed_ip
+from blocklistd.kinds.ip import bits, containing, ip, is_meant_as_address, of_bits, parsed_ip, protected
 
 
 def refusal(value: str) -> str:
@@ -27,7 +27,6 @@ def refusal(value: str) -> str:
         ("192.0.2.1/32", "192.0.2.1"),
         ("192.0.2.0/24", "192.0.2.0/24"),
         ("198.51.0.0/16", "198.51.0.0/16"),
-        ("255.255.255.255", "255.255.255.255"),
         ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
         ("2001:db8::1/128", "2001:db8::1"),
         ("2001:0db8::/32", "2001:db8::/32"),
@@ -37,7 +36,6 @@ def refusal(value: str) -> str:
         ("::FFFF:c000:201", "192.0.2.1"),
         ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
         ("::ffff:192.0.2.1/128", "192.0.2.1"),
-        ("64:ff9b::c000:201", "64:ff9b::c000:201"),
     ],
 )
 def test_each_address_and_prefix_has_one_text(value: str, canonical: str) -> None:
@@ -74,6 +72,22 @@ def test_each_address_and_prefix_has_one_text(value: str, canonical: str) -> Non
             (text, "local-address")
             for text in ("0.0.0.0", "0.1.0.0/16", "127.0.0.1", "127.0.0.0/16", "::", "::1", "::/32")
         ),
+        *(
+            (text, "special-address")
+            for text in (
+                "64:ff9b::c000:201",
+                "64:ff9b::/96",
+                "64:ff9b::/32",
+                "64:ff9b:1::/48",
+                "2001::1",
+                "2002:c000:201::1",
+            )
+        ),
+        *(
+            (text, "special-address")
+            for text in ("169.254.1.1", "192.0.0.170", "192.0.0.0/16", "224.0.0.1", "239.9.9.9")
+        ),
+        *((text, "special-address") for text in ("240.0.0.1", "255.255.255.255", "fe80::1", "ff02::1", "100::1")),
         *((text, "local-address") for text in ("::fffe:0:0/95", "::192.0.2.1", "::8000:0:0/81")),
     ],
 )
@@ -135,3 +149,40 @@ def test_the_prefixes_that_contain_a_value_are_those_of_the_library(value: str, 
         assert ip(wider) == wider
         assert one.subnet_of(ipaddress.ip_network(wider))  # type: ignore[arg-type]
     assert (other in containing(value)) == (one.version == two.version and one.subnet_of(two))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["10.0.0.1", "100.64.0.1", "192.168.0.0/16", "172.16.0.1", "198.18.0.1", "fc00::1"])
+def test_private_and_shared_addresses_are_entries(value: str) -> None:
+    assert ip(value) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1/32", "192.0.2.1"),
+        ("127.0.0.0/8", "127.0.0.0/8"),
+        ("64:FF9B::/96", "64:ff9b::/96"),
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("192.0.2.1/24", "host-bits"),
+        ("192.0.2.300", "not-an-address"),
+        ("192.0.2.0/33", "not-an-address"),
+        ("0.0.0.0/7", "too-wide"),
+        ("::/0", "too-wide"),
+    ],
+)
+def test_addresses_of_guard_files_are_protected_even_if_they_are_no_entries(value: str, expected: str) -> None:
+    assert is_meant_as_address(value)
+    found = ""
+    try:
+        found = protected(value)
+    except InvalidEntry as error:
+        found = error.code
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a.example", "abc.de", "1.2.3", "https://192.0.2.1/", "192.0.2.1.example", "10.example/8"]
+)
+def test_other_texts_are_names(text: str) -> None:
+    assert not is_meant_as_address(text)

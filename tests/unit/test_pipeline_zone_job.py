@@ -14,7 +14,7 @@ from blocklistd.errors import DamagedError
 from blocklistd.lines.snapshot import changed_lines
 from blocklistd.model import Sha256
 from blocklistd.pipeline import zone_job
-from blocklistd.pipeline.zone_job import advance
+from blocklistd.pipeline.zone_job import advance, advance_all
 from blocklistd.rpz.rules import name_of
 from blocklistd.rpz.wire import Apex, compile_rules, messages, wire_name
 from blocklistd.rpz.zonemd import zone_digest
@@ -31,6 +31,13 @@ ORIGIN = dns.name.from_text(ZONE)
 APEX = Apex(ZONE, "localhost", "h.invalid", 60, 30, 600, 60, ("localhost",))
 PLAN = ZonePlan(ZONE, LIST, (), ".", 60, APEX, 1)
 NAMES = [f"n{number}.example" for number in range(40)]
+
+
+@pytest.fixture(autouse=True, params=["at once", "deferred"])
+def compiling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the messages of an updated serial are compiled."""
+    if request.param == "deferred":
+        monkeypatch.setattr(zone_job, "DEFERRED", 0)
 
 
 def publish(versions: Versions, *names: str, plan: ZonePlan = PLAN) -> ZoneSerial:
@@ -148,6 +155,40 @@ def test_a_damaged_file_that_is_made_again_keeps_the_serial(tmp_path: Path, file
     before = publish(versions, *NAMES[1:])
     flip_a_bit(versions.store.sealed.path(getattr(before, file)))
     assert bring(versions, remake=True) == before
+    versions.close()
+
+
+@pytest.mark.parametrize(
+    ("lost", "moves_on"),
+    [
+        *((lost, False) for lost in ("", "wire", "names", "rules")),
+        *((lost, True) for lost in ("", "wire", "delta", "names", "rules")),
+    ],
+)
+def test_a_serial_that_a_crash_left_without_messages_gets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str, moves_on: bool
+) -> None:
+    """`lost`: a file of that serial, or the messages of the one before, which are not kept for it."""
+    monkeypatch.setattr(zone_job, "DEFERRED", 0)
+    versions = Versions(tmp_path)
+    first = publish(versions, *NAMES)
+    versions.publish(versions.seal([*NAMES[1:], "new.example"]))
+    advance_all(versions.store, [PLAN], NOW, (), {})
+    with versions.database.read() as connection:
+        left = newest_serial(connection, ZONE)
+    assert left is not None
+    assert (left.serial, left.is_compiled, left.wire) == (2, False, left.rules)
+    digest = first.wire if lost == "wire" else getattr(left, lost, None)
+    if digest is not None:
+        versions.store.sealed.path(digest).unlink()
+    if moves_on:
+        versions.publish(versions.seal([*NAMES[2:], "new.example", "newer.example"]))
+    found = bring(versions, remake=not moves_on and lost in ("names", "rules"))
+    assert found.serial == (3 if moves_on else 2)
+    assert is_made_of_the_list(versions, found)
+    if not moves_on:
+        assert found.rules == left.rules
+    assert (found.delta is None) == (moves_on and lost == "rules"), "no delta from rules that are lost"
     versions.close()
 
 

@@ -16,20 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import dns.message
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
 
+from blocklistd.errors import JobError
 from blocklistd.jobs.runner import Jobs
 from blocklistd.jobs.sandbox import JobLimits
 from blocklistd.limits import MAX_SECONDARIES
 from blocklistd.model import ListId
+from blocklistd.pipeline import zone_job
 from blocklistd.pipeline.resources import Resources
-from blocklistd.pipeline.zone_job import advance
+from blocklistd.pipeline.zone_job import advance, compile_all
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import Apex, wire_name
-from blocklistd.serve.dns import message as dm
-from blocklistd.serve.dns.query import SecondaryRequest, Transfer
+from blocklistd.serve.dns.query import SecondaryRequest
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Peer, Zones, ZoneView
 from blocklistd.store.ixfr import ixfr_path
@@ -120,11 +122,14 @@ def test_an_entry_without_any_rule_is_omitted_once_for_each_and_named_once(tmp_p
 
 
 class InThreads(Jobs):
-    """Jobs without processes; `may_run` holds them back. `most` counts those that ran at once."""
+    """Jobs without processes; `may_run` holds them back, `may_compile` those that compile messages, which fail with
+    `fails`. `most` counts those that ran at once."""
 
     def __init__(self) -> None:
-        self.may_run = asyncio.Event()
+        self.may_run, self.may_compile = asyncio.Event(), asyncio.Event()
         self.may_run.set()
+        self.may_compile.set()
+        self.fails: Exception | None = None
         self.at_once = self.most = self.count = 0
 
     async def run(self, work: Callable[..., Any], *arguments: Any, limits: JobLimits) -> Any:
@@ -133,6 +138,10 @@ class InThreads(Jobs):
         self.most = max(self.most, self.at_once)
         try:
             await self.may_run.wait()
+            if work is compile_all:
+                await self.may_compile.wait()
+                if self.fails is not None:
+                    raise self.fails
             return await asyncio.to_thread(work, *arguments)
         finally:
             self.at_once -= 1
@@ -188,6 +197,12 @@ class Scene:
         view = self.zones.get(NAME)
         assert view is not None
         return view
+
+    @property
+    def compiled(self) -> bytes:
+        compiled = self.view.compiled
+        assert compiled is not None
+        return bytes(compiled)
 
     async def connect(self, kind: str = "AXFR", since: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         client = socket.socket()
@@ -298,7 +313,7 @@ async def test_a_file_that_was_cut_short_is_not_read(scene: Scene) -> None:
 async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: Scene) -> None:
     long = ".".join(["y" * 60] * 2)
     before = await scene.publish(*(f"n{number}.{'x' * 50}{number}.{long}.example" for number in range(30_000)))
-    right = bytes(scene.view.compiled)
+    right = scene.compiled
     assert len(right) > 6_000_000, "more than the sockets hold"
     reader, writer = await scene.connect()
     (size,) = struct.unpack("!H", await reader.readexactly(2))
@@ -321,7 +336,7 @@ async def test_no_wrong_byte_is_sent_when_a_bit_flips_during_a_transfer(scene: S
     assert right.startswith(received)
     await scene.until(lambda: not scene.publisher.behind)
     assert scene.serial == before
-    assert bytes(scene.view.compiled) == right
+    assert scene.compiled == right
 
 
 async def test_a_transfer_that_the_client_breaks_off_does_not_count_as_sent(scene: Scene) -> None:
@@ -401,13 +416,9 @@ async def test_secondaries_share_a_difference_while_it_is_sent(scene: Scene) -> 
     await scene.publish(*NAMES)
     await scene.publish(*NAMES[1:])
     sender = scene.server.transfers
-    query = dm.parse(dns.message.make_query(ZONE, "IXFR").to_wire() or b"")
-    transfer = Transfer(query, scene.view, None, 1, "isp")
-    slow = await sender._records(transfer)
-    assert slow.kind == "IXFR"
-    assert await sender._records(transfer) is slow
-    other = await sender._records(dataclasses.replace(transfer, since=None))
-    assert other.kind == "AXFR"
+    slow = await sender._difference_records(scene.view, 1)
+    assert slow is not None
+    assert await sender._difference_records(scene.view, 1) is slow
     del slow
     gc.collect()
     assert not sender._differences, "kept no longer than it is sent"
@@ -416,7 +427,7 @@ async def test_secondaries_share_a_difference_while_it_is_sent(scene: Scene) -> 
 async def test_a_reason_for_no_difference_is_logged_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     await scene.publish(*NAMES)
     await scene.publish(*NAMES[1:])
-    scene.publisher._ixfr_fingerprints.clear()
+    scene.publisher._differences.forget(ZONE, 0)
     folder = ixfr_path(scene.versions.store, ZONE, 1, 2).parent
     folder.parent.mkdir(exist_ok=True)
     folder.write_text("")  # where the folder of the differences should be
@@ -435,3 +446,64 @@ async def test_a_zone_is_not_made_twice_at_once(scene: Scene) -> None:
     await asyncio.gather(*(scene.publisher.advance(LIST) for _ in range(4)))
     assert scene.jobs.most == 1
     assert scene.serial.serial == 2
+
+
+# -- a serial whose messages are compiled later ------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def deferred(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """The scene with a serial that is served before its messages are compiled: `may_compile` lets them be."""
+    monkeypatch.setattr(zone_job, "DEFERRED", 0)
+    await scene.publish(*NAMES)
+    scene.jobs.may_compile.clear()
+    return scene
+
+
+async def test_differences_are_sent_before_the_messages_are_compiled(deferred: Scene) -> None:
+    changing = asyncio.ensure_future(deferred.publish(*NAMES[1:], "new.example"))
+    await deferred.until(lambda: deferred.view.serial == 2)
+    assert deferred.view.compiled is None
+    assert await deferred.transfer("IXFR", 1) == (0, 2 + 2 + 2 + 2)
+    complete = asyncio.ensure_future(deferred.transfer())
+    await deferred.until(lambda: deferred.server.transfers.under_way["AXFR"] == 1)
+    assert not changing.done()
+    assert not complete.done()
+    deferred.jobs.may_compile.set()
+    assert await complete == (0, 2 * len(NAMES) + 4)
+    assert (await changing).is_compiled
+    assert deferred.sent == [2, 2]
+
+
+async def test_messages_that_cannot_be_compiled_are_at_the_next_try(deferred: Scene) -> None:
+    deferred.jobs.fails = JobError("the job died")
+    deferred.jobs.may_compile.set()
+    serial = await deferred.publish(*NAMES[1:])
+    assert deferred.publisher.behind == {ZONE}
+    assert (await deferred.transfer())[0] == dns.rcode.SERVFAIL
+    assert (await deferred.transfer("IXFR", 1))[0] == 0
+    deferred.jobs.fails = None
+    await deferred.publisher.advance(LIST, deferred.versions.state.version)
+    assert deferred.publisher.behind == set()
+    assert deferred.serial.serial == serial.serial
+    assert deferred.serial.rules == serial.rules
+    assert await deferred.transfer() == (0, 2 * len(NAMES) - 2 + 4)
+
+
+async def test_a_daemon_that_ended_before_the_messages_were_compiled_compiles_them(deferred: Scene) -> None:
+    deferred.jobs.fails = JobError("the daemon ends")
+    deferred.jobs.may_compile.set()
+    await deferred.publish(*NAMES[1:])
+    deferred.jobs.fails = None
+    zones = Zones()
+    other = publisher_of(deferred.versions, deferred.jobs, zones)
+    await other.configure([EVERYTHING])
+    before = zones.get(NAME)
+    assert before is not None
+    assert (before.serial, before.compiled) == (2, None)
+    assert await other.usable(before, True) is None
+    await other.advance()
+    after = zones.get(NAME)
+    assert after is not None
+    assert (after.serial, after.compiled is None) == (2, False)
+    assert deferred.serial.is_compiled

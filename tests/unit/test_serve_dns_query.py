@@ -57,6 +57,7 @@ def test_the_first_message_of_a_transfer_has_opt_if_the_request_had() -> None:
         assert isinstance(transfer, Transfer)
         assert transfer.query.tsig is not None
         view = transfer.view
+        assert view.compiled is not None
         records = axfr(view.soa(), view.plan.apex.except_soa(view.serial), view.compiled)
         for signer in (None, Signer(KEY, transfer.query.tsig.mac)):
             stream = bytes(Stream(transfer.query, records, signer).take(1000))

@@ -25,7 +25,7 @@ def test_a_file_has_one_name_a_line() -> None:
     [
         (b"a.example\n*.b.example\n", "line 2: It is a wildcard: write the name without `*.`"),
         (b"a.example\n\nhttps://a.example/\n", "line 3: "),
-        (b"192.0.2.1\n", "line 1: The value is an IP address"),
+        (b"192.0.2.1/24\n", "line 1: The address has bits beyond the length of its prefix"),
         (b"\xff\xfea\0", "line 1: The record has bytes that are not UTF-8"),
         (b"", "there is no name in it"),
         (b"# nothing\n\n", "there is no name in it"),
@@ -99,3 +99,8 @@ def test_the_package_is_not_imported() -> None:
 
     read_names("warninglist:google")
     assert "pymispwarninglists" not in sys.modules
+
+
+def test_a_file_may_have_addresses_and_prefixes_beside_names() -> None:
+    content = b"search.example\n192.0.2.1  # the portal\n2001:DB8::/32\n::ffff:198.51.100.0/120\n"
+    assert parse_names(content) == {"search.example", "192.0.2.1", "2001:db8::/32", "198.51.100.0/24"}

@@ -35,8 +35,9 @@ Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | Non
 """Returns the difference from a serial to the view: the old apex, and the removed and the added records, compiled. None
 if the complete zone is smaller, or if deltas are missing."""
 
-Usable = Callable[[ZoneView], Awaitable[ZoneView | None]]
-"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged."""
+Usable = Callable[[ZoneView, bool], Awaitable[ZoneView | None]]
+"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged. Whether
+the complete zone is to be sent: then the view has its messages, for which it may have to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,36 +101,38 @@ class TransferSender:
 
     async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | NotSent:
         """The transfer from intact files, and its records."""
-        view = await self._usable(transfer.view)
+        records = None
+        view = await self._usable(transfer.view, transfer.since is None)
+        if view is not None and transfer.since is not None:
+            records = await self._difference_records(view, transfer.since)
+            view = view if records is not None else await self._usable(view, True)
         if view is None:
             return NotSent(dm.SERVFAIL)
-        transfer = replace(transfer, view=view)
-        records = await self._records(transfer)
-        share = share_of_zone(records, len(view.compiled))
+        if records is None:
+            assert view.compiled is not None
+            records = axfr(view.soa(), view.plan.apex.except_soa(view.serial), view.compiled)
+        # a serial that is not compiled yet differs little from the one before
+        share = share_of_zone(records, len(view.compiled)) if view.compiled is not None else 0.0
         if not self._full_transfers.take(transfer.subscriber, view.plan.name, time.monotonic(), share):
             self._refusals.log(address, transfer.subscriber, TOO_OFTEN)
             return NotSent(dm.REFUSED)
-        return transfer, records
+        return replace(transfer, view=view), records
 
-    async def _records(self, transfer: Transfer) -> TransferRecords:
-        """The difference to send, or the complete zone."""
-        view, since = transfer.view, transfer.since
-        new = view.plan.apex
-        if since is not None:
-            key = view.name, since, view.serial
-            if (shared := self._differences.get(key)) is not None:
-                return shared
-            try:
-                difference = await self._difference(view, since)
-            except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
-                self._log_not_made(view.plan.name, error)
-                difference = None
-            if difference is not None:
-                old, removed, added = difference
-                apexes = old.except_soa(since, but=new.ns), new.except_soa(view.serial, but=old.ns)
-                made = ixfr(view.soa(), old.soa(since), removed, added, *apexes)
-                return self._differences.setdefault(key, made)
-        return axfr(view.soa(), new.except_soa(view.serial), view.compiled)
+    async def _difference_records(self, view: ZoneView, since: int) -> TransferRecords | None:
+        """The difference from serial `since`; None if the complete zone is to be sent."""
+        key = view.name, since, view.serial
+        if (shared := self._differences.get(key)) is not None:
+            return shared
+        try:
+            difference = await self._difference(view, since)
+        except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
+            self._log_not_made(view.plan.name, error)
+            difference = None
+        if difference is None:
+            return None
+        (old, removed, added), new = difference, view.plan.apex
+        apexes = old.except_soa(since, but=new.ns), new.except_soa(view.serial, but=old.ns)
+        return self._differences.setdefault(key, ixfr(view.soa(), old.soa(since), removed, added, *apexes))
 
     def _log_not_made(self, zone: str, error: BlocklistError) -> None:
         now, last = time.monotonic(), self._not_made.get(zone)
@@ -159,5 +162,5 @@ class TransferSender:
         """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
         if kind == "IXFR" or view.file is None or view.file.is_unchanged():
             return
-        if await self._usable(view) is not view:
+        if await self._usable(view, True) is not view:
             raise StoreError(f"zone {view.plan.name}: its file was damaged during a transfer: check the disk")

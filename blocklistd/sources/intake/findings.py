@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from blocklistd.errors import JobError
 from blocklistd.kinds import KINDS
-from blocklistd.model import TOO_WIDE, TYPE_NOT_BUILT, Sha256
+from blocklistd.model import SPECIAL_ADDRESS, TOO_WIDE, TYPE_NOT_BUILT, Sha256
 from blocklistd.sources.intake.entries import ResultForm
 from blocklistd.sources.intake.job import Findings, IntakeRequest
 from blocklistd.sources.intake.prove import ListFiles, Origin
@@ -26,7 +26,7 @@ REJECTS: Final = frozenset(
         # of the kinds
         *("empty", "character", "address", "wildcard", "rpz-label", "not-a-name", "not-a-url", "scheme", "empty-label"),
         *("label-too-long", "name-too-long", "url-too-long", "hash-length", "hash-digits", "fragment", "one-label"),
-        *("not-an-address", "host-bits", "local-address", TOO_WIDE),
+        *("not-an-address", "host-bits", "local-address", TOO_WIDE, SPECIAL_ADDRESS),
     )
 )
 """All reasons to reject a record."""
