@@ -18,7 +18,7 @@ from tests.interop.test_secondaries import OWN, asked
 from tests.system.daemon import free_port
 from tests.system.test_zones import ZONE, Scene
 
-GUIDE = Path(__file__).parents[2] / "docs" / "resolvers.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "dns.md"
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.interop.release import BOOKWORM, TRIXIE
 from tests.peers import peer
 
 TSIG = {"name": "isp-0a1b2c3d", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
-GUIDE = Path(__file__).parents[2] / "docs" / "resolvers.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "dns.md"
 PUBLISHER = Address("198.51.100.1", 53)
 HOSTS = ["192.0.2.1", "2001:db8::1"]
 PIN = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="

@@ -59,7 +59,7 @@ def _show_config(done: Document, software: str | None, *, unsigned: bool) -> Non
     if not software:
         others = ", ".join(other for other in done["config"] if other != name)
         click.echo(
-            f"\nThe configurations of {others} are in docs/resolvers.md; the option --software prints one of them."
+            f"\nThe configurations of {others} are in docs/dns.md; the option --software prints one of them."
         )
 
 

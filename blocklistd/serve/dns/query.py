@@ -1,7 +1,7 @@
 """Decides the answer to a DNS request: from bytes and the time to an answer, or to a transfer to send. Pure.
 
 The order of checks is that of RFC 8945 5.2: the key, the signature, the time; then EDNS, the opcode, the question, and
-whether the client is entitled to the zone. docs/resolvers.md has the table of answers.
+whether the client is entitled to the zone. docs/dns.md has the table of answers.
 """
 
 from __future__ import annotations
