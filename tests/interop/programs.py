@@ -172,31 +172,27 @@ def recursor(release: Release, folder: Path, stub: int, port: int, pasted: str) 
     folder = made(folder, "powerdns")
     sockets = tempfile.mkdtemp()  # its path is short: that of a Unix socket has at most 107 characters
     pasted = pasted.replace("/var/lib/pdns-recursor", str(folder))
-    settings: dict[str, dict[str, Any]] = {
-        "incoming": {"listen": [f"127.0.0.1:{port}"]},
-        "recursor": {
-            "socket_dir": sockets,
-            "forward_zones_recurse": [{"zone": ".", "forwarders": [f"127.0.0.1:{stub}"]}],
-            "security_poll_suffix": "",
-        },
-        "dnssec": {"validation": "off"},
-        "logging": {"loglevel": 6},
-        "packetcache": {"disable": True},
-    }
-    if pasted.startswith("rpzPrimary"):
+    if software_named(release.software("powerdns")).in_lua:
         (folder / "rpz.lua").write_text(pasted)
-        settings["recursor"]["lua_config_file"] = f"{folder}/rpz.lua"
-    else:
-        made(folder, "recursor.d")
-        (folder / "recursor.d" / "blocklist.yml").write_text(pasted)
-        settings["recursor"]["include_dir"] = f"{folder}/recursor.d"
-    if release.versions["powerdns"].startswith("4."):
         (folder / "recursor.conf").write_text(
             f"local-address=127.0.0.1\nlocal-port={port}\nsocket-dir={sockets}\nlua-config-file={folder}/rpz.lua\n"
             f"forward-zones-recurse=.=127.0.0.1:{stub}\ndisable-packetcache=yes\nsecurity-poll-suffix=\ndnssec=off\n"
             f"loglevel=6\n"
         )
     else:
+        settings: dict[str, dict[str, Any]] = {
+            "incoming": {"listen": [f"127.0.0.1:{port}"]},
+            "recursor": {
+                "socket_dir": sockets,
+                "include_dir": str(made(folder, "recursor.d")),
+                "forward_zones_recurse": [{"zone": ".", "forwarders": [f"127.0.0.1:{stub}"]}],
+                "security_poll_suffix": "",
+            },
+            "dnssec": {"validation": "off"},
+            "logging": {"loglevel": 6},
+            "packetcache": {"disable": True},
+        }
+        (folder / "recursor.d" / "blocklist.yml").write_text(pasted)
         (folder / "recursor.yml").write_text(yaml.safe_dump(settings))
     control = [*release.command("/usr/bin/rec_control", "pdns-recursor"), f"--socket-dir={sockets}"]
     try:

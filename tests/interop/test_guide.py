@@ -86,11 +86,16 @@ def guides(text: str) -> str:
 def trial(software: str, text: str) -> str:
     """The printed configuration with what the guide adds to try a zone first."""
     changes = {
-        "bind": (f'zone "{ZONE}";', guides(f'zone "{ZONE}" policy disabled;')),
-        "unbound": ("rpz:\n", "rpz:\n" + guides(UNBOUND_TRIAL)),
-        "powerdns": ("  refresh =", f"  {guides('defpol = Policy.NoAction,')}\n  refresh ="),
+        "bind": [(f'zone "{ZONE}";', guides(f'zone "{ZONE}" policy disabled;'))],
+        "unbound": [("rpz:\n", "rpz:\n" + guides(UNBOUND_TRIAL))],
+        "powerdns": [
+            ("  refresh =", f"  {guides('defpol = Policy.NoAction,')}\n  refresh ="),
+            ("      refresh:", f"      {guides('defpol: NoAction')}\n      refresh:"),
+        ],
     }
-    changed = text.replace(*changes[software])
+    changed = text
+    for before, after in changes[software]:
+        changed = changed.replace(before, after)
     assert changed != text
     if software == "powerdns":
         guides("remove `seedFile` and `dumpFile`")
@@ -163,10 +168,21 @@ def take_out(software: str, resolver: Resolver, scene: Scene) -> None:
     elif software == "unbound":
         resolver.run(guides(f"unbound-control rpz_disable {ZONE}"))
     else:
-        file = scene.folder / "powerdns" / "rpz.lua"
-        file.write_text("".join(f"--{line}" for line in file.read_text().splitlines(keepends=True)))
+        file = recursors_file(scene)
+        file.write_text(commented(file.read_text()))
         resolver.run(guides("rec_control reload-lua-config"))
         assert "wiped" in resolver.run(guides("rec_control wipe-cache '.$'"))
+
+
+def recursors_file(scene: Scene) -> Path:
+    """The file with the text pasted for PowerDNS Recursor."""
+    (file,) = (*scene.folder.glob("powerdns/rpz.lua"), *scene.folder.glob("powerdns/recursor.d/*.yml"))
+    return file
+
+
+def commented(text: str) -> str:
+    """The text pasted for PowerDNS Recursor, Lua or YAML, with each line made a comment."""
+    return re.sub("(?m)^(?=.)", "--" if "rpzPrimary" in text else "#", text)
 
 
 def put_back(software: str, resolver: Resolver, scene: Scene) -> None:
@@ -178,9 +194,26 @@ def put_back(software: str, resolver: Resolver, scene: Scene) -> None:
         resolver.wait(lambda: "serial 3" in resolver.run(guides("unbound-control list_auth_zones")))
         resolver.run(guides(f"unbound-control rpz_enable {ZONE}"))
     else:
-        file = scene.folder / "powerdns" / "rpz.lua"
-        file.write_text(file.read_text().replace("--", "", 1).replace("\n--", "\n"))
+        file = recursors_file(scene)
+        file.write_text(re.sub("(?m)^(--|#)", "", file.read_text()))
         resolver.run("rec_control reload-lua-config")
+
+
+def test_a_recursor_that_starts_without_the_policy_needs_a_restart_in_yaml(
+    scene: Scene, stub: Stub, peers: Peers
+) -> None:
+    port = free_port()
+    text = peers.printed(scene, "powerdns", port)
+    with peers.start("powerdns", scene.folder, stub, port, commented(text)) as resolver:
+        resolver.wait(lambda: not resolver.blocked("a.example"))
+        recursors_file(scene).write_text(text)
+        said = resolver.run("rec_control reload-lua-config")
+        if "rpzPrimary" in text:
+            resolver.wait(lambda: resolver.blocked("a.example"))
+        else:
+            assert guides("No Lua or corresponding YAML configuration active") in said
+    with peers.start("powerdns", scene.folder, stub, port, text) as resolver:
+        resolver.wait(lambda: resolver.blocked("a.example"))
 
 
 @each_resolver
