@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Final
 
@@ -121,7 +123,8 @@ def program(context: click.Context, config: str | None) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs a command line and returns the exit code. Each error is a line on stderr that ends with what to do."""
+    """Runs a command line and returns the exit code. Each error is a line on stderr that ends with what to do,
+    on a terminal wrapped between words."""
     try:
         code = program.main(arguments, prog_name="blocklistd", standalone_mode=False)
     except click.exceptions.Exit as ended:
@@ -133,29 +136,39 @@ def run(arguments: list[str]) -> int:
         return 2
     except ConfigError as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            _complain(str(problem))
         return 2
     except Unreachable as error:
-        click.echo(f"blocklistd: {error}", err=True)
+        _complain(f"blocklistd: {error}")
         return 3
     except Failed as error:
         if str(error):
-            click.echo(f"blocklistd: {error}", err=True)
+            _complain(f"blocklistd: {error}")
         return error.code
     except BlocklistError as error:
-        click.echo(f"blocklistd: {error}", err=True)
+        _complain(f"blocklistd: {error}")
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "blocklistd").split(".")[0] == "blocklistd":
             raise
         rest = "install requirements-client.lock for `blocklistd sync`, requirements.lock for every other command"
-        click.echo(f"blocklistd: {error.name} is not installed here: {rest}", err=True)
+        _complain(f"blocklistd: {error.name} is not installed here: {rest}")
         return 1
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except OSError as error:  # of writing the output: the disk to which the caller redirected it is full
-        click.echo(f"blocklistd: {error.filename or 'the output'}: {error.strerror}", err=True)
+        _complain(f"blocklistd: {error.filename or 'the output'}: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the rest of the buffer would fail again at exit
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _complain(text: str) -> None:
+    if os.isatty(2):
+        columns = shutil.get_terminal_size().columns
+        lines = (
+            textwrap.wrap(line, columns, break_on_hyphens=False, break_long_words=False) for line in text.split("\n")
+        )
+        text = "\n".join("\n".join(line) for line in lines)
+    click.echo(text, err=True)

@@ -394,7 +394,7 @@ def test_a_diff_is_not_shown_on_a_terminal(daemon: FakeDaemon, cli: Cli) -> None
     assert daemon.asked == []
 
 
-def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, stdin: str = "", **more: str) -> str:
+def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, stdin: str = "", code: int = 0, **more: str) -> str:
     """The output, with colours, on a terminal of this many columns."""
     master, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
@@ -415,8 +415,17 @@ def on_a_terminal(cli: Cli, *arguments: str, columns: int = 80, stdin: str = "",
         while got := os.read(master, 65536):
             shown += got
     os.close(master)
-    assert running.wait(30) == 0, shown
+    assert running.wait(30) == code, shown
     return shown.decode().replace("\r\n", "\n")
+
+
+def test_an_error_on_a_terminal_is_wrapped_between_words(daemon: FakeDaemon, cli: Cli) -> None:
+    said = "isp-9 would have no list and no zone: to end its access, run `blocklistd subscriber revoke isp-9`"
+    daemon.answers["/status"] = (409, {"detail": said})
+    assert cli("status").stderr == f"blocklistd: {said}\n"
+    first, second = plain(on_a_terminal(cli, "status", code=1))
+    assert len(first) <= 80
+    assert f"{first} {second}" == f"blocklistd: {said}"
 
 
 def plain(shown: str) -> list[str]:

@@ -182,7 +182,7 @@ def test_addresses_of_guard_files_are_protected_even_if_they_are_no_entries(valu
 
 
 @pytest.mark.parametrize(
-    "text", ["a.example", "abc.de", "1.2.3", "https://192.0.2.1/", "192.0.2.1.example", "10.example/8"]
+    "text", ["a.example", "abc.example", "1.2.3", "https://192.0.2.1/", "192.0.2.1.example", "10.example/8"]
 )
 def test_other_texts_are_names(text: str) -> None:
     assert not is_meant_as_address(text)
