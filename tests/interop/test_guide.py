@@ -86,7 +86,7 @@ def guides(text: str) -> str:
 def trial(software: str, text: str) -> str:
     """The printed configuration with what the guide adds to try a zone first."""
     changes = {
-        "bind": [(f'zone "{ZONE}";', guides(f'zone "{ZONE}" policy disabled;'))],
+        "bind": [(POLICY, f"{POLICY} {guides('policy disabled')}")],
         "unbound": [("rpz:\n", "rpz:\n" + guides(UNBOUND_TRIAL))],
         "powerdns": [
             ("  refresh =", f"  {guides('defpol = Policy.NoAction,')}\n  refresh ="),
@@ -103,6 +103,7 @@ def trial(software: str, text: str) -> str:
     return changed
 
 
+POLICY = f'response-policy {{ zone "{ZONE}"'
 UNBOUND_TRIAL = """\
       rpz-action-override: disabled
       rpz-log: yes
@@ -163,7 +164,7 @@ def edit(file: Path, before: str, after: str) -> None:
 
 def take_out(software: str, resolver: Resolver, scene: Scene) -> None:
     if software == "bind":
-        edit(scene.folder / "bind" / "named.conf", f'zone "{ZONE}";', f'zone "{ZONE}" policy disabled;')
+        edit(scene.folder / "bind" / "named.conf", POLICY, f"{POLICY} policy disabled")
         resolver.run(guides("rndc reconfig"))
     elif software == "unbound":
         resolver.run(guides(f"unbound-control rpz_disable {ZONE}"))
@@ -188,7 +189,7 @@ def commented(text: str) -> str:
 def put_back(software: str, resolver: Resolver, scene: Scene) -> None:
     if software == "bind":
         resolver.wait(lambda: "serial: 3" in resolver.run(guides(f"rndc zonestatus {ZONE}")))
-        edit(scene.folder / "bind" / "named.conf", f'zone "{ZONE}" policy disabled;', f'zone "{ZONE}";')
+        edit(scene.folder / "bind" / "named.conf", f"{POLICY} policy disabled", POLICY)
         resolver.run("rndc reconfig")
     elif software == "unbound":
         resolver.wait(lambda: "serial 3" in resolver.run(guides("unbound-control list_auth_zones")))
@@ -242,7 +243,7 @@ def test_an_expired_zone_does_what_the_guide_says(tmp_path: Path, stub: Stub, pe
 
 def test_bind_logs_no_queries_where_it_is_told_so(scene: Scene, stub: Stub, peers: Peers) -> None:
     port = free_port()
-    quiet = peers.printed(scene, "bind", port).replace(f'zone "{ZONE}";', f'zone "{ZONE}" {guides("log no")};')
+    quiet = peers.printed(scene, "bind", port).replace(POLICY, f"{POLICY} {guides('log no')}")
     with peers.start("bind", scene.folder, stub, port, quiet) as resolver:
         resolver.wait(lambda: resolver.blocked("a.example"))
         assert "rewrite" not in resolver.log.read_text()

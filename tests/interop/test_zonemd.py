@@ -10,7 +10,9 @@ from typing import Any
 import dns.zone
 import pytest
 
+from blocklistd.daemon.profiles.versions import software as software_named
 from tests.interop.programs import Peers
+from tests.interop.stub import Stub
 from tests.peers import peer
 from tests.system.daemon import free_port
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary
@@ -72,6 +74,24 @@ def test_every_secondary_verifies_the_digest_of_each_serial(scene: Scene, peers:
     tampered.delete_rdataset(ORIGIN, "ZONEMD")
     tampered.to_file(str(file), relativize=False)
     assert ldns(file) == NO_DIGEST
+
+
+def test_a_resolver_takes_a_zone_with_a_digest_or_is_refused(scene: Scene, stub: Stub, peers: Peers) -> None:
+    port, unbound = free_port(), peers.release.software("unbound")
+    if software_named(unbound).breaks_on_zonemd:
+        refused = scene.daemon.ask("subscriber add", id="isp", zones=[ZONE], software=unbound, address=["127.0.0.1"])
+        assert refused.status == 409
+        return
+    text = peers.printed(scene, "unbound", port)
+    with peers.start("unbound", scene.folder, stub, port, text) as resolver:
+        resolver.wait(lambda: resolver.blocked("a.example"))
+        assert not resolver.blocked("other.example")
+        others = [f"n{number}.example" for number in range(20)]  # else AXFR is the shorter answer
+        scene.publish("a.example", *others)
+        resolver.wait(lambda: resolver.blocked("n0.example"))
+        scene.publish("b.example", *others)
+        resolver.wait(lambda: resolver.blocked("b.example") and not resolver.blocked("a.example"))
+        resolver.wait(lambda: scene.sent("IXFR") > 0)
 
 
 def test_subscriber_add_refuses_resolvers_that_it_breaks(scene: Scene) -> None:
