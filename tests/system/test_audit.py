@@ -74,6 +74,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         refused, approved = approved, held(daemon, NAMES[:70])
         assert daemon.approve(approved)["version"] == 2
         daemon.subscriber("isp", "national")
+        assert daemon.ask("subscriber set", id="isp", software="knot-resolver").status == 200
         assert daemon.ask("subscriber rotate", id="isp").status == 200
         assert daemon.ask("subscriber revoke", id="isp").status == 200
         distrusted = {"source": "hotline", "key": signed_by(daemon), "since": "1h", "why": "a stolen key"}
@@ -94,6 +95,7 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
             ("source pull", "hotline", *me),
             ("candidate approve", approved, *me),
             ("subscriber add", "isp", *me),
+            ("subscriber set", "isp", *me),
             ("subscriber rotate", "isp", *me),
             ("subscriber revoke", "isp", *me),
             ("source distrust", "hotline", *me),

@@ -88,7 +88,7 @@ def test_google_drive_2024_a_subdomain_of_a_whitelisted_service(incident: Callab
     scene.pull(code=1)
     assert isp.blocks(NAMES | NEW)
     # 11:00 a person can't release it by hand either
-    assert "it hits a name of the list's `never_block` files" in scene.cli(
+    assert "it hits a name or an address of the list's `never_block` files" in scene.cli(
         *("entry", "delist", "national", "--stdin", "--why", "ticket 12"), stdin="drive.cloud.example\n", code=1
     )
     scene.is_quiet_about("drive.cloud.example", "drive.test")

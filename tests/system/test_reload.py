@@ -116,6 +116,7 @@ def test_an_unreadable_file_is_an_error_and_a_private_file_that_others_can_read_
     open_to_all(tmp_path)
     daemon = daemon_of(tmp_path, auth={"bearer": {"file": "token"}})
     (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "lock").touch()  # an empty one is a warning of its own
     (tmp_path / "token").write_text("secret\n")
     daemon.path.chmod(0o644)
     for mode, owner, code, said in (
