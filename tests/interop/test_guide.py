@@ -13,7 +13,7 @@ import pytest
 from tests.interop.absent import Absent
 from tests.interop.programs import Peers, Resolver
 from tests.interop.stub import Stub
-from tests.interop.test_resolvers import each_resolver, hasty
+from tests.interop.test_resolvers import each_resolver, extended_errors, hasty
 from tests.interop.test_secondaries import OWN, asked
 from tests.system.daemon import free_port
 from tests.system.test_zones import ZONE, Scene
@@ -98,8 +98,8 @@ def trial(software: str, text: str) -> str:
         changed = changed.replace(before, after)
     assert changed != text
     if software == "powerdns":
-        guides("remove `seedFile` and `dumpFile`")
-        changed = re.sub(r" *(?:seed|dump)File.*\n", "", changed)
+        guides("remove `seedFile`, `dumpFile` and the extended error")
+        changed = re.sub(r" *(?:seedFile|dumpFile|extendedError).*\n", "", changed)
     return changed
 
 
@@ -130,6 +130,7 @@ def test_a_resolver_on_trial_blocks_nothing_and_shows_what_it_would(
             return shown[software] in resolver.log.read_text()
 
         resolver.wait(would_block)
+        assert extended_errors(resolver, "a.example") == []
         assert "other.example/" not in resolver.log.read_text()
     with peers.start(software, scene.folder, stub, port, text) as resolver:
         resolver.wait(lambda: resolver.blocked("a.example"))
