@@ -19,17 +19,18 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import dns.message
 
 from bench import bodies
 from bench.compare import HEAD, Row, Sample
 from bench.zones import SERVER, ZONE, Ours, churned
-from tests.interop.programs import Resolver, named, unbound
+from tests.interop.programs import Peers, Resolver
+from tests.interop.release import BOOKWORM
 from tests.interop.stub import Stub
 from tests.system.daemon import free_port
 
@@ -38,7 +39,7 @@ SHARDS: Final = (1, 16)
 CHANGES: Final = 3  # by IXFR
 PERIOD: Final = 0.005  # seconds
 SETTLED: Final = 1.0  # seconds after the window in which late answers still count
-RESOLVERS: Final[dict[str, Callable[..., Any]]] = {"unbound": unbound, "bind": named}
+RESOLVERS: Final = ("unbound", "bind")
 
 
 class Blackout(NamedTuple):
@@ -115,7 +116,7 @@ def measure(software: str, shards: int, domains: int) -> Iterator[tuple[str, lis
         address = {"address": ["127.0.0.1"]} if software == "unbound" else {}
         notify = [f"127.0.0.1:{port}"]
         made = ours.daemon.ask("subscriber add", id="isp", zones=[ZONE], notify=notify, **address).json
-        resolver = stack.enter_context(RESOLVERS[software](folder, stub.port, port, made["config"][software]))
+        resolver = stack.enter_context(Peers(BOOKWORM).start(software, folder, stub, port, made["config"][software]))
         _wait(resolver, names[::1000])
         # every name is another one: the difference is larger than the zone, so the answer is an AXFR
         names = bodies.domains(domains, seed=10)
