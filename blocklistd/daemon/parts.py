@@ -278,8 +278,8 @@ class Parts:
         await self.tasks.do(f"count {list_id}", functools.partial(self.counting.count, list_id))
 
     def _on_pull_ended(self, pull: Pull) -> None:
-        """Called after each pull: counts it and what is due, sweeps if the disk is short, checks alarms, schedules the
-        next expiry."""
+        """Called after each pull: counts the pull and the due entries, sweeps if the disk is short, checks
+        alarms, schedules the next expiry."""
         self.metrics.record_pull(pull)
         self.releases.in_background(self.upkeep.sweep_where_short())
         self.releases.in_background(self.housekeeping.count_due())

@@ -30,7 +30,7 @@ class DueCount:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
-    """A count, what it was computed from, and when it has to be computed again at the latest."""
+    """A count. `origin`: what it was computed from. `until`: the time at which it is computed again in any case."""
 
     count: DueCount
     origin: tuple[object, ...]

@@ -41,7 +41,7 @@ from blocklistd.store.pulls import accept_body
 from blocklistd.times import TOLERANCE, rfc3339
 from tests import reference
 from tests.list_model import KEYS, NAMES, SOURCES, Key, Line, Listing, Model, Rules, is_protected
-from tests.unit.test_pipeline_pull import NoPublisher, NoZones, hotline, render_nothing, resources_of
+from tests.unit.test_pipeline_pull import NoPublisher, NoZones, background_ended, hotline, render_nothing, resources_of
 from tests.versions_of import LIST, NOW, Versions, report
 
 T = TypeVar("T")
@@ -155,8 +155,7 @@ class World(RuleBasedStateMachine):
 
         async def settled() -> T:
             done = await work
-            while self.releases.tasks:
-                await asyncio.gather(*self.releases.tasks)
+            await background_ended(self.releases)
             return done
 
         return asyncio.run(settled())

@@ -6,7 +6,6 @@ The sources are pulled one after the other, through the guards. One name of SHAR
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +22,7 @@ from blocklistd.store.pulls import accept_body
 from blocklistd.store.schema import lists
 from tests import churn
 from tests.examples import PROFILE
-from tests.unit.test_pipeline_pull import hotline, releases_of
+from tests.unit.test_pipeline_pull import background_ended, hotline, releases_of
 from tests.versions_of import LIST, NOW, Versions, report
 
 SHARE = 1 if PROFILE == "fuzz" else 64
@@ -67,8 +66,7 @@ class Pulled:
         if found.outcome is Outcome.HELD:
             assert found.candidate is not None
             assert (await self.decisions.approve(found.candidate, REVIEWER)).version is not None
-            while self.releases.tasks:
-                await asyncio.gather(*self.releases.tasks)  # yields, so that the ended ones leave the set
+            await background_ended(self.releases)
         return self.versions.state.version
 
 

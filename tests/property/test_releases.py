@@ -32,7 +32,7 @@ from blocklistd.store.lists import ensure_list, list_state, version_rows
 from blocklistd.store.pulls import accept_body
 from tests.examples import examples
 from tests.sim.disk import FaultyDisk, PowerCut
-from tests.unit.test_pipeline_pull import NoPublisher, NoZones, hotline, render_nothing, resources_of
+from tests.unit.test_pipeline_pull import NoPublisher, NoZones, background_ended, hotline, render_nothing, resources_of
 from tests.versions_of import NOW, Versions, report
 
 T = TypeVar("T")
@@ -82,8 +82,7 @@ class World(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         async def settled() -> T:
             done = await work
-            while self.releases.tasks:
-                await asyncio.gather(*self.releases.tasks)
+            await background_ended(self.releases)
             return done
 
         return asyncio.run(settled())

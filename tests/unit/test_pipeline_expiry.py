@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ from blocklistd.store.lists import next_expiries
 from blocklistd.store.pulls import accept_body
 from blocklistd.store.schema import audit, lists
 from blocklistd.times import rfc3339
-from tests.unit.test_pipeline_pull import NoPublisher, NoZones, hotline, render_nothing, resources_of
+from tests.unit.test_pipeline_pull import NoPublisher, NoZones, background_ended, hotline, render_nothing, resources_of
 from tests.versions_of import LIST, NOW, Versions, report
 
 DAY = timedelta(days=1)
@@ -74,8 +73,7 @@ class Scene:
     async def approve(self, candidate: CandidateId | None) -> Version | None:
         assert candidate is not None
         approval = await self.decisions.approve(candidate, Act("candidate approve", "alice", 1000))
-        while self.releases.tasks:
-            await asyncio.gather(*self.releases.tasks)  # yields, so that the ended ones leave the set
+        await background_ended(self.releases)
         return approval.version
 
     @property

@@ -91,6 +91,12 @@ def resources_of(versions: Versions, jobs: Jobs | None = None) -> Resources:
     return Resources(store, database, jobs or InlineJobs(), verified, lambda: NOW, Telemetry())
 
 
+async def background_ended(releases: Releaser) -> None:
+    """Waits for the tasks that a release has left."""
+    while releases.tasks:
+        await asyncio.gather(*releases.tasks)  # yields, so that the ended ones leave the set
+
+
 def releases_of(versions: Versions, *sources: SourcePlan) -> Releaser:
     releases = Releaser(resources_of(versions), NoPublisher(), NoZones(), render_nothing)
     releases.configure({LIST: versions.plan}, {source.id: source for source in sources})

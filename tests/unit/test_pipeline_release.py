@@ -23,7 +23,7 @@ from blocklistd.store.files import SealedFiles
 from blocklistd.store.pulls import SourceState, accept_body, record_pull, source_state
 from blocklistd.store.schema import lists
 from blocklistd.store.withheld import of_lists, of_pull
-from tests.unit.test_pipeline_pull import decisions_of, hotline, releases_of
+from tests.unit.test_pipeline_pull import background_ended, decisions_of, hotline, releases_of
 from tests.versions_of import ANYTHING, LIST, NOW, Versions, report
 
 HUNDRED = tuple(f"n{number}.example" for number in range(100))
@@ -42,11 +42,7 @@ class Scene:
     async def configure(self, **plan: Any) -> None:
         self.releases.lists = {LIST: replace(self.releases.lists[LIST], **plan)}
         await Reconciler(self.releases, self.versions.database).reconcile()
-        await self.background_ended()
-
-    async def background_ended(self) -> None:
-        while self.releases.tasks:
-            await asyncio.gather(*self.releases.tasks)  # yields, so that the ended ones leave the set
+        await background_ended(self.releases)
 
     def store_offer(self, source: str, *names: str, **counts: Any) -> None:
         """Stores the source's newest entries as a pull does. `counts`: fields of the report to replace."""
@@ -62,7 +58,7 @@ class Scene:
     async def approve(self, candidate: CandidateId | None) -> Version | None:
         assert candidate is not None
         approval = await self.decisions.approve(candidate, Act("candidate approve", "alice", 1000))
-        await self.background_ended()
+        await background_ended(self.releases)
         return approval.version
 
     async def reject(self, candidate: CandidateId | None) -> None:

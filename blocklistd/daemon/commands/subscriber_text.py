@@ -73,7 +73,7 @@ def show_rotated(done: Document, values: Values) -> None:
 
 
 def show_changed(done: Document, values: Values) -> None:
-    """Prints what was added and removed, and the configuration to paste if software was given."""
+    """Prints what was added and removed. If software was given, prints its configuration too."""
     name, software = done["id"], values["software"]
     for verb in ("added", "removed"):
         for what, found in done[verb].items():
@@ -122,7 +122,7 @@ def show_list(found: Document, values: Values) -> None:
 
 
 def show_one(one: Document, values: Values) -> None:
-    """Prints what a subscriber has, and its secondaries; with `software` its configuration."""
+    """Prints what a subscriber has, and its secondaries. If software was given, prints its configuration too."""
     config, catalog = one.pop("config", None), one.pop("catalog", None)
     zones, old_keys, old_tokens = (one.pop(key, []) for key in ("zones", "old_keys", "old_tokens"))
     rows = [

@@ -12,7 +12,7 @@ from blocklistd.store.database import Database
 
 
 class DueOperations:
-    """The effects of `entry due` and `entry keep`. `count` counts again what is due."""
+    """The effects of `entry due` and `entry keep`. `count` counts the due entries again."""
 
     def __init__(
         self, database: Database, due: DueEntries, free_text: FreeText, count: Callable[[], Awaitable[None]]

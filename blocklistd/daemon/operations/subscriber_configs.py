@@ -1,4 +1,4 @@
-"""Makes the configurations to paste for a subscriber, and refuses software that can't use what the subscriber has."""
+"""Makes the configurations to paste for a subscriber. Refuses software that can't use its lists or zones."""
 
 from __future__ import annotations
 

@@ -163,8 +163,8 @@ class SubscriberOperations:
         return {**made, "url": served_by.publisher.feed, "private_ca": served_by.private_ca}
 
     async def change(self, given: Values, act: Act) -> Document:
-        """Changes what a subscriber has; returns that, what was added and removed, and the configurations with a
-        placeholder for the secret of the key. Raises SubscriberError."""
+        """Changes what a subscriber has. Returns what it has now, what was added, what was removed, and its
+        configurations, with a placeholder for the secret of the key. Raises SubscriberError."""
         config, now = self._config(), self._clock()
         kinds = ("list", "zone", "notify", "address", "cert")
         added, removed = (Rights(*(tuple(given[f"{verb}_{kind}"]) for kind in kinds)) for verb in ("add", "remove"))

@@ -125,7 +125,7 @@ class TransferSender:
             return shared
         try:
             difference = await self._difference(view, since)
-        except BlocklistError as error:  # no room for it, or a delta was pruned meanwhile
+        except BlocklistError as error:  # the disk is full, or a delta was pruned meanwhile
             self._log_not_made(view.plan.name, error)
             difference = None
         if difference is None:
