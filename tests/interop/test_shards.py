@@ -28,8 +28,8 @@ def test_a_resolver_with_four_shards_blocks_what_the_list_lists(
 ) -> None:
     scene, port = Scene(tmp_path, shards=4), free_port()
     stub.addresses["address.n0.test.example."] = "198.51.100.7"
+    scene.write(*NAMES, hosts=("x.n1.example",))
     with scene.daemon:
-        scene.write(*NAMES, hosts=("x.n1.example",))
         scene.daemon.first_pull("hotline")
         with peers.start(software, scene.folder, stub, port, peers.printed(scene, software, port)) as resolver:
             resolver.wait(partial(blocks, resolver, NAMES, "z.x.n1.example"))

@@ -24,8 +24,11 @@ NAMES = tuple(f"n{number}.example" for number in range(24))
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A daemon whose list has no version yet: its first pull has failed, since the source has no file."""
     made = Scene(tmp_path, shards=4)
+    (tmp_path / "list.ndjson").unlink()
     with made.daemon:
+        made.daemon.first_pull("hotline")
         yield made
 
 
@@ -48,8 +51,7 @@ def test_shards_have_together_the_rules_of_the_list_and_follow_it(scene: Scene) 
     assert rcode(scene, made, ZONE) == dns.rcode.REFUSED, "the zone itself is not served"
     for name in SHARDS:
         assert rcode(scene, made, name) == dns.rcode.SERVFAIL, "before the first version"
-    scene.write(*NAMES, hosts=("x.n1.example",), ips=("192.0.2.0/24", "192.0.2.7", "2001:db8::1"))
-    scene.daemon.first_pull("hotline")
+    scene.publish(*NAMES, hosts=("x.n1.example",), ips=("192.0.2.0/24", "192.0.2.7", "2001:db8::1"))
     followed = secondaries(scene, made)
     for secondary in followed.values():
         assert secondary.refresh("AXFR") == 1
@@ -90,8 +92,7 @@ def test_each_shard_is_announced_and_printed(scene: Scene) -> None:
         for software, text in made["config"].items():
             for name in SHARDS:
                 assert text.count(name) >= 1, software
-        scene.write(*NAMES)
-        scene.daemon.first_pull("hotline")
+        scene.publish(*NAMES)
         announced: set[str] = set()
         deadline = time.monotonic() + 20
         while announced != set(SHARDS):
@@ -109,8 +110,7 @@ def test_a_shard_that_is_gone_is_announced_no_more(scene: Scene) -> None:
         listening.bind(("127.0.0.1", 0))
         listening.settimeout(20)
         scene.subscriber("isp", notify=[f"127.0.0.1:{listening.getsockname()[1]}"])
-        scene.write(*NAMES)
-        scene.daemon.first_pull("hotline")
+        scene.publish(*NAMES)
 
         def announced() -> str:
             message = dns.message.from_wire(listening.recv(4096), keyring=False)
@@ -138,8 +138,7 @@ def test_a_shard_that_is_gone_is_announced_no_more(scene: Scene) -> None:
 
 def test_another_number_of_shards_is_another_set_of_zones(scene: Scene) -> None:
     made = scene.subscriber("isp")
-    scene.write(*NAMES)
-    scene.daemon.first_pull("hotline")
+    scene.publish(*NAMES)
     first = Secondary(scene.port, scene.key(made), dns.name.from_text(SHARDS[0]))
     first.refresh("AXFR")
     scene.daemon.config["zones"][ZONE]["shards"] = 2
