@@ -83,9 +83,14 @@ class FeedSimulator(ThreadingHTTPServer):
         self.signed_list = LIST
         self.changed = threading.Condition()
         self.closing = False
-        self._counter = 0
-        self._root_key, self._online = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
-        self.root = self._make_root()
+        self.counter = 0
+        self.recorded: list[dict[str, bytes]] = []
+        self.tokens: set[str | None] = set()
+        self.receipts: list[dict[str, Any]] = []
+        self.receipt_status = 404
+        self._root_keys, self._root_number = [CryptoSigner.generate_ed25519()], 0
+        self._online = CryptoSigner.generate_ed25519()
+        self.root = self.rotate_root(keys=1)
         self.sign()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -130,15 +135,33 @@ class FeedSimulator(ThreadingHTTPServer):
     def sha256(self) -> str:
         return hashlib.sha256(self.live).hexdigest()
 
-    def sign(self) -> None:
-        """Signs new metadata of the three online roles, with the next version number."""
-        self._counter += 1
-        count, expires = self._counter, datetime.now(UTC) + self.expires
+    def sign(
+        self,
+        targets_expire: timedelta | None = None,
+        targets_version: int | None = None,
+        snapshot_version: int | None = None,
+    ) -> None:
+        """Signs new metadata of the three online roles, with the next version number. With a version: the role above
+        names that one instead."""
+        self.counter += 1
+        count, now = self.counter, datetime.now(UTC)
+        expires = now + self.expires
         targets = {self.target.path: self.target} if self.version else {}
-        named = MetaFile(version=count)
-        self._seal(f"{count}.targets.json", Metadata(Targets(count, expires=expires, targets=targets)))
-        self._seal(f"{count}.snapshot.json", Metadata(Snapshot(count, expires=expires, meta={"targets.json": named})))
+        until = expires if targets_expire is None else now + targets_expire
+        self._seal(f"{count}.targets.json", Metadata(Targets(count, expires=until, targets=targets)))
+        meta = {"targets.json": MetaFile(version=targets_version or count)}
+        self._seal(f"{count}.snapshot.json", Metadata(Snapshot(count, expires=expires, meta=meta)))
+        named = MetaFile(version=snapshot_version or count)
         self._seal("timestamp.json", Metadata(Timestamp(count, expires=expires, snapshot_meta=named)))
+        if self.version:
+            self.recorded.append(dict(self.metadata))
+
+    def restore(self, metadata: dict[str, bytes], version: int) -> None:
+        """The feed is honest again: these roots, this version, signed again."""
+        self.change = lambda path, answer: answer
+        self.metadata, self.version, self.custom, self.signed_list = dict(metadata), version, {}, LIST
+        self.expires = _FAR
+        self.sign()
 
     @property
     def target(self) -> TargetFile:
@@ -153,13 +176,34 @@ class FeedSimulator(ThreadingHTTPServer):
         target.unrecognized_fields["custom"] = custom | self.custom
         return target
 
-    def _make_root(self) -> bytes:
-        root = Root(version=1, expires=datetime.now(UTC) + _FAR, consistent_snapshot=True)
-        root.add_key(_public(self._root_key), "root")
+    def rotate_root(
+        self,
+        keys: int = 1,
+        threshold: int = 1,
+        signed_by: int | None = None,
+        sign_with_old: bool = True,
+        sign_with_new: bool = True,
+        expires: timedelta = _FAR,
+        online: bool = False,
+    ) -> bytes:
+        """Makes the next root.json, with new root keys, and serves it. `online`: with a new online key, too."""
+        self._root_number += 1
+        first = self._root_number == 1
+        old, new = self._root_keys, [CryptoSigner.generate_ed25519() for _ in range(keys)]
+        if online:
+            self._online = CryptoSigner.generate_ed25519()
+        root = Root(version=self._root_number, expires=datetime.now(UTC) + expires, consistent_snapshot=True)
+        for key in new:
+            root.add_key(_public(key), "root")
+        root.roles["root"].threshold = threshold
         for role in ("timestamp", "snapshot", "targets"):
             root.add_key(_public(self._online), role)
         signed = Metadata(root)
-        signed.sign(self._root_key)
+        signers = (old if sign_with_old and not first else []) + (new[:signed_by] if sign_with_new else [])
+        for key in signers:
+            signed.sign(key, append=True)
+        self._root_keys = new
+        self.metadata[f"{self._root_number}.root.json"] = signed.to_bytes()
         return signed.to_bytes()
 
     def _seal(self, name: str, signed: Metadata[Any]) -> None:
@@ -219,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         with self.server.changed:
             self.server.paths.append(self.path.removeprefix(f"/v1/lists/{LIST}"))
+            self.server.tokens.add(self.headers["Authorization"])
             self.server.changed.notify_all()
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             answer = Answer(401)
