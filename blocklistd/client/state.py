@@ -1,4 +1,4 @@
-"""The contents of state.json: the version in the folder, and what of it is still to do; values that other modules share."""
+"""The contents of state.json, the version in the folder and what is to be done with it; and the result of a probe."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ class FeedSimulator(ThreadingHTTPServer):
     """Serves one list to a client with TOKEN. A test changes these attributes between requests:
 
     `change(path, answer)` returns the answer with a fault. `metadata`: the served files by name; putting back a copy
-    makes a replay. `paths`: the requested paths, behind the list's. `expires` (time from now), `custom` (fields of the
+    makes a replay. `paths`: the requested paths, behind the list's. `ranges`: the offsets that were asked for.
+    `receipts`: those that were sent, answered with `receipt_status`. `expires` (time from now), `custom` (fields of the
     target to replace) and `signed_list` (the list's name in the metadata) apply from the next `sign` on.
     """
 
@@ -88,6 +89,7 @@ class FeedSimulator(ThreadingHTTPServer):
         self.tokens: set[str | None] = set()
         self.receipts: list[dict[str, Any]] = []
         self.receipt_status = 404
+        self.ranges: list[int] = []
         self._root_keys, self._root_number = [CryptoSigner.generate_ed25519()], 0
         self._online = CryptoSigner.generate_ed25519()
         self.root = self.rotate_root(keys=1)
@@ -230,6 +232,13 @@ class FeedSimulator(ThreadingHTTPServer):
                 return _coded(difference(self.snapshots[int(start)], self.snapshots[int(end)]))
         return Answer(404)
 
+    def part(self, start: int) -> Answer:
+        """The answer to a Range request: the snapshot from an offset on, not compressed."""
+        self.ranges.append(start)
+        if start >= len(self.live):
+            return Answer(416)
+        return Answer(206, self.live[start:], {"Content-Range": f"bytes {start}-{len(self.live) - 1}/{len(self.live)}"})
+
     def _status(self, etag: str | None, wait: float) -> Answer:
         with self.changed:
             if wait:
@@ -259,6 +268,15 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.changed:
+            self.server.receipts.append(json.loads(body))
+            self.server.changed.notify_all()
+        self.send_response(self.server.receipt_status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         with self.server.changed:
@@ -269,6 +287,8 @@ class _Handler(BaseHTTPRequestHandler):
             answer = Answer(401)
         else:
             answer = self.server.answer(parts.path, self.headers["If-None-Match"], parse_qs(parts.query))
+            if (ranged := self.headers["Range"]) and "/targets/" in parts.path and answer.status == 200:
+                answer = self.server.part(int(ranged.removeprefix("bytes=").removesuffix("-")))
         answer = self.server.change(parts.path, answer)
         self.send_response(answer.status)
         if answer.status != 304:
