@@ -143,7 +143,7 @@ class FeedHandler:
     def _check_not_ahead(self, request: web.BaseRequest, view: ListView, what: str, number: int, ours: int) -> None:
         """Raises an alarm if a subscriber requests a number above ours: our state must be older than its copy."""
         if number > ours:
-            who = self._access.subscriber(request.headers.get("Authorization")).id
+            who = self._access.admission(request.headers.get("Authorization")).subscriber.id
             knows = f"subscriber {who} asks for {what} {number} of list {view.id}"
             self._alarms.raise_client_ahead(f"list {view.id}", knows, ours)
 

@@ -191,18 +191,28 @@ def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
 async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
     """Awaits `wait`, and cancels it when the client closes the connection. Raises ConnectionResetError then.
 
-    Without this the connection of a client that has left would be counted until the wait ends.
+    Without this the connection of a client that has left would be counted until the wait ends. If the client loses
+    access (AcceptedConnection.cut_off), `wait` is cancelled too, and this returns: authenticate again after it.
     """
     connection = connection_of(request)
-    connection.long_poll = asyncio.ensure_future(wait)
+    waiting = connection.long_poll = asyncio.ensure_future(wait)
+    woken = False
+
+    def wake() -> None:
+        nonlocal woken
+        woken = True
+        waiting.cancel()
+
+    connection.accepted.wake = wake
     try:
-        await connection.long_poll
+        await waiting
     except asyncio.CancelledError:
-        if request.transport is not None:
+        if request.transport is None:
+            raise ConnectionResetError("the client closed the connection") from None
+        if not woken:
             raise
-        raise ConnectionResetError("the client closed the connection") from None
     finally:
-        connection.long_poll = None
+        connection.long_poll = connection.accepted.wake = None
 
 
 def answering(handler: Handler, observe: Observer) -> Handler:
