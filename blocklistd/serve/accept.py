@@ -54,8 +54,9 @@ class AcceptedConnection:
         self.connecting: asyncio.Task[None] | None = None
         self.admission: object | None = None
         """By what the last request was authenticated; None before that. Set by who authenticates."""
-        self.wake: Callable[[], None] | None = None
-        """Ends the wait of the request under way, which then authenticates again; None if it does not wait."""
+        self.wake: Callable[[], object] | None = None
+        """Ends the wait of the request under way, which then authenticates again. None if it does not wait, or after
+        `cut_off`."""
 
     def abort(self) -> None:
         """Closes the connection at once, or cancels its handshake."""
@@ -79,8 +80,9 @@ class AcceptedConnection:
     def cut_off(self) -> None:
         """Ends the request under way, because its sender has lost access: a wait is answered at once, any other request
         ends with the connection."""
-        if self.wake is not None:
-            self.wake()
+        wake, self.wake = self.wake, None
+        if wake is not None:
+            wake()
         else:
             self.closed()
             self.abort()

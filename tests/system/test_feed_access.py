@@ -7,7 +7,6 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 

@@ -189,27 +189,17 @@ def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
 
 
 async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
-    """Awaits `wait`, and cancels it when the client closes the connection. Raises ConnectionResetError then.
-
-    Without this the connection of a client that has left would be counted until the wait ends. If the client loses
-    access (AcceptedConnection.cut_off), `wait` is cancelled too, and this returns: authenticate again after it.
-    """
+    """Awaits `wait`, and cancels it when the client closes the connection: it is not counted any more then. Raises
+    ConnectionResetError. AcceptedConnection.cut_off ends `wait` too: authenticate again after it."""
     connection = connection_of(request)
-    waiting = connection.long_poll = asyncio.ensure_future(wait)
-    woken = False
-
-    def wake() -> None:
-        nonlocal woken
-        woken = True
-        waiting.cancel()
-
-    connection.accepted.wake = wake
+    connection.long_poll = asyncio.ensure_future(wait)
+    connection.accepted.wake = connection.long_poll.cancel
     try:
-        await waiting
+        await connection.long_poll
     except asyncio.CancelledError:
         if request.transport is None:
             raise ConnectionResetError("the client closed the connection") from None
-        if not woken:
+        if connection.accepted.wake is not None:
             raise
     finally:
         connection.long_poll = connection.accepted.wake = None
@@ -320,8 +310,7 @@ class Listener:
         self._acceptor.start(sockets)
         for bound in sockets:
             if bound.family != socket.AF_UNIX:
-                host, port = bound.getsockname()[:2]
-                self.addresses.append(Address(host, port))
+                self.addresses.append(Address(*bound.getsockname()[:2]))
 
     async def stop(self) -> None:
         """Accepts no more connections, and waits for requests under way, at most SHUTDOWN_GRACE seconds."""
