@@ -15,7 +15,7 @@ from blocklistd.model import SubscriberId
 from blocklistd.serve.http import connection
 from blocklistd.serve.http.listener import Listener, bind
 from blocklistd.serve.http.problems import Problem
-from blocklistd.serve.http.routes import Answer, Body, Cache, Call, Parameter, Route, Routes
+from blocklistd.serve.http.routes import Answer, Cache, Parameter, RequestBody, Route, RouteCall, Routes
 from blocklistd.store.subscribers import Subscriber
 
 WITHIN = 30.0  # seconds
@@ -25,7 +25,7 @@ ISP = Subscriber(SubscriberId("isp"), frozenset(), frozenset(), (), (), (), CREA
 DIGITS = {"type": "string", "pattern": "^[0-9]+$"}
 
 
-async def echo(call: Call) -> web.StreamResponse:
+async def echo(call: RouteCall) -> web.StreamResponse:
     return web.json_response([call.route.name, dict(call.values), len(call.body)])
 
 
@@ -34,7 +34,7 @@ def allow(subscriber: Subscriber, values: Mapping[str, str]) -> None:
         raise Problem(HTTPStatus.NOT_FOUND, "no such list for this subscriber")
 
 
-def route(name: str, method: str, pattern: str, body: Body | None = None) -> Route:
+def route(name: str, method: str, pattern: str, body: RequestBody | None = None) -> Route:
     parameters = tuple(Parameter(one, "a number", DIGITS) for one in ("from", "to"))
     listed = Parameter("list", "a list", {"type": "string"})
     return Route(
@@ -46,7 +46,7 @@ def route(name: str, method: str, pattern: str, body: Body | None = None) -> Rou
 TABLE = (
     route("all", "GET", "/v1/lists"),
     route("diffs", "GET", "/v1/lists/{list}/diffs/{from}-{to}"),
-    route("receipts", "POST", "/v1/lists/{list}/receipts", Body(MOST, "application/json", {})),
+    route("receipts", "POST", "/v1/lists/{list}/receipts", RequestBody(MOST, "application/json", {})),
     route("sent", "GET", "/v1/lists/{list}/receipts"),
 )
 

@@ -17,7 +17,7 @@ from blocklistd.serve.http.access import Access, entitled
 from blocklistd.serve.http.connection import while_connected
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
-from blocklistd.serve.http.routes import Answer, Cache, Call, Route
+from blocklistd.serve.http.routes import Answer, Cache, Route, RouteCall
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import ServedFile
 from blocklistd.telemetry import ActiveAlarms
@@ -137,15 +137,15 @@ class FeedHandler:
             ),
         )
 
-    async def _lists(self, call: Call) -> web.StreamResponse:
+    async def _lists(self, call: RouteCall) -> web.StreamResponse:
         views = [view for name in sorted(call.subscriber.lists) if (view := self._live_lists.get(name))]
         body = b'{"lists":[' + b",".join(view.status.body for view in views) + b"]}"
         return bodies.json_document(call.request, Document.of(body), bodies.REVALIDATE)
 
-    def _view(self, call: Call) -> ListView:
+    def _view(self, call: RouteCall) -> ListView:
         return entitled(self._live_lists, call.subscriber, call.values["list"])
 
-    async def _status(self, call: Call) -> web.StreamResponse:
+    async def _status(self, call: RouteCall) -> web.StreamResponse:
         request, view = call.request, self._view(call)
         if request.rel_url.query_string:
             seconds = _wait_seconds(request.rel_url.query.get("wait"))
@@ -159,10 +159,10 @@ class FeedHandler:
                 # else 304, for the ETag that the client sent: a new signature alone does not end the wait
         return bodies.json_document(request, view.status, bodies.REVALIDATE)
 
-    async def _timestamp(self, call: Call) -> web.StreamResponse:
+    async def _timestamp(self, call: RouteCall) -> web.StreamResponse:
         return bodies.json_document(call.request, self._view(call).metadata["timestamp.json"], bodies.REVALIDATE)
 
-    async def _metadata(self, call: Call) -> web.StreamResponse:
+    async def _metadata(self, call: RouteCall) -> web.StreamResponse:
         view, name = self._view(call), call.values["name"]
         found = view.metadata.get(name)
         if found is None:
@@ -173,7 +173,7 @@ class FeedHandler:
             raise Problem(HTTPStatus.NOT_FOUND, "no such metadata of this list")
         return bodies.json_document(call.request, found, bodies.IMMUTABLE)
 
-    async def _target(self, call: Call) -> web.StreamResponse:
+    async def _target(self, call: RouteCall) -> web.StreamResponse:
         view = self._view(call)
         digest, _, name = call.values["target"].partition(".")
         if name != f"{view.id}.ndjson" or digest not in view.targets:
@@ -184,7 +184,7 @@ class FeedHandler:
 
         return await _file(call.request, digest, open_file)
 
-    async def _diff(self, call: Call) -> web.StreamResponse:
+    async def _diff(self, call: RouteCall) -> web.StreamResponse:
         view = self._view(call)
         start, end = Version(int(call.values["from"])), Version(int(call.values["to"]))
         match reach(view.version, view.oldest_diff, start, end):
@@ -206,7 +206,7 @@ class FeedHandler:
 
         return await _file(call.request, f"{view.session}-{start}-{end}", open_file)
 
-    def _check_not_ahead(self, call: Call, view: ListView, what: str, number: int, ours: int) -> None:
+    def _check_not_ahead(self, call: RouteCall, view: ListView, what: str, number: int, ours: int) -> None:
         """Raises an alarm if a subscriber requests a number above ours: our state must be older than its copy."""
         if number > ours:
             knows = f"subscriber {call.subscriber.id} asks for {what} {number} of list {view.id}"

@@ -51,7 +51,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RequestBody:
     """The body of a request: its largest length in bytes, its media type, its schema."""
 
     most: int
@@ -59,7 +59,7 @@ class Body:
     schema: Mapping[str, Any]
 
 
-class Call(NamedTuple):
+class RouteCall(NamedTuple):
     """A request to a route: who sent it, the values of the path's parameters, and its body."""
 
     request: web.BaseRequest
@@ -69,7 +69,7 @@ class Call(NamedTuple):
     body: bytes
 
 
-Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+Handler = Callable[[RouteCall], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Route:
     cache: Cache
     parameters: tuple[Parameter, ...] = ()
     problems: Mapping[HTTPStatus, str] = field(default_factory=dict)
-    body: Body | None = None
+    body: RequestBody | None = None
     allow: Callable[[Subscriber, Mapping[str, str]], object] | None = None
     resource: str = ""
 
@@ -148,7 +148,7 @@ class Routes:
             if route.allow is not None:
                 route.allow(subscriber, values)
             body = await read_body(request, route.body.most)
-        return await route.handler(Call(request, subscriber, route, values, body))
+        return await route.handler(RouteCall(request, subscriber, route, values, body))
 
     def _other(self, method: str, path: str, allowed: dict[str, None]) -> web.StreamResponse:
         """The answer to OPTIONS (RFC 9110 9.3.7)."""
