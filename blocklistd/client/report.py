@@ -8,7 +8,7 @@ from datetime import datetime
 from blocklistd.client.feed import FeedClient
 from blocklistd.client.mirrors import Emit
 from blocklistd.client.options import Options
-from blocklistd.client.state import Receipt, State
+from blocklistd.client.state import SentReceipt, State
 from blocklistd.errors import SyncError
 from blocklistd.times import rfc3339
 
@@ -18,7 +18,7 @@ _FINAL = (400, 409, 410, 413, 415, 422)
 """Statuses with which the feed refuses a receipt for good."""
 
 
-def receipt_for(options: Options, state: State, failure: str, probe: str | None, now: datetime) -> Receipt:
+def receipt_for(options: Options, state: State, failure: str, probe: str | None, now: datetime) -> SentReceipt:
     """The receipt of the version in the folder. `failure`: why it is not applied, "" if it is.
 
     It is the last receipt, with its time, if nothing has changed since.
@@ -30,14 +30,14 @@ def receipt_for(options: Options, state: State, failure: str, probe: str | None,
         what, reason = "partial", f"{omitted} of {state.entries} entries can't be expressed in {options.format}"
     else:
         what, reason = "applied", ""
-    made = Receipt(state.session, state.version, options.node_name(), what, reason or None, rfc3339(now), probe)
+    made = SentReceipt(state.session, state.version, options.node_name(), what, reason or None, rfc3339(now), probe)
     last = state.receipt
     if last is not None and replace(made, applied_at=last.applied_at, taken=last.taken) == last:
         return last
     return made
 
 
-def deliver(feed: FeedClient, receipt: Receipt, emit: Emit) -> Receipt:
+def deliver(feed: FeedClient, receipt: SentReceipt, emit: Emit) -> SentReceipt:
     """Sends a receipt, and returns it as taken unless it must be sent again. A line says why it was not taken."""
     if receipt.taken:
         return receipt

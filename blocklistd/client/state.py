@@ -22,7 +22,7 @@ class ProbeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class SentReceipt:
     """A receipt as it is sent to the publisher (docs/feed.md), and whether the publisher has taken it.
 
     `state`: "applied", "partial" or "failed", with `reason`. `applied_at`: RFC 3339. `probe`: "blocked", "resolves", or
@@ -64,7 +64,7 @@ class State:
     rendered: dict[str, str] = field(default_factory=dict)
     omitted: dict[str, int] = field(default_factory=dict)
     verified: str = ""
-    receipt: Receipt | None = None
+    receipt: SentReceipt | None = None
 
     def dump(self) -> bytes:
         """The text of state.json."""
@@ -77,7 +77,7 @@ class State:
         if not isinstance(document, dict):
             raise ValueError("not an object")
         receipt = document.get("receipt")
-        document["receipt"] = Receipt(**_known(Receipt, receipt)) if isinstance(receipt, dict) else None
+        document["receipt"] = SentReceipt(**_known(SentReceipt, receipt)) if isinstance(receipt, dict) else None
         state = cls(**_known(cls, document))
         tables = isinstance(state.rendered, dict) and isinstance(state.omitted, dict)
         if not (tables and isinstance(state.version, int) and isinstance(state.verified, str)):
