@@ -18,7 +18,7 @@ from blocklistd.limits import MAX_KNOWN_HEADERS
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
-from blocklistd.serve.http.listener import accepted_of
+from blocklistd.serve.http.connection import accepted_of
 from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.refusals import Refusals
