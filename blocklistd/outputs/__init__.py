@@ -1,6 +1,6 @@
 """Formats of exports and of `sync`: each renders a snapshot for a program. A new one is a file here, a line in OUTPUTS.
 
-None widens an entry, and none narrows one: what a format can't say exactly is left out and counted.
+None widens an entry, and none narrows one: what a format can't say exactly is omitted and counted.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, Final
 
 from blocklistd.outputs import adblock, dnsmasq, hosts, mikrotik, plain, rpz, squid, squid_urls, unbound
+from blocklistd.outputs.reading import Out
 
-Render = Callable[[BinaryIO, BinaryIO], int]
+Render = Callable[[BinaryIO, Out], int]
 """(snapshot, out) → number of omitted entries. `snapshot` can be repositioned. Raises ValueError for a line that is not
-canonical; what is written then is not to be used."""
+canonical; the caller discards the incomplete output."""
 
 OUTPUTS: Final[Mapping[str, Render]] = {
     "plain": plain.render,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import Says, render_uncovered
+from blocklistd.outputs.reading import Out, Says, uncovered, write_lines
 
 _QUOTED: Final = re.compile(rb"%[0-9A-F]{2}|[^A-Za-z0-9_:=&%@;-]")
 
@@ -39,7 +39,7 @@ def _quote(found: re.Match[bytes]) -> bytes:
 _SAYS: Final[Says] = {b"domain": _domain, b"host": _host, b"url": _url}
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write the filters. Returns the number of omitted entries: all but hosts, domains and URLs."""
     out.write(b"[Adblock Plus 2.0]\n")
-    return render_uncovered(snapshot, out, _SAYS)
+    return write_lines(uncovered(snapshot), out, _SAYS)

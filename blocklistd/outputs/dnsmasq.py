@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import Says, render_uncovered
+from blocklistd.outputs.reading import Out, Says, uncovered, write_lines
 
 
 def _domain(name: bytes) -> bytes:
@@ -22,6 +22,6 @@ def _host(name: bytes) -> bytes:
 _SAYS: Final[Says] = {b"domain": _domain, b"host": _host}
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write the options. Returns the number of omitted entries: all but hosts and domains."""
-    return render_uncovered(snapshot, out, _SAYS)
+    return write_lines(uncovered(snapshot), out, _SAYS)

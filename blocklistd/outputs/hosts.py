@@ -3,17 +3,13 @@ name, never about the names below it."""
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import entries
+from blocklistd.outputs.reading import Out, Says, entries, write_lines
+
+_SAYS: Final[Says] = {b"host": lambda name: b"0.0.0.0 %b\n:: %b\n" % (name, name)}
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write two lines for each host. Returns the number of omitted entries: all others."""
-    omitted = 0
-    for kind, value in entries(snapshot):
-        if kind == b"host":
-            out.write(b"0.0.0.0 %b\n:: %b\n" % (value, value))
-        else:
-            omitted += 1
-    return omitted
+    return write_lines(entries(snapshot), out, _SAYS)

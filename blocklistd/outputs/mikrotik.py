@@ -2,14 +2,14 @@
 
 Names are static DNS entries that answer NXDOMAIN, addresses stand in the firewall's address lists `blocklistd`. The
 script first removes what the last one added, which it knows by the comment. RouterOS refuses an entry that exists, and
-ends the script there, so covered names are left out.
+ends the script there, so covered names are omitted.
 """
 
 from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import Says, render_uncovered
+from blocklistd.outputs.reading import Out, Says, uncovered, write_lines
 
 _HEAD: Final = b"""/ip dns static remove [find comment="blocklistd"]
 /ip firewall address-list remove [find comment="blocklistd"]
@@ -34,7 +34,7 @@ def _ip(value: bytes) -> bytes:
 _SAYS: Final[Says] = {b"domain": _domain, b"host": _host, b"ip": _ip}
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write the script. Returns the number of omitted entries: URLs and hashes."""
     out.write(_HEAD)
-    return render_uncovered(snapshot, out, _SAYS)
+    return write_lines(uncovered(snapshot), out, _SAYS)

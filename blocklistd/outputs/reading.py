@@ -7,14 +7,22 @@ bit in 32 of the lines of its domains.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from blocklistd.lines.keys import type_and_value
 
 Says = Mapping[bytes, Callable[[bytes], bytes]]
 """For each type that a format can express: value → lines, each with its newline; b"" for a value that it can't."""
+
+
+class Out(Protocol):
+    """Where a rendering is written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Appends the data."""
+
 
 _BLOCK: Final = 1 << 20  # bytes of lines read at once
 _PLAIN: Final = re.compile(rb'\{"type":"([a-z0-9]+)","value":"([!#-\[\]-~]+)"')
@@ -50,10 +58,10 @@ def uncovered(snapshot: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
             yield kind, value
 
 
-def render_uncovered(snapshot: BinaryIO, out: BinaryIO, says: Says) -> int:
-    """Write what the format says of each uncovered entry. Returns the number of entries that it can't express."""
+def write_lines(found: Iterable[tuple[bytes, bytes]], out: Out, says: Says) -> int:
+    """Write the lines of each (type, value). Returns the number of entries that the format can't express."""
     omitted = 0
-    for kind, value in uncovered(snapshot):
+    for kind, value in found:
         say = says.get(kind)
         lines = say(value) if say else b""
         out.write(lines)

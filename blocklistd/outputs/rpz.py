@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import uncovered
+from blocklistd.outputs.reading import Out, uncovered
 from blocklistd.rpz.addresses import ip_owner
 from blocklistd.rpz.rules import longest_rule
 
@@ -18,7 +18,7 @@ _LONGEST: Final = longest_rule("x" * 40)
 """Bytes of an owner: the name of the zone in the resolver may have 40. A longer owner would make the file unusable."""
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write the rules. Returns the number of omitted entries: of other types, and those of which a name is too long for
     a rule. An entry below a listed domain needs no rule and is not omitted."""
     omitted = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import Says, render_uncovered
+from blocklistd.outputs.reading import Out, Says, entries, write_lines
 
 MAX_PATTERN: Final = 2000
 """Bytes. Squid reads at most 2,047 of a line, and takes the rest for a pattern of its own, which would match others."""
@@ -23,11 +23,11 @@ _SPECIAL: Final = re.compile(rb"[\\.^$*+?()\[{|]")
 
 
 def _url(value: bytes) -> bytes:
-    path, mark, query = value.partition(b"?")
+    path, separator, query = value.partition(b"?")
     decoded, decoded_query = _decoded(path, _IN_PATHS), _decoded(query, _IN_QUERIES)
     if decoded is None or decoded_query is None:
         return b""
-    line = b"^%b$\n" % _SPECIAL.sub(rb"\\\g<0>", decoded + mark + decoded_query)
+    line = b"^%b$\n" % _SPECIAL.sub(rb"\\\g<0>", decoded + separator + decoded_query)
     return line if len(line) <= MAX_PATTERN else b""
 
 
@@ -42,7 +42,7 @@ def _decoded(part: bytes, expressible: frozenset[int]) -> bytes | None:
 _SAYS: Final[Says] = {b"url": _url}
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write a pattern for each line. Returns the number of omitted entries: all but URLs, and URLs that
     Squid can't tell from others, or that are too long."""
-    return render_uncovered(snapshot, out, _SAYS)
+    return write_lines(entries(snapshot), out, _SAYS)

@@ -2,14 +2,14 @@
 
 A domain is answered with NXDOMAIN, and so are all names below it. A host gets a zone `transparent` with a record of a
 type that no browser asks for: other types of that name have no data, and the names below it resolve. Inside a domain
-such a zone would unblock names, so covered hosts are left out.
+such a zone would unblock names, so covered hosts are omitted.
 """
 
 from __future__ import annotations
 
 from typing import BinaryIO, Final
 
-from blocklistd.outputs.reading import Says, render_uncovered
+from blocklistd.outputs.reading import Out, Says, uncovered, write_lines
 
 
 def _domain(name: bytes) -> bytes:
@@ -23,7 +23,7 @@ def _host(name: bytes) -> bytes:
 _SAYS: Final[Says] = {b"domain": _domain, b"host": _host}
 
 
-def render(snapshot: BinaryIO, out: BinaryIO) -> int:
+def render(snapshot: BinaryIO, out: Out) -> int:
     """Write the zones. Returns the number of omitted entries: all but hosts and domains."""
     out.write(b"server:\n")
-    return render_uncovered(snapshot, out, _SAYS)
+    return write_lines(uncovered(snapshot), out, _SAYS)
