@@ -172,6 +172,7 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS file
 # -- DNS -------------------------------------------------------------------------------------------------------------
 MAX_DNS_REQUEST: Final = 4 * KIB  # octets of a request: the longest names, OPT with padding and TSIG are below 3 KiB
 DNS_IDLE: Final = 20.0  # seconds until the next complete request on a connection (RFC 7766, 6.2.3)
+TLS_MESSAGES: Final = 200  # TLS messages of a connection after its handshake: KeyUpdates (RFC 8446 4.6.3) and answers
 USE_RECORDED: Final = 3600.0  # seconds from one recorded use of a key or a token to the next
 MAX_GRACE_DAYS: Final = 90  # days for which `subscriber rotate` may keep old credentials valid
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered for each zone: the latest
