@@ -28,6 +28,7 @@ from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
 from blocklistd.daemon.operating import operations_of
+from blocklistd.daemon.public_tree import PublicTree
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
@@ -123,6 +124,10 @@ class Parts:
         self.alarms = AlarmChecks(
             resources, trust, checked_clock, self.configured, self.reconciler.rejected_policies, self.due_counts.counts
         )
+        self.public_tree = PublicTree(
+            resources, self.live_lists, self.tasks, self.releases.in_background, self._repair_file
+        )
+        self.publisher.on_served = self.public_tree.request
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
             *(self.upkeep, self.alarms, self.tasks, self.configured),
@@ -179,6 +184,7 @@ class Parts:
         for removed in self.config.sources.keys() - config.sources.keys():
             self.scheduler.drop(f"pull {removed}")
         self.config = config
+        await self.public_tree.configure(config)
 
     def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
         if self.resources.store.read_only:
