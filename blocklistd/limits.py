@@ -141,6 +141,7 @@ RESIGN_SLACK: Final = 60.0  # seconds that the time of a signature may be ahead 
 RESIGN_PARTS: Final = 4  # a role is signed again after 1 / RESIGN_PARTS of its lifetime
 CERTIFICATE_ALARM_DAYS: Final = 14  # days before a certificate expires that its alarm is raised
 ROOT_ALARM_DAYS: Final = 60  # days before root.json expires that its alarm is raised
+MAX_ROOT_KEYS: Final = 32  # root keys that a root.json names
 
 # -- client --------------------------------------------------------------------------------------------------------
 CLIENT_TIMEOUT: Final = 60.0  # seconds without a byte
