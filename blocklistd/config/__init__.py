@@ -56,7 +56,7 @@ from blocklistd.config.sources import (
     VerifySettings,
     entry_type,
 )
-from blocklistd.config.values import Schedule, duration, integer, text
+from blocklistd.config.values import RateLimit, Schedule, duration, integer, text
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId
 
@@ -76,6 +76,7 @@ __all__ = [
     "FeedTlsSettings",
     "ListSettings",
     "Network",
+    "RateLimit",
     "Schedule",
     "Secret",
     "SourceOptions",
