@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import tuf.ngclient
 
-from blocklistd.client.sync import Options, SyncResult, sync_once
+from blocklistd.client.options import Options, SyncResult
+from blocklistd.client.sync import sync_once
 from tests.interop.nginx import nginx
 from tests.system.daemon import Daemon, free_port
 from tests.system.test_sync import NAMES, configuration

@@ -19,7 +19,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import Updater
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from blocklistd.signing.pem import private_pem, public_pem, read_private_key
 from tests.system.daemon import Daemon
 from tests.system.test_signing import Fetcher
