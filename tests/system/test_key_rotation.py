@@ -303,6 +303,20 @@ def test_holders_sign_one_after_another(tmp_path: Path) -> None:
     assert "of the holder" not in publisher.log
 
 
+def test_root_keys_are_encrypted_with_a_passphrase_of_the_terminal(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path)
+    words = ["keys", "init", "-c", str(publisher.path), "--root-out", str(tmp_path / "root"), "--encrypt"]
+    output, code = on_a_terminal(words, ["a passphrase\n", "another\n"])
+    assert (code, "not the same twice" in output) == (1, True), output
+    output, code = on_a_terminal(words, ["a passphrase\n", "a passphrase\n"])
+    assert (code, "a passphrase" in output) == (0, False), output
+    with publisher:
+        assert "is asked for on a terminal" in publisher.refusal("renew", "root", *publisher.signed_by(0))
+        renew = ["keys", "renew", "root", "-c", str(publisher.path), *publisher.signed_by(0)]
+        output, code = on_a_terminal(renew, ["a passphrase\n"])
+        assert (code, "root version 2" in output) == (0, True), output
+
+
 def on_a_terminal(words: list[str], answers: list[str]) -> tuple[str, int]:
     """Runs a command on a terminal of its own, and types an answer at each prompt. Returns its output and exit code."""
     child, terminal = pty.fork()
