@@ -45,9 +45,10 @@ def _of(kind: str, body: object, size: int, churns: tuple[float, ...]) -> Iterat
         make = body  # (count, seed) → lines
         lines = make(size)  # type: ignore[operator]
         scene = Scene(folder / "publisher", kind)
-        scene.write(lines)
         with scene.daemon as publisher:
-            publisher.first_pull("hotline")
+            scene.first_pulls()
+            scene.write(lines)
+            scene.publish()
             scene.wait_for_zstd(scene.token)
             (folder / "token").write_text(scene.token)
             options = Options(
