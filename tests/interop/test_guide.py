@@ -215,8 +215,8 @@ def test_a_recursor_that_starts_without_the_policy_needs_a_restart_in_yaml(
 
 @each_resolver
 def test_an_expired_zone_does_what_the_guide_says(tmp_path: Path, stub: Stub, peers: Peers, software: str) -> None:
-    """BIND blocks nothing then; the others block on. So they do after a restart. BIND has the printed configuration with
-    lower minimum times: with its own it notices after eight minutes."""
+    """BIND blocks nothing then; the others block on. So they do after a restart. BIND has lower minimum times than
+    printed, since with its own it notices after eight minutes."""
     scene, port = Scene(tmp_path, soa={"refresh": "1s", "retry": "1s", "expire": "3s"}), free_port()
     with scene.daemon:
         scene.daemon.first_pull("hotline")

@@ -10,7 +10,8 @@ from pathlib import Path
 import dns.edns
 import pytest
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from tests.interop.guides import says
 from tests.interop.programs import Resolver, running
 from tests.interop.stub import Stub
