@@ -32,8 +32,10 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.events import EventStreams
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
+from blocklistd.serve.http.openapi import ApiDescription
 from blocklistd.serve.http.routes import ROUTE, Routes
 
 
@@ -45,7 +47,9 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
-        routes = Routes(parts.access.enter, feed.routes())
+        events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
+        routes = Routes(parts.access.enter, [*feed.routes(), *events.routes(), *description.routes()])
+        description.describe(routes.table)
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -136,9 +140,11 @@ class Listeners:
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         route = request.get(ROUTE)
         resource = "other" if route is None else route.resource or route.name
-        waited = "wait" in request.rel_url.query_string
+        if "wait" in request.rel_url.query_string:
+            resource = "wait"
         length = 0 if request.method == "HEAD" else answer.content_length or 0
-        self._parts.metrics.record_request(answer.status, resource, waited, seconds, length)
+        waited = resource in ("wait", "events")
+        self._parts.metrics.record_request(answer.status, resource, None if waited else seconds, length)
 
 
 def _bounded(each: int, holders: int) -> Connections:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from blocklistd.limits import MAX_WAIT
-from blocklistd.serve.http.routes import Parameter
+from blocklistd.serve.http.routes import Answer, Parameter
 
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _SHA256: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -72,3 +73,6 @@ ACCEPT_ENCODING: Final = Parameter(
 )
 RANGE: Final = Parameter("Range", "one range of bytes of the uncompressed file", {"type": "string"}, "header")
 IF_RANGE: Final = Parameter("If-Range", "the ETag that the range belongs to", {"type": "string"}, "header")
+LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "the id of the last event that arrived", {"type": "string"}, "header")
+
+UNCHANGED: Final = {HTTPStatus.NOT_MODIFIED: Answer("the client has it already")}
