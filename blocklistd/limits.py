@@ -122,6 +122,8 @@ OPERATOR_CONNECTIONS: Final = 256  # connections of one uid to control socket or
 STATUS_CONNECTIONS: Final = 32  # connections of one uid to the public status socket; of all uids eight times as many
 REFUSALS_PERIOD: Final = 60.0  # seconds until the same refusal is logged again
 REFUSALS_AT_ONCE: Final = 20  # different refusals that are logged in REFUSALS_PERIOD
+RATED_NODES: Final = 64  # times feed.rate_limit, which is for one node: the requests of all nodes of a subscriber
+MAX_RATED: Final = 65536  # nodes and subscribers whose requests are counted
 MAX_REQUEST_HEAD: Final = 16 * KIB  # bytes of a request line with its headers; of pipelined bytes that wait
 MAX_REQUEST_BODY: Final = 64 * KIB  # bytes of a request's body
 MAX_ENTRY_TEXT: Final = 8 * KIB  # bytes of an entry on the stdin of a command
@@ -158,6 +160,7 @@ MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS file
 # -- DNS -------------------------------------------------------------------------------------------------------------
 MAX_DNS_REQUEST: Final = 4 * KIB  # octets of a request: the longest names, OPT with padding and TSIG are below 3 KiB
 DNS_IDLE: Final = 20.0  # seconds until the next complete request on a connection (RFC 7766, 6.2.3)
+TLS_MESSAGES: Final = 200  # TLS messages of a connection after its handshake: KeyUpdates (RFC 8446 4.6.3) and answers
 USE_RECORDED: Final = 3600.0  # seconds from one recorded use of a key or a token to the next
 MAX_GRACE_DAYS: Final = 90  # days for which `subscriber rotate` may keep old credentials valid
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered for each zone: the latest

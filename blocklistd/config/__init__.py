@@ -55,7 +55,7 @@ from blocklistd.config.sources import (
     VerifySettings,
     entry_type,
 )
-from blocklistd.config.values import Schedule, duration, integer, text
+from blocklistd.config.values import RateLimit, Schedule, duration, integer, text
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId
 
@@ -75,6 +75,7 @@ __all__ = [
     "FeedTlsSettings",
     "ListSettings",
     "Network",
+    "RateLimit",
     "Schedule",
     "Secret",
     "SourceOptions",

@@ -33,6 +33,7 @@ from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.http.events import EventStreams
+from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.openapi import ApiDescription
@@ -48,8 +49,10 @@ class Listeners:
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
-        routes = Routes(parts.access.enter, [*feed.routes(), *events.routes(), *description.routes()])
-        description.describe(routes.table)
+        exports = ExportHandler(parts.live_lists, parts.renderings)
+        table = (*feed.routes(), *exports.routes(), *events.routes(), *description.routes())
+        routes = Routes(parts.access.enter, table)
+        description.describe(table)
         self._feed = Listener(
             "feed",
             routes.answer,

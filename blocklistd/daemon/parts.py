@@ -160,6 +160,7 @@ class Parts:
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
+        self.access.rates.limit = config.feed.rate_limit
         self.live_lists.configure(config.lists)
         if names is not None:
             self.guard_names.adopt(names)

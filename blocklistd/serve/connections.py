@@ -10,9 +10,10 @@ connection is refused.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from blocklistd.config import ConnectionBounds, Network
@@ -32,6 +33,7 @@ class Holder(NamedTuple):
     name: str
 
 
+@functools.lru_cache(4096)
 def address_holder(address: str) -> Holder:
     """The holder before authentication: an IPv4 address, or the /64 of an IPv6 address (a host may use a whole /64)."""
     found = ipaddress.ip_address(plain(address))
@@ -73,6 +75,10 @@ class Connections:
     def __len__(self) -> int:
         """The number of all connections."""
         return len(self._holders)
+
+    def __iter__(self) -> Iterator[Connected]:
+        """All connections as they are now: they may end meanwhile."""
+        return iter(tuple(self._holders))
 
     def __contains__(self, connection: Connected) -> bool:
         """Whether the connection is counted."""

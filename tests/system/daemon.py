@@ -95,7 +95,8 @@ class Daemon:
             "state_dir": "state",
             "control": {"socket": "c.sock", "operators": {USER: ["admin"]}},
             "keys": KEYS,
-            "feed": {"listen": [f"127.0.0.1:{self.feed_port}"]},
+            # tests ask faster than a subscriber may
+            "feed": {"listen": [f"127.0.0.1:{self.feed_port}"], "rate_limit": "off"},
             "ops": {"listen": [f"127.0.0.1:{self.ops_port}"], "log": {"level": "debug", "format": "json"}},
             **config,
         }

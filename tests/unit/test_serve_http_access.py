@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -10,14 +11,14 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from blocklistd.config import ConnectionBounds
+from blocklistd.config import ConnectionBounds, RateLimit
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder
 from blocklistd.serve.http import access as access_module
 from blocklistd.serve.http.access import Access, Unauthorized
 from blocklistd.serve.http.problems import Problem
-from blocklistd.store.credentials import digest
+from blocklistd.store.credentials import OldToken, digest
 from blocklistd.store.subscribers import Subscriber
 
 PROXY = "192.0.2.1"
@@ -121,6 +122,59 @@ def test_x_forwarded_for_may_have_a_port(access: Access, named: str, address: st
     with pytest.raises(Unauthorized):
         ask(access, connect(access, PROXY), ("X-Forwarded-For", named), token="wrong")
     assert access.connections.of(address_holder(address)) == 1
+
+
+def test_more_requests_than_allowed_get_429_by_node(access: Access, caplog: pytest.LogCaptureFixture) -> None:
+    access.rates.limit = RateLimit(2, 3600)
+    first = connect(access, "2001:db8::1")
+    for _ in range(2):
+        ask(access, first)
+        ask(access, first)  # after a wait: the same request
+        first.begin()
+    for address in ("2001:db8::1", "2001:db8::2"):
+        other = connect(access, address)
+        with pytest.raises(Problem) as refused:
+            ask(access, other)
+        other.end()
+        assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1800"})
+        assert "2/h requests of one address" in refused.value.detail
+    ask(access, connect(access, "2001:db8:0:1::1"))
+    assert caplog.messages[0] == (
+        "feed: 2001:db8::1 as isp was refused: it sends more requests than feed.rate_limit allows"
+    )
+
+
+def test_the_node_behind_a_trusted_proxy_is_the_forwarded_address(access: Access) -> None:
+    access.rates.limit = RateLimit(1, 3600)
+    access.trusted_proxies = (ipaddress.ip_network("192.0.2.0/24"),)
+    proxy = connect(access, PROXY)
+    for address in ("198.51.100.1", "198.51.100.2"):
+        proxy.begin()
+        ask(access, proxy, ("X-Forwarded-For", f"203.0.113.9, {address}"))
+    proxy.begin()
+    with pytest.raises(Problem):
+        ask(access, proxy, ("X-Forwarded-For", "203.0.113.8, 198.51.100.2"))
+    direct = connect(access, "198.51.100.2")
+    with pytest.raises(Problem):
+        ask(access, direct, ("X-Forwarded-For", "203.0.113.7"))
+
+
+def test_what_an_expired_token_has_under_way_is_cut_off(access: Access) -> None:
+    now = [CREATED]
+    access._clock = lambda: now[0]
+    old = OldToken(digest("replaced"), CREATED + timedelta(hours=1))
+    access.replace({digest("t"): dataclasses.replace(subscriber("isp"), old_tokens=(old,))})
+    by_old, waiting, by_new = (connect(access, f"198.51.100.{number}") for number in range(3))
+    woken: list[str] = []
+    waiting.wake = lambda: woken.append("401")
+    for connection, token in ((by_old, "replaced"), (waiting, "replaced"), (by_new, "t")):
+        ask(access, connection, token=token)
+    access.end_lapsed()
+    assert (len(access.connections), woken) == (3, [])
+    now[0] += timedelta(hours=1)
+    access.end_lapsed()
+    assert set(access.connections) == {waiting, by_new}
+    assert woken == ["401"]
 
 
 def test_x_forwarded_for_of_other_clients_is_ignored(access: Access) -> None:

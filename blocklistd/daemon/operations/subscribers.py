@@ -71,7 +71,7 @@ class SubscriberOperations:
         self._zones = zones
         self._served = served
         self._clock = clock
-        self._configs = SubscriberConfigs(config, dns, private_ca)
+        self._configs = SubscriberConfigs(config, dns, served, private_ca)
         self._names_changed = names_changed
         self._access = access
         self._dns = dns
@@ -277,8 +277,9 @@ class SubscriberOperations:
         return {"id": subscriber, "revoked": True}
 
     async def catch_up(self) -> None:
-        """Tries again to load the subscribers and to record revocations, where that failed. Records the uses of keys
-        and tokens, and removes those that have expired."""
+        """Tries again to load the subscribers and to record revocations, where that failed. Ends the requests whose
+        token has expired. Records the uses of keys and tokens, and removes those that have expired."""
+        self._access.end_lapsed()
         if self._reload_pending:
             await self._admit_or_later()
         for subscriber, act in list(self._unrecorded.items()):

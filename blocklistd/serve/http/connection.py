@@ -208,18 +208,21 @@ def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
 async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
     """Awaits `wait`, and cancels it when the client closes the connection. Raises ConnectionResetError then.
 
-    Without this the connection of a client that has left would be counted until the wait ends.
+    Without this the connection of a client that has left would be counted until the wait ends. If the client loses
+    access (AcceptedConnection.cut_off), `wait` is cancelled too, and this returns: authenticate again after it.
     """
     connection = connection_of(request)
     connection.long_poll = asyncio.ensure_future(wait)
+    connection.accepted.wake = connection.long_poll.cancel
     try:
         await connection.long_poll
     except asyncio.CancelledError:
-        if request.transport is not None:
+        if request.transport is None:
+            raise ConnectionResetError("the client closed the connection") from None
+        if connection.accepted.wake is not None:
             raise
-        raise ConnectionResetError("the client closed the connection") from None
     finally:
-        connection.long_poll = None
+        connection.long_poll = connection.accepted.wake = None
 
 
 async def read_body(request: web.BaseRequest, most: int) -> bytes:
