@@ -117,7 +117,7 @@ def view(
     )
 
 
-class Changed(NamedTuple):
+class ListChange(NamedTuple):
     """A change of a list, and the list's view since then."""
 
     number: int
@@ -135,7 +135,7 @@ class Watch:
         self._live_lists = live_lists
         self._woken = asyncio.Event()
 
-    def take(self, most: int) -> list[Changed]:
+    def take(self, most: int) -> list[ListChange]:
         """The oldest changes that were not taken, at most so many, the latest one of each list."""
         self._woken.clear()
         found = sorted(change for name in self.lists if (change := self._live_lists.change(name)) > self.taken)[:most]
@@ -144,7 +144,7 @@ class Watch:
         self.taken = found[-1]
         of_list = {self._live_lists.change(name): name for name in self.lists}
         views = ((number, self._live_lists.get(of_list[number])) for number in found)
-        return [Changed(number, view) for number, view in views if view is not None]
+        return [ListChange(number, view) for number, view in views if view is not None]
 
     def wake(self) -> None:
         """Ends `wait`, or the next one."""
