@@ -76,7 +76,9 @@ class Listeners:
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
-            ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
+            ListCollector(
+                parts.live_lists, parts.publisher.signed, lambda: parts.publisher.trust, parts.resources.clock
+            ),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
