@@ -32,6 +32,7 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.authorize import AuthorizeHandler
 from blocklistd.serve.http.events import EventStreams
 from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
@@ -50,9 +51,10 @@ class Listeners:
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
         exports = ExportHandler(parts.live_lists, parts.renderings)
-        table = (*feed.routes(), *exports.routes(), *events.routes(), *description.routes())
-        routes = Routes(parts.access.enter, table)
-        description.describe(table)
+        authorize = AuthorizeHandler(parts.live_lists, parts.access)
+        handlers = (feed, exports, events, authorize, description)
+        routes = Routes(parts.access.enter, (route for handler in handlers for route in handler.routes()))
+        description.describe(routes.table)
         self._feed = Listener(
             "feed",
             routes.answer,
