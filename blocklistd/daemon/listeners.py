@@ -32,6 +32,8 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.authorize import AuthorizeHandler
+from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.routes import ROUTE, Routes
@@ -45,7 +47,9 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
-        routes = Routes(parts.access.enter, feed.routes())
+        exports = ExportHandler(parts.live_lists, parts.renderings)
+        authorize = AuthorizeHandler(parts.live_lists, parts.access)
+        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes(), *authorize.routes()))
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -69,7 +73,9 @@ class Listeners:
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
-            ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
+            ListCollector(
+                parts.live_lists, parts.publisher.signed, lambda: parts.publisher.trust, parts.resources.clock
+            ),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config import ConnectionBounds, control_socket
+from blocklistd.config import ConnectionBounds, RateLimit, control_socket
 from blocklistd.daemon.start import changes_for_a_restart
 
 from .configuring import VALID, places, read
@@ -33,9 +33,22 @@ def test_bounds_and_proxies_are_read_and_changed_by_a_reload(tmp_path: Path) -> 
     assert changes_for_a_restart(without, made) == []
 
 
+def test_the_rate_of_requests(tmp_path: Path) -> None:
+    for line, rate in (
+        ("", RateLimit(600, 60)),
+        ("  rate_limit: off\n", None),
+        ("  rate_limit: 5/s\n", RateLimit(5, 1)),
+        ("  rate_limit: 9000/h\n", RateLimit(9000, 3600)),
+    ):
+        found = read(tmp_path, VALID + line).feed.rate_limit
+        assert found == rate
+        assert rate is None or not line or line.endswith(f" {rate}\n")
+
+
 @pytest.mark.parametrize(
     ("line", "key"),
     [
+        *((f"  rate_limit: {wrong}", "feed.rate_limit") for wrong in ("0/m", "600", "600/d", "1.5/s", "-1/s", "no")),
         ("  connections: {per_address: 0}", "feed.connections.per_address"),
         ("  connections: {total: many}", "feed.connections.total"),
         ("  connections: {per_host: 1}", "feed.connections.per_host"),
@@ -56,3 +69,22 @@ def test_the_operators_socket_has_everybodys_beside_it(tmp_path: Path) -> None:
     assert made.control.group == own
     assert made.status_socket == tmp_path / "run" / "status.sock"
     assert control_socket(tmp_path / "blocklistd.yaml") == tmp_path / "run" / "c.sock"
+
+
+def test_the_folder_of_the_static_tree(tmp_path: Path) -> None:
+    own = grp.getgrgid(os.getgid()).gr_name
+
+    def text(path: str, group: str = own) -> str:
+        return f"{VALID}  public_dir: {{path: {path}, group: {group}}}\nstate_dir: state\n"
+
+    made = read(tmp_path, f"{VALID}  public_dir: {{path: public, group: {own}}}\n").feed.public_dir
+    assert made is not None
+    assert (made.path, made.group) == (tmp_path / "public", own)
+    assert read(tmp_path, f"{VALID}  public_dir: off\n").feed.public_dir is None
+    (tmp_path / "file").write_text("")
+    for right in ("public", "state/public", "state/public/a"):
+        assert read(tmp_path, text(right)).feed.public_dir is not None
+    assert places(tmp_path, text("public", "no-such-group")) == [(12, "feed.public_dir.group")]
+    for wrong in ("state", ".", "state/sealed", "..", "file", "file/public"):
+        assert places(tmp_path, text(wrong)) == [(12, "feed.public_dir.path")], wrong
+    assert places(tmp_path, f"{VALID}  public_dir: {{path: public}}\n") == [(12, "feed.public_dir.group")]
