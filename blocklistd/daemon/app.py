@@ -36,6 +36,7 @@ from blocklistd.limits import THREADS
 from blocklistd.ops import loop, systemd
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
+from blocklistd.serve.http.certificate import ServedCertificate
 from blocklistd.signing.keys import load_trust
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
@@ -45,7 +46,6 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.telemetry import ActiveAlarms
 from blocklistd.times import CheckedClock, utc_now
-from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
 

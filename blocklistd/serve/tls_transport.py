@@ -237,12 +237,16 @@ class TlsProtocol(asyncio.Protocol):
     def _end_of_input(self) -> None:
         if self._inner is not None and not self._ended:
             self._ended = True
-            self._inner.eof_received()
+            if not self._inner.eof_received():  # asyncio.Protocol: the transport closes itself
+                self.close()
 
     def _flush(self) -> None:
         with contextlib.suppress(self._want_read):
             while not self._tcp.is_closing():
-                self._tcp.write(self._tls.bio_read(_READ))
+                data = self._tls.bio_read(_READ)
+                self._tcp.write(data)
+                if len(data) < _READ:
+                    return
 
     def _update_reading(self) -> None:
         if self._tcp.is_closing():
