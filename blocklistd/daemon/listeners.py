@@ -32,6 +32,7 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.routes import ROUTE, Routes
@@ -45,7 +46,8 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
-        routes = Routes(parts.access.enter, feed.routes())
+        exports = ExportHandler(parts.live_lists, parts.renderings)
+        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes()))
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -69,7 +71,9 @@ class Listeners:
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
-            ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
+            ListCollector(
+                parts.live_lists, parts.publisher.signed, lambda: parts.publisher.trust, parts.resources.clock
+            ),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),

@@ -63,7 +63,7 @@ class Scene:
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = nobody.check_names = nobody.count_due = print
         self.alarms = AlarmChecks(
-            resources, trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
+            resources, lambda: trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
         )
         self.housekeeping = Housekeeping(
             resources,

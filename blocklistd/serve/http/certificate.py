@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from OpenSSL.crypto import X509
 
 _ALPN: Final = b"http/1.1"
-_UNTRUSTED: Final = "untrusted"
 _OF_TIME: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -92,7 +91,7 @@ def _prepare(tls: FeedTlsSettings) -> tuple[SSL.Context, str]:
 
     def accept(connection: SSL.Connection, certificate: X509, error: int, depth: int, verified: int) -> bool:
         if not verified and not (depth == 0 and error in _OF_TIME):  # access.py knows the time of each request
-            connection.set_app_data(_UNTRUSTED)
+            connection.get_app_data().trusted = False
         return True
 
     context.set_verify(SSL.VERIFY_PEER, accept)
@@ -120,5 +119,5 @@ def _certificate_of(connection: SSL.Connection, authorities: str) -> ClientCerti
     key = public_key(shown)
     if shown is None or not key:
         return None
-    trusted = not authorities or connection.get_app_data() is not _UNTRUSTED
+    trusted = not authorities or connection.get_app_data().trusted
     return ClientCertificate(key, shown.not_valid_before_utc, shown.not_valid_after_utc, trusted, authorities)
