@@ -148,7 +148,7 @@ class Credentials:
         return Admission(found, "", certificate)
 
     def _fault(self, certificate: ClientCertificate) -> str | None:
-        """Why a certificate authenticates nobody, whoever has it; None if there is no such reason."""
+        """Why a certificate authenticates no subscriber, registered or not; None if there is no such reason."""
         now = self._clock()
         if now < certificate.begins:
             return "is not valid yet"
