@@ -109,6 +109,8 @@ SWEEP_MINUTES: Final = 5  # minutes between two sweeps of the files that no row 
 KEPT_PULLS: Final = 1000  # pulls of a source that stay in the history
 MAX_RENDERINGS: Final = 2  # renderings that are made at once for clients, so that pulls and commits come first
 DIFF_CACHE: Final = 1 * GIB  # bytes of the diffs that are kept as files
+PUBLIC_GRACE: Final = 6 * 3600.0  # seconds that an old file of the static tree stays: a client may resume its download
+PUBLIC_DIFFS: Final = 1000  # newest diffs between consecutive versions in the static tree
 KEPT_METADATA: Final = 16  # newest versions of each signed role that stay downloadable
 
 # -- feed ----------------------------------------------------------------------------------------------------------

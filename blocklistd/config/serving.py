@@ -7,7 +7,8 @@ from pathlib import Path
 
 from blocklistd.config import files, names, net, values
 from blocklistd.config.net import Address, Network
-from blocklistd.config.reader import choice, config_section, not_built, optional, section, sequence, setting
+from blocklistd.config.public_folder import PublicDirSettings
+from blocklistd.config.reader import choice, config_section, not_built, optional, or_off, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import RateLimit, duration, integer
 
@@ -81,7 +82,7 @@ class FeedSettings:
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 8443),))
     tls: FeedTlsSettings | None = setting(optional(section(FeedTlsSettings, files.check_tls)), default=None)
     public_url: str | None = setting(optional(net.public_url), default=None)
-    public_dir: None = setting(not_built("off", None), default=None)
+    public_dir: PublicDirSettings | None = setting(or_off(optional(section(PublicDirSettings))), default=None)
     rate_limit: RateLimit | None = setting(values.rate_or_off, default=RateLimit(600, 60))
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)
     trusted_proxies: tuple[Network, ...] = setting(sequence(net.network), default=())

@@ -32,6 +32,7 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.authorize import AuthorizeHandler
 from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
@@ -47,7 +48,8 @@ class Listeners:
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         exports = ExportHandler(parts.live_lists, parts.renderings)
-        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes()))
+        authorize = AuthorizeHandler(parts.live_lists, parts.access)
+        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes(), *authorize.routes()))
         self._feed = Listener(
             "feed",
             routes.answer,

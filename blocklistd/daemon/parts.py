@@ -29,6 +29,7 @@ from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
 from blocklistd.daemon.operating import operations_of
+from blocklistd.daemon.public_tree import PublicTree
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
@@ -126,6 +127,10 @@ class Parts:
             *(resources, lambda: self.publisher.trust, checked_clock, self.configured),
             *(self.reconciler.rejected_policies, self.due_counts.counts),
         )
+        self.public_tree = PublicTree(
+            resources, self.live_lists, self.tasks, self.releases.in_background, self._repair_file
+        )
+        self.publisher.on_served = self.public_tree.request
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
             *(self.upkeep, self.alarms, self.tasks, self.configured),
@@ -186,6 +191,7 @@ class Parts:
         for removed in self.config.sources.keys() - config.sources.keys():
             self.scheduler.drop(f"pull {removed}")
         self.config = config
+        await self.public_tree.configure(config)
 
     async def _reopen_online_key(self, config: Config) -> None:
         """Opens the online key where the new configuration has it. Raises SigningError."""
