@@ -8,7 +8,7 @@ from pathlib import Path
 from blocklistd.config import files, names, net, values
 from blocklistd.config.net import Address, Network
 from blocklistd.config.public_folder import PublicDirSettings
-from blocklistd.config.reader import choice, config_section, not_built, optional, or_off, section, sequence, setting
+from blocklistd.config.reader import choice, config_section, optional, or_off, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import RateLimit, duration, integer
 
