@@ -120,7 +120,8 @@ class Listeners:
         stack.push_async_callback(
             lambda: asyncio.gather(*(one.stop() for one in (self._feed, self._control, self._status)))
         )
-        await self._feed.start(sockets["feed"], self._parts.certificate.context)
+        certificate = self._parts.certificate
+        await self._feed.start(sockets["feed"], certificate.context, certificate.wrap)
         await self._ops.start(sockets["ops"], None)
         control = bind_control_socket(config.control.socket, config.control.group)
         stack.callback(functools.partial(config.control.socket.unlink, missing_ok=True))
