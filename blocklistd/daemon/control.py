@@ -27,7 +27,7 @@ from blocklistd.daemon.commands.command import CALL, STAGE, UPLOAD, Call, Caller
 from blocklistd.daemon.operations import Operations
 from blocklistd.errors import BlocklistError, RefusedError, StoreError, SubscriberError, store_errors
 from blocklistd.limits import FIRST_REQUEST, MAX_REQUEST_BODY, UPLOAD_STALL
-from blocklistd.serve.http.listener import accepted_of, connection_of
+from blocklistd.serve.http.connection import accepted_of, connection_of
 from blocklistd.serve.http.problems import Problem
 from blocklistd.telemetry import Progress, track_progress
 

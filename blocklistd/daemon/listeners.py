@@ -34,6 +34,7 @@ from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
+from blocklistd.serve.http.routes import ROUTE, Routes
 
 
 class Listeners:
@@ -44,12 +45,14 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
+        routes = Routes(parts.access.enter, feed.routes())
         self._feed = Listener(
             "feed",
-            feed.answer,
+            routes.answer,
             self._observe_request,
             connections=parts.feed_connections,
             holder_of=parts.access.holder_of,
+            largest_body=routes.largest_body,
         )
         health = OpsHandler(readiness, parts.metrics.text)
         self._ops = Listener("ops", health.answer, connections=_bounded(OPERATOR_CONNECTIONS, 2), reserved=True)
@@ -131,9 +134,11 @@ class Listeners:
             dns.notify.announce(view, subscriber)
 
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
+        route = request.get(ROUTE)
+        resource = "other" if route is None else route.resource or route.name
         waited = "wait" in request.rel_url.query_string
         length = 0 if request.method == "HEAD" else answer.content_length or 0
-        self._parts.metrics.record_request(answer.status, request.path, waited, seconds, length)
+        self._parts.metrics.record_request(answer.status, resource, waited, seconds, length)
 
 
 def _bounded(each: int, holders: int) -> Connections:

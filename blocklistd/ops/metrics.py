@@ -162,9 +162,10 @@ class Metrics(Telemetry):
 
     # -- requests and pulls ----------------------------------------------------------------------------------------
 
-    def record_request(self, status: int, path: str, waited: bool, seconds: float, length: int) -> None:
+    def record_request(self, status: int, resource: str, waited: bool, seconds: float, length: int) -> None:
         """The feed has sent a response of `length` bytes. `waited`: a long poll, whose seconds do not count."""
-        resource = "wait" if waited else _resource(path)
+        if waited:
+            resource = "wait"
         found = self._responses.get((status, resource))
         if found is None:  # `labels` takes a lock and a look-up
             found = self.requests.labels(status, resource), self.request_seconds.labels(resource)
@@ -187,18 +188,3 @@ class Metrics(Telemetry):
         """The text format of a scrape. Made in a thread, one at a time: 100 sources and lists are 10,000 lines."""
         async with self._scraping:
             return await asyncio.to_thread(generate_latest, self.registry)
-
-
-def _resource(path: str) -> str:
-    """The kind of the resource that a path of the feed names (docs/feed.md), for the label `resource`."""
-    parts = path.split("/", 5)
-    if parts[1:3] != ["v1", "lists"]:
-        return "other"
-    match len(parts):
-        case 3:
-            return "lists"
-        case 4:
-            return "status"
-        case 6 if parts[4] in ("metadata", "targets", "diffs"):
-            return parts[4]
-    return "other"

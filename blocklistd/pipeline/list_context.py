@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from blocklistd.store import candidates
 from blocklistd.store.candidates import Case
 from blocklistd.store.distrust import GUARD, restored_offer
 from blocklistd.store.lists import ListState, list_state
-from blocklistd.store.pulls import Offer, never_pulled, offers, wait_of
+from blocklistd.store.pulls import Offer, never_pulled, no_version_of, offers, wait_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +57,44 @@ def most_urgent(results: Iterable[ReleaseResult]) -> ReleaseResult:
 class ListContext:
     """The context of a list's next change. Read it again for each change, under the list's lock.
 
-    `offers`: the newest entries of each configured source, read with today's settings. `never_pulled`: sources that
-    never ended a pull; empty once the list has a version. `held`: the held candidates, oldest first. `rejected`: the
-    rejected candidates whose cause has not changed the list since.
+    `offers`: the newest entries of each configured source, read with today's settings. `awaited`: sources whose pulls
+    the first version waits for; empty once the list has a version. `held`: the held candidates, oldest first.
+    `rejected`: the rejected candidates whose cause has not changed the list since.
     """
 
     plan: ListPlan
     state: ListState
     offers: dict[SourceId, Offer]
-    never_pulled: list[SourceId]
+    awaited: list[SourceId]
     held: list[Case]
     rejected: list[Candidate]
 
     @classmethod
-    def read(cls, connection: Connection, plan: ListPlan, settings: Mapping[SourceId, str]) -> ListContext:
+    def read(
+        cls,
+        connection: Connection,
+        plan: ListPlan,
+        settings: Mapping[SourceId, str],
+        pulled_now: Collection[SourceId] = (),
+    ) -> ListContext:
         """Reads the context of a list. `settings`: those of each configured source (SourcePlan.settings); entries that
-        were read with other settings are not offered. Raises StoreError where the list is not in the store."""
+        were read with other settings are not offered. `pulled_now`: sources whose pulls run, of which a first version
+        waits for those that offer nothing yet. Raises StoreError where the list is not in the store."""
         state = list_state(connection, plan.id)
+        offered = offers(connection, {name: settings[name] for name in plan.sources if name in settings})
+        awaited = {*never_pulled(connection, plan.sources), *pulled_now} - offered.keys()
         return cls(
             plan=plan,
             state=state,
-            offers=offers(connection, {name: settings[name] for name in plan.sources if name in settings}),
-            never_pulled=never_pulled(connection, plan.sources) if state.live is None else [],
+            offers=offered,
+            awaited=[name for name in plan.sources if name in awaited] if state.live is None else [],
             held=candidates.held(connection, plan.id),
             rejected=candidates.rejected_candidates(connection, plan.id),
         )
 
     def sources_to_wait_for(self, source: SourceId) -> list[SourceId]:
-        """The sources, except this one, whose first pull the first version waits for."""
-        return [name for name in self.never_pulled if name != source]
+        """The sources, except this one, whose pulls the first version waits for."""
+        return [name for name in self.awaited if name != source]
 
     def offered_change(self, source: SourceId) -> Change | ReleaseResult:
         """The change to the newest entries of a source. If none can be committed now, the result of the offer."""
@@ -95,19 +104,20 @@ class ListContext:
             why = "approve its policy change" if held else "see `blocklistd status`, if its policy change was rejected"
             return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} does not take this source yet: {why}")
         if waits_for := self.sources_to_wait_for(source):
-            # otherwise the first pull would make version 1, and the next sources would be held as large changes
+            # otherwise the first pull would make version 1, and the next sources would be held as large changes, each
+            # composed in full
             return ReleaseResult(Outcome.UNCHANGED, wait_of(self.plan.id, waits_for))
         return change
 
     def end_of_wait(self, source: SourceId) -> ReleaseResult:
-        """How the pull of a source has ended that waited for the first pulls of others, as far as these have ended."""
+        """How the pull of a source has ended that waited for the pulls of others, as far as these have ended."""
         if waits_for := self.sources_to_wait_for(source):
             return ReleaseResult(Outcome.UNCHANGED, wait_of(self.plan.id, waits_for))
         if self.state.live is not None:
             return ReleaseResult(Outcome.PUBLISHED)
         if self.held:
             return ReleaseResult.held(self.held[0].candidate)
-        return ReleaseResult(Outcome.UNCHANGED, f"list {self.plan.id} has no version yet: see `blocklistd source list`")
+        return ReleaseResult(Outcome.UNCHANGED, no_version_of(self.plan.id))
 
     def known_result(self, change: Change, *, keep_held: bool = False) -> ReleaseResult | None:
         """The result of a change that need not be composed: the live version was made from it, the list is frozen, it

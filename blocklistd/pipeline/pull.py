@@ -8,8 +8,8 @@ the second half only. No stage is skipped. A failure at any stage leaves the liv
 - At most one pull of a source runs at a time, and at most MAX_CONCURRENT_PULLS of all sources.
 - A pull first repairs sealed files that another program has changed.
 - Each pull ends with its outcome in the source's row, and `observe` is called with it.
-- A list without a version waits for the first pull of each of its sources. So each pull that ends without a release
-  offers the newest entries of all sources to such a list again.
+- A list without a version waits for the first pull of each of its sources, and for pulls that run (first_versions.py).
+  So each pull that ends without a release offers the newest entries of all sources to such a list again.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Pipeline:
         Raises RefusedError for a source that is not configured, and BlocklistError where the pull with an `act`
         succeeded but could not be recorded.
         """
-        async with self._source_locks[source_id], self._slots:
+        async with self._turn(source_id):
             plan = self._plan(source_id)  # read under the lock: a reload may have changed it
             began = self._clock()
             arrivals = Arrivals(plan, began)
@@ -144,6 +144,14 @@ class Pipeline:
         for name in pull.versions:
             await self._reconciler.end_waits(name)
         return pull
+
+    @asynccontextmanager
+    async def _turn(self, source_id: SourceId) -> AsyncIterator[None]:
+        """A context in which the source is pulled: after its other pulls, and once a slot is free."""
+        async with self._source_locks[source_id]:
+            with self._releaser.first_versions.pull(source_id):
+                async with self._slots:
+                    yield
 
     @asynccontextmanager
     async def exclusive(self, source_id: SourceId) -> AsyncIterator[SourcePlan]:

@@ -31,6 +31,7 @@ from blocklistd.events import Event
 from blocklistd.jobs.sandbox import COMMIT
 from blocklistd.model import Act, CandidateId, ListId, Outcome, Sha256, SourceId, Version
 from blocklistd.pipeline.commit import CommitRequest, CommitResult, commit_job
+from blocklistd.pipeline.first_versions import FirstVersions
 from blocklistd.pipeline.list_context import ListContext, ReleaseResult, digests_to_read, most_urgent
 from blocklistd.pipeline.list_plan import ListPlan
 from blocklistd.pipeline.publish import Publisher
@@ -57,12 +58,10 @@ class Releaser:
         self.lists: dict[ListId, ListPlan] = {}
         self.locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
         """For each list, the lock of its changes. `locked` takes it, and also protects new files from the sweep."""
+        self.first_versions = FirstVersions()
         self.resources = resources
-        self._store = resources.store
         self._database = resources.database
-        self._jobs = resources.jobs
         self._verified = resources.verified
-        self._clock = resources.clock
         self._telemetry = resources.telemetry
         self._publisher = publisher
         self._zones = zones
@@ -109,6 +108,8 @@ class Releaser:
             await self.repair_snapshots(plan)
             context = await self._database.reading(lambda connection: self.context(connection, plan))
             change = context.offered_change(source)
+            if context.state.live is None:
+                act = self.first_versions.offer(list_id, act)
             if isinstance(change, ReleaseResult):
                 return change
             result = await self.commit(plan, context, change.by(act))
@@ -183,7 +184,7 @@ class Releaser:
             plan=plan,
             change=change,
             candidate=CandidateId(f"c-{secrets.token_hex(6)}"),
-            now=self._clock(),
+            now=self.resources.clock(),
             fingerprints=await self.known_fingerprints(
                 context, change, [approved.delta, approved.snapshot] if approved else []
             ),
@@ -197,7 +198,7 @@ class Releaser:
             complete=complete,
         )
         with self._telemetry.time_stage("commit", plan.id):
-            answer = await self._jobs.run(commit_job, self._store, request, limits=COMMIT)
+            answer = await self.resources.jobs.run(commit_job, self.resources.store, request, limits=COMMIT)
         await asyncio.to_thread(self._database.keep_head)  # the job has written a line of the audit
         committed = CommitResult.from_json(answer)
         self._verified.learn(committed.verified)
@@ -208,7 +209,7 @@ class Releaser:
     ) -> dict[Sha256, str]:
         """The known fingerprints of the files that a commit of the change reads, for its job."""
         digests = digests_to_read(context.state, change, others)
-        digests += await asyncio.to_thread(bases, self._store.sealed, [digest for digest in digests if digest])
+        digests += await asyncio.to_thread(bases, self.resources.store.sealed, [digest for digest in digests if digest])
         return self._verified.of(digests)
 
     async def publish_committed(self, plan: ListPlan, committed: CommitResult, released_by: str) -> None:
@@ -271,7 +272,7 @@ class Releaser:
 
     async def _supersede(self, list_id: ListId, change: Change) -> None:
         """Sets the held candidate of the change's cause, if there is one, to superseded."""
-        now = self._clock()
+        now = self.resources.clock()
         await self._database.writing(
             lambda connection: candidates.supersede(connection, list_id, change.kind, change.cause, now)
         )
@@ -306,8 +307,8 @@ class Releaser:
                 self._publisher.damaged.add(plan.id)
                 Event.VERSION_DAMAGED.log(log, list=plan.id, version=live.version)
         if broken:
-            answer = await self._jobs.run(
-                rebuild, self._store, plan.id, sorted(broken), self._verified.fingerprints, limits=COMMIT
+            answer = await self.resources.jobs.run(
+                rebuild, self.resources.store, plan.id, sorted(broken), self._verified.fingerprints, limits=COMMIT
             )
             self._verified.learn(answer["verified"])
             broken = {digest for digest in broken if not await asyncio.to_thread(self._verified.check, digest)}
@@ -332,7 +333,8 @@ class Releaser:
 
     def context(self, connection: Connection, plan: ListPlan) -> ListContext:
         """Reads the context of a list's next change. Raises StoreError where the list is not in the store."""
-        return ListContext.read(connection, plan, {name: source.settings for name, source in self.sources.items()})
+        settings = {name: source.settings for name, source in self.sources.items()}
+        return ListContext.read(connection, plan, settings, self.first_versions.pulled_now(plan.id))
 
     def plan_of(self, list_id: ListId) -> ListPlan:
         """The plan of a list. Raises RefusedError if the list is not configured."""

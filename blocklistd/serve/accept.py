@@ -4,7 +4,8 @@ asyncio's servers do not suffice: they report a TLS connection only after its ha
 they close themselves or drop every new connection. A connection is in these states:
     refused       at accept(): its holder has no room (that is logged), or no descriptor is free; reset at once
     connecting    counted as idle; the TLS handshake runs, for at most TLS_HANDSHAKE seconds
-    established   its protocol has set `transport`; it calls `begin`, `move` and `end` for each request
+    established   its protocol has set `transport`; it calls `begin`, `move` and `end` for each request. `admission` and
+                  `wake` are those of the request under way, or of the last one
     closed        its protocol has called `closed`, or the handshake failed: no longer counted
 An idle connection may be aborted at any time to make room (connections.py).
 A shortage of descriptors begins when a connection finds none free. It ends when a connection finds one free more than
@@ -51,6 +52,11 @@ class AcceptedConnection:
         self.uid = uid
         self.transport: asyncio.WriteTransport | None = None
         self.connecting: asyncio.Task[None] | None = None
+        self.admission: object | None = None
+        """By what the last request was authenticated; None before that. Set by who authenticates."""
+        self.wake: Callable[[], object] | None = None
+        """Ends the wait of the request under way, which then authenticates again. None if it does not wait, or after
+        `cut_off`."""
 
     def abort(self) -> None:
         """Closes the connection at once, or cancels its handshake."""
@@ -70,6 +76,16 @@ class AcceptedConnection:
     def end(self) -> None:
         """The request is answered: the connection is idle."""
         self.connections.end(self)
+
+    def cut_off(self) -> None:
+        """Ends the request under way, because its sender has lost access: a wait is answered at once, any other request
+        ends with the connection."""
+        wake, self.wake = self.wake, None
+        if wake is not None:
+            wake()
+        else:
+            self.closed()
+            self.abort()
 
     def closed(self) -> None:
         """The connection was closed, or never established."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from blocklistd.config import ConnectionBounds, Network
@@ -73,6 +73,10 @@ class Connections:
     def __len__(self) -> int:
         """The number of all connections."""
         return len(self._holders)
+
+    def __iter__(self) -> Iterator[Connected]:
+        """All connections as they are now: they may end meanwhile."""
+        return iter(tuple(self._holders))
 
     def __contains__(self, connection: Connected) -> bool:
         """Whether the connection is counted."""

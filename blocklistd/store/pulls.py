@@ -176,15 +176,19 @@ def never_pulled(connection: Connection, names: Iterable[SourceId]) -> list[Sour
 
 
 def wait_of(list_id: ListId, names: Iterable[SourceId]) -> str:
-    """The reason of a pull whose entries a list does not take yet: it waits for the first pulls of these sources."""
-    return f"list {list_id} waits for the first pull of {', '.join(names)}"
+    """The reason of a pull whose entries a list does not take yet: it waits for the pulls of these sources."""
+    return f"list {list_id} waits for the pull of {', '.join(names)}"
+
+
+def no_version_of(list_id: ListId) -> str:
+    """The reason of a pull that has waited, and after which the list has no version, so far."""
+    return f"list {list_id} has no version yet: see `blocklistd source list`"
 
 
 def waiting_sources(connection: Connection, list_id: ListId) -> dict[SourceId, str]:
-    """The sources whose newest pull ended with `wait_of` this list, each with the reason."""
-    query = select(sources.c.id, sources.c.reason).where(
-        sources.c.reason.startswith(wait_of(list_id, ()), autoescape=True)
-    )
+    """The sources whose newest pull ended with `wait_of` or `no_version_of` this list, each with the reason."""
+    waits = sources.c.reason.startswith(wait_of(list_id, ()), autoescape=True)
+    query = select(sources.c.id, sources.c.reason).where(waits | (sources.c.reason == no_version_of(list_id)))
     return {row.id: row.reason for row in connection.execute(query)}
 
 

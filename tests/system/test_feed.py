@@ -407,7 +407,7 @@ def test_unknown_paths_and_methods_are_refused(feed: Feed, token: str) -> None:
     for path in ("/", "/v1", "/v1/lists/", "/v1/lists/national/", "/v1/lists/national/targets/x", "/v1/events"):
         assert feed.daemon.get(path, token).status == 404, path
     posted = feed.daemon.get("/v1/lists/national", token, method="POST")
-    assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD")
+    assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 def test_health_readiness_and_metrics(feed: Feed) -> None:

@@ -274,9 +274,9 @@ async def test_a_source_stops_saying_that_it_waits_once_the_other_one_was_pulled
     for name in ("a", "b"):
         (tmp_path / f"{name}.txt").write_text("a.example\n")
     await pipeline.pull(SourceId("a"))
-    assert said("a") == (Outcome.UNCHANGED, "list national waits for the first pull of b, c")
+    assert said("a") == (Outcome.UNCHANGED, "list national waits for the pull of b, c")
     await pipeline.pull(SourceId("b"))
-    assert said("a") == said("b") == (Outcome.UNCHANGED, "list national waits for the first pull of c")
+    assert said("a") == said("b") == (Outcome.UNCHANGED, "list national waits for the pull of c")
     assert (await pipeline.pull(SourceId("c"))).outcome is Outcome.FAILED, "it has ended, too"
     assert said("a") == said("b") == (Outcome.PUBLISHED, None)
     assert versions.state.version == 1
@@ -297,5 +297,24 @@ async def test_a_source_that_waited_names_the_candidate_of_a_held_first_version(
     with versions.database.read() as connection:
         states = [source_state(connection, SourceId(name)) for name in ("a", "b")]
     assert [(one.outcome, one.candidate) for one in states] == [(Outcome.HELD, pull.candidate)] * 2
+    jobs.close()
+    versions.close()
+
+
+async def test_sources_that_are_pulled_at_once_make_one_first_version_after_failed_pulls(tmp_path: Path) -> None:
+    versions = Versions(tmp_path / "state", "a", "b", "c")
+    sources = [hotline(name, f"file:{tmp_path}/{name}.txt") for name in ("a", "b", "c")]
+    releases, jobs = releases_of(versions, *sources), Jobs()
+    pipeline = pipeline_of(versions, releases, jobs)
+    for source in sources:
+        assert (await pipeline.pull(source.id)).outcome is Outcome.FAILED, "there is no file"
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"{name}.example\n")
+    pulls = await asyncio.gather(*(pipeline.pull(source.id) for source in sources))
+    assert pulls[2].outcome is Outcome.FAILED
+    with versions.database.read() as connection:
+        states = [source_state(connection, source.id) for source in sources[:2]]
+    assert [(one.outcome, one.reason) for one in states] == [(Outcome.PUBLISHED, None)] * 2
+    assert (versions.state.version, set(versions.state.accepted)) == (1, {"a", "b"})
     jobs.close()
     versions.close()

@@ -19,7 +19,8 @@ from blocklistd.config import Address, ConnectionBounds
 from blocklistd.serve import accept
 from blocklistd.serve.accept import file_ceiling
 from blocklistd.serve.connections import Connections, Holder
-from blocklistd.serve.http.listener import Listener, accepted_of, bind, while_connected
+from blocklistd.serve.http.connection import accepted_of, while_connected
+from blocklistd.serve.http.listener import Listener, bind
 from tests.certificates import context_of, make_certificate
 from tests.unit.test_serve_http_listener import REQUEST, WITHIN, answer, end, hello, said
 

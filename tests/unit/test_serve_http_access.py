@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -17,7 +18,7 @@ from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_
 from blocklistd.serve.http import access as access_module
 from blocklistd.serve.http.access import Access, Unauthorized
 from blocklistd.serve.http.problems import Problem
-from blocklistd.store.credentials import digest
+from blocklistd.store.credentials import OldToken, digest
 from blocklistd.store.subscribers import Subscriber
 
 PROXY = "192.0.2.1"
@@ -121,6 +122,24 @@ def test_x_forwarded_for_may_have_a_port(access: Access, named: str, address: st
     with pytest.raises(Unauthorized):
         ask(access, connect(access, PROXY), ("X-Forwarded-For", named), token="wrong")
     assert access.connections.of(address_holder(address)) == 1
+
+
+def test_what_an_expired_token_has_under_way_is_cut_off(access: Access) -> None:
+    now = [CREATED]
+    access._clock = lambda: now[0]
+    old = OldToken(digest("replaced"), CREATED + timedelta(hours=1))
+    access.replace({digest("t"): dataclasses.replace(subscriber("isp"), old_tokens=(old,))})
+    by_old, waiting, by_new = (connect(access, f"198.51.100.{number}") for number in range(3))
+    woken: list[str] = []
+    waiting.wake = lambda: woken.append("401")
+    for connection, token in ((by_old, "replaced"), (waiting, "replaced"), (by_new, "t")):
+        ask(access, connection, token=token)
+    access.end_lapsed()
+    assert (len(access.connections), woken) == (3, [])
+    now[0] += timedelta(hours=1)
+    access.end_lapsed()
+    assert set(access.connections) == {waiting, by_new}
+    assert woken == ["401"]
 
 
 def test_x_forwarded_for_of_other_clients_is_ignored(access: Access) -> None:

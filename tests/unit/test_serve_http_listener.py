@@ -14,9 +14,10 @@ from aiohttp import web
 from blocklistd.config import Address
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import Connections
-from blocklistd.serve.http import listener
+from blocklistd.serve.http import connection
 from blocklistd.serve.http.access import Unauthorized
-from blocklistd.serve.http.listener import Connection, Listener, bind, while_connected
+from blocklistd.serve.http.connection import Connection, while_connected
+from blocklistd.serve.http.listener import Listener, bind
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: feed.example\r\n\r\n"
 WITHIN = 30.0  # seconds for everything
@@ -87,7 +88,7 @@ async def test_a_connection_without_a_complete_request_is_closed(
     served = await serve(hello)
     speaks = await connect(served)
     assert await answer(*speaks) == b"hello"
-    monkeypatch.setattr(listener, "FIRST_REQUEST", 0.2)
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.2)
     silent, slow = await connect(served), await connect(served)
     slow[1].write(REQUEST[:-2])
     assert (await end(silent[0]), await end(slow[0])) == (b"", b"")
@@ -131,7 +132,7 @@ async def test_a_malformed_request_is_not_quoted(
 async def test_a_client_that_reads_nothing_is_cut_off_except_on_the_control_socket(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(listener, "WRITE_STALL", 0.3)
+    monkeypatch.setattr(connection, "WRITE_STALL", 0.3)
     large = bytes(2**24)
     failed = asyncio.Event()
 

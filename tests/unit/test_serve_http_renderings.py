@@ -33,6 +33,7 @@ from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener, bind
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
+from blocklistd.serve.http.routes import Routes
 from blocklistd.store import render as rendering
 from blocklistd.store.credentials import digest
 from blocklistd.store.database import Database
@@ -156,8 +157,8 @@ class Scene:
             SubscriberId("isp"), frozenset([LIST]), frozenset(), (), (), (), NOW, "alice", revoked=None
         )
         access.replace({digest(TOKEN): subscriber})
-        feed = FeedHandler(live_lists, access, self.renderings)
-        self._listener = Listener("feed", feed.answer, connections=access.connections, holder_of=access.holder_of)
+        routes = Routes(access.enter, FeedHandler(live_lists, access, self.renderings).routes())
+        self._listener = Listener("feed", routes.answer, connections=access.connections, holder_of=access.holder_of)
         await self._listener.start([bind(Address("127.0.0.1", 0), "feed.listen")], None)
         self._client = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])
 

@@ -286,8 +286,9 @@ class SubscriberOperations:
         return {"id": subscriber, "revoked": True}
 
     async def catch_up(self) -> None:
-        """Tries again to load the subscribers and to record revocations, where that failed. Records the uses of keys
-        and tokens, and removes those that have expired."""
+        """Tries again to load the subscribers and to record revocations, where that failed. Ends the requests whose
+        token has expired. Records the uses of keys and tokens, and removes those that have expired."""
+        self._access.end_lapsed()
         if self._reload_pending:
             await self._admit_or_later()
         for subscriber, act in list(self._unrecorded.items()):

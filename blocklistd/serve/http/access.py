@@ -1,12 +1,14 @@
 """Authenticates requests by bearer token (RFC 6750), and counts their connections for the subscriber.
 
 Order of calls: `holder_of` for each new connection (the Acceptor calls it); `enter` at the start of each request, and
-again after a long poll; `entitled` for each list. State: the subscribers by token; `replace` replaces all of them.
+again after each wait of it; `entitled` for each list. State: the subscribers by token; `replace` replaces all of them.
+`end_lapsed` ends the requests of those who have lost access meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
@@ -18,7 +20,7 @@ from blocklistd.limits import MAX_KNOWN_HEADERS
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
-from blocklistd.serve.http.listener import accepted_of
+from blocklistd.serve.http.connection import accepted_of
 from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.refusals import Refusals
@@ -45,6 +47,14 @@ class Unauthorized(Problem):
         self.subscriber = subscriber
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """By what a request was authenticated: the digest of a token; and whose it was then."""
+
+    subscriber: Subscriber
+    token: str
+
+
 class Access:
     """The subscribers by the SHA-256 of their token, in memory: a request reads neither database nor disk.
 
@@ -65,12 +75,13 @@ class Access:
         self._by_old_token: Mapping[str, tuple[datetime, Subscriber]] = {}
         """The subscribers by tokens that were replaced, and when these expire."""
         self._revoked: Mapping[str, SubscriberId] = {}
-        self._by_header: dict[str, Subscriber] = {}
+        self._by_header: dict[str, Admission] = {}
         self.halted: str | None = None
         """Why the daemon is halted, None if it is not. While it is, every request, authenticated or not, gets 503."""
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
-        """Replaces the subscribers, by the digest of their token; revoked ones included. Requests under way go on."""
+        """Replaces the subscribers, by the digest of their token; revoked ones included. Ends the requests under way of
+        those who have lost access to a list."""
         self._by_token = {token: owner for token, owner in by_token.items() if owner.revoked is None}
         self._by_old_token = {
             old.token: (old.expires, owner) for owner in self._by_token.values() for old in owner.old_tokens
@@ -80,9 +91,25 @@ class Access:
         self._revoked = {token: owner.id for token, owner in (revoked | replaced).items()}
         self.old_seen = {token: seen for token, seen in self.old_seen.items() if token in self._by_old_token}
         self._by_header = {}
+        self.end_lapsed()
 
-    def subscriber(self, authorization: str | None) -> Subscriber:
-        """The subscriber of an Authorization header. Raises Unauthorized, or Problem 503 while the daemon is halted.
+    def end_lapsed(self) -> None:
+        """Cuts off every connection whose last request was authenticated by what is not valid any more, or whose
+        subscriber has lost a list since."""
+        for connection in self.connections:
+            assert isinstance(connection, AcceptedConnection)
+            admission = connection.admission
+            if isinstance(admission, Admission) and not self._is_valid(admission):
+                connection.cut_off()
+
+    def _is_valid(self, admission: Admission) -> bool:
+        owner = self._by_token.get(admission.token)
+        if owner is None and (old := self._by_old_token.get(admission.token)) is not None and self._clock() < old[0]:
+            owner = old[1]
+        return owner is not None and owner.lists >= admission.subscriber.lists
+
+    def admission(self, authorization: str | None) -> Admission:
+        """Authenticates by an Authorization header. Raises Unauthorized, or Problem 503 while the daemon is halted.
 
         Tokens are looked up by their SHA-256, so that timing reveals no token. A valid header is remembered until the
         subscribers change, and then found without SHA-256. That look-up is safe too: the key of Python's string hash
@@ -107,14 +134,15 @@ class Access:
             if (now := self._clock()) >= expires:
                 raise Unauthorized("its token has expired: the subscriber has a newer one", owner.id)
             self.old_seen[hashed] = now
-            return owner  # not remembered by its header: it expires
+            return Admission(owner, hashed)  # not remembered by its header: it expires
         if found is None and hashed in self._revoked:
             raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
         if found is None:
             raise Unauthorized("its token is unknown")
+        admission = Admission(found, hashed)
         if authorization is not None and len(self._by_header) < MAX_KNOWN_HEADERS:
-            self._by_header[authorization] = found
-        return found
+            self._by_header[authorization] = admission
+        return admission
 
     def holder_of(self, accepted: AcceptedConnection) -> tuple[Holder, int]:
         """The holder of a new connection, and the holder's bound.
@@ -138,10 +166,11 @@ class Access:
             if address != connection.address:
                 _count_for(connection, address_holder(address), self.connections.bounds.per_address, "address")
         try:
-            found = self.subscriber(request.headers.get("Authorization"))
+            admission = self.admission(request.headers.get("Authorization"))
         except Unauthorized as refused:
             self._refusals.log(address, refused.subscriber, refused.reason)
             raise
+        connection.admission, found = admission, admission.subscriber
         self.seen[found.id] = self._clock()
         _count_for(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
         return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -14,21 +12,32 @@ from blocklistd.errors import DamagedError, JobError, StoreError
 from blocklistd.events import Event
 from blocklistd.limits import MAX_WAIT
 from blocklistd.model import Sha256, Version
-from blocklistd.serve.http import bodies
+from blocklistd.serve.http import bodies, schemas
 from blocklistd.serve.http.access import Access, entitled
-from blocklistd.serve.http.listener import while_connected
+from blocklistd.serve.http.connection import while_connected
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.routes import Answer, Cache, Route, RouteCall
 from blocklistd.store.diffs import Reach, reach
 from blocklistd.store.render import ServedFile
-from blocklistd.store.subscribers import Subscriber
 from blocklistd.telemetry import ActiveAlarms
 
 log: Final = logging.getLogger(__name__)
 RETRY_AFTER: Final = 5  # seconds after which a client repeats a request for a file that is under repair
-_DIFF: Final = re.compile(r"(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,17})")
-_TARGET: Final = re.compile(r"([0-9a-f]{64})\.(.+)\.ndjson")
-_ROLE: Final = re.compile(r"([0-9]{1,18})\.((?:snapshot|targets)\.json)")
+_UNCHANGED: Final = {HTTPStatus.NOT_MODIFIED: Answer("the client has it already")}
+_METADATA: Final = {HTTPStatus.OK: Answer("signed metadata", bodies.JSON), **_UNCHANGED}
+_FILE: Final = {
+    HTTPStatus.OK: Answer("the file", bodies.NDJSON),
+    HTTPStatus.PARTIAL_CONTENT: Answer("a range of it", bodies.NDJSON),
+    **_UNCHANGED,
+}
+_NO_LIST: Final = {HTTPStatus.NOT_FOUND: "no such list for this subscriber"}
+_NO_FILE: Final = {HTTPStatus.NOT_FOUND: "no such list for this subscriber, or no such file of the list"}
+_NOT_SENT: Final = {
+    HTTPStatus.NOT_ACCEPTABLE: "the client accepts no content coding that is served",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "the range is outside the file",
+}
+_OF_FILES: Final = (schemas.ACCEPT_ENCODING, schemas.IF_NONE_MATCH, schemas.RANGE, schemas.IF_RANGE)
 
 
 class Renderings(Protocol):
@@ -45,7 +54,7 @@ class Renderings(Protocol):
 
 
 class FeedHandler:
-    """Answers requests. Has no state of its own."""
+    """Answers requests for lists. Has no state of its own."""
 
     def __init__(
         self, live_lists: LiveLists, access: Access, renderings: Renderings, alarms: ActiveAlarms | None = None
@@ -54,76 +63,133 @@ class FeedHandler:
         self._access = access
         self._renderings = renderings
         self._alarms = alarms or ActiveAlarms()
-        self._parts: dict[str, Callable[[web.BaseRequest, ListView, str], Awaitable[web.StreamResponse]]] = {
-            "metadata": self._metadata,
-            "targets": self._target,
-            "diffs": self._diff,
-        }
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The answer to a request. Raises Problem for an error answer, and StoreError."""
-        return await self._route(request, self._access.enter(request))
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of lists and of their files. A handler raises Problem for an error answer, and StoreError."""
+        return (
+            Route(
+                name="lists",
+                method="GET",
+                pattern="/v1/lists",
+                handler=self._lists,
+                summary="All lists that the subscriber may see.",
+                answers={HTTPStatus.OK: Answer("their states", bodies.JSON, schemas.LISTS), **_UNCHANGED},
+                cache=Cache.REVALIDATE,
+                parameters=(schemas.IF_NONE_MATCH,),
+            ),
+            Route(
+                name="status",
+                method="GET",
+                pattern="/v1/lists/{list}",
+                handler=self._status,
+                summary="The state of a list; with `wait` and If-None-Match, as soon as its version changes.",
+                answers={HTTPStatus.OK: Answer("the state", bodies.JSON, schemas.STATUS), **_UNCHANGED},
+                cache=Cache.REVALIDATE,
+                parameters=(schemas.LIST, schemas.WAIT, schemas.IF_NONE_MATCH),
+                problems=_NO_LIST | {HTTPStatus.BAD_REQUEST: "`wait` is no number of seconds, or too large"},
+            ),
+            Route(
+                name="timestamp",
+                resource="metadata",
+                method="GET",
+                pattern="/v1/lists/{list}/metadata/timestamp.json",
+                handler=self._timestamp,
+                summary="The TUF metadata of a list that names the newest of all others.",
+                answers=_METADATA,
+                cache=Cache.REVALIDATE,
+                parameters=(schemas.LIST, schemas.IF_NONE_MATCH),
+                problems=_NO_LIST,
+            ),
+            Route(
+                name="metadata",
+                method="GET",
+                pattern="/v1/lists/{list}/metadata/{name}",
+                handler=self._metadata,
+                summary="TUF metadata of a list by its number.",
+                answers=_METADATA,
+                cache=Cache.IMMUTABLE,
+                parameters=(schemas.LIST, schemas.METADATA, schemas.IF_NONE_MATCH),
+                problems=_NO_FILE,
+            ),
+            Route(
+                name="targets",
+                method="GET",
+                pattern="/v1/lists/{list}/targets/{target}",
+                handler=self._target,
+                summary="The snapshot of a version, which is a TUF target.",
+                answers=_FILE,
+                cache=Cache.IMMUTABLE,
+                parameters=(schemas.LIST, schemas.TARGET, *_OF_FILES),
+                problems=_NO_FILE | _NOT_SENT,
+            ),
+            Route(
+                name="diffs",
+                method="GET",
+                pattern="/v1/lists/{list}/diffs/{from}-{to}",
+                handler=self._diff,
+                summary="The exact difference of two versions, in either direction.",
+                answers=_FILE,
+                cache=Cache.IMMUTABLE,
+                parameters=(schemas.LIST, schemas.FROM, schemas.TO, *_OF_FILES),
+                problems=_NO_FILE
+                | _NOT_SENT
+                | {HTTPStatus.GONE: "the difference is no longer kept, or can't be made now: take the snapshot"},
+            ),
+        )
 
-    async def _route(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD"):
-            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET or HEAD", {"Allow": "GET, HEAD"})
-        match request.path.split("/")[1:]:
-            case ["v1", "lists", name]:
-                return await self._status(request, subscriber, name)
-            case ["v1", "lists", name, part, item] if part in self._parts:
-                return await self._parts[part](request, entitled(self._live_lists, subscriber, name), item)
-            case ["v1", "lists"]:
-                return self._lists(request, subscriber)
-            case _:
-                raise Problem(HTTPStatus.NOT_FOUND, "no such path")
-
-    def _lists(self, request: web.BaseRequest, subscriber: Subscriber) -> web.StreamResponse:
-        views = [view for name in sorted(subscriber.lists) if (view := self._live_lists.get(name))]
+    async def _lists(self, call: RouteCall) -> web.StreamResponse:
+        views = [view for name in sorted(call.subscriber.lists) if (view := self._live_lists.get(name))]
         body = b'{"lists":[' + b",".join(view.status.body for view in views) + b"]}"
-        return bodies.json_document(request, Document.of(body), bodies.REVALIDATE)
+        return bodies.json_document(call.request, Document.of(body), bodies.REVALIDATE)
 
-    async def _status(self, request: web.BaseRequest, subscriber: Subscriber, name: str) -> web.StreamResponse:
-        view = entitled(self._live_lists, subscriber, name)
+    def _view(self, call: RouteCall) -> ListView:
+        return entitled(self._live_lists, call.subscriber, call.values["list"])
+
+    async def _status(self, call: RouteCall) -> web.StreamResponse:
+        request, view = call.request, self._view(call)
         if request.rel_url.query_string:
             seconds = _wait_seconds(request.rel_url.query.get("wait"))
             if seconds and bodies.etag_matches(request, view.status.etag):
                 await while_connected(request, self._live_lists.changed(view, seconds))
                 # authenticate again: meanwhile the token may have been revoked, or the list taken from the subscriber
                 subscriber = self._access.enter(request)
-                now = entitled(self._live_lists, subscriber, name)
+                now = entitled(self._live_lists, subscriber, view.id)
                 if (now.session, now.version) != (view.session, view.version):
                     view = now
                 # else 304, for the ETag that the client sent: a new signature alone does not end the wait
         return bodies.json_document(request, view.status, bodies.REVALIDATE)
 
-    async def _metadata(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
+    async def _timestamp(self, call: RouteCall) -> web.StreamResponse:
+        return bodies.json_document(call.request, self._view(call).metadata["timestamp.json"], bodies.REVALIDATE)
+
+    async def _metadata(self, call: RouteCall) -> web.StreamResponse:
+        view, name = self._view(call), call.values["name"]
         found = view.metadata.get(name)
         if found is None:
-            if (parsed := _ROLE.fullmatch(name)) is not None:
-                ours = max(int(known.partition(".")[0]) for known in view.metadata if known.endswith(f".{parsed[2]}"))
-                self._check_not_ahead(request, view, f"{parsed[2]} of version", int(parsed[1]), ours)
+            number, _, role = name.partition(".")
+            if role != "root.json":
+                ours = max(int(known.partition(".")[0]) for known in view.metadata if known.endswith(f".{role}"))
+                self._check_not_ahead(call, view, f"{role} of version", int(number), ours)
             raise Problem(HTTPStatus.NOT_FOUND, "no such metadata of this list")
-        return bodies.json_document(request, found, bodies.REVALIDATE if name == "timestamp.json" else bodies.IMMUTABLE)
+        return bodies.json_document(call.request, found, bodies.IMMUTABLE)
 
-    async def _target(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
-        parsed = _TARGET.fullmatch(name)
-        if parsed is None or parsed[2] != view.id or parsed[1] not in view.targets:
+    async def _target(self, call: RouteCall) -> web.StreamResponse:
+        view = self._view(call)
+        digest, _, name = call.values["target"].partition(".")
+        if name != f"{view.id}.ndjson" or digest not in view.targets:
             raise Problem(HTTPStatus.NOT_FOUND, "no such target of this list, or one that is no longer kept")
-        digest = Sha256(parsed[1])
 
         async def open_file(coding: str, wait: bool) -> ServedFile:
-            return await self._renderings.open_snapshot(digest, coding, wait=wait)
+            return await self._renderings.open_snapshot(Sha256(digest), coding, wait=wait)
 
-        return await _file(request, digest, open_file)
+        return await _file(call.request, digest, open_file)
 
-    async def _diff(self, request: web.BaseRequest, view: ListView, name: str) -> web.StreamResponse:
-        parsed = _DIFF.fullmatch(name)
-        if parsed is None:
-            raise Problem(HTTPStatus.NOT_FOUND, "expected FROM-TO, two versions of this list")
-        start, end = Version(int(parsed[1])), Version(int(parsed[2]))
+    async def _diff(self, call: RouteCall) -> web.StreamResponse:
+        view = self._view(call)
+        start, end = Version(int(call.values["from"])), Version(int(call.values["to"]))
         match reach(view.version, view.oldest_diff, start, end):
             case Reach.NEVER:
-                self._check_not_ahead(request, view, "version", max(start, end), view.version)
+                self._check_not_ahead(call, view, "version", max(start, end), view.version)
                 raise Problem(HTTPStatus.NOT_FOUND, "the list never had one of these versions")
             case Reach.TOO_OLD:
                 raise Problem(HTTPStatus.GONE, f"diffs start at version {view.oldest_diff}: take the snapshot")
@@ -138,13 +204,12 @@ class FeedHandler:
                 detail = "this diff can't be made now: take the snapshot"
                 raise Problem(HTTPStatus.GONE, detail, {"Cache-Control": "no-store"}) from error
 
-        return await _file(request, f"{view.session}-{start}-{end}", open_file)
+        return await _file(call.request, f"{view.session}-{start}-{end}", open_file)
 
-    def _check_not_ahead(self, request: web.BaseRequest, view: ListView, what: str, number: int, ours: int) -> None:
+    def _check_not_ahead(self, call: RouteCall, view: ListView, what: str, number: int, ours: int) -> None:
         """Raises an alarm if a subscriber requests a number above ours: our state must be older than its copy."""
         if number > ours:
-            who = self._access.subscriber(request.headers.get("Authorization")).id
-            knows = f"subscriber {who} asks for {what} {number} of list {view.id}"
+            knows = f"subscriber {call.subscriber.id} asks for {what} {number} of list {view.id}"
             self._alarms.raise_client_ahead(f"list {view.id}", knows, ours)
 
 

@@ -1,12 +1,6 @@
 """The HTTP server of one set of sockets: its connections with their bounds, and the answers to errors.
 
-Order of calls: `Listener.start` once, `stop` once. A Connection without request bodies gives aiohttp's parser one head
-at a time:
-    reading      bytes go to the parser up to the end of the head; `incomplete_head` repeats what the parser has of it
-    answering    from the end of the head until `request_done`: bytes that arrive wait in `waiting_bytes`
-    closed       after FIRST_REQUEST seconds without a request; KEEPALIVE seconds after an answer; if the client takes
-                 nothing of an answer for WRITE_STALL seconds; if a head, or what waits, is larger than `max_bytes`
-With `bodies` (the control socket) the parser gets all bytes as they arrive.
+Order of calls: `Listener.start` once, `stop` once.
 """
 
 from __future__ import annotations
@@ -17,26 +11,22 @@ import functools
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 
 from blocklistd.config import Address
 from blocklistd.errors import StoreError, redacted
 from blocklistd.events import Event
-from blocklistd.limits import FIRST_REQUEST, KEEPALIVE, MAX_REQUEST_BODY, MAX_REQUEST_HEAD, SHUTDOWN_GRACE, WRITE_STALL
-from blocklistd.serve.accept import AcceptedConnection, Acceptor, HolderOf
+from blocklistd.limits import KEEPALIVE, SHUTDOWN_GRACE
+from blocklistd.serve.accept import Acceptor, HolderOf
 from blocklistd.serve.connections import Connections
-from blocklistd.serve.http.problems import PROBLEM, Problem
+from blocklistd.serve.http.connection import Connection, connection_of
+from blocklistd.serve.http.problems import Problem
 
 log: Final = logging.getLogger(__name__)
-_END_OF_HEAD: Final = b"\r\n\r\n"
-_TOO_LARGE: Final = Problem(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    f"expected a request line and headers of at most {MAX_REQUEST_HEAD} bytes",
-)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
@@ -45,164 +35,6 @@ Observer = Callable[[web.BaseRequest, web.StreamResponse, float], None]
 
 def _unobserved(request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
     """The observer of a listener whose requests are not counted."""
-
-
-class Connection(web.RequestHandler):
-    """A connection with the bounds that aiohttp lacks.
-
-    These are the number of connections of each holder, the time to the first request, the bytes of a request, and the
-    time that a client may take to read. It also ends a long poll whose client leaves, and answers a malformed request
-    without quoting it. Bytes that follow a refused request are never parsed.
-    """
-
-    def __init__(self, server: web.Server, accepted: AcceptedConnection, bodies: bool = False, **settings: Any) -> None:
-        super().__init__(server, **settings)
-        self.accepted = accepted
-        self.bodies = bodies
-        self.max_bytes = MAX_REQUEST_HEAD + MAX_REQUEST_BODY if bodies else MAX_REQUEST_HEAD
-        """The most bytes of one request, together with those that wait behind it."""
-        self.incomplete_head = b""
-        """The bytes of an incomplete head that the parser has; with `bodies`, all bytes of the request that it has."""
-        self.waiting_bytes = b""
-        """Bytes that wait until the present request is answered."""
-        self.answering = False
-        """Whether a request is under way. Always False with `bodies`."""
-        self.uploading = False
-        """Whether the body of the request under way may have any size: its handler reads it as it arrives."""
-        self.has_request = False
-        """Whether a first request has arrived."""
-        self.long_poll: asyncio.Future[None] | None = None
-        """The long poll, which is cancelled when the connection is lost."""
-        self.stall_timer: asyncio.TimerHandle | None = None
-        """The timer that aborts the connection; it runs while the client takes nothing."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.accepted.transport = cast(asyncio.WriteTransport, transport)
-        super().connection_made(transport)
-        asyncio.get_running_loop().call_later(FIRST_REQUEST, self.abort_if_silent)
-
-    async def start(self) -> None:
-        if self.transport is not None:  # None: the connection was lost before this task's first step
-            await super().start()
-
-    def allow_upload(self) -> None:
-        """Gives all bytes of the request under way to the parser; the handler bounds them."""
-        self.uploading = True
-
-    def data_received(self, data: bytes) -> None:
-        if self.uploading:
-            super().data_received(data)
-        elif len(self.incomplete_head) + len(self.waiting_bytes) + len(data) > self.max_bytes:
-            self.refuse_size()
-        elif self.bodies or not data:
-            self.incomplete_head += data
-            super().data_received(data)
-        else:
-            self.waiting_bytes += data
-            self.parse_head()
-
-    def refuse_size(self) -> None:
-        """Answers 431 and closes the connection; only closes it if another answer may be under way."""
-        if self.transport is not None and not (self.answering or self.bodies):
-            head = f"HTTP/1.1 {_TOO_LARGE.status} {_TOO_LARGE.status.phrase}\r\nConnection: close\r\n"
-            body = _TOO_LARGE.body()
-            self.transport.write(
-                f"{head}Content-Type: {PROBLEM}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-            )
-            self.transport.close()
-        else:
-            self.abort()
-
-    def parse_head(self) -> None:
-        """Gives the parser the bytes of the next head that have arrived, unless a request is under way."""
-        if self.answering or not self.waiting_bytes:
-            return
-        known_to_parser = len(self.incomplete_head)
-        head, end, self.waiting_bytes = (self.incomplete_head + self.waiting_bytes).partition(_END_OF_HEAD)
-        self.incomplete_head, self.answering = (b"", True) if end else (head, False)
-        super().data_received((head + end)[known_to_parser:])
-
-    def request_done(self) -> None:
-        """The request is answered. The next one begins in another turn of the loop."""
-        self.answering = self.uploading = False
-        if self.bodies:
-            self.incomplete_head = b""
-        elif self.waiting_bytes:
-            asyncio.get_running_loop().call_soon(self.parse_head)
-
-    def abort_if_silent(self) -> None:
-        """Aborts the connection if no request has arrived."""
-        if not self.has_request:
-            self.abort()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        if self.peername:  # "" on the control socket: an operator may read the output in a pager
-            self.stall_timer = asyncio.get_running_loop().call_later(WRITE_STALL, self.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.stop_stall_timer()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self.stop_stall_timer()
-        self.accepted.closed()
-        if self.long_poll is not None:
-            self.long_poll.cancel()
-        super().connection_lost(exc)
-
-    def stop_stall_timer(self) -> None:
-        """Stops the timer of a client that takes nothing."""
-        if self.stall_timer is not None:
-            self.stall_timer.cancel()
-            self.stall_timer = None
-
-    def abort(self) -> None:
-        """Closes the connection at once; what is not sent yet is lost."""
-        if self.transport is not None:
-            self.transport.abort()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status != HTTPStatus.BAD_REQUEST:
-            return super().handle_error(request, status, exc, message)
-        response = Problem(HTTPStatus.BAD_REQUEST, "expected a request of HTTP/1.1, within its bounds").response()
-        response.force_close()
-        return response
-
-
-def connection_of(request: web.BaseRequest) -> Connection:
-    """The connection of a request."""
-    connection = request.protocol
-    assert isinstance(connection, Connection)
-    return connection
-
-
-def accepted_of(request: web.BaseRequest) -> AcceptedConnection:
-    """The accepted connection of a request."""
-    return connection_of(request).accepted
-
-
-async def while_connected(request: web.BaseRequest, wait: Coroutine[Any, Any, None]) -> None:
-    """Awaits `wait`, and cancels it when the client closes the connection. Raises ConnectionResetError then.
-
-    Without this the connection of a client that has left would be counted until the wait ends.
-    """
-    connection = connection_of(request)
-    connection.long_poll = asyncio.ensure_future(wait)
-    try:
-        await connection.long_poll
-    except asyncio.CancelledError:
-        if request.transport is not None:
-            raise
-        raise ConnectionResetError("the client closed the connection") from None
-    finally:
-        connection.long_poll = None
 
 
 def answering(handler: Handler, observe: Observer) -> Handler:
@@ -236,7 +68,10 @@ def answering(handler: Handler, observe: Observer) -> Handler:
             response = _failure(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
         finally:
             accepted.end()
-            connection.request_done()
+            read = request.content.is_eof()
+            connection.request_done(read=read)
+        if not (read or connection.bodies or response.prepared):
+            response.force_close()
         observe(request, response, loop.time() - began)
         return response
 
@@ -266,7 +101,8 @@ def _without_server(
 class Listener:
     """One HTTP service on its sockets.
 
-    `name` is for the log. `bodies`: requests may have a body. `connections`, `holder_of`, `reserved`: as in Acceptor.
+    `name` is for the log. `bodies`: every request may have a body. `largest_body`: bytes of the largest one that a
+    handler reads by `read_body`. `connections`, `holder_of`, `reserved`: as in Acceptor.
     """
 
     def __init__(
@@ -279,6 +115,7 @@ class Listener:
         holder_of: HolderOf | None = None,
         reserved: bool = False,
         bodies: bool = False,
+        largest_body: int = 0,
     ) -> None:
         self._name = name
         self._server = web.Server(answering(handler, observe), request_factory=_request)
@@ -287,7 +124,7 @@ class Listener:
         self._connections = connections if connections is not None else Connections()
         self._holder_of = holder_of
         self._reserved = reserved
-        self._bodies = bodies
+        self._bodies: dict[str, Any] = {"bodies": bodies, "largest_body": largest_body}
         self._acceptor: Acceptor | None = None
         self.addresses: list[Address] = []
         """The addresses of the TCP sockets, set by `start`."""
@@ -302,7 +139,7 @@ class Listener:
         settings: dict[str, Any] = {"loop": asyncio.get_running_loop(), "access_log": None}
         settings |= {"keepalive_timeout": KEEPALIVE, "tcp_keepalive": False}  # the Acceptor sets SO_KEEPALIVE
         settings |= {"max_line_size": 8190, "max_field_size": 8190, "lingering_time": 0}
-        connection = functools.partial(Connection, self._server, bodies=self._bodies, **settings)
+        connection = functools.partial(Connection, self._server, **self._bodies, **settings)
         await self._runner.setup()
         self._acceptor = Acceptor(
             self._name, self._connections, connection, holder_of=self._holder_of, tls=tls, reserved=self._reserved

@@ -1,0 +1,137 @@
+"""Access to the feed that ends: what is under way for a subscriber ends with it, and nothing of the others."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.system.daemon import Daemon
+from tests.system.test_zones_hard import long_names
+
+WITHIN = 1.0
+"""Seconds in which all ends."""
+LARGE = 40_000
+"""Entries of a snapshot of 11 MB: more than the sockets between two processes hold."""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    folder = tmp_path_factory.mktemp("access")
+    (folder / "national.txt").write_text("".join(f"{name}\n" for name in long_names(LARGE)))
+    (folder / "foreign.txt").write_text("a.example\n")
+    common = {"format": "text", "defaults": {"type": "domain"}, "schedule": "every 1d", "verify": {"method": "none"}}
+    lists = ("national", "foreign")
+    made = Daemon(
+        folder,
+        {
+            "sources": {name: {"url": f"file:{folder}/{name}.txt", **common} for name in lists},
+            "lists": {name: {"sources": [name]} for name in lists},
+        },
+    )
+    with made:
+        for name in lists:
+            made.first_pull(name)
+        yield made
+
+
+class UnderWay:
+    """A subscriber's wait for a list, and its download of the snapshot of `national`, of which it reads little."""
+
+    def __init__(self, daemon: Daemon, token: str, waits_for: str = "national") -> None:
+        self.daemon, self.token = daemon, token
+        self.stack = contextlib.ExitStack()
+        self.answered: list[tuple[int, float]] = []
+        etag = daemon.get(f"/v1/lists/{waits_for}", token).headers["etag"]
+        status = daemon.get("/v1/lists/national", token).json
+        self.length: int = status["length"]
+        before = self.waiting
+        self.thread = threading.Thread(target=self._wait, args=(waits_for, etag))
+        self.thread.start()
+        daemon.wait_for(lambda: self.waiting == before + 1)
+        self.download = self.stack.enter_context(self.connect())
+        self.ask(self.download, f"/v1/lists/national/targets/{status['sha256']}.national.ndjson")
+        self.body = self.download.getresponse()
+        self.body.read(1000)
+
+    @property
+    def waiting(self) -> float:
+        """The long polls under way."""
+        lines = self.daemon.ops("/metrics").body.decode().splitlines()
+        return float(next(line for line in lines if line.startswith("blocklistd_feed_long_polls ")).split()[1])
+
+    def connect(self) -> contextlib.closing[http.client.HTTPConnection]:
+        return contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.daemon.feed_port, timeout=60))
+
+    def ask(self, connection: http.client.HTTPConnection, path: str, **headers: str) -> None:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}", **headers})
+
+    def _wait(self, waits_for: str, etag: str) -> None:
+        with self.connect() as connection:
+            self.ask(connection, f"/v1/lists/{waits_for}?wait=55", **{"If-None-Match": etag})
+            self.answered.append((connection.getresponse().status, time.monotonic()))
+
+    def ended(self, since: float) -> int:
+        """Checks that both have ended within WITHIN of `since` (monotonic seconds); the status of the wait."""
+        self.thread.join(WITHIN + since - time.monotonic())
+        assert self.answered, "the wait goes on"
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            self.body.read()
+        assert time.monotonic() - since < WITHIN
+        self.stack.close()
+        return self.answered[0][0]
+
+    def finished(self) -> int:
+        """Reads the snapshot; returns its length, and lets the wait end."""
+        length = 1000 + len(self.body.read())
+        self.stack.close()
+        return length
+
+
+def revoke(daemon: Daemon) -> None:
+    assert daemon.ask("subscriber revoke", id="isp").status == 200
+
+
+def rotate(daemon: Daemon) -> None:
+    assert daemon.ask("subscriber rotate", id="isp", grace="0s").status == 200
+
+
+def remove_list(daemon: Daemon) -> None:
+    assert daemon.ask("subscriber set", id="isp", remove_list=["national"]).status == 200
+
+
+@pytest.mark.parametrize(("end", "status"), [(revoke, 401), (rotate, 401), (remove_list, 404)])
+def test_what_is_under_way_ends_with_the_access(daemon: Daemon, end: Callable[[Daemon], None], status: int) -> None:
+    token = daemon.subscriber("isp", "national", "foreign")
+    other = UnderWay(daemon, daemon.subscriber("other", "national"))
+    under_way = UnderWay(daemon, token)
+    began = time.monotonic()
+    end(daemon)
+    assert under_way.ended(began) == status
+    assert not other.answered, "that of others goes on"
+    assert other.finished() == other.length
+    for name in ("isp", "other"):
+        daemon.ask("subscriber revoke", id=name)
+    other.thread.join()
+
+
+def test_a_wait_for_another_list_ends_as_unchanged(daemon: Daemon) -> None:
+    under_way = UnderWay(daemon, daemon.subscriber("isp", "national", "foreign"), waits_for="foreign")
+    began = time.monotonic()
+    remove_list(daemon)
+    assert under_way.ended(began) == 304
+    revoke(daemon)
+
+
+def test_requests_go_on_while_nothing_is_taken(daemon: Daemon) -> None:
+    under_way = UnderWay(daemon, daemon.subscriber("isp", "national"))
+    assert daemon.ask("subscriber set", id="isp", add_list=["foreign"]).status == 200
+    assert daemon.ask("subscriber rotate", id="isp", grace="1h").status == 200
+    assert not under_way.answered
+    assert under_way.finished() == under_way.length
+    revoke(daemon)
+    under_way.thread.join()
