@@ -3,12 +3,12 @@
 A *node* is a machine that applies a list and sends a receipt for each version, or a secondary name server, whose
 requests are its receipts. The serial of a secondary's zone counts as a version. These definitions are the only ones:
 
-| word | meaning |
-|---|---|
-| live | said of a version at a node: the node reported it, or a later one, as applied or partial (a format of the node can't express all entries) |
-| late | said of a node: a version older than the subscriber's objective is not live there |
-| silent | said of a node: it was not heard of for SILENT_AFTER, although it had something to say. A secondary always has, since it polls; another node has while it lacks a version. Until LISTENED after a start of the publisher no node is silent |
-| failed probe | said of a node: its last probe of a test entry answered `resolves` |
+- *live*, of a version at a node: the node reported it, or a later one, as applied or partial (a format that the node
+  uses can't express all entries).
+- *late*, of a node: a version that is older than the subscriber's objective is not live there.
+- *silent*, of a node: it was not heard of for SILENT_AFTER, although it had something to say. A secondary always has,
+  since it polls; another node has while it lacks a version. No node is silent until LISTENED after a start.
+- *failed probe*, of a node: its last probe of a test entry answered `resolves`.
 
 The state of a node does not depend on the order in which its receipts arrive: of two receipts, the one with the higher
 version is newer, then the one with the later `applied_at`.
@@ -16,6 +16,7 @@ version is newer, then the one with the later `applied_at`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -23,13 +24,17 @@ from enum import StrEnum
 from statistics import median
 from typing import Final, NamedTuple
 
-from blocklistd.limits import LISTENED_MINUTES, SILENT_HOURS
+from blocklistd.limits import LISTENED_MINUTES, MAX_NODE_NAME, SILENT_HOURS
 from blocklistd.model import SubscriberId
 
 SILENT_AFTER: Final = timedelta(hours=SILENT_HOURS)
 LISTENED: Final = timedelta(minutes=LISTENED_MINUTES)
-STATES: Final = ("applied", "partial", "failed")
+STATES: Final = ("failed", "partial", "applied")
+"""The states of receipts. Of two receipts of one second, the one with the later state here is newer."""
 PROBES: Final = ("blocked", "resolves")
+NODE: Final = re.compile(f"[A-Za-z0-9._-]{{1,{MAX_NODE_NAME}}}")
+"""Names of nodes in receipts."""
+MAX_VERSION: Final = 10**18 - 1
 
 
 class Copied(StrEnum):
@@ -37,6 +42,17 @@ class Copied(StrEnum):
 
     LIST = "list"
     ZONE = "zone"
+
+
+class Taken(StrEnum):
+    """The outcome of a receipt; the words of the metric."""
+
+    TAKEN = "taken"
+    REPEATED = "repeated"
+    NEVER_PUBLISHED = "never_published"
+    TOO_MANY_NODES = "too_many_nodes"
+    NAMES_ENTRY = "names_entry"
+    BUSY = "busy"
 
 
 class Place(NamedTuple):
@@ -47,6 +63,16 @@ class Place(NamedTuple):
     copied: Copied
     subject: str
     node: str
+
+
+class Order(NamedTuple):
+    """The place of a receipt among those of its node. `state`: its number in STATES."""
+
+    version: int
+    time: datetime
+    state: int
+    probe: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +97,9 @@ class Receipt:
         return None if self.probe is None else Probe(self.version, self.applied_at, self.probe)
 
     @property
-    def order(self) -> tuple[int, datetime, str, str, str]:
+    def order(self) -> Order:
         """The newer of two receipts has the higher order. Two with the same order are the same."""
-        return (self.version, self.applied_at, self.state, self.reason or "", self.probe or "")
+        return Order(self.version, self.applied_at, STATES.index(self.state), self.probe or "", self.reason or "")
 
     def repeats(self, before: Receipt) -> bool:
         """Whether it says the same as an earlier one of the version."""

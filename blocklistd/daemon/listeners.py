@@ -24,6 +24,7 @@ from blocklistd.ops.collectors import (
     AlarmCollector,
     DueCollector,
     ListCollector,
+    NodeCollector,
     ServingCollector,
     StoredCollector,
     ZoneCollector,
@@ -34,6 +35,7 @@ from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
+from blocklistd.serve.http.receipts import ReceiptHandler
 from blocklistd.serve.http.routes import ROUTE, Routes
 
 
@@ -45,7 +47,8 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
-        routes = Routes(parts.access.enter, feed.routes())
+        receipts = ReceiptHandler(parts.live_lists, parts.receipts, parts.resources.alarms)
+        routes = Routes(parts.access.enter, (*feed.routes(), *receipts.routes()))
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -72,6 +75,7 @@ class Listeners:
             ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
+            NodeCollector(lambda: parts.node_checks.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
                 parts.resources.jobs,

@@ -18,6 +18,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 from blocklistd.config import CheckedConfig, Config, DnsSettings
@@ -27,6 +28,7 @@ from blocklistd.daemon.alarm_delivery import AlarmDelivery
 from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
+from blocklistd.daemon.node_checks import NodeChecks
 from blocklistd.daemon.operating import operations_of
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
@@ -41,8 +43,10 @@ from blocklistd.pipeline.corrections import Corrections
 from blocklistd.pipeline.counting import Counting
 from blocklistd.pipeline.due import DueEntries
 from blocklistd.pipeline.due_counts import DueCounts
+from blocklistd.pipeline.nodes import Nodes
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
+from blocklistd.pipeline.receipts import ReceiptBook
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
@@ -57,7 +61,7 @@ from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.signing.keys import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
-from blocklistd.times import CheckedClock
+from blocklistd.times import CheckedClock, utc_now
 from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
@@ -102,6 +106,9 @@ class Parts:
         self.dns = name_server(
             config.serves_dns, resources, self.zones, self.served_zones, self.dns_connections, metrics
         )
+        self.receipts = ReceiptBook(resources, self._check_nodes_soon)
+        self.nodes = Nodes(resources, self.zones, self._nodes_forgotten)
+        self.node_checks = NodeChecks(resources, self.nodes)
         self.catalogs = catalog_publisher(resources, self.served_zones, self.configured, self._announce)
         # parts that change a list
         self.counting = Counting(resources)
@@ -128,6 +135,8 @@ class Parts:
             *(self.upkeep, self.alarms, self.tasks, self.configured),
             check_names=self.guard_names.check,
             count_due=self.due_counts.refresh,
+            check_nodes=self.node_checks.check,
+            expire_receipts=self.nodes.expire,
         )
 
     def configured(self) -> Config:
@@ -285,6 +294,14 @@ class Parts:
         self.releases.in_background(self.housekeeping.count_due())
         self.releases.in_background(self.housekeeping.check_alarms())
         self.releases.in_background(self.housekeeping.expire())
+
+    def _check_nodes_soon(self) -> None:
+        """Called after nodes have changed. Many changes in a second lead to one check."""
+        self.scheduler.run_once("nodes due", utc_now() + timedelta(seconds=1), self.housekeeping.check_nodes)
+
+    def _nodes_forgotten(self) -> None:
+        self.receipts.forget_names()
+        self._check_nodes_soon()
 
     def _repair_file(self, digest: Sha256) -> None:
         """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""

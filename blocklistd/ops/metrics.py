@@ -19,7 +19,7 @@ from blocklistd.model import Outcome
 from blocklistd.ops.metric_table import MetricName
 from blocklistd.ops.process import Process
 from blocklistd.pipeline.pull import Pull
-from blocklistd.pipeline.receipts import Taken
+from blocklistd.receipts import Taken
 from blocklistd.telemetry import Telemetry
 
 AMOUNTS: Final = {

@@ -1,14 +1,14 @@
 """The subscribers' nodes, judged (receipts.judge): those that send receipts, and the secondaries of zones.
 
 The receipts of secondaries are made from what secondaries.py knows, which is in memory only: `record_secondaries`,
-called once a minute, writes the serial that each one holds. So a restart forgets no secondary, and one that falls silent
-is noticed.
+called once a minute, writes the serial that each one holds. So a restart forgets no secondary, and one that falls
+silent is noticed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,10 +20,37 @@ from blocklistd.pipeline.secondaries import Secondaries, Sighting
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.receipts import Bounds, Copied, JudgedNode, Node, Place, Receipt, judge
 from blocklistd.store import receipts
-from blocklistd.store.receipts import Arrived
+from blocklistd.store.receipts import ReceivedReceipt
 from blocklistd.store.subscribers import Subscriber, load
 
 _REMEMBERED: Final = timedelta(days=RECEIPT_DAYS)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCounts:
+    """How many nodes a subscriber has, and how many of them are late, are silent, or failed their last probe. `lag`:
+    the longest in seconds, without the silent ones."""
+
+    nodes: int
+    late: int
+    silent: int
+    failed_probes: int
+    lag: float
+
+    @classmethod
+    def of(cls, nodes: Sequence[JudgedNode]) -> NodeCounts:
+        """The counts of a subscriber's nodes. A node that has several lists counts once."""
+
+        def names(found: Sequence[JudgedNode]) -> int:
+            return len({(one.place.copied, one.place.node) for one in found})
+
+        return cls(
+            names(nodes),
+            names([one for one in nodes if one.late]),
+            names([one for one in nodes if one.silent]),
+            names([one for one in nodes if one.failed_probe]),
+            max((one.lag for one in nodes if not one.silent), default=0.0),
+        )
 
 
 class Nodes:
@@ -84,7 +111,7 @@ class Nodes:
                     yield Place(who.id, Copied.ZONE, name, address), sighting
 
     def forget(self, subscriber: str, names: Collection[str] | None = None) -> None:
-        """Forgets the secondaries of a subscriber with these addresses, None: all, once they are not stored any more."""
+        """Forgets the secondaries of a subscriber with these addresses; None: all. Their rows are removed before."""
         self._secondaries.forget(subscriber, names)
         self._forgotten()
 
@@ -94,7 +121,7 @@ class Nodes:
         if database.read_only or database.halted is not None:
             return
         known, now = await database.reading(load), self._resources.clock()
-        arrived, seen, written = list[Arrived](), dict[Place, datetime](), dict[Place, tuple[int, datetime]]()
+        arrived, seen, written = list[ReceivedReceipt](), dict[Place, datetime](), dict[Place, tuple[int, datetime]]()
         for who in known.values():
             for place, sighting in self._sightings(who) if who.revoked is None else ():
                 serial, since = sighting.confirmed(now), sighting.held_since(now)
@@ -102,7 +129,9 @@ class Nodes:
                     continue
                 before = self._recorded.get(place)
                 if before is None or before[0] != serial:
-                    arrived.append(Arrived(place, Receipt(serial, "applied", None, since), since, sighting.seen))
+                    arrived.append(
+                        ReceivedReceipt(place, Receipt(serial, "applied", None, since), since, sighting.seen)
+                    )
                 elif (sighting.seen - before[1]).total_seconds() >= USE_RECORDED:
                     seen[place] = sighting.seen
                 else:
@@ -123,11 +152,11 @@ class Nodes:
         database, now = self._resources.database, self._resources.clock()
         judged = await database.reading(self.judged)
         silent = [one for nodes in judged.values() for one in nodes if one.silent]
-        gone = [one.place for one in silent if now - one.node.seen > _REMEMBERED]
+        expired = [one.place for one in silent if now - one.node.seen > _REMEMBERED]
 
         def remove(connection: Connection) -> None:
             receipts.expire(connection, now, RECEIPT_DAYS, MAX_RECEIPTS)
-            receipts.forget(connection, gone)
+            receipts.forget(connection, expired)
 
         await database.writing(remove)
         self._forgotten()

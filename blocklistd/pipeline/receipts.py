@@ -1,7 +1,7 @@
 """Takes the receipts of nodes: checks their texts, and writes many in one transaction.
 
-`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: while it
-writes RECEIPTS_AT_ONCE receipts in a transaction, further ones wait, at most MAX_RECEIPTS_WAITING. After a change of
+`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: while
+it writes RECEIPTS_AT_ONCE receipts in a transaction, further ones wait, at most MAX_RECEIPTS_WAITING. After a change of
 nodes by others (`forget_names`) it reads the names of the nodes again.
 
 A receipt's reason, and the name of a new node, must not name an entry. If they name one of a list that the subscriber
@@ -15,7 +15,6 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import Connection
@@ -24,11 +23,11 @@ from blocklistd.kinds.mentions import mentions
 from blocklistd.limits import MAX_NODES, MAX_RECEIPTS_WAITING, RECEIPTS_AT_ONCE
 from blocklistd.model import ListId, Sha256, SubscriberId
 from blocklistd.pipeline.resources import Resources
-from blocklistd.receipts import Copied, Place, Receipt
+from blocklistd.receipts import Copied, Place, Receipt, Taken
 from blocklistd.store import receipts
 from blocklistd.store.listed import files_to_search, is_listed
 from blocklistd.store.lists import version_rows
-from blocklistd.store.receipts import Arrived
+from blocklistd.store.receipts import ReceivedReceipt
 from blocklistd.store.subscribers import Subscriber
 
 WITHHELD_NODE: Final = "withheld"
@@ -36,22 +35,11 @@ WITHHELD_NODE: Final = "withheld"
 WITHHELD_REASON: Final = "withheld: it names an entry"
 
 
-class Taken(StrEnum):
-    """The outcome of a receipt; the words of the metric."""
-
-    TAKEN = "taken"
-    REPEATED = "repeated"
-    NEVER_PUBLISHED = "never_published"
-    TOO_MANY_NODES = "too_many_nodes"
-    NAMES_ENTRY = "names_entry"
-    BUSY = "busy"
-
-
 @dataclass(slots=True)
 class _Waiting:
     """A receipt that waits, the lists of its subscriber, and who waits for its outcome."""
 
-    arrived: Arrived
+    arrived: ReceivedReceipt
     lists: frozenset[ListId]
     outcome: asyncio.Future[Taken]
 
@@ -73,7 +61,7 @@ class ReceiptBook:
         outcome = Taken.BUSY
         if len(self._waiting) < MAX_RECEIPTS_WAITING:
             now, place = self._resources.clock(), Place(subscriber.id, Copied.LIST, list_id, node)
-            arrived = Arrived(place, receipt.arrived(now), receipt.applied_at, now)
+            arrived = ReceivedReceipt(place, receipt.arrived(now), receipt.applied_at, now)
             waiting = _Waiting(arrived, subscriber.lists, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
             if self._writing is None:
@@ -109,7 +97,7 @@ class ReceiptBook:
             self._are_names_known = True
             with database.read() as connection:
                 self._names = receipts.names_of_nodes(connection)
-        refused, arrived = self._refused(batch), dict[int, Arrived]()
+        refused, arrived = self._refused(batch), dict[int, ReceivedReceipt]()
         for number, waiting in enumerate(batch):
             if number not in refused:
                 arrived[number] = waiting.arrived
@@ -155,7 +143,7 @@ class ReceiptBook:
                         batch[number].arrived = self._without_texts(batch[number].arrived, where)
         return refused
 
-    def _without_texts(self, arrived: Arrived, where: tuple[set[Sha256], set[Sha256]]) -> Arrived:
+    def _without_texts(self, arrived: ReceivedReceipt, where: tuple[set[Sha256], set[Sha256]]) -> ReceivedReceipt:
         """The receipt without the texts that name an entry."""
         place, receipt, files = arrived.place, arrived.receipt, self._resources.store.sealed
         if receipt.reason and is_listed(files, list(mentions(receipt.reason)), where):

@@ -33,9 +33,9 @@ class Sighting:
     """What is known of a secondary. `seen`: time of its last request. Serials are unwrapped (they continue above 2^32);
     None: not known.
 
-    `asked`: the serial that it held when it last asked for a transfer, since `asked_since`. `sent`: the highest serial that was sent to it
-    completely. `pending`: the serial that was sent last, at `completed`, until the secondary asks for another transfer.
-    `polled`: time of the first poll after that transfer that was answered with `pending`.
+    `asked`: the serial that it held when it last asked for a transfer, since `asked_since`. `sent`: the highest serial
+    that was sent to it completely. `pending`: the serial that was sent last, at `completed`, until the secondary asks
+    for another transfer. `polled`: time of the first poll after that transfer that was answered with `pending`.
 
     A transfer request clears `pending` and `polled`, a complete transfer sets `pending`, and a poll sets `polled`.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Column, Connection, Row, Table, delete, func, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
@@ -24,7 +24,7 @@ _LOOKED_UP: Final = 200  # keys in one statement
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class ReceivedReceipt:
     """A receipt that has arrived. `receipt`: by the publisher's clock (Receipt.arrived); `claimed`: the time that the
     node claims, which may be later."""
 
@@ -34,9 +34,22 @@ class Arrived:
     received: datetime
 
     @property
+    def version(self) -> CopiedVersion:
+        """What the receipt is for."""
+        return CopiedVersion(self.place.copied, self.place.subject, self.receipt.version)
+
+    @property
     def is_ahead(self) -> bool:
         """Whether the node's clock is ahead of the publisher's."""
         return self.claimed > self.received
+
+
+class CopiedVersion(NamedTuple):
+    """A version of a list, or a serial of a zone."""
+
+    copied: Copied
+    subject: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +61,16 @@ class Recorded:
     repeated: frozenset[int]
 
 
-def record(connection: Connection, arrived: list[Arrived]) -> Recorded:
+def record(connection: Connection, arrived: list[ReceivedReceipt]) -> Recorded:
     """Records receipts. One that says nothing new, or whose version was never published, changes nothing."""
-    exist = _existing(connection, {(one.place.copied, one.place.subject, one.receipt.version) for one in arrived})
+    exist = _existing(connection, {one.version for one in arrived})
     known = load_nodes(connection, {one.place for one in arrived})
     of_versions = _load_reported(connection, {(*one.place, one.receipt.version) for one in arrived})
     missing, repeated = set[int](), set[int]()
     changed_nodes, changed_versions = set[Place](), dict[tuple[Any, ...], datetime]()
     for number, one in enumerate(arrived):
         place, receipt, key = one.place, one.receipt, (*one.place, one.receipt.version)
-        if (place.copied, place.subject, receipt.version) not in exist:
+        if one.version not in exist:
             missing.add(number)
             continue
         before, node = of_versions.get(key), known.get(place)
@@ -160,12 +173,12 @@ _TABLES: Final[Mapping[Copied, tuple[Table, Column[Any], Column[Any]]]] = {
 """The tables of what is published, each with the columns of name and number."""
 
 
-def _existing(connection: Connection, wanted: set[tuple[Copied, str, int]]) -> set[tuple[Copied, str, int]]:
+def _existing(connection: Connection, requested: set[CopiedVersion]) -> set[CopiedVersion]:
     found = set()
     for copied, (_, name, number) in _TABLES.items():
-        keys = [(subject, version) for kind, subject, version in wanted if kind is copied]
+        keys = [(subject, version) for kind, subject, version in requested if kind is copied]
         rows = _where_in(connection, select(name, number), [name, number], keys)
-        found |= {(copied, row[0], row[1]) for row in rows}
+        found |= {CopiedVersion(copied, subject, version) for subject, version in map(tuple, rows)}
     return found
 
 

@@ -133,13 +133,9 @@ class SubscriberOperations:
                 now=now,
                 created_by=act.user,
             )
-            given = {
-                "lists": registration.lists,
-                "zones": registration.zones,
-                "notify": registration.notify,
-                "address": registration.addresses,
-            }
-            detail: dict[str, object] = {what: values for what, values in given.items() if values}
+            had = {"lists": lists, "zones": zones, "notify": notify, "address": addresses}
+            had["objective"] = given["objective"]
+            detail: dict[str, object] = {what: values for what, values in had.items() if values}
             counted = {"own_names": registration.own_names, "certs": registration.certificates}
             detail |= {what: len(values) for what, values in counted.items() if values}
             audit.append(connection, act, registration.id, now=now, detail=detail)
