@@ -224,8 +224,9 @@ class Event(LogEvent):
     )
     SIGNATURE_NOT_WRITTEN = (
         CRITICAL,
-        "list {list}: a signature can't be written, the last signed version is served: {reason}",
-        "The last signed version is served until it expires. Free space, or mount the disk read-write.",
+        "list {list}: a signature can't be made or written, the last signed version is served: {reason}",
+        "The last signed version is served until it expires. Free space, mount the disk read-write, or connect the "
+        "HSM.",
     )
     LIST_NOT_SERVED = (
         CRITICAL,

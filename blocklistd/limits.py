@@ -122,6 +122,8 @@ OPERATOR_CONNECTIONS: Final = 256  # connections of one uid to control socket or
 STATUS_CONNECTIONS: Final = 32  # connections of one uid to the public status socket; of all uids eight times as many
 REFUSALS_PERIOD: Final = 60.0  # seconds until the same refusal is logged again
 REFUSALS_AT_ONCE: Final = 20  # different refusals that are logged in REFUSALS_PERIOD
+RATED_NODES: Final = 64  # times feed.rate_limit, which is for one node: the requests of all nodes of a subscriber
+MAX_RATED: Final = 65536  # nodes and subscribers whose requests are counted
 MAX_REQUEST_HEAD: Final = 16 * KIB  # bytes of a request line with its headers; of pipelined bytes that wait
 MAX_REQUEST_BODY: Final = 64 * KIB  # bytes of a request's body
 MAX_ENTRY_TEXT: Final = 8 * KIB  # bytes of an entry on the stdin of a command
@@ -154,6 +156,7 @@ RESIGN_SLACK: Final = 60.0  # seconds that the time of a signature may be ahead 
 RESIGN_PARTS: Final = 4  # a role is signed again after 1 / RESIGN_PARTS of its lifetime
 CERTIFICATE_ALARM_DAYS: Final = 14  # days before a certificate expires that its alarm is raised
 ROOT_ALARM_DAYS: Final = 60  # days before root.json expires that its alarm is raised
+MAX_ROOT_KEYS: Final = 32  # root keys that a root.json names
 
 # -- client --------------------------------------------------------------------------------------------------------
 CLIENT_TIMEOUT: Final = 60.0  # seconds without a byte
@@ -162,12 +165,28 @@ CLIENT_BODY: Final = 3600.0  # seconds of the download of a snapshot or diff
 CLIENT_BACKOFF_MAX: Final = 60.0  # seconds between two attempts of `sync --watch`
 CLIENT_POLL_INTERVAL: Final = 10.0  # seconds between two polls of a feed that does not support long polls
 CLIENT_REFRESH: Final = 3600.0  # seconds without a change until the metadata is fetched again
-CLIENT_EXEC: Final = 600.0  # seconds that --exec may run
+CLIENT_EXEC: Final = 600.0  # seconds that --exec may run: default of --exec-timeout
+CLIENT_EXEC_GRACE: Final = 5.0  # seconds between SIGTERM and SIGKILL for --exec
+CLIENT_CONNECT: Final = 10.0  # seconds of connecting to the feed or to a proxy
+CLIENT_MIN_RATE: Final = KIB  # bytes a second of a body on average, after CLIENT_TIMEOUT
+CLIENT_RETRY_AFTER: Final = 3600.0  # seconds that a Retry-After header may make the client wait
+CLIENT_RESUMES: Final = 16  # times that one sync continues a snapshot at one feed after a cut
+CLIENT_RESUME_MIN: Final = MIB  # bytes of a part of a snapshot that is worth continuing
+CLIENT_DIFF_MEMORY: Final = 16 * MIB  # bytes of a diff that the client applies in one piece
+CLIENT_DROP: Final = 32 * MIB  # bytes of a mapped snapshot after which its pages are given back
+CLIENT_REPEAT: Final = 3600.0  # seconds until `sync --watch` prints the same line again
+CLIENT_RECEIPT: Final = 10.0  # seconds without a byte of the answer to a receipt
+CLIENT_RECEIPT_RETRY: Final = 60.0  # seconds until `sync --watch` sends a receipt again that was not taken
+CLIENT_PROBE: Final = 30.0  # seconds for which a resolver may answer with an older list after --exec
+CLIENT_PROBE_PAUSE: Final = 1.0  # seconds between two probes of a resolver
+CLIENT_PROBE_ANSWER: Final = 2.0  # seconds until a resolver has answered one query
+CLIENT_PROBES: Final = 8  # test entries of a list that are probed
 MAX_STATUS: Final = 64 * KIB  # bytes of a STATUS file
 
 # -- DNS -------------------------------------------------------------------------------------------------------------
 MAX_DNS_REQUEST: Final = 4 * KIB  # octets of a request: the longest names, OPT with padding and TSIG are below 3 KiB
 DNS_IDLE: Final = 20.0  # seconds until the next complete request on a connection (RFC 7766, 6.2.3)
+TLS_MESSAGES: Final = 200  # TLS messages of a connection after its handshake: KeyUpdates (RFC 8446 4.6.3) and answers
 USE_RECORDED: Final = 3600.0  # seconds from one recorded use of a key or a token to the next
 MAX_GRACE_DAYS: Final = 90  # days for which `subscriber rotate` may keep old credentials valid
 MAX_SECONDARIES: Final = 256  # addresses of a subscriber that are remembered for each zone: the latest

@@ -23,9 +23,15 @@ LOCAL: Final = {
     "demo": ("demo", "Run the whole system on this machine, with demo data."),
     "check-config": ("checkconfig", "Check the configuration; print every error."),
     "keys init": ("keys", "Make the online key, the root keys and root.json."),
+    "keys rotate": ("keys_ceremony:rotate", "Replace the online key or root keys."),
+    "keys renew": ("keys_ceremony:renew", "Give root.json a later expiry."),
+    "keys sign": ("keys_ceremony:sign", "Sign the next root.json, as a holder of a root key."),
     "sync": ("sync", "Fetch and verify a list, as a subscriber."),
 }
-"""Commands that need no daemon: (module, short help) by name."""
+"""Commands with a module of their own here: (module, or module:function; short help) by name."""
+
+ASKING: Final = {"keys rotate": "keys adopt", "keys renew": "keys adopt"}
+"""Those that ask the daemon, each with the command whose roles it needs and which is in the audit."""
 
 GROUPS: Final = {
     "status": "Show lists, zones, sources, candidates and subscribers.",
@@ -36,7 +42,7 @@ GROUPS: Final = {
     "subscriber": "Add, show and revoke subscribers.",
     "reload": "Read the configuration again.",
     "start-above": "After a loss of state: number everything above N.",
-    "keys": "Make and show the keys.",
+    "keys": "Make, show, replace and renew the keys.",
     "alarms": "Test the ways by which alarms reach people.",
     "audit": "Show who did what and when; verify the audit.",
 }
@@ -66,7 +72,8 @@ class LazyGroup(click.Group):
 
 
 def _local(name: str) -> click.Command:
-    command: click.Command = importlib.import_module(f"blocklistd.cli.{LOCAL[name][0]}").command
+    module, _, function = LOCAL[name][0].partition(":")
+    command: click.Command = getattr(importlib.import_module(f"blocklistd.cli.{module}"), function or "command")
     return command
 
 
@@ -75,7 +82,8 @@ def _group(word: str) -> click.Command:
     from blocklistd.cli.daemon_commands import command_of
     from blocklistd.daemon.commands import COMMANDS
 
-    parts = {name: command_of(command) for name, command in COMMANDS.items() if name.split()[0] == word}
+    shown = {name: one for name, one in COMMANDS.items() if name.split()[0] == word and not one.hidden}
+    parts = {name: command_of(command) for name, command in shown.items()}
     parts |= {name: _local(name) for name in LOCAL if name.startswith(f"{word} ")}
     itself = parts.pop(word, None)
     if itself is not None and not parts:

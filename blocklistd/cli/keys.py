@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
+import warnings
 from pathlib import Path
 from typing import Any
 
 import click
 
 from blocklistd.cli.common import Session, common
+from blocklistd.cli.failures import Failed
 
 
 @click.command("init")
@@ -28,8 +31,9 @@ from blocklistd.cli.common import Session, common
     type=click.IntRange(1, 32),
     help="Number of root keys that must sign a new root.json.",
 )
+@click.option("--encrypt", is_flag=True, help="Encrypt the root keys with a passphrase, which the terminal asks for.")
 @common
-def command(session: Session, root_out: Path, root_keys: int, threshold: int) -> None:
+def command(session: Session, root_out: Path, root_keys: int, threshold: int, encrypt: bool) -> None:
     """Make the keys. Writes the online key (keys.online), and the root keys and root.json into --root-out.
 
     Take the root keys off this host afterwards.
@@ -37,7 +41,8 @@ def command(session: Session, root_out: Path, root_keys: int, threshold: int) ->
     from blocklistd.signing.keys import init as make
     from blocklistd.times import rfc3339, utc_now
 
-    made = make(session.config(), root_out, root_keys, threshold, utc_now())
+    passphrase = new_passphrase() if encrypt else ""
+    made = make(session.config(), root_out, root_keys, threshold, utc_now(), passphrase)
     document = {
         "online": str(made.online),
         "root_keys": [str(path) for path in made.root_keys],
@@ -54,3 +59,25 @@ def _print_made(made: dict[str, Any]) -> None:
         f"root keys, take them off this host now:\n{keys}\n"
         f"trusted root, give it to the subscribers: {made['root']}\n  expires {made['expires']}"
     )
+
+
+def passphrase_of(name: str) -> str:
+    """Asks the terminal for the passphrase of a key. Raises Failed without a terminal."""
+    return _ask(f"Passphrase of {name}: ")
+
+
+def new_passphrase() -> str:
+    """Asks the terminal twice for a new passphrase. Raises Failed."""
+    first = _ask("New passphrase of the root keys: ")
+    if not first or first != _ask("Again: "):
+        raise Failed("the passphrase is empty, or not the same twice: run the command again")
+    return first
+
+
+def _ask(prompt: str) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)  # it would show what is typed
+        try:
+            return getpass.getpass(prompt)
+        except (getpass.GetPassWarning, EOFError):
+            raise Failed("a passphrase is asked for on a terminal: run the command on one") from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import click
 
-from blocklistd.cli import FIRST_WORDS, program
+from blocklistd.cli import ASKING, FIRST_WORDS, program
 from blocklistd.daemon.commands import COMMANDS
 
 HEAD = """\
@@ -52,9 +52,9 @@ def _section(name: str, command: click.Command) -> str:
 
 
 def _who(name: str) -> str:
-    if name not in COMMANDS:
+    command = COMMANDS.get(ASKING.get(name, name))
+    if command is None:
         return "Needs no daemon."
-    command = COMMANDS[name]
     roles = ", ".join(sorted(command.roles - {"admin"}, key=["reviewer", "editor", "examiner"].index))
     who = "Every user may run it." if not command.roles else f"Roles: {roles + ', ' if roles else ''}admin."
     return f"{who} Audited." if command.changes or command.audited else who

@@ -4,7 +4,8 @@
     LIST.FORMAT     its rendering, if a format was requested
     state.json      the version of both, with their SHA-256
     metadata/       the trusted TUF metadata (client/trust.py)
-    .lock           locked while a sync runs
+    .lock           locked while a sync runs, with its process in it
+    .part-SHA256    the first part of a snapshot whose download was cut; the next sync continues it
     .new-*          a file that is not complete yet; deleted by the sync, or by the next one
 Each file is written beside its place, synced to the disk, and renamed. The order is snapshot, rendering, state. After a
 crash in between, the SHA-256 in the state differs from that of the snapshot (`snapshot_matches`) or of the rendering
@@ -17,34 +18,17 @@ import fcntl
 import hashlib
 import os
 import secrets
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import orjson
-
+from blocklistd.client.state import State
 from blocklistd.errors import SyncError
 from blocklistd.outputs import OUTPUTS
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """The contents of state.json.
-
-    `sha256`: the snapshot's. `pending`: --exec has not succeeded since the last change. `rendered`: the SHA-256 of this
-    version's renderings by format; the folder may have files of other formats from older versions.
-    """
-
-    list: str
-    session: str
-    version: int
-    entries: int
-    sha256: str
-    pending: bool = False
-    rendered: dict[str, str] = field(default_factory=dict)
-
+from blocklistd.times import rfc3339, utc_now
 
 FILE_MODE: Final = 0o640  # mode of a file
 FOLDER_MODE: Final = 0o750  # mode of a folder
@@ -63,6 +47,8 @@ class Folder:
         self.snapshot = path / f"{list_name}.ndjson"
         self.metadata = path / "metadata"
         self._state = path / "state.json"
+        self._lock = path / ".lock"
+        self._locked = 0
         self._list = list_name
         self._group = group
 
@@ -73,26 +59,37 @@ class Folder:
             if not self.path.exists():
                 self.path.mkdir(parents=True)
                 self._open_to_group(self.path, FOLDER_MODE)
-            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise SyncError(f"{self.path} is in use by another sync: wait for it, or use another --dir") from None
+                holder = os.pread(lock, 256, 0).decode(errors="replace").strip()
+                by = f"another sync ({holder})" if holder.isprintable() and holder else "another sync"
+                raise SyncError(f"{self.path} is in use by {by}: wait for it, or use another --dir") from None
             with _errors(self.path):
+                os.ftruncate(lock, 0)
+                os.pwrite(
+                    lock, f"process {os.getpid()} on {socket.gethostname()}, since {rfc3339(utc_now())}\n".encode(), 0
+                )
                 for leftover in self.path.glob(".new-*"):
                     leftover.unlink(missing_ok=True)
+            self._locked = os.fstat(lock).st_ino
             yield
         finally:
             os.close(lock)
 
+    def is_in_place(self) -> bool:
+        """Whether the locked folder is still there: somebody may have deleted it while `sync --watch` ran."""
+        with suppress(OSError):
+            return self._lock.stat().st_ino == self._locked
+        return False
+
     def state(self) -> State | None:
         """Reads state.json; None if it is missing or can't be parsed. Raises SyncError if it is another list's."""
         try:
-            state = State(**orjson.loads(self._state.read_bytes()))
+            state = State.parse(self._state.read_bytes())
         except (OSError, ValueError, TypeError):
-            return None
-        if not (isinstance(state.version, int) and isinstance(state.rendered, dict)):
             return None
         if state.list != self._list:
             raise SyncError(f"{self.path} holds the list {state.list}: use another --dir for {self._list}")
@@ -120,6 +117,19 @@ class Folder:
             finally:
                 path.unlink(missing_ok=True)
 
+    @contextmanager
+    def part(self, sha256: str) -> Iterator[tuple[BinaryIO, Path]]:
+        """Opens the first part of the snapshot with this SHA-256, and yields it with its path. It stays after the
+        block; parts of other snapshots are deleted."""
+        path = self.path / f".part-{sha256}"
+        with _errors(self.path):
+            for other in self.path.glob(".part-*"):
+                if other != path:
+                    other.unlink(missing_ok=True)
+            with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE), "r+b") as file:
+                self._open_to_group(path, FILE_MODE)
+                yield file, path
+
     def share_metadata(self) -> None:
         """Makes the trusted metadata readable for the group. python-tuf creates these files."""
         with _errors(self.metadata):
@@ -143,7 +153,7 @@ class Folder:
         if rendering is not None and rendering in OUTPUTS:
             with self.draft() as (out, path), open(self.snapshot, "rb") as snapshot:
                 try:
-                    OUTPUTS[rendering](snapshot, out)
+                    omitted = OUTPUTS[rendering](snapshot, out)
                 except ValueError as error:
                     raise SyncError(
                         f"{self.snapshot} can't be rendered as {rendering}: {error}: use another --format"
@@ -151,14 +161,14 @@ class Folder:
                 out.flush()
                 rendered = {**state.rendered, rendering: _digest(path)}
                 _rename_durably(path, self._rendering(rendering))
-            state = replace(state, rendered=rendered)
+            state = replace(state, rendered=rendered, omitted={**state.omitted, rendering: omitted})
         self.save(state)
         return state
 
     def save(self, state: State) -> None:
         """Writes state.json."""
         with self.draft() as (out, path):
-            out.write(orjson.dumps(asdict(state)) + b"\n")
+            out.write(state.dump())
             out.flush()
             _rename_durably(path, self._state)
 

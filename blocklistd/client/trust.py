@@ -12,17 +12,16 @@ with higher version numbers, python-tuf would refuse all later metadata of the r
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater
 
-from blocklistd.client.feed import FeedClient, TufFetcher, host_time
+from blocklistd.client.failures import host_time
+from blocklistd.client.feed import FeedClient, TufFetcher
 from blocklistd.errors import SyncError
 
 
@@ -72,27 +71,6 @@ def signed_version(feed: FeedClient, list_name: str, root: bytes, metadata: Path
     except (OSError, ValueError) as error:
         raise SyncError(f"{metadata}: {error}: check the space and the permissions there") from None
     return signed
-
-
-class Mismatch(Exception):
-    """The length or the SHA-256 of a snapshot is not the signed one."""
-
-
-def write_verified(chunks: Iterable[bytes | memoryview], out: BinaryIO, signed: SignedVersion) -> None:
-    """Writes a snapshot, never more than the signed length. Raises Mismatch unless it is the signed one."""
-    digest = hashlib.sha256()
-    length = 0
-    for chunk in chunks:
-        length += len(chunk)
-        if length > signed.length:
-            raise Mismatch(f"more than the signed {signed.length} bytes")
-        digest.update(chunk)
-        out.write(chunk)
-    out.flush()
-    if length != signed.length:
-        raise Mismatch(f"{length} of the signed {signed.length} bytes")
-    if digest.hexdigest() != signed.sha256:
-        raise Mismatch("another SHA-256")
 
 
 def _staging(metadata: Path) -> Path:

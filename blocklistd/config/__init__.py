@@ -11,6 +11,7 @@ Order of calls: `check(path)` reads the file and reports every problem; `Checked
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -34,7 +35,7 @@ from blocklistd.config.reader import (
     sequence,
     setting,
 )
-from blocklistd.config.secrets import Secret, credential
+from blocklistd.config.secrets import Secret, credential, secret
 from blocklistd.config.serving import (
     ConnectionBounds,
     DnsSettings,
@@ -55,7 +56,7 @@ from blocklistd.config.sources import (
     VerifySettings,
     entry_type,
 )
-from blocklistd.config.values import Schedule, duration, integer, text
+from blocklistd.config.values import RateLimit, Schedule, duration, integer, text
 from blocklistd.errors import ConfigError, ConfigProblem
 from blocklistd.model import ListId, SourceId
 
@@ -75,6 +76,7 @@ __all__ = [
     "FeedTlsSettings",
     "ListSettings",
     "Network",
+    "RateLimit",
     "Schedule",
     "Secret",
     "SourceOptions",
@@ -117,6 +119,8 @@ def _signer(node: ConfigNode) -> Path | Secret | str:
     if node.yaml_node is not None and node.yaml_node.id == "scalar":
         if ":" not in node.text():
             raise InvalidValue(found="something else")  # the text is not shown: it may be the key itself
+        if re.search("[?&]pin", node.text(), re.IGNORECASE):
+            raise InvalidValue(found="a URI with a PIN in it: remove it there, and name it in keys.pin")
         return node.text()
     return _signer_file.convert(node)
 
@@ -137,9 +141,12 @@ signer: Final = Reader("{file: PATH}, {credential: NAME} or a signer URI", _sign
 @config_section
 class KeySettings:
     """The online key (a file that `keys init` makes, that file as systemd hands it over, or a securesystemslib signer
-    URI) and how long roles live."""
+    URI) and how long roles live. `next`: the key that `keys rotate online` puts in its place; None: a file beside it.
+    `pin`: of the HSM that a signer URI names."""
 
     online: Path | Secret | str = setting(signer, default=Path("keys/online.pem"))
+    next: Path | Secret | str | None = setting(optional(signer), default=None)
+    pin: Secret | None = setting(optional(secret), default=None)
     root_expires: timedelta = setting(duration, default=timedelta(days=365))
     timestamp_expires: timedelta = setting(duration, default=timedelta(days=1))
 

@@ -9,7 +9,7 @@ from blocklistd.config import files, names, net, values
 from blocklistd.config.net import Address, Network
 from blocklistd.config.reader import choice, config_section, not_built, optional, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
-from blocklistd.config.values import duration, integer
+from blocklistd.config.values import RateLimit, duration, integer
 
 
 @config_section
@@ -74,13 +74,14 @@ class FeedTlsSettings:
 
 @config_section
 class FeedSettings:
-    """The HTTPS feed for subscribers. Without `tls` it may only listen on loopback addresses."""
+    """The HTTPS feed for subscribers. Without `tls` it may only listen on loopback addresses. `rate_limit`: for each
+    node of a subscriber (serve/http/rates.py)."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 8443),))
     tls: FeedTlsSettings | None = setting(optional(section(FeedTlsSettings, files.check_key_pair)), default=None)
     public_url: str | None = setting(optional(net.public_url), default=None)
     public_dir: None = setting(not_built("off", None), default=None)
-    rate_limit: None = setting(not_built("off", None), default=None)
+    rate_limit: RateLimit | None = setting(values.rate_or_off, default=RateLimit(600, 60))
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)
     trusted_proxies: tuple[Network, ...] = setting(sequence(net.network), default=())
 

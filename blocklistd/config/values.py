@@ -72,6 +72,26 @@ def _share(node: ConfigNode) -> float:
     return min(percent, 100.0) / 100
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most so many requests in so many seconds."""
+
+    requests: int
+    seconds: int
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, seconds in _UNITS.items() if seconds == self.seconds)
+        return f"{self.requests}/{unit}"
+
+
+def _rate(node: ConfigNode) -> RateLimit | None:
+    if node.text() == "off":
+        return None
+    found = match("([1-9][0-9]{0,8})/([smh])", node.text())
+    return RateLimit(int(found[1]), _UNITS[found[2]])
+
+
+rate_or_off: Final[Reader[RateLimit | None]] = Reader("`off`, or a rate like 600/m, 10/s or 9000/h", _rate)
 duration: Final = Reader("a duration like 30s, 15m, 6h or 14d", lambda node: _duration(node.text()))
 duration_or_off: Final[Reader[timedelta | None]] = Reader(
     f"`off`, or {duration.expected}", lambda node: None if node.text() == "off" else _duration(node.text())

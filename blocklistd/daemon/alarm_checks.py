@@ -5,7 +5,7 @@
 | configuration | key | the start found a problem at this key; cleared by the next successful reload |
 | clock | | the clock is behind the newest recorded time, or over a year ahead (CheckedClock) |
 | read_only | | the file system of the state_dir is read-only |
-| root | | root.json is about to expire or has expired |
+| root | | root.json is about to expire or has expired, or older ones don't lead to it |
 | certificate | key | a certificate in use expires within CERTIFICATE_ALARM_DAYS or has expired |
 | source_overdue | source | the newest list of the source is older than max_age |
 | source_frozen | source | the list of the source did not change within max_unchanged |
@@ -33,7 +33,7 @@ from blocklistd.model import ListId
 from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.resources import Resources
-from blocklistd.signing.keys import Trust
+from blocklistd.signing.trust import Trust
 from blocklistd.store import candidates
 from blocklistd.store.files import is_read_only
 from blocklistd.store.freezing import frozen_lists
@@ -42,14 +42,15 @@ from blocklistd.times import CheckedClock, rfc3339
 
 
 class AlarmChecks:
-    """Checks the daemon's state, and raises or clears the alarm of each check. `config` returns the running
-    configuration, `rejected` the configured policies that are not in force, `due` the numbers of entries that are due.
+    """Checks the daemon's state, and raises or clears the alarm of each check. `trust` returns the roots of trust,
+    `config` the running configuration, `rejected` the configured policies that are not in force, `due` the numbers of
+    entries that are due.
     """
 
     def __init__(
         self,
         resources: Resources,
-        trust: Trust,
+        trust: Callable[[], Trust],
         clock: CheckedClock,
         config: Callable[[], Config],
         rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
@@ -91,7 +92,7 @@ class AlarmChecks:
         self.check_clock()
         now, alarms = self._resources.clock(), self._resources.alarms
         self._check_disk()
-        alarms.set_alarm("root", text=self._trust.alarm(now))
+        alarms.set_alarm("root", text=self._trust().alarm(now))
         self._check_certificates(now)
         await self._check_policies()
         due = [*await self._check_sources(now), *await self._check_reviews(now)]

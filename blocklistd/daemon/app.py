@@ -26,6 +26,7 @@ from blocklistd import __version__
 from blocklistd.config import CheckedConfig
 from blocklistd.daemon import reloading
 from blocklistd.daemon.listeners import Listeners
+from blocklistd.daemon.operations.keys import is_adopted
 from blocklistd.daemon.parts import Parts
 from blocklistd.daemon.start import bind_all, check_writable, open_store, require_owner
 from blocklistd.daemon.state_checks import require_state
@@ -36,7 +37,7 @@ from blocklistd.limits import THREADS
 from blocklistd.ops import loop, systemd
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
-from blocklistd.signing.keys import load_trust
+from blocklistd.signing.trust import finish_staged, load_trust, roots_dir
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater, suspected_loss
@@ -83,6 +84,9 @@ class Application:
             resources, reason = await self._open(metrics, stack)
             warming = asyncio.ensure_future(resources.jobs.warm())
             stack.callback(warming.cancel)
+            if reason is None and not resources.store.read_only:
+                adopted = functools.partial(is_adopted, resources.database)
+                await asyncio.to_thread(finish_staged, roots_dir(config.state_dir), adopted)
             trust = await asyncio.to_thread(load_trust, config)
             self._parts = parts = Parts(self._checked, resources, self._clock, metrics, trust, certificate)
             await parts.delivery.configure(self._config.alarms)

@@ -33,6 +33,7 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.receipts import ReceiptHandler
@@ -48,7 +49,8 @@ class Listeners:
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         receipts = ReceiptHandler(parts.live_lists, parts.receipts, parts.resources.alarms)
-        routes = Routes(parts.access.enter, (*feed.routes(), *receipts.routes()))
+        exports = ExportHandler(parts.live_lists, parts.renderings)
+        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes(), *receipts.routes()))
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -72,7 +74,9 @@ class Listeners:
         self._status = Listener("status", status.answer, connections=_bounded(STATUS_CONNECTIONS, 8), bodies=True)
 
         for collector in (
-            ListCollector(parts.live_lists, parts.publisher.signed, parts.publisher.trust, parts.resources.clock),
+            ListCollector(
+                parts.live_lists, parts.publisher.signed, lambda: parts.publisher.trust, parts.resources.clock
+            ),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
             NodeCollector(lambda: parts.node_checks.counts),

@@ -29,7 +29,6 @@ from blocklistd.pipeline.distrust import Distrust
 from blocklistd.pipeline.dry_run import DryRuns
 from blocklistd.pipeline.explain import Explainer
 from blocklistd.pipeline.freezing import Freezing
-from blocklistd.signing.keys import Trust
 from blocklistd.times import CheckedClock
 from blocklistd.tls import has_untrusted_authority
 
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from blocklistd.daemon.parts import Parts
 
 
-def operations_of(parts: Parts, trust: Trust, checked_clock: CheckedClock) -> Operations:
-    """The operations of all commands on these parts. `trust` holds the signing keys."""
+def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
+    """The operations of all commands on these parts."""
     resources, configured, releases = parts.resources, parts.configured, parts.releases
     store, database, clock = resources.store, resources.database, resources.clock
     rejected, due = parts.reconciler.rejected_policies, parts.due_counts.counts
@@ -57,6 +56,8 @@ def operations_of(parts: Parts, trust: Trust, checked_clock: CheckedClock) -> Op
     )
     decisions = Decisions(releases, parts.reconciler, database, clock)
 
+    keys = KeyOperations(configured, database, parts.publisher, clock, lambda: parts.housekeeping.check_alarms())
+
     def check_alarms() -> None:
         releases.in_background(parts.housekeeping.check_alarms())
 
@@ -68,7 +69,7 @@ def operations_of(parts: Parts, trust: Trust, checked_clock: CheckedClock) -> Op
         ListOperations(database, parts.live_lists, parts.renderings, freezing, free_text, clock),
         ReportOperations(configured, database, clock),
         NodeReportOperations(resources, parts.zones, parts.nodes),
-        *(subscribers, KeyOperations(trust, clock), AuditOperations(database)),
+        *(subscribers, keys, AuditOperations(database)),
         StateOperations(resources, checked_clock, parts.resume, parts.reloading.run, rejected),
         EvidenceOperations(resources, parts.pipeline.evidence, lambda: releases.sources),
         DistrustOperations(database, Distrust(resources, releases, parts.pipeline), free_text, clock),

@@ -18,6 +18,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -58,7 +59,8 @@ from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
-from blocklistd.signing.keys import Trust
+from blocklistd.signing.online import open_online
+from blocklistd.signing.trust import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import CheckedClock, utc_now
@@ -122,13 +124,14 @@ class Parts:
         # operators' commands, and recurring work
         self.due_entries = DueEntries(resources, self.releases, self.reconciler)
         self.due_counts = DueCounts(resources, self.releases, self.due_entries)
-        self.operations = operations_of(self, trust, checked_clock)
+        self.operations = operations_of(self, checked_clock)
         self.upkeep = Upkeep(
             *(resources, self.publisher, self.zones, self.renderings, self.tasks),
             *(self.serve_missing_lists, self.operations.subscribers.catch_up, self.configured),
         )
         self.alarms = AlarmChecks(
-            resources, trust, checked_clock, self.configured, self.reconciler.rejected_policies, self.due_counts.counts
+            *(resources, lambda: self.publisher.trust, checked_clock, self.configured),
+            *(self.reconciler.rejected_policies, self.due_counts.counts),
         )
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
@@ -160,6 +163,8 @@ class Parts:
         already (Application.run).
         """
         await asyncio.to_thread(self._ensure_lists, config.lists)
+        if config.keys != self.config.keys:
+            await self._reopen_online_key(config)
         if not starting:
             adopt_certificate = prepare_certificate(self.dns, config)
             self.certificate.load(config.feed.tls)  # the last step that may reject the configuration
@@ -169,6 +174,7 @@ class Parts:
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
+        self.access.rates.limit = config.feed.rate_limit
         self.live_lists.configure(config.lists)
         if names is not None:
             self.guard_names.adopt(names)
@@ -187,6 +193,13 @@ class Parts:
         for removed in self.config.sources.keys() - config.sources.keys():
             self.scheduler.drop(f"pull {removed}")
         self.config = config
+
+    async def _reopen_online_key(self, config: Config) -> None:
+        """Opens the online key where the new configuration has it. Raises SigningError."""
+        signer = await asyncio.to_thread(open_online, config, self.publisher.trust.online.public_key)
+        trust = self.publisher.trust
+        if trust.online.public_key.keyid == signer.public_key.keyid:  # else another root was adopted meanwhile
+            self.publisher.trust = replace(trust, online=signer)
 
     def _ensure_lists(self, lists: Mapping[ListId, object]) -> None:
         if self.resources.store.read_only:

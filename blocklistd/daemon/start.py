@@ -30,7 +30,6 @@ RESTART_KEYS: Final = (
     "control.group",
     "feed.listen",
     "ops.listen",
-    "keys.online",
 )
 """Keys that a reload can't change, because the daemon has opened the files, sockets and keys that they name."""
 

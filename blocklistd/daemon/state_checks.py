@@ -14,7 +14,7 @@ from pathlib import Path
 from blocklistd.config import CheckedConfig, Config
 from blocklistd.config.files import as_user, daemon_user, user_name
 from blocklistd.errors import ConfigProblem
-from blocklistd.signing.keys import no_root, roots_dir
+from blocklistd.signing.trust import no_root, roots_dir
 from blocklistd.store.high_water import HighestNumbers
 
 

@@ -54,7 +54,9 @@ class Upkeep:
 
     async def sign(self) -> None:
         """Renews the signatures that are due. Raises BlocklistError."""
-        await self._publisher.sign_again()
+        failed = await self._publisher.sign_again()
+        if failed is not None:
+            raise failed
 
     async def retain(self) -> None:
         """Deletes deltas, diffs and evidence past their retention, and kept entries that no source asserts any more. A

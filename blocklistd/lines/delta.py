@@ -20,7 +20,7 @@ from itertools import pairwise
 from typing import Final
 
 from blocklistd.lines.keys import Buffer, type_and_value
-from blocklistd.lines.snapshot import apply_edits, blocks, edits, position
+from blocklistd.lines.snapshot import blocks, position, splice
 
 PART: Final = 1 << 20  # bytes of the largest file in one part
 NET_PART: Final = 12 << 20  # bytes of all deltas in one part, if there are more than two deltas
@@ -203,14 +203,16 @@ def between(form: Form, old: Buffer, new: Buffer, spread: Spread = in_turn) -> I
     return iter(spread(work, len(splits[0]) - 1))
 
 
-def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> Iterator[bytes | memoryview]:
+def apply(
+    form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn, in_one_piece: int | None = None
+) -> Iterator[bytes | memoryview]:
     """Yield the file of items that results from applying the delta to `old`, in chunks.
 
-    Raises ValueError if the delta does not fit: it removes an item that is missing, or adds one that is present.
+    A delta above `in_one_piece` bytes is never held in memory as a whole. Raises ValueError if the delta does not fit:
+    it removes an item that is missing, or adds one that is present.
     """
-    if len(delta) <= SMALL or len(delta) < len(old) // STREAM_SHARE:
-        removes, adds = parse(form, delta[:])
-        yield from apply_edits(old, edits(old, sorted(removes), sorted(adds)))
+    if len(delta) <= SMALL or len(delta) < min(len(old) // STREAM_SHARE, in_one_piece or len(old)):
+        yield from splice(old, *map(sorted, parse(form, delta[:])))
         return
     splits = _split_offsets(form, (old, delta), (_offset_of_item, offset_of_change))
 
@@ -231,8 +233,7 @@ def apply(form: Form, old: Buffer, delta: Buffer, spread: Spread = in_turn) -> I
         made = sorted(kept + adds)
         return DeltaPart(b"\n".join(made) + b"\n" if made else b"")
 
-    for part in spread(work, len(splits[0]) - 1):
-        yield part.data
+    yield from (part.data for part in spread(work, len(splits[0]) - 1))
 
 
 def net(

@@ -30,7 +30,7 @@ from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.dns.zones import Zones
 from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.live_lists import LiveLists
-from blocklistd.signing.keys import Trust
+from blocklistd.signing.trust import Trust
 from blocklistd.store.candidates import count_held
 from blocklistd.store.database import Database
 from blocklistd.store.metadata import SignedRole
@@ -52,7 +52,7 @@ class ListCollector(Collector):
 
     live_lists: LiveLists
     signed: Mapping[ListId, Mapping[str, SignedRole]]
-    trust: Trust
+    trust: Callable[[], Trust]
     clock: Clock
 
     def collect(self) -> Iterator[Metric]:
@@ -78,7 +78,7 @@ class ListCollector(Collector):
                 lambda roles: min((role.expires - now) / (role.expires - role.signed) for role in roles),
             ),
         )
-        yield _gauge(MetricName.ROOT_EXPIRES_TIMESTAMP_SECONDS, _unix(self.trust.expires))
+        yield _gauge(MetricName.ROOT_EXPIRES_TIMESTAMP_SECONDS, _unix(self.trust().expires))
 
 
 @dataclass(eq=False)

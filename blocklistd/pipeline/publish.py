@@ -12,18 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, NamedTuple
 
 from blocklistd.change import VersionInfo
-from blocklistd.errors import BehindError, StoreError, safe_message
+from blocklistd.errors import BehindError, SigningError, StoreError, safe_message
 from blocklistd.events import Event
 from blocklistd.kinds import CANONICALISER
 from blocklistd.limits import KEPT_SNAPSHOTS
 from blocklistd.model import ListId, Version
 from blocklistd.serve.http.live_lists import ListView, LiveLists, view
-from blocklistd.signing.keys import Trust
-from blocklistd.signing.roles import Lifetimes, newest, sign
+from blocklistd.signing.roles import Lifetimes, newest, sign, signer_of
+from blocklistd.signing.trust import Trust
 from blocklistd.store.database import Database
 from blocklistd.store.high_water import HighWater
 from blocklistd.store.lists import ListState, list_state, oldest_diff, version_rows
@@ -89,7 +90,7 @@ class Publisher:
         """Renews the signatures that are due for the list's newest version, and serves that version. Does nothing if
         the list is not configured any more.
 
-        If the signatures can't be written and the list is not served yet, its newest signed version is served.
+        If the signatures can't be made or written and the list is not served yet, its newest signed version is served.
 
         Raises SigningError, and StoreError if the newest version can't be served; the version served before then stays.
         """
@@ -100,7 +101,7 @@ class Publisher:
             try:
                 with self._telemetry.time_stage("sign", list_id):
                     made, signed = await asyncio.to_thread(self._sign, list_id, lifetimes)
-            except StoreError as error:
+            except (StoreError, SigningError) as error:
                 if self._live_lists.get(list_id) is not None or isinstance(error, BehindError):
                     raise
                 Event.SIGNATURE_NOT_WRITTEN.log(log, list=list_id, reason=error)
@@ -122,11 +123,11 @@ class Publisher:
 
     def _sign(self, list_id: ListId, lifetimes: Lifetimes) -> tuple[ListView, dict[str, SignedRole]]:
         """Signs the roles that are due, and saves them. Returns the view to serve and the newest roles by name."""
-        now, latest = self._clock(), self._latest()
+        now, latest, trust = self._clock(), self._latest(), self.trust
         stored = self._load(list_id)
         state, roles = stored.state, stored.roles
         self.stored[list_id] = state.version
-        new = sign(list_id, state.live, newest(roles), lifetimes, now, self.trust.online, stored.start_above, latest)
+        new = sign(list_id, state.live, newest(roles), lifetimes, now, trust.online, stored.start_above, latest)
         if new:
             with self._database.write() as connection:
                 save_roles(connection, list_id, new)
@@ -142,10 +143,11 @@ class Publisher:
             {name: role.version for name, role in newest(roles).items()},
             replaces=served is not None and served.version != state.version,
         )
-        return self._view(list_id, stored.kept, stored, roles), newest(roles)
+        return self._view(list_id, stored.kept, stored, roles, trust.roots), newest(roles)
 
     def _last_signed(self, list_id: ListId) -> tuple[ListView, dict[str, SignedRole]]:
-        """Returns the view and the roles, as `_sign`, of the newest signed version that the high-water file allows.
+        """Returns the view and the roles, as `_sign`, of the newest signed version that the high-water file allows and
+        whose signer a root names.
 
         Raises StoreError where there is none.
         """
@@ -155,14 +157,25 @@ class Publisher:
         if shown is not None:
             same_session = shown.get("session") == state.session
             roles = [role for role in roles if same_session and role.target <= shown.get("version", 0)]
+        roots = self.trust.roots
+        roles = [role for role in roles if self.trust.roots_of(signer_of(role))]
         signed = newest(roles)
+        if "timestamp" in signed:
+            roots = self.trust.roots_of(signer_of(signed["timestamp"]))
         target = signed["targets"].target if "targets" in signed else 0
         kept = [version for version in stored.kept if version.version <= target]
-        return self._view(list_id, kept, stored, roles), signed
+        return self._view(list_id, kept, stored, roles, roots), signed
 
-    def _view(self, list_id: ListId, kept: list[VersionInfo], stored: _StoredList, roles: list[SignedRole]) -> ListView:
+    def _view(
+        self,
+        list_id: ListId,
+        kept: list[VersionInfo],
+        stored: _StoredList,
+        roles: list[SignedRole],
+        roots: Mapping[int, bytes],
+    ) -> ListView:
         session, oldest = stored.state.session, stored.oldest_diff
-        return view(list_id, session, kept, oldest, roles, self.trust.roots, CANONICALISER)
+        return view(list_id, session, kept, oldest, roles, roots, CANONICALISER)
 
     def _load(self, list_id: ListId) -> _StoredList:
         with self._database.read() as connection:
@@ -174,13 +187,25 @@ class Publisher:
                 start_above=start_above_number(connection),
             )
 
-    async def sign_again(self) -> None:
-        """Renews the signatures that are due in all lists. An error of one list is logged, not raised."""
+    async def adopt(self, trust: Trust) -> SigningError | None:
+        """Signs and serves every list under a new root of trust. Each list changes to the new root and to the
+        signatures of its online key in one step; until then, and if it can't be signed, it keeps the old ones. Returns
+        as `sign_again`.
+        """
+        self.trust = trust
+        return await self.sign_again()
+
+    async def sign_again(self) -> SigningError | None:
+        """Renews the signatures that are due in all lists. An error of one list is logged, not raised. Returns the last
+        SigningError: the online key can't be used."""
+        failed = None
         for list_id in list(self._lifetimes):
             try:
                 await self.publish(list_id)
             except Exception as error:
                 Event.LIST_NOT_SIGNED.log(log, list=list_id, reason=safe_message(error))
+                failed = error if isinstance(error, SigningError) else failed
+        return failed
 
     def forget(self, list_id: ListId) -> None:
         """Stops signing and serving a list that is no longer configured. The store keeps the list."""

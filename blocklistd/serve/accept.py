@@ -54,6 +54,8 @@ class AcceptedConnection:
         self.connecting: asyncio.Task[None] | None = None
         self.admission: object | None = None
         """By what the last request was authenticated; None before that. Set by who authenticates."""
+        self.rated = False
+        """Whether the request under way was counted for a limit of requests."""
         self.wake: Callable[[], object] | None = None
         """Ends the wait of the request under way, which then authenticates again. None if it does not wait, or after
         `cut_off`."""
@@ -71,6 +73,7 @@ class AcceptedConnection:
 
     def begin(self) -> None:
         """A request begins: the connection is not idle."""
+        self.rated = False
         self.connections.begin(self)
 
     def end(self) -> None:

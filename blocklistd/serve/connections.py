@@ -10,6 +10,7 @@ connection is refused.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -32,6 +33,7 @@ class Holder(NamedTuple):
     name: str
 
 
+@functools.lru_cache(4096)
 def address_holder(address: str) -> Holder:
     """The holder before authentication: an IPv4 address, or the /64 of an IPv6 address (a host may use a whole /64)."""
     found = ipaddress.ip_address(plain(address))

@@ -6,7 +6,8 @@ ALPN protocol matches (docs/adr/0024). States of a TlsProtocol:
     established   the inner protocol was made, and has a TlsTransport; it sends and receives plain text
     closed        after `connection_lost`; `lost` was called, or `connection_lost` of the inner protocol
 Ciphertext that is not sent yet is bounded: the client's bytes are not read while the TCP transport's buffer is full, so
-that a client can't demand answers to its TLS messages (KeyUpdate) faster than it reads them.
+that a client can't demand answers to its TLS messages (KeyUpdate) faster than it reads them. A connection with more
+than TLS_MESSAGES of them is aborted: one takes 20 µs, or 60 µs with the answer, and OpenSSL processes all that it gets.
 """
 
 from __future__ import annotations
@@ -16,18 +17,36 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from blocklistd.limits import TLS_HANDSHAKE
+from blocklistd.limits import TLS_HANDSHAKE, TLS_MESSAGES
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
 
-_READ: Final = 64 * 1024  # octets of plain text, or of ciphertext, that are taken at once
+_READ: Final = 64 * 1024  # octets of plain text, or of ciphertext to send, that are taken at once
+_CIPHERTEXT: Final = 4 * 1024  # octets of received ciphertext that are processed at once: 150 KeyUpdate messages
 
 Established = Callable[["SSL.Connection"], asyncio.Protocol]
 """Makes the inner protocol of a connection whose handshake has succeeded."""
 
 Divide = Callable[[memoryview], Iterable[memoryview]]
 """Divides what one `write` sends: each part begins a TLS record."""
+
+
+class Messages:
+    """The number of TLS messages of a connection: those of the client, and the answers to them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+def count_messages(connection: SSL.Connection, where: int, code: int) -> None:
+    """Counts a connection's TLS messages in the Messages that are its app data. The context of a TlsProtocol needs this
+    function as its info callback, which OpenSSL calls for each state of a message."""
+    from OpenSSL import SSL
+
+    messages = connection.get_app_data()
+    if where == SSL.SSL_CB_ACCEPT_EXIT and messages is not None:
+        messages.count += 1
 
 
 class TlsTransport(asyncio.Transport):
@@ -89,7 +108,8 @@ class TlsTransport(asyncio.Transport):
 class TlsProtocol(asyncio.Protocol):
     """The server's side of a TLS connection. `context`: None refuses the connection. `made` gets the TCP transport.
     `established` makes the inner protocol; `lost` is called if the connection ends before that. `divide`: a client may
-    need records that end where messages do. `refused` gets the reason of a failed handshake, for the log."""
+    need records that end where messages do. `refused` gets the reason of a failed handshake, or of an
+    aborted connection, for the log."""
 
     def __init__(
         self,
@@ -107,6 +127,8 @@ class TlsProtocol(asyncio.Protocol):
         self._divide = divide
         self._refused = refused
         self._inner: asyncio.Protocol | None = None
+        self._messages = Messages()
+        self._handshake_messages = 0
         self._timer: asyncio.TimerHandle | None = None
         self._write_paused = False
         self._tcp_ended = False
@@ -130,12 +152,20 @@ class TlsProtocol(asyncio.Protocol):
         self._error: type[Exception] = SSL.Error
         self._tls = SSL.Connection(self._context, None)
         self._tls.set_accept_state()
+        self._tls.set_app_data(self._messages)
         self._timer = asyncio.get_running_loop().call_later(TLS_HANDSHAKE, self._time_out)
 
     def data_received(self, data: bytes) -> None:
-        if self._context is not None:
-            self._tls.bio_write(data)
+        if self._context is None:
+            return
+        for at in range(0, len(data), _CIPHERTEXT):
+            if self._tcp.is_closing():
+                return
+            self._tls.bio_write(data[at : at + _CIPHERTEXT])
             self._advance()
+            if self._inner is not None and self._messages.count - self._handshake_messages > TLS_MESSAGES:
+                self._refused("it sent too many TLS messages after the handshake (KeyUpdate)")
+                self._tcp.abort()
 
     def eof_received(self) -> bool:
         """The client may close its side without a close_notify: each message has its length, and an answer may be
@@ -218,6 +248,7 @@ class TlsProtocol(asyncio.Protocol):
 
     def _begin(self) -> None:
         self._stop_timer()
+        self._handshake_messages = self._messages.count
         inner = self._established(self._tls)
         inner.connection_made(TlsTransport(self, self._tcp))
         self._inner = inner

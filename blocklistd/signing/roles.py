@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from securesystemslib.signer import Signer
+from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from blocklistd.change import VersionInfo
+from blocklistd.errors import SigningError
 from blocklistd.limits import RESIGN_PARTS, RESIGN_SLACK
 from blocklistd.model import ListId, Version
 from blocklistd.store.metadata import SignedRole
@@ -37,6 +40,12 @@ def newest(roles: Iterable[SignedRole]) -> dict[str, SignedRole]:
         if role.role not in found or role.version > found[role.role].version:
             found[role.role] = role
     return found
+
+
+def signer_of(role: SignedRole) -> str:
+    """The id of the key that signed a role."""
+    key_id: str = orjson.loads(role.body)["signatures"][0]["keyid"]
+    return key_id
 
 
 def is_due(role: SignedRole, life: timedelta, now: datetime, latest: datetime) -> bool:
@@ -70,13 +79,16 @@ def sign(
     latest = latest or now
     target = version.version if version else Version(0)
     made: dict[str, SignedRole] = {}
-    signer = key.public_key.keyid.encode()
+    signer = key.public_key.keyid
 
     def renew(role: str, life: timedelta, body: Targets | Snapshot | Timestamp) -> None:
         body.version = max(above, current[role].version if role in current else 0) + 1
         body.expires = (latest + life).replace(microsecond=0) + timedelta(seconds=1)
         signed: Metadata[Any] = Metadata(body)
-        signed.sign(key)
+        try:
+            signed.sign(key)
+        except UnsignedMetadataError as error:
+            raise SigningError(str(error.__cause__ or error)) from error
         raw = signed.to_bytes(JSONSerializer(compact=True))
         made[role] = SignedRole(role, body.version, now, body.expires, target, raw)
 
@@ -84,7 +96,7 @@ def sign(
         if role not in current or current[role].version <= above:
             return True
         # also if the online key is a new one: clients with the new root.json refuse the old key's signature
-        return is_due(current[role], life, now, latest) or signer not in current[role].body
+        return is_due(current[role], life, now, latest) or signer_of(current[role]) != signer
 
     if "targets" not in current or current["targets"].target != target or due("targets", lives.content):
         renew("targets", lives.content, Targets(targets=_targets(list_id, version)))

@@ -120,6 +120,12 @@ def newest(connection: Connection, count: int, before: int | None = None) -> lis
     return [_line(row) for row in reversed(connection.execute(rows).all())]
 
 
+def lines_of(connection: Connection, object: str) -> list[Line]:
+    """All lines of one object, oldest first."""
+    rows = select(audit).where(audit.c.object == object).order_by(audit.c.number)
+    return [_line(row) for row in connection.execute(rows)]
+
+
 def check(connection: Connection, kept: Head | None) -> str | None:
     """Verifies the chain of hashes; returns the first fault, or None. `kept`: the content of the head file."""
     last = NONE

@@ -1,9 +1,10 @@
-"""Renderings: the diff between two versions, and the compressed form of a file that the feed serves.
+"""Renderings: the diff between two versions, exports, and the compressed form of a file that the feed serves.
 
-On the disk: `diffs/SESSION/START-END.ndjson`, and beside a file its compressed form, with a suffix of SUFFIX. A
+On the disk: `diffs/SESSION/START-END.ndjson`, `exports/FORMAT/SHA256`, and beside a file its compressed form, with a
+suffix of SUFFIX. A
 rendering is written completely or not at all, only from verified files, and always with the same bytes. Its name
-contains no digest to verify it by: the caller remembers the stat fingerprint that `write_diff` and `compress` return,
-and sends the file only while a `ServedFile` has the same fingerprint.
+contains no digest to verify it by: the caller remembers the stat fingerprint that `write_diff`, `write_export` and
+`compress` return, and sends the file only while a `ServedFile` has the same fingerprint.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import zstandard
 from blocklistd.errors import DamagedError, StoreError, store_errors
 from blocklistd.jobs import spread
 from blocklistd.lines.delta import ENTRIES, in_turn
-from blocklistd.model import ListId, Version
+from blocklistd.model import ListId, Sha256, Version
+from blocklistd.outputs import OUTPUTS
 from blocklistd.store.diffs import deltas_between, net_delta
 from blocklistd.store.files import FLUSH, Disk, Draft, atomic, fingerprint, fingerprint_of
 from blocklistd.store.lists import oldest_diff
@@ -124,6 +126,31 @@ def write_diff(
                 if not verified.check(digest):
                     raise DamagedError(digest)
     return {"fingerprint": _written(path), "verified": verified.of(deltas)}
+
+
+def export_path(store: Store, digest: Sha256, output: str) -> Path:
+    """The file of a snapshot in a format of OUTPUTS, written or not."""
+    return store.exports / output / digest
+
+
+def write_export(store: Store, digest: Sha256, output: str, expected: str) -> dict[str, Any]:
+    """Writes a snapshot in a format of OUTPUTS. Returns `fingerprint`: of the new file; and `omitted`: the number of
+    entries that the format can't express.
+
+    `expected`: the snapshot's fingerprint when it was verified. Raises StoreError if it now has another one, or if the
+    snapshot can't be written in this format.
+    """
+    source, final = store.sealed.path(digest), export_path(store, digest, output)
+    with store_errors(store.exports):
+        final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with store_errors(source.parent), open(source, "rb") as snapshot, _replacing(store.disk, final) as draft:
+        _require(snapshot, expected, source)
+        try:
+            omitted = OUTPUTS[output](snapshot, draft)
+        except ValueError as error:
+            raise StoreError(f"{digest}: the snapshot can't be written as {output}: {error}") from None
+        _require(snapshot, expected, source)
+    return {"fingerprint": _written(final), "omitted": omitted}
 
 
 def compress(path: Path, coding: str, expected: str, disk: Disk | None = None) -> str:

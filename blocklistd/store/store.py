@@ -7,6 +7,7 @@ On the disk, in the state_dir:
     audit-head           the newest line of the audit (audit.py)
     sealed/              sealed files and their compressed renderings (files.py)
     diffs/, ixfr/        rendered differences of versions and of serials (render.py, ixfr.py)
+    exports/             renderings of snapshots for other programs (render.py)
     evidence/            bodies as they arrived (evidence.py)
     root/                versions of root.json (signing/keys.py)
     work/                files of running jobs
@@ -67,6 +68,11 @@ class Store:
     def ixfr(self) -> Path:
         """The folder of rendered differences between serials."""
         return self.state_dir / "ixfr"
+
+    @property
+    def exports(self) -> Path:
+        """The folder of snapshots in the formats of other programs."""
+        return self.state_dir / "exports"
 
     @property
     def work(self) -> Path:

@@ -164,7 +164,7 @@ def clear_work(store: Store) -> None:
     """Removes the reserve, the unfinished files of an earlier daemon's jobs, and all renderings: a rendering's name
     contains no digest to verify it by, and it can be made again."""
     (store.state_dir / RESERVED).unlink(missing_ok=True)
-    for folder in (store.work, store.diffs, store.ixfr):
+    for folder in (store.work, store.diffs, store.ixfr, store.exports):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in store.sealed.root.glob("??/*"):

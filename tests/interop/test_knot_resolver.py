@@ -11,7 +11,8 @@ import dns.message
 import dns.query
 import dns.rcode
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from tests.interop.programs import Resolver, running
 from tests.interop.stub import Stub
 from tests.peers import peer

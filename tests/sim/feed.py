@@ -64,7 +64,8 @@ class FeedSimulator(ThreadingHTTPServer):
     """Serves one list to a client with TOKEN. A test changes these attributes between requests:
 
     `change(path, answer)` returns the answer with a fault. `metadata`: the served files by name; putting back a copy
-    makes a replay. `paths`: the requested paths, behind the list's. `expires` (time from now), `custom` (fields of the
+    makes a replay. `paths`: the requested paths, behind the list's. `ranges`: the offsets that were asked for.
+    `receipts`: those that were sent, answered with `receipt_status`. `expires` (time from now), `custom` (fields of the
     target to replace) and `signed_list` (the list's name in the metadata) apply from the next `sign` on.
     """
 
@@ -83,9 +84,15 @@ class FeedSimulator(ThreadingHTTPServer):
         self.signed_list = LIST
         self.changed = threading.Condition()
         self.closing = False
-        self._counter = 0
-        self._root_key, self._online = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
-        self.root = self._make_root()
+        self.counter = 0
+        self.recorded: list[dict[str, bytes]] = []
+        self.tokens: set[str | None] = set()
+        self.receipts: list[dict[str, Any]] = []
+        self.receipt_status = 404
+        self.ranges: list[int] = []
+        self._root_keys, self._root_number = [CryptoSigner.generate_ed25519()], 0
+        self._online = CryptoSigner.generate_ed25519()
+        self.root = self.rotate_root(keys=1)
         self.sign()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -130,15 +137,33 @@ class FeedSimulator(ThreadingHTTPServer):
     def sha256(self) -> str:
         return hashlib.sha256(self.live).hexdigest()
 
-    def sign(self) -> None:
-        """Signs new metadata of the three online roles, with the next version number."""
-        self._counter += 1
-        count, expires = self._counter, datetime.now(UTC) + self.expires
+    def sign(
+        self,
+        targets_expire: timedelta | None = None,
+        targets_version: int | None = None,
+        snapshot_version: int | None = None,
+    ) -> None:
+        """Signs new metadata of the three online roles, with the next version number. With a version: the role above
+        names that one instead."""
+        self.counter += 1
+        count, now = self.counter, datetime.now(UTC)
+        expires = now + self.expires
         targets = {self.target.path: self.target} if self.version else {}
-        named = MetaFile(version=count)
-        self._seal(f"{count}.targets.json", Metadata(Targets(count, expires=expires, targets=targets)))
-        self._seal(f"{count}.snapshot.json", Metadata(Snapshot(count, expires=expires, meta={"targets.json": named})))
+        until = expires if targets_expire is None else now + targets_expire
+        self._seal(f"{count}.targets.json", Metadata(Targets(count, expires=until, targets=targets)))
+        meta = {"targets.json": MetaFile(version=targets_version or count)}
+        self._seal(f"{count}.snapshot.json", Metadata(Snapshot(count, expires=expires, meta=meta)))
+        named = MetaFile(version=snapshot_version or count)
         self._seal("timestamp.json", Metadata(Timestamp(count, expires=expires, snapshot_meta=named)))
+        if self.version:
+            self.recorded.append(dict(self.metadata))
+
+    def restore(self, metadata: dict[str, bytes], version: int) -> None:
+        """The feed is honest again: these roots, this version, signed again."""
+        self.change = lambda path, answer: answer
+        self.metadata, self.version, self.custom, self.signed_list = dict(metadata), version, {}, LIST
+        self.expires = _FAR
+        self.sign()
 
     @property
     def target(self) -> TargetFile:
@@ -153,13 +178,34 @@ class FeedSimulator(ThreadingHTTPServer):
         target.unrecognized_fields["custom"] = custom | self.custom
         return target
 
-    def _make_root(self) -> bytes:
-        root = Root(version=1, expires=datetime.now(UTC) + _FAR, consistent_snapshot=True)
-        root.add_key(_public(self._root_key), "root")
+    def rotate_root(
+        self,
+        keys: int = 1,
+        threshold: int = 1,
+        signed_by: int | None = None,
+        sign_with_old: bool = True,
+        sign_with_new: bool = True,
+        expires: timedelta = _FAR,
+        online: bool = False,
+    ) -> bytes:
+        """Makes the next root.json, with new root keys, and serves it. `online`: with a new online key, too."""
+        self._root_number += 1
+        first = self._root_number == 1
+        old, new = self._root_keys, [CryptoSigner.generate_ed25519() for _ in range(keys)]
+        if online:
+            self._online = CryptoSigner.generate_ed25519()
+        root = Root(version=self._root_number, expires=datetime.now(UTC) + expires, consistent_snapshot=True)
+        for key in new:
+            root.add_key(_public(key), "root")
+        root.roles["root"].threshold = threshold
         for role in ("timestamp", "snapshot", "targets"):
             root.add_key(_public(self._online), role)
         signed = Metadata(root)
-        signed.sign(self._root_key)
+        signers = (old if sign_with_old and not first else []) + (new[:signed_by] if sign_with_new else [])
+        for key in signers:
+            signed.sign(key, append=True)
+        self._root_keys = new
+        self.metadata[f"{self._root_number}.root.json"] = signed.to_bytes()
         return signed.to_bytes()
 
     def _seal(self, name: str, signed: Metadata[Any]) -> None:
@@ -185,6 +231,13 @@ class FeedSimulator(ThreadingHTTPServer):
             if int(start) in self.snapshots and int(end) in self.snapshots:
                 return _coded(difference(self.snapshots[int(start)], self.snapshots[int(end)]))
         return Answer(404)
+
+    def part(self, start: int) -> Answer:
+        """The answer to a Range request: the snapshot from an offset on, not compressed."""
+        self.ranges.append(start)
+        if start >= len(self.live):
+            return Answer(416)
+        return Answer(206, self.live[start:], {"Content-Range": f"bytes {start}-{len(self.live) - 1}/{len(self.live)}"})
 
     def _status(self, etag: str | None, wait: float) -> Answer:
         with self.changed:
@@ -215,15 +268,27 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.changed:
+            self.server.receipts.append(json.loads(body))
+            self.server.changed.notify_all()
+        self.send_response(self.server.receipt_status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         with self.server.changed:
             self.server.paths.append(self.path.removeprefix(f"/v1/lists/{LIST}"))
+            self.server.tokens.add(self.headers["Authorization"])
             self.server.changed.notify_all()
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             answer = Answer(401)
         else:
             answer = self.server.answer(parts.path, self.headers["If-None-Match"], parse_qs(parts.query))
+            if (ranged := self.headers["Range"]) and "/targets/" in parts.path and answer.status == 200:
+                answer = self.server.part(int(ranged.removeprefix("bytes=").removesuffix("-")))
         answer = self.server.change(parts.path, answer)
         self.send_response(answer.status)
         if answer.status != 304:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -95,7 +95,8 @@ class Daemon:
             "state_dir": "state",
             "control": {"socket": "c.sock", "operators": {USER: ["admin"]}},
             "keys": KEYS,
-            "feed": {"listen": [f"127.0.0.1:{self.feed_port}"]},
+            # tests ask faster than a subscriber may
+            "feed": {"listen": [f"127.0.0.1:{self.feed_port}"], "rate_limit": "off"},
             "ops": {"listen": [f"127.0.0.1:{self.ops_port}"], "log": {"level": "debug", "format": "json"}},
             **config,
         }
@@ -124,7 +125,7 @@ class Daemon:
 
     def cli(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
         if self.in_forks and self.tree is None:
-            done = forks.run(arguments, stdin=stdin, timeout=ANSWER_WITHIN)
+            done = forks.run(arguments, stdin=stdin, timeout=ANSWER_WITHIN, env=os.environ)
         else:
             done = subprocess.run(
                 [sys.executable, "-m", "blocklistd", *arguments],
@@ -166,7 +167,7 @@ class Daemon:
                     start_new_session=True,
                 )
 
-    def start(self) -> Daemon:
+    def start(self) -> Self:
         self._copy_keys()
         self.init_keys()
         where = self.folder / "notify.sock"
@@ -218,7 +219,7 @@ class Daemon:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -82,6 +82,8 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
         delisted, embargoed = corrected(daemon, "delist", "restore"), corrected(daemon, "embargo", "release", **UNIT)
         for name, more in (("freeze", {"why": "a case"}), ("resume", {}), ("rollback", {"version": 5}), ("resume", {})):
             assert daemon.ask(f"list {name}", list="national", **more).status == 200
+        root_key = str(daemon.root.parent / "root-1.pem")
+        daemon.cli("keys", "renew", "root", "--root-key", root_key, "-c", str(daemon.path))
         assert daemon.ask("reload").status == 200
         assert daemon.ask("start-above", number=1000).status == 200
         lines = audit(daemon)
@@ -110,6 +112,8 @@ def test_every_command_that_changes_something_has_its_line(daemon: Daemon) -> No
             ("list rollback", "national", *me),
             ("list resume", "national", *me),
             ("release", "national 8", "auto", None),
+            ("keys draft", "root 2", *me),
+            ("keys adopt", "root 2", *me),
             ("reload", "configuration", *me),
             ("start-above", "1000", *me),
         ]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from blocklistd.limits import MIB, RESERVE
 from blocklistd.store.upkeep import RESERVED
 from tests.damage import fill, small_disk

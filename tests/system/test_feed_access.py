@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import Answer, Daemon
+from tests.system.test_operations import reload
 from tests.system.test_zones_hard import long_names
 
 WITHIN = 1.0
@@ -135,3 +136,35 @@ def test_requests_go_on_while_nothing_is_taken(daemon: Daemon) -> None:
     assert under_way.finished() == under_way.length
     revoke(daemon)
     under_way.thread.join()
+
+
+def test_more_requests_than_the_limit_get_429_until_the_time_that_it_says(daemon: Daemon) -> None:
+    token, others = daemon.subscriber("isp", "national"), daemon.subscriber("other", "national")
+    daemon.config["feed"]["rate_limit"] = "3/s"
+    daemon.write_config()
+    reload(daemon)
+
+    def ask(source: str, token: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", daemon.feed_port, source_address=(source, 0))
+        with contextlib.closing(connection):
+            connection.request("GET", "/v1/lists", headers={"Authorization": f"Bearer {token}"})
+            got = connection.getresponse()
+            return Answer(got.status, dict(got.headers.items()), got.read())
+
+    def until_refused(source: str, token: str) -> Answer:
+        return next(answer for answer in (ask(source, token) for _ in range(1000)) if answer.status != 200)
+
+    refused = until_refused("127.0.0.1", token)
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert "3/s requests of one address" in refused.json["detail"]
+    assert ask("127.0.0.2", token).status == 200, "another node"
+    assert ask("127.0.0.1", others).status == 200, "another subscriber"
+    assert ask("127.0.0.1", "wrong").status == 401
+    daemon.wait_for(lambda: ask("127.0.0.1", token).status == 200, within=5)
+    daemon.config["feed"]["rate_limit"] = "off"
+    daemon.write_config()
+    reload(daemon)
+    assert [ask("127.0.0.1", token).status for _ in range(20)] == [200] * 20
+    for name in ("isp", "other"):
+        daemon.ask("subscriber revoke", id=name)

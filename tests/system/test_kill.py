@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from tests.signer import Signer
 from tests.system.daemon import Daemon
 from tests.system.test_replay import config, values

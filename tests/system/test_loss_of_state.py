@@ -14,7 +14,8 @@ import dns.rcode
 import dns.xfr
 import pytest
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from tests.system.daemon import Daemon
 from tests.system.test_operations import values
 from tests.system.test_zones import ORIGIN, ZONE, Scene, Secondary

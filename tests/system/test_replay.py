@@ -8,7 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from blocklistd.lines.delta import ENTRIES, apply
 from tests import churn
 from tests.signer import Signer

@@ -19,7 +19,8 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from blocklistd.errors import SyncError
 from tests.peers import unchecked
 from tests.system.daemon import Daemon

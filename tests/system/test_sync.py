@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from blocklistd.client.sync import Options, SyncResult, sync_once, watch
+from blocklistd.client.options import Options, SyncResult
+from blocklistd.client.sync import sync_once
+from blocklistd.client.watch import watch
 from blocklistd.errors import SyncError
 from tests.sim.proxy import LyingFeed
 from tests.system.daemon import Daemon

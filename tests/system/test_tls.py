@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
 from tests.peers import peer

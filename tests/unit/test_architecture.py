@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"__main__"},
 ]
 LINES = 350
-CLIENT = {"model", "errors", "limits", "lines", "outputs", "client", "__init__"}
+CLIENT = {"model", "errors", "limits", "times", "lines", "outputs", "client", "__init__"}
 PURE = [
     *(
         "model.py",

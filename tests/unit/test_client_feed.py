@@ -15,7 +15,9 @@ import pytest
 import zstandard
 
 from blocklistd.client import feed as module
-from blocklistd.client.feed import FeedClient, bounded, decoded, discard
+from blocklistd.client.coding import bounded, decoded
+from blocklistd.client.connections import FeedAccess
+from blocklistd.client.feed import FeedClient, discard
 from blocklistd.errors import SyncError
 from tests.certificates import make_certificate
 from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on
@@ -30,7 +32,7 @@ def simulator() -> Iterator[FeedSimulator]:
 
 @pytest.fixture
 def feed(simulator: FeedSimulator) -> Iterator[FeedClient]:
-    feed = FeedClient(simulator.url + "/", LIST, TOKEN, None)
+    feed = FeedClient(simulator.url + "/", LIST, FeedAccess(TOKEN))
     yield feed
     feed.close()
 
@@ -45,7 +47,7 @@ def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     for name in ("ca.pem", "absent.pem"):
         with pytest.raises(SyncError, match=f"--ca .*{name}: .*: expected the publisher's authority, in PEM"):
-            FeedClient("https://127.0.0.1:1", LIST, TOKEN, tmp_path / name)
+            FeedClient("https://127.0.0.1:1", LIST, FeedAccess(TOKEN, tmp_path / name))
 
 
 def test_an_incomplete_answer_is_refused(simulator: FeedSimulator, feed: FeedClient) -> None:
@@ -86,7 +88,7 @@ def test_an_answer_that_never_begins_is_given_up(
 
         serving = threading.Thread(target=serve, daemon=True)
         serving.start()
-        feed = FeedClient(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, certificate)
+        feed = FeedClient(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", LIST, FeedAccess(TOKEN, certificate))
         with pytest.raises(SyncError, match="no answer in time"):
             feed.open("")
         feed.close()
@@ -108,7 +110,7 @@ def test_requests_succeed_after_an_error_and_after_half_an_answer(simulator: Fee
 
 def why(url: str, ca: Path | None = None) -> str:
     """The error message of a request to this address."""
-    feed = FeedClient(url, LIST, TOKEN, ca)
+    feed = FeedClient(url, LIST, FeedAccess(TOKEN, ca))
     with pytest.raises(SyncError) as refused:
         feed.open("")
     feed.close()
@@ -201,7 +203,7 @@ def test_message_of_a_certificate_for_another_name(tmp_path: Path) -> None:
 
 def test_message_of_a_port_without_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        feed = FeedClient(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, TOKEN, None)
+        feed = FeedClient(f"http://127.0.0.1:{server.getsockname()[1]}", LIST, FeedAccess(TOKEN, None))
         answering = threading.Thread(target=lambda: server.accept()[0].close())
         answering.start()
         with pytest.raises(SyncError, match="does not speak HTTP: check the port"):
@@ -219,7 +221,7 @@ def test_message_of_an_error_status(feed: FeedClient, status: int, hint: str) ->
 
 
 def test_message_of_401_without_a_token(simulator: FeedSimulator) -> None:
-    feed = FeedClient(simulator.url, LIST, None, None)
+    feed = FeedClient(simulator.url, LIST, FeedAccess(None, None))
     said = str(feed.status_error(401))
     feed.close()
     assert said.endswith("no token was sent: name the file that holds it with --token-file")

@@ -10,7 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from blocklistd.client.folder import Folder, State
+from blocklistd.client.folder import Folder
+from blocklistd.client.state import State
 from blocklistd.errors import SyncError
 from tests.sim.feed import LIST, snapshot_of
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from blocklistd.client import execute
-from blocklistd.client import sync as module
-from blocklistd.client.sync import Options, SyncResult, sync_once, watch
+from blocklistd.client import watch as module
+from blocklistd.client.options import Options, SyncResult
+from blocklistd.client.sync import sync_once
+from blocklistd.client.watch import watch
 from blocklistd.errors import SyncError
 from tests.sim.feed import LIST, TOKEN, Answer, FeedSimulator, on, snapshot_of
 
@@ -52,7 +57,7 @@ class Scene:
     def watching(self, **changed: Any) -> Iterator[Watched]:
         watched = Watched()
         options = replace(self.options, **changed)
-        thread = threading.Thread(target=watch, args=(options, watched.say, watched.stop, watched.done))
+        thread = threading.Thread(target=watched.run, args=(options,))
         thread.start()
         try:
             yield watched
@@ -67,7 +72,12 @@ class Watched:
         self.stop = threading.Event()
         self.results: list[SyncResult] = []
         self.said: list[str] = []
+        self.hurry = threading.Event()
+        self.is_fresh: bool | None = None
         self._condition = threading.Condition()
+
+    def run(self, options: Options) -> None:
+        self.is_fresh = watch(options, self.say, self.stop, self.done, self.hurry)
 
     def done(self, result: SyncResult) -> None:
         with self._condition:
@@ -373,11 +383,10 @@ def test_exec_runs_for_each_change_of_its_file_until_it_succeeds(scene: Scene) -
     assert ran() == [f"national 2 {plain}"], "its file was made again"
 
 
-def test_exec_is_killed_after_its_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "CLIENT_EXEC", 0.2)
+def test_exec_is_killed_after_its_time(scene: Scene) -> None:
     scene.feed.publish("a.example")
     with pytest.raises(SyncError, match=r"--exec did not end within 0\.2 s"):
-        scene.sync(exec="sleep 60 & sleep 60")
+        scene.sync(exec="sleep 60 & sleep 60", exec_timeout=0.2)
     assert scene.state["pending"]
 
 
@@ -436,20 +445,73 @@ def test_watching_waits_for_a_first_version(scene: Scene) -> None:
     assert watched.results[0].version == 1
 
 
-def test_watching_continues_after_errors_and_prints_them(scene: Scene) -> None:
+def test_watching_continues_after_errors_and_prints_each_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.feed.publish("a.example")
     with scene.watching() as watched:
         watched.until(lambda: watched.results)
         scene.feed.change = lambda path, answer: Answer(503)
         scene.feed.publish("b.example")
-        watched.until(lambda: len(watched.said) >= 2)
-        assert all("503" in said for said in watched.said)
+        scene.feed.paths.clear()
+        with scene.feed.changed:
+            assert scene.feed.changed.wait_for(lambda: len(scene.feed.paths) >= 3, timeout=20)
+        assert len(watched.said) == 1
+        assert "503" in watched.said[0]
+        assert re.search(r"the local version 1 was the newest one \d+ s ago", watched.said[0])
+        monkeypatch.setattr(module, "CLIENT_REPEAT", 0.0)
+        watched.until(lambda: len(watched.said) == 2)
+        assert "503" in watched.said[1], "said again after a while"
+        monkeypatch.setattr(module, "CLIENT_REPEAT", 3600.0)
         scene.feed.change = lambda path, answer: answer
         watched.until(lambda: len(watched.results) == 2)
     assert scene.here == scene.feed.live
-    failed = len(watched.said) - 1
-    well = f"{scene.feed.url}, list {LIST}: synced again after {failed} failed attempts"
-    assert watched.said[-1].startswith(well), "once, when the server is back"
+    assert re.match(f"{scene.feed.url}, list {LIST}: synced again after \\d failed attempts", watched.said[-1])
+    assert watched.is_fresh
+
+
+def test_a_watch_that_ends_while_it_fails_says_how_old_the_copy_is(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    with scene.watching() as watched:
+        watched.until(lambda: watched.results)
+        scene.feed.change = lambda path, answer: Answer(503)
+        scene.feed.publish("b.example")
+        watched.until(lambda: watched.said)
+        saved = scene.state
+        verified = datetime.now(UTC) - timedelta(days=3, hours=4, minutes=1)
+        (scene.dir / "state.json").write_bytes(orjson.dumps(saved | {"verified": verified.isoformat()}))
+    assert not watched.is_fresh
+    assert re.search(
+        r"stopped while syncs failed, for \d+ s: the local version 1 was the newest one 3 d 4 h ago", watched.said[-1]
+    )
+
+
+def test_a_watch_hurries_when_it_is_asked_to(scene: Scene) -> None:
+    """SIGHUP ends the back-off."""
+    scene.feed.publish("a.example")
+    scene.feed.change = lambda path, answer: Answer(503, headers={"Retry-After": "1000"})
+    with scene.watching() as watched:
+        watched.until(lambda: watched.said)
+        scene.feed.change = lambda path, answer: answer
+        watched.hurry.set()
+        watched.until(lambda: watched.results)
+
+
+def test_a_watch_goes_on_when_its_folder_is_deleted(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    with scene.watching() as watched:
+        watched.until(lambda: watched.results)
+        shutil.rmtree(scene.dir)
+        scene.feed.publish("b.example")
+        watched.until(lambda: len(watched.results) == 2)
+    assert scene.here == scene.feed.live
+
+
+def test_the_second_of_two_syncs_is_given_the_process_of_the_first(scene: Scene) -> None:
+    scene.feed.publish("a.example")
+    with scene.watching() as watched:
+        watched.until(lambda: watched.results)
+        with pytest.raises(SyncError, match=rf"is in use by another sync \(process {os.getpid()} on .*, since 20"):
+            scene.sync()
+    assert scene.sync().how == "unchanged"
 
 
 def test_watching_survives_the_loss_of_its_token(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,30 +543,17 @@ def test_a_feed_that_answers_a_long_poll_at_once_is_polled_slowly(
     """Some mirrors answer a long poll at once, and a status is not signed."""
     scene.feed.publish("a.example")
     scene.sync()
-    stop = threading.Event()
-    pauses: list[float] = []
-    wait = stop.wait
-
-    def pause(seconds: float | None = None) -> bool:
-        pauses.append(seconds or 0.0)
-        if len(pauses) == 8:
-            stop.set()
-        return wait(0)
-
-    monkeypatch.setattr(stop, "wait", pause)
-    monkeypatch.setattr(module, "CLIENT_REFRESH", 5.0)
-
-    def lying(path: str, answer: Answer) -> Answer:
-        if len(scene.feed.paths) > 200:
-            stop.set()  # it is hammered: enough of that
-        return lie(path, answer) if path == f"/v1/lists/{LIST}" else answer
-
-    scene.feed.change = lying
+    monkeypatch.setattr(module, "CLIENT_POLL_INTERVAL", 0.4)
+    scene.feed.change = lambda path, answer: lie(path, answer) if path == f"/v1/lists/{LIST}" else answer
     scene.feed.paths.clear()
-    watch(scene.options, scene.said.append, stop, lambda result: None)
-    polls = [path for path in scene.feed.paths if not path or path.startswith("?")]
-    assert len(polls) <= len(pauses) + 2, "no poll without a pause, but for the first two"
-    assert sum(pauses) > 10
+
+    def polls() -> int:
+        return sum(not path or path.startswith("?") for path in scene.feed.paths)
+
+    began = time.monotonic()
+    with scene.watching(), scene.feed.changed:
+        assert scene.feed.changed.wait_for(lambda: polls() >= 6, timeout=30)
+    assert time.monotonic() - began > 4 * 0.25, "no poll without a pause, but for the first two"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b" " * 100_000], ids=["html", "other", "endless"])

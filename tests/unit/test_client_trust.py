@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocklistd.client import feed as feed_module
+from blocklistd.client.connections import FeedAccess
 from blocklistd.client.feed import FeedClient
 from blocklistd.client.trust import SignedVersion, signed_version
 from blocklistd.errors import SyncError
@@ -21,7 +22,7 @@ class Client:
         self.folder = folder
 
     def look(self, list_name: str = LIST, token: str = TOKEN, root: bytes | None = None) -> SignedVersion | None:
-        feed = FeedClient(self.simulator.url, list_name, token, None)
+        feed = FeedClient(self.simulator.url, list_name, FeedAccess(token))
         try:
             return signed_version(feed, list_name, root or self.simulator.root, self.folder)
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blocklistd.config import ConnectionBounds, control_socket
+from blocklistd.config import ConnectionBounds, RateLimit, control_socket
 from blocklistd.daemon.start import changes_for_a_restart
 
 from .configuring import VALID, places, read
@@ -33,9 +33,22 @@ def test_bounds_and_proxies_are_read_and_changed_by_a_reload(tmp_path: Path) -> 
     assert changes_for_a_restart(without, made) == []
 
 
+def test_the_rate_of_requests(tmp_path: Path) -> None:
+    for line, rate in (
+        ("", RateLimit(600, 60)),
+        ("  rate_limit: off\n", None),
+        ("  rate_limit: 5/s\n", RateLimit(5, 1)),
+        ("  rate_limit: 9000/h\n", RateLimit(9000, 3600)),
+    ):
+        found = read(tmp_path, VALID + line).feed.rate_limit
+        assert found == rate
+        assert rate is None or not line or line.endswith(f" {rate}\n")
+
+
 @pytest.mark.parametrize(
     ("line", "key"),
     [
+        *((f"  rate_limit: {wrong}", "feed.rate_limit") for wrong in ("0/m", "600", "600/d", "1.5/s", "-1/s", "no")),
         ("  connections: {per_address: 0}", "feed.connections.per_address"),
         ("  connections: {total: many}", "feed.connections.total"),
         ("  connections: {per_host: 1}", "feed.connections.per_host"),

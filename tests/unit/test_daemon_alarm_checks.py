@@ -64,7 +64,7 @@ class Scene:
         nobody.sign = nobody.catch_up = nobody.check_names = nobody.count_due = print
         nobody.check_nodes = nobody.expire_receipts = print
         self.alarms = AlarmChecks(
-            resources, trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
+            resources, lambda: trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
         )
         self.housekeeping = Housekeeping(
             resources,

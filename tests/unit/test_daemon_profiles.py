@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import textwrap
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from blocklistd.config import Address, ZoneSettings
 from blocklistd.daemon.profiles import PROGRAMS, PublisherAddresses, configurations
 from blocklistd.daemon.profiles.bind import POLICIES
 from blocklistd.daemon.profiles.request import CLIENT_CERT, CLIENT_KEY, PRIVATE_CA, PUBLIC_CA, TlsPrimary
+from blocklistd.daemon.profiles.unbound import MANY_RULES
 from blocklistd.daemon.profiles.versions import (
     DEBIAN_12,
     DEBIAN_13,
@@ -64,12 +66,13 @@ def text_of(
     catalog: str | None = None,
     unsigned: bool = False,
     client_certificate: bool = False,
+    rules: Mapping[str, int] | None = None,
 ) -> str:
     """The configuration of NAME or NAME:VERSION. Unbound's is unsigned."""
     chosen = software(given)
     signs = chosen.name in PROGRAMS and PROGRAMS[chosen.name].signs
     return configurations(
-        PublisherAddresses(FEED, publisher, tls, catalog),
+        PublisherAddresses(FEED, publisher, tls, catalog, rules or {}),
         made or zones(2),
         TSIG if signs and not unsigned else None,
         lists=["national"],
@@ -117,6 +120,25 @@ def test_unbound_accepts_the_configuration(tmp_path: Path, host: str) -> None:
     text = text_of("unbound", Address(host, 5353)).replace("/var/lib/unbound", str(tmp_path))
     code, said = check(tmp_path, f'server:\n  chroot: ""\n{text}', peer("/usr/sbin/unbound-checkconf", "unbound"))
     assert code == 0, said
+
+
+def test_unbound_is_advised_shards_for_a_large_zone_that_has_none(tmp_path: Path) -> None:
+    large, small = zones(2)
+    known = {large.name: MANY_RULES + 1, small.name: MANY_RULES}
+    text = text_of("unbound", rules=known)
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert comments[0] == f"# {large.name} has 100,001 rules."
+    assert comments[-1] == "# Ask the publisher for `shards: 16`."
+    assert len(comments) == 4
+    assert max(map(len, comments)) <= 80
+    assert text.replace("\n".join(comments) + "\n", "") == text_of("unbound"), "before its clause, and nothing else"
+    for made in ([replace(large, shards=16)], [small]):
+        assert "#" not in text_of("unbound", made=made, rules=known).replace("  # keeps", "")
+    for given in ("bind", "knot", "nsd", "powerdns"):
+        assert text_of(given, rules=known) == text_of(given)
+    pasted = text.replace("/var/lib/unbound", str(tmp_path))
+    command = peer("/usr/sbin/unbound-checkconf", "unbound")
+    assert check(tmp_path, f'server:\n  chroot: ""\n{pasted}', command)[0] == 0
 
 
 @pytest.mark.parametrize("ca", [PUBLIC_CA, PRIVATE_CA])

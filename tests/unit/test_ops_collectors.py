@@ -75,7 +75,7 @@ class State:
         feed: Any = SimpleNamespace(connections=7)
         publisher: Any = SimpleNamespace(behind={"rpz.example"})
         for collector in (
-            ListCollector(self.live_lists, self.signed, trust, clock),
+            ListCollector(self.live_lists, self.signed, lambda: trust, clock),
             ZoneCollector(self.zones, publisher, lambda: self.config),
             DueCollector(lambda: {LIST: DueCount(3, NOW)}),
             NodeCollector(lambda: {"isp": NodeCounts(3, 1, 0, 1, 60.0)}),

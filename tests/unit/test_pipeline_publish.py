@@ -17,8 +17,8 @@ from blocklistd.model import ListId, Version
 from blocklistd.pipeline import publish
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
-from blocklistd.signing.keys import Trust
 from blocklistd.signing.roles import Lifetimes
+from blocklistd.signing.trust import Trust
 from blocklistd.store.metadata import SignedRole
 from blocklistd.telemetry import Telemetry
 from tests.versions_of import LIST, NOW, Versions
@@ -54,7 +54,15 @@ async def test_the_last_signed_version_is_served_where_signatures_cant_be_writte
 ) -> None:
     """The daemon starts on a full or read-only disk, hours later, with a stored version that is not signed yet."""
     versions, now = Versions(tmp_path), NOW
-    trust = cast(Trust, cast(Any, SimpleNamespace(online=CryptoSigner.generate_ed25519(), roots={1: b"{}"})))
+    trust = cast(
+        Trust,
+        cast(
+            Any,
+            SimpleNamespace(
+                online=CryptoSigner.generate_ed25519(), roots={1: b"{}"}, roots_of=lambda signer: {1: b"{}"}
+            ),
+        ),
+    )
 
     def publisher(live_lists: LiveLists) -> Publisher:
         made = Publisher(versions.database, live_lists, trust, lambda: now, Telemetry())

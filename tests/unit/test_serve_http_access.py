@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
-from blocklistd.config import ConnectionBounds
+from blocklistd.config import ConnectionBounds, RateLimit
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder
@@ -122,6 +122,41 @@ def test_x_forwarded_for_may_have_a_port(access: Access, named: str, address: st
     with pytest.raises(Unauthorized):
         ask(access, connect(access, PROXY), ("X-Forwarded-For", named), token="wrong")
     assert access.connections.of(address_holder(address)) == 1
+
+
+def test_more_requests_than_allowed_get_429_by_node(access: Access, caplog: pytest.LogCaptureFixture) -> None:
+    access.rates.limit = RateLimit(2, 3600)
+    first = connect(access, "2001:db8::1")
+    for _ in range(2):
+        ask(access, first)
+        ask(access, first)  # after a wait: the same request
+        first.begin()
+    for address in ("2001:db8::1", "2001:db8::2"):
+        other = connect(access, address)
+        with pytest.raises(Problem) as refused:
+            ask(access, other)
+        other.end()
+        assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "1800"})
+        assert "2/h requests of one address" in refused.value.detail
+    ask(access, connect(access, "2001:db8:0:1::1"))
+    assert caplog.messages[0] == (
+        "feed: 2001:db8::1 as isp was refused: it sends more requests than feed.rate_limit allows"
+    )
+
+
+def test_the_node_behind_a_trusted_proxy_is_the_forwarded_address(access: Access) -> None:
+    access.rates.limit = RateLimit(1, 3600)
+    access.trusted_proxies = (ipaddress.ip_network("192.0.2.0/24"),)
+    proxy = connect(access, PROXY)
+    for address in ("198.51.100.1", "198.51.100.2"):
+        proxy.begin()
+        ask(access, proxy, ("X-Forwarded-For", f"203.0.113.9, {address}"))
+    proxy.begin()
+    with pytest.raises(Problem):
+        ask(access, proxy, ("X-Forwarded-For", "203.0.113.8, 198.51.100.2"))
+    direct = connect(access, "198.51.100.2")
+    with pytest.raises(Problem):
+        ask(access, direct, ("X-Forwarded-For", "203.0.113.7"))
 
 
 def test_what_an_expired_token_has_under_way_is_cut_off(access: Access) -> None:

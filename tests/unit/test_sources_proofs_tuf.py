@@ -201,7 +201,11 @@ def test_metadata_of_another_list_role_or_time_is_refused(feed: FeedSimulator) -
 
 def test_a_withheld_root_does_not_bring_back_the_keys_that_it_replaced(feed: FeedSimulator) -> None:
     """A thief of the online key serves newer timestamps under the old root; a mirror answers 404 for the new one."""
-    old_root, new_root, new_online = feed._root_key, CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
+    old_root, new_root, new_online = (
+        feed._root_keys[0],
+        CryptoSigner.generate_ed25519(),
+        CryptoSigner.generate_ed25519(),
+    )
     stolen = feed._online
     second = root(2, new_root, new_online, signed_by=(old_root, new_root))
     feed._online = new_online
@@ -217,7 +221,11 @@ def test_a_withheld_root_does_not_bring_back_the_keys_that_it_replaced(feed: Fee
 
 
 def test_root_keys_rotate_one_version_at_a_time(feed: FeedSimulator) -> None:
-    old_root, new_root, new_online = feed._root_key, CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
+    old_root, new_root, new_online = (
+        feed._root_keys[0],
+        CryptoSigner.generate_ed25519(),
+        CryptoSigner.generate_ed25519(),
+    )
     second = root(2, new_root, feed._online, signed_by=(old_root, new_root))
     third = root(3, new_root, new_online, signed_by=(new_root,))
     assert verify(feed, feed.live, metadata(feed, _2=second).to_bytes())[0].sequence == 2 * 10**12 + 2

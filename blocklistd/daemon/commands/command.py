@@ -221,6 +221,8 @@ class Command:
     """Called by the command line before it connects to the daemon; an Exit ends the command."""
     json: str = ""
     """A description of the document, for docs/cli.md."""
+    hidden: bool = False
+    """A step of other commands of the command line, which has none of this name."""
     prepare: Callable[[Values, Values], Sent] = lambda values, sent: Sent(sent)
     """Makes the request body that the command line sends, from (values of all arguments, values of the arguments that
     are sent). Called after `check`. Raises RefusedError."""

@@ -1,31 +1,82 @@
-"""`keys show`. (`keys init` needs no daemon: cli/keys.py.)"""
+"""`keys show | adopt`, and `keys draft` for `keys rotate` and `keys renew` (cli/keys_ceremony.py)."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Final
 
 import click
 
-from blocklistd.daemon.commands.command import ADMIN, Argument, Command, Document, Values, yes_or_no
-from blocklistd.daemon.commands.text import table
+from blocklistd.daemon.commands.command import (
+    ADMIN,
+    Argument,
+    Command,
+    Document,
+    Sent,
+    Values,
+    choice,
+    number,
+    word,
+    yes_or_no,
+)
+from blocklistd.daemon.commands.text import paragraph, table
+from blocklistd.errors import RefusedError
 
 
 def _show(keys: Document, values: Values) -> None:
     if values["root"]:  # byte for byte the file that `keys init` wrote: compact, keys sorted
         click.echo(json.dumps(keys, separators=(",", ":"), sort_keys=True), nl=False)
-        return
+    else:
+        show_keys(keys)
+
+
+def show_keys(keys: Document) -> None:
+    """Prints the document of `keys show`."""
+    root, online = keys["root"], keys["online"]
     table(
         ("", ""),
-        [(f"{role} {name}".replace("_", " "), value) for role, parts in keys.items() for name, value in parts.items()],
+        [
+            ("root version", root["version"]),
+            ("root expires", f"{root['expires']}, in {root['days_left']} days"),
+            *(("root key", key) for key in root["keys"]),
+            ("threshold", f"{root['threshold']} of {len(root['keys'])} root keys"),
+            ("online key", f"{online['keyid']} ({online['scheme']}, {online['place']})"),
+        ],
     )
+    if keys["todo"]:
+        paragraph(keys["todo"])
+
+
+def _root(value: object) -> object:
+    """Reads the name of a file on the command line, and in the daemon the JSON object in it. Raises RefusedError."""
+    if not isinstance(value, str | dict):
+        raise RefusedError("expected a root.json")
+    return value
+
+
+def _read_root(values: Values, sent: Values) -> Sent:
+    return Sent({"root": read_root_file(Path(values["root"]))})
+
+
+def read_root_file(path: Path) -> Document:
+    """The JSON object in a root.json. Raises RefusedError."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RefusedError(f"{path}: {error.strerror}: expected a root.json") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise RefusedError(f"{path}: no JSON object: expected a root.json")
+    return found
 
 
 COMMANDS: Final = (
     Command(
         "keys show",
-        "Show the trusted root and the online key. Prints the root's version and expiry and the key's id; with --root, "
-        "root.json itself.",
+        "Show the trusted root and the online key. Prints the root's version, expiry, keys and threshold, the key's id "
+        "and place, and what is to do; with --root, root.json itself.",
         ADMIN,
         lambda daemon, call: daemon.keys.root() if call["root"] else daemon.keys.show(),
         _show,
@@ -39,5 +90,36 @@ COMMANDS: Final = (
                 default=False,
             ),
         ),
+        json='`{"root":{"version","expires","days_left","threshold","keys":[ID…]},"online":{"keyid","scheme","place"},'
+        '"todo"}`. `place`: `keys.online` or `keys.next`. `todo`: the next step, or null.',
+    ),
+    Command(
+        "keys adopt",
+        "Adopt the next root.json, once enough holders have signed it: FILE as `keys rotate`, `keys renew` and `keys "
+        "sign` wrote it. Every list is signed and served again under it.",
+        ADMIN,
+        lambda daemon, call: daemon.keys.adopt(call["root"], call.act),
+        lambda keys, values: show_keys(keys),
+        (Argument("root", metavar="FILE", read=_root),),
+        changes=True,
+        prepare=_read_root,
+        json="as `keys show`.",
+    ),
+    Command(
+        "keys draft",
+        "Make the next root.json, for `keys rotate` and `keys renew`.",
+        ADMIN,
+        lambda daemon, call: daemon.keys.draft(call),
+        lambda document, values: None,
+        (
+            Argument("change", read=choice("online", "root", "none")),
+            Argument("add_key", option="--add-key", many=True, read=word),
+            Argument("remove_key", option="--remove-key", many=True, read=word),
+            Argument("replace", option="--replace", flag=True, read=yes_or_no, default=False),
+            Argument("threshold", option="--threshold", read=number),
+            Argument("public_key", option="--public-key", read=word),
+        ),
+        changes=True,
+        hidden=True,
     ),
 )

@@ -14,6 +14,7 @@ from blocklistd.daemon.profiles.request import SECRET, Tsig
 from blocklistd.daemon.profiles.versions import FIRST_WITH_ZONEMD, LISTS_ONLY, Software, dotted, software, software_of
 from blocklistd.errors import SubscriberError
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.dns.zones import Zones
 from blocklistd.store.credentials import TsigKey
 from blocklistd.store.subscribers import Registration, Subscriber
 
@@ -34,9 +35,12 @@ class SubscriberConfigs:
     """Order of calls: `check` before a write, `served_by` before it too, since an error after it would lose a token;
     then `made`."""
 
-    def __init__(self, config: Callable[[], Config], dns: DnsServer | None, private_ca: Callable[[], bool]) -> None:
+    def __init__(
+        self, config: Callable[[], Config], dns: DnsServer | None, served: Zones, private_ca: Callable[[], bool]
+    ) -> None:
         self._config = config
         self._dns = dns
+        self._served = served
         self._private_ca = private_ca
 
     async def served_by(self) -> ServedBy:
@@ -51,6 +55,7 @@ class SubscriberConfigs:
             dns.listen[0] if dns else None,
             tls_primary(self._dns, config),
             dns.catalog if dns else None,
+            {view.plan.name: view.records for view in self._served.views().values() if view is not None},
         )
         return ServedBy(publisher, self._private_ca())
 

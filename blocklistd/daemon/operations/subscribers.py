@@ -74,7 +74,7 @@ class SubscriberOperations:
         self._zones = zones
         self._served = served
         self._clock = clock
-        self._configs = SubscriberConfigs(config, dns, private_ca)
+        self._configs = SubscriberConfigs(config, dns, served, private_ca)
         self._names_changed = names_changed
         self._access = access
         self._dns = dns

@@ -8,7 +8,7 @@ secondaries. A setting that a version does not know is not printed. docs/dns.md 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from blocklistd.config import Address, ZoneSettings
@@ -39,12 +39,14 @@ PROGRAMS: Final[Mapping[str, SecondaryProgram]] = {
 @dataclass(frozen=True, slots=True)
 class PublisherAddresses:
     """What the configurations say of the publisher. `feed`: the URL of its feed. `dns`: its address for transfers; a
-    wildcard address becomes a placeholder with a comment. `catalog`: the name of `dns.catalog`."""
+    wildcard address becomes a placeholder with a comment. `catalog`: the name of `dns.catalog`. `rules`: the number of
+    rules of each zone that has a version, by the zone's name."""
 
     feed: str
     dns: Address | None = None
     tls: TlsPrimary | None = None
     catalog: str | None = None
+    rules: Mapping[str, int] = field(default_factory=dict)
 
 
 def configurations(
@@ -67,7 +69,9 @@ def configurations(
             if lists:
                 made[name] = _note(one, one.untested) + knot_resolver.text(one, publisher.feed, lists)
         elif zones and publisher.dns is not None and (tsig is None or PROGRAMS[name].signs):
-            request = ConfigRequest(one, zones, publisher.dns, tsig, None, client_certificate, publisher.catalog)
+            request = ConfigRequest(
+                *(one, zones, publisher.dns, tsig, None, client_certificate), publisher.catalog, publisher.rules
+            )
             made[name] = _of_zones(request, publisher.tls)
     return made
 

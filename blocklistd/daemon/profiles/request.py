@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from blocklistd.config import Address, ZoneSettings
@@ -51,7 +51,7 @@ class TlsPrimary:
 class ConfigRequest:
     """What is printed for one program. `primary`: the address to transfer from, with `tls` that of `tls`. Without a
     `tsig` key the publisher knows the server by its address. `client_certificate`: whether one is registered for it.
-    `catalog`: the name of `dns.catalog`."""
+    `catalog`: the name of `dns.catalog`. `rules`: the number of rules of a zone by its name, if it is known."""
 
     software: Software
     zones: tuple[ZoneSettings, ...]
@@ -60,6 +60,7 @@ class ConfigRequest:
     tls: TlsPrimary | None = None
     client_certificate: bool = False
     catalog: str | None = None
+    rules: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def at(self) -> str:

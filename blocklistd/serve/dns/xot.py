@@ -14,6 +14,7 @@ from blocklistd.config import DnsTlsSettings
 from blocklistd.config.document import read_regular
 from blocklistd.errors import ConfigError, SigningError
 from blocklistd.serve.dns.zones import TlsClient
+from blocklistd.serve.tls_transport import count_messages
 from blocklistd.tls import load_certificate, server_context, spki_digest
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def prepare(tls: DnsTlsSettings | None) -> SSL.Context | None:
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(ALPN)
     context.set_alpn_select_callback(_select_protocol)
+    context.set_info_callback(count_messages)
     try:
         first, *others = _certificates(tls.cert)
         context.use_certificate(first)

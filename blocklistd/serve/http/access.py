@@ -7,6 +7,7 @@ again after each wait of it; `entitled` for each list. State: the subscribers by
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +17,14 @@ from typing import Final
 from aiohttp import web
 
 from blocklistd.config import Network
-from blocklistd.limits import MAX_KNOWN_HEADERS
+from blocklistd.limits import MAX_KNOWN_HEADERS, RATED_NODES
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
 from blocklistd.serve.http.connection import accepted_of
 from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.rates import RequestRates
 from blocklistd.serve.refusals import Refusals
 from blocklistd.store.credentials import digest
 from blocklistd.store.subscribers import Subscriber
@@ -69,6 +71,7 @@ class Access:
         """When each subscriber last sent a request with a valid token. Empty after a restart."""
         self.old_seen: dict[str, datetime] = {}
         """When each token that was replaced was last used, by its digest. Empty after a restart."""
+        self.rates = RequestRates()
         self.trusted_proxies: tuple[Network, ...] = ()
         self._refusals = Refusals("feed")
         self._by_token: Mapping[str, Subscriber] = {}
@@ -157,7 +160,7 @@ class Access:
         """The subscriber of a request. The connection is counted for the subscriber from now on.
 
         Raises Unauthorized, and Problem 429 if the subscriber, or the address behind a proxy, is at its bound and has
-        no idle connection.
+        no idle connection, or if it sends too many requests. A second call for one request counts nothing.
         """
         connection = accepted_of(request)
         address = connection.address
@@ -173,7 +176,22 @@ class Access:
         connection.admission, found = admission, admission.subscriber
         self.seen[found.id] = self._clock()
         _count_for(connection, Holder("subscriber", found.id), self.connections.bounds.per_subscriber, "subscriber")
+        if not connection.rated:
+            self._count_request(found, address)
+            connection.rated = True
         return found
+
+    def _count_request(self, subscriber: Subscriber, address: str) -> None:
+        """Raises Problem 429 if this address, or the whole subscriber, sends more requests than it may."""
+        pause = self.rates.pause(subscriber.id, address_holder(address).name)
+        if pause:
+            self._refusals.log(address, subscriber.id, "it sends more requests than feed.rate_limit allows")
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"at most {self.rates.limit} requests of one address are answered, and {RATED_NODES} times that of "
+                "one subscriber: wait as long as Retry-After says",
+                {"Retry-After": str(math.ceil(pause))},
+            )
 
     def _forwarded(self, headers: Sequence[str]) -> str | None:
         """The last address in X-Forwarded-For that is not a trusted proxy's. The client may have forged all before it.

@@ -1,6 +1,6 @@
 """Answers with a body: prepared JSON documents, and files in the content coding and range that the client requests.
 
-Every file is immutable under its URL, so its ETag is known before the file is opened. If a file is not available yet in
+The ETag of a file names its content, so it is known before the file is opened. If a file is not available yet in
 the coding that the client prefers, it is sent uncompressed, with the ETag of the uncompressed file.
 """
 
@@ -99,8 +99,14 @@ def stream_file(source: ServedFile) -> web.Response:
     return web.Response(body=chunks(), content_type=NDJSON)
 
 
-async def send_file(request: web.BaseRequest, name: str, open_file: Open) -> web.StreamResponse:
-    """Sends an immutable NDJSON file. `name` is its ETag, without quotes and coding.
+async def send_file(
+    request: web.BaseRequest,
+    name: str,
+    open_file: Open,
+    media: str = NDJSON,
+    further: Mapping[str, str] = IMMUTABLE,
+) -> web.StreamResponse:
+    """Sends a file. `name` is its ETag, without quotes and coding; `media` its media type, `further` more headers.
 
     A Range is answered for GET only (RFC 9110 14.2), and from the uncompressed file. Raises Problem 416 for a range
     outside the file, 406 if no coding is acceptable, and what `open_file` raises.
@@ -110,11 +116,11 @@ async def send_file(request: web.BaseRequest, name: str, open_file: Open) -> web
     if not ranged:
         coding, identity = accepted(",".join(request.headers.getall("Accept-Encoding", ())))
     if etag_matches(request, etag := _etag(name, coding)):
-        return not_modified(_headers(etag))
+        return not_modified(_headers(etag, further))
     with await open_file(coding, not identity) as source:
         if source.coding != coding and etag_matches(request, etag := _etag(name, source.coding)):
-            return not_modified(_headers(etag))
-        headers = _headers(etag)
+            return not_modified(_headers(etag, further))
+        headers = _headers(etag, further)
         if source.coding != "identity":
             headers["Content-Encoding"] = source.coding
         start, end = 0, source.length
@@ -124,7 +130,7 @@ async def send_file(request: web.BaseRequest, name: str, open_file: Open) -> web
             start, end = _range(requested_range, source.length)
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{source.length}"
-        response = web.StreamResponse(status=status, headers={**headers, "Content-Type": NDJSON})
+        response = web.StreamResponse(status=status, headers={**headers, "Content-Type": media})
         response.content_length = end - start
         await response.prepare(request)
         if request.method == "HEAD":
@@ -143,8 +149,8 @@ def _etag(name: str, coding: str) -> str:
     return f'"{name}"' if coding == "identity" else f'"{name}-{coding}"'
 
 
-def _headers(etag: str) -> dict[str, str]:
-    return {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **IMMUTABLE}
+def _headers(etag: str, further: Mapping[str, str]) -> dict[str, str]:
+    return {"ETag": etag, "Vary": "Accept-Encoding", "Accept-Ranges": "bytes", **further}
 
 
 def _range(requested_range: re.Match[str], length: int) -> tuple[int, int]:

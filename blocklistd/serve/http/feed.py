@@ -37,7 +37,6 @@ _NOT_SENT: Final = {
     HTTPStatus.NOT_ACCEPTABLE: "the client accepts no content coding that is served",
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "the range is outside the file",
 }
-_OF_FILES: Final = (schemas.ACCEPT_ENCODING, schemas.IF_NONE_MATCH, schemas.RANGE, schemas.IF_RANGE)
 
 
 class Renderings(Protocol):
@@ -119,7 +118,7 @@ class FeedHandler:
                 summary="The snapshot of a version, which is a TUF target.",
                 answers=_FILE,
                 cache=Cache.IMMUTABLE,
-                parameters=(schemas.LIST, schemas.TARGET, *_OF_FILES),
+                parameters=(schemas.LIST, schemas.TARGET, *schemas.OF_FILES),
                 problems=_NO_FILE | _NOT_SENT,
             ),
             Route(
@@ -130,7 +129,7 @@ class FeedHandler:
                 summary="The exact difference of two versions, in either direction.",
                 answers=_FILE,
                 cache=Cache.IMMUTABLE,
-                parameters=(schemas.LIST, schemas.FROM, schemas.TO, *_OF_FILES),
+                parameters=(schemas.LIST, schemas.FROM, schemas.TO, *schemas.OF_FILES),
                 problems=_NO_FILE
                 | _NOT_SENT
                 | {HTTPStatus.GONE: "the difference is no longer kept, or can't be made now: take the snapshot"},

@@ -4,10 +4,10 @@ Sealed files are the snapshots, and the deltas (the diff from one version to the
     verified      the stat fingerprint in `Verified` is that of the file: opened without a read
     unknown       any other fingerprint: read and compared with the SHA-256, then verified or damaged
     damaged       DamagedError, and `damaged` is called, which starts the repair
-Renderings are all other files: compressed files, and diffs between versions that are further apart.
+Renderings are all other files: compressed files, exports, and diffs between versions that are further apart.
     made          the stat fingerprint is the one at the time when this process made the file: opened
     unknown       any other fingerprint, or no file: made again, once for all requests that wait for it
-    dropped       by `trim`, the oldest first, while all diffs together exceed DIFF_CACHE bytes
+    dropped       by `trim`, the oldest first, while all diffs and exports together exceed DIFF_CACHE bytes
 A snapshot's zstd rendering is made when its version becomes live (`prepare`), its gzip rendering at the first request.
 """
 
@@ -32,7 +32,15 @@ from blocklistd.serve.http.live_lists import ListView
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.database import Database
 from blocklistd.store.diffs import changes_between, deltas_between
-from blocklistd.store.render import ServedFile, compress, diff_path, rendering_path, write_diff
+from blocklistd.store.render import (
+    ServedFile,
+    compress,
+    diff_path,
+    export_path,
+    rendering_path,
+    write_diff,
+    write_export,
+)
 from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 
@@ -63,6 +71,8 @@ class StoredRenderings:
         self._sealed = store.sealed
         self._fingerprints: dict[Path, str] = {}
         """The stat fingerprint of each rendering when it was made."""
+        self._omitted: dict[Path, int] = {}
+        """The number of entries that each export omits."""
         self._under_way: dict[Hashable, asyncio.Future[None]] = {}
         """Work under way, by the path that is made or the SHA-256 that is checked."""
         self._preparing: dict[Sha256, asyncio.Future[None]] = {}
@@ -95,6 +105,22 @@ class StoredRenderings:
         """
         path, source = await self._locate_diff(view, start, end)
         return await self._open_coded(path, source, coding)
+
+    async def omitted(self, digest: Sha256, output: str) -> int:
+        """The number of entries of a snapshot that a format can't express. Makes the export if there is none.
+
+        Raises DamagedError if the snapshot is missing or damaged, StoreError or JobError if it can't be made.
+        """
+        path = export_path(self._store, digest, output)
+        if path not in self._omitted:
+            (await self.open_export(digest, output, "identity")).close()
+        return self._omitted[path]
+
+    async def open_export(self, digest: Sha256, output: str, coding: str) -> ServedFile:
+        """A snapshot in a format of OUTPUTS, in a coding. Made first if there is none. Raises as `omitted`."""
+        path = export_path(self._store, digest, output)
+        make = functools.partial(self._write_export, digest, output)
+        return await self._open_coded(path, functools.partial(self._open_or_make, path, "identity", make), coding)
 
     async def prepare(self, digest: Sha256) -> None:
         """Makes the zstd rendering of a snapshot if there is none. Raises nothing: errors are logged."""
@@ -190,6 +216,15 @@ class StoredRenderings:
         self._verified.learn(made["verified"])
         return str(made["fingerprint"])
 
+    async def _write_export(self, digest: Sha256, output: str) -> str:
+        with await self._open_sealed(digest) as source:
+            small = source.length <= _SMALL_FILE
+            made = await self._run_in_thread_or_job(
+                small, write_export, self._store, digest, output, source.fingerprint
+            )
+        self._omitted[export_path(self._store, digest, output)] = made["omitted"]
+        return str(made["fingerprint"])
+
     async def _compress(self, source: _Open, coding: str) -> str:
         with await source() as original:
             small = original.length <= _SMALL_FILE
@@ -238,12 +273,13 @@ class StoredRenderings:
         return lines, self._verified.of(deltas)
 
     def trim(self) -> None:
-        """Deletes the oldest diffs of lists and zones: those beyond the newest DIFF_CACHE bytes.
+        """Deletes the oldest exports, and diffs of lists and zones: those beyond the newest DIFF_CACHE bytes.
 
         Each can be made again. The newest is kept, whatever its size, because a request needs it now.
         """
         files = []
-        for path in (path for folder in (self._store.diffs, self._store.ixfr) for path in folder.glob("*/[!.]*")):
+        folders = (self._store.diffs, self._store.ixfr, self._store.exports)
+        for path in (path for folder in folders for path in folder.glob("*/[!.]*")):
             with contextlib.suppress(FileNotFoundError):  # another rendering may have ended, and trimmed, meanwhile
                 files.append((path.stat(), path))
         total = 0
@@ -254,6 +290,7 @@ class StoredRenderings:
         for path in list(self._fingerprints):
             if not path.exists():
                 self._fingerprints.pop(path, None)
+                self._omitted.pop(path, None)
 
 
 def _pruned() -> Problem:

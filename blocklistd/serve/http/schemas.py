@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from blocklistd.limits import MAX_FREE_TEXT, MAX_WAIT
+from blocklistd.outputs import OUTPUTS
 from blocklistd.receipts import MAX_VERSION, NODE, PROBES, STATES
 from blocklistd.serve.http.routes import Parameter
 
@@ -72,6 +73,9 @@ TARGET: Final = Parameter(
     "the SHA-256 of a snapshot, the list and `.ndjson`",
     {"type": "string", "pattern": r"^[0-9a-f]{64}\.[^/]+\.ndjson$"},
 )
+FORMAT: Final = Parameter(
+    "format", "the program that reads it", {"type": "string", "pattern": f"^(?:{'|'.join(OUTPUTS)})$"}
+)
 _VERSION: Final = {"type": "string", "pattern": "^(?:0|[1-9][0-9]{0,17})$"}
 FROM: Final = Parameter("from", "the version that the client has", _VERSION)
 TO: Final = Parameter("to", "the version that it wants", _VERSION)
@@ -88,3 +92,5 @@ ACCEPT_ENCODING: Final = Parameter(
 )
 RANGE: Final = Parameter("Range", "one range of bytes of the uncompressed file", {"type": "string"}, "header")
 IF_RANGE: Final = Parameter("If-Range", "the ETag that the range belongs to", {"type": "string"}, "header")
+OF_FILES: Final = (ACCEPT_ENCODING, IF_NONE_MATCH, RANGE, IF_RANGE)
+"""The headers with which a file is asked for."""
