@@ -55,7 +55,7 @@ class Taken(StrEnum):
     BUSY = "busy"
 
 
-class Place(NamedTuple):
+class NodePlace(NamedTuple):
     """A node, and the list or zone that it has. `subject`: the list's id, or the zone's name. `node`: the name that the
     node gives itself, or the address of a secondary."""
 
@@ -183,7 +183,7 @@ class JudgedNode:
     """A node, and what is wrong with it. `lag`: the seconds for which a version has been out that is not live there;
     0.0 if it has the newest."""
 
-    place: Place
+    place: NodePlace
     node: Node
     lag: float
     late: bool
@@ -209,7 +209,7 @@ class Bounds:
     listening: datetime
 
 
-def judge(place: Place, node: Node, lacking: datetime | None, bounds: Bounds, now: datetime) -> JudgedNode:
+def judge(place: NodePlace, node: Node, lacking: datetime | None, bounds: Bounds, now: datetime) -> JudgedNode:
     """Judges a node. `lacking`: when the first version that it lacks was published; None if it has the newest."""
     objective = bounds.objective
     lag = max(timedelta(0), now - lacking) if lacking is not None else timedelta(0)

@@ -18,7 +18,7 @@ from blocklistd.limits import MAX_RECEIPTS, RECEIPT_DAYS, USE_RECORDED
 from blocklistd.pipeline.resources import Resources
 from blocklistd.pipeline.secondaries import Secondaries, Sighting
 from blocklistd.pipeline.zones import ZonePublisher
-from blocklistd.receipts import Bounds, Copied, JudgedNode, Node, Place, Receipt, judge
+from blocklistd.receipts import Bounds, Copied, JudgedNode, Node, NodePlace, Receipt, judge
 from blocklistd.store import receipts
 from blocklistd.store.receipts import ReceivedReceipt
 from blocklistd.store.subscribers import Subscriber, load
@@ -62,7 +62,7 @@ class Nodes:
         self._resources = resources
         self._zones = zones
         self._listening = resources.clock()
-        self._recorded: dict[Place, tuple[int, datetime]] = {}
+        self._recorded: dict[NodePlace, tuple[int, datetime]] = {}
         """By secondary: the serial, and the time when it was seen, that were written last."""
 
     @property
@@ -72,7 +72,7 @@ class Nodes:
     def judged(self, connection: Connection) -> dict[str, list[JudgedNode]]:
         """The nodes of each subscriber that is not revoked, of the lists and zones that it may have."""
         now, stored = self._resources.clock(), receipts.load_nodes(connection)
-        of: dict[str, dict[Place, Node]] = {}
+        of: dict[str, dict[NodePlace, Node]] = {}
         for place, node in stored.items():
             of.setdefault(place.subscriber, {})[place] = node
         lacking: dict[tuple[Copied, str, int], datetime | None] = {}
@@ -89,7 +89,7 @@ class Nodes:
             found[who.id] = rows
         return found
 
-    def _present(self, who: Subscriber, stored: dict[Place, Node]) -> dict[Place, Node]:
+    def _present(self, who: Subscriber, stored: dict[NodePlace, Node]) -> dict[NodePlace, Node]:
         """The nodes of a subscriber: the stored ones of what it may have, with what is known of its secondaries."""
         zones = {name for zone in who.zones for name in self._zones.names_of(zone)}
         subjects = {Copied.LIST: who.lists, Copied.ZONE: zones}
@@ -104,11 +104,11 @@ class Nodes:
                 found[place] = replace(known, version=version, seen=max(known.seen, sighting.seen))
         return found
 
-    def _sightings(self, who: Subscriber) -> Iterator[tuple[Place, Sighting]]:
+    def _sightings(self, who: Subscriber) -> Iterator[tuple[NodePlace, Sighting]]:
         for zone in sorted(who.zones):
             for name in self._zones.names_of(zone):
                 for address, sighting in self._secondaries.known(who.id, name).items():
-                    yield Place(who.id, Copied.ZONE, name, address), sighting
+                    yield NodePlace(who.id, Copied.ZONE, name, address), sighting
 
     def forget(self, subscriber: str, names: Collection[str] | None = None) -> None:
         """Forgets the secondaries of a subscriber with these addresses; None: all. Their rows are removed before."""
@@ -121,7 +121,8 @@ class Nodes:
         if database.read_only or database.halted is not None:
             return
         known, now = await database.reading(load), self._resources.clock()
-        arrived, seen, written = list[ReceivedReceipt](), dict[Place, datetime](), dict[Place, tuple[int, datetime]]()
+        arrived, seen = list[ReceivedReceipt](), dict[NodePlace, datetime]()
+        written: dict[NodePlace, tuple[int, datetime]] = {}
         for who in known.values():
             for place, sighting in self._sightings(who) if who.revoked is None else ():
                 serial, since = sighting.confirmed(now), sighting.held_since(now)

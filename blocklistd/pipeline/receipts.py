@@ -23,7 +23,7 @@ from blocklistd.kinds.mentions import mentions
 from blocklistd.limits import MAX_NODES, MAX_RECEIPTS_WAITING, RECEIPTS_AT_ONCE
 from blocklistd.model import ListId, Sha256, SubscriberId
 from blocklistd.pipeline.resources import Resources
-from blocklistd.receipts import Copied, Place, Receipt, Taken
+from blocklistd.receipts import Copied, NodePlace, Receipt, Taken
 from blocklistd.store import receipts
 from blocklistd.store.listed import files_to_search, is_listed
 from blocklistd.store.lists import version_rows
@@ -60,7 +60,7 @@ class ReceiptBook:
         """Takes a receipt for a list. Raises StoreError if it can't be written."""
         outcome = Taken.BUSY
         if len(self._waiting) < MAX_RECEIPTS_WAITING:
-            now, place = self._resources.clock(), Place(subscriber.id, Copied.LIST, list_id, node)
+            now, place = self._resources.clock(), NodePlace(subscriber.id, Copied.LIST, list_id, node)
             arrived = ReceivedReceipt(place, receipt.arrived(now), receipt.applied_at, now)
             waiting = _Waiting(arrived, subscriber.lists, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)

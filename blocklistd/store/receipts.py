@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, Row, Table, delete, func, select, tup
 from sqlalchemy.dialects.sqlite import insert
 
 from blocklistd.model import SubscriberId
-from blocklistd.receipts import Copied, Node, Place, Probe, Published, Receipt, Reported
+from blocklistd.receipts import Copied, Node, NodePlace, Probe, Published, Receipt, Reported
 from blocklistd.store.schema import versions
 from blocklistd.store.schema_served import nodes, receipts, zone_serials
 
@@ -28,7 +28,7 @@ class ReceivedReceipt:
     """A receipt that has arrived. `receipt`: by the publisher's clock (Receipt.arrived); `claimed`: the time that the
     node claims, which may be later."""
 
-    place: Place
+    place: NodePlace
     receipt: Receipt
     claimed: datetime
     received: datetime
@@ -67,7 +67,7 @@ def record(connection: Connection, arrived: list[ReceivedReceipt]) -> Recorded:
     known = load_nodes(connection, {one.place for one in arrived})
     of_versions = _load_reported(connection, {(*one.place, one.receipt.version) for one in arrived})
     missing, repeated = set[int](), set[int]()
-    changed_nodes, changed_versions = set[Place](), dict[tuple[Any, ...], datetime]()
+    changed_nodes, changed_versions = set[NodePlace](), dict[tuple[Any, ...], datetime]()
     for number, one in enumerate(arrived):
         place, receipt, key = one.place, one.receipt, (*one.place, one.receipt.version)
         if one.version not in exist:
@@ -87,13 +87,13 @@ def record(connection: Connection, arrived: list[ReceivedReceipt]) -> Recorded:
     return Recorded(frozenset(missing), frozenset(repeated))
 
 
-def see(connection: Connection, seen: Mapping[Place, datetime]) -> None:
+def see(connection: Connection, seen: Mapping[NodePlace, datetime]) -> None:
     """Records when known nodes were last seen."""
     for place, time in seen.items():
         connection.execute(nodes.update().where(_at(nodes, place), nodes.c.seen < time).values(seen=time))
 
 
-def load_nodes(connection: Connection, places: Collection[Place] | None = None) -> dict[Place, Node]:
+def load_nodes(connection: Connection, places: Collection[NodePlace] | None = None) -> dict[NodePlace, Node]:
     """The nodes at these places; None: all."""
     query = select(nodes).order_by(nodes.c.subject, nodes.c.node)
     if places is None:
@@ -145,7 +145,7 @@ def forget_nodes(connection: Connection, subscriber: str, name: str) -> bool:
     return bool(removed.rowcount)
 
 
-def forget(connection: Connection, places: Iterable[Place]) -> None:
+def forget(connection: Connection, places: Iterable[NodePlace]) -> None:
     """Removes nodes with their receipts."""
     for place in places:
         for table in (receipts, nodes):
@@ -204,15 +204,15 @@ def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -
     connection.execute(made.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes), rows)
 
 
-def _at(table: Table, place: Place) -> Any:
+def _at(table: Table, place: NodePlace) -> Any:
     return tuple_(*(table.c[name] for name in _PLACE)) == tuple_(*place)
 
 
-def _place(row: Row[Any]) -> Place:
-    return Place(row.subscriber, Copied(row.copied), row.subject, row.node)
+def _place(row: Row[Any]) -> NodePlace:
+    return NodePlace(row.subscriber, Copied(row.copied), row.subject, row.node)
 
 
-def _place_values(place: Place) -> dict[str, Any]:
+def _place_values(place: NodePlace) -> dict[str, Any]:
     return dict(zip(_PLACE, place, strict=True))
 
 
@@ -222,7 +222,7 @@ def _node(row: Row[Any]) -> Node:
     return Node(row.since, row.seen, newest, row.version, probed)
 
 
-def _node_values(place: Place, node: Node) -> dict[str, Any]:
+def _node_values(place: NodePlace, node: Node) -> dict[str, Any]:
     newest, probed = node.newest, node.probed
     return _place_values(place) | {
         "since": node.since,
@@ -245,5 +245,5 @@ def _reported(row: Row[Any]) -> Reported:
 
 
 def _reported_values(key: tuple[Any, ...], found: Reported, received: datetime) -> dict[str, Any]:
-    place = _place_values(Place(*key[:4]))
+    place = _place_values(NodePlace(*key[:4]))
     return place | {"version": key[4], **_said(found.newest), "live": found.live, "received": received}

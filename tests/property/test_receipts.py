@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.model import SubscriberId
-from blocklistd.receipts import Copied, Place, Published, Receipt, Reported, times_to_live
+from blocklistd.receipts import Copied, NodePlace, Published, Receipt, Reported, times_to_live
 from blocklistd.store import receipts, subscribers
 from blocklistd.store.receipts import ReceivedReceipt
 from blocklistd.store.subscribers import Registration
@@ -32,8 +32,8 @@ sent = st.builds(
 by_node = st.tuples(st.sampled_from(["edge-1", "edge-2"]), sent)
 
 
-def place(node: str) -> Place:
-    return Place(SubscriberId("isp"), Copied.LIST, LIST, node)
+def place(node: str) -> NodePlace:
+    return NodePlace(SubscriberId("isp"), Copied.LIST, LIST, node)
 
 
 @settings(max_examples=examples(40), deadline=None)

@@ -55,25 +55,47 @@ class Feed:
             },
         )
         self.receiver = receiver
-        self.session = self.token = ""
+        self.token = ""
 
     def publish(self, *names: str) -> None:
         self.body.write_text("".join(f"{name}\n" for name in names))
         assert self.daemon.pull("hotline")["outcome"] == "published"
 
-    def send(self, name: str = "national", token: str | None = None, **changes: Any) -> Answer:
-        """Sends a receipt of edge-1 for version 1."""
-        receipt = {"session": self.session, "version": 1, "node": "edge-1", "state": "applied", "reason": None}
-        receipt |= {"applied_at": now(), "probe": None, **changes}
-        return self.daemon.post(f"/v1/lists/{name}/receipts", token or self.token, json.dumps(receipt).encode())
+    @property
+    def status(self) -> Any:
+        return self.daemon.get("/v1/lists/national", self.token).json
 
-    def shown(self, name: str = "isp") -> Any:
-        return self.daemon.ask("status").json["subscribers"][name]
+    def subscriber(self, name: str, **more: Any) -> Sender:
+        answer = self.daemon.ask("subscriber add", id=name, lists=["national"], **more)
+        assert answer.status == 200, answer.body
+        return Sender(self, name, answer.json["token"])
 
     def metric(self, name: str) -> float:
         found = re.search(rf"^blocklistd_{re.escape(name)} (\S+)$", self.daemon.ops("/metrics").body.decode(), re.M)
         assert found is not None, name
         return float(found[1])
+
+
+class Sender:
+    """A subscriber that sends receipts."""
+
+    def __init__(self, feed: Feed, name: str, token: str) -> None:
+        self.feed, self.name, self.token = feed, name, token
+
+    def send(self, list_id: str = "national", **changes: Any) -> Answer:
+        """Sends a receipt of edge-1 for the newest version."""
+        status = self.feed.status
+        receipt = {"session": status["session"], "version": status["version"], "node": "edge-1", "state": "applied"}
+        receipt |= {"reason": None, "applied_at": now(), "probe": None, **changes}
+        return self.feed.daemon.post(f"/v1/lists/{list_id}/receipts", self.token, json.dumps(receipt).encode())
+
+    @property
+    def shown(self) -> Any:
+        return self.feed.daemon.ask("status").json["subscribers"][self.name]
+
+    @property
+    def nodes(self) -> list[str]:
+        return [node["node"] for node in self.shown["nodes"]]
 
 
 def now(**ago: float) -> str:
@@ -88,25 +110,27 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Feed]:
         for source in ("hotline", "second"):
             daemon.first_pull(source)
         made.token = daemon.subscriber("isp", "national")
-        made.session = daemon.get("/v1/lists/national", made.token).json["session"]
         yield made
     receiver.stop()
 
 
 def test_a_receipt_is_taken_and_shown(feed: Feed) -> None:
-    at = now()
-    assert (feed.send(applied_at=at).status, feed.send(applied_at=at).status) == (204, 204)
-    (node,) = feed.shown()["nodes"]
-    assert (node["node"], node["list"], node["version"], node["state"]) == ("edge-1", "national", 1, "applied")
+    isp, at = feed.subscriber("isp-1", objective="6h"), now()
+    before = feed.metric('receipts_total{outcome="repeated"}')
+    assert (isp.send(applied_at=at).status, isp.send(applied_at=at).status) == (204, 204)
+    assert feed.metric('receipts_total{outcome="repeated"}') == before + 1
+    (node,) = isp.shown["nodes"]
+    version = feed.status["version"]
+    assert (node["node"], node["list"], node["version"], node["state"]) == ("edge-1", "national", version, "applied")
     assert (node["applied_at"], node["lag"], node["late"], node["silent"]) == (at, 0.0, False, False)
-    assert feed.shown()["lists"]["national"] == {"version": 1, "lag": 0.0}
-    assert feed.metric('receipts_total{outcome="repeated"}') == 1
-    text = feed.daemon.cli("subscriber", "show", "isp", "-c", str(feed.daemon.path)).stdout.decode()
-    assert "edge-1: national at 1" in text
+    assert isp.shown["lists"]["national"] == {"version": version, "lag": 0.0}
+    assert isp.shown["objective"] == 21600
+    text = feed.daemon.cli("subscriber", "show", "isp-1", "-c", str(feed.daemon.path)).stdout.decode()
+    assert f"edge-1: national at {version}" in text
 
 
 def test_what_is_refused_is_a_problem_that_does_not_quote_it(feed: Feed) -> None:
-    before = feed.shown()["nodes"]
+    isp = feed.subscriber("isp-2")
     refused: list[tuple[int, dict[str, Any]]] = [
         (409, {"session": "00000000-0000-4000-8000-000000000000"}),
         (409, {"version": 99}),
@@ -119,106 +143,113 @@ def test_what_is_refused_is_a_problem_that_does_not_quote_it(feed: Feed) -> None
         (400, {"applied_at": "yesterday"}),
     ]
     for status, changes in refused:
-        answer = feed.send(**{"reason": "of edge-9", "node": "edge-9", **changes})
+        answer = isp.send(**changes)
         assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json"), changes
         assert "a.example" not in answer.json["detail"]
-    assert feed.daemon.post("/v1/lists/national/receipts", feed.token, b"{" * 5000).status == 413
-    assert feed.shown()["nodes"] == before
-    assert "client_ahead" in str(feed.daemon.ops("/metrics").body)
-    assert "a.example" not in feed.daemon.log
+    assert feed.daemon.post("/v1/lists/national/receipts", isp.token, b"{" * 5000).status == 413
+    assert isp.nodes == []
+    assert 'blocklistd_alarms_active{alarm="client_ahead"} 1.0' in feed.daemon.ops("/metrics").body.decode()
+    assert not re.search(r"\ba\.example", feed.daemon.log)
 
 
 def test_another_subscribers_list_is_not_there(feed: Feed) -> None:
-    answers = [feed.send(name) for name in ("foreign", "nowhere")]
+    isp = feed.subscriber("isp-3")
+    answers = [isp.send(name) for name in ("foreign", "nowhere")]
     assert [answer.status for answer in answers] == [404, 404]
     assert answers[0].body == answers[1].body
     assert feed.daemon.post("/v1/lists/national/receipts", "wrong", b"{}").status == 401
 
 
 def test_the_answer_does_not_reveal_whether_a_name_is_on_another_list(feed: Feed) -> None:
+    isp = feed.subscriber("isp-4")
     for name in (SECRET, "unlisted.example"):
-        assert feed.send(node="edge-2", version=1, reason=f"no answer for {name}").status == 204
-    assert feed.send(node=SECRET).status == feed.send(node="unlisted.example").status == 204
+        assert isp.send(node="edge-2", reason=f"no answer for {name}").status == 204
+        assert isp.send(node=name).status == 204
     shown = feed.daemon.ask("status").body.decode()
     assert SECRET not in shown
     assert SECRET not in feed.daemon.log
-    assert {"withheld", "unlisted.example"} <= {node["node"] for node in feed.shown()["nodes"]}
-    gone = ("withheld", "unlisted.example", "edge-2")
-    assert feed.daemon.ask("subscriber set", id="isp", remove_node=list(gone)).status == 200
-    assert [node["node"] for node in feed.shown()["nodes"]] == ["edge-1"]
-    assert feed.daemon.ask("subscriber set", id="isp", remove_node=["edge-2"]).status == 409
+    assert sorted(isp.nodes) == ["edge-2", "unlisted.example", "withheld"]
+    answer = feed.daemon.ask("subscriber set", id="isp-4", remove_node=["withheld", "unlisted.example"])
+    assert (answer.status, isp.nodes) == (200, ["edge-2"])
+    assert feed.daemon.ask("subscriber set", id="isp-4", remove_node=["withheld"]).status != 200
 
 
 def test_a_flood_of_node_names_is_bounded(feed: Feed) -> None:
-    token = feed.daemon.subscriber("flood", "national")
+    flood, status = feed.subscriber("flood"), feed.status
     connection = HTTPConnection("127.0.0.1", feed.daemon.feed_port, timeout=60)
-    statuses = []
+    headers, statuses = {"Authorization": f"Bearer {flood.token}"}, []
+    same = {"session": status["session"], "version": status["version"], "state": "applied", "applied_at": now()}
     for number in range(MAX_NODES + 3):
-        receipt = {"session": feed.session, "version": 1, "node": f"n{number}", "state": "applied", "applied_at": now()}
-        connection.request(
-            "POST", "/v1/lists/national/receipts", json.dumps(receipt), {"Authorization": f"Bearer {token}"}
-        )
+        receipt = json.dumps({"node": f"n{number}", **same})
+        connection.request("POST", "/v1/lists/national/receipts", receipt, headers)
         answer = connection.getresponse()
         answer.read()
         statuses.append(answer.status)
     connection.close()
     assert statuses == [204] * MAX_NODES + [409] * 3
-    assert feed.send(token=token, node="n7", version=1).status == 204, "a known node goes on"
+    assert flood.send(node="n7").status == 204, "a known node goes on"
     assert feed.daemon.ask("subscriber revoke", id="flood").status == 200
 
 
 def test_a_late_node_and_a_failed_probe_are_alarms_once_until_they_are_over(feed: Feed) -> None:
-    feed.publish("a.example", "b.example")
-    assert feed.daemon.ask("subscriber set", id="isp", objective="1s").json["objective"] == 1.0
-    assert feed.send(version=1, applied_at=now(seconds=1), probe="resolves").status == 204
-    daemon, receiver = feed.daemon, feed.receiver
-    daemon.wait_for(lambda: receiver.of("node_late") == ["raised"] and receiver.of("probe_failed") == ["raised"])
-    (node,) = feed.shown()["nodes"]
-    assert (node["late"], node["probe"], node["version"]) == (True, "resolves", 1)
-    assert feed.metric('subscriber_nodes_late{subscriber="isp"}') == 1
-    assert feed.metric('subscriber_probes_failed{subscriber="isp"}') == 1
+    isp, daemon, receiver = feed.subscriber("isp-5", objective="1s"), feed.daemon, feed.receiver
+    assert isp.send(applied_at=now(seconds=1), probe="resolves").status == 204
+    before = feed.status["version"]
+    feed.publish("a.example", "b.example", f"v{before}.example")
+
+    def of(alarm: str) -> list[str]:
+        return [one["state"] for one in receiver.got if (one["alarm"], one["subject"]) == (alarm, "isp-5 national")]
+
+    daemon.wait_for(lambda: isp.shown["nodes"][0]["late"])
+    assert daemon.ask("subscriber set", id="isp-5", objective="2s").json["objective"] == 2.0  # checks the nodes soon
+    daemon.wait_for(lambda: of("node_late") == of("probe_failed") == ["raised"])
+    (node,) = isp.shown["nodes"]
+    assert (node["late"], node["probe"], node["version"]) == (True, "resolves", before)
+    assert feed.metric('subscriber_nodes_late{subscriber="isp-5"}') == 1
+    assert feed.metric('subscriber_probes_failed{subscriber="isp-5"}') == 1
     text = daemon.cli("status", "-c", str(daemon.path)).stdout.decode()
-    assert "isp: late: edge-1" in text
-    assert "isp: failed probe: edge-1" in text
-    text = next(one["text"] for one in receiver.got if one["alarm"] == "node_late")
-    assert "edge-1" in text
-    assert feed.send(version=2, state="failed", reason="unbound does not reload").status == 204
-    assert feed.shown()["nodes"][0]["late"], "a failed version is not live"
-    assert feed.send(version=2, probe="blocked").status == 204
-    daemon.wait_for(lambda: receiver.of("node_late") == ["raised", "cleared"])
-    daemon.wait_for(lambda: receiver.of("probe_failed") == ["raised", "cleared"])
-    assert feed.metric('subscriber_nodes_late{subscriber="isp"}') == 0
+    assert "isp-5: late: edge-1" in text
+    assert "isp-5: failed probe: edge-1" in text
+    assert "edge-1" in next(one["text"] for one in receiver.got if one["alarm"] == "node_late")
+    assert isp.send(state="failed", reason="unbound does not reload").status == 204
+    assert isp.shown["nodes"][0]["late"], "a failed version is not live"
+    assert isp.send(probe="blocked").status == 204
+    daemon.wait_for(lambda: of("node_late") == of("probe_failed") == ["raised", "cleared"])
+    assert feed.metric('subscriber_nodes_late{subscriber="isp-5"}') == 0
+    assert daemon.ask("subscriber set", id="isp-5", objective="off").json["objective"] is None
 
 
 def test_the_report_has_the_time_of_each_version_at_each_node(feed: Feed) -> None:
-    daemon, today = feed.daemon, datetime.now(UTC).date().isoformat()
-    feed.publish("a.example", "b.example", "c.example")
-    assert feed.send(version=3, node="edge-3", applied_at="2999-01-01T00:00:00Z").status == 204
-    report = daemon.ask("subscriber report", id="isp", **{"from": today, "to": today}).json
-    three, two, one = report["lists"]["national"]["versions"]
-    assert (three["version"], three["live"], three["missing"]) == (3, 1, 1)
-    assert three["nodes"]["edge-1"]["seconds"] is None
-    assert 0 <= three["nodes"]["edge-3"]["seconds"] < 60, "a clock that is ahead does not count"
-    assert two["nodes"].keys() == {"edge-1"}, "edge-3 was not known then"
-    assert two["nodes"]["edge-1"]["probe"] == "blocked"
-    assert (one["nodes"]["edge-1"]["state"], one["live"]) == ("applied", 1)
-    assert {node["node"]: node["resolves"] for node in report["lists"]["national"]["nodes"]} == {
+    isp, daemon, today = feed.subscriber("isp-6", objective="6h"), feed.daemon, datetime.now(UTC).date().isoformat()
+    assert isp.send(probe="blocked").status == 204
+    first = feed.status["version"]
+    feed.publish("a.example", "c.example", f"v{first}.example")
+    assert isp.send(node="edge-3", applied_at="2999-01-01T00:00:00Z").status == 204
+    report = daemon.ask("subscriber report", id="isp-6", **{"from": today, "to": today}).json
+    newest, before = report["lists"]["national"]["versions"][:2]
+    assert (newest["version"], newest["live"], newest["missing"], newest["late"]) == (first + 1, 1, 1, 0)
+    assert newest["nodes"]["edge-1"]["seconds"] is None
+    assert 0 <= newest["nodes"]["edge-3"]["seconds"] < 60, "a clock that is ahead does not count"
+    assert before["nodes"].keys() == {"edge-1"}, "edge-3 was not known then"
+    assert (before["nodes"]["edge-1"]["probe"], before["nodes"]["edge-1"]["state"]) == ("blocked", "applied")
+    assert {node["node"]: node["blocked"] for node in report["lists"]["national"]["nodes"]} == {
         "edge-1": 1,
         "edge-3": 0,
     }
     config = ("-c", str(daemon.path))
-    text = daemon.cli("subscriber", "report", "isp", "--from", today, "--to", today, *config).stdout.decode()
+    text = daemon.cli("subscriber", "report", "isp-6", "--from", today, "--to", today, *config).stdout.decode()
     assert "edge-1" in text
-    assert daemon.ask("subscriber report", id="nobody", **{"from": today, "to": today}).status == 409
+    assert daemon.ask("subscriber report", id="nobody", **{"from": today, "to": today}).status != 200
 
 
 def test_a_secondary_counts_by_its_serial_and_is_known_after_a_restart(feed: Feed) -> None:
-    daemon, today = feed.daemon, datetime.now(UTC).date().isoformat()
+    isp, daemon, today = feed.subscriber("isp-7"), feed.daemon, datetime.now(UTC).date().isoformat()
+    assert isp.send().status == 204
     made = daemon.ask("subscriber add", id="resolver", zones=[ZONE], objective="6h").json
     tsig = made["tsig"]
     secondary = Secondary(feed.port, dns.tsig.Key(tsig["name"], base64.b64decode(tsig["secret"]), tsig["algorithm"]))
     first = secondary.refresh("AXFR")
-    feed.publish("a.example", "d.example")
+    feed.publish("a.example", "d.example", f"v{feed.status['version']}.example")
     daemon.wait_for(lambda: daemon.ask("status").json["zones"][ZONE]["serial"] > first)
     secondary.refresh()  # names the serial that it has
     report = daemon.ask("subscriber report", id="resolver", **{"from": today, "to": today}).json
@@ -226,6 +257,6 @@ def test_a_secondary_counts_by_its_serial_and_is_known_after_a_restart(feed: Fee
     assert at["nodes"]["127.0.0.1"]["seconds"] >= 0
     daemon.kill()
     daemon.start()
-    (found,) = feed.shown("resolver")["zones"][ZONE]["secondaries"]
+    (found,) = daemon.ask("status").json["subscribers"]["resolver"]["zones"][ZONE]["secondaries"]
     assert (found["address"], found["serial"], found["late"], found["silent"]) == ("127.0.0.1", first, False, False)
-    assert [node["node"] for node in feed.shown()["nodes"]] == ["edge-1", "edge-3"]
+    assert isp.nodes == ["edge-1"]

@@ -15,7 +15,7 @@ from blocklistd.receipts import (
     Copied,
     JudgedNode,
     Node,
-    Place,
+    NodePlace,
     Published,
     Receipt,
     Reported,
@@ -27,13 +27,13 @@ from blocklistd.receipts import (
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-EDGE = Place(SubscriberId("isp"), Copied.LIST, "national", "edge-1")
-SECONDARY = Place(SubscriberId("isp"), Copied.ZONE, "rpz.blocklist.example", "192.0.2.1")
+EDGE = NodePlace(SubscriberId("isp"), Copied.LIST, "national", "edge-1")
+SECONDARY = NodePlace(SubscriberId("isp"), Copied.ZONE, "rpz.blocklist.example", "192.0.2.1")
 NODE = Node.of(Receipt(3, "applied", None, NOW), NOW)
 
 
 def judged(
-    place: Place, node: Node, lacking: datetime | None, now: datetime, objective: float | None = 6
+    place: NodePlace, node: Node, lacking: datetime | None, now: datetime, objective: float | None = 6
 ) -> JudgedNode:
     hours = None if objective is None else objective * HOUR
     return judge(place, node, lacking, Bounds(hours, NOW - 100 * HOUR), now)

@@ -30,7 +30,7 @@ def _show(document: Document, values: Values) -> None:
     for title, key in (("late", "late"), ("silent", "silent"), ("failed probe", "failed_probes")):
         for one in document[key]:
             subject = f"list {one['list']}" if "list" in one else f"zone {one['zone']}"
-            click.echo(f"{title}: {one['node']} ({subject}), {_since(one)}")
+            paragraph(f"{title}: {one['node']} ({subject}), {_since(one)}")
     if not any(document[key] for key in ("late", "silent", "failed_probes")):
         click.echo("no node is late or silent, and no probe failed")
 
@@ -45,7 +45,7 @@ def _show_subject(title: str, number: str, found: dict[str, Any]) -> None:
     if not found["versions"]:
         paragraph(f"{title}: no version in this period")
         return
-    paragraph(f"{title}: {len(found['versions'])} versions")
+    paragraph(f"{title}, versions in this period: {len(found['versions'])}")
     if not found["nodes"]:
         paragraph("no node is known")
         return
