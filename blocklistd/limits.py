@@ -109,6 +109,8 @@ SWEEP_MINUTES: Final = 5  # minutes between two sweeps of the files that no row 
 KEPT_PULLS: Final = 1000  # pulls of a source that stay in the history
 MAX_RENDERINGS: Final = 2  # renderings that are made at once for clients, so that pulls and commits come first
 DIFF_CACHE: Final = 1 * GIB  # bytes of the diffs that are kept as files
+PUBLIC_GRACE: Final = 6 * 3600.0  # seconds that an old file of the static tree stays: a client may resume its download
+PUBLIC_DIFFS: Final = 1000  # newest diffs between consecutive versions in the static tree
 KEPT_METADATA: Final = 16  # newest versions of each signed role that stay downloadable
 
 # -- feed ----------------------------------------------------------------------------------------------------------
@@ -130,6 +132,9 @@ MAX_ENTRY_TEXT: Final = 8 * KIB  # bytes of an entry on the stdin of a command
 MAX_FREE_TEXT: Final = 500  # characters of an operator's free text, such as a reason
 MAX_AUDIT_LINES: Final = 100_000  # lines of the audit in one response
 MAX_WAIT: Final = 55  # seconds of a long poll
+HEARTBEAT: Final = 20.0  # seconds without an event until a comment is sent in its place
+RECONNECT: Final = 3000  # milliseconds until a client of the events connects again; each gets up to twice as many
+EVENTS_AT_ONCE: Final = 64  # events that are written at once, before the client has taken them
 FIRST_REQUEST: Final = 20.0  # seconds until a connection's first complete request, or an operator's arguments
 KEEPALIVE: Final = 75.0  # seconds that a connection may be idle between two requests
 WRITE_STALL: Final = 30.0  # seconds until the client has taken one chunk

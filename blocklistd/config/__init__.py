@@ -18,11 +18,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from blocklistd.config import alarms, checks, files, names, values
+from blocklistd.config import alarms, checks, files, names, public_folder, values
 from blocklistd.config.alarms import AlarmSettings
 from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
 from blocklistd.config.guards import GuardSettings
 from blocklistd.config.net import Address, Network
+from blocklistd.config.public_folder import PublicDirSettings
 from blocklistd.config.reader import (
     choice,
     config_section,
@@ -67,7 +68,6 @@ __all__ = [
     "Bearer",
     "CheckedConfig",
     "ClientCert",
-    "Tsig",
     "Config",
     "ConnectionBounds",
     "DnsSettings",
@@ -76,11 +76,13 @@ __all__ = [
     "FeedTlsSettings",
     "ListSettings",
     "Network",
+    "PublicDirSettings",
     "RateLimit",
     "Schedule",
     "Secret",
     "SourceOptions",
     "SourceSettings",
+    "Tsig",
     "VerifySettings",
     "ZoneSettings",
     "check",
@@ -269,7 +271,7 @@ class Config:
         return (self.dns or DnsSettings()) if self.zones else None
 
 
-_configuration: Final = section(Config, checks.configuration)
+_configuration: Final = section(Config, checks.configuration, public_folder.check)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,8 @@ def as_user(uid: int) -> Iterator[None]:
         return
     groups, gid = os.getgroups(), os.getegid()
     try:
-        os.setgroups(_groups(uid))
-        os.setegid(_groups(uid)[0])
+        os.setgroups(group_ids(uid))
+        os.setegid(group_ids(uid)[0])
         os.seteuid(uid)
         yield
     finally:
@@ -86,7 +86,7 @@ def as_user(uid: int) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def _groups(uid: int) -> Sequence[int]:
+def group_ids(uid: int) -> Sequence[int]:
     """The ids of the user's groups, its primary group first."""
     if uid == os.geteuid():
         return [os.getegid(), *os.getgroups()]
@@ -117,7 +117,7 @@ def _others(path: Path, uid: int) -> str | None:
     mode = f"with the mode {stat.S_IMODE(found.st_mode):04o}, which"
     if found.st_mode & stat.S_IROTH:
         return f"{mode} everybody on this host can read"
-    if found.st_mode & stat.S_IRGRP and found.st_gid not in (0, *_groups(uid)):
+    if found.st_mode & stat.S_IRGRP and found.st_gid not in (0, *group_ids(uid)):
         with suppress(KeyError):
             return f"{mode} the group {grp.getgrgid(found.st_gid).gr_name} can read"
         return f"{mode} the group {found.st_gid} can read"
@@ -157,8 +157,8 @@ def check_key_pair(section: SectionValues) -> None:
         pass
 
 
-def check_dns_tls(section: SectionValues) -> None:
-    """Checks the key pair of the name server, and that an authority of client certificates is valid now."""
+def check_tls(section: SectionValues) -> None:
+    """Checks the key pair of a listener, and that an authority of client certificates is valid now."""
     check_key_pair(section)
     check_authority(section, "client_ca")
 

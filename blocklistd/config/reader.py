@@ -96,10 +96,10 @@ def config_section(cls: type[T]) -> type[T]:
     return dataclass(frozen=True, slots=True, kw_only=True)(cls)
 
 
-def section(cls: type[T], check: Callable[[SectionValues], None] | None = None) -> Reader[T]:
+def section(cls: type[T], *checks: Callable[[SectionValues], None]) -> Reader[T]:
     """Reads a mapping into a `config_section` class.
 
-    `check` looks for problems that involve several keys. It runs even if some values are invalid.
+    Each of `checks` looks for problems that involve several keys. They run even if some values are invalid.
     """
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     keys = [entry.name for entry in fields if "reader" in entry.metadata]
@@ -114,7 +114,7 @@ def section(cls: type[T], check: Callable[[SectionValues], None] | None = None) 
             elif (value := _field(node, entry, written.get(entry.name))) is not INVALID:
                 values[entry.name] = value
         node.document.sections[node.key] = values
-        if check:
+        for check in checks:
             check(SectionValues(node.document, node.key, values))
         if len(node.document.problems) > before:
             raise AlreadyReported

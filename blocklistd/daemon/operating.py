@@ -62,7 +62,10 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
         releases.in_background(parts.housekeeping.check_alarms())
 
     return Operations(
-        Overview(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected, due),
+        Overview(
+            *(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected, due),
+            root=keys.root_expiry,
+        ),
         sources,
         SourceTestOperations(configured, resources, dry_runs),
         CandidateOperations(configured, resources, decisions, free_text, check_alarms),

@@ -31,6 +31,7 @@ from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
 from blocklistd.daemon.node_checks import NodeChecks
 from blocklistd.daemon.operating import operations_of
+from blocklistd.daemon.public_tree import PublicTree
 from blocklistd.daemon.readiness import Readiness, readiness
 from blocklistd.daemon.reloading import Reloading
 from blocklistd.daemon.upkeep import Upkeep
@@ -57,6 +58,7 @@ from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
+from blocklistd.serve.http.certificate import ServedCertificate
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.signing.online import open_online
@@ -133,6 +135,10 @@ class Parts:
             *(resources, lambda: self.publisher.trust, checked_clock, self.configured),
             *(self.reconciler.rejected_policies, self.due_counts.counts),
         )
+        self.public_tree = PublicTree(
+            resources, self.live_lists, self.tasks, self.releases.in_background, self._repair_file
+        )
+        self.publisher.on_served = self.public_tree.request
         self.housekeeping = Housekeeping(
             *(resources, self.scheduler, self.pipeline, self.reconciler, self.corrections),
             *(self.upkeep, self.alarms, self.tasks, self.configured),
@@ -174,6 +180,8 @@ class Parts:
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
+        self.access.credentials.authorities = self.certificate.authorities
+        self.access.end_lapsed()
         self.access.rates.limit = config.feed.rate_limit
         self.live_lists.configure(config.lists)
         if names is not None:
@@ -193,6 +201,7 @@ class Parts:
         for removed in self.config.sources.keys() - config.sources.keys():
             self.scheduler.drop(f"pull {removed}")
         self.config = config
+        await self.public_tree.configure(config)
 
     async def _reopen_online_key(self, config: Config) -> None:
         """Opens the online key where the new configuration has it. Raises SigningError."""
@@ -336,6 +345,7 @@ class Parts:
 
     def admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
+        self.certificate.registered = any(who.certificates for who in known.values() if who.revoked is None)
         self.access.replace(known)
         admit(self.dns, self.served_zones, self.dns_connections, known.values())
         self.releases.in_background(self.update_catalogs())

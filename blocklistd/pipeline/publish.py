@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -77,6 +77,8 @@ class Publisher:
         """Lists whose live snapshot is damaged. They are still signed, but the file is not sent until it is rebuilt."""
         self.stored: dict[ListId, Version] = {}
         """For each list, its newest version in the store at the last attempt to sign it."""
+        self.on_served: Callable[[ListView], None] = lambda view: None
+        """Called on the event loop with each view that is served."""
         self._locks: defaultdict[ListId, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def configure(self, list_id: ListId, expires: timedelta, timestamp_expires: timedelta) -> None:
@@ -109,6 +111,7 @@ class Publisher:
             if list_id in self._lifetimes:
                 self.signed[list_id] = signed
                 self._live_lists.publish(made)
+                self.on_served(made)
 
     def serves(self, list_id: ListId, version: Version) -> bool:
         """Whether this version of the list is signed and served."""

@@ -19,7 +19,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 from tuf.ngclient import Updater
 
-from blocklistd.client.sync import Options, sync_once
+from blocklistd.client.options import Options
+from blocklistd.client.sync import sync_once
 from blocklistd.signing.pem import private_pem, public_pem, read_private_key
 from tests.system.daemon import Daemon
 from tests.system.test_signing import Fetcher
@@ -300,6 +301,20 @@ def test_holders_sign_one_after_another(tmp_path: Path) -> None:
         said = publisher.keys(*sign, str(publisher.holders[1]), check=False).stderr.decode()
         assert "version 2 of root.json, and version 2 is the newest here" in said
     assert "of the holder" not in publisher.log
+
+
+def test_root_keys_are_encrypted_with_a_passphrase_of_the_terminal(tmp_path: Path) -> None:
+    publisher = Publisher(tmp_path)
+    words = ["keys", "init", "-c", str(publisher.path), "--root-out", str(tmp_path / "root"), "--encrypt"]
+    output, code = on_a_terminal(words, ["a passphrase\n", "another\n"])
+    assert (code, "not the same twice" in output) == (1, True), output
+    output, code = on_a_terminal(words, ["a passphrase\n", "a passphrase\n"])
+    assert (code, "a passphrase" in output) == (0, False), output
+    with publisher:
+        assert "is asked for on a terminal" in publisher.refusal("renew", "root", *publisher.signed_by(0))
+        renew = ["keys", "renew", "root", "-c", str(publisher.path), *publisher.signed_by(0)]
+        output, code = on_a_terminal(renew, ["a passphrase\n"])
+        assert (code, "root version 2" in output) == (0, True), output
 
 
 def on_a_terminal(words: list[str], answers: list[str]) -> tuple[str, int]:

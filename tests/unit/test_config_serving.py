@@ -69,3 +69,22 @@ def test_the_operators_socket_has_everybodys_beside_it(tmp_path: Path) -> None:
     assert made.control.group == own
     assert made.status_socket == tmp_path / "run" / "status.sock"
     assert control_socket(tmp_path / "blocklistd.yaml") == tmp_path / "run" / "c.sock"
+
+
+def test_the_folder_of_the_static_tree(tmp_path: Path) -> None:
+    own = grp.getgrgid(os.getgid()).gr_name
+
+    def text(path: str, group: str = own) -> str:
+        return f"{VALID}  public_dir: {{path: {path}, group: {group}}}\nstate_dir: state\n"
+
+    made = read(tmp_path, f"{VALID}  public_dir: {{path: public, group: {own}}}\n").feed.public_dir
+    assert made is not None
+    assert (made.path, made.group) == (tmp_path / "public", own)
+    assert read(tmp_path, f"{VALID}  public_dir: off\n").feed.public_dir is None
+    (tmp_path / "file").write_text("")
+    for right in ("public", "state/public", "state/public/a"):
+        assert read(tmp_path, text(right)).feed.public_dir is not None
+    assert places(tmp_path, text("public", "no-such-group")) == [(12, "feed.public_dir.group")]
+    for wrong in ("state", ".", "state/sealed", "..", "file", "file/public"):
+        assert places(tmp_path, text(wrong)) == [(12, "feed.public_dir.path")], wrong
+    assert places(tmp_path, f"{VALID}  public_dir: {{path: public}}\n") == [(12, "feed.public_dir.group")]

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signature
 
-from blocklistd.errors import StoreError
+from blocklistd.errors import SigningError, StoreError
 from blocklistd.model import ListId, Version
 from blocklistd.pipeline import publish
 from blocklistd.pipeline.publish import Publisher
@@ -102,3 +102,57 @@ async def test_the_last_signed_version_is_served_where_signatures_cant_be_writte
     assert newest is not None
     assert newest.version == 2
     versions.close()
+
+
+async def test_a_list_that_cant_be_signed_under_a_new_root_keeps_the_old_one(tmp_path: Path) -> None:
+    """The token goes away in the middle of an adoption: no client gets the new root with the old signatures."""
+    versions, old, away = Versions(tmp_path), CryptoSigner.generate_ed25519(), AwayKey()
+    roots = {1: b'{"version":1}', 2: b'{"version":2}'}
+
+    def trust(online: object, served: dict[int, bytes]) -> Trust:
+        def roots_of(signer: str) -> dict[int, bytes]:
+            return {1: roots[1]} if signer == old.public_key.keyid else served
+
+        return cast(Trust, cast(Any, SimpleNamespace(online=online, roots=served, roots_of=roots_of)))
+
+    def publisher(live_lists: LiveLists, trust: Trust) -> Publisher:
+        made = Publisher(versions.database, live_lists, trust, lambda: NOW, Telemetry())
+        made.configure(LIST, timedelta(days=14), timedelta(days=1))
+        return made
+
+    live_lists = LiveLists()
+    running = publisher(live_lists, trust(old, {1: roots[1]}))
+    versions.publish(versions.seal(["a.example"]))
+    await running.publish(LIST)
+    before = live_lists.get(LIST)
+    assert before is not None
+    failed = await running.adopt(trust(away, roots))
+    assert "the token is away" in str(failed)
+    assert live_lists.get(LIST) is before
+    assert "2.root.json" not in before.metadata
+    started = LiveLists()
+    await publisher(started, trust(away, roots)).publish(LIST)
+    after = started.get(LIST)
+    assert after is not None
+    assert after.metadata == before.metadata
+    away.here = True
+    assert await running.sign_again() is None
+    newest = live_lists.get(LIST)
+    assert newest is not None
+    assert newest.metadata["2.root.json"].body == roots[2]
+    assert away.public_key.keyid.encode() in newest.metadata["timestamp.json"].body
+    versions.close()
+
+
+class AwayKey:
+    """An online key on a token that is away until `here` is set."""
+
+    def __init__(self) -> None:
+        self.here = False
+        self._key = CryptoSigner.generate_ed25519()
+        self.public_key = self._key.public_key
+
+    def sign(self, payload: bytes) -> Signature:
+        if not self.here:
+            raise SigningError("the token is away: connect it")
+        return self._key.sign(payload)

@@ -76,6 +76,8 @@ def _show(status: Document, values: Values) -> None:
             click.echo(f"{name}: the old key {old['name']} is {old_credential(old)}")
         for old in one["old_tokens"] if not one["revoked"] else ():
             click.echo(f"{name}: the old token is {old_credential(old)}")
+    if root := status.get("root"):
+        click.echo(f"\nroot.json {root['version']} expires {root['expires']}, in {root['days_left']} days")
     for alarm in status.get("alarms", ()):
         click.secho(f"\n{alarm}", fg="red", err=True)
     for one in status.get("undelivered", ()):

@@ -61,18 +61,18 @@ class KeyOperations:
         """The newest root.json (TUF 4.3)."""
         return orjson.loads(self._trust.roots[self._trust.version])
 
+    def root_expiry(self) -> Document:
+        """The version of the newest root.json, when it expires, and the days left, for `status`."""
+        trust = self._trust
+        days = (trust.expires - self._clock()) // timedelta(days=1)
+        return {"version": trust.version, "expires": rfc3339(trust.expires), "days_left": days}
+
     async def show(self) -> Document:
         """The trusted root, the online key, and the next step; None if nothing is to do."""
         trust, now = self._trust, self._clock()
         role, key, place = trust.newest.signed.roles["root"], trust.online.public_key, trust.online.place
         return {
-            "root": {
-                "version": trust.version,
-                "expires": rfc3339(trust.expires),
-                "days_left": (trust.expires - now) // timedelta(days=1),
-                "threshold": role.threshold,
-                "keys": list(role.keyids),
-            },
+            "root": self.root_expiry() | {"threshold": role.threshold, "keys": list(role.keyids)},
             "online": {"keyid": key.keyid, "scheme": key.scheme, "place": place.key},
             "todo": trust.alarm(now) or (TAKE_OVER if place.key == "keys.next" else None),
         }

@@ -24,7 +24,8 @@ from blocklistd.store.freezing import frozen_lists
 
 class Overview:
     """The effect of `status`. `wrong` returns the lines about faults; `config` returns the running configuration,
-    `rejected` the configured policies that are not in force, `due` the numbers of entries that are due."""
+    `rejected` the configured policies that are not in force, `due` the numbers of entries that are due,
+    `root` the version and the expiry of root.json."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Overview:
         config: Callable[[], Config],
         rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
         due: Callable[[], Mapping[ListId, DueCount]],
+        root: Callable[[], Document],
     ) -> None:
         self._database = database
         self._live_lists = live_lists
@@ -47,6 +49,7 @@ class Overview:
         self._config = config
         self._rejected = rejected
         self._due = due
+        self._root = root
 
     def _withheld(self, connection: Connection) -> Document:
         config = self._config()
@@ -81,5 +84,6 @@ class Overview:
             "sources": await part("sources", self._sources.described, {}),
             "candidates": await part("candidates", lambda connection: status.held(connection, rules), []),
             "subscribers": await part("subscribers", self._subscribers.described, {}),
+            "root": self._root(),
             "alarms": alarms,
         }
