@@ -124,6 +124,10 @@ class Housekeeping:
         """Checks the nodes of subscribers. Never raises an error."""
         await self._tasks.do("nodes", self._check_nodes)
 
+    def check_nodes_soon(self) -> None:
+        """Called after nodes have changed. Many changes in a second lead to one check."""
+        self._scheduler.run_once("nodes due", utc_now() + timedelta(seconds=1), self.check_nodes)
+
     async def _expire(self) -> None:
         """Makes the expiries that are due, and schedules the next one. Each list is a task of its own: only the
         ones that failed are tried again."""

@@ -19,7 +19,6 @@ import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from blocklistd.config import CheckedConfig, Config, DnsSettings
@@ -65,8 +64,7 @@ from blocklistd.signing.online import open_online
 from blocklistd.signing.trust import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
-from blocklistd.times import CheckedClock, utc_now
-from blocklistd.tls import ServedCertificate
+from blocklistd.times import CheckedClock
 
 log: Final = logging.getLogger(__name__)
 
@@ -110,8 +108,8 @@ class Parts:
         self.dns = name_server(
             config.serves_dns, resources, self.zones, self.served_zones, self.dns_connections, metrics
         )
-        self.receipts = ReceiptBook(resources, self._check_nodes_soon)
-        self.nodes = Nodes(resources, self.zones, self._nodes_forgotten)
+        self.receipts = ReceiptBook(resources, lambda: self.housekeeping.check_nodes_soon())
+        self.nodes = Nodes(resources, self.zones, self.receipts.forget_names)
         self.node_checks = NodeChecks(resources, self.nodes)
         self.catalogs = catalog_publisher(resources, self.served_zones, self.configured, self._announce)
         # parts that change a list
@@ -316,14 +314,6 @@ class Parts:
         self.releases.in_background(self.housekeeping.count_due())
         self.releases.in_background(self.housekeeping.check_alarms())
         self.releases.in_background(self.housekeeping.expire())
-
-    def _check_nodes_soon(self) -> None:
-        """Called after nodes have changed. Many changes in a second lead to one check."""
-        self.scheduler.run_once("nodes due", utc_now() + timedelta(seconds=1), self.housekeeping.check_nodes)
-
-    def _nodes_forgotten(self) -> None:
-        self.receipts.forget_names()
-        self._check_nodes_soon()
 
     def _repair_file(self, digest: Sha256) -> None:
         """Repairs a sealed file that a request found damaged. Does nothing while that file is under repair."""

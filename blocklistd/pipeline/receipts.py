@@ -45,7 +45,7 @@ class _Waiting:
 
 
 class ReceiptBook:
-    """Takes receipts. `recorded` is called on the event loop after each transaction that changed a node."""
+    """Takes receipts. `recorded` is called on the event loop after nodes have changed."""
 
     def __init__(self, resources: Resources, recorded: Callable[[], None] = lambda: None) -> None:
         self._resources = resources
@@ -71,8 +71,9 @@ class ReceiptBook:
         return outcome
 
     def forget_names(self) -> None:
-        """Makes the writer read the names of the nodes again."""
+        """Makes the writer read the names of the nodes again. Called after nodes were removed."""
         self._are_names_known = False
+        self._recorded()
 
     async def _write_all(self) -> None:
         try:
