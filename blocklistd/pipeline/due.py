@@ -62,8 +62,8 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The entries that are due. `total`: their number. `entries`: those that became due first, at most SHOWN. `next`: the
-    time before which no other entry becomes due.
+    """The entries that are due. `total`: their number. `entries`: those that became due first, at most SHOWN. `next`:
+    the time before which no other entry becomes due.
 
     Of the requested ids: `ambiguous` are the ids of two or more entries that are due. `not_due` has the state of each
     entry that is not: `live`, or the rule that withholds it; an id that no entry has is not in it."""

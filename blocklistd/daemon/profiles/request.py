@@ -52,8 +52,8 @@ class TlsPrimary:
 class ConfigRequest:
     """What the configuration of one program contains. `primary`: the address to transfer from; the TLS address if `tls`
     is set. `tsig`: the key; None if the publisher knows the server by its address. `client_certificate`: whether one is
-    registered for the server. `catalog`: the name of `dns.catalog`. `rules`: the number of rules of each zone that has a
-    version, by the zone's name."""
+    registered for the server. `catalog`: the name of `dns.catalog`. `rules`: the number of rules of each zone that
+    has a version, by the zone's name."""
 
     software: Software
     zones: tuple[ZoneSettings, ...]
