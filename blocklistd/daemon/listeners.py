@@ -24,6 +24,7 @@ from blocklistd.ops.collectors import (
     AlarmCollector,
     DueCollector,
     ListCollector,
+    NodeCollector,
     ServingCollector,
     StoredCollector,
     ZoneCollector,
@@ -33,9 +34,12 @@ from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.http.authorize import AuthorizeHandler
+from blocklistd.serve.http.events import EventStreams
 from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
+from blocklistd.serve.http.openapi import ApiDescription
+from blocklistd.serve.http.receipts import ReceiptHandler
 from blocklistd.serve.http.routes import ROUTE, Routes
 
 
@@ -47,9 +51,13 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
+        events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
+        receipts = ReceiptHandler(parts.live_lists, parts.receipts, parts.resources.alarms)
         exports = ExportHandler(parts.live_lists, parts.renderings)
         authorize = AuthorizeHandler(parts.live_lists, parts.access)
-        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes(), *authorize.routes()))
+        handlers = (feed, exports, receipts, events, authorize, description)
+        routes = Routes(parts.access.enter, (route for handler in handlers for route in handler.routes()))
+        description.describe(routes.table)
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -78,6 +86,7 @@ class Listeners:
             ),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
+            NodeCollector(lambda: parts.node_checks.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
                 parts.resources.jobs,
@@ -143,9 +152,11 @@ class Listeners:
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         route = request.get(ROUTE)
         resource = "other" if route is None else route.resource or route.name
-        waited = "wait" in request.rel_url.query_string
+        if "wait" in request.rel_url.query_string:
+            resource = "wait"
         length = 0 if request.method == "HEAD" else answer.content_length or 0
-        self._parts.metrics.record_request(answer.status, resource, waited, seconds, length)
+        waited = resource in ("wait", "events")
+        self._parts.metrics.record_request(answer.status, resource, None if waited else seconds, length)
 
 
 def _bounded(each: int, holders: int) -> Connections:

@@ -19,6 +19,7 @@ from blocklistd.model import Outcome
 from blocklistd.ops.metric_table import MetricName
 from blocklistd.ops.process import Process
 from blocklistd.pipeline.pull import Pull
+from blocklistd.receipts import Taken
 from blocklistd.telemetry import Telemetry
 
 AMOUNTS: Final = {
@@ -54,6 +55,9 @@ class Metrics(Telemetry):
         self.rejected_records = MetricName.SOURCE_REJECTED_RECORDS.gauge(registry)
         self._amounts = {what: metric.counter(registry) for what, metric in AMOUNTS.items()}
         self.guard_trips = MetricName.GUARD_TRIPS.counter(registry)
+        self.receipts = MetricName.RECEIPTS.counter(registry)
+        for taken in Taken:
+            self.receipts.labels(taken.value)
         self.requests = MetricName.FEED_REQUESTS.counter(registry)
         self.request_seconds = MetricName.FEED_REQUEST_SECONDS.histogram(registry)
         self._responses: dict[tuple[int, str], tuple[Counter, Histogram]] = {}
@@ -144,6 +148,9 @@ class Metrics(Telemetry):
     def record_transfer(self, kind: str, seconds: float) -> None:
         self.transfer_seconds.labels(kind).observe(seconds)
 
+    def record_receipt(self, outcome: str) -> None:
+        self.receipts.labels(outcome).inc()
+
     def record_loop_lag(self, seconds: float) -> None:
         """The event loop was so many seconds late (ops.loop.measure_lag)."""
         self.loop_lag.observe(seconds)
@@ -155,17 +162,15 @@ class Metrics(Telemetry):
 
     # -- requests and pulls ----------------------------------------------------------------------------------------
 
-    def record_request(self, status: int, resource: str, waited: bool, seconds: float, length: int) -> None:
-        """The feed has sent a response of `length` bytes. `waited`: a long poll, whose seconds do not count."""
-        if waited:
-            resource = "wait"
+    def record_request(self, status: int, resource: str, seconds: float | None, length: int) -> None:
+        """The feed has sent a response of `length` bytes. `seconds`: None if it waited for a change."""
         found = self._responses.get((status, resource))
         if found is None:  # `labels` takes a lock and a look-up
             found = self.requests.labels(status, resource), self.request_seconds.labels(resource)
             self._responses[status, resource] = found
         responses, times = found
         responses.inc()
-        if not waited:
+        if seconds is not None:
             times.observe(seconds)
         if length:
             self.sent_bytes.inc(length)

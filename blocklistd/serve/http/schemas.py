@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
-from blocklistd.limits import MAX_WAIT
+from blocklistd.limits import MAX_FREE_TEXT, MAX_WAIT
 from blocklistd.outputs import OUTPUTS
-from blocklistd.serve.http.routes import Parameter
+from blocklistd.receipts import MAX_VERSION, NODE, PROBES, STATES
+from blocklistd.serve.http.routes import Answer, Parameter
 
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _SHA256: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -46,6 +48,21 @@ PROBLEM: Final[dict[str, Any]] = {
     "required": ["type", "title", "status", "detail"],
 }
 
+RECEIPT: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "session": {"type": "string", "format": "uuid"},
+        "version": {"type": "integer", "minimum": 1, "maximum": MAX_VERSION},
+        "node": {"type": "string", "pattern": f"^{NODE.pattern}$"},
+        "state": {"enum": list(STATES)},
+        "reason": {"type": ["string", "null"], "maxLength": MAX_FREE_TEXT},
+        "applied_at": _TIME,
+        "probe": {"enum": [*PROBES, None]},
+    },
+    "required": ["session", "version", "node", "state", "applied_at"],
+    "additionalProperties": False,
+}
+
 LIST: Final = Parameter("list", "the id of a list", {"type": "string"})
 METADATA: Final = Parameter(
     "name",
@@ -76,5 +93,8 @@ ACCEPT_ENCODING: Final = Parameter(
 )
 RANGE: Final = Parameter("Range", "one range of bytes of the uncompressed file", {"type": "string"}, "header")
 IF_RANGE: Final = Parameter("If-Range", "the ETag that the range belongs to", {"type": "string"}, "header")
+LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "the id of the last event that arrived", {"type": "string"}, "header")
+
+UNCHANGED: Final = {HTTPStatus.NOT_MODIFIED: Answer("the client has it already")}
 OF_FILES: Final = (ACCEPT_ENCODING, IF_NONE_MATCH, RANGE, IF_RANGE)
 """The headers with which a file is asked for."""
