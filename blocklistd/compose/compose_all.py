@@ -29,6 +29,7 @@ from blocklistd.compose.compose import (
     with_id,
 )
 from blocklistd.limits import MAX_HITS
+from blocklistd.lines.exceptions import EXCEPTION
 from blocklistd.lines.expiry import earliest, first_expiry, has_ended, may_end
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, keys_of
@@ -164,6 +165,9 @@ def _block(parts: list[bytes], rules: ListRules, live: bytes) -> ComposedChunk:
     for index in _not_added(lines, runs, rules):
         if merged.keys[index] not in known:
             found.setdefault(index, ADDITIONS)
+    if rules.excepted:
+        for index in _excepted(lines, runs, rules):
+            found.setdefault(index, EXCEPTION)
     first = earliest((age_end, _next_expiry(used, merged, fixed, rules)))
     out: list[str] = []
     entries = 0
@@ -200,6 +204,17 @@ def _corrected(lines: list[bytes], rules: ListRules) -> Iterator[tuple[int, str]
         index = bisect_left(lines, key)
         if index < len(lines) and lines[index].startswith(key):
             yield index, rule
+
+
+def _excepted(lines: list[bytes], runs: Iterable[_Run], rules: ListRules) -> Iterator[int]:
+    """The indexes of the lines whose ids have a local exception."""
+    for kind, start, end in runs:
+        block = "".join(_with_ids(lines[start:end], kind, rules.ids))
+        for one in rules.excepted:
+            at = block.find(f',"{ID}":"{one}"')
+            while at >= 0:
+                yield start + block.count("\n", 0, at)
+                at = block.find(f',"{ID}":"{one}"', at + 1)
 
 
 def _not_added(lines: list[bytes], runs: Iterable[_Run], rules: ListRules) -> Iterable[int]:
