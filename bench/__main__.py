@@ -22,6 +22,7 @@ BENCHES = (
         "blackout",
         "zone_changes",
         "polls",
+        "sync",
         "latency",
         "memory",
         "start",

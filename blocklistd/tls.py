@@ -1,9 +1,6 @@
-"""Loads the feed's certificate and its key, from the places that the configuration names.
+"""Loads a certificate and its key from the places that the configuration names, and reads what a certificate says.
 
-A key is in a file, a systemd credential or the environment. States of a ServedCertificate:
-
-    unusable → usable   `load` succeeds; until then every TLS handshake fails
-    usable   → usable   `load` succeeds: new connections get the new certificate; it fails: they get the one before
+A key is in a file, a systemd credential or the environment.
 """
 
 from __future__ import annotations
@@ -16,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from blocklistd.config import FeedTlsSettings, Secret
+from blocklistd.config import Secret
 from blocklistd.config.document import require_regular
-from blocklistd.errors import ConfigError, SigningError
+from blocklistd.errors import SigningError
 from blocklistd.model import Sha256
 
 if TYPE_CHECKING:
@@ -55,28 +52,9 @@ def server_context() -> ssl.SSLContext:
     """A context for the feed, with TLS 1.2 and later, and no certificate yet."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-class ServedCertificate:
-    """The certificate of a listener. `context`: for its TLS connections; None for plain HTTP. `unusable`: why no
-    certificate is loaded, a message for the operator; None once one is."""
-
-    def __init__(self, tls: FeedTlsSettings | None) -> None:
-        self.context = server_context() if tls is not None else None
-        self.unusable: str | None = None
-        try:
-            self.load(tls)
-        except (ConfigError, SigningError) as error:
-            self.unusable = f"the feed is not served: it has no usable certificate: {error}"
-
-    def load(self, tls: FeedTlsSettings | None) -> None:
-        """Loads the certificate for new connections. Raises SigningError, or ConfigError for a secret that does not
-        exist; the certificate loaded before then stays."""
-        if self.context is not None and tls is not None:
-            load_certificate(self.context, tls.cert, tls.key)
-            self.unusable = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -30,16 +31,25 @@ def make_certificate(
     *,
     begins: timedelta = timedelta(days=-2),
     named: bool = True,
+    signed_by: str | None = None,
+    key_of: str | None = None,
 ) -> tuple[Path, Path]:
-    """A self-signed certificate for NAME.example and 127.0.0.1, and its key: NAME.pem and NAME.key. Times are from now
-    on. Without `named` it is for the address alone."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    """A certificate for NAME.example and 127.0.0.1, and its key: NAME.pem and NAME.key. Times are from now on. Without
+    `named` it is for the address alone. `signed_by`: the name of the certificate that signs it, by default itself.
+    `key_of`: the name of one that has the key; by default it is a new one."""
+    key: Any = ec.generate_private_key(ec.SECP256R1())
+    if key_of is not None:
+        key = serialization.load_pem_private_key((folder / f"{key_of}.key").read_bytes(), None)
+    issuer, signing = None, key
+    if signed_by is not None:
+        issuer = x509.load_pem_x509_certificate((folder / f"{signed_by}.pem").read_bytes()).subject
+        signing = serialization.load_pem_private_key((folder / f"{signed_by}.key").read_bytes(), None)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name}.example")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(issuer or subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + begins)
@@ -50,13 +60,15 @@ def make_certificate(
             ),
             critical=False,
         )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.BasicConstraints(ca=signed_by is None, path_length=0 if signed_by is None else None), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.KeyUsage(
                 digital_signature=True,
-                key_cert_sign=True,
-                crl_sign=True,
+                key_cert_sign=signed_by is None,
+                crl_sign=signed_by is None,
                 content_commitment=False,
                 key_encipherment=False,
                 data_encipherment=False,
@@ -66,7 +78,7 @@ def make_certificate(
             ),
             critical=True,
         )
-        .sign(key, hashes.SHA256())
+        .sign(signing, hashes.SHA256())
     )
     certificate_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
     certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

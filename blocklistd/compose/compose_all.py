@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, compress
 from typing import Final, NamedTuple
 
@@ -28,6 +29,8 @@ from blocklistd.compose.compose import (
     kind_of,
     with_id,
 )
+from blocklistd.compose.names import PROTECTED_TYPES
+from blocklistd.kinds.name import may_be_public_suffixes
 from blocklistd.limits import MAX_HITS
 from blocklistd.lines.exceptions import EXCEPTION
 from blocklistd.lines.expiry import earliest, first_expiry, has_ended, may_end
@@ -37,7 +40,7 @@ from blocklistd.lines.snapshot import blocks, position
 from blocklistd.model import ID
 
 BLOCK: Final = 1 << 18  # bytes of each source that are composed at a time, at most
-_SMALL_RUN: Final = 16  # a run of so few lines gets its ids one by one if one line has more than a type and a value
+_SMALL_RUN: Final = 16  # a run of so few lines gets its ids one by one if one line is not plain
 
 
 @dataclass(slots=True)
@@ -142,18 +145,17 @@ def _block(parts: list[bytes], rules: ListRules, live: bytes) -> ComposedChunk:
     found: dict[int, str] = {}
     hits: list[Hit] = []
     runs = list(_runs(lines))
-    for kind, start, end in runs:
-        if kind not in rules.types:
-            found |= dict.fromkeys(range(start, end), f"type {kind}")
+    for run in runs:
+        if run.kind not in rules.types:
+            found |= dict.fromkeys(range(run.start, run.end), f"type {run.kind}")
             continue
-        run = lines[start:end]
-        for number in _suspects(run, kind):
-            if (reason := by_entry(run[number], rules)) is not None:
-                found[start + number] = reason
-        if rules.names:
-            for number, reason in sorted(rules.names.rules_of_run(run, kind).items()):
-                if found.setdefault(start + number, reason) in NAME_RULES and len(hits) < MAX_HITS:
-                    hits.append(hit_of(run[number], reason, rules.ids))
+        for number in _suspects(run):
+            if (reason := by_entry(run.lines[number], rules)) is not None:
+                found[run.start + number] = reason
+        if rules.names and run.kind in PROTECTED_TYPES:
+            for number, reason in sorted(rules.names.rules_of_all(run.kind, run.values).items()):
+                if found.setdefault(run.start + number, reason) in NAME_RULES and len(hits) < MAX_HITS:
+                    hits.append(hit_of(run.lines[number], reason, rules.ids))
     fixed = frozenset(found) if found else frozenset()
     for indexes, rule in ((merged.ended, ENDED), (merged.below, QUORUM)):
         for index in indexes:
@@ -172,29 +174,50 @@ def _block(parts: list[bytes], rules: ListRules, live: bytes) -> ComposedChunk:
     out: list[str] = []
     entries = 0
     taken = [index not in found for index in range(len(lines))] if found else None
-    for kind, start, end in runs:
-        run = lines[start:end] if taken is None else list(compress(lines[start:end], taken[start:end]))
-        entries += len(run)
-        if run:
-            out += _with_ids(run, kind, rules.ids)
+    for run in runs:
+        if taken is not None:
+            run = _Run(run.kind, run.start, list(compress(run.lines, taken[run.start : run.end])))
+        entries += len(run.lines)
+        if run.lines:
+            out += _with_ids(run, rules.ids)
     return ComposedChunk("".join(out).encode(), entries, dict(Counter(found.values())), first, tuple(hits))
 
 
-class _Run(NamedTuple):
-    """Consecutive lines of one type, from index `start` to before `end`."""
+class _Run:
+    """Lines of one type; `start` is the index of the first one in its block."""
 
-    kind: str
-    start: int
-    end: int
+    def __init__(self, kind: str, start: int, lines: list[bytes]) -> None:
+        self.kind = kind
+        self.start = start
+        self.lines = lines
+
+    @property
+    def end(self) -> int:
+        """The index in the block after that of the last line."""
+        return self.start + len(self.lines)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether the lines have only a type and a value, without escapes."""
+        joined = b"".join(self.lines)
+        return joined.count(b'"') == 8 * len(self.lines) and b"\\" not in joined
+
+    @cached_property
+    def values(self) -> list[bytes]:
+        """The values, if the lines are plain or the type is one of PROTECTED_TYPES."""
+        at = len(b'{"type":"%b","value":"' % self.kind.encode())
+        if self.is_plain:
+            return [line[at:-2] for line in self.lines]
+        return [line[at : line.index(b'"', at)] for line in self.lines]
 
 
 def _runs(lines: list[bytes]) -> Iterator[_Run]:
-    """The type of each run of lines, from the first index to before the last: lines of one type are neighbours."""
+    """The runs of a block: lines of one type are neighbours."""
     start = 0
     while start < len(lines):
         kind = kind_of(lines[start])
         end = bisect_left(lines, b'{"type":"%b#' % kind.encode(), start)  # '#' is the octet after '"'
-        yield _Run(kind, start, end)
+        yield _Run(kind, start, lines[start:end])
         start = end
 
 
@@ -221,7 +244,8 @@ def _not_added(lines: list[bytes], runs: Iterable[_Run], rules: ListRules) -> It
     """The indexes of the lines whose entries are not added to the live ones."""
     if not rules.additions:
         return range(len(lines))
-    return (run.start + at for run in runs for at in rules.pending.rules_of_run(lines[run.start : run.end], run.kind))
+    named = (run for run in runs if rules.pending and run.kind in PROTECTED_TYPES)
+    return (run.start + at for run in named for at in rules.pending.rules_of_all(run.kind, run.values))
 
 
 def _lifetimes(merged: _Merged, found: dict[int, str], rules: ListRules, live: set[bytes]) -> bytes | None:
@@ -265,35 +289,35 @@ _ADDRESSES: Final = [
 _MAY_BE_ADDRESS: Final = re.compile(rb"https?://(?:[0-9.]+[:/]|\[)")
 
 
-def _suspects(run: list[bytes], kind: str) -> Iterable[int]:
+def _suspects(run: _Run) -> Iterable[int]:
     """The indexes of the lines that `by_entry` has to judge; it withholds none of the others."""
-    if kind in ("domain", "ip"):  # any may be a public suffix; all or none of the addresses are withheld
-        return range(len(run))
-    if kind == "url":
+    if run.kind == "ip":  # all or none of the addresses are withheld
+        return range(len(run.lines))
+    if run.kind == "domain":
+        return may_be_public_suffixes(run.values)
+    if run.kind == "url":
         return [
             at
             for first, after in _ADDRESSES
-            for at in range(bisect_left(run, first), bisect_left(run, after))
-            if _MAY_BE_ADDRESS.match(run[at], len(_URL))
+            for at in range(bisect_left(run.lines, first), bisect_left(run.lines, after))
+            if _MAY_BE_ADDRESS.match(run.lines[at], len(_URL))
         ]
     return ()
 
 
-def _with_ids(run: list[bytes], kind: str, ids: Ids) -> list[str]:
-    """Add ids and newlines. Costs a third of `with_id` for lines in a row that have only a type and a value, without
-    escapes, and nothing for lines in a row that have ids; a run of both and others is halved until its parts are such
-    rows or small."""
-    joined = b"".join(run)
-    if joined.count(_HAS_ID) == len(run):
-        return [f"{line.decode()}\n" for line in run]
-    if joined.count(b'"') != 8 * len(run) or b"\\" in joined:
-        if len(run) <= _SMALL_RUN:
-            return [f"{with_id(line, ids).decode()}\n" for line in run]
-        half = len(run) // 2
-        return _with_ids(run[:half], kind, ids) + _with_ids(run[half:], kind, ids)
-    value = len(b'{"type":"%b","value":"' % kind.encode())
-    digits = ids.digits(kind.encode(), [line[value:-2] for line in run])
-    return [f'{line[:-1].decode()},"id":"e-{name}"}}\n' for line, name in zip(run, digits, strict=True)]
+def _with_ids(run: _Run, ids: Ids) -> list[str]:
+    """Add ids and newlines. Costs a third of `with_id` for plain lines in a row, and nothing for lines in a row that
+    have ids; a run of both and others is halved until its parts are such rows or small."""
+    if run.is_plain:
+        digits = ids.digits(run.kind.encode(), run.values)
+        return [f'{line[:-1].decode()},"id":"e-{name}"}}\n' for line, name in zip(run.lines, digits, strict=True)]
+    if b"".join(run.lines).count(_HAS_ID) == len(run.lines):
+        return [f"{line.decode()}\n" for line in run.lines]
+    if len(run.lines) <= _SMALL_RUN:
+        return [f"{with_id(line, ids).decode()}\n" for line in run.lines]
+    half = len(run.lines) // 2
+    parts = _Run(run.kind, 0, run.lines[:half]), _Run(run.kind, half, run.lines[half:])
+    return [line for part in parts for line in _with_ids(part, ids)]
 
 
 _HAS_ID: Final = f',"{ID}":"'.encode()  # once in a line with an id, and never in another, since texts escape quotes

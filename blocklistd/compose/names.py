@@ -22,6 +22,8 @@ from blocklistd.lines.snapshot import lines, position
 
 NAMED_TYPES: Final = ("host", "domain")
 """The types of entries that can hit a name."""
+PROTECTED_TYPES: Final = (*NAMED_TYPES, "ip")
+"""The types of entries that can hit a name or an address. Their values never need escapes."""
 
 
 def reverse_labels(name: bytes) -> bytes:
@@ -103,7 +105,7 @@ class Names:
         """The names."""
         return frozenset(map(reverse_labels, lines(self._content)))
 
-    @property
+    @cached_property
     def second_labels(self) -> list[bytes]:
         """The second label from the right of each name that has two or more."""
         return re.findall(rb"(?m)^[^.\n]+\.([^.\n]+)", self._content)
@@ -111,7 +113,8 @@ class Names:
     @property
     def has_one_label(self) -> bool:
         """Whether there is a name of one label."""
-        return re.search(rb"(?m)^[^./\n]+$", self._content) is not None
+        content = b"\n" + self._content[:]
+        return content.count(b"\n") - content.count(b"\n/") - 1 > len(self.second_labels)
 
     @cached_property
     def parents(self) -> frozenset[bytes]:
@@ -143,29 +146,28 @@ class NameRules:
         """The rule that withholds an entry; None if no rule does."""
         return next((rule for rule, names in self._rules if names.hit_by(kind, value.encode())), None)
 
-    def rules_of_run(self, run: Sequence[bytes], kind: str) -> dict[int, str]:
-        """For the lines of one type: the index of each entry that a rule withholds, and that rule.
+    def rules_of_all(self, kind: str, values: Sequence[bytes]) -> dict[int, str]:
+        """For the values of entries of one type: the index of each entry that a rule withholds, and that rule.
 
         An entry that hits a name has the second label from the right of a name, or has one label, or there is a name of
         one label. The entries for which none of that holds, nearly all, cost one look-up.
         """
-        if not self._rules or kind not in (*NAMED_TYPES, "ip"):
+        if not self._rules or kind not in PROTECTED_TYPES:
             return {}
-        start = len(b'{"type":"%b","value":"' % kind.encode())
-        suspects: Iterable[int] = range(len(run))
+        suspects: Iterable[int] = range(len(values))
         if kind == "ip":
             firsts = self._first_parts
-            heads = [line[start : line.index(b'"', start)].partition(b":")[0].partition(b".")[0] for line in run]
+            heads = (value.partition(b":")[0].partition(b".")[0] for value in values)
             suspects = [index for index, head in enumerate(heads) if head in firsts]
         elif not self._has_one_label:
             known = self._second_labels
-            seconds = [line[start : line.index(b'"', start)].rpartition(b".")[0].rpartition(b".")[2] for line in run]
-            suspects = [index for index, second in enumerate(seconds) if second in known]
+            suspects = [
+                index for index, value in enumerate(values) if value.rpartition(b".")[0].rpartition(b".")[2] in known
+            ]
         found = {}
         for index in suspects:
-            value = run[index][start : run[index].index(b'"', start)]
             for rule, names in self._rules:
-                if names.hits_known(kind, value):
+                if names.hits_known(kind, values[index]):
                     found[index] = rule
                     break
         return found

@@ -157,8 +157,8 @@ def check_key_pair(section: SectionValues) -> None:
         pass
 
 
-def check_dns_tls(section: SectionValues) -> None:
-    """Checks the key pair of the name server, and that an authority of client certificates is valid now."""
+def check_tls(section: SectionValues) -> None:
+    """Checks the key pair of a listener, and that an authority of client certificates is valid now."""
     check_key_pair(section)
     check_authority(section, "client_ca")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from blocklistd.config import files, names, net, values
 from blocklistd.config.net import Address, Network
 from blocklistd.config.public_folder import PublicDirSettings
-from blocklistd.config.reader import choice, config_section, not_built, optional, or_off, section, sequence, setting
+from blocklistd.config.reader import choice, config_section, optional, or_off, section, sequence, setting
 from blocklistd.config.secrets import Secret, secret
 from blocklistd.config.values import RateLimit, duration, integer
 
@@ -58,7 +58,7 @@ class DnsSettings:
     catalog zone (RFC 9432), in which each subscriber sees its own zones."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 53),))
-    tls: DnsTlsSettings | None = setting(optional(section(DnsTlsSettings, files.check_dns_tls)), default=None)
+    tls: DnsTlsSettings | None = setting(optional(section(DnsTlsSettings, files.check_tls)), default=None)
     catalog: str | None = setting(optional(names.zone), default=None)
     notify: NotifySettings = setting(section(NotifySettings), default_factory=NotifySettings)
     connections: ConnectionBounds = setting(_bounds, default_factory=ConnectionBounds)
@@ -66,11 +66,12 @@ class DnsSettings:
 
 @config_section
 class FeedTlsSettings:
-    """The certificate chain and the private key of the feed, in PEM."""
+    """The certificate chain and the private key of the feed, in PEM. `client_ca`: client certificates must come from
+    one of these authorities; without it, their public key alone counts."""
 
     cert: Path = setting(values.certificates)
     key: Secret = setting(secret)
-    client_ca: None = setting(not_built(None, None), default=None)
+    client_ca: Path | None = setting(optional(values.certificates), default=None)
 
 
 @config_section
@@ -79,7 +80,7 @@ class FeedSettings:
     node of a subscriber (serve/http/rates.py)."""
 
     listen: tuple[Address, ...] = setting(sequence(net.address, minimum=1), default=(Address("::", 8443),))
-    tls: FeedTlsSettings | None = setting(optional(section(FeedTlsSettings, files.check_key_pair)), default=None)
+    tls: FeedTlsSettings | None = setting(optional(section(FeedTlsSettings, files.check_tls)), default=None)
     public_url: str | None = setting(optional(net.public_url), default=None)
     public_dir: PublicDirSettings | None = setting(or_off(optional(section(PublicDirSettings))), default=None)
     rate_limit: RateLimit | None = setting(values.rate_or_off, default=RateLimit(600, 60))

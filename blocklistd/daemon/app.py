@@ -37,6 +37,7 @@ from blocklistd.limits import THREADS
 from blocklistd.ops import loop, systemd
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.resources import Resources
+from blocklistd.serve.http.certificate import ServedCertificate
 from blocklistd.signing.trust import finish_staged, load_trust, roots_dir
 from blocklistd.store import upkeep
 from blocklistd.store.database import Database
@@ -46,7 +47,6 @@ from blocklistd.store.store import Store
 from blocklistd.store.verified import Verified
 from blocklistd.telemetry import ActiveAlarms
 from blocklistd.times import CheckedClock, utc_now
-from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
 

@@ -32,9 +32,12 @@ from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.health import OpsHandler, ReadinessReport
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.server import DnsServer
+from blocklistd.serve.http.authorize import AuthorizeHandler
+from blocklistd.serve.http.events import EventStreams
 from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
+from blocklistd.serve.http.openapi import ApiDescription
 from blocklistd.serve.http.routes import ROUTE, Routes
 
 
@@ -46,8 +49,12 @@ class Listeners:
         self._dns: list[Address] = []
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
+        events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
         exports = ExportHandler(parts.live_lists, parts.renderings)
-        routes = Routes(parts.access.enter, (*feed.routes(), *exports.routes()))
+        authorize = AuthorizeHandler(parts.live_lists, parts.access)
+        handlers = (feed, exports, events, authorize, description)
+        routes = Routes(parts.access.enter, (route for handler in handlers for route in handler.routes()))
+        description.describe(routes.table)
         self._feed = Listener(
             "feed",
             routes.answer,
@@ -113,7 +120,8 @@ class Listeners:
         stack.push_async_callback(
             lambda: asyncio.gather(*(one.stop() for one in (self._feed, self._control, self._status)))
         )
-        await self._feed.start(sockets["feed"], self._parts.certificate.context)
+        certificate = self._parts.certificate
+        await self._feed.start(sockets["feed"], certificate.context, certificate.wrap)
         await self._ops.start(sockets["ops"], None)
         control = bind_control_socket(config.control.socket, config.control.group)
         stack.callback(functools.partial(config.control.socket.unlink, missing_ok=True))
@@ -140,9 +148,11 @@ class Listeners:
     def _observe_request(self, request: web.BaseRequest, answer: web.StreamResponse, seconds: float) -> None:
         route = request.get(ROUTE)
         resource = "other" if route is None else route.resource or route.name
-        waited = "wait" in request.rel_url.query_string
+        if "wait" in request.rel_url.query_string:
+            resource = "wait"
         length = 0 if request.method == "HEAD" else answer.content_length or 0
-        self._parts.metrics.record_request(answer.status, resource, waited, seconds, length)
+        waited = resource in ("wait", "events")
+        self._parts.metrics.record_request(answer.status, resource, None if waited else seconds, length)
 
 
 def _bounded(each: int, holders: int) -> Connections:

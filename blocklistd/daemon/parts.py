@@ -54,6 +54,7 @@ from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.dns.zones import Zones, ZoneView
 from blocklistd.serve.http.access import Access
+from blocklistd.serve.http.certificate import ServedCertificate
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.serve.http.renderings import StoredRenderings
 from blocklistd.signing.online import open_online
@@ -61,7 +62,6 @@ from blocklistd.signing.trust import Trust
 from blocklistd.store.lists import ensure_list
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import CheckedClock
-from blocklistd.tls import ServedCertificate
 
 log: Final = logging.getLogger(__name__)
 
@@ -170,6 +170,8 @@ class Parts:
         self.feed_connections.bounds = config.feed.connections
         self.dns_connections.bounds = (config.serves_dns or DnsSettings()).connections
         self.access.trusted_proxies = config.feed.trusted_proxies
+        self.access.credentials.authorities = self.certificate.authorities
+        self.access.end_lapsed()
         self.access.rates.limit = config.feed.rate_limit
         self.live_lists.configure(config.lists)
         if names is not None:
@@ -325,6 +327,7 @@ class Parts:
 
     def admit_subscribers(self, known: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers that the feed and the name server admit; `known` is by the digest of the token."""
+        self.certificate.registered = any(who.certificates for who in known.values() if who.revoked is None)
         self.access.replace(known)
         admit(self.dns, self.served_zones, self.dns_connections, known.values())
         self.releases.in_background(self.update_catalogs())

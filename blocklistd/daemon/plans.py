@@ -294,12 +294,12 @@ def _client_cert(auth: Auth | None) -> bytes | None:
 def certificate_expiries(config: Config) -> dict[str, datetime]:
     """Expiry of each certificate in use, by the key that names its file. A chain expires with its first certificate; a
     source's pinned authorities with the last one."""
-    chains = {"feed.tls.cert": config.feed.tls.cert} if config.feed.tls else {}
-    found = {}
-    if config.dns is not None and config.dns.tls is not None:
-        chains["dns.tls.cert"] = config.dns.tls.cert
-        if (ca := config.dns.tls.client_ca) is not None and (authorities := files.validity_periods(ca)):
-            found["dns.tls.client_ca"] = max(ends for _, ends in authorities)
+    chains, found = {}, {}
+    for section, tls in (("feed", config.feed.tls), ("dns", config.dns.tls if config.dns is not None else None)):
+        if tls is not None:
+            chains[f"{section}.tls.cert"] = tls.cert
+            if tls.client_ca is not None and (authorities := files.validity_periods(tls.client_ca)):
+                found[f"{section}.tls.client_ca"] = max(ends for _, ends in authorities)
     for name, source in config.sources.items():
         if isinstance(source.auth, ClientCert):
             chains[f"sources.{name}.auth.client_cert.cert"] = source.auth.cert

@@ -58,7 +58,7 @@ class PublicTree:
             async with self._updating:
                 self._settings, self._files = settings, None
         if settings is None:
-            await self._tasks.do(TASK, _nothing)  # ends the alarm of a folder that was configured before
+            await self._tasks.do(TASK, _succeed)  # ends the alarm of a folder that was configured before
         self.request()
 
     def request(self, _: ListView | None = None) -> None:
@@ -122,5 +122,5 @@ class PublicTree:
         return PublicList(view.id, documents, sealed, view.metadata["timestamp.json"].body)
 
 
-async def _nothing() -> None:
+async def _succeed() -> None:
     """The task that always succeeds."""

@@ -184,6 +184,7 @@ class ServingCollector(Collector):
         yield _gauge(MetricName.JOBS_QUEUED, max(0, self.jobs.unfinished - running))
         yield _gauge(MetricName.FEED_CONNECTIONS, self.feed.connections)
         yield _gauge(MetricName.FEED_LONG_POLLS, self.live_lists.waiting)
+        yield _gauge(MetricName.FEED_EVENT_STREAMS, self.live_lists.watching)
         yield _gauge(MetricName.READY, not self.not_ready())
         yield _gauge(MetricName.STATE_DIR_FREE_BYTES, disk.free)
         yield _gauge(MetricName.STATE_DIR_SIZE_BYTES, disk.total)

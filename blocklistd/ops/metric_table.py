@@ -81,6 +81,7 @@ class MetricName(Enum):
     FEED_SENT_BYTES = "counter", "Bytes of the feed's responses"
     FEED_CONNECTIONS = "gauge", "Open connections of the feed"
     FEED_LONG_POLLS = "gauge", "Long polls in progress"
+    FEED_EVENT_STREAMS = "gauge", "Streams of events in progress"
 
     # -- the process
     READY = "gauge", "1: /readyz is 200"

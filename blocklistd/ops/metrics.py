@@ -155,17 +155,15 @@ class Metrics(Telemetry):
 
     # -- requests and pulls ----------------------------------------------------------------------------------------
 
-    def record_request(self, status: int, resource: str, waited: bool, seconds: float, length: int) -> None:
-        """The feed has sent a response of `length` bytes. `waited`: a long poll, whose seconds do not count."""
-        if waited:
-            resource = "wait"
+    def record_request(self, status: int, resource: str, seconds: float | None, length: int) -> None:
+        """The feed has sent a response of `length` bytes. `seconds`: None if it waited for a change."""
         found = self._responses.get((status, resource))
         if found is None:  # `labels` takes a lock and a look-up
             found = self.requests.labels(status, resource), self.request_seconds.labels(resource)
             self._responses[status, resource] = found
         responses, times = found
         responses.inc()
-        if not waited:
+        if seconds is not None:
             times.observe(seconds)
         if length:
             self.sent_bytes.inc(length)

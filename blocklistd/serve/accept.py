@@ -31,6 +31,7 @@ from blocklistd.events import Event
 from blocklistd.limits import ACCEPT_PAUSE, OPEN_FILES, RESERVED_FILES, SHORTAGE_OVER, TLS_HANDSHAKE
 from blocklistd.serve.connections import Connections, Holder, address_holder, plain
 from blocklistd.serve.refusals import Refusals
+from blocklistd.serve.tls_context import ClientCertificate
 
 log: Final = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class AcceptedConnection:
         self.uid = uid
         self.transport: asyncio.WriteTransport | None = None
         self.connecting: asyncio.Task[None] | None = None
+        self.certificate: ClientCertificate | None = None
+        """What the client has shown in a TLS handshake that asks for a certificate."""
         self.admission: object | None = None
         """By what the last request was authenticated; None before that. Set by who authenticates."""
         self.rated = False
@@ -99,12 +102,17 @@ HolderOf = Callable[[AcceptedConnection], tuple[Holder, int]]
 """Returns the holder of a new connection, and the most connections that the holder may have."""
 
 
+Wrap = Callable[[AcceptedConnection, Callable[[], asyncio.Protocol]], asyncio.BaseProtocol | None]
+"""Makes the protocol of a TLS connection that does not use the context of its Acceptor, around that of the connection;
+None for one that does."""
+
+
 class Acceptor:
     """Accepts on the sockets of one listener.
 
     `name` is for the log. `protocol` makes the protocol of each connection. `holder_of` defaults to the address or the
-    uid. `reserved`: these connections may use the descriptors that are reserved for operators. `refusals` logs the
-    refused connections; None: one of its own does.
+    uid. `tls`: the context, None without TLS. `reserved`: these connections may use the descriptors that are reserved
+    for operators. `refusals` logs the refused connections; None: one of its own does.
     """
 
     def __init__(
@@ -115,6 +123,7 @@ class Acceptor:
         *,
         holder_of: HolderOf | None = None,
         tls: ssl.SSLContext | None = None,
+        wrap: Wrap = lambda accepted, make: None,
         reserved: bool = False,
         refusals: Refusals | None = None,
     ) -> None:
@@ -124,6 +133,7 @@ class Acceptor:
         self._protocol = protocol
         self._holder_of = holder_of or self._by_origin
         self._tls = tls
+        self._wrap = wrap
         self._reserve_start = None if reserved else file_ceiling()
         self._sockets: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
@@ -208,11 +218,15 @@ class Acceptor:
         return True
 
     async def _connect(self, accepted: AcceptedConnection, connection: socket.socket) -> None:
-        limits: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": TLS_HANDSHAKE}
-        protocol = functools.partial(self._protocol, accepted)
+        protocol: Callable[[], Any] = functools.partial(self._protocol, accepted)
+        wrapped = self._wrap(accepted, protocol)
+        tls = self._tls if wrapped is None else None
+        limits: dict[str, Any] = {} if tls is None else {"ssl_handshake_timeout": TLS_HANDSHAKE}
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(protocol, connection, ssl=self._tls, **limits)
+            await loop.connect_accepted_socket(
+                (lambda: wrapped) if wrapped else protocol, connection, ssl=tls, **limits
+            )
         except OSError:  # the client speaks no TLS, is too slow, or has left; ssl.SSLError is an OSError
             accepted.closed()
         except asyncio.CancelledError:

@@ -33,10 +33,12 @@ Divide = Callable[[memoryview], Iterable[memoryview]]
 
 
 class Messages:
-    """The number of TLS messages of a connection: those of the client, and the answers to them."""
+    """The number of TLS messages of a connection: those of the client, and the answers to them. `trusted`: False once
+    the client's certificate could not be verified, and the context accepts it all the same."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.trusted = True
 
 
 def count_messages(connection: SSL.Connection, where: int, code: int) -> None:
@@ -268,12 +270,16 @@ class TlsProtocol(asyncio.Protocol):
     def _end_of_input(self) -> None:
         if self._inner is not None and not self._ended:
             self._ended = True
-            self._inner.eof_received()
+            if not self._inner.eof_received():  # asyncio.Protocol: the transport closes itself
+                self.close()
 
     def _flush(self) -> None:
         with contextlib.suppress(self._want_read):
             while not self._tcp.is_closing():
-                self._tcp.write(self._tls.bio_read(_READ))
+                data = self._tls.bio_read(_READ)
+                self._tcp.write(data)
+                if len(data) < _READ:
+                    return
 
     def _update_reading(self) -> None:
         if self._tcp.is_closing():

@@ -145,8 +145,8 @@ def _check_left(after: Subscriber) -> None:
             f"{after.id} would have no list and no zone: to end its access, run `blocklistd subscriber revoke "
             f"{after.id}`"
         )
-    if (after.notify or after.addresses or after.certificates) and not after.zones:
+    if (after.notify or after.addresses) and not after.zones:
         raise SubscriberError(
-            f"{after.id} would have no zone, for which its NOTIFY addresses, prefixes and certificates are: remove "
-            f"them too, with --remove-notify, --remove-address and --remove-cert"
+            f"{after.id} would have no zone, for which its NOTIFY addresses and prefixes are: remove them too, with "
+            f"--remove-notify and --remove-address"
         )

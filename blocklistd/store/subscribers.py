@@ -168,9 +168,9 @@ def _check(registration: Registration, lists: Collection[str], zones: Collection
         raise SubscriberError(f"subscriber {registration.id}: expected at least one --list or --zone")
     check_known("list", registration.lists, lists)
     check_known("zone", registration.zones, zones)
-    if (registration.notify or registration.addresses or registration.certificates) and not registration.zones:
+    if (registration.notify or registration.addresses) and not registration.zones:
         raise SubscriberError(
-            f"subscriber {registration.id}: --notify, --address and --cert are for zones; name one with --zone"
+            f"subscriber {registration.id}: --notify and --address are for zones; name one with --zone"
         )
     for text in registration.certificates:
         certificate(text)

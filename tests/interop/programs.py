@@ -213,8 +213,9 @@ def knot(release: Release, folder: Path, stub: int, port: int, pasted: str) -> I
         f"database:\n  storage: {folder}\n"
         f'template:\n  - id: default\n    storage: {folder}\n    file: "%s.zone"\n    semantic-checks: on\n' + pasted
     )
+    knotc = [*release.command("/usr/sbin/knotc", "knot"), "-c", str(folder / "knot.conf")]
     with running([*program, "-c", str(folder / "knot.conf")], folder / "log"):
-        yield Resolver(port, folder / "log")
+        yield Resolver(port, folder / "log", {"knotc": knotc})
 
 
 @contextlib.contextmanager
@@ -224,10 +225,12 @@ def nsd(release: Release, folder: Path, stub: int, port: int, pasted: str) -> It
     (folder / "nsd.conf").write_text(
         f'server:\n  ip-address: 127.0.0.1@{port}\n  username: ""\n  chroot: ""\n  pidfile: {folder}/pid\n'
         f'  xfrdfile: {folder}/xfrd.state\n  xfrdir: {folder}\n  zonelistfile: {folder}/zone.list\n  database: ""\n'
-        f"  verbosity: 2\nremote-control:\n  control-enable: no\n" + pasted.replace("/var/lib/nsd", str(folder))
+        f"  verbosity: 2\nremote-control:\n  control-enable: yes\n  control-interface: {folder}/control\n"
+        + pasted.replace("/var/lib/nsd", str(folder))
     )
+    control = [*release.command("/usr/sbin/nsd-control", "nsd"), "-c", str(folder / "nsd.conf")]
     with running([*program, "-d", "-c", str(folder / "nsd.conf")], folder / "log"):
-        yield Resolver(port, folder / "log")
+        yield Resolver(port, folder / "log", {"nsd-control": control})
 
 
 def made(folder: Path, name: str) -> Path:

@@ -33,7 +33,7 @@ class Stub:
                 answer = dns.message.make_response(query, recursion_available=True)
                 answer.flags |= dns.flags.AA
                 question = query.question[0]
-                address = self.addresses.get(question.name.to_text(), ADDRESS)
+                address = self.addresses.get(question.name.to_text().lower(), ADDRESS)  # a resolver may mix the case
                 kind = "AAAA" if ":" in address else "A"
                 if question.rdtype == dns.rdatatype.from_text(kind):
                     answer.answer.append(dns.rrset.from_text(question.name, 5, "IN", kind, address))

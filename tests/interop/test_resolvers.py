@@ -17,6 +17,7 @@ import dns.rdatatype
 import pytest
 
 from tests.interop.absent import Absent
+from tests.interop.guides import says
 from tests.interop.programs import Peers, Resolver
 from tests.interop.stub import ADDRESS, Stub
 from tests.peers import peer
@@ -114,6 +115,7 @@ def test_a_resolver_keeps_blocking_while_the_publisher_is_away(
 
 
 def test_a_recursor_follows_notify_or_gets_none(tmp_path: Path, stub: Stub, peers: Peers) -> None:
+    says("powerdns", "Before version 5.1 it ignores NOTIFY, and has a change after `refresh`.")
     scene, port, versions = Scene(tmp_path, soa={"refresh": "1h"}), free_port(), iter(range(1000))
     with scene.daemon:
         scene.daemon.first_pull("hotline")

@@ -11,6 +11,7 @@ import dns.zone
 import pytest
 
 from blocklistd.daemon.profiles.versions import software as software_named
+from tests.interop.guides import says
 from tests.interop.programs import Peers
 from tests.interop.stub import Stub
 from tests.peers import peer
@@ -36,6 +37,7 @@ def ldns(file: Path) -> int:
 
 
 def test_every_secondary_verifies_the_digest_of_each_serial(scene: Scene, peers: Peers) -> None:
+    says("knot", "verifies a ZONEMD record with `zonemd-verify: on`")
     file, port = scene.folder / "transferred.zone", free_port()
     made = peers.subscribe(scene, "knot", port)
     secondary = Secondary(scene.port, scene.key(made))
@@ -95,6 +97,7 @@ def test_a_resolver_takes_a_zone_with_a_digest_or_is_refused(scene: Scene, stub:
 
 
 def test_subscriber_add_refuses_resolvers_that_it_breaks(scene: Scene) -> None:
+    says("powerdns", "`subscriber add` refuses a zone with one for these versions")
     address: dict[str, Any] = {"address": ["192.0.2.1"]}
     for given in (
         {"software": "powerdns"},

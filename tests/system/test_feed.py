@@ -404,7 +404,7 @@ def test_changed_attributes_are_a_remove_and_an_add(tmp_path: Path) -> None:
 
 
 def test_unknown_paths_and_methods_are_refused(feed: Feed, token: str) -> None:
-    for path in ("/", "/v1", "/v1/lists/", "/v1/lists/national/", "/v1/lists/national/targets/x", "/v1/events"):
+    for path in ("/", "/v1", "/v1/lists/", "/v1/lists/national/", "/v1/lists/national/targets/x", "/v1/event"):
         assert feed.daemon.get(path, token).status == 404, path
     posted = feed.daemon.get("/v1/lists/national", token, method="POST")
     assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD, OPTIONS")

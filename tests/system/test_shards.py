@@ -36,6 +36,20 @@ def secondaries(scene: Scene, made: dict[str, Any]) -> dict[str, Secondary]:
     return {name: Secondary(scene.port, scene.key(made), dns.name.from_text(name)) for name in SHARDS}
 
 
+def test_unbound_is_advised_shards_for_a_zone_of_many_rules(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.write(*(f"n{number}.example" for number in range(50_001)))
+    with scene.daemon:
+        scene.daemon.first_pull("hotline")
+        scene.daemon.wait_for(lambda: ZONE in scene.daemon.ask("status").json["zones"])
+        printed = scene.subscriber("isp", address=["192.0.2.54"], software="unbound")["config"]["unbound"]
+        assert f"\n# {ZONE} has 100,002 rules.\n" in printed
+        assert "\n# Ask the publisher for `shards: 16`.\nrpz:\n" in printed
+        scene.publish("a.example")
+        again = scene.daemon.ask("subscriber show", id="isp", software="unbound").json["config"]["unbound"]
+        assert "#" not in again.replace("# keeps", "")
+
+
 def rcode(scene: Scene, made: dict[str, Any], zone: str) -> dns.rcode.Rcode:
     query = dns.message.make_query(zone, "SOA")
     query.use_tsig(scene.key(made))

@@ -92,12 +92,15 @@ def transfer(port: int, key: Any) -> Iterator[bytes]:
         data = data[2 + size :]
 
 
-@pytest.fixture(params=["plain", "tls"])
+@pytest.fixture(params=["plain", "tls", "asking"])
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
+    """With "asking", the feed asks its clients for a certificate."""
     made = Scene(tmp_path)
-    if request.param == "tls":
+    if request.param != "plain":
         make_certificate(tmp_path, "feed")
         made.daemon.config["feed"]["tls"] = {"cert": "feed.pem", "key": {"file": "feed.key"}}
+        if request.param == "asking":
+            made.daemon.config["feed"]["tls"]["client_ca"] = "feed.pem"
         made.daemon.write_config()
     with made.daemon:
         made.daemon.first_pull("hotline")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from blocklistd.compose.names import NO_NAMES, NameRules, Names, names_file
 from blocklistd.kinds.ip import protected
-from blocklistd.model import Entry
 
 LABELS = st.sampled_from(["a", "ab", "b", "a-b", "www", "xn--bcher-kva", "example", "test"])
 NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
@@ -51,7 +50,7 @@ def hits(kind: str, value: str, protected: frozenset[str]) -> bool:
 def test_the_first_rule_that_an_entry_hits(kind: str, value: str, expected: str | None) -> None:
     rules = NameRules(names("search.example"), names("isp.test", "search.example"), names("files.drive.test"))
     assert rules.rule_of(kind, value) == expected
-    assert rules.rules_of_run([Entry(kind, value).line()], kind) == ({0: expected} if expected else {})
+    assert rules.rules_of_all(kind, [value.encode()]) == ({0: expected} if expected else {})
 
 
 @given(never_block=SOME, shared=SOME, kind=st.sampled_from(["host", "domain"]), values=st.lists(NAMES, max_size=9))
@@ -64,14 +63,14 @@ def test_many_entries_are_judged_like_one(
         for value in values
     ]
     assert [rules.rule_of(kind, value) for value in values] == expected
-    run = [Entry(kind, value, {"category": "a.b"}).line() for value in values]
-    assert rules.rules_of_run(run, kind) == {index: rule for index, rule in enumerate(expected) if rule}
+    found = rules.rules_of_all(kind, [value.encode() for value in values])
+    assert found == {index: rule for index, rule in enumerate(expected) if rule}
 
 
 def test_a_list_without_names_withholds_nothing() -> None:
     assert not NO_NAMES
     assert NO_NAMES.rule_of("host", "search.example") is None
-    assert NO_NAMES.rules_of_run([Entry("host", "search.example").line()], "host") == {}
+    assert NO_NAMES.rules_of_all("host", [b"search.example"]) == {}
 
 
 def test_a_mapped_file_is_read_like_bytes() -> None:
@@ -82,7 +81,7 @@ def test_a_mapped_file_is_read_like_bytes() -> None:
             rules = NameRules(Names(content))
             assert len(Names(content).all) == 2
             assert rules.rule_of("host", "www.b.test") == "never_block"
-            assert rules.rules_of_run([Entry("domain", "test").line()], "domain") == {0: "never_block"}
+            assert rules.rules_of_all("domain", [b"test"]) == {0: "never_block"}
 
 
 NETWORKS = st.builds(
@@ -104,10 +103,9 @@ def test_an_address_hits_what_overlaps_it(listed: list[str], addresses: frozense
     expected = [any(ipaddress.ip_network(value).overlaps(one) for one in known) for value in listed]
     rules = NameRules(names(*addresses, *others))
     assert [rules.rule_of("ip", value) == "never_block" for value in listed] == expected
-    found = rules.rules_of_run([Entry("ip", value).line() for value in listed], "ip")
+    found = rules.rules_of_all("ip", [value.encode() for value in listed])
     assert found == {index: "never_block" for index, hit in enumerate(expected) if hit}
     by_name = NameRules(names(*others))
     for name in others | {"www.other.test"}:
         assert rules.rule_of("host", name) == by_name.rule_of("host", name), "addresses change nothing for names"
-        lines = [Entry("domain", name).line()]
-        assert rules.rules_of_run(lines, "domain") == by_name.rules_of_run(lines, "domain")
+        assert rules.rules_of_all("domain", [name.encode()]) == by_name.rules_of_all("domain", [name.encode()])

@@ -31,11 +31,11 @@ from blocklistd.daemon.profiles.versions import (
 )
 from blocklistd.errors import RefusedError
 from blocklistd.model import ListId
+from tests.interop.guides import PAGES, says
 from tests.interop.release import BOOKWORM, TRIXIE
 from tests.peers import peer
 
 TSIG = {"name": "isp-0a1b2c3d", "algorithm": "hmac-sha256", "secret": "c2VjcmV0"}
-GUIDE = Path(__file__).parents[2] / "docs" / "dns.md"
 PUBLISHER = Address("198.51.100.1", 53)
 HOSTS = ["192.0.2.1", "2001:db8::1"]
 PIN = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
@@ -95,6 +95,15 @@ def test_bind_accepts_the_configuration(tmp_path: Path, count: int, unsigned: bo
     assert check(tmp_path, text, peer("/usr/bin/named-checkconf", "bind9-utils")) == (0, "")
     assert all(f'zone "{zone.name}" {{\n' in text for zone in zones(count))
     assert text.count("is not in the response-policy") == max(0, count - POLICIES)
+
+
+def test_bind_takes_no_more_policies_than_the_guide_says(tmp_path: Path) -> None:
+    says("bind", f"`response-policy` takes {POLICIES} zones at most; with more, BIND does not start")
+    text = text_of("bind", made=zones(POLICIES))
+    more = text.replace("response-policy {", 'response-policy { zone "more.example";')
+    code, said = check(tmp_path, more, peer("/usr/bin/named-checkconf", "bind9-utils"))
+    assert code == 1
+    assert says("bind", f"limit of {POLICIES}") in said
 
 
 @pytest.mark.parametrize("unsigned", [False, True])
@@ -290,28 +299,28 @@ def test_the_program_of_the_interoperability_tests_has_the_version(name: str, co
 
 
 def test_the_guide_contains_the_configurations() -> None:
-    """The guide's texts contain placeholders, and are otherwise the tested configurations."""
-    guide = GUIDE.read_text()
+    """The pages' texts contain placeholders, and are otherwise the tested configurations."""
+    assert PAGES.keys() == VERSIONS.keys(), "a page for each program"
     zone = [ZoneSettings(name="rpz.blocklist.example", list=ListId("national"))]
     key = {"name": "NAME", "algorithm": "hmac-sha256", "secret": "SECRET"}
     plain = PublisherAddresses(FEED, Address("198.51.100.1", 53))
     tls = replace(plain, tls=TlsPrimary(Address("198.51.100.1", 853), "dns.blocklist.example", PUBLIC_CA, PIN))
 
-    def contains(text: str) -> bool:
-        return f"\n\n{textwrap.indent(text, ' ' * 4)}\n" in guide
+    def contains(name: str, text: str) -> bool:
+        return f"\n\n{textwrap.indent(text, ' ' * 4)}\n" in PAGES[name].read_text()
 
     for name in VERSIONS:
         for publisher in (plain, tls):
             made = [configurations(publisher, zone, tsig, lists=["national"]) for tsig in (key, None)]
-            assert any(contains(one[name]) for one in made if name in one), name
+            assert any(contains(name, one[name]) for one in made if name in one), name
     newer = configurations(plain, zone, key, chosen=software("powerdns:5.4"))["powerdns"]
-    assert contains(newer.partition("\n")[2])
+    assert contains("powerdns", newer.partition("\n")[2])
     catalog = replace(plain, catalog="catalog.blocklist.example")
     for tsig in (key, None):
         without, text = (configurations(one, zone, tsig)["knot"] for one in (plain, catalog))
         head, template, rest = text.partition("template:\n")
         assert without.startswith(head)
-        assert contains(template + rest)
+        assert contains("knot", template + rest)
 
 
 def test_a_comment_marks_the_placeholder_for_an_unknown_address() -> None:

@@ -30,12 +30,13 @@ from blocklistd.sources.intake.findings import REJECTS
 from blocklistd.sources.proofs import openpgp, openpgp_decrypt
 from blocklistd.sources.proofs.minisign import public_key, verify_minisign
 from blocklistd.sources.proofs.proof import Claim
+from tests.interop.guides import PAGES, one_line
 from tests.peers import peer
 from tests.unit.configuring import make_root
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDES = ("operator", "reviewer", "dns", "proxies", "publisher", "edge")
+GUIDES = ("operator", "reviewer", "dns", *(f"dns/{name}" for name in PAGES), "proxies", "publisher", "edge")
 """One for each reader; CONTRIBUTING.md is the contributor's."""
 METRICS = ROOT / "docs" / "metrics.md"
 
@@ -81,6 +82,35 @@ def test_links_lead_somewhere(document: Path) -> None:
 def headings(text: str) -> set[str]:
     """The anchors that GitHub makes of a document's headings."""
     return {re.sub(r"[^\w\- ]", "", found.lower()).replace(" ", "-") for found in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+def quoted_by_tests() -> set[str]:
+    """What tests quote from the pages, with `says`."""
+    found = set()
+    for path in [*(ROOT / "tests" / "interop").glob("*.py"), *(ROOT / "tests" / "unit").glob("test_daemon_*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "says":
+                text = node.args[-1]
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                found |= {one_line(str(part.value)).strip() for part in parts if isinstance(part, ast.Constant)}
+    return {text for text in found if len(text) > 30}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_oddity_was_seen_in_a_test_or_says_that_it_was_not(name: str) -> None:
+    section = PAGES[name].read_text().split("## What is odd\n")[1].split("\n## ")[0]
+    oddities = [one_line(text) for text in section.split("\n- ")[1:]]
+    assert len(oddities) >= 3
+    for text in oddities:
+        admits = "not verified by a test" in text.lower() or "Measured by `python -m bench" in text
+        assert admits or any(quoted in text for quoted in quoted_by_tests()), text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_of_a_program_has_the_same_parts(name: str) -> None:
+    parts = re.findall("^## (.*)", PAGES[name].read_text(), re.M)
+    follows = "See that it follows" if name in ("knot", "nsd") else "See that it blocks"
+    assert parts[:5] == ["Configuration", follows, "Try it first", "What is odd", "When too much is blocked"]
 
 
 def test_the_readme_names_every_document() -> None:

@@ -5,6 +5,7 @@ import random
 import sys
 from pathlib import Path
 
+import publicsuffixlist
 import pytest
 
 from blocklistd.kinds import KINDS, InvalidEntry
@@ -203,6 +204,16 @@ def test_a_refusal_names_its_reason_and_nothing_of_the_value() -> None:
 )
 def test_a_public_suffix_is_in_the_list_or_a_single_label(value: str, suffix: bool) -> None:
     assert is_public_suffix(value) is suffix
+
+
+def test_each_rule_of_the_public_suffix_list_gives_what_the_library_says() -> None:
+    known = publicsuffixlist.PublicSuffixList()
+    lines = Path(publicsuffixlist.PSLFILE).read_text().splitlines()
+    rules = {line.lstrip("!").removeprefix("*.") for line in lines if line and not line.startswith("//")}
+    named = {rule.encode("idna").decode() for rule in rules}
+    names = {f"{below}{rule}" for rule in named for below in ("", "a.", "b.a.")}
+    names |= {rule.partition(".")[2] for rule in named} - {""}
+    assert {one for one in names if is_public_suffix(one)} == {one for one in names if known.is_public(one)}
 
 
 def real_names() -> list[str]:

@@ -16,7 +16,8 @@ from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder
 from blocklistd.serve.http import access as access_module
-from blocklistd.serve.http.access import Access, Unauthorized
+from blocklistd.serve.http.access import Access
+from blocklistd.serve.http.authentication import Unauthorized
 from blocklistd.serve.http.problems import Problem
 from blocklistd.store.credentials import OldToken, digest
 from blocklistd.store.subscribers import Subscriber
@@ -78,7 +79,7 @@ def test_a_subscriber_with_too_many_requests_gets_429(access: Access) -> None:
 
 def test_seen_is_the_time_of_the_last_authenticated_request(access: Access) -> None:
     now = [CREATED]
-    access._clock = lambda: now[0]
+    access._clock = access.credentials._clock = lambda: now[0]
     assert access.seen == {}
     for number, token in enumerate(("old", "nobody's")):
         with pytest.raises(Unauthorized):
@@ -161,7 +162,7 @@ def test_the_node_behind_a_trusted_proxy_is_the_forwarded_address(access: Access
 
 def test_what_an_expired_token_has_under_way_is_cut_off(access: Access) -> None:
     now = [CREATED]
-    access._clock = lambda: now[0]
+    access._clock = access.credentials._clock = lambda: now[0]
     old = OldToken(digest("replaced"), CREATED + timedelta(hours=1))
     access.replace({digest("t"): dataclasses.replace(subscriber("isp"), old_tokens=(old,))})
     by_old, waiting, by_new = (connect(access, f"198.51.100.{number}") for number in range(3))

@@ -15,7 +15,7 @@ from blocklistd.config import Address
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http import connection
-from blocklistd.serve.http.access import Unauthorized
+from blocklistd.serve.http.authentication import Unauthorized
 from blocklistd.serve.http.connection import Connection, while_connected
 from blocklistd.serve.http.listener import Listener, bind
 

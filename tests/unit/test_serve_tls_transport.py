@@ -58,6 +58,7 @@ class Inner(asyncio.Protocol):
     def __init__(self) -> None:
         self.received = bytearray()
         self.ended = self.lost = False
+        self.keeps_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -66,8 +67,9 @@ class Inner(asyncio.Protocol):
         assert not self.ended, "data after the end"
         self.received += data
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         self.ended = True
+        return self.keeps_open
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -190,6 +192,15 @@ async def test_a_client_ends_its_side_while_nothing_is_read(tmp_path: Path, in_t
     await asyncio.sleep(0)
     assert pair.inner.received == b"request"
     assert pair.inner.ended
+
+
+async def test_the_end_of_the_client_closes_the_connection_unless_the_inner_protocol_objects(tmp_path: Path) -> None:
+    for keeps_open, state in ((True, "open"), (False, "closed")):
+        pair = Pair(tmp_path)
+        pair.handshake()
+        pair.inner.keeps_open = keeps_open
+        pair.protocol.eof_received()
+        assert (pair.inner.ended, pair.tcp.state) == (True, state)
 
 
 async def test_a_failed_handshake_has_a_reason(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ COMMANDS: Final = (
             ),
             Argument(
                 "cert",
-                "Identify the subscriber on TLS by the public key (SPKI) of this client certificate; may be repeated.",
+                "Identify the subscriber on TLS, at the feed too, by the public key (SPKI) of this client certificate; "
+                "may be repeated.",
                 "--cert",
                 "sha256:HEX",
                 word,

@@ -58,7 +58,7 @@ def _show_config(done: Document, software: str | None, *, unsigned: bool) -> Non
     click.echo(f"\nPaste into the configuration of {name}:\n\n{text}", nl=False)
     if not software:
         others = ", ".join(other for other in done["config"] if other != name)
-        click.echo(f"\nThe configurations of {others} are in docs/dns.md; the option --software prints one of them.")
+        click.echo(f"\nThe configurations of {others} are in docs/dns/; the option --software prints one of them.")
 
 
 def show_rotated(done: Document, values: Values) -> None:

@@ -243,7 +243,7 @@ class SubscriberOperations:
                 if self._dns is not None:
                     users[name] = self._dns.key_use.addresses(who.id, wire_name(name))
             for old in who.old_tokens:
-                if found := self._access.old_seen.get(old.token) or old.used:
+                if found := self._access.credentials.old_seen.get(old.token) or old.used:
                     uses[old.token] = found
         return status.Seen(self._access.seen, uses, users)
 

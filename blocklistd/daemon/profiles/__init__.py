@@ -2,7 +2,7 @@
 
 With each configuration the server keeps blocking after a restart while the publisher is unreachable. The server refuses
 queries for the zone, because an answer would disclose whether a name is listed; Knot and NSD answer their own
-secondaries. A setting that a version does not know is not printed. docs/dns.md contains the same texts.
+secondaries. A setting that a version does not know is not printed. docs/dns/ contains the same texts.
 """
 
 from __future__ import annotations

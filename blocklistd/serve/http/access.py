@@ -1,99 +1,57 @@
-"""Authenticates requests by bearer token (RFC 6750), and counts their connections for the subscriber.
+"""Admits requests to the feed: authenticates them (authentication.py), and counts their connections and their rate.
 
 Order of calls: `holder_of` for each new connection (the Acceptor calls it); `enter` at the start of each request, and
-again after each wait of it; `entitled` for each list. State: the subscribers by token; `replace` replaces all of them.
-`end_lapsed` ends the requests of those who have lost access meanwhile.
+again after each wait of it; `entitled` for each list. `replace` replaces the subscribers; `end_lapsed` ends the
+requests of those who have lost access meanwhile.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
 
 from aiohttp import web
 
 from blocklistd.config import Network
-from blocklistd.limits import MAX_KNOWN_HEADERS, RATED_NODES
+from blocklistd.limits import RATED_NODES
 from blocklistd.model import ListId, SubscriberId
 from blocklistd.serve.accept import AcceptedConnection
 from blocklistd.serve.connections import NO_BOUND, Connections, Holder, address_holder, is_in, plain
+from blocklistd.serve.http.authentication import Admission, Credentials, Unauthorized
 from blocklistd.serve.http.connection import accepted_of
 from blocklistd.serve.http.live_lists import ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
 from blocklistd.serve.http.rates import RequestRates
 from blocklistd.serve.refusals import Refusals
-from blocklistd.store.credentials import digest
 from blocklistd.store.subscribers import Subscriber
 from blocklistd.times import Clock, utc_now
 
-CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="blocklistd"'}
-
-
-class Unauthorized(Problem):
-    """Problem 401 (RFC 6750 3.1). It closes the connection, so that no more requests on it are read.
-
-    `reason` is for the log only. `subscriber` is the owner of a revoked token, else "".
-    """
-
-    ends_connection = True
-
-    def __init__(self, reason: str, subscriber: str = "") -> None:
-        super().__init__(
-            HTTPStatus.UNAUTHORIZED, "expected `Authorization: Bearer` and a subscriber's token", CHALLENGE
-        )
-        self.reason = reason
-        self.subscriber = subscriber
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """By what a request was authenticated: the digest of a token; and whose it was then."""
-
-    subscriber: Subscriber
-    token: str
-
 
 class Access:
-    """The subscribers by the SHA-256 of their token, in memory: a request reads neither database nor disk.
+    """Who may send requests, and how many.
 
     `connections` are the listener's. On a connection from `trusted_proxies` the client's address is taken from
-    X-Forwarded-For.
+    X-Forwarded-For; no header stands for a certificate.
     """
 
     def __init__(self, connections: Connections | None = None, clock: Clock = utc_now) -> None:
         self.connections = connections if connections is not None else Connections()
         self._clock = clock
+        self.credentials = Credentials(clock)
         self.seen: dict[SubscriberId, datetime] = {}
-        """When each subscriber last sent a request with a valid token. Empty after a restart."""
-        self.old_seen: dict[str, datetime] = {}
-        """When each token that was replaced was last used, by its digest. Empty after a restart."""
+        """When each subscriber was last authenticated. Empty after a restart."""
         self.rates = RequestRates()
         self.trusted_proxies: tuple[Network, ...] = ()
         self._refusals = Refusals("feed")
-        self._by_token: Mapping[str, Subscriber] = {}
-        self._by_old_token: Mapping[str, tuple[datetime, Subscriber]] = {}
-        """The subscribers by tokens that were replaced, and when these expire."""
-        self._revoked: Mapping[str, SubscriberId] = {}
-        self._by_header: dict[str, Admission] = {}
         self.halted: str | None = None
         """Why the daemon is halted, None if it is not. While it is, every request, authenticated or not, gets 503."""
 
     def replace(self, by_token: Mapping[str, Subscriber]) -> None:
         """Replaces the subscribers, by the digest of their token; revoked ones included. Ends the requests under way of
         those who have lost access to a list."""
-        self._by_token = {token: owner for token, owner in by_token.items() if owner.revoked is None}
-        self._by_old_token = {
-            old.token: (old.expires, owner) for owner in self._by_token.values() for old in owner.old_tokens
-        }
-        revoked = {token: owner for token, owner in by_token.items() if owner.revoked is not None}
-        replaced = {old.token: owner for owner in revoked.values() for old in owner.old_tokens}
-        self._revoked = {token: owner.id for token, owner in (revoked | replaced).items()}
-        self.old_seen = {token: seen for token, seen in self.old_seen.items() if token in self._by_old_token}
-        self._by_header = {}
+        self.credentials.replace(by_token)
         self.end_lapsed()
 
     def end_lapsed(self) -> None:
@@ -102,50 +60,8 @@ class Access:
         for connection in self.connections:
             assert isinstance(connection, AcceptedConnection)
             admission = connection.admission
-            if isinstance(admission, Admission) and not self._is_valid(admission):
+            if isinstance(admission, Admission) and not self.credentials.is_valid(admission):
                 connection.cut_off()
-
-    def _is_valid(self, admission: Admission) -> bool:
-        owner = self._by_token.get(admission.token)
-        if owner is None and (old := self._by_old_token.get(admission.token)) is not None and self._clock() < old[0]:
-            owner = old[1]
-        return owner is not None and owner.lists >= admission.subscriber.lists
-
-    def admission(self, authorization: str | None) -> Admission:
-        """Authenticates by an Authorization header. Raises Unauthorized, or Problem 503 while the daemon is halted.
-
-        Tokens are looked up by their SHA-256, so that timing reveals no token. A valid header is remembered until the
-        subscribers change, and then found without SHA-256. That look-up is safe too: the key of Python's string hash
-        differs in each process.
-        """
-        if self.halted is not None:
-            raise Problem(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "nothing is served until an operator has repaired the publisher's state: keep what you have",
-                {"Retry-After": "60"},
-            )
-        known = self._by_header.get(authorization or "")
-        if known is not None:
-            return known
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized("it sent no token")
-        hashed = digest(token.strip())
-        found = self._by_token.get(hashed)
-        if found is None and (old := self._by_old_token.get(hashed)) is not None:
-            expires, owner = old
-            if (now := self._clock()) >= expires:
-                raise Unauthorized("its token has expired: the subscriber has a newer one", owner.id)
-            self.old_seen[hashed] = now
-            return Admission(owner, hashed)  # not remembered by its header: it expires
-        if found is None and hashed in self._revoked:
-            raise Unauthorized("the subscriber was revoked", self._revoked[hashed])
-        if found is None:
-            raise Unauthorized("its token is unknown")
-        admission = Admission(found, hashed)
-        if authorization is not None and len(self._by_header) < MAX_KNOWN_HEADERS:
-            self._by_header[authorization] = admission
-        return admission
 
     def holder_of(self, accepted: AcceptedConnection) -> tuple[Holder, int]:
         """The holder of a new connection, and the holder's bound.
@@ -159,17 +75,25 @@ class Access:
     def enter(self, request: web.BaseRequest) -> Subscriber:
         """The subscriber of a request. The connection is counted for the subscriber from now on.
 
-        Raises Unauthorized, and Problem 429 if the subscriber, or the address behind a proxy, is at its bound and has
-        no idle connection, or if it sends too many requests. A second call for one request counts nothing.
+        Raises Unauthorized; Problem 503 while the daemon is halted; Problem 429 if the subscriber, or the address
+        behind a proxy, is at its bound and has no idle connection, or if it sends too many requests. A second call for
+        one request counts nothing.
         """
+        if self.halted is not None:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "nothing is served until an operator has repaired the publisher's state: keep what you have",
+                {"Retry-After": "60"},
+            )
         connection = accepted_of(request)
-        address = connection.address
+        address, certificate = connection.address, connection.certificate
         if self.trusted_proxies and is_in(address, self.trusted_proxies):
+            certificate = None  # the proxy's own, which stands for none of its clients
             address = self._forwarded(request.headers.getall("X-Forwarded-For", ())) or address
             if address != connection.address:
                 _count_for(connection, address_holder(address), self.connections.bounds.per_address, "address")
         try:
-            admission = self.admission(request.headers.get("Authorization"))
+            admission = self.credentials.authenticate(request.headers.get("Authorization"), certificate)
         except Unauthorized as refused:
             self._refusals.log(address, refused.subscriber, refused.reason)
             raise

@@ -79,6 +79,11 @@ class Connection(web.RequestHandler):
         if self.transport is not None:  # None: the connection was lost before this task's first step
             await super().start()
 
+    def wait_for_each_write(self) -> None:
+        """From now on `drain` waits until the kernel has taken all bytes, and the stall timer runs until then."""
+        if self.transport is not None:
+            cast(asyncio.WriteTransport, self.transport).set_write_buffer_limits(high=0)
+
     def allow_upload(self) -> None:
         """Gives all bytes of the request under way to the parser; the handler bounds them."""
         self.uploading = True

@@ -24,12 +24,11 @@ from blocklistd.telemetry import ActiveAlarms
 
 log: Final = logging.getLogger(__name__)
 RETRY_AFTER: Final = 5  # seconds after which a client repeats a request for a file that is under repair
-_UNCHANGED: Final = {HTTPStatus.NOT_MODIFIED: Answer("the client has it already")}
-_METADATA: Final = {HTTPStatus.OK: Answer("signed metadata", bodies.JSON), **_UNCHANGED}
+_METADATA: Final = {HTTPStatus.OK: Answer("signed metadata", bodies.JSON), **schemas.UNCHANGED}
 _FILE: Final = {
     HTTPStatus.OK: Answer("the file", bodies.NDJSON),
     HTTPStatus.PARTIAL_CONTENT: Answer("a range of it", bodies.NDJSON),
-    **_UNCHANGED,
+    **schemas.UNCHANGED,
 }
 _NO_LIST: Final = {HTTPStatus.NOT_FOUND: "no such list for this subscriber"}
 _NO_FILE: Final = {HTTPStatus.NOT_FOUND: "no such list for this subscriber, or no such file of the list"}
@@ -72,7 +71,7 @@ class FeedHandler:
                 pattern="/v1/lists",
                 handler=self._lists,
                 summary="All lists that the subscriber may see.",
-                answers={HTTPStatus.OK: Answer("their states", bodies.JSON, schemas.LISTS), **_UNCHANGED},
+                answers={HTTPStatus.OK: Answer("their states", bodies.JSON, schemas.LISTS), **schemas.UNCHANGED},
                 cache=Cache.REVALIDATE,
                 parameters=(schemas.IF_NONE_MATCH,),
             ),
@@ -82,7 +81,7 @@ class FeedHandler:
                 pattern="/v1/lists/{list}",
                 handler=self._status,
                 summary="The state of a list; with `wait` and If-None-Match, as soon as its version changes.",
-                answers={HTTPStatus.OK: Answer("the state", bodies.JSON, schemas.STATUS), **_UNCHANGED},
+                answers={HTTPStatus.OK: Answer("the state", bodies.JSON, schemas.STATUS), **schemas.UNCHANGED},
                 cache=Cache.REVALIDATE,
                 parameters=(schemas.LIST, schemas.WAIT, schemas.IF_NONE_MATCH),
                 problems=_NO_LIST | {HTTPStatus.BAD_REQUEST: "`wait` is no number of seconds, or too large"},

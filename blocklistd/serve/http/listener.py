@@ -21,7 +21,7 @@ from blocklistd.config import Address
 from blocklistd.errors import StoreError, redacted
 from blocklistd.events import Event
 from blocklistd.limits import KEEPALIVE, SHUTDOWN_GRACE
-from blocklistd.serve.accept import Acceptor, HolderOf
+from blocklistd.serve.accept import Acceptor, HolderOf, Wrap
 from blocklistd.serve.connections import Connections
 from blocklistd.serve.http.connection import Connection, connection_of
 from blocklistd.serve.http.problems import Problem
@@ -134,15 +134,21 @@ class Listener:
         """The number of connections, those in a TLS handshake included."""
         return len(self._connections)
 
-    async def start(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None) -> None:
-        """Listens on these bound sockets, with TLS if there is a context."""
+    async def start(
+        self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None, wrap: Wrap = lambda accepted, make: None
+    ) -> None:
+        """Listens on these bound sockets, with TLS if there is a context. `wrap`: as in Acceptor."""
         settings: dict[str, Any] = {"loop": asyncio.get_running_loop(), "access_log": None}
         settings |= {"keepalive_timeout": KEEPALIVE, "tcp_keepalive": False}  # the Acceptor sets SO_KEEPALIVE
         settings |= {"max_line_size": 8190, "max_field_size": 8190, "lingering_time": 0}
         connection = functools.partial(Connection, self._server, **self._bodies, **settings)
         await self._runner.setup()
         self._acceptor = Acceptor(
-            self._name, self._connections, connection, holder_of=self._holder_of, tls=tls, reserved=self._reserved
+            *(self._name, self._connections, connection),
+            holder_of=self._holder_of,
+            tls=tls,
+            wrap=wrap,
+            reserved=self._reserved,
         )
         self._acceptor.start(sockets)
         for bound in sockets:

@@ -1,18 +1,24 @@
-"""The live lists, in memory: one frozen view for each list, and the long polls that wait for the next view.
+"""The live lists, in memory: one frozen view for each list, and the requests that wait for the next view.
 
 States of a list: unknown; missing (`configure` named it, and it has no view: it can't be served); live (`publish` has
 set a view). `publish` replaces the view by one assignment, `withdraw` removes it, and both wake the waiting requests.
 `close` wakes all requests and makes later waits return at once. A request uses one view from its first to its last
 byte, so it never mixes two versions. Small answers are prepared with the view.
+
+A *change* of any list has a number, from 1, which counts within this process. A Watch follows the lists of one
+subscriber by the number of the last change that it has taken. It needs no queue: of several changes of a list only the
+newest matters, and the list's view is shared. Order of calls: `watch`, then `take` and `wait` in turns, `unwatch`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import orjson
 
@@ -111,14 +117,59 @@ def view(
     )
 
 
+class ListChange(NamedTuple):
+    """A change of a list, and the list's view since then."""
+
+    number: int
+    view: ListView
+
+
+class Watch:
+    """The changes of some lists. `taken`: the number of the last change that was taken."""
+
+    __slots__ = ("_live_lists", "_woken", "lists", "taken")
+
+    def __init__(self, live_lists: LiveLists, lists: frozenset[ListId], taken: int) -> None:
+        self.lists = lists
+        self.taken = taken
+        self._live_lists = live_lists
+        self._woken = asyncio.Event()
+
+    def take(self, most: int) -> list[ListChange]:
+        """The oldest changes that were not taken, at most so many, the latest one of each list."""
+        self._woken.clear()
+        found = sorted(change for name in self.lists if (change := self._live_lists.change(name)) > self.taken)[:most]
+        if not found:
+            return []
+        self.taken = found[-1]
+        of_list = {self._live_lists.change(name): name for name in self.lists}
+        views = ((number, self._live_lists.get(of_list[number])) for number in found)
+        return [ListChange(number, view) for number, view in views if view is not None]
+
+    def wake(self) -> None:
+        """Ends `wait`, or the next one."""
+        self._woken.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Waits for a change that was not taken, at most `seconds`, or until `wake`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+
 class LiveLists:
     """The views of all lists by id, and an event for each list that a request waits for."""
 
     def __init__(self) -> None:
         self._views: dict[ListId, ListView] = {}
+        self._changes: dict[ListId, int] = {}
+        """The number of each list's latest change."""
+        self.changes = 0
+        """The number of the latest change."""
+        self._watches: set[Watch] = set()
         self._configured: frozenset[str] = frozenset()
         self._waiting: dict[ListId, asyncio.Event] = {}
-        self._closed = False
+        self.closed = False
         self.waiting = 0
         """The number of long polls under way."""
 
@@ -143,6 +194,8 @@ class LiveLists:
         old = self._views.get(new.id)
         self._views[new.id] = new
         if old is None or (old.session, old.version) != (new.session, new.version):
+            self.changes += 1
+            self._changes[new.id] = self.changes
             self._wake(new.id)
 
     def withdraw(self, list_id: ListId) -> None:
@@ -152,11 +205,33 @@ class LiveLists:
 
     def _wake(self, list_id: ListId) -> None:
         self._waiting.pop(list_id, asyncio.Event()).set()
+        for watch in self._watches:
+            if list_id in watch.lists:
+                watch.wake()
+
+    def change(self, list_id: ListId) -> int:
+        """The number of the list's latest change; 0 if there was none."""
+        return self._changes.get(list_id, 0)
+
+    def watch(self, lists: frozenset[ListId], taken: int) -> Watch:
+        """Begins to watch lists. `taken`: the last change that the client knows; 0: none."""
+        found = Watch(self, lists, taken)
+        self._watches.add(found)
+        return found
+
+    def unwatch(self, watch: Watch) -> None:
+        """Ends a watch."""
+        self._watches.discard(watch)
+
+    @property
+    def watching(self) -> int:
+        """The number of watches."""
+        return len(self._watches)
 
     async def changed(self, seen: ListView, seconds: float) -> None:
         """Waits until the list's version differs from that of `seen`, at most `seconds`, or until `close`."""
         current = self._views.get(seen.id)
-        if self._closed or current is None or (current.session, current.version) != (seen.session, seen.version):
+        if self.closed or current is None or (current.session, current.version) != (seen.session, seen.version):
             return
         event = self._waiting.setdefault(seen.id, asyncio.Event())
         self.waiting += 1
@@ -170,6 +245,8 @@ class LiveLists:
 
     def close(self) -> None:
         """Ends all waits, because the daemon stops."""
-        self._closed = True
+        self.closed = True
         for list_id in list(self._waiting):
             self._wake(list_id)
+        for watch in self._watches:
+            watch.wake()

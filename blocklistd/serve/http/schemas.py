@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from blocklistd.limits import MAX_WAIT
 from blocklistd.outputs import OUTPUTS
-from blocklistd.serve.http.routes import Parameter
+from blocklistd.serve.http.routes import Answer, Parameter
 
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _SHA256: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -76,5 +77,8 @@ ACCEPT_ENCODING: Final = Parameter(
 )
 RANGE: Final = Parameter("Range", "one range of bytes of the uncompressed file", {"type": "string"}, "header")
 IF_RANGE: Final = Parameter("If-Range", "the ETag that the range belongs to", {"type": "string"}, "header")
+LAST_EVENT_ID: Final = Parameter("Last-Event-ID", "the id of the last event that arrived", {"type": "string"}, "header")
+
+UNCHANGED: Final = {HTTPStatus.NOT_MODIFIED: Answer("the client has it already")}
 OF_FILES: Final = (ACCEPT_ENCODING, IF_NONE_MATCH, RANGE, IF_RANGE)
 """The headers with which a file is asked for."""
