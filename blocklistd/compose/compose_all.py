@@ -168,7 +168,7 @@ def _block(parts: list[bytes], rules: ListRules, live: bytes) -> ComposedChunk:
         if merged.keys[index] not in known:
             found.setdefault(index, ADDITIONS)
     if rules.excepted:
-        for index in _excepted(lines, runs, rules):
+        for index in _excepted(runs, rules):
             found.setdefault(index, EXCEPTION)
     first = earliest((age_end, _next_expiry(used, merged, fixed, rules)))
     out: list[str] = []
@@ -229,14 +229,14 @@ def _corrected(lines: list[bytes], rules: ListRules) -> Iterator[tuple[int, str]
             yield index, rule
 
 
-def _excepted(lines: list[bytes], runs: Iterable[_Run], rules: ListRules) -> Iterator[int]:
+def _excepted(runs: Iterable[_Run], rules: ListRules) -> Iterator[int]:
     """The indexes of the lines whose ids have a local exception."""
-    for kind, start, end in runs:
-        block = "".join(_with_ids(lines[start:end], kind, rules.ids))
+    for run in runs:
+        block = "".join(_with_ids(run, rules.ids))
         for one in rules.excepted:
             at = block.find(f',"{ID}":"{one}"')
             while at >= 0:
-                yield start + block.count("\n", 0, at)
+                yield run.start + block.count("\n", 0, at)
                 at = block.find(f',"{ID}":"{one}"', at + 1)
 
 

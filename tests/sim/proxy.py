@@ -44,7 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             connection.request("GET", self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "host"})
         except ConnectionRefusedError:  # the feed is stopped
-            return self.send_error(502)
+            self.send_error(502)
+            return
         answer = connection.getresponse()
         kept = {k: v for k, v in answer.getheaders() if k.lower() in ("etag", "content-encoding", "content-type")}
         status, headers, body = answer.status, kept, answer.read()
