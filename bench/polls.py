@@ -118,7 +118,7 @@ class Refused:
         self._command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
         known = {"Authorization": f"Bearer {token}"}
         self._command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}{path}"]
-        assert _status(port, path, known) == 404
+        assert status_of(port, path, known) == 404
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (404) a second."""
