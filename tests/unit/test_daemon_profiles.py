@@ -307,7 +307,7 @@ def test_the_guide_contains_the_configurations() -> None:
     tls = replace(plain, tls=TlsPrimary(Address("198.51.100.1", 853), "dns.blocklist.example", PUBLIC_CA, PIN))
 
     def contains(name: str, text: str) -> bool:
-        return f"\n\n{textwrap.indent(text, ' ' * 4)}\n" in PAGES[name].read_text()
+        return f"\n\n{textwrap.indent(text, ' ' * 4)}\n" in PAGES[name].read_text() + "\n"
 
     for name in VERSIONS:
         for publisher in (plain, tls):
