@@ -59,7 +59,7 @@ http {{
         """Starts nginx on its core and waits until it answers."""
         command = ["taskset", "-c", str(SERVER), "nginx", "-c", str(self._config), "-p", str(self._folder)]
         process = self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_until(lambda: process.poll() is not None or _status(self.port, "/status", {}) == 401)
+        wait_until(lambda: process.poll() is not None or status_of(self.port, "/status", {}) == 401)
         assert process.poll() is None, (self._folder / "error.log").read_text()
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ http {{
             self.process.wait(30)
 
 
-def _status(port: int, path: str, headers: dict[str, str]) -> int | None:
+def status_of(port: int, path: str, headers: dict[str, str]) -> int | None:
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path, headers=headers)
@@ -96,9 +96,9 @@ class Load:
         self._url = f"http://127.0.0.1:{port}{path}"
         known = {"Authorization": f"Bearer {token}"}
         self._headers = known | {"If-None-Match": _etag(port, path, known)}
-        assert _status(port, path, self._headers) == 304
-        assert _status(port, path, known) == 200
-        assert _status(port, path, self._headers | {"Authorization": f"Bearer {token[:-1]}x"}) == 401
+        assert status_of(port, path, self._headers) == 304
+        assert status_of(port, path, known) == 200
+        assert status_of(port, path, self._headers | {"Authorization": f"Bearer {token[:-1]}x"}) == 401
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (304) a second."""
@@ -118,7 +118,7 @@ class Refused:
         self._command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
         known = {"Authorization": f"Bearer {token}"}
         self._command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}{path}"]
-        assert _status(port, path, known) == 404
+        assert status_of(port, path, known) == 404
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (404) a second."""
