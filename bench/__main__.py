@@ -23,6 +23,7 @@ BENCHES = (
         "zone_changes",
         "polls",
         "events",
+        "sync",
         "latency",
         "memory",
         "start",

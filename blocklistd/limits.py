@@ -141,6 +141,19 @@ WRITE_STALL: Final = 30.0  # seconds until the client has taken one chunk
 FILE_CHUNK: Final = 1 * MIB  # bytes of a file that are read, or written and synced, at once
 CHUNK: Final = 256 * KIB  # bytes that are written between two turns of the event loop
 SHUTDOWN_GRACE: Final = 10.0  # seconds that running requests have after SIGTERM
+MAX_RECEIPT: Final = 4 * KIB  # bytes of a receipt
+MAX_NODE_NAME: Final = 64  # characters of the name of a subscriber's node
+MAX_NODES: Final = 1000  # nodes of a subscriber that send receipts
+MAX_RECEIPTS_WAITING: Final = 4096  # receipts that wait to be written
+RECEIPTS_AT_ONCE: Final = 256  # receipts that one transaction writes
+RECEIPT_DAYS: Final = 90  # days that a receipt is kept, and a silent node is remembered
+MAX_RECEIPTS: Final = 1_000_000  # kept receipts of a subscriber, the newest
+SILENT_HOURS: Final = 24  # hours without a word of a node until it is silent
+LISTENED_MINUTES: Final = 10  # minutes after a start until a node can be silent: it could not be heard before
+MAX_OBJECTIVE_DAYS: Final = 90  # days of a subscriber's objective
+NODES_SHOWN: Final = 5  # names of nodes in an alarm, and in a line of a status
+MAX_REPORT_CELLS: Final = 5_000_000  # pairs of a version and a node in the report of a subscriber
+MAX_REPORT_DETAILS: Final = 100_000  # such pairs that are listed one by one
 SMALL_DIFF: Final = 2000  # changed lines of a diff that is rendered in a thread; larger diffs need a job
 
 # -- signing -------------------------------------------------------------------------------------------------------

@@ -79,6 +79,9 @@ class Telemetry:
     def record_transfer(self, kind: str, seconds: float) -> None:
         """A zone transfer was sent completely. `kind`: AXFR or IXFR."""
 
+    def record_receipt(self, outcome: str) -> None:
+        """A receipt has an outcome (pipeline.receipts.Taken)."""
+
     @contextmanager
     def time_pull(self) -> Iterator[None]:
         """The block is one pull: `record_release` measures from its start."""
@@ -128,7 +131,10 @@ ALARMS: Final = {
     "high_water": "the high-water file can't be read or written",
     "housekeeping": "a recurring task of the daemon failed",
     "list_frozen": "a list has been frozen for longer than `alarms.review_within`",
+    "node_late": "a version is not live at a node of a subscriber within the subscriber's objective",
+    "node_silent": "nothing was heard of a node, or of a secondary, for a day",
     "policy_rejected": "a reviewer rejected what is configured for a list, and the list goes on as before",
+    "probe_failed": "a node's own resolver does not block a list's test entry",
     "read_only": "the file system of the state_dir is read-only",
     "root": "the root metadata, root.json, expire soon or have expired",
     "source_frozen": "the list of a source has not changed for longer than its max_unchanged",

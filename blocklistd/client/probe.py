@@ -99,7 +99,7 @@ class Resolver:
 
 def probe(resolver: Resolver, snapshot: Buffer, control: str | None, stop: threading.Event) -> ProbeResult:
     """Probes a resolver, again for CLIENT_PROBE seconds while it does not block: it may still load the list."""
-    names = list(test_names(snapshot))
+    names = list(names_of_test_entries(snapshot))
     if not names:
         return ProbeResult(None, "the list has no test entry: ask the publisher for one, or leave --probe out")
     end = time.monotonic() + CLIENT_PROBE
@@ -133,7 +133,7 @@ def _probe_name(resolver: Resolver, snapshot: Buffer, name: str, control: str | 
     return ProbeResult(None, "the resolver answers a test entry with an error that is no policy: read its log")
 
 
-def test_names(snapshot: Buffer) -> Iterator[str]:
+def names_of_test_entries(snapshot: Buffer) -> Iterator[str]:
     """The first CLIENT_PROBES names that are marked as test entries. No value can contain the mark: it has quotes."""
     at = snapshot.find(_IS_TEST)
     for _ in range(CLIENT_PROBES):

@@ -175,13 +175,11 @@ class _Sync:
         return probe(resolver, map_file(self._folder.snapshot), options.probe_control, self._stop)
 
     def _report(self, state: State, failure: str, found: ProbeResult) -> None:
-        """Saves the receipt, sends it if it was not taken, and saves that."""
+        """Sends the receipt, unless it was taken before, and saves it. One that was taken, but could not be saved, is
+        sent again, which changes nothing."""
         if not self._options.receipts:
             return
         made = receipt_for(self._options, state, failure, found.outcome, utc_now())
-        if made != state.receipt:
-            state = replace(state, receipt=made)
-            self._folder.save(state)
         sent = deliver(self._mirrors.publisher, made, self._emit)
-        if sent != made:
+        if sent != state.receipt:
             self._folder.save(replace(state, receipt=sent))

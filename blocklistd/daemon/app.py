@@ -180,6 +180,7 @@ class Application:
             ("reconcile", parts.reconciler.reconcile),
             ("count due", parts.due_counts.refresh),
             ("alarms", parts.housekeeping.check_alarms),
+            ("nodes", parts.housekeeping.check_nodes),
             ("reserve", functools.partial(asyncio.to_thread, upkeep.reserve, parts.resources.store)),
             ("schedule", parts.housekeeping.schedule),
         ):

@@ -13,6 +13,8 @@
 | guard files: read the names of guards again if they have changed | every minute |
 | count due: count the entries whose lifetime has ended | every minute, and after each pull |
 | alarms | every minute, after each pull, and when a source becomes overdue or frozen |
+| nodes: record what secondaries hold, check the nodes of subscribers | every minute, and soon after receipts |
+| receipts: delete old ones | every UPKEEP_MINUTES |
 
 The work is in upkeep.py, alarm_checks.py and the pipeline. RetriedTasks (ops/retried_tasks.py) runs each task but
 the pulls: an error raises an alarm, and the task is tried again.
@@ -43,7 +45,8 @@ from blocklistd.times import utc_now
 
 class Housekeeping:
     """Schedules the recurring work. `config` returns the running configuration; `check_names` reads changed names of
-    guards, `count_due` counts the entries that are due. A start and each reload call `schedule`."""
+    guards, `count_due` counts the entries that are due, `check_nodes` checks the nodes of subscribers,
+    `expire_receipts` deletes old receipts. A start and each reload call `schedule`."""
 
     def __init__(
         self,
@@ -58,6 +61,8 @@ class Housekeeping:
         config: Callable[[], Config],
         check_names: Callable[[], Awaitable[None]],
         count_due: Callable[[], Awaitable[None]],
+        check_nodes: Callable[[], Awaitable[None]],
+        expire_receipts: Callable[[], Awaitable[None]],
     ) -> None:
         self._resources = resources
         self._scheduler = scheduler
@@ -68,6 +73,8 @@ class Housekeeping:
         self._alarms = alarms
         self._check_names = check_names
         self._count_due = count_due
+        self._check_nodes = check_nodes
+        self._expire_receipts = expire_receipts
         self._tasks = tasks
         self._config = config
         self._is_start = True
@@ -92,6 +99,8 @@ class Housekeeping:
             ("guard files", timedelta(seconds=GUARD_CHECK), self._check_names),
             ("count due", timedelta(minutes=1), self._count_due),
             ("alarms", timedelta(minutes=1), self._check_alarms),
+            ("nodes", timedelta(minutes=1), self._check_nodes),
+            ("receipts", timedelta(minutes=UPKEEP_MINUTES), self._expire_receipts),
         ):
             self._scheduler.run_every(name, every, self._tasks.retried(name, work))
         await self._tasks.do("schedule pulls", self._schedule_pulls)
@@ -110,6 +119,14 @@ class Housekeeping:
     async def count_due(self) -> None:
         """Counts the entries that are due. Never raises an error."""
         await self._tasks.do("count due", self._count_due)
+
+    async def check_nodes(self) -> None:
+        """Checks the nodes of subscribers. Never raises an error."""
+        await self._tasks.do("nodes", self._check_nodes)
+
+    def check_nodes_soon(self) -> None:
+        """Called after nodes have changed. Many changes in a second lead to one check."""
+        self._scheduler.run_once("nodes due", utc_now() + timedelta(seconds=1), self.check_nodes)
 
     async def _expire(self) -> None:
         """Makes the expiries that are due, and schedules the next one. Each list is a task of its own: only the

@@ -24,6 +24,7 @@ from blocklistd.ops.collectors import (
     AlarmCollector,
     DueCollector,
     ListCollector,
+    NodeCollector,
     ServingCollector,
     StoredCollector,
     ZoneCollector,
@@ -38,6 +39,7 @@ from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.listener import Listener
 from blocklistd.serve.http.openapi import ApiDescription
+from blocklistd.serve.http.receipts import ReceiptHandler
 from blocklistd.serve.http.routes import ROUTE, Routes
 
 
@@ -50,9 +52,10 @@ class Listeners:
         self._xot: list[Address] = []
         feed = FeedHandler(parts.live_lists, parts.access, parts.renderings, parts.resources.alarms)
         events, description = EventStreams(parts.live_lists, parts.access), ApiDescription()
+        receipts = ReceiptHandler(parts.live_lists, parts.receipts, parts.resources.alarms)
         exports = ExportHandler(parts.live_lists, parts.renderings)
         authorize = AuthorizeHandler(parts.live_lists, parts.access)
-        handlers = (feed, exports, events, authorize, description)
+        handlers = (feed, exports, receipts, events, authorize, description)
         routes = Routes(parts.access.enter, (route for handler in handlers for route in handler.routes()))
         description.describe(routes.table)
         self._feed = Listener(
@@ -83,6 +86,7 @@ class Listeners:
             ),
             ZoneCollector(parts.served_zones, parts.zones, parts.configured),
             DueCollector(parts.due_counts.counts),
+            NodeCollector(lambda: parts.node_checks.counts),
             StoredCollector(parts.resources.database, parts.zones.secondaries, parts.resources.clock, parts.configured),
             ServingCollector(
                 parts.resources.jobs,

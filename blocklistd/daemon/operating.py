@@ -17,6 +17,7 @@ from blocklistd.daemon.operations.explain import ExplainOperations
 from blocklistd.daemon.operations.free_text import FreeText
 from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
+from blocklistd.daemon.operations.node_report import NodeReportOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.report import ReportOperations
 from blocklistd.daemon.operations.source_tests import SourceTestOperations
@@ -51,6 +52,7 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
         dns=parts.dns,
         private_ca=lambda: certificate.context is not None and has_untrusted_authority(certificate.context),
         names_changed=lambda: releases.in_background(parts.tasks.do("guard files", parts.guard_names.refresh)),
+        nodes=parts.nodes,
     )
     decisions = Decisions(releases, parts.reconciler, database, clock)
 
@@ -69,6 +71,7 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
         CandidateOperations(configured, resources, decisions, free_text, check_alarms),
         ListOperations(database, parts.live_lists, parts.renderings, freezing, free_text, clock),
         ReportOperations(configured, database, clock),
+        NodeReportOperations(resources, parts.zones, parts.nodes),
         *(subscribers, keys, AuditOperations(database)),
         StateOperations(resources, checked_clock, parts.resume, parts.reloading.run, rejected),
         EvidenceOperations(resources, parts.pipeline.evidence, lambda: releases.sources),

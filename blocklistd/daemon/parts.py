@@ -28,6 +28,7 @@ from blocklistd.daemon.alarm_delivery import AlarmDelivery
 from blocklistd.daemon.guard_names import GuardNames, NamesReading
 from blocklistd.daemon.housekeeping import Housekeeping
 from blocklistd.daemon.name_server import admit, catalog_publisher, end_notifies, name_server, prepare_certificate
+from blocklistd.daemon.node_checks import NodeChecks
 from blocklistd.daemon.operating import operations_of
 from blocklistd.daemon.public_tree import PublicTree
 from blocklistd.daemon.readiness import Readiness, readiness
@@ -43,8 +44,10 @@ from blocklistd.pipeline.corrections import Corrections
 from blocklistd.pipeline.counting import Counting
 from blocklistd.pipeline.due import DueEntries
 from blocklistd.pipeline.due_counts import DueCounts
+from blocklistd.pipeline.nodes import Nodes
 from blocklistd.pipeline.publish import Publisher
 from blocklistd.pipeline.pull import Pipeline, Pull
+from blocklistd.pipeline.receipts import ReceiptBook
 from blocklistd.pipeline.reconcile import Reconciler
 from blocklistd.pipeline.release import Releaser
 from blocklistd.pipeline.repair import Repair
@@ -105,6 +108,9 @@ class Parts:
         self.dns = name_server(
             config.serves_dns, resources, self.zones, self.served_zones, self.dns_connections, metrics
         )
+        self.receipts = ReceiptBook(resources, lambda: self.housekeeping.check_nodes_soon())
+        self.nodes = Nodes(resources, self.zones, self.receipts.forget_names)
+        self.node_checks = NodeChecks(resources, self.nodes)
         self.catalogs = catalog_publisher(resources, self.served_zones, self.configured, self._announce)
         # parts that change a list
         self.counting = Counting(resources)
@@ -136,6 +142,8 @@ class Parts:
             *(self.upkeep, self.alarms, self.tasks, self.configured),
             check_names=self.guard_names.check,
             count_due=self.due_counts.refresh,
+            check_nodes=self.node_checks.check,
+            expire_receipts=self.nodes.expire,
         )
 
     def configured(self) -> Config:

@@ -24,6 +24,7 @@ from blocklistd.jobs.runner import Jobs
 from blocklistd.model import ListId, SourceId
 from blocklistd.ops.metric_table import MetricName
 from blocklistd.pipeline.due_counts import DueCount
+from blocklistd.pipeline.nodes import NodeCounts
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.serve.dns.zones import Zones
@@ -88,6 +89,23 @@ class DueCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _gauges(self.counts().items(), (MetricName.LIST_ENTRIES_DUE, lambda found: found.total))
+
+
+@dataclass(eq=False)
+class NodeCollector(Collector):
+    """The nodes of subscribers. `counts` returns those of the last check."""
+
+    counts: Callable[[], Mapping[str, NodeCounts]]
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _gauges(
+            self.counts().items(),
+            (MetricName.SUBSCRIBER_NODES, lambda found: found.nodes),
+            (MetricName.SUBSCRIBER_NODES_LATE, lambda found: found.late),
+            (MetricName.SUBSCRIBER_NODES_SILENT, lambda found: found.silent),
+            (MetricName.SUBSCRIBER_PROBES_FAILED, lambda found: found.failed_probes),
+            (MetricName.SUBSCRIBER_LAG_SECONDS, lambda found: found.lag),
+        )
 
 
 @dataclass(eq=False)

@@ -75,6 +75,22 @@ class MetricName(Enum):
     DNS_TRANSFER_BYTES = "counter", "Bytes of zone transfers"
     DNS_NOTIFIES = "counter", "NOTIFY messages by state: sent, acknowledged, given_up", "state"
 
+    # -- subscribers' nodes
+    SUBSCRIBER_NODES = "gauge", "Nodes of the subscriber that are known, secondaries included", "subscriber"
+    SUBSCRIBER_NODES_LATE = "gauge", "Nodes that lack a version older than the subscriber's objective", "subscriber"
+    SUBSCRIBER_NODES_SILENT = "gauge", "Nodes that were not heard of for a day", "subscriber"
+    SUBSCRIBER_PROBES_FAILED = "gauge", "Nodes whose own resolver did not block the last test entry", "subscriber"
+    SUBSCRIBER_LAG_SECONDS = (
+        "gauge",
+        "Longest time for which a node of the subscriber has lacked a newer version; silent ones do not count",
+        "subscriber",
+    )
+    RECEIPTS = (
+        "counter",
+        "Receipts by outcome: taken, repeated, never_published, too_many_nodes, names_entry, busy",
+        "outcome",
+    )
+
     # -- the feed
     FEED_REQUESTS = "counter", "Responses of the feed by status code and by kind of resource", "code", "resource"
     FEED_REQUEST_SECONDS = "histogram", "Time of a response, without long polls", "resource", _REQUEST

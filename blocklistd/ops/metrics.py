@@ -19,6 +19,7 @@ from blocklistd.model import Outcome
 from blocklistd.ops.metric_table import MetricName
 from blocklistd.ops.process import Process
 from blocklistd.pipeline.pull import Pull
+from blocklistd.receipts import Taken
 from blocklistd.telemetry import Telemetry
 
 AMOUNTS: Final = {
@@ -54,6 +55,9 @@ class Metrics(Telemetry):
         self.rejected_records = MetricName.SOURCE_REJECTED_RECORDS.gauge(registry)
         self._amounts = {what: metric.counter(registry) for what, metric in AMOUNTS.items()}
         self.guard_trips = MetricName.GUARD_TRIPS.counter(registry)
+        self.receipts = MetricName.RECEIPTS.counter(registry)
+        for taken in Taken:
+            self.receipts.labels(taken.value)
         self.requests = MetricName.FEED_REQUESTS.counter(registry)
         self.request_seconds = MetricName.FEED_REQUEST_SECONDS.histogram(registry)
         self._responses: dict[tuple[int, str], tuple[Counter, Histogram]] = {}
@@ -143,6 +147,9 @@ class Metrics(Telemetry):
 
     def record_transfer(self, kind: str, seconds: float) -> None:
         self.transfer_seconds.labels(kind).observe(seconds)
+
+    def record_receipt(self, outcome: str) -> None:
+        self.receipts.labels(outcome).inc()
 
     def record_loop_lag(self, seconds: float) -> None:
         """The event loop was so many seconds late (ops.loop.measure_lag)."""

@@ -20,6 +20,7 @@ from blocklistd.pipeline import approvals
 from blocklistd.pipeline.due_counts import DueCount
 from blocklistd.pipeline.policies import RejectedPolicy
 from blocklistd.pipeline.zones import ZonePublisher
+from blocklistd.receipts import Copied, JudgedNode
 from blocklistd.serve.dns.zones import ZoneView
 from blocklistd.serve.http.live_lists import LiveLists
 from blocklistd.store import candidates
@@ -215,25 +216,32 @@ class Seen:
 
 
 def subscriber(
-    who: Subscriber, connection: Connection, zones: ZonePublisher, catalog: ZoneView | None, last: Seen
+    who: Subscriber,
+    connection: Connection,
+    zones: ZonePublisher,
+    catalog: ZoneView | None,
+    last: Seen,
+    nodes: Sequence[JudgedNode] = (),
 ) -> Document:
     """A subscriber and the state of its copies. `seen`: its last request to the feed or of one of its secondaries.
-    `catalog`: its catalog zone, null without one.
+    `catalog`: its catalog zone, null without one. `nodes`: of the lists and zones that it may have.
 
     `old_tokens`, `old_keys`: those that a rotation has replaced, until when they are valid, and their last use.
-    `lists`: version and lag are null, since no subscriber reports them yet. `zones`: serial and lag of the secondary
-    with the lowest serial.
+    `lists`: version and lag of the node with the lowest version, null if no node has sent a receipt. `zones`: serial
+    and lag of the secondary with the lowest serial.
     """
+    lists = sorted(who.lists)
     served = [name for zone in sorted(who.zones) for name in zones.names_of(zone)]
     known = (zones.secondaries.known(who.id, name) for name in served)
     times = [sighting.seen for secondaries in known for sighting in secondaries.values()]
     seen = max(filter(None, [last.requests.get(who.id), *times]), default=None)
     return {
         "seen": rfc3339(seen) if seen else None,
-        "lists": {name: {"version": None, "lag": None} for name in sorted(who.lists)},
-        "zones": {name: _zone(who, name, connection, zones) for name in served},
+        "objective": who.objective.total_seconds() if who.objective else None,
+        "lists": {name: _lowest([one for one in nodes if one.place[1:3] == (Copied.LIST, name)]) for name in lists},
+        "zones": {name: _zone(who, name, connection, zones, nodes) for name in served},
         "catalog": {"name": catalog.plan.name, "serial": _wire_serial(catalog.serial)} if catalog else None,
-        "nodes": [],
+        "nodes": [_node(one) for one in nodes if one.place.copied is Copied.LIST],
         "unsigned": list(who.addresses),
         "wide": [prefix for prefix in who.addresses if is_wide(prefix)],
         "notify": list(who.notify),
@@ -256,8 +264,42 @@ def subscriber(
     }
 
 
-def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublisher) -> Document:
+def _lowest(nodes: Sequence[JudgedNode]) -> Document:
+    """The lowest version of the nodes of a list, and the longest time for which one has lacked a newer version."""
+    versions = [one.node.version for one in nodes]
+    known = [version for version in versions if version is not None]
+    return {
+        "version": (0 if len(known) < len(versions) else min(known)) if versions else None,
+        "lag": max((one.lag for one in nodes), default=None),
+    }
+
+
+def _node(one: JudgedNode) -> Document:
+    """A node of a list. `version`: the highest that is live there; `reported`, `state`, `reason`, `applied_at`: of its
+    newest receipt. `probe`: its last one, and `probed`: when that was sent."""
+    newest, probed = one.node.newest, one.node.probed
+    return {
+        "node": one.place.node,
+        "list": one.place.subject,
+        "version": one.node.version,
+        "seen": rfc3339(one.node.seen),
+        "lag": one.lag,
+        "reported": newest.version,
+        "state": newest.state,
+        "reason": newest.reason,
+        "applied_at": rfc3339(newest.applied_at),
+        "probe": probed.answer if probed else None,
+        "probed": rfc3339(probed.time) if probed else None,
+        "late": one.late,
+        "silent": one.silent,
+    }
+
+
+def _zone(
+    who: Subscriber, name: str, connection: Connection, zones: ZonePublisher, nodes: Sequence[JudgedNode]
+) -> Document:
     tracked = zones.secondaries
+    judged = {one.place.node: one for one in nodes if one.place[1:3] == (Copied.ZONE, name)}
     rows: list[Document] = []
     for address, sighting in sorted(tracked.known(who.id, name).items()):
         serial = tracked.confirmed(sighting)
@@ -268,8 +310,15 @@ def _zone(who: Subscriber, name: str, connection: Connection, zones: ZonePublish
                 "sent": _wire_serial(sighting.sent),
                 "lag": tracked.lag(connection, name, serial),
                 "seen": rfc3339(sighting.seen),
+                "late": address in judged and judged[address].late,
+                "silent": address in judged and judged[address].silent,
             }
         )
+    for address, one in sorted(judged.items()):
+        if address not in tracked.known(who.id, name):  # not seen since the start
+            serial = _wire_serial(one.node.version)
+            seen = {"lag": one.lag, "seen": rfc3339(one.node.seen), "late": one.late, "silent": one.silent}
+            rows.append({"address": address, "serial": serial, "sent": None, **seen})
     lowest = tracked.lowest(who.id, name)
     return {
         "serial": _wire_serial(lowest),
@@ -286,7 +335,15 @@ def _wire_serial(serial: int | None) -> int | None:
     return None if serial is None else serial % 2**32
 
 
-def subscribers(connection: Connection, zones: ZonePublisher, catalogs: Mapping[str, ZoneView], last: Seen) -> Document:
-    """By id: each subscriber, the revoked ones included. `catalogs`: the catalog zones by subscriber."""
+def subscribers(
+    connection: Connection,
+    zones: ZonePublisher,
+    catalogs: Mapping[str, ZoneView],
+    last: Seen,
+    nodes: Mapping[str, Sequence[JudgedNode]],
+) -> Document:
+    """By id: each subscriber, the revoked ones included. `catalogs`, `nodes`: by subscriber."""
     known = load(connection).values()
-    return {who.id: subscriber(who, connection, zones, catalogs.get(who.id), last) for who in known}
+    return {
+        who.id: subscriber(who, connection, zones, catalogs.get(who.id), last, nodes.get(who.id, ())) for who in known
+    }

@@ -8,7 +8,7 @@ where TCP is blocked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,9 +33,9 @@ class Sighting:
     """What is known of a secondary. `seen`: time of its last request. Serials are unwrapped (they continue above 2^32);
     None: not known.
 
-    `asked`: the serial that it held when it last asked for a transfer. `sent`: the highest serial that was sent to it
-    completely. `pending`: the serial that was sent last, until the secondary asks for another transfer. `polled`: time
-    of the first poll after that transfer that was answered with `pending`.
+    `asked`: the serial that it held when it last asked for a transfer, since `asked_since`. `sent`: the highest serial
+    that was sent to it completely. `pending`: the serial that was sent last, at `completed`, until the secondary asks
+    for another transfer. `polled`: time of the first poll after that transfer that was answered with `pending`.
 
     A transfer request clears `pending` and `polled`, a complete transfer sets `pending`, and a poll sets `polled`.
     """
@@ -45,6 +45,14 @@ class Sighting:
     sent: int | None = None
     pending: int | None = None
     polled: datetime | None = None
+    asked_since: datetime | None = None
+    completed: datetime | None = None
+
+    def held_since(self, now: datetime) -> datetime | None:
+        """Return since when it is known to hold the serial that `confirmed` returns."""
+        if self.polled is not None and now - self.polled >= _FOLLOWED:
+            return self.completed
+        return self.asked_since
 
     def confirmed(self, now: datetime) -> int | None:
         """Return the serial that it holds at `now`; None: not known."""
@@ -77,14 +85,16 @@ class Secondaries:
             asked = before.asked
         else:
             asked = before.confirmed(now)
-        self._keep(seen, Sighting(now, asked, before.sent))
+        since = before.held_since(now) if before.confirmed(now) == asked else now
+        self._keep(seen, Sighting(now, asked, before.sent, asked_since=since))
 
     def sent(self, seen: SecondaryRequest, serial: int) -> None:
         """Record that the zone at `serial` was sent completely to the secondary of this request."""
         now = self._clock()
         before = self._before(seen, now)
         newest = max(serial, before.sent or serial)
-        self._keep(seen, Sighting(now, before.asked, newest, newest))
+        since = before.asked_since
+        self._keep(seen, Sighting(now, before.asked, newest, newest, asked_since=since, completed=now))
 
     def _before(self, seen: SecondaryRequest, now: datetime) -> Sighting:
         known = self.sightings.get((seen.peer.subscriber, seen.zone), {})
@@ -120,10 +130,11 @@ class Secondaries:
         """Return the serial that the secondary holds now; None: not known."""
         return sighting.confirmed(self._clock())
 
-    def forget(self, subscriber: str) -> None:
-        """Forget a subscriber's secondaries, before its id is given to another subscriber."""
+    def forget(self, subscriber: str, addresses: Collection[str] | None = None) -> None:
+        """Forget a subscriber's secondaries with these addresses; None: all."""
         for known in [known for known in self.sightings if known[0] == subscriber]:
-            del self.sightings[known]
+            for address in list(self.sightings[known]) if addresses is None else addresses:
+                self.sightings[known].pop(address, None)
 
     def lag(self, connection: Connection, zone: str, serial: int | None) -> float | None:
         """Return the seconds since the zone got a serial above this one: 0.0 if there is none, None if `serial` is

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 log: Final = logging.getLogger(__name__)
 
-NEWEST_MIGRATION: Final = "0012"
+NEWEST_MIGRATION: Final = "0013"
 """The newest migration. `migrate` upgrades an older database and refuses a newer one."""
 
 STATEMENTS: Final = 500  # compiled ones that are kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
 
 from blocklistd.store.schema import Digest, Time, metadata
 
@@ -30,6 +30,7 @@ subscribers = Table(
     Column("revoked", Time),
     Column("revoked_by", Text),
     Column("software", String(64), comment="NAME or NAME:VERSION"),
+    Column("objective", BigInteger, comment="seconds in which each version is to be live at each node; null: none"),
 )
 
 # Tokens that a rotation has replaced.
@@ -136,4 +137,43 @@ subscriber_lists = Table(
     metadata,
     Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
     Column("list", String(32), primary_key=True),
+)
+
+# The nodes of subscribers: what each one has, by its receipts. A secondary is a node of a zone (receipts.Node).
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("copied", String(8), primary_key=True, comment="list, zone"),
+    Column("subject", String(255), primary_key=True, comment="the list's id, or the zone's name"),
+    Column("node", String(64), primary_key=True, comment="the name that it gives itself; of a secondary, its address"),
+    Column("since", Time, nullable=False),
+    Column("seen", Time, nullable=False),
+    Column("version", BigInteger, comment="the highest that is live there; null: none"),
+    Column("reported", BigInteger, nullable=False, comment="version of the newest receipt"),
+    Column("state", String(8), nullable=False, comment="of the newest receipt: applied, partial, failed"),
+    Column("reason", Text),
+    Column("applied_at", Time, nullable=False),
+    Column("probe", String(8), comment="of the newest receipt: blocked, resolves; null: no probe"),
+    Column("probed_version", BigInteger, comment="version of the newest probe; null: none"),
+    Column("probed_at", Time),
+    Column("probed", String(8), comment="blocked, resolves"),
+)
+
+# What a node reported of each version; kept for RECEIPT_DAYS (receipts.Reported).
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("subscriber", ForeignKey("subscribers.id"), primary_key=True),
+    Column("copied", String(8), primary_key=True, comment="list, zone"),
+    Column("subject", String(255), primary_key=True),
+    Column("node", String(64), primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("state", String(8), nullable=False, comment="of the newest receipt of this version"),
+    Column("reason", Text),
+    Column("applied_at", Time, nullable=False),
+    Column("probe", String(8)),
+    Column("live", Time, comment="since when the version is live at the node; null: it failed"),
+    Column("received", Time, nullable=False),
+    Index("ix_receipts_received", "received"),
 )

@@ -1,15 +1,17 @@
 """Changes what a registered subscriber has: its lists, zones, NOTIFY addresses, address prefixes, client certificates,
-and the software of its name servers. A change is made whole or not at all."""
+the software of its name servers, its objective and its nodes. A change is made whole or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, update
 
 from blocklistd.errors import SubscriberError
+from blocklistd.store import receipts
 from blocklistd.store.credentials import add_certificate
 from blocklistd.store.schema_served import (
     subscriber_addresses,
@@ -27,6 +29,7 @@ from blocklistd.store.subscribers import (
     load,
     notify_address,
     plain_prefix,
+    set_objective,
 )
 
 Values = tuple[str, ...]
@@ -51,22 +54,26 @@ class Rights:
 @dataclass(frozen=True, slots=True)
 class SubscriberChange:
     """A request to change the subscriber `id`. `wide`: added prefixes may be shorter than WIDE. `software`: NAME or
-    NAME:VERSION; None keeps it."""
+    NAME:VERSION; None keeps it. `objective`: None keeps it, zero removes it. `nodes`: names of nodes to forget."""
 
     id: str
     added: Rights = field(default_factory=Rights)
     removed: Rights = field(default_factory=Rights)
     wide: bool = False
     software: str | None = None
+    objective: timedelta | None = None
+    nodes: Values = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A subscriber after a change. `added` and `removed`: what it did not have before, and what it has no more."""
+    """A subscriber after a change. `added` and `removed`: what it did not have before, and what it has no more.
+    `nodes`: the nodes that were forgotten."""
 
     subscriber: Subscriber
     added: Rights
     removed: Rights
+    nodes: Values = ()
 
 
 _KINDS: Final[dict[str, tuple[str, Table, str, Callable[[str], str]]]] = {
@@ -99,15 +106,24 @@ def change(
         Rights(**{_KINDS[option][0]: changed[which] for option, changed in kinds.items()}) for which in (0, 1)
     )
     software = request.software or before.software
+    objective = before.objective if request.objective is None else request.objective or None
     if software != before.software:
         connection.execute(update(subscribers).where(subscribers.c.id == request.id).values(software=software))
-    elif added == removed == Rights():
+    set_objective(connection, request.id, objective)
+    for name in request.nodes:
+        if not receipts.forget_nodes(connection, request.id, name):
+            raise SubscriberError(
+                f"--remove-node: {before.id} has no such node: `blocklistd subscriber show {before.id}` lists them"
+            )
+    if (software, objective, added, removed) == (before.software, before.objective, Rights(), Rights()) and (
+        not request.nodes
+    ):
         raise SubscriberError(
             f"{request.id} has all that already: name something to add that it lacks, or something to remove"
         )
     after = next(one for one in load(connection).values() if one.id == request.id)
     _check_left(after)
-    return Changed(after, added, removed)
+    return Changed(after, added, removed, request.nodes)
 
 
 def _stored(option: str, given: Rights) -> Values:

@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, select, update
@@ -33,7 +33,9 @@ from blocklistd.store.credentials import (
     load_old_tokens,
 )
 from blocklistd.store.schema_served import (
+    nodes,
     old_tokens,
+    receipts,
     subscriber_addresses,
     subscriber_certificates,
     subscriber_lists,
@@ -57,7 +59,8 @@ class Registration:
     """A request to register a subscriber. `notify`: ADDRESS:PORT of each secondary that gets NOTIFY. `addresses`:
     prefixes that may transfer without TSIG. `wide`: these prefixes may be shorter than WIDE. `own_names`: names of its
     own services, which no list may block. `certificates`: public keys of its client certificates, as `sha256:HEX`.
-    `software`: of its name servers, as NAME or NAME:VERSION."""
+    `software`: of its name servers, as NAME or NAME:VERSION. `objective`: in which each version is to be live at each
+    of its nodes."""
 
     id: str
     lists: tuple[str, ...] = ()
@@ -69,6 +72,7 @@ class Registration:
     own_names: tuple[str, ...] = ()
     certificates: tuple[str, ...] = ()
     software: str | None = None
+    objective: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Subscriber:
     """A subscriber (an ISP), the lists and zones that it may have, and its resolvers' keys, addresses and certificates.
 
     `keys`: the newest one is last; the others expire, as do `old_tokens`. `certificates`: SHA-256 (hex) of their public
-    keys.
+    keys. `objective`: in which each version is to be live at each node; None: no node is late.
     """
 
     id: SubscriberId
@@ -92,6 +96,7 @@ class Subscriber:
     certificates: tuple[str, ...] = ()
     software: str | None = None
     old_tokens: tuple[OldToken, ...] = ()
+    objective: timedelta | None = None
 
     @property
     def sends_no_alpn(self) -> bool:
@@ -125,7 +130,8 @@ def add(
         _forget(connection, registration.id)
     token = secrets.token_urlsafe(TOKEN_BYTES)
     row = {"id": registration.id, "token": digest(token), "created": now, "created_by": created_by}
-    connection.execute(subscribers.insert().values(**row, software=registration.software))
+    objective = _seconds(registration.objective)
+    connection.execute(subscribers.insert().values(**row, software=registration.software, objective=objective))
     key = add_key(connection, registration.id, registration.algorithm, now)
     for text in dict.fromkeys(map(certificate, registration.certificates)):
         add_certificate(connection, registration.id, text)
@@ -152,9 +158,21 @@ def _forget(connection: Connection, subscriber: str) -> None:
         subscriber_notify,
         subscriber_addresses,
         subscriber_names,
+        nodes,
+        receipts,
     ):
         connection.execute(delete(table).where(table.c.subscriber == subscriber))
     connection.execute(delete(subscribers).where(subscribers.c.id == subscriber))
+
+
+def set_objective(connection: Connection, subscriber: str, objective: timedelta | None) -> None:
+    """Replaces the objective of a subscriber; None: it has none."""
+    mine = update(subscribers).where(subscribers.c.id == subscriber)
+    connection.execute(mine.values(objective=_seconds(objective)))
+
+
+def _seconds(objective: timedelta | None) -> int | None:
+    return None if objective is None else int(objective.total_seconds())
 
 
 def _check(registration: Registration, lists: Collection[str], zones: Collection[str]) -> None:
@@ -321,6 +339,7 @@ def load(connection: Connection) -> dict[str, Subscriber]:
             own_names=tuple(sorted(names.get(row.id, ()))),
             certificates=tuple(certificates.get(row.id, ())),
             software=row.software,
+            objective=timedelta(seconds=row.objective) if row.objective is not None else None,
             old_tokens=tuple(replaced.get(row.id, ())),
             created=row.created,
             created_by=row.created_by,

@@ -282,6 +282,12 @@ class Daemon:
             sent["Authorization"] = f"Bearer {token}"
         return _exchange(connection, method, path, sent, None)
 
+    def post(self, path: str, token: str, body: bytes) -> Answer:
+        """One request with a body of JSON to the feed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.feed_port, timeout=ANSWER_WITHIN)
+        sent = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        return _exchange(connection, "POST", path, sent, body)
+
     def ops(self, path: str) -> Answer:
         return _exchange(
             http.client.HTTPConnection("127.0.0.1", self.ops_port, timeout=ANSWER_WITHIN), "GET", path, {}, None

@@ -1,7 +1,7 @@
 """Runs a command under the system call filter of the systemd unit, as systemd would set it up: `filtered.py COMMAND…`.
 
-SystemCallFilter= as systemd-analyze lists its groups, and MemoryDenyWriteExecute= and RestrictAddressFamilies= as
-systemd.exec(5) describes them.
+The unit is blocklistd.service, or the one that $UNIT_OF_TEST names. SystemCallFilter= as systemd-analyze lists its
+groups, and MemoryDenyWriteExecute= and RestrictAddressFamilies= as systemd.exec(5) describes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyseccomp
 
-UNIT = Path(__file__).parents[2] / "systemd" / "blocklistd.service"
+UNIT = Path(__file__).parents[2] / "systemd" / os.environ.get("UNIT_OF_TEST", "blocklistd.service")
 WRITE, EXECUTE = 2, 4  # PROT_WRITE, PROT_EXEC
 
 

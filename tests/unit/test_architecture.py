@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "blocklistd"
 
 # A part may import what stands above it, and itself.
 LAYERS: list[set[str]] = [
-    {"change", "model", "errors", "events", "limits", "log_event", "telemetry", "times", "__init__"},
+    {"change", "model", "errors", "events", "limits", "log_event", "receipts", "telemetry", "times", "__init__"},
     {"lines", "kinds"},
     {"compose", "rpz", "outputs"},
     {"jobs"},
@@ -32,6 +32,7 @@ PURE = [
     *(
         "model.py",
         "change.py",
+        "receipts.py",
         "kinds",
         "outputs",
         "signing/roles.py",

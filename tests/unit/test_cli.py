@@ -439,10 +439,20 @@ SOURCE = {
     **{"rejected": {"character": 3, "type-not-built": 2}, "withheld": {"type-not-built": 2}, "types": {"url": 11_995}},
 }
 PULL = {"time": "2026-11-20T12:00:00Z", "seconds": 0.5, "outcome": "failed", "records": 12_000, "reason": "w " * 90}
+LONG_NODE = "a-node-with-the-longest-name-that-a-receipt-may-have.isp.example"[:64]
+NODE = {
+    **{"node": LONG_NODE, "list": "list-1", "version": 123_456, "lag": 90_000.0, "seen": "2026-11-20T12:00:00Z"},
+    **{"reported": 123_457, "state": "failed", "reason": "the service does not reload", "probe": "blocked"},
+    **{"late": False, "silent": False, "applied_at": "2026-11-20T12:00:00Z"},
+}
 ZONED: dict[str, Any] = {
-    **{"lists": {f"list-{number}": {} for number in range(19)}, "created": "2026-11-20T12:00:00Z", "revoked": None},
+    **{
+        "lists": {f"list-{number}": {"version": 123_456, "lag": 1.5} for number in range(19)},
+        "created": "2026-11-20T12:00:00Z",
+        "revoked": None,
+    },
     **{"created_by": "alice", "notify": ["192.0.2.1:53"] * 4, "unsigned": [], "wide": [], "certs": []},
-    **{"old_keys": [], "old_tokens": [], "software": None},
+    **{"old_keys": [], "old_tokens": [], "software": None, "objective": 21600.0, "nodes": [NODE] * 9},
     "zones": {f"rpz{n}.blocklist.example": {"serial": 7, "lag": None, "secondaries": []} for n in range(9)},
 }
 LINE = {
@@ -465,6 +475,19 @@ BODY: dict[str, Any] = {
     **{"name": "20261128T225659123456-refused-1a2b3c4d", "peer": {"public_key": "ab" * 32}},
     "problem": "the signature is by another key: expected key 0123456789ABCDEF of the configuration",
 }
+FIGURES = {"fastest": 1.0, "median": 7200.5, "slowest": 86400.0, "live": 1000, "missing": 1000, "late": 1000}
+REPORTED = {
+    "versions": [{"version": 123_456, "published": "2026-11-20T12:00:00Z", "slowest_node": LONG_NODE, **FIGURES}],
+    "nodes": [{"node": LONG_NODE, "blocked": 100, "resolves": 100, **FIGURES}],
+}
+NODE_REPORT = {
+    "id": "an-isp-with-a-long-name",
+    **{"from": "2026-11-01", "to": "2026-11-30", "objective": 21600.0, "kept_since": "2026-11-10T00:00:00Z"},
+    "lists": {"national": REPORTED},
+    "zones": {"rpz.blocklist.example": REPORTED},
+    "late": [{"node": LONG_NODE, "list": "national", "lag": 86400.0}],
+    **{"silent": [], "failed_probes": []},
+}
 WIDE: Answers = {
     "/entry/due": (200, {"list": "national", "total": 3, "entries": [DUE, DUE | {"term": "max_life"}, DUE]}),
     "/source/list": (200, {"hotline-of-the-country": SOURCE, "other": SOURCE | {"outcome": "held"}}),
@@ -483,6 +506,7 @@ WIDE: Answers = {
     ),
     "/subscriber/list": (200, {"an-isp-with-a-long-name": ZONED}),
     "/subscriber/show": (200, {"id": "an-isp-with-a-long-name", **ZONED}),
+    "/subscriber/report": (200, NODE_REPORT),
     "/audit": (200, [LINE, EXPLAINED]),
     "/source/evidence": (200, [BODY, BODY | {"verdict": "accepted", "outcome": "published", "problem": None}]),
     "/status": (
@@ -502,9 +526,10 @@ TABLES = [
     *(("subscriber", "list"), ("subscriber", "show", "a"), ("audit",), ("status",)),
     ("source", "evidence", "a"),
 ]
+REPORT = ("subscriber", "report", "a", "--from", "2026-11-01", "--to", "2026-11-30")
 
 
-@pytest.mark.parametrize("command", TABLES, ids=" ".join)
+@pytest.mark.parametrize("command", [*TABLES, REPORT], ids=" ".join)
 def test_a_table_is_within_80_columns_on_a_terminal(daemon: FakeDaemon, cli: Cli, command: tuple[str, ...]) -> None:
     daemon.answers = WIDE
     lines = plain(on_a_terminal(cli, *command))

@@ -62,6 +62,7 @@ class Scene:
         trust: Any = SimpleNamespace(alarm=lambda now: None)
         nobody: Any = SimpleNamespace(pull=print, scrub=print, retain=print, sweep=print, check_database=print)
         nobody.sign = nobody.catch_up = nobody.check_names = nobody.count_due = print
+        nobody.check_nodes = nobody.expire_receipts = print
         self.alarms = AlarmChecks(
             resources, lambda: trust, checked, lambda: self.config, lambda connection: {}, lambda: self.due
         )
@@ -77,6 +78,8 @@ class Scene:
             lambda: self.config,
             nobody.check_names,
             nobody.count_due,
+            nobody.check_nodes,
+            nobody.expire_receipts,
         )
 
     def pulled(self, outcome: Outcome, said: IntakeReport | None = None) -> None:

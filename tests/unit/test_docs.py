@@ -152,6 +152,7 @@ NO_KEYS = {
     "public_suffix",
     "next_expiry",
     "client_cert",
+    "failed_probes",
     "covered_by",
     *("added_in", "removed_in", "known_from"),
 }

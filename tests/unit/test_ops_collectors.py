@@ -17,6 +17,7 @@ from blocklistd.ops.collectors import (
     AlarmCollector,
     DueCollector,
     ListCollector,
+    NodeCollector,
     ServingCollector,
     StoredCollector,
     ZoneCollector,
@@ -24,6 +25,7 @@ from blocklistd.ops.collectors import (
 from blocklistd.ops.dns_metrics import DnsCollector
 from blocklistd.ops.metrics import Metrics
 from blocklistd.pipeline.due_counts import DueCount
+from blocklistd.pipeline.nodes import NodeCounts
 from blocklistd.pipeline.secondaries import Secondaries
 from blocklistd.serve.dns.server import DnsServer
 from blocklistd.serve.dns.zones import Zones
@@ -76,6 +78,7 @@ class State:
             ListCollector(self.live_lists, self.signed, lambda: trust, clock),
             ZoneCollector(self.zones, publisher, lambda: self.config),
             DueCollector(lambda: {LIST: DueCount(3, NOW)}),
+            NodeCollector(lambda: {"isp": NodeCounts(3, 1, 0, 1, 60.0)}),
             StoredCollector(self.versions.database, Secondaries(self.zones, clock), clock, lambda: self.config),
             ServingCollector(jobs, feed, self.live_lists, lambda: self.missing, self.state_dir),
             AlarmCollector(self.alarms, lambda: {"feed.tls.cert": NOW + DAY}),

@@ -70,7 +70,7 @@ class Scene:
         who: Any = type("Who", (), {"id": "isp"})
         publisher: Any = type("Publisher", (), {"secondaries": self.secondaries})
         with self.versions.database.read() as connection:
-            return status._zone(who, ZONE, connection, publisher)
+            return status._zone(who, ZONE, connection, publisher, ())
 
     @property
     def held(self) -> int | None:

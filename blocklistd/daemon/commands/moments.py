@@ -8,7 +8,7 @@ from typing import Final
 
 from blocklistd.daemon.commands.command import word
 from blocklistd.errors import RefusedError
-from blocklistd.limits import MAX_GRACE_DAYS
+from blocklistd.limits import MAX_GRACE_DAYS, MAX_OBJECTIVE_DAYS
 
 _DURATION: Final = re.compile("([0-9]{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -30,6 +30,23 @@ def grace(value: object) -> str:
     """Reads a duration of at most MAX_GRACE_DAYS; 0s is one. Returns the text. Raises RefusedError."""
     duration(word(value))
     return str(value)
+
+
+def objective(value: object) -> str:
+    """Reads the objective of a subscriber, or `off`. Returns the text. Raises RefusedError."""
+    objective_of(word(value))
+    return str(value)
+
+
+def objective_of(text: str | None) -> timedelta | None:
+    """The objective that a text names; zero for `off`, None for None. Raises RefusedError."""
+    if text is None:
+        return None
+    given = _DURATION.fullmatch(text)
+    found = timedelta(**{_UNITS[given[2]]: int(given[1])}) if given else timedelta(0)
+    if text != "off" and not timedelta(0) < found <= timedelta(days=MAX_OBJECTIVE_DAYS):
+        raise RefusedError(f"expected a duration like 30m or 6h, at most {MAX_OBJECTIVE_DAYS}d, or off")
+    return found
 
 
 def duration(text: str) -> timedelta:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from blocklistd.daemon.commands.command import ANYBODY, Call, Command, Document, Values
+from blocklistd.daemon.commands.node_report import wrong_nodes
 from blocklistd.daemon.commands.subscriber_text import old_credential
 from blocklistd.daemon.commands.text import age, age_of, paragraph, serial, table, total, until
 
@@ -61,7 +62,7 @@ def _show(status: Document, values: Values) -> None:
         table(
             ("SUBSCRIBER", "REVOKED", "SEEN", "LISTS", "ZONES"),
             [
-                (name, one["revoked"], _seen(one), " ".join(one["lists"]), _zones(one))
+                (name, one["revoked"], _seen(one), _lists(one), _zones(one))
                 for name, one in status["subscribers"].items()
             ],
             optional=("SEEN",),
@@ -69,6 +70,8 @@ def _show(status: Document, values: Values) -> None:
             coloured=("ZONES",),
         )
     for name, one in status["subscribers"].items():
+        for line in wrong_nodes(one) if not one["revoked"] else ():
+            paragraph(f"{name}: {line}: run `blocklistd subscriber show {name}`")
         for old in one["old_keys"] if not one["revoked"] else ():
             click.echo(f"{name}: the old key {old['name']} is {old_credential(old)}")
         for old in one["old_tokens"] if not one["revoked"] else ():
@@ -97,6 +100,12 @@ def _source(name: str, one: dict[str, Any]) -> tuple[object, ...]:
 
 def _seen(subscriber: dict[str, Any]) -> str:
     return age_of(subscriber["seen"]) if subscriber.get("seen") else ""
+
+
+def _lists(subscriber: dict[str, Any]) -> str:
+    """Each list, with the lowest version of the nodes that have sent a receipt for it."""
+    found = subscriber["lists"].items()
+    return " ".join(name if one.get("version") is None else f"{name} at {one['version']}" for name, one in found)
 
 
 def _zones(subscriber: dict[str, Any]) -> str:

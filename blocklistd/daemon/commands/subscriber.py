@@ -16,7 +16,7 @@ from blocklistd.daemon.commands.command import (
     word,
     yes_or_no,
 )
-from blocklistd.daemon.commands.moments import duration, grace
+from blocklistd.daemon.commands.moments import duration, grace, objective
 from blocklistd.daemon.commands.subscriber_text import (
     show_added,
     show_changed,
@@ -65,6 +65,16 @@ WIDE: Final = Argument(
 def _software_argument(help_text: str) -> Argument:
     """The option --software. The help text has a placeholder for the names of the programs."""
     return Argument("software", help_text.format(_NAMES), "--software", "NAME[:VERSION]", _software)
+
+
+OBJECTIVE: Final = Argument(
+    "objective",
+    "The time in which each version is to be live at each node, like 6h or 30m; `off`: none. A node that takes longer "
+    "is late: see `subscriber report`.",
+    "--objective",
+    "DURATION",
+    objective,
+)
 
 
 def _changes(what: str, metavar: str, granted: str) -> tuple[Argument, Argument]:
@@ -131,6 +141,7 @@ COMMANDS: Final = (
                 default="hmac-sha256",
             ),
             _software_argument("Print the configuration of {} [bind; with --address: unbound]."),
+            OBJECTIVE,
         ),
         changes=True,
         check=_check_software,
@@ -150,6 +161,15 @@ COMMANDS: Final = (
             *_changes("cert", "sha256:HEX", "the public key of this client certificate"),
             WIDE,
             _software_argument("The software of its name servers, whose configuration is printed: {}."),
+            OBJECTIVE,
+            Argument(
+                "remove_node",
+                "Forget this node, or the secondary with this address, which is gone; may be repeated.",
+                "--remove-node",
+                "NODE",
+                word,
+                many=True,
+            ),
         ),
         changes=True,
     ),
@@ -162,7 +182,7 @@ COMMANDS: Final = (
     ),
     Command(
         "subscriber show",
-        "Show one subscriber and its secondaries' serials.",
+        "Show one subscriber, its nodes' versions and its secondaries' serials.",
         OPERATOR,
         lambda daemon, call: daemon.subscribers.show(call["id"], call["software"]),
         show_one,

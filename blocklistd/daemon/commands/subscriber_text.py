@@ -75,6 +75,10 @@ def show_rotated(done: Document, values: Values) -> None:
 def show_changed(done: Document, values: Values) -> None:
     """Prints what was added and removed. If software was given, prints its configuration too."""
     name, software = done["id"], values["software"]
+    if values["objective"]:
+        click.echo(f"{name}: its objective is {values['objective']}")
+    for node in done["nodes"]:
+        click.echo(f"{name}: forgot node {node}")
     for verb in ("added", "removed"):
         for what, found in done[verb].items():
             click.echo(f"{name}: {verb} {what} {' '.join(found)}")
@@ -124,18 +128,21 @@ def show_list(found: Document, values: Values) -> None:
 def show_one(one: Document, values: Values) -> None:
     """Prints what a subscriber has, and its secondaries. If software was given, prints its configuration too."""
     config, catalog = one.pop("config", None), one.pop("catalog", None)
-    zones, old_keys, old_tokens = (one.pop(key, []) for key in ("zones", "old_keys", "old_tokens"))
+    zones, old_keys, old_tokens, nodes = (one.pop(key, []) for key in ("zones", "old_keys", "old_tokens", "nodes"))
+    objective = one.pop("objective", None)
     rows = [
         (key.replace("_", " "), " ".join(v) if key in ("lists", "own_names", "keys", "certs") else v)
         for key, v in one.items()
         if v not in (None, {}, [])
     ]
+    rows += [("objective", age(objective))] * bool(objective)
     rows += [("old key", f"{key['name']}, {old_credential(key)}") for key in old_keys]
     rows += [("old token", old_credential(token)) for token in old_tokens]
     for name, zone in zones.items():
         rows.append(("zone", f"{name} at {serial(zone['serial'])}"))
         for found in zone["secondaries"]:
             rows.append(("secondary", _secondary(found)))
+    rows += [("node", _node(found)) for found in nodes]
     if catalog:
         rows.append(("catalog", f"{catalog['name']} at {serial(catalog['serial'])}"))
     table(("", ""), rows)
@@ -151,6 +158,22 @@ def old_credential(old: Document) -> str:
     return f"valid until {old['until']}, {used}{by}"
 
 
+def _wrong(found: Document) -> list[str]:
+    return [name.upper() for name in ("late", "silent") if found.get(name)]
+
+
+def _node(found: Document) -> str:
+    """One line about a node: the version that is live there, its last receipt if that failed, its last probe."""
+    parts = [f"{found['node']}: {found['list']} at {found['version'] or '?'}"]
+    if found["state"] != "applied":
+        parts.append(f"{found['state']} {found['reported']}" + (f" ({found['reason']})" if found["reason"] else ""))
+    if found["lag"]:
+        parts.append(f"{age(found['lag'])} behind")
+    if found["probe"]:
+        parts.append(f"probe {found['probe'] if found['probe'] == 'blocked' else 'FAILED'}")
+    return ", ".join([*parts, f"seen {found['seen']}", *_wrong(found)])
+
+
 def _secondary(found: Document) -> str:
     """One line about a secondary: the serial that it holds, and the last serial sent to it if that differs."""
     held, sent, lag = found["serial"], found.get("sent"), found["lag"]
@@ -159,4 +182,4 @@ def _secondary(found: Document) -> str:
         parts.append(f"sent {sent}")
     if lag:
         parts.append(f"{age(lag)} behind")
-    return ", ".join([*parts, f"seen {found['seen']}"])
+    return ", ".join([*parts, f"seen {found['seen']}", *_wrong(found)])

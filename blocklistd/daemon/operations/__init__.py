@@ -17,6 +17,7 @@ from blocklistd.daemon.operations.evidence import EvidenceOperations
 from blocklistd.daemon.operations.explain import ExplainOperations
 from blocklistd.daemon.operations.keys import KeyOperations
 from blocklistd.daemon.operations.lists import ListOperations
+from blocklistd.daemon.operations.node_report import NodeReportOperations
 from blocklistd.daemon.operations.overview import Overview
 from blocklistd.daemon.operations.report import ReportOperations
 from blocklistd.daemon.operations.source_tests import SourceTestOperations
@@ -36,6 +37,7 @@ class Operations:
     candidates: CandidateOperations
     lists: ListOperations
     report: ReportOperations
+    node_report: NodeReportOperations
     subscribers: SubscriberOperations
     keys: KeyOperations
     audit: AuditOperations

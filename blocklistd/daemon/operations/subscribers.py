@@ -15,12 +15,14 @@ from sqlalchemy import Connection
 
 from blocklistd.config import Config
 from blocklistd.daemon.commands.command import Document, Values
+from blocklistd.daemon.commands.moments import objective_of
 from blocklistd.daemon.operations.subscriber_configs import ServedBy, SubscriberConfigs, issued, shown
 from blocklistd.errors import RefusedError, StoreError, SubscriberError
 from blocklistd.events import Event
 from blocklistd.limits import USE_RECORDED
 from blocklistd.model import Act, SubscriberId
 from blocklistd.ops import status
+from blocklistd.pipeline.nodes import Nodes
 from blocklistd.pipeline.zones import ZonePublisher
 from blocklistd.rpz.wire import wire_name
 from blocklistd.serve.dns.server import DnsServer
@@ -62,6 +64,7 @@ class SubscriberOperations:
         dns: DnsServer | None,
         private_ca: Callable[[], bool],
         names_changed: Callable[[], None],
+        nodes: Nodes,
     ) -> None:
         """`names_changed`: reads the own names again. `private_ca`: whether subscribers need the certificate of the
         feed's authority. `served` has the catalogs. `access` and `dns` know the last uses of tokens and keys."""
@@ -75,6 +78,7 @@ class SubscriberOperations:
         self._names_changed = names_changed
         self._access = access
         self._dns = dns
+        self._nodes = nodes
         self._admitting = asyncio.Lock()
         self._known: dict[str, Subscriber] = {}
         self._unrecorded: dict[SubscriberId, Act] = {}
@@ -115,6 +119,7 @@ class SubscriberOperations:
             own_names=tuple(given["own_names"]),
             certificates=tuple(given["cert"]),
             software=given["software"],
+            objective=objective_of(given["objective"]) or None,
         )
         config, now = self._config(), self._clock()
         self._configs.check(registration)
@@ -128,13 +133,9 @@ class SubscriberOperations:
                 now=now,
                 created_by=act.user,
             )
-            given = {
-                "lists": registration.lists,
-                "zones": registration.zones,
-                "notify": registration.notify,
-                "address": registration.addresses,
-            }
-            detail: dict[str, object] = {what: values for what, values in given.items() if values}
+            had = {"lists": lists, "zones": zones, "notify": notify, "address": addresses}
+            had["objective"] = given["objective"]
+            detail: dict[str, object] = {what: values for what, values in had.items() if values}
             counted = {"own_names": registration.own_names, "certs": registration.certificates}
             detail |= {what: len(values) for what, values in counted.items() if values}
             audit.append(connection, act, registration.id, now=now, detail=detail)
@@ -142,7 +143,7 @@ class SubscriberOperations:
 
         served_by = await self._configs.served_by()
         token, key = await self._database.writing(register)
-        self._zones.secondaries.forget(registration.id)
+        self._nodes.forget(registration.id)
         await self._admit_or_later()
         if registration.own_names:
             self._names_changed()
@@ -168,7 +169,8 @@ class SubscriberOperations:
         config, now = self._config(), self._clock()
         kinds = ("list", "zone", "notify", "address", "cert")
         added, removed = (Rights(*(tuple(given[f"{verb}_{kind}"]) for kind in kinds)) for verb in ("add", "remove"))
-        request = SubscriberChange(given["id"], added, removed, given["wide"], given["software"])
+        objective, nodes = objective_of(given["objective"]), tuple(given["remove_node"])
+        request = SubscriberChange(given["id"], added, removed, given["wide"], given["software"], objective, nodes)
 
         def record(connection: Connection) -> Changed:
             changed = subscriber_changes.change(
@@ -181,19 +183,21 @@ class SubscriberOperations:
                 for what, rights in (("added", changed.added), ("removed", changed.removed))
                 if rights != Rights()
             }
-            if request.software:
-                detail["software"] = request.software
+            said = {"software": request.software, "objective": given["objective"], "nodes": nodes}
+            detail |= {what: value for what, value in said.items() if value}
             audit.append(connection, act, request.id, now=now, detail=detail)
             return changed
 
         served_by = await self._configs.served_by()
         changed = await self._database.writing(record)
+        self._nodes.forget(request.id, nodes)
         await self._admit_or_later()
         who = changed.subscriber
         return {
             "id": who.id,
             "added": changed.added.by_option(),
             "removed": changed.removed.by_option(),
+            "nodes": list(changed.nodes),
             **_has(who),
             "config": self._configs.made(who, shown(who.keys[-1]), served_by),
         }
@@ -231,7 +235,8 @@ class SubscriberOperations:
 
     def described(self, connection: Connection) -> dict[str, Any]:
         """Every subscriber, as in the document of `status`."""
-        return status.subscribers(connection, self._zones, self._served.catalogs(), self._seen())
+        judged = self._nodes.judged(connection)
+        return status.subscribers(connection, self._zones, self._served.catalogs(), self._seen(), judged)
 
     def _seen(self) -> status.Seen:
         uses, users = dict[str, datetime](), dict[str, list[str]]()
@@ -340,4 +345,5 @@ def _has(who: Subscriber) -> Document:
         "zones": sorted(who.zones),
         "unsigned": list(who.addresses),
         "software": who.software,
+        "objective": who.objective.total_seconds() if who.objective else None,
     }

@@ -13,7 +13,7 @@ async def send_message(writer: asyncio.StreamWriter, message: bytes) -> None:
     await send(writer, struct.pack("!H", len(message)) + message)
 
 
-async def send(writer: asyncio.StreamWriter, data: bytes | bytearray) -> None:
+async def send(writer: asyncio.StreamWriter, data: bytes | bytearray | memoryview) -> None:
     """Writes, and waits until there is room for more.
 
     Raises OSError if the client has closed the connection, TimeoutError if it takes nothing for WRITE_STALL seconds.

@@ -10,13 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 from typing import Final
 
 from blocklistd.serve.dns.message import AA, NOERROR, Query, answer, header
 from blocklistd.serve.dns.tsig import Signer
 
 CHUNK: Final = 128 * 1024  # octets after which a chunk ends, with the message that is under way
+_MESSAGE: Final = 2 + 0xFFFF  # octets of the longest message, with its TSIG record and its length prefix
 _U16: Final = struct.Struct("!H")
 
 Compiled = bytes | memoryview
@@ -72,20 +73,42 @@ class Stream:
     """
 
     def __init__(self, query: Query, records: TransferRecords, signer: Signer | None) -> None:
+        parts = (_first_message(query, records), *records.parts, _last_message(query, records))
         self._ident = query.id.to_bytes(2, "big")
         self._signer = signer
-        self._chunks = _chunks((_first_message(query, records), *records.parts, _last_message(query, records)))
+        self._chunks = _chunks(parts)
+        self._messages = chain.from_iterable(messages(memoryview(part)) for part in parts)
 
-    def take(self, now: int) -> bytes | bytearray:
-        """The next chunk; b"" after the last.
+    def take(self, now: int) -> bytearray | memoryview:
+        """The next chunk; empty after the last.
 
         `now`, in Unix seconds, is the time of the chunk's signatures (RFC 8945 5.3.1). A transfer to a slow secondary
         may take longer than FUDGE, so each chunk needs the present time.
         """
+        if self._signer is not None:
+            return self._take_signed(self._signer, now)
         chunk, starts = next(self._chunks, (bytearray(), list[int]()))
         for start in starts:
             chunk[start + 2 : start + 4] = self._ident
-        return chunk if self._signer is None or not chunk else _signed(chunk, starts, self._signer, now)
+        return chunk
+
+    def _take_signed(self, signer: Signer, now: int) -> memoryview:
+        """A chunk in which a TSIG record ends each message; header counts and length prefixes include it.
+
+        Messages and records are written into one buffer: to join them afterwards took a fifth of the time.
+        """
+        chunk = memoryview(bytearray(CHUNK + _MESSAGE))
+        at = 0
+        while at < CHUNK and (message := next(self._messages, None)) is not None:
+            end = at + len(message)
+            chunk[at:end] = message
+            chunk[at + 2 : at + 4] = self._ident
+            record = signer.record(chunk[at + 2 : end], now)
+            chunk[at + 2 + 11] += 1  # low octet of ARCOUNT: at most 1 (OPT) before
+            _U16.pack_into(chunk, at, len(message) - 2 + len(record))
+            at = end + len(record)
+            chunk[end:at] = record
+        return chunk[:at]
 
 
 def _chunks(parts: Iterable[Compiled]) -> Iterator[tuple[bytearray, list[int]]]:
@@ -120,18 +143,6 @@ def messages(stream: memoryview) -> Iterator[memoryview]:
         end = at + 2 + (stream[at] << 8 | stream[at + 1])
         yield stream[at:end]
         at = end
-
-
-def _signed(chunk: bytearray, starts: list[int], signer: Signer, now: int) -> bytes:
-    """The chunk with a TSIG record at the end of each message; header counts and length prefixes include it."""
-    view = memoryview(chunk)
-    message_parts: list[bytes | memoryview] = []
-    for start, end in pairwise((*starts, len(chunk))):
-        record = signer.record(view[start + 2 : end], now)
-        _U16.pack_into(chunk, start, end - start - 2 + len(record))
-        chunk[start + 2 + 11] += 1  # low octet of ARCOUNT: at most 1 (OPT) before
-        message_parts += (view[start:end], record)
-    return b"".join(message_parts)
 
 
 def _first_message(query: Query, records: TransferRecords) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
-from blocklistd.limits import MAX_WAIT
+from blocklistd.limits import MAX_FREE_TEXT, MAX_WAIT
 from blocklistd.outputs import OUTPUTS
+from blocklistd.receipts import MAX_VERSION, NODE, PROBES, STATES
 from blocklistd.serve.http.routes import Answer, Parameter
 
 _COUNT: Final = {"type": "integer", "minimum": 0}
@@ -45,6 +46,21 @@ PROBLEM: Final[dict[str, Any]] = {
         "detail": {"type": "string"},
     },
     "required": ["type", "title", "status", "detail"],
+}
+
+RECEIPT: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {
+        "session": {"type": "string", "format": "uuid"},
+        "version": {"type": "integer", "minimum": 1, "maximum": MAX_VERSION},
+        "node": {"type": "string", "pattern": f"^{NODE.pattern}$"},
+        "state": {"enum": list(STATES)},
+        "reason": {"type": ["string", "null"], "maxLength": MAX_FREE_TEXT},
+        "applied_at": _TIME,
+        "probe": {"enum": [*PROBES, None]},
+    },
+    "required": ["session", "version", "node", "state", "applied_at"],
+    "additionalProperties": False,
 }
 
 LIST: Final = Parameter("list", "the id of a list", {"type": "string"})
