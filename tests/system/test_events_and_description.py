@@ -173,7 +173,7 @@ def test_the_feed_keeps_to_its_description(scene: Scene, tmp_path: Path) -> None
         [
             *(str(program), "--config-file", "schemathesis.toml", "run", "openapi.json"),
             *("--url", f"http://127.0.0.1:{daemon.feed_port}", "--header", f"Authorization:Bearer {token}"),
-            *("--checks", "all", "--phases", "coverage,fuzzing", "--request-timeout", "60"),
+            *("--phases", "coverage,fuzzing", "--request-timeout", "60"),
             *("--max-examples", str(EXAMPLES), "--generation-deterministic", "--no-shrink"),
             *("--exclude-operation-id-regex", "^events$|^options_", "--suppress-health-check", "all"),
             *("--report", "ndjson", "--report-ndjson-path", "report.ndjson"),
