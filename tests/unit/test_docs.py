@@ -36,7 +36,7 @@ from tests.unit.configuring import make_root
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDES = ("operator", "reviewer", "dns", *(f"dns/{name}" for name in PAGES), "proxies", "publisher")
+GUIDES = ("operator", "reviewer", "dns", *(f"dns/{name}" for name in PAGES), "proxies", "publisher", "edge")
 """One for each reader; CONTRIBUTING.md is the contributor's."""
 METRICS = ROOT / "docs" / "metrics.md"
 
@@ -322,7 +322,8 @@ def is_text(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("guide", "heading"), [("operator", "When something is wrong"), ("proxies", "If something is wrong")]
+    ("guide", "heading"),
+    [("operator", "When something is wrong"), ("proxies", "If something is wrong"), ("sync", "If something happens")],
 )
 def test_messages_in_the_guides_are_the_programs(guide: str, heading: str) -> None:
     """So that a person who pastes a message into the guide's search finds it."""
