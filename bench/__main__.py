@@ -23,6 +23,7 @@ BENCHES = (
         "zone_changes",
         "polls",
         "events",
+        "polls_behind_nginx",
         "sync",
         "latency",
         "memory",

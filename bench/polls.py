@@ -81,7 +81,7 @@ http {{
         """Starts nginx on its core and waits until it answers."""
         command = ["taskset", "-c", str(SERVER), "nginx", "-c", str(self._config), "-p", str(self._folder)]
         process = self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_until(lambda: process.poll() is not None or _status(self.port, "/status", {}, tls=self._tls) == 401)
+        wait_until(lambda: process.poll() is not None or status_of(self.port, "/status", {}, tls=self._tls) == 401)
         assert process.poll() is None, (self._folder / "error.log").read_text()
 
     def stop(self) -> None:
@@ -99,7 +99,8 @@ def _connect(port: int, tls: bool) -> HTTPConnection:
     return HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
 
 
-def _status(port: int, path: str, headers: dict[str, str], *, tls: bool = False) -> int | None:
+def status_of(port: int, path: str, headers: dict[str, str], *, tls: bool = False) -> int | None:
+    """The status of an answer; None if there is none."""
     connection = _connect(port, tls)
     try:
         connection.request("GET", path, headers=headers)
@@ -127,10 +128,10 @@ class Load:
         self._url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{path}"
         known = {"Authorization": authorization}
         self._headers = known | {"If-None-Match": _etag(port, path, known, tls)}
-        assert _status(port, path, self._headers, tls=tls) == 304
-        assert _status(port, path, known, tls=tls) == 200
+        assert status_of(port, path, self._headers, tls=tls) == 304
+        assert status_of(port, path, known, tls=tls) == 200
         if not any_token:
-            assert _status(port, path, self._headers | {"Authorization": f"{authorization[:-1]}x"}, tls=tls) == 401
+            assert status_of(port, path, self._headers | {"Authorization": f"{authorization[:-1]}x"}, tls=tls) == 401
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (304) a second."""
@@ -150,7 +151,7 @@ class Refused:
         self._command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
         known = {"Authorization": f"Bearer {token}"}
         self._command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}{path}"]
-        assert _status(port, path, known) == 404
+        assert status_of(port, path, known) == 404
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (404) a second."""
