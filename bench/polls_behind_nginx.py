@@ -86,9 +86,9 @@ def measure(rounds: int) -> Iterator[Compared]:
             path = "/v1/lists/national"
             front = Front(folder, ours.daemon.feed_port, ours.daemon.get(path, token).body)
             front.start()
-            static = Load(front.port, "/static/national/status", token)
+            static = Load(front.port, "/static/national/status", f"Bearer {token}")
             for asked in (path, f"{path}/metadata/timestamp.json"):
-                samples = in_turns(rounds, Load(front.port, asked, token).run, static.run)
+                samples = in_turns(rounds, Load(front.port, asked, f"Bearer {token}").run, static.run)
                 yield Compared(asked, *samples)
         finally:
             if front is not None:

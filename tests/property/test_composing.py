@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocklistd.compose.compose import ListRules
@@ -21,6 +21,7 @@ from tests.property.test_expiries import HOURS, LINES, NAMES, hour
 some = st.sets(st.sampled_from(NAMES), max_size=3)
 
 
+@settings(deadline=None)  # the first example reads the Public Suffix List
 @given(
     st.lists(LINES, min_size=1, max_size=3),
     st.none() | HOURS,
