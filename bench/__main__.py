@@ -22,6 +22,7 @@ BENCHES = (
         "blackout",
         "zone_changes",
         "polls",
+        "receipts",
         "sync",
         "latency",
         "memory",
