@@ -1,8 +1,8 @@
 """Takes the receipts of nodes: checks their texts, and writes many in one transaction.
 
-`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: while
-it writes RECEIPTS_AT_ONCE receipts in a transaction, further ones wait, at most MAX_RECEIPTS_WAITING. After a change of
-nodes by others (`forget_names`) it reads the names of the nodes again.
+`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: it waits
+for RECEIPTS_PAUSE, then writes RECEIPTS_AT_ONCE receipts in a transaction. At most MAX_RECEIPTS_WAITING wait. After a
+change of nodes by others (`forget_names`) it reads the names of the nodes again.
 
 A receipt's reason, and the name of a new node, must not name an entry. If they name one of a list that the subscriber
 has, the receipt is refused. If they name one of another list, the text is replaced and the receipt is taken: the answer
@@ -80,6 +80,8 @@ class ReceiptBook:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
+                # one transaction for many receipts: the thread takes the interpreter from the event loop for less time
+                await asyncio.sleep(RECEIPTS_PAUSE)
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), RECEIPTS_AT_ONCE))]
                 try:
                     outcomes = await asyncio.to_thread(self._write, batch)
@@ -91,7 +93,6 @@ class ReceiptBook:
                         waiting.outcome.set_result(outcome)
                 if Taken.TAKEN in outcomes:
                     self._recorded()
-                await asyncio.sleep(RECEIPTS_PAUSE)  # the event loop answers polls first
         finally:
             self._writing = None
 
