@@ -1,4 +1,6 @@
-"""Time until a subscriber has a diff that nobody requested before: of adjacent versions, and of versions far apart."""
+"""Time until a subscriber has a diff that nobody requested before: of adjacent versions, and of versions far apart.
+
+Then the bytes of diffs (bench/diff_sizes.py)."""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import bodies
+from bench import bodies, diff_sizes
 from bench.compare import Row, Sample, seconds
 from bench.lists import LIST, Scene
 
@@ -61,3 +63,4 @@ def rows() -> Iterator[Row]:
     for what, found in measure(ENTRIES, VERSIONS, CHANGES):
         title, floor = titles[what]
         yield Row(title, found, None, "", "ms", floor)
+    yield from diff_sizes.rows()

@@ -111,6 +111,43 @@ class Load:
         return float(found[1])
 
 
+class Refused:
+    """wrk on a path that the subscriber may not have."""
+
+    def __init__(self, port: int, path: str, token: str) -> None:
+        self._command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
+        known = {"Authorization": f"Bearer {token}"}
+        self._command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}{path}"]
+        assert _status(port, path, known) == 404
+
+    def run(self) -> float:
+        """Measures for SECONDS; returns the answers (404) a second."""
+        said = subprocess.run(self._command, check=True, capture_output=True, text=True).stdout
+        found = re.search(r"Requests/sec:\s*([0-9.]+)", said)
+        assert found is not None, said
+        return float(found[1])
+
+
+def refusals(rounds: int) -> Compared:
+    """Another subscriber's list beside a list that does not exist, in answers a second."""
+    with tempfile.TemporaryDirectory(prefix="bench-refusals-") as name:
+        ours = Ours(Path(name))
+        ours.daemon.config["feed"]["rate_limit"] = "off"
+        ours.daemon.config["lists"]["foreign"] = ours.daemon.config["lists"]["national"]
+        ours.daemon.write_config()
+        try:
+            ours.start(bodies.domains(1000))
+            token = ours.daemon.subscriber("provider", "national")
+            ours.pin()
+            foreign, absent = (
+                Refused(ours.daemon.feed_port, f"/v1/lists/{one}", token) for one in ("foreign", "absent")
+            )
+            return Compared("foreign", *in_turns(rounds, foreign.run, absent.run))
+        finally:
+            if ours.daemon.process is not None:
+                ours.daemon.stop()
+
+
 def measure(rounds: int) -> Iterator[Compared]:
     """A comparison for each path, in answers a second."""
     with tempfile.TemporaryDirectory(prefix="bench-polls-") as name:
@@ -141,6 +178,9 @@ def measure(rounds: int) -> Iterator[Compared]:
 
 def rows() -> Iterator[Row]:
     """The rows of the table."""
+    _, theirs, absent = refusals(7)
+    title = "requests for another subscriber's list (404)"
+    yield Row(title, theirs, absent, "a list that does not exist", "/s", 0.9, rate=True)
     titles = ("unchanged polls of a list's STATUS (304)", "unchanged polls of timestamp.json (304)")
     for title, (_, ours, nginx) in zip(titles, measure(5), strict=True):
         yield Row(title, ours, nginx, "nginx", "/s", 0.25, rate=True)

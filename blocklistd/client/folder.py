@@ -65,8 +65,9 @@ class Folder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 holder = os.pread(lock, 256, 0).decode(errors="replace").strip()
-                by = f"another sync ({holder})" if holder.isprintable() and holder else "another sync"
-                raise SyncError(f"{self.path} is in use by {by}: wait for it, or use another --dir") from None
+                which = f" ({holder})" if holder.isprintable() and holder else ""
+                text = f"{self.path} is in use by another sync{which}: wait for it, or use another --dir"
+                raise SyncError(text) from None
             with _errors(self.path):
                 os.ftruncate(lock, 0)
                 os.pwrite(

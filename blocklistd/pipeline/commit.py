@@ -134,7 +134,6 @@ def commit(store: Store, request: CommitRequest) -> CommitResult:
         change = request.change
         if request.complete is not None and state.live is not None:
             snapshot = made.snapshot if made else state.live.sha256
-            composed.withheld.pop(ADDITIONS, None)
             change = replace(change, basis=basis_without(files, verified, change.basis, request.complete, snapshot))
         with database.write() as connection:
             released_by = ""
@@ -210,6 +209,9 @@ def compose_and_judge(
         if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic, None)):
             composed = composed.with_delta(files, verified)
     composed = replace(composed, ages=state.ages if request.change.begins_corrections else ages.after)
+    if request.complete is not None:  # its additions are held as a candidate: no rule withholds them
+        withheld = {rule: count for rule, count in composed.withheld.items() if rule != ADDITIONS}
+        composed = replace(composed, withheld=withheld)
     expected = delta_without(files, approved.delta, request.change.places) if approved is not None else None
     selected = selection_reasons(database, files, state, request.plan, request.change, composed, request.now)
     request = replace(request, reasons=request.reasons + selected)

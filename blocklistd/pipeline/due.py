@@ -1,7 +1,8 @@
-"""The entries of a list whose `lifetime` has ended (`entry due`), and those that a person keeps (`entry keep`).
+"""Finds the entries of a list whose `lifetime` has ended (`entry due`), and keeps those that a person confirms (`entry
+keep`).
 
-What is due is computed in a job, from the live version and the accepted entries of the sources, by the terms that are
-configured. An entry stays in the list until an expiry takes it out; with `at_end: review` none does.
+A job finds the entries that are due, from the live version, the accepted entries of the sources, and the configured
+terms. An entry that is due stays in the list until an expiry takes it out; with `at_end: review` none does.
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ class DueEntry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The entries that are due: how many, and the SHOWN that have been so the longest. `next`: no other one is due
-    before. Of requested ids: `ambiguous` are those that several entries have which are due; `not_due` has the state of
-    each other entry (`live`, or the rule that withholds it), without ids that no entry has."""
+    """The entries that are due. `total`: their number. `entries`: those that became due first, at most SHOWN. `next`:
+    the time before which no other entry becomes due.
+
+    Of the requested ids: `ambiguous` are the ids of two or more entries that are due. `not_due` has the state of each
+    entry that is not: `live`, or the rule that withholds it; an id that no entry has is not in it."""
 
     total: int
     entries: tuple[DueEntry, ...]
@@ -83,8 +86,9 @@ class DueEntries:
         """How often entries of each list were kept since the start."""
 
     async def due(self, list_id: ListId, ids: Collection[str] | None = None) -> Found:
-        """The entries of a list that are due, at most SHOWN; of `ids` only these. Raises RefusedError if there is no
-        such list, or it has no lifetime; BlocklistError where the job fails."""
+        """The entries of a list that are due, at most SHOWN. With `ids`, only the entries with these ids.
+
+        Raises RefusedError if there is no such list, or it has no lifetime; BlocklistError if the job fails."""
         plan, resources = self._releaser.plan_of(list_id), self._resources
         if not Terms(plan.reverify, plan.max_life):
             raise RefusedError(f"list {list_id} has no lifetime: set lists.{list_id}.lifetime, then reload")
@@ -167,14 +171,15 @@ def due_job(
 
 @dataclass(slots=True)
 class _Seen:
-    """What a pass over the live entries has seen: how many are due, and an instant before which no other one is."""
+    """Figures of a pass over the live entries. `total`: how many are due. `next`: the time before which no other entry
+    becomes due."""
 
     total: int = 0
     next: bytes | None = None
 
 
 def _not_due(files: SealedFiles, state: ListState, kept: Mapping[bytes, bytes], ids: Collection[str]) -> dict[str, str]:
-    """For each of the ids that an entry has: `live`, or the rule that withholds the entry from the live version."""
+    """The state of each id that an entry of a source has: `live`, or the rule that withholds the entry."""
     assert state.live is not None
     assert state.policy is not None
     found: dict[str, str] = {}
@@ -200,7 +205,7 @@ def _id_of(line: bytes, ids: Ids) -> str:
 
 
 def _why_not_due(state: str | None) -> str:
-    """What an id is that is not due. `state`: of Found.not_due; None: no entry has the id."""
+    """Says why an id is not due. `state`: as in Found.not_due; None: no entry has the id."""
     match state:
         case None:
             return "is the id of no entry that a source lists"

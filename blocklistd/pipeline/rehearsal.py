@@ -1,8 +1,8 @@
 """Rehearses the jobs of a small change in the forkserver: a new version of a list, a delisting, and the zone's serials.
 
-The forkserver imports this module last. Each job is a fork of it, so it finds the SQL statements compiled that the
-rehearsal used (store/database.py), and Python's first-time work done: some 40 ms less for a delisting and its zone.
-The store of the rehearsal is a temporary folder; nothing in it is synced, and nothing of it stays but memory.
+The forkserver imports this module last, and each job is a fork of the forkserver. So a job has the SQL statements that
+the rehearsal compiled (store/database.py), and whatever Python does at the first call of a function: a delisting and
+its zone take some 40 ms less. The rehearsal uses a temporary folder, which it deletes; it writes nothing else.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _APEX: Final = Apex(ZONE, "localhost", "localhost", 60, 30, 600, 60, ("localhost
 _ZONE_PLAN: Final = ZonePlan(ZONE, LIST, (), ".", 60, _APEX, 1)
 
 
-class _Memory(Disk):
-    """A disk that does not survive a power cut."""
+class _WithoutSync(Disk):
+    """A disk on which nothing is synced, since the rehearsal's folder is deleted at once."""
 
     def fsync(self, file: BinaryIO) -> None:
         """Does nothing."""
@@ -63,7 +63,7 @@ class _Memory(Disk):
 def rehearse() -> None:
     """Commits three changes of a list with few entries, each with its zone, in this process."""
     with tempfile.TemporaryDirectory(prefix="blocklistd-") as folder:
-        store = Store(Path(folder), disk=_Memory())
+        store = Store(Path(folder), disk=_WithoutSync())
         store.sealed.prepare()
         database = Database(store.database)
         try:

@@ -1,7 +1,7 @@
-"""Makes the differences between two serials of a zone, for IXFR (RFC 1995), at the first request for each.
+"""Makes the differences between two serials of a zone, for IXFR (RFC 1995), when the first secondary asks for one.
 
-On the disk: the files under ixfr/ (store/ixfr.py), which may be deleted at any time. In memory: the fingerprints of
-those that this process wrote.
+On the disk: a file for each difference under ixfr/ (store/ixfr.py), which may be deleted at any time. In memory: the
+fingerprints of the files that this process has written. A file with another fingerprint is not read, but made again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from blocklistd.rpz.wire import Apex
 from blocklistd.serve.dns.zones import ZoneView
 from blocklistd.store.ixfr import SerialDeltas, deltas_from_serial, ixfr_path, read_ixfr, write_ixfr
 
-FEW_DELTAS: Final = 64  # at most so many deltas are merged in a thread; more are merged in a job
+FEW_DELTAS: Final = 64  # deltas that are merged in a thread; more are merged in a job
 
 
 class ZoneDifference(NamedTuple):
@@ -30,7 +30,7 @@ class ZoneDifference(NamedTuple):
 
 
 class ZoneDifferences:
-    """The differences of all zones. Requests for the same one at once make it once."""
+    """The differences of all zones. Simultaneous requests for one difference make it once."""
 
     def __init__(self, resources: Resources) -> None:
         self._store = resources.store
@@ -41,16 +41,16 @@ class ZoneDifferences:
         self._fingerprints: dict[tuple[str, int, int], str | None] = {}
         """By (zone, from serial, to serial): the fingerprint of the file that this process wrote; None if the
         difference is larger than the zone."""
-        self._slots = asyncio.Semaphore(MAX_RENDERINGS)  # whatever subscribers ask for, commits find a free job
+        self._slots = asyncio.Semaphore(MAX_RENDERINGS)  # fewer than there are jobs: commits always find a free one
 
     def forget(self, zone: str, serial: int) -> None:
-        """Forgets the differences of a zone that lead to another serial than this one."""
+        """Forgets the zone's differences that do not end at `serial`."""
         for key in [key for key in self._fingerprints if key[0] == zone and key[2] != serial]:
             del self._fingerprints[key]
 
     async def between(self, view: ZoneView, since: int) -> ZoneDifference | None:
         """Return the difference from serial `since` to the serial of `view`. None if the zone itself is smaller, or the
-        deltas from `since` are not kept. Raises DamagedError if one of them is damaged, and StoreError."""
+        deltas since then are not kept. Raises DamagedError if a delta is damaged, and StoreError."""
         key = (view.plan.name, since, view.serial)
         deltas = await self._database.reading(lambda connection: deltas_from_serial(connection, *key))
         for _ in range(2):
@@ -74,10 +74,10 @@ class ZoneDifferences:
 
     async def _write(self, view: ZoneView, start: int, deltas: SerialDeltas) -> None:
         """Write the file of a difference, and remember its fingerprint."""
-        plan, few = view.plan, deltas.changes <= SMALL_DIFF and len(deltas.deltas) <= FEW_DELTAS
-        known, most = self._verified.of(deltas.deltas), max(view.records, 1)
-        arguments = (self._store, plan, start, view.serial, deltas.deltas, most, known)
-        if few:
+        plan, is_small = view.plan, deltas.changes <= SMALL_DIFF and len(deltas.deltas) <= FEW_DELTAS
+        verified, most = self._verified.of(deltas.deltas), max(view.records, 1)
+        arguments = (self._store, plan, start, view.serial, deltas.deltas, most, verified)
+        if is_small:
             answer = await asyncio.to_thread(functools.partial(write_ixfr, *arguments, alone=True))
         else:
             async with self._slots:

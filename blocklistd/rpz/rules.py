@@ -19,8 +19,9 @@ the zone is *omitted*.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Final
 
 import orjson
@@ -160,9 +161,11 @@ def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) 
     """Update rules after a change of names. `old` and `new` are sorted files of names; `changed` are all names that
     only one of them has.
 
-    A change affects the rules of its own name and of the names below it, so only these are compared.
+    A change affects the rules of its own name and of the names below it, so only these are compared. Most changed names
+    are below a few others, which are searched for once.
     """
     made = RulesUpdate()
+    old_has, new_has = (cache(partial(_contains, names)) for names in (old, new))
     last = None
     for name in sorted(changed):
         key = name[: -len(DOMAIN)]
@@ -170,7 +173,7 @@ def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) 
         if last is not None and root.startswith(last):
             continue
         last = root
-        before, after = _below(old, root, zone), _below(new, root, zone)
+        before, after = _below(old, root, zone, old_has), _below(new, root, zone, new_has)
         rules_before, rules_after = set(before.lines), set(after.lines)
         made.removes += sorted(rules_before - rules_after)
         made.adds += sorted(rules_after - rules_before)
@@ -180,18 +183,20 @@ def update_rules(old: Buffer, new: Buffer, changed: Iterable[bytes], zone: str) 
     return made
 
 
-def _below(names: Buffer, root: bytes, zone: str) -> ZoneRules:
-    """The rules of the names with the prefix `root`; none, and all covered, below a listed domain or prefix."""
+def _below(names: Buffer, root: bytes, zone: str, has: Callable[[bytes], bool]) -> ZoneRules:
+    """The rules of the names with the prefix `root`; none, and all covered, below a listed domain or prefix. `has`:
+    whether a name is in the file."""
     if root.startswith(ADDRESSES):
-        after = root + b"2"  # bits are `0` and `1`
         above = [root[:end] + ADDRESS for end in range(len(ADDRESSES) + 1, len(root))]
     else:
-        after = root[:-1] + b"\1"
         labels = root[:-1].split(b"\0")
         keys = [b"\0".join(labels[:depth]) for depth in range(1, len(labels))]
         above = [key + end for key in keys for end in (DOMAIN, ELSEWHERE)]
-    found = lines(names[position(names, root) : position(names, after)])
-    if any(_contains(names, name) for name in above):
+    start = end = position(names, root)
+    while names[end : end + len(root)] == root:
+        end = names.find(b"\n", end) + 1 or len(names)
+    found = lines(names[start:end])
+    if any(map(has, above)):
         return ZoneRules(covered=sum(not name.endswith(ELSEWHERE) for name in found))
     return rules(found, zone)
 

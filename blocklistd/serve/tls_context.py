@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from blocklistd.config import Secret
 from blocklistd.config.document import read_regular
 from blocklistd.errors import SigningError
+from blocklistd.limits import MAX_AUTHORITIES
 from blocklistd.serve.tls_transport import count_messages
 from blocklistd.tls import load_certificate, server_context, spki_digest
 
@@ -52,6 +53,7 @@ def asking_context(cert: Path, key: Secret, session_id: bytes, *, minimum: int) 
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(session_id)
     context.set_info_callback(count_messages)
+    context.set_verify_depth(MAX_AUTHORITIES)
     try:
         first, *others = certificates(cert)
         context.use_certificate(first)

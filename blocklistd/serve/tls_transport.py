@@ -2,7 +2,8 @@
 
 Python's `ssl` can neither ask for a client certificate that no authority has signed, nor refuse a handshake in which no
 ALPN protocol matches (docs/adr/0024). States of a TlsProtocol:
-    handshaking   from `connection_made` on, for at most TLS_HANDSHAKE seconds; the TCP transport can be aborted
+    handshaking   from `connection_made` on, for at most TLS_HANDSHAKE seconds and MAX_TLS_HANDSHAKE octets; the TCP
+                  transport can be aborted
     established   the inner protocol was made, and has a TlsTransport; it sends and receives plain text
     closed        after `connection_lost`; `lost` was called, or `connection_lost` of the inner protocol
 Ciphertext that is not sent yet is bounded: the client's bytes are not read while the TCP transport's buffer is full, so
@@ -17,7 +18,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from blocklistd.limits import TLS_HANDSHAKE, TLS_MESSAGES
+from blocklistd.limits import MAX_TLS_HANDSHAKE, TLS_HANDSHAKE, TLS_MESSAGES
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
@@ -130,7 +131,7 @@ class TlsProtocol(asyncio.Protocol):
         self._refused = refused
         self._inner: asyncio.Protocol | None = None
         self._messages = Messages()
-        self._handshake_messages = 0
+        self._handshake_messages = self._handshake_octets = 0
         self._timer: asyncio.TimerHandle | None = None
         self._write_paused = False
         self._tcp_ended = False
@@ -163,7 +164,14 @@ class TlsProtocol(asyncio.Protocol):
         for at in range(0, len(data), _CIPHERTEXT):
             if self._tcp.is_closing():
                 return
-            self._tls.bio_write(data[at : at + _CIPHERTEXT])
+            piece = data[at : at + _CIPHERTEXT]
+            if self._inner is None:
+                self._handshake_octets += len(piece)
+                if self._handshake_octets > MAX_TLS_HANDSHAKE:
+                    self._refused("its TLS handshake is too large")
+                    self._tcp.abort()
+                    return
+            self._tls.bio_write(piece)
             self._advance()
             if self._inner is not None and self._messages.count - self._handshake_messages > TLS_MESSAGES:
                 self._refused("it sent too many TLS messages after the handshake (KeyUpdate)")

@@ -132,17 +132,17 @@ class _Origin(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def squid(folder: Path, acl: str) -> Iterator[int]:
-    """A proxy that denies what the ACL `blocklist` matches, and sends all other requests to an origin of its own."""
+    """A proxy with an ACL that denies, which sends all other requests to an origin of its own."""
     program = peer("squid", "squid")
     origin = ThreadingHTTPServer(("127.0.0.1", 0), _Origin)
     threading.Thread(target=origin.serve_forever, daemon=True).start()
     port = free_port()
     (folder / "squid.conf").write_text(
-        f"http_port 127.0.0.1:{port}\npid_filename none\ncache deny all\naccess_log none\ncache_log /dev/null\n"
+        f"http_port 127.0.0.1:{port}\npid_filename {folder}/pid\ncache deny all\naccess_log none\ncache_log /dev/null\n"
         f"cache_effective_user proxy\nshutdown_lifetime 0 seconds\nicp_port 0\npinger_enable off\n"
         f"dns_nameservers 127.0.0.1\nnever_direct allow all\ncoredump_dir {folder}\n"
         f"cache_peer 127.0.0.1 parent {origin.server_port} 0 no-query no-digest default\n"
-        f"{acl}\nhttp_access deny blocklist\nhttp_access allow all\n"
+        f"{acl}\nhttp_access allow all\n"
     )
     subprocess.run([program, "-k", "parse", "-f", str(folder / "squid.conf")], check=True, capture_output=True)
     try:
@@ -180,7 +180,7 @@ def test_squid_denies_names(public: Path) -> None:
     text, omitted = rendered("squid")
     assert omitted == 4, "two addresses, a hash, a URL"
     (public / "national.squid").write_bytes(text)
-    with squid(public, f'acl blocklist dstdomain -n "{public}/national.squid"') as port:
+    with squid(public, f'acl blocklist dstdomain -n "{public}/national.squid"\nhttp_access deny blocklist') as port:
         assert [name for name in BLOCKED if not denied(port, f"http://{name}/x")] == [], "narrower than the list"
         assert [name for name in (*FREE, "192.0.2.1") if denied(port, f"http://{name}/x")] == [], "wider than the list"
         assert denied(port, "http://D.example./x")
@@ -209,7 +209,7 @@ def test_squid_denies_urls_with_any_character(public: Path) -> None:
     text, omitted = rendered("squid-urls", *(Entry("url", url) for url in urls | unclear))
     assert omitted == len(unclear)
     (public / "national.squid-urls").write_bytes(text)
-    with squid(public, f'acl blocklist url_regex "{public}/national.squid-urls"') as port:
+    with squid(public, f'acl blocklist url_regex "{public}/national.squid-urls"\nhttp_access deny blocklist') as port:
         assert [url for url in urls if not denied(port, url)] == []
         for url in urls:
             assert not denied(port, url + "b")

@@ -168,3 +168,99 @@ def test_more_requests_than_the_limit_get_429_until_the_time_that_it_says(daemon
     assert [ask("127.0.0.1", token).status for _ in range(20)] == [200] * 20
     for name in ("isp", "other"):
         daemon.ask("subscriber revoke", id=name)
+
+
+class Opened:
+    """A connection from an address of loopback."""
+
+    def __init__(self, daemon: Daemon, source: str, stack: contextlib.ExitStack) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", daemon.feed_port, timeout=30, source_address=(source, 0))
+        self.connection = stack.enter_context(contextlib.closing(connection))
+        connection.connect()
+
+    def ask(self, token: str, path: str = "/v1/lists", **headers: str) -> int:
+        self.send(token, path, **headers)
+        return self.status()
+
+    def send(self, token: str, path: str, **headers: str) -> None:
+        self.connection.request("GET", path, headers={"Authorization": f"Bearer {token}", **headers})
+
+    def status(self) -> int:
+        answer = self.connection.getresponse()
+        answer.read()
+        return answer.status
+
+    @property
+    def closed(self) -> bool:
+        """Whether the daemon has closed it, or closes it within a second."""
+        self.connection.sock.settimeout(1)
+        try:
+            return self.connection.sock.recv(1) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+
+@pytest.fixture
+def bounded(daemon: Daemon) -> Iterator[Daemon]:
+    """With small bounds: 3 connections of an address, 4 of a subscriber, 8 in total."""
+    daemon.config["feed"]["connections"] = {"per_address": 3, "per_subscriber": 4, "total": 8}
+    daemon.write_config()
+    reload(daemon)
+    yield daemon
+    del daemon.config["feed"]["connections"]
+    daemon.write_config()
+    reload(daemon)
+    for name in ("isp", "other"):
+        daemon.ask("subscriber revoke", id=name)
+
+
+def test_at_each_bound_the_oldest_idle_connection_is_closed(bounded: Daemon) -> None:
+    daemon, isp, other = bounded, bounded.subscriber("isp", "national"), bounded.subscriber("other", "national")
+    with contextlib.ExitStack() as stack:
+
+        def opened(source: str, token: str = "") -> Opened:
+            made = Opened(daemon, source, stack)
+            assert not token or made.ask(token) == 200
+            return made
+
+        of_address = [opened("127.0.0.5") for _ in range(4)]
+        assert [one.closed for one in of_address] == [True, False, False, False]
+        of_isp = [opened("127.0.0.6", isp) for _ in range(5)]
+        assert [one.closed for one in of_isp] == [True, False, False, False, False], "five of one address: it has none"
+        opened("127.0.0.7", other)
+        # eight in all: three of an address, four of isp, one of other
+        ninth = opened("127.0.0.7", other)
+        assert of_isp[1].closed, "the oldest idle one of the largest holder"
+        assert not any(one.closed for one in (*of_address[1:], *of_isp[2:], ninth))
+
+
+def test_a_connection_that_waits_is_not_idle(bounded: Daemon) -> None:
+    daemon, isp = bounded, bounded.subscriber("isp", "national")
+    etag = daemon.get("/v1/lists/national", isp).headers["etag"]
+    with contextlib.ExitStack() as stack:
+        waiting = [Opened(daemon, "127.0.0.5", stack) for _ in range(3)]
+        for one in waiting:
+            one.send(isp, "/v1/lists/national?wait=55", **{"If-None-Match": etag})
+        idle = Opened(daemon, "127.0.0.6", stack)
+        assert idle.ask(isp) == 200
+        daemon.wait_for(lambda: b"blocklistd_feed_long_polls 3.0" in daemon.ops("/metrics").body)
+        fifth = Opened(daemon, "127.0.0.6", stack)
+        fifth.send(isp, "/v1/lists/national?wait=55", **{"If-None-Match": etag})
+        assert idle.closed, "the only idle one, although it is the newest"
+        daemon.wait_for(lambda: b"blocklistd_feed_long_polls 4.0" in daemon.ops("/metrics").body)
+        refused = Opened(daemon, "127.0.0.6", stack)
+        assert refused.ask(isp) == 429, "none is idle"
+        assert not any(one.closed for one in (*waiting, fifth))
+
+
+def test_a_token_counts_in_the_header_alone(daemon: Daemon) -> None:
+    token = daemon.subscriber("isp", "national")
+    for query in (f"token={token}", f"access_token={token}", f"authorization=Bearer%20{token}"):
+        assert daemon.get(f"/v1/lists/national?{query}").status == 401
+    assert daemon.get("/v1/lists/national", Cookie=f"token={token}", X_Authorization=f"Bearer {token}").status == 401
+    for scheme in ("Basic", "Token", ""):
+        assert daemon.get("/v1/lists/national", Authorization=f"{scheme} {token}").status == 401
+    assert token not in daemon.log
+    revoke(daemon)

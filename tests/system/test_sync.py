@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from blocklistd.client import download
 from blocklistd.client.options import Options, SyncResult
 from blocklistd.client.sync import sync_once
 from blocklistd.client.watch import watch
@@ -159,6 +161,20 @@ def test_a_snapshot_that_is_not_the_signed_one_is_refused(scene: Scene, lie: Cal
     assert scene.here == before
     assert scene.state["version"] == 1
     assert not list((scene.folder / "isp").glob(".new-*"))
+
+
+def test_a_download_that_was_cut_is_continued(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a Range request to the daemon itself."""
+    monkeypatch.setattr(download, "CLIENT_RESUME_MIN", 1000)
+    live = scene.live()
+    (scene.folder / "isp").mkdir()
+    part = scene.folder / "isp" / f".part-{hashlib.sha256(live).hexdigest()}"
+    part.write_bytes(live[:20_000])
+    result = scene.sync(url=f"http://127.0.0.1:{scene.daemon.feed_port}")
+    assert scene.here == live
+    assert len(live) - 20_000 <= result.bytes < len(live) - 20_000 + 16_000, "the rest, and the metadata"
+    assert not part.exists()
+    assert scene.said == [], "a daemon that takes no receipts is no error either"
 
 
 def test_an_incomplete_zstd_body_is_refused(scene: Scene) -> None:

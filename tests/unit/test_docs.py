@@ -322,7 +322,8 @@ def is_text(node: ast.AST) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("guide", "heading"), [("operator", "When something is wrong"), ("proxies", "If something is wrong")]
+    ("guide", "heading"),
+    [("operator", "When something is wrong"), ("proxies", "If something is wrong"), ("sync", "If something happens")],
 )
 def test_messages_in_the_guides_are_the_programs(guide: str, heading: str) -> None:
     """So that a person who pastes a message into the guide's search finds it."""

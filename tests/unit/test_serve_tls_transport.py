@@ -78,12 +78,18 @@ class Inner(asyncio.Protocol):
 class Pair:
     """A server's side on a transport in memory, and a client of Python's `ssl`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, chain: int = 0) -> None:
+        """`chain`: the number of certificates that the client shows beside its own."""
         cert, key = folder / "dns.pem", folder / "dns.key"
         if not cert.exists():
             make_certificate(folder, "dns")
         context = ssl.create_default_context(cafile=cert)
         context.set_alpn_protocols(["dot"])
+        if chain:
+            own, its_key = make_certificate(folder, "client")
+            others = [make_certificate(folder, f"authority-{number}")[0].read_text() for number in range(chain)]
+            own.write_text("".join([own.read_text(), *others]))
+            context.load_cert_chain(own, its_key)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.client = context.wrap_bio(self.incoming, self.outgoing, server_hostname="127.0.0.1")
         self.tcp, self.inner, self.lost = Tcp(), Inner(), False
@@ -192,6 +198,16 @@ async def test_a_client_ends_its_side_while_nothing_is_read(tmp_path: Path, in_t
     await asyncio.sleep(0)
     assert pair.inner.received == b"request"
     assert pair.inner.ended
+
+
+@pytest.mark.parametrize(("authorities", "accepted"), [(2, True), (100, False)])
+async def test_the_certificates_of_a_client_are_bounded(tmp_path: Path, authorities: int, accepted: bool) -> None:
+    """OpenSSL takes 100 KiB of them, which are 30 ms of work for each handshake."""
+    pair = Pair(tmp_path, chain=authorities)
+    pair.handshake()
+    assert pair.tcp.state == ("open" if accepted else "aborted")
+    assert pair.refused == ([] if accepted else ["its TLS handshake is too large"])
+    assert bool(getattr(pair.inner, "transport", None)) == accepted
 
 
 async def test_the_end_of_the_client_closes_the_connection_unless_the_inner_protocol_objects(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a subscriber's server needs to know, from which each program's configuration is made."""
+"""The data from which the configuration of each program is made."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ PLACEHOLDERS: Final = {
     CLIENT_CERT: "the client certificate of --cert,",
     CLIENT_KEY: "its private key",
 }
-"""What the files in a configuration are, for a comment."""
+"""Texts of comments that say what to put in place of these files."""
 
 CENSORED: Final = 16
 """The extended DNS error Censored (RFC 8914, 4.17)."""
 NOT_BLOCKING: Final = ("rpz-passthru.", "rpz-tcp-only.")
+"""The actions that do not block."""
 
 Tsig = Mapping[str, str]
 """A TSIG key: `name`, `algorithm`, `secret` (base64)."""
@@ -49,9 +50,10 @@ class TlsPrimary:
 
 @dataclass(frozen=True, slots=True)
 class ConfigRequest:
-    """What is printed for one program. `primary`: the address to transfer from, with `tls` that of `tls`. Without a
-    `tsig` key the publisher knows the server by its address. `client_certificate`: whether one is registered for it.
-    `catalog`: the name of `dns.catalog`. `rules`: the number of rules of a zone by its name, if it is known."""
+    """What the configuration of one program contains. `primary`: the address to transfer from; the TLS address if `tls`
+    is set. `tsig`: the key; None if the publisher knows the server by its address. `client_certificate`: whether one is
+    registered for the server. `catalog`: the name of `dns.catalog`. `rules`: the number of rules of each zone that
+    has a version, by the zone's name."""
 
     software: Software
     zones: tuple[ZoneSettings, ...]

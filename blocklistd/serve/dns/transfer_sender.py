@@ -36,8 +36,8 @@ Difference = Callable[[ZoneView, int], Awaitable[tuple[Apex, bytes, bytes] | Non
 if the complete zone is smaller, or if deltas are missing."""
 
 Usable = Callable[[ZoneView, bool], Awaitable[ZoneView | None]]
-"""Returns the view itself if its file is intact, else the newest view. None while the zone's files are damaged. Whether
-the complete zone is to be sent: then the view has its messages, for which it may have to wait."""
+"""Returns the view itself if its file is intact, else the newest view; None while the zone's files are damaged. The
+bool: whether the complete zone is to be sent. Then it waits until the messages of the view are compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class NotSent:
 
 
 class TransferSender:
-    """Sends transfers and counts them. `clocks` as in DnsServer; `refusals` logs the refused ones."""
+    """Sends transfers and counts them. `clocks`: as for DnsServer. `refusals`: logs the transfers that are refused."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class TransferSender:
         return transfer.view.serial
 
     async def _prepare(self, transfer: Transfer, address: str) -> tuple[Transfer, TransferRecords] | NotSent:
-        """The transfer from intact files, and its records."""
+        """The transfer with a view whose files are intact, and its records. NotSent: why it is not sent."""
         records = None
         view = await self._usable(transfer.view, transfer.since is None)
         if view is not None and transfer.since is not None:
@@ -147,7 +147,7 @@ class TransferSender:
             signer = Signer(transfer.key, query.tsig.mac)
         stream = Stream(query, records, signer)
         while True:
-            # before the read: reading a mapped file that was truncated kills (SIGBUS)
+            # before the read: reading from a mapped file that was truncated kills the process (SIGBUS)
             await self._verify(view, records.kind)
             chunk = stream.take(time_for(query, self._clocks()))
             if not chunk:
@@ -159,7 +159,8 @@ class TransferSender:
         Event.ZONE_SENT.log(log, zone=view.plan.name, serial=view.serial)
 
     async def _verify(self, view: ZoneView, kind: str) -> None:
-        """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its fstat has changed."""
+        """Raises StoreError if the file of a complete zone is damaged. Reads the file only if its status (fstat) has
+        changed."""
         if kind == "IXFR" or view.file is None or view.file.is_unchanged():
             return
         if await self._usable(view, True) is not view:

@@ -60,5 +60,6 @@ class AuthorizeHandler:
 
     def _may_have(self, call: RouteCall, name: str) -> bool:
         """As `entitled`, but a list that can't be served now is the subscriber's: the proxy may have its files."""
-        exists = self._live_lists.get(name) is not None or self._live_lists.is_missing(name)
-        return exists and ListId(name) in call.subscriber.lists
+        return ListId(name) in call.subscriber.lists and (
+            self._live_lists.get(name) is not None or self._live_lists.is_missing(name)
+        )
