@@ -1,8 +1,8 @@
 """Takes the receipts of nodes: checks their texts, and writes many in one transaction.
 
-`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: it waits
-for RECEIPTS_PAUSE, then writes RECEIPTS_AT_ONCE receipts in a transaction. At most MAX_RECEIPTS_WAITING wait. After a
-change of nodes by others (`forget_names`) it reads the names of the nodes again.
+`take` adds a receipt to those that wait, and returns its outcome once it is written. One writer runs at a time: it
+waits for RECEIPTS_PAUSE, then writes RECEIPTS_AT_ONCE receipts in a transaction. At most MAX_RECEIPTS_WAITING wait.
+After a change of nodes by others (`forget_names`) it reads the names of the nodes again.
 
 A receipt's reason, and the name of a new node, must not name an entry. If they name one of a list that the subscriber
 has, the receipt is refused. If they name one of another list, the text is replaced and the receipt is taken: the answer
