@@ -23,6 +23,8 @@ BENCHES = (
         "zone_changes",
         "polls",
         "receipts",
+        "events",
+        "polls_behind_nginx",
         "sync",
         "latency",
         "memory",

@@ -1,31 +1,51 @@
-"""Rate of conditional polls that get 304: the feed with its authentication, beside nginx with a file and a fixed token.
+"""Rate of conditional polls that get 304: the feed with its authentication, beside nginx with a file and a fixed token,
+and beside Kinto's changes endpoint with its own server.
 
-Each server is one process on one core, the load generator (wrk) has the other. Plain HTTP, persistent connections.
+Each server is one process on one core, the load generator (wrk) has the other. Plain HTTP and TLS 1.3, persistent
+connections (Kinto's server closes its own after each 304). Kinto takes any password.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import bodies
-from bench.compare import Compared, Row, in_turns
+from bench.compare import Compared, Row, Sample, in_turns
+from bench.kinto import CHANGES, Kinto
 from bench.zones import CLIENT, SERVER, Ours, wait_until
+from tests.certificates import make_certificate
 from tests.system.daemon import free_port
 
 CONNECTIONS = 32
 SECONDS = 3
 
 
+class Certificate(NamedTuple):
+    """The files of a certificate and of its key."""
+
+    cert: Path
+    key: Path
+
+
 class Nginx:
     """nginx with one worker process, which serves a file to clients with the token."""
 
-    def __init__(self, folder: Path, token: str, body: bytes) -> None:
+    def __init__(self, folder: Path, token: str, body: bytes, certificate: Certificate | None) -> None:
         self.port = free_port()
+        self._tls = certificate is not None
+        tls = (
+            "" if certificate is None else f"ssl_certificate {certificate.cert}; ssl_certificate_key {certificate.key};"
+        )
         self._folder = folder / "nginx"
         (self._folder / "www").mkdir(parents=True)
         (self._folder / "www" / "status").write_bytes(body)
@@ -36,7 +56,8 @@ daemon off;
 user root;
 pid {self._folder}/pid;
 error_log {self._folder}/error.log;
-events {{ worker_connections 1024; }}
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
 http {{
   access_log off;
   keepalive_requests 1000000000;
@@ -46,7 +67,8 @@ http {{
   map_hash_bucket_size 256;
   map $http_authorization $known {{ default 0; "Bearer {token}" 1; }}
   server {{
-    listen 127.0.0.1:{self.port};
+    listen 127.0.0.1:{self.port}{" ssl" if self._tls else ""};
+    {tls}
     root {self._folder}/www;
     default_type application/json;
     location / {{ if ($known = 0) {{ return 401; }} }}
@@ -59,7 +81,7 @@ http {{
         """Starts nginx on its core and waits until it answers."""
         command = ["taskset", "-c", str(SERVER), "nginx", "-c", str(self._config), "-p", str(self._folder)]
         process = self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_until(lambda: process.poll() is not None or _status(self.port, "/status", {}) == 401)
+        wait_until(lambda: process.poll() is not None or status_of(self.port, "/status", {}, tls=self._tls) == 401)
         assert process.poll() is None, (self._folder / "error.log").read_text()
 
     def stop(self) -> None:
@@ -69,8 +91,17 @@ http {{
             self.process.wait(30)
 
 
-def _status(port: int, path: str, headers: dict[str, str]) -> int | None:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+def _connect(port: int, tls: bool) -> HTTPConnection:
+    if not tls:
+        return HTTPConnection("127.0.0.1", port, timeout=10)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the certificate is the bench's own
+    return HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+
+
+def status_of(port: int, path: str, headers: dict[str, str], *, tls: bool = False) -> int | None:
+    """The status of an answer; None if there is none."""
+    connection = _connect(port, tls)
     try:
         connection.request("GET", path, headers=headers)
         return connection.getresponse().status
@@ -80,8 +111,8 @@ def _status(port: int, path: str, headers: dict[str, str]) -> int | None:
         connection.close()
 
 
-def _etag(port: int, path: str, headers: dict[str, str]) -> str:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+def _etag(port: int, path: str, headers: dict[str, str], tls: bool) -> str:
+    connection = _connect(port, tls)
     connection.request("GET", path, headers=headers)
     found = connection.getresponse().getheader("ETag")
     connection.close()
@@ -90,15 +121,17 @@ def _etag(port: int, path: str, headers: dict[str, str]) -> str:
 
 
 class Load:
-    """wrk on one path with the headers of one client. Checks the answers 200, 304 and 401 before it measures."""
+    """wrk on one path with the headers of one client. Checks the answers 200 and 304 before it measures, and 401 for
+    another token unless `any_token`."""
 
-    def __init__(self, port: int, path: str, token: str) -> None:
-        self._url = f"http://127.0.0.1:{port}{path}"
-        known = {"Authorization": f"Bearer {token}"}
-        self._headers = known | {"If-None-Match": _etag(port, path, known)}
-        assert _status(port, path, self._headers) == 304
-        assert _status(port, path, known) == 200
-        assert _status(port, path, self._headers | {"Authorization": f"Bearer {token[:-1]}x"}) == 401
+    def __init__(self, port: int, path: str, authorization: str, *, tls: bool = False, any_token: bool = False) -> None:
+        self._url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{path}"
+        known = {"Authorization": authorization}
+        self._headers = known | {"If-None-Match": _etag(port, path, known, tls)}
+        assert status_of(port, path, self._headers, tls=tls) == 304
+        assert status_of(port, path, known, tls=tls) == 200
+        if not any_token:
+            assert status_of(port, path, self._headers | {"Authorization": f"{authorization[:-1]}x"}, tls=tls) == 401
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (304) a second."""
@@ -118,7 +151,7 @@ class Refused:
         self._command = ["taskset", "-c", str(CLIENT), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
         known = {"Authorization": f"Bearer {token}"}
         self._command += ["-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:{port}{path}"]
-        assert _status(port, path, known) == 404
+        assert status_of(port, path, known) == 404
 
     def run(self) -> float:
         """Measures for SECONDS; returns the answers (404) a second."""
@@ -148,32 +181,46 @@ def refusals(rounds: int) -> Compared:
                 ours.daemon.stop()
 
 
-def measure(rounds: int) -> Iterator[Compared]:
-    """A comparison for each path, in answers a second."""
-    with tempfile.TemporaryDirectory(prefix="bench-polls-") as name:
+@dataclass(frozen=True)
+class Measured:
+    """The answers a second of the feed for STATUS and for timestamp.json, of nginx and of Kinto (plain HTTP only)."""
+
+    status: Sample
+    timestamp: Sample
+    nginx: Sample
+    kinto: Sample | None
+
+
+def measure(rounds: int, *, tls: bool) -> Measured:
+    """Measures all servers in turns."""
+    with tempfile.TemporaryDirectory(prefix="bench-polls-") as name, ExitStack() as stack:
         folder = Path(name)
         folder.chmod(0o755)
+        certificate = Certificate(*make_certificate(folder, "feed")) if tls else None
         ours = Ours(folder)
-        nginx = None
-        try:
-            ours.daemon.config["feed"]["rate_limit"] = "999999999/s"  # a limit that counts and is never reached
-            ours.daemon.write_config()
-            ours.start(bodies.domains(1000))
-            token = ours.daemon.subscriber("provider", "national")
-            path = "/v1/lists/national"
-            document = ours.daemon.get(path, token).body
-            nginx = Nginx(folder, token, document)
-            nginx.start()
-            ours.pin()
-            peer = Load(nginx.port, "/status", token)
-            for asked in (path, f"{path}/metadata/timestamp.json"):
-                samples = in_turns(rounds, Load(ours.daemon.feed_port, asked, token).run, peer.run)
-                yield Compared(asked, *samples)
-        finally:
-            if nginx is not None:
-                nginx.stop()
-            if ours.daemon.process is not None:
-                ours.daemon.stop()
+        if certificate is not None:
+            ours.daemon.config["feed"]["tls"] = {"cert": str(certificate.cert), "key": {"file": str(certificate.key)}}
+        ours.daemon.config["feed"]["rate_limit"] = "999999999/s"  # a limit that counts and is never reached
+        ours.daemon.write_config()
+        stack.callback(lambda: ours.daemon.process is not None and ours.daemon.stop())
+        ours.start(bodies.domains(1000))
+        token, path = ours.daemon.subscriber("provider", "national"), "/v1/lists/national"
+        nginx = Nginx(folder, token, b"{}" * 200, certificate)
+        stack.callback(nginx.stop)
+        nginx.start()
+        ours.pin()
+        loads = [
+            Load(ours.daemon.feed_port, path, f"Bearer {token}", tls=tls),
+            Load(ours.daemon.feed_port, f"{path}/metadata/timestamp.json", f"Bearer {token}", tls=tls),
+            Load(nginx.port, "/status", f"Bearer {token}", tls=tls),
+        ]
+        if not tls:
+            kinto = Kinto(folder)
+            stack.callback(kinto.stop)
+            kinto.start()
+            loads.append(Load(kinto.port, CHANGES, kinto.authorization, any_token=True))
+        samples = in_turns(rounds, *(load.run for load in loads))
+        return Measured(samples[0], samples[1], samples[2], None if tls else samples[3])
 
 
 def rows() -> Iterator[Row]:
@@ -181,6 +228,11 @@ def rows() -> Iterator[Row]:
     _, theirs, absent = refusals(7)
     title = "requests for another subscriber's list (404)"
     yield Row(title, theirs, absent, "a list that does not exist", "/s", 0.9, rate=True)
-    titles = ("unchanged polls of a list's STATUS (304)", "unchanged polls of timestamp.json (304)")
-    for title, (_, ours, nginx) in zip(titles, measure(5), strict=True):
-        yield Row(title, ours, nginx, "nginx", "/s", 0.25, rate=True)
+    rounds = int(os.environ.get("BENCH_ROUNDS", "5"))
+    for tls in (False, True):
+        found, over = measure(rounds, tls=tls), ", TLS" if tls else ""
+        title, floor = "unchanged polls of {} (304)", 0.2 if tls else 0.25
+        yield Row(title.format("a list's STATUS") + over, found.status, found.nginx, "nginx", "/s", floor, rate=True)
+        yield Row(title.format("timestamp.json") + over, found.timestamp, found.nginx, "nginx", "/s", floor, rate=True)
+        if found.kinto is not None:
+            yield Row(title.format("a list's STATUS"), found.status, found.kinto, "Kinto", "/s", 20, rate=True)

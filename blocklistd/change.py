@@ -38,6 +38,7 @@ class Policy:
       once. Entries that are not live are then withheld.
     - `pending`: sealed files of configured names that wait for a release. Entries that are not live and hit one of
       these names are withheld.
+    - `exceptions`: sealed file of local exceptions (lines/exceptions.py); None: there are none.
     - `reverify`, `max_life`: seconds after which entries are due (compose/lifetimes.py); None: there is no such term.
       `ends_by_age`: what is due ends by itself, in an expiry; else it stays live.
     """
@@ -56,11 +57,12 @@ class Policy:
     reverify: int | None = None
     max_life: int | None = None
     ends_by_age: bool = False
+    exceptions: Sha256 | None = None
 
     @property
     def files(self) -> set[Sha256]:
-        """The sealed files of names."""
-        return {*self.pending, *self.names}
+        """The sealed files of names and of exceptions."""
+        return {*self.pending, *self.names, *([self.exceptions] if self.exceptions is not None else [])}
 
     @property
     def names(self) -> tuple[Sha256, ...]:

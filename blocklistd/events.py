@@ -216,6 +216,11 @@ class Event(LogEvent):
         "again: {reason}",
         "The live version stays. Do what the reason says.",
     )
+    EXCEPTIONS_READ = (
+        INFO,
+        "list {list}: {exceptions} local exceptions are in force",
+        "The file of a list's `exceptions` was read, or an exception has ended.",
+    )
     LIST_SIGNED = DEBUG, "signed {roles} of list {list}", "New signatures of a list."
     LIST_NOT_SIGNED = (
         ERROR,

@@ -126,6 +126,7 @@ ALARMS: Final = {
     "configuration": "a start found an error in the configuration that a reload would refuse",
     "database": "SQLite found damage in the database",
     "entries_due": "entries of a list with `at_end: review` have been due for longer than `alarms.review_within`",
+    "exceptions": "a file of local exceptions is unusable: the last good ones stay in force until they end",
     "guard_file": "a file of names or a warning list of a list's guards is unusable: nothing is added to the list",
     "halted": "the daemon is halted, since its state is damaged or not the newest: nothing is served",
     "high_water": "the high-water file can't be read or written",

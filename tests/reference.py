@@ -18,6 +18,7 @@ from blocklistd.compose.compose import ADDITIONS, ENDED, LIFETIME, QUORUM, ListR
 from blocklistd.compose.compose_all import ComposedChunk
 from blocklistd.kinds import DIGITS, KINDS, InvalidEntry, is_host_of
 from blocklistd.lines.delta import DeltaPart, Form
+from blocklistd.lines.exceptions import EXCEPTION
 from blocklistd.lines.keys import Buffer
 from blocklistd.model import Entry
 from blocklistd.sources.formats import FORMATS
@@ -163,11 +164,13 @@ def compose_all(
         stopped = not rules.additions or rules.pending.rule_of(kind, value)
         if reason is None and stopped and plain[:-1] not in live:
             reason = ADDITIONS
+        digest = hashlib.blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=rules.ids.secret)
+        attributes = {"id": f"e-{digest.hexdigest()}"} | (lasting or every)[0]
+        if reason is None and attributes["id"] in rules.excepted:
+            reason = EXCEPTION
         if reason is not None:
             counts[reason] += 1
             continue
-        digest = hashlib.blake2b(f"{kind}\0{value}".encode(), digest_size=16, key=rules.ids.secret)
-        attributes = {"id": f"e-{digest.hexdigest()}"} | lasting[0]
         expiries += [str(attributes["expires"]).encode()] if "expires" in attributes else []
         lines.append(Entry(kind, value, attributes).line() + b"\n")
     yield ComposedChunk(b"".join(sorted(lines)), len(lines), dict(counts), min(expiries, default=None))

@@ -13,7 +13,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import urllib3
 
@@ -24,10 +24,11 @@ from blocklistd.client.mirrors import Emit
 from blocklistd.client.state import State
 from blocklistd.client.trust import SignedVersion
 from blocklistd.errors import SyncError
-from blocklistd.limits import CLIENT_DIFF_MEMORY, CLIENT_DROP, CLIENT_RESUME_MIN, CLIENT_RESUMES, MIB
+from blocklistd.limits import CLIENT_DIFF_MEMORY, CLIENT_DROP, CLIENT_RESUME_MIN, CLIENT_RESUMES, KIB, MIB
 from blocklistd.lines.delta import ENTRIES, apply
 from blocklistd.lines.keys import Buffer
 
+_AROUND = 128 * KIB  # bytes that Linux maps around two faults
 DIFF_SLACK = MIB  # bytes that a diff may have in addition to all lines of both versions
 
 Progress = Callable[[int, int], None]
@@ -194,22 +195,42 @@ def write_verified(
         raise Mismatch("another SHA-256")
 
 
+class _MappedFile(mmap.mmap):
+    """A mapped file whose pages are given back from time to time, so that they don't add up to the file's size in this
+    process's memory."""
+
+    _touched = 0
+
+    def touch(self, size: int) -> None:
+        """Counts bytes that were read, and gives all pages back after CLIENT_DROP of them."""
+        self._touched += size
+        if self._touched > CLIENT_DROP:
+            self._touched = 0
+            self.madvise(mmap.MADV_DONTNEED)
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)
+        self.touch(len(found) if isinstance(where, slice) else 1)
+        return found
+
+    def rfind(self, *arguments: Any) -> int:
+        """As mmap.rfind. A search in the middle of the file maps a whole range of pages around it."""
+        self.touch(_AROUND)
+        return super().rfind(*arguments)
+
+
 def map_file(path: Path) -> Buffer:
     """Maps a file. The mapping ends with the last reference to it."""
     with open(path, "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+        return _MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
 
 def _dropping_pages(chunks: Iterable[bytes | memoryview], mapped: Buffer) -> Iterator[bytes | memoryview]:
-    """The same chunks; gives the pages of the mapped file back from time to time, so that they don't add up to its
-    size in this process's memory."""
-    size = 0
+    """The same chunks, of which some are views of the mapped file."""
     for chunk in chunks:
         yield chunk
-        size += len(chunk)
-        if size > CLIENT_DROP and isinstance(mapped, mmap.mmap):
-            mapped.madvise(mmap.MADV_DONTNEED)
-            size = 0
+        if isinstance(mapped, _MappedFile):
+            mapped.touch(len(chunk))
 
 
 def _is_fault_of_diff(error: SyncError) -> bool:

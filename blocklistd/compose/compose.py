@@ -8,6 +8,7 @@
     quorum                                  fewer than `quorum` sources assert it
     lifetime                                nobody has confirmed it for too long (lifetimes.py)
     delisted, embargoed, excepted           a correction is in force
+    exception                               a local exception (lines/exceptions.py) has its name, or has its id
     additions                               the entry is not live, and a guard file is unusable, or its names wait for
                                             a release and have the entry's
 
@@ -27,6 +28,7 @@ from typing import Final, NamedTuple, Protocol
 from blocklistd.compose.names import NO_NAMES, NameRules
 from blocklistd.kinds.name import is_public_suffix
 from blocklistd.kinds.url import is_address_url
+from blocklistd.lines.exceptions import EXCEPTION
 from blocklistd.lines.expiry import earliest, expiry_of, has_ended
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, type_and_value
@@ -63,7 +65,8 @@ class ListRules:
 
     - `now`: entries that end by this instant have ended (lines/expiry.py); None: no entry has.
     - `quorum`: so many sources have to assert an entry. `names`: the names of guard files.
-    - `corrected`: the keys of the corrections in force, each with the rule that it gives.
+    - `corrected`: the keys of the corrections in force and of local exceptions, each with the rule that it gives.
+    - `excepted`: the ids of local exceptions.
     - `lifetimes`: None: entries don't end by age. `keeps_live`: a live entry whose lifetime has ended stays live, since
       only an expiry takes it out. `additions`: False: entries that are not live are withheld.
     - `pending`: entries that are not live and hit one of these names are withheld.
@@ -81,6 +84,7 @@ class ListRules:
     keeps_live: bool = False
     additions: bool = True
     pending: NameRules = NO_NAMES
+    excepted: frozenset[str] = frozenset()
 
     @property
     def stops_additions(self) -> bool:
@@ -183,7 +187,10 @@ def evaluate(key: bytes, asserted: Asserted, rules: ListRules, *, is_live: bool)
     rule = rules.corrected.get(key) or (None if is_live else _not_added(key, rules))
     if rule is not None:
         return Evaluated(None, rule, until)
-    return Evaluated(with_id(lasting[0][1], rules.ids), None, until)
+    line = with_id(lasting[0][1], rules.ids)
+    if rules.excepted and Entry.from_line(line).attributes[ID] in rules.excepted:
+        return Evaluated(None, EXCEPTION, until)
+    return Evaluated(line, None, until)
 
 
 def _not_added(key: bytes, rules: ListRules) -> str | None:

@@ -32,6 +32,7 @@ from blocklistd.compose.compose import (
 from blocklistd.compose.names import PROTECTED_TYPES
 from blocklistd.kinds.name import may_be_public_suffixes
 from blocklistd.limits import MAX_HITS
+from blocklistd.lines.exceptions import EXCEPTION
 from blocklistd.lines.expiry import earliest, first_expiry, has_ended, may_end
 from blocklistd.lines.ids import Ids
 from blocklistd.lines.keys import Buffer, key_of, keys_of
@@ -166,6 +167,9 @@ def _block(parts: list[bytes], rules: ListRules, live: bytes) -> ComposedChunk:
     for index in _not_added(lines, runs, rules):
         if merged.keys[index] not in known:
             found.setdefault(index, ADDITIONS)
+    if rules.excepted:
+        for index in _excepted(runs, rules):
+            found.setdefault(index, EXCEPTION)
     first = earliest((age_end, _next_expiry(used, merged, fixed, rules)))
     out: list[str] = []
     entries = 0
@@ -223,6 +227,17 @@ def _corrected(lines: list[bytes], rules: ListRules) -> Iterator[tuple[int, str]
         index = bisect_left(lines, key)
         if index < len(lines) and lines[index].startswith(key):
             yield index, rule
+
+
+def _excepted(runs: Iterable[_Run], rules: ListRules) -> Iterator[int]:
+    """The indexes of the lines whose ids have a local exception."""
+    for run in runs:
+        block = "".join(_with_ids(run, rules.ids))
+        for one in rules.excepted:
+            at = block.find(f',"{ID}":"{one}"')
+            while at >= 0:
+                yield run.start + block.count("\n", 0, at)
+                at = block.find(f',"{ID}":"{one}"', at + 1)
 
 
 def _not_added(lines: list[bytes], runs: Iterable[_Run], rules: ListRules) -> Iterable[int]:

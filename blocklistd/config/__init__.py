@@ -21,7 +21,7 @@ from typing import Final
 from blocklistd.config import alarms, checks, files, names, public_folder, values
 from blocklistd.config.alarms import AlarmSettings
 from blocklistd.config.document import INVALID, ConfigDocument, ConfigNode, InvalidValue, NamedFile, Reader, compose
-from blocklistd.config.guards import GuardSettings
+from blocklistd.config.guards import GuardSettings, exceptions_file
 from blocklistd.config.net import Address, Network
 from blocklistd.config.public_folder import PublicDirSettings
 from blocklistd.config.reader import (
@@ -183,6 +183,7 @@ class ListSettings:
     test_entries: tuple[str, ...] = setting(not_built([], ()), default=())
     lifetime: LifetimeSettings = setting(section(LifetimeSettings, checks.lifetime), default_factory=LifetimeSettings)
     guards: GuardSettings = setting(section(GuardSettings), default_factory=GuardSettings)
+    exceptions: Path | None = setting(optional(exceptions_file), default=None)
 
 
 @config_section

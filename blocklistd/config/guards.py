@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from blocklistd.config import values
@@ -25,6 +26,14 @@ def _reference(node: ConfigNode) -> str:
     return text
 
 
+def _exceptions(node: ConfigNode) -> Path:
+    path = values.path.convert(node).absolute()
+    # Not `node.add_file`, as above (daemon/exception_files.py).
+    node.document.files.append(NamedFile(node.key, node.line, path, private=False))
+    return path
+
+
+exceptions_file: Final = Reader("a JSON file of local exceptions", _exceptions)
 reference: Final = Reader("a file with one name a line, or warninglist:NAME", _reference)
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from blocklistd.config import Config
-from blocklistd.daemon import plans
+from blocklistd.daemon import exception_files, plans
+from blocklistd.daemon.exception_files import ExceptionFiles, ExceptionsReading
 from blocklistd.daemon.own_names import configured_names
 from blocklistd.errors import BlocklistError, ConfigProblem
 from blocklistd.events import Event
@@ -66,7 +67,7 @@ class GuardProblem:
 @dataclass(frozen=True, slots=True)
 class NamesReading:
     """The names of each list, as they were read. `good`: the guards of which every reference was read. `fingerprints`:
-    of the files that were read. `own`: the own names. `counts`: names by list and guard."""
+    of the files that were read. `own`: the own names. `counts`: names by list and guard. `exceptions`: local ones."""
 
     names: dict[ListId, ListNames]
     good: dict[tuple[ListId, str], Sha256 | None]
@@ -74,6 +75,7 @@ class NamesReading:
     fingerprints: dict[str, str | None]
     own: frozenset[str]
     counts: dict[tuple[ListId, str], int]
+    exceptions: ExceptionsReading
 
 
 class GuardNames:
@@ -83,6 +85,7 @@ class GuardNames:
         self, resources: Resources, config: Callable[[], Config], releases: Releaser, reconciler: Reconciler
     ) -> None:
         self.names: dict[ListId, ListNames] = {}
+        self.exceptions = ExceptionFiles(resources)
         self._resources = resources
         self._config = config
         self._releases = releases
@@ -110,9 +113,12 @@ class GuardNames:
             of_guard = {guard: getattr(policy, guard) for guard in GUARDS}
             self._good |= {(name, guard): digest for guard, digest in of_guard.items() if digest is not None}
             additions = policy.additions and await asyncio.to_thread(_may_be_read, _references(config, name))
-            self.names[name] = ListNames(own_names=own or policy.own_names, **of_guard, additions=additions)
+            names = ListNames(own_names=own or policy.own_names, **of_guard, additions=additions)
+            self.names[name] = replace(names, exceptions=policy.exceptions)
+            self.exceptions.begin(name, policy.exceptions)
         self._keep()
-        if any(name not in known and _references(config, name) for name in config.lists):
+        first = {name for name in config.lists if name not in known}
+        if any(_references(config, name) or config.lists[name].exceptions is not None for name in first):
             try:
                 self.adopt(await self.read(config))
             except BlocklistError as error:
@@ -127,10 +133,11 @@ class GuardNames:
             answer = await resources.jobs.run(read_guards_job, resources.store, groups, limits=COMMIT)
             read = ReadGuards.from_json(answer)
         by_group = dict(zip(groups, read.guards, strict=True))
-        reading = NamesReading({}, {}, [], read.fingerprints, own, {})
+        exceptions = await self.exceptions.read(config)
+        reading = NamesReading({}, {}, [], read.fingerprints, own, {}, exceptions)
         sealed = await asyncio.to_thread(seal_names, resources.store.sealed, own)
         for name in config.lists:
-            names = ListNames(own_names=sealed)
+            names = ListNames(own_names=sealed, exceptions=exceptions.digests.get(name))
             for guard, group in _references(config, name).items():
                 found, key = by_group[group], (name, guard)
                 reading.counts[key] = found.count
@@ -152,6 +159,7 @@ class GuardNames:
         changed = {name for name, names in reading.names.items() if self.names.get(name) != names}
         self.names, self._read = reading.names, reading
         self._good |= reading.good
+        self.exceptions.adopt(reading.exceptions)
         self._keep()
         for name in changed:
             never_block, shared_hosts = (reading.counts.get((name, guard), 0) for guard in GUARDS)
@@ -181,7 +189,9 @@ class GuardNames:
             reading = await self.read(config)
             if self._config() is not config:
                 return  # a reload has put another configuration into force, with its names
-            if changed := self.adopt(reading):
+            changed = self.adopt(reading)
+            await self.exceptions.record()
+            if changed:
                 self._releases.configure(plans.list_plans(config, self.names), self._releases.sources)
                 for name in changed:
                     await self._reconciler.apply_policy(name)
@@ -195,6 +205,8 @@ class GuardNames:
         read = self._read
         if read is None or read.own != await self._own(self._config()):
             return True
+        if await asyncio.to_thread(self.exceptions.is_outdated):
+            return True
         changed = await asyncio.to_thread(_changed_files, read.fingerprints)
         if changed:
             return all(changed.values())
@@ -206,7 +218,7 @@ class GuardNames:
 
     def _digests(self) -> set[Sha256]:
         found = {getattr(names, guard) for names in self.names.values() for guard in (*GUARDS, "own_names")}
-        return {digest for digest in found if digest is not None}
+        return {digest for digest in found if digest is not None} | self.exceptions.digests
 
     def _not_read(self, error: BlocklistError) -> None:
         text = f"the names of guards could not be read, the last ones stay in force: {error}"
@@ -252,7 +264,7 @@ def problems_of(config: Config, lines: Mapping[str, int]) -> list[ConfigProblem]
     not read is skipped."""
     from blocklistd.pipeline.guard_names import read_group
 
-    found = []
+    found = exception_files.problems_of(config, lines)
     for name in config.lists:
         for guard, group in _references(config, name).items():
             for reference, text in read_group(group)[1].items():

@@ -65,6 +65,7 @@ def operations_of(parts: Parts, checked_clock: CheckedClock) -> Operations:
         Overview(
             *(database, parts.live_lists, parts.zones, sources, subscribers, parts.wrong, configured, rejected, due),
             root=keys.root_expiry,
+            exceptions=parts.guard_names.exceptions.summary,
         ),
         sources,
         SourceTestOperations(configured, resources, dry_runs),

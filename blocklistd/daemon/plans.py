@@ -87,6 +87,7 @@ def _list_plan(
         reverify=_seconds(found.lifetime.reverify),
         max_life=_seconds(found.lifetime.max_life),
         ends_by_age=found.lifetime.at_end == "expire",
+        exceptions=names.exceptions,
         selections=tuple(Selection(zone.name, zone.categories) for zone in zones),
     )
 

@@ -83,9 +83,12 @@ class Reloading:
         if problems or need_restart:
             raise ConfigError([*problems, *need_restart])
         names = await parts.guard_names.read(new)
-        if names.problems:
-            raise ConfigError([problem.of_file(new, checked.lines) for problem in names.problems])
+        unusable = [problem.of_file(new, checked.lines) for problem in names.problems]
+        unusable += [problem.of_file(new, checked.lines) for problem in names.exceptions.problems]
+        if unusable:
+            raise ConfigError(unusable)
         await parts.configure(new, await asyncio.to_thread(plans.source_plans, new), names)
+        await parts.guard_names.exceptions.record()
         changed = [*changed_keys(self.running, checked)]
         self.running = checked
         parts.alarms.clear_configuration_alarms()

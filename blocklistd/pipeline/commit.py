@@ -208,10 +208,11 @@ def compose_and_judge(
         composed = compose_change(files, verified, state, request.change, request.now, ages)
         if state.live is None and (request.needs_delta or _reasons_to_hold(state, request, composed, automatic, None)):
             composed = composed.with_delta(files, verified)
-    composed = replace(composed, ages=state.ages if request.change.begins_corrections else ages.after)
+    withheld = dict(composed.withheld)
     if request.complete is not None:  # its additions are held as a candidate: no rule withholds them
-        withheld = {rule: count for rule, count in composed.withheld.items() if rule != ADDITIONS}
-        composed = replace(composed, withheld=withheld)
+        withheld.pop(ADDITIONS, None)
+    after = state.ages if request.change.begins_corrections else ages.after
+    composed = replace(composed, ages=after, withheld=withheld)
     expected = delta_without(files, approved.delta, request.change.places) if approved is not None else None
     selected = selection_reasons(database, files, state, request.plan, request.change, composed, request.now)
     request = replace(request, reasons=request.reasons + selected)
@@ -275,9 +276,8 @@ def _reasons_to_hold(
             why = "entries of it have ended, or a correction of them began or ended since"
         return (Reason("base", f"the delta of {approved.id}", f"another delta than that of {approved.id}: {why}"),)
     if request.keep_held or (request.held is not None and approvals.stays_held(request.held, composed.delta)):
-        return (
-            Reason("decision", "a person's", "no guard holds it now, but it was held before: approve or reject it"),
-        )
+        why = "no guard holds it now, but it was held before: approve or reject it"
+        return (Reason("decision", "a person's", why),)
     return ()
 
 
@@ -344,8 +344,7 @@ def _new_version(files: SealedFiles, verified: Verified, state: ListState, compo
 
 
 def commit_job(store: Store, request: CommitRequest) -> dict[str, Any]:
-    """Runs `commit` in a job. Returns the CommitResult as JSON (CommitResult.from_json). A correction comes before the
-    changes of other lists."""
+    """Runs `commit` in a job; a correction comes before other lists' changes. Returns the CommitResult as JSON."""
     if not request.change.begins_corrections:
         lower_priority(LARGE_WORK)
     return asdict(commit(store, request))

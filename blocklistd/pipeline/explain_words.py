@@ -26,6 +26,7 @@ _PLAIN: Final = {
     "shared_hosts": (
         "it hits a name of the list's `shared_hosts`, platforms of many customers: the list takes URLs there, not names"
     ),
+    "exception": "the list's file of `exceptions` has its name or its id",
     "expired": "the `expires` that its sources gave it has passed",
     "lifetime": "no source has confirmed it within the `lifetime` of the list",
     "additions": (

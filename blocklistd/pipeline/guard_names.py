@@ -19,13 +19,14 @@ from blocklistd.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ListNames:
-    """The sealed files of names of a list; None: it has no such names. `additions`: False while a file or a warning
-    list of its guards is unusable."""
+    """The sealed files of names of a list, and of its local exceptions; None: it has no such names. `additions`: False
+    while a file or a warning list of its guards is unusable."""
 
     never_block: Sha256 | None = None
     own_names: Sha256 | None = None
     shared_hosts: Sha256 | None = None
     additions: bool = True
+    exceptions: Sha256 | None = None
 
 
 @dataclass(frozen=True, slots=True)

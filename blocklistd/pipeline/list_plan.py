@@ -43,6 +43,7 @@ class ListPlan:
     reverify: int | None = None
     max_life: int | None = None
     ends_by_age: bool = False
+    exceptions: Sha256 | None = None
 
     @property
     def policy(self) -> Policy:
@@ -61,4 +62,5 @@ class ListPlan:
             reverify=self.reverify,
             max_life=self.max_life,
             ends_by_age=self.ends_by_age,
+            exceptions=self.exceptions,
         )

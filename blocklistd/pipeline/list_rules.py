@@ -12,6 +12,7 @@ from blocklistd.change import Correction, CorrectionKind, Policy
 from blocklistd.compose.compose import ListRules
 from blocklistd.compose.lifetimes import EntryAges, Terms
 from blocklistd.compose.names import NameRules, Names
+from blocklistd.lines.exceptions import EXCEPTION, NO_EXCEPTIONS, Excepted
 from blocklistd.model import Sha256, SourceId
 from blocklistd.store.ages import StoredAges, open_ages
 from blocklistd.store.files import SealedFiles
@@ -87,6 +88,9 @@ def rules_of(
         def names(digest: Sha256 | None) -> Names | None:
             return None if digest is None else Names(stack.enter_context(files.map(digest)))
 
+        excepted = NO_EXCEPTIONS
+        if policy.exceptions is not None:
+            excepted = Excepted.from_bytes(bytes(stack.enter_context(files.map(policy.exceptions))))
         yield ListRules(
             state.ids,
             policy.types,
@@ -95,7 +99,8 @@ def rules_of(
             instant_of(evaluated),
             quorum=policy.quorum if basis is None else 1,
             names=NameRules(names(policy.never_block), names(policy.own_names), names(policy.shared_hosts)),
-            corrected=corrected(corrections),
+            corrected=dict.fromkeys(excepted.keys, EXCEPTION) | corrected(corrections),
+            excepted=excepted.ids,
             additions=policy.additions,
             pending=NameRules(*map(names, policy.pending)),
             lifetimes=lifetimes,

@@ -26,6 +26,7 @@ _KEYS: Final = {
     "max_life": "lifetime.max_life",
     "ends_by_age": "lifetime.at_end",
     "own_names": "own names",
+    "exceptions": "exceptions",
 }
 """What the configuration calls each part of a policy."""
 

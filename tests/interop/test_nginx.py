@@ -135,6 +135,18 @@ def test_each_body_is_fetched_once_and_each_subscriber_gets_only_its_own(front: 
     assert (part.status, part.body) == (206, body[10:20])
     assert front.get(target, tokens[0], "HEAD").headers["content-length"] == str(len(body))
 
+    events, versions = HTTPConnection("127.0.0.1", front.port, timeout=30), list[str]()
+    events.request("GET", "/v1/events", headers={"Authorization": f"Bearer {tokens[0]}"})
+    stream = events.getresponse()
+    assert stream.status == 200
+
+    def follow() -> None:
+        while not any('"version":3,' in line for line in versions) and (line := stream.readline()):
+            versions.append(line.decode())
+
+    following = threading.Thread(target=follow)
+    following.start()
+
     def woken() -> None:
         answers["wait", 0] = front.get("/v1/lists/national?wait=50", tokens[0], If_None_Match=etag)
 
@@ -144,6 +156,10 @@ def test_each_body_is_fetched_once_and_each_subscriber_gets_only_its_own(front: 
     front.feed.publish([*NAMES, "new.example", "more.example"])
     waiting.join(20)
     assert answers["wait", 0].json["version"] == 3
+    following.join(20)
+    assert not following.is_alive(), "an event passes at once"
+    assert '"list":"national"' in versions[-1]
+    events.close()
     daemon.wait_for(lambda: front.get("/v1/lists/national", tokens[1]).json["version"] == 3, within=5)
 
     assert daemon.ask("subscriber revoke", id="isp-1").status == 200

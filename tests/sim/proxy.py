@@ -41,7 +41,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.upstream, timeout=60)
-        connection.request("GET", self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "host"})
+        try:
+            connection.request("GET", self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "host"})
+        except ConnectionRefusedError:  # the feed is stopped
+            self.send_error(502)
+            return
         answer = connection.getresponse()
         kept = {k: v for k, v in answer.getheaders() if k.lower() in ("etag", "content-encoding", "content-type")}
         status, headers, body = answer.status, kept, answer.read()

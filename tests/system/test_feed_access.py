@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -118,6 +119,28 @@ def test_what_is_under_way_ends_with_the_access(daemon: Daemon, end: Callable[[D
     for name in ("isp", "other"):
         daemon.ask("subscriber revoke", id=name)
     other.thread.join()
+
+
+@pytest.mark.parametrize("end", [revoke, rotate, remove_list])
+def test_a_stream_of_events_ends_with_the_access(daemon: Daemon, end: Callable[[Daemon], None]) -> None:
+    tokens = daemon.subscriber("isp", "national", "foreign"), daemon.subscriber("other", "national")
+    with contextlib.ExitStack() as stack:
+        streams = []
+        for token in tokens:
+            connection = http.client.HTTPConnection("127.0.0.1", daemon.feed_port, timeout=60)
+            stack.enter_context(contextlib.closing(connection))
+            connection.request("GET", "/v1/events", headers={"Authorization": f"Bearer {token}"})
+            streams.append(connection.getresponse())
+            while b"data:" not in streams[-1].readline():
+                pass
+        began = time.monotonic()
+        end(daemon)
+        with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+            streams[0].read()
+        assert time.monotonic() - began < WITHIN
+        assert select.select([streams[1].fileno()], [], [], 0.2)[0] == [], "that of others goes on"
+    for name in ("isp", "other"):
+        daemon.ask("subscriber revoke", id=name)
 
 
 def test_a_wait_for_another_list_ends_as_unchanged(daemon: Daemon) -> None:

@@ -36,7 +36,7 @@ from tests.unit.configuring import make_root
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDES = ("operator", "reviewer", "dns", *(f"dns/{name}" for name in PAGES), "proxies", "publisher")
+GUIDES = ("operator", "reviewer", "dns", *(f"dns/{name}" for name in PAGES), "proxies", "publisher", "edge")
 """One for each reader; CONTRIBUTING.md is the contributor's."""
 METRICS = ROOT / "docs" / "metrics.md"
 

@@ -21,6 +21,7 @@ from blocklistd.serve.http.exports import ExportHandler
 from blocklistd.serve.http.feed import FeedHandler
 from blocklistd.serve.http.live_lists import Document, ListView, LiveLists
 from blocklistd.serve.http.problems import Problem
+from blocklistd.serve.http.receipts import ReceiptHandler
 from blocklistd.serve.http.routes import Route, Routes
 from blocklistd.store.subscribers import Subscriber
 
@@ -59,7 +60,8 @@ def table() -> Iterable[Route]:
     for name in ("national", FOREIGN):
         live_lists.publish(view(name))
     none = cast(Any, None)
-    made = (FeedHandler(live_lists, none, none), ExportHandler(live_lists, none))
+    receipts = ReceiptHandler(live_lists, none, none)
+    made = (FeedHandler(live_lists, none, none), ExportHandler(live_lists, none), receipts)
     yield from (route for handler in made for route in handler.routes() if "{list}" in route.pattern)
     yield from AuthorizeHandler(live_lists, Access()).routes()
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 import zstandard
+from aiohttp import web
 
 from blocklistd.change import ChangeKind, VersionInfo
 from blocklistd.config import Address
@@ -157,7 +158,14 @@ class Scene:
             SubscriberId("isp"), frozenset([LIST]), frozenset(), (), (), (), NOW, "alice", revoked=None
         )
         access.replace({digest(TOKEN): subscriber})
-        routes = Routes(access.enter, FeedHandler(live_lists, access, self.renderings).routes())
+        self.begun = 0
+        """Requests that have begun, by what the test counts."""
+
+        def enter(request: web.BaseRequest) -> Subscriber:
+            self.begun += 1
+            return access.enter(request)
+
+        routes = Routes(enter, FeedHandler(live_lists, access, self.renderings).routes())
         self._listener = Listener("feed", routes.answer, connections=access.connections, holder_of=access.holder_of)
         await self._listener.start([bind(Address("127.0.0.1", 0), "feed.listen")], None)
         self._client = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=["Accept-Encoding"])
@@ -453,3 +461,39 @@ async def test_the_oldest_diffs_are_dropped_and_never_the_newest(scene: Scene, m
     scene.renderings.trim()
     assert [path.name for path in folder.iterdir() if path.exists()] == ["1-3.ndjson"]
     assert list(scene.renderings._fingerprints) == [folder / "1-3.ndjson"]
+
+
+async def test_diffs_that_are_asked_for_are_kept_within_the_bound(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [len(scene.difference(*pair)) for pair in ((1, 3), (1, 4), (4, 2))]
+    bound = sizes[0] + max(sizes[1:])
+    monkeypatch.setattr(renderings, "DIFF_CACHE", bound)
+    for start, end in ((1, 3), (1, 4), (1, 3), (4, 2)):
+        await scene.diff(start, end)
+        await asyncio.sleep(0.02)  # files that were used in one tick of the clock are equally old
+    kept = [path for path in (scene.store.diffs / SESSION).iterdir() if path.suffix == ".ndjson"]
+    assert {path.name for path in kept} == {"1-3.ndjson", "4-2.ndjson"}, "1-4 was unused for longest"
+    assert sum(path.stat().st_size for path in kept) <= bound
+    assert unpacked(await scene.diff(1, 4)) == scene.difference(1, 4), "it is made again"
+
+
+async def test_a_hundred_clients_that_ask_for_one_pair_cost_one_job_for_each_file(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renderings, "SMALL_DIFF", -1)  # so that jobs make all
+    monkeypatch.setattr(renderings, "_SMALL_FILE", -1)
+    for start, end in ((1, 4), (4, 1)):
+        scene.jobs.names.clear()
+        scene.jobs.release.clear()
+        codings = [("identity", "zstd", "gzip")[number % 3] for number in range(100)]
+        asked = [asyncio.ensure_future(scene.diff(start, end, Accept_Encoding=coding)) for coding in codings]
+        await until(lambda: scene.begun == 100 and scene.jobs.names != [])
+        assert scene.jobs.names == ["write_diff"]
+        asked[0].cancel()  # who asked first leaves
+        scene.jobs.release.set()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(unpacked(one) == scene.difference(start, end) for one in answers[1:] if isinstance(one, Answer))
+        assert sum(isinstance(one, Answer) for one in answers) == 99
+        assert sorted(scene.jobs.names) == ["compress", "compress", "write_diff"], "for zstd and gzip one each"
+        scene.begun = 0

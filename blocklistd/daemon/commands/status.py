@@ -30,6 +30,9 @@ def _show(status: Document, values: Values) -> None:
         if (due := one.get("due")) and due["total"]:
             entries = f"{due['total']} entries are" if due["total"] > 1 else "one entry is"
             paragraph(f"list {name}: {entries} due, since {due['since']}: run `blocklistd entry due {name}`")
+        if local := one.get("exceptions"):
+            ends = f", the next one ends {local['next_end']}" if local["next_end"] else ""
+            paragraph(f"list {name}: {local['in_force']} local exceptions are in force{ends}")
         if rejected := one.get("policy_rejected"):
             paragraph(
                 f"list {name}: what is configured is not in force ({', '.join(rejected['keys'])}): "

@@ -25,7 +25,7 @@ from blocklistd.store.freezing import frozen_lists
 class Overview:
     """The effect of `status`. `wrong` returns the lines about faults; `config` returns the running configuration,
     `rejected` the configured policies that are not in force, `due` the numbers of entries that are due,
-    `root` the version and the expiry of root.json."""
+    `root` the version and the expiry of root.json, `exceptions` the local exceptions of a list."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Overview:
         rejected: Callable[[Connection], Mapping[ListId, RejectedPolicy]],
         due: Callable[[], Mapping[ListId, DueCount]],
         root: Callable[[], Document],
+        exceptions: Callable[[ListId], Document],
     ) -> None:
         self._database = database
         self._live_lists = live_lists
@@ -50,6 +51,7 @@ class Overview:
         self._rejected = rejected
         self._due = due
         self._root = root
+        self._exceptions = exceptions
 
     def _withheld(self, connection: Connection) -> Document:
         config = self._config()
@@ -75,6 +77,7 @@ class Overview:
             found["policy_rejected"] = status.rejected_policy(rejected.get(name))
             found["frozen"] = status.freeze(frozen.get(name))
             found["due"] = status.due(self._due().get(ListId(name)))
+            found["exceptions"] = self._exceptions(ListId(name))
             found["withheld"] = withheld.get(name, {})
             found["corrections"] = corrected.get(name, {})
         rules = status.releases(self._config())

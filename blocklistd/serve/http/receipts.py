@@ -114,6 +114,8 @@ def parse(body: bytes) -> ParsedReceipt:
     if missing:
         raise _bad(f"the body: {', '.join(missing)} is missing")
     version = found["version"]
+    if type(version) is float and version.is_integer():  # 7.0 is an integer of JSON Schema
+        version = int(version)
     if type(version) is not int or not 1 <= version <= MAX_VERSION:
         raise _bad("version: expected a whole number from 1")
     if not isinstance(found["session"], str):

@@ -7,7 +7,7 @@ Sealed files are the snapshots, and the deltas (the diff from one version to the
 Renderings are all other files: compressed files, exports, and diffs between versions that are further apart.
     made          the stat fingerprint is the one at the time when this process made the file: opened
     unknown       any other fingerprint, or no file: made again, once for all requests that wait for it
-    dropped       by `trim`, the oldest first, while all diffs and exports together exceed DIFF_CACHE bytes
+    dropped       by `trim`, the longest unused first, while all diffs and exports together exceed DIFF_CACHE bytes
 A snapshot's zstd rendering is made when its version becomes live (`prepare`), its gzip rendering at the first request.
 """
 
@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from http import HTTPStatus
 from pathlib import Path
@@ -71,6 +72,8 @@ class StoredRenderings:
         self._sealed = store.sealed
         self._fingerprints: dict[Path, str] = {}
         """The stat fingerprint of each rendering when it was made."""
+        self._used: dict[Path, float] = {}
+        """When each rendering was last opened, in seconds since the epoch."""
         self._omitted: dict[Path, int] = {}
         """The number of entries that each export omits."""
         self._under_way: dict[Hashable, asyncio.Future[None]] = {}
@@ -197,7 +200,10 @@ class StoredRenderings:
         return opened
 
     def _open_if_made(self, path: Path, coding: str) -> ServedFile | None:
-        return _open_if(path, coding, self._fingerprints.get(path))
+        opened = _open_if(path, coding, self._fingerprints.get(path))
+        if opened is not None:
+            self._used[path] = time.time()
+        return opened
 
     async def _make_rendering(self, path: Path, make: _Make) -> None:
         self._fingerprints.pop(path, None)
@@ -273,24 +279,27 @@ class StoredRenderings:
         return lines, self._verified.of(deltas)
 
     def trim(self) -> None:
-        """Deletes the oldest exports, and diffs of lists and zones: those beyond the newest DIFF_CACHE bytes.
+        """Deletes exports, and diffs of lists and zones, the longest unused first, until they have DIFF_CACHE bytes.
 
-        Each can be made again. The newest is kept, whatever its size, because a request needs it now.
+        Each can be made again. The last one is kept, whatever its size, because a request needs it now.
         """
         files = []
         folders = (self._store.diffs, self._store.ixfr, self._store.exports)
         for path in (path for folder in folders for path in folder.glob("*/[!.]*")):
             with contextlib.suppress(FileNotFoundError):  # another rendering may have ended, and trimmed, meanwhile
-                files.append((path.stat(), path))
+                status = path.stat()
+                files.append((max(status.st_mtime, self._used.get(path, 0.0)), status.st_size, path))
         total = 0
-        for status, path in sorted(files, key=lambda item: -item[0].st_mtime):
-            if total >= DIFF_CACHE:
+        for _, size, path in sorted(files, reverse=True):
+            if total and total + size > DIFF_CACHE:
                 path.unlink(missing_ok=True)
-            total += status.st_size
+            else:
+                total += size
         for path in list(self._fingerprints):
             if not path.exists():
                 self._fingerprints.pop(path, None)
                 self._omitted.pop(path, None)
+                self._used.pop(path, None)
 
 
 def _pruned() -> Problem:
