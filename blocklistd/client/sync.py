@@ -91,6 +91,11 @@ class _Sync:
             )
         download = VersionDownload(newest.feeds, folder, signed, self._emit, self._progress)
         how, state = self._update(have, signed, download)
+        omitted = state.omitted.get(self._options.format or "", 0)
+        if omitted and how != "unchanged":
+            self._emit(
+                f"{omitted} of {state.entries} entries can't be expressed in {self._options.format}: omitted there"
+            )
         self._apply(state)
         return SyncResult(signed.list, signed.session, signed.version, signed.entries, how, self._mirrors.received)
 

@@ -1,4 +1,4 @@
-"""Exports over HTTPS."""
+"""Exports over HTTPS, and as formats of `sync`."""
 
 from __future__ import annotations
 
@@ -97,3 +97,19 @@ def test_exports_are_served_and_kept_like_other_files(tmp_path: Path) -> None:
             thread.join()
         assert {answer.body for answer in many} == {answers["unbound"].body}
         assert "Traceback" not in daemon.log
+
+
+def test_sync_writes_each_format_and_says_what_it_omits(tmp_path: Path) -> None:
+    with Daemon(tmp_path, configuration(tmp_path)) as daemon:
+        daemon.first_pull("hotline")
+        token = daemon.subscriber("isp", "national")
+        (tmp_path / "token").write_text(token)
+        for name in OUTPUTS:
+            done = daemon.cli(
+                *("sync", f"http://127.0.0.1:{daemon.feed_port}", "national", "--root", str(daemon.root)),
+                *("--token-file", str(tmp_path / "token"), "--dir", str(tmp_path / name), "--format", name),
+            )
+            exported = daemon.get(f"/v1/lists/national/export/{name}", token)
+            assert (tmp_path / name / f"national.{name}").read_bytes() == exported.body
+            said = f"{LEFT_OUT[name]} of 5 entries" in done.stderr.decode()
+            assert said == bool(LEFT_OUT[name]), done.stderr.decode()
