@@ -1,11 +1,13 @@
-"""Connections to a feed: TLS, client certificates, proxies, and a bound on the time to the head of an answer."""
+"""Connections to a feed: TLS, client certificates, proxies, and a bound on the time of each read."""
 
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -127,44 +129,77 @@ def _check_certificate(access: FeedAccess) -> None:
         raise SyncError(f"{both}: {reason}: expected both in PEM, and a key without a passphrase") from None
 
 
-# -- the head of an answer ---------------------------------------------------------------------------------------------
+# -- the time of a read ------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _head_within_timeout(connection: HTTPConnection) -> Iterator[None]:
-    """Shuts the connection down unless the head of the answer is complete within the connection's timeout.
+class ReadBound:
+    """Bounds the time of each read from a socket: shuts the socket down if one read takes much longer than `seconds`.
 
-    The socket's own timeout does not suffice: it begins again with each byte. Raises TimeoutError.
+    The socket's own timeout does not suffice: it begins again with each byte, and some reads go on until a certain
+    byte: those of a head, of a chunk's size, of trailers. Use it as a context, and each read within `read()`.
     """
-    late = threading.Event()
 
-    def shut_down() -> None:
-        late.set()
-        with suppress(OSError):  # not SSLSocket.shutdown: it drops the TLS state while another thread reads
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+    def __init__(self, connected: socket.socket | None, seconds: float) -> None:
+        self._socket = connected
+        self._seconds = seconds
+        self._began = math.inf
+        self._over = threading.Event()
+        self._late = threading.Event()
+        self._watching = threading.Thread(target=self._watch, daemon=True)
 
-    timer = threading.Timer(connection.timeout or CLIENT_TIMEOUT, shut_down)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except Exception:
-        if late.is_set():
+    def __enter__(self) -> ReadBound:
+        self._watching.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._watching.join()
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """A context for one read. Raises TimeoutError if the socket was shut down."""
+        self._began = time.monotonic()
+        try:
+            yield
+        except Exception:
+            if not self._late.is_set():
+                raise
+        finally:
+            self._began = math.inf
+        if self._late.is_set():  # also without an exception: a reader may take the end for that of the body
             raise TimeoutError from None
-        raise
-    finally:
-        timer.cancel()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._seconds / 4):
+            if time.monotonic() >= self._began + self._seconds and self._socket is not None:
+                self._late.set()
+                with suppress(OSError):  # not SSLSocket.shutdown: it drops the TLS state while another thread reads
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                return
+
+
+def socket_of(response: urllib3.BaseHTTPResponse) -> socket.socket | None:
+    """The socket from which the body of an answer is read; None once it is read."""
+    connection = response.connection
+    return connection.answering if isinstance(connection, _HTTP | _HTTPS) else None
 
 
 class _HTTP(HTTPConnection):
+    answering: socket.socket | None = None
+    """The socket of the last answer. http.client drops its own reference if the answer ends the connection."""
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        with _head_within_timeout(self):
+        self.answering = self.sock
+        with ReadBound(self.sock, self.timeout or CLIENT_TIMEOUT) as bound, bound.read():
             return super().getresponse()
 
 
 class _HTTPS(HTTPSConnection):
+    answering: socket.socket | None = None
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        with _head_within_timeout(self):
+        self.answering = self.sock
+        with ReadBound(self.sock, self.timeout or CLIENT_TIMEOUT) as bound, bound.read():
             return super().getresponse()
 
 

@@ -16,7 +16,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 
 from blocklistd import __version__
-from blocklistd.client.connections import FeedAccess, connection_pool
+from blocklistd.client.connections import FeedAccess, ReadBound, connection_pool, socket_of
 from blocklistd.client.failures import STATUS_HINTS, RefusedRequest, cause_and_remedy
 from blocklistd.errors import SyncError
 from blocklistd.limits import (
@@ -108,8 +108,7 @@ class FeedClient:
         began = time.monotonic()
         size = 0
         try:
-            # not read(): it returns when a chunk is full, however slowly it fills, so the end could pass unnoticed
-            while chunk := response.read1(CHUNK, decode_content=False):
+            for chunk in _reads(response):
                 if self._stop.is_set():
                     raise SyncError(f"{self.base}: stopped while the answer arrived: run it again")
                 size += len(chunk)
@@ -125,6 +124,10 @@ class FeedClient:
                     )
                 self.received += len(chunk)
                 yield chunk
+        except TimeoutError:
+            raise SyncError(
+                f"{self.base}: no byte of the content arrived for {CLIENT_TIMEOUT:g} s: check the network, or try later"
+            ) from None
         except urllib3.exceptions.HTTPError as error:
             raise SyncError(f"{self.base}: the answer was cut short ({cause_and_remedy(error)}): try again") from None
         finally:
@@ -140,6 +143,18 @@ class FeedClient:
         return RefusedRequest(f"{self.base}: the feed answered {status}: {next_step}", status, self._retry_after)
 
 
+def _reads(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body as it arrives, not decompressed. Raises TimeoutError if a read takes longer than CLIENT_TIMEOUT."""
+    with ReadBound(socket_of(response), CLIENT_TIMEOUT) as bound:
+        while True:
+            with bound.read():
+                # not read(): it returns when a chunk is full, however slowly it fills, so the end could pass unnoticed
+                chunk = response.read1(CHUNK, decode_content=False)
+            if not chunk:
+                return
+            yield chunk
+
+
 def _seconds(retry_after: str | None) -> float:
     """The seconds of a Retry-After header, at most CLIENT_RETRY_AFTER; 0 for a date or none."""
     return (
@@ -150,9 +165,11 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def discard(response: urllib3.BaseHTTPResponse) -> None:
-    """Ends an answer whose body is not needed. A short body is read, so that its connection can be used again."""
+    """Ends an answer whose body is not needed. A short body is read, so that its connection can be used again, unless
+    it is chunked: its last chunk may never end."""
     try:
-        response.read1(CHUNK, decode_content=False)
+        if not response.headers.get("Transfer-Encoding"):
+            response.read1(CHUNK, decode_content=False)
     except urllib3.exceptions.HTTPError:
         pass  # the body is not needed
     finally:

@@ -66,14 +66,10 @@ def test_an_answer_that_never_ends_is_given_up(
         b"".join(feed.chunks(feed.open("/metadata/timestamp.json")))
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("drip", [b"X: y\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"], ids=["headers", "interim answers"])
-def test_an_answer_that_never_begins_is_given_up(
-    scheme: str, drip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each header line arrives in time, the end of the head never does."""
-    monkeypatch.setattr(module, "CLIENT_TIMEOUT", 0.5)
-    certificate, key = make_certificate(tmp_path, "feed")
+@contextmanager
+def dripping(folder: Path, scheme: str, head: bytes, drip: bytes) -> Iterator[FeedClient]:
+    """A client of a server that sends the head of one answer, then the drip again and again."""
+    certificate, key = make_certificate(folder, "feed")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -81,7 +77,7 @@ def test_an_answer_that_never_begins_is_given_up(
         def serve() -> None:
             stream, _ = server.accept()
             with suppress(OSError), tls.wrap_socket(stream, server_side=True) if scheme == "https" else stream as peer:
-                peer.sendall(b"HTTP/1.1 100 Continue\r\n")
+                peer.sendall(head)
                 while True:
                     peer.sendall(drip)
                     threading.Event().wait(0.05)
@@ -89,11 +85,49 @@ def test_an_answer_that_never_begins_is_given_up(
         serving = threading.Thread(target=serve, daemon=True)
         serving.start()
         feed = FeedClient(f"{scheme}://127.0.0.1:{server.getsockname()[1]}", LIST, FeedAccess(TOKEN, certificate))
-        with pytest.raises(SyncError, match="no answer in time"):
-            feed.open("")
+        yield feed
         feed.close()
         serving.join(10)
         assert not serving.is_alive()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("drip", [b"X: y\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"], ids=["headers", "interim answers"])
+def test_an_answer_that_never_begins_is_given_up(
+    scheme: str, drip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each header line arrives in time, the end of the head never does."""
+    monkeypatch.setattr(module, "CLIENT_TIMEOUT", 0.5)
+    head = b"HTTP/1.1 100 Continue\r\n"
+    with dripping(tmp_path, scheme, head, drip) as feed, pytest.raises(SyncError, match="no answer in time"):
+        feed.open("")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("ends", ["close", "keep-alive"])
+@pytest.mark.parametrize(
+    ("start", "drip"), [(b"1;", b"x"), (b"1\r\na\r\n0\r\n", b"X: y\r\n")], ids=["chunk extension", "trailers"]
+)
+def test_a_chunked_body_that_stops_between_its_chunks_is_given_up(
+    scheme: str, ends: str, start: bytes, drip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes arrive in time, but none of them belongs to the content: the read of the next chunk never returns."""
+    monkeypatch.setattr(module, "CLIENT_TIMEOUT", 0.5)
+    head = f"HTTP/1.1 200 OK\r\nConnection: {ends}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with dripping(tmp_path, scheme, head + start, drip) as feed:
+        response = feed.open("")
+        with pytest.raises(SyncError, match=r"no byte of the content arrived for 0\.5 s"):
+            b"".join(feed.chunks(response))
+
+
+def test_a_chunked_body_that_is_not_needed_is_not_waited_for(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    with dripping(tmp_path, "http", head, b"X: y\r\n") as feed:
+        response = feed.open("")
+        ended = threading.Thread(target=discard, args=(response,), daemon=True)
+        ended.start()
+        ended.join(5)
+        assert not ended.is_alive()
 
 
 def test_requests_succeed_after_an_error_and_after_half_an_answer(simulator: FeedSimulator, feed: FeedClient) -> None:
